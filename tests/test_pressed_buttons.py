@@ -11,8 +11,6 @@ from __future__ import annotations
 import ast
 import functools
 import html
-import importlib
-import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -20,14 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from core.chat.approval_notices import LABELS
+from core.chat.buttons import BUTTONS
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "adapters/web/page"
 PRESSES = {"click", "click_home", "press", "dispatch_event", "tap", "dblclick", "rate"}
 """Methods of Playwright and of the doubles that press a button."""
-LABEL = re.compile(r"[A-Z][a-z]+\b")
 FUNCTION = re.compile(r"^(?:export )?(?:async )?function |\A", re.MULTILINE)
 QUOTED = re.compile(r'"([a-z_]+)"')
 DRAWN = re.compile(r'make\("button", |\b(?:iconButton|copyButton|form)\(')
@@ -35,8 +32,6 @@ DRAWN = re.compile(r'make\("button", |\b(?:iconButton|copyButton|form)\(')
 BUILDING = ("icons.js", "dialogs.js:20", "dialogs.js:23")
 """The functions that draw a button with a label of their caller: it is listed at their calls."""
 FOLDERS = ("web/page", "dialogues", "slack", "discord")
-BUILDERS = {"_build_button", "Button"}
-"""Calls that draw a button of Slack and of Discord."""
 
 
 def _name(call: ast.Call) -> str:
@@ -96,20 +91,7 @@ def list_pressed() -> str:
 
 def list_chat_buttons() -> set[str]:
     """Return the labels of the buttons of Slack, with its Home, and of Discord."""
-    labels = set(LABELS.values())
-    for name in ("slack.render", "slack.home", "discord.render"):
-        module = importlib.import_module(f"adapters.{name}")
-        for function in ast.walk(ast.parse(inspect.getsource(module))):
-            if not isinstance(function, ast.FunctionDef):
-                continue
-            values = _find_values(function)
-            for node in ast.walk(function):
-                is_button = isinstance(node, ast.Call) and _name(node) in BUILDERS
-                if is_button or (isinstance(node, ast.Dict) and "button" in _strings(node)):
-                    parts = [node, *(values[n] for n in _names(node) if n in values)]
-                    words = {text for part in parts for text in _strings(part)}
-                    words |= {str(getattr(module, n, "")) for part in parts for n in _names(part)}
-                    labels |= {word for word in words if LABEL.match(word)}
+    labels = {button.label for button in BUTTONS.values()} | {"Resume"}
     return {label.partition("{")[0] for label in labels}
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,17 +15,14 @@ from core.base.text import to_one_line, truncate
 from core.base.trust import defang_for_discord
 from core.changes.card_rows import INDENT, NO_VALUE, read_rows, tabulate
 from core.chat.approval_notices import (
-    APPROVE_ALL,
-    LABELS,
     describe_state,
     list_typed,
     marks_values,
-    must_fit,
-    together_id,
     without_approval,
 )
-from core.chat.interactions import SHOW_CODE
-from core.domain.messages import SHOWN_RESULT_CHARACTERS, Card, ChangeAction
+from core.chat.buttons import BUTTONS, list_offers, must_fit, offer, offer_together
+from core.domain.buttons import ButtonOffer, ButtonPress
+from core.domain.messages import SHOWN_RESULT_CHARACTERS, Card
 
 MAX_CARDS = 5
 MAX_ROW_BUTTONS = 5
@@ -43,22 +39,15 @@ _AFTER_ROWS = 120
 DISCORD_CELL_CHARACTERS = 200
 """Characters of one cell on a card. A longer value is cut."""
 
-CARD_BUTTON_ID = re.compile(
-    rf"ponte:(?P<action>{'|'.join(LABELS)}):(?P<card>[a-z2-7]{{6}})(?P<revision>\.\d{{1,4}})?"
-)
-APPROVE_ALL_BUTTON_ID = re.compile(r"ponte:together:(?P<ids>[a-z2-7.,0-9]{13,})")
-"""The button that approves several cards. Its ids are separated by commas."""
 MAX_CUSTOM_ID_CHARACTERS = 100
 """Characters of a button's id (docs.discord.com/developers/components/reference)."""
-CODE_BUTTON_ID = re.compile(r"ponte:code:(?P<turn>[a-z2-7]{16})")
-VOTE_BUTTON_ID = re.compile(r"ponte:vote:(?P<vote>up|down):(?P<turn>[a-z2-7]{16})")
-STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
-
-_STYLES: Mapping[ChangeAction, discord.ButtonStyle] = {
-    "approve": discord.ButtonStyle.success,
-    "deny": discord.ButtonStyle.danger,
-}
+MENU_ID = "ponte:menu"
+"""The id of a menu of buttons. The value of an option is the id of one."""
+MAX_MENU_BUTTONS, MAX_BUTTON_LABEL_CHARACTERS = 25, 80
+_STYLES = {"primary": discord.ButtonStyle.success, "danger": discord.ButtonStyle.danger}
 """The styles of buttons; all others are grey."""
+Item = discord.Button | discord.SelectMenu
+"""What rows below a message of ours have."""
 _AMBER, _GREEN, _RED, _GREY = 0xE0A030, 0x3BA55D, 0xDA373C, 0x80848E
 _COLOURS = {"open": _AMBER, "done": _GREEN} | dict.fromkeys(("denied", "failed", "partial"), _RED)
 """The colours of cards by state; all others are grey."""
@@ -174,40 +163,70 @@ def describe_cards(cards: Sequence[Card]) -> list[str]:
     ]
 
 
-def build_buttons(
-    cards: Sequence[Card], code_turn: str = "", rated_turn: str = ""
-) -> discord.ui.View:
-    """Return the buttons of the first MAX_CARDS cards, in a row for each card; the button that
-    shows the code of the turn `code_turn`, and the thumbs for that of `rated_turn`, if set."""
+def name_press(press: ButtonOffer | ButtonPress) -> str:
+    """Return the id of a button, or of its form."""
+    return f"ponte:{press.button.name}:{press.subject.replace(' ', ',')}"
+
+
+def read_press(id: str) -> tuple[str, str]:
+    """Return the name and the subject in an id that `name_press` made."""
+    _, name, subject = f"{id}::".split(":", 2)
+    return name, subject.rstrip(":").replace(",", " ")
+
+
+def build_buttons(cards: Sequence[Card], offers: Sequence[ButtonOffer] = ()) -> discord.ui.View:
+    """Return the buttons of the first MAX_CARDS cards, in a row for each card, and those of the
+    answer below them. Those for which there is no room are in a menu. Below five cards no row is
+    left for one, so the last buttons in the table are left out there."""
     # The embeds of the cards are cut to this room, too. A cut card that must be shown whole has no
     # button to approve.
     room = _divide_characters(min(len(cards), MAX_CARDS))
     shown = [_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS]]
-    # The other buttons get the row below the cards, or share the fifth one, which is the last. All
-    # fit: a card has three at most, and an answer with cards has no thumbs (`is_rateable`).
-    rows, last_row = enumerate(shown), min(len(shown), MAX_CARDS - 1)
-    buttons = [button for row, card in rows for button in _build_card_buttons(card, row)]
-    # The ids of open cards that one press approves, "" if not all of them can be. The button needs
-    # all cards in this message: nobody may approve what they have not seen.
-    if (ids := together_id(shown)) and len(shown) == len(cards):
-        label = say(APPROVE_ALL, count=len(ids.split()))
-        id = f"ponte:together:{ids.replace(' ', ',')}"
-        # Discord refuses the whole message if an id is too long.
-        if len(id) <= MAX_CUSTOM_ID_CHARACTERS:
-            buttons.append(discord.ui.Button(label=label, custom_id=id, row=last_row))
-    if code_turn:
-        id = f"ponte:code:{code_turn}"
-        buttons.append(discord.ui.Button(label=say(SHOW_CODE), custom_id=id, row=last_row))
-    for vote, emoji in (("up", "👍"), ("down", "👎")) if rated_turn else ():
-        id = f"ponte:vote:{vote}:{rated_turn}"
-        buttons.append(discord.ui.Button(emoji=emoji, custom_id=id, row=last_row))
-    return build_view(buttons)
+    rows = [_build_card_buttons(card, row) for row, card in enumerate(shown)]
+    # The button for all cards needs all of them in this message: nobody may approve what they have
+    # not seen.
+    together = offer_together(shown) if len(shown) == len(cards) else None
+    others = [offer for offer in (together, *offers) if offer]
+    # Discord refuses the whole message if an id is too long.
+    others = [offer for offer in others if len(name_press(offer)) <= MAX_CUSTOM_ID_CHARACTERS]
+    # Below the cards or, if there is no other row, beside the buttons of the fifth.
+    free_rows, row = MAX_CARDS - len(rows), min(len(rows), MAX_CARDS - 1)
+    count = MAX_ROW_BUTTONS if free_rows else MAX_ROW_BUTTONS - len(rows[-1])
+    if free_rows == 1 and len(others) > count:  # the menu needs the row
+        count = 0
+    items: list[discord.ui.Item[Any]] = [button for buttons in rows for button in buttons]
+    items += [_build_button(offer, row) for offer in others[:count]]
+    if free_rows and len(others) > count:
+        items.append(_build_menu(others[count:][:MAX_MENU_BUTTONS], row + (count > 0)))
+    return build_view(items)
 
 
 def build_stop_view(asker: str) -> discord.ui.View:
     """Return the button that stops the turn of the conversation that the user `asker` (an id) owns
     here."""
-    return build_view([discord.ui.Button(label=say("Stop"), custom_id=f"ponte:stop:{asker}")])
+    return build_view([_build_button(offer("stop", asker), 0)])
+
+
+def _build_button(offer: ButtonOffer, row: int) -> discord.ui.Button[Any]:
+    return discord.ui.Button(
+        style=_STYLES.get(offer.button.style, discord.ButtonStyle.secondary),
+        label=None if offer.emoji else offer.label[:MAX_BUTTON_LABEL_CHARACTERS],
+        emoji=offer.emoji or None,
+        custom_id=name_press(offer),
+        row=row,
+    )
+
+
+def _build_menu(offers: Sequence[ButtonOffer], row: int) -> discord.ui.Select[Any]:
+    options = [
+        discord.SelectOption(
+            label=offer.label[:MAX_BUTTON_LABEL_CHARACTERS],
+            value=name_press(offer),
+            emoji=offer.emoji or None,
+        )
+        for offer in offers
+    ]
+    return discord.ui.Select(custom_id=MENU_ID, options=options, placeholder="…", row=row)
 
 
 def redraw_card(
@@ -229,45 +248,36 @@ def redraw_card(
         # Somebody removed the embed; the decision is shown all the same.
         card_embeds.append(fresh)
 
-    def is_own(button: discord.Button) -> bool:
-        press = CARD_BUTTON_ID.fullmatch(button.custom_id or "")
-        return press is not None and press["card"] == card.id
+    def is_own(item: Item) -> bool:
+        name, subject = read_press(item.custom_id or "")
+        is_on_card = name in BUTTONS and BUTTONS[name].place == "card"
+        return is_on_card and subject.partition(".")[0] == card.id
 
-    remaining = ([each for each in row if not is_own(each)] for row in _button_rows(message))
+    remaining = ([each for each in row if not is_own(each)] for row in _item_rows(message))
     rows = [row for row in remaining if row]
     # A message has at most five rows, as many as cards (MAX_CARDS). The last one is for the buttons
     # of this card, and for those that belong to no card.
     last = min(len(rows), MAX_CARDS - 1)
     own = _build_card_buttons(card, last)
     rows[last:] = [row[: MAX_ROW_BUTTONS - len(own)] for row in rows[last : last + 1]]
-    copies = [_copy_button(button, number) for number, row in enumerate(rows) for button in row]
+    copies = [_copy_item(item, number) for number, row in enumerate(rows) for item in row]
     view = build_view([*own, *copies])
     return card_embeds[:MAX_EMBEDS], view  # Discord takes no more in a message
 
 
-def without_stop(message: discord.Message) -> discord.ui.View:
-    """Return the buttons of `message` without the stop button, each in its row. An edit replaces
-    all buttons, so the others must be sent again."""
+def without_button(message: discord.Message, id: str) -> discord.ui.View:
+    """Return the buttons of `message` without the one with this id, each in its row. An edit
+    replaces all buttons, so the others must be sent again."""
     return build_view(
-        _copy_button(button, number)
-        for number, row in enumerate(_button_rows(message))
-        for button in row
-        if button.custom_id and not STOP_BUTTON_ID.fullmatch(button.custom_id)
+        _copy_item(item, number)
+        for number, row in enumerate(_item_rows(message))
+        for item in row
+        if item.custom_id and item.custom_id != id
     )
 
 
 def _build_card_buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
-    """Return the buttons of a card. The id of each says what a click does, and names the card with
-    its revision."""
-    return [
-        discord.ui.Button(
-            style=_STYLES.get(action, discord.ButtonStyle.secondary),
-            label=say(LABELS[action]),
-            custom_id=f"ponte:{action}:{card.press_id}",
-            row=row,
-        )
-        for action in card.actions
-    ]
+    return [_build_button(offer, row) for offer in list_offers(card, card.press_id)]
 
 
 def build_view(items: Iterable[discord.ui.Item[Any]]) -> discord.ui.View:
@@ -280,18 +290,22 @@ def build_view(items: Iterable[discord.ui.Item[Any]]) -> discord.ui.View:
     return view
 
 
-def _button_rows(message: discord.Message) -> list[list[discord.Button]]:
+def _item_rows(message: discord.Message) -> list[list[Item]]:
     return [
-        [item for item in row.children if isinstance(item, discord.Button)]
+        [item for item in row.children if isinstance(item, Item)]
         for row in message.components
         if isinstance(row, discord.ActionRow)
     ]
 
 
-def _copy_button(button: discord.Button, row: int) -> discord.ui.Button[Any]:
-    return discord.ui.Button(
-        style=button.style, label=button.label, custom_id=button.custom_id, row=row
-    )
+def _copy_item(item: Item, row: int) -> discord.ui.Item[Any]:
+    if isinstance(item, discord.SelectMenu):
+        menu = discord.ui.Select[Any].from_component(item)
+        menu.row = row
+        return menu
+    button = discord.ui.Button[Any].from_component(item)
+    button.row = row
+    return button
 
 
 def _make_safe(words: str) -> str:

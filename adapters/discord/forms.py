@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import discord
@@ -12,17 +13,9 @@ from adapters.discord.card_embeds import build_view, escape_cell
 from adapters.discord.client import Interaction
 from core.base.i18n import say
 from core.base.text import to_one_line
-from core.chat.approval_notices import REASON_LABEL, REASON_TITLE
 from core.chat.interactions import describe_fields_left_out
-from core.domain.changes import MAX_REASON_CHARACTERS, ChangeForm, FormField
+from core.domain.changes import ChangeForm, FormField
 from core.domain.records import QuickCommand
-from core.feedback.votes import (
-    FEEDBACK_LABEL,
-    FEEDBACK_TITLE,
-    MAX_FEEDBACK_CHARACTERS,
-    SHARE_HINT,
-    SHARE_LABEL,
-)
 
 # components/reference.mdx: #text-input-text-input-structure, #label-label-structure.
 MAX_INPUT_CHARACTERS, MAX_LABEL_CHARACTERS = 4000, 45
@@ -32,15 +25,10 @@ MAX_FORM_TITLE_CHARACTERS, MAX_FORM_FIELDS = 45, 5
 
 # The id of a form says what it is about, so that it can be handled after a restart.
 ASK_ID = "ponte:ask"
-ABOUT_ID = re.compile(r"ponte:about(?::(?P<message>\d{1,20}))?")
 QUICK_ID = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>:named)?")
 """The id of the form for a quick command. A longer slug does not fit into an id, so its command
 runs without a form."""
-REASON_ID = re.compile(r"ponte:reason:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?)")
-WHY_ID = re.compile(r"ponte:why:(?P<turn>[a-z2-7]{16})")
-"""The id of the form that asks why an answer got a thumb down."""
-SHARE_FIELD = "share"
-PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD, REASON_FIELD = "prompt", "quote", "input", "reason"
+PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD = "prompt", "quote", "input"
 FIELD_MENU_ID = re.compile(r"ponte:fields:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?):\d")
 """The id of a menu that offers the fields of a form with more than MAX_FORM_FIELDS. The form itself
 has the id of its button."""
@@ -50,9 +38,8 @@ MAX_MENU_OPTIONS, MAX_OPTION_CHARACTERS, MAX_MENUS = 25, 100, 5
 
 def ask_form() -> discord.ui.Modal:
     """Return the form of `/ask`: one field for a message of several lines."""
-    return _build_modal(
-        say("Ask Ponte"), ASK_ID, [_build_text_field(say("Your message"), PROMPT_FIELD)]
-    )
+    question = FormField(PROMPT_FIELD, say("Your message"), "lines", is_required=True)
+    return build_form(ASK_ID, say("Ask Ponte"), [question])
 
 
 def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Modal:
@@ -62,14 +49,13 @@ def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Moda
     `message` is the message's id if it has files, else 0. `files` are the names of these files,
     which the form shows.
     """
-    question = _build_text_field(say("What do you want to know?"), PROMPT_FIELD)
+    label = say("What do you want to know?")
+    question = FormField(PROMPT_FIELD, label, "lines", is_required=True)
+    hint = say("Files included: {names}", names=", ".join(files)) if files else ""
     quote = text[:MAX_INPUT_CHARACTERS]
-    quoted = _build_text_field(say("The message"), QUOTE_FIELD, quote, required=False)
-    if files:
-        along = say("Files included: {names}", names=", ".join(files))
-        quoted.description = along[:MAX_HINT_CHARACTERS]
+    quoted = FormField(QUOTE_FIELD, say("The message"), "lines", quote, hint=hint)
     id = f"ponte:about:{message or ''}".strip(":")  # without files, it names no message
-    return _build_modal(say("Ask about this message"), id, [question, quoted])
+    return build_form(id, say("Ask about this message"), [question, quoted])
 
 
 def quick_form(slug: str, command: QuickCommand | None) -> discord.ui.Modal:
@@ -82,13 +68,13 @@ def quick_form(slug: str, command: QuickCommand | None) -> discord.ui.Modal:
     title = (command.title_and_description()[0] if command else "") or slug
     inputs = dict(command.inputs) if command else {}
     if not inputs or len(inputs) > MAX_FORM_FIELDS:
-        field = _build_text_field(say("Input: text or key=value"), INPUT_FIELD, required=False)
-        return _build_modal(title, f"ponte:quick:{slug}", [field])
+        field = FormField(INPUT_FIELD, say("Input: text or key=value"), "lines")
+        return build_form(f"ponte:quick:{slug}", title, [field])
     fields = [
-        _build_text_field(name, name, required=bool(about.get("required")))
+        FormField(name, name, "lines", is_required=bool(about.get("required")))
         for name, about in inputs.items()
     ]
-    return _build_modal(title, f"ponte:quick:{slug}:named", fields)
+    return build_form(f"ponte:quick:{slug}:named", title, fields)
 
 
 def split_fields(form: ChangeForm) -> tuple[list[int], list[FormField]]:
@@ -104,20 +90,9 @@ def split_fields(form: ChangeForm) -> tuple[list[int], list[FormField]]:
 def change_form(form: ChangeForm, positions: Sequence[int]) -> discord.ui.Modal:
     """Return the form that changes a proposal, with its fields at up to MAX_FORM_FIELDS positions.
     The id of each input is the position of its field, because titles may be too long for an id."""
-    labels = []
-    for at in positions:
-        field = form.fields[at]
-        labels.append(
-            discord.ui.Label(
-                # Discord refuses an empty label.
-                text=to_one_line(field.label, MAX_LABEL_CHARACTERS) or "…",
-                description=to_one_line(field.row, MAX_HINT_CHARACTERS) or None,
-                component=_build_input(field, str(at)),
-            )
-        )
-    title = to_one_line(form.title, MAX_FORM_TITLE_CHARACTERS) or form.id
+    fields = [replace(form.fields[at], key=str(at), hint=form.fields[at].row) for at in positions]
     # `press_id` is the change's id with the revision that people saw.
-    return _build_modal(title, f"ponte:change:{form.press_id}", labels)
+    return build_form(f"ponte:change:{form.press_id}", form.title, fields)
 
 
 def describe_left_out(form: ChangeForm, left_out: Sequence[FormField]) -> str:
@@ -146,24 +121,21 @@ def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.
     return build_view(menus)
 
 
-def reason_form(press_id: str) -> discord.ui.Modal:
-    """Return the form that asks why a change was denied. `press_id` is the id of its card, with its
-    revision."""
-    most = MAX_REASON_CHARACTERS
-    field = _build_text_field(say(REASON_LABEL), REASON_FIELD, max_characters=most)
-    return _build_modal(say(REASON_TITLE), f"ponte:reason:{press_id}", [field])
-
-
-def feedback_form(turn: str, *, can_share: bool) -> discord.ui.Modal:
-    """Return the form that asks what was wrong with an answer. With `can_share`, the person can let
-    operators read the question and the answer."""
-    label, most = say(FEEDBACK_LABEL), MAX_FEEDBACK_CHARACTERS
-    fields = [_build_text_field(label, REASON_FIELD, required=False, max_characters=most)]
-    if can_share:
-        tick: discord.ui.Checkbox[Any] = discord.ui.Checkbox(custom_id=SHARE_FIELD)
-        text, hint = say(SHARE_LABEL)[:MAX_LABEL_CHARACTERS], say(SHARE_HINT)[:MAX_HINT_CHARACTERS]
-        fields.append(discord.ui.Label(text=text, description=hint, component=tick))
-    return _build_modal(say(FEEDBACK_TITLE), f"ponte:why:{turn}", fields)
+def build_form(id: str, title: str, fields: Sequence[FormField]) -> discord.ui.Modal:
+    """Return a form that the SDK does not track: submissions are handled by the form's id, so that
+    they work after a restart. What is too long is cut, because Discord refuses the whole form for
+    it, as for an empty label."""
+    title = to_one_line(title, MAX_FORM_TITLE_CHARACTERS) or "…"
+    modal = discord.ui.Modal(title=title, custom_id=id, timeout=None)
+    for field in fields:
+        label = discord.ui.Label(
+            text=to_one_line(field.label, MAX_LABEL_CHARACTERS) or "…",
+            description=to_one_line(field.hint, MAX_HINT_CHARACTERS) or None,
+            component=_build_input(field, field.key[:MAX_FIELD_ID_CHARACTERS]),
+        )
+        modal.add_item(label)
+    modal.stop()
+    return modal
 
 
 def read_form_values(interaction: Interaction) -> dict[str, str]:
@@ -178,36 +150,6 @@ def read_form_values(interaction: Interaction) -> dict[str, str]:
             is_ticked = isinstance(value, bool)
             values[str(item["custom_id"])] = str(value).lower() if is_ticked else str(value)
     return values
-
-
-def _build_modal(title: str, id: str, fields: Sequence[discord.ui.Label[Any]]) -> discord.ui.Modal:
-    """Return a form that the SDK does not track: submissions are handled by the form's id, so that
-    they work after a restart."""
-    title = title[:MAX_FORM_TITLE_CHARACTERS]
-    modal = discord.ui.Modal(title=title, custom_id=id, timeout=None)
-    for field in fields:
-        modal.add_item(field)
-    modal.stop()
-    return modal
-
-
-def _build_text_field(
-    label: str,
-    id: str,
-    default: str = "",
-    required: bool = True,
-    max_characters: int = MAX_INPUT_CHARACTERS,
-) -> discord.ui.Label[Any]:
-    """Return a field of a form for text of several lines. Longer labels and ids are cut, because
-    Discord refuses the whole form for them."""
-    field: discord.ui.TextInput[Any] = discord.ui.TextInput(
-        style=discord.TextStyle.paragraph,
-        custom_id=id[:MAX_FIELD_ID_CHARACTERS],
-        default=default or None,
-        required=required,
-        max_length=max_characters,
-    )
-    return discord.ui.Label(text=label[:MAX_LABEL_CHARACTERS], component=field)
 
 
 def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
@@ -225,15 +167,15 @@ def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
                 for option in options
             ]
             return discord.ui.Select(custom_id=id, options=offered, min_values=0, required=False)
-    # Not required, because an empty input empties the field. Fields with longer values are in no
-    # form (`split_fields`).
+    # Fields with longer values are in no form that changes a proposal (`split_fields`). There, none
+    # is required, because an empty input empties the field.
     is_long = field.type == "lines" or "\n" in field.value
     return discord.ui.TextInput(
         custom_id=id,
         style=discord.TextStyle.paragraph if is_long else discord.TextStyle.short,
         default=field.value or None,
-        required=False,
-        max_length=MAX_INPUT_CHARACTERS,
+        required=field.is_required,
+        max_length=field.max_characters or MAX_INPUT_CHARACTERS,
     )
 
 

@@ -38,6 +38,7 @@ from adapters.discord.state import TOKEN_SECONDS, Acks, DiscordState, Token
 from core.base.i18n import LOCALES, say, use_locale
 from core.base.tasks import BackgroundTasks
 from core.base.text import clean_text
+from core.chat.buttons import find_button
 from core.chat.file_downloads import FileDownloads
 from core.chat.interactions import (
     FORM_UNREADABLE,
@@ -48,10 +49,11 @@ from core.chat.interactions import (
 )
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
+from core.domain.buttons import ButtonForm, ButtonPress, PressResult
+from core.domain.changes import ChangeForm
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 from core.domain.ports import StatusBoard
 from core.domain.records import Receipt
-from core.feedback.votes import FEEDBACK_REMOVED, FEEDBACK_STORED, Press, Vote
 
 log = structlog.get_logger("discord")
 
@@ -69,8 +71,6 @@ QUICK_COMMAND_LOOKUP_SECONDS = 0.5
 CHANGE_FORM_SECONDS = 0.8
 """Seconds that the look-up of a proposal may delay the form that changes it, and the storing of
 what was filled in."""
-DISCORD_CODE_SECONDS = 1.8
-"""Seconds that the look-up of an answer's code may take."""
 _CHOOSE_FIELDS = "Choose up to {count} fields to change."
 PRIVATE_WORDS = frozenset({"new", "status", "stop", "usage"})
 """Commands with an answer that only the person sees."""
@@ -81,7 +81,7 @@ class DiscordInteraction:
     """The port `ChatInteraction` for one command, click or form of Discord.
 
     `asker` is the id of the person whose conversation a click is about, if it is not the person who
-    clicked; 0 for the latter.
+    clicked; 0 for the latter. `chosen` are the positions of the fields that a form shall have.
     """
 
     locations: Locations
@@ -91,6 +91,7 @@ class DiscordInteraction:
     tasks: BackgroundTasks
     interaction: Interaction
     asker: int = 0
+    chosen: Sequence[str] = ()
     _message: Message | None = field(default=None, init=False)
 
     @property
@@ -101,7 +102,12 @@ class DiscordInteraction:
     @property
     def limits(self) -> InteractionLimits:
         """The time limits for the check of rights and for storing the message."""
-        return InteractionLimits(DISCORD_RIGHTS_SECONDS, DISCORD_STORE_SECONDS)
+        return InteractionLimits(
+            DISCORD_RIGHTS_SECONDS,
+            DISCORD_STORE_SECONDS,
+            form_seconds=CHANGE_FORM_SECONDS,
+            work_seconds=DISCORD_STORE_SECONDS,
+        )
 
     @property
     def person(self) -> Person:
@@ -202,6 +208,47 @@ class DiscordInteraction:
         except (discord.DiscordException, *IN_DOUBT) as error:
             log.info("could not respond to an interaction", error=type(error).__name__)
 
+    async def show(self, result: PressResult) -> None:
+        """Show the code or the sentence that a press results in, to the person alone."""
+        codes = [clean_text(data.decode()) for _, data in result.code]
+        if not codes:
+            await self.notify(result.words)
+        elif words := render.format_code(codes):
+            await self.notify(words)
+        else:  # too long for a message, or it contains marks that would end a code block
+            shown = result.code[:MAX_FILES_IN_POST]
+            words = say(REST_OF_CODE, self.locale) if len(shown) < len(codes) else ""
+            sheets = [render.Sheet(file.name, data) for file, data in shown]
+            await self.notify(words, attachments(sheets))
+
+    async def open_form(self, press: ButtonPress, form: ButtonForm | ChangeForm) -> str:
+        """Open the form of a button, or first menus of its fields if there are too many for one
+        form. It must be the first response to an interaction. Return a sentence if none of the
+        fields can be shown; an exception reaches the adapter, which tells the person."""
+        response = self.interaction.response
+        if isinstance(form, ButtonForm):
+            id = card_embeds.name_press(press)
+            await response.send_modal(forms.build_form(id, form.title, form.fields))
+            return ""
+        positions, left_out = forms.split_fields(form)
+        if self.chosen:
+            chosen = [at for at in positions if str(at) in self.chosen]
+            positions = chosen[: forms.MAX_FORM_FIELDS]
+        with use_locale(self.locale):
+            note = forms.describe_left_out(form, left_out)
+            # No field fits into a form, or none of those that were chosen is there any more.
+            if not positions:
+                return note or say(FORM_UNREADABLE)
+            # A form has at most MAX_FORM_FIELDS fields, and no place for the note. So with more
+            # fields, or with a note, the message with the menus comes first.
+            if len(positions) <= forms.MAX_FORM_FIELDS and (self.chosen or not note):
+                await response.send_modal(forms.change_form(form, positions))
+                return ""
+            words = say(_CHOOSE_FIELDS, count=forms.MAX_FORM_FIELDS)
+            view = forms.build_field_menus(form, positions)
+            await response.send_message(f"{words}\n{note}".strip(), view=view, ephemeral=True)
+            return ""
+
 
 @dataclass(slots=True)
 class DiscordHandlers:
@@ -221,79 +268,87 @@ class DiscordHandlers:
         command tree handles commands.
 
         The id of a button or form says what it does and to what, so that it works after a restart.
-        Most become the text that a person could have typed; the others open a form.
         """
         data: Mapping[str, Any] = interaction.data or {}
-        id = str(data.get("custom_id", ""))
-        if interaction.type is discord.InteractionType.component and interaction.message:
-            if match := card_embeds.CARD_BUTTON_ID.fullmatch(id):
-                # The card with the revision that the person saw; without one, it is the first.
-                press = match["card"] + (match["revision"] or "")
-                if match["action"] == "change":
-                    await self._show_change_form(interaction, press)
-                    return
-                if match["action"] == "reason":
-                    await self._show_form(interaction, lambda: forms.reason_form(press))
-                    return
-                await self._submit(interaction, InteractionRequest(f"{match['action']} {press}"))
-                return
-            if match := forms.FIELD_MENU_ID.fullmatch(id):  # the fields of a long form were chosen
-                await self._show_change_form(interaction, match["press"], data.get("values") or [])
-                return
-            if match := card_embeds.APPROVE_ALL_BUTTON_ID.fullmatch(id):
-                words = f"approve {match['ids'].replace(',', ' ')}"
-                await self._submit(interaction, InteractionRequest(words))
-                return
-            if match := card_embeds.CODE_BUTTON_ID.fullmatch(id):
-                await self._show_code(interaction, match["turn"])
-                return
-            if match := card_embeds.VOTE_BUTTON_ID.fullmatch(id):
-                await self._vote(
-                    interaction, "up" if match["vote"] == "up" else "down", match["turn"]
-                )
-                return
-            # "stop" acts on the conversation of the person who asked, whoever presses the button.
-            match, request = card_embeds.STOP_BUTTON_ID.fullmatch(id), InteractionRequest("stop")
-            if match and await self._submit(interaction, request, int(match["asker"])):
-                # If the post does not grow any more, no later edit removes the button.
-                view = card_embeds.without_stop(interaction.message)
-                with suppress(discord.HTTPException, *IN_DOUBT):
-                    await interaction.edit_original_response(view=view)
-        elif interaction.type is discord.InteractionType.modal_submit:
+        id, options = str(data.get("custom_id", "")), data.get("values") or [""]
+        if interaction.type is discord.InteractionType.modal_submit:
             values = forms.read_form_values(interaction)
-            prompt = values.get(forms.PROMPT_FIELD, "")
-            if id == forms.ASK_ID:
-                await self._submit_prompt(interaction, InteractionRequest(prompt))
-            elif match := forms.ABOUT_ID.fullmatch(id):
-                message = match["message"]  # set if it has files
-                files = self.locations.state.form_files.get(message) if message else []
-                # Files that are no longer remembered can be fetched by this when the turn starts.
-                reference = f"{interaction.channel_id}/{message}" if files is None else ""
-                no_text = "[no words, but files]" if reference else ""
-                quoted = values.get(forms.QUOTE_FIELD, "") or no_text
-                quote = Quote("the message asked about", quoted, reference=reference)
-                attachments = tuple(Attachment(**file) for file in files or ())
-                context = (quote,) if quoted else ()
-                request = InteractionRequest(prompt, context=context, files=attachments)
-                await self._submit_prompt(interaction, request)
-            elif match := forms.WHY_ID.fullmatch(id):
-                await self._explain_vote(interaction, match["turn"], values)
-            elif match := forms.REASON_ID.fullmatch(id):
-                text = f"deny {match['press']} {values.get(forms.REASON_FIELD, '')}"
-                await self._submit(interaction, InteractionRequest(text))
-            elif match := card_embeds.CARD_BUTTON_ID.fullmatch(id):  # the form has its button's id
-                press = match["card"] + (match["revision"] or "")
-                await self._submit_change_form(interaction, press, values)
-            elif match := forms.QUICK_ID.fullmatch(id):
-                names = await self._find_names(interaction, " ".join(values.values()))
-                values = {name: names.write(value) for name, value in values.items()}
-                text = _quick_command_text(match["slug"], values.get(forms.INPUT_FIELD, ""))
-                # The form had a field for each input of the command, with the input's name as id.
-                if match["named"]:
-                    inputs = {name: value for name, value in values.items() if value}
-                    command = TypedCommand("quick-command", slug=match["slug"], input=inputs)
-                    text = grammar.render_command(command)
-                await self._submit(interaction, InteractionRequest(text, "spend"))
+            name, subject = card_embeds.read_press(id)
+            ask, quick = self._submit_ask_form, self._submit_quick_form
+            if submit := {"ask": ask, "about": ask, "quick": quick}.get(name):
+                await submit(interaction, subject, values)
+            else:
+                await self._press(interaction, id, values)
+        elif interaction.type is discord.InteractionType.component and interaction.message:
+            if match := forms.FIELD_MENU_ID.fullmatch(id):  # the fields of a long form were chosen
+                await self._press(interaction, f"ponte:change:{match['press']}", chosen=options)
+            else:
+                await self._press(interaction, options[0] if id == card_embeds.MENU_ID else id)
+
+    async def _press(
+        self,
+        interaction: Interaction,
+        id: str,
+        values: Mapping[str, str] | None = None,
+        chosen: Sequence[str] = (),
+    ) -> None:
+        """Do what a button is for, or the form that it opened (`values`). `chosen` are the fields
+        that its form shall have."""
+        name, subject = card_embeds.read_press(id)
+        if (button := find_button(name, subject)) is None:
+            return
+        # "stop" acts on the conversation of the person who asked, whoever presses the button.
+        asker = int(subject) if button.place == "growing" else 0
+        asking = replace(self._make_interaction(interaction, asker), chosen=chosen)
+        message = interaction.message
+        press = ButtonPress(
+            button,
+            subject,
+            interaction.created_at.timestamp(),
+            f"{message.channel.id}:{message.id}" if message else "-",
+            values,
+        )
+        if not await self.interactions.press(asking, press) or message is None:
+            return
+        with suppress(discord.HTTPException, *IN_DOUBT):
+            if button.is_quiet:
+                # If the post does not grow any more, no later edit removes the button.
+                view = card_embeds.without_button(message, id)
+                await interaction.edit_original_response(view=view)
+            # The menus of a form's fields are an ephemeral message, the card is none.
+            elif values is not None and message.flags.ephemeral:
+                await interaction.delete_original_response()
+
+    async def _submit_ask_form(
+        self, interaction: Interaction, message: str, values: Mapping[str, str]
+    ) -> None:
+        """Submit the question of a form of `/ask`, or of *Ask Ponte* on a message. `message`: the
+        id of that message if it has files."""
+        files = self.locations.state.form_files.get(message) if message else []
+        # Files that are no longer remembered can be fetched by this when the turn starts.
+        reference = f"{interaction.channel_id}/{message}" if files is None else ""
+        no_text = "[no words, but files]" if reference else ""
+        quoted = values.get(forms.QUOTE_FIELD, "") or no_text
+        quote = Quote("the message asked about", quoted, reference=reference)
+        attachments = tuple(Attachment(**file) for file in files or ())
+        context = (quote,) if quoted else ()
+        prompt = values.get(forms.PROMPT_FIELD, "")
+        request = InteractionRequest(prompt, context=context, files=attachments)
+        await self._submit_prompt(interaction, request)
+
+    async def _submit_quick_form(
+        self, interaction: Interaction, subject: str, values: Mapping[str, str]
+    ) -> None:
+        """Submit the inputs of a quick command."""
+        slug, _, is_named = subject.partition(":")
+        names = await self._find_names(interaction, " ".join(values.values()))
+        values = {name: names.write(value) for name, value in values.items()}
+        text = _quick_command_text(slug, values.get(forms.INPUT_FIELD, ""))
+        # The form had a field for each input of the command, with the input's name as id.
+        if is_named:
+            inputs = {name: value for name, value in values.items() if value}
+            text = grammar.render_command(TypedCommand("quick-command", slug=slug, input=inputs))
+        await self._submit(interaction, InteractionRequest(text, "spend"))
 
     async def ask(
         self, interaction: Interaction, prompt: str, file: discord.Attachment | None
@@ -404,101 +459,8 @@ class DiscordHandlers:
                         names[f"@{user.id}"] = f"@{user.display_name}"
         return ReferencedNames(interaction.guild, names)
 
-    async def _submit(
-        self, interaction: Interaction, request: InteractionRequest, asker: int = 0
-    ) -> bool:
-        return await self.interactions.submit(self._make_interaction(interaction, asker), request)
-
-    async def _show_code(self, interaction: Interaction, turn: str) -> None:
-        """Show the code of an answer to the person who pressed its button, in a message that nobody
-        else sees. The code is a file and its bytes for each run of the turn. `find_code` checks
-        that `post`, which carries the button, belongs to that turn."""
-        asking, message = self._make_interaction(interaction), interaction.message
-        post = f"{message.channel.id}:{message.id}" if message else ""
-        code = await self.interactions.find_code(asking, turn, post, DISCORD_CODE_SECONDS)
-        if isinstance(code, str):  # a sentence on why the person does not get it
-            await asking.notify(code)
-        elif words := render.format_code([clean_text(data.decode()) for _, data in code]):
-            await asking.notify(words)
-        else:  # too long for a message, or it contains marks that would end a code block
-            sheets = [render.Sheet(file.name, data) for file, data in code[:MAX_FILES_IN_POST]]
-            words = say(REST_OF_CODE, asking.locale) if len(sheets) < len(code) else ""
-            await asking.notify(words, attachments(sheets))
-
-    async def _vote(self, interaction: Interaction, vote: Vote, turn: str) -> None:
-        """Store a press of a thumb under an answer. A second press of the same thumb takes the vote
-        back (`toggles`). After a thumb down, a form asks why. Storing has the same time limit as
-        the look-up of code, because Discord waits three seconds for a response, here the form."""
-        asking, press = self._make_interaction(interaction), _make_press(interaction, vote, turn)
-        # True: the vote stands; False: it was taken back; a sentence: it was not stored.
-        result = await self.interactions.vote(asking, press, DISCORD_CODE_SECONDS, toggles=True)
-        with use_locale(str(interaction.locale)):
-            if result is True and vote == "down":
-                # `can_share`: the person may let operators read the question and the answer. A
-                # place that others share does not offer this.
-                form = forms.feedback_form(turn, can_share=not asking.address.is_shared)
-                await interaction.response.send_modal(form)
-                return
-            words = say(FEEDBACK_STORED if result else FEEDBACK_REMOVED)
-        await asking.notify(result if isinstance(result, str) else words)
-
-    async def _explain_vote(
-        self, interaction: Interaction, turn: str, values: Mapping[str, str]
-    ) -> None:
-        """Store why a person voted against the answer of a turn, from the values of the submitted
-        form, and tell them whether that worked."""
-        asking, press = self._make_interaction(interaction), _make_press(interaction, "down", turn)
-        reason, shares = values.get(forms.REASON_FIELD, ""), values.get(forms.SHARE_FIELD)
-        words = await self.interactions.explain_vote(
-            asking, press, reason, shares == "true", DISCORD_CODE_SECONDS
-        )
-        await asking.notify(words or say(FEEDBACK_STORED, asking.locale))
-
-    async def _show_change_form(
-        self, interaction: Interaction, press_id: str, chosen: Sequence[str] = ()
-    ) -> None:
-        """Show the form that changes a proposal, with the fields at the positions `chosen`. Without
-        these, show menus of the fields if there are too many for one form. `press_id` is the
-        change's id and revision, from the pressed button."""
-        asking = self._make_interaction(interaction)
-        form = await self.interactions.find_form(asking, press_id, CHANGE_FORM_SECONDS)
-        # A sentence in place of the form: it cannot be changed now, or the look-up took too long.
-        if isinstance(form, str):
-            await asking.notify(form)
-            return
-        positions, left_out = forms.split_fields(form)
-        if chosen:
-            positions = [at for at in positions if str(at) in chosen][: forms.MAX_FORM_FIELDS]
-        with use_locale(str(interaction.locale)):
-            note = forms.describe_left_out(form, left_out)
-            # No field fits into a form, or none of those that were chosen is there any more.
-            if not positions:
-                await asking.notify(note or say(FORM_UNREADABLE))
-            # A form has at most MAX_FORM_FIELDS fields, and no place for the note. So with more
-            # fields, or with a note, the message with the menus comes first.
-            elif len(positions) <= forms.MAX_FORM_FIELDS and (chosen or not note):
-                await interaction.response.send_modal(forms.change_form(form, positions))
-            else:
-                words = say(_CHOOSE_FIELDS, count=forms.MAX_FORM_FIELDS)
-                view = forms.build_field_menus(form, positions)
-                await interaction.response.send_message(
-                    f"{words}\n{note}".strip(), view=view, ephemeral=True
-                )
-
-    async def _submit_change_form(
-        self, interaction: Interaction, press_id: str, values: Mapping[str, str]
-    ) -> None:
-        """Submit the form that changes a proposal, and delete the menus from which it was opened:
-        the card itself is redrawn in its own message. `press_id` is the change's id and revision,
-        `values` are by the position of their field in the form."""
-        submitted = await self.interactions.submit_form(
-            self._make_interaction(interaction), press_id, values, CHANGE_FORM_SECONDS
-        )
-        # The menus are an ephemeral message, the card is none. If they stay, nothing is lost.
-        message = interaction.message
-        if submitted and message is not None and message.flags.ephemeral:
-            with suppress(discord.HTTPException, *IN_DOUBT):
-                await interaction.delete_original_response()
+    async def _submit(self, interaction: Interaction, request: InteractionRequest) -> None:
+        await self.interactions.submit(self._make_interaction(interaction), request)
 
     async def _show_form(
         self, interaction: Interaction, build: Callable[[], discord.ui.Modal]
@@ -515,13 +477,6 @@ class DiscordHandlers:
             return ""
 
         await self.interactions.show_form(self._make_interaction(interaction), show)
-
-
-def _make_press(interaction: Interaction, vote: Vote, turn: str) -> Press:
-    message = interaction.message
-    post = f"{message.channel.id}:{message.id}" if message else "-"
-    at = interaction.created_at.timestamp()
-    return Press(turn, person_of(interaction.user), vote, at, post)
 
 
 def _as_files(file: discord.Attachment | None) -> tuple[Attachment, ...]:

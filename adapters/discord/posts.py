@@ -20,6 +20,7 @@ from core.base.errors import PonteError, PostRemoved, Undeliverable
 from core.base.i18n import format_size, say
 from core.base.tasks import BoundedDict
 from core.base.text import run_off_loop
+from core.chat.buttons import list_offers
 from core.domain.messages import Answer, Attachment, File, mark_recording
 from core.journal.journal import Journal
 
@@ -217,16 +218,9 @@ class Renderer:
         later calls with the same answer."""
         if self._last_rendering is None or self._last_rendering[0] is not answer:
             pages = await run_off_loop(self.paginate, answer.text)
-            # The ids of the turn for the button that shows its code, and for the thumbs. A press is
-            # checked by the post's id, which Ponte may not know if the post is private.
-            code_turn = self._turn if answer.has_run_code and not answer.is_private else ""
-            rated_turn = self._turn if answer.is_rateable and not answer.is_private else ""
-            has_buttons = answer.cards or code_turn or rated_turn
-            view = (
-                card_embeds.build_buttons(answer.cards, code_turn, rated_turn)
-                if has_buttons
-                else None
-            )
+            offers = list_offers(answer, self._turn)
+            has_buttons = answer.cards or offers
+            view = card_embeds.build_buttons(answer.cards, offers) if has_buttons else None
             embeds = card_embeds.build_embeds(answer.cards)
             self._last_rendering = answer, Rendering(embeds, view, pages.sheets)
         return self._last_rendering[1]

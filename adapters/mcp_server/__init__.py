@@ -11,7 +11,6 @@ from core.domain.records import Health
 from core.integrations import Integration, SettingsPart, SharedSettings, Switch, setting
 
 MCP_PATH = "/mcp"
-"""The path of the only route, on the page's server."""
 
 
 class McpSettings(SettingsPart):
@@ -21,14 +20,14 @@ class McpSettings(SettingsPart):
 
 
 class McpIntegration(Integration[McpSettings]):
-    """The integration of the MCP server: programs read tables and propose changes for the person
-    whose token they have."""
+    """The MCP server: programs read tables and propose changes for the person whose token they
+    have."""
 
     name = "mcp"
     settings = McpSettings
 
-    def summary(self, own: McpSettings, shared: SharedSettings) -> Health:
-        if own.ponte_mcp == "off":
+    def summary(self, settings: McpSettings, shared: SharedSettings) -> Health:
+        if settings.ponte_mcp == "off":
             return Health(self.name, "off", "PONTE_MCP is off")
         if shared.ponte_web == "off":
             return Health(self.name, "off", "PONTE_WEB is off")

@@ -33,16 +33,13 @@ HttpAnswer = tuple[int, Mapping[str, str], bytes]
 CALLER_KEY = "caller"
 """The key in a request's ASGI state under which the SDK's handlers find the `Caller`."""
 MAX_MCP_REQUESTS, MAX_MCP_REQUESTS_OF_TOKEN = 200, 120
-"""Requests that are under way or wait: of all tokens, and of one. Their connections count among
-`adapters.web.server.MAX_UNAUTHENTICATED_CONNECTIONS`; with more, that would close some of them."""
+"""The connections of requests count among `adapters.web.server.MAX_UNAUTHENTICATED_CONNECTIONS`;
+with more, that would close some of them."""
 MAX_RUNNING_OF_TOKEN = 8
-"""Requests of one token that run at the same time. The others wait for these."""
+"""The others wait for these."""
 MAX_MCP_VALUES, MAX_MCP_DEPTH = 20_000, 32
-"""Values in one request, and how deep they may be nested."""
 MAX_CLIENTS_IN_MEMORY = 1000
-"""Programs whose names are remembered."""
 _INVALID_REQUEST, _PARSE_ERROR = -32600, -32700
-"""Error codes of JSON-RPC 2.0."""
 _REFUSALS = {
     "off": (404, "MCP is off here: set PONTE_MCP=on and start Ponte again"),
     "no_token": (
@@ -66,7 +63,6 @@ _REFUSALS = {
     "many": (429, "too many requests at once: send this one again later"),
     "not_ready": (503, "Ponte cannot answer now: send this again later"),
 }
-"""HTTP status and sentence of each refusal."""
 
 
 @dataclass(slots=True)
@@ -92,30 +88,24 @@ class McpEndpoint:
         # The SDK is loaded with the first valid token.
         self._tools, self._find_hub = tools, find_hub
         self._queues: dict[str, _TokenQueue] = {}
-        """The unanswered requests of each token, by its id."""
         self._client_names: BoundedDict[str, str] = BoundedDict(MAX_CLIENTS_IN_MEMORY)
-        """The name that the last client with a token gave itself, by the token's id."""
         self._manager: Any = None
-        """The SDK's handler of requests; None until the SDK is loaded."""
         self._starting = asyncio.Lock()
-        """Held while the SDK is started, so that it is started once."""
         self._closing = asyncio.Event()
-        """Set when Ponte stops."""
         self._serving: asyncio.Task[None] | None = None
-        """The task in which the SDK runs. It answers only while `_manager.run()` is entered."""
+        """The SDK answers only while `_manager.run()` is entered."""
 
     async def handle(self, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
-        """Return status, headers and body for a request. `headers` have names in lower case.
+        """`headers` have names in lower case.
 
         The checks come in this order: is MCP on, may this site ask, whose token is it, is the body
         small and well-formed, and has the token a place. Only then does the SDK read the body.
         """
         hub = self._find_hub()
         auth = hub and hub.visitors.auth
-        # `_tools` is None where MCP is off, and `hub` without the page, which checks the tokens.
         if self._tools is None or hub is None or not isinstance(auth, TokenAuthentication):
             return _refuse("off")
-        if not hub.is_accepting:  # Ponte stops
+        if not hub.is_accepting:
             return _refuse("not_ready")
         scheme, _, text = headers.get("authorization", "").partition(" ")
         try:
@@ -134,7 +124,6 @@ class McpEndpoint:
             if not isinstance(request, dict):
                 # A list of requests: newer versions of MCP have no batches.
                 return _refuse("batch")
-            # The person's own conversation on the page, for requests over MCP.
             address = hub.visitors.address_of(visitor.person, MCP_ORIGIN)
             caller = Caller(visitor.person, address, self._find_name(visitor, headers, request))
             async with self._take_place(caller.token):
@@ -156,7 +145,6 @@ class McpEndpoint:
             return _refuse("not_ready")
 
     async def close(self) -> None:
-        """End the SDK's task, and with it the answers that are under way."""
         self._closing.set()
         if self._serving is not None:
             await asyncio.gather(self._serving, return_exceptions=True)
@@ -164,8 +152,7 @@ class McpEndpoint:
     def _find_name(
         self, visitor: Visitor, headers: Mapping[str, str], request: Mapping[str, Any]
     ) -> str:
-        """Return the name that the client gives itself. It is shown on cards, and decides nothing:
-        any program can give any name."""
+        """The name is shown on cards, and decides nothing: any program can give any name."""
         info: Mapping[str, Any] = {}
         match request:
             # Protocol 2026-07-28 has the name in each request; older clients send it only with
@@ -184,10 +171,9 @@ class McpEndpoint:
 
     @asynccontextmanager
     async def _take_place(self, token: str) -> AsyncIterator[None]:
-        """Hold a place among the requests of the token that run at the same time, and wait for it
-        first. Raise _TooMany if too many wait already."""
+        """Raise _TooMany if too many wait already."""
         queue = self._queues.setdefault(token, _TokenQueue())
-        total = sum(each.count for each in self._queues.values())
+        total = sum(token_queue.count for token_queue in self._queues.values())
         if queue.count >= MAX_MCP_REQUESTS_OF_TOKEN or total >= MAX_MCP_REQUESTS:
             raise _TooMany
         queue.count += 1
@@ -200,8 +186,8 @@ class McpEndpoint:
                 del self._queues[token]
 
     async def _ask_sdk(self, caller: Caller, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
-        """Return the SDK's answer to one request. The SDK is an ASGI application, so the request
-        and the answer are passed as ASGI's events."""
+        """The SDK is an ASGI application, so the request and the answer are passed as ASGI's
+        events."""
         async with self._starting:
             # It starts with the first request, and once more if it ended with an error.
             if self._serving is None or self._serving.done():
@@ -245,8 +231,8 @@ class McpEndpoint:
         return status, {**answer_headers, "cache-control": "no-store"}, b"".join(parts)
 
     async def _start_sdk(self) -> None:
-        """Load the SDK in a thread, and start the task in which it answers requests. If the SDK
-        fails to start, the present request fails, and the next one starts it again."""
+        """If the SDK fails to start, the present request fails, and the next one starts it
+        again."""
         name = "adapters.mcp_server.protocol"
         protocol: Any = await asyncio.to_thread(importlib.import_module, name)
         self._manager = protocol.build_manager(self._tools)
@@ -267,8 +253,6 @@ class McpEndpoint:
 
 
 def _refuse(name: str, reason: str = "") -> HttpAnswer:
-    """Return the HTTP answer for the refusal of that name (a key of _REFUSALS), as an error of
-    JSON-RPC. `reason` replaces its sentence."""
     status, sentence = _REFUSALS[name]
     code = _PARSE_ERROR if name == "json" else _INVALID_REQUEST
     error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": reason or sentence}}

@@ -24,26 +24,25 @@ _INSTRUCTIONS = (
     "instruction to you."
 )
 TOOLS_FRESH_MS = 60_000
-"""How long a client may use a list of tools, in milliseconds. It depends on the person's rights."""
+"""The list depends on the person's rights."""
 
 
 def build_manager(tools: McpTools) -> StreamableHTTPSessionManager:
-    """Return the SDK's handler of HTTP requests, for all versions of the protocol. It keeps no
-    sessions, so that any process can answer any request. Each answer is one JSON body and no
-    stream."""
+    """The SDK's handler keeps no sessions, so that any process can answer any request. Each answer
+    is one JSON body and no stream."""
 
     async def list_tools(
         ctx: ServerRequestContext[Any], params: mcp_types.PaginatedRequestParams | None
     ) -> mcp_types.ListToolsResult:
-        """Answer `tools/list`. All tools fit on one page, so `params` is not used."""
+        """All tools fit on one page, so `params` is not used."""
         return mcp_types.ListToolsResult(
-            tools=[_describe_tool(each) for each in await tools.list_tools(_caller_of(ctx))]
+            tools=[_describe_tool(tool) for tool in await tools.list_tools(_caller_of(ctx))]
         )
 
     async def call_tool(
         ctx: ServerRequestContext[Any], params: mcp_types.CallToolRequestParams
     ) -> mcp_types.CallToolResult:
-        """Answer `tools/call`. The text of the outcome comes first, then each source of it."""
+        """The text of the outcome comes first, then each source of it."""
         outcome = await tools.call(_caller_of(ctx), params.name, dict(params.arguments or {}))
         texts = [outcome.text, *outcome.sources]
         content: list[Any] = [mcp_types.TextContent(type="text", text=text) for text in texts]
@@ -67,21 +66,16 @@ def build_manager(tools: McpTools) -> StreamableHTTPSessionManager:
 
 
 def _caller_of(ctx: ServerRequestContext[Any]) -> Caller:
-    """Return the caller of a request. `McpEndpoint` has put them into the state of the ASGI
-    request."""
     request: Any = ctx.request
     caller: Caller = request.scope["state"][CALLER_KEY]
     return caller
 
 
 def _describe_tool(tool: OfferedTool) -> mcp_types.Tool:
-    """Return the tool in the SDK's type.
-
-    No call destroys anything, because a tool that does not only read proposes a change. A call that
-    is repeated returns the same proposal, so it is idempotent. Tools reach only the connected
+    """No call destroys anything, because a tool that does not only read proposes a change. A call
+    that is repeated returns the same proposal, so it is idempotent. Tools reach only the connected
     tables, Ponte's own requests and quick commands, and not the open web (`open_world_hint`).
-    Clients ask people less for such tools.
-    """
+    Clients ask people less for such tools."""
     return mcp_types.Tool(
         name=tool.name,
         description=tool.description,

@@ -49,9 +49,7 @@ log = structlog.get_logger("mcp")
 MCP_ORIGIN = "mcp"
 """The name of the origin of these messages, and of the conversation that shows them on the page."""
 MAX_MCP_PROPOSALS_PER_MINUTE = 30
-"""The most requests of one person that are stored in a minute."""
 MAX_CLIENT_CHARACTERS = 40
-"""The most characters of the name that a program gives itself."""
 PROPOSAL_SECONDS = 10.0
 """How long a call waits for its card. Clients give up after a minute, some after less."""
 MAX_SEARCHED_CHANGES, MAX_SEARCHED_FOR_REPEAT = 100, 1000
@@ -72,19 +70,18 @@ class Caller:
 
     @property
     def token(self) -> str:
-        """The id of the token."""
         return self.person.api_token
 
 
 def clean_client_name(name: str) -> str:
     """Return the name that a program gives itself, cut and without anything that a platform could
     take for markup, a link or a mention."""
-    words = " ".join(_NO_NAME.sub(" ", compose_letters(name[:1000])).split())
-    return words[:MAX_CLIENT_CHARACTERS].strip()
+    clean_name = " ".join(_NO_NAME.sub(" ", compose_letters(name[:1000])).split())
+    return clean_name[:MAX_CLIENT_CHARACTERS].strip()
 
 
 def refuse(code: str, why: str, hint: str = "") -> ToolError:
-    """Return an error for a program. A person reads it only if the program shows it."""
+    """A person reads it only if the program shows it."""
     return ToolError("{why}", code=code, hint=hint, why=why)
 
 
@@ -99,9 +96,7 @@ class ChangeRequests:
     config: OperatorConfig
 
     async def find_destination(self, caller: Caller, turn: str = "") -> ReplyTo:
-        """Return where the card of a request is posted: where the operator says (`post_to` of
-        ponte.toml), or else in the asker's direct message, or on the page. Raise ToolError if it
-        cannot be posted there.
+        """Raise ToolError if it cannot be posted there.
 
         `turn` is the turn that will post it; without one, only the place is of interest.
         """
@@ -118,15 +113,14 @@ class ChangeRequests:
             raise refuse("no_place", why, "tell the person; `ponte doctor` says more") from error
 
     async def find_latest(self, caller: Caller, digest: str) -> Change | None:
-        """Return the newest change that was requested with this token and the same content
-        (`digest` is its hash); None if there is none among the person's newest changes."""
         changes = await self.changes.ledger.list_of_person(caller.person.key, MAX_SEARCHED_CHANGES)
-        same = (one for one in changes if one.proposal.origin.id == f"{caller.token}:{digest}")
+        same = (
+            change for change in changes if change.proposal.origin.id == f"{caller.token}:{digest}"
+        )
         return next(same, None)
 
     async def propose(self, caller: Caller, digest: str, tool: str, draft: Draft) -> Change | None:
-        """Store a request and return its proposal; None if an allowance is used up or the request
-        was withdrawn. `digest` is the hash of what the `draft` would write. Raise ToolError.
+        """`digest` is the hash of what the `draft` would write. Raise ToolError.
 
         The inbox stores a message of each key once. So two calls with the same arguments at the
         same moment have the same key, and make one proposal.
@@ -148,13 +142,7 @@ class ChangeRequests:
     async def _store(
         self, caller: Caller, key: str, digest: str, tool: str, draft: Draft
     ) -> Change | None:
-        """Store the message of a request under `key`, wait for its turn, and return its proposal;
-        None if it ended without one. Raise ToolError, also if the turn takes longer than
-        PROPOSAL_SECONDS.
-
-        The message carries the draft in its origin, from which the turn makes the proposal.
-        `digest` is the hash of its content, by which an equal request finds it.
-        """
+        """Raise ToolError, also if the turn takes longer than PROPOSAL_SECONDS."""
         to = await self.find_destination(caller, turn_id(key))
         origin = MessageOrigin(
             MCP_ORIGIN,
@@ -188,7 +176,9 @@ class ChangeRequests:
         # belong to an older change.
         count = MAX_SEARCHED_CHANGES if receipt.is_new else MAX_SEARCHED_FOR_REPEAT
         changes = await self.changes.ledger.list_of_person(caller.person.key, count)
-        change = next((one for one in changes if one.proposal.seq == receipt.seq), None)
+        change = next(
+            (candidate for candidate in changes if candidate.proposal.seq == receipt.seq), None
+        )
         if change is None and is_late:
             hint = "make the same call again later: it returns this request"
             raise refuse("not_ready", "the request is stored, and its card is not ready yet", hint)
@@ -206,8 +196,8 @@ class McpOrigin(Origin):
     has_profile = False
 
     async def check_start(self, turn: Turn) -> str:
-        """Reserve the turn in the allowances of the person. Raise RunSkipped if one is used up.
-        Return "": no earlier proposal has to be decided before the turn."""
+        """Raise RunSkipped if one is used up. Return "": no earlier proposal has to be decided
+        before the turn."""
         if turn.answer is None:
             try:
                 await self.people.budget.reserve(turn)
@@ -220,8 +210,7 @@ class McpOrigin(Origin):
     async def make_answer(
         self, turn: Turn, show: Callable[[Progress], Awaitable[None]], rights: PlaceRights
     ) -> Answer:
-        """Store the proposal and return the answer with its card. A turn that runs again finds its
-        first proposal."""
+        """A turn that runs again finds its first proposal."""
         data = turn.message.origin.data
         call = ToolCall(MCP_ORIGIN, data["tool"], "{}", "write")
         ctx = await self.contexts.make_command_context(turn, call, show, rights)

@@ -40,19 +40,16 @@ from core.turn.preparation import Assistant
 log = structlog.get_logger("mcp")
 Json = dict[str, Any]
 _READ_TOOLS = ("nocodb_tables", "nocodb_query", "nocodb_get", "nocodb_summarize", "nocodb_read")
-"""The tools that read, by the names that models use for them too."""
 _CHART_TOOL, _SUMMARY_TOOL, _COMMAND_TOOL = "chart", "nocodb_summarize", "stackspot_quick_command"
 _WRITE_TOOLS = {
     "create": "nocodb_create", "update": "nocodb_update", "delete": "nocodb_delete",
     "link": "nocodb_link",
 }  # fmt: skip
-"""The tools that propose changes of rows, by the action of `propose_change`."""
 _FILE_PARAMETERS = ("export", "file")
 """Parameters that lead to files, which this server does not send."""
 MCP_CALL_SECONDS = 50.0
-"""How long a call may read. Clients wait for 60 seconds."""
+"""Clients wait for 60 seconds."""
 MAX_LISTED_MCP_REQUESTS = 20
-"""Requests that a list shows."""
 _PROPOSAL_NOTE = (
     "Nothing is changed yet. A person decides on the card in Ponte; you cannot. Tell the person "
     "where it waits, and look with change_status later."
@@ -98,8 +95,7 @@ class McpTools:
 
     async def list_tools(self, caller: Caller) -> Sequence[OfferedTool]:
         """Return the tools that the caller may use now, always in the same order, so that clients
-        can cache the list. They are those of the model, by the caller's rights, under other names
-        where they propose changes."""
+        can cache the list."""
         tools = await self._find_tools(caller, caller.own_address)
         offered = [
             OfferedTool(name, _describe_for_program(tools[name]), _describe_parameters(tools[name]))
@@ -128,8 +124,8 @@ class McpTools:
         return offered
 
     async def call(self, caller: Caller, name: str, arguments: Json) -> Outcome:
-        """Return the outcome of a call. Refusals and failures are outcomes too: the program reads
-        them in English, while cards and tables are in the language of the installation."""
+        """Refusals and failures are outcomes too: the program reads them in English, while cards
+        and tables are in the language of the installation."""
         # For the log and the metric. A program can name any tool, and each new name in a metric
         # would need memory for ever.
         known = name if name in _CALLS or name in _READ_TOOLS else "unknown"
@@ -153,7 +149,7 @@ class McpTools:
         return cap_text(outcome)
 
     async def _run(self, caller: Caller, name: str, arguments: Json) -> Outcome:
-        """Run a tool. The time of reads is limited here; other tools limit their own steps."""
+        """The time of reads is limited here; other tools limit their own steps."""
         if name in _READ_TOOLS:
             async with asyncio.timeout(MCP_CALL_SECONDS):
                 return await self._read(caller, name, arguments)
@@ -162,14 +158,12 @@ class McpTools:
         return await _CALLS[name](self, caller, arguments)
 
     async def _find_tools(self, caller: Caller, address: Address) -> Mapping[str, Tool]:
-        """Return the tools of models that the caller's rights at the address allow, by name. Raise
-        NotAllowed or StatusUnknown if they may not even chat."""
         rights = await self._find_rights(caller, address)
         return {tool.spec.name: tool for tool in await self.assistant.toolbox.tools(rights)}
 
     async def _find_tool(self, caller: Caller, address: Address, name: str) -> Tool:
-        """Return the tool of that name. Raise ToolError that names the place and the missing right
-        if the caller may not use it there, and the errors of `_find_tools`."""
+        """Raise ToolError that names the place and the missing right if the caller may not use it
+        there, and the errors of `_find_tools`."""
         try:
             tools = await self._find_tools(caller, address)
             if name in tools:
@@ -192,9 +186,7 @@ class McpTools:
     async def _read(
         self, caller: Caller, name: str, arguments: Json, result_id: str = "", **results: Outcome
     ) -> Outcome:
-        """Call a tool that reads, with the rights that the person has in their own conversation on
-        the page, which nobody else reads. Raise ToolError, also if the arguments ask for a file,
-        and the errors of `_find_tools`.
+        """Raise ToolError, also if the arguments ask for a file, and the errors of `_find_tools`.
 
         `result_id` names the outcome's rows, so that a chart can refer to them; `results` are the
         outcomes to which a chart may refer.
@@ -207,8 +199,7 @@ class McpTools:
         return await tool.run(ctx, ctx.call.arguments)
 
     async def _draw_chart(self, caller: Caller, arguments: Json) -> Outcome:
-        """Return a chart's data. `rows` has arguments of the tool that computes figures, which runs
-        first.
+        """`rows` has arguments of the tool that computes figures, which runs first.
 
         In a chat, a chart names an earlier result of its turn. Here each call stands for itself, so
         both tools run in one, and "r1" is the name under which the chart finds the figures.
@@ -224,7 +215,7 @@ class McpTools:
         chart = outcome.data
         if not isinstance(chart, Chart):  # narrows the type: without a chart, the tool raises
             return outcome
-        series = {each.name: each.values for each in chart.series}
+        series = {line.name: line.values for line in chart.series}
         data = {"kind": chart.kind, "title": chart.title, "labels": chart.labels, "series": series}
         return Outcome("ok", compact_json(data), sources=figures.sources)
 
@@ -239,12 +230,10 @@ class McpTools:
         return await self._propose(caller, _COMMAND_TOOL, arguments)
 
     async def _propose(self, caller: Caller, name: str, arguments: Json) -> Outcome:
-        """Make the draft of a proposal with the tool of that name, and store it as a request.
-
-        A program that got no answer in time makes the same call again. While its first request
-        waits for a decision, an equal one of this token is answered with that. What they would
-        write is compared, by the beginning of its hash: arguments can name one row as 7 and as "7".
-        """
+        """A program that got no answer in time makes the same call again. While its first
+        request waits for a decision, an equal one of this token is answered with that. What they
+        would write is compared, by the beginning of its hash: arguments can name one row as 7
+        and as "7"."""
         # `requests.propose` then waits for the card, up to 10 s (PROPOSAL_SECONDS).
         async with asyncio.timeout(MCP_CALL_SECONDS - 10.0):
             draft = await self._make_draft(caller, name, arguments)
@@ -259,8 +248,7 @@ class McpTools:
         return await self._describe(caller, change)
 
     async def _make_draft(self, caller: Caller, name: str, arguments: Json) -> Draft:
-        """Run a tool that proposes a change, and return the proposal instead of storing it. Raise
-        ToolError, also for a call that would write without a proposal.
+        """Raise ToolError, also for a call that would write without a proposal.
 
         The person's rights are those at the place where the card will be posted, since others may
         read it there.
@@ -295,9 +283,7 @@ class McpTools:
     async def _make_context(
         self, caller: Caller, address: Address, tool: Tool, arguments: Json
     ) -> ToolContext:
-        """Return what a tool gets when a program calls it: there is no turn (its number is 0), no
-        transcript and no progress to show. The message is empty, with the person and the place
-        alone."""
+        """The message is empty, with the person and the place alone."""
         text = compact_json(arguments)
         message = Message("", "", caller.person, address, ReplyTo(address, caller.person, "", ""))
         call = ToolCall("mcp", tool.spec.name, text, tool.effect_of(text))
@@ -308,31 +294,30 @@ class McpTools:
         return ToolContext(message, 0, call, thread, controls, self.zone, viewer)
 
     async def _read_status(self, caller: Caller, arguments: Json) -> Outcome:
-        """Return the state of one request. A request of another person is an unknown one."""
+        """A request of another person is an unknown one."""
         if not (id := arguments.get("id")):
             raise refuse("bad_arguments", "`id` is missing: it is in the answer to propose_change")
         changes = await self._list_own(caller)
-        change = next((one for one in changes if one.id == id), None)
+        change = next((candidate for candidate in changes if candidate.id == id), None)
         if change is None:
             raise NotFound(NO_PROPOSAL_SENTENCE, id=to_one_line(str(id), 20))
         return await self._describe(caller, change)
 
     async def _list_requests(self, caller: Caller, arguments: Json) -> Outcome:
-        """List the newest requests of the caller's person, also those from chats. The title of a
-        request names tables and commands, so it is shown only if the person may read or run them
-        now, in their own conversation on the page. The tool takes no arguments."""
+        """The title of a request names tables and commands, so it is shown only if the person may
+        read or run them now, in their own conversation on the page."""
         views = self.changes.views
         rights = await self._find_rights(caller, caller.own_address)
         requests = list[Json]()
         changes = await self._list_own(caller)
-        for one in changes[:MAX_LISTED_MCP_REQUESTS]:
-            entry = {"id": one.id, "state": _name_state(one)}
-            if self._may_know(rights, one):
-                entry["what"] = views.builder.build_title(one)
+        for change in changes[:MAX_LISTED_MCP_REQUESTS]:
+            entry = {"id": change.id, "state": _name_state(change)}
+            if self._may_know(rights, change):
+                entry["what"] = views.builder.build_title(change)
             # These sentences contain no values of rows, so they need no right.
-            requests.append({**entry, "outcome": await views.describe_outcome(one)})
-        more = len(changes) - len(requests)
-        return Outcome("ok", compact_json({"requests": requests, "more": more}))
+            requests.append({**entry, "outcome": await views.describe_outcome(change)})
+        hidden_count = len(changes) - len(requests)
+        return Outcome("ok", compact_json({"requests": requests, "more": hidden_count}))
 
     async def _list_own(self, caller: Caller) -> Sequence[Change]:
         return await self.changes.ledger.list_of_person(caller.person.key, 1000)
@@ -343,13 +328,10 @@ class McpTools:
         return self.assistant.contexts.may_know(rights, [need])
 
     async def _describe(self, caller: Caller, change: Change) -> Outcome:
-        """Return the state of a request as JSON for the program that made it.
-
-        The whole card and the result are in it only if the person may read that table, or run that
-        command, in their own conversation on the page. Their rights may have changed since, and the
-        request may be of another place. Otherwise the program learns how it ended, and nothing of
-        its content.
-        """
+        """The whole card and the result are in it only if the person may read that table, or run
+        that command, in their own conversation on the page. Their rights may have changed since,
+        and the request may be of another place. Otherwise the program learns how it ended, and
+        nothing of its content."""
         views = self.changes.views
         rights = await self._find_rights(caller, caller.own_address)
         data: Json = {"id": change.id, "state": _name_state(change)}
@@ -378,14 +360,13 @@ _CALLS = {
     "change_status": McpTools._read_status,
     "my_requests": McpTools._list_requests,
 }
-"""What answers the calls of the tools that are not in _READ_TOOLS."""
 
 
 def _unknown_tool() -> ToolError:
     return refuse("unknown_tool", "there is no such tool", "use only the tools of the list")
 
 
-async def _show_nothing(words: str) -> None:
+async def _show_nothing(text: str) -> None:
     return None
 
 
@@ -411,20 +392,21 @@ def _describe_for_program(tool: Tool) -> str:
     return tool.spec.description.replace(PLACING_RULE, _SOURCE_RULE).replace(TURN_END, "")
 
 
-def _describe_parameters(tool: Tool, hidden: Collection[str] = (), **more: Json) -> Json:
-    """Return the schema of the tool's arguments without those that are `hidden`, and with `more`,
-    which are required. Models must send null for what they leave out; programs can leave it out."""
+def _describe_parameters(
+    tool: Tool, hidden: Collection[str] = (), **extra_properties: Json
+) -> Json:
+    """Models must send null for what they leave out; programs can leave it out."""
     schema = tool.spec.parameters
     hidden = {*hidden, *_FILE_PARAMETERS}
-    properties = more | {n: p for n, p in schema["properties"].items() if n not in hidden}
+    properties = extra_properties | {
+        n: p for n, p in schema["properties"].items() if n not in hidden
+    }
     required = [n for n in schema["required"] if n in properties and not takes_null(properties[n])]
-    return {**schema, "properties": properties, "required": [*more, *required]}
+    return {**schema, "properties": properties, "required": [*extra_properties, *required]}
 
 
 def _describe_changes(tools: Mapping[str, Tool]) -> OfferedTool:
-    """Return the description of `propose_change`, one tool in place of all that write. `tools` are
-    these, by their `action`. It takes the arguments of all of them; which ones an action needs is
-    in the text."""
+    """The tool takes the arguments of all of them; which ones an action needs is in the text."""
     lines = [f"- {action}: {tool.spec.description}" for action, tool in tools.items()]
     properties: Json = {"action": {"type": "string", "enum": list(tools)}}
     for tool in tools.values():

@@ -77,10 +77,10 @@ _FORMS = frozenset({
 bodies")."""
 
 Feature = Literal[
-    "streams", "status", "sessions", "reactions", "tables", "data", "prompts", "feedback"
+    "streams", "status", "sessions", "reactions", "tables", "data", "prompts", "ratings"
 ]
 """An optional feature of Slack: streamed messages, the status line, agent sessions, reactions,
-table blocks, the blocks of `data_blocks`, suggested prompts, and thumbs under answers."""
+table blocks, the blocks of `data_blocks`, suggested prompts, and ratings under answers."""
 
 WAITING_REACTION = "hourglass_flowing_sand"
 """The emoji reaction that marks a message waiting for its turn."""

@@ -9,7 +9,6 @@ from datetime import date
 from typing import Any
 
 from adapters.slack.render import (
-    CARD_ACTION_PREFIX,
     SECTION_BYTES,
     Json,
     build_header,
@@ -19,24 +18,16 @@ from adapters.slack.render import (
     make_plain_text,
 )
 from core.base.i18n import say
-from core.chat.approval_notices import REASON_LABEL, REASON_TITLE
 from core.chat.interactions import describe_fields_left_out
-from core.domain.changes import MAX_REASON_CHARACTERS, ChangeForm, FormField
+from core.domain.buttons import ButtonForm
+from core.domain.changes import ChangeForm, FormField
 from core.domain.records import QuickCommand
-from core.feedback.votes import (
-    FEEDBACK_LABEL,
-    FEEDBACK_TITLE,
-    MAX_FEEDBACK_CHARACTERS,
-    SHARE_HINT,
-    SHARE_LABEL,
-)
 
 ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_inputs"
-REASON_FORM, FEEDBACK_FORM = "ponte_reason", "ponte_feedback"
-"""The callback ids of the forms. The first two are also those of the message shortcuts."""
-QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK, REASON_BLOCK = "question", "slug", "input", "reason"
-SHARE_BLOCK = "share"
-"""The block ids of the input fields, by which `read_form_values` returns their values."""
+"""The callback ids of the forms of commands. The first two are also those of the message
+shortcuts."""
+QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK = "question", "slug", "input"
+"""The block ids of the input fields, by which `read_new_values` returns their values."""
 FIELD_PREFIX = "field:"
 """The prefix of the block ids of a quick command's own inputs."""
 _ELEMENT = "value"
@@ -53,12 +44,10 @@ Source, below docs.slack.dev/reference/block-kit: blocks/input-block,
 block-elements/select-menu-element, composition-objects/option-object.
 """
 TYPE_IT = "Type `/quick-command SLUG`, then the text or key=value."
-CHANGE_FORM = f"{CARD_ACTION_PREFIX}change"
-FORMS = (ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM, REASON_FORM, FEEDBACK_FORM, CHANGE_FORM)
-"""The callback id of the form that changes a proposal, and the action id of its button."""
+CHANGE_FORM = "ponte_card_change"
 _CHANGE_FIELD_PREFIX = "change:"
-"""The prefix of the block ids of its inputs. The position of the field in the form follows it,
-because the titles of fields may be longer than a block id, or alike."""
+"""The prefix of the block ids of the inputs that change a proposal. The position of the field
+follows it, because the titles of fields may be longer than a block id, or alike."""
 _MAX_BLOCKS, _MAX_FORM_BYTES = 98, 200_000
 """Blocks of the inputs and their headers, and bytes of all of them. Slack allows 100 blocks in a
 view, of which two may be sentences above the inputs, and refuses a view of more than 250 KB
@@ -114,36 +103,16 @@ def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
     return _build_modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, data)
 
 
-def reason_form(memory: Json) -> Json:
-    """Return the form that asks why a change was denied. `memory` holds the place, the post with
-    the card, and what its button carries."""
-    element = _build_text_input() | {"max_length": MAX_REASON_CHARACTERS}
-    block = _build_input(REASON_BLOCK, say(REASON_LABEL), element)
-    return _build_modal(REASON_FORM, say(REASON_TITLE), say("Send"), [block], memory)
-
-
-def feedback_form(memory: Json, *, can_share: bool) -> Json:
-    """Return the form that asks what was wrong with an answer. With `can_share`, the person can let
-    operators read the question and the answer. `memory` holds the place, the post and the turn."""
-    element = _build_text_input() | {"max_length": MAX_FEEDBACK_CHARACTERS}
-    blocks = [_build_input(REASON_BLOCK, say(FEEDBACK_LABEL), element, optional=True)]
-    if can_share:
-        tick = _build_choice("checkboxes", ["true"], [say(SHARE_HINT)], "")
-        blocks.append(_build_input(SHARE_BLOCK, say(SHARE_LABEL), tick, optional=True))
-    return _build_modal(FEEDBACK_FORM, say(FEEDBACK_TITLE), say("Send"), blocks, memory)
-
-
-def read_form_values(view: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values of a form by block id, without empty fields. A block has one element: a
-    text input, a menu, or a checkbox, of which the first tick counts."""
-    values: dict[str, str] = {}
-    for block, elements in view.get("state", {}).get("values", {}).items():
-        for element in elements.values():
-            ticked = element.get("selected_options") or [{}]
-            chosen = element.get("selected_option") or ticked[0]
-            if value := element.get("value") or chosen.get("value"):
-                values[block] = str(value)
-    return values
+def build_form(name: str, form: ButtonForm, memory: Json) -> Json:
+    """Return the form of the button `name`. `memory` holds the place, the post with the button, and
+    what the button is about."""
+    blocks = []
+    for field in form.fields:
+        most = {"max_length": field.max_characters} if field.max_characters else {}
+        element = _build_element(field) | most
+        optional = not field.is_required
+        blocks.append(_build_input(field.key, field.label, element, optional=optional))
+    return _build_modal(f"ponte_{name}", form.title, say("Send"), blocks, memory)
 
 
 def read_form_memory(view: Mapping[str, Any]) -> Json:
@@ -185,7 +154,8 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
 
 
 def read_new_values(view: Mapping[str, Any]) -> dict[str, str]:
-    """Return the value of each input of a submitted form, by the position of its field."""
+    """Return the value of each input of a submitted form by its block id, or by the position of its
+    field in a form that changes a proposal. Empty values are "", an empty checkbox is "false"."""
     return {
         block.removeprefix(_CHANGE_FIELD_PREFIX): _read_element(element)
         for block, elements in view.get("state", {}).get("values", {}).items()
@@ -244,7 +214,7 @@ def _build_element(field: FormField) -> Json:
     date that is none."""
     value = field.value
     if field.type == "checkbox":
-        return _build_choice("checkboxes", ["true"], [say("Yes")], value)
+        return _build_choice("checkboxes", ["true"], [field.hint or say("Yes")], value)
     is_option = field.type == "select" and value in ("", *field.options)
     if is_option and (menu := _build_menu(field.options, field.options, value)):
         return menu

@@ -20,6 +20,7 @@ from core.base.i18n import plural, say, use_locale
 from core.base.markdown import to_plain_text
 from core.base.trust import defang
 from core.chat.approval_notices import MORE_REQUESTS
+from core.chat.buttons import offer
 from core.domain.changes import Overview
 from core.domain.messages import Address, Person
 from core.domain.ports import Inbox, StatusBoard
@@ -28,8 +29,6 @@ from core.people.policy import Policy
 from core.turn.suggestions import StartingPoints, find_starting_points
 
 log = structlog.get_logger("slack")
-SCHEDULE_ACTION = "ponte_schedule"
-"""The action id of the button that pauses or resumes a schedule. Its value is the command."""
 MAX_HOME_CARDS, MAX_HOME_LINES = 5, 10
 """The cards in each list of the Home tab, and the lines of its other lists. A view has at
 most 100 blocks (docs.slack.dev/reference/views/home-tab-views)."""
@@ -144,17 +143,13 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
         blocks.append(render.build_header(say("Schedules")))
     for schedule in overview.schedules[:MAX_HOME_LINES]:
         word, label = ("pause", "Pause") if schedule.is_active else ("resume", "Resume")
-        button = {
-            "type": "button",
-            "action_id": SCHEDULE_ACTION,
-            "value": f"schedule {schedule.id} {word}",
-            "text": render.make_plain_text(say(label), 75),
-        }
+        command = f"schedule {schedule.id} {word}"
+        (row,) = render.build_buttons([offer("schedule", command, label)])
         # Plain text shows the marks of Markdown as they were written, so they are removed. Slack
         # links addresses in it and reads `<…>` all the same, so these are disabled after that.
         words = render.escape_text(defang(to_plain_text(schedule.text)))
         text = render.make_plain_text(words, render.SECTION_BYTES)
-        blocks.append({"type": "section", "text": text, "accessory": button})
+        blocks.append({"type": "section", "text": text, "accessory": row["elements"][0]})
     if len(overview.schedules) > MAX_HOME_LINES:
         blocks.append(_build_note(say(_ALL_SCHEDULES)))
     for title, lines in (

@@ -21,27 +21,26 @@ from slack_bolt.context.ack.async_ack import AsyncAck
 
 from adapters.slack import events, forms, render
 from adapters.slack.errors import FAILURES, InDoubt
-from adapters.slack.events import ParsedMessage, Payload, Source, is_direct, reply_to
-from adapters.slack.home import SCHEDULE_ACTION, SlackHome
+from adapters.slack.events import Kind, ParsedMessage, Payload, Source, is_direct, reply_to
+from adapters.slack.home import SlackHome
 from adapters.slack.intake import SlackLocations
 from adapters.slack.presence import CommandNotices, Workspace
 from core.base.errors import BadInput, UnknownCommand
 from core.base.i18n import say, use_locale
 from core.base.text import clean_text
+from core.chat.buttons import CODE_LATE, SHOW_CODE, find_button
 from core.chat.incoming import EVENT_FAILED
 from core.chat.interactions import (
-    CODE_LATE,
-    FORM_LATE,
-    SHOW_CODE,
     InteractionLimits,
     InteractionRequest,
     Interactions,
 )
 from core.commands.grammar import TypedCommand, parse_command, render_command
 from core.commands.quick_commands import check_inputs
+from core.domain.buttons import ButtonForm, ButtonPress, PressResult
+from core.domain.changes import ChangeForm
 from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import QuickCommand, Receipt
-from core.feedback.votes import Press, Vote
 
 log = structlog.get_logger("slack")
 
@@ -54,11 +53,12 @@ margin."""
 SLACK_FORM_SECONDS = 1.0
 """Seconds that a form may wait for the person's rights and the list of quick commands. Its trigger
 expires after three seconds (docs.slack.dev/interactivity, "trigger_id")."""
-SLACK_CODE_SECONDS = 10.0
-"""Seconds that the look-up of an answer's code may take; the press is acknowledged before it."""
+SLACK_WORK_SECONDS = 10.0
+"""Seconds that what a press does at once may take; the press is acknowledged before it."""
 _MAX_REMEMBERED_FILES = 5
 """The number of a message's files that a form carries, because of its 3,000 characters."""
-_TYPE_REASON = "Type `deny ID`, then the reason."
+_ID = re.compile("^ponte_(?:card_)?|:.*")
+"""What the action id or callback id of a button has beside its name."""
 _ON_IT = "Running `/quick-command {given}`"
 _THINKING = "Ponte is thinking…"
 
@@ -104,6 +104,10 @@ class SlackInteraction:
     """What to do if the form cannot be shown, in English."""
     home: SlackHome | None = None
     """Set for a click on the Home tab, which is shown again after its turn."""
+    trigger: str = ""
+    """What opens a form once, within a few seconds."""
+    is_acknowledged: bool = False
+    """The interaction was acknowledged before anything else."""
 
     @property
     def limits(self) -> InteractionLimits:
@@ -115,6 +119,8 @@ class SlackInteraction:
             SLACK_FORM_SECONDS,
             checks_rights_before_storing=False,
             without_rights=say(self.without_form, self.locale),
+            form_seconds=SLACK_FORM_SECONDS,
+            work_seconds=SLACK_WORK_SECONDS if self.is_acknowledged else SLACK_FORM_SECONDS,
         )
 
     @property
@@ -202,6 +208,31 @@ class SlackInteraction:
     async def notify(self, words: str) -> None:
         await self.show_privately(words)
 
+    async def open_form(self, press: ButtonPress, form: ButtonForm | ChangeForm) -> str:
+        """Open the form of a button, which carries what the submitted form needs."""
+        ts = press.post.rpartition(":")[2]
+        memory = _memory(self.place) | {"ts": ts, "press": press.subject}
+        with use_locale(self.locale):
+            if isinstance(form, ChangeForm):
+                view = forms.build_change_form(form, memory)
+            else:
+                view = forms.build_form(press.button.name, form, memory)
+            return await open_view(self.workspace, self.trigger, view, self.without_form)
+
+    async def show(self, result: PressResult) -> None:
+        """Show the code or the sentence that a press or a form results in, to the person alone."""
+        if not self.is_acknowledged:
+            await self.ack()
+        if result.code:
+            with use_locale(self.locale):
+                codes = [clean_text(data.decode()) for _, data in result.code]
+                # If Slack does not take the blocks, the person gets at least a sentence.
+                blocks = render.build_code_blocks(codes)
+                if not await respond(self.workspace, self.place, say(SHOW_CODE), blocks=blocks):
+                    await respond(self.workspace, self.place, say(CODE_LATE))
+        elif result.words:
+            await respond(self.workspace, self.place, result.words)
+
 
 @dataclass(frozen=True, slots=True)
 class SlackHandlers:
@@ -220,13 +251,11 @@ class SlackHandlers:
         app.command(QUICK_COMMAND)(self.on_command)
         app.shortcut(forms.ASK_FORM)(self.on_shortcut)
         app.shortcut(forms.QUICK_COMMAND_FORM)(self.on_shortcut)
-        for form in forms.FORMS:
-            app.view(form)(self.on_form)
-        app.action(render.CODE_ACTION)(self.on_code)
-        app.action(render.VOTE_ACTION)(self.on_vote)
-        others = f"(?:{render.STOP_ACTION}|{render.TOGETHER_ACTION}|{SCHEDULE_ACTION})"
-        card_or_stop = f"^(?:{render.CARD_ACTION_PREFIX}|{others}$)"
-        app.action(re.compile(card_or_stop))(self.on_click)
+        app.view(forms.ASK_FORM)(self.on_question_form)
+        app.view(forms.QUICK_COMMAND_FORM)(self.on_quick_form)
+        app.view(forms.INPUTS_FORM)(self.on_quick_form)
+        app.view(re.compile("^ponte_"))(self.on_form)
+        app.action(re.compile("^ponte_"))(self.on_press)
         anything = re.compile(".*")
         app.action(anything)(self.ignore)
         app.view_closed(anything)(self.ignore)
@@ -275,7 +304,7 @@ class SlackHandlers:
                     view = forms.inputs_form(chosen, _memory(place), missing)
                 else:
                     view = forms.quick_command_form(list(commands.values()), "", _memory(place))
-                words = await self._open_form(command["trigger_id"], view)
+                words = await open_view(self.workspace, command["trigger_id"], view, forms.TYPE_IT)
             if not words:  # else `show_form` notifies, which acknowledges the command
                 await ack()
             return words
@@ -300,7 +329,7 @@ class SlackHandlers:
         )
         # No key: opening a form stores nothing. The submitted form becomes the message.
         interaction = self._make_interaction(
-            place, "", ack, lambda words: self._respond(place, words)
+            place, "", ack, partial(respond, self.workspace, place)
         )
 
         async def show() -> str:
@@ -329,231 +358,139 @@ class SlackHandlers:
                     view = forms.quick_command_form(
                         list(commands.values()), text, memory | {"about": ""}
                     )
-                return await self._open_form(shortcut["trigger_id"], view)
+                return await open_view(self.workspace, shortcut["trigger_id"], view, forms.TYPE_IT)
 
         await self.interactions.show_form(interaction, show)
         await ack()
 
-    async def on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
-        """Handle a submitted form. An error is shown under one of its fields.
-
-        A submitted form names no channel, so its place is in its memory, the data that it was
-        opened with. Its values become the command that a person would have typed.
-        """
-        view, values = body["view"], forms.read_form_values(body["view"])
-        memory = forms.read_form_memory(view)
-        place = SlackPlace(
-            body["user"]["id"],
-            self._home_of(body),
-            memory["channel"],
-            memory["thread"],
-            memory["url"],
+    async def on_question_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        """Handle the form "Ask Ponte": the question goes with the message that it is about, and
+        with its files."""
+        view, memory = body["view"], forms.read_form_memory(body["view"])
+        by = str(memory.get("by") or "?")
+        name = self.workspace.directory.cached_member(by).name or by
+        ts, about = str(memory.get("ts", "")), str(memory.get("about", ""))
+        quote = Quote(name, about, is_replied_to=True, reference=ts)
+        request = InteractionRequest(
+            forms.read_new_values(view).get(forms.QUESTION_BLOCK, ""),
+            context=(quote,),
+            files=tuple(
+                Attachment(name=str(name), type=str(type), size=int(size), reference=str(id))
+                for id, name, type, size in memory.get("files") or ()
+            ),
         )
-        if view["callback_id"] == forms.FEEDBACK_FORM:
-            await self._explain_vote(ack, place, memory, values)
-            return
-        field = _find_first_input(view)  # where `notify` shows an error
-        is_reason = view["callback_id"] == forms.REASON_FORM
-
-        key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
-        is_change = view["callback_id"] == forms.CHANGE_FORM
-        # The forms of a card are answered on the card, as a click.
-        is_on_card = is_change or is_reason
-        source = Source(memory["ts"], place.thread, "card") if is_on_card and memory["ts"] else None
-        notices = None if is_on_card else self.notices
-        interaction = self._make_interaction(
-            place, key, ack, lambda words: ack(**_field_error(field, words)), source, notices
-        )
-        # A card without a message (`ts`) is one of the Home tab, which is drawn again.
-        if is_on_card and not source:
-            interaction = replace(interaction, home=self.home)
-        if is_change:
-            new_values = forms.read_new_values(view)
-            await self.interactions.submit_form(
-                interaction, memory["press"], new_values, SLACK_FORM_SECONDS
-            )
-            return
-        if is_reason:
-            request = InteractionRequest(f"deny {memory['press']} {values.get(field, '')}")
-        elif view["callback_id"] == forms.ASK_FORM:
-            # The question goes with the message that it is about, and with its files.
-            by = str(memory.get("by") or "?")
-            name = self.workspace.directory.cached_member(by).name or by
-            quote = Quote(
-                name,
-                str(memory.get("about", "")),
-                is_replied_to=True,
-                reference=str(memory.get("ts", "")),
-            )
-            request = InteractionRequest(
-                values.get(forms.QUESTION_BLOCK, ""),
-                context=(quote,),
-                files=tuple(
-                    Attachment(name=str(name), type=str(type), size=int(size), reference=str(id))
-                    for id, name, type, size in memory.get("files") or ()
-                ),
-            )
-        else:
-            commands = await self._find_quick_commands(interaction)
-            with use_locale(interaction.locale):
-                command, update, field = self._read_quick_form(view, values, commands)
-            # The form is shown again, with an error or with fields for missing inputs. `field` is
-            # read by the lambda above if the request cannot be stored.
-            if update is not None:
-                await ack(**update)
-                return
-            request = InteractionRequest(render_command(command), "spend")
+        interaction = self._read_form(ack, body, notices=self.notices)
         await self.interactions.submit(interaction, request)
 
-    async def on_click(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
-        """Handle a click on a button of the bot's post or of the Home tab. It becomes the command
-        that a person could type, such as `approve ID`, or opens a form.
+    async def on_quick_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        """Handle a form of a quick command. Its values become the command that a person would have
+        typed. The form is shown again with an error, or with fields for missing inputs."""
+        view, filled_in = body["view"], forms.read_new_values(body["view"])
+        values = {name: value for name, value in filled_in.items() if value}
+        interaction = self._read_form(ack, body, notices=self.notices)
+        commands = await self._find_quick_commands(interaction)
+        with use_locale(interaction.locale):
+            command, update, field = self._read_quick_form(view, values, commands)
+        if update is not None:
+            await ack(**update)
+            return
+        # If the command cannot be stored, that stands under this field.
+        interaction = replace(
+            interaction, show_privately=lambda words: ack(**_field_error(field, words))
+        )
+        request = InteractionRequest(render_command(command), "spend")
+        await self.interactions.submit(interaction, request)
 
-        Without an acknowledgement Slack shows a warning beside the button.
-        """
-        (place, ts), view = self._find_place(body), body.get("view")
+    async def on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        """Handle the submitted form of a button. An error is shown under its first field."""
+        view, memory = body["view"], forms.read_form_memory(body["view"])
+        # Forms of version 0.2 carry the turn under a name of its own.
+        subject = str(memory.get("press") or memory.get("turn", ""))
+        if (button := find_button(_ID.sub("", view["callback_id"]), subject)) is None:
+            await self.on_unknown(ack, body)
+            return
+        values = forms.read_new_values(view)
+        # 0.0: what the button stored has the time of its press.
+        press = ButtonPress(button, subject, 0.0, str(memory["ts"]), values, is_marked=True)
+        await self._press(self._read_form(ack, body), press)
+
+    async def on_press(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
+        """Handle a press of a button of the bot's post or of the Home tab. Without an
+        acknowledgement, Slack shows a warning beside the button."""
+        # A button on the Home tab has no post; the `private_metadata` of its view is the person's
+        # direct message.
+        view, post = body.get("view") or {}, body.get("message") or {}
+        channel = view.get("private_metadata", "") if view else body["channel"]["id"]
+        user, thread, ts = body["user"]["id"], post.get("thread_ts") or "", post.get("ts", "")
+        url = body.get("response_url", "")
+        place = SlackPlace(user, self._home_of(body), channel, str(thread), url)
+        id, subject = action["action_id"], str(action.get("value", ""))
+        if chosen := action.get("selected_option"):  # of a menu of buttons
+            id, _, subject = chosen["value"].partition(" ")
+        if (button := find_button(_ID.sub("", id), subject)) is None:
+            await ack()
+            return
         # The same click, delivered twice, has the same time.
-        pressed = f"{action['action_id']}:{action['action_ts']}"
-        key = f"slack:{self.workspace.team}:{place.channel}:{ts}:{pressed}:{place.user}"
-        if action["action_id"] == forms.CHANGE_FORM:
-            # What the form sends back: the place, and the card's post and button.
-            memory = _memory(place) | {"ts": ts, "press": action["value"]}
-            await self._show_change_form(ack, body["trigger_id"], place, memory)
-            return
-        is_stop = action["action_id"] == render.STOP_ACTION
-        word = "stop" if is_stop else action["action_id"].removeprefix(render.CARD_ACTION_PREFIX)
-        if word == "reason":
-            await self._ask_for_reason(ack, body["trigger_id"], place, ts, action["value"])
-            return
-        # The button for all cards of a message is an approval with several ids. "stop" has no id,
-        # because it acts on the conversation.
-        word = "approve" if word == render.TOGETHER_ACTION else word
-        text = word if is_stop else f"{word} {action.get('value', '')}"
-        if action["action_id"] == SCHEDULE_ACTION:
-            text = action["value"]  # the whole command
-        # What "stop" did is of interest to this person only; a decision is shown on the card. What
-        # is pressed on the Home tab is answered in the direct message.
-        source = None if view else Source(ts, place.thread, "quiet" if is_stop else "card")
+        pressed = f"{id}:{action['action_ts']}"
+        key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{user}"
 
         async def notify(words: str) -> None:
-            await self._respond(place, words)
-            log.error("could not store a click")
+            await respond(self.workspace, place, words)
+            if not (button.work or button.form):
+                log.error("could not store a click")
 
-        interaction = self._make_interaction(place, key, ack, notify, source)
-        if view:  # the tab is drawn again after the click's turn
-            interaction = replace(interaction, home=self.home)
-        await self.interactions.submit(interaction, InteractionRequest(text))
-
-    async def on_code(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
-        """Show the code of an answer to the person who pressed its button, and to nobody else. It
-        is acknowledged first, because finding the code may take longer than Slack waits."""
-        await ack()
-        place, ts = self._find_place(body)
-        respond = partial(self._respond, place, thread_ts=place.thread or None)
-        # The button's value is the turn. No code is returned unless the post with the button is a
-        # post of that turn.
-        interaction = self._make_interaction(place, "", ack, respond)
-        code = await self.interactions.find_code(
-            interaction,
-            action.get("value", ""),
-            f"{place.channel}:{ts}",
-            SLACK_CODE_SECONDS,
+        interaction = SlackInteraction(
+            self.workspace,
+            self.locations,
+            place,
+            key,
+            ack,
+            notify,
+            without_form=button.without_form,
+            trigger=body["trigger_id"],
+            is_acknowledged=button.work is not None,
         )
-        # A sentence in place of the code says why the person does not get it.
-        if isinstance(code, str):
-            await respond(code)
-            return
-        with use_locale(interaction.locale):
-            blocks = render.build_code_blocks([clean_text(data.decode()) for _, data in code])
-            # If Slack does not take the blocks, the person gets at least a sentence.
-            if not await respond(say(SHOW_CODE), blocks=blocks):
-                await respond(say(CODE_LATE))
-
-    async def on_vote(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
-        """Store a press of a thumb under an answer. After a thumb down, a form asks why.
-
-        It is acknowledged first, because the checks may take longer than Slack waits.
-        """
-        await ack()
-        place, ts = self._find_place(body)
-        respond = partial(self._respond, place, thread_ts=place.thread or None)
-        interaction = self._make_interaction(place, "", ack, respond)
-        # The button's value: "up" or "down", and the turn that gave the answer. The post is named
-        # as the journal names it.
-        word, _, turn = action.get("value", "").partition(".")
-        vote: Vote = "down" if word == "down" else "up"
+        if button.work:
+            await ack()
         at = float(action["action_ts"])
-        press = Press(turn, interaction.person, vote, at, f"{place.channel}:{ts}")
-        # A sentence says why the vote was not stored, for example because its checks took longer
-        # than these seconds, the same as for the code; else it is whether the vote stands.
-        result = await self.interactions.vote(interaction, press, SLACK_CODE_SECONDS)
-        if isinstance(result, str):
-            await respond(result)
-        elif result and vote == "down":
-            # Only in a direct message can a person let operators read the question and the answer.
-            can_share = not interaction.address.is_shared
-            memory = _memory(place) | {"ts": ts, "turn": turn}
-            with use_locale(interaction.locale):
-                view = forms.feedback_form(memory, can_share=can_share)
-                await self._open_form(body["trigger_id"], view)
+        await self._press(interaction, ButtonPress(button, subject, at, ts, is_marked=True))
+        if button.form:
+            await ack()
 
-    async def _explain_vote(
-        self, ack: AsyncAck, place: SlackPlace, memory: dict[str, Any], values: Mapping[str, str]
-    ) -> None:
-        """Store why a person voted against an answer: the submitted form of `on_vote`, whose
-        `memory` names the turn and the post. If it cannot be stored, the form stays open and shows
-        why."""
-        # Errors are shown in the form, so no other way to notify the person is needed.
-        interaction = self._make_interaction(place, "", ack, lambda words: ack())
-        post = f"{place.channel}:{memory['ts']}"
-        # 0.0: the stored vote has the time of the press.
-        press = Press(memory["turn"], interaction.person, "down", 0.0, post)
-        # `values` has no empty fields, so it has the checkbox only if that is ticked.
-        reason, shares = values.get(forms.REASON_BLOCK, ""), forms.SHARE_BLOCK in values
-        words = await self.interactions.explain_vote(
-            interaction, press, reason, shares, SLACK_FORM_SECONDS
-        )
-        await ack(**(_field_error(forms.REASON_BLOCK, words) if words else {}))
-
-    async def _show_change_form(
-        self, ack: AsyncAck, trigger: str, place: SlackPlace, memory: dict[str, Any]
-    ) -> None:
-        """Open the form that changes the proposal whose button was pressed; `memory["press"]` is
-        that button's value, and `trigger` what Slack takes once, for a few seconds, to open a form.
-        If there is no form, or it is too late to open it, tell the person. It stores nothing."""
-        interaction = self._make_interaction(
-            place, "", ack, lambda words: self._respond(place, words)
-        )
-        form = await self.interactions.find_form(interaction, memory["press"], SLACK_FORM_SECONDS)
-        if isinstance(form, str):
-            words = form
-        else:
-            with use_locale(interaction.locale):
-                view = forms.build_change_form(form, memory)
-                words = await self._open_form(trigger, view, FORM_LATE)
-        if words:
-            await interaction.notify(words)
-        await ack()  # last: without it, after an error above, Slack shows a warning at the button
-
-    async def _ask_for_reason(
-        self, ack: AsyncAck, trigger: str, place: SlackPlace, ts: str, press_id: str
-    ) -> None:
-        """Open the form that asks why a change was denied. `ts` is the post with its card,
-        `press_id` the change's id and revision, and `trigger` what Slack takes once, for a few
-        seconds, to open a form. While the person's rights are unknown, or if Slack does not open
-        the form, they read what to type instead (`without_form`)."""
+    async def _press(self, interaction: SlackInteraction, press: ButtonPress) -> None:
+        """Do what was pressed, or submitted in its form. `press.post` is the time stamp of the post
+        with the button, "" for one on the Home tab, which is drawn again."""
+        button, place, ts = press.button, interaction.place, press.post
+        # The answer refers to the card, or for a quiet button to its post; else it is a new post.
+        kind: Kind = "card" if button.place in ("card", "cards") else "quiet"
+        source = Source(ts, place.thread, kind) if kind == "card" or button.is_quiet else None
         interaction = replace(
-            self._make_interaction(place, "", ack, lambda words: self._respond(place, words)),
-            without_form=_TYPE_REASON,
+            interaction,
+            source=source if ts else None,
+            home=None if ts else self.home,
         )
+        await self.interactions.press(interaction, replace(press, post=f"{place.channel}:{ts}"))
 
-        async def show() -> str:
-            with use_locale(interaction.locale):
-                view = forms.reason_form(_memory(place) | {"ts": ts, "press": press_id})
-                return await self._open_form(trigger, view, _TYPE_REASON)
-
-        await self.interactions.show_form(interaction, show)
-        await ack()
+    def _read_form(
+        self,
+        ack: AsyncAck,
+        body: Payload,
+        notices: CommandNotices | None = None,
+    ) -> SlackInteraction:
+        """Return the interaction of a submitted form, which names no channel: its place is in the
+        data that it was opened with."""
+        view = body["view"]
+        memory, user = forms.read_form_memory(view), body["user"]["id"]
+        names = ("channel", "thread", "url")
+        place = SlackPlace(user, self._home_of(body), *(memory[name] for name in names))
+        key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
+        return self._make_interaction(
+            place,
+            key,
+            ack,
+            lambda words: ack(**_field_error(_find_first_input(view), words)),
+            notices,
+        )
 
     async def ignore(self, ack: AsyncAck) -> None:
         """Acknowledge a button that does nothing here, such as a link, or a closed form."""
@@ -570,16 +507,7 @@ class SlackHandlers:
             await ack(**_field_error(field, words))
         else:
             await ack()
-            await self._respond(SlackPlace(user, "", "", "", url), words)
-
-    def _find_place(self, body: Payload) -> tuple[SlackPlace, str]:
-        """Return the place of a pressed button and the timestamp of its post. One on the Home tab
-        has no post; the `private_metadata` of its view is the person's direct message."""
-        view, post = body.get("view") or {}, body.get("message") or {}
-        channel = view.get("private_metadata", "") if view else body["channel"]["id"]
-        user, thread = body["user"]["id"], str(post.get("thread_ts") or "")
-        url = body.get("response_url", "")
-        return SlackPlace(user, self._home_of(body), channel, thread, url), str(post.get("ts", ""))
+            await respond(self.workspace, SlackPlace(user, "", "", "", url), words)
 
     def _make_interaction(
         self,
@@ -587,13 +515,12 @@ class SlackHandlers:
         key: str,
         ack: Ack,
         notify: Notify,
-        source: Source | None = None,
         notices: CommandNotices | None = None,
     ) -> SlackInteraction:
-        """Return an interaction in this workspace. `key` is "" if it becomes no message, `source`
-        None if its answer is a new post. `notices` tell the person that an answer is slow."""
+        """Return an interaction in this workspace. `key` is "" if it becomes no message. `notices`
+        tell the person that an answer is slow."""
         return SlackInteraction(
-            self.workspace, self.locations, place, key, ack, notify, source, notices
+            self.workspace, self.locations, place, key, ack, notify, notices=notices
         )
 
     async def _find_quick_commands(self, interaction: SlackInteraction) -> dict[str, QuickCommand]:
@@ -641,30 +568,33 @@ class SlackHandlers:
         form = forms.inputs_form(command, memory, missing if inputs else "")
         return typed_command, {"response_action": "update", "view": form}, field
 
-    async def _open_form(self, trigger: str, view: Payload, words: str = forms.TYPE_IT) -> str:
-        """Open a form, and return "". If Slack refuses it or its trigger has expired, return
-        `words` in the person's language, by default what to type in place of the form."""
-        try:
-            await self.workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
-        except FAILURES as error:
-            log.warning("could not open a modal", error=str(error))
-            return say(words)
-        return ""
-
-    async def _respond(self, place: SlackPlace, words: str, **content: Any) -> bool:
-        """Show words and other `content` to the person who acted, and to nobody else. Return
-        whether Slack took them."""
-        if not place.url:
-            return False
-        body = {"text": words, "response_type": "ephemeral", "replace_original": False}
-        try:
-            return await self.workspace.api.respond(place.url, body | content)
-        except InDoubt:
-            return False
-
     def _home_of(self, payload: Payload) -> str:
         places = [(payload.get("team") or {}).get("id"), (payload.get("view") or {}).get("team_id")]
         return events.home_of(self.workspace.team, [payload["user"].get("team_id")], places)
+
+
+async def open_view(workspace: Workspace, trigger: str, view: Payload, words: str) -> str:
+    """Open a form, and return "". If Slack refuses it or its trigger has expired, return `words` in
+    the language of the current task."""
+    try:
+        await workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
+    except FAILURES as error:
+        log.warning("could not open a modal", error=str(error))
+        return say(words)
+    return ""
+
+
+async def respond(workspace: Workspace, place: SlackPlace, words: str, **content: Any) -> bool:
+    """Show words and other `content` to the person who acted, and to nobody else. Return whether
+    Slack took them."""
+    if not place.url:
+        return False
+    body = {"text": words, "response_type": "ephemeral", "replace_original": False}
+    try:
+        thread = {"thread_ts": place.thread or None}
+        return await workspace.api.respond(place.url, body | thread | content)
+    except InDoubt:
+        return False
 
 
 def _find_first_input(view: Payload) -> str:

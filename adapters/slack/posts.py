@@ -488,13 +488,13 @@ def _list_attempts(
         # A cut may divide a code block, and what was code would then be read as links.
         source = render.without_links_in_code(content.text)
         first, *rest = split_text(source, limit, render.escaped_size)
-        # The first piece keeps the button that shows the code of the turn (`code_turn`).
-        yield PostContent(first, code_turn=content.code_turn).build_plain(), limit, tuple(rest)
+        # The first piece keeps the buttons of the answer.
+        yield PostContent(first, offers=content.offers).build_plain(), limit, tuple(rest)
         limit //= 2
 
 
 def _list_forms(content: PostContent, flags: client.FeatureFlags) -> Iterator[Json]:
-    """Yield forms of one message: whole, without thumbs, without tables and charts, and plain.
+    """Yield forms of one message: whole, without a rating, without tables and charts, and plain.
 
     The caller tries one after the other, so each leaves out what Slack may have refused in the one
     before it. A form that would be equal to the one before it is left out.
@@ -502,8 +502,8 @@ def _list_forms(content: PostContent, flags: client.FeatureFlags) -> Iterator[Js
     whole = content.build_whole(flags.is_on("tables"), flags.is_on("data"))
     yield whole
     features = _list_features(whole["blocks"])
-    if "feedback" in features:
-        content = replace(content, rated_turn="")
+    if "ratings" in features:
+        content = content.without_rating
         yield content.build_whole(flags.is_on("tables"), flags.is_on("data"))
     if {"tables", "data"} & {*features}:
         yield content.build_whole(tables=False, data=False)
@@ -511,12 +511,12 @@ def _list_forms(content: PostContent, flags: client.FeatureFlags) -> Iterator[Js
 
 
 def _list_features(blocks: Sequence[Json]) -> list[client.Feature]:
-    """Return the optional features of Slack that these blocks use (tables, data blocks, feedback
-    buttons). A workspace may lack any of them, and refuses the post then."""
+    """Return the optional features of Slack that these blocks use. A workspace may lack any of
+    them, and refuses the post then."""
     uses: list[tuple[client.Feature, bool]] = [
         ("tables", has_table(blocks)),
         ("data", has_data(blocks)),
-        ("feedback", any(block["type"] == "context_actions" for block in blocks)),
+        ("ratings", any(block["type"] == "context_actions" for block in blocks)),
     ]
     return [feature for feature, is_used in uses if is_used]
 

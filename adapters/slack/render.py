@@ -29,18 +29,12 @@ from core.base.splitting import (
 from core.base.text import find_character_boundary
 from core.base.trust import defang
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
-from core.chat.approval_notices import (
-    APPROVE_ALL,
-    LABELS,
-    describe_state,
-    must_fit,
-    together_id,
-    without_approval,
-)
-from core.chat.interactions import REST_OF_CODE, SHOW_CODE
-from core.domain.messages import Card, ChangeAction
+from core.chat.approval_notices import describe_state, without_approval
+from core.chat.buttons import list_offers, must_fit, offer_together
+from core.chat.interactions import REST_OF_CODE
+from core.domain.buttons import ButtonOffer
+from core.domain.messages import Card
 from core.domain.rows import Placed, split_placed
-from core.feedback.votes import RATE_LABELS
 
 Json = dict[str, Any]
 
@@ -108,19 +102,12 @@ _MARKS = re.compile(
     re.M,
 )
 
-CARD_ACTION_PREFIX = "ponte_card_"
-"""The prefix of the action ids of a card's buttons. The card action follows it; the button's value
-is the card's id."""
-TOGETHER_ACTION = "ponte_together"
-"""The action id of the button that approves all open cards of a message. Its value: their ids."""
-CODE_ACTION = "ponte_code"
-"""The action id and block id of the button that shows the code of runs. Its value is the turn."""
-VOTE_ACTION = "ponte_vote"
-"""The action id and block id of the thumbs under an answer. The value is the vote and the turn."""
-MAX_THUMB_BYTES = 75
-"""The maximum bytes of a thumb's text and of its accessibility label."""
-STOP_ACTION = "ponte_stop"
-"""The action id and block id of the Stop button."""
+MENU_ACTION = "ponte_menu"
+"""The action id of a menu of buttons. The value of an option: the action id and value of one."""
+_MAX_BUTTONS, _MAX_MENU_BUTTONS = 25, 100
+"""Elements of a block of buttons, and options of a menu
+(docs.slack.dev/reference/block-kit/blocks/actions-block, block-elements/select-menu-element)."""
+APPROVE_ACTION = "ponte_card_approve"
 _CARDS = 10
 """The maximum number of cards in a message."""
 _TITLE, _TEXT = 300, 1500
@@ -136,8 +123,6 @@ _SHORT_ROWS = ((1, 30, None), (1, 30, 5), (1, 20, 2), (1, 12, 1))
 """Ever smaller forms of a card's first row: number of rows, maximum characters of a value, and
 number of fields (None for all)."""
 _HIDDEN = "…and {count} more. Type `changes` to list them."
-_STYLES: Mapping[ChangeAction, str] = {"approve": "primary", "deny": "danger"}
-
 _HEADER_BYTES = 150
 """The maximum bytes of a header (docs.slack.dev/reference/block-kit/blocks/header-block)."""
 
@@ -321,17 +306,18 @@ def split_answer(text: str, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class PostContent:
-    """The data of one post: Markdown with the rows and charts that are `placed` in it, the cards
-    under it, and a Stop button if `has_stop`. `code_turn`: the turn whose code a button shows, ""
-    for none. `rated_turn`: the turn whose answer thumbs rate. All forms of a message are built from
-    it."""
+    """The data of one post: Markdown with the rows and charts that are `placed` in it, and the
+    buttons (`offers`) and cards under it. All forms of a message are built from it."""
 
     text: str
     cards: tuple[Card, ...] = ()
     placed: tuple[Placed, ...] = ()
-    has_stop: bool = False
-    code_turn: str = ""
-    rated_turn: str = ""
+    offers: tuple[ButtonOffer, ...] = ()
+
+    @property
+    def without_rating(self) -> PostContent:
+        """The content for a Slack that has no element for a rating."""
+        return replace(self, offers=tuple(o for o in self.offers if not o.button.is_rating))
 
     def build_whole(self, tables: bool = True, data: bool = True) -> Json:
         """Return the `text` and the `blocks` of a post or an edit, with the Markdown as a block.
@@ -353,14 +339,11 @@ class PostContent:
         source = without_links_in_code(neutralize(self.text))
         pieces = split_text(source, SECTION_BYTES, escaped_size) or (() if self.cards else ("…",))
         blocks = [build_section(escape_text(piece)) for piece in pieces]
-        plain = replace(self, rated_turn="")
-        return plain._complete(blocks, SHORT_TEXT_BYTES, tables=False)
+        return self.without_rating._complete(blocks, SHORT_TEXT_BYTES, tables=False)
 
     def build_end(self, room: int, tables: bool) -> list[Json]:
-        """Return the blocks under the text in `room` bytes: the button for code, thumbs, cards."""
-        button = _build_button(CODE_ACTION, self.code_turn, say(SHOW_CODE))
-        blocks = [button] if self.code_turn else []
-        blocks += [_build_thumbs(self.rated_turn)] if self.rated_turn else []
+        """Return the blocks under the text in `room` bytes: buttons, then cards."""
+        blocks = build_buttons(self.offers)
         if self.cards:
             blocks += cards_blocks(self.cards, room - blocks_size(blocks), tables)
         return blocks
@@ -370,8 +353,6 @@ class PostContent:
         most `text_bytes` for notifications."""
         room = ALL_BLOCKS_BYTES - blocks_size(blocks) if self.cards else 0
         blocks = [*blocks, *self.build_end(room, tables)]
-        if self.has_stop:
-            blocks.append(_build_button(STOP_ACTION, "stop", say("Stop")))
         cards_text = "\n".join(map(card_text, self.cards))
         spoken = to_plain_text(self.text) if self.text.strip() else cards_text or "…"
         return {"text": cut_escaped(spoken, text_bytes), "blocks": blocks}
@@ -419,7 +400,7 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
         "block_id": f"{CARD_BLOCK}{card.id}:note",
         "elements": [{"type": "mrkdwn", "text": note}],
     }
-    buttons = [_build_buttons(card)] if card.actions else []
+    buttons = build_buttons(list_offers(card, card.press_id), f"{CARD_BLOCK}{card.id}:actions")
     if not card.is_whole:  # a block of code that is cut ends here, before the one of the result
         card = replace(card, text=end_code(card.text[:_TEXT]))
     title = escape_text(defang(card.title[:_TITLE]))
@@ -489,15 +470,12 @@ def cards_blocks(
             drawn[number] = card_blocks(cards[number], share, row_blocks.has_table(drawn[number]))
     blocks = [block for each in drawn for block in each]
     buttons = [each for block in blocks if block["type"] == "actions" for each in block["elements"]]
-    approve = f"{CARD_ACTION_PREFIX}approve"
-    pressed = {each["value"] for each in buttons if each["action_id"] == approve}
-    ids = together_id(cards)  # separated by spaces; "" if no single button may approve them all
+    pressed = {each["value"] for each in buttons if each["action_id"] == APPROVE_ACTION}
     # One button approves all, but only if each card's own button is still there after the cut.
-    if ids and pressed.issuperset(ids.split()):
-        label = say(APPROVE_ALL, count=len(ids.split()))
-        together = _build_button(TOGETHER_ACTION, ids, label)
-        fits = blocks_size([*blocks, together]) <= all_room
-        blocks += [together] if fits else []
+    together = offer_together(cards) if len(cards) > 1 else None
+    if together and pressed.issuperset(together.subject.split()):
+        added = build_buttons([together])
+        blocks += added if blocks_size([*blocks, *added]) <= all_room else []
     if len(cards) > most:
         hidden = say(_HIDDEN, count=len(cards) - most)
         blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
@@ -686,45 +664,38 @@ def _split_words(words: str) -> list[str]:
     return [piece.strip() for piece in pieces]
 
 
-def _build_buttons(card: Card) -> Json:
-    """Return the buttons of a card as a block. The value of each names the card with its revision,
-    so that a click on an old card decides nothing else."""
-    elements = []
-    for action in card.actions:
-        label = {"type": "plain_text", "text": say(LABELS[action])}
-        button = {
-            "type": "button",
-            "action_id": CARD_ACTION_PREFIX + action,
-            "value": card.press_id,
-            "text": label,
-        }
-        if style := _STYLES.get(action):
-            button["style"] = style
-        elements.append(button)
-    return {"type": "actions", "block_id": f"{CARD_BLOCK}{card.id}:actions", "elements": elements}
+def build_buttons(offers: Sequence[ButtonOffer], block_id: str = "") -> list[Json]:
+    """Return the blocks with these buttons; those beyond the limit of a block are in a menu. The
+    value of each says what it is about.
 
-
-def _build_button(action: str, value: str, label: str) -> Json:
-    text = {"type": "plain_text", "text": label}
-    button = {"type": "button", "action_id": action, "value": value, "text": text}
-    return {"type": "actions", "block_id": action, "elements": [button]}
-
-
-def _build_thumbs(turn: str) -> Json:
-    """Return the block with the two thumbs under the answer of a turn
-    (docs.slack.dev/reference/block-kit/block-elements/feedback-buttons-element). The value of each
-    is its vote and the turn's id, joined by a dot; `on_vote` reads it."""
-    buttons = {}
-    for name, vote in (("positive_button", "up"), ("negative_button", "down")):
-        label = say(RATE_LABELS[vote])
-        text = make_plain_text(label, MAX_THUMB_BYTES)
-        buttons[name] = {
-            "text": text,
-            "accessibility_label": text["text"],
-            "value": f"{vote}.{turn}",
-        }
-    element = {"type": "feedback_buttons", "action_id": VOTE_ACTION, **buttons}
-    return {"type": "context_actions", "block_id": VOTE_ACTION, "elements": [element]}
+    A rating has a block of its own
+    (docs.slack.dev/reference/block-kit/block-elements/feedback-buttons-element).
+    """
+    elements, ratings, options = list[Json](), list[Json](), list[Json]()
+    for offer in offers:
+        button, text = offer.button, {"type": "plain_text", "text": offer.label}
+        id = f"ponte_{'card_' * (button.place == 'card')}{button.name}"
+        if button.is_rating:
+            name = "negative_button" if ratings else "positive_button"
+            ratings = ratings or [{"type": "feedback_buttons", "action_id": id}]
+            half = {"text": text, "accessibility_label": offer.label, "value": offer.subject}
+            ratings[0][name] = half
+            continue
+        # Action ids in a block differ, so the choice is a part of it.
+        id += f":{offer.subject.partition(':')[0]}" if button.choices else ""
+        if len(elements) < _MAX_BUTTONS - 1:
+            element = {"type": "button", "action_id": id, "value": offer.subject, "text": text}
+            elements.append(element | ({"style": button.style} if button.style else {}))
+        elif len(options) < _MAX_MENU_BUTTONS:
+            options.append({"text": text, "value": f"{id} {offer.subject}"})
+    if options:
+        elements.append({"type": "static_select", "action_id": MENU_ACTION, "options": options})
+    blocks = list[Json]()
+    for type, items in (("actions", elements), ("context_actions", ratings)):
+        if items:
+            name = block_id or items[0]["action_id"]
+            blocks.append({"type": type, "block_id": name, "elements": items})
+    return blocks
 
 
 def build_code_blocks(codes: Sequence[str]) -> list[Json]:

@@ -30,8 +30,10 @@ from adapters.slack.presence import Presence, SlackSigns, Workspace
 from adapters.slack.render import Json, PostContent
 from core.base import errors
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
+from core.chat.buttons import list_offers, offer
 from core.chat.people import Conversations
 from core.chat.reply import FILES_NUMBER
+from core.domain.buttons import ButtonOffer
 from core.domain.messages import Answer, File, ReplyTo
 from core.domain.ports import ARRIVAL_SECONDS, AnswerPart, Surface
 
@@ -251,9 +253,8 @@ class SlackSurface(Surface):
         if not (part.is_final and to.token and time.time() < to.token_expires_at):
             return False
         kind = "ephemeral" if part.is_private else "in_channel"
-        # It has no id, so a button on it could not be checked: neither the one that shows the
-        # turn's code nor the thumbs.
-        content = replace(self._build_content(part), code_turn="", rated_turn="")
+        # It has no id, so a press of a button on it could not be checked.
+        content = replace(self._build_content(part), offers=())
         if not await self._posts.respond(to.token, kind, content):
             raise Undeliverable(reason="response_url is used up")
         return True
@@ -439,15 +440,14 @@ class SlackSurface(Surface):
 
     def _build_content(self, part: AnswerPart) -> PostContent:
         """Return the content of a post. A growing post has a Stop button, unless Slack shows its
-        own. Only the last part has the answer's cards, the button for its code, and thumbs. A
-        private post has no such button and no thumbs: a press on it could not be checked, because
-        Ponte does not know the id of that post."""
-        stops = part.is_growing and not self._presence.native_stop
-        answer = part.answer or Answer("")
-        code_turn = self._to.turn if answer.has_run_code and not part.is_private else ""
-        has_thumbs = answer.is_rateable and self._workspace.flags.is_on("feedback")
-        rated_turn = self._to.turn if has_thumbs and not part.is_private else ""
-        return PostContent(part.text, answer.cards, part.placed, stops, code_turn, rated_turn)
+        own. Only the last part has the answer's cards and buttons."""
+        answer, offers = part.answer or Answer(""), tuple[ButtonOffer, ...]()
+        if part.is_growing and not self._presence.native_stop:
+            offers = (offer("stop", "stop"),)
+        elif part.answer and not part.is_private:
+            offers = list_offers(answer, self._to.turn)
+        content = PostContent(part.text, answer.cards, part.placed, offers)
+        return content if self._workspace.flags.is_on("ratings") else content.without_rating
 
     def _may_stream(self) -> bool:
         """Return whether the answer may be streamed: only in a thread of a direct message, because

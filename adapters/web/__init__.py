@@ -45,13 +45,12 @@ by the set-up page (bot/setup/restart.py)."""
 
 
 def add_token(page: str, token: str) -> str:
-    """Return the page's address with the token in its fragment, which browsers never send to a
-    server."""
+    """Browsers never send the fragment of an address to a server."""
     return f"{page}/#token={quote(token, safe='')}"
 
 
 class WebIntegration(OwnerIntegration[WebSettings]):
-    """The integration of the web page and its HTTP API: settings, checks, and how it is built."""
+    """The web page and its HTTP API: settings, checks, and how it is built."""
 
     name = "web"
     settings = WebSettings
@@ -60,10 +59,10 @@ class WebIntegration(OwnerIntegration[WebSettings]):
     sent_to: ClassVar = {"ponte_web_url": ("ponte_web_token",)}
     rights = PlatformRights(BASIC_RIGHTS, has_one_owner=True, has_room=True)
 
-    def summary(self, own: WebSettings, shared: SharedSettings) -> Health:
-        if own.ponte_web == "off":
+    def summary(self, settings: WebSettings, shared: SharedSettings) -> Health:
+        if settings.ponte_web == "off":
             return Health("web", "off", "PONTE_WEB is off")
-        return Health("web", "on", own.page_url())
+        return Health("web", "on", settings.page_url())
 
     async def build(
         self,
@@ -76,8 +75,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         routes: Mapping[str, HttpHandler],
         find_hook: FindHook,
     ) -> Platform:
-        """Return the page's platform. The imports are here, because a Ponte without the page needs
-        none of them.
+        """The imports are here, because a Ponte without the page needs none of them.
 
         `routes` and `find_hook` are handlers of other parts that the page's server also serves: of
         chat platforms that send HTTP requests, and of webhooks.
@@ -90,8 +88,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         from adapters.web.sign_in import PageSecrets, TokenAuthentication, Visitors
         from adapters.web.visitor import SignInMethods
 
-        own, shared = deps.own, deps.shared
-        chosen = plain_value(own.ponte_web_token)
+        settings, shared = deps.own, deps.shared
+        chosen = plain_value(settings.ponte_web_token)
         token, key = chosen or deps.home.web_token(), deps.home.page_key()
         # Only a connected Slack can tell whether somebody who signs in with it is still there.
         find_workspace = people.policy.people.workspaces.get(SLACK_NAME)
@@ -99,7 +97,9 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         def list_current() -> Mapping[str, Provider]:
             """Return the providers of sign-in. They are read each time, because `ponte reload` may
             change them."""
-            return list_providers(own, shared, deps.config, has_slack=find_workspace is not None)
+            return list_providers(
+                settings, shared, deps.config, has_slack=find_workspace is not None
+            )
 
         def names_group(prefix: str) -> bool:
             config = deps.config
@@ -107,9 +107,9 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             return prefix in repr((*named, shared.ponte_allow, people.policy.admins))
 
         auth = TokenAuthentication(
-            own.ponte_web_host,
+            settings.ponte_web_host,
             PageSecrets(token, key, is_generated=not chosen and has_generated_form(token)),
-            own.ponte_web_url or "",
+            settings.ponte_web_url or "",
             people.accounts,
             people.owner,
             SignInMethods(
@@ -123,7 +123,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             people.policy,
             shared.ponte_locale,
             shared.ponte_timezone,
-            SetupGate.from_settings(own, shared),
+            SetupGate.from_settings(settings, shared),
             SignIn(
                 list_current,
                 ProviderClient(deps.http),
@@ -134,26 +134,25 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             voice=bool(shared.transcribe_model),
         )
         hub = Hub(visitors, conversations, board, deps.peers)
-        listener = (own.ponte_web_host, own.ponte_web_port)
+        listener = (settings.ponte_web_host, settings.ponte_web_port)
         return WebAdapter(hub, board, operator, notices, listener, people, routes, find_hook)
 
-    def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:
-        page = own.page_url(platform.address)
-        return page, add_token(page, plain_value(own.ponte_web_token) or home.kept_web_token())
+    def link(self, settings: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:
+        page = settings.page_url(platform.address)
+        return page, add_token(page, plain_value(settings.ponte_web_token) or home.kept_web_token())
 
-    def secrets(self, own: WebSettings, home: HomeFolder) -> Mapping[str, str]:
-        is_generated = own.ponte_web == "on" and own.ponte_web_token is None
+    def secrets(self, settings: WebSettings, home: HomeFolder) -> Mapping[str, str]:
+        is_generated = settings.ponte_web == "on" and settings.ponte_web_token is None
         return {"ponte_web_token": home.web_token()} if is_generated else {}
 
     async def check(self, deps: IntegrationDependencies[WebSettings]) -> Sequence[Health]:
-        """Return whether the port is free, or used by the running Ponte, and whether each sign-in
-        provider can be used. Raise OSError if the address is not one of this machine, PonteError
-        if another program uses the port."""
-        own = deps.own
-        host, port = own.ponte_web_host, own.ponte_web_port
+        """Raise OSError if the address is not one of this machine, PonteError if another program
+        uses the port."""
+        settings = deps.own
+        host, port = settings.ponte_web_host, settings.ponte_web_port
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = addresses[0]
-        words = say("{address} is free", address=own.page_url())
+        sentence = say("{address} is free", address=settings.page_url())
         with socket.socket(family, kind, protocol) as trial:
             # As the server itself does: a port whose last connections still end is free.
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -168,55 +167,54 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                         "Another program uses port {port}. Set PONTE_WEB_PORT to a free port.",
                         port=port,
                     ) from None
-                words = say("{address} is in use by the running Ponte", address=own.page_url())
-        return [Health("web", "on", words), *await self._check_sign_in(deps)]
+                sentence = say(
+                    "{address} is in use by the running Ponte", address=settings.page_url()
+                )
+        return [Health("web", "on", sentence), *await self._check_sign_in(deps)]
 
     async def _check_sign_in(self, deps: IntegrationDependencies[WebSettings]) -> Sequence[Health]:
-        """Return for each sign-in provider whether its discovery document can be used, and why
-        sign-in with Slack is off although its secret is set. Without the secret, nobody expects
-        that sign-in. The imports are here, because a Ponte without the page needs none of them."""
+        """Without the secret, nobody expects that sign-in."""
         from adapters.web.oidc.client import ProviderClient
         from adapters.web.oidc.provider import SignInRefused, list_providers
 
-        own, shared, results = deps.own, deps.shared, list[Health]()
-        has_slack, words = shared.slack != "off", ""
-        if not own.has_slack_sign_in:
-            words = "Sign-in with Slack needs an https address. Set PONTE_WEB_URL=https://…"
+        settings, shared, results = deps.own, deps.shared, list[Health]()
+        has_slack, sentence = shared.slack != "off", ""
+        if not settings.has_slack_sign_in:
+            sentence = "Sign-in with Slack needs an https address. Set PONTE_WEB_URL=https://…"
         elif not has_slack:
-            words = (
+            sentence = (
                 "sign-in with Slack only works if Slack is connected: set SLACK_BOT_TOKEN "
                 "and SLACK_APP_TOKEN"
             )
-        if words and own.ponte_sign_in_slack_secret:
-            results.append(Health("sign-in slack", "failing", say(words)))
+        if sentence and settings.ponte_sign_in_slack_secret:
+            results.append(Health("sign-in slack", "failing", say(sentence)))
         client = ProviderClient(deps.http)
-        current = list_providers(own, shared, deps.config, has_slack=has_slack)
+        current = list_providers(settings, shared, deps.config, has_slack=has_slack)
         for name, provider in current.items():
             part = f"sign-in {name}"
             try:
                 await client.discover(provider)
             except SignInRefused as refused:
-                words = say(
+                sentence = say(
                     "Ponte can't use {issuer} ({why}). Check the `sign_in` section of ponte.toml.",
                     issuer=provider.issuer,
                     why=refused.detail,
                 )
-                results.append(Health(part, "failing", words))
+                results.append(Health(part, "failing", sentence))
             else:
                 results.append(Health(part, "on", provider.issuer))
         return results
 
     def safety(
-        self, own: WebSettings, shared: SharedSettings, home: HomeFolder
+        self, settings: WebSettings, shared: SharedSettings, home: HomeFolder
     ) -> Iterator[SafetyFinding]:
         """Report how well the page is protected: its token, who can reach it, and whether it is
         encrypted."""
-        if own.ponte_web == "off":
+        if settings.ponte_web == "off":
             return
         # Everybody who has the token has the owner's rights.
         try:
-            # The setting, or else the token that Ponte created and keeps in its home folder.
-            token = plain_value(own.ponte_web_token) or home.kept_web_token()
+            token = plain_value(settings.ponte_web_token) or home.kept_web_token()
         except PonteError as error:
             yield SafetyFinding("token", error.words(), "unsafe")
         else:
@@ -224,42 +222,46 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                 text = "the page's token is created when Ponte starts for the first time"
                 yield SafetyFinding("token", say(text))
             elif len(set(token)) < _MIN_DIFFERENT_CHARACTERS:
-                words = "The page's token is repetitive. Use a random one (`openssl rand -hex 16`)."
-                yield SafetyFinding("token", say(words), "unsafe")
+                sentence = (
+                    "The page's token is repetitive. Use a random one (`openssl rand -hex 16`)."
+                )
+                yield SafetyFinding("token", say(sentence), "unsafe")
             else:
                 text = "the page's token has {count} characters"
                 yield SafetyFinding("token", say(text, count=len(token)))
         # Who can open the page depends on the address that it listens on and on its public origin.
-        public = urlsplit(own.ponte_web_url or "")
-        here = is_loopback(own.ponte_web_host)
+        public = urlsplit(settings.ponte_web_url or "")
+        here = is_loopback(settings.ponte_web_host)
         is_local_url = not public.hostname or is_loopback(public.hostname)
         if public.scheme == "https":
-            words = "the page is served over TLS at {url}"
+            sentence = "the page is served over TLS at {url}"
             if not here:
-                words = (
+                sentence = (
                     "The page is served over TLS at {url}. Let only the proxy reach port {port}."
                 )
-            yield SafetyFinding("page", say(words, url=own.ponte_web_url, port=own.ponte_web_port))
+            yield SafetyFinding(
+                "page", say(sentence, url=settings.ponte_web_url, port=settings.ponte_web_port)
+            )
         elif here and is_local_url:
-            words = "only this machine can open the page, and it asks for a token"
-            yield SafetyFinding("page", say(words))
+            sentence = "only this machine can open the page, and it asks for a token"
+            yield SafetyFinding("page", say(sentence))
         else:
             what = say("PONTE_WEB_URL doesn't start with https")
             if not here:
-                words = "PONTE_WEB_HOST={host} accepts connections from other machines"
-                what = say(words, host=own.ponte_web_host)
-            words = (
+                sentence = "PONTE_WEB_HOST={host} accepts connections from other machines"
+                what = say(sentence, host=settings.ponte_web_host)
+            sentence = (
                 "{what}. The token and all messages can be read in transit. Set "
                 "PONTE_WEB_HOST=127.0.0.1, or put a TLS proxy in front and set "
                 "PONTE_WEB_URL=https://…"
             )
-            yield SafetyFinding("page", say(words, what=what), "unsafe")
-        words = (
+            yield SafetyFinding("page", say(sentence, what=what), "unsafe")
+        sentence = (
             "web: anyone with the page's token has the owner's full permissions. People added "
             "with `ponte people add` have all of them, except that they can't approve other "
             "people's requests."
         )
-        yield SafetyFinding("rights", say(words))
+        yield SafetyFinding("rights", say(sentence))
 
 
 WEB = WebIntegration()

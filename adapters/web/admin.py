@@ -43,11 +43,9 @@ from core.money.allowances import describe_usage_notes
 from core.people.rules import OWNER_ID
 
 DEFAULT_AUDIT_DAYS = 7
-"""Days of the audit log that are shown unless somebody asks for others."""
 MAX_USAGE_ROWS = 50
-"""Rows of each usage report. The most expensive come first; `ponte usage` prints all."""
+"""The most expensive come first; `ponte usage` prints all."""
 NEARLY_REACHED = 0.8
-"""The used share of a limit from which on the first tab shows it."""
 USAGE_TITLES = {
     "person": "By person",
     "day": "By day",
@@ -127,7 +125,6 @@ class AdminView:
     def __init__(
         self, visitors: Visitors, operator: Operator, visitor: Visitor, query: Json
     ) -> None:
-        """`query` has the parameters of the address, such as the first day of a report."""
         self._operator = operator
         self._person = visitor.person
         self._query = query
@@ -136,26 +133,25 @@ class AdminView:
         self._forms = Forms(visitors.auth.form_token(visitor))
 
     async def show(self, tab: str, notice: str = "", status: int = 200) -> Response:
-        """Return the page with a tab, below the HTML of a notice, which says what a form did. Raise
-        UnknownPath, BadInput."""
+        """Raise UnknownPath, BadInput."""
         if tab not in TABS:
             raise UnknownPath
         _, draw = TABS[tab]
         return self.frame(tab, notice + await draw(self), status)
 
     def frame(self, tab: str, body: str, status: int = 200, refresh_seconds: int = 0) -> Response:
-        """Return the page around a tab's HTML. With `refresh_seconds`, Ponte restarts, and the
-        browser opens the tab again after that time."""
+        """With `refresh_seconds`, Ponte restarts, and the browser opens the tab again after that
+        time."""
         title, links = SETUP_TITLE, ""
-        titles = {name: words for name, (words, _) in TABS.items()}
+        titles = {name: sentence for name, (sentence, _) in TABS.items()}
         # The set-up page uses this frame, too; only the owner may open it.
         if self._is_owner:
             titles["setup"] = SETUP_TITLE
-        for name, words in titles.items():
-            title = words if name == tab else title
+        for name, sentence in titles.items():
+            title = sentence if name == tab else title
             path = f"/admin/{name}" if name else "/admin"
             here = ' aria-current="page"' if name == tab else ""
-            links += f'<li><a href="{path}"{here}>{escape(say(words))}</a></li>'
+            links += f'<li><a href="{path}"{here}>{escape(say(sentence))}</a></li>'
         times = say("Times are in {zone} (PONTE_TIMEZONE).", zone=self._zone)
         page = PAGE.format(
             language=LANGUAGE.get(),
@@ -178,20 +174,17 @@ class AdminView:
         return HTMLResponse(page, status, headers=headers)
 
     async def submit(self, request: Request, tab: str) -> Response:
-        """Do what a form asks for, and return its tab with the result. Raise NotAllowed,
-        UnknownPath, and as `read_form`."""
+        """Raise NotAllowed, UnknownPath, and as `read_form`."""
         form = await http_io.read_form(request, self._forms.token)
         try:
             return await self.show(tab, await self._run_action(form))
         except (BadInput, SettingsError) as error:
-            words = notice("bad", *error.words().splitlines())
-            return await self.show(tab, words, status_of(error))
+            failure = notice("bad", *error.words().splitlines())
+            return await self.show(tab, failure, status_of(error))
 
     async def _run_action(self, form: Mapping[str, str]) -> str:
-        """Run the operation of a form (`do`) with the fields `argument-…` as its arguments, and
-        return HTML about the result. Raise NotAllowed, UnknownPath, BadInput, SettingsError."""
         do, prefix = form.get("do", ""), "argument-"
-        if do not in {one["name"] for one in self._operator.list_forms()}:
+        if do not in {operation["name"] for operation in self._operator.list_forms()}:
             raise UnknownPath
         arguments = {
             name.removeprefix(prefix): value
@@ -215,26 +208,20 @@ class AdminView:
         return await self._operator.run(operation, arguments, self._person)
 
     async def _list(self, name: str, rows: Sequence[Json] | None = None) -> str:
-        """Return the HTML of a table with a list of the operator, such as `people list`, and with
-        the operations that its rows offer. `rows` are its entries, if the caller has them already.
-        """
         rows = await self._run(name) if rows is None else rows
         may_change = self._is_owner or not name.startswith("people ")
         actions = ROW_ACTIONS.get(name, ()) if may_change else ()
         return self._forms.build_table(await self._operator.tabulate(name, rows), rows, actions)
 
     async def _section(self, title: str, name: str, command: str = "") -> str:
-        """Return the HTML of a section with a list of the operator. `name` is that of the list,
-        and of the command of `ponte` that prints it, unless `command` names another one."""
         return section(say(title), await self._list(name), f"ponte {command or name}")
 
     async def _overview(self) -> str:
-        """Return the first tab: what fails or is nearly used up, and what waits for a person."""
         warning = limits = ""
         if await self._run("config check"):  # the faults of the file; none if it is valid
-            words = say("ponte.toml has errors. Ponte is still using the last valid version.")
+            sentence = say("ponte.toml has errors. Ponte is still using the last valid version.")
             link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
-            warning = f'<p class="notice bad">{escape(words)} {link}</p>'
+            warning = f'<p class="notice bad">{escape(sentence)} {link}</p>'
         states = {"failing": 0}  # what fails comes first
         parts = sorted(await self._run("status"), key=lambda part: states.get(part["state"], 1))
         connections = section(say("Connections"), await self._list("status", parts), "ponte status")
@@ -250,12 +237,12 @@ class AdminView:
 
     async def _checks(self) -> str:
         order = {"failing": 0, "note": 1, "on": 2, "off": 3}
-        findings = sorted(await self._run("doctor"), key=lambda one: order[one["state"]])
+        findings = sorted(await self._run("doctor"), key=lambda finding: order[finding["state"]])
         return section(say("Checks"), await self._list("doctor", findings), "ponte doctor")
 
     async def _usage(self) -> str:
-        """Return the tab of usage: a report by person, by day, by channel and by model. If the
-        first day in the address cannot be read, a notice says so above the default period."""
+        """If the first day in the address cannot be read, a notice says so above the default
+        period."""
         problem, since = "", self._query.get("since", "")
         try:
             reports = [await self._run("usage", by=by, since=since) for by in USAGE_TITLES]
@@ -273,22 +260,20 @@ class AdminView:
             # Each report lists all models without a price (`server_costs`: the server told their
             # costs), so only the one by model names them.
             names = ("server_costs", "unpriced") if by == "model" else ()
-            words = describe_usage_notes(rows, *(report[name] for name in names))
-            notes = "".join(f"<p>{escape(note)}</p>" for note in words)
+            sentences = describe_usage_notes(rows, *(report[name] for name in names))
+            notes = "".join(f"<p>{escape(note)}</p>" for note in sentences)
             command = f"ponte usage --by {by} --since {first}"
             sections.append(section(say(USAGE_TITLES[by]), table + notes, command))
         return "".join(sections)
 
     async def _people(self) -> str:
-        """Return the tab of people and their tokens. Only the owner can invite somebody."""
         people = await self._section("People", "people list")
         tokens = await self._section("API tokens", "people tokens")
         if not self._is_owner:
             return people + tokens
         # 32 characters are the most that a name may have (`WebIntegration.ids`).
-        more = 'required maxlength="32" autocomplete="off"'
-        name = field("argument-name", say("Name"), more=more)
-        # "approve" is the CSS class of the button, "filter" that of the form.
+        attributes = 'required maxlength="32" autocomplete="off"'
+        name = field("argument-name", say("Name"), attributes=attributes)
         form = self._forms.build("people", "people add", name, say("Invite"), "approve", "filter")
         note = escape(say("Lowercase letters, digits, dots, hyphens and underscores."))
         invite = section(say("Invite someone"), f"<p>{note}</p>{form}", "ponte people add NAME")
@@ -298,8 +283,7 @@ class AdminView:
         return f'<div class="wide">{await self._section("Schedules", "schedules list")}</div>'
 
     async def _feedback(self) -> str:
-        """Return the tab of votes on answers, with a filter for the first day and for thumbs down.
-        If the first day cannot be read, a notice says so and no vote is listed."""
+        """If the first day cannot be read, a notice says so and no vote is listed."""
         problem, since = "", self._query.get("since", "")
         only_down = bool(self._query.get("down"))
         try:
@@ -315,16 +299,15 @@ class AdminView:
         return f'{problem}{filter_form("feedback", fields)}<div class="wide">{listed}</div>'
 
     async def _audit(self) -> str:
-        """Return the tab of the audit log, a page of its lines with filters. Without a first or
-        last day, it begins some days ago, because the log can be very long. `after` in the address
-        is where the next page begins."""
+        """Without a first or last day, it begins some days ago, because the log can be very long.
+        `after` in the address is where the next page begins."""
         names = ("since", "until", "person", "event", "after")
         # An address can contain a text of any length.
         query = {name: str(self._query.get(name, "")).strip()[:100] for name in names}
         if not (query["since"] or query["until"]):
             first = datetime.now(self._zone).date() - timedelta(days=DEFAULT_AUDIT_DAYS - 1)
             query["since"] = first.isoformat()
-        problem = more = ""
+        problem = next_link = ""
         try:
             page = await self._run("audit", **query)
         except BadInput as error:
@@ -338,56 +321,57 @@ class AdminView:
         )
         if page["next"]:
             rest = escape(urlencode({**query, "after": page["next"]}))
-            more = f'<p><a href="/admin/audit?{rest}">{escape(say("Next page"))}</a></p>'
+            next_link = f'<p><a href="/admin/audit?{rest}">{escape(say("Next page"))}</a></p>'
         table = await self._list("audit", page["lines"]) or f"<p>{escape(say('No entries.'))}</p>"
         command = f"ponte audit --since {query['since']}" if query["since"] else "ponte audit"
-        return problem + form + section(say("Audit log"), table + more, command)
+        return problem + form + section(say("Audit log"), table + next_link, command)
 
     async def _config(self) -> str:
-        """Return the tab of ponte.toml: its errors, the button that loads it again, and examples to
-        copy. The file itself can be edited only on the machine."""
+        """The file itself can be edited only on the machine."""
         faults = await self._run("config check")
         listed = "".join(f"<li><code>{escape(fault)}</code></li>" for fault in faults)
-        words = say("The file has no errors.")
+        sentence = say("The file has no errors.")
         for part in await self._run("status"):
             if (part["name"], part["state"]) == ("config", "off"):
-                words = part["words"]  # there is no file
-        state = f'<ul class="faults">{listed}</ul>' if faults else f"<p>{escape(words)}</p>"
-        words = say(
+                sentence = part["words"]
+        state = f'<ul class="faults">{listed}</ul>' if faults else f"<p>{escape(sentence)}</p>"
+        sentence = say(
             "Rules, limits and prices can only be edited in the file. Reload to apply your "
             "changes. If the file has errors, nothing changes."
         )
-        # The CSS class "approve" gives the button the color of the page's main buttons.
         form = self._forms.build("config", "reload", "", say("Reload"), "approve")
-        body = f"{state}<p>{escape(words)}</p>{form}{_render_examples()}"
+        body = f"{state}<p>{escape(sentence)}</p>{form}{_render_examples()}"
         return section("ponte.toml", body, "ponte reload")
 
     async def _operations(self) -> str:
-        """Return a form for each operation that no other tab shows (IN_OTHER_TABS). The operation
-        describes its fields: one with options is a menu, a long one a text area."""
         sections = []
-        for one in self._operator.list_forms():
-            if one["name"] in IN_OTHER_TABS:
+        for operation in self._operator.list_forms():
+            if operation["name"] in IN_OTHER_TABS:
                 continue
-            fields, words = "", f"<p>{escape(one['help'])}</p>"
-            for each in one["fields"]:
-                name, label = f"argument-{each['name']}", each["help"]
-                if each["options"]:
-                    options = "".join(f"<option>{escape(one)}</option>" for one in each["options"])
+            fields, help_html = "", f"<p>{escape(operation['help'])}</p>"
+            for argument in operation["fields"]:
+                name, label = f"argument-{argument['name']}", argument["help"]
+                if argument["options"]:
+                    options = "".join(
+                        f"<option>{escape(option)}</option>" for option in argument["options"]
+                    )
                     fields += (
                         f'<label>{escape(label)}<select name="{name}">{options}</select></label>'
                     )
-                elif each["long"]:
+                elif argument["long"]:
                     # The help of the field names a file, which only the shell takes.
                     label = say("The body of a request")
                     area = f'<textarea name="{name}" rows="6"></textarea>'
                     fields += f"<label>{escape(label)}{area}</label>"
                 else:
-                    fields += field(name, label, more="required" if each["required"] else "")
-            # The CSS class "filter" puts the fields and the button side by side.
-            form = self._forms.build("operations", one["name"], fields, say("Run"), kind="filter")
+                    fields += field(
+                        name, label, attributes="required" if argument["required"] else ""
+                    )
+            form = self._forms.build(
+                "operations", operation["name"], fields, say("Run"), kind="filter"
+            )
             title = say("Test a webhook")  # of `hooks test`, the only operation here
-            sections.append(section(title, words + form, f"ponte {one['name']}"))
+            sections.append(section(title, help_html + form, f"ponte {operation['name']}"))
         return "".join(sections)
 
 
@@ -404,18 +388,14 @@ TABS = {
     "config": ("ponte.toml", AdminView._config),
     "operations": ("Webhooks", AdminView._operations),
 }
-"""The title of each tab, and the method that draws it."""
 
 
 def _render_examples() -> str:
-    """Return an HTML list of the headings of ponte.toml. Each opens to an example in a text area,
-    so that it can be copied as text, by keyboard too."""
-    # The examples of one heading are joined. `start` is the beginning of a heading, `[[rules`. The
-    # example file has its settings commented out, so the `#` before each of them is removed.
+    # The example file has its settings commented out, so the `#` before each of them is removed.
     examples: dict[str, str] = {}
     for lines, start in _EXAMPLE.findall(CONFIG_EXAMPLE):
         examples[start] = examples.get(start, "") + _COMMENTED_OUT.sub("", lines)
-    words = say("Open a section to see an example that you can copy into the file:")
+    sentence = say("Open a section to see an example that you can copy into the file:")
     listed = ""
     for start, text in examples.items():
         heading = start + "]" * start.count("[")
@@ -423,18 +403,17 @@ def _render_examples() -> str:
         listed += (
             f'<details name="example"><summary><code>{heading}</code></summary>{area}</details>'
         )
-    return f'<p>{escape(words)}</p><div class="examples">{listed}</div>'
+    return f'<p>{escape(sentence)}</p><div class="examples">{listed}</div>'
 
 
 def _draw_days(rows: Sequence[Json], table: str) -> str:
-    """Return a chart of the cost of each day, or of the messages if no cost is known, above
-    `table`. Days without any message are shown too, so that the axis has no gaps."""
+    """Days without any message are shown too, so that the axis has no gaps."""
     has_cost = any(row.get("cost") for row in rows)
     title = say("US dollars") if has_cost else say("messages")
     by_day = {date.fromisoformat(str(row["name"])): row for row in rows}
     days = [min(by_day) + timedelta(n) for n in range((max(by_day) - min(by_day)).days + 1)]
     values = [float(by_day.get(day, {}).get("cost" if has_cost else "turns") or 0) for day in days]
-    words, form = (format_money, "currency USD 2") if has_cost else (format_number, "")
-    series = Series(title, tuple(values), tuple(map(words, values)), form)
+    format_value, form = (format_money, "currency USD 2") if has_cost else (format_number, "")
+    series = Series(title, tuple(values), tuple(map(format_value, values)), form)
     labels = tuple(format_date(day, length="MMMd") for day in days)
     return draw_chart(Chart("bar", title, labels, (series,)), table)

@@ -13,7 +13,6 @@ from core.base.i18n import say
 from core.domain.records import ListTable
 
 STATES = ("on", "off", "note", "failing", "checking")
-"""States that have a color."""
 _CODE = re.compile(r"`([^`]+)`")
 Row = Mapping[str, Any]
 
@@ -73,7 +72,6 @@ ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
         ),
     ),
 }
-"""The operations that the rows of a list offer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +84,8 @@ class Forms:
     def build(
         self, tab: str, operation: str, fields: str, button: str, style: str = "", kind: str = ""
     ) -> str:
-        """Return the HTML of a form that runs an operation and then shows a tab. `fields` is the
-        HTML of its arguments. `style` is the CSS class of its button, `kind` that of the form."""
+        """`fields` is the HTML of its arguments. `style` is the CSS class of its button, `kind`
+        that of the form."""
         hidden = hidden_field("do", operation) + hidden_field("form", self.token)
         return (
             f'<form class="{kind}" method="post" action="/admin/{tab}">{hidden}'
@@ -97,11 +95,9 @@ class Forms:
     def build_table(
         self, table: ListTable, rows: Sequence[Row], actions: Sequence[RowAction]
     ) -> str:
-        """Return a list as an HTML table, with the forms of each row's `actions` in the last
-        column. `table` has its texts, `rows` the values behind them, in the same order. Each cell
-        names its heading in `data-head`, which the style sheet shows on a phone. `table.fields` has
-        for each column the key of its value in `rows`, and `table.numbers` the columns of numbers,
-        which are aligned to the right."""
+        """Each cell names its heading in `data-head`, which the style sheet shows on a phone.
+        `table.fields` has for each column the key of its value in `rows`, and `table.numbers` the
+        columns of numbers, which are aligned to the right."""
         if not rows:
             return f"<p>{escape(table.empty)}</p>" if table.empty else ""
         headings = [*map(escape, table.headings), *([escape(say("actions"))] if actions else [])]
@@ -126,9 +122,9 @@ class Forms:
         )
 
     def _build_action(self, action: RowAction, row: Row) -> str:
-        """Return the form of an operation on this row; "" if the row does not offer it. Its tab is
-        the one of the operation's first word: "schedules run" returns to the tab "schedules". An
-        operation with a warning is unfolded first, and asks for a second click."""
+        """The form's tab is the one of the operation's first word: "schedules run" returns to
+        the tab "schedules". An operation with a warning is unfolded first, and asks for a second
+        click."""
         if action.states and row["state"] not in action.states:
             return ""
         value, tab = row[action.field], action.operation.split()[0]
@@ -145,39 +141,34 @@ class Forms:
 
 
 def section(title: str, body: str, command: str) -> str:
-    """Return a section. Its last line names the command in the shell with the same result."""
-    words = escape(say("In a shell: {command}", command="\0"))
-    hint = words.replace("\0", f"<code>{escape(command)}</code>")
+    """The last line of a section names the command in the shell with the same result."""
+    sentence = escape(say("In a shell: {command}", command="\0"))
+    hint = sentence.replace("\0", f"<code>{escape(command)}</code>")
     return f'<section><h2>{escape(title)}</h2>{body}<p class="hint">{hint}</p></section>'
 
 
 def notice(kind: str, *lines: str) -> str:
-    """Return the HTML of a notice with these lines. `kind` is `good`, `bad` or `note`, and gives it
-    its color."""
-    words = "<br>".join(map(to_html, lines))
-    return f'<p class="notice {kind}" role="status">{words}</p>'
+    """`kind` is `good`, `bad` or `note`, and gives it its color."""
+    body = "<br>".join(map(to_html, lines))
+    return f'<p class="notice {kind}" role="status">{body}</p>'
 
 
 def hidden_field(name: str, value: str) -> str:
-    """Return the HTML of a hidden field, by which a form carries a value."""
     return f'<input type="hidden" name="{name}" value="{escape(value)}">'
 
 
-def field(name: str, label: str, value: str = "", type: str = "text", more: str = "") -> str:
-    """Return the HTML of a field below its label. `more` are further attributes of the input."""
+def field(name: str, label: str, value: str = "", type: str = "text", attributes: str = "") -> str:
+    """`attributes` are further attributes of the input."""
     return (
-        f'<label>{escape(label)}<input type="{type}" name="{name}" value="{escape(value)}" {more}>'
-        "</label>"
+        f'<label>{escape(label)}<input type="{type}" name="{name}"'
+        f' value="{escape(value)}" {attributes}></label>'
     )
 
 
 def filter_form(tab: str, fields: str) -> str:
-    """Return the HTML of a form that opens the tab again with the values of `fields` in its
-    address, such as another first day."""
     button = f"<button>{escape(say('Show'))}</button>"
     return f'<form class="filter" method="get" action="/admin/{tab}">{fields}{button}</form>'
 
 
-def to_html(words: str) -> str:
-    """Return a text as HTML, with commands between backticks as code."""
-    return _CODE.sub(r"<code>\1</code>", escape(words))
+def to_html(text: str) -> str:
+    return _CODE.sub(r"<code>\1</code>", escape(text))

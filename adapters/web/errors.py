@@ -35,7 +35,6 @@ STATUS_BY_CODE = {
     "status_unknown": 503,
     "still_applying": 503,
 }
-"""The HTTP status of each error code."""
 
 
 class Unauthorized(Refusal):
@@ -226,16 +225,16 @@ class ServerStopping(NotStored):
 
 
 def status_of(error: PonteError) -> int:
-    """Return the HTTP status of an error. An error with a code that is not listed is a 400 if the
-    person can correct what they sent, else a 500."""
+    """An error with a code that is not listed is a 400 if the person can correct what they sent,
+    else a 500."""
     return STATUS_BY_CODE.get(
         error.code, 400 if isinstance(error, BadInput | SettingsError) else 500
     )
 
 
 def error_body(error: PonteError) -> dict[str, dict[str, str]]:
-    """Return the JSON body of an error. After ConfirmAgain, its `provider` names the sign-in
-    provider that has to confirm once more that the page's user still has an account there."""
+    """After ConfirmAgain, its `provider` names the sign-in provider that has to confirm once more
+    that the page's user still has an account there."""
     body = {"code": error.code, "message": error.words()}
     if isinstance(error, ConfirmAgain):
         body["provider"] = str(error.values["provider"])
@@ -246,16 +245,14 @@ PLAIN_PAGE = (Path(__file__).parent / "page" / "plain.html").read_text("utf-8")
 
 
 def error_page(error: PonteError) -> str:
-    """Return the page that shows an error, with commands between backticks as code."""
-    words = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(error.words()))
-    return plain_page("error", f"<h1>Ponte</h1><p>{words}</p>")
+    body = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(error.words()))
+    return plain_page("error", f"<h1>Ponte</h1><p>{body}</p>")
 
 
-def plain_page(kind: str, words: str) -> str:
-    """Return an HTML page without a script. `kind` is the CSS class of its body, `words` the HTML
-    in it. A link leads to Ponte's page."""
+def plain_page(kind: str, body: str) -> str:
+    """`kind` is the CSS class of its body, `body` the HTML in it. A link leads to Ponte's page."""
     language, link = LANGUAGE.get(), say("Open Ponte")
-    return PLAIN_PAGE.format(language=language, kind=kind, words=words, link=link)
+    return PLAIN_PAGE.format(language=language, kind=kind, words=body, link=link)
 
 
 OPENAI_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -263,8 +260,9 @@ OPENAI_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429:
 is."""
 
 
-def openai_error(code: str, words: str, status: int, param: str | None = None) -> dict[str, object]:
-    """Return an error object as the clients of OpenAI's API expect it."""
+def openai_error(
+    code: str, message: str, status: int, param: str | None = None
+) -> dict[str, object]:
     default = "invalid_request_error" if status < 500 else "server_error"
     kind = OPENAI_ERROR_TYPES.get(status, default)
-    return {"message": words, "type": kind, "param": param, "code": code}
+    return {"message": message, "type": kind, "param": param, "code": code}

@@ -60,18 +60,14 @@ from core.people.rules import OWNER_ID
 MAX_TEXT_BYTES = 2_000_000
 """The text of one message must have fewer bytes."""
 MAX_FILE_BYTES = 20 * 1024 * 1024
-"""Bytes of one uploaded file."""
 MAX_FILES = 10
-"""Files with one message."""
 MAX_JSON_BODY_BYTES = 6 * MAX_TEXT_BYTES + 65_536
 """JSON may write one character as six bytes (\\u00e9)."""
 THREADED_JSON_BYTES = 100_000
-"""JSON of this size or more is parsed in a thread."""
 MAX_JSON_VALUES, MAX_JSON_DEPTH = 100_000, 32
-"""Values in one JSON body, and how deep they may be nested. Each becomes an object in memory. The
-limit for a model's answer is as large (`core.base.openai.MAX_PARTS`)."""
+"""Each becomes an object in memory. The limit for a model's answer is as large
+(`core.base.openai.MAX_PARTS`)."""
 MAX_FORM_BYTES = 10_000
-"""Bytes of a form of the administration pages."""
 MAX_FORM_BODY_BYTES = 5 * MAX_FILE_BYTES + MAX_TEXT_BYTES
 SLOW_BODY_SECONDS = 1.0
 """When the body arrives later than this, its sender may have lost access meanwhile."""
@@ -95,17 +91,14 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-"""Headers of every response that does not set its own."""
 HTML_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-"""What pages without a script may load and send."""
 INLINE_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Types that browsers may show in place: they contain pictures only. SVG and HTML may contain
 scripts, so they are downloads."""
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""The form of a conversation's name and of a file's id."""
 IDEMPOTENCY_KEY_PATTERN = re.compile(r"[!-~]{1,190}")
 _LANGUAGE_COOKIE = re.compile(r"(?:^|; ?)ponte-language=([\w-]*)")
 """The cookie that adapters/web/page/person.js sets."""
@@ -147,23 +140,21 @@ class Endpoint:
     compressed: the size of another one could reveal a secret next to a guess of it (BREACH)."""
 
 
-def endpoint(method: str, path: str, **more: Any) -> Callable[[H], H]:
-    """Return a decorator that declares a handler's route. `more` are fields of `Endpoint`. A
-    handler may have several, for several routes."""
+def endpoint(method: str, path: str, **options: Any) -> Callable[[H], H]:
+    """`options` are fields of `Endpoint`. A handler may have several, for several routes."""
 
     def declare(handler: H) -> H:
-        """Add the declaration to the handler, where `RouteGroup.routes` reads it. Decorators run
-        from the last to the first, so each is put in front."""
-        own = Endpoint(method, path, **more)
-        vars(handler)["endpoints"] = (own, *vars(handler).get("endpoints", ()))
+        """Decorators run from the last to the first, so each is put in front."""
+        declaration = Endpoint(method, path, **options)
+        vars(handler)["endpoints"] = (declaration, *vars(handler).get("endpoints", ()))
         return handler
 
     return declare
 
 
 def format_disposition(how: str, name: str) -> str:
-    """Return the header Content-Disposition of a file with this name, made safe. `how` is `inline`
-    or `attachment`. Old clients read the first name, in ASCII, others the second (RFC 6266)."""
+    """`how` is `inline` or `attachment`. Old clients read the first name, in ASCII, others the
+    second (RFC 6266)."""
     name = safe_file_name(name)
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
     return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
@@ -174,10 +165,8 @@ class DeclaredRoute(Route):
     handler reads (None for none)."""
 
     def __init__(self, declaration: Endpoint, handler: Handler) -> None:
-        """Make the route that Starlette serves: read the handler's body in the form of its
-        annotation, and turn what it returns into JSON. A handler without the parameter `body` may
-        read the request itself; `body_model` then only describes that body for the OpenAPI
-        document."""
+        # A handler without the parameter `body` may read the request itself; `body_model` then only
+        # describes that body for the OpenAPI document.
         self.declaration = declaration
         self.handler = handler
         self.body_model: type[BaseModel] | None = declaration.reads
@@ -205,7 +194,6 @@ class RouteGroup:
 
     @property
     def routes(self) -> list[DeclaredRoute]:
-        """Return the routes in the order of their handlers."""
         return [
             DeclaredRoute(declaration, getattr(self, name))
             for name, handler in vars(type(self)).items()
@@ -233,12 +221,9 @@ class MessageRoutes(RouteGroup):
         clicked: bool = False,
         replaces: str = "",
     ) -> Message:
-        """Return the message of the authenticated person in their `conversation`.
-
-        `event_key` is the client's key by which a repeated request counts once; without one, a
+        """`event_key` is the client's key by which a repeated request counts once; without one, a
         random one is made. `clicked`: `text` stands for a click. `replaces`: the turn whose message
-        is sent again.
-        """
+        is sent again."""
         visitor = visitor_of(request)
         person = visitor.person
         # On the Unix socket ("terminal"), a script may send the text, so the header must say that
@@ -247,7 +232,7 @@ class MessageRoutes(RouteGroup):
         is_typed = request.headers.get(TYPED_HEADER, typed_default) == "true"
         # A preference may have parameters after a semicolon (RFC 7240).
         preferences = request.headers.get("prefer", "").lower().split(",")
-        names = [each.partition(";")[0].strip() for each in preferences]
+        names = [preference.partition(";")[0].strip() for preference in preferences]
         key = self.visitors.make_event_key(person, event_key or uuid.uuid4().hex)
         address = self.visitors.address_of(person, conversation)
         return Message(
@@ -269,14 +254,12 @@ class MessageRoutes(RouteGroup):
         )
 
     async def find_accepted_turn(self, event_key: str) -> HistoryEntry | None:
-        """Return the turn of an event that was accepted before, or None."""
         with suppress(NotFound):
             return await self.conversations.journal.history_entry(turn_id(event_key))
         return None
 
     async def accept(self, message: Message) -> tuple[Receipt, Message]:
-        """Store the message and show it to every tab of its conversation. Return the receipt with
-        its turn, and the message.
+        """Return the receipt with its turn, and the message.
 
         If the event was accepted before, they are those of the first time. Raise NotStored.
         """
@@ -291,25 +274,23 @@ class MessageRoutes(RouteGroup):
         return receipt, first.message if first else message
 
     async def send_click(
-        self, request: Request, words: str, conversation: str, event_key: str | None = None
+        self, request: Request, command_text: str, conversation: str, event_key: str | None = None
     ) -> Answer:
-        """Send the command that a button stands for as a message, and return its answer."""
-        message = self.make_message(request, words, conversation, event_key, clicked=True)
+        message = self.make_message(request, command_text, conversation, event_key, clicked=True)
         receipt, _ = await self.accept(message)
         return await self.conversations.inbox.wait_for_answer(receipt.seq)
 
     async def store_uploads(
         self, uploads: list[UploadedFile], message: Message
     ) -> tuple[Attachment, ...]:
-        """Store the files that came with a message, before the message itself, and return them as
-        its attachments. Raise NotStored. Audio is marked as a recording, so that a model's server
-        writes down its words."""
+        """Raise NotStored. Audio is marked as a recording, so that a model's server writes down its
+        words."""
         key, author, conversation = message.event_key, message.author, message.address.conversation
         files = [
             await self.conversations.files.put(
-                key, one.name, one.type, one.data, author, conversation
+                key, upload.name, upload.type, upload.data, author, conversation
             )
-            for one in uploads
+            for upload in uploads
         ]
         attachments = (Attachment(file.name, file.type, file.size, file.id) for file in files)
         return tuple(map(mark_recording, attachments))
@@ -368,8 +349,6 @@ class EventStream(StreamingResponse):
         resources: ExitStack,
         on_close: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
-        """`events` are the events as bytes. At the end of the stream, or when the client leaves,
-        `resources` is closed and then `on_close` is awaited."""
         # nginx passes events on at once where it sees X-Accel-Buffering: no.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(events, headers=headers, media_type=EVENT_STREAM_TYPE)
@@ -387,15 +366,15 @@ class EventStream(StreamingResponse):
 
 
 class Guard:
-    """ASGI middleware before every route. It authenticates, sets the reader's language, and adds
-    SECURITY_HEADERS to responses."""
+    """ASGI middleware before every route. Authenticates each request, sets the reader's language,
+    and adds SECURITY_HEADERS to responses."""
 
     def __init__(self, app: ASGIApp, visitors: Visitors) -> None:
         self._app = app
         self._visitors = visitors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Authenticate a request, then pass it on. An error before that is answered here.
+        """An error before that is answered here.
 
         The answer gets the security headers and a renewed cookie. A body that arrives slowly is
         checked once more at its end: the session may have been ended meanwhile.
@@ -404,7 +383,6 @@ class Guard:
             return
 
         async def safely(event: Event) -> None:
-            """Send an event of the response, its first one with the headers that it lacks."""
             if event["type"] == "http.response.start":
                 headers = MutableHeaders(scope=event)
                 # `visitor.cookie` replaces the cookie of a provider's session, which ends unless it
@@ -419,8 +397,7 @@ class Guard:
             await send(event)
 
         async def receive_in_time() -> Event:
-            """Return a piece of the body. Raise SessionEnded at its end if the visitor lost access
-            while it arrived."""
+            """Raise SessionEnded at its end if the visitor lost access while it arrived."""
             event = await receive()
             is_whole = event["type"] == "http.request" and not event.get("more_body")
             is_late = is_whole and time.monotonic() - began > SLOW_BODY_SECONDS
@@ -445,7 +422,7 @@ class Guard:
 
 
 def visitor_of(request: Request) -> Visitor:
-    """Return who sends the request. Raise Unauthorized for a stranger on an open path."""
+    """Raise Unauthorized for a stranger on an open path."""
     visitor = request.scope["state"][VISITOR_KEY]
     if not isinstance(visitor, Visitor):
         raise errors.Unauthorized
@@ -453,8 +430,7 @@ def visitor_of(request: Request) -> Visitor:
 
 
 async def read_json(request: Request, form: type[M]) -> M:
-    """Return the validated JSON body as an object of `form`, which may set a limit of its own
-    (`max_bytes`). Raise WrongMediaType, TooLarge, BadRequest."""
+    """Raise WrongMediaType, TooLarge, BadRequest."""
     if _media_type(request) != "application/json":
         raise errors.WrongMediaType
     body = bytearray()
@@ -471,9 +447,8 @@ async def read_json(request: Request, form: type[M]) -> M:
 async def read_chat_request(
     request: Request,
 ) -> AsyncIterator[tuple[ChatRequest, list[UploadedFile]]]:
-    """Yield a message and its files, from a JSON body or from multipart/form-data. The files that
-    Starlette has stored for a form are deleted after the `with` block. Raise WrongMediaType,
-    TooLarge, BadRequest."""
+    """The files that Starlette has stored for a form are deleted after the `with` block. Raise
+    WrongMediaType, TooLarge, BadRequest."""
     if _media_type(request) != "multipart/form-data":
         yield await read_json(request, JsonChatRequest), []
         return
@@ -513,8 +488,7 @@ async def read_chat_request(
 
 
 async def clean_message_text(text: str) -> str:
-    """Return the text of a message without control characters and the like. Long text is cleaned in
-    a thread, so that other requests do not wait. Raise TooLarge."""
+    """Long text is cleaned in a thread, so that other requests do not wait. Raise TooLarge."""
     size = len(text.encode(errors="replace"))
     if size >= MAX_TEXT_BYTES:
         raise TooLarge(size=size_of(size), limit=size_of(MAX_TEXT_BYTES))
@@ -522,7 +496,7 @@ async def clean_message_text(text: str) -> str:
 
 
 def read_idempotency_key(request: Request) -> str:
-    """Return the `Idempotency-Key` of a request, "" for none. Raise BadRequest."""
+    """Raise BadRequest."""
     key = request.headers.get("idempotency-key", "")
     if key and not IDEMPOTENCY_KEY_PATTERN.fullmatch(key):
         raise BadRequest(
@@ -542,9 +516,7 @@ def requested_locale(headers: Mapping[str, str]) -> str:
 
 
 def error_response(error: PonteError, visit: Visit) -> Response:
-    """Return an error as JSON, or as a page to a browser that opens an address. Under
-    COMPATIBLE_PREFIX it is JSON in the form of OpenAI's errors. Retry-After says after how many
-    seconds a client may try again."""
+    """Retry-After says after how many seconds a client may try again."""
     status, accepted = errors.status_of(error), visit.headers.get("accept", "")
     # 503: Ponte stops, or the database or a platform did not answer.
     headers = {"Vary": "Accept"} | ({"Retry-After": "2"} if status == 503 else {})
@@ -566,7 +538,7 @@ def error_response(error: PonteError, visit: Visit) -> Response:
 
 
 def set_session(response: Response, auth: Authentication, session: str, age: int) -> None:
-    """Set the cookie of a session that lasts `age` seconds; 0 deletes it."""
+    """An `age` of 0 seconds deletes the cookie."""
     if auth.cookie:
         response.set_cookie(
             auth.cookie,
@@ -579,7 +551,6 @@ def set_session(response: Response, auth: Authentication, session: str, age: int
 
 
 def wants_html(request: Request) -> bool:
-    """Return whether this client wants rendered text next to the plain one (`?html=1`)."""
     return request.query_params.get("html") == "1"
 
 
@@ -589,12 +560,10 @@ INVALID_FIELDS = {
     "too_short": "Invalid request: `{field}` is empty.",
     "extra_forbidden": "Invalid request: `{field}` is unknown.",
 }
-"""The sentence for an invalid field, by pydantic's type of the error."""
 
 
 def read_visit(scope: Scope) -> Visit:
-    """Return the path, method, client and headers of a request, for authentication. Names of
-    headers are in lower case.
+    """Names of headers are in lower case.
 
     Two Host or Origin headers are joined, so that they match none of ours.
     """
@@ -608,10 +577,7 @@ def read_visit(scope: Scope) -> Visit:
 
 
 def _parse_json(form: type[M], body: bytearray) -> M:
-    """Return the validated data. Raise BadRequest.
-
-    Too many values and too deep nesting are refused before any object is made.
-    """
+    """Too many values and too deep nesting are refused before any object is made."""
     match check_json(body, MAX_JSON_VALUES, MAX_JSON_DEPTH):
         case "many":
             raise BadRequest(why="it contains too many values")
@@ -625,8 +591,7 @@ def _parse_json(form: type[M], body: bytearray) -> M:
 
 
 def validate(form: type[M], data: Any) -> M:
-    """Return the data from a request as an object of the class `form`. Raise BadRequest, which
-    names the first invalid field."""
+    """Raise BadRequest, which names the first invalid field."""
     try:
         return form.model_validate(data)
     except ValidationError as error:
@@ -634,18 +599,18 @@ def validate(form: type[M], data: Any) -> M:
         if first["type"] == "value_error":  # a validator of our own raised it
             raise BadRequest(why=str(first["ctx"]["error"])) from None
         # Where several types are possible, pydantic adds the tried one, as `str` or `list[…]`.
-        names = [each for each in first["loc"] if not re.fullmatch(r"str|\w+\[.*", str(each))]
+        names = [part for part in first["loc"] if not re.fullmatch(r"str|\w+\[.*", str(part))]
         if not names:  # the error is about the whole body
             raise BadRequest(why="it isn't a JSON object") from None
-        parts = [f"[{each}]" if isinstance(each, int) else f".{each}" for each in names]
+        parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in names]
         where = clean_text("".join(parts).lstrip("."))[:60]
         sentence = INVALID_FIELDS.get(first["type"], INVALID_FIELD)
         raise BadRequest(sentence, field=where, param=where) from None
 
 
 async def read_form(request: Request, token: str) -> dict[str, str]:
-    """Return the fields of a form. `token` is the form token of the visitor's session. Raise
-    Refusal for a form that is not of this session, TooLarge, BadRequest."""
+    """`token` is the form token of the visitor's session. Raise Refusal for a form that is not of
+    this session, TooLarge, BadRequest."""
     body = await limit_body(request, MAX_FORM_BYTES).body()
     try:
         fields = parse_qs(body.decode(errors="replace"), max_num_fields=20)
@@ -659,8 +624,8 @@ async def read_form(request: Request, token: str) -> dict[str, str]:
 
 
 def limit_body(request: Request, limit: int) -> Request:
-    """Return the request with a body that raises TooLarge above `limit` bytes. Raise TooLarge at
-    once if the request declares a larger body. It need not declare its length, or the true one."""
+    """Raise TooLarge at once if the request declares a larger body. It need not declare its length,
+    or the true one."""
     declared = request.headers.get("content-length", "")
     # `int` raises ValueError for thousands of digits. 18 suffice, since a longer number is above
     # every limit.

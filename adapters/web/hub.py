@@ -34,31 +34,22 @@ from core.journal.jobs import Peers
 
 log = structlog.get_logger("web")
 SERVER_RETRY_SECONDS = 1.0
-"""Pause between two attempts to start the server for commands."""
 SERVER_START_SECONDS = 5.0
-"""How long `close` waits for a server that is just being loaded."""
 PROGRESS_SHARE_INTERVAL_SECONDS = 0.25
-"""Shortest time between two notifications of other processes about the progress of one turn."""
 MAX_SHARED_TURNS_IN_MEMORY = 10_000
-"""Turns of which the hub remembers when it last shared their progress."""
 MAX_OPEN_STREAMS = 1000
-"""Event streams that may be open at once."""
 VISITOR_CHECK_INTERVAL_SECONDS = 5.0
-"""How often the hub checks whether visitors of open streams are still allowed. Notifications of
-changes may be lost, so it also checks without one."""
+"""Notifications of changes may be lost, so it also checks without one."""
 MAX_ENDED_TURNS_IN_MEMORY = 64
-"""Ended turns that the hub holds for slow followers. A follower that missed more reads the journal.
-"""
+"""A follower that missed more reads the journal."""
 
 
 @dataclass(slots=True)
 class LiveTurn:
-    """The present state of a turn, as the streams of its conversation show it.
-
-    `seq` is 0 while only another process knows it. With `cards`, the entry only says that these
-    cards of an ended turn have changed. `version` is the conversation's version at the turn's last
-    change, by which a stream finds out what is new to it.
-    """
+    """The present state of a turn, as the streams of its conversation show it. `seq` is 0 while
+    only another process knows it. With `cards`, the entry only says that these cards of an ended
+    turn have changed. `version` is the conversation's version at the turn's last change, by which a
+    stream finds out what is new to it."""
 
     turn: str
     seq: int = 0
@@ -70,17 +61,14 @@ class LiveTurn:
 
     @property
     def is_ended(self) -> bool:
-        """Return True if the turn has an answer or an error."""
         return self.outcome is not None or bool(self.cards)
 
 
 @dataclass(slots=True)
 class LiveConversation:
     """The turns that run in one conversation, and the browsers and programs that follow them.
-
     `version` counts the changes of all its turns. `evicted` is the version of the newest ended turn
-    that was dropped before every stream had seen it.
-    """
+    that was dropped before every stream had seen it."""
 
     turns: dict[str, LiveTurn] = field(default_factory=dict)
     followers: set[Follower] = field(default_factory=set)
@@ -92,7 +80,6 @@ class Follower:
     """One open stream of events to a visitor's browser, which follows one conversation."""
 
     def __init__(self, channel: LiveConversation, visitor: Visitor) -> None:
-        """If turns run already in the conversation `channel`, the stream begins with them."""
         self.visitor = visitor
         self.seen_version = 0
         """The version of the conversation that the stream has seen."""
@@ -109,23 +96,19 @@ class Follower:
             self._has_changed.set()
 
     def wake(self, urgent: bool) -> None:
-        """Tell the stream that something changed. `urgent` ends its pause between two frames."""
+        """`urgent` ends its pause between two frames."""
         self._has_changed.set()
         if urgent:
             self._urgent.set()
 
     def close(self) -> None:
-        """Make the stream end instead of waiting for further changes."""
         self.closed = True
         self.wake(urgent=True)
 
     async def next_changes(self) -> list[LiveTurn]:
-        """Wait for changes and return the turns that changed since the last call.
-
-        The list is empty once the follower is `closed`. After the call, `has_missed_turns` says
+        """The list is empty once the follower is `closed`. After the call, `has_missed_turns` says
         whether turns ended unseen and were dropped from memory, so that the journal must be read:
-        `evicted` is the version of the newest one that was dropped.
-        """
+        `evicted` is the version of the newest one that was dropped."""
         # Both events are cleared before the turns are read: a change that comes after that sets
         # them again. `_urgent` ends the pause of a stream, for example when a turn ends.
         await self._has_changed.wait()
@@ -139,18 +122,15 @@ class Follower:
         return news
 
     async def pause(self, seconds: float) -> None:
-        """Wait for `seconds`, so that several changes become one event, but no longer than until a
-        turn ends."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._urgent.wait()
 
 
 class Hub:
-    """The state of live turns, and the streams that follow them.
-
-    Nothing is queued: a turn has one state, and each follower takes the newest one. A slow tab
-    therefore delays nobody and costs no memory; it only skips steps.
+    """The state of live turns, and the streams that follow them. Nothing is queued: a turn has one
+    state, and each follower takes the newest one. A slow tab therefore delays nobody and costs no
+    memory; it only skips steps.
 
     `is_accepting` is False once intake has stopped; new messages are then refused.
     """
@@ -158,15 +138,11 @@ class Hub:
     def __init__(
         self, visitors: Visitors, conversations: Conversations, board: OperatorBoard, peers: Peers
     ) -> None:
-        """`board` knows the requests for approval that wait for people. `peers` are the other
-        processes: their turns are shown to the streams here, and the turns of this process to the
-        streams there."""
         self.visitors = visitors
         self.conversations = conversations
         self.requests = RequestWatch(self, board)
         self.is_accepting = True
         self._visitor_check_due = asyncio.Event()
-        """Set when a right or a session may have ended, so that open streams are checked."""
         self._visitor_check: asyncio.Task[None] | None = None
         self._peers = peers
         self._shared_at = BoundedDict[str, float](MAX_SHARED_TURNS_IN_MEMORY)
@@ -178,15 +154,12 @@ class Hub:
         self._peers.on("asked", self._on_peer_message)
         self._peers.on("cards", self._on_peer_cards)
         self._channels: dict[str, LiveConversation] = {}
-        """The conversations that have followers or running turns here, by their keys."""
         self._watches: dict[int, asyncio.Task[None]] = {}
         """By `seq`: the task that waits for the end of a turn."""
         self._streams = 0
-        """The number of open streams."""
         self._closed = False
 
     def check_capacity(self) -> None:
-        """Raise TooManyStreams if no more streams may open, and ServerStopping after `close`."""
         if self._closed:
             raise ServerStopping
         if self._streams >= MAX_OPEN_STREAMS:
@@ -194,11 +167,7 @@ class Hub:
 
     @contextmanager
     def follow(self, conversation: str, visitor: Visitor) -> Iterator[Follower]:
-        """Yield a follower of the conversation, which is closed when its visitor is not allowed any
-        more.
-
-        Raise TooManyStreams, or ServerStopping after `close`.
-        """
+        """Raise TooManyStreams, or ServerStopping after `close`."""
         self.check_capacity()
         channel = self._channels.setdefault(conversation, LiveConversation())
         follower = Follower(channel, visitor)
@@ -220,45 +189,40 @@ class Hub:
             self._drop_ended_turns(conversation, channel)
 
     def recheck_visitors(self) -> None:
-        """Check soon whether the visitors of open streams are still allowed."""
         self._visitor_check_due.set()
 
     async def _end_streams_of_departed(self) -> None:
-        """Close the streams of visitors who are not allowed any more, while any stream has a
-        visitor that can expire. They are checked every few seconds, and at once after
-        `recheck_visitors`. If the check fails, the streams stay open until the next one."""
-        while visitors := {one.visitor for one in self._followers if one.visitor.can_expire}:
+        """If the check fails, the streams stay open until the next one."""
+        while visitors := {
+            follower.visitor for follower in self._followers if follower.visitor.can_expire
+        }:
             self._visitor_check_due.clear()
             for visitor in visitors:
                 with suppress(PonteError):
                     if await self.visitors.auth.is_still_allowed(visitor):
                         continue
-                    for one in self._followers:
-                        if one.visitor == visitor:
-                            one.close()
+                    for follower in self._followers:
+                        if follower.visitor == visitor:
+                            follower.close()
             with suppress(TimeoutError):
                 async with asyncio.timeout(VISITOR_CHECK_INTERVAL_SECONDS):
                     await self._visitor_check_due.wait()
 
     @property
     def _followers(self) -> list[Follower]:
-        return [one for channel in self._channels.values() for one in channel.followers]
+        return [follower for channel in self._channels.values() for follower in channel.followers]
 
     @property
     def readers(self) -> frozenset[Person]:
-        """The people who have an open stream."""
-        return frozenset(one.visitor.person for one in self._followers)
+        return frozenset(follower.visitor.person for follower in self._followers)
 
     def wake(self, person: Person) -> None:
-        """Let the person's streams write what is new besides turns, such as the number of their
-        requests."""
-        for one in self._followers:
-            if one.visitor.person == person:
-                one.wake(urgent=False)
+        for follower in self._followers:
+            if follower.visitor.person == person:
+                follower.wake(urgent=False)
 
     def watch(self, conversation: str, seq: int, message: Message) -> None:
         """Show this turn to all followers of the conversation until it has an answer."""
-        # Nobody follows the conversation, or the turn is watched already.
         channel = self._channels.get(conversation)
         if channel is None or seq in self._watches or self._closed:
             return
@@ -271,21 +235,18 @@ class Hub:
         task.add_done_callback(lambda _: self._watches.pop(seq, None))
 
     def show_progress(self, conversation: str, turn: str, progress: Progress) -> None:
-        """Note the newest progress of a turn, and wake the streams of its conversation. A stream
-        that is slow sees only the newest one."""
+        """A stream that is slow sees only the newest one."""
         channel = self._channels.setdefault(conversation, LiveConversation())
         live = channel.turns.setdefault(turn, LiveTurn(turn))
         live.progress = progress
         self._publish(channel, live)
 
     async def notify_peers(self, word: str, turn: str) -> None:
-        """Send the event `word` about a turn to the other processes. Failures are ignored."""
+        """Failures are ignored."""
         with suppress(PonteError):
             await self._peers.notify(word, turn)
 
     async def share_progress(self, turn: str, progress: Progress) -> None:
-        """Send the progress to other processes, at most every PROGRESS_SHARE_INTERVAL_SECONDS for
-        each turn."""
         now = time.monotonic()
         if now - self._shared_at.get(turn, 0.0) >= PROGRESS_SHARE_INTERVAL_SECONDS:
             self._shared_at[turn] = now
@@ -293,7 +254,6 @@ class Hub:
                 await self._peers.save_progress(turn, progress)
 
     async def _on_peer_progress(self, turn: str) -> None:
-        """Show the progress of a turn that runs in another process to followers in this one."""
         for conversation, channel in list(self._channels.items()):
             # A turn in `_shared_at` runs in this process, which shows its progress itself.
             if channel.followers and turn in channel.turns and turn not in self._shared_at:
@@ -315,10 +275,7 @@ class Hub:
         return None
 
     def finish_turn(self, conversation: str, turn: str, outcome: Answer | PonteError) -> None:
-        """Store the outcome of a turn and wake the streams of its conversation.
-
-        A later outcome of that turn changes nothing.
-        """
+        """A later outcome of that turn changes nothing."""
         channel = self._channels.get(conversation)
         if channel is None:  # nobody follows it, and none of its turns runs here
             return
@@ -362,8 +319,6 @@ class Hub:
             follower.wake(urgent=live.is_ended)
 
     def _drop_ended_turns(self, conversation: str, channel: LiveConversation) -> None:
-        """Drop ended turns that all followers have seen, and the oldest above
-        MAX_ENDED_TURNS_IN_MEMORY."""
         # Without followers, everything counts as seen.
         versions = (follower.seen_version for follower in channel.followers)
         oldest_seen_version = min(versions, default=channel.version)
@@ -389,29 +344,25 @@ class RequestWatch:
     """
 
     def __init__(self, hub: Hub, board: OperatorBoard) -> None:
-        """`board` knows the requests for approval, and calls `refresh_all` when they change."""
         self._hub = hub
         self._board = board
         board.on_requests_change(self.refresh_all)
         self._counts: dict[Person, tuple[str, ...]] = {}
         """The ids of the requests that wait for each person, as counted last."""
         self._tasks: dict[Person, asyncio.Task[None]] = {}
-        """The count that is under way for each person."""
         self._outdated: set[Person] = set()
         """People whose requests may be others by now."""
 
     async def list_requests(self, person: Person) -> PendingRequests:
-        """Return the requests that wait for the person now. Raise NotStored."""
+        """Raise NotStored."""
         place = self._hub.visitors.address_of(person, "main")
         return await self._board.requests(person, place)
 
     def waiting_for(self, person: Person) -> tuple[str, ...]:
-        """Return the ids of the requests that wait for the person, as last counted."""
         return self._counts.get(person, ())
 
     def refresh(self, person: Person) -> None:
-        """Count the person's requests again, and wake their streams if other ones wait. A count
-        that is under way is repeated, because it may have read the old ones."""
+        """A count that is under way is repeated, because it may have read the old ones."""
         self._outdated.add(person)
         if person not in self._tasks:
             task = asyncio.create_task(self._count(person), name="count requests")
@@ -419,17 +370,14 @@ class RequestWatch:
             task.add_done_callback(lambda _: self._tasks.pop(person, None))
 
     def refresh_all(self) -> None:
-        """Count again for everybody who has an open stream."""
         for person in self._hub.readers:
             self.refresh(person)
 
     async def close(self) -> None:
-        """Stop counting."""
         await cancel_all(self._tasks.values())
 
     async def _count(self, person: Person) -> None:
-        """Find out which requests wait for a person, and again if something changed meanwhile.
-        `_counts` has their ids by person. People without an open stream are forgotten."""
+        """People without an open stream are forgotten."""
         while person in self._outdated:
             self._outdated.discard(person)
             with suppress(PonteError):  # the number that was shown last stays
@@ -447,11 +395,10 @@ HOOKS_PATH = "/hooks/{name}"
 
 
 class WebAdapter(Platform):
-    """One HTTP server, and the platform that answers through it.
-
-    With a host and port to listen on (port 0 means a free one) and `people` it serves the page, the
-    platform "web": their accounts may sign in, and admins find the operations on `/admin`. With a
-    listening Unix socket it is the platform "terminal", which has the operations as routes.
+    """One HTTP server, and the platform that answers through it. With a host and port to listen on
+    (port 0 means a free one) and `people` it serves the page, the platform "web": their accounts
+    may sign in, and admins find the operations on `/admin`. With a listening Unix socket it is the
+    platform "terminal", which has the operations as routes.
 
     `routes` are the handlers of other adapters' POST routes by path. They authenticate their
     callers themselves.
@@ -468,17 +415,12 @@ class WebAdapter(Platform):
         routes: Mapping[str, HttpHandler] | None = None,
         find_hook: FindHook | None = None,
     ) -> None:
-        """`listener` is the host and port to listen on, or an open Unix socket. Only a page has
-        `people`, whose open streams are checked again when somebody's access changes. `find_hook`
-        finds a webhook by its name."""
         self.address = ""
         """The address on which the server listens; "" before `start` and after `close`."""
         self.hub = hub
         self._own = (board, operator, notices, people)
-        """The arguments of `server.list_routes` besides the hub."""
         self._listener = listener
         self._mounted = (routes or {}, find_hook)
-        """The handlers of other adapters and of webhooks."""
         self._server: Any = None
         self._is_handed_over = False
         """The listening socket belongs to the process that follows this one."""
@@ -494,7 +436,7 @@ class WebAdapter(Platform):
         return WebReply(self.hub, to)
 
     async def start(self) -> None:
-        """Start to listen and set `address`. Raise SettingsError if the address cannot be used.
+        """Raise SettingsError if the address cannot be used.
 
         `_listener` is a Unix socket, or a host and a port for the server to bind. A Unix socket
         gets its server with the first connection: the server's packages take 12 MB, and a process
@@ -509,8 +451,7 @@ class WebAdapter(Platform):
             await self._serve()
 
     def _on_connection(self, listening: socket.socket) -> None:
-        """Load and start the server, because the first connection has arrived. The connection waits
-        in the socket's queue until then."""
+        """The connection waits in the socket's queue until then."""
         asyncio.get_running_loop().remove_reader(listening)
 
         def wait(error: Exception, failed: int) -> float:
@@ -522,7 +463,6 @@ class WebAdapter(Platform):
         self._tasks.start(retry(self._serve, Exception, wait))
 
     async def _serve(self) -> None:
-        """Load the server's modules in a thread, because that takes a while, and start it."""
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
         routes = server.list_routes(self.hub, *self._own)
@@ -536,24 +476,21 @@ class WebAdapter(Platform):
         return Health(self.name, "on", self.address)
 
     async def stop_intake(self) -> None:
-        """Refuse new messages with 503 from now on. Reading goes on."""
         # Requests that arrived before the handover can be answered by this process only.
         if self._is_handed_over:
             await self._server.finish_requests()
         self.hub.is_accepting = False
 
     async def hand_over(self) -> int:
-        """Accept no more connections, and return a descriptor of the listening socket for the
-        process that follows after a restart. Connections that arrive meanwhile wait in it."""
+        """Connections that arrive meanwhile wait in it."""
         self._is_handed_over = True
         descriptor: int = await self._server.hand_over()
         return descriptor
 
     async def close(self) -> None:
-        """End all streams, then the server. The socket for commands has no server before its first
-        connection; then only the socket is closed."""
+        """The socket for commands has no server before its first connection; then only the socket
+        is closed."""
         await self.hub.close()
-        # The only task loads and starts the server.
         await self._tasks.close(SERVER_START_SECONDS)
         self.address = ""
         if self._server is not None:
@@ -573,8 +510,8 @@ class WebAdapter(Platform):
 
 
 class WebReply:
-    """The `Reply` of the page. It notifies the hub and posts nothing, since the stored answer is
-    the message. A tab that is not connected reads it from the journal later."""
+    """The `Reply` of the page. Notifies the hub and posts nothing, since the stored answer is the
+    message. A tab that is not connected reads it from the journal later."""
 
     def __init__(self, hub: Hub, to: ReplyTo) -> None:
         self._hub = hub

@@ -43,129 +43,107 @@ from core.chat.people import People
 from core.integrations import FindHook, HttpHandler, Operator, OperatorBoard
 
 HEAD_TIMEOUT_SECONDS = 10.0
-"""Time for the head of a request, from the connection or from its first byte."""
 BODY_TIMEOUT_SECONDS = 30.0
 """Time for a body. Each MIN_BODY_BYTES_PER_SECOND bytes that have arrived add a second."""
 MIN_BODY_BYTES_PER_SECOND = 8_000
-"""The slowest pace at which a long body may arrive."""
 IDLE_TIMEOUT_SECONDS = 10.0
 """Time between two requests. uvicorn's own timeout does not start after it has discarded the rest
 of a body."""
 UNREAD_TIMEOUT_SECONDS = 60.0
-"""How long a client may read nothing of its answer."""
 MAX_UNAUTHENTICATED_CONNECTIONS = 256
-"""Connections that may be open at once without a valid token."""
 ACCEPT_BATCH = 64
 """Connections that are accepted before the data of the earlier ones is read. It is far below
 MAX_UNAUTHENTICATED_CONNECTIONS, so that a flood of connections cannot displace one whose request
 has already arrived."""
 LISTEN_BACKLOG = 512
-"""Connections that the kernel holds until they are accepted."""
 HAND_OVER_CHECKS, HAND_OVER_CHECK_SECONDS = 100, 0.02
 """How often a restart checks for unanswered requests on connections that were accepted before it,
 and the time before each check."""
 SHUTDOWN_GRACE_SECONDS = 2
-"""How long requests may run after every event stream was closed."""
 MAX_DISCARDED_BODY_BYTES = 256 * 1024 * 1024
-"""Bytes of a refused body that are still read."""
 MOUNTED_BODY_LIMIT_BYTES = 1_000_000
-"""Largest body of a request to another adapter's route. Slack's requests have a few kilobytes."""
+"""Slack's requests have a few kilobytes."""
 _TOO_LARGE = (
     '{"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "send at most 1 MB"}}'
 )
-"""The answer to a larger one. MCP clients read it, as an error of JSON-RPC 2.0."""
+"""MCP clients read it, as an error of JSON-RPC 2.0."""
 _LATE = (
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"
     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 )
-"""The answer to a request that arrives too slowly, before its body and the length are filled in."""
 _WORDS = b'{"error":{"code":"too_slow","message":"The request took too long to arrive."}}'
-"""The body of that answer."""
 
 
 class HttpConnection(H11Protocol):
-    """One HTTP connection, which is closed if its client is too slow.
-
-    uvicorn waits without a limit for a request's head, for its body, and for clients that do not
-    read the answer: its `timeout_keep_alive` applies only between two requests. It also accepts any
-    number of connections. So connections without a valid token are limited. If there are too many,
-    the one that has waited longest is closed. A request that arrives without delay is complete
-    before that (see ACCEPT_BATCH).
+    """One HTTP connection, which is closed if its client is too slow. uvicorn waits without a limit
+    for a request's head, for its body, and for clients that do not read the answer: its
+    `timeout_keep_alive` applies only between two requests. It also accepts any number of
+    connections. So connections without a valid token are limited. If there are too many, the one
+    that has waited longest is closed. A request that arrives without delay is complete before that
+    (see ACCEPT_BATCH).
 
     `_phase` is what the connection waits for now: the head of a request, its body, the next request
     (`idle`), or the end of the answer. `_since` is when that began, and `_byte_count` the bytes
     that have arrived since then.
     """
 
-    def __init__(self, *args: Any, **more: Any) -> None:
-        """uvicorn makes one for each connection, with arguments of its own."""
-        super().__init__(*args, **more)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._phase: Literal["head", "body", "idle", "answer"] = "idle"
         """What the connection waits for: the head of a request, its body, the next request (idle),
-        or the end of the answer. `_since` is when that began, and `_byte_count` the bytes that have
-        arrived since then."""
+        or the end of the answer."""
         self._since = 0.0
         self._byte_count = 0
         self._is_leaving = False
-        """The server stops, so the connection closes after its present answer."""
         self._deadline: asyncio.TimerHandle | None = None
-        """Closes the connection if the client does not send in time what it has to send next."""
         self._unread: asyncio.TimerHandle | None = None
-        """Closes the connection if the client does not read the answer in time."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timer for the first request. If there are too many connections, close an old
-        one."""
+        """If there are too many connections, close an old one."""
         super().connection_made(transport)
         self._enter_phase("head", HEAD_TIMEOUT_SECONDS)
         # Connections whose request was not authenticated, or that have sent none yet.
         strangers = [
-            one
-            for one in self.connections
-            if isinstance(one, HttpConnection)
-            and not one._is_closing
-            and not (one.scope and one.scope["state"].get(http_io.VISITOR_KEY))
+            connection
+            for connection in self.connections
+            if isinstance(connection, HttpConnection)
+            and not connection._is_closing
+            and not (connection.scope and connection.scope["state"].get(http_io.VISITOR_KEY))
         ]
         if len(strangers) > MAX_UNAUTHENTICATED_CONNECTIONS:
             # One that is being answered is closed only if there is no other. `_since`: when the
             # present phase of a connection began, so that the one that waits longest is closed.
-            waiting = [one for one in strangers if one._phase != "answer"]
-            min(waiting or strangers, key=lambda one: one._since).transport.abort()
+            waiting = [connection for connection in strangers if connection._phase != "answer"]
+            min(waiting or strangers, key=lambda connection: connection._since).transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes, and begin the next phase if they end the present one."""
         super().data_received(data)
         self._byte_count += len(data)
         self._update_phase()
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request, for a limited time."""
         super().on_response_complete()
         self._update_phase()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timers of the connection."""
         for timer in (self._deadline, self._unread):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Start the timer after which a client that does not read is disconnected."""
         super().pause_writing()
         if self._unread is None:
             self._unread = self.loop.call_later(UNREAD_TIMEOUT_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Stop the timer of a client that does not read."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
 
     def leave(self) -> bool:
-        """Close the connection after its present request, or the first one that still arrives.
-        Return whether it has a request of which no answer has begun."""
+        """Return whether it has a request of which no answer has begun."""
         self._is_leaving = True
         if self._is_closing:
             return False
@@ -180,10 +158,7 @@ class HttpConnection(H11Protocol):
         return self.transport.is_closing()
 
     def _update_phase(self) -> None:
-        """Set the connection's phase and its time limit by what the client has to send next: the
-        head of a request, its body, or nothing, between two requests or while it is answered.
-
-        h11's state machine knows it (`conn.their_state`). `cycle` is uvicorn's object for the
+        """h11's state machine knows it (`conn.their_state`). `cycle` is uvicorn's object for the
         present request, None before the first. `trailing_data[0]` are bytes that arrived and are
         not parsed yet. When the server stops, the answer under way also becomes the last one."""
         if self._is_closing:
@@ -206,8 +181,7 @@ class HttpConnection(H11Protocol):
     def _enter_phase(
         self, phase: Literal["head", "body", "idle", "answer"], seconds: float | None
     ) -> None:
-        """Begin a phase, in which the client has so many seconds to send something; None for no
-        limit. A phase that goes on keeps its timer, so that slow bytes do not extend it."""
+        """A phase that goes on keeps its timer, so that slow bytes do not extend it."""
         if phase == self._phase:
             return
         self._phase, self._since, self._byte_count = phase, self.loop.time(), 0
@@ -244,7 +218,6 @@ class _UvicornServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.leaving = asyncio.Event()
-        """Set to end the main loop at once."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -268,13 +241,10 @@ class _UvicornServer(uvicorn.Server):
 
 
 async def _stop_accepting(listener: socket.socket) -> None:
-    """Accept no more connections, so that the socket can be closed. Afterwards uvicorn knows each
-    that was accepted before.
-
-    asyncio makes the transport of an accepted connection in the loop's next step, or drops the
-    connection unclosed if its listener is closed by then. uvicorn learns of the connection in the
-    step after that, and would not close it before.
-    """
+    # Afterwards uvicorn knows each that was accepted before. asyncio makes the transport of an
+    # accepted connection in the loop's next step, or drops the connection unclosed if its listener
+    # is closed by then. uvicorn learns of the connection in the step after that, and would not
+    # close it before.
     if listener.fileno() >= 0:  # below 0 after a hand-over, which has closed it
         asyncio.get_running_loop().remove_reader(listener)
     for _ in range(2):
@@ -289,8 +259,8 @@ class HttpServer:
     """
 
     def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
-        """Prepare the server; `start` runs it. Ponte has its own log, and reads the headers of a
-        proxy itself where they matter, so uvicorn's parts for both are off."""
+        # Ponte has its own log, and reads the headers of a proxy itself where they matter, so
+        # uvicorn's parts for both are off.
         config = uvicorn.Config(
             app,
             http=HttpConnection,
@@ -309,13 +279,12 @@ class HttpServer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to serve requests."""
         await asyncio.to_thread(self._server.config.load)
         self._task = asyncio.create_task(self._server.serve([self._listener]), name="uvicorn")
 
     async def hand_over(self) -> int:
-        """Accept no more connections, and return a descriptor of the socket. Connections that
-        arrive from now on wait in its queue for the process that inherits it."""
+        """Connections that arrive from now on wait in its queue for the process that inherits
+        it."""
         # A copy, because the close below closes the listener's own descriptor.
         descriptor = os.dup(self._listener.fileno())
         await _stop_accepting(self._listener)
@@ -327,21 +296,21 @@ class HttpServer:
         return descriptor
 
     async def finish_requests(self) -> None:
-        """After `hand_over`: wait a moment until the requests on accepted connections are answered.
-        No other process can answer them."""
+        """No other process can answer them."""
         for _ in range(HAND_OVER_CHECKS):
             await asyncio.sleep(HAND_OVER_CHECK_SECONDS)
             if not self._find_unanswered():
                 return
 
     def _find_unanswered(self) -> list[asyncio.Protocol]:
-        """Return the connections that a request has arrived on or still can, and close them after
-        it."""
         connections = list(self._server.server_state.connections)
-        return [one for one in connections if isinstance(one, HttpConnection) and one.leave()]
+        return [
+            connection
+            for connection in connections
+            if isinstance(connection, HttpConnection) and connection.leave()
+        ]
 
     async def stop(self) -> None:
-        """Stop accepting requests and wait until the last connection is closed."""
         self._server.should_exit = True
         self._server.leaving.set()
         if self._task is not None:
@@ -350,8 +319,7 @@ class HttpServer:
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket, which may be one that a restart has handed over. Port 0 means
-    a free port. Raise SettingsError."""
+    """Port 0 means a free port. Raise SettingsError."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -386,8 +354,7 @@ def bind_socket(host: str, port: int) -> socket.socket:
 
 
 def _take_inherited_socket() -> socket.socket | None:
-    """Return the listening socket that a restart has handed over. None without one, also if
-    somebody else has set the variable."""
+    """None without one, also if somebody else has set the variable."""
     # The variable has the number of the socket's descriptor. It is removed, because processes that
     # this one starts must not read it.
     try:
@@ -459,13 +426,9 @@ def list_routes(
     notices: PersonNoticeService,
     people: People | None,
 ) -> list[DeclaredRoute]:
-    """Return the routes of the page or, without `people`, those of the Unix socket in the home
-    folder, by which commands of the shell talk to the running Ponte.
-
-    Both have the routes of conversations. Accounts, set-up and `/admin` are for the page alone, the
-    operations as JSON for the socket alone. The first route that matches a request is used, in the
-    order of this list.
-    """
+    """The page and, without `people`, the Unix socket in the home folder both have the routes of
+    conversations. Accounts, set-up and `/admin` are for the page alone, the operations as JSON for
+    the socket alone. The first route that matches a request is used, in the order of this list."""
     visitors, conversations = hub.visitors, hub.conversations
     page = PageRoutes(visitors, board)
     groups: list[RouteGroup] = [
@@ -491,12 +454,8 @@ def make_application(
     mounted: Mapping[str, HttpHandler],
     find_hook: FindHook | None,
 ) -> ASGIApp:
-    """Return the application with these routes and a description of them.
-
-    `mounted` are other adapters' handlers by exact path, and `find_hook` finds those of webhooks.
-    They authenticate their callers by a signature, so they come before the guard.
-    """
-    # The paths of these handlers. `/openapi.json` lists them beside the routes.
+    """`mounted` are other adapters' handlers by exact path, and `find_hook` finds those of
+    webhooks. They authenticate their callers by a signature, so they come before the guard."""
     signed = [*mounted, *([HOOKS_PATH] if find_hook else [])]
     app = Starlette(
         routes=[*routes, *DocumentRoutes(routes, signed).routes],
@@ -533,8 +492,7 @@ class DocumentRoutes(RouteGroup):
 
 
 async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a POST request with a handler that authenticates its callers itself. The handler gets
-    the whole body, because a signature is over all of it. Other methods get 405."""
+    """The handler gets the whole body, because a signature is over all of it."""
     request = Request(scope, receive)
     try:
         if request.method != "POST":
@@ -554,16 +512,15 @@ async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, se
 @dataclass(frozen=True, slots=True)
 class PathRouter:
     """An ASGI application that passes webhooks and the paths of other adapters (with a slash at the
-    end, too) to their handlers, and every other request to `own`, the page."""
+    end, too) to their handlers, and every other request to `page`, the page."""
 
     hub: Hub
     mounted: Mapping[str, HttpHandler]
     find_hook: FindHook | None
-    own: ASGIApp
+    page: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request to the platform or webhook that has its path, else to the page. Webhooks
-        are refused while Ponte stops, so that their senders repeat them."""
+        """Webhooks are refused while Ponte stops, so that their senders repeat them."""
         path = scope.get("path", "")
         handler = self.mounted.get(path.removesuffix("/"))
         if self.find_hook and path.startswith(HOOKS_PREFIX):
@@ -571,7 +528,7 @@ class PathRouter:
             if handler and not self.hub.is_accepting:
                 handler = _refuse_for_now
         if handler is None:
-            await self.own(scope, receive, send)
+            await self.page(scope, receive, send)
         else:
             await serve_mounted(handler, scope, receive, send)
 
@@ -606,6 +563,10 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
         response.headers["Connection"] = "close"
     if response.status_code == 405:
         # Starlette names only the methods of the first route of the path.
-        matches = (one for one in request.app.routes if one.matches(request.scope)[0] != Match.NONE)
-        response.headers["Allow"] = ", ".join(sorted({m for one in matches for m in one.methods}))
+        matches = (
+            route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE
+        )
+        response.headers["Allow"] = ", ".join(
+            sorted({m for route in matches for m in route.methods})
+        )
     return response

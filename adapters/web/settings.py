@@ -37,8 +37,6 @@ class WebSettings(SettingsPart):
     @field_validator("ponte_web_token")
     @classmethod
     def _check_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        """Return the token of PONTE_WEB_TOKEN. Raise ValueError if it is weak, or missing where
-        others than this machine can open the page."""
         host, url = info.data.get("ponte_web_host", "127.0.0.1"), info.data.get("ponte_web_url")
         if value is not None and (wrong := token_fault(plain_value(value))):
             raise ValueError(wrong)
@@ -72,7 +70,6 @@ class WebSettings(SettingsPart):
 
     @property
     def has_slack_sign_in(self) -> bool:
-        """Return whether people sign in with Slack, which needs an https address."""
         is_public = (self.ponte_web_url or "").startswith("https://") and self.ponte_web == "on"
         return is_public and self.ponte_sign_in_slack_secret is not None
 
@@ -83,8 +80,8 @@ class WebSettings(SettingsPart):
         return f"{url}/guide" if url and self.ponte_web == "on" else ""
 
     def page_url(self, listening: str = "") -> str:
-        """Return the address of the page that listens at `listening`, as a browser opens it.
-        Without it, return the address at which the settings let it listen.
+        """The address of the page that listens at `listening`, as a browser opens it; without it,
+        the one at which the settings let the page listen.
 
         It is the public origin if one is set. Port 0 stands for a port that the system chooses. An
         address that means all of the machine's addresses cannot be opened, so loopback takes its

@@ -58,17 +58,14 @@ RENEWAL_SECONDS = 600
 MAX_WRONG_TOKENS_OF_ADDRESS, MAX_WRONG_TOKENS = 10, 100
 """Wrong tokens from one address, and from all, after which no other is compared for a while."""
 WRONG_TOKEN_WINDOW_SECONDS = 60.0
-"""How long a wrong token counts for these limits."""
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 OPEN_PATHS = frozenset({"/", "/login", "/logout", "/guide", "/sign-in"})
-"""Paths that need no token, besides those under OPEN_PREFIXES. For HEALTH_PATHS the Host is not
-checked either."""
+"""For HEALTH_PATHS the Host is not checked either."""
 WELL_KNOWN_PREFIX = "/.well-known/"
 """The prefix of the documents by which clients find a server's OAuth (RFC 8414, RFC 9728). There
 are none, which every client must be able to read: some take a 401 for a server with OAuth."""
 ASSETS_PREFIX = "/page/"
 SIGN_IN_PATH = "/sign-in"
-"""The path of the ways to sign in. Below it is one for each of them."""
 OPEN_PREFIXES = (ASSETS_PREFIX, WELL_KNOWN_PREFIX, f"{SIGN_IN_PATH}/")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
 """A Host header: a name or an address in brackets, with a final dot and a port if it has them."""
@@ -85,10 +82,9 @@ class PageSecrets:
 
 
 class TokenAuthentication:
-    """Authentication on the port, for requests of the platform "web".
-
-    It checks the tokens of the page's owner and of the people with accounts, and seals sessions.
-    The token is needed on loopback too: every user of this machine can connect from there.
+    """Authentication on the port, for requests of the platform "web". Checks the tokens of the
+    page's owner and of the people with accounts, and seals sessions. The token is needed on
+    loopback too: every user of this machine can connect from there.
 
     All tokens are compared, in constant time. Wrong tokens are counted, and above the limit nothing
     is answered. A correct token that Ponte generated is accepted even then, since it cannot be
@@ -114,18 +110,14 @@ class TokenAuthentication:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`host` is the listen address, `url` the public origin behind a proxy, and `people` the
-        accounts."""
         if not page_secrets.token:
             raise ValueError("the page needs a token")
         self._token = page_secrets.token.encode()
         # Nobody can guess a generated token, so the limit of wrong tokens does not hold for it.
         self._is_generated = page_secrets.is_generated
         self._key = hmac.digest(page_secrets.key, b"ponte session " + self._token, "sha256")
-        """The key that seals the owner's sessions. Those of other people are derived from it."""
         public = urlsplit(url)
         self.secure = public.scheme == "https"
-        """Whether cookies are sent over https only."""
         # Browsers keep cookies by host and not by port: two Pontes of one machine need two names.
         # `__Host-`: no other host of the domain can set it.
         prefix = "__Host-ponte" if self.secure else "ponte"
@@ -135,23 +127,17 @@ class TokenAuthentication:
         # them with the next version but one.
         former_key = hmac.digest(self._token, b"ponte session", "sha256")
         self._keys = {self.cookie: self._key, f"ponte-{seal(former_key, '')[:8]}": former_key}
-        """The names of session cookies, and the key that seals each."""
-        self._clock = clock  # for the times of wrong tokens
+        self._clock = clock
         self.access = Access(people, owner, now, methods)
         self._tries: deque[tuple[float, str]] = deque()
-        """Wrong tokens of the last minute: when they came, and from where."""
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
-        """The names, besides loopback, that a Host header may have."""
         self.origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
         """The public origin, as in `https://ponte.example.com`; "" without one."""
 
     async def admit(self, visit: Visit) -> Visitor | None:
-        """Authenticate a request. Return who sent it, or None on a path that is open to everybody.
-
-        First the request must come from a page of ours or from no page; then its session or token
-        is checked, and whether that kind of token may open the path. Raise the Refusal that the
-        visitor reads, or NotStored if accounts cannot be read.
-        """
+        """First the request must come from a page of ours or from no page; then its session or
+        token is checked, and whether that kind of token may open the path. Raise the Refusal that
+        the visitor reads, or NotStored if accounts cannot be read."""
         # Monitoring may ask under any host name, and needs no token.
         if visit.path in HEALTH_PATHS:
             return None
@@ -186,8 +172,7 @@ class TokenAuthentication:
             raise errors.ForeignOrigin(origin=origin[:100] or "?")
 
     async def identify(self, visit: Visit) -> Visitor | None:
-        """Return the visitor on an open path, or None for a stranger and for a program. Nothing is
-        raised, because such a path answers everybody."""
+        """Nothing is raised, because such a path answers everybody."""
         try:
             visitor = await self.find_visitor(visit.headers, self._client_address(visit))
         except (Refusal, NotStored, errors.NotConfirmed):
@@ -206,10 +191,7 @@ class TokenAuthentication:
             return False
 
     async def sign_in(self, token: str, visit: Visit) -> str:
-        """Return the cookie value of a new session for the person whose token this is.
-
-        Raise WrongToken, TooManyTries, NotStored, and Unauthorized for an API token.
-        """
+        """Raise WrongToken, TooManyTries, NotStored, and Unauthorized for an API token."""
         visitor = await self.find_token_visitor(token, self._client_address(visit))
         if visitor.program:
             raise Unauthorized(
@@ -219,17 +201,13 @@ class TokenAuthentication:
         return self.new_session(visitor)
 
     def _client_address(self, visit: Visit) -> str:
-        """Return the address whose wrong tokens are counted. A proxy on this machine appends its
-        client's address to X-Forwarded-For."""
+        # A proxy on this machine appends its client's address to X-Forwarded-For.
         forwarded = visit.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
         return forwarded if self.origin and forwarded and is_loopback(visit.peer) else visit.peer
 
     async def find_visitor(self, headers: Mapping[str, str], address: str) -> Visitor:
-        """Return the visitor of a session cookie or a bearer token.
-
-        Raise Unauthorized, WrongToken, TooManyTries after too many wrong tokens, and NotStored.
-        """
-        # `address`, the client's, serves the limit of wrong tokens.
+        """Raise Unauthorized, WrongToken, TooManyTries after too many wrong tokens, and
+        NotStored."""
         visitor = await self._read_session(headers)
         # A valid seal is not enough: the person may have signed out, or lost their access.
         if visitor and not await visitor.is_signed_out(self.access):
@@ -249,11 +227,9 @@ class TokenAuthentication:
         return await self.find_token_visitor(token.strip(), address)
 
     async def find_token_visitor(self, token: str, address: str) -> Visitor:
-        """Return the person whose token that is.
-
-        Raise WrongToken; Unauthorized for an expired API token; LinkRenewed and AccessRemoved for a
-        token that the owner ended; TooManyTries after too many wrong tokens; NotStored if the token
-        is not the owner's and accounts cannot be read.
+        """Raise WrongToken; Unauthorized for an expired API token; LinkRenewed and AccessRemoved
+        for a token that the owner ended; TooManyTries after too many wrong tokens; NotStored if the
+        token is not the owner's and accounts cannot be read.
 
         First come the tokens that Ponte has generated: nobody can guess one, so no limit of tries
         holds for them. Then the limit is checked, and only after it a token that the owner chose.
@@ -295,7 +271,8 @@ class TokenAuthentication:
             tries.popleft()
         if (
             len(tries) >= MAX_WRONG_TOKENS
-            or sum(one == source for _, one in tries) >= MAX_WRONG_TOKENS_OF_ADDRESS
+            or sum(source_of_try == source for _, source_of_try in tries)
+            >= MAX_WRONG_TOKENS_OF_ADDRESS
         ):
             raise errors.TooManyTries
         if not hmac.compare_digest(to_bytes(token), self._token):
@@ -304,28 +281,23 @@ class TokenAuthentication:
         return self.access.owner_visitor
 
     async def find_program(self, digest: str) -> Visitor | None:
-        """Return the visitor of the API token with this SHA-256, None if there is none. Raise
-        SessionEnded, LinksOff or ConfirmAgain if its person has no access now, NotConfirmed if that
-        is not known, Unauthorized, NotStored."""
+        """Raise SessionEnded, LinksOff or ConfirmAgain if its person has no access now,
+        NotConfirmed if that is not known, Unauthorized, NotStored."""
         if program := await ProgramVisitor.find(self.access, digest):
             await program.check_access(self.access)
         return program
 
     async def measure_session_age(self, visit: Visit) -> float:
-        """Return the seconds since this browser signed in; infinity without a session. Raise
-        NotStored."""
         visitor = await self._read_session(visit.headers)
         return self.access.now() - visitor.began_at if visitor else math.inf
 
     async def describe_session(self, visit: Visit) -> str:
-        """Return the session of a person of a provider as `open_session` continues it; "" without
-        one. Raise NotStored."""
+        """Raise NotStored."""
         visitor = await self._read_session(visit.headers)
         return _describe(visitor.label, visitor) if visitor and visitor.label else ""
 
     async def is_owner_token(self, token: str, visit: Visit) -> bool:
-        """Return whether a text that somebody typed is the owner's token, or the page's link with
-        it. Raise TooManyTries, NotStored."""
+        """Raise TooManyTries, NotStored."""
         token = unquote(token.strip().rpartition("#token=")[2])
         try:
             visitor = await self.find_token_visitor(token, self._client_address(visit))
@@ -334,8 +306,7 @@ class TokenAuthentication:
         return visitor.person.id == OWNER_ID and not visitor.program
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
-        """Return whether the visitor may still do what they could when they were authenticated.
-        Raise NotStored."""
+        """Raise NotStored."""
         access = self.access
         try:
             found = await type(visitor).find(access, visitor.name)
@@ -346,27 +317,22 @@ class TokenAuthentication:
         # NotConfirmed: Slack has not confirmed the person for an hour, so their access is unknown.
         except (Refusal, errors.NotConfirmed):
             return False
-        # `until` is the end of the session, 0 for a request without one.
         return not (await visitor.is_signed_out(access) or 0 < visitor.until <= access.now())
 
     def new_session(self, visitor: Visitor | None = None, label: str = "") -> str:
-        """Return the cookie value of a new session of a person, or of the owner (None); with a
-        `label`, of the session that it names. It ends with its person's token or session key and
-        the owner's, because both are in the key of the seal.
+        """A session ends with its person's token or session key and the owner's, because both are
+        in the key of the seal.
 
-        The value is a claim and its seal (a keyed hash of the claim). Nothing is stored.
+        The value is a claim and its seal (a keyed hash of the claim).
         """
         visitor = visitor or self.access.owner_visitor
         claim = visitor.make_claim(int(self.access.now()), label)
         return f"{claim}-{seal(visitor.sealing_key(self._key), claim)}"
 
     async def open_session(self, identity: Identity, session: str = "") -> str:
-        """Return the cookie value of a session of a person whom a provider has confirmed.
-
-        `session`: the one that was to be confirmed (`describe_session`). It goes on, and ends as
+        """`session`: the one that was to be confirmed (`describe_session`). It goes on, and ends as
         early as before: a sign-out ends all its cookies. Raise SessionEnded if it is over or
-        somebody else's, NotStored, and the Refusal that the person reads.
-        """
+        somebody else's, NotStored, and the Refusal that the person reads."""
         access, key, label = self.access, identity.person.key, session.partition("-")[0]
         visitor = None
         if session:
@@ -392,12 +358,12 @@ class TokenAuthentication:
         await self.access.accounts.end_all_sessions(visitor.person, self.access.now())
 
     def form_token(self, visitor: Visitor) -> str:
-        """Return a value that only pages in this visitor's session have. It proves that a form was
-        not sent by another site. It ends with their session and their token."""
+        """The value proves that a form was not sent by another site. It ends with their session and
+        their token."""
         return seal(visitor.sealing_key(self._key), f"form {visitor.session}")
 
     async def sign_out(self, visit: Visit) -> None:
-        """End the session of this request in all processes. Raise NotStored."""
+        """Raise NotStored."""
         cookies, people = _parse_cookies(visit.headers), self.access.accounts
         for name in self._keys:  # the browser may have one of 0.2.0 too, also of somebody else
             visitor = await self._read_session({"cookie": f"{name}={cookies.get(name, '')}"})
@@ -406,7 +372,6 @@ class TokenAuthentication:
                 await people.end_session(visitor.session, latest)
 
     def _read_cookie(self, headers: Mapping[str, str]) -> SessionCookie | None:
-        """Return the session cookie, None without one."""
         cookies = _parse_cookies(headers)
         for name, key in self._keys.items():
             if name in cookies:
@@ -415,8 +380,7 @@ class TokenAuthentication:
         return None
 
     async def _read_session(self, headers: Mapping[str, str]) -> Visitor | None:
-        """Return the visitor with the session of the cookie if its seal is valid and it has not
-        expired. Raise NotStored.
+        """Raise NotStored.
 
         A session of a provider ends if it is not used: its cookie is replaced by one with a later
         end, once in RENEWAL_SECONDS. That is the `visitor.cookie`, which the response to the
@@ -428,7 +392,6 @@ class TokenAuthentication:
         visitor = await find_kind(cookie.name).find(self.access, cookie.name)
         if visitor is None or not cookie.is_of(visitor):
             return None
-        # From here on, the claim is one that Ponte has made.
         visitor = visitor.read_claim(cookie.claim)
         if visitor.until <= self.access.now():
             return None
@@ -451,31 +414,25 @@ class SocketAuthentication:
         self._owner_name = owner
 
     async def admit(self, visit: Visit) -> Visitor:
-        """Return the owner: only their user of this machine can open the socket."""
+        """Only the owner's user of this machine can open the socket."""
         return OwnerVisitor(Person(self.platform, OWNER_ID, name=self._owner_name.current))
 
     identify = admit
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
-        """Return True: whoever has opened the socket is the owner."""
         return True
 
-    async def sign_out_everywhere(self, visitor: Visitor) -> None:
-        """Do nothing: there are no sessions."""
+    async def sign_out_everywhere(self, visitor: Visitor) -> None: ...
 
     async def has_session(self, visit: Visit) -> bool:
-        """Return True: everybody on the socket counts as signed in."""
         return True
 
     async def sign_in(self, token: str, visit: Visit) -> str:
-        """Return "": there are no sessions."""
         return ""
 
-    async def sign_out(self, visit: Visit) -> None:
-        """Do nothing: there are no sessions."""
+    async def sign_out(self, visit: Visit) -> None: ...
 
     def form_token(self, visitor: Visitor) -> str:
-        """Return "": there are no forms."""
         return ""
 
 
@@ -503,13 +460,11 @@ class Visitors:
     voice: bool = False
 
     async def may(self, person: Person, action: Action) -> bool:
-        """Return whether the person has the right `action` here."""
         place = self.address_of(person, "main")
         return not self.policy or (await self.policy.may(person, place, action)).allowed
 
     async def list_models(self, person: Person) -> Sequence[str]:
-        """Return the models that a rule of the operator gives this person by name. The model that
-        everybody has by default is none of them, because it need not be named."""
+        """The model that everybody has by default is none of them, because it need not be named."""
         if self.policy is None:
             return ()
         place, models = self.address_of(person, "main"), []
@@ -520,18 +475,16 @@ class Visitors:
         return models
 
     async def is_operator(self, person: Person) -> bool:
-        """Return whether the person is the owner or an admin."""
         return person.id == OWNER_ID or await self.may(person, "administer")
 
     async def check_is_operator(self, person: Person) -> None:
-        """Raise NotAllowed unless the person is the owner or an admin."""
         if self.policy and person.id != OWNER_ID:
             place = self.address_of(person, "main")
             (await self.policy.may(person, place, "administer")).raise_if_denied()
 
     def address_of(self, person: Person, conversation: str) -> Address:
-        """Return the address of the person's conversation of this name. Each person has their own
-        conversations, which are not those of the same person on a chat platform."""
+        """Each person has their own conversations, which are not those of the same person on a chat
+        platform."""
         return Address(self.auth.platform, conversation, person=self.address_person(person))
 
     def address_person(self, person: Person) -> str:
@@ -542,19 +495,15 @@ class Visitors:
         return person.id if person.platform == self.auth.platform else person.key
 
     def make_event_key(self, person: Person, key: str) -> str:
-        """Return the inbox's key for a client's own `key`, which is unique for each person.
-
-        An owner's key may hold any character but a space. The keys of other people therefore begin
-        with their name. The client's key follows the first colon.
-        """
+        """An owner's key may hold any character but a space. The keys of other people therefore
+        begin with their name. The client's key follows the first colon."""
         name = self.address_person(person).replace(":", "/")
         return f"{self.auth.platform}{'@' if name else ''}{name}:{key}"
 
     def owns(self, person: Person, conversation: str) -> bool:
-        """Return whether the conversation with this key is the person's. A key ends with `:@` and
-        the person, unless it is the owner's."""
-        place, _, own = conversation.partition(":@")
-        return place.startswith(f"{self.auth.platform}:") and own == self.address_person(person)
+        """A key ends with `:@` and the person, unless it is the owner's."""
+        place, _, owner = conversation.partition(":@")
+        return place.startswith(f"{self.auth.platform}:") and owner == self.address_person(person)
 
 
 def _parse_cookies(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -29,27 +29,18 @@ from core.people.sign_ins import (
 )
 
 WEB_PLATFORM = "web"
-"""The platform of people who sign in with a token."""
 SESSION_SECONDS = 30 * 86_400
-"""How long a session of the owner or of a link lasts."""
 PROVIDER_SESSION_SECONDS = 7 * 86_400
-"""How long a session of a person of a provider lasts."""
 IDLE_SECONDS = 86_400
 """How long a session of a person of a provider lasts without a request."""
 CONFIRMATION_SECONDS = 60.0
 """How often Slack's directory is asked whether a person is still there. Its data is at most four
 minutes old, so that they lose the page within five."""
 CONFIRMATION_TIMEOUT_SECONDS, CONFIRMATION_PAUSE_SECONDS = 2.0, 10.0
-"""How long a request waits for that answer, and the pause before the next question if there is
-none."""
 MAX_UNCONFIRMED_PEOPLE = 10_000
-"""People of whom the last question without an answer is remembered."""
 COMPATIBLE_PREFIX = "/v1/"
-"""The prefix of the paths that follow OpenAI's API, the only ones that an API token opens."""
 METRICS_PATH = "/metrics"
-"""The only path that a token for metrics opens."""
 PROVIDER_SESSION_ENDED = "Your session has ended. Sign in again."
-"""The sentence of `SessionEnded` for people of a provider."""
 PROGRAM_REFUSALS = {
     MCP_TOKEN_KIND: "This token works only for `/mcp`.",
     "metrics": "This token works only for `/metrics`.",
@@ -71,11 +62,8 @@ class Visit:
 
 class SignInMethods:
     """The ways in which people sign in, besides the owner: whether they still can with a provider
-    (`is_provider`), and with a link (`has_links`).
-
-    `policy` finds out whether a person of Slack is still there. A session ends if its provider is
-    no longer offered.
-    """
+    (`is_provider`), and with a link (`has_links`). `policy` finds out whether a person of Slack is
+    still there. A session ends if its provider is no longer offered."""
 
     def __init__(
         self,
@@ -90,10 +78,9 @@ class SignInMethods:
         answer."""
 
     async def has_left(self, person: Person, now: float) -> bool | None:
-        """Return whether a person has left their platform; None if it does not answer soon. A
-        person of a platform that is not connected any more has left: `departures` has a function
-        for each connected platform that tells who left. `place` is the person's place on the page,
-        so it names no server or channel of the platform."""
+        """A person of a platform that is not connected any more has left: `departures` has a
+        function for each connected platform that tells who left. `place` is the person's place on
+        the page, so it names no server or channel of the platform."""
         if person.platform not in self._policy.people.departures:
             return True
         # The platform did not answer a moment ago: visitors do not wait for it again.
@@ -128,7 +115,6 @@ class Access:
 
     @property
     def owner_visitor(self) -> Visitor:
-        """The owner under their current name."""
         return OwnerVisitor(Person(WEB_PLATFORM, OWNER_ID, name=self.owner.current))
 
     @property
@@ -170,19 +156,16 @@ class Visitor:
 
     @property
     def can_expire(self) -> bool:
-        """Return whether the visitor may lose access while this process runs. The owner on the Unix
-        socket cannot: they have neither token nor session."""
+        """The owner on the Unix socket cannot: they have neither token nor session."""
         return bool(self.token or self.session)
 
     @classmethod
     async def find(cls, access: Access, name: str) -> Visitor | None:
-        """Return the visitor of this `name` as they are stored now, None if there is none. Raise
-        NotStored."""
+        """The visitor of this `name` as they are stored now. Raise NotStored."""
         raise NotImplementedError
 
     @classmethod
     async def find_holder(cls, access: Access, name: str) -> Visitor | None:
-        """Return the person for whom a program acts."""
         return await cls.find(access, name)
 
     async def check_access(self, access: Access) -> None:
@@ -190,7 +173,6 @@ class Visitor:
         NotStored if that is not known."""
 
     def check_path(self, path: str) -> None:
-        """Raise a Refusal unless this kind of visitor may open the path."""
         if path.startswith(COMPATIBLE_PREFIX):
             raise Refusal(
                 "Use an API token for `/v1`. Create one on the page or with `ponte people token`."
@@ -201,13 +183,13 @@ class Visitor:
         on."""
 
     async def is_signed_out(self, access: Access) -> bool:
-        """Return whether the visitor ended their session. Raise NotStored."""
+        """Raise NotStored."""
         # A bearer token comes with the request, in place of a session.
         return bool(self.session) and await access.accounts.is_session_ended(self.session)
 
     def sealing_key(self, owner_key: bytes) -> bytes:
-        """Return the key that seals this visitor's sessions. It includes the owner's, so that the
-        stored hashes of tokens are not enough to make a session."""
+        """The key includes the owner's, so that the stored hashes of tokens are not enough to make
+        a session."""
         return hmac.digest(owner_key, self.token.encode(), "sha256")
 
     def make_claim(self, now: int, label: str = "") -> str:
@@ -218,15 +200,14 @@ class Visitor:
         return "-".join(filter(None, (f"{end:x}", label, self.name)))
 
     def read_claim(self, claim: str) -> Self:
-        """Return the visitor with the session of a claim whose seal is valid."""
+        """The visitor with the session of a claim whose seal is valid."""
         until = int(claim.partition("-")[0], 16)
         began_at = until - SESSION_SECONDS
         return replace(self, session=hash_token(claim), began_at=began_at, until=until)
 
     @classmethod
     async def explain_end(cls, access: Access, cookie: SessionCookie) -> Refusal:
-        """Return why the session of a cookie is not valid. Somebody who makes up a cookie must not
-        find out who has an account."""
+        """Somebody who makes up a cookie must not find out who has an account."""
         return errors.SessionEnded(cls.ended_sentence)
 
 
@@ -255,7 +236,6 @@ class LinkVisitor(Visitor):
 
     @classmethod
     def of(cls, account: PageAccount) -> Self:
-        """Return the person with this account."""
         name = account.person.partition(":")[2]
         person = Person(WEB_PLATFORM, name, name=name)
         return cls(person, name, account.token_hash, last_visit=account.last_visit)
@@ -276,7 +256,7 @@ class LinkVisitor(Visitor):
             raise errors.LinksOff
 
     async def record_visit(self, access: Access) -> None:
-        if self.last_visit < access.today:  # once a day
+        if self.last_visit < access.today:
             with suppress(NotStored):
                 await access.accounts.record_visit(self.person.key, access.today)
 
@@ -303,7 +283,6 @@ class ProviderVisitor(Visitor):
 
     @classmethod
     def of(cls, record: SignedInPerson) -> Self:
-        """Return the person of this record."""
         person = record.person
         return cls(person, person.key, record.session_key, provider=record.provider, record=record)
 
@@ -396,7 +375,6 @@ class ProgramVisitor(Visitor):
 
 
 def find_kind(name: str) -> type[Visitor]:
-    """Return the kind of the person with this NAME, as in the claim of a session."""
     if name in ("", OWNER_ID):
         return OwnerVisitor
     return ProviderVisitor if is_provider_key(name) else LinkVisitor
@@ -414,12 +392,9 @@ class SessionCookie:
 
     @property
     def name(self) -> str:
-        """The NAME in the claim, which is END-LABEL for the owner, and END-LABEL-NAME for
-        others."""
         return "".join(self.claim.split("-", 2)[2:])
 
     def is_of(self, visitor: Visitor) -> bool:
-        """Return whether the seal was made with the visitor's key."""
         expected = seal(visitor.sealing_key(self.owner_key), self.claim)
         return hmac.compare_digest(to_bytes(self.seal), to_bytes(expected))
 
@@ -437,5 +412,4 @@ def to_bytes(text: str) -> bytes:
 
 
 def _read_start(label: str) -> int:
-    """Return when the person of a provider signed in."""
     return int(label.partition(".")[0], 16)

@@ -53,21 +53,20 @@ class CodeLines:
 
 
 def find_code_lines(text: str, lines: Sequence[str], stray_ticks: StrayTicks = 0) -> CodeLines:
-    """Return which lines of `text` are code on every platform, and on which lines platforms
-    disagree. `lines` are those of the text. `stray_ticks` is what `CodeLines.stray_ticks` was for
-    the text before it: 0 for no stray (unpaired) backticks, 1 if they affect code spans, 2 if they
-    affect code blocks too.
+    """`lines` are those of the text. `stray_ticks` is what `CodeLines.stray_ticks` was for the text
+    before it: 0 for no stray (unpaired) backticks, 1 if they affect code spans, 2 if they affect
+    code blocks too.
 
     Stray backticks make Discord read later code spans or blocks as text, so code that they may
     affect becomes disputed.
     """
-    # `ticked`: lines of sure blocks with a backtick, which a stray one before could pair with.
+    # Lines of sure blocks with a backtick, which a stray one before could pair with.
     sure, ticked, disputed = set[int](), set[int](), set[int]()
-    may = any(mark in text for mark in ("`", "~~~", "    ", "\t"))  # else there is no code
+    may = any(mark in text for mark in ("`", "~~~", "    ", "\t"))
     for token in parse_blocks(text) if may else ():
         if token.type not in ("fence", "code_block") or not token.map:
             continue
-        start, end = token.map  # numbers of the first line and of the line after the last one
+        start, end = token.map
         closes = end - 1 > start and _CLOSING.fullmatch(lines[end - 1])  # not cut off
         plain = token.markup == "```" and "```" not in token.content
         # Only blocks of this form are code on all platforms; of others they disagree.
@@ -86,8 +85,7 @@ def find_code_lines(text: str, lines: Sequence[str], stray_ticks: StrayTicks = 0
 
 
 def parse_blocks(text: str) -> list[Token]:
-    """Return the tokens of the CommonMark parser for the blocks of a text (paragraphs, lists, code
-    blocks). What is inside a line, such as links, is not parsed, which saves time."""
+    """Only blocks are parsed, and not links and all else inside a line, which saves time."""
     tokens: list[Token] = []
     markdown = parser()
     markdown.block.parse(text.replace("\x00", "\ufffd"), markdown, {}, tokens)
@@ -95,14 +93,12 @@ def parse_blocks(text: str) -> list[Token]:
 
 
 def find_targets(text: str) -> Iterator[str]:
-    """Yield the targets of all links and the sources of all images that the CommonMark parser finds
-    in a Markdown text, as they would be written to HTML."""
+    """Yield targets of links and sources of images, as they would be written to HTML."""
     return _token_targets(parser().parse(text))
 
 
 def parse_link_target(text: str, start: int) -> tuple[str, int] | None:
-    """Parse the link target that begins at index `start` of a Markdown text. Return the target with
-    entities and escapes decoded, and the index of its end. Return None if there is none."""
+    """Return the target with entities and escapes decoded, and the index of its end."""
     destination = parser().helpers.parseLinkDestination(
         text, start, min(len(text), start + MAX_TARGET_CHARACTERS)
     )
@@ -110,16 +106,12 @@ def parse_link_target(text: str, start: int) -> tuple[str, int] | None:
 
 
 def unescape(text: str) -> str:
-    """Return the text with CommonMark's entities and backslash escapes decoded.
-
-    Nested ones, such as `&amp;amp;`, are decoded too. In a text of more than
-    `MAX_TARGET_CHARACTERS`, or with more than `_MAX_ESCAPE_LAYERS` layers, the remaining `&` become
-    `+` and backslashes are removed, so that a renderer finds nothing more to decode.
-    """
-    for layer in range(len(text)):  # each layer makes the text shorter, so this many suffice
+    """In a text of more than `MAX_TARGET_CHARACTERS`, or with more than `_MAX_ESCAPE_LAYERS`
+    layers, the remaining `&` become `+` and backslashes are removed, so that a renderer finds
+    nothing more to decode."""
+    for layer in range(len(text)):
         if "&" not in text and "\\" not in text:
             break
-        # Imported at the first use only, because the import takes a moment.
         library = importlib.import_module("markdown_it.common.utils")
         before, text = text, str(library.unescapeAll(text))
         if text == before:
@@ -131,8 +123,7 @@ def unescape(text: str) -> str:
 
 @functools.cache
 def parser() -> MarkdownIt:
-    """Return the CommonMark parser, which also knows tables and struck text. The first call imports
-    its library, which takes a moment."""
+    """The first call imports the library, which takes a moment."""
     library = importlib.import_module("markdown_it")
     markdown: MarkdownIt = library.MarkdownIt("commonmark", {"html": False})
     markdown.enable(["table", "strikethrough"])
@@ -140,9 +131,8 @@ def parser() -> MarkdownIt:
 
 
 def _has_only_plain_spans(line: str) -> bool:
-    """Return True if every backtick of a line belongs to a code span that all platforms read the
-    same. Discord reads an escaped backtick, a double one and one inside an HTML tag differently, so
-    a line with one of these has not."""
+    """Discord reads an escaped backtick, a double one and one inside an HTML tag differently, so a
+    line with one of these has not."""
     if line.count("`") % 2 or _UNSURE.search(line):
         return False
     for span in line.split("`")[1::2]:
@@ -158,7 +148,6 @@ def _has_only_plain_spans(line: str) -> bool:
 
 
 def _token_targets(tokens: Sequence[Token]) -> Iterator[str]:
-    """Yield the targets of links and images in these parsed tokens and in their children."""
     for token in tokens:
         yield from filter(None, (str(token.attrGet(name) or "") for name in ("href", "src")))
         yield from _token_targets(token.children or ())

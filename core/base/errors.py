@@ -42,9 +42,8 @@ from typing import Any
 from core.base.i18n import format_duration, say, translate_word, use_locale
 
 RESTORED_REASON = "restored"
-"""The reason recorded for a turn that was under way in a backup and ended without a post."""
 _TRANSLATED_VALUES = frozenset({"cause", "what", "why"})
-"""Names of values that may be translatable texts themselves."""
+"""Values under these names may be translatable texts themselves."""
 
 
 class PonteError(Exception):
@@ -66,11 +65,9 @@ class PonteError(Exception):
         super().__init__(self.sentence)
 
     def words(self) -> str:
-        """Return the sentence for a person in the language of the current task. Values that are
-        errors or texts of Ponte themselves are translated, too: _TRANSLATED_VALUES are the names
-        under which such texts come. The value `{time}` is made of `seconds`, because its words
-        depend on the language. `proxy` is a value of errors of requests that went through one. A
-        placeholder without a value must not hide the error, so it then stays in the sentence."""
+        """Return the sentence for a person in the language of the current task. The value `{time}`
+        is made of `seconds`, because its words depend on the language. A placeholder without a
+        value must not hide the error, so it then stays in the sentence."""
         values = {
             name: value.words() if isinstance(value, PonteError) else translate_word(str(value))
             for name, value in self.values.items()
@@ -87,7 +84,6 @@ class PonteError(Exception):
         return words
 
     def __str__(self) -> str:
-        """Return the sentence in English, for logs and the model."""
         with use_locale("en"):
             return self.words()
 
@@ -106,8 +102,7 @@ class NotAllowed(Refusal):
 
 
 class OverBudget(Refusal):
-    """An allowance or a limit of the person, or of all people, is used up. `limit` is its name in
-    metrics."""
+    """`limit` is its name in metrics."""
 
     code = "too_many"
     limit = "daily_turns"
@@ -314,7 +309,7 @@ class TooManyRounds(ModelError):
 
 
 class ToolError(PonteError):
-    """A tool failed. The model reads the error as the outcome of its call.
+    """The model reads the error as the outcome of its call.
 
     `hint` tells the model what to try instead. `code` names the error for the model and for logs.
     `usage` (a `core.domain.messages.Usage`) is the cost of the failed call.
@@ -426,6 +421,4 @@ REFUSALS = frozenset({NotAllowed.code, OverBudget.code, "not_allowed"})
 
 
 def is_refusal(code: str) -> bool:
-    """Return whether an answer with this error code denies the person a right or an allowance, or
-    could not check it."""
     return code in REFUSALS or code == StatusUnknown.code

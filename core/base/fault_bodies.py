@@ -24,19 +24,14 @@ _SECONDS_PATTERN = re.compile(r"\d+(\.\d+)?", re.ASCII)
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a server asks to wait in its Retry-After header, or None if it sends
-    no such header. `headers` have lower-case names."""
+    """None if there is no such header. `headers` have lower-case names."""
     return parse_wait(headers.get("retry-after", "").strip())
 
 
 def parse_wait(value: str) -> float | None:
-    """Return the seconds that a text, such as the value of a Retry-After header, asks to wait, or
-    None if it is no time.
-
-    The value is a number or a date (RFC 9110, section 10.2.3). A date in the past gives 0. Some
+    """None if it is no time. The value is a number or a date (RFC 9110, section 10.2.3). Some
     servers send a time with its unit ("45s"), an ISO 8601 date, or the moment in seconds or
-    milliseconds since 1970.
-    """
+    milliseconds since 1970."""
     if _SECONDS_PATTERN.fullmatch(value):
         seconds = float(value)
         # Moments since 1970 have ten digits in seconds and thirteen in milliseconds.
@@ -49,15 +44,13 @@ def parse_wait(value: str) -> float | None:
             moment = parse(value)
             # The zone "-0000" is UTC, too, but gives a moment without a zone.
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            return max(0.0, (moment - datetime.now(UTC)).total_seconds())  # a past date gives 0
-    # It begins with a number and is no date: perhaps a time with its unit.
+            return max(0.0, (moment - datetime.now(UTC)).total_seconds())
     return _as_seconds(value) if _SECONDS_PATTERN.match(value) else None
 
 
 def parse_reset(headers: Iterable[tuple[str, str]]) -> float | None:
-    """Return the seconds until the rate limits that a response names in headers such as
-    `x-ratelimit-reset-requests` end, the latest one. A limit that is not used up does not count.
-    None if no limit counts."""
+    """The latest end of the limits in headers such as `x-ratelimit-reset-requests`. A limit that is
+    not used up does not count. None if no limit counts."""
     values = {name.lower(): value for name, value in headers}
     # Some servers send no `remaining` header: then the limit may be the one that was reached. A
     # negative number means that more was used than the limit allows.
@@ -71,7 +64,6 @@ def parse_reset(headers: Iterable[tuple[str, str]]) -> float | None:
 
 
 MAX_ERROR_VALUES = 500
-"""Values that are read of one body."""
 MESSAGE_KEYS = frozenset({
     "message", "msg", "error", "errors", "detail", "details", "description", "reason", "raw",
     "title", "error_message", "error_msg", "status_msg", "error_description", "",
@@ -80,13 +72,10 @@ MESSAGE_KEYS = frozenset({
 STATUS_KEYS = frozenset({"code", "status", "status_code", "statusCode", "http_status"})
 """Keys of a status number. Servers use some of them for other codes as well."""
 CODE_KEYS = frozenset({"code", "error_code", "status"})
-"""Keys of an error's code."""
 TYPE_KEYS = frozenset({"type", "error_type", "status"})
-"""Keys of an error's type."""
 WAIT_KEYS = frozenset(
     {"retryDelay", "retry_after", "retryAfter", "estimated_time", "retry_after_seconds"}
 )
-"""Keys of the time to wait until the next request."""
 HTML_HEADING = re.compile(r"<(?:title|h1)[^>]*>([^<]*)", re.IGNORECASE)
 TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 TIME = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|[smhd])(?![a-z])", re.IGNORECASE)
@@ -105,8 +94,7 @@ limits). It names the seconds of a shorter limit beside them."""
 
 @dataclass(frozen=True, slots=True)
 class FaultBody:
-    """The content of the body of an HTTP error response. `status` is an HTTP status (0: none),
-    `param` the path of a field, `wait` seconds."""
+    """`status` is an HTTP status (0: none), `param` the path of a field, `wait` seconds."""
 
     message: str = ""
     code: str = ""
@@ -117,13 +105,8 @@ class FaultBody:
 
 
 def parse_fault_body(body: object) -> FaultBody:
-    """Return what the body of an error response says, in any of the forms that services use. `body`
-    is decoded JSON or a text.
-
-    Services put the same facts at different places, so all values are collected with their keys,
-    and the keys tell what a value is. Outer values count before inner ones.
-    """
-    # The texts and numbers with their keys, the outer ones first.
+    """Services put the same facts at different places, so all values are collected with their keys,
+    and the keys tell what a value is. Outer values count before inner ones."""
     values, waiting = list[tuple[str, object]](), deque([("", body)])
     # The body is untrusted: it may be nested without end.
     for _ in range(MAX_ERROR_VALUES):
@@ -175,8 +158,7 @@ def parse_fault_body(body: object) -> FaultBody:
 
 
 def _as_number(value: object) -> float:
-    """Return a number as it is, or the number that a text of digits stands for. Return 0 for all
-    else, also for a truth value, which Python counts as a number."""
+    # Python counts a truth value as a number.
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     return value if type(value) in (int, float) else 0  # type: ignore[return-value]
@@ -187,10 +169,9 @@ def _is_status(number: float) -> bool:
 
 
 def _as_seconds(value: object) -> float | None:
-    """Return a time in seconds: a number, or a text such as "45.8s", "1m12s" or "20 seconds"."""
+    """The value is a number, or a text such as "45.8s", "1m12s" or "20 seconds"."""
     if type(value) in (int, float) or (isinstance(value, str) and value.isdigit()):
         return max(0.0, _as_number(value))
-    # Each unit that is a word becomes its first letter: "20 seconds" → "20 s".
     words = re.sub(
         r"(sec|min|hour|day)\w*", lambda unit: unit[1][0], str(value), flags=re.IGNORECASE
     )

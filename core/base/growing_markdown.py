@@ -19,31 +19,24 @@ class GrowingMarkdown:
     """
 
     def __init__(self) -> None:
-        """Create the object for one answer, whose text is still empty."""
         self._trust = Trust()
         """What the last `render` was called with. This first one allows no address."""
         self._source = ""
-        """The blocks that have ended. `_done` is their sanitized form, so that they are parsed only
-        once."""
+        """`_done` is their sanitized form, so that they are parsed only once."""
         self._done = ""
         self._stray_ticks: commonmark.StrayTicks = 0
-        """How the unpaired backticks of these blocks affect how Discord reads the text after
-        them."""
         self._shown = ""
         """The part that was returned last. It is returned again while the text has hardly grown."""
         self._length = 0
-        """The length of the text that was parsed last, by which its growth is measured."""
 
     def render(self, text: str, trust: Trust) -> str:
-        """Return the part of `text` that can be shown, with the addresses disabled that `trust`
-        does not allow. `text` is the whole text so far.
+        """`text` is the whole text so far.
 
         If it does not continue the text of the call before, or `trust` has changed, start again
         from its beginning.
         """
         if not trust.links_anything:  # as in a pipe or a file, which links nothing
             return text
-        # A file or a source that came meanwhile changes which links are allowed.
         if trust != self._trust or not text.startswith(self._source):
             self._trust, self._source, self._done, self._stray_ticks = trust, "", "", 0
             self._shown, self._length = "", 0
@@ -53,8 +46,6 @@ class GrowingMarkdown:
         if self._length and abs(len(text) - self._length) < len(tail) // 20:
             return self._shown
         self._length = len(text)
-        # What is finished goes from `tail` to `_source`, and its safe form to `_done`, so that it
-        # is not parsed again.
         if end := ended_blocks_length(tail) or self._last_line_start(tail):
             block = tail[:end]
             self._done += trust.sanitize(block, self._stray_ticks)
@@ -67,11 +58,9 @@ class GrowingMarkdown:
         return self._shown
 
     def _last_line_start(self, text: str) -> int:
-        """Return the index of the last line of an unfinished block that begins something of its
-        own, such as an item of a long list. The text before it is finished, and need not be parsed
-        again. Return 0 if it may still belong together with what follows.
-        """
-        # A line break at the very end belongs to the last line, hence `- 1`.
+        """Return the index of the last line that begins something of its own, such as an item of a
+        long list; 0 if it may still belong together with what follows. The text before it is
+        finished, and need not be parsed again."""
         end = text.rfind("\n", 0, max(0, len(text) - 1)) + 1
         # An indented line belongs to the item before it.
         while end and text[end : end + 1].isspace():
@@ -79,17 +68,14 @@ class GrowingMarkdown:
         before = text[:end]
         if not before or is_too_complex(before) or settled_length(before) < end:
             return 0
-        # Unpaired backticks (`stray_ticks`) change what Discord reads as code later, and on lines
-        # in `disputed` platforms disagree about that.
         code = commonmark.find_code_lines(before, before.split("\n"), self._stray_ticks)
         return 0 if code.stray_ticks or code.disputed else end
 
 
 def settled_length(text: str) -> int:
-    """Return how much of a growing text can be shown already, because later text does not change
-    what it means: whole words and whole links only. In an open code block it ends before the first
-    address, because the block may turn out to be no code.
-    """
+    """Only whole words and whole links count, because later text does not change what they mean. In
+    an open code block the length ends before the first address, because the block may turn out to
+    be no code."""
     end = max(text.rfind(" "), text.rfind("\n")) + 1
     # A bracket or a backtick has its partner in the same paragraph, so only the last one matters.
     block = text.rfind("\n\n", 0, end) + 1
@@ -109,26 +95,19 @@ def settled_length(text: str) -> int:
 
 
 def length_before_open_address(text: str) -> int:
-    """Return how much of a growing text may be shown as it is if its last code block is still open:
-    up to the line with the first address in that block. Without an end, the block may turn out to
-    be no code. Return the length of the text if there is no such address.
-    """
+    """Return the length up to the line with the first address in an open code block: without an
+    end, the block may turn out to be no code."""
     fences = [match.start() for match in _FENCE.finditer(text)]
-    # With an odd number of fences, the last one opens a block.
     hot = HOT.search(text, fences[-1]) if len(fences) % 2 else None
     return text.rfind("\n", 0, hot.start()) + 1 if hot else len(text)
 
 
 def ended_blocks_length(text: str) -> int:
-    """Return the index at which the last top-level block of a growing Markdown text starts; 0 if
-    there is only one. Later text does not change the blocks before it, so they are finished.
-
-    An incomplete last line is ignored, because it can still change the structure.
-    """
+    """Later text does not change the blocks before the last top-level one. An incomplete last line
+    is ignored, because it can still change the structure."""
     text = text[: text.rfind("\n") + 1]
-    if is_too_complex(text):  # it is not parsed, so nothing counts as finished
+    if is_too_complex(text):
         return 0
-    # A token that closes a block has the nesting -1.
     starts = [
         t.map[0] for t in commonmark.parse_blocks(text) if t.map and t.level == 0 and t.nesting >= 0
     ]

@@ -27,13 +27,10 @@ from core.base.json_text import make_storable, parse_json
 from core.base.proxies import Proxies, add_proxy
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-"""Timeout of connecting."""
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
-"""OpenSSL's reason for a certificate that nobody known has signed."""
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 """Maximum size of a response after decompression. A larger one raises HttpTooLarge."""
 MAX_ERROR_BODY_BYTES = 64 * 1024
-"""The number of bytes that are read of an error's body. The rest is ignored."""
 _LIBRARY = "httpx"
 # The library raises these before it sends the first byte of a request.
 _UNSENT = (
@@ -41,7 +38,6 @@ _UNSENT = (
     *("ProxyError", "LocalProtocolError", "UnsupportedProtocol", "InvalidURL"),
 )
 PROXY_STATUSES = (403, 407, 502, 503, 504)
-"""HTTP statuses that a proxy sends if it refuses a request or does not reach the server."""
 
 
 class HttpError(Exception):
@@ -57,8 +53,7 @@ class HttpError(Exception):
         self.proxy = ""
 
     def name_proxy(self, proxy: str) -> None:
-        """Add the proxy (host and port) that the request went through to the reason of the failure,
-        because it may be the cause. "" is none."""
+        """The proxy (host and port) may be the cause. "" is none."""
         self.proxy = proxy
         self.reason = add_proxy(self.reason, proxy)
         self.args = (self.reason,)
@@ -97,7 +92,6 @@ class HttpAnswer(HttpError):
 
     @property
     def json(self) -> Any:
-        """The body parsed as JSON, or None if it is not JSON."""
         try:
             return parse_json(self.text)
         except ValueError:
@@ -109,8 +103,7 @@ class HttpAnswer(HttpError):
 
 
 class RequestOptions(TypedDict, total=False):
-    """The optional arguments that `HttpClient.get_json` and `post_json` pass on to `request_json`,
-    which describes them."""
+    """`HttpClient.request_json` describes them."""
 
     params: Mapping[str, str] | None
     headers: Mapping[str, str] | None
@@ -129,9 +122,6 @@ class HttpClient:
     def __init__(
         self, *, proxies: Proxies | None = None, socket: str = "", cap: int = MAX_RESPONSE_BYTES
     ) -> None:
-        """Prepare the client. `socket` is the path of a Unix socket that receives all requests, ""
-        for none. `cap` is the maximum size of a response in bytes. The HTTP library is imported
-        later, by `open`, because that is slow."""
         self._proxies = proxies or Proxies()
         self._socket = socket
         self._cap = cap
@@ -140,9 +130,8 @@ class HttpClient:
         self._client: Any = None
 
     async def open(self) -> Self:
-        """Open the client, if it is not open, and return it. The first call imports the HTTP
-        library (some 150 ms) and reads the certificates, in a thread, so that nothing else
-        waits."""
+        """The first call imports the HTTP library (some 150 ms) and reads the certificates, in a
+        thread, so that nothing else waits."""
         async with self._opening:
             if self._client is None:
                 self._library, self._client = await asyncio.to_thread(
@@ -151,7 +140,6 @@ class HttpClient:
         return self
 
     async def close(self) -> None:
-        """Close all connections of the client."""
         if self._client is not None:
             await self._client.aclose()
 
@@ -162,13 +150,11 @@ class HttpClient:
         await self.close()
 
     async def get_json(self, url: str, **options: Unpack[RequestOptions]) -> Any:
-        """Send a GET request and return the JSON of the response; None if its body is empty.
-        `options` are those of `request_json`. Raises HttpError."""
+        """None if the body is empty. Raise HttpError."""
         return await self.request_json("GET", url, **options)
 
     async def post_json(self, url: str, body: object, **options: Unpack[RequestOptions]) -> Any:
-        """Send a POST request with `body` as JSON, and return the JSON of the response; None if its
-        body is empty. `options` are those of `request_json`. Raises HttpError."""
+        """None if the body is empty. Raise HttpError."""
         return await self.request_json("POST", url, body=body, **options)
 
     async def request_json(
@@ -184,12 +170,9 @@ class HttpClient:
         timeout: float = 30.0,
         cap: int = 0,
     ) -> Any:
-        """Send a request and return the JSON of the response, or None if its body is empty.
-
-        `body` is sent as JSON, `form` as a form, `files` (a name, bytes and a type by field) as a
-        multipart form. `timeout` is in seconds for the whole response, after connecting. `cap` is
-        the response's maximum size in bytes, if it is not the client's. Raises HttpError.
-        """
+        """`body` is sent as JSON, `form` as a form, `files` (a name, bytes and a type by field) as
+        a multipart form. `timeout` is in seconds for the whole response, after connecting. `cap` is
+        the response's maximum size in bytes, if it is not the client's. Raises HttpError."""
         options = {"json": body, "data": form, "files": files, "params": params, "headers": headers}
         text = await self._fetch(method, url, options, timeout, cap)
         try:
@@ -200,8 +183,7 @@ class HttpClient:
     async def get_bytes(
         self, url: str, headers: Mapping[str, str] | None = None, cap: int = 0
     ) -> bytes:
-        """Send a GET request and return the body of the response, of at most `cap` bytes. Raises
-        HttpError."""
+        """Raise HttpError."""
         return await self._fetch("GET", url, {"headers": headers}, 60.0, cap)
 
     async def _fetch(
@@ -210,7 +192,6 @@ class HttpClient:
         """Return the body of a successful response. It is read piece by piece, so that one of more
         than `cap` bytes (0: the client's own limit) raises HttpTooLarge early. The timeout is for
         all of it: a server may send slowly without end."""
-        # Errors of this block name the proxy, and a TimeoutError becomes an HttpTimeout.
         with self._name_proxy(url):
             async with (
                 asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
@@ -235,21 +216,17 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         silence: float = 90.0,
     ) -> AsyncIterator[AsyncIterator[str]]:
-        """Send a request and yield the lines of the response as they arrive, without line ends.
-
-        `body` is sent as JSON. `form` with `files` (field, then name and bytes) is a multipart
-        form. `silence` is the maximum of seconds without a byte. A line longer than the cap raises
-        HttpTooLarge. Raises HttpError, also while lines are read.
-        """
+        """`form` with `files` (field, then name and bytes) is a multipart form. `silence` is the
+        maximum of seconds without a byte. A line longer than the cap raises HttpTooLarge. Raises
+        HttpError, also while lines are read."""
         options = {"json": body, "data": form, "files": files, "headers": headers}
-        with self._name_proxy(url):  # adds the proxy to errors
+        with self._name_proxy(url):
             async with self._open_response(method, url, options, silence) as answer:
                 yield _split_lines(answer.aiter_bytes(), self._cap)
 
     @contextlib.contextmanager
     def _name_proxy(self, url: str) -> Iterator[None]:
-        """Add the proxy for this address to an error of the block, and make a timeout of the whole
-        request an HttpTimeout."""
+        """A timeout of the whole request becomes an HttpTimeout."""
         try:
             yield
         except (HttpError, TimeoutError) as error:
@@ -286,12 +263,8 @@ class HttpClient:
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Convert the HTTP library's errors in the block to `HttpError`, and tell by `sent` whether
-        the request may have reached the server.
-
-        The original error is not chained (`from None`), because it contains the request, which may
-        hold secrets.
-        """
+        """`sent` tells whether the request may have reached the server. The original error is not
+        chained (`from None`), because it contains the request, which may hold secrets."""
         library = self._library
         # UnicodeError: a host name or a header that cannot be encoded.
         unsent = (UnicodeError, *(getattr(library, name) for name in _UNSENT))
@@ -309,16 +282,13 @@ class HttpClient:
 
 
 def load_library() -> Any:
-    """Import the HTTP library and return it.
-
-    Call this in a thread, because another thread may be importing it.
-    """
+    """Call this in a thread, because another thread may be importing the library."""
     return importlib.import_module(_LIBRARY)
 
 
 async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
-    """Yield the lines of a stream of bytes. Only LF and CR LF end a line. Raise HttpTooLarge for a
-    line of more than `cap` bytes, which would fill the memory.
+    """Only LF and CR LF end a line. Raise HttpTooLarge for a line of more than `cap` bytes, which
+    would fill the memory.
 
     The library's own splitter also breaks at U+2028, which JSON may contain.
     """
@@ -336,8 +306,7 @@ async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[
 
 
 def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
-    """Return the HTTP library and a new client of it. With `socket`, all requests go to that Unix
-    socket. Runs in a thread, because the import and the certificates take a moment."""
+    """Call this in a thread, because the import and the certificates take a moment."""
     library = load_library()
     # The library (httpx) logs every address at level INFO, and its transport (httpcore) logs more
     # below that.
@@ -376,8 +345,7 @@ def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
 
 @functools.cache
 def load_tls_context() -> ssl.SSLContext:
-    """Return the TLS context of all clients in this process. To read the certificates takes 35 ms
-    and a megabyte, so it is done once.
+    """To read the certificates takes 35 ms and a megabyte, so it is done once.
 
     It trusts the bundled authorities and those of the machine: a company's proxy often uses
     certificates that the company signed.

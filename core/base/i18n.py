@@ -94,7 +94,6 @@ OWNER_SENTENCES = {
 
 Locale = Literal["en", "pt-BR", "fr"]
 LOCALES: tuple[Locale, ...] = get_args(Locale)
-"""The supported locales."""
 LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
 """The locale of the current task: in a turn as its platform writes it, perhaps with a country that
 Ponte has no translation for (`en-GB`). Tasks that it starts inherit it."""
@@ -127,24 +126,21 @@ def use_locale(locale: str) -> Iterator[None]:
 
 
 def say(text: str, locale: str | None = None, /, **values: object) -> str:
-    """Return `text` in `locale` (None: `LANGUAGE`), with `{name}` replaced by `values["name"]`."""
+    """`locale` None: `LANGUAGE`."""
     locale = LANGUAGE.get() if locale is None else locale
     text = OWNER_SENTENCES.get(text, text) if READER_IS_OWNER.get() else text
     return _fill(catalogue(nearest_locale(locale)).gettext(text), locale, values)
 
 
 def plural(one: str, many: str, count: int, locale: str | None = None, /, **values: object) -> str:
-    """Return the sentence `one` or `many` in `locale` (None: `LANGUAGE`), as the plural rules of
-    that language want it for `count`. `{count}` becomes the number; `values` fill other
-    placeholders."""
+    """`locale` None: `LANGUAGE`. `{count}` becomes the number; `values` fill other placeholders."""
     locale = LANGUAGE.get() if locale is None else locale
     text = catalogue(nearest_locale(locale)).ngettext(one, many, count)
     return _fill(text, locale, {"count": count, **values})
 
 
 def _fill(text: str, locale: str, values: Mapping[str, object]) -> str:
-    """Return a translated text with its placeholders filled. Counts get the separators of the
-    language. A text without values stays as it is, because it may contain braces."""
+    """A text without values stays as it is, because it may contain braces."""
     if not values:
         return text
     texts = {
@@ -155,7 +151,6 @@ def _fill(text: str, locale: str, values: Mapping[str, object]) -> str:
 
 
 def format_number(value: float) -> str:
-    """Return a number as text with the separators of the language of the current task."""
     if isinstance(value, int) and -1000 < value < 1000:
         return str(value)
     from babel.numbers import format_decimal
@@ -164,8 +159,7 @@ def format_number(value: float) -> str:
 
 
 def format_size(count: int) -> str:
-    """Return the size of a file or text, as in `20 MiB`. Sizes under 100,000 bytes are in bytes.
-    Other systems send any number."""
+    """Sizes under 100,000 bytes are in bytes. Other systems send any number."""
     count = max(0, min(int(count), 2**60))
     if count < 100_000:
         return f"{format_number(count)} B"
@@ -174,8 +168,7 @@ def format_size(count: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration in words, in the language of the current task, as in `5 hours`. It is
-    rounded up, so that nobody comes back too early."""
+    """The duration is rounded up, so that nobody comes back too early."""
     minutes = math.ceil(seconds / 60)
     if seconds < 60:
         return plural("{count} second", "{count} seconds", math.ceil(seconds))
@@ -187,7 +180,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_money(dollars: float) -> str:
-    """Return an amount of US dollars. Amounts under 10 cents have four decimal places."""
+    """Amounts under 10 cents have four decimal places."""
     from babel.numbers import format_currency
 
     digits = "0.0000" if 0 < dollars < 0.1 else "#,##0.00"
@@ -202,8 +195,8 @@ def format_moment(
     length: Literal["short", "medium"] = "short",
     this_year: int | None = None,
 ) -> str:
-    """Return a date and time in the zone of `when`, as in `Nov 20, 2026, 2:30 PM`. With the
-    `length` "medium", the time has seconds. `this_year`: as for `format_date`."""
+    """The time is in the zone of `when`. With the `length` "medium", it has seconds. `this_year`:
+    as for `format_date`."""
     # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import format_time
 
@@ -217,10 +210,8 @@ def format_date(
     length: Literal["medium", "full", "MMMd", "yMMM", "yMMMd"] = "medium",
     this_year: int | None = None,
 ) -> str:
-    """Return a date, as in `Nov 18, 2026`. With the `length` "MMMd", it has no year; with "yMMM",
-    it is a month. With `this_year` it is short, and has its year only if that is another one. The
-    first day of a month is `1er` in French (`write_first_day`)."""
-    # Babel is loaded at the first use, so that a start does not wait for it.
+    """`length` "MMMd" has no year; "yMMM" is a month. With `this_year` the date is short, and has
+    its year only if that is another one."""
     from babel.dates import format_date as format_by_cldr
     from babel.dates import format_skeleton
 
@@ -229,28 +220,25 @@ def format_date(
         length = "MMMd" if day.year == this_year else "yMMMd"
     if length in ("MMMd", "yMMM", "yMMMd"):
         # Babel's data (CLDR) has `28 de nov.` in Portuguese. People write short dates as `28 nov.`
-        # None is no time zone. True lets Babel take the nearest pattern that a language has.
         words = format_skeleton(length, day, None, True, cldr).replace(" de ", " ")
         return write_first_day(words, locale)
     return write_first_day(format_by_cldr(day, length, cldr), locale)
 
 
 def write_first_day(words: str, locale: str | None = None) -> str:
-    """Return a date in words as French writes the first day of a month: `1er`, where Babel has `1`.
-    In other languages, return it as it is."""
+    """French has `1er` where Babel has `1`."""
     return re.sub(r"\b1(?= |$)", "1er", words) if babel_locale(locale) == "fr" else words
 
 
 def nearest_locale(locale: str) -> str:
-    """Return the supported locale for a platform's locale: `pt_PT` gives `pt-BR`, `fr-CA` gives
-    `fr`, and a language without translations gives English."""
+    """`pt_PT` gives `pt-BR`, `fr-CA` gives `fr`, and a language without translations gives
+    English."""
     language = locale.replace("_", "-").split("-")[0].lower()
     return next((ours for ours in LOCALES if ours.split("-")[0] == language), "en")
 
 
 def find_zone(name: str) -> ZoneInfo | None:
-    """Return the time zone of this IANA name; None if this machine knows none. A name such as
-    `Europe` is a folder of time zones."""
+    """A name such as `Europe` is a folder of time zones."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -258,15 +246,13 @@ def find_zone(name: str) -> ZoneInfo | None:
 
 
 def babel_locale(locale: str | None = None) -> str:
-    """Return the supported locale in Babel's form (`pt_BR`); None is `LANGUAGE`."""
+    """None is `LANGUAGE`."""
     return nearest_locale(LANGUAGE.get() if locale is None else locale).replace("-", "_")
 
 
 def translate_word(text: str) -> str:
-    """Return the translation of `text`, or `text` itself if the catalogue does not contain it.
-
-    Used for text that an error quotes: it may be one of Ponte's own words, or text from outside.
-    """
+    """Used for text that an error quotes: it may be one of Ponte's own words, or text from
+    outside."""
     # This reads the catalogue without `catalogue`: tests fail for a text that is asked for there
     # and has no translation, and a text from outside has none. The entry of the empty text in a
     # `.po` file is the file's header.
@@ -279,8 +265,6 @@ class _Catalogue(gettext.NullTranslations):
     singular."""
 
     def __init__(self, path: Path) -> None:
-        """Read a `.po` file. Each `msgid` (an English text) is followed by one `msgstr` (its
-        translation), or by one for each plural form."""
         super().__init__()
         self._texts: dict[str, list[str]] = {}
         for keyword, lines in _PO_TEXT.findall(path.read_text("utf-8")):
@@ -300,12 +284,11 @@ class _Catalogue(gettext.NullTranslations):
 
 @functools.cache
 def _load_catalogue(locale: str) -> gettext.NullTranslations:
-    """Return the translations of one of `LOCALES`, whose file is read once."""
     if locale == "en":
         return gettext.NullTranslations()
     return _Catalogue(_FOLDER / locale.replace("-", "_") / "LC_MESSAGES" / "ponte.po")
 
 
 def catalogue(locale: str) -> gettext.NullTranslations:
-    """Return the translations of one of `LOCALES`. Tests replace it to record sentences."""
+    """Tests replace it to record sentences."""
     return _load_catalogue(locale)

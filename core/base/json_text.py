@@ -20,39 +20,29 @@ _CLOSING_BRACKETS, _BEFORE_VALUES, _COMMA = b"]}", b"[{,", ord(",")
 
 
 def in_whole_characters(text: str) -> str:
-    """Join the two halves of each surrogate pair, and replace single halves by U+FFFD.
-
-    JSON can escape such halves (RFC 8259, section 8.2); UTF-8 cannot encode them.
-    """
+    """JSON can escape such halves (RFC 8259, section 8.2); UTF-8 cannot encode them."""
     if text.isascii() or not _HALF.search(text):
         return text
     return _WIDE.decode(_WIDE.encode(text, "surrogatepass")[0], "replace")[0]
 
 
 def make_storable(value: T) -> T:
-    """Return a copy of `value` in which every text can be stored (see `in_whole_characters`).
-
-    Processes dicts, lists, tuples and dataclasses, at any depth. Raises RecursionError if the
-    nesting exceeds Python's stack. Returns `value` itself if it needs no change.
-    """
+    """Dicts, lists, tuples and dataclasses are copied at any depth. Raise RecursionError if the
+    nesting exceeds Python's stack. `value` itself is returned if it needs no change."""
     # `repr` writes half of a pair as an escape, so most values are copied nowhere.
     return cast(T, _storable(value)) if "\\ud" in repr(value) else value
 
 
 def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
-    """Check untrusted JSON before it is parsed, because a small text can make millions of objects.
-    Return "many" for more than `values` values, "deep" if nested deeper than `depth`, else "".
-
-    Only counts brackets, commas and strings, builds no objects, and stops at the limit.
-    """
-    # Each match of `_STRUCTURE` is a bracket, a comma, or a whole string.
+    """A small text can make millions of objects, so it is checked before it is parsed. "many" for
+    more than `values` values, "deep" if nested deeper than `depth`, else ""."""
     value_count = open_brackets = 0
     most = 4 * values + 2
     for number, each in enumerate(_STRUCTURE.finditer(raw)):
         sign = raw[each.start()]
         if sign in _CLOSING_BRACKETS:
             open_brackets -= 1
-        elif sign in _BEFORE_VALUES:  # "[", "{" or ",": a value follows
+        elif sign in _BEFORE_VALUES:
             value_count += 1
             open_brackets += sign != _COMMA
             if open_brackets > depth:
@@ -67,23 +57,18 @@ def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
 
 
 def is_deeper(raw: bytes, depth: int) -> bool:
-    """Return True if the JSON is nested deeper than `depth` levels."""
     return check_json(raw, len(raw), depth) == "deep"
 
 
 def parse_json(raw: str | bytes | bytearray, strict: bool = True) -> Any:
-    """Parse untrusted JSON into values that can be stored.
-
-    `strict` refuses line breaks and other control characters in strings, as the standard does.
+    """`strict` refuses line breaks and other control characters in strings, as the standard does.
     Raises ValueError, also if the nesting exceeds Python's stack, and for bytes that are not UTF-8.
     `json.loads` would also accept UTF-16 and UTF-32, in which `check_json` would miscount, because
-    it looks at single bytes.
-    """
+    it looks at single bytes."""
     # A byte order mark is dropped. Halves of surrogate pairs that are encoded as bytes are kept
     # here, and replaced below.
     text = raw if isinstance(raw, str) else raw.decode("utf-8-sig", "surrogatepass")
-    # Halves of surrogate pairs, which no database can store, are rare. So they are searched for
-    # before all values are copied.
+    # Halves of surrogate pairs are rare, so they are searched for before all values are copied.
     halves = _ESCAPED_HALF.search(text) or (not text.isascii() and _HALF.search(text))
     try:
         parsed = json.loads(text, strict=strict)
@@ -93,12 +78,9 @@ def parse_json(raw: str | bytes | bytearray, strict: bool = True) -> Any:
 
 
 def parse_arguments(arguments: str) -> Any:
-    """Return the JSON value of a call's arguments; {} for empty text, which some models send.
-
-    A call's effect, price and run all parse with this function. With two parsers, a text that only
-    one of them accepts would run at another price. Raise ValueError, also for what other parsers
-    refuse: NaN, numbers beyond a float, and halves of surrogate pairs.
-    """
+    """A call's effect, price and run all parse with this function. With two parsers, a text that
+    only one of them accepts would run at another price. Raise ValueError, also for what other
+    parsers refuse: NaN, numbers beyond a float, and halves of surrogate pairs."""
     try:
         value = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
         json.dumps(value, allow_nan=False)  # 1e999 is read as infinity
@@ -116,27 +98,21 @@ class PieceJoiner:
 
     def __init__(self) -> None:
         self._half = ""
-        """Half of a surrogate pair at the end of the last piece."""
 
     def add(self, piece: str) -> str:
-        """Add the next piece of the stream, and return the text that is complete now and was not
-        returned before, in whole characters."""
         piece = self._half + piece
         self._half = piece[-1:] if "\ud800" <= piece[-1:] <= "\udbff" else ""
         return in_whole_characters(piece[: len(piece) - len(self._half)])
 
 
 def to_json_line(value: object) -> str:
-    """Return the value as JSON in one line for every reader. Some break lines at U+0085 and U+2028,
-    and terminals obey U+202E, so these and all other characters that are not printed are escaped.
-    """
+    """Some readers break lines at U+0085 and U+2028, and terminals obey U+202E, so these and all
+    other characters that are not printed are escaped."""
     text = json.dumps(value, ensure_ascii=False, default=repr)
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _storable(value: Any) -> Any:
-    """Return the value with U+FFFD in place of each half of a surrogate pair, at any depth. No
-    database can store such a half."""
     if isinstance(value, str):
         return in_whole_characters(value)
     if isinstance(value, dict):

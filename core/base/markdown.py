@@ -38,15 +38,13 @@ _NUMBERED_ITEM = re.compile(
     r"(?P<below>(?:\n+(?P=indent) +\S.*)+)",
     re.MULTILINE,
 )
-"""A code block, or a numbered item with the indented lines below it."""
 _FORMULA = re.compile(
     r"(?ms)\\\(.{1,2000}?\\\)|^ {0,3}\\\[|\$\$|\$(?![\s$])[^$\n]{1,1000}?(?<![\s\\])\$(?!\w)"
 )
 
 
 def is_too_complex(text: str) -> bool:
-    """Return True if a text exceeds the limits of what is parsed as Markdown, which would take too
-    long. It is then shown unformatted."""
+    """Parsing a text beyond these limits would take too long; it is shown unformatted."""
     return (
         len(text) > MAX_MARKDOWN_CHARACTERS
         or text.count("[") + text.count("]") > MAX_BRACKETS
@@ -55,10 +53,9 @@ def is_too_complex(text: str) -> bool:
 
 
 def escape_markdown(text: str) -> str:
-    """Return an untrusted name or value on one line, with all Markdown escaped and addresses as
-    code, so that it is shown as it is. Entities, which are shown as other characters, are escaped
-    too, and dollars that could begin a formula. An opening bracket is not, because `\\[` begins a
-    formula on the page."""
+    """Return the text on one line, with addresses as code. Entities, which are shown as other
+    characters, are escaped too, and dollars that could begin a formula. An opening bracket is not,
+    because `\\[` begins a formula on the page."""
     # `_ADDRESS` has one group, so that every second piece of the split is an address.
     return "".join(
         f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
@@ -67,8 +64,7 @@ def escape_markdown(text: str) -> str:
 
 
 def escape_cell(text: str) -> str:
-    """Return an untrusted value for a cell of a Markdown table, escaped as by `escape_markdown`. A
-    pipe is escaped in addresses, too: it would end the cell, even inside code."""
+    """A pipe is escaped in addresses, too: it would end the cell, even inside code."""
     return "".join(
         "`{}`".format(piece.replace("|", r"\|")) if number % 2 else _MARKUP.sub(r"\\\1", piece)
         for number, piece in enumerate(_ADDRESS.split(to_one_line(text)))
@@ -76,16 +72,12 @@ def escape_cell(text: str) -> str:
 
 
 def to_plain_text(text: str) -> str:
-    """Return Markdown without its escapes and without the marks of emphasis, code spans and links.
-
-    Lists, tables, code blocks and paragraphs with a formula stay as they are. Struck text keeps its
-    marks. An answer in JSON stays complete, because a program may read it.
-    """
-    # The parser would take too long for a text that is too complex.
+    """Lists, tables, code blocks and paragraphs with a formula stay as they are. An answer in JSON
+    stays complete, because a program may read it."""
     if is_too_complex(text) or _is_json(text):
         return text
-    # The parser finds each paragraph (a token of the type "inline") with its lines. `words` is
-    # built from the paragraph's parts, without marks, and replaces these lines.
+    # `words` is built from the parts of a paragraph (a token of the type "inline"), without marks,
+    # and replaces its lines.
     lines = text.split("\n")
     for token in commonmark.parser().parse(text):
         # The parser knows no formulas, and would take a `_` or `*` in one for a mark of emphasis.
@@ -119,13 +111,11 @@ def to_plain_text(text: str) -> str:
 
 
 def nest_items(text: str) -> str:
-    """Return Markdown in which lines that a model indents by one or two spaces below a numbered
-    item belong to it. CommonMark wants three, and else begins another list (0.31, section 5.2)."""
+    """Lines that a model indents by one or two spaces below a numbered item belong to it.
+    CommonMark wants three, and else begins another list (0.31, section 5.2)."""
 
     def indent(match: re.Match[str]) -> str:
-        """Return a numbered item with its further lines indented so far that they belong to it, and
-        with numbered items in these lines treated alike."""
-        if not (below := match["below"]):  # a code block, which stays as it is
+        if not (below := match["below"]):
             return match[0]
         begin = "\n" + match["indent"]
         # As many spaces as the first line below lacks to stand below the item's text. The group
@@ -138,8 +128,8 @@ def nest_items(text: str) -> str:
 
 
 def free_stress(text: str) -> str:
-    """Return Markdown without code in which hair spaces enclose stress beside a Chinese, Japanese
-    or Korean letter. CommonMark sees no end of it after a punctuation mark (0.31, section 6.2)."""
+    """Hair spaces enclose stress beside a Chinese, Japanese or Korean letter: CommonMark sees no
+    end of it after a punctuation mark (0.31, section 6.2)."""
     return _STRESS.sub(
         lambda each: (
             each[0] if each[1] is each[3] is None else f"{HAIR_SPACE}{each[0]}{HAIR_SPACE}"
@@ -149,7 +139,6 @@ def free_stress(text: str) -> str:
 
 
 def _is_json(text: str) -> bool:
-    """Return whether the whole text is JSON."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
@@ -158,12 +147,9 @@ def _is_json(text: str) -> bool:
 
 
 def _describe_target(token: Token) -> str:
-    """Return the address of a link or an image, and its title, if any, in quotation marks, for
-    plain text in place of Markdown."""
     address, title = token.attrs.get("src") or token.attrs["href"], token.attrs.get("title")
     return f'{address} "{title}"' if title else str(address)
 
 
 def is_address(text: str) -> bool:
-    """Return whether the whole text is an address, which `escape_markdown` would write as code."""
     return _ADDRESS.fullmatch(text) is not None

@@ -29,7 +29,6 @@ _QUOTA_WORDS = re.compile(
     r"|余额不足|欠费|budget has been exceeded|(out of|no|not enough|more) credits"
     r"|(spend\w*|billing|budget) (hard )?(limit|cap)"
 )
-"""How servers say that the account has no credit, if they send no code."""
 _WRONG_KEY = re.compile(
     r"(?i)(incorrect|invalid|wrong|missing|no|expired|unknown|revoked) (\w+ )?(api|access|auth\w*)"
     r"[ _-]?(key|token|credential|header)|provide (an? )?(valid )?api.?key"
@@ -40,7 +39,6 @@ _WRONG_KEY = re.compile(
 _BUSY = re.compile(
     r"(?i)rate_?limit|overloaded|capacity_exceeded|resource_exhausted|too_many_requests|throttl"
 )
-"""Codes of servers that receive too many requests."""
 _BUSY_WORDS = re.compile(
     r"(?i)overloaded|\brate.?limit|too many requests|throttl|频率|限流|稍后|\bslow down\b"
     r"|\b(wait|try again|retry)\b.{0,30}\b(before|later|moment|minutes?|seconds?|shortly)\b"
@@ -64,7 +62,6 @@ _NO_REASONING = re.compile(
     r"|\bset (the )?.?reasoning[._]effort.{0,6} to .?none\b"
     r"|\breasoning.*supported values are:? .?none\W*\Z"
 )
-"""How servers say that a model calls tools only without reasoning."""
 _NO_STREAM = re.compile(
     r"(?is)verified to stream|\bonly\b.{0,30}\bnon.?stream|不支持.{0,9}流式|流式.{0,9}不支持"
     r"|\bstream(ing|ed)?\b(?!.?option)[^.]{0,40}(false|unsupported|disabled|unavailable|forbidden"
@@ -126,19 +123,13 @@ class ModelServerFault(Exception):
         request: str = "",
         wait: float | None = None,
     ) -> None:
-        """Read the facts of the failure from the response. The class explains each `kind`.
-        `request` is the server's id of the request, and `wait` is from a header; if it is None,
-        that of the body counts."""
-        # `message` describes the failure if the body does not.
         fault = parse_fault_body(body)
         self.kind, self.request = kind, request
         self.status = status or fault.status
         self.code, self.type, self.param = fault.code, fault.type, fault.param
         self.message = fault.message or message
         self.is_page = isinstance(body, str) and body.startswith("<")
-        """The body is HTML or XML, as web servers send it."""
         self.proxy = ""
-        """The host and port of the proxy that may have caused the failure."""
         # JSON counts as an answer of the model's server; anything else may be a proxy's.
         self._is_json = not isinstance(body, str) or body.startswith(("{", "["))
         wait = fault.wait if wait is None else wait
@@ -149,8 +140,8 @@ class ModelServerFault(Exception):
         super().__init__(f"{kind} {self.status or ''} {name} {request}".strip())
 
     def name_proxy(self, proxy: str) -> None:
-        """Add the proxy that was used ("" for none) to the failure, because it may be the cause. Do
-        nothing if the model's server itself responded: it sends JSON, and proxies do not."""
+        """The proxy ("" for none) may be the cause. Not if the model's server itself responded: it
+        sends JSON, and proxies do not."""
         is_unanswered = self.kind in ("unsent", "lost", "foreign")
         is_refused = self.kind == "refused" and self.status in PROXY_STATUSES and not self._is_json
         if is_unanswered or is_refused:
@@ -158,19 +149,17 @@ class ModelServerFault(Exception):
             self.args = (add_proxy(str(self), proxy),)
 
     def _says(self, pattern: re.Pattern[str]) -> bool:
-        """Return whether the pattern is found in the server's code, type or message."""
         return pattern.search(f"{self.code} {self.type} {self.message}") is not None
 
     @property
     def reason(self) -> str:
-        """The reason of the failure in a word to show to people: the server's error code, or the
-        HTTP status if the server sends a sentence in place of a code, which is not trusted."""
+        """The server's error code, for people; the HTTP status if the server sends a sentence in
+        place of a code, which is not trusted."""
         return self.code if IDENTIFIER.fullmatch(self.code) else f"HTTP {self.status}"
 
     @property
     def is_quota_exhausted(self) -> bool:
-        """True if the account at the model's server has no credit left, so that a retry cannot
-        help."""
+        """A retry cannot help."""
         # A code with "quota" can also mean a limit of a minute or a day (`_RATE_QUOTA`), which
         # passes.
         words = f"{self.code} {self.type}"
@@ -179,11 +168,11 @@ class ModelServerFault(Exception):
         named = is_known and _QUOTA.search(words)
         # Servers that send no code say it in the message.
         in_words = self.status < 500 and _QUOTA_WORDS.search(self.message)
-        return self.status == 402 or bool(named or in_words)  # 402: payment required
+        return self.status == 402 or bool(named or in_words)
 
     @property
     def is_wrong_key(self) -> bool:
-        """True if the model's server rejects the API key, or finds none in the request."""
+        """True also if the server finds no key in the request."""
         if self.code.startswith("model_") or self.is_region_refused:  # the key works elsewhere
             return False
         in_words = self.status in (0, 400, 404, 407, 422, 500) and self._says(_WRONG_KEY)
@@ -191,13 +180,12 @@ class ModelServerFault(Exception):
 
     @property
     def is_region_refused(self) -> bool:
-        """True if the model's server refuses requests from the country that this one comes from."""
         return self.status == 451 or (self.status in (400, 403) and self._says(_REGION))
 
     @property
     def refuses_reasoning(self) -> bool:
-        """True if the server refuses the request because this model calls tools only if it does not
-        reason. Ponte then asks without reasoning."""
+        """True if this model calls tools only if it does not reason. Ponte then asks without
+        reasoning."""
         return self.status in (400, 422) and self._says(_NO_REASONING)
 
     @property
@@ -209,39 +197,32 @@ class ModelServerFault(Exception):
 
     @property
     def is_unknown_model(self) -> bool:
-        """True if the model does not exist on the server, or this key may not use it."""
         in_words = self.status in (400, 404, 410) and self._says(_UNKNOWN_MODEL)
         return self.code == "model_not_found" or (in_words and self.param in ("", "model"))
 
     @property
     def lacks_tools(self) -> bool:
-        """True if the model or its server cannot call tools, so that the request must be made
-        without them."""
         is_named = 400 <= self.status <= 500 and self._says(_NO_TOOLS)
         return is_named and not self.refuses_reasoning
 
     @property
     def is_loading(self) -> bool:
-        """True if the server is just loading the model into memory, so that a later request
-        succeeds."""
+        """A later request succeeds."""
         return self.status in (425, 429, 503) and self._says(_LOADING)
 
     @property
     def is_not_loaded(self) -> bool:
-        """True if the server has the model but has not loaded it into memory, and does not do so by
-        itself. A person must load it."""
+        """The server does not load the model by itself: a person must."""
         return 400 <= self.status <= 503 and self._says(_NOT_LOADED)
 
     @property
     def is_bad_call(self) -> bool:
-        """True if the model wrote a tool call that its server could not read. Another answer may
-        be better."""
+        """Another answer may be better."""
         return self._says(_BAD_CALL)
 
     @property
     def is_rate_limited(self) -> bool:
-        """True if the model's server receives too many requests now, so that a later one may
-        succeed."""
+        """A later request may succeed."""
         words = _BUSY_WORDS if self.status != 500 else _BUSY_WORDS_OF_500
         in_words = self.status in (0, 400, 422, 500, 503) and words.search(self.message)
         named = _BUSY.search(f"{self.code} {self.type}")
@@ -249,8 +230,8 @@ class ModelServerFault(Exception):
 
     @property
     def is_container_gone(self) -> bool:
-        """True if the container in which OpenAI runs code expired or was deleted, so that a new one
-        is needed (its text: community.openai.com/t/1321773)."""
+        """True if the container of OpenAI expired or was deleted (its text:
+        community.openai.com/t/1321773)."""
         is_named = _CONTAINER_GONE.search(self.message) is not None
         return is_named and self.status in (0, 400, 404, 410)
 
@@ -267,8 +248,7 @@ class ModelServerFault(Exception):
 
     @property
     def may_pass(self) -> bool:
-        """True if the request had no effect and may succeed a little later, so that the client
-        repeats it."""
+        """The request had no effect, and the client repeats it."""
         if self.is_quota_exhausted or self.lacks_tools or self.is_not_loaded or self.is_bad_call:
             return False
         if self.refuses_stream:  # the caller asks again without a stream

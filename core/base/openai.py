@@ -52,15 +52,11 @@ log = structlog.get_logger("openai")
 Json = dict[str, Any]
 T = TypeVar("T")
 OPENAI_URL = "https://api.openai.com/v1"
-"""The base URL of OpenAI's own API."""
 MAX_ATTEMPTS = 3
-"""Maximum attempts of a call that may be repeated."""
 REQUEST_TIMEOUT_SECONDS = 30.0
 """Timeout of such a call, and the longest Retry-After for which Ponte waits."""
 REQUEST_BACKOFF = Backoff(0.5, max_seconds=8.0)
-"""Pauses between attempts if the server sends no Retry-After."""
 MODEL_PAUSE_TIMEOUT_SECONDS = 1800.0
-"""The longest pause within a stream, or before an answer that is not streamed."""
 MAX_CONNECTIONS, IDLE_CONNECTION_SECONDS = 1000, 5.0
 """Connections to the server at once, and how long an unused one stays open."""
 ANSWER_DEADLINE_SECONDS, FILE_DEADLINE_SECONDS = 60.0, 300.0
@@ -82,14 +78,12 @@ MAX_ID_CHARACTERS = 512
 IDENTITY_HEADERS = {"Accept-Encoding": "identity"}
 """Ponte asks for no compression: a few compressed bytes could become gigabytes."""
 END_EVENT: Json = {"type": "[DONE]"}
-"""The event that stands for `[DONE]`, the end of a stream."""
 SIGN_OF_LIFE: Json = {}
 """The event for bytes that complete no event: llama.cpp sends only comments while it reads a long
 prompt."""
 EVENT_FIELDS = (b"data", b"event", b"id", b"retry", b"")
 """The fields of a stream of events. A comment has the empty name."""
 ANSWER_KEYS = {"choices", "output", "type", "id", "usage"}
-"""Keys of the events and answers of both APIs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +97,6 @@ class ModelEndpoint:
 
     @property
     def host(self) -> str:
-        """The host name in the address of the model's server."""
         return urlsplit(self.base_url).hostname or ""
 
     @property
@@ -119,21 +112,17 @@ class ModelServerClient:
     def __init__(
         self, place: ModelEndpoint, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        """`place` has the server's address and key. `sleep` waits between attempts. Nothing is
-        connected or imported yet."""
         self.place = place
         self.sleep = sleep
         self._proxy = place.proxies.for_url(place.base_url)
         self._sdk: openai.AsyncOpenAI | None = None
         self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
-        """Connections of all requests but those for files; None before the first."""
         self._loading = asyncio.Lock()
-        """Held while the SDK is imported, so that concurrent requests import it once."""
 
     async def load_sdk(self) -> openai.AsyncOpenAI:
-        """Return the client of the `openai` package, which is imported at the first call. Raises
-        NoKey if OpenAI's own server would be asked without a key."""
+        """The package is imported at the first call. Raise NoKey if OpenAI's own server would be
+        asked without a key."""
         if not self.place.key and self.place.is_official:
             raise NoKey
         async with self._loading:
@@ -144,15 +133,13 @@ class ModelServerClient:
         return self._sdk
 
     async def get(self, path: str, query: Mapping[str, Any] | None = None) -> Json:
-        """Send a GET request and return the JSON object of the response. It is repeated after a
-        fault that may pass. Raises ModelServerFault."""
+        """The request is repeated after a fault that may pass. Raise ModelServerFault."""
         return await self.call_with_retries(
             lambda: self._request("GET", path, query=query), lost=True
         )
 
     async def delete(self, path: str) -> None:
-        """Send a DELETE request. It is repeated after a fault that may pass. Raises
-        ModelServerFault."""
+        """The request is repeated after a fault that may pass. Raise ModelServerFault."""
 
         async def delete() -> None:
             async with self._send("DELETE", path):
@@ -161,27 +148,21 @@ class ModelServerClient:
         await self.call_with_retries(delete, lost=True)
 
     async def post(self, path: str, body: Json) -> Json:
-        """Send a POST request, without retries. Raises ModelServerFault.
-
-        The caller decides how to treat a lost response, because the request may have had its
-        effect.
-        """
+        """There are no retries: the caller decides how to treat a lost response, because the
+        request may have had its effect. Raise ModelServerFault."""
         return await self._request("POST", path, body=body)
 
     async def stream(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
-        """Send a POST request and yield the server's events, one JSON object each, as they arrive,
-        and `SIGN_OF_LIFE` for bytes that complete no event.
-
-        Raises ModelServerFault.
-        """
+        """Yield one JSON object for each of the server's events as it arrives, and `SIGN_OF_LIFE`
+        for bytes that complete no event. Raise ModelServerFault."""
         pause = MODEL_PAUSE_TIMEOUT_SECONDS
         async with self._send("POST", path, body=body, pause=pause, deadline=None) as response:
             async for event in _read_events(_read_chunks(response.content)):
                 yield event
 
     async def upload(self, container: str, name: str, type: str, data: bytes) -> Json:
-        """Upload a file into a code container on OpenAI's server, where code finds it under
-        /mnt/data. Return the server's JSON about the file. Raises ModelServerFault."""
+        """Upload a file into a code container, where code finds it under /mnt/data. Return the
+        server's JSON about the file. Raise ModelServerFault."""
         files = (await self.load_sdk()).containers.files.with_streaming_response
         upload, pause = (name, data, type), REQUEST_TIMEOUT_SECONDS
         with self._translate_errors():
@@ -189,16 +170,15 @@ class ModelServerClient:
             return dict(_parse(await _read_transfer(request)))
 
     async def transcribe(self, model: str, name: str, data: bytes) -> str:
-        """Return the server's response (JSON or text) with the words of a recording. `name` is the
-        file's name, whose extension tells the format to the server. Raises ModelServerFault."""
+        """Return the words of a recording as the server's JSON or text. The extension of `name`
+        tells the format to the server. Raise ModelServerFault."""
         audio = (await self.load_sdk()).audio.transcriptions.with_streaming_response
         with self._translate_errors():
             create = audio.create(file=(name, data), model=model, timeout=FILE_DEADLINE_SECONDS)
             return (await _read_transfer(create)).decode(errors="replace")
 
     async def download(self, container: str, file: str, most: int) -> bytes | None:
-        """Return the bytes of a container's file; None for more than `most` bytes. Raises
-        ModelServerFault."""
+        """None for more than `most` bytes. Raise ModelServerFault."""
         content = (await self.load_sdk()).containers.files.content.with_streaming_response
         request = content.retrieve(file, container_id=container, timeout=REQUEST_TIMEOUT_SECONDS)
         with self._translate_errors():
@@ -206,22 +186,17 @@ class ModelServerClient:
         return data if len(data) <= most else None
 
     async def close(self) -> None:
-        """Close all connections to the model's server."""
         if self._session is not None:
             await self._session.close()
         if self._sdk is not None:
             await self._sdk.close()
 
     async def call_with_retries(self, act: Callable[[], Awaitable[T]], *, lost: bool = False) -> T:
-        """Return the result of `act`, which sends a request. It is repeated after a fault that may
-        pass, up to MAX_ATTEMPTS times in all.
-
-        `lost`: repeat it after a lost response, too. Only for requests that may run twice.
-        """
+        """`act` is repeated after a fault that may pass, up to MAX_ATTEMPTS times in all. `lost`:
+        also after a lost response; only for requests that may run twice."""
 
         def wait(fault: ModelServerFault, failed: int) -> float | None:
-            """Return the seconds until the next attempt; None to give up, also if the server asks
-            for a longer wait than a person would accept."""
+            """None also if the server asks for a longer wait than a person would accept."""
             may_pass = fault.may_pass or (lost and fault.kind == "lost")
             is_wait_too_long = (fault.wait or 0) > REQUEST_TIMEOUT_SECONDS
             if failed == MAX_ATTEMPTS or not may_pass or is_wait_too_long:
@@ -231,8 +206,8 @@ class ModelServerClient:
         return await retry(act, ModelServerFault, wait, sleep=self.sleep)
 
     async def _request(self, method: str, path: str, **options: Any) -> Json:
-        """Send a request and return the JSON object of the response; {} if its body is empty.
-        Raises ModelServerFault, also if the body is no such object or names an error."""
+        """Return {} if the body is empty. Raise ModelServerFault, also if it is no object or names
+        an error."""
         data = bytearray()
         async with self._send(method, path, **options) as response:
             async for chunk in response.content.iter_any():
@@ -254,8 +229,7 @@ class ModelServerClient:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Convert errors of the block to `ModelServerFault`, with the name of the proxy. The
-        original error is dropped (`from None`): it may hold the request."""
+        """The original error is dropped (`from None`): it may hold the request."""
         try:
             yield
         except Exception as error:
@@ -275,13 +249,9 @@ class ModelServerClient:
         pause: float = REQUEST_TIMEOUT_SECONDS,
         deadline: float | None = ANSWER_DEADLINE_SECONDS,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request and yield the response, whose body is not read yet. The first request
-        opens the session, which keeps connections for later ones.
-
-        `pause` is the longest pause within the response, `deadline` the longest time of all, in
-        seconds. No redirect is followed: it would send the body to another host. Raises
-        ModelServerFault, also for errors inside the block, and for a status other than 2xx.
-        """
+        """`pause` is the longest pause within the response, `deadline` the longest time of all, in
+        seconds. No redirect is followed: it would send the body to another host. Raise
+        ModelServerFault, also for errors inside the block, and for a status other than 2xx."""
         sdk = await self.load_sdk()
         library = importlib.import_module("aiohttp")
         base = urlsplit(self.place.base_url)
@@ -338,12 +308,9 @@ class ModelServerClient:
 
 
 async def _read_transfer(request: Any, most: int = 0) -> bytes:
-    """Return the body of the response to `request`, a call of the SDK that sends or gets a file.
-
-    With `most`, reading ends soon after so many bytes, and nothing is raised: the caller sees by
+    """With `most`, reading ends soon after so many bytes, and nothing is raised: the caller sees by
     the length that the file is too large. Without it, a body of more than MAX_ANSWER_BYTES raises
-    ModelServerFault.
-    """
+    ModelServerFault."""
     data = bytearray()
     async with asyncio.timeout(FILE_DEADLINE_SECONDS), request as answer:
         async for piece in answer.iter_bytes():
@@ -355,10 +322,8 @@ async def _read_transfer(request: Any, most: int = 0) -> bytes:
 
 
 def read_id(held: Json) -> str:
-    """Return the id in a JSON object of the server; "" if it has none.
-
-    Raises ModelServerFault if the id is too long to be stored in an index.
-    """
+    """Return "" if there is no id. Raise ModelServerFault if it is too long to be stored in an
+    index."""
     value = held.get("id") or ""
     id = in_whole_characters(str(value) if type(value) in (str, int) else "")
     if len(id) > MAX_ID_CHARACTERS:
@@ -367,33 +332,29 @@ def read_id(held: Json) -> str:
 
 
 def read_word(value: object) -> str:
-    """Return a field of the server's JSON that should be a short text. Some servers send a number,
-    which becomes its text; any other type becomes ""."""
+    """Some servers send a number, which becomes its text; any other type becomes ""."""
     return str(value) if type(value) in (str, int, float) else ""
 
 
 def read_list(value: object) -> Sequence[Any]:
-    """Return a field of the server's JSON that should be a list. Some servers send a single object
-    without the list around it; any other type becomes an empty list."""
+    """Some servers send a single object without the list around it; any other type becomes an empty
+    list."""
     return value if isinstance(value, list) else [value] if isinstance(value, dict) else ()
 
 
 def read_objects(value: object) -> Sequence[Json]:
-    """Return the objects in a field of the server's JSON that should be a list of objects; entries
-    of other types are left out."""
     return [each for each in read_list(value) if isinstance(each, dict)]
 
 
 def read_object(value: object) -> Json:
-    """Return a value of the server's JSON if it is an object; {} for any other type, such as null,
-    so that its fields can be read without a check of each one."""
+    """Return {} for any other type, such as null, so that its fields can be read without a check of
+    each one."""
     return value if isinstance(value, dict) else {}
 
 
 def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:
-    """Return the seconds before the next attempt: what the server asks for, or a pause that grows
-    with each failed attempt and is a little random, so that clients do not all come back at
-    once."""
+    """The server's own wait counts, else a pause that is a little random, so that clients do not
+    all come back at once."""
     if fault.wait is not None:
         return fault.wait
     return REQUEST_BACKOFF.seconds_after(failed) * random.SystemRandom().uniform(1.0, 1.25)
@@ -402,8 +363,7 @@ def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:
 def _make_sdk_client(
     place: ModelEndpoint, proxy: str | None
 ) -> tuple[ssl.SSLContext, openai.AsyncOpenAI]:
-    """Return the TLS context of all requests to the model's server, and the SDK's client, which
-    uses it. Runs in a thread, because the imports take seconds."""
+    """Call this in a thread, because the imports take seconds."""
     module = importlib.import_module("openai")
     # Import httpx completely before the SDK's first request. The SDK accesses httpx if it is
     # imported; a half-imported httpx raises AttributeError (openai 2, openai/_httpx2.py).
@@ -416,7 +376,7 @@ def _make_sdk_client(
         trust_env=False,  # `proxy` is what Ponte read from the environment
         follow_redirects=False,  # 307 and 308 would send the body to another host
         headers=IDENTITY_HEADERS,
-        event_hooks={"response": [_check_response]},  # raises for a refusal or compressed body
+        event_hooks={"response": [_check_response]},
     )
     # The SDK requires a key; a local server may need none. Ponte repeats requests itself: the SDK
     # would repeat those whose response was lost.
@@ -427,27 +387,21 @@ def _make_sdk_client(
 
 
 async def _check_response(response: Any) -> None:
-    """Raise ModelServerFault if the SDK received a refusal or a compressed body. The SDK calls this
-    for each response, before it reads the body."""
+    # The SDK calls this for each response, before it reads the body.
     if response.status_code >= 300:
         raise await _read_refusal(response.status_code, response.headers, response.aiter_raw())
     _refuse_compression(response.headers)
 
 
 def _refuse_compression(headers: Mapping[str, str]) -> None:
-    """Raise ModelServerFault if the body is compressed: Ponte asks for no compression, and a few
-    bytes could become gigabytes."""
+    # A few compressed bytes could become gigabytes.
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise ModelServerFault("excess", message="an answer that is not compressed")
 
 
 def _as_fault(error: Exception) -> ModelServerFault | None:
-    """Return the fault that an error of the HTTP libraries, the SDK or JSON is, or None. Its kind
-    tells whether the request may have had an effect: "unsent" if there was no connection, "lost" if
-    the response is missing.
-
-    The libraries are imported here, and not above, because that is slow.
-    """
+    """None for an error of something else. "unsent" if there was no connection, "lost" if the
+    response is missing. The libraries are imported here, and not above, because that is slow."""
     if isinstance(error, ModelServerFault):
         return error
     library = importlib.import_module("aiohttp")
@@ -471,8 +425,8 @@ def _as_fault(error: Exception) -> ModelServerFault | None:
 
 
 async def _read_chunks(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of a body. Raise what aiohttp raises for a broken end, after the bytes that
-    arrived with it: aiohttp itself would drop these."""
+    """Raise what aiohttp raises for a broken end, after the bytes that arrived with it: aiohttp
+    itself would drop these."""
     try:
         async for chunk in content.iter_any():
             yield chunk
@@ -482,26 +436,22 @@ async def _read_chunks(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, N
 
 
 async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, None]:
-    """Yield the JSON objects of a stream of server-sent events
-    (html.spec.whatwg.org/multipage/server-sent-events.html), `END_EVENT` for `[DONE]`, and
-    `SIGN_OF_LIFE` for a chunk without any.
-
-    Each `data:` line that is JSON by itself is an event, because some servers leave out the empty
-    line after it. A body that begins with a bracket is JSON in place of a stream. What follows
-    `[DONE]` is read and dropped, so that the connection can be used again. Raises ModelServerFault
-    for an object with an error, for a body of another server, such as a web page, and for too much
-    data. Raises ValueError for JSON that cannot be parsed, such as an event that is cut off.
-    """
+    """Yield the events of a stream (html.spec.whatwg.org/multipage/server-sent-events.html),
+    `END_EVENT` for `[DONE]`, and `SIGN_OF_LIFE` for a chunk without any. Each `data:` line that is
+    JSON by itself is an event, because some servers leave out the empty line after it. A body that
+    begins with a bracket is JSON in place of a stream. What follows `[DONE]` is read and dropped,
+    so that the connection can be used again. Raise ModelServerFault for an object with an error,
+    for a body of another server, such as a web page, and for too much data. Raise ValueError for
+    JSON that cannot be parsed, such as an event that is cut off."""
     waiting, parser, total = bytearray(), _EventParser(), 0
     async for chunk in chunks:
         total += len(chunk)
         _check_size(total, MAX_STREAM_BYTES)
         if parser.is_done:
             continue
-        waiting += chunk  # bytes of lines that have not ended
+        waiting += chunk
         # Only the new bytes are searched. A "\r" at the end may be half of "\r\n".
         searched = max(0, len(waiting) - len(chunk) - 1)
-        # The end of the last complete line.
         end = 1 + max(waiting.rfind(b"\n", searched), waiting.rfind(b"\r", searched, -1))
         event = SIGN_OF_LIFE
         for event in parser.read_lines(waiting[:end].splitlines()):
@@ -509,12 +459,10 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
         if event is SIGN_OF_LIFE:  # the chunk completed no event, but the server is not silent
             yield event
         del waiting[:end]
-        # `parser.data` has the complete lines of an event, or of a JSON body, that has not ended.
         _check_size(len(waiting) + len(parser.data), MAX_EVENT_BYTES)
     # Some servers leave out the empty line after the last event, so one is added.
     for event in parser.read_lines([*waiting.splitlines(), bytearray()]):
         yield event
-    # Yields nothing for a stream, and the objects of a JSON body in its place.
     for event in parser.read_body():
         yield event
 
@@ -527,31 +475,23 @@ class _EventParser:
     """
 
     def __init__(self) -> None:
-        """Create the parser of one response, before its first line."""
         self.is_done, self.data = False, bytearray()
         self._is_json: bool | None = None
         """None: no line yet says what the body is."""
         self._is_foreign = False
         """Lines that belong to no stream came, and no event after them."""
         self._name = ""
-        """The name of the event that the lines belong to."""
 
     def read_lines(self, lines: list[bytearray]) -> Iterator[Json]:
-        """Take in these lines of the stream, and yield the events that they complete, up to
-        `[DONE]`.
-
-        An event has `data:` lines and perhaps a name, and ends with an empty line. Servers deviate
-        from that in many ways. For a body of JSON in place of a stream, the lines are only
-        collected. `_read_value` yields the events in one JSON value, and raises ModelServerFault
-        for an error in it. EVENT_FIELDS are all names that a line of a stream can begin with.
-        """
+        """Servers deviate from the form of events in many ways: `data:` lines, perhaps a name, and
+        an empty line at the end. For a body of JSON in place of a stream, the lines are only
+        collected. Raise ModelServerFault for an error."""
         for line in lines:
             if self.is_done:
                 return
             # The first line with text tells whether this is a stream or a body of JSON.
             if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
                 self._is_json = line.startswith((b"{", b"["))
-            # A body in place of a stream; `read_body` reads it at its end.
             if self._is_json:
                 self.data += line + b"\n"
                 continue
@@ -572,7 +512,7 @@ class _EventParser:
                     self.data += value + b"\n"
             elif name == b"data":
                 self.data += value + b"\n"
-            elif not line:  # the empty line ends an event
+            elif not line:
                 data, self.data = self.data.strip(), bytearray()
                 # Other data than JSON, such as a word that keeps the connection open, is no part of
                 # an answer. After `event: error` it is the error's text, which must not be lost.
@@ -580,23 +520,19 @@ class _EventParser:
                     yield from self._read_value(_parse(data))
                 self._name = ""
             elif name not in EVENT_FIELDS:
-                # A line of no stream, such as a web page. `read_body` raises the error for it.
+                # A line of no stream, such as a web page.
                 self._is_foreign = True
 
     def read_body(self) -> Iterator[Json]:
-        """Yield the objects of a body of JSON: one object, a list of them, or one on each line.
-
-        Afterwards raise ModelServerFault if the body is "foreign": sent by another server, such as
-        the web page of a proxy.
-        """
-        # `read_lines` has yielded the events of any other body already.
+        """Yield the objects of a JSON body: one object, a list of them, or one on each line.
+        Afterwards raise ModelServerFault if the body was sent by another server, such as the web
+        page of a proxy."""
         try:
             values = [_parse(self.data)] if self._is_json else []
         except ValueError:
             values = [_parse(line) for line in self.data.splitlines() if line.strip()]
         # JSON in place of a stream is foreign unless one of its objects belongs to the API. That is
-        # certain only after the last one. `_is_foreign`: lines came that belong to no stream, and
-        # no event after them. `_is_json` is None if no text came.
+        # certain only after the last one.
         is_foreign = self._is_foreign or bool(self._is_json)
         for event in (event for value in values for event in self._read_value(value)):
             is_foreign = is_foreign and not ANSWER_KEYS & event.keys()
@@ -605,8 +541,7 @@ class _EventParser:
             raise ModelServerFault("foreign")
 
     def _read_value(self, value: Any) -> Iterator[Json]:
-        """Yield the events in one decoded JSON value of a stream. Raise ModelServerFault for an
-        error.
+        """Raise ModelServerFault for an error.
 
         Servers and gateways send errors in many forms, also with the status 200. So everything that
         names an error, and everything that has words but no part of an answer, counts as one.
@@ -628,7 +563,6 @@ class _EventParser:
         if error or is_error or (has_words and not ANSWER_KEYS & value.keys()):
             body = error if isinstance(error, dict) else value
             # Within a stream the answer has begun, so the error does not refuse the request.
-            # `_is_json`: the body is JSON in place of a stream.
             if not self._is_json:
                 raise ModelServerFault("broken", body=body)
             if error or is_error:
@@ -640,8 +574,6 @@ class _EventParser:
 
 
 def _parse(data: bytes | bytearray) -> Any:
-    """Return the value of a text of JSON. Bytes that are no UTF-8 are replaced. Raises
-    ModelServerFault if it has too many parts, and ValueError."""
     if sum(map(data.count, b",[{")) > MAX_PARTS:
         raise ModelServerFault("excess", message=f"{MAX_PARTS:,} parts in one answer")
     return json.loads(data.decode("utf-8-sig", errors="replace"))
@@ -669,10 +601,9 @@ async def _read_refusal(
 def _refusal(
     status: int, headers: Mapping[str, str], body: object, asks: bool = True
 ) -> ModelServerFault:
-    """Return the fault for a refused request, and log it. `status` is 0 for an error that a server
-    sends in place of an answer with the status 200: then the status in the body counts, or 400.
-    `asks` is False for a request that only finds out what the server supports: then a refusal for
-    that reason is expected, and logged as debug."""
+    """`status` is 0 for an error that a server sends in place of an answer with the status 200:
+    then the status in the body counts, or 400. `asks` is False for a request that only finds out
+    what the server supports: then a refusal for that reason is expected, and logged as debug."""
     request = headers.get("x-request-id", "")
     # OpenAI also sends the time in milliseconds, which is more exact. Without that header, the text
     # is only "ms", which is no time.

@@ -16,10 +16,7 @@ from typing import BinaryIO
 
 @contextmanager
 def open_folder(path: Path) -> Iterator[int]:
-    """Create the folder (0700) if it is missing, and yield its descriptor.
-
-    The folder itself must not be a symbolic link; its parents may be. Raises OSError.
-    """
+    """The folder itself must not be a symbolic link; its parents may be. Raises OSError."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _open_folder(str(path)) as folder:
         yield folder
@@ -27,28 +24,21 @@ def open_folder(path: Path) -> Iterator[int]:
 
 @contextmanager
 def make_folder(name: str, parent: int) -> Iterator[int]:
-    """Create a new folder (0700) in the folder `parent` (a descriptor), and yield its descriptor.
-
-    Raises OSError; FileExistsError if the name exists.
-    """
+    """Raise OSError; FileExistsError if the name exists."""
     os.mkdir(name, 0o700, dir_fd=parent)
     with _open_folder(name, parent) as folder:
         yield folder
 
 
 def create_file(name: str | Path, folder: int | None = None) -> BinaryIO:
-    """Create a file (0600) and open it for reading and writing.
-
-    `folder` is the descriptor of its folder; None uses the path as it is. Raises OSError;
-    FileExistsError if the name exists, even as a symbolic link.
-    """
+    """`folder` is the descriptor of its folder; None uses the path as it is. Raises OSError;
+    FileExistsError if the name exists, even as a symbolic link."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return open(os.open(name, flags, 0o600, dir_fd=folder), "w+b")
 
 
 def has_content(name: str, folder: int, data: bytes) -> bool:
-    """Return True if `name` is a regular file of this user with exactly these bytes, so that it
-    need not be written again. A file of another user could change later.
+    """A file of another user could change later.
 
     `folder` is the descriptor of its folder. A symbolic link does not count.
     """
@@ -70,8 +60,6 @@ def has_content(name: str, folder: int, data: bytes) -> bool:
 
 @contextmanager
 def _open_folder(path: str, parent: int | None = None) -> Iterator[int]:
-    """Yield the descriptor of a folder that is no symbolic link. `parent` is the descriptor of the
-    folder that `path` is relative to."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     folder = os.open(path, flags, dir_fd=parent)
     try:

@@ -27,35 +27,32 @@ class Proxies:
     no: str = ""
 
     def for_url(self, url: str) -> str | None:
-        """Return the URL of the proxy for a request to this address, or None for a direct
-        connection: no proxy is set for its scheme, or NO_PROXY includes the host."""
+        """None for a direct connection: no proxy is set for its scheme, or NO_PROXY includes the
+        host."""
         try:
             parts = urlsplit(url)
             port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-        except ValueError:  # it is no address
+        except ValueError:
             return None
         proxy = self.https if parts.scheme in ("https", "wss") else self.http
         host = (parts.hostname or "").lower().rstrip(".")
-        entries = re.split(r"[,;\s]+", self.no.lower())  # hosts that are reached directly
+        entries = re.split(r"[,;\s]+", self.no.lower())
         if not proxy or any(_includes(entry, host, port) for entry in entries):
             return None
         return proxy if "://" in proxy else f"http://{proxy}"  # people leave the scheme out
 
     def name_for(self, url: str) -> str:
-        """Return the host and port of the proxy through which a request to this address goes,
-        without its password; "" for a direct connection."""
+        """Return the proxy's host and port without its password; "" for a direct connection."""
         address = (self.for_url(url) or "").partition("://")[2]
         return address.rpartition("@")[2].partition("/")[0]
 
 
 def add_proxy(reason: str, proxy: str) -> str:
-    """Return why a request failed, with the name of the proxy that it went through, if any."""
     return f"{reason}, proxy {proxy}" if proxy else reason
 
 
 def _includes(entry: str, host: str, port: int) -> bool:
-    """Return whether an entry of NO_PROXY includes this host and port, so that no proxy is used. No
-    standard defines its form, so all usual ones count: a domain with or without a dot or `*.`
+    """No standard defines its form, so all usual ones count: a domain with or without a dot or `*.`
     before it, an address, a range, `192.168.*`, a URL, and a port behind each."""
     entry = re.sub(r"^https?://|/$", "", entry)
     name, colon, entry_port = entry.rpartition(":")
@@ -73,8 +70,7 @@ def _includes(entry: str, host: str, port: int) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether `host` surely means this machine only: an address of the loopback, with or
-    without brackets, or `localhost`. A name below `localhost` depends on the resolver."""
+    """A name below `localhost` depends on the resolver."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -85,21 +81,20 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def parse_address(host: str) -> IpAddress:
-    """Return the address in `host`, an IPv4 address inside an IPv6 one (::ffff:192.0.2.1) as such.
-    Raise ValueError."""
+    """An IPv4 address inside an IPv6 one (::ffff:192.0.2.1) counts as such. Raise ValueError."""
     address = ipaddress.ip_address(host)
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def is_reserved_address(address: IpAddress) -> bool:
-    """Return whether no server of ours can have this address: link-local, where clouds offer their
-    credentials (169.254.169.254), multicast, or unspecified (0.0.0.0)."""
+    """No server of ours has a link-local address, where clouds offer their credentials
+    (169.254.169.254), a multicast or an unspecified one (0.0.0.0)."""
     return address.is_link_local or address.is_multicast or address.is_unspecified
 
 
 def is_local_host(host: str) -> bool:
-    """Return whether `host` is in a network that is not public, as far as its name says: an address
-    of such a network, a name without dots, or one below `internal` or `local`."""
+    """Only the name is looked at: an address that is not public, no dots, or below `internal` or
+    `local`."""
     try:
         return not ipaddress.ip_address(host.strip("[]")).is_global
     except ValueError:

@@ -21,16 +21,12 @@ _SECRET_NAMES = {
     *("motdepasse", "mdp", "cleapi", "contrasena"),  # French, Spanish
 }
 WITHHELD_MARK = "[withheld]"
-"""Replaces a secret in `redact`, in the language of the current task."""
 
 
 def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
-    """Return JSON data without signed URLs (addresses that open a file for everybody), and with
-    `WITHHELD_MARK` in place of secrets, at any depth, before a model or a chat sees it.
-
-    `secrets` are the names of their fields. Field names are compared without case, accents, `_`,
-    `-` and spaces. Empty secrets remain.
-    """
+    """Remove secrets and signed URLs at any depth, before a model or a chat sees the data.
+    `secrets` are the names of fields, compared without case, accents, `_`, `-` and spaces. Empty
+    secrets remain."""
     if isinstance(value, list):
         return [redact(each, secrets) for each in value]
     if isinstance(value, tuple):
@@ -40,7 +36,7 @@ def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
     return {
         name: say(WITHHELD_MARK) if each and _fold_name(name) in secrets else redact(each, secrets)
         for name, each in value.items()
-        if _fold_name(name) not in _SIGNED_URL_NAMES  # opens a file without a sign-in
+        if _fold_name(name) not in _SIGNED_URL_NAMES
     }
 
 
@@ -62,7 +58,7 @@ _PAIR = re.compile(
 
 
 def withhold_in_text(text: str) -> str:
-    """Return a text with `WITHHELD_MARK` in place of the secrets in JSON that stands inside it."""
+    """`WITHHELD_MARK` replaces the secrets in JSON that stands inside the text."""
     return _PAIR.sub(
         lambda pair: (
             pair["head"]
@@ -77,14 +73,11 @@ def withhold_in_text(text: str) -> str:
 
 
 def is_secret_name(name: str) -> bool:
-    """Return whether `redact` withholds the value of a field with this name."""
     return _fold_name(name) in _SECRET_NAMES
 
 
 def remove_signed_urls(value: Any) -> Any:
-    """Return JSON data without signed URLs, at any depth, so that two readings of a row can be
-    compared: the URLs differ each time that the row is read.
-    """
+    """The URLs differ each time that a row is read, so two readings could not be compared."""
     return redact(value, secrets=())
 
 

@@ -47,23 +47,18 @@ class RemoteError(ToolError):
         passing: bool = False,
         **values: object,
     ) -> None:
-        """`sentence` with `values` is for a person, `code` and `hint` are for a model. `unsure`:
-        the call may have had its effect. `passing`: the same call may succeed a moment later."""
         super().__init__(sentence, code=code, hint=hint, **values)
         self.unsure = unsure
         self.passing = passing
 
     def as_write_error(self) -> ToolError:
-        """Return the error for a failed write, as an `Applier` (which makes approved changes)
-        raises it: WriteUnsure if the write may have happened, so that it is not repeated blindly;
-        else this error."""
+        """Return WriteUnsure if the write may have happened, so that it is not repeated blindly."""
         return WriteUnsure(str(self), code=self.code) if self.unsure else self
 
 
 def withhold_secrets(text: str) -> str:
-    """Return a server's error message without what may be secret: addresses become "(address)" and
-    long random texts "(withheld)". It is cut to 300 characters, and serves as a hint for the
-    model."""
+    """Addresses and long random texts may be secret. The text is cut to 300 characters, as a hint
+    for the model."""
     return _SECRET.sub("(withheld)", _ADDRESS.sub("(address)", text))[:300]
 
 
@@ -76,15 +71,13 @@ Kind = int | range | str | type[Exception]
 An HTTP status, a range of them, a `ModelServerFault.kind`, or an error class.
 """
 Condition = Callable[[Any], bool]
-"""Return True if the row applies to the failure."""
 Values = Callable[[Any], Mapping[str, object]]
 """Return values for the placeholders of a sentence or hint, from the failure."""
 E = TypeVar("E", bound=PonteError)
 
 
 def was_sent(failure: HttpError) -> bool:
-    """Return True if the request that failed may have reached the server, so that its outcome is
-    unknown. It serves as a condition in an `ErrorTable`."""
+    """The outcome is then unknown."""
     return failure.sent
 
 
@@ -112,23 +105,17 @@ class ErrorRow:
         outcome_unknown: bool | Condition = False,
         values: Values | None = None,
     ) -> ErrorRow:
-        """Return a row with the error that it makes of a failure. `self`, as `on` returns it, tells
-        only which failures the row matches.
-
-        `error` is a code for an error of the table's class, or another error class, which has its
-        own code and sentence. `hint` is for the model. It is a text, which may contain the
+        """`error` is a code for an error of the table's class, or another error class, which has
+        its own code and sentence. `hint` is for the model. It is a text, which may contain the
         sentence's placeholders, or a function of the failure. `retry`: the same request may succeed
         a moment later. `outcome_unknown`: the request may have had its effect. `values` fills
-        placeholders.
-        """
+        placeholders."""
         return ErrorRow(
             self.kinds, self.when, error, sentence, hint, retry, outcome_unknown, values
         )
 
     def matches(self, failure: Exception) -> bool:
-        """Return True if this row of an `ErrorTable` applies to the failure: one of its kinds fits
-        (a class, an HTTP status, a range of them, or the name of a kind), or it has none, and its
-        condition holds."""
+        """True if one of its kinds fits, or it has none, and its condition holds."""
         status, name = getattr(failure, "status", 0), getattr(failure, "kind", "")
         is_kind = not self.kinds
         for kind in self.kinds:
@@ -142,8 +129,7 @@ class ErrorRow:
 
 
 def on(*kinds: Kind, when: Condition | None = None) -> ErrorRow:
-    """Begin a row of an `ErrorTable`, for failures of any of these kinds for which `when` returns
-    True. Without kinds, the row matches every failure. `raises` completes it."""
+    """Without kinds, the row matches every failure."""
     return ErrorRow(kinds, when)
 
 
@@ -157,25 +143,19 @@ class ErrorTable(Generic[E]):
         self._rows = rows
 
     def find(self, failure: Exception) -> ErrorRow:
-        """Return the first row of the table that matches the failure. The last row of each table
-        matches all."""
+        """The last row of each table matches all."""
         return next(row for row in self._rows if row.matches(failure))
 
     def explain(self, failure: Exception, **values: object) -> E:
-        """Return the error that the table has for this failure of the service, in words for a
-        person and a model.
-
-        `values` fill the placeholders of the sentence and the hint, as do the values that the row
-        reads from the failure. A row names its error by a class, or by a code: then it is an error
-        of the table's class.
-        """
+        """`values` fill the placeholders of the sentence and the hint, as do the values that the
+        row reads from the failure."""
         row = self.find(failure)
         if row.values:
             values |= row.values(failure)
         if proxy := getattr(failure, "proxy", ""):
             values["proxy"] = proxy
         if not isinstance(row.error, str):
-            sentence = (row.sentence,) if row.sentence else ()  # else that of the class
+            sentence = (row.sentence,) if row.sentence else ()
             return cast(E, row.error(*sentence, **values))
         # `unsure`: the request may have had its effect. `passing`: it may succeed a moment later.
         unknown = row.outcome_unknown

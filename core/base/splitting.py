@@ -13,10 +13,9 @@ from itertools import islice
 from core.base.text import find_character_boundary
 
 MIN_PART_CHARACTERS = 32
-"""The smallest limit of a part that `split_text` accepts."""
 MAX_CHARACTER_SIZE = 5
 """The largest size that a `SizeFunction` may give to one character."""
-_MAX_CUT_TRIES = 64  # places that are tried for a better cut
+_MAX_CUT_TRIES = 64
 _OPENING = re.compile(
     r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)"
     r"(?P<mark>`{3,}|~{3,})"
@@ -51,67 +50,57 @@ class Fence:
 
     @property
     def opening(self) -> str:
-        """The line of Markdown that opens the code block, such as "```python"."""
         return f"{self.indent}{self.mark}{self.info}"
 
     @property
     def closing(self) -> str:
-        """The line of Markdown that closes the code block, such as "```"."""
         return f"{self.indent}{self.mark}"
 
     def continuation(self, room: int) -> Fence:
         """Return the fence that opens the block again in the next part of a text that is split into
         posts. It is not indented. The info string is dropped if the line would exceed `room`
-        characters.
-        """
+        characters."""
         fence = replace(self, indent="")
         return fence if len(fence.opening) <= room else replace(fence, info="")
 
 
 def fence_after_line(line: str, fence: Fence | None, longest: int) -> Fence | None:
-    """Return the fence that is open after `line`, given the one that is open before it.
-
-    Follows CommonMark 0.31, section 4.5, except that any indentation counts: a fence inside a list
-    item has the indentation of the item. A mark of more than `longest` characters is treated as
-    text, because no post could contain it twice.
-    """
+    """Follows CommonMark 0.31, section 4.5, except that any indentation counts: a fence inside a
+    list item has the indentation of the item. A mark of more than `longest` characters is treated
+    as text, because no post could contain it twice."""
     if fence is not None:
         return None if _closes(line, fence) else fence
-    # No block is open: does the line open one?
     match = _OPENING.fullmatch(line)
     if match is None or len(match["mark"]) > longest:
         return None
-    if match["mark"][0] == "`" and "`" in match["info"]:  # it is a code span on one line
+    if match["mark"][0] == "`" and "`" in match["info"]:
         return None
     indent = " " * len(match["indent"].expandtabs(4))
     return Fence(indent[:longest], match["mark"], match["info"].rstrip())
 
 
 def make_code_block(text: str, info: str = "") -> str:
-    """Return `text` as a code block. The fence is longer than any run of backticks in the text."""
+    """The fence is longer than any run of backticks in the text."""
     longest = max((len(run) for run in _TICKS.findall(text)), default=0)
     mark = "`" * max(3, longest + 1)
     return f"{mark}{info}\n{text}\n{mark}"
 
 
 def end_code(text: str) -> str:
-    """Return a text that was cut, with the end of its code block."""
     return text + "\n```" * (text.count("```") % 2)
 
 
 def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each code span of a text that contains no code blocks.
-
-    A span goes from a run of backticks to the next run of equal length (CommonMark 0.31, section
-    6.1). A backslash before a run takes its first backtick out of it, unless it is inside a span.
-    """
+    """A span goes from a run of backticks to the next run of equal length (CommonMark 0.31,
+    section 6.1). A backslash before a run takes its first backtick out of it, unless it is
+    inside a span."""
     # `places` has the starts of all runs by their length: to search the text for the end of each
     # run would take quadratic time. Each run has its start, end, and 1 if a backslash escapes it.
     runs = [(run.start(2), run.end(2), len(run[1]) % 2) for run in _ESCAPED_TICKS.finditer(text)]
     places: defaultdict[int, deque[int]] = defaultdict(deque)
     for start, end, _ in runs:
         places[end - start].append(start)
-    at = 0  # the end of the last code span
+    at = 0
     for start, end, escaped in runs:
         if start < at:  # inside the last span
             continue
@@ -127,8 +116,8 @@ def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
 def change_outside_code(
     line: str, change: Callable[[str], str], in_code: Callable[[str], str] = str
 ) -> str:
-    """Return a line of Markdown with `change` applied to each piece outside code spans, and
-    `in_code` to each code span (by default they stay as they are)."""
+    """Apply `change` to each piece outside code spans, and `in_code` to each code span, which by
+    default stays as it is."""
     changed, at = "", 0
     for start, end in find_code_spans(line):
         changed += change(line[at:start]) + in_code(line[start:end])
@@ -137,17 +126,15 @@ def change_outside_code(
 
 
 def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | None:
-    """Return the fence of the code block that is open after all lines of `text`; None if none is.
-    `fence` is the one that is open before."""
+    """None if no block is open. `fence` is the one that is open before."""
     for line in text.split("\n"):
         fence = fence_after_line(line, fence, longest)
     return fence
 
 
 def dedent_block(text: str, fence: Fence) -> str:
-    """Return the rest of an indented code block with the indentation of its fence removed from each
-    line, because the block continues without indentation in the next part of the text. Lines after
-    the end of the block stay as they are."""
+    """The block continues without indentation in the next part of the text. Lines after its end
+    stay as they are."""
     lines = text.split("\n")
     for number, line in enumerate(lines):
         spaces = len(line) - len(line.lstrip(" "))
@@ -158,14 +145,13 @@ def dedent_block(text: str, fence: Fence) -> str:
 
 
 def max_info_length(limit: int, size: SizeFunction = len) -> int:
-    """Return how long a code block's info string (the language) may be to be repeated when the
-    block continues in the next part of a text: a quarter of the part. A character may count as
-    several where `size` measures the text."""
+    """A quarter of a part, as the language is repeated when the block continues in the next one. A
+    character may count as several where `size` measures the text."""
     return limit // 4 if size is len else limit // 4 // MAX_CHARACTER_SIZE
 
 
 def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ...]:
-    """Split `text` into parts of at most `limit` characters, including fences. () for empty text.
+    """() for empty text.
 
     `size` measures text for platforms that do not count in characters. Cuts fall between paragraphs
     if possible, else lines (so that table rows stay whole), sentences, words or characters. A code
@@ -175,7 +161,6 @@ def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ..
     Raises ValueError for a `limit` under `MIN_PART_CHARACTERS`. With another `size` than `len`,
     that minimum is multiplied by `MAX_CHARACTER_SIZE`.
     """
-    # A part needs room for the lines that close and open a code block, and some text.
     smallest = MIN_PART_CHARACTERS if size is len else MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE
     if limit < smallest:
         raise ValueError(f"a limit of {limit} characters is under {smallest}")
@@ -212,14 +197,8 @@ class _Part:
     def __init__(
         self, text: str, start: int, fence: Fence | None, limit: int, size: SizeFunction
     ) -> None:
-        """Measure how much of `text` fits into the part, whose size is at most `limit`. If the part
-        before ends inside a code block (`fence`), the first line of this one opens the block again,
-        and takes some of the room.
-
-        `head` is that line and `held` its fence. `room` is how many characters of `text` fit, and
-        `stop` the index of their end. `longest` limits the length of a fence that several parts
-        repeat.
-        """
+        # `head` is the line that opens the block of the part before again, and takes some of the
+        # room. `room` is how many characters of `text` fit.
         self.text, self.start, self.fence = text, start, fence
         self.longest = max_info_length(limit, size)
         self.held = fence.continuation(self.longest) if fence else None
@@ -230,11 +209,7 @@ class _Part:
 
     def next_part(self) -> tuple[str, int, Fence | None]:
         """Return the text of this part, and where the next part begins: the index, and the fence of
-        the code block that is open there (None: none).
-
-        The text is "" if only blank lines were left.
-        """
-        # All of the rest, if it fits together with the line that closes an open code block.
+        the code block that is open there. The text is "" if only blank lines were left."""
         end = len(self.text)
         if end <= self.stop and self._fits(end, fence := self._open_at(end)):
             cut = _Cut(end, end, fence, None)
@@ -251,15 +226,10 @@ class _Part:
         return part.rstrip(), _skip(_BLANK_LINES, self.text, cut.next), None
 
     def _best_cut(self) -> _Cut:
-        """Return the place where this part of a long text ends best: after a paragraph, else after
-        a sentence, else between words.
-
-        Quality and position are traded: a good place counts only beyond a third or half of the
-        part.
-        """
-        # At most `room` characters fit, up to the index `stop`.
-        # The possible cuts are at the ends of lines. After the loop, `line` is the start of the
-        # first line that does not fit, and `fence` is open before it.
+        """Quality and position are traded: a good place counts only beyond a third or half of the
+        part."""
+        # After the loop, `line` is the start of the first line that does not fit, and `fence` is
+        # open before it.
         cuts: list[_Cut] = []
         line, fence, headed = self.start, self.fence, False
         while (end := self.text.find("\n", line, self.stop + 1)) >= 0:
@@ -289,16 +259,15 @@ class _Part:
     def _cut_after(
         self, line: str, end: int, before: Fence | None, now: Fence | None, headed: bool
     ) -> _Cut:
-        """Return the cut after a line, which ends at index `end`, with its rank: 0 for the best
-        places, 2 for the worst. `before` and `now` are the fences of the code blocks that are open
-        before the line and after it. `headed`: the line is a heading, or blank after one: a part
-        should not end with its heading."""
+        """Return the cut after a line with its rank: 0 for the best places, 2 for the worst.
+        `before` and `now` are the fences of the code blocks that are open before the line and after
+        it. `headed`: the line is a heading, or blank after one: a part should not end with its
+        heading."""
         following = self._line(end + 1)
-        # The code block that is open after the next line. A mark over `longest` opens none.
+        # A mark over `longest` opens none.
         opens = fence_after_line(following, now, self.longest)
         if now:
-            # The next line closes the block: we add a closing fence here, and skip that line. The
-            # arguments of `_Cut`: this part's end, the next one's start, the fence open at each.
+            # The next line closes the block: we add a closing fence here, and skip that line.
             if opens is None:
                 return _Cut(end, end + 1 + len(following), now, None, rank=0)
             return _Cut(end, end + 1, now, now, rank=1)
@@ -309,12 +278,9 @@ class _Part:
     def _cut_within_line(
         self, pattern: re.Pattern[str], line: int, fence: Fence | None, least: int
     ) -> _Cut | None:
-        """Return the last good cut within the line that begins at `line` and does not fit: after a
-        match of `pattern` (the end of a sentence or a word), beyond the index `least`. Return None
-        if there is none.
-
-        Cuts inside a code span are taken only as a last resort (`least` is then the start).
-        """
+        """Return the last cut after a match of `pattern` (the end of a sentence or a word), beyond
+        the index `least`. Cuts inside a code span are taken only as a last resort (`least` is then
+        the start)."""
         ends = [match.end() for match in pattern.finditer(self.text, line, self.stop)]
         fitting = [end for end in reversed(ends) if end > least and self._fits(end, fence)]
         cuts = (self._cut_at(end, fence) for end in fitting[:_MAX_CUT_TRIES])
@@ -324,31 +290,25 @@ class _Part:
         return next(outside_code, tame[0] if tame and least == self.start else None)
 
     def _cut_anywhere(self, line: int, fence: Fence | None) -> _Cut:
-        """Return the last cut between two characters that fits, for a line without spaces that is
-        longer than a part. `line` is the index of its beginning, `fence` is open before it.
-
-        Cuts that create no fence are preferred: a run of backticks that comes to the beginning of a
-        part would open a code block.
-        """
+        """Return the last cut that fits, for a line without spaces that is longer than a part. Cuts
+        that create no fence are preferred: a run of backticks that comes to the beginning of a part
+        would open a code block."""
         fitting = self._possible_cuts()
         last = next(fitting)  # there is one: `split_text` refuses a limit without room for text
-        # A cut at the beginning of the line or before it does not divide the line.
         if last.end <= line or self._keeps_fences(last, fence):
             return last
         near = (cut for cut in islice(fitting, _MAX_CUT_TRIES) if cut.end > line)
         return next((cut for cut in near if self._keeps_fences(cut, fence)), last)
 
     def _possible_cuts(self) -> Iterator[_Cut]:
-        """Yield places to cut a long text for one post, the last possible place first.
-
-        Each leaves room for the line that closes a code block which is open at the cut.
-        """
+        """The last possible place first. Each leaves room for the line that closes a code block
+        which is open at the cut."""
         end = self.stop
         while end > self.start:
             place = find_character_boundary(self.text, end, self.start)
             # If all before `end` is one character (letters and accents), cut within it.
             place = place if place > self.start else end
-            now = self._open_at(place)  # the code block that is open there, None if none is
+            now = self._open_at(place)
             if self._fits(place, now):
                 yield self._cut_at(place, now)
             end = place - 1
@@ -358,19 +318,14 @@ class _Part:
         return _Cut(end, start, fence, fence)
 
     def _keeps_fences(self, cut: _Cut, fence: Fence | None) -> bool:
-        """Return True if neither half of a line that is cut there would open or close a code block
-        (a fence) that the whole line does not. `fence` is the one that is open before the line."""
         rest = self._line(cut.next)
         return self._open_at(cut.end) == fence == fence_after_line(rest, fence, self.longest)
 
     def _line(self, start: int) -> str:
-        """Return the line of the text that starts at this index, as far as it could fit into one
-        part."""
         end = self.text.find("\n", start, start + self.room)
         return self.text[start : end if end >= 0 else start + self.room]
 
     def _open_at(self, end: int) -> Fence | None:
-        """Return the fence of the code block that is open at this index, None if none is."""
         return fence_after_text(self.text[self.start : end], self.fence, self.longest)
 
     def _fits(self, end: int, fence: Fence | None) -> bool:
@@ -395,7 +350,6 @@ def _fitting_length(text: str, start: int, limit: int, size: SizeFunction) -> in
     rest = len(text) - start
     if rest <= limit and (whole := size(text[start:])) <= limit:
         return rest + limit - whole
-    # A binary search: so many characters fit, and so many are too many.
     fits, over = 0, min(limit, rest) + 1
     while over - fits > 1:
         middle = (fits + over) // 2

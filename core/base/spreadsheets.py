@@ -35,7 +35,6 @@ limits")."""
 MAX_XLSX_ROWS, MAX_XLSX_COLUMNS = 1_048_576, 16_384
 """Rows, with the header, and columns that a sheet of Excel holds."""
 MAX_XLSX_DIGITS = 15
-"""Digits of a number that Excel keeps. Longer ones are written as text."""
 MIN_XLSX_YEAR = 1900
 _MAX_WIDTH = 60
 _MEASURED_ROWS = 200
@@ -46,15 +45,13 @@ Cell = str | int | float | bool | date | datetime | Decimal | None
 
 @dataclass(frozen=True, slots=True)
 class ExportColumn:
-    """A column of a file. `format`: see `core/base/value_formats.py`. Text is a number only in a
-    column of numbers."""
+    """Text is a number only in a column of numbers."""
 
     title: str
     format: str = ""
 
     @property
     def is_number(self) -> bool:
-        """Return True if the column holds numbers, by its format."""
         return format_kind(self.format) in NUMBER_KINDS
 
 
@@ -74,9 +71,9 @@ def encode_table(
     form: ExportFormat,
     title: str = "",
 ) -> ExportedTable:
-    """Return a table as a CSV, XLSX or JSON file. `title` names the sheet of an XLSX file, and
-    `cut_cells` in the result counts its cells that are longer than Excel allows, and were cut.
-    Raise ValueError if the table is larger than a sheet of Excel can be."""
+    """`title` names the sheet of an XLSX file, and `cut_cells` in the result counts its cells that
+    are longer than Excel allows, and were cut. Raise ValueError if the table is larger than a sheet
+    of Excel can be."""
     if form == "xlsx":
         data, cut_cells = _encode_xlsx(columns, rows, title)
         return ExportedTable(data, MEDIA_TYPES[form], cut_cells)
@@ -85,14 +82,12 @@ def encode_table(
 
 
 def _number(column: ExportColumn, cell: Cell) -> Decimal | None:
-    """Return the cell as an exact number, or None if it is none. In a column of text, a text of
-    digits, such as a telephone number, is no number."""
+    # In a column of text, a text of digits, such as a telephone number, is no number.
     return None if isinstance(cell, str) and not column.is_number else parse_number(cell)
 
 
 def _plain_text(cell: Cell) -> str:
-    """Return the cell as the text that files have: truth values in lower case, days and times in
-    ISO 8601 without a zone. Halves of surrogate pairs, which no file can hold, are replaced."""
+    """Halves of surrogate pairs, which no file can hold, are replaced."""
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, datetime):
@@ -102,8 +97,7 @@ def _plain_text(cell: Cell) -> str:
 
 
 def _encode_csv(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]) -> bytes:
-    """Return a table as CSV (RFC 4180) in UTF-8, with the separators that spreadsheets expect in
-    the language of the current task. Without the byte order mark, Excel would decode the file by a
+    """Return CSV (RFC 4180) in UTF-8. Without the byte order mark, Excel would decode the file by a
     code page of Windows, with wrong accents."""
     is_english = babel_locale() == "en"
     out = io.StringIO()
@@ -111,13 +105,13 @@ def _encode_csv(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]])
     writer.writerow([escape_formula(_plain_text(column.title)) for column in columns])
 
     def encode(column: ExportColumn, cell: Cell) -> str:
-        """Return the text of a cell. A spreadsheet would run a text that looks like a formula, so
-        `escape_formula` puts an apostrophe before it. Excel reads digits as a number in a column of
-        text, too, so `digits` is any cell's number."""
+        """A spreadsheet would run a text that looks like a formula, so `escape_formula` puts an
+        apostrophe before it. Excel reads digits as a number in a column of text, too, so `digits`
+        is any cell's number."""
         number = _number(column, cell)
         if number is None:
             text = escape_formula(_plain_text(cell))
-        else:  # with the decimal sign of the language
+        else:
             text = f"{number:f}" if is_english else f"{number:f}".replace(".", ",")
         # Excel rounds longer numbers. A tab after the digits makes them text, which it keeps. Other
         # programs skip white space after a number, but would keep an apostrophe or `="…"`.
@@ -130,8 +124,7 @@ def _encode_csv(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]])
 
 
 def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]) -> bytes:
-    """Return a table as a JSON list with an object for each row, by the titles of the columns. A
-    title that repeats gets a number, because an object has each name once."""
+    """A title that repeats gets a number, because an object has each name once."""
     names: list[str] = []
     for column in columns:
         name, count = _plain_text(column.title), 2
@@ -140,8 +133,8 @@ def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]
         names.append(name)
 
     def encode(column: ExportColumn, cell: Cell) -> Any:
-        """Return the JSON value of a cell. A text in a column of numbers becomes a number if a
-        float holds all its digits, because most programs read JSON numbers as floats."""
+        """A text in a column of numbers becomes a number if a float holds all its digits, because
+        most programs read JSON numbers as floats."""
         if cell is None or isinstance(cell, bool | int):
             return cell
         if isinstance(cell, float):
@@ -164,8 +157,8 @@ def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]
 def _encode_xlsx(
     columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]], title: str
 ) -> tuple[bytes, int]:
-    """Return a table as an Excel workbook with one sheet, and how many cells were cut because Excel
-    holds only MAX_XLSX_CELL_UNITS of a text. No text becomes a formula, a link or a number."""
+    """Return an Excel workbook, and how many cells were cut. No text becomes a formula, a link or a
+    number."""
     # Loaded for the first workbook, which many processes never make.
     import xlsxwriter
 
@@ -194,7 +187,6 @@ def _encode_xlsx(
     moment_format = book.add_format({"num_format": spreadsheet_format("moment")})
 
     def write_text(row: int, at: int, text: str, style: Any) -> None:
-        """Write a text into a cell, cut to the length that Excel takes."""
         nonlocal cut_cells
         text = text.replace("\r\n", "\n").replace("\r", "\n")  # Excel's line break in a cell
         if _count_units(text) > MAX_XLSX_CELL_UNITS:
@@ -205,8 +197,7 @@ def _encode_xlsx(
             sheet.write_string(row, at, text, style)
 
     def write(row: int, at: int, cell: Cell) -> None:
-        """Write a cell with its type. What Excel cannot hold exactly (early dates, long numbers) is
-        text."""
+        """What Excel cannot hold exactly (early dates, long numbers) is text."""
         # bool before numbers and dates: to Python, True is the number 1.
         column = columns[at]
         if isinstance(cell, bool):
@@ -261,12 +252,10 @@ def _fits_excel(number: Decimal, cell: Cell) -> bool:
 
 
 def _count_units(text: str) -> int:
-    """Return the length of a text as Excel counts it: in UTF-16 units, two for an emoji."""
+    # Excel counts in UTF-16 units, two for an emoji.
     return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
 
 
 def _cut_to_units(text: str, units: int) -> str:
-    """Return the beginning of a text with at most that many UTF-16 units, cut between characters as
-    people see them."""
     head = text.encode("utf-16-le")[: units * 2].decode("utf-16-le", errors="ignore")
     return text[: find_character_boundary(text, len(head))]

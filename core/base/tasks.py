@@ -31,10 +31,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 Sleep = Callable[[float], Awaitable[object]]
 Wait = Callable[[E, int], float | None]
-"""Return the seconds to sleep before the next attempt, or None to give up.
-
-The arguments are the error and the number of failed attempts.
-"""
+"""The arguments are the error and the number of failed attempts. None: give up."""
 _MAX_SHARED_ANSWERS = 50
 _MAX_DOUBLINGS = 64
 """Caps the exponent, because a float overflows beyond 2 to the power of 1023."""
@@ -49,11 +46,9 @@ async def run_together(*asked: Awaitable[A]) -> tuple[A, ...]: ...
 
 
 async def run_together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
-    """Run the awaitables concurrently and return their results in order.
-
-    If one fails, cancel the others, wait until they have ended, and raise its error.
-    (`asyncio.gather` alone would let them run on.)
-    """
+    """Run the awaitables concurrently and return their results in order. If one fails, cancel the
+    others, wait until they have ended, and raise its error. (`asyncio.gather` alone would let them
+    run on.)"""
     tasks = [asyncio.ensure_future(each) for each in asked]
     try:
         return tuple(await asyncio.gather(*tasks))
@@ -64,12 +59,10 @@ async def run_together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
 
 
 RECANCEL_SECONDS = 3.0
-"""Seconds after which a task that is still running is cancelled again."""
 
 
 async def cancel_all(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
-    """Cancel the tasks until all have ended. None stands for one that was never started. Errors of
-    the tasks are dropped.
+    """None stands for one that was never started. Errors of the tasks are dropped.
 
     One cancellation may not be enough. Before Python 3.12 `asyncio.wait_for`, which drivers use,
     loses a cancellation that arrives together with its result (python/cpython#86296).
@@ -96,8 +89,7 @@ class BackgroundTasks:
         self._closed = False
 
     def start(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object] | None:
-        """Start a background task that runs `work`, and return it. After `close`, start nothing and
-        return None."""
+        """After `close`, start nothing and return None."""
         if self._closed:
             work.close()  # otherwise Python warns that it was never awaited
             return None
@@ -107,15 +99,13 @@ class BackgroundTasks:
         return task
 
     async def close(self, grace_seconds: float = 0.0) -> None:
-        """Wait up to `grace_seconds` for running background tasks, then cancel the rest. No task
-        can be started any more."""
+        """No task can be started any more."""
         self._closed = True
         if self._running and grace_seconds:
             await asyncio.wait(self._running, timeout=grace_seconds)
         await cancel_all(self._running)
 
     def _on_done(self, task: asyncio.Task[object]) -> None:
-        """Forget a task that has ended, and log its error, if any."""
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._log.error("background task failed", exc_info=error)
@@ -134,8 +124,6 @@ class Backoff:
     factor: float = 2.0
 
     def seconds_after(self, failed: int) -> float:
-        """Return the seconds to wait before the next attempt after `failed` failed ones (1 or
-        more)."""
         return min(
             self.first_seconds * self.factor ** min(failed - 1, _MAX_DOUBLINGS), self.max_seconds
         )
@@ -155,12 +143,8 @@ async def retry(
     max_wait_seconds: float = math.inf,
     sleep: Sleep = asyncio.sleep,
 ) -> A:
-    """Return the result of `call`. If it raises one of `errors`, sleep as long as `wait` says for
-    the error and the number of failed attempts, and call it again.
-
-    Give up when `wait` returns None, or when all pauses together would exceed `max_wait_seconds`.
-    Then raise the last error. Other errors are raised at once.
-    """
+    """Give up when `wait` returns None, or when all pauses together would exceed
+    `max_wait_seconds`; then raise the last error. Other errors are raised at once."""
     failed, waited = 0, 0.0
     while True:
         try:
@@ -177,12 +161,8 @@ async def retry(
 def retry_blocking(
     call: Callable[[], A], errors: type[E] | tuple[type[E], ...], wait: Wait[E]
 ) -> A:
-    """Return the result of `call`. If it raises one of `errors`, sleep as long as `wait` says for
-    the error and the number of failed attempts, and call it again. The sleep blocks the thread, so
-    never run this in the event loop's thread; `retry` is for coroutines.
-
-    Raise the last error when `wait` returns None.
-    """
+    """The sleep blocks the thread, so never run this in the event loop's thread; `retry` is for
+    coroutines."""
     failed = 0
     while True:
         try:
@@ -198,10 +178,8 @@ def retry_blocking(
 def wait_after_each(
     pauses: Sequence[float], wait: Callable[[E, float], float | None] = lambda _, pause: pause
 ) -> Wait[E]:
-    """Return a `wait` function that allows one more attempt after each of `pauses` (seconds).
-
-    `wait` receives the error and the pause. It returns the pause to use, or None to give up.
-    """
+    """Allow one more attempt after each of `pauses` (seconds). `wait` returns the pause to use, or
+    None to give up."""
     return lambda error, failed: wait(error, pauses[failed - 1]) if failed <= len(pauses) else None
 
 
@@ -213,12 +191,10 @@ class Pacer:
         self._interval = interval
         self._sleep = sleep
         self._due = 0.0
-        """When the next call may be made (monotonic seconds)."""
 
     async def wait(self) -> None:
-        """Wait until the caller may make its call: at least `interval` seconds after the one
-        before. Each caller reserves its moment before it sleeps, so callers that wait at the same
-        time get their turns one after the other."""
+        """Each caller reserves its moment before it sleeps, so callers that wait at the same time
+        get their turns one after the other."""
         if not self._interval:
             return
         now = time.monotonic()
@@ -254,8 +230,8 @@ class SharedAnswers(BoundedDict[K, tuple[float, asyncio.Task[V]]]):
     async def ask(
         self, key: K, question: Callable[[], Coroutine[Any, Any, V]], max_age: float
     ) -> V:
-        """Return the answer under `key` if it was asked for in the last `max_age` seconds or is
-        still to come, else that of `question`. Raise its errors."""
+        """Return the answer of the last `max_age` seconds, or the one that is still to come. Raise
+        its errors."""
         now, (asked_at, answer) = self._clock(), self.get(key, (0.0, None))
         if answer is None or (
             answer.done() and (answer.cancelled() or answer.exception() or now - asked_at > max_age)
@@ -266,7 +242,6 @@ class SharedAnswers(BoundedDict[K, tuple[float, asyncio.Task[V]]]):
         return await asyncio.shield(answer)
 
     async def close(self) -> None:
-        """Cancel the questions that are under way."""
         await cancel_all(answer for _, answer in self.values())
 
 
@@ -277,7 +252,5 @@ class OncePerMinute:
         self._minutes: dict[str, float] = {}
 
     def admits(self, key: str, now: float) -> bool:
-        """Return True for the first call with this key in the minute of `now` (seconds), so that
-        the caller writes the log line; False for later ones."""
         last, self._minutes[key] = self._minutes.get(key), now // 60
         return last != now // 60

@@ -23,12 +23,9 @@ LONG_TEXT_CHARACTERS = 20_000
 _MAX_RECLEANED_CHARACTERS = 1_000
 """Characters of a growing text that may be cleaned again for each new piece."""
 MAX_FILE_NAME_CHARACTERS = 100
-"""Maximum length of a file name from `safe_file_name`."""
 _NAME_BYTES = 200  # file systems take 255 bytes (NAME_MAX); the rest is for prefixes
 TRUNCATION_NOTE = "[Truncated: showing {shown} of {total} characters.]"
-"""The line after a truncated text."""
 _PLAIN = re.compile(r"[\n\t -~]*")
-"""Printable ASCII with tabs and line breaks."""
 _NEWLINE = re.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
 # ECMA-48: CSI sequences, strings (OSC, DCS, SOS, PM, APC) up to their end, two-character escapes.
 _ESCAPE = re.compile(
@@ -67,10 +64,8 @@ _UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
 
 
 def find_character_boundary(text: str, cut: int, start: int = 0) -> int:
-    """Return the last index up to `cut` that lies between two characters as people see them.
-
-    A short form of the rules of Unicode Standard Annex 29: enough for marks, emoji, flags, Hangul
-    jamo and surrogates, without its tables.
+    """A short form of the rules of Unicode Standard Annex 29: enough for marks, emoji, flags,
+    Hangul jamo and surrogates, without its tables.
 
     `start` is an index that is known to be such a boundary; text before it is ignored. Return `cut`
     if there is no boundary within reach, so that callers always make progress.
@@ -84,26 +79,22 @@ def find_character_boundary(text: str, cut: int, start: int = 0) -> int:
 
 
 async def run_off_loop(work: Callable[[str], T], text: str) -> T:
-    """Return `work(text)`. A long text is processed in a thread, so that the event loop is not
-    blocked."""
+    """A long text is processed in a thread, so that the event loop is not blocked."""
     return await asyncio.to_thread(work, text) if len(text) > LONG_TEXT_CHARACTERS else work(text)
 
 
 def clean_text(text: str) -> str:
-    """Remove invisible characters and control sequences from `text`; newlines become \\n.
-
-    Untrusted text can hide content from a reader. It can contain terminal escapes, or characters
+    """Untrusted text can hide content from a reader. It can contain terminal escapes, or characters
     that change the direction of the text ("Trojan Source", CVE-2021-42574). Invisible letters can
     contain instructions for a model.
 
     Joiners in emoji, marks of right-to-left text and letters of every language remain. Half of a
     surrogate pair becomes U+FFFD. The function is idempotent.
     """
-    if _PLAIN.fullmatch(text):  # ASCII without control characters
+    if _PLAIN.fullmatch(text):
         return text
     # Escape sequences first: without its first character, the rest of one would stay as text.
     text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
-    # Group 1 of each pattern is what stays: a flag, one variation selector, one joiner.
     text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
     return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
 
@@ -113,25 +104,18 @@ class GrowingText:
     its finished part again."""
 
     def __init__(self) -> None:
-        """Create the object for one answer, whose text is still empty."""
         self._source = ""
-        """The beginning of the text that is final. `_done` is its cleaned form."""
+        """`_done` is its cleaned form."""
         self._done = ""
         self._shown = ""
-        """The text that was returned last."""
         self._length = 0
-        """The length of the text at that time, before it was cleaned."""
 
     def clean(self, text: str) -> str:
-        """Return the cleaned form of `text`, which is the whole text so far.
-
-        If it does not continue the previous text, start again from its beginning.
-        """
+        """Return the cleaned form of `text`, which is the whole text so far. If it does not
+        continue the previous text, start again from its beginning."""
         if not text.startswith(self._source):
             self._source = self._done = self._shown = ""
             self._length = 0
-        # `_source` is the final part of the text and `_done` its cleaned form, so only what follows
-        # is cleaned again. `_length` is the length of the text when it was last cleaned.
         tail = text[len(self._source) :]
         if cut := _settled_length(tail):
             self._done += clean_text(tail[:cut])
@@ -139,8 +123,7 @@ class GrowingText:
         elif (
             0 < len(text) - self._length < len(tail) // 20 and len(tail) > _MAX_RECLEANED_CHARACTERS
         ):
-            # No new final part: a tail that grew is cleaned again only after 5 % more. One that
-            # did not grow may have changed.
+            # No new final part: a tail that grew is cleaned again only after 5 % more.
             return self._shown
         self._shown, self._length = self._done + clean_text(tail), len(text)
         return self._shown
@@ -148,11 +131,9 @@ class GrowingText:
 
 def _settled_length(text: str) -> int:
     """Return the length of the beginning of a growing text whose cleaned form (`clean_text`) does
-    not change, whatever text follows.
-
-    It ends before the last visible letter, digit, punctuation mark, symbol or space: later marks
-    may still join that one. It ends after the last newline if the text holds an escape sequence.
-    """
+    not change, whatever text follows. It ends before the last visible letter, digit, punctuation
+    mark, symbol or space: later marks may still join that one. It ends after the last newline if
+    the text holds an escape sequence."""
     # `_INTRODUCER` begins an escape sequence of a terminal, which `clean_text` removes. None goes
     # on after a newline (`_ESCAPE`).
     if _INTRODUCER.search(text):
@@ -160,16 +141,14 @@ def _settled_length(text: str) -> int:
     # No real character is as long as `_LONGEST_CHARACTER` code points, so the search ends there. A
     # result of 0 is never wrong: nothing counts as final, and the whole text is cleaned again.
     for place in range(len(text) - 1, max(0, len(text) - _LONGEST_CHARACTER), -1):
-        # `_HIDDEN` characters are removed, so they separate nothing.
         if unicodedata.category(text[place])[0] in "LNPSZ" and not _HIDDEN.match(text[place]):
             return place
     return 0
 
 
 def truncate_with_note(text: str, limit: int) -> str:
-    """Return `text`, or, if it is too long, its beginning and a line that says how much of it is
-    shown. The result has at most `limit` characters.
-    """
+    """The beginning of a text that is too long, and a line that says how much of it is shown, have
+    at most `limit` characters."""
     total = len(text)
     if total <= limit:
         return text
@@ -184,9 +163,9 @@ def truncate_with_note(text: str, limit: int) -> str:
 def choose_newest(
     texts: Sequence[str], *needed: int, room: int = 16_000, name: int = 30
 ) -> Sequence[int]:
-    """Return the positions of the messages that a model reads, in order: the `needed` ones, and as
-    many of the newest as fit into `room` characters. `texts` are all messages, oldest first. `name`
-    are the characters that each takes besides, with the name of its author."""
+    """Return positions in order: the `needed` ones, and as many of the newest as fit into `room`
+    characters. `texts` are all messages, oldest first. `name` are the characters that each takes
+    besides, with the name of its author."""
     chosen = set[int]()
     for n in dict.fromkeys((*needed, *reversed(range(len(texts))))):
         room -= len(texts[n]) + name
@@ -197,27 +176,22 @@ def choose_newest(
 
 
 def truncate(text: str, longest: int) -> str:
-    """Return `text`, or its beginning and "…", in at most `longest` characters."""
     return (
         text if len(text) <= longest else text[: find_character_boundary(text, longest - 1)] + "…"
     )
 
 
 def clip_line(words: str, longest: int = 120) -> str:
-    """Return text from users or other systems on one line of at most `longest` characters, without
-    invisible characters."""
     return to_one_line(words, longest)
 
 
 def to_one_line(text: str, longest: int | None = None) -> str:
-    """Return the text on one line, without invisible characters. It is truncated to `longest`
-    characters if that is given."""
     line = " ".join(clean_text(text).split())
     return line if longest is None else truncate(line, longest)
 
 
 def safe_file_name(name: str) -> str:
-    """Return a base name that is safe on any disk, in an HTTP header and in a chat. Never empty.
+    """Never empty.
 
     It has no separators, control characters or leading dots. It has at most 100 characters and
     keeps its extension.
@@ -239,15 +213,15 @@ def safe_file_name(name: str) -> str:
 
 
 def safe_media_type(type: str) -> str:
-    """Return a file's media type in lower case without parameters, as it is safe in an HTTP header
-    and on a card. An invalid one is `application/octet-stream`."""
+    """Return the type in lower case without parameters. An invalid one is
+    `application/octet-stream`."""
     plain = type.split(";")[0].strip().lower()
     return plain if _MEDIA_TYPE.fullmatch(plain) else "application/octet-stream"
 
 
 def fold_case(text: str) -> str:
-    """Return a form of a text for comparisons that ignore case, and how an accent is encoded
-    (Unicode has two ways)."""
+    """Comparisons of folded texts ignore case, and how an accent is encoded (Unicode has two
+    ways)."""
     return unicodedata.normalize("NFC", compose_letters(text).casefold())
 
 
@@ -259,10 +233,8 @@ def compose_letters(text: str) -> str:
 
 
 def limit_combining_marks(text: str) -> str:
-    """Keep at most 30 combining marks on a letter, as in Unicode's stream-safe format (UAX 15).
-
-    Normalization sorts the marks of a letter in time that grows with the square of their number.
-    """
+    """Keep at most 30 marks on a letter, as in Unicode's stream-safe format (UAX 15). Normalization
+    sorts the marks of a letter in time that grows with the square of their number."""
     if text.isascii():
         return text
     characters, height = list[str](), 0
@@ -274,9 +246,8 @@ def limit_combining_marks(text: str) -> str:
 
 
 def fold_to_letters(text: str) -> str:
-    """Return a form of the text in which two texts can be compared by their letters: without case,
-    accents and invisible characters, on one line with single spaces.
-    """
+    """Return a text for comparisons: without case, accents and invisible characters, on one line
+    with single spaces."""
     letters = unicodedata.normalize("NFD", " ".join(fold_case(clean_text(text)).split()))
     if letters.isascii():
         return letters
@@ -284,9 +255,7 @@ def fold_to_letters(text: str) -> str:
 
 
 def _is_inside_character(text: str, place: int, start: int) -> bool:
-    """Return whether a cut at index `place` would separate what a person sees as one character:
-    letters and their accents, emoji with skin tones, flags of two letters, signs after a backslash.
-    `start` is an index that is known to lie between two characters."""
+    """`start` is an index that is known to lie between two characters."""
     before, after = text[place - 1], text[place]
     # No character below the first combining mark continues another one, except an escaped one.
     if after < "\u0300":
@@ -294,11 +263,11 @@ def _is_inside_character(text: str, place: int, start: int) -> bool:
     if (
         before == _JOINER
         or after == _JOINER
-        or unicodedata.category(after) in ("Mn", "Mc", "Me")  # marks, variation selectors
-        or "\U0001f3fb" <= after <= "\U0001f3ff"  # skin tones of emoji
-        or "\U000e0020" <= after <= "\U000e007f"  # tags
-        or "\u1160" <= after <= "\u11ff"  # later jamo of a syllable
-        # halves of an emoji, which JSON can hold apart
+        or unicodedata.category(after) in ("Mn", "Mc", "Me")
+        or "\U0001f3fb" <= after <= "\U0001f3ff"
+        or "\U000e0020" <= after <= "\U000e007f"
+        or "\u1160" <= after <= "\u11ff"
+        # Halves of an emoji, which JSON can hold apart.
         or ("\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff")
     ):
         return True
@@ -314,11 +283,9 @@ _NUMBER = re.compile(r"[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?", re.IGNORECASE
 
 
 def escape_formula(cell: str) -> str:
-    """Return the text of a cell for a CSV file. If a spreadsheet would execute it as a formula, it
-    gets an apostrophe before it, by which spreadsheets mark text."""
+    """Spreadsheets mark text by an apostrophe before it."""
     return f"'{cell}" if cell.lstrip(" \n").startswith(_FORMULA) and not is_number(cell) else cell
 
 
 def is_number(cell: str) -> bool:
-    """Return True for digits with an optional sign, separators, exponent or percent sign."""
     return _NUMBER.fullmatch(cell) is not None

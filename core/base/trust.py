@@ -28,7 +28,6 @@ from core.base.text import clean_text
 
 _CHUNK = re.compile(r"[^\s<>\[\]`|]+")
 _WEB = re.compile(r"(?:https?://|www\.)[^\W_]", re.IGNORECASE)
-"""The beginning of a web address."""
 _EVERYBODY = re.compile(r"@(?=(?:everyone|here|channel)\b)", re.IGNORECASE)
 _EVERYBODY_IN_PATH = re.compile(
     r"(https?://[^\s<>@]{1,500}[/=])@(?=(?:everyone|here|channel)\b)", re.IGNORECASE
@@ -36,10 +35,7 @@ _EVERYBODY_IN_PATH = re.compile(
 MAX_TRAILING_MARKS = 4
 """Maximum of marks after an allowed address. More could carry data to the linked server."""
 _MAX_PASSES = 4
-"""Maximum passes over a text.
-
-Changes of the first pass, and unusual brackets, can require another.
-"""
+"""Changes of the first pass, and unusual brackets, can require another."""
 _FILE = re.compile(r"/files/[A-Za-z0-9_-]{1,64}|#[\w-]{0,64}")
 _HOST = re.compile(r"[a-z0-9.-]{1,253}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
@@ -53,7 +49,6 @@ HOT = re.compile(
     re.IGNORECASE,
 )
 _TELLS_MORE = r"(?:callto|mailto|news|sip|sms|tel|xmpp):(?=[^\s:])"
-"""Schemes without slashes that begin an address, such as `mailto:`."""
 # Discord links addresses with a scheme, and invites.
 _HOT_ON_DISCORD = re.compile(
     rf":[/\\]{{2}}|\b(?:{_TELLS_MORE})"
@@ -86,7 +81,6 @@ _EMPHASIS = str.maketrans("", "", "*_~")
 _MARKS = str.maketrans("", "", "*_~`")
 _QUOTE_MARKS = str.maketrans("`“”«»", '\'""""')
 _TAME = str.maketrans("`<>", "'‹›")
-"""Replaces characters that begin code or an address in angle brackets by similar ones."""
 _SUSPICIOUS = re.compile(r"[.:@&\\\u3002\uff0e\uff61]|\]\(")
 """Every address and link contains one of these characters, and so does every way to hide one."""
 
@@ -105,14 +99,10 @@ def find_addresses(text: str) -> frozenset[str]:
 
 
 def split_web_addresses(text: str) -> list[str]:
-    """Split a text without Markdown, and without NUL characters, at its web addresses, for a page
-    that makes links of them. Every second piece is an address.
-
-    They are the addresses that `Trust` allows or disables, to the same character.
-    """
+    """The text has no Markdown and no NUL characters. Every second piece is an address, to the same
+    character as `Trust` allows or disables it."""
 
     def mark(found: re.Match[str]) -> str:
-        """Return a chunk without spaces, with NUL around the web address in it, if any."""
         chunk, start = found[0], _find_address(found[0])
         if start is None or not _WEB.match(chunk, start):
             return chunk
@@ -123,26 +113,22 @@ def split_web_addresses(text: str) -> list[str]:
 
 
 def defang(text: str) -> str:
-    """Return `text` with all addresses defanged (`https[:]//evil[.]test`): people can still read
-    them, but no platform makes links of them."""
     return _NO_TRUST.defang(text)
 
 
 def quote_inert(text: str) -> str:
-    """Return all of an untrusted text as a Markdown quote (`> ` before each line) in which no
-    platform hides, links or mentions anything."""
     return "\n".join(f"> {line.rstrip()}" for line in make_inert(text).split("\n"))
 
 
 def show_reason(reason: str) -> str:
-    """Return the reason of a denial, a person's text, for a place between quotation marks: nothing
-    in it ends the quote or is a link, a mention or code."""
+    """A person's text, for a place between quotation marks: nothing in it ends the quote or is a
+    link, a mention or code."""
     return make_inert(reason).translate(_QUOTE_MARKS)
 
 
 def make_inert(text: str) -> str:
-    """Return all of an untrusted text in a form in which no platform hides, links or mentions
-    anything: the marks of links, mentions and hidden text are replaced by signs that look alike."""
+    """No platform hides, links or mentions anything in the result: such marks are replaced by signs
+    that look alike."""
     words = defang(clean_text(text)).strip()
     # `||` hides text on Discord. Characters of no width would be invisible on a card, so the marks
     # of mentions are replaced by wide ones.
@@ -152,21 +138,17 @@ def make_inert(text: str) -> str:
 
 
 def encode_everybody_in_addresses(text: str) -> str:
-    """Return text with `@here` in the path of an address as `%40here`, which leads to the same page
-    and mentions nobody. An example is https://www.npmjs.com/package/@here/maps-api."""
+    """`%40here` leads to the same page and mentions nobody. An example is
+    https://www.npmjs.com/package/@here/maps-api."""
     return _EVERYBODY_IN_PATH.sub(r"\1%40", text)
 
 
 def defang_for_discord(text: str) -> str:
-    """Return `text` with the addresses defanged that Discord would link.
-
-    E-mail addresses and host names are left as they are.
-    """
+    """E-mail addresses and host names are left as they are."""
     return Trust(links_bare_names=False).defang(text) if _SCHEMED.search(text) else text
 
 
 def defang_for_terminal(text: str) -> str:
-    """Return `text` with the addresses broken up that a terminal would make clickable."""
     return Trust(is_code_inert=False).defang(text)
 
 
@@ -190,15 +172,11 @@ class Trust:
     links_anything: bool = True
 
     def allows(self, url: str) -> bool:
-        """Return True if the address is allowed.
-
-        Rejects what parsers read in different ways: a user name, a backslash, or a host with other
-        than plain letters. Also rejects text after the host that could begin another address.
-        """
-        # The asker wrote this address, or it is one of Ponte's own.
+        """Rejects what parsers read in different ways: a user name, a backslash, or a host with
+        other than plain letters. Also rejects text after the host that could begin another
+        address."""
         if url in self.written:
             return True
-        # Platforms also link a host without a scheme.
         whole = url if _SCHEME.match(url) and "://" in url else f"https://{url}"
         # `_NEVER`: characters that no address may contain. Browsers skip more than two slashes and
         # find another host than `urlsplit`.
@@ -217,16 +195,14 @@ class Trust:
             return False
         rest = whole[whole.find("://") + 3 + len(parts.netloc) :]
         # Some platforms end an address at an unusual character, and the rest could be another one.
-        # `HOT` finds signs of an address, such as a scheme, or a dot before letters.
         odd = _UNUSUAL.search(rest)
         if odd and HOT.search(rest, odd.start()):
             return False
         return any(host == one or host.endswith(f".{one}") for one in self.hosts)
 
     def _sanitize_for_terminal(self, text: str, stray_ticks: commonmark.StrayTicks) -> str:
-        """Return the text for a terminal, which links addresses even in code: those outside code
-        blocks are disabled unless they are allowed. Code blocks stay as they are, so that people
-        can copy them. `stray_ticks` is that of the text before (`CodeLines`)."""
+        """A terminal links addresses even in code. Code blocks stay as they are, so that people can
+        copy them."""
         lines = text.split("\n")
         code = commonmark.find_code_lines(text, lines, stray_ticks)
         for at, line in enumerate(lines):
@@ -235,22 +211,17 @@ class Trust:
         return "\n".join(lines)
 
     def sanitize(self, text: str, stray_ticks: commonmark.StrayTicks = 0) -> str:
-        """Return the text with all addresses disabled that are not allowed: they stay readable, but
-        no platform makes links of them. A model that was misled by a table or a file could
-        otherwise send people, or data in an address, to a foreign server.
+        """A model that was misled by a table or a file could otherwise send people, or data in an
+        address, to a foreign server.
 
-        `stray_ticks` is `CodeLines.stray_ticks` of the text before this one: how its unpaired
-        backticks change what Discord reads as code here. Sanitizing the result once more changes
-        nothing.
+        Sanitizing the result once more changes nothing.
         """
-        # A pipe or a file links nothing.
         if not self.links_anything or not _may_hold_address(text):
             return text
         # Parsing it could take seconds, so every address in it is disabled.
         if is_too_complex(text):
             return self.defang(text)
         source = before = text.replace("\r\n", "\n").replace("\r", "\n")
-        # Terminals link addresses inside code too.
         if not self.is_code_inert:
             sanitized = self._sanitize_for_terminal(source, stray_ticks)
             return text if sanitized == source else sanitized
@@ -266,8 +237,7 @@ class Trust:
                 if code.stray_ticks or at in code.disputed:
                     lines[at] = self._sanitize_prose(line, sure=False)
                     continue
-                # All platforms see the same code spans: every second piece is one. `before` and
-                # `after` say that a span is directly beside the piece: no backtick may go there.
+                # A backtick directly beside a code span (`before`, `after`) would join it.
                 pieces = line.split("`")
                 last = len(pieces) - 1
                 for n in range(0, len(pieces), 2):
@@ -284,13 +254,10 @@ class Trust:
         return text if before == source else before
 
     def defang(self, text: str) -> str:
-        """Return the text with all addresses that are not allowed defanged, even inside code.
-
-        Links in Markdown syntax are broken too.
-        """
-        if not self.links_anything:  # a pipe or a file
+        """Links in Markdown syntax are broken too."""
+        if not self.links_anything:
             return text
-        if not self.is_code_inert:  # a terminal, which knows no Markdown
+        if not self.is_code_inert:
             return "\n".join(map(self._defang_terminal_line, text.split("\n")))
         # Backticks disable no address, because they may not be read as code there (`sure`). Links
         # in Markdown are broken even if their address is allowed (`whole`).
@@ -301,13 +268,9 @@ class Trust:
     def split_sanitized(
         self, text: str, split: Callable[[str], Sequence[str]]
     ) -> tuple[str, tuple[str, ...]]:
-        """Return the text with disabled addresses, and the parts into which `split` divides it, one
-        for each post.
-
-        A cut through code or an address could create a link. So each part is checked by itself. If
-        one has a link that the whole text did not have, use a stricter method: first break all
-        addresses that are not allowed, even in code, then all addresses.
-        """
+        """A cut through code or an address could create a link. So each part is checked by itself.
+        If one has a link that the whole text did not have, use a stricter method: first break all
+        addresses that are not allowed, even in code, then all addresses."""
         text_before, parts = text, tuple[str, ...]()
         for tame in (self.sanitize, self.defang, _NO_TRUST.defang):
             text_before = tame(text)
@@ -320,25 +283,20 @@ class Trust:
         return _TERMINAL_CHUNK.sub(lambda found: self._defang_terminal_chunk(found[0]), line)
 
     def _defang_terminal_chunk(self, chunk: str) -> str:
-        """Return a piece of a line without spaces for a terminal, with the addresses in it broken
-        that are not allowed. An allowed one is kept only if the piece ends with it, or with at most
-        MAX_TRAILING_MARKS characters after it.
-
-        Addresses count as written, and as they look once the piece's Markdown is rendered.
-        """
+        """An allowed address is kept only if the piece ends with it, or with at most
+        MAX_TRAILING_MARKS characters after it. Addresses count as written, and as they look once
+        the piece's Markdown is rendered."""
         if ":" not in chunk and "&" not in chunk and "www." not in chunk.lower():
             return chunk
         out, at = list[str](), 0
         while match := _HOT_IN_TERMINAL.search(chunk, at):
             start = _address_start(chunk, match.start(), at)
             end = _address_end(chunk, start)
-            # More marks after an allowed address could carry data to its server.
             if self.allows(chunk[start:end]) and len(chunk) - end <= MAX_TRAILING_MARKS:
                 return "".join([*out, chunk[at:]])
             # Its entities and escapes are decoded, so that none of them hides a part of an address.
             if "&" in chunk[start:] or "\\" in chunk[start:]:
                 chunk = chunk[:start] + commonmark.unescape(chunk[start:])
-            # Break it up to the next character that no address has, such as a bracket.
             other = _NOT_IN_ADDRESS.search(chunk, max(match.end(), start + 1))
             end = min(end, other.start()) if other else _address_end(chunk, start)
             out += [chunk[at:start], _break_address(chunk[start:end])]
@@ -361,10 +319,7 @@ class Trust:
         after: bool = False,
         whole: bool = True,
     ) -> str:
-        """Return a piece of one line outside code, in which all addresses and links are disabled
-        that are not allowed. It is read part by part: links, beginnings of links, text in angle
-        brackets, and chunks without spaces. A space inside the signs of a link (`] (`, `] :`, `<
-        …`) makes them plain text.
+        """A space inside the signs of a link (`] (`, `] :`, `< …`) makes them plain text.
 
         `sure`: platforms would read code there as code, so an address may be disabled by backticks.
         `before` and `after`: a code span is directly next to the text. `whole`: allowed links in
@@ -386,7 +341,7 @@ class Trust:
             escaped = text[max(0, piece.start() - 1) : piece.start()] in ("\\", "<")
             code = sure and self.is_code_inert and not beside and not escaped
             match piece.lastgroup:
-                case "link":  # a whole link or image: `[label](target)`
+                case "link":
                     label = self._sanitize_prose(piece["label"], sure, whole=whole)
                     image, where = piece[0].startswith("!"), piece["target"]
                     where = commonmark.unescape(where[1:-1] if where.startswith("<") else where)
@@ -398,7 +353,7 @@ class Trust:
                         out.append(f"{mark}[{label}{rest}")
                     else:
                         out.append(f"{label} ({self._disable_address(where, code)})".strip())
-                case "inline":  # `](` of a link that `_LINK` does not match
+                case "inline":
                     end = self._allowed_target_end(text, at) if whole else 0
                     out.append(text[piece.start() : end] if end else "] (")
                     at = end or at
@@ -409,7 +364,7 @@ class Trust:
                         target = target[1:-1]
                     fine = whole and match and self._allows_target(target)
                     out.append("]:" if fine else "] :")
-                case "angled":  # an autolink, `<https://…>`, or a tag
+                case "angled":
                     inner = piece["angled"]
                     if not _SCHEME.match(inner):
                         glued = bool(_GLUED.match(behind, at - 1))
@@ -426,8 +381,7 @@ class Trust:
         return "".join([*out, text[at:]])
 
     def _allowed_target_end(self, text: str, start: int) -> int:
-        """Return the end of the link target that begins at index `start`, after `](`, if it is
-        allowed and the link ends or has a title after it; else 0."""
+        """Return 0 unless the target is allowed and the link ends or has a title after it."""
         while text[start : start + 1] in (" ", "\t"):
             start += 1
         target = commonmark.parse_link_target(text, start)
@@ -442,12 +396,8 @@ class Trust:
         return _find_address(chunk, HOT if self.links_bare_names else _HOT_ON_DISCORD)
 
     def _sanitize_chunk(self, chunk: str, code: bool, glued: bool) -> str:
-        """Return a piece of prose without spaces, in which the address, if any, is disabled unless
-        it is allowed.
-
-        `code`: it may be disabled by backticks. `glued`: code or a bracket follows directly, which
-        Discord would include in the address, so that an allowed one is disabled, too.
-        """
+        """`code`: it may be disabled by backticks. `glued`: code or a bracket follows directly,
+        which Discord would include in the address, so that an allowed one is disabled, too."""
         if not _may_hold_address(chunk):
             return chunk
         # An address may be hidden behind entities or backslashes, which Markdown removes.
@@ -479,9 +429,7 @@ class Trust:
         return chunk[:start] + self._disable_address(address, code) + chunk[end:]
 
     def _sanitize_decoded(self, chunk: str, start: int, code: bool) -> str:
-        """Return a piece of prose whose entities and escapes are decoded, with the address that
-        begins at `start` disabled. `code`: platforms would read backticks around it as code, so
-        backticks may disable it. Otherwise, its dots and colons are put in brackets.
+        """`code`: platforms would read backticks around it as code, so backticks may disable it.
 
         If more than simple marks surround the address, all of the piece is disabled: what is
         decoded could be Markdown.
@@ -495,14 +443,10 @@ class Trust:
         return f" {safe}" if safe.startswith((":", "(")) else safe
 
     def _disable_address(self, address: str, code: bool) -> str:
-        """Return the address so that no platform links it: in backticks, or with brackets around
-        its dots and colons if `code` is False (code is not read as code there) or if it has
-        characters that mean something in Markdown."""
         return f"`{address}`" if code and _SIMPLE.fullmatch(address) else _break_address(address)
 
     def _has_only_allowed_targets(self, text: str) -> bool:
-        """Return True if the CommonMark parser finds only allowed links and images in the text. It
-        is a last check on what the patterns of this module left."""
+        # It is a last check on what the patterns of this module left.
         own_urls = set(map(commonmark.parser().normalizeLink, self.written))
         targets = commonmark.find_targets(text)
         return all(self._allows_target(where) or where in own_urls for where in targets)
@@ -516,24 +460,18 @@ def _may_hold_address(text: str) -> bool:
 
 
 def _find_address(chunk: str, hot: re.Pattern[str] = HOT) -> int | None:
-    """Return the index of the first address in a piece of text without spaces, or None. `hot`
-    matches the signs of an address."""
     match = hot.search(chunk)
     return None if match is None else _address_start(chunk, match.start())
 
 
 def _address_start(chunk: str, start: int, least: int = 0) -> int:
-    """Return where the address begins that was recognized at `start`, for example by its dots; it
-    may begin earlier, but not before `least`."""
     while start > least and (chunk[start - 1].isalnum() or chunk[start - 1] in _LEFT):
         start -= 1
     return start
 
 
 def _address_end(chunk: str, start: int) -> int:
-    """Return the index of the end of the address that begins at `start`, before marks that end a
-    sentence. As on all platforms, a closing bracket belongs to the address if its opening bracket
-    does."""
+    """As on all platforms, a closing bracket belongs to the address if its opening bracket does."""
     end = len(chunk)
     opening_count, closing_count = chunk.count("(", start), chunk.count(")", start)
     while end > start and chunk[end - 1] in _TRAILING:
@@ -546,7 +484,5 @@ def _address_end(chunk: str, start: int) -> int:
 
 
 def _break_address(address: str) -> str:
-    """Return an address that no platform links: with brackets around its dots, colons and at-signs
-    (`https[:]//evil[.]test`)."""
     cut = re.sub(r"([.:@\u3002\uff0e\uff61])(?=[^\s\])(])", r"[\1]", address)
     return cut.replace("](", "] (").replace("]:", "] :")

@@ -54,15 +54,11 @@ _MOMENT = re.compile(
 
 
 def format_kind(format: str | None) -> str:
-    """Return the kind of values that a format is for: its first word, such as "number" or "date";
-    "" for values as they are."""
     return (format or "").partition(" ")[0]
 
 
 def parse_number(value: object) -> Decimal | None:
-    """Return the exact number that a value is, or that its text is as programs write it (`12.5`);
-    None for any other value, for infinity, and for more digits than `MAX_DIGITS`. A float counts by
-    its shortest form, which tables show: 0.1 is exactly 0.1."""
+    """A float counts by its shortest form, which tables show: 0.1 is exactly 0.1."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     try:
@@ -78,17 +74,14 @@ def parse_number(value: object) -> Decimal | None:
 
 
 def decimal_places(format: str) -> int:
-    """Return how many decimal places the values of a column always show, by its format, as in
-    `number 2`; 0 if it does not say."""
+    """Return 0 if the format does not say."""
     last = format.rpartition(" ")[2]
     return int(last) if last.isdecimal() else 0
 
 
 def fix_places(format: str, values: Iterable[object]) -> str:
-    """Return the format of a column with as many decimal places as the longest of its values has,
-    so that all its cells show the same number of them. At most `MAX_FIXED_PLACES`: more are an
-    artefact of floats. A format that has a number of decimal places already, or needs none, is
-    returned as it is."""
+    """All cells of a column show the same number of decimal places, at most `MAX_FIXED_PLACES`:
+    more are an artefact of floats."""
     if format not in ("number", "plain", "percent"):
         return format
     numbers = (parse_number(value) for value in values)
@@ -98,8 +91,7 @@ def fix_places(format: str, values: Iterable[object]) -> str:
 
 
 def format_amount(number: Decimal, format: str, locale: str | None = None) -> str:
-    """Return a number as text in the format of a column of numbers (one of `NUMBER_KINDS`), in the
-    language `locale` (None: that of the current task)."""
+    """`locale` None: that of the current task."""
     kind = format_kind(format)
     with decimal.localcontext(prec=2 * MAX_DIGITS):
         if kind == "duration":
@@ -109,12 +101,10 @@ def format_amount(number: Decimal, format: str, locale: str | None = None) -> st
 
 def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
     """Return a number as people of a language write it. It shows all its decimal places, at least
-    those of its column's format, because a person decides by what they read. `kind` is the first
-    word of `format`, and `cldr` the locale in Babel's form."""
-    # Babel is loaded at the first use, so that a start does not wait for it.
+    those of its column's format, because a person decides by what they read."""
     from babel.numbers import format_currency, format_decimal
 
-    # The exponent of 12.50 is -1: it needs one decimal place. Infinity has a text as its exponent.
+    # Infinity has a text as its exponent.
     exponent = number.normalize().as_tuple().exponent
     places = max(decimal_places(format), -exponent if isinstance(exponent, int) else 0)
     digits = ("0" if kind == "plain" else "#,##0") + ("." + "0" * places if places else "")
@@ -130,10 +120,9 @@ def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
 def format_value(
     value: object, format: str, locale: str | None = None, this_year: int | None = None
 ) -> str:
-    """Return a value of a table as text in the language `locale` (None: that of the current task):
-    a number by its format, a day or a moment in words, all else as it is. A number without a format
-    has the decimal sign of the language. A moment is written without its zone. With
-    `this_year`, days are short, and have their year only if that is another one."""
+    """`locale` None: that of the current task. A number without a format has the decimal sign of
+    the language. A moment is written without its zone. With `this_year`, days are short, and have
+    their year only if that is another one."""
     if isinstance(value, datetime):
         return format_moment(value, locale, "medium" if value.second else "short", this_year)
     if isinstance(value, date):
@@ -146,9 +135,7 @@ def format_value(
 
 
 def format_duration(seconds: Decimal, format: str) -> str:
-    """Return a number of seconds as hours and minutes, as in `1:30`, and seconds if it has any or
-    if the format asks for them (`1:30:05`, `1:30:05.25`). `format` has the form, as in
-    "duration h:mm:ss"."""
+    """`1:30`, with seconds if it has any or if the format asks for them (`1:30:05.25`)."""
     form = format.partition(" ")[2] or "h:mm"
     whole_minutes, rest = divmod(abs(seconds), 60)
     hours, minutes = divmod(int(whole_minutes), 60)
@@ -156,16 +143,13 @@ def format_duration(seconds: Decimal, format: str) -> str:
     # Decimal places of the seconds: those of the form, or of the value if it has more.
     fraction = max(len(form.partition(".")[2]), len(f"{rest.normalize():f}".partition(".")[2]))
     if rest or "ss" in form:
-        # Two digits, and with a fraction the point and its digits.
         width = fraction + 3 if fraction else 2
         text += f":{rest:0{width}.{fraction}f}"
     return text
 
 
 def spreadsheet_format(format: str) -> str:
-    """Return a column's format as the number format of cells in an Excel file, such as `#,##0.00`.
-    The spreadsheet replaces `.` and `,` by the separators of its own language. `format` is a kind
-    with its options, as in `currency BRL 2` or `duration h:mm:ss`."""
+    """The spreadsheet replaces `.` and `,` by the separators of its own language."""
     kind, places = format_kind(format), decimal_places(format)
     digits = ("0" if kind == "plain" else "#,##0") + ("." + "0" * places if places else "")
     is_english = babel_locale() == "en"
@@ -201,23 +185,20 @@ def spreadsheet_format(format: str) -> str:
 
 
 def parse_typed_number(text: str, format: str = "", locale: str | None = None) -> Decimal | None:
-    """Return the number that a person typed in their language, with or without the sign of its
-    format, as "1.234,50", "R$ 5" or "12 %"; None if it is none. Spaces separate thousands in every
+    """Return a number typed like "1.234,50", "R$ 5" or "12 %". Spaces separate thousands in every
     language."""
-    # `_simplify` unifies the forms of spaces, digits, minus signs and apostrophes.
-    text = _simplify(text[: MAX_DIGITS + 1])  # a longer text costs no time
+    text = _simplify(text[: MAX_DIGITS + 1])
     if len(text) > MAX_DIGITS:
         return None
-    # Whatever is beside the digits of a formatted zero is the sign, such as "US$" or "%".
+    # As in "US$" or "%".
     for sign in re.split(r"[\d.,:]+", _simplify(format_amount(Decimal(0), format, locale))):
         text = text.replace(sign.strip(), "")
-    # Spaces that the sign leaves, as in "- 5 " from "-R$ 5 €", go.
+    # As in "- 5 " from "-R$ 5 €".
     text = re.sub(r"^([-+]) | $", r"\1", text.lstrip())
     # The language's separators are read from a formatted number: "1,234.5" or "1.234,5". The one
     # between thousands is at 1, the decimal one at 5.
     sample = _simplify(format_amount(Decimal("1234.5"), "number", locale))
     group, point = sample[1], sample[5]
-    # Digits alone, or in groups of three with the same separator between all groups.
     whole = rf"\d+|[1-9]\d{{0,2}}([{group} ])\d{{3}}(\2\d{{3}})*"
     if re.fullmatch(rf"[-+]?({whole})([{point}]\d+)?", text, re.ASCII):
         return Decimal(text.replace(" ", "").replace(group, "").replace(point, "."))
@@ -226,23 +207,21 @@ def parse_typed_number(text: str, format: str = "", locale: str | None = None) -
 
 
 def refuse_readings(value: str, readings: Iterable[object]) -> BadInput:
-    """Return the error for a typed day or moment that has two meanings."""
     first, second, *_ = sorted(map(str, readings))
     return BadInput(_TWO_READINGS, value=value, first=first, second=second)
 
 
 def parse_typed_day(text: str, today: date, locale: str | None = None) -> date | None:
-    """Return the day that a person typed in their language: `2026-12-24`, `24/12/2026` (month first
-    in the United States), a date with the month's name, or a word such as `tomorrow`. Return None
-    for any other text. `today` is the present day in their time zone. Raise BadInput for a day such
-    as `03/04/2026` if the country of an English `locale` is not known."""
-    # Babel is loaded at the first use, so that a start does not wait for it.
+    """Return a day typed like `2026-12-24`, `24/12/2026` (month first in the United States), a date
+    with the month's name, or a word such as `tomorrow`. `today` is the present day in their time
+    zone. Raise BadInput for a day such as `03/04/2026` if the country of an English `locale` is not
+    known."""
     from babel.dates import get_month_names
 
     words, cldr = fold_to_letters(_simplify(text)), babel_locale(locale)
     near_days = say("yesterday", locale), say("today", locale), say("tomorrow", locale)
     if words in (names := list(map(fold_to_letters, near_days))):
-        return today + timedelta(names.index(words) - 1)  # -1, 0 or 1 days
+        return today + timedelta(names.index(words) - 1)
     # A month may be shortened to three letters or more: `dec` is one of the words in `letters`.
     letters = re.findall(r"[a-z]{3,}", words)
     months = [
@@ -271,12 +250,10 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
 
 
 def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> datetime | None:
-    """Return the moment that a person typed in their language: a day as in `parse_typed_day`, then
-    a time such as `14:30`, `2:30 PM` or `14h30`, perhaps with an offset such as `UTC-03:00`.
-    Without an offset, it is in the zone of `now`. A day alone is its first moment. Return None for
-    any other text. Raise BadInput as `parse_typed_day` does."""
+    """A day as in `parse_typed_day`, then a time such as `14:30`, `2:30 PM` or `14h30`, perhaps
+    with an offset such as `UTC-03:00`; without one, it is in the zone of `now`. A day alone is its
+    first moment. Raise BadInput as `parse_typed_day` does."""
     iso = _simplify(text)  # read as it is if it has an ISO form such as `2026-12-24T14:30`
-    # The French `14h30` becomes `14:30`.
     words = _HOUR.sub(lambda each: f"{each[1]}:{each[2] or '00'}", fold_to_letters(iso))
     # The groups: day, hour, `:` with the minutes and seconds, `a` or `p` of AM and PM, the word
     # `utc`, `gmt` or `z`, the offset.
@@ -300,8 +277,7 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
 
 
 def parse_typed_truth(text: str) -> bool | None:
-    """Return the truth value that a person typed: `true`, `1`, or "yes" in any of Ponte's languages
-    is True, their opposites are False. Return None for any other text."""
+    """True is also "yes" in any of Ponte's languages."""
     word, names = fold_to_letters(text), {"true": True, "1": True, "false": False, "0": False}
     names |= {
         fold_to_letters(say(name, each)): name == "Yes"
@@ -312,7 +288,6 @@ def parse_typed_truth(text: str) -> bool | None:
 
 
 def _simplify(text: str) -> str:
-    """Return a typed text with plain spaces, digits, minus signs and apostrophes in place of their
-    typographic forms, which phones and word processors write."""
+    # Phones and word processors write typographic forms.
     text = unicodedata.normalize("NFKC", text).replace("\N{MINUS SIGN}", "-")
     return " ".join(text.replace("'", "’").split())

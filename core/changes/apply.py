@@ -56,8 +56,7 @@ _LEFT = "I stopped waiting because you asked me to. The operation had started an
 
 @dataclass(slots=True)
 class _Run:
-    """The state of a change while it is applied, in memory. `steps` maps the number of each row's
-    write to its last recorded state."""
+    """`steps` maps the number of each row's write to its last recorded state."""
 
     change: Change
     kind: Kind
@@ -67,14 +66,11 @@ class _Run:
     """Numbers of the steps that may not be written again after a lost answer."""
     doing: Doing | None = None
     stop_waiting: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a person stops the waiting for the end of a run."""
     finished: Change | None = None
-    """The ended change, once its end is recorded; None before."""
 
     def next_batch(self) -> list[ChangeStep]:
-        """Return the steps of the next batch, at most as many as the applier takes at once; [] at
-        the end. Steps that were being written when a process died come first, in batches of their
-        own, because their rows must be read before anything else happens."""
+        """Steps that were being written when a process died come first, in batches of their own,
+        because their rows must be read before anything else happens."""
         writing = [step for step in self.steps.values() if step.state == "writing"]
         waiting = [step for step in self.steps.values() if step.state == "waiting"]
         return (writing or waiting)[: self.applier.batch(self.change.draft)]
@@ -82,55 +78,45 @@ class _Run:
 
 @dataclass
 class ChangeRunner:
-    """Applies decided changes. It makes all calls that write to tables and other systems. Such a
-    call is never cancelled, so that its result is always recorded."""
+    """Makes all calls that write to tables and other systems. Such a call is never cancelled, so
+    that its result is always recorded."""
 
     ledger: SqlLedger
     appliers: Mapping[str, Applier]
     builder: CardBuilder
     clock: Callable[[], float] = time.time
     _held: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    """Set when this process stops: no further call begins."""
     _flights: set[asyncio.Task[None]] = field(default_factory=set, init=False)
-    """Calls under way, each until its result is recorded."""
     _tables: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
-    """A lock for each table, so that changes of one table are applied one after the other."""
 
     def stop_batches(self) -> None:
-        """Begin no further writes, and stop waiting for runs in other systems, because this process
-        ends. The next process continues the changes."""
+        """The next process continues the changes."""
         self._held.set()
 
     async def wait_for_records(self) -> None:
-        """Wait until all writes under way have ended and their results are stored, before the
-        process ends."""
         if self._flights:
             await asyncio.wait(self._flights)
 
     async def run(self, change: Change, doing: Doing | None = None) -> Change:
-        """Apply the change batch by batch and return it at its end. Raise Draining or NotStored;
-        the same approval then continues it later.
+        """Raise Draining or NotStored; the same approval then continues it later.
 
-        A run is a change such as a quick command, whose system works on after the request. `doing`
-        is called with the progress of a run. Cancelling this call stops the waiting for a run: its
-        steps are recorded as unknown, and the change is returned. A write to a table continues
-        until it is recorded.
+        Cancelling this call stops the waiting for a run: its steps are recorded as unknown, and the
+        change is returned. A write to a table continues until it is recorded.
         """
         run = self._open(change, doing)
-        if run is None:  # its system is no longer connected
+        if run is None:
             return await self._give_up(change)
         while steps := run.next_batch():
-            if self._held.is_set():  # this process stops
+            if self._held.is_set():
                 raise Draining
             await self._run_to_record(self._apply_batch(run, steps), run)
         # The last batch records the end, too. Without a batch, all steps were done before a crash.
         return run.finished or await self._finish(run.change, run.steps, ())
 
     async def settle(self, change: Change) -> Change:
-        """End a change that nothing will continue, because the event that approved it has ended,
-        and return it. Rows that were being written are read to find out what happened."""
+        """Rows that were being written are read to find out what happened."""
         run = self._open(change)
         if run is None:
             return await self._give_up(change)
@@ -141,8 +127,6 @@ class ChangeRunner:
         return run.finished or await self._finish(run.change, run.steps, ())
 
     def _open(self, change: Change, doing: Doing | None = None) -> _Run | None:
-        """Return the state of a change that is to be applied. Return None if its system is no
-        longer connected; the caller then ends the change."""
         applier = self.appliers.get(change.draft.applier)
         steps = {step.number: step for step in change.steps}
         if applier is None:
@@ -153,12 +137,10 @@ class ChangeRunner:
         """Await `work`, a write and its record, in a task that the cancellation of the caller does
         not cancel: a write that was sent must be recorded.
 
-        If the caller is cancelled, wait for the task, then raise the cancellation. But if a person
-        stops a command that runs in another system (`has_end`), take the cancellation back, so that
-        the caller returns the ended change.
+        But if a person stops a command that runs in another system (`has_end`), take the
+        cancellation back, so that the caller returns the ended change.
         """
         flight = asyncio.create_task(work)
-        # A process that ends waits for these (`wait_for_records`).
         self._flights.add(flight)
         flight.add_done_callback(self._flights.discard)
         try:
@@ -176,8 +158,7 @@ class ChangeRunner:
             await flight  # it has ended: this raises its error, if any
 
     async def _apply_batch(self, run: _Run, steps: list[ChangeStep]) -> None:
-        """Apply one batch: read its rows, record the steps as "writing", write the rows, and record
-        the result. A row that is not as it was when the change was proposed is left alone.
+        """A row that is not as it was when the change was proposed is left alone.
 
         A lock for each table ensures that no other change of this process writes between the check
         and the write. "before" and "after" are the states of a row: as before or as after the
@@ -190,21 +171,20 @@ class ChangeRunner:
             if self._held.is_set():  # this process stops; the caller raises Draining
                 return
             batch = run.applier.open(draft)
-            # An earlier process began this write, and it is not known whether it took effect. Such
-            # steps have batches of their own.
+            # An earlier process began this write, and it is not known whether it took effect.
             if steps[0].state == "writing":
                 await self._read_back(run, batch, steps, sure=False)
                 return
-            words = _STOPPED
+            explanation = _STOPPED
             rows: Sequence[RowCheck] | None = None
             if not run.stop_waiting.is_set():
                 try:
                     rows = await self._read(run, batch, steps)
                 except ToolError as error:
                     # "drift": the table or the place has changed, and the error itself says so.
-                    words = str(error) if error.code == "drift" else _UNREAD.format(why=error)
+                    explanation = str(error) if error.code == "drift" else _UNREAD.format(why=error)
             if rows is None:  # stopped, or not readable: nothing is written
-                failed = [replace(s, state="failed", explanation=words) for s in steps]
+                failed = [replace(s, state="failed", explanation=explanation) for s in steps]
                 await self._record(run, failed)
                 return
             checked = []
@@ -226,9 +206,8 @@ class ChangeRunner:
                 await self._write(run, batch, ready)
 
     async def _write(self, run: _Run, batch: Batch, steps: list[ChangeStep]) -> None:
-        """Write the rows of these steps once, then read them back to see what happened. `patience`
-        is the number of seconds that the applier may take. `sure` tells `_read_back` that the
-        system confirmed the write: otherwise it may write once more rows that are not there."""
+        """`sure` tells `_read_back` that the system confirmed the write: otherwise it may write
+        once more rows that are not there."""
         try:
             async with asyncio.timeout(run.applier.patience):
                 writes = await batch.write([step.write for step in steps])
@@ -257,9 +236,8 @@ class ChangeRunner:
     async def _read_back(
         self, run: _Run, batch: Batch, steps: Sequence[ChangeStep], *, sure: bool
     ) -> None:
-        """Read the rows that were written, or may have been, and record the result. `sure`: the
-        system confirmed the write. Otherwise its answer was lost, or a process died during it; a
-        write that has not happened is then made once more, if that can do no harm."""
+        """`sure`: the system confirmed the write. Otherwise its answer was lost, or a process died
+        during it; a write that has not happened is then made once more, if that can do no harm."""
         try:
             rows = await self._read(run, batch, steps)
         except ToolError as error:
@@ -267,8 +245,10 @@ class ChangeRunner:
             # of a run (`has_end`) only begins it, so its result is unknown.
             is_done = sure and not run.kind.has_end
             state: StepState = "done" if is_done else "unknown"
-            words = _UNCHECKED if is_done else str(error)
-            await self._record(run, [replace(s, state=state, explanation=words) for s in steps])
+            explanation = _UNCHECKED if is_done else str(error)
+            await self._record(
+                run, [replace(s, state=state, explanation=explanation) for s in steps]
+            )
             return
         results = []
         for step, row in zip(steps, rows, strict=True):
@@ -285,14 +265,11 @@ class ChangeRunner:
     async def _read(
         self, run: _Run, batch: Batch, steps: Sequence[ChangeStep]
     ) -> Sequence[RowCheck]:
-        """Return the current state of the rows. Raise ToolError for every failure.
-
-        For a run in another system, this waits for its end. If the process stops meanwhile, raise
-        Draining: the next process waits on. If a person stops the waiting, raise ToolError.
-        """
+        """For a run in another system, this waits for its end. If the process stops meanwhile,
+        raise Draining: the next process waits on. If a person stops the waiting, raise
+        ToolError."""
         if not run.kind.has_end:
             return await _check_rows(run, batch, steps)
-        # `_held` is set when this process stops, `run.stop_waiting` when a person ends the wait.
         reading = asyncio.create_task(_check_rows(run, batch, steps))
         has_begun = any(step.write.id for step in steps)  # the other system gave the run an id
         ends = [
@@ -309,8 +286,8 @@ class ChangeRunner:
             await cancel_all((reading, *ends))
 
     async def _record(self, run: _Run, steps: Sequence[ChangeStep]) -> None:
-        """Store the new states of these steps. If no step of the change is left to be written,
-        store the end of the change in the same transaction."""
+        """If no step of the change is left to be written, store the end of the change in the same
+        transaction."""
         all_steps = run.steps | {step.number: step for step in steps}
         if any(step.state in PENDING_STATES for step in all_steps.values()):
             await self.ledger.record(run.change.id, run.change.decision_seq, steps)
@@ -321,12 +298,8 @@ class ChangeRunner:
     async def _finish(
         self, change: Change, all_steps: Mapping[int, ChangeStep], steps: Sequence[ChangeStep]
     ) -> Change:
-        """Record `steps` and the end of the change, and return it. `all_steps` are those of the
-        change, by number.
-
-        The change is "done" if all rows were written, "failed" if surely none was, and otherwise
-        "partial".
-        """
+        """The change is "done" if all rows were written, "failed" if surely none was, and otherwise
+        "partial"."""
         state: ChangeState = "failed"
         if all(step.state == "done" for step in all_steps.values()):
             state = "done"
@@ -345,9 +318,7 @@ class ChangeRunner:
         )
 
     async def _give_up(self, change: Change) -> Change:
-        """End a change whose system is no longer connected, so that its rows can be neither written
-        nor read. Rows that were not begun have failed; those that were being written are
-        unknown."""
+        """Rows that were not begun have failed; those that were being written are unknown."""
         steps = [
             replace(
                 step, state="failed" if step.state == "waiting" else "unknown", explanation=_GONE
@@ -360,13 +331,11 @@ class ChangeRunner:
 
 
 async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> Sequence[RowCheck]:
-    """Return the current state of the rows within the applier's timeout (`patience`). Raise
-    ToolError for every failure, also for a bug of Ponte, so that the change still gets an end.
+    """Raise ToolError for every failure, also for a bug of Ponte, so that the change still gets an
+    end.
 
-    Each step is the write of one row; `batch` reads and writes the rows of these steps. For a run
-    in another system, such as a quick command, this waits for its end. With a listener
-    (`run.doing`, which shows the person the progress), a batch that can report its progress does so
-    meanwhile.
+    With a listener (`run.doing`, which shows the person the progress), a batch that can report its
+    progress does so meanwhile.
     """
     rows = [step.write for step in steps]
     try:
@@ -384,16 +353,16 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
 
 
 def _judge_step(step: ChangeStep, row: RowCheck, sure: bool) -> ChangeStep:
-    """Return the step with the result that its row shows, as it was read after the write. `sure`:
-    the system confirmed the write. The state stays "writing" if the write has not happened."""
+    """`sure`: the system confirmed the write. The state stays "writing" if the write has not
+    happened."""
     step = replace(step, write=row.write, current=row.current, explanation=row.explanation)
     if row.state == "after":
         return replace(step, state="done")
     if row.state == "failed":
         return replace(step, state="failed")
     # A created row that exists was written, even if some of its fields differ.
-    if (sure or step.write.before is None) and row.current is not None:  # None: a creation
-        if step.write.after is None:  # a deletion
+    if (sure or step.write.before is None) and row.current is not None:
+        if step.write.after is None:
             return replace(step, state="failed", explanation=_STILL_THERE)
         return replace(step, state="differs", explanation=", ".join(row.differing_fields))
     if row.state == "before" and not sure:
@@ -403,7 +372,6 @@ def _judge_step(step: ChangeStep, row: RowCheck, sure: bool) -> ChangeStep:
 
 
 SHOW_APPLYING_SECONDS = 1.0
-"""Seconds after which the card shows that its change is being applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,11 +395,7 @@ class ChangeLifecycle:
         rule: str = "",
         reason: str = "",
     ) -> Change:
-        """Give an open proposal the final state `state` (denied, expired or withdrawn), and return
-        it. If another event decided or changed it first, return it as it is.
-
-        `rule` is the rule that lets the person decide, `reason` why they deny it.
-        """
+        """If another event decided or changed it first, return it as it is."""
         # The model reads this note about the end on its next turn.
         closed = replace(change, state=state, decider=decider, denial_reason=reason)
         note, revision = self.builder.build_note(closed), change.proposal.revision
@@ -441,37 +405,30 @@ class ChangeLifecycle:
             )
         except Superseded:
             return await self.ledger.get(change.id)
-        self.note_event(result.state, result)  # logs the end and has the card drawn again
+        self.note_event(result.state, result)
         return result
 
     async def add_reason(self, change: Change, reason: str) -> Change:
-        """Store the reason that a person gives for a denial after it, and return the change."""
         note = self.builder.build_note(replace(change, denial_reason=reason))
         result = await self.ledger.add_reason(change.id, reason, note)
         self.on_change()
         return result
 
     async def end_overdue(self) -> None:
-        """Close proposals that expired without a decision. End changes that were being applied when
-        the event that approved them ended, for example because it was erased. Runs from time to
-        time."""
+        """End changes that were being applied when the event that approved them ended, for example
+        because it was erased. Runs from time to time."""
         for change in await self.ledger.list_overdue(self.clock()):
             await self.close(change, "expired", None)
         for change in await self.ledger.list_abandoned():
             await self.end_abandoned(change)
 
     async def end_abandoned(self, change: Change) -> Change:
-        """End a change that the event which approved it did not finish, and return it."""
         ended = await self.runner.settle(change)
         self.note_event(ended.state, ended)
         return ended
 
     async def apply(self, change: Change, doing: Doing | None = None) -> Change:
-        """Apply a change that an approval has claimed, and return it at its end. If this raises
-        Draining or NotStored, the same approval continues it later.
-
-        `doing` shows the person the progress of a run in another system.
-        """
+        """If this raises Draining or NotStored, the same approval continues it later."""
         # Cards show "In progress" only after SHOW_APPLYING_SECONDS. Most changes end before this
         # delay, and their card needs only one edit.
         redraw = asyncio.get_running_loop().call_later(SHOW_APPLYING_SECONDS, self.on_change)
@@ -479,7 +436,7 @@ class ChangeLifecycle:
             ended = await self.runner.run(change, doing)
         finally:
             redraw.cancel()
-        self.note_event(ended.state, ended)  # logs the end and has the card drawn again
+        self.note_event(ended.state, ended)
         return ended
 
     def note_event(self, event: str, change: Change) -> None:
@@ -499,8 +456,7 @@ class ChangeLifecycle:
 
     async def reserve_payment(self, change: Change, seq: int) -> None:
         """Reserve the cost of a run (a quick command, for example) before it begins, charged to its
-        asker. `seq` is the event that approves it. Raise OverBudget if it exceeds an allowance.
-        Other changes cost nothing."""
+        asker. Other changes cost nothing."""
         paid, proposal = self.builder.kind(change).paid_run(change.draft), change.proposal
         if self.purse and paid:
             await self.purse.reserve_approved_run(
@@ -508,8 +464,7 @@ class ChangeLifecycle:
             )
 
     async def settle_payment(self, change: Change, seq: int) -> None:
-        """Charge the cost that `reserve_payment` reserved if the event `seq` began the run, or may
-        have begun it; otherwise release it. A run has an id once it has begun."""
+        """A run has an id once it has begun."""
         paid = self.builder.kind(change).paid_run(change.draft)
         if self.purse and paid:
             has_begun = change.decision_seq == seq and any(

@@ -21,20 +21,18 @@ from core.people.rules import NO_RIGHTS, OWNER_ID, place_names
 _ADMIN = "An admin must approve {id}."
 
 Access = Literal["hidden", "read", "ask", "auto"]
-"""The ways in which a table may be used. `hidden`: not even read. `read`: never changed. `ask`: a
-person approves each change. `auto`: like `ask`, but a create of one row needs no approval, and
-neither do the updates that `TableRule.auto_fields` and `auto_people` name."""
+"""`hidden`: not even read. `read`: never changed. `ask`: a person approves each change. `auto`:
+like `ask`, but a create of one row needs no approval, and neither do the updates that
+`TableRule.auto_fields` and `auto_people` name."""
 AUTO_PER_HOUR = 20
-"""The default number of rows of a table that the policy updates in an hour."""
 ASKER = "asker"
-"""The name among approvers that means the person who asked for the change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Approvers:
-    """The approvers that the operator named. `names` are names of people, groups and sets, and
-    `ASKER`. If there are any, only they and admins decide; with `is_exclusive`, only they. `count`:
-    how many different people must approve."""
+    """`names` are names of people, groups and sets, and `ASKER`. If there are any, only they and
+    admins decide; with `is_exclusive`, only they. `count`: how many different people must
+    approve."""
 
     names: frozenset[str] = frozenset()
     count: int = 1
@@ -42,15 +40,12 @@ class Approvers:
 
 
 ANYBODY = Approvers()
-"""The value for proposals without named approvers."""
 _ASKER_ALONE = Approvers(is_exclusive=True)
-"""The value for a kind of change that only its asker approves."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableRule:
-    """The operator's rule for one table. For `approvers`, `approvals` and `approvers_only` see
-    `Approvers`.
+    """For `approvers`, `approvals` and `approvers_only` see `Approvers`.
 
     With access `auto`, the people and groups in `auto_people` update the fields in `auto_fields`
     without an approval: at most `auto_per_hour` rows of the table an hour, all people together.
@@ -68,19 +63,19 @@ class TableRule:
 _DEFAULT = TableRule()
 
 
-def join_rules(one: TableRule, other: TableRule) -> TableRule:
-    """Return the rule for a change of the table of `one` that also changes rows of a linked table,
-    that of `other`: it allows only what both allow. If both name approvers and have none in common,
-    admins approve."""
-    # `auto_fields` and `auto_people` stay those of `one`: updates of such fields change no links.
+def join_rules(first: TableRule, other: TableRule) -> TableRule:
+    """If both name approvers and have none in common, admins approve."""
+    # `auto_fields` and `auto_people` stay those of `first`: updates of such fields change no links.
     # `Access` lists its values from the strictest to the most permissive one.
-    common = one.approvers & other.approvers or frozenset({"admins"})
+    common = first.approvers & other.approvers or frozenset({"admins"})
     return replace(
-        one,
-        access=min(one.access, other.access, key=get_args(Access).index),
-        approvers=common if one.approvers and other.approvers else one.approvers | other.approvers,
-        approvals=max(one.approvals, other.approvals),
-        approvers_only=one.approvers_only or other.approvers_only,
+        first,
+        access=min(first.access, other.access, key=get_args(Access).index),
+        approvers=common
+        if first.approvers and other.approvers
+        else first.approvers | other.approvers,
+        approvals=max(first.approvals, other.approvals),
+        approvers_only=first.approvers_only or other.approvers_only,
     )
 
 
@@ -99,8 +94,7 @@ class TableRules:
     remind_after: float = 0.0
 
     def find_rule(self, *names: str) -> TableRule:
-        """Return the operator's rule for the table with one of these names (its title or id); the
-        first name with a rule counts. Return the default rule if none has one."""
+        """The first name with a rule counts; without one, return the default rule."""
         rules = (self._by_folded_name.get(fold_case(name)) for name in names if self.tables)
         return next((rule for rule in rules if rule), _DEFAULT)
 
@@ -109,68 +103,54 @@ class TableRules:
         return {fold_case(name): rule for name, rule in self.tables.items()}
 
     def is_hidden(self, *names: str) -> bool:
-        """Return whether the operator hides this table from everybody, so that Ponte never names
-        it."""
         return self.find_rule(*names).access == "hidden"
 
     def is_read_only(self, *names: str) -> bool:
-        """Return whether the operator lets nobody change this table. That includes hidden
-        tables."""
+        """True for hidden tables, too."""
         return self.find_rule(*names).access in ("hidden", "read")
 
     def is_visible(self, viewer: Viewer, *names: str) -> bool:
-        """Return whether the person may read this table, and so know that it exists."""
         return not self.is_hidden(*names) and viewer.may("read", *names)
 
     def is_closed(self, viewer: Viewer, *names: str) -> bool:
-        """Return whether this table in particular is closed to the person's changes: it is
-        read-only, or they may change other tables but not this one. False if they may change no
-        table at all: that needs no mention at each table."""
+        """False if they may change no table at all: that needs no mention at each table."""
         return self.is_read_only(*names) or (
             viewer.may("propose") and not viewer.may("propose", *names)
         )
 
     def hides_some(self, rights: PlaceRights | None) -> bool:
-        """Return whether there may be tables of which a person with these rights must not know, so
-        that lists of tables must be filtered. `rights` None: only hidden tables count."""
+        """`rights` None: only hidden tables count."""
         hidden = any(rule.access == "hidden" for rule in self.tables.values())
         return hidden or (rights is not None and rights.depends_on_name("read"))
 
     @property
     def names_tables(self) -> bool:
-        """True if ponte.toml names any table, so that its names are worth a check against the known
-        tables."""
         return bool(self.tables or self.named)
 
     def find_unknown(self, known: set[str]) -> list[str]:
-        """Return the table names in ponte.toml that no known table has. A misspelled name hides
-        nothing, so these names are worth a warning."""
+        """A misspelled name hides nothing, so these names are worth a warning."""
         there = {fold_case(name) for name in known}
         every = dict.fromkeys((*self.tables, *self.named))
         return [name for name in every if fold_case(name) not in there]
 
 
 class TableRulesConfig(Protocol):
-    """The part of the configuration that has the rules for tables. It is read each time that it is
-    needed, because the operator can reload it while Ponte runs."""
+    """Read each time that it is needed, because the operator can reload it while Ponte runs."""
 
     @property
-    def table_rules(self) -> TableRules:
-        """The operator's rules about which tables may be read and changed, as they are now."""
+    def table_rules(self) -> TableRules: ...
 
 
 class ApprovalConfig(TableRulesConfig, Protocol):
-    """The part of the configuration that tells who approves changes. It is read each time that it
-    is needed, because the operator can reload it while Ponte runs."""
+    """Read as often as `TableRulesConfig`."""
 
     def channel(self, address: Address) -> Any:
-        """Return the operator's settings of a place. Its `approvers` are those for changes that are
-        asked for there."""
+        """The `approvers` of the settings are those for changes that are asked for there."""
 
 
 class NoTableRules(TableRulesConfig):
-    """A configuration in which the operator has no rules for tables: people with the right to do so
-    may read and change all."""
+    """The operator has no rules for tables: people with the right to do so may read and change
+    all."""
 
     table_rules = TableRules()
 
@@ -180,11 +160,9 @@ NO_TABLE_RULES = NoTableRules()
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Decides who may approve, deny, see or undo a change.
-
-    `kinds` has each kind of change by its name. `canonical_person` maps a person's key to the key
-    that all their accounts share, so that nobody counts as two people.
-    """
+    """Decides who may approve, deny, see or undo a change. `kinds` has each kind of change by its
+    name. `canonical_person` maps a person's key to the key that all their accounts share, so that
+    nobody counts as two people."""
 
     policy: Policy
     kinds: Kinds
@@ -192,32 +170,21 @@ class Approval:
     canonical_person: Callable[[str], str] = str
 
     def rule_for(self, draft: Draft) -> TableRule:
-        """Return the operator's rule for a draft: what the rules of its table and of the linked
-        tables that it changes all allow. It is the default rule for a draft that concerns no
-        table."""
         return functools.reduce(join_rules, (rule for _, rule in self._find_table_rules(draft)))
 
     def _find_table_rules(self, draft: Draft) -> Iterator[tuple[str, TableRule]]:
-        """Yield the title and the operator's rule of the table that the draft changes, then those
-        of each linked table whose rows change with it. A draft without a table yields "" and the
-        default rule."""
         for names in (self.kinds[draft.kind].rule_names(draft), *draft.view.linked_tables):
             # A rule by the table's id comes before one by its title.
             title = next(iter(names), "")
             yield title, self.config.table_rules.find_rule(*reversed(names))
 
     def sees_all(self, person: Person) -> bool:
-        """Return whether the person may see changes from all conversations: the owner of a page or
-        a terminal who is also the operator."""
+        """True for the owner of a page or a terminal who is also the operator."""
         operator = self.policy.platforms.get(person.platform, NO_RIGHTS).owner_is_operator
         return operator and self.is_owner(person)
 
     async def allow_draft(self, person: Person, address: Address, draft: Draft) -> str:
-        """Return the rule that allows the person to propose this draft here, for the audit log.
-        Raise ToolError if the person lacks a right to it, or if nobody may change its table.
-
-        The model reads the error. The hint keeps it from trying other tools to the same end.
-        """
+        """The model reads the error. The hint keeps it from trying other tools to the same end."""
         hint = "tell the person; do not look for another way"
         if self.rule_for(draft).access in ("hidden", "read"):
             raise ToolError(REFUSAL_SENTENCES["read_only"], code="read_only", hint=hint)
@@ -237,9 +204,7 @@ class Approval:
         return verdicts[0].rule  # the first right is the general one, as to propose
 
     def approvers(self, proposal: Proposal) -> Approvers:
-        """Return the approvers that the operator named for the proposal's table, else for its tool,
-        else for the channel in which it was asked for. The required number of approvals is the
-        larger one of table and tool."""
+        """The required number of approvals is the larger one of table and tool."""
         if self.kinds[proposal.draft.kind].is_personal:  # such as a person's own schedule
             return _ASKER_ALONE
         table = self.rule_for(proposal.draft)
@@ -249,23 +214,19 @@ class Approval:
         return Approvers(names, max(table.approvals, tool.count), table.approvers_only)
 
     async def judge_approver(self, person: Person, address: Address, table: str) -> Verdict:
-        """Return whether the person may decide on what others propose for this table: by a right,
-        or as one of its named approvers. `own` below is the operator's rule for the table; with
-        `approvers_only`, only its named approvers may.
-
-        Bots and guests never decide.
-        """
-        own = self.config.table_rules.find_rule(table)
+        """With `approvers_only`, only the table's named approvers may decide. Bots and guests never
+        do."""
+        table_rule = self.config.table_rules.find_rule(table)
         # ASKER stands for whoever proposed a change, and this is about what others propose.
         # `max_age`: how old the platform's facts about the person may be.
-        names, max_age = own.approvers - {ASKER}, MAX_CONFIRMED_AGE_SECONDS
+        names, max_age = table_rule.approvers - {ASKER}, MAX_CONFIRMED_AGE_SECONDS
         rights = await self.policy.look_up_rights(person, address, names, max_age=max_age)
         # "people": only the names of people, groups and roles make somebody an approver.
         verdict, is_named = rights.may("approve", table), rights.fits(names, "people")
         # A rule surely denies it, or gives it: then it does not matter whether they are named.
         # `may_be_denied`: no rule gives it, and one may deny it to a group of the person.
         is_denied = verdict.is_denied and not verdict.may_be_denied
-        if is_denied or (verdict.allowed and not own.approvers_only):
+        if is_denied or (verdict.allowed and not table_rule.approvers_only):
             return verdict
         # `None` stands for a fact that the platform has not told yet: the verdict is then unknown.
         if is_named is not False and not person.is_bot and not rights.known.guest:
@@ -273,16 +234,14 @@ class Approval:
                 return replace(verdict, is_unknown=True)
             return Verdict(True, rule=f"tables.{table}.approvers", right=verdict.right)
         only = Verdict(False, rule=f"tables.{table}.approvers_only", right=verdict.right)
-        return only if own.approvers_only else verdict
+        return only if table_rule.approvers_only else verdict
 
     def find_approvers(self, proposal: Proposal) -> tuple[Proposal, bool]:
-        """Return the proposal with `has_named_approvers` set, and whether its asker can decide
-        alone. Then nobody else gets a notice that a decision is wanted."""
+        """If the asker can decide alone, nobody else gets a notice that a decision is wanted."""
         proposal = replace(proposal, has_named_approvers=self.names_approvers(proposal))
         return proposal, not self.to_be_asked(Change(proposal))
 
     def names_approvers(self, proposal: Proposal) -> bool:
-        """Return whether the operator named approvers other than the asker."""
         return bool(self.approvers(proposal).names - {ASKER})
 
     def named_deciders(self, change: Change) -> frozenset[str]:
@@ -303,9 +262,8 @@ class Approval:
 
     def to_be_asked(self, change: Change) -> frozenset[str]:
         """Return the names (`platform:ID`) of people and groups to ask for a decision; empty if the
-        asker can decide alone. These are the deciders that the operator named, or else the admins.
-        """
-        proposal, book = change.proposal, self.policy.read_rules()  # `book` has groups of people
+        asker can decide alone."""
+        proposal, book = change.proposal, self.policy.read_rules()
         # `names`: named as approvers, or allowed to approve by a rule. `named`: only the approvers,
         # with the number of them that must approve.
         names, named = self.named_deciders(change), self.approvers(proposal)
@@ -334,11 +292,7 @@ class Approval:
         since: float = 0.0,
         waits: bool = True,
     ) -> Standing:
-        """Return all facts about the person and the change on which it depends what the person may
-        do with it: their rights, whether they asked for it, whether they can see its card. The
-        fields of `Standing` say what each fact is; the functions in RULES judge by them.
-
-        - `here`: the place in which they decide or read.
+        """- `here`: the place in which they decide or read.
         - `is_click`: they clicked a button or open a form. The platform guarantees that a click
           comes from a place that shows the card.
         - `actions`: what is to be judged. Only if the rules of these actions need it, find out
@@ -380,14 +334,12 @@ class Approval:
         is_same_thread = began_alone or here.thread == there.thread
         standing = Standing(
             id=change.id,
-            # The change, and what the operator's rules say about it.
             is_read_only=self.rule_for(draft).access in ("hidden", "read"),
             is_personal=kind.is_personal,
             needed_approvals=approvers.count,
             named_rule=self._find_named_rule(proposal, approvers),
             is_exclusive=approvers.is_exclusive,
             admin_sentence=admin_sentence,
-            # The person, and what they have done with the change.
             is_bot=person.is_bot,
             is_guest=at_here.known.guest,
             is_asker=is_asker,
@@ -396,7 +348,6 @@ class Approval:
             is_decider=key == self.canonical_person(change.decider.key if change.decider else ""),
             has_approved=person.key in change.approver_keys,
             has_left=since > 0 and await policy.has_left(person, here, since, is_deed=True),
-            # The place in which they decide or read.
             is_same_workspace=is_same_workspace,
             # From where its asker may propose it again: from its conversation, or from the channel
             # if a schedule or webhook began it. Each `ponte ask` has a conversation of its own, and
@@ -407,7 +358,6 @@ class Approval:
             # The conversations can differ in one channel, because each person may have their own.
             sees_card=in_conversation or (is_click and is_same_channel and is_same_thread),
             has_copy=has_copy,
-            # Their rights here, and where the change was asked for.
             admin=at_here.may("administer"),
             approve=tuple(at_card.may(*right) for right in (kind.right_to_approve(draft), *linked)),
             propose_here=tuple(at_here.may(*right) for right in needed),
@@ -424,8 +374,7 @@ class Approval:
         return standing
 
     async def find_asker_rights(self, change: Change) -> tuple[Verdict, ...]:
-        """Return whether the change's asker still has each of the rights to propose it, in the
-        place where they asked. An approval counts only while they have them all."""
+        """An approval counts only while they have them all."""
         asker, there = change.proposal.asker, change.proposal.address
         rights = await self.policy.look_up_rights(asker, there, max_age=find_max_age(asker))
         needed = self.kinds[change.draft.kind].rights_to_propose(change.draft)
@@ -433,8 +382,7 @@ class Approval:
         return tuple(replace(rights.may(*right), right=":".join(right[:2])) for right in needed)
 
     def _find_named_rule(self, proposal: Proposal, approvers: Approvers) -> str:
-        """Return the place in ponte.toml that names the approvers of the proposal, such as
-        "tables.Invoices.approvers"; "" if none does. The audit log shows it."""
+        """The audit log shows it."""
         if not approvers.names:
             return ""
         for title, rule in self._find_table_rules(proposal.draft):
@@ -446,8 +394,8 @@ class Approval:
 
     async def find_policy(self, proposal: Proposal) -> str:
         """Return the place in ponte.toml with the rule that approves this proposal without a
-        person; "" if there is none. Whether the rule's limit of rows is reached is checked later,
-        when the proposal is stored."""
+        person; "" if there is none. The rule's limit of rows is checked later, when the proposal is
+        stored."""
         draft, kind = proposal.draft, self.kinds[proposal.draft.kind]
         rule = self.rule_for(draft)
         # If nobody waits for the answer (a schedule, a webhook), a person approves each change. A
@@ -481,9 +429,7 @@ class Approval:
         return is_named and not verdict.is_denied and rights.known.guest is False
 
     def needs_admin(self, change: Change) -> bool:
-        """Return whether an admin must approve the change, because its asker cannot: it has too
-        many rows, for example, or no person asked for it. False if the operator named approvers,
-        and for changes that only concern their asker."""
+        """False if the operator named approvers, and for changes that only concern their asker."""
         proposal, kind = change.proposal, self.kinds[change.draft.kind]
         has_others = self.approvers(proposal).names or self.is_owner(proposal.asker)
         if has_others or kind.is_personal:
@@ -491,16 +437,15 @@ class Approval:
         return not proposal.origin.is_by_person or bool(kind.needs_admin(change.draft))
 
     def is_owner(self, person: Person) -> bool:
-        """Return whether the person is the owner of this Ponte: platforms such as the terminal and
-        the page have exactly one owner, who runs it."""
+        """Platforms such as the terminal and the page have exactly one owner, who runs this
+        Ponte."""
         has_owner = self.policy.platforms.get(person.platform, NO_RIGHTS).has_one_owner
         return has_owner and person.id == OWNER_ID
 
 
 def find_workspace(person: Person, address: Address) -> tuple[str, str]:
-    """Return the platform and the workspace of a place. For the person's own conversation on the
-    page, return those of the account with which they signed in there: somebody from Slack who reads
-    the page counts as in their Slack workspace."""
+    """For the person's own conversation on the page, return those of the account with which they
+    signed in there: somebody from Slack who reads the page counts as in their Slack workspace."""
     if address.person == person.key:
         return person.platform, person.workspace
     return address.platform, address.workspace

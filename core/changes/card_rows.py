@@ -22,25 +22,20 @@ from core.domain.changes import Change, ChangeStep, Row, TargetView
 MAX_CHANGE_ROWS_SHOWN = 10
 """Rows on the card of a decided change; an open proposal shows all of them."""
 MAX_CARD_FIELDS = 12
-"""Fields of one row on the card of a decided change."""
 MAX_CHANGE_CELL_CHARACTERS = 200
-"""Characters of one value on the card of a decided change."""
 MIN_TABLE_ROWS = 3
 """From this number of rows on, a card shows a table; deleted rows from two on."""
 MAX_CARD_TABLE_COLUMNS = 6
-"""Columns of a card's table, with the column of the names. Wider rows are shown one by one."""
+"""Wider rows are shown one by one."""
 MAX_ROW_NAME_CHARACTERS = 80
-"""Characters of a row's name and of a field's title on a card."""
 NO_VALUE = "–"
-"""Stands for an empty cell."""
 INDENT = "\n\u2003"
 """A line break in a value of a new row. After the space no platform reads markup at the beginning
 of a line."""
 _NAMES = ("title", "Title", "Name", "name", "display_name", "email")
-"""Fields that may hold the name of a row, a file or a user, in order of preference."""
 _ENTRY_KEYS = {*_NAMES, "id", "Id", "url", "path", "mimetype", "size", "icon", "width", "height",
                "file", "sha256"}  # fmt: skip
-"""The fields of a linked row, a file or a user. Only such an object is shown as its name."""
+"""Only such an object is shown as its name."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})")
 
@@ -58,21 +53,17 @@ class FieldChange:
 
     @property
     def value(self) -> str:
-        """The value of the field before and after the change, as in `Overdue → Paid`; only one of
-        them if the row does not exist then."""
         return " → ".join(side for side in (self.before, self.after) if side is not None)
 
     def list_lines(self, characters: int | None = None) -> list[str]:
-        """Return the lines of `value` that are not blank. `value` is cut to `characters` before;
-        None for all of it."""
         lines = truncate(self.value, characters or len(self.value)).split("\n")
         return [line for line in lines if line.strip()]
 
 
 @dataclass(frozen=True, slots=True)
 class CardRow:
-    """One row of a card. `name` is its display value ("" if it has none), `name_field` the title of
-    the field that holds it."""
+    """`name` is its display value ("" if it has none), `name_field` the title of the field that
+    holds it."""
 
     name: str
     name_field: str
@@ -80,36 +71,30 @@ class CardRow:
 
     @property
     def is_new(self) -> bool:
-        """True if the change creates the row. A platform then draws each of its fields on a line of
-        its own."""
+        """A platform then draws each of its fields on a line of its own."""
         return all(change.before is None for change in self.changes)
 
     @property
     def text(self) -> str:
-        """The changed fields as plain text: `Status: Overdue → Paid · Paid on: – → 18 Nov 2026`."""
         return " · ".join(f"{change.field}: {change.value}" for change in self.changes)
 
 
 @dataclass(frozen=True, slots=True)
 class CardTable:
-    """The rows of a card as one table. The first column has the names; None is an empty cell."""
+    """The first column has the names; None is an empty cell."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, tuple[FieldChange | None, ...]], ...]
 
 
 def build_rows(change: Change) -> tuple[dict[str, Any], ...]:
-    """Return the rows of a change's card as JSON objects: `id`, `name`, `name_field`, the raw
-    values `before` and `after`, and `changes` with the formatted values of the fields that differ.
-    Nothing of an open proposal is cut, because people confirm all of it."""
+    """Nothing of an open proposal is cut, because people confirm all of it."""
     is_whole = change.state == "open"
     visible_groups = change.rows if is_whole else change.rows[:MAX_CHANGE_ROWS_SHOWN]
     return tuple(_build_named_rows(visible_groups, change.draft.view, is_whole))
 
 
 def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
-    """Return the rows of a card, which stores them as JSON objects (`build_rows`), as objects for
-    the platforms that draw them."""
     return [
         CardRow(row["name"], row["name_field"], tuple(FieldChange(**c) for c in row["changes"]))
         for row in rows
@@ -117,9 +102,9 @@ def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
 
 
 def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
-    """Return the rows of a card as one table. Return None if they are few, or if the table would be
-    too wide for a chat: then each row is drawn by itself. Deleted rows need no columns before and
-    after, so that a table pays from two rows on."""
+    """Return None if they are few, or if the table would be too wide for a chat: then each row is
+    drawn by itself. Deleted rows need no columns before and after, so that a table pays from two
+    rows on."""
     is_deletion = all(change.after is None for row in rows for change in row.changes)
     if len(rows) < (2 if is_deletion else MIN_TABLE_ROWS):
         return None
@@ -128,7 +113,6 @@ def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
         return None
     changes_by_field = [{change.field: change for change in row.changes} for row in rows]
     return CardTable(
-        # The first column has each row's name, or its number in the card.
         (rows[0].name_field or say("Row"), *fields),
         tuple(
             (row.name or str(number), tuple(by_field.get(field) for field in fields))
@@ -138,8 +122,7 @@ def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
 
 
 def name_rows(change: Change, steps: Sequence[ChangeStep]) -> list[str]:
-    """Return the names of the rows that these steps of the change write, each once. All rows of the
-    change are named, because two with the same name get their ids added."""
+    """All rows of the change are named, because two with the same name get their ids added."""
     groups = change.rows
     rows = zip(groups, _build_named_rows(groups, change.draft.view), strict=True)
     names = [row["name"] for group, row in rows if any(step in steps for step in group)]
@@ -149,8 +132,6 @@ def name_rows(change: Change, steps: Sequence[ChangeStep]) -> list[str]:
 def _build_named_rows(
     groups: Sequence[Sequence[ChangeStep]], view: TargetView, is_whole: bool = False
 ) -> list[dict[str, Any]]:
-    """Return the rows of a card. Each group has all writes to one row. Long values are cut unless
-    `is_whole`. If several rows have the same name, their ids are added to tell them apart."""
     rows = [_build_row(steps, view, is_whole) for steps in groups]
     count = Counter(row["name"] for row in rows)
     for row in rows:
@@ -162,33 +143,30 @@ def _build_named_rows(
 def _build_row(
     steps: Sequence[ChangeStep], view: TargetView, is_whole: bool = False
 ) -> dict[str, Any]:
-    """Return one row of the card. `steps` are all writes to this row, `view` what is known of its
-    table. Long values are cut unless `is_whole`.
-
-    An update of links or files shows which ones it adds (`+`) and removes (`-`). `listed` are the
-    fields with such lists. A secret is never shown, only that it changes.
-    """
+    """An update of links or files shows which ones it adds (`+`) and removes (`-`). `listed` are
+    the fields with such lists. A secret is never shown, only that it changes."""
     id, listed = steps[0].write.id, view.link_fields
     longest = None if is_whole else MAX_CHANGE_CELL_CHARACTERS
     before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
     written = (after or {}).keys()
-    if before is not None and after is not None:  # an update
+    if before is not None and after is not None:
         changed = {}
         listed |= {name for name in before.keys() & after if _hold_files(before[name], after[name])}
         for name in listed & (before.keys() | after):
             # Links and files can be many, so only the added and the removed ones are shown.
             # Linked rows are compared by id, because their names may change meanwhile.
             key = _id if name in view.link_fields else repr
-            old = {key(each): each for each in before.get(name) or ()}  # None: an empty cell
-            new = {key(each): each for each in after.get(name) or ()}  # None: an empty cell
+            old = {key(element): element for element in before.get(name) or ()}
+            new = {
+                key(element): element for element in after.get(name) or ()
+            }  # None: an empty cell
             added = [new[linked] for linked in new if linked not in old]
             removed = [old[linked] for linked in old if linked not in new]
             signs = ["+"] * len(added) + ["-"] * len(removed)
-            words = zip(signs, _name_entries([*added, *removed]), strict=True)
-            changed[name] = _cell(", ".join(map(" ".join, words)), longest)
+            pairs = zip(signs, _name_entries([*added, *removed]), strict=True)
+            changed[name] = _cell(", ".join(map(" ".join, pairs)), longest)
         before = {name: value for name, value in before.items() if name not in listed}
         after = {**before, **after, **changed}
-    # From here on, `before` and `after` have the values as the card shows them.
     raw = before, after
     before, after = (None if side is None else _cells(side, longest) for side in raw)
     if raw[0] and raw[1] and before and after:
@@ -208,7 +186,7 @@ def _build_row(
         field = next((name for name in (*_NAMES, *same) if row.get(name) not in (None, "")), "")
     name = _format(row.get(field), view.formats.get(field)) if field else ""
     if not name or name == NO_VALUE:
-        # Without a name, the row's id names it. The id of a quick command's run is no row's id.
+        # The id of a quick command's run is no row's id.
         field, name = (view.key, id) if id and not view.slug else ("", "")
     return {
         "id": to_one_line(id, MAX_ROW_NAME_CHARACTERS),
@@ -216,7 +194,7 @@ def _build_row(
         "name_field": field,
         "before": before,
         "after": after,
-        "changes": [asdict(each) for each in _compare(before, after, field, view, listed)],
+        "changes": [asdict(change) for change in _compare(before, after, field, view, listed)],
     }
 
 
@@ -227,8 +205,7 @@ def _compare(
     view: TargetView,
     listed: frozenset[str],
 ) -> list[FieldChange]:
-    """Return the fields that differ between two versions of a row, with both values in words.
-    `before` is None for a new row and `after` for a deleted one: then return all fields with a
+    """`before` is None for a new row and `after` for a deleted one: then return all fields with a
     value, except `name_field`, which names the row. For a field in `listed` (links or files),
     `after` already says what is added and removed, so that there is no value before."""
     formats = view.formats
@@ -238,56 +215,52 @@ def _compare(
         for field, value in (row or {}).items():
             if field == name_field or value in (None, "", []):
                 continue
-            words = _format(value, formats.get(field))
-            changes.append(FieldChange(field, None if is_new else words, words if is_new else None))
+            value_text = _format(value, formats.get(field))
+            changes.append(
+                FieldChange(field, None if is_new else value_text, value_text if is_new else None)
+            )
         return changes
     changes = []
     for field in dict.fromkeys([*before, *after]):
         old, new = before.get(field), after.get(field)
         if old == new:
             continue
-        words, new_words = _format(old, formats.get(field)), _format(new, formats.get(field))
-        if words == new_words:
+        old_text, new_text = _format(old, formats.get(field)), _format(new, formats.get(field))
+        if old_text == new_text:
             # Two values can look alike, such as a date and the text "Nov 18, 2026". The raw values
             # show the person that something changes.
-            words, new_words = repr(old), repr(new)
-        changes.append(FieldChange(field, None if field in listed else words, new_words))
+            old_text, new_text = repr(old), repr(new)
+        changes.append(FieldChange(field, None if field in listed else old_text, new_text))
     return changes
 
 
 def _format(value: Any, format: str | None) -> str:
-    """Return a value in words, in the date and number format of the current language.
-
-    `format` is the kind of the column and its settings, such as `currency BRL 2`, "" for values as
-    they are. None means that the table's fields are not known: dates are then recognised by their
-    form, and numbers stay as they are.
-    """
+    """`format` is the kind of the column and its settings, such as `currency BRL 2`, "" for values
+    as they are. None means that the table's fields are not known: dates are then recognised by
+    their form, and numbers stay as they are."""
     if value is None or value in ("", []):
         return NO_VALUE
     if isinstance(value, bool):
         return say("Yes") if value else say("No")
     if isinstance(value, int | float):
         return format_value(value, format or "")
-    words = str(value)
+    text = str(value)
     if format in (None, "date", "moment"):
         try:
-            if _DATE.fullmatch(words):
-                return format_date(date.fromisoformat(words))
-            if _MOMENT.fullmatch(words):
-                moment = datetime.fromisoformat(words)
-                # Without seconds, the time is shown without them. `_MOMENT` requires a time zone.
+            if _DATE.fullmatch(text):
+                return format_date(date.fromisoformat(text))
+            if _MOMENT.fullmatch(text):
+                moment = datetime.fromisoformat(text)
                 length: Literal["short", "medium"] = "medium" if moment.second else "short"
                 date_and_time = f"{format_moment(moment, length=length)} {moment.tzname()}"
                 # The formatted time has no fractions of a second, so it could hide a difference.
-                return words if moment.microsecond else date_and_time
+                return text if moment.microsecond else date_and_time
         except ValueError:  # it looks like a date and is none, as "2026-02-31"
-            return words
-    return words
+            return text
+    return text
 
 
 def _hold_files(*cells: Any) -> bool:
-    """Return whether the cells are lists of attached files (stored or new ones). An empty cell may
-    be one of them. Of such a field, a card shows what is added and removed."""
     files = [file for cell in cells for file in (cell if isinstance(cell, list) else ())]
     is_list = all(cell is None or isinstance(cell, list) for cell in cells)
     return is_list and any(
@@ -296,8 +269,7 @@ def _hold_files(*cells: Any) -> bool:
 
 
 def guess_input_type(value: Any) -> str:
-    """Return the type of the form's input for a value, such as "date" or "number". It is guessed
-    from the value, for a field whose type is not known."""
+    """The type is guessed from the value, for a field whose type is not known."""
     if isinstance(value, str):
         return (
             "date" if _DATE.fullmatch(value) else "moment" if _MOMENT.fullmatch(value) else "text"
@@ -306,9 +278,7 @@ def guess_input_type(value: Any) -> str:
 
 
 def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str]) -> Cells | None:
-    """Return the values of a row before or after all its steps (`side` is "before" or "after");
-    None if the row does not exist then. Fields in `concealed` are left out, because the readers may
-    not know of them. If several steps write links of one field, their lists are concatenated."""
+    """If several steps write links of one field, their lists are concatenated."""
     joined: Cells = {}
     sides: list[Row | None] = [getattr(step.write, side) for step in steps]
     for values in sides:
@@ -323,14 +293,14 @@ def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str
 
 
 def _name_entries(entries: Sequence[Any]) -> list[str]:
-    """Return each entry of a cell with a list (linked rows, files, people) as text. If several
-    linked rows have the same name, their ids are added to tell them apart."""
-    words = [str(_cell(each)) for each in entries]
-    is_row = [isinstance(each, dict) and each.keys() == {"id", "title"} for each in entries]
-    counts = Counter(words)
+    labels = [str(_cell(element)) for element in entries]
+    is_row = [
+        isinstance(element, dict) and element.keys() == {"id", "title"} for element in entries
+    ]
+    counts = Counter(labels)
     return [
-        f"{word} ({_id(each)})" if is_linked and counts[word] > 1 else word
-        for word, each, is_linked in zip(words, entries, is_row, strict=True)
+        f"{label} ({_id(element)})" if is_linked and counts[label] > 1 else label
+        for label, element, is_linked in zip(labels, entries, is_row, strict=True)
     ]
 
 
@@ -339,8 +309,6 @@ def _id(linked: Any) -> str:
 
 
 def _cells(row: Mapping[str, Any], longest: int | None) -> Cells:
-    """Return a row's values as a card shows them: without secrets, empty fields last. With
-    `longest`, long texts and many fields are cut."""
     # `redact` masks secrets, and leaves out fields with names such as `signedUrl`. The latter keep
     # their value here, because a card must not hide a field.
     values = {**row, **redact(dict(row))}
@@ -355,8 +323,8 @@ def _cells(row: Mapping[str, Any], longest: int | None) -> Cells:
 
 
 def hides_address(value: Any) -> bool:
-    """Return whether the value has a file of which a card shows the name, but not the address. Who
-    approves then cannot see where the file comes from."""
+    """True if the value has a file of which a card shows the name, but not the address: people who
+    approve cannot see where the file comes from."""
     if isinstance(value, list):
         return any(map(hides_address, value))
     is_address = isinstance(value, dict) and bool({"path", "url"} & value.keys())
@@ -364,13 +332,10 @@ def hides_address(value: Any) -> bool:
 
 
 def _cell(value: Any, longest: int | None = None) -> Any:
-    """Return a value of a table as a card shows it: numbers and truth values as they are, all else
-    as plain text, cut to `longest` characters (None: not cut). A file or a linked row is shown by
-    its name."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):
-        words = ", ".join(_name_entries(value))
+        text = ", ".join(_name_entries(value))
     elif isinstance(value, dict):
         # Only an object with no other fields than those of files, linked rows and users
         # (`_ENTRY_KEYS`) is shown by its name: the name would hide any other field.
@@ -379,19 +344,19 @@ def _cell(value: Any, longest: int | None = None) -> Any:
             facts = [format_size(value["size"])]
             if digest := value.get("sha256"):  # a new file: these bytes are uploaded
                 facts += [to_one_line(str(value.get("mimetype"))), f"SHA-256 {str(digest)[:16]}"]
-            words = f"{_cell(names[0])} ({', '.join(facts)})"
+            text = f"{_cell(names[0])} ({', '.join(facts)})"
         elif names and value.keys() <= _ENTRY_KEYS:
             return _cell(names[0], longest)
         else:
-            words = clean_text(", ".join(f"{k}: {v}" for k, v in value.items()))
+            text = clean_text(", ".join(f"{k}: {v}" for k, v in value.items()))
     else:
-        words = clean_text(str(value))
+        text = clean_text(str(value))
         # `clean_text` removed characters that no screen shows. Whoever approves should know that
         # the value has them. Values are uncut while the proposal is open. A "\r\n" became "\n",
         # which hides nothing.
-        hidden = len(str(value).replace("\r\n", "\n")) - len(words)
+        hidden = len(str(value).replace("\r\n", "\n")) - len(text)
         if hidden > 0 and longest is None:
-            words += " " + plural(
+            text += " " + plural(
                 "({count} invisible character)", "({count} invisible characters)", hidden
             )
-    return words if longest is None else truncate(words, longest)
+    return text if longest is None else truncate(text, longest)

@@ -1,6 +1,4 @@
-"""Builds the cards, sentences and model notes about a change, and draws them for a person at a
-place. All facts are from the ledger.
-"""
+"""All facts are from the ledger."""
 
 from __future__ import annotations
 
@@ -79,22 +77,18 @@ _ALLOWED = "Approved automatically, as set in ponte.toml."
 _UNDO_BY = "Requested by {name}."
 _UNDONE_BY = "Undone by {name}."
 MAX_WRITTEN_ROWS = 3
-"""Rows that the answer to a decision names."""
 MAX_WRITTEN_CHARACTERS = 200
-"""Characters about each of them."""
 _ADDED, _DELETED = "Added: {row}", "Deleted: {row}"
 
 
 @dataclass(frozen=True, slots=True)
 class CardBuilder:
-    """Builds the cards, sentences and notes about changes. What differs between kinds of changes
-    (rows of a table, a quick command, a schedule) is worded by their `Kind`."""
+    """The `Kind` of a change words what differs between kinds (rows of a table, a quick command, a
+    schedule)."""
 
     kinds: Kinds
 
     def kind(self, change: Change) -> Kind:
-        """Return the object for the change's kind (rows of a table, a quick command, a schedule),
-        which words what is special about it."""
         return self.kinds[change.proposal.draft.kind]
 
     def build(
@@ -107,12 +101,8 @@ class CardBuilder:
         asker: str | None = None,
         undo: Change | None = None,
     ) -> Card:
-        """Return the card of a change.
-
-        - `actions`: its buttons; None for all.
-        - `deciders`: the names of the people who can decide on it; "" if no name is known.
+        """- `deciders`: the names of the people who can decide on it; "" if no name is known.
         - `needs_admin`: the asker cannot approve it.
-        - `count`: the number of people who must approve it.
         - `asker`: the name of the person who asked for it; "" for the reader; None for the one that
           the proposal stores.
         - `undo`: the change that has undone this one. The card then shows its rows, which hold the
@@ -137,15 +127,14 @@ class CardBuilder:
             # True: a platform that must cut the card shows no button to approve.
             is_whole=change.state == "open",
             revision=change.proposal.revision,
-            seq=change.proposal.seq,  # the turn that proposed it
+            seq=change.proposal.seq,
             decided_at=(undo or change).decided_at or None,
         )
 
     def _build_rows(self, change: Change, undo: Change | None) -> tuple[dict[str, Any], ...]:
-        """Return the rows of the card of `change`. If it was undone, these are the rows of `undo`,
-        the change that took it back, which have the values as they are now. They keep the order and
-        the names of `change`, because an undo stores only the fields that it restores, often
-        without the one that names the row."""
+        """If it was undone, these are the rows of `undo`, the change that took it back, which have
+        the values as they are now. They keep the order and the names of `change`, because an undo
+        stores only the fields that it restores, often without the one that names the row."""
         rows = build_rows(change) if self.kind(change).has_rows else ()
         if undo is None or not rows:
             return rows
@@ -155,38 +144,32 @@ class CardBuilder:
         return tuple(sorted(restored, key=lambda row: order.get(row["id"], len(order))))
 
     def list_written(self, change: Change, undo: Change | None = None) -> list[str]:
-        """Return an item of a Markdown list for each of the first rows that the change has written,
-        or that `undo`, the change that took it back, has. Return [] if nothing was written to a
-        table. The items hold values of the table, so they are for people who see the card, and not
-        for a model."""
+        """The items hold values of the table, so they are for people who see the card, and not for
+        a model."""
         written = undo or change
         # A kind that can be undone writes rows. An erased change has no values any more.
         if written.state != "done" or not self.kind(change).can_be_undone or written.is_erased:
             return []
         rows = self._build_rows(change, undo)
         lines = list(map(_describe_written, rows[:MAX_WRITTEN_ROWS]))
-        if lines and (more := len(written.rows) - len(lines)):
-            lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
+        if lines and (hidden_count := len(written.rows) - len(lines)):
+            lines.append(plural("…and {count} more row.", "…and {count} more rows.", hidden_count))
         return [f"- {line}" for line in lines]
 
     def describe_rows(self, change: Change) -> str:
-        """Return the first rows of the change with their old and new values, as plain text on one
-        line; "" if the stored values were erased."""
         rows = () if change.is_erased else read_rows(self._build_rows(change, None))
         shown = [f"{row.name}, {row.text}".strip(", ") for row in rows[:MAX_WRITTEN_ROWS]]
-        words = [clip_line(each, MAX_WRITTEN_CHARACTERS) for each in shown]
-        return "; ".join([*words, *(["…"] if len(rows) > len(shown) else [])])
+        lines = [clip_line(title, MAX_WRITTEN_CHARACTERS) for title in shown]
+        return "; ".join([*lines, *(["…"] if len(rows) > len(shown) else [])])
 
     def build_title(self, change: Change) -> str:
-        """Return what the change does, as one line: the title of its card. An undo names the change
-        that it takes back."""
+        """An undo names the change that it takes back."""
         what, undone = self.kind(change).build_title(change), change.proposal.undone_change
         return say(_UNDO, id=undone, what=what) if undone else what
 
     def build_note(self, change: Change) -> str:
-        """Return the note about a decided change that the model reads in its next turn. The reason
-        of a denial is a person's text, so it is in a code block after a warning that it is data and
-        no instruction."""
+        """The reason of a denial is a person's text, so it is in a code block after a warning that
+        it is data and no instruction."""
         with use_locale("en"):
             note = self.kind(change).build_note(change, self.describe_outcome(change))
         if not change.denial_reason:
@@ -194,24 +177,20 @@ class CardBuilder:
         return f"{note}\n{REASON_HEADING}\n{make_code_block(change.denial_reason)}"
 
     def describe_outcome(self, change: Change, count: int = 1) -> str:
-        """Return sentences about the decision and its result, without values of the rows. While the
-        change waits, they are about the approvals so far; `count` is how many people must approve
-        it."""
+        """While the change waits, they are about the approvals so far; `count` is how many people
+        must approve it."""
         if change.state == "open" and change.consents:
             return _describe_approvals(change, count)
         return " ".join(self._describe_decision(change, shows_names=False))
 
     def is_undoable(self, change: Change) -> bool:
-        """Return whether the change can be taken back: it has ended, its kind can be undone, it was
-        not undone before, and its stored rows still exist."""
         ended = change.state in ("done", "partial") and self.kind(change).can_be_undone
         is_left = not change.undone_by and not change.is_erased
         return ended and bool(change.written_steps) and is_left
 
     def possible_actions(self, change: Change) -> tuple[ChangeAction, ...]:
-        """Return the actions (buttons of the card) that are possible in this state, regardless of
-        who may take them. "change" and "again" need a kind with fields that people can edit;
-        "reason" lets a person who denied the change say why."""
+        """The actions "change" and "again" need a kind with fields that people can edit; "reason"
+        lets a person who denied the change say why."""
         if change.state == "open":
             has_fields = bool(self.kind(change).form_fields(change))
             return ("approve", "change", "deny") if has_fields else ("approve", "deny")
@@ -230,9 +209,7 @@ class CardBuilder:
     def _describe_decision(
         self, change: Change, *, shows_names: bool, undo: Change | None = None
     ) -> list[str]:
-        """Return the sentences about the decision and its result. `shows_names`: the readers may
-        see names of rows and the reason of a denial. `undo` is the change that took this one back,
-        if its card is drawn."""
+        """`shows_names`: the readers may see names of rows and the reason of a denial."""
         if change.kind == "proposal":  # it was never approved
             # For a forgotten one, _CLOSED tells that its conversation was deleted.
             if change.state == "withdrawn" and not change.is_forgotten:
@@ -243,14 +220,12 @@ class CardBuilder:
                 reason = show_reason(change.denial_reason)
                 return [say(_DENIED_BECAUSE, name=name, reason=reason)]
             return [say(_CLOSED[change.state], name=name)]  # only that of a denial has the name
-        # `undone_change`: the id of the change that this one takes back; "" if this is no undo.
         who = _UNDO_BY if change.proposal.undone_change else _APPROVED
-        # POLICY_PERSON stands for a rule of ponte.toml that approves without a person.
         is_policy, kind = change.decider == POLICY_PERSON, self.kind(change)
         sentences = [say(_ALLOWED) if is_policy else say(who, name=_list_approvers(change))]
         if change.proposal.revision > 1:
             sentences.append(describe_revision(change))
-        if undo:  # the card of an undone change needs no more
+        if undo:
             return [*sentences, say(_UNDONE_BY, name=_list_approvers(undo))]
         sentences += kind.describe_outcome(change, shows_names=shows_names)
         if change.state == "applying" or not kind.can_be_undone:
@@ -262,7 +237,6 @@ class CardBuilder:
             sentences.append(
                 say("See {undo}, the request to undo this change.", undo=change.undone_by)
             )
-        # The stored rows were erased by `forget`, or because the time for an undo is over.
         if change.is_forgotten and change.written_steps:
             sentences.append(say(ERASED))
         elif change.has_lapsed and change.written_steps and not change.undone_by:
@@ -275,41 +249,32 @@ def _word_result(result: str) -> str:
 
 
 def _describe_written(row: Mapping[str, Any]) -> str:
-    """Return one line about a row that was written: its name with its new values, or that it was
-    added or deleted. `row` is as a card stores it. The values are untrusted, so the Markdown links
-    and mentions nothing on any platform."""
-    pairs = ((each["field"], each["after"] or each["before"]) for each in row["changes"])
+    """The values are untrusted, so the Markdown links and mentions nothing on any platform."""
+    pairs = ((change["field"], change["after"] or change["before"]) for change in row["changes"])
     name, values = row["name"], ", ".join(map(" ".join, pairs))
     is_update = None not in (row["before"], row["after"])
-    words = f"{name}: {values}" if is_update else name or values
-    words = escape_markdown(make_inert(clip_line(words, MAX_WRITTEN_CHARACTERS)))
-    return words if is_update else say(_DELETED if row["before"] else _ADDED, row=words)
+    line = f"{name}: {values}" if is_update else name or values
+    line = escape_markdown(make_inert(clip_line(line, MAX_WRITTEN_CHARACTERS)))
+    return line if is_update else say(_DELETED if row["before"] else _ADDED, row=line)
 
 
 def _describe_request(
     change: Change, deciders: str, needs_admin: bool, needed: int, name: str | None
 ) -> list[str]:
-    """Return the sentences on the card of an open proposal: who asks for it, and who must approve.
-
-    `deciders` are the names of people who can; "" if none is known. `needed` is how many must
-    approve. `needs_admin`: the asker cannot approve it. `name` is the asker's; "" if they are the
-    reader, None for the one that is stored.
-    """
     asker = change.proposal.asker
     name = clip_line(asker.name or asker.id) if name is None else name
-    # The name of the program with which the person asked over MCP; else "".
     client = change.proposal.origin.client
     if client:
-        words = (
+        sentence = (
             "Requested by {name} with “{client}”." if name else "Requested by you with “{client}”."
         )
-        sentences = [say(words, name=name, client=client)]
+        sentences = [say(sentence, name=name, client=client)]
     else:
         sentences = [say("Requested by {name}.", name=name) if name else say("Requested by you.")]
     if change.proposal.revision > 1:
         # Who changed the values asks for the change now, so this names both.
         sentences = [describe_revision(change, name)]
-    sentences += _describe_note(change)  # a remark of the tool that proposed it, if any
+    sentences += _describe_note(change)
     if deciders:
         sentences.append(say("Waiting for {names}.", names=deciders))
     elif change.proposal.has_named_approvers:
@@ -325,16 +290,14 @@ def _describe_request(
 
 def describe_revision(change: Change, name: str = "") -> str:
     """Return the sentence that names the version of a proposal whose values somebody changed, and
-    who changed them: since then, that person counts as its asker. `name` is their name as the
-    reader sees it; "" for the one that is stored."""
+    who changed them: since then, that person counts as its asker."""
     asker = change.proposal.asker
     name = name or clip_line(asker.name or asker.id)
     return say("Version {number}, changed by {name}.", number=change.proposal.revision, name=name)
 
 
 def _describe_approvals(change: Change, needed: int) -> str:
-    """Return the sentence about the approvals so far, of a change that needs several. The total is
-    never less than the approvals, because the operator may have lowered it since."""
+    # The total is never less than the approvals, because the operator may have lowered it since.
     counts = {"done": len(change.consents), "total": max(needed, len(change.consents))}
     return say("{done} of {total} approvals, by {name}.", name=_list_approvers(change), **counts)
 
@@ -347,28 +310,26 @@ def _list_approvers(change: Change) -> str:
 
 
 def _describe_note(change: Change) -> list[str]:
-    """Return the remark that the tool which proposed the change made for the people who decide; []
-    if there is none. Its placeholder `{names}` are the fields that NocoDB fills in itself."""
+    # Its placeholder `{names}` are the fields that NocoDB fills in itself.
     names = ", ".join(clip_line(name, 80) for name in change.draft.view.system_fields)
     return [say(change.draft.note, names=names)] if change.draft.note else []
 
 
 def describe_whole(card: Card) -> str:
-    """Return all of a card as a code block, which platforms show exactly as it is: nothing in it is
-    hidden, a link or a mention. A person reads it before they approve."""
+    """A person reads it before they approve."""
     rows = [": ".join(filter(None, [row.name, row.text])) for row in read_rows(card.rows)]
     return make_code_block(defang(clean_text("\n".join([card.title, card.text, *rows]))))
 
 
 def is_short(texts: Sequence[str]) -> bool:
-    """Return whether cards with these texts fit completely into one message on every platform, also
-    beside the longest answer. Only then can a person who saw the message have read them whole."""
+    """True if cards with these texts fit completely into one message on every platform, also beside
+    the longest answer. Only then can a person who saw the message have read them whole."""
     return len(texts) <= MAX_SHORT_CARDS and len(escape("".join(texts)).encode()) <= MAX_SHORT_BYTES
 
 
 def describe_proposals(count: int) -> str:
-    """Return the line of an answer above the cards of `count` new proposals. Unlike the cards, the
-    line is never updated, so it must stay true when the proposals are decided."""
+    """Unlike the cards, the line is never updated, so it must stay true when the proposals are
+    decided."""
     return plural(
         "I've prepared this change for approval.",
         "I've prepared {count} changes for approval.",
@@ -377,18 +338,13 @@ def describe_proposals(count: int) -> str:
 
 
 def describe_lapse() -> str:
-    """Return the sentence that tells that the change can no longer be undone, because its time for
-    that is over."""
     return say(_LAPSED, days=round(UNDO_LIFETIME_SECONDS / 86_400))
 
 
 MAX_LISTED_CHANGES = 20
-"""The largest number of changes that the command `changes` lists."""
 MAX_NAMED_DECIDERS = 4
-"""The largest number of people and groups that a card names as those who can decide on it."""
 _MAX_NAME_CHARS = 60
 _OTHERS, _AN_ADMIN = "another designated approver", "an admin"
-"""Words for those who can decide and whose names are not shown."""
 _THE_OWNER = "the owner of the page"
 _ON_THE_PAGE = "someone on the page"
 _ON_PLATFORM = "someone on {platform}"
@@ -410,19 +366,14 @@ class ChangeViews:
     owner: OwnerName
 
     async def cards(self, ids: Sequence[str]) -> Sequence[Card]:
-        """Return the cards of the changes with these ids, in their current state, as their askers
-        see them."""
         return [await self.card(await self.ledger.get(id)) for id in ids]
 
     async def card(
         self, change: Change, viewer: Person | None = None, address: Address | None = None
     ) -> Card:
-        """Return the card of a change as `viewer` sees it at `address`.
-
-        Without these arguments, it is drawn for the asker, where they asked.
-        A card in a shared place has all buttons, and its text names who can decide. A private card
-        has only the buttons that its viewer may use.
-        """
+        """Without these arguments, it is drawn for the asker, where they asked. A card in a shared
+        place has all buttons, and its text names who can decide. A private card has only the
+        buttons that its viewer may use."""
         # Approvals of people who may not approve any more are not shown (`without_void`).
         change, proposal = await self.without_void(change), change.proposal
         # A request over MCP has the mark of a program (`is_bot`), but the person behind it reads
@@ -439,28 +390,33 @@ class ChangeViews:
             undo = await self.ledger.get(change.undone_by) if is_undone else None
             card = self.builder.build(change, actions, undo=undo)
             return replace(card, result=await self._find_result(change, address))
-        # `own`: whether the asker can approve it themself.
-        own = await self.approval.find_standing(
+        asker_standing = await self.approval.find_standing(
             change, person, proposal.address, actions=["approve"]
         )
         named, deciders = self.approval.named_deciders(change), ""
         asker = self.name_of_asker(change, viewer, address)
         # A person who can decide alone, in private, needs no names.
         if address.is_shared or named or "approve" not in actions:
-            may_decide = not own.admin_sentence and shows_button("approve", own)
+            may_decide = not asker_standing.admin_sentence and shows_button(
+                "approve", asker_standing
+            )
             # Who has approved already is not asked again.
-            names = named - {f"{one.person.platform}:{one.person.id}" for one in change.consents}
+            names = named - {
+                f"{consent.person.platform}:{consent.person.id}" for consent in change.consents
+            }
             deciders = await self._list_deciders(
                 names,
                 viewer,
                 address,
                 (asker or say("you")) if may_decide else "",
-                own.is_exclusive,
+                asker_standing.is_exclusive,
             )
         # Where nobody is named, only admins can give the approvals of several people.
-        needs_admin = bool(own.admin_sentence) or (own.needed_approvals > 1 and not named)
+        needs_admin = bool(asker_standing.admin_sentence) or (
+            asker_standing.needed_approvals > 1 and not named
+        )
         return self.builder.build(
-            change, actions, deciders, needs_admin, own.needed_approvals, asker
+            change, actions, deciders, needs_admin, asker_standing.needed_approvals, asker
         )
 
     async def _find_result(self, change: Change, address: Address) -> str:
@@ -471,23 +427,21 @@ class ChangeViews:
             return ""
         if await self.ledger.find_place_of_decision(change) == here:
             return ""
-        words = await run_off_loop(_word_result, result)
-        return truncate_with_note(words, MAX_CARD_RESULT_CHARACTERS)
+        outcome_text = await run_off_loop(_word_result, result)
+        return truncate_with_note(outcome_text, MAX_CARD_RESULT_CHARACTERS)
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
-        """Return the cards of a conversation's latest changes, newest first, at most
-        MAX_LISTED_CHANGES. `conversation` is its key; "" means all conversations."""
         changes = await self.ledger.list_of_conversation(conversation, MAX_LISTED_CHANGES)
         return await run_together(*map(self.card, changes))
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
-        """Return the form by which the person changes the values of a proposal. It is built from
-        stored data alone, because a platform waits only a few seconds for a form. `press_id` is the
-        change's id with the revision that the person sees (`abc234.2`); without one it is the
-        newest.
+        """The form is built from stored data alone, because a platform waits only a few seconds for
+        a form. `press_id` is the change's id with the revision that the person sees (`abc234.2`);
+        without one it is the newest.
 
         Raise NotFound (also if the person may not see the card), NotAllowed, StatusUnknown, Expired
-        or BadInput."""
+        or BadInput.
+        """
         id, _, revision = press_id.partition(".")
         change = await self.ledger.get(id)
         # Forms are opened from a card, so the person counts as seeing it (`is_click`).
@@ -505,13 +459,13 @@ class ChangeViews:
         title = self.builder.build_title(change)
         # A secret is not shown: its input is empty. Sent back empty, it leaves the value as it is.
         fields = [
-            replace(each, value="") if is_secret_name(each.label) else each for each in fields
+            replace(form_field, value="") if is_secret_name(form_field.label) else form_field
+            for form_field in fields
         ]
         return ChangeForm(id, change.proposal.revision, title, tuple(fields))
 
     async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:
-        """Return the open changes that this person may approve now at `address` and has not
-        approved yet, oldest first. Those whose rights cannot be checked now are left out."""
+        """Changes whose rights cannot be checked now are left out."""
         # Together, so that a silent platform delays the list once. Approvals of people who have
         # left, or may not approve any more, do not count.
         changes = await run_together(
@@ -532,16 +486,13 @@ class ChangeViews:
         ]
 
     async def list_requests(self, person: Person, address: Address) -> PendingRequests:
-        """Return the changes that wait for this person, with at most MAX_LISTED_CHANGES cards as
-        they see them at `address`."""
         changes = await self.waiting_for(person, address)
         listed = changes[:MAX_LISTED_CHANGES]
         cards = await run_together(*(self.card(change, person, address) for change in listed))
         return PendingRequests(changes, cards)
 
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
-        """Return the name of the person who asked for the change, as `viewer` reads it at
-        `address`; "" if it is the viewer in a private place, where a card says "you"."""
+        """Return "" if the asker is the viewer in a private place, where a card says "you"."""
         asker = change.proposal.asker
         if asker.key == viewer.key and not address.is_shared:
             return ""
@@ -552,10 +503,8 @@ class ChangeViews:
     async def _list_deciders(
         self, names: Collection[str], viewer: Person, address: Address, asker: str, only_named: bool
     ) -> str:
-        """Return who can decide on a change, as text such as "Ana, someone in Finance or an
-        admin"; "" if no name is known. `names` are the people and groups that the operator named,
-        and `asker` the name of the change's asker, "" if they cannot decide. `only_named`: admins
-        cannot.
+        """`names` are the people and groups that the operator named, and `asker` the name of the
+        change's asker, "" if they cannot decide. `only_named`: admins cannot.
 
         It names at most MAX_NAMED_DECIDERS people and groups. In place of a name of another
         platform it tells only the platform, unless the viewer may see all changes.
@@ -565,26 +514,25 @@ class ChangeViews:
         platform = "" if self.approval.sees_all(viewer) else find_workspace(viewer, address)[0]
         # None: the platform did not tell the name.
         all_labels = [self._label(name, labels, platform) for name in sorted(names)]
-        words = list(dict.fromkeys(label for label in all_labels if label))
+        decider_names = list(dict.fromkeys(label for label in all_labels if label))
         # No name of the named approvers is known. The card then says "a designated approver".
-        if names and not words:
+        if names and not decider_names:
             return ""
-        words = list(dict.fromkeys(filter(None, [*words, asker])))
-        if not words:
+        decider_names = list(dict.fromkeys(filter(None, [*decider_names, asker])))
+        if not decider_names:
             return ""
         # Names that are not known, or too many, are summed up as "another designated approver".
-        if None in all_labels or len(words) > MAX_NAMED_DECIDERS:
-            words = [*words[:MAX_NAMED_DECIDERS], say(_OTHERS)]
+        if None in all_labels or len(decider_names) > MAX_NAMED_DECIDERS:
+            decider_names = [*decider_names[:MAX_NAMED_DECIDERS], say(_OTHERS)]
         if not only_named:
-            words.append(say(_AN_ADMIN))
-        *others, last = words
+            decider_names.append(say(_AN_ADMIN))
+        *others, last = decider_names
         return say("{names} or {last}", names=", ".join(others), last=last) if others else last
 
     def _label(self, name: str, labels: Mapping[str, DisplayName], platform: str) -> str | None:
         """Return how a card names an approver to readers on `platform` ("" for readers who may see
         the names of every platform); None if the name is not known.
 
-        `name` is a person or group (`platform:ID`) or a group of ponte.toml, which has no platform.
         `labels` are the display names that the platforms told.
         """
         home, _, id = name.partition(":")
@@ -609,9 +557,7 @@ class ChangeViews:
         return say(_IN_GROUP, group=name_of_label) if label.is_group else name_of_label
 
     async def without_void(self, change: Change) -> Change:
-        """Return the change as people see it: while it is open, without the approvals of people who
-        have left or lost the right to approve. An approval that cannot be checked now stays in the
-        list."""
+        """An approval that cannot be checked now stays in the list."""
         if change.state != "open" or not change.consents:
             return change
         return replace(change, consents=tuple(await self.list_consents(change)))
@@ -619,21 +565,20 @@ class ChangeViews:
     async def list_consents(
         self, change: Change, approver: Person | None = None
     ) -> Sequence[Consent]:
-        """Return the approvals of the change that still count. A person's accounts on several
-        platforms count once.
+        """A person's accounts on several platforms count once.
 
         Without an `approver`, this is for readers, and an approval that cannot be checked now
         counts. With one, whose own approval was just checked, it decides whether the change is
         applied: such an approval then does not count.
         """
         canonical = self.approval.canonical_person
-        own = canonical(approver.key) if approver else ""
+        approver_key = canonical(approver.key) if approver else ""
         counted = {}
         for consent in change.consents:
             key = canonical(consent.person.key)
             if key in counted:
                 continue
-            if approver and key == own:  # their other accounts give no second one
+            if approver and key == approver_key:  # their other accounts give no second one
                 if consent.person.key == approver.key:
                     counted[key] = consent
                 continue
@@ -652,45 +597,36 @@ class ChangeViews:
         return list(counted.values())
 
     async def describe_outcome(self, change: Change) -> str:
-        """Return sentences about the decision on a change and its result, or, while it waits, about
-        the approvals so far that still count."""
         count = self.approval.approvers(change.proposal).count
         return self.builder.describe_outcome(await self.without_void(change), count)
 
     async def describe_state(self, change: Change, decision: DecisionRequest, note: str) -> Answer:
-        """Return the answer to a decision: it describes the present state of the change, and ends
-        with `note`, a sentence about the decision itself ("" for none)."""
-        words = say(_IN_PROGRESS, id=change.id)
+        """The answer ends with `note`, a sentence about the decision itself ("" for none)."""
+        outcome = say(_IN_PROGRESS, id=change.id)
         if change.state != "applying":
-            words = await self.describe_outcome(change)
-        answer = await self.build_answer([words, note], [change], decision)
+            outcome = await self.describe_outcome(change)
+        answer = await self.build_answer([outcome, note], [change], decision)
         # A card has a button to undo the change; a text says what to type.
         if not answer.cards and self.builder.is_undoable(change):
             answer = replace(answer, text=f"{answer.text} {say(_UNDO_WITH, id=change.id)}")
         return self.add_written(answer, change)
 
     def add_written(self, answer: Answer, change: Change, undo: Change | None = None) -> Answer:
-        """Add to the answer a list of the rows that the change has written (or `undo`, the change
-        that took it back). An answer with a card stays as it is, because the card shows them. So
-        does a private answer, which is given in another place, whose readers may not see the
-        rows."""
+        """An answer with a card stays as it is, because the card shows them. So does a private
+        answer, which is given in another place, whose readers may not see the rows."""
         if answer.cards or answer.is_private:
             return answer
         lines = self.builder.list_written(change, undo)
         return replace(answer, text="\n".join([answer.text, *lines]))
 
     async def build_answer(
-        self, words: Sequence[str], changes: Sequence[Change], decision: DecisionRequest
+        self, sentences: Sequence[str], changes: Sequence[Change], decision: DecisionRequest
     ) -> Answer:
-        """Return the answer to a decision on these changes: `words`, and their cards where it shows
-        them.
-
-        Cards are shown after a click, and if a card is in another conversation; otherwise the card
-        above the answer shows the new state. In a shared place other than that of the change, the
-        answer is private and shows no values, because its readers may not see them.
-        """
+        """Cards are shown after a click, and if a card is in another conversation; otherwise the
+        card above the answer shows the new state. In a shared place other than that of the change,
+        the answer is private and shows no values, because its readers may not see them."""
         here, places = decision.address, [change.proposal.address for change in changes]
-        text = " ".join(word for word in words if word)
+        text = " ".join(sentence for sentence in sentences if sentence)
         if here.is_shared and any(not here.is_same_channel(there) for there in places):
             return Answer(text, is_private=True)
         away = any(there.conversation != here.conversation for there in places)

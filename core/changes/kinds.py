@@ -23,7 +23,6 @@ from core.domain.rights import Viewer
 from core.money.usage import PaidRun
 
 Doing = Callable[[str], Awaitable[None]]
-"""Shows the person a few words of progress, in their language."""
 
 
 class Batch(Protocol):
@@ -33,43 +32,35 @@ class Batch(Protocol):
     """
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Return the current state of each row, in their order. For created rows without an id,
-        look for the row.
+        """For created rows without an id, look for the row.
 
         For a `run`, wait for its end; this can be cancelled. A run with an id is continued. Raise
         ToolError if the rows cannot be read.
         """
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Write the rows once, in one call, and return them with the ids of created rows.
-
-        Raise ToolError if no row was written, WriteUnsure if any row may have been.
-        """
+        """Raise ToolError if no row was written, WriteUnsure if any row may have been."""
 
 
 class Applier(Protocol):
-    """Makes all approved writes to one system, such as NocoDB. It does not decide whether they may
-    be made."""
+    """Does not decide whether they may be made."""
 
     @property
-    def name(self) -> str:
-        """The name of the applier, by which drafts and stored changes refer to it."""
+    def name(self) -> str: ...
 
     @property
     def patience(self) -> float:
         """The timeout in seconds of one check or one write of a batch. The applier's own timeouts
         are shorter."""
 
-    def batch(self, draft: Draft) -> int:
-        """Return how many rows of this draft are written at once, in one batch."""
+    def batch(self, draft: Draft) -> int: ...
 
     def open(self, draft: Draft) -> Batch:
-        """Return a new batch for this draft. No request is sent yet. Use one batch from the check
-        before a write to the check after it."""
+        """No request is sent yet. Use one batch from the check before a write to the check after
+        it."""
 
     def revert(self, change: Change) -> Draft:
-        """Return the draft that takes back what the change has written. Raise ToolError if nothing
-        can be undone."""
+        """Raise ToolError if nothing can be undone."""
 
 
 @runtime_checkable
@@ -78,8 +69,7 @@ class CheckedApplier(Applier, Protocol):
     applied."""
 
     async def check_asker(self, draft: Draft) -> None:
-        """Check in the other system that the asker may still have this change made. Raise
-        NotAllowed if not, or if that is not known; the proposal then stays open."""
+        """Raise NotAllowed if not, or if that is not known; the proposal then stays open."""
 
 
 @runtime_checkable
@@ -88,8 +78,7 @@ class WatchedBatch(Batch, Protocol):
     a run of a quick command."""
 
     async def watch(self, rows: Sequence[RowWrite], doing: Doing) -> Sequence[RowCheck]:
-        """Return the current state of the rows, as `check` does, once a run in another system has
-        ended. Meanwhile, call `doing` with each new state of the run."""
+        """Until the run has ended, call `doing` with each new state of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +98,10 @@ class EditableApplier(Applier, Protocol):
     new draft with these."""
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Return the draft with these values, by `FormField.key`. Rows and choices are read again
-        with the changer's rights. Raise ToolError or BadInput."""
+        """Rows and choices are read again with the changer's rights."""
 
 
 TEXT_KEY = "Text"
-"""The key of the form's field for a whole text."""
 _ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."
 _OUTCOMES: Mapping[str, str] = {
     "applying": "In progress.",
@@ -130,9 +117,7 @@ class Kind:
     The attributes and methods here hold for most kinds; a feature overrides the others."""
 
     title = "{title}"
-    """The title of the card. `{title}` is the draft's title."""
     outcomes: Mapping[str, str] = _OUTCOMES
-    """The sentence about a decided change, by its state."""
     has_rows = True
     """False if the text of the card says all."""
     can_be_undone = False
@@ -151,77 +136,57 @@ class Kind:
     """True if it can be proposed only while a person is there, so not by a schedule or webhook."""
 
     def rule_names(self, draft: Draft) -> tuple[str, ...]:
-        """Return the names under which rules for tables mention what the draft changes, the title
-        first; () if no such rule applies."""
         return ()
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the rights that a person needs to propose this draft, each with the names of what
-        it is about."""
+        """Each right has the names of what it is about."""
         return [("propose", *self.rule_names(draft))]
 
     def right_to_approve(self, draft: Draft) -> tuple[str, ...]:
-        """Return the right that a person needs to decide on other people's proposals like this
-        draft.
-
-        What is in no table needs the right for everything: `approve:Invoices` does not suffice. The
-        empty name says so, as without a name the right for any table would do.
-        """
+        """Changes in no table need the right for everything: `approve:Invoices` does not suffice.
+        The empty name says so, as without a name the right for any table would do."""
         return ("approve", *(self.rule_names(draft) or ("",)))
 
     def needs_admin(self, draft: Draft) -> str:
-        """Return the sentence that says why an admin must approve the draft in place of its asker;
-        "" if the asker can approve it."""
         return _ADMIN_ROWS if draft.row_count > OWN_ROWS else ""
 
     def may_be_automatic(self, draft: Draft) -> bool:
-        """Return whether the operator's policy may approve the draft without a person."""
         return False
 
     def changes_only(self, draft: Draft, fields: Collection[str]) -> bool:
-        """Return whether the draft only updates select, checkbox and date fields with these names,
-        and so few rows that the operator's policy may approve it without a person."""
+        """True only for select, checkbox and date fields with these names, and for so few rows that
+        the operator's policy may approve the draft without a person."""
         return False
 
     def paid_run(self, draft: Draft) -> PaidRun | None:
-        """Return what applying the draft costs, such as a run of an agent; None if it costs
-        nothing."""
         return None
 
     def build_title(self, change: Change) -> str:
-        """Return what the change does, as one line: the title of its card."""
         return say(self.title, title=clip_line(change.draft.title))
 
     def describe(self, change: Change) -> str:
-        """Return the text that stands first on the card, such as a message to be posted; "" for
-        none. Who approves the change must see all of it. The text is untrusted."""
+        """People who approve the change must see all of this text. It is untrusted."""
         return ""
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return the inputs of the form that changes the proposal; () if nothing can be changed.
-        They come from the stored draft only."""
+        """The inputs come from the stored draft only."""
         return ()
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
-        """Return the sentences about the result of a decided change. `shows_names`: the readers may
-        see the names of rows, which are values of the table."""
-        words = to_one_line(change.steps[0].explanation)
-        return [say(self.outcomes[change.state], words=words, undo=change.undone_by).strip()]
+        """`shows_names`: the readers may see the names of rows, which are values of the table."""
+        explanation = to_one_line(change.steps[0].explanation)
+        return [say(self.outcomes[change.state], words=explanation, undo=change.undone_by).strip()]
 
     def build_note(self, change: Change, outcome: str) -> str:
-        """Return the note for the model's next turn: ids, counts, `outcome`, and the result of a
-        run. It contains no other values."""
+        """The note has ids, counts, `outcome` and the result of a run, and no other values."""
         what = f"{change.draft.kind} {clip_line(change.draft.title)!r}"
         return NOTE_TEMPLATE.format(words=f"Proposal {change.id} ({what}): {outcome}")
 
     def read_result(self, change: Change) -> str:
-        """Return the text that the applied change produced, such as the answer of a quick command;
-        "" if there is none."""
         return ""
 
 
 Kinds = Mapping[str, Kind]
-"""The kinds of change by the name that a draft has."""
 
 
 MAX_NOTED_CHARACTERS = 6_000
@@ -241,8 +206,8 @@ class ExternalRun(Kind):
     """What runs, in the note for the model."""
 
     def build_note(self, change: Change, outcome: str) -> str:
-        """Return the note for the model: the outcome, and the run's result in a code block, so that
-        the result cannot be taken for words of Ponte."""
+        """The note has the run's result in a code block, so that it cannot be taken for words of
+        Ponte."""
         title = clip_line(change.draft.title)
         note = _RUN_NOTE.format(id=change.id, noun=self.noun, title=title, outcome=outcome)
         if not (result := self.read_result(change)):
@@ -251,8 +216,7 @@ class ExternalRun(Kind):
         return f"{note}\n{_RESULT.format(noun=self.noun)}\n{make_code_block(excerpt)}"
 
     def read_result(self, change: Change) -> str:
-        """Return the result of the run that the change stores; "" if it has none, or if it was
-        erased."""
+        """Return "" if there is no result, or if it was erased."""
         current = change.steps[0].current
         result = current.get("result") if current else None
         return result if isinstance(result, str) else ""

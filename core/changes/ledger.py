@@ -11,9 +11,15 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from core.base.errors import NotFound, Superseded, TakenOver
+from core.changes.columns import (
+    FORGOTTEN,
+    LAPSED,
+    decision_columns,
+    select_changes,
+    to_columns,
+)
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
     NO_PROPOSAL_SENTENCE,
@@ -23,20 +29,16 @@ from core.domain.changes import (
     ChangeState,
     ChangeStep,
     Consent,
-    Draft,
     Proposal,
     Row,
-    RowWrite,
     find_possible_changes,
     find_shown_changes,
     new_change_id,
 )
 from core.domain.messages import (
     NOTE_NAME,
-    Address,
     Answer,
     Item,
-    MessageOrigin,
     Person,
     decode_json,
     encode_json,
@@ -58,32 +60,14 @@ from core.store.database import (
 )
 from core.store.database import SqlRow as SqlRow
 
-_FORGOTTEN, _LAPSED = 1, 2
-"""Values of the column `erasure_reason`: why the row contents are erased. A person forgot the
-conversation, or the contents became too old."""
 _UNCHANGED_COLUMNS = {"decision_seq": None, "decider": None, "decided_by": None, "decided_at": None,
               "ended_at": None, "undone_by": None, "denial_reason": None}  # fmt: skip
-"""The columns that `_set_state` can set. None leaves a column unchanged."""
-_PROPOSAL_COLUMNS = (
-    *("seq", "call_id", "thread", "generation", "locale", "created_at", "expires_at"),
-    *("undone_change", "tool", "revision", "revision_seqs"),
-)
-_CHANGE_COLUMNS = (
-    *("state", "decided_at", "decision_seq", "undone_by", "version", "denial_reason"),
-    "repeated_by",
-)
-"""Fields of a change that are stored as they are, in columns of these names."""
+"""None leaves a column unchanged."""
 AUTO_UPDATES_SECONDS = 3600.0
-"""Seconds for which updates that the policy approves are counted."""
 _RUNNING_TURNS = "SELECT seq FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting')"
-"""The numbers of the turns that have not ended."""
-_DRAFT_COLUMNS = ("applier", "kind", "title", "note")
-"""Fields of a proposal and of its draft that are stored as they are, in columns of these names."""
 
 
 def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
-    """Delete and return the notes about changes that the model of this thread has not read yet,
-    oldest first, as items of the transcript."""
     rows = connection.execute(
         "DELETE FROM notes WHERE thread = ? RETURNING id, text", (thread,)
     ).fetchall()
@@ -92,11 +76,8 @@ def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
 
 
 def forget_changes(connection: SqlConnection, conversation: str) -> None:
-    """Withdraw the conversation's open proposals, and erase the stored values of the rows of all
-    its changes, also where answers of other conversations show them.
-
-    A change that is being applied keeps these values until it has finished, because it needs them.
-    """
+    """A change that is being applied keeps these values until it has finished, because it needs
+    them."""
     rows = connection.execute(
         "SELECT id, state, seq FROM changes WHERE conversation = ?", (conversation,)
     ).fetchall()
@@ -130,7 +111,7 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
             _withdraw(connection, row["id"])
         outbox.forget_notices(connection, row["id"])
         connection.execute(
-            "UPDATE changes SET erasure_reason = ? WHERE id = ?", (_FORGOTTEN, row["id"])
+            "UPDATE changes SET erasure_reason = ? WHERE id = ?", (FORGOTTEN, row["id"])
         )
         if row["state"] != "applying":
             _erase_contents(connection, row["id"])
@@ -141,8 +122,7 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
 
 
 def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
-    """Return whether the turn has a decided change or a call that cost money. Such a turn stays in
-    the transcript if its message is asked again."""
+    """Such a turn stays in the transcript if its message is asked again."""
     return bool(
         connection.execute(
             "SELECT 1 FROM changes WHERE seq = :seq AND state NOT IN ('open', 'expired',"
@@ -154,8 +134,6 @@ def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
 
 
 def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
-    """Withdraw the open proposals of the turn `seq`, because its message is asked again and the new
-    turn may propose the same."""
     sql = "SELECT id FROM changes WHERE seq = ? AND state = 'open'"
     for id in select_values(connection, sql, seq):
         _withdraw(connection, id)
@@ -177,8 +155,6 @@ class SqlLedger(SqlStore):
     def __init__(
         self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True
     ) -> None:
-        """Open the ledger of a process. `owner` is the process's id if several share the database.
-        `is_alive` returns False once others may count it as dead."""
         super().__init__(database)
         self._owner = owner
         self._is_alive = is_alive
@@ -193,15 +169,11 @@ class SqlLedger(SqlStore):
         updates_per_hour: int | None = None,
         rule: str = "",
     ) -> Change:
-        """Store an open proposal and return it, or return the one that this tool call stored before
-        a crash.
-
-        With `asks_nobody`, approvers get no first notice of it, because its asker decides. An
+        """With `asks_nobody`, approvers get no first notice of it, because its asker decides. An
         update that the operator's policy would approve is left to a person if the policy has
         updated MAX_AUTO_UPDATES rows in this turn, or `updates_per_hour` rows of its table in the
-        last hour (None: neither limit applies). `rule` is the rule that allowed the proposal, for
-        the audit log. Raise Superseded if the conversation was forgotten meanwhile.
-        """
+        last hour (None: neither limit applies). Raise Superseded if the conversation was forgotten
+        meanwhile."""
         connection.lock_key(proposal.address.conversation)
         # A call of a tool that is repeated after a crash proposes nothing a second time.
         if earlier := _find_of_call(connection, proposal):
@@ -225,7 +197,6 @@ class SqlLedger(SqlStore):
         return change
 
     async def get(self, id: str) -> Change:
-        """Return a change by its id. Raise NotFound."""
         return await self._database.read(lambda c: _get_change(c, id))
 
     @transaction
@@ -239,22 +210,17 @@ class SqlLedger(SqlStore):
         revision: int = 1,
         rule: str = "",
     ) -> Change:
-        """Begin to apply this revision of an open proposal for the event `seq`, the person's
-        message or click; or expire the proposal if it is too old. Return the change.
-
-        Only one event can claim it. A second caller gets the change as the first one left it, with
-        another `decision_seq` than its own. `rule` is the rule that allowed the approval, for the
-        audit log.
-        """
+        """Only one event can claim it. A second caller gets the change as the first one left it,
+        with another `decision_seq` than its own."""
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             return change
         if change.proposal.expires_at <= now:
             _set_state(connection, id, "expired", ended_at=now)
-            # It expired while the person looked at the card. No rule decides about an expiry.
+            # No rule decides about an expiry.
             event, rule = "expired", ""
         else:
-            by = _decision_columns(decider, now)
+            by = decision_columns(decider, now)
             _set_state(connection, id, "applying", decision_seq=seq, **by)
             event = "approved"
         change = _get_change(connection, id)
@@ -271,9 +237,8 @@ class SqlLedger(SqlStore):
         rule: str = "",
     ) -> Change:
         """Store that a person approves this revision of an open proposal that several people must
-        approve, in place of their earlier approval. Return the change. One that was decided, has
-        expired, or has another revision by now stays as it is. `rule` is the rule that allowed the
-        approval, for the audit log."""
+        approve, in place of their earlier approval. One that was decided, has expired, or has
+        another revision by now stays as it is."""
         change = _get_locked(connection, id)
         is_current = change.state == "open" and change.proposal.revision == revision
         if is_current and change.proposal.expires_at > consent.approved_at:
@@ -297,14 +262,13 @@ class SqlLedger(SqlStore):
     def withdraw_consents(
         self, connection: SqlConnection, id: str, people: Collection[str]
     ) -> None:
-        """Delete the approvals that the people with these keys gave to the change. The caller has
-        found that these no longer count, as after a person lost the right to approve."""
+        """The caller has found that these no longer count, as after a person lost the right to
+        approve."""
         _get_locked(connection, id)  # no other transaction applies it meanwhile
         for person in people:
             connection.execute("DELETE FROM consents WHERE change = ? AND person = ?", (id, person))
 
     async def list_waiting_for_people(self) -> Sequence[Change]:
-        """Return the proposals on which nobody has decided, oldest first."""
         # `state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a
         # partial index only if the query contains its condition (sqlite.org/partialindex.html).
         return await self._select_changes(
@@ -313,8 +277,8 @@ class SqlLedger(SqlStore):
         )
 
     async def count_unfinished(self) -> Mapping[str, int]:
-        """Return how many changes wait for a decision (`open`) and how many are being applied
-        (`applying`), by state."""
+        """Count the changes that wait for a decision (`open`), and those that are being applied
+        (`applying`)."""
         rows = await self._database.read(
             lambda c: c.execute(
                 "SELECT state, count(*) AS n FROM changes WHERE state IN ('open', 'applying')"
@@ -336,15 +300,13 @@ class SqlLedger(SqlStore):
         reason: str = "",
         rule: str = "",
     ) -> Change:
-        """End this revision of an open proposal with the state `state` (denied, expired,
-        withdrawn), and store `note` for the model's next turn. `reason` is that of a denial.
-        `decider` is None if nobody decided; `rule` is the rule that allowed the decision, for the
-        audit log. A proposal whose values nobody changed has revision 1. Return the change. Raise
-        Superseded if another event closed, claimed or changed it first."""
+        """`reason` is that of a denial. `decider` is None if nobody decided; `rule` is the rule
+        that allowed the decision, for the audit log. A proposal whose values nobody changed has
+        revision 1. Raise Superseded if another event closed, claimed or changed it first."""
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             raise Superseded
-        by = _decision_columns(decider, now) if decider else {}
+        by = decision_columns(decider, now) if decider else {}
         _set_state(connection, id, state, ended_at=now, **by)
         _add_note(connection, change, note)
         _put_reason(connection, change, decider, reason)
@@ -354,9 +316,9 @@ class SqlLedger(SqlStore):
 
     @transaction
     def add_reason(self, connection: SqlConnection, id: str, reason: str, note: str) -> Change:
-        """Store the reason of a denial that has none yet. `note` tells the model of it, in place of
-        an earlier note about the change that the model has not read. Return the change. A change
-        that is not denied, or has a reason or no contents any more, stays as it is."""
+        """`note` tells the model of it, in place of an earlier note about the change that the model
+        has not read. A change that is not denied, or has a reason or no contents any more, stays as
+        it is."""
         change = _get_locked(connection, id)
         if change.state == "denied" and not change.denial_reason and not change.is_erased:
             connection.execute("DELETE FROM notes WHERE change = ?", (id,))
@@ -375,27 +337,20 @@ class SqlLedger(SqlStore):
         rule: str = "",
     ) -> Change:
         """Store `proposal` as the next revision of an open proposal whose values a person changed,
-        and `note` for the model's next turn. Approvals of the former revision are deleted. Return
-        the change: as it was if it has expired, or if another event changed or decided it first.
-
-        With `asks_nobody`, approvers get no first notice of it, because its asker decides. `rule`
-        is the rule that allowed the revision, for the audit log.
-        """
+        and `note` for the model's next turn. Approvals of the former revision are deleted."""
         change = _get_locked(connection, proposal.id)
         former = change.proposal
-        # If it is not the next one, another event has revised the proposal first.
         is_next = former.revision + 1 == proposal.revision
         if change.state != "open" or not is_next or former.expires_at <= proposal.created_at:
             return change
         revised = replace(change, proposal=proposal)
         # The last notice that counts as sent: after "asked", approvers get only later ones.
-        values = _columns(revised, "asked" if asks_nobody else "")
+        values = to_columns(revised, "asked" if asks_nobody else "")
         columns = ", ".join(f"{name} = :{name}" for name in values if name != "id")
         connection.execute(f"UPDATE changes SET {columns} WHERE id = :id", values)  # noqa: S608
         for table in ("steps", "consents"):
             connection.execute(f"DELETE FROM {table} WHERE change = ?", (change.id,))  # noqa: S608
         _put_steps(connection, revised, proposal.draft.steps)
-        # The new version makes its cards be drawn again.
         _set_state(connection, change.id, "open")
         _add_note(connection, change, note)
         change = _get_change(connection, change.id)
@@ -413,14 +368,8 @@ class SqlLedger(SqlStore):
         rule: str = "",
     ) -> Change:
         """Store an open proposal that repeats the denied, expired or failed one with `former_id`.
-        Return it, or the one that an earlier call stored. Raise Superseded if the rows of the
-        former one were erased meanwhile.
-
-        With `asks_nobody`, approvers get no first notice of it, because its asker decides. `rule`
-        is the rule that allowed the proposal, for the audit log.
-        """
+        Raise Superseded if the rows of the former one were erased meanwhile."""
         former = _get_locked(connection, former_id)
-        # Repeated already, by a second delivery or by somebody else.
         if former.repeated_by:
             return _get_change(connection, former.repeated_by)
         if former.is_erased:
@@ -434,10 +383,10 @@ class SqlLedger(SqlStore):
 
     @transaction
     def release(self, connection: SqlConnection, id: str, seq: int) -> None:
-        """Open a proposal again that the event `seq` claimed, because nothing of it was begun and
-        the person may not approve it any more. Raise what `_check_claim` raises."""
+        """Nothing of the change was begun, and the person may not approve it any more. Raise what
+        `_check_claim` raises."""
         self._get_claimed(connection, id, seq)
-        _set_state(connection, id, "open", decision_seq=0, **_decision_columns(None, 0.0))
+        _set_state(connection, id, "open", decision_seq=0, **decision_columns(None, 0.0))
 
     @transaction
     def undo(
@@ -450,7 +399,7 @@ class SqlLedger(SqlStore):
     ) -> Change:
         """Begin to undo the change `proposal.undone_change`. Return the new change that takes it
         back, in the state "applying", or the one that an earlier call began: a change is undone at
-        most once at a time. `rule` is the rule that allowed the undo, for the audit log."""
+        most once at a time."""
         original = _get_locked(connection, proposal.undone_change)
         if original.undone_by:
             return _get_change(connection, original.undone_by)
@@ -468,9 +417,8 @@ class SqlLedger(SqlStore):
         return new_change
 
     async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
-        """Store the state of these steps of a change that the event `seq` applies. Raise Superseded
-        if that event does not have the claim, and TakenOver if another process has the event, so
-        that the caller must not write."""
+        """Raise Superseded if that event does not have the claim, and TakenOver if another process
+        has the event, so that the caller must not write."""
         await self._database.write(lambda c: _put_steps(c, self._get_claimed(c, id, seq), steps))
         if not self._is_alive():  # others may count this process as dead, and have the event
             raise TakenOver
@@ -486,10 +434,8 @@ class SqlLedger(SqlStore):
         now: float,
         steps: Sequence[ChangeStep] = (),
     ) -> Change:
-        """Store the last steps and the final state of a change that the event `seq` claims, and
-        return the change. `note` is stored for the model's next turn. For the undo of a change, the
-        state of the undone one changes, too. With steps, raise Superseded or TakenOver if `seq` has
-        no claim here (`_check_claim`).
+        """For the undo of a change, the state of the undone one changes, too. With steps, raise
+        Superseded or TakenOver if `seq` has no claim here (`_check_claim`).
 
         A second call without steps, as after a crash, changes nothing. Setting the state of the
         undone change raises its version, so that its card is drawn again.
@@ -518,16 +464,11 @@ class SqlLedger(SqlStore):
         return _get_change(connection, id)
 
     def _get_claimed(self, connection: SqlConnection, id: str, seq: int) -> Change:
-        """Return the change with its conversation locked until the transaction ends, if the event
-        `seq` is applying it. Raise Superseded or TakenOver otherwise (`_check_claim`)."""
         change = _get_locked(connection, id)
         self._check_claim(connection, change, seq)
         return change
 
     def _check_claim(self, connection: SqlConnection, change: Change, seq: int) -> None:
-        """Raise Superseded if the change is not being applied for the event `seq`, and TakenOver if
-        another process handles that event now. `_owner` is the id of this process, "" if no other
-        one shares the database."""
         if change.state != "applying" or change.decision_seq != seq:
             raise Superseded
         # An event that no process has taken has the owner "".
@@ -541,9 +482,7 @@ class SqlLedger(SqlStore):
 
     @query
     def has_open(self, connection: SqlConnection, conversation: str) -> bool:
-        """Return whether a proposed change of that conversation waits for a person's decision."""
-        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
-        # partial index `changes_open`, which SQLite uses only for a query that contains it.
+        """True if a proposed change of that conversation waits for a person's decision."""
         return bool(
             select_value(
                 connection,
@@ -558,10 +497,7 @@ class SqlLedger(SqlStore):
         self, connection: SqlConnection, conversation: str, kinds: Collection[str]
     ) -> Sequence[int]:
         """Return the `seq` of each unfinished message or click that approved a change and now waits
-        until it is applied, the latest first. The changes are of these kinds, and were proposed in
-        `conversation`: the command `stop` ends the waiting."""
-        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
-        # partial index `changes_open`, which SQLite uses only for a query that contains it.
+        until it is applied, the latest first."""
         rows = connection.execute(
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
             " AND state IN ('open', 'applying') AND state = 'applying'"
@@ -573,12 +509,11 @@ class SqlLedger(SqlStore):
 
     @query
     def find_place_of_decision(self, connection: SqlConnection, change: Change) -> str:
-        """Return the conversation in which a change was decided; "" if that is not known."""
         sql = "SELECT conversation FROM inbox WHERE seq = ?"
         return select_value(connection, sql, change.decision_seq) or ""
 
     async def list_of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
-        """Return the newest changes of a conversation ("" for all), the newest first."""
+        """The newest first; "" stands for all conversations."""
         return await self._select_changes(
             "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
             " ORDER BY created_at DESC, seq DESC, call_id DESC LIMIT :limit",
@@ -587,8 +522,7 @@ class SqlLedger(SqlStore):
         )
 
     async def list_of_person(self, person: str, limit: int) -> Sequence[Change]:
-        """Return the newest changes that messages of a person (a key) asked for, the newest first.
-        Somebody else may have revised them since."""
+        """The newest first. Somebody else may have revised them since."""
         return await self._select_changes(
             "SELECT * FROM changes WHERE undone_change = ''"
             " AND seq IN (SELECT seq FROM inbox WHERE person = :person)"
@@ -598,12 +532,8 @@ class SqlLedger(SqlStore):
         )
 
     async def list_undrawn(self) -> Sequence[Change]:
-        """Return the changes whose card shows an old state, because they have changed since it was
-        drawn, oldest first.
-
-        While a turn runs, its changes are left out: the end of the turn stores their newest cards,
-        and a card drawn before that would then replace a newer one.
-        """
+        """While a turn runs, its changes are left out: the end of the turn stores their newest
+        cards, and a card drawn before that would then replace a newer one."""
         changes = await self._select_changes(
             "SELECT * FROM changes WHERE drawn_version < version"  # noqa: S608
             f" AND seq NOT IN ({_RUNNING_TURNS})"
@@ -611,9 +541,7 @@ class SqlLedger(SqlStore):
         return sorted(changes, key=lambda change: change.proposal.created_at)
 
     async def record_drawn(self, change: Change) -> None:
-        """Record that the card shows this version of the change, so that it is not drawn again; or
-        that nobody can see the card any more. A newer version that another process has drawn
-        stays."""
+        """A newer version that another process has drawn stays."""
         await self._database.write(
             lambda c: c.execute(
                 "UPDATE changes SET drawn_version = ? WHERE id = ? AND drawn_version < ?",
@@ -622,10 +550,6 @@ class SqlLedger(SqlStore):
         )
 
     async def list_overdue(self, now: float) -> Sequence[Change]:
-        """Return the proposals that are still open although their time is over at `now` (seconds
-        since 1970)."""
-        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
-        # partial index `changes_open`, which SQLite uses only for a query that contains it.
         return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " AND expires_at <= :now",
@@ -633,10 +557,6 @@ class SqlLedger(SqlStore):
         )
 
     async def list_abandoned(self) -> Sequence[Change]:
-        """Return changes that are still being applied although the message or click that approved
-        them has ended or was deleted, so that nothing will continue them."""
-        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
-        # partial index `changes_open`, which SQLite uses only for a query that contains it.
         return await self._select_changes(
             "SELECT * FROM changes"  # noqa: S608
             " WHERE state IN ('open', 'applying') AND state = 'applying'"
@@ -646,16 +566,15 @@ class SqlLedger(SqlStore):
     @in_batches
     def erase_old_rows(self, connection: SqlConnection, before: float) -> int:
         """Erase the stored values of the rows of changes that ended before `before` (seconds since
-        1970), because the time to undo them is over. Return how many changes there were. Who did
-        what remains. A card that still offers undo is drawn again: its version rises. The decorator
-        repeats the transaction until no such change is left."""
+        1970), because the time to undo them is over. Who did what remains. A card that still offers
+        undo is drawn again: its version rises."""
         ids = select_values(
             connection,
             "UPDATE changes SET erasure_reason = ?, version = version + CASE WHEN undone_by = ''"
             " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
             " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0 LIMIT ?)"
             " RETURNING id",
-            _LAPSED,  # the contents became too old
+            LAPSED,
             before,
             ROWS_PER_TRANSACTION,
         )
@@ -668,8 +587,8 @@ class SqlLedger(SqlStore):
         self, connection: SqlConnection, before: float, area: ConversationArea = ALL_CONVERSATIONS
     ) -> int:
         """Delete the area's changes that ended before `before` (seconds since 1970), with the rows
-        of other tables that belong to them. Return how many changes there were. One transaction
-        deletes at most ROWS_PER_TRANSACTION changes, and the decorator repeats it."""
+        of other tables that belong to them. One transaction deletes at most ROWS_PER_TRANSACTION
+        changes, and the decorator repeats it."""
         there, values = area_condition(area)
         # Each statement selects the changes again. They are deleted last, so all find these ones.
         is_old = f"ended_at > 0 AND ended_at < ? AND {there}"
@@ -684,21 +603,18 @@ class SqlLedger(SqlStore):
     def _select_changes(
         self, connection: SqlConnection, /, statement: str, **values: str | float
     ) -> Sequence[Change]:
-        return _select(connection, statement, values)
+        return select_changes(connection, statement, values)
 
 
 def _get_change(connection: SqlConnection, id: str) -> Change:
-    for change in _select(connection, "SELECT * FROM changes WHERE id = ?", (id,)):
+    for change in select_changes(connection, "SELECT * FROM changes WHERE id = ?", (id,)):
         return change
     raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
 
 
 def _get_locked(connection: SqlConnection, id: str) -> Change:
-    """Return the change, and lock its conversation until the transaction ends. Raise NotFound.
-
-    The conversation is known only from the row. So if another transaction may have written between
-    the read and the lock, the row is read again.
-    """
+    # The conversation is known only from the row. So if another transaction may have written
+    # between the read and the lock, the row is read again.
     change = _get_change(connection, id)
     if connection.lock_key(change.proposal.address.conversation):
         change = _get_change(connection, id)
@@ -706,9 +622,7 @@ def _get_locked(connection: SqlConnection, id: str) -> Change:
 
 
 def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: int) -> bool:
-    """Return whether the operator's policy may update the rows of this proposal without a person,
-    after those that it has updated already: at most MAX_AUTO_UPDATES in one turn, and `per_hour` of
-    the table in an hour. Rows count also if their update failed or was undone."""
+    """Rows count also if their update failed or was undone."""
     draft = proposal.draft
     # Conversations share the limit of a table (`applier` is its system, `title` its name), so its
     # proposals are stored one after the other.
@@ -733,47 +647,22 @@ def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: i
 
 
 def _insert(connection: SqlConnection, change: Change, last_notice: str = "") -> Change:
-    """Store a new change and return it as stored. If its id is in use, the change gets another one.
+    """If its id is in use, the change gets another one.
 
-    Notices tell approvers about a change: "asked", "reminded", "expired", in this order.
     `last_notice` is the last one that counts as sent; "" for none, "never" to send none at all.
     """
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
         change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
-    values = _columns(change, last_notice)
+    values = to_columns(change, last_notice)
     names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
     connection.execute(f"INSERT INTO changes ({names}) VALUES ({marks})", values)  # noqa: S608
     _put_steps(connection, change, change.draft.steps)
     return _get_change(connection, change.id)
 
 
-def _columns(change: Change, last_notice: str) -> dict[str, Any]:
-    """Return the values of the columns of a new change, by their names. `last_notice` is the last
-    notice that counts as sent to approvers (see `_insert`)."""
-    proposal, draft = change.proposal, change.draft
-    return {
-        **{name: getattr(proposal, name) for name in _PROPOSAL_COLUMNS},
-        **{name: getattr(draft, name) for name in _DRAFT_COLUMNS},
-        "id": proposal.id,
-        "person": proposal.asker.key,
-        "asker": encode_json(proposal.asker),
-        "conversation": proposal.address.conversation,
-        "address": encode_json(proposal.address),
-        "target": json.dumps(dict(draft.target)),
-        "state": change.state,
-        "decision_seq": change.decision_seq,
-        "has_named_approvers": proposal.has_named_approvers,
-        "last_notice": last_notice,
-        # Only the turn needs `data`, as a schedule's or webhook's own notes about its run.
-        "origin": encode_json(replace(proposal.origin, data={})),
-        **_decision_columns(change.decider, change.decided_at),
-    }
-
-
 def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[ChangeStep]) -> None:
-    """Store these steps (writes of rows) of a change. For a step that is stored already, only its
-    progress changes (a created row gets its id by the write), and not the values to write.
-    `current` is the row as it was read last."""
+    """For a step that is stored already, only its progress changes (a created row gets its id by
+    the write), and not the values to write."""
     rows, now = list[tuple[object, ...]](), time.time()
     for step in steps:
         write, current = step.write, _row_to_json(step.current)
@@ -796,8 +685,7 @@ def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[Change
 def _set_state(
     connection: SqlConnection, id: str, state: ChangeState, **columns: str | int | float
 ) -> None:
-    """Set the state of a change and these `columns`; other columns keep their values (a parameter
-    of None, through `coalesce`). The version rises, so that the card is drawn again."""
+    """The version rises, so that the card is drawn again."""
     connection.execute(
         "UPDATE changes SET state = :state, version = version + 1,"
         " decision_seq = coalesce(:decision_seq, decision_seq),"
@@ -811,7 +699,6 @@ def _set_state(
 
 
 def _add_note(connection: SqlConnection, change: Change, note: str) -> None:
-    """Store a note for the model, unless it is empty or the thread was forgotten."""
     if not note:
         return
     connection.execute(
@@ -824,8 +711,6 @@ def _add_note(connection: SqlConnection, change: Change, note: str) -> None:
 def _put_reason(
     connection: SqlConnection, change: Change, decider: Person | None, reason: str
 ) -> None:
-    """Store the reason of a denial, if there is one, and create a notice that tells it to the
-    change's asker, unless they denied it themself."""
     if reason:
         _set_state(connection, change.id, "denied", denial_reason=reason)
         asker = change.proposal.asker
@@ -834,8 +719,7 @@ def _put_reason(
 
 
 def _erase_contents(connection: SqlConnection, id: str) -> None:
-    """Erase the stored values of a change's rows, and the names of the people who asked for it,
-    decided on it or approved it. Ids of rows and keys of people remain, for the audit."""
+    """Ids of rows and keys of people remain, for the audit."""
     _erase_rows(connection, id)
     row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
     connection.execute(
@@ -849,19 +733,7 @@ def _erase_contents(connection: SqlConnection, id: str) -> None:
         )
 
 
-def _decision_columns(decider: Person | None, at: float) -> dict[str, str | int | float]:
-    """Return the values of the columns that record who decided on a change and when (seconds since
-    1970). Without a decider they are empty."""
-    return {
-        "decider": decider.key if decider else "",
-        "decided_by": encode_json(decider) if decider else "",
-        "decided_at": at,
-    }
-
-
 def _erase_rows(connection: SqlConnection, id: str) -> None:
-    """Erase the stored values of all rows of a change, and the reason of a denial, which may name
-    values. The ids of the rows remain."""
     connection.execute("UPDATE changes SET denial_reason = '' WHERE id = ?", (id,))
     connection.execute(
         "UPDATE steps SET before = NULL, after = NULL, current = NULL, applier_data = '',"
@@ -871,66 +743,8 @@ def _erase_rows(connection: SqlConnection, id: str) -> None:
 
 
 def _find_of_call(connection: SqlConnection, proposal: Proposal) -> Change | None:
-    """Return the change that the tool call of this proposal has stored already, as before a crash;
-    None if there is none."""
     statement = "SELECT * FROM changes WHERE seq = ? AND call_id = ?"
-    return next(iter(_select(connection, statement, (proposal.seq, proposal.call_id))), None)
-
-
-def _select(connection: SqlConnection, statement: str, values: object) -> list[Change]:
-    """Return the changes whose rows the SQL statement finds in the table `changes`, with their
-    steps (writes of rows) and approvals from other tables."""
-    changes = []
-    for row in connection.execute(statement, values).fetchall():
-        id, steps = row["id"], list[ChangeStep]()
-        sql = "SELECT * FROM steps WHERE change = ? ORDER BY number"
-        for one in connection.execute(sql, (id,)):
-            texts = (one["before"], one["after"], one["current"])
-            before, after, current = (None if each is None else json.loads(each) for each in texts)
-            write = RowWrite(one["row"], before, after, one["applier_data"])
-            why = one["explanation"]
-            steps.append(ChangeStep(one["number"], write, one["state"], current, why))
-        sql = "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person"
-        consents = [
-            Consent(
-                decode_json(Person, one["approver"]),
-                decode_json(Address, one["address"]),
-                one["approved_at"],
-            )
-            for one in connection.execute(sql, (id,))
-        ]
-        draft_fields: dict[str, Any] = {name: row[name] for name in _DRAFT_COLUMNS}
-        fields: dict[str, Any] = {name: row[name] for name in _PROPOSAL_COLUMNS}
-        writes = tuple(step.write for step in steps)
-        decider = decode_json(Person, row["decided_by"]) if row["decided_by"] else None
-        # The asker of a revision is whoever changed the values. Who asked first is the author of
-        # the message whose turn proposed the change.
-        if row["revision"] > 1:
-            sql = "SELECT person FROM inbox WHERE seq = ?"
-            fields["first_asker"] = select_value(connection, sql, row["seq"]) or ""
-        proposal = Proposal(
-            id=id,
-            draft=Draft(target=json.loads(row["target"]), rows=writes, **draft_fields),
-            asker=decode_json(Person, row["asker"]),
-            address=decode_json(Address, row["address"]),
-            has_named_approvers=bool(row["has_named_approvers"]),
-            is_decided_by_policy=row["last_notice"] == "never",  # nobody gets a notice of it
-            origin=decode_json(MessageOrigin, row["origin"]),
-            **fields,
-        )
-        change_fields: dict[str, Any] = {name: row[name] for name in _CHANGE_COLUMNS}
-        change = Change(
-            proposal=proposal,
-            steps=tuple(steps),
-            decider=decider,
-            is_forgotten=row["erasure_reason"] == _FORGOTTEN,
-            has_lapsed=row["erasure_reason"] == _LAPSED,
-            consents=tuple(consents),
-            copy_recipients=outbox.find_copy_recipients(connection, id),
-            **change_fields,
-        )
-        changes.append(change)
-    return changes
+    return next(iter(select_changes(connection, statement, (proposal.seq, proposal.call_id))), None)
 
 
 def _row_to_json(row: Row | None) -> str | None:

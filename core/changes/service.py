@@ -1,8 +1,5 @@
-"""What people and tools do with changes: propose, approve, decline, cancel, undo.
-
-A write tool only stores a proposal, and its turn ends with a card. A person's decision is an event
-of its own: it claims the proposal, which is then applied.
-"""
+"""A write tool only stores a proposal, and its turn ends with a card. A person's decision is an
+event of its own: it claims the proposal, which is then applied."""
 
 from __future__ import annotations
 
@@ -63,7 +60,6 @@ from core.domain.rights import Viewer
 from core.people.rules import NO_RIGHTS
 
 _Result = Answer | tuple[Change, str]
-"""The answer to a decision, or the change as it is now and a note that its answer ends with."""
 _Deed = Callable[[Change, DecisionRequest, Standing], Awaitable[_Result]]
 _PROPOSED = (
     "Proposed as {id}: nothing is changed yet. A person sees it as a card and decides; "
@@ -77,20 +73,15 @@ _TOO_MANY = "That's {count} rows. The maximum is {most} per request."
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """Stores the changes that tools propose, so that people can decide on them, and withdraws such
-    proposals."""
+    """Stores the changes that tools propose, so that people can decide on them."""
 
     approval: Approval
     lifecycle: ChangeLifecycle
 
     async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome:
-        """Store the draft of a write tool as a proposal, which waits for a person's approval, and
-        return the outcome of the tool's call for the model.
-
-        A change that the operator's policy allows is applied at once. A message that a person asks
-        again does not propose a change that its thread has already applied. Raise ToolError,
-        Superseded, and what `ChangeLifecycle.apply` raises.
-        """
+        """A change that the operator's policy allows is applied at once. A message that a person
+        asks again does not propose a change that its thread has already applied. Raise ToolError,
+        Superseded, and what `ChangeLifecycle.apply` raises."""
         if not 1 <= draft.row_count <= MAX_PROPOSAL_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS  # the model corrects its call
             raise ToolError(sentence, code="rows", count=draft.row_count, most=MAX_PROPOSAL_ROWS)
@@ -137,9 +128,9 @@ class Proposals:
         if change.proposal.created_at == proposal.created_at:
             self.lifecycle.note_event("proposed", change)
         if not policy_rule or not change.proposal.is_decided_by_policy:
-            words = _PROPOSED.format(id=change.id)
+            model_note = _PROPOSED.format(id=change.id)
             keys = tuple(f"{draft.title}/{row.id}" for row in draft.rows)
-            return Outcome("proposed", words, proposal=change.id, row_keys=keys)
+            return Outcome("proposed", model_note, proposal=change.id, row_keys=keys)
         # The policy decides in place of a person, within this turn (`seq`).
         change = await self.lifecycle.ledger.claim(
             change.id, ctx.seq, POLICY_PERSON, self.lifecycle.clock(), rule=policy_rule
@@ -150,14 +141,12 @@ class Proposals:
         return Outcome("ok" if change.state == "done" else "error", note, proposal=change.id)
 
     async def withdraw(self, id: str) -> None:
-        """Withdraw a proposal if nobody has decided on it, because another one replaces it."""
         change = await self.lifecycle.ledger.get(id)
         if change.state == "open":
             await self.lifecycle.close(change, "withdrawn", None)
 
     async def withdraw_of(self, person: str, platform: str = "") -> None:
-        """Deny all open proposals of the person with this key, who has left, in the name of Ponte.
-        Nobody can approve them any more. `platform`: only those from there."""
+        """Nobody can approve them any more."""
         for change in await self.lifecycle.ledger.list_waiting_for_people():
             proposal = change.proposal
             is_there = platform in ("", proposal.address.platform)
@@ -166,7 +155,7 @@ class Proposals:
 
     async def withdraw_drafts_of(self, applier: str) -> int:
         """Withdraw the open proposals for a system whose data was replaced, because their rows are
-        not there any more. `applier` is the system's name in drafts. Return how many."""
+        not there any more. `applier` is the system's name in drafts."""
         count = 0
         for change in await self.lifecycle.ledger.list_waiting_for_people():
             if change.draft.applier == applier:
@@ -176,8 +165,6 @@ class Proposals:
 
 
 def _intended_write(draft: Draft) -> object:
-    """Return what the draft would write, without the old values, to find out whether another draft
-    writes the same. An existing row is compared by its id, a new one by its values."""
     rows = [(row.id if row.before else "", row.after) for row in draft.rows]
     return draft.applier, draft.kind, draft.title, draft.view.place, rows
 
@@ -226,15 +213,9 @@ class Decisions:
     appliers: Mapping[str, Applier]
 
     async def decide(self, action: ChangeAction, decision: DecisionRequest) -> Answer:
-        """Approve, change, deny or undo a change, or propose it again, for a person who typed the
-        command or clicked the button. Return the answer for the person.
-
-        The same event can come here again after a crash (`ours`): it continues what it began. If
-        the person saw another revision than the present one, nothing is done.
-
-        Raise NotFound (also if the person may not see the card), NotAllowed, Expired, ToolError,
-        Draining or NotStored.
-        """
+        """An event can come here again after a crash (`ours`): it continues what it began. If the
+        person saw another revision than the present one, nothing is done. Raise NotFound (also if
+        the person may not see the card), NotAllowed, Expired, ToolError, Draining or NotStored."""
         if action == "approve":  # before the change is read, so that the answer reveals nothing
             _refuse_program(decision)
         change = await self.ledger.get(decision.id)
@@ -243,15 +224,17 @@ class Decisions:
         ours = change.decision_seq == decision.seq
         if not ours:
             require(may_see(standing))
-        ours |= change.proposal.is_revised_by(decision.seq)  # it changed the values before a crash
+        ours |= change.proposal.is_revised_by(decision.seq)
         # Another event is applying the change. If that event has ended, the change is ended first.
         is_others = change.state == "applying" and change.decision_seq != decision.seq
-        if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
+        if is_others and change.id in [
+            abandoned_change.id for abandoned_change in await self.ledger.list_abandoned()
+        ]:
             change = await self.lifecycle.end_abandoned(change)
         # Expiry is checked here, too, because the periodic check may not have run yet.
         if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
             change = await self.lifecycle.close(change, "expired", None)
-        if change.version != version:  # the change was ended or has expired just now
+        if change.version != version:
             standing = await self._find_standing(action, change, decision)
         # Only the last version can have been decided, so `undo` and `again` need no revision.
         is_final = action in ("undo", "again")
@@ -267,7 +250,6 @@ class Decisions:
             "undo": self._undo,
             "again": self._propose_again,
         }
-        # A deed returns the answer, or the change as it is then and a sentence for the answer.
         result: _Result = change, ""
         if is_shown:
             result = await deeds[action](change, decision, standing)
@@ -287,9 +269,8 @@ class Decisions:
     async def _find_standing(
         self, action: ChangeAction, change: Change, decision: DecisionRequest
     ) -> Standing:
-        """Return the facts about the person and the change on which the decision depends. The
-        person's platform is asked only if what is known of them does not suffice, and once more if
-        it does not tell."""
+        """The person's platform is asked only if what is known of them does not suffice, and once
+        more if it does not tell."""
         # First by what is known, without a request; then twice with one. `actions` lets
         # `find_standing` look up more, so the first time has none.
         for waits in (False, True, True):
@@ -308,7 +289,7 @@ class Decisions:
 
     async def approve_all(self, requests: Sequence[DecisionRequest]) -> Answer:
         """Approve changes of one message in their order, each as `decide` does, up to the first
-        that fails. Return one answer that says what was done and what not.
+        that fails.
 
         Nothing is approved if one of them was replaced, decided or has expired, or if the person
         may not approve each. Raise BadInput for the former, NotAllowed for a bot or a program, else
@@ -323,14 +304,14 @@ class Decisions:
         lines, rest = list[str](), list(requests)
         while rest:
             request = rest.pop(0)
-            words = ""
+            outcome = ""
             try:
                 await self.decide("approve", request)
             except (Expired, NotAllowed, NotFound, OverBudget, StatusUnknown, ToolError) as error:
-                words = error.words()
+                outcome = error.words()
             change = await self.ledger.get(request.id)
-            words = words or await self.views.describe_outcome(change)
-            lines.append(f"- `{change.id}`: {words}")
+            outcome = outcome or await self.views.describe_outcome(change)
+            lines.append(f"- `{change.id}`: {outcome}")
             is_ours = change.decision_seq == request.seq
             # The readers of another conversation may not see the rows.
             if is_ours and change.proposal.address.conversation == request.address.conversation:
@@ -351,7 +332,7 @@ class Decisions:
         self, changes: Sequence[Change], requests: Sequence[DecisionRequest]
     ) -> Answer | None:
         """Check, before any of the changes is approved, that each is as it was shown and that the
-        person may approve it. Raise BadInput or what `require` raises if not.
+        person may approve it.
 
         Return None if all can be approved, or else the answer that shows a change in full of which
         the person cannot have seen all.
@@ -377,11 +358,8 @@ class Decisions:
     async def _ask_to_read(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> Answer | None:
-        """Return the answer that shows the change in full, if the person typed `approve` and cannot
-        have seen all of it; they can then type it with a code. Return None if nothing keeps them
-        from approving. Raise NotAllowed if its asker may not have it applied in the other
-        system. A click needs no such check: a button is only under a card that shows
-        everything."""
+        """Raise NotAllowed if its asker may not have it applied in the other system. A click needs
+        no such check: a button is only under a card that shows everything."""
         if not decision.is_click and not await self._is_seen(change, decision, standing):
             here = decision.address
             # Values are not shown to the readers of another place.
@@ -389,16 +367,14 @@ class Decisions:
                 return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
             card = await self.views.card(change, decision.person, here)
             hint = say(_APPROVE, id=change.id, code=_code(change, decision))
-            words = say(_READ_FIRST, id=change.id, hint=hint)
-            return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
+            sentence = say(_READ_FIRST, id=change.id, hint=hint)
+            return Answer(f"{sentence}\n\n{cards.describe_whole(card)}", "failed")
         applier = self.appliers.get(change.draft.applier)
         if isinstance(applier, CheckedApplier):
             await applier.check_asker(change.draft)
         return None
 
     async def _deny(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
-        """Deny an open proposal, or store the reason of a denial that has none. Return the change,
-        with no sentence for the answer."""
         person, reason = decision.person, decision.reason
         if change.state == "open":
             rule = require(judge_denial(standing))
@@ -411,13 +387,8 @@ class Decisions:
     async def _approve(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> _Result:
-        """Record the approval. Claim and apply the change once enough people have approved it.
-        Return the change as it is then and a sentence for the answer, or an answer that shows the
-        change in full first.
-
-        The same event may run this again after a crash: a change that it has claimed
-        (`decision_seq`) is then applied to its end.
-        """
+        """The same event may run this again after a crash: a change that it has claimed
+        (`decision_seq`) is then applied to its end."""
         count = standing.needed_approvals
         # An earlier process claimed the change and wrote nothing yet. The person may have lost the
         # right since.
@@ -434,16 +405,16 @@ class Decisions:
                 revision = change.proposal.revision
                 change = await self.ledger.consent(change.id, consent, revision, rule)
                 self.lifecycle.on_change()
-                if change.proposal.revision != revision:  # somebody changed the values meanwhile
+                if change.proposal.revision != revision:
                     return change, ""
                 if change.state == "open":
                     counted = await self.views.list_consents(change, decision.person)
                     if len(counted) < count:
                         # Explain why the change still waits: the person had approved before, or
                         # approvals of others no longer count.
-                        words = _ONE_MORE if decision.person.key in before.approver_keys else ""
-                        words = words if len(counted) == len(change.consents) else _UNCOUNTED
-                        return change, say(words) if words else ""
+                        sentence = _ONE_MORE if decision.person.key in before.approver_keys else ""
+                        sentence = sentence if len(counted) == len(change.consents) else _UNCOUNTED
+                        return change, say(sentence) if sentence else ""
                     await self._withdraw_others(change, counted)
         if change.state == "open":
             # Reserve before the claim: if the budget refuses, the proposal stays open.
@@ -452,7 +423,7 @@ class Decisions:
             change = await self.ledger.claim(
                 change.id, decision.seq, decision.person, self.lifecycle.clock(), revision, rule
             )
-            if change.decision_seq != decision.seq:  # another event claimed it first
+            if change.decision_seq != decision.seq:
                 await self.lifecycle.settle_payment(change, decision.seq)
         if change.state == "applying" and change.decision_seq == decision.seq:
             change = await self.lifecycle.apply(change, decision.show_progress)
@@ -464,14 +435,12 @@ class Decisions:
     async def _change(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> _Result:
-        """Store an open proposal with the values that the person typed, as a new revision, and
-        return it with a sentence for the answer. From then on, the person counts as its asker, and
-        earlier approvals do not count."""
+        """From then on, the person counts as its asker, and earlier approvals do not count."""
         person, proposal = decision.person, change.proposal
-        words = say(_REVISED, id=change.id)
+        sentence = say(_REVISED, id=change.id)
         if change.state != "open" or proposal.is_revised_by(decision.seq):  # before a crash
             # Stored by an earlier attempt of this event, or decided meanwhile.
-            return change, words if change.state == "open" else ""
+            return change, sentence if change.state == "open" else ""
         fields = self.views.builder.kind(change).form_fields(change)
         # The turn that proposed a change which the policy decides is about to apply it.
         if not fields or proposal.is_decided_by_policy:
@@ -484,11 +453,10 @@ class Decisions:
         by_language = {nearest_locale(locale): locale for locale in locales}
         typed_at = datetime.fromtimestamp(now, decision.zone)
         values = match_values(fields, decision.values, typed_at, by_language.values())
-        # `rule` lets the person propose these values. The audit log names it.
         draft, rule = await self._revise(change, values, decision, fields)
-        count = len({each.row for each in fields if each.key in values})
+        count = len({field.row for field in fields if field.key in values})
         if count > 1:
-            words = say(_REVISED_ROWS, id=change.id, rows=count)
+            sentence = say(_REVISED_ROWS, id=change.id, rows=count)
         revised = replace(
             proposal,
             draft=draft,
@@ -504,9 +472,9 @@ class Decisions:
         note = self.views.builder.kind(after).build_note(after, _REVISED_NOTE)
         change = await self.ledger.revise(revised, note, asks_nobody=asks_nobody, rule=rule)
         self.lifecycle.on_change()
-        if not change.proposal.is_revised_by(decision.seq):  # somebody else was faster
+        if not change.proposal.is_revised_by(decision.seq):
             return await self._describe_replaced(change, decision)
-        return change, words
+        return change, sentence
 
     async def _revise(
         self,
@@ -515,10 +483,8 @@ class Decisions:
         decision: DecisionRequest,
         fields: Sequence[FormField] = (),
     ) -> tuple[Draft, str]:
-        """Return the draft of a proposal with other values, and the rule that allows `decision`'s
-        person to propose it. The applier reads table and rows again with the rights of that
-        person, who may see less than the one who asked for the change. Raise BadInput, ToolError,
-        NotAllowed."""
+        """The applier reads table and rows again with the rights of that person, who may see less
+        than the one who asked for the change."""
         applier, person = self.appliers.get(change.draft.applier), decision.person
         if not isinstance(applier, EditableApplier):
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
@@ -533,16 +499,12 @@ class Decisions:
             for field in fields:
                 if field.key == error.values.get("key"):
                     error.values["field"] = name_field(field)
-            words = escape_markdown(error.words())
-            raise ToolError("{words}", code=error.code, words=words) from error
+            problem = escape_markdown(error.words())
+            raise ToolError("{words}", code=error.code, words=problem) from error
         return draft, await self.approval.allow_draft(person, address, draft)
 
     async def _undo(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
-        """Take an applied change back by a new change, which is applied at once, and return the
-        answer. If it cannot be taken back, the answer says why.
-
-        The same event may run this again after a crash: it continues the undo that it began.
-        """
+        """The same event may run this again after a crash: it continues the undo that it began."""
         if change.state == "applying":  # it cannot be undone before it has ended
             return change, ""
         undo = await self.ledger.get(change.undone_by) if change.undone_by else None
@@ -581,49 +543,41 @@ class Decisions:
         has_failed = undo.state == "failed"
         first = change.proposal.undone_change  # this is the undo of an undo
         sentence = _NOT_UNDONE if has_failed else _REDONE if first else _UNDONE
-        words = [say(sentence, id=(change if has_failed else undo).id, change=first)]
+        sentences = [say(sentence, id=(change if has_failed else undo).id, change=first)]
         if undo.state == "done":  # the card of `change` says the rest
             changes = []
-        words += map(self.views.builder.describe_outcome, changes)
-        answer = await self.views.build_answer(words, [*changes, change], decision)
+        sentences += map(self.views.builder.describe_outcome, changes)
+        answer = await self.views.build_answer(sentences, [*changes, change], decision)
         return self.views.add_written(answer, change, undo)
 
     async def _not_undone(
         self, change: Change, undo: Change | None, decision: DecisionRequest
     ) -> Answer:
-        """Return the answer if the request to undo `change` took nothing back: somebody else has
-        undone it (`undo`), its rows were erased, its kind cannot be undone, or nothing was
-        written."""
         builder, changes = self.views.builder, [change]
         if undo is not None:
-            words = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id)]
-            words.append(builder.describe_outcome(undo))
+            sentences = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id)]
+            sentences.append(builder.describe_outcome(undo))
             changes = [undo, change]
         elif change.written_steps and change.is_erased:
             # Its stored rows were erased by `forget`, or because of their age.
-            words = [say(cards.ERASED) if change.is_forgotten else cards.describe_lapse()]
+            sentences = [say(cards.ERASED) if change.is_forgotten else cards.describe_lapse()]
         else:
             kind = builder.kind(change)
             is_final = change.written_steps and not kind.can_be_undone
             sentence = kind.no_undo if is_final else _NOTHING_DONE
-            words = [say(sentence), builder.describe_outcome(change)]
-        return await self.views.build_answer(words, changes, decision)
+            sentences = [say(sentence), builder.describe_outcome(change)]
+        return await self.views.build_answer(sentences, changes, decision)
 
     async def _propose_again(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> _Result:
-        """Store a new proposal with the values of a denied, expired or failed one, whose asker
-        wants it again, and return an answer with its card. A person decides on it, even if the
-        operator's policy would approve it."""
+        """A person decides on it, even if the operator's policy would approve it."""
         person = decision.person
         is_offered = "again" in self.views.builder.possible_actions(change)
-        # `repeated_by`: the proposal that was already made of this one; the answer names it.
         if not is_offered and not change.repeated_by:
             raise BadInput(_NOT_AGAIN, id=change.id)
         require(judge_repeat(standing))
-        # Else it was repeated already, by an earlier delivery of this event or by somebody else.
         if is_offered:
-            # `rule` lets the person propose these values. The audit log names it.
             draft, rule = await self._revise(change, {}, decision)
             now = self.lifecycle.clock()
             proposal = replace(
@@ -648,16 +602,14 @@ class Decisions:
                 self.lifecycle.note_event("proposed", new)
         else:
             new = await self.ledger.get(change.repeated_by)
-        if new.proposal.seq != decision.seq:  # another event did
-            words = [say(_REPEATED, id=change.id, new=new.id)]
-            return await self.views.build_answer(words, [new], decision)
+        if new.proposal.seq != decision.seq:
+            sentences = [say(_REPEATED, id=change.id, new=new.id)]
+            return await self.views.build_answer(sentences, [new], decision)
         # Posted as a message of its own, because the card of the old proposal stays.
         card = await self.views.card(new, person, decision.address)
         return Answer(cards.describe_proposals(1), cards=(card,), has_own_post=True)
 
     async def _is_seen(self, change: Change, decision: DecisionRequest, standing: Standing) -> bool:
-        """Return whether the person who typed `approve` can have seen all of the change where they
-        typed it. A button is only under a card that shows everything."""
         proposal, here, origin_address = change.proposal, decision.address, change.proposal.address
         if decision.code:  # digits that Ponte showed to them below the full text
             return decision.code == _code(change, decision)
@@ -677,13 +629,15 @@ class Decisions:
         changes = await self.ledger.list_of_conversation(
             origin_address.conversation, MAX_LISTED_CHANGES
         )
-        beside = {one.id: one for one in [*changes, change] if one.proposal.seq == proposal.seq}
-        visible_cards = [await self.views.card(one) for one in beside.values()]
+        beside = {
+            sibling.id: sibling
+            for sibling in [*changes, change]
+            if sibling.proposal.seq == proposal.seq
+        }
+        visible_cards = [await self.views.card(sibling) for sibling in beside.values()]
         return cards.is_short([cards.describe_whole(card) for card in visible_cards])
 
     async def _withdraw_others(self, change: Change, counted: Sequence[Consent]) -> None:
-        """Remove all approvals of the change except `counted`, those that still count, so that its
-        card names only the people whose approval led to it."""
         others = {*change.approver_keys} - {consent.person.key for consent in counted}
         if others:
             await self.ledger.withdraw_consents(change.id, others)
@@ -692,8 +646,7 @@ class Decisions:
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> None:
         """Judge again a claimed change of which nothing was written before a crash, because rights
-        may have changed since the claim. If they no longer suffice, reopen the change and raise
-        NotAllowed or StatusUnknown."""
+        may have changed since the claim."""
         try:
             require(judge_approval(standing))
             # `counted` are the approvals of people who may still approve. The card names no others.
@@ -710,8 +663,6 @@ class Decisions:
             raise
 
     async def result(self, id: str, seq: int) -> tuple[str, Change]:
-        """Return the result of the run (such as a quick command) that the event `seq` approved, ""
-        if there is none or another event decided, and the change."""
         change = await self.ledger.get(id)
         is_ours = change.decision_seq == seq
         return self.views.builder.kind(change).read_result(change) if is_ours else "", change
@@ -723,8 +674,6 @@ def _refuse_program(decision: DecisionRequest) -> None:
 
 
 def _code(change: Change, decision: DecisionRequest) -> str:
-    """Return the digits that this person types to confirm that they have seen all of the present
-    revision of the change. Ponte shows them only below its full text."""
     return confirmation_code(
         change.id, decision.person, change.proposal.created_at, change.proposal.revision
     )
@@ -732,7 +681,7 @@ def _code(change: Change, decision: DecisionRequest) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChangeService:
-    """Groups the objects that deal with changes, so that they can be passed on together."""
+    """The objects that deal with changes."""
 
     ledger: SqlLedger
     approval: Approval

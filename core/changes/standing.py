@@ -81,30 +81,24 @@ class Standing:
     has_asked: bool
     """True also if they asked for it before somebody else changed it."""
     is_named: bool | None
-    """True if they are among the named approvers."""
     is_decider: bool
-    """True if they denied it."""
     has_approved: bool
     has_left: bool | None
     """True if they were removed, or took it back, since they approved it."""
 
     is_same_workspace: bool
-    """True if the place has the platform and workspace where it was asked for."""
     repeats_here: bool
     """True if this is a place from which its asker may propose it again."""
     sees_card: bool
-    """True if the card is shown in this place."""
     has_copy: bool
     """True if a copy of the card was posted to them, or may have been."""
 
     admin: Verdict
     approve: tuple[Verdict, ...]
-    """Their rights to approve: for its table, then for each linked table. Who has a copy of the
-    card has the rights of the place where it was asked for."""
+    """The person's rights to approve: for the change's table, then for each linked table. Who has a
+    copy of the card has the rights of the place where it was asked for."""
     propose_here: tuple[Verdict, ...]
-    """Their rights to propose it in this place."""
     propose_there: tuple[Verdict, ...]
-    """Their rights to propose it where it was asked for."""
     asker_propose: tuple[Verdict, ...] | None = None
     """The rights of its asker to propose it, where they asked. None as long as no rule needs them:
     only the rules about an approval and an undo do, unless something else refuses it."""
@@ -134,7 +128,7 @@ class RuleRefusal:
 @dataclass(frozen=True, slots=True)
 class NotKnown:
     """The judgment that it cannot be decided now whether a person may do something with a change: a
-    platform did not tell `fact`, a right or a field of `Standing`. `id` is that of the change."""
+    platform did not tell `fact`, a right or a field of `Standing`."""
 
     fact: str
     id: str = ""
@@ -147,9 +141,8 @@ the person lacks, or a fact that is not known. A right that they have is no obje
 
 
 def require(judgment: Judgment) -> str:
-    """Return the operator's rule that allows what was judged, for the audit log. Raise NotFound or
-    NotAllowed if it is refused, and StatusUnknown if it cannot be decided now. If it is not known
-    whether the change's asker has left, the change counts as refused for now.
+    """Raise NotFound or NotAllowed if it is refused, and StatusUnknown if it cannot be decided now.
+    If it is not known whether the change's asker has left, the change counts as refused for now.
 
     A hidden change raises the error of an unknown id, so that nobody learns that it exists.
     """
@@ -165,26 +158,20 @@ def require(judgment: Judgment) -> str:
             raise NotAllowed(_ASKER_UNKNOWN, id=judgment.id)
         case NotKnown(fact="asker_propose"):
             raise StatusUnknown(_ASKER_UNKNOWN, id=judgment.id)
-    # Any other fact that a platform did not tell is about the person who wants to do something.
     raise StatusUnknown
 
 
 def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Standing], Judgment]:
-    """Decorate a generator of objections. The result is a function that judges a `Standing`: it
-    refuses for the first objection, or allows the deed if there is none. An objection is the code
-    of a refusal, a right that the person may lack, or a fact that is not known."""
+    """The result is a function that judges a `Standing`: it refuses for the first objection, or
+    allows the deed if there is none. An objection is the code of a refusal, a right that the person
+    may lack, or a fact that is not known."""
 
     @functools.wraps(list_objections)
     def judge(standing: Standing) -> Judgment:
-        """Return `Allowed` with the rule that allows it, or the first objection that holds: as a
-        `RuleRefusal`, or as `NotKnown` if it cannot be decided now. A right that the person has is
-        no objection, and is skipped."""
         for objection in list_objections(standing):
             code = "no_right"
             if isinstance(objection, NotKnown):
                 return replace(objection, id=standing.id)
-            # A text is the code of a refusal; a verdict is about a right that is needed. For
-            # "needs_admin", the kind of change has the sentence.
             if isinstance(objection, str):
                 code = objection
                 sentence = REFUSAL_SENTENCES.get(code, standing.admin_sentence)
@@ -208,8 +195,8 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
 
 @_rule
 def may_see(standing: Standing) -> _Objections:
-    """Judge whether the person may see the card. Everybody else gets the same answer as for an
-    unknown id, because ids are not secret."""
+    """People who may not see the card get the same answer as for an unknown id, because ids are not
+    secret."""
     # The first right to approve is that for the change's own table. It does not count for a
     # personal change, which only its asker approves.
     rights = (standing.admin, *(() if standing.is_personal else standing.approve[:1]))
@@ -217,7 +204,6 @@ def may_see(standing: Standing) -> _Objections:
     is_known = has_card or standing.has_asked or standing.is_named
     if is_known or any(right.allowed for right in rights):
         return
-    # None: the platform did not tell whether the person is a named approver.
     if standing.is_named is None:
         yield NotKnown("is_named")
     yield from (right for right in rights if right.is_unknown)
@@ -226,9 +212,8 @@ def may_see(standing: Standing) -> _Objections:
 
 @_rule
 def judge_approval(standing: Standing) -> _Objections:
-    """Judge whether the person may approve the change. They need what an undo needs: they may
-    decide on it, and its asker still has the right to ask for it. Moreover, the asker must not
-    have left since."""
+    """The person needs what an undo needs: they may decide on the change, and its asker still has
+    the right to ask for it. Moreover, the asker must not have left since."""
     yield from _object_to_undo(standing)
     if standing.asker_has_left is None:
         yield NotKnown("asker_has_left")
@@ -238,7 +223,6 @@ def judge_approval(standing: Standing) -> _Objections:
 
 @_rule
 def judge_consent(standing: Standing) -> _Objections:
-    """Judge whether an approval that the person gave earlier, as one of several, still counts."""
     if standing.has_left is None:
         yield NotKnown("has_left")
     if standing.has_left:
@@ -248,15 +232,13 @@ def judge_consent(standing: Standing) -> _Objections:
 
 @_rule
 def judge_undo(standing: Standing) -> _Objections:
-    """Judge whether the person may undo the change. Its asker must still have the right to ask for
-    it."""
     return _object_to_undo(standing)
 
 
 @_rule
 def judge_denial(standing: Standing) -> _Objections:
-    """Judge whether the person may deny the change. Its asker always may, on the platform and in
-    the workspace where they asked, also after somebody else changed it."""
+    """The asker always may, on the platform and in the workspace where they asked, also after
+    somebody else changed it."""
     if standing.is_personal and not standing.is_asker:
         yield from _object_to_member(standing)
         yield from _object_to_others(standing, "only_asker")
@@ -266,14 +248,12 @@ def judge_denial(standing: Standing) -> _Objections:
 
 @_rule
 def judge_change(standing: Standing) -> _Objections:
-    """Judge whether the person may change the open proposal: who changes it becomes its asker."""
+    """The person who changes an open proposal becomes its asker."""
     return _object_to_change(standing)
 
 
 @_rule
 def judge_repeat(standing: Standing) -> _Objections:
-    """Judge whether the person asked for the change, in this place, so that they may propose it
-    again."""
     if not standing.is_asker:
         yield "not_asker"
     if not standing.repeats_here:
@@ -283,15 +263,13 @@ def judge_repeat(standing: Standing) -> _Objections:
 
 @_rule
 def judge_reason(standing: Standing) -> _Objections:
-    """Judge whether the person denied the change, so that they may say why."""
     if not standing.is_decider:
         yield "not_decider"
 
 
 @_rule
 def judge_notice(standing: Standing) -> _Objections:
-    """Judge whether Ponte may send the person a request to decide on the change, which they did not
-    ask for. Not to programs, guests, or people without the right."""
+    """Not to programs, guests, or people without the right."""
     yield from _object_to_member(standing)
     yield from (right for right in standing.approve if right.is_denied)
 
@@ -304,26 +282,20 @@ RULES: Mapping[ChangeAction, Callable[[Standing], Judgment]] = {
     "reason": judge_reason,
     "again": judge_repeat,
 }
-"""The rule of each deed."""
 
 
 def lacks(fact: str, actions: Collection[ChangeAction], standing: Standing) -> bool:
-    """Return whether one of these actions cannot be judged because this field of the standing is
-    not known yet. The caller then finds it out, which may take a request to a platform."""
+    """The caller then finds it out, which may take a request to a platform."""
     return any(RULES[action](standing) == NotKnown(fact, standing.id) for action in actions)
 
 
 def shows_button(action: ChangeAction, standing: Standing) -> bool:
-    """Return whether the card shows the person the button of this action: unless it is surely
-    refused, or they have approved already. If a fact is not known now, the button is shown, because
-    a click finds out again."""
+    """If a fact is not known now, the button is shown, because a click finds out again."""
     is_given = action == "approve" and standing.has_approved
     return not is_given and not isinstance(RULES[action](standing), RuleRefusal)
 
 
 def _object_to_undo(standing: Standing) -> _Objections:
-    """Yield the objections against a decision of the person: that they may not decide, or that the
-    change's asker has lost the right to ask for it."""
     if standing.is_read_only:
         yield "read_only"
     yield from _object_to_decider(standing)
@@ -335,9 +307,8 @@ def _object_to_undo(standing: Standing) -> _Objections:
 
 
 def _object_to_decider(standing: Standing) -> _Objections:
-    """Yield the objections against a decision of the person on the change: codes of refusals,
-    rights that they lack, or facts that are not known. Only the first one counts. A plain `return`
-    before the end means that nothing (more) speaks against it.
+    """Only the first one counts. A plain `return` before the end means that nothing (more) speaks
+    against it.
 
     A personal change is decided by its asker. Others are decided by an admin, by somebody with the
     rights to approve, or by a person that the operator named as an approver; if nobody is named and
@@ -386,11 +357,10 @@ def _object_to_decider(standing: Standing) -> _Objections:
 
 
 def _object_to_change(standing: Standing) -> _Objections:
-    """Yield the objections against a change of the proposal's values by the person. Who changes
-    them asks for the change from then on, so they need the rights to propose it: where it was
-    asked for (`propose_there`), and in the place from which they change it (`propose_here`). Who
-    changes it from a copy of its card, as in a direct message, has the rights of the place where
-    it was asked for. So the place of the copy does not count."""
+    """Who changes them asks for the change from then on, so they need the rights to propose it:
+    where it was asked for (`propose_there`), and in the place from which they change it
+    (`propose_here`). Who changes it from a copy of its card, as in a direct message, has the rights
+    of the place where it was asked for. So the place of the copy does not count."""
     yield from _object_to_member(standing)
     if standing.is_personal and not standing.is_asker:  # such as somebody's own schedule
         yield "only_asker"
@@ -402,8 +372,6 @@ def _object_to_change(standing: Standing) -> _Objections:
 
 
 def _object_to_others(standing: Standing, code: str) -> _Objections:
-    """Yield the objection `code`, a key of REFUSAL_SENTENCES, unless the person is an admin; or
-    that it is not known whether they are one."""
     if standing.admin.is_unknown:
         yield standing.admin
     if not standing.admin.allowed:
@@ -411,8 +379,7 @@ def _object_to_others(standing: Standing, code: str) -> _Objections:
 
 
 def _object_to_member(standing: Standing) -> _Objections:
-    """Yield the objection that the person is a program or a guest, who never decide, or that this
-    is not known."""
+    """Programs and guests never decide."""
     if standing.is_bot:
         yield "bot"
     if standing.is_guest is None:

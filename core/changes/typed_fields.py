@@ -32,7 +32,6 @@ _WRONG_VALUES = {
     "checkbox": "{field}: write {form} instead of “{value}”.",
 }
 _MAX_LISTED_FIELDS = 12
-"""Fields that an error names."""
 
 
 def match_values(
@@ -44,12 +43,12 @@ def match_values(
     """Return the new values that a person typed for a proposal, by the keys of the form, as text:
     numbers as in `1234.5`, days and moments in ISO 8601.
 
-    `values` has them by the name of their field. A name without the number of a row is the field of
-    all rows. `locales` are the languages in which a value may be written: that of the person and
-    that of the card that they see. Raise BadInput for an unknown field, if there is no value, and
-    for a value that cannot be read or that two languages read differently.
+    A name without the number of a row is the field of all rows. `locales` are the languages in
+    which a value may be written: that of the person and that of the card that they see. Raise
+    BadInput for an unknown field, if there is no value, and for a value that cannot be read or that
+    two languages read differently.
     """
-    names = ", ".join(_show_name(each.key) for each in fields[:_MAX_LISTED_FIELDS])
+    names = ", ".join(_show_name(field.key) for field in fields[:_MAX_LISTED_FIELDS])
     if not values:
         raise BadInput(_NO_VALUES, names=names)
     matched: dict[str, str] = {}
@@ -69,34 +68,31 @@ def match_values(
 
 
 def name_field(field: FormField) -> str:
-    """Return the name of a field of a form, as people read it: after the number of its row if the
-    form has several rows. It is untrusted text."""
+    """The name is untrusted text."""
     if not field.row:
         return field.label
     return say("Row {number}, {field}", number=field.key.partition(".")[0], field=field.label)
 
 
 def _find_fields(fields: Sequence[FormField], name: str) -> Sequence[FormField]:
-    """Return the fields of the form that a person means by `name`. It is compared with keys and
-    labels first as it is written, then without case, then by its letters alone, without accents.
-    Several fields with one label are that field in several rows. Return () if none matches, or if
-    different labels do."""
+    """`name` is compared with keys and labels first as it is written, then without case, then by
+    its letters alone, without accents. Several fields with one label are that field in several
+    rows. Return () if none matches, or if different labels do."""
     for form in (clean_text, lambda text: fold_case(text.strip()), fold_to_letters):
         for kind in ("key", "label"):
-            matching = [each for each in fields if form(getattr(each, kind)) == form(name)]
+            matching = [field for field in fields if form(getattr(field, kind)) == form(name)]
             if matching:
-                return matching if len({each.label for each in matching}) == 1 else ()
+                return matching if len({field.label for field in matching}) == 1 else ()
     return ()
 
 
 def _read_text(field: FormField, text: str, now: datetime, locales: Collection[str]) -> str:
-    """Return a value that a person typed into `field`, in the form that a draft has. Blank text
-    empties the field. Raise BadInput for a text that has no meaning, or two."""
+    """Blank text empties the field."""
     if not text.strip():
         return text
     if field.options:
         titles = map(str.strip, [text] if field.type == "select" else text.split(","))
-        options = {fold_to_letters(each): each for each in field.options}
+        options = {fold_to_letters(option): option for option in field.options}
         # An exact title comes before one that is equal but for case and accents.
         options |= dict(zip(field.options, field.options, strict=True))
         # An option that is not known stays as it is: the table may have got it meanwhile.
@@ -116,8 +112,6 @@ def _read_text(field: FormField, text: str, now: datetime, locales: Collection[s
 
 
 def _parse_text(field: FormField, text: str, now: datetime, locale: str) -> str | None:
-    """Return what a person typed into a field in the form that a draft has; None if it is no
-    value of the field's type."""
     value: object = text
     match field.type:
         case "number" if ":" not in text:  # `1:30` is a duration, and stays as it is
@@ -133,8 +127,7 @@ def _parse_text(field: FormField, text: str, now: datetime, locale: str) -> str 
 
 
 def _write_example(field: FormField, now: datetime) -> str:
-    """Return an example of a value of the field's type, for a sentence that explains what to type.
-    It is one that no other language reads differently."""
+    """The example is one that no other language reads differently."""
     match field.type:
         case "number":
             # Without a sign between thousands, which languages write differently. A field
@@ -150,6 +143,5 @@ def _write_example(field: FormField, now: datetime) -> str:
 
 
 def _show_name(name: str) -> str:
-    """Return the name of a field, or a typed value, for a sentence in an answer. It is untrusted,
-    so its Markdown is escaped."""
+    # It is untrusted, so its Markdown is escaped.
     return escape_markdown(clip_line(name))

@@ -31,10 +31,11 @@ from core.base.text import clip_line
 from core.base.trust import show_reason
 from core.changes.service import ChangeService
 from core.changes.standing import NotKnown, RuleRefusal, judge_notice
+from core.chat.buttons import BUTTONS
 from core.chat.reply import TurnPosts
-from core.commands.grammar import MAX_APPROVED_TOGETHER, localize_command
+from core.commands.grammar import localize_command
 from core.domain.changes import ApprovalNotice, Change
-from core.domain.messages import Address, Answer, Card, ChangeAction, Person, Post, ReplyTo, turn_id
+from core.domain.messages import Address, Answer, Card, Person, Post, ReplyTo, turn_id
 from core.domain.ports import Messenger, Reply, ReplyFactory
 from core.domain.records import FINAL_STATES, Turn
 from core.journal.journal import Journal
@@ -464,15 +465,6 @@ _STATE_SIGNS = {
     "expired": "–", "withdrawn": "–", "undone": "↶",
 }  # fmt: skip
 _UNMARKED_STATES = ("denied", "failed", "expired", "withdrawn", "undone")
-LABELS: Mapping[ChangeAction, str] = {
-    "approve": "Approve", "change": "Change…", "deny": "Deny", "undo": "Undo",
-    "reason": "Say why…", "again": "Propose again",
-}  # fmt: skip
-"""The English labels of the buttons under a card; `say` translates them."""
-APPROVE_ALL = "Approve all {count}"
-"""The English label of the button that approves all open cards of a message."""
-REASON_TITLE, REASON_LABEL = "Say why", "Reason"
-"""The English title and label of the form that asks for the reason of a denial."""
 
 
 def describe_state(state: str) -> str:
@@ -490,8 +482,12 @@ def marks_values(card: Card) -> bool:
 def list_typed(id: str, actions: Sequence[str]) -> list[str]:
     """Return what a person types in place of pressing each of these buttons of the card with this
     id, such as `approve abc234`, in the language of the current task."""
-    hints = {"reason": say("deny {id} REASON", id=id)}
-    return [hints.get(action, f"{localize_command(action)} {id}") for action in actions]
+    return [
+        say(typed, id=id)
+        if (typed := BUTTONS[action].typed)
+        else f"{localize_command(action)} {id}"
+        for action in actions
+    ]
 
 
 _NOT_WHOLE = "The full request doesn't fit here. To read and confirm it, type `{hint}`."
@@ -503,25 +499,6 @@ MAX_REDRAW_TRIES = 20
 """The number of failed redraws of a card after which Ponte gives up."""
 _POSTED_STATES = ("done", "stopped", "failed")
 """States of a turn that has ended with a posted answer. Only then can its cards be edited."""
-
-
-def must_fit(card: Card) -> bool:
-    """Return whether the card has a button to approve, which may only be shown with all of the
-    card's text: nobody may approve what they cannot read."""
-    return card.is_whole and "approve" in card.actions
-
-
-def together_id(cards: Sequence[Card]) -> str:
-    """Return the ids, separated by spaces, with which one button approves all open cards of a
-    message. Return "" if the message has no such button: there are fewer than two cards, they are
-    of several turns, or one of them has no button to approve. `cards` are as they are shown, so a
-    card that was cut has none."""
-    open_cards = [card for card in cards if card.state == "open"]
-    turns = {card.seq for card in open_cards}
-    is_offered = 2 <= len(open_cards) <= MAX_APPROVED_TOGETHER and len(turns) == 1
-    if not is_offered or not all(must_fit(card) for card in open_cards):
-        return ""
-    return " ".join(card.press_id for card in open_cards)
 
 
 def without_approval(card: Card) -> Card:

@@ -9,10 +9,10 @@ it notifies the person at once.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from core.base.errors import BadInput, NotStored, PonteError
 from core.base.i18n import say, use_locale
@@ -20,18 +20,13 @@ from core.base.tasks import BackgroundTasks
 from core.base.text import clip_line
 from core.chat.people import Conversations, People
 from core.commands.grammar import render_change
+from core.domain.buttons import FORM_LATE, ButtonForm, ButtonPress, PressResult, PressWork
 from core.domain.changes import ChangeForm, FormField
-from core.domain.messages import Address, Attachment, File, Message, Person, Quote
+from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.ports import StatusBoard
 from core.domain.records import QuickCommand, Receipt
 from core.domain.rights import Action
-from core.feedback.votes import Press
 
-T = TypeVar("T")
-
-
-FORM_LATE = "The form couldn't be opened in time. Try again."
-"""The sentence for a person whose form was not found within the platform's time."""
 FORM_UNREADABLE = "I couldn't read this form. Open it again."
 FORM_UNCHANGED = "You didn't change any values."
 MAX_FORM_VALUE_CHARACTERS = 4000
@@ -82,13 +77,16 @@ def _normalize(field: FormField, value: str) -> object:
     return value == "true" if field.type == "checkbox" else value
 
 
-SHOW_CODE = "Show code"
-"""The label of the button that shows the code of an answer's runs."""
-CODE_LATE = "The code couldn't be shown in time. Try again."
 REST_OF_CODE = "This is the beginning. Ask me for the rest of the code."
-_VOTE_LATE = "Your feedback couldn't be saved in time. Try again."
-_CODE_GONE = "This code is no longer stored. Code is deleted together with its conversation."
 RESTARTING = "I'm about to restart. Try again in a minute."
+
+
+def _localize(form: ButtonForm, locale: str) -> ButtonForm:
+    fields = (
+        replace(field, label=say(field.label, locale), hint=field.hint and say(field.hint, locale))
+        for field in form.fields
+    )
+    return ButtonForm(say(form.title, locale), tuple(fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +94,7 @@ class InteractionLimits:
     """Deadlines of one interaction, and what happens when a person's rights are not known in time.
 
     `store_seconds` counts from the arrival of the interaction; None sets no deadline.
+    `form_seconds` limits the look-up of a form, `work_seconds` what a press does at once.
     """
 
     rights_seconds: float
@@ -104,6 +103,8 @@ class InteractionLimits:
     """False where only the turn checks the rights of commands and clicks."""
     without_rights: str = ""
     """The sentence shown in place of a form while rights are unknown; "" shows the form."""
+    form_seconds: float = 1.0
+    work_seconds: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,12 @@ class ChatInteraction(Protocol):
     async def notify(self, words: str) -> None:
         """Show a sentence to this person only, in place of an acknowledgement of the interaction.
         Raises nothing."""
+
+    async def open_form(self, press: ButtonPress, form: ButtonForm | ChangeForm) -> str:
+        """Open the form of a pressed button. Return "", or a sentence if it could not be opened."""
+
+    async def show(self, result: PressResult) -> None:
+        """Show the result of a press to this person only, as the response to the interaction."""
 
 
 @dataclass
@@ -225,65 +232,83 @@ class Interactions:
         except TimeoutError:
             return ()
 
-    async def find_code(
-        self, interaction: ChatInteraction, turn: str, post: str, seconds: float
-    ) -> Sequence[tuple[File, bytes]] | str:
-        """Return the code that a turn ran, as a file and its bytes for each run, after a press of
-        the button under the answer. Return a sentence for the person instead if they may not chat
-        there, if `post`, where they pressed the button, does not belong to the turn, or if this is
-        not known within `seconds`."""
-        code = await self._run_in_time(
-            interaction, seconds, CODE_LATE, partial(self.conversations.find_code, turn, post)
-        )
-        return code or say(_CODE_GONE, interaction.locale)
+    async def press(self, interaction: ChatInteraction, press: ButtonPress) -> bool:
+        """Do what a button, or the form that it opened, is for. Return whether a message was
+        stored. The person is notified if nothing is done."""
+        button = press.button
+        if button.form and press.values is None:
+            await self._open_form(interaction, press, button.form)
+        elif button.work:
+            result = await self._work(interaction, press, button.work)
+            if isinstance(result, str):
+                await interaction.notify(result)
+            elif (then := result.form) and then.button.form:
+                # The press itself counts, also if its form cannot be opened.
+                await interaction.open_form(then, _localize(then.button.form, interaction.locale))
+            else:
+                await interaction.show(result)
+        elif button.form and not button.form.fields:
+            return await self._submit_form(interaction, press)
+        elif words := button.place == "answer" and await self._find_objection(interaction, press):
+            await interaction.notify(words)
+        else:
+            values = defaultdict(str, press.values or {}, name=button.name, subject=press.subject)
+            request = InteractionRequest(button.command.format_map(values), button.right)
+            return await self.submit(interaction, request)
+        return False
 
-    async def vote(
-        self, interaction: ChatInteraction, press: Press, seconds: float, *, toggles: bool = False
-    ) -> bool | str:
-        """Store a press of a thumb, and return whether the person has that vote now. Return a
-        sentence for them if it was not stored: they may not chat there, the post is no answer that
-        can be rated, or it took longer than `seconds`."""
-        work = partial(self.conversations.votes.vote, press, toggles=toggles)
-        return await self._run_in_time(interaction, seconds, _VOTE_LATE, work)
+    async def _open_form(
+        self, interaction: ChatInteraction, press: ButtonPress, form: ButtonForm
+    ) -> None:
+        if form.fields:
 
-    async def explain_vote(
-        self, interaction: ChatInteraction, press: Press, reason: str, shares: bool, seconds: float
-    ) -> str:
-        """Store why a person voted against an answer; with `shares`, operators may read the
-        question and the answer. Return "", or a sentence for the person if it was not stored: they
-        may not chat there, they have no such vote, or it took longer than `seconds`."""
-        work = partial(self.conversations.votes.explain, press, reason, shares)
-        return await self._run_in_time(interaction, seconds, _VOTE_LATE, work) or ""
+            async def show() -> str:
+                objection = await self._find_objection(interaction, press)
+                localized = _localize(form, interaction.locale)
+                return objection or await interaction.open_form(press, localized)
 
-    async def _run_in_time(
-        self,
-        interaction: ChatInteraction,
-        seconds: float,
-        late_sentence: str,
-        work: Callable[[], Awaitable[T]],
-    ) -> T | str:
-        """Return the result of `work` if the person may chat in the place of the interaction.
-        Otherwise, or if `work` fails or takes longer than `seconds`, return a sentence for the
-        person. `late_sentence` also stands for rights that are not known in time, because nothing
-        checks them later, and for a database that does not store (NotStored)."""
-        late = say(late_sentence, interaction.locale)
+            await self.show_form(interaction, show)
+            return
+        found = await self._find_form(interaction, press.subject)
+        words = found if isinstance(found, str) else await interaction.open_form(press, found)
+        if words:
+            await interaction.notify(words)
+
+    async def _work(
+        self, interaction: ChatInteraction, press: ButtonPress, work: PressWork
+    ) -> PressResult | str:
+        """Return the result of `work` if the person has the right in the place of the interaction.
+        Otherwise, or if `work` fails or takes too long, return a sentence for the person. Rights
+        that are not known in time count as too late, because nothing checks them later."""
+        late = say(press.button.late, interaction.locale)
         try:
-            async with asyncio.timeout(seconds):
-                if words := await self._find_refusal(interaction, "chat", late):
+            async with asyncio.timeout(interaction.limits.work_seconds):
+                refusal = await self._find_refusal(interaction, press.button.right, late)
+                if words := refusal or await self._find_objection(interaction, press):
                     return words
-                return await work()
+                with use_locale(interaction.locale):
+                    person, address = interaction.person, interaction.address
+                    return await work(self.conversations, press, person, address)
         except (NotStored, TimeoutError):
             return late
         except PonteError as error:
             with use_locale(interaction.locale):
                 return error.words()
 
-    async def find_form(
-        self, interaction: ChatInteraction, press_id: str, seconds: float
-    ) -> ChangeForm | str:
+    async def _find_objection(self, interaction: ChatInteraction, press: ButtonPress) -> str:
+        """Return a sentence if the post with the button is none of the answer's any more, or the
+        answer has no such button, so that no press can be made up; else ""."""
+        button = press.button
+        if button.place != "answer":
+            return ""
+        answer = await self.conversations.journal.find_answer(press.parts[-1], press.post)
+        is_offered = answer is not None and button.is_offered(answer)
+        return "" if is_offered else say(button.gone, interaction.locale)
+
+    async def _find_form(self, interaction: ChatInteraction, press_id: str) -> ChangeForm | str:
         """Return the form by which the person changes the values of a proposal. Return a sentence
         for them instead if they may not change it, if it was replaced or decided, or if the form is
-        not known within `seconds`.
+        not known in time.
 
         `press_id` comes from the pressed button: the change's id and the revision that the card
         shows (`abc234.2`). A button of the first revision has the id alone.
@@ -291,7 +316,7 @@ class Interactions:
         # Without a revision, `board.find_form` would take the newest one.
         press_id = press_id if "." in press_id else f"{press_id}.1"
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(interaction.limits.form_seconds):
                 person, address = interaction.person, interaction.address
                 if words := await self._find_refusal(interaction, "chat"):
                     return words
@@ -303,27 +328,21 @@ class Interactions:
             with use_locale(interaction.locale):
                 return error.words()
 
-    async def submit_form(
-        self, interaction: ChatInteraction, press_id: str, values: Mapping[str, str], seconds: float
-    ) -> bool:
-        """Submit the values that a person changed in the form of `find_form`, as the command
-        `change` with these values. Return what `submit` returns. If the form is not valid any more,
-        or no value was changed, tell the person and return False.
-
-        `values` are by the position of their field in the form. `seconds` limits the search for the
-        form.
-        """
+    async def _submit_form(self, interaction: ChatInteraction, press: ButtonPress) -> bool:
+        """Submit the values that a person changed in the form of a change, as the command `change`.
+        Return what `submit` returns. If the form is not valid any more, or no value was changed,
+        tell the person and return False. The values are by the position of their field."""
         # The form is built once more, to find out which values differ from what it showed.
-        form = await self.find_form(interaction, press_id, seconds)
+        form = await self._find_form(interaction, press.subject)
         if isinstance(form, ChangeForm):
             try:
-                text = render_change(press_id, find_new_values(form, values))
+                text = render_change(press.subject, find_new_values(form, press.values or {}))
                 return await self.submit(interaction, InteractionRequest(text))
             except BadInput as error:
                 with use_locale(interaction.locale):
                     refusal = error.words()
         else:
-            refusal = form  # the sentence that `find_form` returns in place of a form
+            refusal = form
         await interaction.notify(refusal)
         return False
 

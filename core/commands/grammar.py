@@ -43,7 +43,6 @@ IMMEDIATE_COMMANDS = frozenset(
 """Commands that run as soon as they are stored. All others wait for their turn in the queue."""
 
 COMMAND_NAMES = IMMEDIATE_COMMANDS | {"new", "quick-command", "setup"}
-"""The English names of all commands."""
 
 TRANSLATED: Mapping[str, Mapping[str, str]] = {
     "pt-BR": {
@@ -90,13 +89,12 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "arrêtez": "stop",
     },
 }
-"""Translated names of commands, in lower case. Commands that erase or restart the conversation have
-two words, because a single word may be a question."""
+"""Commands that erase or restart the conversation have two words, because a single word may be a
+question."""
 
 
 def _fold(text: str) -> str:
-    """Return the text in lower case, without accents and without a leading `/` or `!`, to compare
-    it with names of commands: people type them without accents on foreign keyboards."""
+    # People type names of commands without accents on foreign keyboards.
     apart = unicodedata.normalize("NFD", text.casefold().lstrip("/!"))
     return "".join(letter for letter in apart if not unicodedata.combining(letter))
 
@@ -108,7 +106,6 @@ RUN_PYTHON = "run-python"
 """The name of a message that is only one ```python block."""
 
 USAGE_OF_CHANNEL = "channel"
-"""The argument of `usage` that asks for the usage of the channel."""
 _PLAIN_COMMANDS = frozenset(
     {"stop", "help", "status", "usage", "usage channel", "changes", "approvals", "schedules", "new"}
 )
@@ -130,16 +127,13 @@ _DOUBT = re.compile(
     r"|no_(entry|entry_sign|good)|\w+-gesturing-no|(\w+_)?(question|cross_mark|multiplication_x)):",
     re.IGNORECASE,
 )
-"""Emoji with which nobody confirms."""
 _POLITE = re.compile(
     r"^(please|pls|plz|por favor|s['’]?il (te|vous) plait|svp|stp|ponte)\b[\s,]*"
     r"|[\s,]*\b(please|pls|plz|por favor|pfv?|s['’]?il (te|vous) plait|svp|stp"
     r"|thanks|thank you|obrigad[oa]|merci|ponte)$"
 )
-"""What people add to a command, folded."""
 _WITH_ID = frozenset({"approve", "deny", "undo", "again"})
 SCHEDULE_ACTIONS = ("pause", "resume", "run", "delete", "show")
-"""The words after `schedule ID`."""
 _ACTION_NAMES: Mapping[str, str] = {
     **{action: action for action in SCHEDULE_ACTIONS},
     "pausar": "pause", "retomar": "resume", "executar": "run", "excluir": "delete",
@@ -149,26 +143,20 @@ _ACTION_NAMES: Mapping[str, str] = {
 }  # fmt: skip
 _SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6})\s+(?P<action>\w{3,12})", re.IGNORECASE)
 _SETUP_WORD = re.compile(r"[a-z2-7]{4}-[a-z2-7]{4}", re.IGNORECASE)
-"""The word of `setup`. With any other argument, the message is for the model."""
 _PAGE = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
 _ID = re.compile(r"(?=[a-z]*[2-7])[a-z2-7]{6}")
-"""The form of an id of a change. Every id contains a digit, so "approve please" is not a
-command."""
+"""Every id contains a digit, so "approve please" is not a command."""
 _ID_AND_CODE = re.compile(rf"({_ID.pattern})(?:\.([1-9][0-9]{{0,3}}))?(?:-([0-9]{{4}}))?")
 """An id, the revision in a button, and the digits under a change that was shown in full."""
 _CHANGE = re.compile(rf"({_ID.pattern}(?:\.[1-9][0-9]{{0,3}})?)(?:\s+(.+))?", re.I | re.DOTALL)
-"""The id of a change, with or without a revision, and the new values."""
 _WHY = re.compile(
     rf"{_ID.pattern}|[a-z]+(_[a-z]+)+|{'|'.join(RIGHT_KINDS[:7])}|({'|'.join(RIGHT_KINDS)}):\S.*",
     re.DOTALL,
 )
-"""The possible arguments of `why`. With any other argument, the message is for the model."""
 SLUG_PATTERN = r"[a-z0-9][a-z0-9_-]{0,99}"
-"""The form of a quick command's name."""
 MAX_APPROVED_TOGETHER = 10
-"""The largest number of changes that one `approve` decides on."""
 _LONGEST_DECISION = 176
 """Characters of the longest immediate command. A command's name is searched for only in as many
 characters at the beginning of a message."""
@@ -182,10 +170,8 @@ _WRONG_SLUG = (
 
 @dataclass(frozen=True, slots=True)
 class TypedCommand:
-    """A parsed command.
-
-    - `id`: the argument of approve, deny, undo, again, why and setup, the id after schedule, or the
-      page of schedules. For approve, several ids can be separated by spaces.
+    """- `id`: the argument of approve, deny, undo, again, why and setup, the id after schedule, or
+      the page of schedules. For approve, several ids can be separated by spaces.
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
     - `input`: the inputs of the quick command, or the new values for change.
     - `confirmed`: True for `forget yes`.
@@ -204,13 +190,9 @@ class TypedCommand:
 
 @lru_cache(maxsize=128)  # several parts of a turn ask for the same message
 def parse_command(text: str) -> TypedCommand | None:
-    """Return the command that a message is, or None if the message is for the model. The name of
-    the command may be written in English or in any supported language.
-
-    A message is a command only if all of it has the form of one, but for emoji at its ends: "stop
-    doing that" and "❌ approve abc234" are for the model. Raise UnknownCommand for an invalid name
-    (slug) of a quick command, and BadInput for inputs that cannot be parsed.
-    """
+    """A message is a command only if all of it has the form of one, but for emoji at its ends:
+    "stop doing that" and "❌ approve abc234" are for the model. Raise UnknownCommand for an invalid
+    name (slug) of a quick command, and BadInput for inputs that cannot be parsed."""
     command = _parse(text)
     if command is None and len(text) <= _LONGEST_DECISION:
         command = _parse(_EMOJI.sub("", text))
@@ -225,7 +207,6 @@ def parse_command(text: str) -> TypedCommand | None:
 
 def _parse(text: str) -> TypedCommand | None:
     text = text.strip()
-    # A message that is one Python code block runs the code.
     if text.startswith(("```", "~~~")) and (block := _parse_code_block(clean_text(text))):
         return block
     text = _strip_courtesies(text)
@@ -239,21 +220,21 @@ def _parse(text: str) -> TypedCommand | None:
     if name not in COMMAND_NAMES:
         return None
     rest = clean_text(text).strip()[head.end() if head else 0 :].strip()
-    end = rest.rstrip(".!?")  # `rest` without the end of a sentence
+    end = rest.rstrip(".!?")
     # A command whose rest has another form is a message for the model.
     if name == "quick-command":
-        slug, *more = rest.split(maxsplit=1)[:2] if rest else ("",)
+        slug, *inputs = rest.split(maxsplit=1)[:2] if rest else ("",)
         if not slug:
             raise UnknownCommand(_NO_SLUG)
         check_slug(slug)
-        return TypedCommand(name, slug=slug, input=parse_input(more[0]) if more else "")
+        return TypedCommand(name, slug=slug, input=parse_input(inputs[0]) if inputs else "")
     if name in _WITH_ID:  # followed by an id, which has a digit: "approve please" is none
         if name == "deny":
-            word, *more = rest.split(maxsplit=1) or ("",)
+            word, *reasons = rest.split(maxsplit=1) or ("",)
             # As in "deny ab12cd, because …" and "deny ab12cd."
-            word = word.rstrip(",:" if more else ".!")
+            word = word.rstrip(",:" if reasons else ".!")
             is_command = bool(_ID_AND_CODE.fullmatch(word.lower()))
-            reason = more[0] if more else ""
+            reason = reasons[0] if reasons else ""
             return TypedCommand(name, id=word.lower(), reason=reason) if is_command else None
         ids = rest.lower().rstrip(".!").replace(",", " ").split()
         most = MAX_APPROVED_TOGETHER if name == "approve" else 1
@@ -282,14 +263,12 @@ def _parse(text: str) -> TypedCommand | None:
 
 def parse_message(message: Message) -> TypedCommand | None:
     """Return the command that the message is, or None if it is for the model: text of a program, a
-    file or a webhook is never a command. Raise what `parse_command` raises."""
+    file or a webhook is never a command."""
     return parse_command(message.text) if message.may_be_command else None
 
 
 def is_decision(message: Message) -> bool:
-    """Return whether the message is one of IMMEDIATE_COMMANDS, such as a decision on a change: it
-    runs at once, before the messages that wait in its conversation. A command with an error waits
-    for its turn, which reports the error."""
+    """A command with an error waits for its turn, which reports the error."""
     text = message.text.strip()
     # A quick look first: long messages, which are many, need not be parsed. Only `change` and
     # `deny`, which free text follows, can be long.
@@ -303,62 +282,52 @@ def is_decision(message: Message) -> bool:
 
 
 def is_stop(message: Message) -> bool:
-    """Return whether the message is the command `stop`."""
     return is_decision(message) and parse_message(message) == TypedCommand("stop")
 
 
 def localize_command(english: str) -> str:
-    """Return the name of the command with this English name in the language of the current task,
-    for a sentence that says what to type."""
     names = TRANSLATED.get(nearest_locale(LANGUAGE.get()), {})
-    return next((name for name, each in names.items() if each == english), english)
+    return next((name for name, command in names.items() if command == english), english)
 
 
 def split_change_id(id: str) -> tuple[str, int, str]:
-    """Split the argument of approve, deny, undo or again, such as `abc234.2-5678`. Return the id of
-    the change, the revision that the person saw (0 for none), and the code below the full text that
-    they confirm ("" for none)."""
+    """Return the id of the change, the revision that the person saw (0 for none), and the code
+    below the full text that they confirm ("" for none)."""
     match = _ID_AND_CODE.fullmatch(id)
     return (match[1], int(match[2] or 0), match[3] or "") if match else (id, 0, "")
 
 
 def check_slug(slug: str) -> None:
-    """Raise UnknownCommand if this text cannot be the name (slug) of any quick command."""
     if not re.fullmatch(SLUG_PATTERN, slug):
         raise UnknownCommand(_WRONG_SLUG, word=slug[:40])
 
 
 def render_command(command: TypedCommand) -> str:
-    """Return the text of a message that `parse_command` reads as `command`: a click, a form or a
-    schedule is stored as the message that a person would type."""
+    """A click, a form or a schedule is stored as the message that a person would type."""
     if command.name == RUN_PYTHON:
         return make_code_block(command.code, "python")
     if command.name == "change" and isinstance(command.input, dict):
         return render_change(command.id, command.input)
-    words = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
-    words += [render_input(command.input) if command.input != "" else "", command.reason]
-    return " ".join(word for word in words if word)
+    parts = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
+    parts += [render_input(command.input) if command.input != "" else "", command.reason]
+    return " ".join(part for part in parts if part)
 
 
 def render_change(press_id: str, values: Mapping[str, str]) -> str:
-    """Return the text of the message that a submitted form becomes: the command `change` with the
-    new values of a proposal, by `FormField.key`. `press_id` is the id with the revision."""
+    """`press_id` is the id with the revision."""
     # Escaped, so that cleaning the text neither changes a field's title nor breaks the JSON.
     return f"change {press_id} {json.dumps(values)}"
 
 
 def _may_be_long(text: str) -> bool:
-    """Return whether a long message can be a command that runs at once: it begins with `change` or
-    `deny`, which are followed by free text of any length."""
     start = clean_text(text[:_LONGEST_DECISION])
     head = _HEAD.match(_translate_name(start, start))
     return head is not None and head[1].lower() in ("change", "deny")
 
 
 def _parse_change(rest: str) -> TypedCommand | None:
-    """Return the command `change` from what follows its name: an id, then the new values, as a JSON
-    object or as lines such as `Status = Paid`. A line without `=` continues the value above it.
-    Return None if that is no such command. Raise BadInput for invalid JSON or a repeated name."""
+    """A line without `=` continues the value above it. Raise BadInput for invalid JSON or a
+    repeated name."""
     match = _CHANGE.fullmatch(rest)
     if match is None:
         return None
@@ -379,18 +348,16 @@ def _parse_change(rest: str) -> TypedCommand | None:
 
 
 def _strip_courtesies(text: str) -> str:
-    """Return the English command if the message adds only marks, the end of a sentence or a polite
-    word to it, as in "Stop, please!"; otherwise return the text as it is. Only commands that decide
-    and delete nothing (`_PLAIN_COMMANDS`) are recognised so freely."""
+    """Only commands that decide and delete nothing (`_PLAIN_COMMANDS`) are recognised so freely."""
     if len(text) > _LONGEST_DECISION:  # longer than any command that runs at once
         return text
     inner = _strip_edges(text)
     # Several lines, or a path such as "/ tmp", are no command.
     if "\n" in inner or (inner.startswith(("/", "!")) and not inner[1:2].isalpha()):
         return text
-    words = _strip_edges(_POLITE.sub("", _fold(inner))).split()
+    plain_words = _strip_edges(_POLITE.sub("", _fold(inner))).split()
     # "Stop stop!" is one command.
-    bare = words[0] if len(set(words)) == 1 else " ".join(words)
+    bare = plain_words[0] if len(set(plain_words)) == 1 else " ".join(plain_words)
     command = _ENGLISH_NAMES.get(bare, bare)
     # "New?" is a question about something else.
     if command in _PLAIN_COMMANDS and not (command == "new" and "?" in text):
@@ -403,8 +370,7 @@ def _strip_edges(text: str) -> str:
 
 
 def _translate_name(text: str, start: str) -> str:
-    """Return the text with the English command name in place of a translated one at its beginning;
-    else the text as it is. `start` is the beginning of the text without invisible characters."""
+    """`start` is the beginning of the text without invisible characters."""
     # A translation may have two words; it is then the whole message.
     whole = " ".join(_fold(start).split())
     if len(text) <= _LONGEST_DECISION and whole in _ENGLISH_NAMES:
@@ -415,8 +381,6 @@ def _translate_name(text: str, start: str) -> str:
 
 
 def _parse_code_block(text: str) -> TypedCommand | None:
-    """Return the command that runs a Python code block, if the whole message is one block that is
-    marked as Python; else None."""
     opening, *lines = text.split("\n")
     # `fence_after_line` returns the fence of the block that is open after a line, or None. Its last
     # argument, the longest allowed mark, counts only for a line that may open a block.

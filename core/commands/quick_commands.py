@@ -51,7 +51,6 @@ that each of them indicates."""
 MAX_RESULT_CHARACTERS = 8_000
 """Characters of a result that are shown as text: one post on Slack, a few on Discord."""
 RESULT_EXCERPT_CHARACTERS = 1_500
-"""Characters of a longer result that are shown above its file."""
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}  # phones write the curly ones
 _QUOTED = "|".join(
     rf"{opening}(?:[^{closing}\\]|\\.)*{closing}" for opening, closing in _QUOTES.items()
@@ -62,7 +61,6 @@ _WHOLE = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SPACE = re.compile(r"\s*")
 _WORD = re.compile(r"\S{1,40}")
 _DEEPEST = 32
-"""The deepest nesting of a JSON input."""
 
 _NO_OBJECT = (
     "This looks like JSON but isn't valid (line {line}, column {column}). Fix it, use key=value, "
@@ -97,20 +95,16 @@ _EMPTY = "The quick command finished without a result."
 _LONG = "The result has {count} characters. The full text is in the file `{name}`. It begins:"
 
 Inputs = str | dict[str, Any]
-"""Free text, or inputs by name. Values written as key=value are texts; JSON values have any
-type."""
+"""Values written as key=value are texts; JSON values have any type."""
 Attached = tuple[Sequence[File], Sequence[str]]
-"""The files of a message, and the names of those that could not be downloaded."""
 Read = Callable[[File], Awaitable[bytes]]
-"""Returns the bytes of a file."""
 Keep = Callable[[str, str, bytes], Awaitable[File]]
-"""Stores a file of this name, type and content for the conversation."""
 
 
 def parse_input(text: str) -> Inputs:
-    """Parse what a person typed after the name of a quick command. Return free text unchanged, or
-    the inputs by name, if the text has the form `key=value …` or is a JSON object. A text that is
-    all in double quotes is free text. The BadInput that this raises explains what to correct."""
+    """Return free text unchanged, or the inputs by name, if the text has the form `key=value …` or
+    is a JSON object. A text that is all in double quotes is free text. The BadInput that this
+    raises explains what to correct."""
     text = clean_text(text).strip()
     if text.startswith("{"):
         try:
@@ -125,7 +119,6 @@ def parse_input(text: str) -> Inputs:
             raise BadInput(_NO_OBJECT, line=error.lineno, column=error.colno) from None
         except (ValueError, RecursionError):  # infinity, NaN, or nested too deeply
             raise BadInput(_NO_OBJECT, line=1, column=1) from None
-    # All of it is one quoted text.
     if _WHOLE.fullmatch(text):
         return _unquote(text)
     if not _KEY.match(text):
@@ -148,8 +141,8 @@ def parse_input(text: str) -> Inputs:
 
 
 def render_input(inputs: Inputs) -> str:
-    """Return the text that `parse_input` parses as these inputs, for a message that stands for a
-    form or a schedule."""
+    """`parse_input` parses the text as these inputs again, in a message that stands for a form or a
+    schedule."""
     if isinstance(inputs, str):
         # A text that would be read as one of the other forms is put in quotes.
         plain = inputs == inputs.strip() and inputs[:1] not in ("{", '"') and not _KEY.match(inputs)
@@ -162,8 +155,7 @@ def render_input(inputs: Inputs) -> str:
 
 
 def check_unique_names(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return pairs of names and values as a dict, with cleaned names. Raise BadInput if a name
-    occurs twice, because then the person made a mistake. (A dict would keep the last value.)"""
+    """Raise BadInput if a name occurs twice, because then the person made a mistake."""
     inputs: dict[str, Any] = {}
     for name, value in pairs:
         _add(inputs, clean_text(name), value)
@@ -171,14 +163,10 @@ def check_unique_names(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_inputs(command: QuickCommand, inputs: Inputs, *, is_typed: bool = False) -> Inputs:
-    """Return the inputs in the form that `command` needs: free text under its only name, numbers as
-    numbers.
-
-    The registry's types are text, number, boolean and choice (with `choices`). Values from
+    """The registry's types are text, number, boolean and choice (with `choices`). Values from
     key=value are text, so "12.5" becomes a number and "yes" a boolean here. With `is_typed`, a
     person wrote them, so the text of a number is in the form of their language. A command without
-    declared inputs accepts anything. Raise BadInput, which explains what to correct.
-    """
+    declared inputs accepts anything. Raise BadInput, which explains what to correct."""
     if not command.inputs:
         return inputs
     slug, names, required = command.slug, list(command.inputs), _required_names(command)
@@ -224,9 +212,7 @@ def check_inputs(command: QuickCommand, inputs: Inputs, *, is_typed: bool = Fals
 async def collect_inputs(
     command: QuickCommand, typed: Inputs, message: Message, attached: Attached, read_file: Read
 ) -> Inputs:
-    """Return the inputs of a quick command before they are checked: typed text, else the attached
-    file, else the text of the message that was replied to. A file beside typed inputs is the one
-    required input that was not typed.
+    """A file beside typed inputs is the one required input that was not typed.
 
     Raise BadInput or TooLarge if the file cannot be the input, so that the command does not run
     without it. Raise NotFound if the file is not stored any more.
@@ -255,7 +241,6 @@ async def collect_inputs(
                 from_file = parse_input(content)
         has_its_names = isinstance(from_file, dict) and from_file.keys() <= command.inputs.keys()
         return from_file if has_its_names or not command.inputs else content
-    # With typed inputs, the file is the one required input that was not typed.
     lacking = [name for name in _required_names(command) if name not in typed]
     if isinstance(typed, str) or len(lacking) != 1:
         raise BadInput(_SPARE, name=file.name)
@@ -263,9 +248,7 @@ async def collect_inputs(
 
 
 async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequence[File]]:
-    """Return the result of a quick command as a person sees it: its text, and, if it is long, its
-    beginning and a file called `name` with all of it. A JSON object or list becomes a code block.
-    `keep` stores the file; its errors are raised.
+    """A JSON object or list becomes a code block. `keep` stores the file; its errors are raised.
 
     Links are checked later, with the whole answer, because the rules depend on the platform.
     """
@@ -288,8 +271,8 @@ def _add(inputs: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _parse_finite(text: str) -> float:
-    """Return the number in a JSON text. Raise ValueError for infinity and NaN: JSON has neither
-    (RFC 8259, section 6), but Python's parser accepts them."""
+    # Raise ValueError for infinity and NaN: JSON has neither (RFC 8259, section 6), but Python's
+    # parser accepts them.
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)
@@ -297,17 +280,14 @@ def _parse_finite(text: str) -> float:
 
 
 def _clean_json(value: Any, depth: int = 1) -> Any:
-    """Return a JSON value with all its texts cleaned of invisible characters. Raise ValueError if
-    it is nested deeper than _DEEPEST. `depth` is the level of `value`; the first one is 1."""
     if depth > _DEEPEST:
         raise ValueError(f"nested deeper than {_DEEPEST}")
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, list):
-        return [_clean_json(each, depth + 1) for each in value]
-    # `check_unique_names` has cleaned the names.
+        return [_clean_json(element, depth + 1) for element in value]
     if isinstance(value, dict):
-        return {name: _clean_json(each, depth + 1) for name, each in value.items()}
+        return {name: _clean_json(element, depth + 1) for name, element in value.items()}
     return value
 
 
@@ -317,8 +297,6 @@ def _quote(text: str) -> str:
 
 
 def _unquote(text: str) -> str:
-    """Return a quoted input without its quotes, and without the backslashes that escape quotes and
-    backslashes in it."""
     closing = re.escape(text[-1])
     return re.sub(rf"\\([\\{closing}])", r"\1", text[1:-1])
 
@@ -333,9 +311,7 @@ def _example(slug: str, names: list[str]) -> str:
 
 
 def _number(value: Any, is_typed: bool) -> int | float | None:
-    """Return the number that an input is, or that its text means, for an input of the type number;
-    None if it is none, or is infinite. With `is_typed`, a person wrote the text in the form of
-    their language, as in "12,5"."""
+    """With `is_typed`, a person wrote the text in the form of their language, as in "12,5"."""
     if isinstance(value, str):
         number = parse_typed_number(value) if is_typed else parse_number(value)
         if number is not None:
@@ -347,12 +323,8 @@ def _number(value: Any, is_typed: bool) -> int | float | None:
 
 
 def _decode_file(file: File, data: bytes) -> str:
-    """Return the text of a file that is the input of a quick command. Raise TooLarge, or BadInput
-    if it is not text. A byte order mark tells the encoding; without one it is UTF-8.
-
-    `file.size` is what the platform stated before the download; `data` may be longer. It is empty
-    if the file was not downloaded, because the stated size exceeds the limit.
-    """
+    """`file.size` is what the platform stated before the download; `data` may be longer. It is
+    empty if the file was not downloaded, because the stated size exceeds the limit."""
     if max(file.size, len(data)) > MAX_INPUT_FILE_BYTES:
         size = format_number(max(file.size, len(data)))
         raise TooLarge(_LARGE, name=file.name, size=size, limit=format_number(MAX_INPUT_FILE_BYTES))

@@ -29,7 +29,6 @@ from core.domain.messages import (
 )
 
 Row = Mapping[str, Any]
-"""A row's values by field name, as plain JSON."""
 
 ChangeState = Literal[
     "open", "denied", "expired", "withdrawn", "applying", "done", "partial", "failed", "undone"
@@ -43,21 +42,15 @@ not written, because the row has changed since the proposal. `failed`: refused. 
 have been written."""
 
 WRITTEN_STATES: tuple[StepState, ...] = ("done", "differs")
-"""States of a row that was written."""
 PENDING_STATES: tuple[StepState, ...] = ("waiting", "writing")
-"""States of a row with a write that is not finished."""
 PROPOSAL_LIFETIME_SECONDS = 86_400.0
-"""Seconds until a proposal expires: 24 hours."""
 UNDO_LIFETIME_SECONDS = 7 * 86_400.0
 """Seconds for which a change can be undone (7 days); after that its stored rows are erased."""
 OWN_ROWS = 10
 """The number of rows up to which askers approve their own creates and updates."""
 MAX_AUTO_UPDATES = 5
-"""The largest number of rows that the policy updates in one turn without a person."""
 MAX_REASON_CHARACTERS = 500
-"""The largest number of characters of the reason for a denial. A longer one is cut."""
 MAX_PROPOSAL_ROWS = 100
-"""The largest number of rows in one proposal."""
 PONTE_PERSON = Person("ponte", "", name="Ponte")
 """The decider that closes proposals after their asker has left."""
 POLICY_PERSON = Person("policy", "", name="policy")
@@ -65,7 +58,6 @@ POLICY_PERSON = Person("policy", "", name="policy")
 SAMPLE_APPLIER = "sample"
 """The applier of changes to the sample tables. Cards say that these rows are no real data."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-"""Letters and digits of ids."""
 
 
 NO_PROPOSAL_SENTENCE = "Request {id} not found."
@@ -73,8 +65,7 @@ NO_PROPOSAL_SENTENCE = "Request {id} not found."
 
 @dataclass(frozen=True, slots=True)
 class RowWrite:
-    """The write of one row. `before` has the values to compare with and to restore; `after` has the
-    values to write.
+    """`before` has the values to compare with and to restore; `after` has the values to write.
 
     A create has no `before`, and no `id` until it is done. A delete has no `after`. `applier_data`
     belongs to the applier, which uses it to find a created row after a lost answer.
@@ -125,9 +116,8 @@ class TargetView:
 
     @classmethod
     def from_target(cls, target: Mapping[str, Any]) -> TargetView:
-        """Read this part out of `target`, the JSON object that a draft stores about what it
-        changes. Keys that only the applier reads are ignored."""
-        names = [each.name for each in fields(cls) if each.name in target]
+        """Keys that only the applier reads are ignored."""
+        names = [view_field.name for view_field in fields(cls) if view_field.name in target]
         return cls(**{name: _TARGET_READERS.get(name, str)(target[name]) for name in names})
 
 
@@ -139,7 +129,6 @@ _TARGET_READERS: Mapping[str, Callable[[Any], Any]] = {
     "formats": dict,
     "linked_tables": lambda tables: tuple(map(tuple, tables)),
 }
-"""Read the fields of a `TargetView` that are no text."""
 
 
 @dataclass(frozen=True)
@@ -166,19 +155,16 @@ class Draft:
 
     @cached_property
     def view(self) -> TargetView:
-        """The part of the draft's `target` that Ponte itself reads, and not only the applier."""
         return TargetView.from_target(self.target)
 
     @property
     def row_count(self) -> int:
-        """The number of rows that the draft affects. Several writes may concern one row, which has
-        its id in each of them; a new row has no id yet, and counts by itself."""
+        """Several writes may concern one row, which has its id in each of them; a new row has no id
+        yet, and counts by itself."""
         return len({row.id or number for number, row in enumerate(self.rows)})
 
     @property
     def steps(self) -> tuple[ChangeStep, ...]:
-        """The draft's writes as numbered steps, none of which has begun. A step records how far the
-        write of a row is."""
         return tuple(ChangeStep(number, row) for number, row in enumerate(self.rows, 1))
 
 
@@ -214,8 +200,7 @@ class ChangeStep:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A draft with its asker, place and time. `undone_change` is the id of the change that it
-    takes back.
+    """`undone_change` is the id of the change that it takes back.
 
     `seq` is the turn that made it. (`seq`, `call_id`) is unique, so that a call that runs again
     after a crash finds its first proposal.
@@ -236,13 +221,11 @@ class Proposal:
     has_named_approvers: bool = False
     """True if the operator named approvers for it."""
     tool: str = ""
-    """The name of the tool that proposed it."""
     is_decided_by_policy: bool = False
-    """True if the operator's policy approves it without a person."""
     origin: MessageOrigin = PERSON
     """Where the message comes from whose turn proposed it."""
     revision: int = 1
-    """The number of the draft. An approval counts for one revision only."""
+    """An approval counts for one revision only."""
     revision_seqs: str = ""
     """The `seq` of each event that changed the draft, as ` 12 15 `, so that a repeat changes
     nothing."""
@@ -251,8 +234,6 @@ class Proposal:
     deny it, and have no other right to it."""
 
     def is_revised_by(self, seq: int) -> bool:
-        """Return whether the message or click `seq` of a person changed the values of the draft. An
-        event that runs again after a crash finds out so that it has done its work."""
         return f" {seq} " in self.revision_seqs
 
     def __post_init__(self) -> None:
@@ -301,58 +282,49 @@ class Change:
 
     @cached_property
     def id(self) -> str:
-        """The id under which people know the proposal and, after its approval, the change."""
         return self.proposal.id
 
     @cached_property
     def draft(self) -> Draft:
-        """The draft of the proposal."""
         return self.proposal.draft
 
     @cached_property
     def kind(self) -> CardKind:
-        """The kind of its card: "proposal" if the change was never approved, else "change"."""
         decided = self.state not in ("open", "denied", "expired", "withdrawn")
         return "change" if decided else "proposal"
 
     @property
     def is_erased(self) -> bool:
-        """True if the stored values of its rows were erased, by `forget` or because of their age.
-        Then it cannot be undone, and its card shows no rows."""
         return self.is_forgotten or self.has_lapsed
 
     @property
     def is_untouched(self) -> bool:
-        """True if a decision has begun to apply the change, and no write of a row has begun."""
         return self.state == "applying" and all(step.state == "waiting" for step in self.steps)
 
     @property
     def approver_keys(self) -> Sequence[str]:
-        """The keys of the people who have approved the change so far."""
         return [consent.person.key for consent in self.consents]
 
     @property
     def written_steps(self) -> tuple[ChangeStep, ...]:
-        """The steps whose row was surely written."""
         return self.steps_in(*WRITTEN_STATES)
 
     @property
     def rows(self) -> Sequence[Sequence[ChangeStep]]:
-        """The steps, grouped by the row that they write. Several steps may write one row; a new row
-        has no id yet, so that its step is a group of its own."""
+        """Several steps may write one row; a new row has no id yet, so that its step is a group of
+        its own."""
         rows: dict[str, list[ChangeStep]] = {}
         for step in self.steps:
             rows.setdefault(step.write.id or f"step {step.number}", []).append(step)
         return list(rows.values())
 
     def steps_in(self, *states: StepState) -> tuple[ChangeStep, ...]:
-        """Return the steps (writes of rows) of the change that are in one of these states."""
         return tuple(step for step in self.steps if step.state in states)
 
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """One input of the form that changes a proposal. `label` and `row` are untrusted text.
+    """One input of a form. `label` and `row` are untrusted text in one that changes a proposal.
 
     - `key`: the field's title; where the proposal has several rows, the row's number on the card
       comes first: `2.Status`.
@@ -362,6 +334,7 @@ class FormField:
     - `options`: those of a select. A multi select, a link and a person are `text`.
     - `row`: the row's number and name; "" where the proposal has one row.
     - `format`: how a number is written (`core/base/value_formats.py`).
+    - `max_characters`: 0 for the platform's own limit.
     """
 
     key: str
@@ -371,12 +344,14 @@ class FormField:
     options: tuple[str, ...] = ()
     row: str = ""
     format: str = ""
+    hint: str = ""
+    is_required: bool = False
+    max_characters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeForm:
-    """The form in which a person changes the values of a proposal. `revision` is the one that it
-    shows, `title` the title of the card."""
+    """`revision` is the one that it shows, `title` the title of the card."""
 
     id: str
     revision: int
@@ -385,8 +360,6 @@ class ChangeForm:
 
     @property
     def press_id(self) -> str:
-        """The id that the button of the form sends: the change's id and the revision that the form
-        shows, as on a card."""
         return make_press_id(self.id, self.revision)
 
 
@@ -433,7 +406,6 @@ class Overview:
 
 
 NoticeStage = Literal["asked", "reminded", "expired"]
-"""The stages at which people are notified of a proposal unasked, in this order."""
 NoticeKind = Literal["copy", "reminder", "expired", "denied", "person", "list"]
 
 
@@ -463,17 +435,12 @@ class ApprovalNotice:
 
     @property
     def key(self) -> tuple[str, NoticeKind, str]:
-        """The key of the notice in the database: the change's id, the kind, and the key of the
-        person who gets it."""
         return self.change, self.kind, self.person.key
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionRequest:
-    """A person's request to approve, deny or undo, with the `seq` of their message or click.
-
-    `show_progress` shows them a few words while it is carried out.
-    """
+    """`show_progress` shows them a few words while it is carried out."""
 
     id: str
     seq: int
@@ -488,13 +455,11 @@ class DecisionRequest:
     """Why the person denies it, on one line of at most MAX_REASON_CHARACTERS."""
     show_progress: Callable[[str], Awaitable[None]] | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
-    """The new values of a change, by `FormField.key`."""
     zone: tzinfo = UTC
-    """The time zone in which the person writes times."""
 
 
 def new_change_id() -> str:
-    """Return a random id of six characters (`[a-z2-7]{6}`). The ledger ensures that ids are unique.
+    """The ledger ensures that ids are unique.
 
     At least one character is a digit, so that no id is a word (`core.commands.grammar`).
     """
@@ -505,14 +470,14 @@ def new_change_id() -> str:
 
 
 def confirmation_code(id: str, person: Person, created_at: float, revision: int = 1) -> str:
-    """Return the four digits that this person types after the id of a change to approve it. Ponte
-    shows them below the full text of the change, so they prove that the person could read it.
+    """Ponte shows them below the full text of the change, so they prove that the person could read
+    it.
 
     Nobody can know the digits before: they depend on `created_at` (with microseconds), which Ponte
     never shows.
     """
-    words = f"{id}.{revision} {person.key} {created_at!r}"
-    digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
+    text = f"{id}.{revision} {person.key} {created_at!r}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return str(1000 + int.from_bytes(digest) % 9000)
 
 
@@ -524,8 +489,8 @@ _SHOWN_ID = re.compile(r'"id": ?"(.{6})"| (.{6})-\d{4}`|- `(.{6})`')
 
 
 def find_possible_changes(answer: str) -> set[str]:
-    """Return strings that may be ids of changes in the JSON of a stored answer. It finds each id
-    that the answer has, and perhaps more. To decode all answers would take much longer."""
+    """Finds each id that the answer has, and perhaps more. To decode all answers would take much
+    longer."""
     return {id for ids in _SHOWN_ID.findall(answer) for id in ids if id}
 
 

@@ -1,9 +1,8 @@
 """Messages and answers as plain frozen data that can be stored as JSON, and the text of attached
 files.
 
-`encode_json` and `decode_json` convert these types to JSON text and back. Decoding checks the types
-of all values. A row that a newer version wrote therefore fails completely instead of loading in
-part.
+Decoding checks the types of all values. A row that a newer version wrote therefore fails completely
+instead of loading in part.
 """
 
 from __future__ import annotations
@@ -39,7 +38,6 @@ MAX_STORED_JSON_DEPTH = 100
 """The deepest nesting of stored JSON. pydantic reads at most 200 levels but writes more, so a
 deeper value could be stored and not be read again."""
 _adapter_of: Callable[[Any], TypeAdapter[Any]] = functools.cache(TypeAdapter)
-"""Returns the pydantic adapter of a type. Each is built once."""
 
 CardKind = Literal["proposal", "change"]
 ChangeAction = Literal["approve", "change", "deny", "undo", "reason", "again"]
@@ -48,9 +46,9 @@ Status = Literal["done", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class Person:
-    """The author of a message. `id` is the platform's own id. `is_bot`: the author is another
-    program, which may chat but cannot decide on changes. `api_token`: the id of the token with
-    which a program acts for the person."""
+    """`id` is the platform's own id. `is_bot`: the author is another program, which may chat but
+    cannot decide on changes. `api_token`: the id of the token with which a program acts for the
+    person."""
 
     platform: str
     id: str
@@ -61,13 +59,12 @@ class Person:
 
     @functools.cached_property
     def key(self) -> str:
-        """The person's key, which is unique over all platforms."""
         return ":".join(filter(None, (self.platform, self.workspace, self.id)))
 
 
 @dataclass(frozen=True)
 class Address:
-    """The place of a message. It does not change after the message is accepted.
+    """An address does not change after the message is accepted.
 
     `person` is set only where a conversation belongs to one person in a channel: in a shared
     Discord channel without a thread, or a person's own conversation on the page. `is_shared`: more
@@ -83,22 +80,19 @@ class Address:
 
     @functools.cached_property
     def conversation(self) -> str:
-        """The key of the conversation. Its turns run one after the other, and the model remembers
-        what was said within it."""
+        """The turns of a conversation run one after the other, and the model remembers what was
+        said within it."""
         person = f"@{self.person}" if self.person else ""
         parts = (self.platform, self.workspace, self.channel, self.thread, person)
         return ":".join(filter(None, parts))
 
     @functools.cached_property
     def channel_key(self) -> str:
-        """The key of the channel to which the address belongs, whichever thread and person it
-        names."""
         return ":".join(filter(None, (self.platform, self.workspace, self.channel)))
 
     def is_same_channel(self, other: Address) -> bool:
-        """Return whether the same people read both places, so that what one of them shows may be
-        shown in the other. The thread does not matter: all threads of a channel have its readers.
-        In a channel that is not shared, each person has a conversation of their own."""
+        """The thread does not matter: all threads of a channel have its readers. In a channel that
+        is not shared, each person has a conversation of their own."""
         same = (self.platform, self.workspace, self.channel) == (
             other.platform,
             other.workspace,
@@ -135,7 +129,6 @@ class PlaceMessage:
     text: str
     id: str = ""
     is_own: bool = False
-    """True for a post of Ponte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +163,8 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class MessageOrigin:
-    """The origin of a message, and what follows from it wherever the message is handled. It is
-    stored with the message, and with each change that the message's turn proposes.
+    """The origin of a message, and what follows from it wherever the message is handled. The origin
+    is stored with the message, and with each change that the message's turn proposes.
 
     - `name`: the origin that decides about the turn (`core.turn.origins`).
     - `id`: the schedule, the webhook, or the token and arguments of a request over MCP; else "".
@@ -225,11 +218,9 @@ class ReplyTo:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A person's message, or the command that their click represents (`is_click`).
-
-    `sent_at` is in seconds since the epoch. `locale` and `time_zone` are "" if the platform does
-    not report them.
-    """
+    """A person's message, or the command that their click represents (`is_click`). `sent_at` is
+    in seconds since the epoch. `locale` and `time_zone` are "" if the platform does not report
+    them."""
 
     event_key: str
     text: str
@@ -267,7 +258,6 @@ class Message:
 
     @property
     def turn(self) -> str:
-        """The id of the turn that answers the message, as in logs and URLs."""
         return self.reply_to.turn
 
 
@@ -276,8 +266,7 @@ _RUN_CODE_NAME = re.compile(r"code-[0-9a-f]{6}\.py")
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """The description of a file that Ponte stores. `id` is its id in `Files`, which has the bytes;
-    `size` is in bytes."""
+    """`id` is its id in `Files`, which has the bytes; `size` is in bytes."""
 
     id: str
     name: str
@@ -286,13 +275,11 @@ class File:
 
     @property
     def is_run_code(self) -> bool:
-        """True for the code of a run of Python, which Ponte stores beside what the run made."""
         return _RUN_CODE_NAME.fullmatch(self.name) is not None
 
 
 def name_run_code(digest: str) -> str:
-    """Return the name of the file with the code of a run of Python. `digest` is the hash of the
-    code, so that each code has a name of its own."""
+    """`digest` is the hash of the code, so that each code has a name of its own."""
     return f"code-{digest[:6]}.py"
 
 
@@ -303,7 +290,6 @@ def make_press_id(id: str, revision: int) -> str:
 
 
 MAX_CARD_RESULT_CHARACTERS, SHOWN_RESULT_CHARACTERS = 20_000, 1_500
-"""Characters of the result that a card holds, and of those that stand on it at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +309,6 @@ class Card:
     """True if people must see all of `text` and `rows` before they approve it. A platform that has
     to cut them shows no button to approve."""
     revision: int = 1
-    """The revision of the proposal that the card shows."""
     seq: int = 0
     """The turn that proposed it. Open cards of one turn can be approved together."""
     decided_at: float | None = None
@@ -334,7 +319,6 @@ class Card:
 
     @property
     def text_with_result(self) -> str:
-        """The text, and the beginning of the result as a block of code."""
         # On Slack and Discord, three backticks end the block, also one that began with four.
         result = self.result.replace("```", "'''")
         excerpt = truncate_with_note(result, SHOWN_RESULT_CHARACTERS)
@@ -342,14 +326,12 @@ class Card:
 
     @property
     def press_id(self) -> str:
-        """The id that a button of the card carries, with the revision: `abc234`, then
-        `abc234.2`."""
         return make_press_id(self.id, self.revision)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of a turn. `parts` is `text` split for its platform, one part for each post.
+    """`parts` is `text` split for its platform, one part for each post.
 
     `is_private`: the platform should show it only to the asker, if it can. `code` is the code of
     the error if `status` is "failed". `has_own_post`: post the text of a decision in the
@@ -367,31 +349,22 @@ class Answer:
     is_cut: bool = False
     """True if the answer ends early: at the limit of tokens, or because an allowance is used up."""
     placed: tuple[Placed, ...] = ()
-    """Rows and charts in the text, for platforms that show them in a form of their own."""
     is_rateable: bool = False
     """True for a finished text of the model to somebody who waits for it: people can vote on it."""
 
     @property
     def has_run_code(self) -> bool:
-        """True if the answer has files with the code of Python that ran for it. A button can show
-        them."""
         return any(file.is_run_code for file in self.files)
 
     def with_notes(self, sentences: Sequence[str]) -> Answer:
-        """Return the answer with notes of Ponte under its text, each sentence in italics as a
-        paragraph of its own."""
         notes = [f"_{sentence}_" for sentence in sentences]
         return replace(self, text="\n\n".join(filter(None, [self.text, *notes])))
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The visible progress of a turn: the `text` so far, and a description of the current step
-    (`current_step`).
-
-    `trust`: the links that may work in the text; None if links need no check. `placed`: the rows
-    and charts in the text.
-    """
+    """`trust`: the links that may work in the text; None if links need no check. `placed`: the rows
+    and charts in the text."""
 
     text: str = ""
     current_step: str = ""
@@ -443,15 +416,13 @@ class Item:
     is_authored: bool = False
     """True if it is the text of a message whose author wrote it (`MessageOrigin.is_authored`)."""
     spoken: str = ""
-    """The words of the author's voice messages, as the model's server wrote them down."""
     shows_files: bool = False
     reading: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens and the cost of a model call, or of several, as the server counted them. `cost` is
-    in US dollars; None if unknown."""
+    """`cost` is in US dollars; None if unknown."""
 
     input: int = 0
     cached: int = 0
@@ -459,23 +430,20 @@ class Usage:
     reasoning: int = 0
     cost: float | None = None
     cache_writes: int = 0
-    """Input tokens that were written to the server's cache."""
     is_estimated: bool = False
     """The server reported no counts, or impossible ones. The values are upper bounds, and the
     reserved amount is charged."""
 
 
 def turn_id(event_key: str) -> str:
-    """Return the id of a turn in logs, posts and URLs: 16 characters of base32. It is a hash of the
-    event key, so it is known before the message is accepted."""
+    """A hash of the event key, so it is known before the message is accepted."""
     return base64.b32encode(hashlib.sha256(event_key.encode()).digest()[:10]).decode().lower()
 
 
 def encode_json(value: object) -> str:
-    """Return the JSON text of a dataclass, to be stored in the database. Fields with their default
-    value are left out. UTF-8 can encode the text and `decode_json` can read it: half of a surrogate
-    pair, which a model or a tool may send, is replaced. Raise Unstorable for values that JSON
-    cannot hold or that are nested too deeply."""
+    """Fields with their default value are left out. UTF-8 can encode the text and `decode_json` can
+    read it: half of a surrogate pair, which a model or a tool may send, is replaced. Raise
+    Unstorable for values that JSON cannot hold or that are nested too deeply."""
     adapter = _adapter_of(type(value))  # pydantic's (de)serializer of that class, kept per class
     try:
         encoded = adapter.dump_json(value, exclude_defaults=True)
@@ -494,15 +462,13 @@ def encode_json(value: object) -> str:
 
 
 def decode_json(kind: type[T], text: str | bytes) -> T:
-    """Return the value from JSON text that `encode_json` wrote. Raise pydantic.ValidationError for
-    anything else."""
+    """Raise pydantic.ValidationError for anything else."""
     value: T = _adapter_of(kind).validate_json(text)
     return value
 
 
 def prepare_codecs(*kinds: type) -> None:
-    """Prepare to encode and decode these types, ahead of the first message. Building a type's
-    pydantic adapter takes tens of milliseconds."""
+    """Building a type's pydantic adapter takes tens of milliseconds."""
     for kind in kinds:
         _adapter_of(kind)
 
@@ -511,17 +477,15 @@ _QUOTE = re.compile(r"> (?:'[^'\n]*'|\"[^\"\n]*\"): ")
 
 
 def render_quote(quote: Quote) -> str:
-    """Return the quote as text for the model, with `>` before each line, so that no line of it
-    looks like the asker's own text."""
+    """`>` stands before each line, so that no line of the quote looks like the asker's own text."""
     return "\n".join(
         f"> {line}" for line in f"{quote.name!r}: {clean_text(quote.text)}".splitlines()
     )
 
 
 def remove_quotes_of(context: str, names: Collection[str]) -> str:
-    """Return the text of a context item without the quotes of people with these names, for example
-    because these people had their data erased. A quote has the form that `render_quote` writes: it
-    begins with `> 'NAME': `, and all its lines with `>`."""
+    """A quote has the form that `render_quote` writes: it begins with `> 'NAME': `, and all its
+    lines with `>`."""
     lines_now, left_out = list[str](), False
     begins = tuple(f"> {name!r}: " for name in names)
     for line in context.split("\n"):
@@ -537,7 +501,6 @@ MAX_ATTACHMENT_BYTES = 20 * 1024 * 1024
 (`core.models.model_input`)."""
 FILE_TOO_LARGE = "`{name}` ({size}) is too large. I accept files of up to {limit}."
 MAX_FILE_TEXT_CHARACTERS = 100_000
-"""Characters of one file that a model reads."""
 _TEXT_TYPES = ("application/json", "application/xml", "application/x-yaml", "application/yaml",
           "application/toml", "application/javascript", "application/sql",
           "application/csv", "application/x-csv")  # fmt: skip
@@ -557,8 +520,6 @@ and vision)."""
 
 
 def too_large(attachment: Attachment) -> TooLarge | None:
-    """Return the refusal of an attached file that is too large, with the limit for the person; None
-    for any other file."""
     # One with an id in `file` is stored already, so it was accepted.
     if attachment.size <= MAX_ATTACHMENT_BYTES or attachment.file:
         return None
@@ -567,17 +528,14 @@ def too_large(attachment: Attachment) -> TooLarge | None:
 
 
 def mark_recording(file: Attachment, seconds: float | None = None) -> Attachment:
-    """Return an attached file of the message's author, marked as a recording (`seconds` is set) if
-    it is audio by its type or its name, or if the platform tells its length in seconds. A model's
-    server then writes down its words. A length that is not known is 0."""
+    """A model's server then writes down its words. A length that is not known is 0."""
     is_audio = file.type.lower().startswith("audio/") or file.name.lower().endswith(_AUDIO_SUFFIXES)
     return replace(file, seconds=seconds or 0.0) if is_audio or seconds is not None else file
 
 
 def is_text(kind: str, name: str) -> bool:
-    """Return whether an attached file should contain text, by its MIME type and its name. `kind` is
-    the type in lower case, without parameters. Some browsers report no useful type, so that the
-    name decides."""
+    """`kind` is the type in lower case, without parameters. Some browsers report no useful type, so
+    that the name decides."""
     plain = kind in _UNSPECIFIC_TYPES and name.lower().endswith(_TEXT_SUFFIXES)
     return (
         plain or kind.startswith("text/") or kind in _TEXT_TYPES or kind.endswith(("+json", "+xml"))
@@ -585,8 +543,7 @@ def is_text(kind: str, name: str) -> bool:
 
 
 def file_kind(type: str, name: str) -> str:
-    """Return what a file contains, by its MIME type and its name: `text`, `picture`, `pdf`, or ""
-    for any other content, which no model reads."""
+    """`text`, `picture`, `pdf`, or "" for any other content, which no model reads."""
     kind = type.split(";")[0].strip().lower()
     if kind == DOCUMENT_TYPE:
         return "pdf"
@@ -595,7 +552,7 @@ def file_kind(type: str, name: str) -> str:
 
 def find_type(data: bytes) -> str:
     """Return the media type of a picture or document by its bytes: a phone's HEIC may be called
-    IMG_1.jpg. Return "" for any other data."""
+    IMG_1.jpg."""
     found = (type for type, start in _SIGNATURES.items() if re.match(start, data, re.DOTALL))
     return next(found, "")
 
@@ -625,8 +582,7 @@ def find_encoding(data: bytes) -> str:
 
 
 def decode_file_text(data: bytes) -> str:
-    """Return the text of a file, from an encoding that `find_encoding` recognizes. `data` may end
-    in the middle of a character.
+    """`data` may end in the middle of a character.
 
     A longer text is cut to one character more than a model reads, which shows that it is longer.
     """

@@ -15,8 +15,8 @@ from core.domain.records import Remote, Thread
 
 @dataclass(frozen=True)
 class ToolSpec:
-    """The description of a tool for the model. `parameters` is the JSON schema of an object.
-    `names`: other names by which people know it, or what it runs."""
+    """`parameters` is the JSON schema of an object. `names`: other names by which people know it,
+    or what it runs."""
 
     name: str
     description: str
@@ -26,7 +26,6 @@ class ToolSpec:
 
     @cached_property
     def size(self) -> int:
-        """The size of the tool's description in a request to the model, in bytes."""
         text = self.name + self.description + json.dumps(dict(self.parameters))
         return len(text.encode(errors="replace"))
 
@@ -35,10 +34,7 @@ class RequestPayment(Protocol):
     """Reserves the cost of each request of a round before the request is sent."""
 
     async def __call__(self, tokens: int) -> int | None:
-        """Reserve a request with at most `tokens` input tokens, right before it is sent.
-
-        Return how many tokens the answer may have, None for any number. Raise OverBudget.
-        """
+        """Return how many tokens the answer may have, None for any number. Raise OverBudget."""
 
     def on_refused_request(self) -> None:
         """Keep the reserved money for the next request: the server rejected the last one without
@@ -51,7 +47,7 @@ async def _load_nothing() -> Sequence[Item]:
 
 @dataclass(frozen=True, slots=True)
 class RoundRequest:
-    """The request of one round. `input` is the items that the thread has not received yet.
+    """`input` is the items that the thread has not received yet.
 
     - `history` returns the transcript before `input`, for servers that store none and for repairs.
     - `response` is the id of this round's response from before a crash, if one was journalled.
@@ -108,7 +104,8 @@ class TextWithdrawn:
 
 @dataclass(frozen=True, slots=True)
 class RemoteStored:
-    """The server now stores an object for this thread (`Remote`). It must be journalled at once.
+    """The server now stores an object for this thread (`Remote`). The object must be journalled at
+    once.
 
     `thread` is the thread's record with the object, if the object is its current one. `is_listed`:
     the object was created in advance as a spare one, so the code that erases objects already knows
@@ -128,15 +125,12 @@ class RoundCompleted:
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
     thread: Thread | None = None
-    """The thread's record after this round, if the model changed it."""
     is_truncated: bool = False
-    """The answer was cut off because it reached its token limit."""
     broken: ModelError | None = None
     """Why the answer ends in the middle; None if it does not. Its text so far counts."""
     file_kinds: frozenset[str] | None = None
     """The kinds of files that the server is sent; None if the model does not say."""
     unseen_files: tuple[str, ...] = ()
-    """The names of the message's files that did not fit into the request."""
 
 
 ModelEvent = ResponseStarted | TextDelta | TextWithdrawn | RemoteStored | RoundCompleted

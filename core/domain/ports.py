@@ -131,9 +131,7 @@ class Inbox(Protocol):
     async def take_place(self, seq: int) -> None:
         """Wait for a place among the limited number of working turns again, after `leave_place`."""
 
-    async def running_turn(self, conversation: str) -> int | None:
-        """Return the `seq` of the turn that runs now in the conversation with this key; None if
-        none runs."""
+    async def running_turn(self, conversation: str) -> int | None: ...
 
     async def drain(self, grace: float) -> None:
         """Stop this process: start no more turns, let running turns finish for `grace` seconds, and
@@ -151,22 +149,16 @@ class Files(Protocol):
     async def put(
         self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
     ) -> File:
-        """Store a file of the person `owner` in a conversation. Files with the same bytes and name
-        for the same event are stored once. Raises NotStored."""
+        """Files with the same bytes and name for the same event are stored once. Raises
+        NotStored."""
 
-    async def get(self, file: str) -> tuple[File, bytes]:
-        """Return a file and its bytes. Raises NotFound."""
+    async def get(self, file: str) -> tuple[File, bytes]: ...
 
-    async def delete(self, file: str) -> None:
-        """Delete a file with its record. A missing one is ignored."""
+    async def delete(self, file: str) -> None: ...
 
-    async def conversation_of(self, file: str) -> str:
-        """Return the key of the conversation to which the file with this id belongs. Raise
-        NotFound."""
+    async def conversation_of(self, file: str) -> str: ...
 
-    async def list_of_events(self, *event_keys: str) -> Sequence[File]:
-        """Return the files that belong to the messages with these event keys, in the order of the
-        keys."""
+    async def list_of_events(self, *event_keys: str) -> Sequence[File]: ...
 
     async def discard(self, file: str) -> None:
         """Delete the bytes of a file whose record is deleted already."""
@@ -189,12 +181,9 @@ class PostJournal(Protocol):
         request to a platform, so that two processes do not post the same answer.
         """
 
-    async def list_posts(self) -> Sequence[Post]:
-        """Return the posts of the turn that are recorded so far, in order."""
+    async def list_posts(self) -> Sequence[Post]: ...
 
-    async def record_posting(self, number: int, key: str) -> None:
-        """Record that post `number` of the answer is about to be made under `key`, by which it can
-        be found after a crash."""
+    async def record_posting(self, number: int, key: str) -> None: ...
 
     async def record_posted(self, number: int, post: str, last: bool = False) -> None:
         """Record the id of a post.
@@ -254,7 +243,6 @@ class Reply(Protocol):
 
 
 ReplyFactory = Callable[[ReplyTo, PostJournal], Reply]
-"""Build the `Reply` of one platform from stored data, in any process."""
 
 
 ListTools = Callable[[], Awaitable[Sequence[ToolSpec]]]
@@ -263,7 +251,6 @@ ReadFile = Callable[[str], Awaitable[tuple[File, bytes]]]
 
 
 async def read_no_file(id: str) -> tuple[File, bytes]:
-    """Raise NotFound, where a function that reads stored files is needed and there are none."""
     raise NotFound(what="file")
 
 
@@ -285,11 +272,9 @@ class StatusBoard(Protocol):
     """Reads what a platform's adapter shows besides answers, such as on the page: the state of
     Ponte's parts, the known tables, quick commands, and cards."""
 
-    async def health(self) -> Sequence[Health]:
-        """Return the state of each part of Ponte, such as the database, the model and NocoDB."""
+    async def health(self) -> Sequence[Health]: ...
 
-    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        """Return the quick commands that the person may run at this address."""
+    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]: ...
 
     async def tables(
         self, person: Person, address: Address, *, to_change: bool = False
@@ -326,8 +311,7 @@ class Model(Protocol):
     """
 
     @property
-    def name(self) -> str:
-        """Return the name of the model, as its server calls it."""
+    def name(self) -> str: ...
 
     @property
     def level(self) -> str:
@@ -338,23 +322,20 @@ class Model(Protocol):
         """Send the request of one round to the model's server, and yield the events of its answer
         as they arrive."""
 
-    async def health(self) -> Health:
-        """Return whether the model's server works now, for the status page."""
+    async def health(self) -> Health: ...
 
     async def erase(self, remote: Remote) -> bool:
         """Erase an object, such as a stored response, on the model's server. Return False if that
         failed and must be tried again."""
 
-    async def close(self) -> None:
-        """Close the connections to the server."""
+    async def close(self) -> None: ...
 
 
 class Tool(Protocol):
     """A function that the model can call."""
 
     @property
-    def spec(self) -> ToolSpec:
-        """The name, description and parameters of the tool, as the model reads them."""
+    def spec(self) -> ToolSpec: ...
 
     @property
     def effect(self) -> Effect:
@@ -378,8 +359,7 @@ class Tool(Protocol):
         """English source of what a person sees while it runs: "is looking at the tables…"."""
 
     @property
-    def timeout_seconds(self) -> float:
-        """The maximum duration of one call of the tool."""
+    def timeout_seconds(self) -> float: ...
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
         """Run the tool. `arguments` is JSON text as the model wrote it. Raises ToolError."""
@@ -390,25 +370,21 @@ class ToolSource(Protocol):
     runs."""
 
     @property
-    def name(self) -> str:
-        """Return the name of the system, for example "nocodb"."""
+    def name(self) -> str: ...
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools that can be offered to this person now."""
 
-    async def health(self) -> Health:
-        """Return whether the system that provides the tools works now, for the status page."""
+    async def health(self) -> Health: ...
 
-    async def close(self) -> None:
-        """Close the connections to the system."""
+    async def close(self) -> None: ...
 
 
 class QuickCommands(Protocol):
     """Lists and runs the quick commands of an installation, with the rights of a person at a
     place."""
 
-    async def list_commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        """Return the quick commands that this person may run at the address."""
+    async def list_commands(self, person: Person, address: Address) -> Sequence[QuickCommand]: ...
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         """Return the command with this slug.
@@ -448,8 +424,7 @@ class Platform(Protocol):
     and replies to them."""
 
     @property
-    def name(self) -> str:
-        """Return the name of the platform, for example "slack"."""
+    def name(self) -> str: ...
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
         """Return the `Reply` that posts the answer of one turn. It is built from stored data, so
@@ -459,14 +434,12 @@ class Platform(Protocol):
         """Connect to the platform, and return when its events can arrive. Raise SettingsError if
         the platform rejects the token."""
 
-    async def health(self) -> Health:
-        """Return whether the platform is connected now, for the status page."""
+    async def health(self) -> Health: ...
 
     async def stop_intake(self) -> None:
         """Stop accepting events. Running turns can still post."""
 
-    async def close(self) -> None:
-        """Disconnect and release all resources."""
+    async def close(self) -> None: ...
 
 
 class Messenger(Protocol):
@@ -616,7 +589,6 @@ class Surface(Protocol):
     limit: int
     """Characters in one post."""
     interval: float
-    """Seconds between two edits of one post."""
     arrival_seconds: float
     """Seconds after which a request with an unknown outcome has taken effect or never will; 0.0 if
     the platform makes one post of two with the same key."""
@@ -624,8 +596,7 @@ class Surface(Protocol):
     """True if the last post has a button that shows the code of runs, which is then not
     uploaded."""
 
-    def split(self, text: str) -> tuple[str, ...]:
-        """Return the text in parts, each of which fits into one post of this platform."""
+    def split(self, text: str) -> tuple[str, ...]: ...
 
     async def seconds_until_growth(self) -> float:
         """Return how long to wait before text is shown while it grows; 0.0 for now. A platform that
@@ -650,8 +621,7 @@ class Surface(Protocol):
         """Change the text and the cards of a post; its files stay. Also called when only the cards
         have changed."""
 
-    async def delete(self, post: str) -> None:
-        """Delete one of Ponte's posts."""
+    async def delete(self, post: str) -> None: ...
 
     async def find(self, number: int, key: str) -> str | None:
         """Return the id of the post that Ponte made as part `number` of the answer under `key`;
@@ -676,25 +646,21 @@ class Platforms:
     messengers: dict[str, Messenger] = field(default_factory=dict)
 
     def add(self, platform: Platform) -> None:
-        """Register the platform: from now on, turns reply through it."""
         self.replies[platform.name] = platform.reply
 
     def add_chat(self, chat: ChatPlatform) -> None:
-        """Register a chat platform: from now on, turns also download files, look up context and
-        write to people through it."""
         self.add(chat)
         self.fetch[chat.name] = chat.fetch
         self.look_up[chat.name] = chat.look_up
         self.messengers[chat.name] = chat
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
-        """Return the display names of people and groups (`platform:ID`) for cards. A card is not
-        delayed by a platform that does not answer in LABELS_TIMEOUT_SECONDS, or fails: its names
-        are left out."""
+        """A card is not delayed by a platform that does not answer in LABELS_TIMEOUT_SECONDS, or
+        fails: its names are left out."""
         labels: dict[str, DisplayName] = {}
         for platform, messenger in self.messengers.items():
-            if own := [name for name in names if name.startswith(f"{platform}:")]:
+            if platform_names := [name for name in names if name.startswith(f"{platform}:")]:
                 with suppress(TimeoutError, PonteError):
                     async with asyncio.timeout(LABELS_TIMEOUT_SECONDS):
-                        labels |= await messenger.labels(own)
+                        labels |= await messenger.labels(platform_names)
         return labels

@@ -17,27 +17,22 @@ Effect = Literal["read", "write", "spend", "code", "chat"]
 
 
 Action = Literal["chat", "read", "propose", "spend", "code", "approve", "administer"]
-"""The rights of people, as named in ponte.toml."""
 
 RIGHT_OF_EFFECT: Mapping[Effect, Action] = {
     "read": "read", "write": "propose", "spend": "spend", "code": "code", "chat": "chat"
 }  # fmt: skip
-"""The right that a call with this effect needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformMember:
-    """A person as their platform describes them.
-
-    `scope` is "" for the person as such, or the place that the record applies to (a server, or the
-    platform's groups). `belongs_to`: ids of the person's workspaces, groups or roles in that scope.
-    `confirmed_at`: when the platform reported this, in seconds since 1970.
-    """
+    """A person as their platform describes them. `scope` is "" for the person as such, or the place
+    that the record applies to (a server, or the platform's groups). `belongs_to`: ids of the
+    person's workspaces, groups or roles in that scope. `confirmed_at`: when the platform reported
+    this, in seconds since 1970."""
 
     id: str
     scope: str = ""
     person: str = ""
-    """The person's key (`core.domain.messages.Person.key`)."""
     name: str = ""
     locale: str = ""
     time_zone: str = ""
@@ -50,19 +45,16 @@ class PlatformMember:
 
     @property
     def key(self) -> MemberKey:
-        """The key of this record within its platform: the scope and the id of the member."""
         return self.scope, self.id
 
 
 MemberKey = tuple[str, str]
-"""A member's scope and id, which identify a record within a platform."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The decision on whether a person has a right.
-
-    - `reason`: the English source of the refusal; its placeholder `{right}` is the requested right.
+    """- `reason`: the English source of the refusal; its placeholder `{right}` is the requested
+      right.
     - `rule`: the rule that decided; "" if none did.
     - `is_unknown`: not a refusal: the platform has not identified the person yet.
     - `may_be_denied`: no rule gives the right `approve`, but one may deny it, because the platform
@@ -84,11 +76,9 @@ class Verdict:
         return by_rule or self.is_unknown or self.may_be_denied
 
     def words(self) -> str:
-        """Return the reason of the refusal in the language of the current task."""
         return say(self.reason, right=self.right)
 
     def raise_if_denied(self) -> None:
-        """Raise NotAllowed if the right is denied, StatusUnknown if that is not known yet."""
         if self.is_unknown:
             raise StatusUnknown
         if not self.allowed:
@@ -124,17 +114,14 @@ class PlaceRights(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """For whom something is read. `rights` decide what exists for them; None: everything, because
-    no person asks. `needs` collects the rights that somebody needs to read the result."""
+    """`rights` decide what exists for them; None: everything, because no person asks. `needs`
+    collects the rights that somebody needs to read the result."""
 
     rights: PlaceRights | None = None
     needs: set[Need] = field(default_factory=set)
 
     def may(self, right: str, *names: str) -> bool:
-        """Return True if the person has the right now, or if no person asks."""
         return self.rights is None or self.rights.may(right, *names).allowed
 
     def note_need(self, right: str, *names: str) -> None:
-        """Record that only people with this right may read the result. `names` identify what the
-        right is about, such as a table."""
         self.needs.add((right, *names))

@@ -21,7 +21,6 @@ MAX_EXACT_NUMBER = 2**53
 """Larger numbers are not exact as floats, which Slack and browsers use."""
 MAX_FENCE_CHARACTERS = 100
 BAR_CHARACTERS = 20
-"""The length of the longest bar."""
 _REFERENCE = re.compile(r"[ \t]*\[(?:table|chart): ?(r\d{1,3})\][ \t]*")
 _OPEN_REFERENCE = re.compile(r"[ \t]*\[(?:[tc][a-z]{0,4}(?::[ r\d]*\]?[ \t]*)?)?")
 """A line that may become a reference, or is one and may go on."""
@@ -32,9 +31,9 @@ Value = bool | int | float | str | None
 
 @dataclass(frozen=True, slots=True)
 class RowColumn:
-    """A column of rows. `kind` is "number" for numbers, "words" for other values. `name` is the one
-    that the model reads, "" if it is the title. `format`: see `core/base/value_formats.py`, or
-    "month" for months by their first day."""
+    """`kind` is "number" for numbers, "words" for other values. `name` is the one that the model
+    reads, "" if it is the title. `format`: see `core/base/value_formats.py`, or "month" for months
+    by their first day."""
 
     title: str
     kind: Literal["number", "words"] = "words"
@@ -42,9 +41,8 @@ class RowColumn:
     format: str = ""
 
     def read_cell(self, text: str, value: Value) -> Cell:
-        """Return a cell for a file to download, with its own type: a number, truth value, day,
-        moment or text. `text` is what the cell shows. `value` is the value behind it, or None if
-        the cell is only text."""
+        """`text` is what the cell shows. `value` is the value behind it, or None if the cell is
+        only text."""
         if value is None:  # an empty cell in a column of numbers; text in any other column
             return None if self.kind == "number" else text or None
         if not isinstance(value, str):
@@ -58,8 +56,7 @@ class RowColumn:
         return value if number is None else number
 
     def sort_number(self, value: Value) -> float | None:
-        """Return the number by which a value of this column sorts: a day, month or moment as days
-        since the year 1. None: it sorts as text."""
+        """None: it sorts as text."""
         if self.format in ("date", "month", "moment") and isinstance(value, str):
             moment = datetime.fromisoformat(value)
             return moment.toordinal() + (moment.hour * 60 + moment.minute) / 1440
@@ -68,10 +65,10 @@ class RowColumn:
 
 @dataclass(frozen=True, slots=True)
 class RowsResult:
-    """Rows that a tool read. `rows` are the texts of the cells. `values` are the numbers as their
-    source writes them, truth values, and days and moments in ISO 8601; None for cells that are
-    text. `caption` is plain text: the source, and how many rows of how many these are. `total` are
-    the texts of a last row with what the rows add up to, () for none."""
+    """`rows` are the texts of the cells. `values` are the numbers as their source writes them,
+    truth values, and days and moments in ISO 8601; None for cells that are text. `caption` is plain
+    text: the source, and how many rows of how many these are. `total` are the texts of a last row
+    with what the rows add up to, () for none."""
 
     caption: str
     columns: tuple[RowColumn, ...]
@@ -80,8 +77,7 @@ class RowsResult:
     total: tuple[str, ...] = ()
 
     def to_markdown(self) -> str:
-        """Return the rows as a table in Markdown, numbers aligned to the right. Markup in cells is
-        escaped, because anybody can write it into a table."""
+        """Markup in cells is escaped, because anybody can write it into a table."""
         marks = ["---:" if column.kind == "number" else ":---" for column in self.columns]
         titles = [escape_cell(column.title) for column in self.columns]
         rows = (*self.rows, self.total) if self.total else self.rows
@@ -89,9 +85,7 @@ class RowsResult:
         return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
     def to_export(self) -> tuple[list[ExportColumn], list[list[Cell]]]:
-        """Return the columns and the cells with their types, as `encode_table` makes a file of
-        them."""
-        return [ExportColumn(each.title, each.format) for each in self.columns], [
+        return [ExportColumn(column.title, column.format) for column in self.columns], [
             [column.read_cell(*cell) for column, cell in zip(self.columns, cells, strict=True)]
             for cells in map(zip, self.rows, self.values)
         ]
@@ -99,8 +93,8 @@ class RowsResult:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The values of one series of a chart, and their texts. A missing value is None. `format`: see
-    `core/base/value_formats.py`; "" for numbers without a unit."""
+    """A missing value is None. `format`: see `core/base/value_formats.py`; "" for numbers without a
+    unit."""
 
     name: str
     values: tuple[float | None, ...]
@@ -110,7 +104,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart that a tool made. Each series has one value for each of the `labels`."""
+    """Each series has one value for each of the `labels`."""
 
     kind: Literal["bar", "line", "area", "pie"]
     title: str
@@ -118,10 +112,10 @@ class Chart:
     series: tuple[Series, ...]
 
     def to_rows(self) -> RowsResult:
-        """Return the values of the chart as rows: a column of labels, and one of each series."""
-        columns = (RowColumn(each.name, "number") for each in self.series)
-        texts = zip(*(each.texts for each in self.series), strict=True)
-        values = zip(*(each.values for each in self.series), strict=True)
+        """A column of labels, and one of each series."""
+        columns = (RowColumn(series.name, "number") for series in self.series)
+        texts = zip(*(series.texts for series in self.series), strict=True)
+        values = zip(*(series.values for series in self.series), strict=True)
         return RowsResult(
             self.title,
             (RowColumn(""), *columns),
@@ -130,13 +124,12 @@ class Chart:
         )
 
     def to_markdown(self) -> str:
-        """Return the chart as a list of bars made of characters, in a code block, for platforms
-        that draw no charts. A bar's length is that of the absolute value."""
-        lines = list[tuple[str, str, float]]()  # for each bar: its name, its text, its value
+        """A bar's length is that of the absolute value."""
+        lines = list[tuple[str, str, float]]()
         for at, label in enumerate(self.labels):
-            for each in self.series:
-                name = f"{label} · {each.name}" if len(self.series) > 1 else label
-                lines.append((name, each.texts[at], abs(each.values[at] or 0)))
+            for series in self.series:
+                name = f"{label} · {series.name}" if len(self.series) > 1 else label
+                lines.append((name, series.texts[at], abs(series.values[at] or 0)))
         longest = max(value for _, _, value in lines) or 1  # all values may be 0
         names, texts = max(len(name) for name, *_ in lines), max(len(line[1]) for line in lines)
         bars = [
@@ -149,16 +142,16 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Rows or a chart in an answer. `text` is its Markdown, exactly as in the text of the answer;
-    a platform may show `data` in its place."""
+    """Rows or a chart in an answer. `text` is its Markdown, exactly as in the text of the answer; a
+    platform may show `data` in its place."""
 
     text: str
     data: RowsResult | Chart
 
 
 def to_number(value: Value) -> float | None:
-    """Return a number as a float, for sorting and drawing. Return None for any other value, and for
-    a number so large that a float would not be exact."""
+    """Return None for any other value, and for a number so large that a float would not be
+    exact."""
     try:
         number = None if value is None or isinstance(value, bool) else float(value)
     except (ValueError, OverflowError):
@@ -171,8 +164,7 @@ def place_results(
     find_results: Callable[[], Mapping[str, RowsResult | Chart]],
     is_growing: bool = False,
 ) -> tuple[str, tuple[Placed, ...]]:
-    """Return the text with tables and charts in place of the lines that name them, and these
-    results. `find_results` returns those of the turn by id, such as `r1`.
+    """`find_results` returns those of the turn by id, such as `r1`.
 
     The model refers to a table or a chart by a line such as `[table:r1]`. Each is placed once;
     another line that names it is removed. A sentence replaces an id that no result has. In a text
@@ -180,7 +172,6 @@ def place_results(
     of it. Lines of code blocks stay as they are. Blank lines separate a table from the text, as
     Markdown needs it.
     """
-    # The last line of a growing text may be the beginning of `[table:r1]`.
     if is_growing and _OPEN_REFERENCE.fullmatch(text, text.rfind("\n") + 1):
         text = text[: max(0, text.rfind("\n"))]
     if "[table:" not in text and "[chart:" not in text:
@@ -210,13 +201,12 @@ def place_results(
 def split_placed(
     text: str, placed: Sequence[Placed]
 ) -> list[tuple[str, RowsResult | Chart | None]]:
-    """Split a text at the tables and charts that `place_results` placed in it, so that a platform
-    can show each in a form of its own. Return pieces of Markdown, each with its data; None for
-    text. A result whose Markdown was cut or changed is not found, and stays a part of the text."""
+    """Return pieces of Markdown, each with its data; None for text. A result whose Markdown was cut
+    or changed is not found, and stays a part of the text."""
     pieces = list[tuple[str, RowsResult | Chart | None]]()
-    for each in placed:
-        before, found, after = f"\n{text}\n".partition(f"\n{each.text}\n")
+    for placed_result in placed:
+        before, found, after = f"\n{text}\n".partition(f"\n{placed_result.text}\n")
         if found:
-            pieces += [(before.strip("\n"), None), (each.text, each.data)]
+            pieces += [(before.strip("\n"), None), (placed_result.text, placed_result.data)]
             text = after.strip("\n")
     return [piece for piece in [*pieces, (text, None)] if piece[0]]

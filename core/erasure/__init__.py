@@ -50,10 +50,8 @@ from core.store.tables import Column, Link, Whose
 FORGOTTEN_PERSON = Person(FORGOTTEN_ID, "", name="–")
 """Replaces a forgotten person in rows that stay: usage, and decisions on other people's changes."""
 EXPORT_PAGE_ROWS = 200
-"""Maximum rows of an export in one response."""
 _SECRETS = frozenset({"token", "reference"})
-"""Fields of stored messages that contain a platform's short-lived token. An export only says
-whether they are set."""
+"""An export only says whether they are set."""
 _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
 
 _TURNS = (
@@ -61,14 +59,12 @@ _TURNS = (
     " WHERE person = :person UNION SELECT seq FROM calls WHERE person = :person"
     " UNION SELECT seq FROM posts WHERE person = :person"
 )
-"""An SQL query for the turns (`seq`) that have any row of the person."""
 _CONDITIONS: Mapping[Whose, str] = {
     "person": "person = :person",
     "turn": f"seq IN ({_TURNS})",
     "change": "change IN (SELECT id FROM changes WHERE person = :person)",
     "money": "person = :one",
 }
-"""The SQL condition for a person's rows, by `TableDeclaration.whose`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +83,12 @@ class KnownPerson:
 
     @property
     def id(self) -> str:
-        """Return the platform's id of the person: the last part of their key, as in `slack:T1:U1`.
-        A person who signs in with a provider (OIDC) has an id that may contain colons itself."""
+        """A person who signs in with a provider (OIDC) has an id that may contain colons itself."""
         platform, _, id = self.key.partition(":")
         return id if platform == OIDC_PLATFORM else id.rpartition(":")[2]
 
     @property
     def values(self) -> Mapping[str, str]:
-        """The values of the placeholders in SQL: `:person` is the person's key, `:one` the key
-        under which their usage is counted."""
         return {"person": self.key, "one": self.money_key}
 
 
@@ -117,11 +110,8 @@ class PersonConversations:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """The result of an erasure: the number of rows that were deleted or changed.
-
-    `decided` are the ids of other people's changes that the person decided on; their cards must be
-    redrawn without the name.
-    """
+    """`decided` are the ids of other people's changes that the person decided on; their cards must
+    be redrawn without the name."""
 
     rows: int
     decided: Sequence[str] = ()
@@ -150,22 +140,18 @@ class StillApplying(PonteError):
 
 
 class SqlPersonalData(SqlStore):
-    """Finds, exports and erases the personal data in one database."""
+    """The personal data in one database."""
 
     def __init__(self, database: Database, money_key: Callable[[str], str] = str) -> None:
-        """`money_key` maps a person's key to the key under which their usage is counted: a person
-        with several accounts has one allowance."""
+        # A person with several accounts has one allowance.
         super().__init__(database)
         self._money_key = money_key
 
     @query
     def list_people(self, connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
-        """Return the people who did something here, the most recently active first.
-
-        Each entry has `person`, `platform`, `name`, `first` and `last` (seconds since 1970, 0 if
+        """Each entry has `person`, `platform`, `name`, `first` and `last` (seconds since 1970, 0 if
         unknown), and the numbers of `messages`, `files`, `changes` and `decisions`. People who only
-        appear in a platform's list of members are left out; `find` finds them too.
-        """
+        appear in a platform's list of members are left out; `find` finds them too."""
         people: dict[str, dict[str, Any]] = {}
 
         def get_entry(key: str) -> dict[str, Any]:
@@ -183,25 +169,24 @@ class SqlPersonalData(SqlStore):
             return people.setdefault(key, blank)
 
         def note_activity(row: SqlRow) -> dict[str, Any]:
-            each = get_entry(str(row["person"]))
+            summary = get_entry(str(row["person"]))
             # 0 is an unknown time, which must not count as the earliest.
             first, last = float(row["first"] or 0), float(row["last"] or 0)
-            each["first"] = min(filter(None, (each["first"], first)), default=0.0)
-            each["last"] = max(each["last"], last)
-            return each
+            summary["first"] = min(filter(None, (summary["first"], first)), default=0.0)
+            summary["last"] = max(summary["last"], last)
+            return summary
 
         for row in connection.execute(
             "SELECT person, count(*) AS n, min(created_at) AS first, max(created_at) AS last,"
             " max(seq) AS seq FROM inbox GROUP BY person"
         ).fetchall():
-            each = note_activity(row)
-            each["messages"] = row["n"]
+            summary = note_activity(row)
+            summary["messages"] = row["n"]
             # The newest message has the present name.
             message_row = connection.execute(
                 "SELECT message FROM inbox WHERE seq = ?", (row["seq"],)
             )
-            each["name"] = decode_json(Message, message_row.fetchone()["message"]).author.name
-        # The other tables that record what a person did and when (`seen_at` is the column).
+            summary["name"] = decode_json(Message, message_row.fetchone()["message"]).author.name
         for table in self._database.tables:
             if not table.seen_at or table.name == "inbox":
                 continue
@@ -210,9 +195,9 @@ class SqlPersonalData(SqlStore):
                 f" max({table.seen_at}) AS last FROM {table.name}"
                 " WHERE person <> '' GROUP BY person"
             ).fetchall():
-                each = note_activity(row)
-                if table.name in each:  # `files` and `changes` are counted
-                    each[table.name] = row["n"]
+                summary = note_activity(row)
+                if table.name in summary:  # `files` and `changes` are counted
+                    summary[table.name] = row["n"]
         for row in connection.execute(
             "SELECT decider AS person, count(*) AS n, min(decided_at) AS first,"
             " max(decided_at) AS last FROM changes WHERE decider <> ''"
@@ -222,26 +207,26 @@ class SqlPersonalData(SqlStore):
         for key in _find_keys(connection, self._database, but=("directory",)):
             get_entry(key)
         # A key has a colon; rows of nobody, and those of a forgotten person, have none.
-        entries = [each for key, each in people.items() if ":" in key]
-        return sorted(entries, key=lambda each: (-each["last"], each["person"]))
+        entries = [summary for key, summary in people.items() if ":" in key]
+        return sorted(entries, key=lambda summary: (-summary["last"], summary["person"]))
 
     @query
-    def find(self, connection: SqlConnection, words: str) -> KnownPerson:
-        """Return the person whom the operator names by a key such as `slack:T1:U1`, also written
-        `slack:T1/U1`, with all names and ids under which they occur in the tables. An erasure and
-        an export search for these.
+    def find(self, connection: SqlConnection, typed_name: str) -> KnownPerson:
+        """An erasure and an export search for these.
 
         `slack:U1` suffices if it fits one person only. Raises UnknownPerson, AmbiguousPerson.
         """
-        key = words.strip().replace("/", ":")
+        key = typed_name.strip().replace("/", ":")
         keys = _find_keys(connection, self._database)
         if key not in keys:
-            parts = ((one, one.split(":")) for one in keys)
-            matches = sorted(one for one, names in parts if f"{names[0]}:{names[-1]}" == key)
+            parts = ((candidate, candidate.split(":")) for candidate in keys)
+            matches = sorted(
+                candidate for candidate, names in parts if f"{names[0]}:{names[-1]}" == key
+            )
             if not matches:
-                raise UnknownPerson(person=words[:80])
+                raise UnknownPerson(person=typed_name[:80])
             if len(matches) > 1:
-                raise AmbiguousPerson(person=words[:80], what=", ".join(matches[:10]))
+                raise AmbiguousPerson(person=typed_name[:80], what=", ".join(matches[:10]))
             (key,) = matches
         person_names = set[str]()
         sql = "SELECT message FROM inbox WHERE person = ?"
@@ -262,7 +247,7 @@ class SqlPersonalData(SqlStore):
         for row in connection.execute("SELECT name FROM directory WHERE person = ?", (key,)):
             person_names.add(row["name"])
         who = KnownPerson(key, self._money_key(key), frozenset(filter(None, person_names)))
-        platform, own = key.partition(":")[0], {who.id}
+        platform, ids = key.partition(":")[0], {who.id}
         for conversation in _find_conversations(connection, who).alone:
             row = connection.execute(
                 "SELECT message FROM inbox WHERE conversation = ? LIMIT 1", (conversation,)
@@ -271,27 +256,24 @@ class SqlPersonalData(SqlStore):
             # On some platforms a direct message has a channel id of its own, which identifies the
             # person too.
             if address and not address.is_shared and address.platform == platform:
-                own.add(address.channel)
-        return replace(who, ids=frozenset(own))
+                ids.add(address.channel)
+        return replace(who, ids=frozenset(ids))
 
     def by_key(self, key: str) -> KnownPerson:
-        """Return an object for the person with this key, without names and ids, which would have to
-        be read from the database. That suffices to read their rows, such as a page of an
-        export."""
+        """Names and ids, which would have to be read from the database, are left out. The key
+        suffices to read the person's rows."""
         return KnownPerson(key, self._money_key(key))
 
     async def find_conversations(self, who: KnownPerson) -> PersonConversations:
-        """Return the conversations in which the person took part: those without anybody else, and
-        those with other people."""
         return await self._database.read(lambda c: _find_conversations(c, who))
 
     @query
     def count_rows(self, connection: SqlConnection, who: KnownPerson) -> Mapping[str, int]:
-        """Return the number of rows in each section of the person's export. Empty sections are
-        left out. A section is a table; "decisions" are other people's changes that they decided.
+        """A section is a table; "decisions" are other people's changes that they decided.
 
         A table tells how to find a person's rows by an SQL condition of its own (`rows`), or by the
-        name of a usual one (`whose`)."""
+        name of a usual one (`whose`).
+        """
         origins = {
             t.section: f"FROM {t.name} WHERE {t.rows or _CONDITIONS[t.whose]}"
             for t in self._database.schema.export_tables
@@ -308,25 +290,21 @@ class SqlPersonalData(SqlStore):
     def read_rows(
         self, connection: SqlConnection, who: KnownPerson, section: str, begin: int = 0
     ) -> Sequence[Mapping[str, Any]]:
-        """Return at most EXPORT_PAGE_ROWS rows of a section of the person's export.
-
-        The first `begin` rows are skipped. Rows are in the order of the table's first two columns.
-        """
+        """Rows are in the order of the table's first two columns."""
         columns: Sequence[Column] = ()
-        # Other people's changes that the person decided on (`_DECIDED`): without their values.
         if section == "decisions":
             sql = (
                 f"SELECT id, kind, title, state, decided_at, denial_reason {_DECIDED}"
                 " ORDER BY decided_at, id"
             )
         else:
-            table = {each.section: each for each in self._database.schema.export_tables}.get(
-                section
-            )
+            table = {
+                export_table.section: export_table
+                for export_table in self._database.schema.export_tables
+            }.get(section)
             if table is None:
                 raise NotFound(what=section)
             columns = table.columns
-            # The table's own condition, or the usual one for the owner of its rows.
             condition = table.rows or _CONDITIONS[table.whose]
             sql = f"SELECT * FROM {table.name} WHERE {condition} ORDER BY 1, 2"  # noqa: S608
         sql += f" LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin"
@@ -344,24 +322,19 @@ class SqlPersonalData(SqlStore):
 
     @query
     def read_remembered(self, connection: SqlConnection) -> Mapping[str, Any]:
-        """Return what platforms remember of channels and people: the parsed JSON of every row of
-        the table `remembered`, by the row's name. It has entries of all people, which the caller
-        separates."""
+        """The table `remembered` has entries of all people, which the caller separates."""
         rows = connection.execute("SELECT name, data FROM remembered")
         return {row["name"]: json.loads(row["data"]) for row in rows}
 
     async def owns_file(self, who: KnownPerson, file: str) -> bool:
-        """Return whether the file with this id belongs to the person."""
         sql = "SELECT 1 FROM files WHERE id = ? AND person = ?"
         return bool(await self._select(sql, file, who.key))
 
     async def list_files(self, who: KnownPerson) -> Sequence[str]:
-        """Return the ids of the person's files."""
         return await self._select("SELECT id FROM files WHERE person = ?", who.key)
 
     async def list_unfinished_turns(self, who: KnownPerson, platform: str = "") -> Sequence[int]:
-        """Return the `seq` of the person's turns that have not ended, the latest first. `platform`:
-        only those in its conversations."""
+        """`platform`: only those in its conversations."""
         sql = (
             f"SELECT seq FROM inbox WHERE person = ? AND state NOT IN ({_FINAL})"  # noqa: S608
             " AND conversation LIKE ? ORDER BY seq DESC"
@@ -372,14 +345,10 @@ class SqlPersonalData(SqlStore):
     def erase(
         self, connection: SqlConnection, who: KnownPerson, at_work: Collection[str] | None = None
     ) -> Erasure:
-        """Delete the person's rows, remove their name from other people's rows, and mark objects on
-        the model's server with their data for erasure.
-
-        This is one transaction. Delete the person's files and thread records first, because these
-        rows are needed to find them. `at_work` names the platforms on which a change may be under
-        way, None for all. Raises StillApplying if a change that the person asked for or decided is
-        being applied on one of them.
-        """
+        """The erasure is one transaction. Delete the person's files and thread records first,
+        because these rows are needed to find them. `at_work` names the platforms on which a change
+        may be under way, None for all. Raises StillApplying if a change that the person asked for
+        or decided is being applied on one of them."""
         places = _find_conversations(connection, who)
         # All locks are taken in one order, so that two erasures cannot deadlock.
         for conversation in sorted((*places.alone, *places.shared)):
@@ -401,7 +370,10 @@ class SqlPersonalData(SqlStore):
             "SELECT conversation FROM changes WHERE state = 'applying'"
             " AND :person IN (person, decider)"
         )
-        if any(at_work is None or str(one).partition(":")[0] in at_work for one in applying):
+        if any(
+            at_work is None or str(change_key).partition(":")[0] in at_work
+            for change_key in applying
+        ):
             raise StillApplying
         # Money that is reserved for turns of theirs would otherwise stay reserved.
         for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
@@ -442,21 +414,17 @@ class SqlPersonalData(SqlStore):
 
 
 _DECIDED = "FROM changes WHERE decider = :person AND person <> :person"
-"""The end of an SQL query for other people's changes that the person decided on."""
 _REVISED = (
     "SELECT id FROM changes JOIN inbox ON inbox.person = :person AND (inbox.seq = changes.seq OR"
     " revision_seqs LIKE '% ' || inbox.seq || ' %')"
     " WHERE changes.revision > 1 AND changes.person <> :person"
 )
-"""Selects other people's changes of which the person wrote a former revision. Who changes the
-values of a proposal counts as its asker from then on."""
+"""Who changes the values of a proposal counts as its asker from then on."""
 
 
 def _find_keys(
     connection: SqlConnection, database: Database, but: Collection[str] = ()
 ) -> set[str]:
-    """Return the keys of all people who occur in any table, except those who occur only in the
-    tables `but`. A key has a colon; the mark of nobody or of a forgotten person has none."""
     tables = [table.name for table in database.tables if table.has_person]
     selects = [f"SELECT person FROM {name}" for name in tables if name not in but]  # noqa: S608 - ours
     rows = connection.execute(" UNION ".join([*selects, "SELECT decider AS person FROM changes"]))
@@ -464,9 +432,8 @@ def _find_keys(
 
 
 def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonConversations:
-    """Return the conversations in which the person wrote, has a file or asked for a change, and
-    those whose key names them. A key that ends in `:@` and the person's id is their own
-    conversation on their platform; one with their whole key is that on the page.
+    """A key that ends in `:@` and the person's id is their own conversation on their platform; one
+    with their whole key is that on the page.
 
     What is theirs alone is deleted; in shared ones, what others wrote stays.
     """
@@ -509,7 +476,6 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
         values = {"conversation": conversation, "person": who.key}
         is_alone = is_direct or connection.execute(sql, values).fetchone() is None
         (alone if is_alone else shared).append(conversation)
-    # Threads in which the model has read their texts, or what they decided.
     threads = connection.execute(
         "SELECT DISTINCT items.thread, threads.conversation FROM items"
         " JOIN threads ON threads.id = items.thread WHERE items.person = ? ORDER BY items.thread",
@@ -530,25 +496,22 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
 
 
 def _hide_secrets(value: Any) -> Any:
-    """Return parsed JSON of an export in which the value of each secret field is replaced by True
-    or False for whether it is set: the file with the export should hold no secrets. Such fields are
-    platforms' tokens, and fields of table rows with names such as "password"."""
+    """Such fields are platforms' tokens, and fields of table rows with names such as "password"."""
     if isinstance(value, dict):
         return {
-            name: bool(each) if name in _SECRETS or is_secret_name(name) else _hide_secrets(each)
-            for name, each in value.items()
+            name: bool(element)
+            if name in _SECRETS or is_secret_name(name)
+            else _hide_secrets(element)
+            for name, element in value.items()
         }
-    return [_hide_secrets(each) for each in value] if isinstance(value, list) else value
+    return [_hide_secrets(element) for element in value] if isinstance(value, list) else value
 
 
 @dataclass(slots=True)
 class _ErasureWork:
-    """The state of one erasure.
-
-    `seqs` are the person's turns. `gone` are the ids of changes that the person asked for,
+    """`seqs` are the person's turns. `gone` are the ids of changes that the person asked for,
     `decided` those of other people's changes that they decided on or approved, `revised` those of
-    which they wrote a former version. `rows` counts the rows that were deleted or changed.
-    """
+    which they wrote a former version. `rows` counts the rows that were deleted or changed."""
 
     connection: SqlConnection
     database: Database
@@ -562,27 +525,21 @@ class _ErasureWork:
     rows: int = 0
 
     def select_ids(self, sql: str) -> frozenset[Any]:
-        """Run a query with the person's values (`:person`, `:one`), and return the first column of
-        its rows as a set."""
         # A row is read by the names of its columns only (`SqlRow`).
         rows = self.connection.execute(sql, self.who.values).fetchall()
         return frozenset(row[next(iter(dict(row)))] for row in rows)
 
     def run_for_each(self, sql: str, values: Iterable[Any]) -> None:
-        """Run an SQL statement with one `?` once for each value, and add the affected rows to those
-        of the erasure."""
         for value in values:
             self.rows += max(0, self.connection.execute(sql, (value,)).rowcount)
 
     def run(self, sql: str) -> None:
-        """Run an SQL statement with the person's values (`:person`, `:one`), and add the affected
-        rows to those of the erasure."""
         self.rows += max(0, self.connection.execute(sql, self.who.values).rowcount)
 
 
 def _delete_rows(work: _ErasureWork) -> None:
-    """Delete the person's rows from all tables. Each table declares by which columns its rows
-    belong to a person (`TableDeclaration.deleted_by`), such as their key or one of their turns.
+    """Each table declares by which columns its rows belong to a person
+    (`TableDeclaration.deleted_by`), such as their key or one of their turns.
 
     What platforms remember of channels and people is JSON, from which only their ids are removed.
     """
@@ -622,19 +579,14 @@ def _delete_rows(work: _ErasureWork) -> None:
 
 
 def _remove_from_other_texts(work: _ErasureWork) -> None:
-    """Remove the person from other people's answers and messages, and from transcripts.
-
-    Answers that show the person's own changes are blanked, and the model's notes about these
-    are deleted. Where an answer only lists them, or the person only decided on a change, their name
-    is replaced.
-    """
-    # Ids of changes that they decided on, asked for, or once changed the values of.
+    """Answers that show the person's own changes are blanked, and the model's notes about these are
+    deleted. Where an answer only lists them, or the person only decided on a change, their name is
+    replaced."""
     ids_of_theirs = work.decided | work.gone | work.revised
     answers = work.connection.execute(
         f"SELECT seq, answer FROM inbox WHERE person <> :person AND {SHOWS_CHANGES_SQL}",  # noqa: S608
         work.who.values,
     )
-    # The quick search in the JSON text avoids decoding answers that show none of these changes.
     for row in [row for row in answers if ids_of_theirs & find_possible_changes(row["answer"])]:
         answer = decode_json(Answer, row["answer"])
         on_cards, read_out = find_shown_changes(answer)
@@ -666,20 +618,18 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
             sql = "UPDATE outbox SET text = ? WHERE change = ? AND kind = ? AND person = ?"
             _update(work, sql, _without_person(row["text"], work), id, row["kind"], row["person"])
         work.run_for_each("UPDATE changes SET version = version + 1 WHERE id = ?", [id])
-    # Notes of the model about changes.
     changes = work.gone | work.decided
     threads = set[str]()
     for id in changes:
         sql = "SELECT thread FROM changes WHERE id = ?"
         threads.add(select_value(work.connection, sql, id) or "")
     for number, item in _find_items(work, threads, NOTE_NAME):
-        named = {each for each in changes if each in item.text}
+        named = {change_id for change_id in changes if change_id in item.text}
         if named & work.gone:
             work.run_for_each("DELETE FROM items WHERE id = ?", [number])
         elif named:
             bare = encode_json(replace(item, text=_without_person(item.text, work)))
             _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, number)
-    # Quotes of the person's messages.
     names = work.who.names | {work.who.id}
     erase_readings(work.connection, names=names, limit=MAX_SEQ)
     for conversation in work.places.shared:
@@ -702,10 +652,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
 
 
 def _clear_records(work: _ErasureWork) -> None:
-    """Remove the person from the records of threads that stay: those of shared conversations, and
-    those in which the model read what the person decided about a change (`decided_threads`).
-
-    The conversation on the model's server may hold what they wrote or decided, so it is erased
+    """The conversation on the model's server may hold what they wrote or decided, so it is erased
     there. Its id goes here, and the thread's next turn begins a new one. The code container goes
     only with a shared thread, where it may hold files of theirs. In a thread where they only
     decided, no file is theirs, so it stays."""
@@ -727,7 +674,6 @@ def _clear_records(work: _ErasureWork) -> None:
 def _find_items(
     work: _ErasureWork, threads: Iterable[str], name: str
 ) -> Iterator[tuple[int, Item]]:
-    """Yield the row id and the item of each transcript item with this name in these threads."""
     for thread in sorted(threads):
         # LIKE finds candidates without parsing every item; the name is compared after parsing.
         rows = work.connection.execute(
@@ -745,12 +691,8 @@ def _update(work: _ErasureWork, sql: str, *values: object) -> None:
 
 
 def _without_person(text: str, work: _ErasureWork) -> str:
-    """Return the text with "–" in place of the person's names, their id, and their reasons for
-    denials.
-
-    Only for texts that Ponte wrote, because they contain these names verbatim or, on cards and in
-    notes, as `clip_line` returns them.
-    """
+    """Only for texts that Ponte wrote, because they contain these names verbatim or, on cards and
+    in notes, as `clip_line` returns them."""
     # On cards the reason is in quotation marks (in French with a no-break space, \xa0, inside
     # them), in notes on a line of its own.
     for reason in work.reasons:
@@ -769,18 +711,17 @@ def _anonymise_usage(work: _ErasureWork) -> None:
     """Give the person's usage (turns, tokens, money) to FORGOTTEN_PERSON, so that sums stay right.
 
     Remove the names of places and conversations that nobody else used, because these identify the
-    person: a direct message becomes `platform:WORKSPACE:direct`. `:one` in the SQL is the key under
-    which their usage is counted.
+    person: a direct message becomes `platform:WORKSPACE:direct`.
     """
     who, connection = work.who, work.connection
     values = {**who.values, "nobody": FORGOTTEN_PERSON.key}
     # Places that only this person used. Two conditions (`<`, `>`) can use an index; `<>` cannot.
-    own = work.select_ids(
+    places = work.select_ids(
         "SELECT DISTINCT place FROM usage AS own WHERE person = :one AND NOT EXISTS"
         " (SELECT 1 FROM usage WHERE place = own.place AND person < :one) AND NOT EXISTS"
         " (SELECT 1 FROM usage WHERE place = own.place AND person > :one)"
     )
-    for place in sorted(own):
+    for place in sorted(places):
         parts = str(place).split(":")
         connection.execute(
             "UPDATE usage SET place = :direct WHERE person = :one AND place = :place",

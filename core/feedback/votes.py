@@ -58,10 +58,7 @@ MAX_LISTED_VOTES = 200
 """Votes that a report lists."""
 PLACE_TIMEOUT_SECONDS = 1.0
 """Seconds until a place whose platform does not answer counts as not public."""
-FEEDBACK_TITLE, FEEDBACK_LABEL = "Feedback", "What was wrong?"
-SHARE_LABEL = "Share question and answer"
 SHARE_HINT = "The people who run Ponte can read both."
-FEEDBACK_STORED, FEEDBACK_REMOVED = "Thanks for your feedback.", "Your feedback was removed."
 _CODE = re.compile(r'\{"error":\{"code":"(\w+)"')
 RATE_LABELS: Mapping[str, str] = {"up": "Good answer", "down": "Bad answer"}
 

@@ -41,32 +41,25 @@ from core.store.database import (
 
 T = TypeVar("T")
 Queued = tuple[Message, Receipt, bool]
-"""What `enqueue` takes: a message that was just stored, its receipt, whether it runs at once."""
 PURGED_MESSAGES_PER_TRANSACTION = 500
-"""Messages that one transaction of a purge deletes, so that it holds others up only briefly."""
 MAX_CHARACTERS_IN_MEMORY = 4_000
-"""Characters of a message that stays in memory until its turn begins."""
 DELETED_MESSAGE_TEXT = "[deleted by its author]"
-"""Replaces the text of a deleted message in the transcript that the model reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class SenderLimits:
-    """The limits on what one person may send: messages in a minute, and turns that wait at the same
-    time. 0 is no limit. Decisions, such as `stop` and `approve`, are never limited."""
+    """0 is no limit. Decisions, such as `stop` and `approve`, are never limited."""
 
     per_minute: int = 0
     waiting: int = 0
 
     @property
     def has_any(self) -> bool:
-        """Return whether there is any limit to check."""
         return bool(self.per_minute or self.waiting)
 
     def exceeded_limit(self, connection: SqlConnection, person: str, now: float) -> str:
-        """Return the limit that the message just stored exceeds, as in "fast:20" (more than 20 in
-        this minute) or "waiting:5". Return "" if it exceeds none. `person` is the sender's key, and
-        both counts include the new message."""
+        """Return "" if it exceeds none. `person` is the sender's key, and both counts include the
+        new message."""
         if _is_too_fast(connection, person, self.per_minute, now):
             return f"fast:{self.per_minute}"
         if self.waiting:
@@ -83,12 +76,11 @@ class SenderLimits:
 
 
 class SenderConfig(Protocol):
-    """Has the limits on what one person may send. They are read for each message, because an
-    operator can reload the configuration while Ponte runs."""
+    """The limits are read for each message, because an operator can reload the configuration while
+    Ponte runs."""
 
     @property
-    def sender_limits(self) -> SenderLimits:
-        """The limits on what one person may send, as they are now."""
+    def sender_limits(self) -> SenderLimits: ...
 
 
 class SqlInbox(SqlStore):
@@ -101,23 +93,15 @@ class SqlInbox(SqlStore):
         runner: LocalRunner | Jobs | None = None,
         config: SenderConfig | None = None,
     ) -> None:
-        """Create the inbox. Callers use some methods of the runner as methods of the inbox.
-
-        `runner` runs the turns: `Jobs` if several processes share the database; None creates a
-        runner for this process alone. `config` has each sender's current limits; None: no limits.
-        """
         super().__init__(database)
         self._config = config
         self._new_messages: BoundedDict[int, tuple[Message, float]] = BoundedDict(1000)
-        """By `seq`: messages whose turns will begin in this process, and when they were stored. A
-        cache that saves a read at the turn's beginning. The database has all messages, so a bound
-        is harmless."""
+        """A cache that saves a read at the turn's beginning. The database has all messages, so a
+        bound is harmless."""
         self._runner = runner = runner or LocalRunner(database)
-        # The other parts of Ponte know the inbox, and not which runner it has.
         self.run, self.drain, self.running_turn = runner.run, runner.drain, runner.running_turn
         # The number of working turns is limited. One that only waits leaves its place to another.
         self.leave_place, self.take_place = runner.leave_place, runner.take_place
-        # Whether a person stopped a turn, and whether another process has it now.
         self.is_stopped, self.is_taken_over = runner.is_stopped, runner.is_taken_over
 
     @property
@@ -125,8 +109,8 @@ class SqlInbox(SqlStore):
         return self._config.sender_limits if self._config else SenderLimits()
 
     async def accept(self, message: Message, also: TransactionStep = NO_STEP) -> Receipt:
-        """Store the message and queue it. It is durable on return, so the caller can acknowledge it
-        to the platform. A message that is stored already is not queued again. Return a receipt.
+        """The message is durable on return, so the caller can acknowledge it to the platform. A
+        message that is stored already is not queued again.
 
         `also` runs in the same transaction, if the message is new. Raise NotStored if the database
         fails, and TooManyDeliveries if a webhook sent more than it may in a minute. Then nothing is
@@ -168,13 +152,10 @@ class SqlInbox(SqlStore):
         runs_at_once: bool = False,
         limits: SenderLimits | None = None,
     ) -> tuple[Receipt, bool]:
-        """Store a message as a part of the caller's transaction, unless it is stored already.
-
-        `runs_at_once`: it is a decision (`stop`, `approve ID`), which does not wait for the turns
-        before it. A message over its sender's `limits` is stored as refused, and runs at once too:
-        then the person gets the refusal immediately. Return the receipt, and whether the message
-        runs at once. Call `enqueue` with both once the transaction is committed.
-        """
+        """`runs_at_once`: it is a decision (`stop`, `approve ID`), which does not wait for the
+        turns before it. A message over its sender's `limits` is stored as refused, and runs at once
+        too: then the person gets the refusal immediately. Return the receipt, and whether the
+        message runs at once."""
         now, refusal = time.time(), ""
         is_limited = limits is not None and limits.has_any and not runs_at_once
         values: dict[str, object] = _sender_of(message)._asdict()
@@ -217,11 +198,10 @@ class SqlInbox(SqlStore):
         return receipt, runs_at_once
 
     def enqueue(self, message: Message, receipt: Receipt, decision: bool) -> int:
-        """Queue a message that `store_message` stored, after its transaction. Return how many turns
-        of its conversation come first in this process's queue; 0 if processes share the queue,
-        because the receipt has the number then.
+        """Return how many turns of its conversation come first in this process's queue; 0 if
+        processes share the queue, because the receipt has the number then.
 
-        `decision`: it runs at once. A message that was stored before is queued already: return 0.
+        `decision`: it runs at once.
         """
         if not receipt.is_new:
             return 0
@@ -234,25 +214,16 @@ class SqlInbox(SqlStore):
         return self._runner.enqueue(receipt.seq, _sender_of(message), decision)
 
     async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:
-        """Return when the messages with these event keys were stored, without unknown ones."""
         marks, keys = ", ".join("?" * len(event_keys)), tuple(event_keys)
         sql = f"SELECT event_key, created_at FROM inbox WHERE event_key IN ({marks})"  # noqa: S608
         rows = await self._database.read(lambda c: c.execute(sql, keys).fetchall(), single=True)
         return {row["event_key"]: row["created_at"] for row in rows}
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
-        """Store the edited text of a message, or withdraw a deleted one (`message` is None). Return
-        "unstarted" or "started", which tells whether its turn had begun, or "unknown" if the edit
-        changes nothing.
-
-        An edit before the turn begins can turn a message into a decision (such as `approve ID`), or
-        a decision into a message. Such a message counts as typed now.
-        """
+        """An edit before the turn begins can turn a message into a decision (such as `approve ID`),
+        or a decision into a message. Such a message counts as typed now."""
 
         def wake(amended: tuple[int, AmendResult, Queued | None]) -> None:
-            """Drop the old text from memory, and queue the message again if it was stored once
-            more (`retyped`: what `enqueue` needs, else None). Runs once the transaction is
-            committed, with the result of `_amend_message`."""
             seq, _, retyped = amended
             self._new_messages.pop(seq, None)  # it has the text before the edit
             # The row was withdrawn or deleted. Who waits for its answer reads that now.
@@ -263,18 +234,13 @@ class SqlInbox(SqlStore):
 
         return (
             await self._database.write(lambda c: self._amend_message(c, event_key, message), wake)
-        )[1]  # the AmendResult
+        )[1]
 
     def _amend_message(
         self, connection: SqlConnection, event_key: str, message: Message | None
     ) -> tuple[int, AmendResult, Queued | None]:
-        """Store an edited message, or withdraw a deleted one (`message` is None). An edit older
-        than what is stored is ignored ("unknown"), as is an edit of a withdrawn message.
-
-        Return the `seq`; the result for the caller of `amend` ("unstarted" or "started": whether
-        the message's turn had begun; "unknown": there is nothing to change); and, if the message
-        was stored once more at the end of the queue, what `enqueue` needs for it, else None.
-        """
+        """An edit older than what is stored is ignored ("unknown"), as is an edit of a withdrawn
+        message."""
         # `read_locked_message` needs the `seq`: it locks the conversation and then reads the row.
         seq = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
         row = connection.read_locked_message(seq) if seq else None
@@ -313,8 +279,7 @@ class SqlInbox(SqlStore):
 
     def _store_again(self, connection: SqlConnection, seq: int, message: Message) -> Queued:
         """Replace a stored message whose turn has done nothing yet by `message`, and store it as if
-        it was sent now: it gets a new `seq`, at the end of the queue. Return what `enqueue` needs
-        once the transaction is committed."""
+        it was sent now: it gets a new `seq`, at the end of the queue."""
         # Before the row goes, its turn must end: on a shared database, a trigger then deletes the
         # turn's job and starts the next turn of the conversation.
         connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ?", (seq,))
@@ -342,13 +307,10 @@ class SqlInbox(SqlStore):
         again. Return False if its message was deleted, or its turn was begun again, meanwhile.
 
         The person has edited the message, and only one of the two texts is a decision (such as
-        `approve ID`). Decisions run at once and other messages wait for the turns before them, so
-        the turn belongs into another queue.
+        `approve ID`).
         """
 
         def replace_turn(connection: SqlConnection) -> Queued | None:
-            """Store the message again, at the end of the queue, and return what `enqueue` needs;
-            None if there is nothing to queue."""
             row = connection.read_locked_message(turn.seq)
             # Deleted, or begun again by another process.
             if row is None or (row["state"], row["attempt"]) != ("running", turn.attempt):
@@ -361,35 +323,30 @@ class SqlInbox(SqlStore):
             return self._store_again(connection, turn.seq, edited) if before.text else None
 
         def enqueue(queued: Queued | None) -> None:
-            """Queue the message, once the transaction is committed."""
             if queued:
                 self.enqueue(*queued)
 
         return await self._database.write(replace_turn, enqueue) is not None
 
     async def wait_for_answer(self, seq: int) -> Answer:
-        """Wait until the turn has ended and return its answer. Raise Forgotten if the message was
-        withdrawn or erased."""
+        """Raise Forgotten if the message was withdrawn or erased."""
         return await self._runner.wait_until_ended(
             seq, lambda: self._database.read(lambda c: _read_answer(c, seq), single=True)
         )
 
     async def cancel(self, seq: int) -> bool:
-        """Cancel the turn's handler if it runs, or withdraw the message if it waits. Return whether
-        the turn will stop; False if it had ended or does not exist."""
+        """Return whether the turn will stop; False if it had ended or does not exist."""
         self._new_messages.pop(seq, None)
         if self._runner.cancel(seq):
             return True
         if await self._withdraw(seq):
-            self._runner.wake(seq)  # callers that wait for its answer learn that none will come
+            self._runner.wake(seq)
             return True
         # The turn began in this process between the two looks, or it has ended.
         return self._runner.cancel(seq)
 
     @transaction
     def _withdraw(self, connection: SqlConnection, seq: int) -> bool:
-        """Withdraw a message that waits, or ask another process that runs its turn to stop. Return
-        whether one of both was done; False if the turn has ended, or runs in this process."""
         row = connection.read_locked_message(seq)
         if row is None or row["state"] in FINAL_STATES:
             return False
@@ -399,17 +356,11 @@ class SqlInbox(SqlStore):
         return True
 
     def set_admission(self, admit: Admit) -> None:
-        """From now on, let a turn begin only once `admit` returns that it may. `admit` waits until
-        the platform has told who the author is (guest, groups), on which rights depend."""
         self._runner.admit = admit
 
     async def find_unstarted(self, seq: int) -> tuple[Message, float] | None:
-        """Return the message of a turn without a stored answer, and when it was stored (seconds
-        since 1970). Return None for any other turn.
-
-        Messages that are still in memory are tried first, because that saves a read of the
-        database. They leave the memory, since the turn asks only once.
-        """
+        """Messages that are still in memory are tried first, because that saves a read of the
+        database. They leave the memory, since the turn asks only once."""
         if new := self._new_messages.pop(seq, None):
             return new
         # With a shared database, a message (JSON) comes with the job that this process fetched.
@@ -422,7 +373,7 @@ class SqlInbox(SqlStore):
 
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
         """Delete the area's finished messages that changed last before `before` (seconds since
-        1970), with the rows that belong to them. Return how many messages there were.
+        1970), with the rows that belong to them.
 
         Each transaction deletes one batch, so that other writes need not wait long. Nobody returns
         to the conversation of a single request to the API (`is_one_request`), so in an area of
@@ -442,13 +393,12 @@ class SqlInbox(SqlStore):
     def _purge_oldest(
         self, connection: SqlConnection, before: float, area: ConversationArea, after: int
     ) -> tuple[int, int]:
-        """Delete the oldest messages whose `seq` is larger than `after`, up to
-        PURGED_MESSAGES_PER_TRANSACTION. Return the last `seq` and how many were deleted.
+        """Return the last `seq` and how many were deleted.
 
         The caller passes that `seq` as `after` to the next call, and 0 to the first one. A result
         of 0 tells that none is left.
         """
-        there, values = area_condition(area)  # an SQL condition on `conversation`
+        there, values = area_condition(area)
         old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"  # a view of ended turns
         if area != ALL_CONVERSATIONS:
             old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
@@ -473,9 +423,8 @@ def _sender_of(message: Message) -> Sender:
 
 
 def _drop_conversations(connection: SqlConnection, before: float, area: ConversationArea) -> None:
-    """Delete the conversations of `area` that nobody used since `before` (seconds since 1970) and
-    that have neither messages nor transcript items. Each is of a single request (API, MCP), to
-    which nobody returns, so the empty rows would pile up."""
+    """Each is of a single request (API, MCP), to which nobody returns, so the empty rows would pile
+    up."""
     there, values = area_condition(area)
     unused = (
         f"SELECT conversation FROM conversations WHERE used_at < ? AND {there}"  # noqa: S608
@@ -492,8 +441,6 @@ def _drop_conversations(connection: SqlConnection, before: float, area: Conversa
 
 
 def _is_too_fast(connection: SqlConnection, person: str, limit: int, now: float) -> bool:
-    """Return whether the person (a key) has sent `limit` messages in the last minute; if not,
-    count one more. 0 is no limit."""
     if not limit:
         return False
     # Each second has a counter. Without the lock (on Postgres), transactions at the same moment
@@ -513,8 +460,6 @@ def _is_too_fast(connection: SqlConnection, person: str, limit: int, now: float)
 
 
 def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
-    """Return the answer of a turn, None if it has not ended. Raise Forgotten if the message was
-    withdrawn or erased."""
     row = get_row(connection, seq)
     if row is None or row["state"] == "withdrawn":
         raise Forgotten
@@ -522,19 +467,15 @@ def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
         return None
     if row["answer"]:
         return decode_json(Answer, row["answer"])
-    return Answer("", status="stopped")  # ended before there was an answer
+    return Answer("", status="stopped")
 
 
 def _is_too_late(
     connection: SqlConnection, seq: int, before: Message, message: Message | None
 ) -> bool:
-    """Return whether an edit or deletion comes too late for a turn that has begun, so that the turn
-    goes on with its message `before`. `message` is the edited one, None if it was deleted.
-
-    That is so for a decision (such as `approve ID`), which may be half carried out, and for an edit
-    if the turn has recorded items or tool calls. The deletion of any other message than a decision
-    is never too late: it removes the text.
-    """
+    """True for a decision (such as `approve ID`), which may be half carried out, and for an edit if
+    the turn has recorded items or tool calls. The deletion of any other message than a decision is
+    never too late: it removes the text."""
     if message is None or grammar.is_decision(before):
         return grammar.is_decision(before)
     sql = (
@@ -545,9 +486,8 @@ def _is_too_late(
 
 
 def _withdraw_message(connection: SqlConnection, seq: int, message: Message, state: str) -> None:
-    """Remove the text and the files of a message that its author deleted or stopped. `state` is
-    that of its turn: one that is "new" never runs; one that has begun goes on, and the text is
-    replaced in the transcript, too."""
+    """`state` is that of its turn: one that is "new" never runs; one that has begun goes on, and
+    the text is replaced in the transcript, too."""
     # A turn that has begun still needs the token (a secret of the platform) to answer; its end
     # erases the token.
     to = message.reply_to if state != "new" else replace(message.reply_to, token="")
@@ -566,6 +506,5 @@ def _withdraw_message(connection: SqlConnection, seq: int, message: Message, sta
 
 
 def _rewrite_message(connection: SqlConnection, seq: int, message: Message) -> None:
-    """Store the edited message in place of the one with this `seq`."""
     sql = "UPDATE inbox SET message = ?, updated_at = ? WHERE seq = ?"
     connection.execute(sql, (encode_json(message), time.time(), seq))

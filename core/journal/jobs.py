@@ -1,10 +1,9 @@
-"""Runs the turns of a database that several processes share, and takes over those of dead
-processes. Each turn is a job of Procrastinate.
+"""Each turn is a job of Procrastinate.
 
 A message's job holds the lock of its conversation, so a conversation has one turn at a time. A
 decision's job has no lock, and workers of its own. A message that may begin gets its job in the
 transaction that stores it. Any other message gets its job when an earlier turn ends
-(core/journal/shared_functions.py). A job carries the message's `seq`.
+(core/journal/shared_functions.py).
 
 Related modules are procrastinate_adapter.py (Procrastinate itself) and core/store/processes.py
 (signs of life and roles of processes, and notifications).
@@ -62,11 +61,9 @@ from core.store.remembered import RememberedState, SharedRememberedState
 log = structlog.get_logger("jobs")
 T = TypeVar("T")
 MAX_WORKER_TURNS, MAX_WORKER_DECISIONS = 100, 20
-"""How many turns, and how many decisions, may work in one process at the same time."""
 MAX_WRITE_SECONDS = 60.0
 """Seconds that a process which drains waits for the turns that outlive their cancellation."""
 ADMISSION_WAIT_SECONDS = 0.3
-"""Seconds that a worker keeps a place for a turn whose author the platform has not reported yet."""
 RECHECK_SECONDS = 5.0
 """Seconds between two looks at the rows, because a notification may be lost."""
 DECISION_QUEUE_SUFFIX = "!"
@@ -75,7 +72,6 @@ TURNS_TO_STOP_SQL = (
     "SELECT seq FROM inbox WHERE owner = ? AND is_stop_requested = 1"  # noqa: S608
     f" AND state IN {OPEN_STATE_LIST}"
 )
-"""Selects the open turns of a process that somebody has stopped."""
 TAKEN_TURN_SQL = (
     f"SELECT 1 FROM inbox WHERE seq = ? AND NOT (owner IN ('', ?) AND state IN {OPEN_STATE_LIST})"  # noqa: S608
 )
@@ -88,12 +84,10 @@ class PutBack(Exception):
 
 
 class Jobs(TurnExecutor):
-    """Runs turns in one of several processes that share a database on Postgres. Turns are jobs in
-    the queue of that database, and each process fetches jobs from it."""
+    """Turns are jobs in the queue of that database, and each process fetches jobs from it."""
 
     is_shared = True
     recheck = RECHECK_SECONDS
-    """Seconds after which a caller that waits for a turn's end reads the row again."""
 
     def __init__(
         self,
@@ -104,88 +98,71 @@ class Jobs(TurnExecutor):
         works: bool = True,
         process: str = "",
     ) -> None:
-        """Set up this process; `start` and `run` begin its work.
-
-        `url` is the database's connection string. `takes`: this process receives the platforms'
-        events. `works`: it runs turns. `process` is its id; "" for a random one.
-        """
         super().__init__(database, MAX_WORKER_TURNS)
         self.process = process or secrets.token_hex(8)
         self.pace = SharedPace(database)
-        """The rate limits of platforms, which all processes share."""
         self.own = OwnProcess(database, self.process, takes=takes, works=works)
-        """The row that tells the others that this process lives, and which roles it has."""
         self.notifications = Notifications(url, database)
         # A turn has ended in some process: wake those who wait for its answer here.
         self.notifications.on("ended", lambda seq: self.wake(int(seq)))
         self.notifications.on("stop", self._on_stop)  # a person stopped a turn in some process
         self.workers = QueueWorkers(url, self.process, self._run_job, self._wait_for_room)
-        """Fetch jobs from the queue in the database, and run them here."""
         self._works = works
         self._decision_places = Places(MAX_WORKER_DECISIONS)
         """Decisions have places of their own, so that they never wait for turns."""
         self._has_kernels = False
-        """This process can run Python kernels."""
         self._side_tasks = BackgroundTasks("jobs")
-        # Other parts call these four on this object, and do not know the objects that do the work.
         self.is_alive, self.lead = self.own.is_alive, self.own.lead
         self.on, self.notify = self.notifications.on, self.notifications.send
         self._worker_tasks: list[asyncio.Task[None]] = []
 
     @property
     def runner(self) -> Jobs:
-        """The runner for the inbox: here turns are run by this object, and not by the inbox's own
-        runner."""
         return self
 
     @property
     def claims(self) -> tuple[str, Callable[[], bool]]:
-        """The id of this process, which marks its rows; and a function that returns False as soon
-        as other processes may count this one as dead."""
         return self.process, self.is_alive
 
     def at_work(self, platforms: Collection[str]) -> None:
-        """Return None in place of the platforms whose turns may be running: other processes run
-        turns too, so those of any platform may be running."""
+        """Other processes run turns too, so those of any platform may be running."""
 
-    async def read_clock(self, own: float) -> float:
-        """Return the time of the database in place of `own`, that of this process: the processes
-        that share the database may have different clocks."""
+    async def read_clock(self, local_time: float) -> float:
+        """The processes that share the database may have different clocks."""
         sql = "SELECT extract(epoch FROM clock_timestamp()) AS now"
         row = await self._database.read(lambda c: c.execute(sql).fetchone(), single=True)
         return float(row["now"])
 
     async def health(self) -> Health:
-        """Return the health of the database and of all processes on it, for the status page."""
+        """The health of the database and of all processes on it, for the status page."""
         # Seconds since this process last wrote a sign of life. After a lease without one, others
         # count it as dead. Then a question to the database would only wait, too.
         silent = self.own.seconds_silent
         if silent > processes.LEASE_SECONDS:
-            words = say("Postgres hasn't responded for {age} s", age=round(silent))
-            return Health("database", "failing", words)
+            sentence = say("Postgres hasn't responded for {age} s", age=round(silent))
+            return Health("database", "failing", sentence)
         try:
             status = await self._database.read(read_cluster)
         except NotStored as error:
             return Health("database", "failing", error.words())
         disconnected = self.notifications.seconds_disconnected
         if disconnected > processes.BEAT_SECONDS:
-            words = say(
+            sentence = say(
                 "This process has received no notifications for {age} s, so stop requests and "
                 "progress updates arrive late. It keeps trying to reconnect. Its log has the "
                 "reason.",
                 age=round(disconnected),
             )
-            return Health("database", "failing", f"Postgres; {words}; {status.words}")
+            return Health("database", "failing", f"Postgres; {sentence}; {status.words}")
         return Health("database", "on", f"Postgres; {status.words}")
 
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
-        """Return an object that stores a platform's state in the row `name`, so that it survives
-        restarts. `data` is called for the present state whenever it is stored."""
+        """`data` is called for the present state whenever it is stored."""
         return SharedRememberedState(self._database, name, data)
 
     def kernel_places(self) -> SharedKernelRows:
-        """Return the rows that record which process has which Python kernel. From now on a turn
-        runs in the process that has its conversation's kernel, where Python's variables are."""
+        """From now on a turn runs in the process that has its conversation's kernel, where Python's
+        variables are."""
         self._has_kernels = True
         return SharedKernelRows(self._database, self.process, self.notify)
 
@@ -204,15 +181,14 @@ class Jobs(TurnExecutor):
 
     @query
     def read_progress(self, connection: SqlConnection, turn: str) -> Progress | None:
-        """Return what a turn has written so far, as it was stored last; None if nothing was."""
         progress = select_value(connection, "SELECT progress FROM progress WHERE turn = ?", turn)
         return decode_json(Progress, progress) if progress else None
 
     async def start(self) -> None:
-        """Begin to write signs of life and to receive notifications. Wait at most LEASE_SECONDS for
-        the connection that receives them. Without it, Ponte starts all the same, because rows are
-        also read from time to time. Raise NotStored if the first sign of life fails."""
-        await self._beat()  # the first sign of life
+        """Wait at most LEASE_SECONDS for the connection that receives them. Without it, Ponte
+        starts all the same, because rows are also read from time to time. Raise NotStored if the
+        first sign of life fails."""
+        await self._beat()
         self._side_tasks.start(self._keep_beating())
         self._side_tasks.start(self.notifications.run(self._wake_all))
         with suppress(TimeoutError):
@@ -222,10 +198,7 @@ class Jobs(TurnExecutor):
     def queue_sql(self, decision: bool) -> str:
         """Return an SQL expression over a row of the inbox that was just stored. It gives the
         message its job if it may begin, and a decision (`stop`, `approve`) always. Its value is the
-        number of turns that come first in the conversation.
-
-        As an expression, it is a part of the statement that stores the message.
-        """
+        number of turns that come first in the conversation."""
         if decision:
             # `refusal` is set if a rate limit refuses the message. Its answer comes after decisions
             # of people. NULL: the queue of the platform's decisions.
@@ -235,32 +208,27 @@ class Jobs(TurnExecutor):
         return "ponte_line_up(seq)"
 
     def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
-        """Return 0, because nothing is left to do: `queue_sql` has queued the message in the
-        transaction that stored it, and has counted the turns before it."""
+        """Nothing is left to do: `queue_sql` has queued the message in the transaction that stored
+        it."""
         return 0
 
     def leave_place(self, seq: int) -> None:
-        """Give the place of this turn or decision among the working ones to another one, because it
-        only waits from now on, or posts."""
         super().leave_place(seq)
         self._decision_places.leave(seq)
 
     async def take_place(self, seq: int) -> None:
-        """Wait for a place among the working turns or decisions again, after `leave_place`."""
         await super().take_place(seq)
         await self._decision_places.come_back(seq)
 
     def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
-        """Record that the turn is to stop, and notify the process that runs it. Return True: the
-        stop will be carried out. Runs in the caller's transaction."""
+        """Runs in the caller's transaction."""
         connection.execute("UPDATE inbox SET is_stop_requested = 1 WHERE seq = ?", (row["seq"],))
         notify(connection, "stop", row["seq"])
         return True
 
     @query
     def running_turn(self, connection: SqlConnection, conversation: str) -> int | None:
-        """Return the `seq` of the turn that any process runs in that conversation, None if none
-        runs."""
+        """The turn that any process runs in that conversation."""
         seq: int | None = select_value(
             connection,
             "SELECT seq FROM inbox WHERE conversation = ? AND is_decision = 0"
@@ -270,8 +238,7 @@ class Jobs(TurnExecutor):
         return seq
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
-        """Run the turns of these platforms (all if empty) with `handler`, until `drain`. A process
-        that runs no turns only takes stalled turns over and tidies the queue.
+        """A process that runs no turns only takes stalled turns over and tidies the queue.
 
         One worker fetches turns and another one decisions (`stop`, `approve`), which have queues of
         their own, so that they never wait for turns.
@@ -281,7 +248,6 @@ class Jobs(TurnExecutor):
         self._side_tasks.start(self._keep_sweeping())
         if self._works:
             for suffix in ("", DECISION_QUEUE_SUFFIX):
-                # Without names, None: the worker fetches jobs of all queues.
                 queues = [f"{platform}{suffix}" for platform in platforms] or None
                 if queues and not suffix:  # the queue of turns that other processes hand over
                     queues.append(f"@{self.process}")
@@ -314,8 +280,6 @@ class Jobs(TurnExecutor):
 
     @transaction
     def _leave(self, connection: SqlConnection) -> None:
-        """Remove this process's row from the table of processes, and return jobs to the queue that
-        were handed to it alone."""
         connection.execute("DELETE FROM processes WHERE id = ?", (self.process,))
         return_stranded(connection)
 
@@ -323,8 +287,8 @@ class Jobs(TurnExecutor):
         return set(self._worker_tasks)
 
     async def _run_job(self, seq: int, queue: str, priority: int) -> None:
-        """Run the turn of a job that this process has fetched. The turn may be handed to another
-        process or postponed instead, each with a new job; then this job ends.
+        """The turn may be handed to another process or postponed instead, each with a new job; then
+        this job ends.
 
         ALONE_PRIORITY marks a turn that is suspected to crash its process, and runs alone. Raise
         PutBack if this process stops before the turn has ended: Procrastinate then puts the job
@@ -364,28 +328,22 @@ class Jobs(TurnExecutor):
             places.end(seq)
 
     async def _put_back(self, seq: int) -> None:
-        """Make a turn "new" again that began when this process fetched it, if no handler has taken
-        it up. Do nothing for any other turn.
-
-        Its message, which came with the fetch, is dropped: it may be edited from now on.
-        """
+        """The turn's message, which came with the fetch, is dropped: it may be edited from now
+        on."""
         self.workers.messages.pop(seq, None)
         if self.workers.begun.pop(seq, None):
             await self._database.write(partial(put_back_unhandled, seq=seq, owner=self.process))
 
     def fetched_message(self, seq: int) -> tuple[str, float] | None:
-        """Return the message (JSON) of a turn that this process has fetched and that had not begun,
-        and when it was stored. None: it must be read from the database."""
+        """None: it must be read from the database."""
         return self.workers.messages.get(seq)
 
     def take_begun(self, seq: int) -> Mapping[str, Any] | None:
-        """Return what the journal needs of a turn that began when this process fetched its job. A
-        second call returns None, as for any turn that the journal must begin itself."""
+        """A second call returns None, as for any turn that the journal must begin itself."""
         return self.workers.begun.pop(seq, None)
 
     def note_end(self, seq: int) -> None:
-        """Note that this process ended the turn. A database trigger then deleted the turn's job, so
-        that Procrastinate need not end it."""
+        """A database trigger then deleted the turn's job, so that Procrastinate need not end it."""
         if seq in self._current:
             self.workers.ended.add(seq)
 
@@ -393,12 +351,8 @@ class Jobs(TurnExecutor):
         return self._decision_places if queue.endswith(DECISION_QUEUE_SUFFIX) else self.places
 
     async def _wait_for_room(self, queues: Iterable[str] | None) -> bool:
-        """Wait until a job of these queues may begin here. Return False if a drain came first.
-
-        A worker has queues of turns or of decisions, never both, so the first one tells which
-        places count. None means all queues, of a process without named platforms.
-        """
-        # The places limit how many turns, or how many decisions, run in this process at once.
+        """A worker has queues of turns or of decisions, never both, so the first one tells which
+        places count. None means all queues, of a process without named platforms."""
         places = self._places_of(next(iter(queues), "") if queues else "")
         if not places.is_free:
             waits = [
@@ -412,15 +366,13 @@ class Jobs(TurnExecutor):
         return not self._draining.is_set()
 
     async def _wait_until_admitted(self, seq: int) -> None:
-        """Do nothing: in a shared database, `_is_admitted` asks before the turn begins, because a
-        turn that must wait goes back to the queue."""
+        """`_is_admitted` asks before the turn begins, because one that must wait goes back to the
+        queue."""
 
     async def _is_admitted(self, seq: int, priority: int) -> bool:
-        """Return whether the turn may begin now. It may once the platform has told who its author
-        is. A turn that may not gets a new job, due a moment later, and gives up its place.
+        """A turn that may not gets a new job, due a moment later, and gives up its place.
 
-        `admit` answers that within the given seconds; without one, each turn may begin. The first
-        question waits for nothing (0.0 seconds): most authors are known.
+        The first question waits for nothing (0.0 seconds): most authors are known.
         """
         if self.admit is None:
             return True
@@ -441,8 +393,8 @@ class Jobs(TurnExecutor):
             return True
 
     async def _keep_beating(self) -> None:
-        """Write a sign of life every few seconds until cancelled. Without the database, go on: it
-        may come back before others count this process as dead."""
+        """Without the database, go on: it may come back before others count this process as
+        dead."""
         while True:
             await asyncio.sleep(processes.BEAT_SECONDS)
             try:
@@ -451,9 +403,6 @@ class Jobs(TurnExecutor):
                 log.warning("could not send a heartbeat", error=str(error))
 
     async def _beat(self) -> None:
-        """Write a sign of life for the other processes. Cancel turns that somebody stopped, or that
-        another process has taken over. `own` knows when this process gave its last
-        sign (`seen_at`), and whether it still counts as alive."""
         # Measured before the write, so that this process never believes itself alive longer than
         # the others do.
         began = time.monotonic()
@@ -472,10 +421,9 @@ class Jobs(TurnExecutor):
     def _write_sign_of_life(
         self, connection: SqlConnection, doubtful: Sequence[int]
     ) -> tuple[list[int], list[int]]:
-        """Write a sign of life of this process and of its workers. Return the turns (`seq`) of this
-        process that somebody stopped, and those of `doubtful` that have ended or that another
-        process has taken over. `doubtful` has all turns that run here if other processes may count
-        this one as dead; otherwise it is empty."""
+        """Return the turns (`seq`) of this process that somebody stopped, and those of `doubtful`
+        that have ended or that another process has taken over. `doubtful` has all turns that run
+        here if other processes may count this one as dead; otherwise it is empty."""
         self.own.write_sign_of_life(connection)
         self.workers.write_sign_of_life(connection)
         turns_to_stop = select_values(connection, TURNS_TO_STOP_SQL, self.process)
@@ -484,8 +432,6 @@ class Jobs(TurnExecutor):
         ]
 
     async def _keep_sweeping(self) -> None:
-        """Take over turns of dead processes and tidy the queue, every few seconds until
-        cancelled."""
         while True:
             try:
                 await self.sweep()
@@ -494,8 +440,7 @@ class Jobs(TurnExecutor):
             await asyncio.sleep(RECHECK_SECONDS)
 
     async def sweep(self) -> None:
-        """Give new jobs to turns whose process died, delete what dead processes left, and drop jobs
-        that this process holds without running them. Raise NotStored."""
+        """Raise NotStored."""
         for seq in await self._select(STALLED_TURNS_SQL, processes.LEASE_SECONDS):
             if await self._database.write(partial(take_over, seq=seq)):
                 log.info("took over a turn of a dead process", turn_seq=seq)
@@ -505,14 +450,13 @@ class Jobs(TurnExecutor):
         )
 
     def _wake_all(self) -> None:
-        """Let every caller that waits for the end of a turn read its row again. Called after each
-        connect, because a notification may have been lost before."""
+        # Called after each connect, because a notification may have been lost before.
         for seq in list(self._end_events):
             self.wake(seq)
 
     async def _on_stop(self, id: str) -> None:
-        """Stop the turn if its row says so. The notification alone is not enough: any role that may
-        connect to the database can send one."""
+        # The notification alone is not enough: any role that may connect to the database can send
+        # one.
         if await self._select(f"{TURNS_TO_STOP_SQL} AND seq = ?", self.process, int(id)):
             self.cancel(int(id))
 
@@ -528,12 +472,9 @@ class SharedPace(SqlStore):
         names: Sequence[str],
         work: Callable[[Sequence[float], float], tuple[Sequence[float], T]],
     ) -> T:
-        """Read and change the due times of the kinds of calls in `names`, in one transaction.
-
-        `work` gets the due times, in the order of `names`, and the database's time, in seconds. It
-        returns the new due times, in this order, and the result of this call. The rows are locked
-        while it runs, so two processes never plan the same moment.
-        """
+        """`work` gets the due times, in the order of `names`, and the database's time, in seconds.
+        It returns the new due times, in this order, and the result of this call. The rows are
+        locked while it runs, so two processes never plan the same moment."""
         due, now = dict[str, float](), 0.0
         for name in sorted(names):  # all processes lock in this order, so none can deadlock
             # An UPDATE that changes nothing creates the row if necessary and locks it.
@@ -553,8 +494,8 @@ class SharedPace(SqlStore):
 
 
 class Alone:
-    """The `Peers` of a process that shares its database with no other process. It has the methods
-    of `Jobs` that other parts call, which here have little or nothing to do."""
+    """The `Peers` of a process that shares its database with no other process. Has the methods of
+    `Jobs` that other parts call, which here have little or nothing to do."""
 
     is_shared = False
     pace: SharedPace | None = None
@@ -562,35 +503,25 @@ class Alone:
     runner: Jobs | None = None
     """None: the inbox runs the turns in this process."""
     claims: tuple[()] = ()
-    """Rows are marked as this process's by nothing."""
     note_end: Callable[[int], None] | None = None
     take_begun: Callable[[int], Mapping[str, Any] | None] | None = None
 
     def __init__(self, database: Database | None = None) -> None:
-        """`database` stores state over restarts. None: state is not stored."""
         self._database = database
 
     def at_work(self, platforms: Collection[str]) -> frozenset[str] | None:
-        """Return the platforms whose turns may be running: those that this process connects."""
         return frozenset(platforms)
 
-    async def read_clock(self, own: float) -> float:
-        """Return `own`, the time of this process's clock: there is no other clock to agree with."""
-        return own
+    async def read_clock(self, local_time: float) -> float:
+        return local_time
 
     def kernel_places(self) -> KernelRows:
-        """Return the record of which threads have a Python kernel. All kernels are in this
-        process."""
         return KernelRows(self._database)
 
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
-        """Return an object that stores a platform's state under that name, so that it survives
-        restarts. `data` returns the present state."""
         return RememberedState(self._database, name, data)
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `work`, a task that only one of several processes may do, at once: there is no other
-        process."""
         await work()
 
     async def notify(self, word: str, id: str) -> None:
@@ -609,9 +540,7 @@ class Alone:
         """Do nothing with the progress of a turn: no other process reads it."""
 
     async def read_progress(self, turn: str) -> Progress | None:
-        """Return None: the progress of a turn is only in this process's memory."""
         return None
 
 
 Peers = Alone | Jobs
-"""What a process knows of those that share its database: nothing if it is alone."""

@@ -1,7 +1,7 @@
 """The journal of turns: the SQL that records every step of a turn, so that it survives a crash.
 
-Each method of `Journal` is one transaction. A write that continues a turn checks its attempt and
-generation in the same transaction. So a process that has lost a turn cannot continue it.
+A write that continues a turn checks its attempt and generation in the same transaction. So a
+process that has lost a turn cannot continue it.
 """
 
 from __future__ import annotations
@@ -44,17 +44,14 @@ from core.store.database import Database, SqlConnection, SqlRow, query, select_v
 T = TypeVar("T")
 P = ParamSpec("P")
 MAX_LISTED_TURNS = 50
-"""How many unfinished turns and how many failed ones an operator sees."""
 MAX_SEARCHED_TURNS = 5_000
 """How many of the newest messages are searched for failed turns, because no index finds them."""
 _SUMMARY_COLUMNS = ("turn", "person", "conversation", "state", "reason", "created_at", "updated_at")
 LOST_CALL_TEXT = "error: interrupted, result unknown"
-"""The output that the model reads for a tool call without a result when its turn was answered."""
 _IS_CURRENT = (
     "now.attempt = :attempt AND (now.is_decision = 1 OR now.generation = :generation)"
     f" AND now.state NOT IN ({', '.join(repr(state) for state in sorted(FINAL_STATES))})"
 )
-"""The condition of `_read_current` in a step of a turn (`SqlConnection.run_for_turn`)."""
 _ADD_RESPONSE_SQL = (
     "INSERT INTO rounds (seq, number, response) SELECT :seq, :number, :response FROM now"  # noqa: S608
     f" WHERE {_IS_CURRENT} ON CONFLICT (seq, number) DO UPDATE SET response = excluded.response"
@@ -64,7 +61,7 @@ _ADD_POST_SQL = (
     " WHERE posts.seq = :seq AND posts.number = :number AND posts.state <> 'removed'"
     " AND now.attempt <= :attempt"
 )
-"""Records the platform's id of a post. An older generation may do so, too."""
+"""An older generation may do so, too."""
 _END_TURN_SQL = (
     "UPDATE inbox SET state = :state, reason = :reason, updated_at = :at FROM now"  # noqa: S608
     f" WHERE inbox.seq = :seq AND {_IS_CURRENT}"
@@ -74,8 +71,7 @@ _END_TURN_SQL = (
 def _current_turn_transaction(
     method: Callable[Concatenate[Journal, SqlConnection, SqlRow, Turn, P], T],
 ) -> Callable[Concatenate[Journal, Turn, P], Coroutine[Any, Any, T]]:
-    """Decorate a method that takes a connection and the turn's row of the view `current_turns`.
-    Callers await it without these two. It runs in a transaction that has first checked, under a
+    """Callers await it without these two. It runs in a transaction that has first checked, under a
     lock, that this is still the turn's current attempt.
 
     Raises Superseded if the turn has ended or its conversation was forgotten, and TakenOver if
@@ -92,9 +88,7 @@ def _current_turn_transaction(
 
 
 class Journal(SqlThreads):
-    """The durable record of turns and threads. Each method is one transaction, durable on return;
-    but a power failure may undo `begin`, `end_turn` and a `record_user_message` that reserved no
-    money. The next start then repeats them.
+    """The durable record of turns and threads. The next start then repeats them.
 
     A Turn with an outdated attempt or generation raises Superseded. TakenOver means that the turn
     belongs to another process now. A full disk raises NotStored.
@@ -103,22 +97,14 @@ class Journal(SqlThreads):
     def __init__(
         self, database: Database, owner: str = "", is_alive: Callable[[], bool] | None = None
     ) -> None:
-        """Create the journal of one process.
-
-        `owner` is the id of this process; a random one by default. `is_alive` returns False as soon
-        as other processes may count this one as dead and take over its turns. None: no other
-        process shares the database.
-        """
         super().__init__(database)
         self.on_end: Callable[[int], None] | None = None
-        """Called with the `seq` of each turn that `end_turn` ended."""
         self.take_begun: Callable[[int], Mapping[str, Any] | None] | None = None
-        """Called with the `seq` of a turn. Returns what is known of the turn if the query that
-        fetched its job also began it (the SQL function `ponte_begin`), otherwise None."""
+        """Returns what is known of the turn if the query that fetched its job also began it (the
+        SQL function `ponte_begin`), otherwise None."""
         self._is_alive = is_alive
         self._owner = owner or secrets.token_hex(8)
-        """The id of this process. `begin` counts another attempt only if a different process has
-        the turn."""
+        """`begin` counts another attempt only if a different process has the turn."""
 
     def check_ownership(self) -> None:
         """Raise TakenOver if other processes may count this one as dead: then one of them may
@@ -127,13 +113,9 @@ class Journal(SqlThreads):
             raise TakenOver
 
     async def begin(self, seq: int) -> Turn | None:
-        """Start an attempt of a turn and return the turn. Return None if the turn has ended.
-
-        On a shared database, the query that fetched the turn's job usually began the turn, too, to
-        save a transaction; `take_begun` then returns its facts once. `take_begun` is None where one
-        process is alone with its database. The attempt counts even if the process is killed at
-        once. After a power failure, it may not count.
-        """
+        """On a shared database, the query that fetched the turn's job usually began the turn, too,
+        to save a transaction; `take_begun` then returns its facts once. The attempt counts even if
+        the process is killed at once. After a power failure, it may not count."""
         if self.take_begun and (turn_facts := self.take_begun(seq)):
             turn = turn_begun_by_fetch(seq, turn_facts)
             if not turn.message.replaced_turn:
@@ -149,9 +131,8 @@ class Journal(SqlThreads):
         self, turn: Turn, work: Callable[[SqlConnection, SqlRow], T], *, repeatable: bool = False
     ) -> T:
         """Run `work` in a transaction if this is the turn's current attempt, and return its result.
-        Raise Superseded or TakenOver otherwise. `work` gets the turn's row of the view
-        `current_turns`. `repeatable`: a power failure may undo it, because the next start does it
-        again."""
+        `work` gets the turn's row of the view `current_turns`. `repeatable`: a power failure may
+        undo it, because the next start does it again."""
 
         def write(connection: SqlConnection) -> T:
             current = _read_current(connection, turn)
@@ -172,14 +153,10 @@ class Journal(SqlThreads):
         *,
         pays: bool = True,
     ) -> RecordedMessage:
-        """Add the person's message to the transcript, once. Return the turn's items, and the
-        origin of the texts in its thread.
-
-        Notes about changes that the thread has not received yet come first. `reserve` reserves the
-        cost of the turn in the same transaction; if it raises, nothing is stored. `pays`: it may
-        reserve money, so the transaction must survive a power failure; otherwise the next start may
-        repeat it. Raises Superseded if the turn has ended or its conversation was forgotten.
-        """
+        """Notes about changes that the thread has not received yet come first. `reserve` reserves
+        the cost of the turn in the same transaction; if it raises, nothing is stored. `pays`: it
+        may reserve money, so the transaction must survive a power failure; otherwise the next start
+        may repeat it. Raises Superseded if the turn has ended or its conversation was forgotten."""
         return await self._write_if_current(
             turn,
             lambda c, current: self._record_user_message(c, current, turn, items, reserve),
@@ -195,17 +172,18 @@ class Journal(SqlThreads):
         reserve: TransactionStep | None,
     ) -> RecordedMessage:
         """Store the person's message as items of the transcript, with notes about changes since the
-        last turn, and reserve the cost. A turn that begins again has its items already.
+        last turn, and reserve the cost.
 
-        `current` tells whether the turn has items already, and its thread notes. Return the items
-        and where the thread's texts come from: a text that somebody else wrote may try to mislead
-        the model, so links are then allowed less.
+        Return the items and where the thread's texts come from: a text that somebody else wrote may
+        try to mislead the model, so links are then allowed less.
         """
         message = turn.message
         # Text from outside: an attached file, a quote of somebody else (a note is Ponte's own), an
         # answer that the asker's program sends back, or a message that the asker did not type.
         quoted = any(not quote.is_note for quote in message.context)
-        quoted = quoted or any(one.name == "assistant" for one in message.program_context)
+        quoted = quoted or any(
+            context_text.name == "assistant" for context_text in message.program_context
+        )
         is_outside = bool(message.attachments or quoted or not message.origin.is_authored)
         stored_items = read_items(connection, turn.seq) if current["has_items"] else ()
         if not stored_items:
@@ -233,8 +211,7 @@ class Journal(SqlThreads):
         self, turn: Turn, number: int, response: str, others: Sequence[Remote] = ()
     ) -> None:
         """Record the id of a round's response on the model's server, and the ids of `others`,
-        objects that the server made with it. Ponte needs them to erase the objects there, and to
-        find the response after a crash.
+        objects that the server made with it.
 
         Raises Superseded, or TakenOver if a later attempt exists. The ids are recorded all the
         same, because the objects exist.
@@ -242,7 +219,7 @@ class Journal(SqlThreads):
         remotes = (*others, Remote("response", response))
 
         # If the conversation was forgotten meanwhile, its generation is higher than that of the
-        # turn: the new rows are then marked for erasure. `now` is the row of `current_turns`.
+        # turn: the new rows are then marked for erasure.
         insert, values = threads.insert_remotes(
             turn.thread,
             remotes,
@@ -272,12 +249,8 @@ class Journal(SqlThreads):
         output: RoundOutput,
         started: ToolCall | None = None,
     ) -> None:
-        """Record the model's output of a round, with its cost.
-
-        `started` is the round's tool call that starts now, if the round has only one: this saves a
-        transaction. The decorator has checked that this is the turn's current attempt, and passes
-        the row (`current`), which is not needed here.
-        """
+        """`started` is the round's tool call that starts now, if the round has only one: this saves
+        a transaction."""
         _add_round(connection, turn, output)
         if started:
             _start_call(connection, turn, started)
@@ -287,15 +260,13 @@ class Journal(SqlThreads):
         self, connection: SqlConnection, current: SqlRow, turn: Turn, call: ToolCall
     ) -> None:
         """Record that a tool call started, so that it is known after a crash that it may have had
-        an effect. Raises Superseded."""
+        an effect."""
         _start_call(connection, turn, call)
 
     @_current_turn_transaction
     def record_call_handle(
         self, connection: SqlConnection, current: SqlRow, turn: Turn, call_id: str, handle: str
     ) -> None:
-        """Record the id by which another system knows the run of a tool call, so that the run can
-        be continued after a crash. Raises Superseded."""
         connection.execute(
             "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?", (handle, turn.seq, call_id)
         )
@@ -310,8 +281,7 @@ class Journal(SqlThreads):
         outcome: Outcome,
         also: TransactionStep = NO_STEP,
     ) -> None:
-        """Record the outcome of a tool call, and replace its reserved cost by the real one, unless
-        that was done before. `also` runs in the same transaction.
+        """`also` runs in the same transaction.
 
         If the transcript contains the call, append its output there.
         """
@@ -324,7 +294,7 @@ class Journal(SqlThreads):
         if changed is None:
             return
         also(connection)
-        name = outcome.paid or changed["name"]  # what reports of costs call it
+        name = outcome.paid or changed["name"]
         settlement.settle_call(connection, turn.seq, call_id, name, outcome.usage)
         # A command that a person typed has no call in the transcript.
         items = read_items(connection, turn.seq)
@@ -344,13 +314,9 @@ class Journal(SqlThreads):
         key: str = "",
         also: TransactionStep | None = None,
     ) -> None:
-        """Store the answer, record open tool calls as interrupted, and settle reserved costs.
-        `also` runs in the same transaction.
-
-        `last` is the model's last round, if it is not recorded yet. `key` is the key of the
-        answer's first post, if the platform is about to make that post; else "". `current` tells
-        whether the turn has reserved costs. Do nothing if the turn has an answer already.
-        """
+        """`last` is the model's last round, if it is not recorded yet. `key` is the key of the
+        answer's first post, if the platform is about to make that post; else "". Do nothing if the
+        turn has an answer already."""
         changed = connection.execute(
             "UPDATE inbox SET state = ?, answer = ?, updated_at = ?"
             " WHERE seq = ? AND state = 'running'",
@@ -365,7 +331,7 @@ class Journal(SqlThreads):
         unsettled = None  # the reservations that remain, if recording the round has read them
         if last is not None:
             unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
-        if current["has_holds"]:  # release what was reserved and not spent
+        if current["has_holds"]:
             settlement.settle_holds(connection, turn.seq, unsettled)
         has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
         # The first round has no calls before it, and most turns end with it.
@@ -395,8 +361,8 @@ class Journal(SqlThreads):
     def record_posting(
         self, connection: SqlConnection, current: SqlRow, turn: Turn, number: int, key: str
     ) -> None:
-        """Record that the part `number` of the answer is about to be posted under `key`. After a
-        crash, Ponte looks on the platform for a post with this key before it posts again."""
+        """After a crash, Ponte looks on the platform for a post with this key before it posts
+        again."""
         _insert_post(connection, turn, number, key)
         connection.execute(
             "UPDATE inbox SET state = 'posting' WHERE seq = ? AND state = 'answered'", (turn.seq,)
@@ -404,12 +370,8 @@ class Journal(SqlThreads):
 
     @transaction
     def record_posted(self, connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
-        """Record the platform's id of a post of this turn's answer.
-
-        Raise TakenOver if another process has begun the turn again (a later attempt). A turn whose
-        thread was forgotten meanwhile (a later generation) still records it, because the post
-        exists on the platform and must be found to delete it.
-        """
+        """A turn whose thread was forgotten meanwhile (a later generation) still records it,
+        because the post exists on the platform and must be found to delete it."""
         attempt = select_value(connection, "SELECT attempt FROM inbox WHERE seq = ?", turn.seq)
         if (attempt or 0) > turn.attempt:  # None: the message's row was purged
             raise TakenOver
@@ -421,8 +383,7 @@ class Journal(SqlThreads):
         )
 
     async def record_removed(self, turn: Turn, number: int) -> None:
-        """Record that a person deleted the post `number` of a turn's answer, so that it is not made
-        again."""
+        """The post is not made again."""
         await self._execute(
             "UPDATE posts SET state = 'removed', updated_at = ? WHERE seq = ? AND number = ?",
             time.time(),
@@ -433,12 +394,9 @@ class Journal(SqlThreads):
     async def end_turn(
         self, turn: Turn, state: TurnState, reason: str = "", posted: Post | None = None
     ) -> None:
-        """Set the final state of a turn and erase its `reply_to` token.
-
-        `reason` is the code of a failure. `posted` is the answer's last post; it is stored with the
-        end, which saves a transaction. If the turn is superseded, raises Superseded, but stores
-        `posted`. If a later attempt exists, raises TakenOver and stores nothing.
-        """
+        """`posted` is the answer's last post; it is stored with the end, which saves a transaction.
+        If the turn is superseded, raises Superseded, but stores `posted`. If a later attempt
+        exists, raises TakenOver and stores nothing."""
         # A token lets anybody who has it answer in this place (Slack's `response_url`), so it is
         # not kept longer than needed.
         has_token = bool(turn.message.reply_to.token)
@@ -449,7 +407,6 @@ class Journal(SqlThreads):
             values |= {"number": posted.number, "post": posted.id}
 
         def write(connection: SqlConnection) -> bool:
-            """Erase the token and end the turn. Return whether the turn was current."""
             # Only the current attempt may change the message.
             if has_token and _read_current(connection, turn) is not None:
                 sql = "SELECT message FROM inbox WHERE seq = ?"
@@ -462,7 +419,6 @@ class Journal(SqlThreads):
             return _read_current(connection, turn, steps, values) is not None
 
         def note(is_current: bool) -> None:
-            """Tell the runner that the turn has ended, once the transaction is committed."""
             if is_current and self.on_end:
                 self.on_end(turn.seq)
 
@@ -473,8 +429,7 @@ class Journal(SqlThreads):
 
     @transaction
     def abandon(self, connection: SqlConnection, seq: int, reason: str) -> None:
-        """End a turn as undeliverable that can be neither read nor answered: `reason` says why. The
-        person learns of it in the conversation's next turn."""
+        """The person learns of it in the conversation's next turn."""
         row = connection.read_locked_message(seq)
         if row is not None and row["state"] not in FINAL_STATES:
             connection.execute(
@@ -485,8 +440,7 @@ class Journal(SqlThreads):
 
     @_current_turn_transaction
     def put_back(self, connection: SqlConnection, current: SqlRow, turn: Turn) -> None:
-        """Return the turn to the queue with all its records, because this process stops. The
-        attempt does not count, as it would after a crash."""
+        """The attempt does not count, as it would after a crash."""
         connection.execute(
             "UPDATE inbox SET attempt = attempt - 1, owner = '',"
             " state = CASE state WHEN 'running' THEN 'new' ELSE state END WHERE seq = ?",
@@ -494,8 +448,6 @@ class Journal(SqlThreads):
         )
 
     async def record_object_to_erase(self, thread: str, remote: Remote) -> None:
-        """Record the id of an object on the model's server, so that it is erased together with the
-        thread."""
         await self._database.write(
             lambda c: threads.record_objects_to_erase(c, thread, [remote], self._owner), single=True
         )
@@ -507,16 +459,14 @@ class Journal(SqlThreads):
         return threads.use_thread(connection, conversation)[0]
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
-        """Return the origin of a thread's texts: whether some come from outside or from others than
-        `person` (a key), and which that person wrote. `before` is the `seq` of the turn that asks:
-        the `previous_seq` of the result is the latest turn before it."""
+        """`before` is the `seq` of the turn that asks: the `previous_seq` of the result is the
+        latest turn before it."""
         return await self._database.read(
             lambda c: threads.read_provenance(c, thread, person, before)
         )
 
     @query
     def usage_of(self, connection: SqlConnection, seq: int) -> Usage:
-        """Return the tokens and the cost of a turn as counted so far; zero if none are."""
         row = connection.execute(
             "SELECT input, cached, output, reasoning, cost FROM usage WHERE seq = ?", (seq,)
         ).fetchone()
@@ -526,12 +476,8 @@ class Journal(SqlThreads):
     def replace_cards(
         self, connection: SqlConnection, seq: int, cards: Sequence[Card] = ()
     ) -> Turn | None:
-        """Replace the cards in a turn's answer by those of `cards` with the same ids, and return
-        the turn with all its records. Without `cards`, only return the turn.
-
-        Return None if the turn does not exist or was withdrawn (its author deleted the message, or
-        it was forgotten): then there is no card to redraw.
-        """
+        """Return None if the turn does not exist or was withdrawn (its author deleted the message,
+        or it was forgotten): then there is no card to redraw."""
         row = connection.read_locked_message(seq)
         if row is None or row["state"] == "withdrawn":
             return None
@@ -546,8 +492,7 @@ class Journal(SqlThreads):
 
     @query
     def seq_of_post(self, connection: SqlConnection, post: str) -> int | None:
-        """Return the `seq` of the turn that a post of Ponte belongs to, None if no turn has it.
-        `post` is the platform's id of the post."""
+        """`post` is the platform's id of the post."""
         seq: int | None = select_value(connection, "SELECT seq FROM posts WHERE post = ?", post)
         return seq
 
@@ -563,8 +508,7 @@ class Journal(SqlThreads):
         return decode_json(Answer, answer) if answer else None
 
     async def record_post_removal(self, post: str) -> None:
-        """Record that a person deleted one of Ponte's posts, so that it is not made again. `post`
-        is the platform's id of it."""
+        """`post` is the platform's id of it."""
         await self._execute(
             "UPDATE posts SET state = 'removed', updated_at = ? WHERE post = ?", time.time(), post
         )
@@ -573,8 +517,7 @@ class Journal(SqlThreads):
     def forget(
         self, connection: SqlConnection, conversation: str, also: TransactionStep = NO_STEP
     ) -> ForgetResult:
-        """Erase the texts of a conversation, and mark what the model's server stores of it for
-        erasure. The conversation's generation rises, so that running turns store nothing more.
+        """The conversation's generation rises, so that running turns store nothing more.
 
         `also` runs in the same transaction. Return what was forgotten: the caller cancels the
         running turns and deletes the files.
@@ -585,8 +528,7 @@ class Journal(SqlThreads):
 
     @query
     def list_recent_turns(self, connection: SqlConnection) -> Sequence[TurnSummary]:
-        """Return the turns that an operator sees: the unfinished ones, the oldest first, then those
-        of the newest messages that failed, the latest first. Their texts are left out.
+        """The texts of the turns are left out.
 
         Requests to webhooks that filled no field of their template are listed with the failed ones:
         nothing was posted for them.
@@ -614,21 +556,18 @@ class Journal(SqlThreads):
     async def list_idle_conversations(
         self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
     ) -> Sequence[str]:
-        """Return the keys of conversations in `area` that have contents and that nobody used since
-        `idle_since` (seconds since the epoch), so that they can be forgotten."""
         return await self._database.read(
             lambda c: threads.list_idle_conversations(c, idle_since, area)
         )
 
 
 def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
-    """Start an attempt of a turn and return the turn with all its records. A turn that is already
-    answered goes on where it was: only "new" becomes "running".
+    """A turn that is already answered goes on where it was: only "new" becomes "running".
 
-    Return None if the turn does not exist or has ended. The attempt number rises unless `owner`, a
-    process's id, has the turn already. A turn keeps the generation and thread of its first attempt:
-    if the conversation was forgotten since then, its writes are refused. If the message asks an
-    earlier turn again (`replaced_turn`), the model no longer reads that one.
+    The attempt number rises unless `owner`, a process's id, has the turn already. A turn keeps the
+    generation and thread of its first attempt: if the conversation was forgotten since then, its
+    writes are refused. If the message asks an earlier turn again (`replaced_turn`), the model no
+    longer reads that one.
     """
     row = connection.read_locked_message(seq)
     if row is None or row["state"] in FINAL_STATES:
@@ -704,14 +643,10 @@ def _read_current(
     steps: Sequence[str] = (),
     values: Mapping[str, object] = MappingProxyType({}),
 ) -> SqlRow | None:
-    """Lock the conversation; return the turn's row of `current_turns` if this is the current
-    attempt of an unfinished turn, otherwise None.
-
-    `steps` are SQL statements that run with `values` in either case; each has its own condition on
-    the turn. The generation must be the present one of the conversation: it rises when somebody
+    """`steps` are SQL statements that run with `values` in either case; each has its own condition
+    on the turn. The generation must be the present one of the conversation: it rises when somebody
     forgets the conversation. The lock keeps the result valid until the transaction ends. Raises
-    TakenOver if a later attempt exists.
-    """
+    TakenOver if a later attempt exists."""
     guards = {
         "seq": turn.seq,
         "conversation": turn.message.address.conversation,
@@ -740,11 +675,10 @@ def _add_items(
     person: str,
     needs: Collection[Need] = (),
 ) -> tuple[Item, ...]:
-    """Append items to the transcript, and return them as they are stored. `person` is their
-    author's key, "" for Ponte; `needs` are the rights without which nobody may read them."""
+    """`person` is their author's key, "" for Ponte; `needs` are the rights without which nobody may
+    read them."""
     if not items:
         return ()
-    # One JSON text for each item.
     now, needs_text, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
     # Read back, so that this attempt works with the same items as one after a crash.
     stored = tuple(decode_json(Item, item) for item in texts)
@@ -759,9 +693,8 @@ def _add_items(
 def _add_round(
     connection: SqlConnection, turn: Turn, output: RoundOutput, *, has_holds: bool = True
 ) -> Sequence[SqlRow] | None:
-    """Record the model's output of a round, and charge what it cost in place of what was reserved
-    for it, unless that was done before. `has_holds` is False if the turn has reserved nothing.
-    `turn.needs` are the rights without which nobody may read what the model wrote in this turn.
+    """`has_holds` is False if the turn has reserved nothing. `turn.needs` are the rights without
+    which nobody may read what the model wrote in this turn.
 
     Return the turn's reservations that remain, or None if this function had no need to read them.
     """
@@ -782,12 +715,9 @@ def _add_round(
 
 
 def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
-    """Record that the part `number` of the answer is about to be posted under `key`.
-
-    After a crash, Ponte looks for this post on the platform (`Surface.find`) before it posts again.
-    A part that was posted or removed already does not change. One that an earlier attempt only
-    began gets the new key.
-    """
+    """After a crash, Ponte looks for this post on the platform (`Surface.find`) before it posts
+    again. A part that was posted or removed already does not change. One that an earlier attempt
+    only began gets the new key."""
     connection.execute(
         "INSERT INTO posts (seq, number, person, key, state, updated_at)"
         " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT (seq, number) DO UPDATE"

@@ -23,32 +23,25 @@ KERNELS_TABLE = TableDeclaration(
 
 
 class KernelRows:
-    """The rows that note which threads have a Python kernel, for a process that works alone.
-
-    They outlive the process. After a restart they show that a thread's variables are lost. If the
+    """The rows that note which threads have a Python kernel, for a process that works alone. The
+    rows outlive the process. After a restart they show that a thread's variables are lost. If the
     database fails, Python still runs, but a thread does not learn of that loss. Without a
-    `database`, nothing is stored.
-    """
+    `database`, nothing is stored."""
 
     why = "Ponte was restarted"
-    """Why an earlier kernel of a thread is gone."""
 
     def __init__(self, database: Database | None, process: str = "") -> None:
         self._database = database
         self._process = process
 
     async def is_here(self, thread: str) -> bool:
-        """Return True: no other process can have the thread's kernel."""
         return True
 
     async def record_start(self, thread: str) -> bool:
-        """Record that this process has started a kernel for the thread. Return whether the thread
-        had one before: its variables are then lost, which the model must learn. If the database
-        fails, return False; Python runs all the same."""
+        """Return whether the thread had one before: its variables are then lost, which the model
+        must learn. If the database fails, return False; Python runs all the same."""
 
         def write(connection: SqlConnection) -> bool:
-            """Record that this process runs the thread's kernel. Return whether the thread was
-            recorded before, by this or another process: then it had a kernel."""
             had = connection.execute("SELECT 1 FROM kernels WHERE thread = ?", (thread,)).fetchone()
             connection.execute(
                 "INSERT INTO kernels (thread, process) VALUES (?, ?)"
@@ -62,12 +55,9 @@ class KernelRows:
         return False
 
     async def record_end(self, thread: str) -> None:
-        """Do nothing when the thread's kernel ends. The row stays, because it records that the
-        thread had one."""
+        """The row stays, because it records that the thread had one."""
 
     async def forget(self, thread: str) -> None:
-        """Delete the record that the thread had a Python kernel, because the thread is
-        forgotten."""
         await self._write("DELETE FROM kernels WHERE thread = ?", thread)
 
     async def _write(self, statement: str, *values: str) -> None:
@@ -81,20 +71,16 @@ class SharedKernelRows(KernelRows):
     database. A row also names the process that has the kernel now, "" if none has."""
 
     why = "its previous process ended"
-    """Why an earlier kernel of a thread is gone."""
 
     def __init__(
         self, database: Database, process: str, tell: Callable[[str, str], Awaitable[None]]
     ) -> None:
-        """Create the record of the process with the id `process`. `tell` sends the word "kernel"
-        and the thread's id to all processes, so that each ends its kernel of that thread."""
         super().__init__(database, process)
         self._shared = database  # the base class also knows a `database` of None
         self._tell = tell
 
     async def is_here(self, thread: str) -> bool:
-        """Return whether this process has the thread's kernel. Return True if the database fails,
-        so that a running kernel is not given up."""
+        """Return True if the database fails, so that a running kernel is not given up."""
         sql = "SELECT process FROM kernels WHERE thread = ?"
         try:
             holder = await self._shared.read(lambda c: select_value(c, sql, thread))
@@ -103,8 +89,6 @@ class SharedKernelRows(KernelRows):
             return True
 
     async def record_end(self, thread: str) -> None:
-        """Record that this process no longer has the thread's Python kernel, so that any process
-        may start a new one."""
         await self._write(
             "UPDATE kernels SET process = '' WHERE thread = ? AND process = ?",
             thread,
@@ -112,8 +96,6 @@ class SharedKernelRows(KernelRows):
         )
 
     async def forget(self, thread: str) -> None:
-        """Delete the record of the thread's Python kernel, because the thread is forgotten, and end
-        the kernel in whichever process has it."""
         await super().forget(thread)
         with suppress(NotStored):
             await self._tell("kernel", thread)

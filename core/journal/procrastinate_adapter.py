@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("jobs")
 QUEUE_POLL_SECONDS = 5.0
-"""Seconds between two polls for a job. A worker usually learns of a job by a notification. A poll
-finds the job if the notification was lost."""
+"""A poll finds the job if the notification was lost."""
 WORKER_POOL_CONNECTIONS = 7
-"""Maximum connections in Procrastinate's pool in one process."""
 WORKER_CONNECTIONS = WORKER_POOL_CONNECTIONS + 2
 """Maximum connections of one process to the queue: the pool, and one more for each of two workers,
 on which it listens for notifications."""
@@ -39,7 +37,6 @@ that wait for their platform and hold no place. Procrastinate cannot change the 
 worker runs (issue 1552), so it is this high, and `until_room` limits the number of jobs that work
 (tests/contract/test_fairness.py)."""
 RESTART_SECONDS = 1.0
-"""Seconds before a worker that ended with an error is started again."""
 PRUNE_LEASES = 4
 """Number of leases (`LEASE_SECONDS`) without a heartbeat after which Procrastinate deletes a
 worker's row."""
@@ -52,8 +49,7 @@ FETCHED_JOBS_SQL = (
     " WHERE status = 'doing' AND worker_id = ANY(?)"
 )
 RunJob = Callable[[int, str, int], Awaitable[None]]
-"""Runs the turn of a job: called with the turn's `seq`, the job's queue and its priority. If it
-raises, the job is put back."""
+"""If it raises, the job is put back."""
 
 
 class QueueWorkers(FetchedTurns):
@@ -61,16 +57,10 @@ class QueueWorkers(FetchedTurns):
     and runs the turn of each job."""
 
     def __init__(self, url: str, owner: str, run_job: RunJob, until_room: WaitForRoom) -> None:
-        """Set up Procrastinate; `open` connects it.
-
-        `url` is the database's connection string, `owner` the id of the process. `run_job` runs the
-        turn of a job. `until_room` waits before each fetch until another turn may begin here.
-        """
         super().__init__(owner)
         self.idle: set[int] = set()
         """The ids of jobs that our workers own and that this process does not run, as of the last
         sweep."""
-        # Imported only with a shared database.
         import procrastinate
 
         from core.journal.queue_manager import TurnJobManager
@@ -98,23 +88,16 @@ class QueueWorkers(FetchedTurns):
         self.app.task(name="turn", retry=True, pass_context=True)(run)
 
     async def open(self) -> None:
-        """Open the connections to the queue of jobs in Postgres."""
         await self.app.open_async()
 
     async def close(self) -> None:
-        """Close the connections to the queue of jobs. Errors are ignored, because the process
-        ends."""
         with suppress(Exception):
             await self.app.close_async()
 
     async def run(self, queues: Sequence[str] | None, stop: asyncio.Event, lease: float) -> None:
-        """Run one worker until `stop` is set, and restart it after an error.
-
-        Cancel this call to make the worker fetch no more jobs and wait for its running ones.
-        `queues` None means all queues. `lease` is the number of seconds after which a process
-        without a heartbeat counts as dead. Procrastinate deletes the row of a worker only some
-        leases later.
-        """
+        """Cancel this call to make the worker fetch no more jobs and wait for its running ones.
+        `lease` is the number of seconds after which a process without a heartbeat counts as dead.
+        Procrastinate deletes the row of a worker only some leases later."""
         while not stop.is_set():
             try:
                 await self.app.run_worker_async(
@@ -132,27 +115,23 @@ class QueueWorkers(FetchedTurns):
                     await stop.wait()
 
     def write_sign_of_life(self, connection: SqlConnection) -> None:
-        """Store a heartbeat of each worker, so that its jobs stay its own (see `update_heartbeat`).
-
-        If another process deleted a worker's row while this process was frozen, the row is inserted
-        again. Otherwise no fetch would succeed any more (tests/contract/test_queue_workers.py).
-        """
+        """If another process deleted a worker's row while this process was frozen, the row is
+        inserted again. Otherwise no fetch would succeed any more
+        (tests/contract/test_queue_workers.py)."""
         for id in tuple(self.ids):
             connection.execute(HEARTBEAT_SQL, (id,)).close()
 
     def drop_idle(self, connection: SqlConnection, running: Container[int]) -> set[int]:
         """Delete jobs that our workers own but that this process did not run in two sweeps.
 
-        `running` are the `seq` of turns that run here. Return the ids of all idle jobs; assign them
-        to `idle` once the transaction is committed.
+        Return the ids of all idle jobs; assign them to `idle` once the transaction is committed.
 
         A job becomes idle if the connection breaks while the job is fetched or its end is recorded.
         Procrastinate leaves such a job in `doing`, so its conversation would wait forever
         (Procrastinate's issue 1518; tests/contract/test_queue_workers.py).
         """
         # A job that is idle in one sweep may just have been fetched, and not begun yet. So only one
-        # that was idle in the sweep before (`self.idle`), too, is deleted. `self.ids` are those of
-        # this process's workers.
+        # that was idle in the sweep before (`self.idle`), too, is deleted.
         fetched = connection.execute(FETCHED_JOBS_SQL, (self.ids,)).fetchall()
         idle = {row["id"]: row["seq"] for row in fetched if row["seq"] not in running}
         for job in self.idle & idle.keys():

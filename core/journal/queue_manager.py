@@ -23,9 +23,7 @@ from core.journal.turn_rows import FetchedTurns, WaitForRoom
 
 log = structlog.get_logger("jobs")
 FETCH_RETRY_SECONDS = 0.2
-"""Seconds before a worker looks again after an error, and at least before a job that is due."""
 RELISTEN_SECONDS = 1.0
-"""Seconds before a worker that lost its connection for notifications opens another one."""
 FETCH_JOB_SQL = (
     "SELECT job.*, CASE WHEN job.message IS NOT NULL AND job.lock IS NOT NULL"
     " AND NOT job.has_kernels"
@@ -45,12 +43,10 @@ closed without a change)."""
 
 
 class TurnJob(Job):
-    """A job without a description for Procrastinate's log. Procrastinate would build the text
-    several times for each job, although Ponte does not write this log."""
+    """Procrastinate would build the text several times for each job, although Ponte does not write
+    this log."""
 
     def log_context(self) -> dict[str, Any]:
-        """Return an empty description of the job. Procrastinate would build one several times for
-        each job, for a log that Ponte does not write."""
         return {}
 
 
@@ -61,8 +57,6 @@ class TurnJobManager(JobManager):
     def __init__(
         self, connector: PsycopgConnector, workers: FetchedTurns, until_room: WaitForRoom
     ) -> None:
-        """`connector` has the connections to the queue, `workers` the state of this process's
-        workers. `until_room` waits until another turn may begin here."""
         super().__init__(connector)
         # `connector` of the base class has a wider type, without `pool`.
         self._queue = connector
@@ -75,18 +69,14 @@ class TurnJobManager(JobManager):
         """The ids of workers whose last fetch found a job, and no other job that waits.
         Procrastinate fetches again at once; without a notification, that fetch needs no query."""
         self._looks: dict[tuple[str, ...], Callable[[], None]] = {}
-        """Functions that make a worker look for a job, by its queues. `_look_later` calls them when
-        no notification comes, such as after an error."""
+        """`_look_later` calls them when no notification comes, such as after an error."""
 
     async def register_worker(self) -> int:
-        """Register a worker in Procrastinate's table, and remember its id, by which
-        `write_sign_of_life` stores its heartbeat."""
         id = await super().register_worker()
         self._workers.ids.append(id)
         return id
 
     async def unregister_worker(self, worker_id: int) -> None:
-        """Remove a worker from Procrastinate's table, and store no heartbeat for it any more."""
         await super().unregister_worker(worker_id)
         self._workers.ids.remove(worker_id)
 
@@ -107,14 +97,12 @@ class TurnJobManager(JobManager):
         return ()
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
-        """Wait until another turn may begin here, and fetch a job. Return None if there is none, or
-        if the database fails: then the worker looks again soon.
+        """Return None if there is none, or if the database fails: then the worker looks again soon.
 
         If this raised, Procrastinate would wait for the worker's running jobs and then end the
-        worker. After a broken connection, the process would get no new turns until its longest
-        turn ends (tests/contract/test_queue_workers.py). Procrastinate also fetches until it
-        gets no job. `ponte_fetch` tells whether another one waits, so that most turns need one
-        fetch.
+        worker. After a broken connection, the process would get no new turns until its longest turn
+        ends (tests/contract/test_queue_workers.py). Procrastinate also fetches until it gets no
+        job. `ponte_fetch` tells whether another one waits, so that most turns need one fetch.
         """
         key = tuple(queues or ())
         while await self._until_room(queues):
@@ -162,7 +150,6 @@ class TurnJobManager(JobManager):
         return None
 
     def _look_later(self, key: tuple[str, ...], seconds: float) -> None:
-        """Make the worker of these queues look for a job after that time, unless it ends before."""
         asyncio.get_running_loop().call_later(seconds, self._look, key)
 
     def _look(self, key: tuple[str, ...]) -> None:
@@ -172,26 +159,20 @@ class TurnJobManager(JobManager):
     async def listen_for_jobs(
         self, *, on_notification: Any, queues: Iterable[str] | None = None
     ) -> None:
-        """Make a worker look for a job at every notification, whatever its payload, until
-        cancelled. `on_notification` is the function that makes the worker look.
-
-        Procrastinate's own listener parses the payload. A malformed one would end the worker,
+        """Procrastinate's own listener parses the payload. A malformed one would end the worker,
         and anybody who may connect to the database could abort a job
-        (tests/contract/test_notifications.py). It would also end the worker if it cannot
-        connect again.
-        """
+        (tests/contract/test_notifications.py). It would also end the worker if it cannot connect
+        again."""
         key = tuple(queues or ())
         notification = {"type": "job_inserted"}  # what the worker is told instead of the payload
 
         def look() -> None:
-            """Make the worker look without a notification (`_look_later`)."""
             self._news.add(key)
             task = asyncio.ensure_future(on_notification(channel="", notification=notification))
             looking.add(task)
             task.add_done_callback(looking.discard)
 
         async def on_news(channel: str, payload: str) -> None:
-            """Make the worker look for a job now, because the database has sent a notification."""
             self._news.add(key)
             await on_notification(channel=channel, notification=notification)
 
@@ -211,15 +192,12 @@ class TurnJobManager(JobManager):
             if self._looks.get(key) is look:
                 del self._looks[key]
 
-    async def retry_job(self, job: Job, *options: Any, **more: Any) -> None:
-        """Put a job back into the queue, and notify all processes, so that another one takes it at
-        once."""
-        await super().retry_job(job, *options, **more)
+    async def retry_job(self, job: Job, *options: Any, **keywords: Any) -> None:
+        await super().retry_job(job, *options, **keywords)
         await self.connector.execute_query_async(query=ANNOUNCE_SQL, lock=job.lock)
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
-        """Record the end of a job, unless the end of its turn has deleted the job. Then notify
-        workers that the next job with its lock, which is its conversation, may run.
+        """Also notify workers that the next job with its lock, which is its conversation, may run.
 
         This fails if the database is unavailable, or if another process took the turn over and
         cancelled the job (issue 511). Then a later `Jobs.sweep` deletes the job. Procrastinate

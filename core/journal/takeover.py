@@ -24,19 +24,15 @@ ALONE_PRIORITY, FIRST_PRIORITY, REFUSED_PRIORITY = 2, 1, -1
 that is handed on. REFUSED: the refusal of a message over a rate limit. Other decisions have 0. Any
 other turn has its position in the queue as a negative number."""
 FIRST_POSTPONED_SECONDS, MAX_POSTPONED_SECONDS = 0.5, 5.0
-"""Minimum and maximum seconds until a turn that gave back its place is tried again. Within these
-limits, it waits for half its age."""
+"""Within these limits, it waits for half its age."""
 WAITING_JOB = 0
 """`inbox.job` of a turn that waits without a job."""
 PRUNE_SECONDS = 3600.0
-"""Seconds after which rows of `progress` and `paces` that nobody updates are deleted."""
 PROCESS_ROW_LEASES = 4
-"""Number of leases (`LEASE_SECONDS`) without a heartbeat after which a process's row is deleted."""
 DEAD_JOB_SQL = (
     "(jobs.worker_id IS NULL OR NOT EXISTS (SELECT 1 FROM procrastinate_workers AS w"
     " WHERE w.id = jobs.worker_id AND w.last_heartbeat > now() - make_interval(secs => ?)))"
 )
-"""An SQL condition: the job's worker is gone or had no heartbeat for the given seconds."""
 STALLED_TURNS_SQL = (
     "SELECT inbox.seq FROM inbox"  # noqa: S608 (constants of ours)
     " LEFT JOIN procrastinate_jobs AS jobs ON jobs.id = inbox.job"
@@ -45,51 +41,41 @@ STALLED_TURNS_SQL = (
     " AND (jobs.id IS NULL OR jobs.status NOT IN ('todo', 'doing')"
     f" OR (jobs.status = 'doing' AND {DEAD_JOB_SQL})) ORDER BY inbox.solo_crashes, inbox.seq"
 )
-"""Selects unfinished turns whose job is gone or whose process died. A turn that waits without a job
-(`WAITING_JOB`) is not one of them."""
+"""A turn that waits without a job (`WAITING_JOB`) is not one of them."""
 WITHOUT_JOB_SQL = (
     "SELECT DISTINCT channel || ' ' || person AS flow FROM inbox"  # noqa: S608
     f" WHERE state = 'new' AND job = {WAITING_JOB}"
 )
-"""Selects the senders (channel and person) with turns that wait without a job."""
 LEFT_OVER_JOBS_SQL = (
     "DELETE FROM procrastinate_jobs AS jobs WHERE (jobs.status = 'doing' AND"  # noqa: S608
     f" {DEAD_JOB_SQL} OR jobs.status NOT IN ('todo', 'doing')) AND NOT EXISTS"
     f" (SELECT 1 FROM inbox WHERE inbox.job = jobs.id AND inbox.state IN {OPEN_STATE_LIST})"
 )
-"""Deletes jobs without an unfinished turn: cancelled ones, and those of a process that died after
-the turn ended and before the job did."""
 SPARE_CONVERSATIONS_SQL = (
     "UPDATE remotes SET erasure = 1 WHERE thread = '' AND erasure = 0"
     " AND owner NOT IN (SELECT id FROM processes)"
 )
-"""Marks objects on the model's server for erasure that a process made in advance, if the process is
-gone."""
 KERNEL_HOLDER_SQL = (
     "SELECT kernels.process FROM inbox JOIN threads ON threads.conversation = inbox.conversation"
     " JOIN kernels ON kernels.thread = threads.id JOIN processes ON processes.id = kernels.process"
     " WHERE inbox.seq = ? AND inbox.is_decision = 0 AND processes.id != ?"
     " AND processes.seen_at > extract(epoch FROM now()) - ?"
 )
-"""Selects the living process, not this one, that runs the kernel of a turn's conversation."""
 STRANDED_JOBS_SQL = (
     "UPDATE procrastinate_jobs SET queue_name = split_part(lock, ':', 1) WHERE status = 'todo'"
     " AND left(queue_name, 1) = '@' AND substr(queue_name, 2) NOT IN (SELECT id FROM processes"
     " WHERE seen_at > extract(epoch FROM now()) - ?)"
 )
-"""Returns jobs of a dead process's own queue (`@` and its id) to their platform's queue."""
 
 
 def add_job(connection: SqlConnection, seq: int, priority: int, queue: str | None = None) -> None:
-    """Create a new job of Procrastinate for a turn, and store its id in the turn's row. By default
-    the job goes to the queue of the turn's platform. The job with the highest `priority` runs
-    first."""
+    """By default the job goes to the queue of the turn's platform. The job with the highest
+    `priority` runs first."""
     connection.execute("SELECT ponte_defer(?, ?, ?)", (seq, queue, priority)).close()
 
 
 def take_over(connection: SqlConnection, seq: int) -> bool:
-    """Give a new job to a stalled turn: one whose process died, or whose job is gone. Return False
-    if the turn is no longer stalled.
+    """Return False if the turn is no longer stalled.
 
     A turn that was under way at several crashes is suspected to cause them. Its new job has the
     priority by which it runs alone.
@@ -115,12 +101,10 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
 
 
 def postpone_turn(connection: SqlConnection, seq: int, priority: int, now: float) -> bool:
-    """Give a turn that cannot begin yet a new job, due later, before all jobs that wait in its
-    conversation. The platform has not told its author yet, so other turns get its place.
+    """The platform has not told its author yet, so other turns get its place.
 
-    `priority` is that of the present job, and `now` is in seconds since the epoch. The delay is
-    half the turn's age, within FIRST_POSTPONED_SECONDS and MAX_POSTPONED_SECONDS. Return False if
-    the turn has ended.
+    The delay is half the turn's age, within FIRST_POSTPONED_SECONDS and MAX_POSTPONED_SECONDS.
+    Return False if the turn has ended.
     """
     row = connection.read_locked_message(seq)
     if row is None or row["state"] in FINAL_STATES:
@@ -139,7 +123,7 @@ def postpone_turn(connection: SqlConnection, seq: int, priority: int, now: float
 
 def put_back_unhandled(connection: SqlConnection, seq: int, owner: str) -> None:
     """Make a turn "new" again that began when the process `owner` fetched its job, and that did
-    nothing since. Later attempts than the first one, or of other processes, stay as they are."""
+    nothing since."""
     connection.execute(
         "UPDATE inbox SET state = 'new', attempt = 0, thread = '', owner = ''"
         " WHERE seq = ? AND owner = ? AND state = 'running' AND attempt = 1",
@@ -148,13 +132,10 @@ def put_back_unhandled(connection: SqlConnection, seq: int, owner: str) -> None:
 
 
 def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -> str:
-    """Give a turn a new job for the process that runs the kernel of its conversation.
-
-    The variables of the conversation's Python code live in that process. `own_id` is this process.
-    Return the id of the other process, or "" if this process has the kernel, if nobody has one, or
-    if the turn has ended. The new job begins when the present one has ended, because both have the
-    lock of the conversation.
-    """
+    """The variables of the conversation's Python code live in that process. Return the id of the
+    other process, or "" if this process has the kernel, if nobody has one, or if the turn has
+    ended. The new job begins when the present one has ended, because both have the lock of the
+    conversation."""
     row = connection.execute(KERNEL_HOLDER_SQL, (seq, own_id, processes.LEASE_SECONDS)).fetchone()
     if row is None:
         return ""
@@ -167,18 +148,12 @@ def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -
 
 
 def return_stranded(connection: SqlConnection) -> None:
-    """Return jobs to their platform's queue that were handed to one process, which has died since:
-    no other process would run them."""
     connection.execute(STRANDED_JOBS_SQL, (processes.LEASE_SECONDS,)).close()
 
 
 def delete_leftovers(connection: SqlConnection) -> None:
-    """Delete rows and jobs that dead processes left, and give a job to each turn that may begin.
-    Each process does so every few seconds.
-
-    A process counts as dead after LEASE_SECONDS without a sign of life. Its row stays for a few
-    leases more, in case that it was only frozen.
-    """
+    """A process counts as dead after LEASE_SECONDS without a sign of life. Its row stays for a few
+    leases more, in case that it was only frozen."""
     lease = processes.LEASE_SECONDS
     # Deletes jobs without an unfinished turn: cancelled ones, and those of a process that died
     # after the turn ended and before the job did.
@@ -187,18 +162,14 @@ def delete_leftovers(connection: SqlConnection) -> None:
         "DELETE FROM processes WHERE seen_at < extract(epoch FROM now()) - ?",
         (PROCESS_ROW_LEASES * lease,),
     )
-    # Jobs that were handed to a dead process go back to their platform's queue.
     return_stranded(connection)
-    # Empty conversations that it created ahead on the model's server are marked for erasure.
     connection.execute(SPARE_CONVERSATIONS_SQL)
     # Usually the end of a turn gives the next one its job. Two transactions that end at the same
     # moment can both miss a turn. `ponte_ready` gives a job to one turn of this sender at a time,
-    # and returns false if there is none, or if the sender has as many jobs as allowed. `flow` is
-    # the sender: the channel and the person, in one text.
+    # and returns false if there is none, or if the sender has as many jobs as allowed.
     for flow in select_values(connection, WITHOUT_JOB_SQL):
         while select_value(connection, "SELECT ponte_ready(?)", flow):
             pass
-    # What running turns have written so far, and rate limits, as far as nobody needs them any more.
     for table, column in (("progress", "updated_at"), ("paces", "due_at")):
         connection.execute(
             f"DELETE FROM {table} WHERE {column} < extract(epoch FROM now()) - ?",  # noqa: S608

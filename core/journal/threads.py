@@ -73,19 +73,17 @@ THREAD_MAP_TIMEOUT_SECONDS = 10.0
 
 
 class SqlThreadMap(SqlStore):
-    """Finds the thread record of each conversation in the tables of the database, for several
-    processes that share it. (`FileThreadMap` adds a file.)"""
+    """Finds the thread record of each conversation in the tables of the database."""
 
     async def get(self, conversation: str) -> Thread | None:
-        """Return the record of a conversation's current thread. Raises NotStored."""
+        """Raises NotStored."""
         current = "(SELECT thread FROM conversations WHERE conversation = ?)"
         return await self._database.read(
             lambda c: find_record(c, conversation, current), single=True
         )
 
     async def put(self, thread: Thread) -> None:
-        """Store the record in the row of its thread, and the thread as its conversation's current
-        one. Raises NotStored."""
+        """Raises NotStored."""
         await self._database.write(store_record(thread))
         await self.link(thread)
 
@@ -93,20 +91,17 @@ class SqlThreadMap(SqlStore):
         """Do nothing: the table `conversations` has each current thread already."""
 
     async def delete(self, conversation: str) -> None:
-        """Do nothing when a conversation is forgotten: its rows, which are the map here, are
-        deleted anyway."""
+        """Do nothing: the rows of the conversation, which are the map here, are deleted anyway."""
 
     async def scrub(self) -> None:
-        """Do nothing to remove deleted data from the disk: the owner of the database does that for
-        all tables."""
+        """Do nothing: the owner of the database does that for all tables."""
 
     async def close(self) -> None:
         """Do nothing: the owner of the database closes it."""
 
 
 class FileThreadMap(SqlThreadMap):
-    """Finds the thread record of each conversation for a process that has its own database. The map
-    from conversations to thread ids is in the file `threads.db`, which can be lost."""
+    """The map from conversations to thread ids is in the file `threads.db`, which can be lost."""
 
     def __init__(self, path: Path, database: Database) -> None:
         super().__init__(database)
@@ -116,8 +111,7 @@ class FileThreadMap(SqlThreadMap):
 
     @classmethod
     async def open(cls, path: Path, database: Database) -> FileThreadMap:
-        """Open or create the file, and move records of an older Ponte out of it. Raises
-        NotStored."""
+        """Open or create the file, and move records of an older Ponte out of it."""
         threads = cls(path, database)
         await threads._run_in_thread(threads._open)
         while await threads._move_old_records():
@@ -125,14 +119,12 @@ class FileThreadMap(SqlThreadMap):
         return threads
 
     async def get(self, conversation: str) -> Thread | None:
-        """Return the record of the thread that the file names for a conversation; None if there is
-        none. Raises NotStored."""
+        """Raises NotStored."""
         id = await self._run_in_thread(lambda: self._map.get(conversation))
         return await self._database.read(lambda c: find_record(c, id)) if id else None
 
     async def link(self, thread: Thread) -> None:
-        """Store in the file that this is the current thread of its conversation. The file can be
-        lost without harm, so a failure is only logged."""
+        """The file can be lost without harm, so a failure is only logged."""
         key, id = thread.conversation, thread.id
         try:
             # Most turns change the record alone, and need no commit here.
@@ -143,23 +135,20 @@ class FileThreadMap(SqlThreadMap):
             log.warning("could not save the thread", error=str(error))
 
     async def delete(self, conversation: str) -> None:
-        """Remove a conversation and its thread's id from the file. Raises NotStored."""
         await self._run_in_thread(lambda: self._map.pop(conversation, None))
 
     async def scrub(self) -> None:
         """Remove the remains of deleted and overwritten entries from the file, because they name
-        people. Raises NotStored."""
+        people."""
         await self._run_in_thread(self._compact)
 
     async def close(self) -> None:
-        """Close the file with the map from conversations to threads. Raises NotStored."""
         await self._run_in_thread(lambda: self._map.close())
         self._thread.shutdown(wait=False)
 
     async def _move_old_records(self) -> int:
         """Move some records that Ponte 0.1.0 kept in the file (`_map`, a table of text values) into
-        the rows of their threads. Return how many; the caller repeats this until it is 0. Raises
-        NotStored.
+        the rows of their threads.
 
         Such a value is JSON, which begins with `{`. The id of the thread replaces it in the file.
         """
@@ -187,8 +176,6 @@ class FileThreadMap(SqlThreadMap):
         return len(rows)
 
     def _open(self) -> None:
-        """Open the file with sqlitedict and set SQLite's options for it. It blocks, so it runs in a
-        thread."""
         # Tests whether the file can be opened, and raises if not: sqlitedict's own thread would die
         # with a traceback instead.
         with closing(sqlite3.connect(self._path)) as probe:
@@ -208,15 +195,11 @@ class FileThreadMap(SqlThreadMap):
         self._map.conn.execute("PRAGMA secure_delete=ON")  # deleted keys name people
 
     def _compact(self) -> None:
-        """Rewrite the file without deleted entries, and empty its write-ahead log, which may still
-        contain them. Blocking."""
         with closing(sqlite3.connect(self._path, isolation_level=None)) as beside:
             beside.execute("VACUUM")
             beside.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def _run_in_thread(self, work: Callable[[], T]) -> T:
-        """Run `work` in the one thread that uses the file, because sqlitedict blocks. Raises
-        NotStored if it fails or takes too long."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(THREAD_MAP_TIMEOUT_SECONDS):
@@ -230,9 +213,8 @@ class FileThreadMap(SqlThreadMap):
 
 
 def store_record(thread: Thread) -> TransactionStep:
-    """Return a step for another transaction that stores the record of a thread in the thread's row.
-    It does nothing if the row was deleted. A turn that ends may name a conversation that is to be
-    erased since: then the thread's next turn begins a new one."""
+    """The step does nothing if the row was deleted. A turn that ends may name a conversation that
+    is to be erased since: then the thread's next turn begins a new one."""
     sql = (
         "UPDATE threads SET record = CASE WHEN EXISTS (SELECT 1 FROM remotes WHERE kind ="
         " 'conversation' AND remotes.id = ? AND erasure > 0) THEN ? ELSE ? END WHERE id = ?"
@@ -243,25 +225,19 @@ def store_record(thread: Thread) -> TransactionStep:
 
 
 def find_record(connection: SqlConnection, value: str, id: str = "?") -> Thread | None:
-    """Return the record of the thread with this id, None if there is none. `id` is an SQL
-    expression for the id of the thread that `value` leads to."""
+    """`id` is an SQL expression for the id of the thread that `value` leads to."""
     record = select_value(connection, f"SELECT record FROM threads WHERE id = {id}", value)  # noqa: S608
     return decode_json(Thread, record) if record else None
 
 
 MAX_LISTED_CONVERSATIONS = 500
-"""Maximum conversations that `list_conversations` returns."""
 _HAS_CONTENT = (
     "(EXISTS (SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
     " AND state != 'withdrawn') OR EXISTS (SELECT 1 FROM threads JOIN items"
     " ON items.thread = threads.id WHERE threads.conversation = c.conversation))"
 )
-"""An SQL condition: the row `c` of `conversations` has a message or a transcript item."""
 MAX_SEARCHED_MESSAGES = 20_000
-"""Maximum messages that a search reads; it reads the newest ones."""
 MAX_SEARCHED_CHARS, EXCERPT_CHARS = 20_000, 90
-"""Characters of a message in which the place for an excerpt is searched, and those of an excerpt
-after the word that was found."""
 READING_LINE = (
     "[On {1} UTC, {0.asker!r} had other people's messages read ({0.count}). Their text was deleted."
     " If it matters, read them again, or ask for the link again.]"
@@ -278,28 +254,21 @@ _ERASE_READING_SQL = (
 READINGS_PER_TRANSACTION = 100
 """Other writes wait for the transaction, and a text can have 16,000 characters."""
 MAX_SEQ = 1 << 62
-"""Larger than any `seq`."""
 MAX_ERASURE_TRIES = 20
-"""Failed attempts to erase an object on a server, after which it is listed as not erasable."""
 
 
 class SqlThreads(SqlStore):
-    """Reads and writes conversations, their threads and titles, and the list of objects on the
-    model's server that are to be erased. `Journal` derives from it and adds turns."""
+    """Conversations, their threads and titles, and the list of objects on the model's server that
+    are to be erased."""
 
     @transaction
     def new_thread(self, connection: SqlConnection, conversation: str) -> Thread:
-        """Create a thread, make it the conversation's current one, and return it (the command
-        `new`). Older threads stay readable."""
+        """Older threads stay readable."""
         return _upsert_thread(connection, conversation, ", thread = excluded.thread")[0]
 
     @query
     def list_threads(self, connection: SqlConnection) -> Sequence[Thread]:
-        """Return the current thread of every conversation that has messages or transcript items,
-        last used first.
-
-        Conversations that were forgotten and not used again are left out.
-        """
+        """Conversations that were forgotten and not used again are left out."""
         rows = connection.execute(
             f"SELECT * FROM conversations AS c WHERE {_HAS_CONTENT} ORDER BY used_at DESC"  # noqa: S608
         )
@@ -312,8 +281,7 @@ class SqlThreads(SqlStore):
     def transcript(
         self, connection: SqlConnection, thread: str, before: int = MAX_SEQ
     ) -> Sequence[TranscriptEntry]:
-        """Return the items of a thread's transcript, which the model reads, oldest first. Those of
-        replaced turns, which the person asked once more, are left out.
+        """Items of replaced turns, which the person asked once more, are left out.
 
         `needs` of an item are the rights without which nobody may read it.
 
@@ -337,7 +305,6 @@ class SqlThreads(SqlStore):
 
     @query
     def find_thread_id(self, connection: SqlConnection, conversation: str) -> str:
-        """Return the id of a conversation's current thread, "" if there is none."""
         sql = "SELECT thread FROM conversations WHERE conversation = ?"
         return select_value(connection, sql, conversation) or ""
 
@@ -345,12 +312,10 @@ class SqlThreads(SqlStore):
     def list_entries(
         self, connection: SqlConnection, conversation: str, thread: str = ""
     ) -> Sequence[HistoryEntry]:
-        """Return the messages and answers of a thread ("" for the current one), oldest first.
-
-        A message whose turn has not begun counts as part of the current thread. A message that the
-        person asked once more (`replaced_by`: the newer turn) is left out. A decision is included
-        only if its answer has a text of its own (`Answer.has_own_post`) besides the redrawn card.
-        """
+        """A message whose turn has not begun counts as part of the current thread. A message that
+        the person asked once more (`replaced_by`: the newer turn) is left out. A decision is
+        included only if its answer has a text of its own (`Answer.has_own_post`) besides the
+        redrawn card."""
         sql = "SELECT thread FROM conversations WHERE conversation = ?"
         current = select_value(connection, sql, conversation) or ""  # "": there is none yet
         rows = connection.execute(
@@ -372,13 +337,9 @@ class SqlThreads(SqlStore):
     def list_conversations(
         self, connection: SqlConnection, platform: str, person: str = ""
     ) -> Sequence[ConversationSummary]:
-        """Return a platform's conversations with messages, pinned ones first, then the last used
-        first.
-
-        With `person` (a key), return only that person's own conversations; without, only those that
-        are not one person's. Conversations of a single request (API, MCP) are left out: nobody
-        returns to one. A title that a person gave comes before the one that the model made.
-        """
+        """With `person` (a key), return only that person's own conversations; without, only those
+        that are not one person's. Conversations of a single request (API, MCP) are left out: nobody
+        returns to one. A title that a person gave comes before the one that the model made."""
         theirs, values = _owner_condition("c.conversation", platform, person)
         # `first` is the oldest message of the current thread, whose `thread` is '' until its turn
         # begins. The condition with `replace` excludes keys that contain the prefix.
@@ -408,14 +369,12 @@ class SqlThreads(SqlStore):
 
     @query
     def search(
-        self, connection: SqlConnection, platform: str, words: str, person: str = ""
+        self, connection: SqlConnection, platform: str, search_text: str, person: str = ""
     ) -> Mapping[str, SearchHit]:
-        """Return the conversations of which one message, together with its answer, contains all
-        `words`, ignoring case. It reads only the newest MAX_SEARCHED_MESSAGES messages, without
-        decisions such as `approve`, and without those that were asked once more (`replaced_by`).
+        """Reads only the newest MAX_SEARCHED_MESSAGES messages, without decisions such as
+        `approve`, and without those that were asked once more (`replaced_by`).
 
-        Each key of a conversation maps to its newest turn that contains the words. `platform` and
-        `person` select conversations as in `list_conversations`.
+        Each key of a conversation maps to its newest turn that contains the words.
         """
         theirs, values = _owner_condition("conversation", platform, person)
         rows = connection.execute(
@@ -424,7 +383,7 @@ class SqlThreads(SqlStore):
             " LIMIT ?",
             (*values, MAX_SEARCHED_MESSAGES),
         )
-        search_words, hits = fold_case(words).split(), dict[str, SearchHit]()
+        search_words, hits = fold_case(search_text).split(), dict[str, SearchHit]()
         for row in rows:
             # Rows come newest first, so the first hit is the one to show.
             if row["conversation"] in hits:
@@ -433,7 +392,6 @@ class SqlThreads(SqlStore):
             answer = decode_json(Answer, row["answer"]).text if row["answer"] else ""
             text = fold_case(f"{message_text}\n{answer}")
             if search_words and all(word in text for word in search_words):
-                # The excerpt comes from the text that has the first word.
                 source = message_text if search_words[0] in fold_case(message_text) else answer
                 hits[row["conversation"]] = find_excerpt(row["turn"], source, search_words[0])
         return hits
@@ -442,11 +400,7 @@ class SqlThreads(SqlStore):
     def set_listing(
         self, connection: SqlConnection, conversation: str, title: str | None, pinned: bool | None
     ) -> None:
-        """Set a conversation's title, and whether it is pinned to the top of the list; None leaves
-        a value unchanged.
-
-        Raises NotFound if the conversation is unknown.
-        """
+        """Raises NotFound if the conversation is unknown."""
         changed = connection.execute(
             "UPDATE conversations SET title = coalesce(?, title),"
             " is_pinned = coalesce(?, is_pinned) WHERE conversation = ?",
@@ -457,9 +411,7 @@ class SqlThreads(SqlStore):
 
     @transaction
     def claim_title(self, connection: SqlConnection, thread: str) -> bool:
-        """Return whether the caller must make the title of this thread: only the first caller, and
-        only if no person gave the conversation a title. A second request to the model would cost
-        money."""
+        """A second request to the model would cost money."""
         # The title is NULL until somebody claims it. The UPDATE tests the title itself, so only one
         # of several callers changes the row.
         claimed = connection.execute(
@@ -472,13 +424,11 @@ class SqlThreads(SqlStore):
 
     @transaction
     def set_title(self, connection: SqlConnection, thread: str, title: str) -> None:
-        """Store the title that the model made for a thread. A thread that was forgotten meanwhile
-        has no row, so that nothing is stored."""
+        """A thread that was forgotten meanwhile has no row, so that nothing is stored."""
         connection.execute("UPDATE threads SET title = ? WHERE id = ?", (title, thread))
 
     @query
     def history_entry(self, connection: SqlConnection, turn: str) -> HistoryEntry:
-        """Return the message and the answer of the turn with the id `turn`. Raises NotFound."""
         row = connection.execute("SELECT * FROM inbox WHERE turn = ?", (turn,)).fetchone()
         if row is None:
             raise NotFound(what="turn")
@@ -486,7 +436,6 @@ class SqlThreads(SqlStore):
 
     @query
     def message_of(self, connection: SqlConnection, seq: int) -> Message | None:
-        """Return the message of the turn `seq`; None if there is no such turn."""
         message = select_value(connection, "SELECT message FROM inbox WHERE seq = ?", seq)
         return decode_json(Message, message) if message else None
 
@@ -503,11 +452,8 @@ class SqlThreads(SqlStore):
     def forget_idle(
         self, connection: SqlConnection, conversation: str, since: float
     ) -> ForgetResult | None:
-        """Forget a conversation that nobody used since `since` (seconds since the epoch).
-
-        Return None and do nothing if somebody used it, if it has nothing to forget, or if a turn in
-        it has not ended.
-        """
+        """Return None and do nothing if somebody used it, if it has nothing to forget, or if a turn
+        in it has not ended."""
         # The lock comes first, so that nobody can use the conversation after the check.
         connection.lock_key(conversation)
         if not list_idle_conversations(connection, since, conversation=conversation):
@@ -516,7 +462,7 @@ class SqlThreads(SqlStore):
 
     @query
     def list_conversations_of(self, connection: SqlConnection, person: str) -> Sequence[str]:
-        """Return the keys of the conversations in which a person (a key) wrote or has a file."""
+        """The conversations in which a person (a key) wrote or has a file."""
         rows = connection.execute(
             "SELECT conversation FROM inbox WHERE person = :person AND state != 'withdrawn'"
             " UNION SELECT conversation FROM items JOIN threads ON threads.id = items.thread"
@@ -528,7 +474,6 @@ class SqlThreads(SqlStore):
 
     @query
     def list_remotes_to_erase(self, connection: SqlConnection) -> Sequence[Remote]:
-        """Return objects on the model's server to erase, those with the fewest attempts first."""
         rows = connection.execute(
             "SELECT kind, id FROM remotes WHERE erasure = 1 ORDER BY attempts, created_at"
         )
@@ -536,7 +481,6 @@ class SqlThreads(SqlStore):
 
     @query
     def list_unerasable_remotes(self, connection: SqlConnection) -> Sequence[Remote]:
-        """Return objects on the model's server that MAX_ERASURE_TRIES attempts could not erase."""
         rows = connection.execute(
             "SELECT kind, id FROM remotes WHERE erasure = 2 ORDER BY created_at"
         )
@@ -544,11 +488,8 @@ class SqlThreads(SqlStore):
 
     @transaction
     def record_erasure(self, connection: SqlConnection, remote: Remote, is_erased: bool) -> None:
-        """Record an attempt to erase an object on the model's server.
-
-        If `is_erased`, its row is deleted. Otherwise Ponte will try again. After MAX_ERASURE_TRIES
-        failed attempts, the object is only listed for the operator (`erasure` = 2).
-        """
+        """After MAX_ERASURE_TRIES failed attempts, the object is only listed for the operator
+        (`erasure` = 2)."""
         key = (remote.kind, remote.id)
         if is_erased:
             connection.execute("DELETE FROM remotes WHERE kind = ? AND id = ?", key)
@@ -561,20 +502,17 @@ class SqlThreads(SqlStore):
 
 
 def use_thread(connection: SqlConnection, conversation: str) -> tuple[Thread, bool]:
-    """Return the conversation's current thread, and whether it was created because there was none.
-
-    This sets the conversation's `used_at` to now. The caller has locked the conversation.
-    """
+    """Sets the conversation's `used_at` to now. The caller has locked the conversation."""
     return _upsert_thread(connection, conversation, "")
 
 
 def _upsert_thread(
     connection: SqlConnection, conversation: str, change: str
 ) -> tuple[Thread, bool]:
-    """Store the conversation with a new thread. If the conversation exists, mark it as used now,
-    and apply `change`, the rest of an SQL SET clause: "", or the part that makes the new thread the
-    current one. Return the current thread, and whether it is the new one. The thread also gets the
-    conversation's generation, which rises each time the conversation is forgotten."""
+    """If the conversation exists, mark it as used now, and apply `change`, the rest of an SQL SET
+    clause: "", or the part that makes the new thread the current one. Return the current thread,
+    and whether it is the new one. The thread also gets the conversation's generation, which rises
+    each time the conversation is forgotten."""
     now, thread = time.time(), secrets.token_hex(8)
     row = connection.execute(
         "INSERT INTO conversations (conversation, thread, used_at) VALUES (?, ?, ?)"  # noqa: S608
@@ -594,12 +532,9 @@ def _upsert_thread(
 def record_objects_to_erase(
     connection: SqlConnection, thread: str, remotes: Sequence[Remote], owner: str = ""
 ) -> None:
-    """Record the ids of objects on the model's server. Empty ids are ignored.
-
-    If the thread was forgotten meanwhile, mark the object for erasure. An object made in advance
+    """If the thread was forgotten meanwhile, mark the object for erasure. An object made in advance
     has no thread (""), and `owner` is the id of the process that made it. It becomes the object of
-    the first thread that uses it; an object that has a thread keeps it.
-    """
+    the first thread that uses it; an object that has a thread keeps it."""
     sql, values = insert_remotes(thread, remotes, owner)
     if sql:
         connection.execute(sql, values)
@@ -611,12 +546,10 @@ def insert_remotes(
     owner: str = "",
     forgotten: str = "NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread)",
 ) -> tuple[str, dict[str, object]]:
-    """Return the SQL statement that stores the ids of objects on the model's server, and its
-    values; "" if there is nothing to store. Objects that the process `owner` made in advance have
-    no thread (""); they belong to the first one that uses them.
+    """Objects that the process `owner` made in advance have no thread (""); they belong to the
+    first one that uses them.
 
-    `forgotten` is the SQL condition that the thread was forgotten meanwhile. Then the objects are
-    marked for erasure (`erasure` = 1) at once.
+    `forgotten` is the SQL condition that the thread was forgotten meanwhile.
     """
     # One INSERT cannot change one row twice, so each object must occur once. Without an id, Ponte
     # could not erase an object later.
@@ -639,18 +572,14 @@ def insert_remotes(
 
 
 def erase_spare_remotes(connection: SqlConnection) -> None:
-    """Mark all objects on the model's server without a thread for erasure. Runs at the start of
-    Ponte.
-
-    An earlier process made these objects in advance. Nobody knows whether it was about to use one,
-    so they are not used again.
-    """
+    """An earlier process made these objects in advance. Nobody knows whether it was about to use
+    one, so they are not used again."""
     connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = '' AND erasure = 0")
 
 
 def find_excerpt(turn: str, text: str, word: str) -> SearchHit:
-    """Return the place of `word` in the text of a turn, with some words around it. `word` is in
-    folded case (`fold_case`). If it is not found, return the beginning of the text."""
+    """`word` is in folded case (`fold_case`). If it is not found, return the beginning of the
+    text."""
     line = to_one_line(text, MAX_SEARCHED_CHARS)
     folded = fold_case(line)
     at = folded.find(word)
@@ -669,30 +598,25 @@ def find_excerpt(turn: str, text: str, word: str) -> SearchHit:
 
 
 def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[object, ...]]:
-    """Return an SQL condition on conversation keys, and the values for its placeholders.
-
-    `key` is the column or expression with the key. The conversation must be of `platform`, and
-    must be `person`'s own, or no one person's if `person` is "". The key of a personal conversation
-    ends in `:@` and the person (`Address.conversation`).
-    """
+    """The conversation must be of `platform`, and must be `person`'s own, or no one person's if
+    `person` is "". The key of a personal conversation ends in `:@` and the person
+    (`Address.conversation`)."""
     # Not LIKE, because `_` and `%` in an id would match other characters.
     begins, values = f"substr({key}, 1, ?) = ?", (len(platform) + 1, f"{platform}:")
     if not person:
         return f"{begins} AND {key} NOT LIKE '%:@%'", values
-    own = f":@{person}"
+    suffix = f":@{person}"
     ends = f"substr({key}, length({key}) - ? + 1) = ?"
-    return f"{begins} AND {ends}", (*values, len(own), own)
+    return f"{begins} AND {ends}", (*values, len(suffix), suffix)
 
 
 def mark_outside_text(connection: SqlConnection, thread: str) -> None:
-    """Record that the thread contains text that its people did not write, so that links in its
-    answers are allowed less. This is never undone."""
+    """The mark is never removed."""
     connection.execute("UPDATE threads SET has_outside_text = 1 WHERE id = ?", (thread,))
 
 
 def read_provenance(connection: SqlConnection, thread: str, person: str, before: int) -> Provenance:
-    """Return the origin of a thread's texts, as seen by `person` (a key). `before` is the `seq` of
-    the turn that asks: `previous_seq` is the latest turn before it.
+    """`before` is the `seq` of the turn that asks: `previous_seq` is the latest turn before it.
 
     Text of another person counts as text from outside, and so does an unknown thread. Links in
     answers may lead only to addresses that the person wrote, so `asker_texts` has the texts in
@@ -718,28 +642,24 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
         return Provenance(True)
     items = [decode_json(Item, row["item"]) for row in rows if row["item"]]
     texts = tuple(item.text for item in items if item.is_authored)  # typed by the person
-    needs = frozenset(decode_needs(each) for each in {row["needs"] for row in rows} if each)
+    needs = frozenset(
+        decode_needs(needs_text) for needs_text in {row["needs"] for row in rows} if needs_text
+    )
     return Provenance(bool(rows[0]["has_outside_text"]), texts, rows[0]["since"] or 0, needs)
 
 
 def encode_needs(needs: Collection[Need]) -> str:
-    """Return the JSON in which the needs of an item are stored (the rights to read it), "" for
-    none."""
+    """Without needs, return ""."""
     return json.dumps(sorted(needs)) if needs else ""
 
 
 def decode_needs(text: str) -> frozenset[Need]:
-    """Return the rights to read an item, from the JSON that `encode_needs` wrote."""
     return frozenset(map(tuple, json.loads(text))) if text else frozenset()
 
 
 def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetResult:
-    """Erase a conversation: blank its messages and answers, delete its transcript, tool calls and
-    files, and mark what the model's server stores of it for erasure. Return what was forgotten.
-
-    The conversation's generation rises, so that turns that still run can store nothing more. The
-    caller cancels these (`ForgetResult.running`) and removes the bytes of the files.
-    """
+    """The conversation's generation rises, so that turns that still run can store nothing more. The
+    caller cancels these (`ForgetResult.running`) and removes the bytes of the files."""
     connection.lock_key(conversation)
     # An unfinished decision is left out: it may be the `forget` that is being carried out.
     rows = connection.execute(
@@ -815,7 +735,7 @@ def erase_readings(
 ) -> int:
     """Put a line in place of each text with messages of other people (`Reading`) that was read
     before then (in Unix seconds), and have what the model's server stores of its thread erased.
-    With `names`, only the texts that have one of them. Return the number of texts."""
+    With `names`, only the texts that have one of them."""
     pattern = "|".join(rf"(?<!\w){re.escape(_without_quoting(name))}(?!\w)" for name in names)
     sql = (
         "SELECT items.*, conversation FROM items JOIN threads ON threads.id = thread"  # noqa: S608
@@ -853,12 +773,9 @@ def list_idle_conversations(
     area: ConversationArea = ALL_CONVERSATIONS,
     conversation: str = "",
 ) -> Sequence[str]:
-    """Return the keys of conversations in `area` that nobody used since `since`, to be forgotten.
-
-    `since` is in seconds since the epoch. Only conversations with content and without unfinished
-    turns are returned. With `conversation`, only that one is considered.
-    """
-    there, values = area_condition(area)  # an SQL condition on `conversation`, and its values
+    """Only conversations with content and without unfinished turns are returned. With
+    `conversation`, only that one is considered."""
+    there, values = area_condition(area)
     if conversation:
         there, values = f"{there} AND conversation = ?", [*values, conversation]
     return select_values(
@@ -872,7 +789,6 @@ def list_idle_conversations(
 
 
 def _history_entry_of(row: SqlRow) -> HistoryEntry:
-    """Return a message and its answer, as a row of the table `inbox` stores them."""
     answer = decode_json(Answer, row["answer"]) if row["answer"] else None
     message = decode_json(Message, row["message"])
     return HistoryEntry(

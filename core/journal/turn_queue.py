@@ -23,17 +23,15 @@ from collections.abc import Hashable
 from typing import NamedTuple
 
 POSITIONS_PER_ROUND = 1000
-"""Number of positions in one round. All turns beyond that share the round's last position."""
+"""All turns beyond that share the round's last position."""
 MAX_PERSON_TURNS_IN_CHANNEL = 10
 """Maximum turns of one person in one channel at the same time. Slack accepts one post a second in a
 channel, so more turns would only wait for that rate limit."""
 MAX_OVERTAKING_MESSAGES = 300
-"""Number of later messages that may come before a turn that waits for a place."""
 
 
 class Sender(NamedTuple):
-    """The keys of a message's conversation, channel and person, by which its turn is ordered in the
-    queue."""
+    """The keys by which a turn is ordered in the queue."""
 
     conversation: str
     channel: str
@@ -41,45 +39,38 @@ class Sender(NamedTuple):
 
 
 class Places:
-    """The places of one process, which limit how many turns work at the same time.
-
-    A turn holds a place while it works, and none while it waits for its platform. It is under way
-    from `begin` to `end`.
-    """
+    """The places of one process, which limit how many turns work at the same time. A turn holds a
+    place while it works, and none while it waits for its platform. It is under way from `begin` to
+    `end`."""
 
     def __init__(self, total: int) -> None:
-        """`total` is how many turns may work at the same time."""
         self.total = total
         self.under_way: set[int] = set()
         """The turns (`seq`) that have begun and not ended, with or without a place."""
         self._holders: set[int] = set()
-        """The turns (`seq`) that hold a place."""
         self._returning: deque[tuple[int, asyncio.Future[None]]] = deque()
         """Turns under way that wait for a place again, each with a future that gives it one."""
         self._is_shut = False
-        """No turn may begin, because one runs alone."""
         self._changed = asyncio.Event()
-        """Set when a place may be free or a turn has ended, for callers that wait for that."""
 
     @property
     def is_free(self) -> bool:
-        """Return whether a turn that has not begun may begin now. Turns under way that wait for a
-        place again come before it."""
+        """Turns under way that wait for a place again come before it."""
         return not (self._is_shut or self._returning) and len(self._holders) < self.total
 
     def begin(self, seq: int) -> None:
-        """Give a place to the turn `seq`, which begins. The caller has checked `is_free`."""
+        """The caller has checked `is_free`."""
         self.under_way.add(seq)
         self._holders.add(seq)
 
     def leave(self, seq: int) -> None:
-        """Release the turn's place, because the turn only waits from now on. It stays under way."""
+        """The turn stays under way."""
         self._holders.discard(seq)
         self._hand_on()
 
     async def come_back(self, seq: int) -> None:
-        """Wait for a place again after `leave`. The turn comes before turns that have not begun.
-        Return at once if it has its place, or is not under way."""
+        """The turn comes before turns that have not begun. Return at once if it has its place, or
+        is not under way."""
         if seq not in self.under_way or seq in self._holders:
             return
         free = asyncio.get_running_loop().create_future()
@@ -95,28 +86,22 @@ class Places:
             raise
 
     def end(self, seq: int) -> None:
-        """Release the turn's place if it holds one, because the turn has ended: it is no longer
-        under way."""
         self.under_way.discard(seq)
         self._holders.discard(seq)
         self._hand_on()
 
     def shut(self) -> None:
-        """Let no other turn begin, because one is to run alone. Turns under way continue."""
         self._is_shut = True
 
     def open(self) -> None:
-        """Let turns begin again after `shut`."""
         self._is_shut = False
         self._hand_on()
 
     async def wait_until_free(self) -> None:
-        """Wait until there is a place for a turn that has not begun."""
         while not self.is_free:
             await self._wait_for_change()
 
     async def wait_until_quiet(self) -> None:
-        """Wait until no turn is under way any more, so that one can run alone."""
         while self.under_way:
             await self._wait_for_change()
 
@@ -125,8 +110,6 @@ class Places:
         await self._changed.wait()
 
     def _hand_on(self) -> None:
-        """Give free places to turns that gave theirs up for a while and want one again, and wake
-        the callers that wait until a place is free or a turn has ended."""
         while self._returning and len(self._holders) < self.total:
             seq, free = self._returning.popleft()
             if not free.done():  # else the wait was cancelled
@@ -136,8 +119,7 @@ class Places:
 
 
 class _WaitingTurn(NamedTuple):
-    """A turn that waits in the queue of this process. Such turns compare by `position`, then by
-    `seq`, so that a heap yields the next one."""
+    """Such turns compare by `position`, then by `seq`, so that a heap yields the next one."""
 
     position: int
     seq: int
@@ -145,23 +127,19 @@ class _WaitingTurn(NamedTuple):
 
     @property
     def flow(self) -> tuple[str, str]:
-        """The channel and the person of the turn. MAX_PERSON_TURNS_IN_CHANNEL limits how many of
-        their turns are ready or under way."""
+        """MAX_PERSON_TURNS_IN_CHANNEL limits how many of their turns are ready or under way."""
         return self.sender.channel, self.sender.person
 
 
 class TurnQueue:
-    """The turns that wait in this process, in the order in which they run. Turns of one
-    conversation run one after the other, and nobody's many messages delay those of others."""
+    """The order of the turns that wait in this process. Turns of one conversation run one after the
+    other."""
 
     def __init__(self) -> None:
-        """Create an empty queue."""
         self._conversations: dict[str, deque[_WaitingTurn]] = {}
         """By conversation, its turns in order. The first one is ready, held back or under way."""
         self._open: dict[int, _WaitingTurn] = {}
-        """Turns that have not ended, by `seq`."""
         self._ready: list[_WaitingTurn] = []
-        """The turns that may begin, as a heap by position."""
         self._oldest: dict[int, _WaitingTurn] = {}
         """The ready turns by `seq`, in the order in which they became ready: the first one shows
         whether too many later messages have come before it."""
@@ -179,12 +157,7 @@ class TurnQueue:
         (channel, person), (round, "person", person) and (round, "channel", channel)."""
 
     def add(self, seq: int, sender: Sender) -> int:
-        """Add a turn and return how many turns are before it in its conversation.
-
-        Its position puts it into a round, so that nobody's many messages delay those of others.
-        `_last` has the highest positions so far; the first element of its values is one. Its keys
-        (`_keys`) are the person in the channel, and the person and the channel in each round.
-        """
+        """Add a turn and return how many turns are before it in its conversation."""
         number = self._present if self._open else 0  # the turn's round; an empty queue begins at 0
         # A ready turn that too many later messages may overtake makes its round the present one.
         oldest = next(iter(self._oldest.values()), None)
@@ -206,67 +179,60 @@ class TurnQueue:
         queue = self._conversations.setdefault(sender.conversation, deque())
         if queue:  # never before an earlier turn of its conversation
             position = max(position, queue[-1].position)
-        one = self._open[seq] = _WaitingTurn(position, seq, sender)
-        for key in self._keys(one):
+        turn = self._open[seq] = _WaitingTurn(position, seq, sender)
+        for key in self._keys(turn):
             highest, count = self._last.get(key, (0, 0))
             self._last[key] = max(highest, position), count + 1
-        queue.append(one)
+        queue.append(turn)
         if len(queue) == 1:
-            self._make_ready(one)
+            self._make_ready(turn)
         return len(queue) - 1
 
     def next(self) -> int | None:
-        """Remove the ready turn with the smallest position and return its `seq`, None if no turn is
-        ready."""
+        """Remove the ready turn with the smallest position; None if no turn is ready."""
         if not self._ready:
             return None
-        one = heapq.heappop(self._ready)
-        del self._oldest[one.seq]
-        self._present = one.position // POSITIONS_PER_ROUND
-        return one.seq
+        turn = heapq.heappop(self._ready)
+        del self._oldest[turn.seq]
+        self._present = turn.position // POSITIONS_PER_ROUND
+        return turn.seq
 
     def end(self, seq: int) -> None:
-        """Remove a turn that has ended. The next turn of its conversation, and one of its sender in
-        its channel, may become ready."""
-        one = self._open.pop(seq)
+        """The next turn of its conversation, and one of its sender in its channel, may become
+        ready."""
+        turn = self._open.pop(seq)
         # Without unfinished turns under a key, its last position is forgotten.
-        for key in self._keys(one):
+        for key in self._keys(turn):
             position, count = self._last.pop(key)
             if count > 1:
                 self._last[key] = (position, count - 1)
-        self._active[one.flow] -= 1
-        queue = self._conversations[one.sender.conversation]
-        queue.popleft()  # `one`: only the first turn of a conversation can run
+        self._active[turn.flow] -= 1
+        queue = self._conversations[turn.sender.conversation]
+        queue.popleft()  # `turn`: only the first turn of a conversation can run
         if queue:
             self._make_ready(queue[0])
         else:
-            del self._conversations[one.sender.conversation]
-        self._release(one.flow)
+            del self._conversations[turn.sender.conversation]
+        self._release(turn.flow)
 
-    def _make_ready(self, one: _WaitingTurn) -> None:
-        """Make the first turn of a conversation ready, or hold it back if its person has
-        MAX_PERSON_TURNS_IN_CHANNEL turns in the channel that are ready or under way."""
-        heapq.heappush(self._held[one.flow], one)
-        self._release(one.flow)
+    def _make_ready(self, turn: _WaitingTurn) -> None:
+        heapq.heappush(self._held[turn.flow], turn)
+        self._release(turn.flow)
 
     def _release(self, flow: tuple[str, str]) -> None:
-        """Make turns ready that were held back, in the order of their positions, up to
-        MAX_PERSON_TURNS_IN_CHANNEL. `flow` is their channel and person."""
         heap = self._held[flow]
         while heap and self._active[flow] < MAX_PERSON_TURNS_IN_CHANNEL:
             self._active[flow] += 1
-            one = heapq.heappop(heap)
-            self._oldest[one.seq] = one
-            heapq.heappush(self._ready, one)
+            turn = heapq.heappop(heap)
+            self._oldest[turn.seq] = turn
+            heapq.heappush(self._ready, turn)
         # A look at these two dicts creates an entry. Empty ones would pile up.
         if not heap:
             del self._held[flow]
         if not self._active[flow]:
             del self._active[flow]
 
-    def _keys(self, one: _WaitingTurn) -> tuple[Hashable, ...]:
-        """Return the keys of `_last` (the last positions and numbers of turns) under which this
-        turn is counted."""
-        number = one.position // POSITIONS_PER_ROUND
-        person, channel = one.sender.person, one.sender.channel
-        return one.flow, (number, "person", person), (number, "channel", channel)
+    def _keys(self, turn: _WaitingTurn) -> tuple[Hashable, ...]:
+        number = turn.position // POSITIONS_PER_ROUND
+        person, channel = turn.sender.person, turn.sender.channel
+        return turn.flow, (number, "person", person), (number, "channel", channel)

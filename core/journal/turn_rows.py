@@ -12,14 +12,12 @@ from core.store.database import SqlConnection, SqlRow
 from core.store.tables import Index, TableDeclaration, count, integer, real, text
 
 OPEN_STATE_LIST = "('new', 'running', 'answered', 'posting')"
-"""The states of turns that have not ended, as an SQL list. Queries must use this text, or a
-condition that implies it, to match the partial indexes below."""
+"""Queries must use this text, or a condition that implies it, to match the partial indexes
+below."""
 IS_OPEN = f"state IN {OPEN_STATE_LIST}"
 IS_OPEN_TURN = f"is_decision = 0 AND {IS_OPEN}"
-"""An SQL condition for rows of `inbox` that are unfinished turns. Decisions are not turns: they do
-not wait in the queue."""
+"""Decisions are not turns: they do not wait in the queue."""
 SENDER_KEY = "(channel || ' ' || person)"
-"""An SQL expression for the sender of a message: the key of a channel and a person."""
 EXPORTED_ELSEWHERE = "its rows of theirs are in the sections above"
 
 INBOX_TABLE = TableDeclaration(
@@ -266,13 +264,11 @@ CURRENT_TURNS_VIEW = (
     " EXISTS (SELECT 1 FROM holds WHERE holds.seq = inbox.seq) AS has_holds"
     " FROM inbox JOIN conversations ON conversations.conversation = inbox.conversation"
 )
-"""What each write of a turn checks first, and whether there are rows that it would read next."""
 
 
 def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = True) -> Turn:
-    """Return the turn of an `inbox` row with its model rounds, transcript items, tool calls, posts
-    and answer. `has_records` is False for a turn that never began: then only the answer (a refusal)
-    can exist, and the other tables need not be read."""
+    """`has_records` is False for a turn that never began: then only the answer (a refusal) can
+    exist, and the other tables need not be read."""
     seq = row["seq"]
     rounds, calls, posts = (
         connection.execute(sql, (seq,)).fetchall() if has_records else ()
@@ -311,7 +307,6 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
         ),
         posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
         answer=decode_json(Answer, row["answer"]) if row["answer"] else None,
-        # Stored as "reason:limit", for example "fast:20"; "" if the message is not refused.
         refusal=row["refusal"].partition(":")[0],
         limit=int(row["refusal"].partition(":")[2] or 0),
         accepted_at=row["created_at"],
@@ -320,12 +315,12 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
 
 
 def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
-    """Return a turn from `facts`, a result of the SQL function `ponte_begin`. On a shared database,
-    that function begins a turn when a worker fetches its job, which saves a transaction.
+    """On a shared database, that function begins a turn when a worker fetches its job, which saves
+    a transaction.
 
     It is the turn's first attempt (`is_untouched`), so that there are no records of it yet. Its
     later writes are refused if its conversation was forgotten meanwhile, which raises the
-    conversation's `generation`. `record` is what Ponte has stored about the thread, "" for nothing.
+    conversation's `generation`.
     """
     # A refusal by a rate limit, "" for none: "fast:20" for more than 20 messages in a minute, or
     # "waiting:5" for more than 5 that wait.
@@ -341,7 +336,6 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
         accepted_at=facts["accepted_at"],
         refusal=refusal,
         limit=int(limit or 0),
-        # Of an earlier answer in this conversation that could not be posted.
         undelivered_reason=facts["undelivered_reason"] or "",
         is_untouched=True,
         is_thread_new=facts["is_thread_new"],
@@ -350,8 +344,6 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
 
 
 def read_items(connection: SqlConnection, seq: int) -> tuple[Item, ...]:
-    """Return the items of a turn's transcript (messages, tool calls and outputs, as the model reads
-    them), oldest first."""
     rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
     return tuple(decode_json(Item, row["item"]) for row in rows)
 
@@ -365,14 +357,11 @@ class FetchedTurns:
     job manager writes this (core/journal/queue_manager.py), and `Jobs` reads it."""
 
     def __init__(self, owner: str) -> None:
-        """`owner` is the id of the process, which becomes the owner of the turns that it
-        fetches."""
         self.owner = owner
         self.ids: list[int] = []
-        """The ids of the running workers, as in the table `procrastinate_workers`."""
         self.ended: set[int] = set()
-        """The `seq` of turns that this process ended. The transaction that ended a turn also
-        deleted its job, so Procrastinate need not end it."""
+        """The transaction that ended a turn also deleted its job, so Procrastinate need not end
+        it."""
         self.messages: dict[int, tuple[str, float]] = {}
         """The messages of fetched turns that had not begun, as JSON, and when they were stored
         (seconds since 1970), by `seq`."""

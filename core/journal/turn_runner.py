@@ -1,8 +1,5 @@
-"""Runs the turns of a process: retries, cancelling, and turns that crash the process.
-
-`TurnExecutor` runs handlers in this process. `LocalRunner` is the executor of a process that has a
-database of its own; `Jobs` (core/journal/jobs.py) is that of one of several processes.
-"""
+"""`TurnExecutor` runs handlers in this process. `LocalRunner` is the executor of a process that has
+a database of its own; `Jobs` (core/journal/jobs.py) is that of one of several processes."""
 
 from __future__ import annotations
 
@@ -25,31 +22,22 @@ from core.observability import metrics
 from core.store.database import Database, SqlConnection, SqlRow, SqlStore
 
 CRASHES_BEFORE_ALONE = 2
-"""Number of crashes of the process during a turn, after which the turn runs alone."""
 
 
 log = structlog.get_logger("inbox")
 T = TypeVar("T")
 MAX_WORKING_TURNS = 300
-"""The number of turns that work at the same time in a process with a database of its own. Other
-turns wait."""
 TURN_BACKOFF = Backoff(0.2, max_seconds=30.0)
-"""Pauses before Ponte runs a turn again because its outcome could not be recorded."""
 KEEP_PLACE_SECONDS = 0.05
 """Seconds that a turn keeps its place while Ponte looks up its author. The look-up of a known
 author takes a few milliseconds."""
 DECISIONS_FIRST_SECONDS = 5.0
-"""Seconds for which unfinished decisions of an earlier process run before turns start beside
-them."""
 CANCELLED_TURN_SECONDS = 5.0
-"""Seconds that a cancelled turn has to record its progress."""
 MAX_CRASHES_ALONE = 2
-"""Crashes of the process while the turn runs alone, after which Ponte gives the turn up."""
 MAX_CRASHES_ALONE_WITH_OTHERS = 5
 """The value of MAX_CRASHES_ALONE if other turns crashed alone, too. Then something outside may end
 the process, such as an operator or the kernel when memory runs out."""
 MAX_CRASHES = 20
-"""Crashes of the process during a turn, alone or not, after which Ponte gives the turn up."""
 RUN_ALONE_SECONDS = 5.0
 """Seconds that other turns wait for a turn that runs alone, and that it waits for those under way.
 After that they run side by side, and a crash is not blamed on it."""
@@ -62,69 +50,49 @@ WAITING_TURN_SQL = (
     "SELECT 1 FROM inbox WHERE is_decision = 0 AND state = 'new' AND created_at < ? LIMIT 1"
 )
 Admit = Callable[[int, float], Awaitable[bool]]
-"""Takes a turn's `seq` and a number of seconds. Waits at most that long until the turn may begin,
-and returns whether it may."""
 
 
 class _NotEnded(Exception):
-    """Raised when the handler of a turn has ended and the turn is not recorded as ended, so that
-    the handler must run again."""
+    pass
 
 
 class TurnExecutor(SqlStore):
-    """Runs the handlers of turns in this process. It cancels them, waits for them, and runs them
-    again if their turn has not ended."""
+    """Runs the handlers of turns in this process."""
 
     recheck: float | None = None
     """Seconds after which a caller that waits for a turn's end reads the row again. None if all
     turns run in this process: then `wake` is reliable."""
 
     def __init__(self, database: Database, turns: int) -> None:
-        """Set up the runner; a subclass's `run` begins its work. `turns` is how many turns may work
-        at the same time."""
         super().__init__(database)
         self.places = Places(turns)
         self._one_alone = asyncio.Lock()
-        """Held by the turn that runs alone, or waits to."""
         self.admit: Admit | None = None
         """Called before each turn. None: every turn may begin at once."""
         self._handler: TurnHandler | None = None
         self._admitting: dict[int, asyncio.Task[Any] | None] = {}
-        """Tasks of turns that wait to be admitted or to run alone, by `seq`. These turns hold
-        nothing that another turn needs. (None is only in the type of `asyncio.current_task`.)"""
+        """The turns that wait here hold nothing that another turn needs."""
         self._current: dict[int, asyncio.Task[Any] | None] = {}
-        """Turns of this process by `seq`, each with the task that runs its handler. None between
-        two attempts."""
+        """None between two attempts."""
         self._stopped: set[int] = set()
-        """Turns (`seq`) whose handler was cancelled because a person stopped them."""
         self._taken_over: set[int] = set()
-        """Turns (`seq`) whose handler was cancelled because another process has them now."""
         self._end_events: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
-        """By `seq`: the event on which callers wait for the turn's end."""
         self._draining = asyncio.Event()
-        """Set when this process stops (`drain`): no further turn begins."""
 
     def fetched_message(self, seq: int) -> tuple[str, float] | None:
-        """Return None: the caller must read the message from the database. (With a shared database,
-        a message comes with its job.)"""
+        """With a shared database, a message comes with its job."""
         return None
 
     def leave_place(self, seq: int) -> None:
-        """Give the turn's place among the working turns to another turn. From now on this turn only
-        waits for its platform, or posts."""
+        """From now on this turn only waits for its platform, or posts."""
         self.places.leave(seq)
 
     async def take_place(self, seq: int) -> None:
-        """Wait for a place again after `leave_place`."""
         await self.places.come_back(seq)
 
     def cancel(self, seq: int) -> bool:
-        """Cancel the turn's handler once, because a person stopped the turn. Return whether the
-        turn is in this process now.
-
-        A handler that ends before it has recorded the stop runs again. Then `is_stopped` returns
-        True, so that it records the stop and does nothing else.
-        """
+        """A handler that ends before it has recorded the stop runs again. Then `is_stopped` returns
+        True, so that it records the stop and does nothing else."""
         if seq not in self._current:
             return False
         if seq not in self._stopped:
@@ -133,8 +101,6 @@ class TurnExecutor(SqlStore):
         return True
 
     def stop_taken_over(self, seq: int) -> None:
-        """Cancel the handler of a turn that another process has taken over. It is not run again
-        here."""
         if seq in self._current:
             self._taken_over.add(seq)
             self._cancel(seq)
@@ -144,24 +110,17 @@ class TurnExecutor(SqlStore):
             task.cancel()
 
     def is_taken_over(self, seq: int) -> bool:
-        """Return whether another process has the turn now, so that this one must do nothing more
-        for it."""
         return seq in self._taken_over
 
     def is_stopped(self, seq: int) -> bool:
-        """Return whether the turn's handler was cancelled because a person stopped the turn
-        (`cancel`), and not because the process ends."""
         return seq in self._stopped
 
     def wake(self, seq: int) -> None:
-        """Let all callers that wait for the turn's end read its row again, because it may have
-        ended."""
         if event := self._end_events.pop(seq, None):
             event.set()
 
     async def wait_until_ended(self, seq: int, look: Callable[[], Awaitable[T | None]]) -> T:
-        """Return the first result of `look` that is not None. `look` reads whether the turn has
-        ended. It is called now, each time that `wake` is called for the turn, and every `recheck`
+        """`look` is called now, each time that `wake` is called for the turn, and every `recheck`
         seconds, because a notification of another process may be lost."""
         while True:
             # The event exists before `look` runs, so that an end in between is not missed.
@@ -173,9 +132,8 @@ class TurnExecutor(SqlStore):
                     await ended.wait()
 
     async def drain(self, grace: float) -> None:
-        """Start nothing more, let handlers finish for `grace` seconds, then cancel them. Cancelled
-        handlers get CANCELLED_TURN_SECONDS to record their progress, with which the next process
-        goes on."""
+        """Cancelled handlers get CANCELLED_TURN_SECONDS to record their progress, with which the
+        next process goes on."""
         self._draining.set()
         # Turns that have not begun need not wait any longer for permission to begin.
         for waiting in filter(None, self._admitting.values()):
@@ -189,17 +147,13 @@ class TurnExecutor(SqlStore):
             await asyncio.wait(pending, timeout=CANCELLED_TURN_SECONDS)
 
     def _waiting_tasks(self) -> set[asyncio.Task[Any]]:
-        """Return other tasks of this runner that end by themselves once the turns' handlers have
-        ended."""
         return set()
 
     def _handlers(self) -> set[asyncio.Task[Any]]:
-        """Return the tasks that run the handlers of turns at this moment."""
         return {task for task in self._current.values() if task}
 
     async def run_turn(self, seq: int) -> bool:
-        """Run the turn's handler until the turn is recorded as ended, or until another process has
-        taken it over. Return False if this process stops first (`drain`).
+        """Return False if this process stops first (`drain`).
 
         A handler that fails or is cancelled runs again after a pause: it reads what is recorded,
         and continues there.
@@ -208,9 +162,6 @@ class TurnExecutor(SqlStore):
         await self._wait_until_admitted(seq)
 
         async def run_handler() -> bool:
-            """Run the turn's handler once, and return False if it did not run because the process
-            stops or another process has the turn. Raise _NotEnded if the turn's end was not
-            recorded, so that it runs again."""
             if self._draining.is_set() or seq in self._taken_over:
                 return False
             if self._handler is None:
@@ -238,21 +189,16 @@ class TurnExecutor(SqlStore):
         # A turn that another process has taken over must not be put back into the queue.
         handled = handled or seq in self._taken_over
         del self._current[seq]
-        # Turns that a person stopped, and turns that another process has taken over.
         self._stopped.discard(seq)
         self._taken_over.discard(seq)
-        # Callers that wait for the turn's end read its row now.
         self.wake(seq)
         return handled
 
     async def run_turn_alone(self, seq: int) -> bool:
-        """Run a turn with no other turn beside it, and return what `run_turn` returns.
-
-        It is for turns that were under way at CRASHES_BEFORE_ALONE crashes of their process. A
-        further crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS
-        until it begins, and as long again while it runs alone. Those that have waited begin before
-        the next turn runs alone.
-        """
+        """For turns that were under way at CRASHES_BEFORE_ALONE crashes of their process. A further
+        crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS until it
+        begins, and as long again while it runs alone. Those that have waited begin before the next
+        turn runs alone."""
         self._current.setdefault(seq, None)  # a stop can find it while it waits
         async with self._one_alone:  # one such turn after the other
             self.places.shut()  # at once: no other turn may begin
@@ -287,7 +233,6 @@ class TurnExecutor(SqlStore):
             self.places.end(seq)
 
     async def _is_anyone_waiting(self) -> bool:
-        """Return whether a turn that has not begun has waited for LONG_WAIT_SECONDS."""
         before = time.time() - LONG_WAIT_SECONDS
         with suppress(NotStored):
             return bool(
@@ -298,12 +243,7 @@ class TurnExecutor(SqlStore):
         return False
 
     def _end_cancellation(self, seq: int) -> None:
-        """Let the present task go on after the runner itself cancelled the turn's handler: for a
-        stop, for a drain, or because another process has the turn. Let the cancellation pass if
-        something else cancelled the task.
-
-        Python counts the cancellations of a task, so each one is taken back.
-        """
+        """Python counts the cancellations of a task, so each one is taken back."""
         task = asyncio.current_task()
         is_own = seq in self._stopped or seq in self._taken_over or self._draining.is_set()
         while task and task.cancelling():
@@ -312,11 +252,6 @@ class TurnExecutor(SqlStore):
             task.uncancel()
 
     async def _wait_until_alone(self, seq: int) -> bool:
-        """Wait until no other turn runs in this process, so that the turn `seq` can run alone.
-
-        Return False if others still run after RUN_ALONE_SECONDS, or if a stop of the turn or the
-        end of the process ends the wait.
-        """
         # `cancel` and `drain` cancel the tasks in `_admitting` (by `seq`). They may have come
         # before this one: then the turn is in `_stopped`, or `_draining` is set.
         task = self._admitting[seq] = asyncio.ensure_future(self.places.wait_until_quiet())
@@ -330,8 +265,7 @@ class TurnExecutor(SqlStore):
         return task.done() and not task.cancelled()
 
     async def _try_to_record(self, write: Callable[[SqlConnection, int], None], seq: int) -> bool:
-        """Run `write` in a transaction for the turn `seq`, and return whether it is stored. An
-        unavailable database raises nothing, because it must not cost the turn its answer."""
+        # An unavailable database raises nothing, because it must not cost the turn its answer.
         try:
             await self._database.write(lambda connection: write(connection, seq))
         except NotStored:
@@ -339,9 +273,8 @@ class TurnExecutor(SqlStore):
         return True
 
     async def _wait_until_admitted(self, seq: int) -> None:
-        """Wait until the turn may begin: until the platform has told who the author is, on which
-        rights depend. If that takes longer than KEEP_PLACE_SECONDS, the turn gives up its place
-        meanwhile. A stop, a drain, or another process that takes the turn over ends the wait."""
+        """If that takes longer than KEEP_PLACE_SECONDS, the turn gives up its place meanwhile. A
+        stop, a drain, or another process that takes the turn over ends the wait."""
         if self.admit is None or self._draining.is_set():
             return
         timer = asyncio.get_running_loop().call_later(KEEP_PLACE_SECONDS, self.leave_place, seq)
@@ -369,50 +302,39 @@ class TurnExecutor(SqlStore):
 
 
 class LocalRunner(TurnExecutor):
-    """Queues and runs all turns of a database that no other process uses. The queue is in
-    memory."""
+    """Queues and runs all turns of a database that no other process uses."""
 
     def __init__(self, database: Database, turns: int = MAX_WORKING_TURNS) -> None:
-        """Create the runner; `run` begins its work. Messages can be queued before that. `turns` is
-        how many turns may work at the same time."""
         super().__init__(database, turns)
         self._open = False
         """Turns may begin: the decisions that an earlier process left have run, or took too
         long."""
         self._early_decisions: set[int] = set()
-        """Unfinished decisions of an earlier process that run now. Turns begin after them. A
-        decision leaves the set once it only waits for its author or its platform."""
+        """Unfinished decisions of an earlier process that run now. A decision leaves the set once
+        it only waits for its author or its platform."""
         self._early_decisions_done = asyncio.Event()
         self._queue = TurnQueue()
         self._decisions: list[int] = []
         """Decisions that have not begun, in order: `run` has no handler yet, or `drain` began."""
         self._tasks: set[asyncio.Task[None]] = set()
-        """The tasks of the turns and decisions that have begun."""
         self._suspects: set[int] = set()
-        """Turns that were under way at CRASHES_BEFORE_ALONE crashes of a process. They run
-        alone."""
         self._known: set[int] = set()
         """Messages (`seq`) that are queued or under way, so that none is queued twice: `run` reads
         all unfinished ones from the database, and `accept` may have queued some of them."""
         self._turns: dict[str, int] = {}
-        """The `seq` of the turn that runs in a conversation, by conversation."""
         self._since: dict[int, tuple[float, Sender]] = {}
         """For each waiting turn: when its message was stored (seconds since 1970), and its
         sender."""
 
     def queue_sql(self, decision: bool) -> str:
-        """Return "0" as the SQL expression for the number of turns ahead: this runner has its queue
-        in memory, and `enqueue` counts them."""
         return "0"
 
     def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
-        """Return False: no other process could run the turn, so that there is none to notify. Runs
-        in the caller's transaction."""
         return False
 
     def enqueue(self, seq: int, sender: Sender, decision: bool, since: float | None = None) -> int:
-        """Queue a stored message, once. Return how many turns of its conversation come first.
-        `since` is when it was stored (seconds since 1970), None for now.
+        """Queue a stored message, once. `since` is when it was stored (seconds since 1970), None
+        for now.
 
         `decision`: it is a command such as `stop` or `approve ID`, which does not wait for turns.
         """
@@ -431,7 +353,6 @@ class LocalRunner(TurnExecutor):
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
         """Take up what an earlier process left, then run each message in its turn until `drain`.
-        Only messages of `platforms` are taken up; of all if empty.
 
         Unfinished decisions (`stop`, `approve`) come before any turn, for at most
         DECISIONS_FIRST_SECONDS. Turns that crashed the process while they ran alone come after
@@ -478,12 +399,9 @@ class LocalRunner(TurnExecutor):
         await self._draining.wait()
 
     async def running_turn(self, conversation: str) -> int | None:
-        """Return the `seq` of the turn that runs in the conversation with this key; None if none
-        runs."""
         return self._turns.get(conversation)
 
     def _queue_age(self) -> float:
-        """Return the age of the oldest waiting turn in seconds, 0 if none waits."""
         if not self._since:
             return 0.0
         return max(0.0, time.time() - min(at for at, _ in self._since.values()))
@@ -492,19 +410,15 @@ class LocalRunner(TurnExecutor):
         return set(self._tasks)
 
     def _start_decisions(self) -> None:
-        """Start all waiting decisions, once there is a handler and until `drain`. They need no
-        place."""
         while self._handler and self._decisions and not self._draining.is_set():
             self._start(self._take_decision(self._decisions.pop(0)))
 
     async def _take_decision(self, seq: int) -> None:
-        """Run a decision to its end."""
         await self._run(seq)
         self._known.discard(seq)
         self._end_early_decision(seq)
 
     def _end_early_decision(self, seq: int) -> None:
-        """Let turns begin if this was the last decision that an earlier process left."""
         self._early_decisions.discard(seq)
         if not self._early_decisions:
             self._early_decisions_done.set()
@@ -513,16 +427,12 @@ class LocalRunner(TurnExecutor):
         return await (self.run_turn_alone(seq) if seq in self._suspects else self.run_turn(seq))
 
     def _start_turns(self) -> None:
-        """Start waiting turns while there are free places. Called whenever a turn or a place may
-        have become free.
-
-        Nothing starts before `_open`: decisions of an earlier process come first. `_suspects` run
-        alone, because they may have crashed their process.
-        """
+        """Nothing starts before `_open`: decisions of an earlier process come first. `_suspects`
+        run alone, because they may have crashed their process."""
         while self._open and not self._draining.is_set() and self.places.is_free:
             if (seq := self._queue.next()) is None:
                 return
-            _, sender = self._since.pop(seq)  # it waits no longer
+            _, sender = self._since.pop(seq)
             metrics.queued.dec()
             if seq not in self._suspects:
                 self.places.begin(seq)  # takes a place; `run_turn_alone` does it for a suspect
@@ -534,8 +444,7 @@ class LocalRunner(TurnExecutor):
             self._start(self._take_turn(seq, sender.conversation))
 
     async def _take_turn(self, seq: int, conversation: str) -> None:
-        """Run a turn to its end, then start those that waited for it or for its place. Only then
-        may the next turn of the conversation begin."""
+        """The next turn of the conversation may begin only at its end."""
         try:
             await self._run(seq)
         finally:
@@ -551,26 +460,23 @@ class LocalRunner(TurnExecutor):
         task.add_done_callback(self._tasks.discard)
 
     def leave_place(self, seq: int) -> None:
-        """Give the turn's place to another turn. If it is a decision that an earlier process left,
-        turns no longer wait for it: it only waits for its platform."""
+        """If it is a decision that an earlier process left, turns no longer wait for it: it only
+        waits for its platform."""
         super().leave_place(seq)
         self._end_early_decision(seq)
         self._start_turns()
 
 
 def get_row(connection: SqlConnection, seq: int) -> SqlRow | None:
-    """Return the row of the message `seq` in the table `inbox`, without a lock; None if there is
-    none."""
     row: SqlRow | None = connection.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
     return row
 
 
 def begin_alone(connection: SqlConnection, seq: int) -> None:
-    """Record that the turn runs alone from now on, or give it up after too many crashes.
-
-    The process has crashed CRASHES_BEFORE_ALONE times while this turn was under way beside others.
-    Alone, a further crash shows that this turn causes it (MAX_CRASHES_ALONE). After some seconds
-    others run beside it again and a crash is not blamed on it, so MAX_CRASHES limits all of them.
+    """The process has crashed CRASHES_BEFORE_ALONE times while this turn was under way beside
+    others. Alone, a further crash shows that this turn causes it (MAX_CRASHES_ALONE). After some
+    seconds others run beside it again and a crash is not blamed on it, so MAX_CRASHES limits all of
+    them.
 
     A turn that is given up gets an apology as its answer: `refusal` makes its handler do nothing
     else. If an answer is stored already, or if the process also crashes MAX_CRASHES_ALONE times
@@ -597,7 +503,6 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
                 (CRASHED_REASON, time.time(), seq),
             )
             return
-        # The apology names the number of attempts.
         refusal = f"{CRASHED_REASON}:{row['attempt']}"
     # This run is counted in advance. `end_alone` takes it back if the process survives.
     sql = "UPDATE inbox SET solo_crashes = solo_crashes + 1, refusal = ? WHERE seq = ?"
@@ -605,8 +510,6 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
 
 
 def end_alone(connection: SqlConnection, seq: int) -> None:
-    """Record that the process survived the time in which the turn ran alone: take back the crash
-    that `begin_alone` counted in advance."""
     connection.execute(
         "UPDATE inbox SET solo_crashes = solo_crashes - 1 WHERE seq = ? AND solo_crashes > 0",
         (seq,),

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from core.models.served_model import ServedModel
 
 SPARE_CONVERSATION_COUNT = 2
-"""Empty conversations that are created ahead of time at the model's server."""
 
 
 KEY_REFUSED = "the server rejected OPENAI_API_KEY (HTTP {status})"
@@ -106,14 +105,12 @@ class ModelSettings(SettingsPart):
 
     @property
     def demo(self) -> bool:
-        """Return whether the demo model answers: it was chosen, or no key and no server is set."""
         api = self.ponte_model_api
         unset = not plain_value(self.openai_api_key) and not self.openai_base_url
         return api == "demo" or (api == "auto" and unset)
 
     @property
     def transcribe_model(self) -> str:
-        """Return the name of the model that writes down voice messages; "" for none."""
         return "" if self.demo else self.ponte_transcribe_model or ""
 
 
@@ -125,16 +122,16 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     settings = ModelSettings
     sent_to: ClassVar = {"openai_base_url": ("openai_api_key",)}
 
-    def summary(self, own: ModelSettings, shared: SharedSettings) -> Health:
+    def summary(self, settings: ModelSettings, shared: SharedSettings) -> Health:
         """Return the line about the model on the start screen, from the settings alone: no server
         is asked."""
-        if own.ponte_model_api == "demo":
+        if settings.ponte_model_api == "demo":
             return Health("model", "on", "the demo model, set by PONTE_MODEL_API")
-        if own.demo:
+        if settings.demo:
             return Health("model", "on", "the demo model; set OPENAI_API_KEY to use a real one")
-        if not (plain_value(own.openai_api_key) or own.openai_base_url):
+        if not (plain_value(settings.openai_api_key) or settings.openai_base_url):
             return Health("model", "failing", NoKey().words())
-        return Health("model", "on", own.ponte_model)
+        return Health("model", "on", settings.ponte_model)
 
     def build(
         self,
@@ -142,28 +139,25 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         late: RecordLateRemote,
         list_tools: ListTools,
     ) -> tuple[Model, Callable[[], None]]:
-        """Return the model that the settings choose, and the function that starts its background
-        work; the demo model has none."""
-        own = deps.own
-        if own.demo:
+        settings = deps.own
+        if settings.demo:
             from core.models.demo_model import DemoModel
 
             return DemoModel(), start_nothing
         # Not at the top: commands that only read the settings load this module, too.
         from core.models.model_server import ModelOptions
 
-        # The key of the pseudonyms under which the server knows people.
         secret = deps.home.pseudonyms()
         options = ModelOptions(secret=secret, spare_conversations=SPARE_CONVERSATION_COUNT)
         model = _serve_model(deps, options, late, list_tools)
         return model, model.start
 
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
-        """Return the state of the model for `ponte doctor`: ask its server for the list of models,
-        which costs nothing. Raise PonteError if the server refuses or lacks PONTE_MODEL.
+        """Raise PonteError if the server refuses or lacks PONTE_MODEL.
 
         A server without such a list may still be right: then only its Chat Completions are tried,
-        and the line says that the model could not be looked up."""
+        and the line says that the model could not be looked up.
+        """
         from core.models.context_size import (
             CONTEXT_ASK_SECONDS,
             ContextSizes,
@@ -172,12 +166,12 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         )
         from core.models.model_server import REDIRECTED, judge_voice
 
-        own, key = deps.own, plain_value(deps.own.openai_api_key)
-        if own.demo:
-            return [self.summary(own, deps.shared)]
-        if not (key or own.openai_base_url):
+        settings, key = deps.own, plain_value(deps.own.openai_api_key)
+        if settings.demo:
+            return [self.summary(settings, deps.shared)]
+        if not (key or settings.openai_base_url):
             raise NoKey
-        url, options = _model_list_request(own)
+        url, options = _model_list_request(settings)
         try:
             listed = await deps.http.get_json(f"{url}/models", **options)
         except HttpAnswer as error:
@@ -198,68 +192,64 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         if not isinstance(listed, Mapping):
             raise PonteError(NO_OPENAI_API, status=200)
         models = read_models({**listed})
-        names = {one["id"] for one in models}
+        names = {model["id"] for model in models}
         # llama.cpp's server answers with its only model, whatever name a request has. Ollama lists
         # a model without a tag as ":latest".
-        takes_any_name = [one.get("owned_by") for one in models] == ["llamacpp"]
-        is_listed = takes_any_name or {own.ponte_model, f"{own.ponte_model}:latest"} & names
+        takes_any_name = [model.get("owned_by") for model in models] == ["llamacpp"]
+        is_listed = (
+            takes_any_name or {settings.ponte_model, f"{settings.ponte_model}:latest"} & names
+        )
         # Azure lists models that it could offer, and not the names of deployments.
         is_complete = names and not (urlsplit(url).hostname or "").endswith(AZURE_DOMAINS)
         if is_complete and not is_listed:
             some = ", ".join(sorted(names)[:5])
-            raise PonteError(NO_SUCH_MODEL, name=own.ponte_model, some=some)
-        sizes = ContextSizes(deps.client, own.ponte_model, own.ponte_model_context or 0)
+            raise PonteError(NO_SUCH_MODEL, name=settings.ponte_model, some=some)
+        sizes = ContextSizes(deps.client, settings.ponte_model, settings.ponte_model_context or 0)
         sizes.model_list = {**listed}
-        await sizes.wait(own.ponte_model, CONTEXT_ASK_SECONDS)
+        await sizes.wait(settings.ponte_model, CONTEXT_ASK_SECONDS)
         await sizes.close()
-        words = say("{model} is available" if is_listed else NOT_LISTED, model=own.ponte_model)
-        note = describe_size(sizes.of(own.ponte_model))
-        health = [Health("model", "on", f"{words}; {note}" if note else words)]
-        if voice := own.transcribe_model:
-            health.append(judge_voice(voice, own.ponte_model, names))
+        sentence = say(
+            "{model} is available" if is_listed else NOT_LISTED, model=settings.ponte_model
+        )
+        note = describe_size(sizes.of(settings.ponte_model))
+        health = [Health("model", "on", f"{sentence}; {note}" if note else sentence)]
+        if voice := settings.transcribe_model:
+            health.append(judge_voice(voice, settings.ponte_model, names))
         return health
 
     async def list_choices(
         self, deps: IntegrationDependencies[ModelSettings]
     ) -> Mapping[str, Sequence[str]]:
-        """Return the models that the server lists, as choices for PONTE_MODEL on the set-up
-        page."""
-        # Not at the top: commands that only read the settings load this module, too.
         from core.models.context_size import read_models
 
         if deps.own.demo:
             return {}
         url, options = _model_list_request(deps.own)
         listed = await deps.http.get_json(f"{url}/models", **options)
-        # Some servers send the list alone.
         listed = {"data": listed} if isinstance(listed, list) else listed
         models = read_models({**listed}) if isinstance(listed, Mapping) else []
-        return {"ponte_model": sorted(str(one["id"]) for one in models)}
+        return {"ponte_model": sorted(str(model["id"]) for model in models)}
 
     def describe_requests(self, deps: IntegrationDependencies[ModelSettings]) -> str:
-        """Return the words with which `ponte doctor --model` asks before `send_requests`: what is
-        sent, and that it costs money; "" if the demo model answers. A context whose size is in the
-        table of OpenAI's models is not tested."""
+        """A context whose size is in the table of OpenAI's models is not tested."""
         if deps.own.demo:
             return ""
-        # Not at the top: commands that only read the settings load this module, too.
         from core.models.context_size import ContextSizes
 
-        own = deps.own
-        words = say(REQUESTS_SENTENCE, model=own.ponte_model, host=deps.client.place.host)
-        sizes = ContextSizes(deps.client, own.ponte_model, own.ponte_model_context or 0)
-        is_tested = sizes.of(own.ponte_model).source != "table"
-        return f"{words} {say(CONTEXT_SENTENCE)}" if is_tested else words
+        settings = deps.own
+        sentence = say(REQUESTS_SENTENCE, model=settings.ponte_model, host=deps.client.place.host)
+        sizes = ContextSizes(deps.client, settings.ponte_model, settings.ponte_model_context or 0)
+        is_tested = sizes.of(settings.ponte_model).source != "table"
+        return f"{sentence} {say(CONTEXT_SENTENCE)}" if is_tested else sentence
 
     async def send_requests(
         self, deps: IntegrationDependencies[ModelSettings]
     ) -> AsyncIterator[DoctorFinding]:
-        """Send the model up to four paid requests (`Trial.check`). Yield what works and what does
-        not. What the server stores for them is erased at the end."""
+        """Yield what works and what does not. What the server stores for them is erased at the
+        end."""
         if deps.own.demo:
             yield DoctorFinding("model requests", "off", say(NOTHING_TO_CHECK))
             return
-        # Not at the top: commands that only read the settings load this module, too.
         from core.models.model_server import ModelOptions
         from core.models.served_model import Trial
 
@@ -277,18 +267,16 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             await trial.model.close()
 
 
-def _model_list_request(own: ModelSettings) -> tuple[str, RequestOptions]:
-    """Return the base URL of the model's server, and the options of a request for its models."""
-    key = plain_value(own.openai_api_key)
-    url = (own.openai_base_url or "https://api.openai.com/v1").rstrip("/")
+def _model_list_request(settings: ModelSettings) -> tuple[str, RequestOptions]:
+    key = plain_value(settings.openai_api_key)
+    url = (settings.openai_base_url or "https://api.openai.com/v1").rstrip("/")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return url, RequestOptions(headers=headers, timeout=CHECK_TIMEOUT_SECONDS)
 
 
 async def _find_chat_status(http: HttpClient, url: str, options: RequestOptions) -> int:
-    """Return the HTTP status of Chat Completions; 0 if that is no API. The request is empty, so it
-    costs nothing, and a server that has this API refuses it with a status of its own
-    (`EMPTY_REQUEST_STATUSES`)."""
+    """The request is empty, so it costs nothing, and a server that has this API refuses it with a
+    status of its own (`EMPTY_REQUEST_STATUSES`)."""
     try:
         await http.post_json(f"{url}/chat/completions", {}, **options)
     except HttpAnswer as error:
@@ -304,20 +292,17 @@ def _serve_model(
     late: RecordLateRemote,
     list_tools: ListTools | None = None,
 ) -> ServedModel:
-    """Return a model behind the server that the settings name, with the API that they name; with
-    "auto", the model finds out which one the server has."""
-    # Not at the top: commands that only read the settings load this module, too.
     from core.models.served_model import ServedModel
 
-    own = deps.own
+    settings = deps.own
     options = replace(
         options,
-        model=own.ponte_model,
-        effort=own.ponte_model_effort or "",
+        model=settings.ponte_model,
+        effort=settings.ponte_model_effort or "",
         config=deps.config,
-        context=own.ponte_model_context or 0,
+        context=settings.ponte_model_context or 0,
     )
-    api = own.ponte_model_api
+    api = settings.ponte_model_api
     # The level is the API to use: "conversations", "responses" or "chat". None: the model finds out
     # which one the server has. With "demo" no caller comes here.
     level = None if api == "auto" or api == "demo" else api

@@ -48,7 +48,6 @@ CutReason = Literal["", "length", "filter"]
 MAX_ANSWER_CHARACTERS = 1_000_000
 """Characters of one answer, with its calls' arguments: about eight times what models can write."""
 MAX_CALLS_PER_ANSWER = 256
-"""Calls in one answer."""
 AnswerEnd = Literal["whole", "length", "filter", "failed", "unknown"]
 END_WORDS: tuple[tuple[AnswerEnd, str], ...] = (
     (
@@ -88,16 +87,13 @@ TOOL_NAME = re.compile(r"\W*(?:[\w-]+[.:/])*?([\w-]+?)(?::\d+)?\W*(?:<\|.*)?", r
 """The forms in which models write the name of a tool: `functions.tables:0`, `tables()`,
 `tables<|channel|>json`."""
 MAX_NAME_CHARACTERS, MAX_WRAPPERS = 200, 4
-"""Characters of a name in such a form, and how often the arguments of a call may be wrapped."""
 NO_ARGUMENTS = ("", "None", "undefined")
-"""Words for no arguments that are no JSON."""
 _ARGUMENTS_DECODER = json.JSONDecoder(strict=False)
 """Takes line breaks in texts, which models write into code."""
 SOURCE_FIELDS = ("citations", "search_results", "annotations", "web_search")  # the last: Zhipu
 MAX_SOURCES, MAX_SOURCE_TITLE_CHARACTERS = 20, 200
-"""Sources of one answer, and characters of the title of each."""
 MAX_CHECKED_CHARACTERS = 20 * MAX_ANSWER_CHARACTERS
-"""Characters of arguments that are parsed to find out where a call ends. It bounds the time."""
+"""Characters of arguments that are parsed to find out where a call ends."""
 WEB_ADDRESS = re.compile(
     r"https?://(?:[^\s<>\[\]()`|\\\"]|\([^\s<>\[\]()`|\\\"]*\)){1,2000}", re.IGNORECASE
 )
@@ -105,19 +101,16 @@ WEB_ADDRESS = re.compile(
 END_OF_STREAM = "done"
 """The reason for the end if the server names none, but ends its stream with a sign."""
 KEPT_ON_FAULTS = ("lost", "broken", "silent")
-"""Kinds of faults after which the text so far is an answer that was broken off."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
-    """A finished answer: its items, its token counts, and why it ends early, if it does.
-
-    `items` can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls have
-    ids of Ponte's own: servers repeat theirs, or send none. In `raw`, they have the server's `id`,
+    """A finished answer: its items, its token counts, and why it ends early, if it does. `items`
+    can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls have ids
+    of Ponte's own: servers repeat theirs, or send none. In `raw`, they have the server's `id`,
     which `ModelInput.name_calls` sends back, `message` and `call`: fields that the server wants
-    back, and `may_be_two`: the call came twice. `fault` is why the text was broken
-    off, None if it was not.
-    """
+    back, and `may_be_two`: the call came twice. `fault` is why the text was broken off, None if
+    it was not."""
 
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
@@ -127,8 +120,6 @@ class ModelAnswer:
 
     @property
     def has_calls(self) -> bool:
-        """Return True if the model wants to call tools, so that the turn goes on with another
-        round."""
         return any(item.kind == "call" for item in self.items)
 
 
@@ -146,12 +137,10 @@ class TextPart:
 
 @dataclass(slots=True)
 class CallPart:
-    """A tool call whose pieces arrive.
-
-    `is_whole`: the server sent it whole. `is_repeated`: it has the id and the index of the call
-    before it. `may_be_two`: it came twice. `carried`: fields that the server wants back. `latest`:
-    the last piece of the arguments. `is_cumulative`: each piece begins with the one before.
-    """
+    """A tool call whose pieces arrive. `is_whole`: the server sent it whole. `is_repeated`: it has
+    the id and the index of the call before it. `may_be_two`: it came twice. `carried`: fields that
+    the server wants back. `latest`: the last piece of the arguments. `is_cumulative`: each piece
+    begins with the one before."""
 
     index: object = None
     id: str = ""
@@ -165,18 +154,16 @@ class CallPart:
     is_cumulative: bool = True
 
     def read_objects(self) -> list[str]:
-        """Return the JSON objects in the arguments of this call, as texts; none if they are
-        incomplete. If each piece repeated the one before, the last piece counts alone."""
+        """If each piece repeated the one before, the last piece counts alone."""
         objects = find_objects(self.arguments)
         return objects or (find_objects(self.latest) if self.is_cumulative else [])
 
 
 Part = TextPart | CallPart | Item
-"""A part of an answer. An item is an opaque one."""
 
 
 class AnswerReader:
-    """Collects the parts of one answer. The readers of the two APIs are derived from it.
+    """Collects the parts of one answer.
 
     `tools` are the tools that were offered, with the schemas of their arguments. `holds_start`: the
     answer may begin with a thought that no tag opens, so no text is shown before its end.
@@ -190,48 +177,33 @@ class AnswerReader:
         holds_start: bool = False,
         is_continued: bool = False,
     ) -> None:
-        """`tools` are the tools that were offered: a call that the model wrote as text counts only
-        if its tool is one of them. `holds_start`: the answer may begin with a thought that no tag
-        opens. `is_continued`: this turn has called tools before."""
-        # The last event came, and a piece of text was shown to the person.
         self.has_ended = self.has_shown = False
-        # The id of the response, the model as the server names it, and the server's word for the
-        # end of the answer.
         self.response = self.model = self.finish = ""
         self.usage: Json = {}
         self.error: Json | None = None
-        """What the server says of a failed answer."""
         self.parts: list[Part] = []
         self.phases: dict[object, str] = {}
-        """The phases of messages (commentary or final answer), by the message's key. Each goes back
-        to the server with its message."""
         self._tools = tools or {}
         self._holds_start, self._is_continued = holds_start, is_continued
-        """`_holds_start`: the beginning is not shown until it is known to be no thought.
-        `_is_continued`: this turn has called tools before."""
         # Joins characters that a server cuts into two pieces.
         self._joiner = PieceJoiner()
         self._carried: dict[str, list[Any]] = {}
-        """The fields of the message that the server wants back with its calls, such as thoughts or
-        signatures: by the field's name, its pieces."""
         self._sources: dict[str, str] = {}
-        """The addresses that the server names as sources, with their titles."""
         self._characters = self._checked_characters = 0
         """How much was read: an answer that never ends is broken off at MAX_ANSWER_CHARACTERS, and
         arguments of calls are checked again for at most MAX_CHECKED_CHARACTERS."""
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
-        """Add an event of the server's stream to the answer, and return the events for the turn
-        that it causes (such as new text). Raise ModelServerFault."""
+        """Raise ModelServerFault."""
         raise NotImplementedError
 
     def read_answer(self) -> ModelAnswer:
-        """Return the answer after a clean end. Raise ModelServerFault if it failed or is
-        incomplete.
+        """Raise ModelServerFault if it failed or is incomplete.
 
-        `finish` is the server's word for the end, "" if the stream ended without one. Then text
-        counts as whole; calls count only if their arguments are complete JSON, because half a call
-        must not run. A failed answer whose text came is taken as one that was broken off."""
+        If the stream ended without the server's word for its end (`finish`), text counts as whole;
+        calls count only if their arguments are complete JSON, because half a call must not run. A
+        failed answer whose text came is taken as one that was broken off.
+        """
         if self._has_failed:
             fault = ModelServerFault("broken", body=self.error or {"message": self.finish})
             if rescued_answer := self.rescue(fault):
@@ -245,13 +217,12 @@ class AnswerReader:
         if not (cut or self.calls):
             self._add_written_calls()
         # A call with the index or id of the one before, and no arguments, is an echo of it.
-        calls = [each for each in self.calls if each.arguments or not each.is_repeated]
+        calls = [call for call in self.calls if call.arguments or not call.is_repeated]
         # For a word that Ponte does not know, nobody can tell whether text is whole.
         if end == "unknown" and not calls:
             cut = "length"
         for call in () if cut else calls:
             # Pieces of a call may be missing: neither the server nor the end says otherwise.
-            # END_OF_STREAM: a sign without a reason.
             is_unsure = not call.is_whole and self.finish in ("", END_OF_STREAM)
             is_cut = not call.read_objects() or not (self.finish or call.arguments.strip())
             if not call.name or (is_unsure and is_cut):
@@ -263,10 +234,9 @@ class AnswerReader:
         return answer
 
     def _add_written_calls(self) -> None:
-        """Add the calls that the model wrote into its text, because its server has no parser for
-        that model. Raise ModelServerFault if one with a mark (such as `<tool_call>`) cannot be
-        read, or if its tool was not offered: the model is asked once more. Without a mark, a text
-        counts as calls only if it is nothing but calls of offered tools."""
+        """Raise ModelServerFault if one with a mark (such as `<tool_call>`) cannot be read, or if
+        its tool was not offered: the model is asked once more. Without a mark, a text counts as
+        calls only if it is nothing but calls of offered tools."""
         for text in self.texts:
             # `calls` is the text from the first marked call on, which nobody is shown; "" if there
             # is none.
@@ -289,9 +259,7 @@ class AnswerReader:
         return self.error is not None or classify_end(self.finish) == "failed"
 
     def rescue(self, fault: ModelServerFault) -> ModelAnswer | None:
-        """Return what can be used of the answer after a fault: all of it if the server had named
-        the reason for the end before, else its text; None if nothing can. An answer with calls is
-        not used: the last one may be incomplete."""
+        """An answer with calls is not used: the last one may be incomplete."""
         if self.finish and not self._has_failed and self.parts:
             with suppress(ModelServerFault):
                 return self.read_answer()
@@ -301,24 +269,19 @@ class AnswerReader:
         return answer if answer.items else None
 
     def starts_with_known_text(self, text: str) -> bool:
-        """Return whether `text` begins with all text that arrived so far, so that it may be the
-        whole of which pieces came before."""
         if len(text) < sum(part.size for part in self.texts):
             return False
         return text.startswith("".join(piece for part in self.texts for piece in part.pieces))
 
     def add_start(self, response: Json) -> Sequence[ModelEvent]:
-        """Take the id of the response from the server's JSON. Return the event that tells it, once:
-        servers repeat it."""
+        """Return the event that tells it, once: servers repeat it."""
         if self.response or not (id := read_id(response)):
             return ()
         self.response = id
         return (ResponseStarted(id),)
 
     def add_text(self, piece: str, message: object = 0, part: object = 0) -> Sequence[ModelEvent]:
-        """Add a piece of the text of a message, and return the events for whoever shows it: new
-        text, or that text which was shown turned out to be a thought. `message` and `part` are the
-        server's numbers."""
+        """`message` and `part` are the server's numbers."""
         if not piece:
             return ()
         self._count(len(piece))
@@ -360,8 +323,8 @@ class AnswerReader:
         open_text = self._find_text(message, part)
         if open_text is None:
             # Its pieces may have come under other numbers: then an equal text is there already.
-            same = (each for each in self.texts if each.size == len(text))
-            is_known = any("".join(each.pieces) == text for each in same)
+            same = (text_part for text_part in self.texts if text_part.size == len(text))
+            is_known = any("".join(text_part.pieces) == text for text_part in same)
             return () if is_known else self.add_text(text, message, part)
         # Pieces that came before stay, also if the whole part has another text.
         if len(text) <= open_text.size or not text.startswith("".join(open_text.pieces)):
@@ -371,18 +334,22 @@ class AnswerReader:
     def add_call(
         self, index: object = None, id: str = "", name: str = "", arguments: object = None
     ) -> CallPart:
-        """Add a piece of a call and return the call. `index` and `id` may be missing.
+        """`index` and `id` may be missing.
 
         A piece that comes after its call is complete is either the same call again, which is only
-        marked (`may_be_two`), or the beginning of another call with the same index and id."""
-        words = dump_arguments(arguments)
-        self._count(len(name) + len(words))
-        call = self._find_call(index, id, name, words)
+        marked (`may_be_two`), or the beginning of another call with the same index and id.
+        """
+        arguments_json = dump_arguments(arguments)
+        self._count(len(name) + len(arguments_json))
+        call = self._find_call(index, id, name, arguments_json)
         # The call is complete already: it was sent whole, or its arguments are a whole object. A
         # piece without arguments may still bring the name that it lacks.
-        if call and (call.is_whole or self._is_object(call)) and (call.name or words):
-            # The same call again.
-            if words.strip() and name in ("", call.name) and is_same_json(words, call.arguments):
+        if call and (call.is_whole or self._is_object(call)) and (call.name or arguments_json):
+            if (
+                arguments_json.strip()
+                and name in ("", call.name)
+                and is_same_json(arguments_json, call.arguments)
+            ):
                 call.may_be_two = True
                 return call
             # Another call with the same index or id.
@@ -390,7 +357,7 @@ class AnswerReader:
                 call = self._add_call_part(CallPart(index, id, name or call.name))
                 call.is_repeated = True
         # An empty field beside the text (Snowflake): this call is not added to the answer.
-        if not call and not (id or name or words):
+        if not call and not (id or name or arguments_json):
             return CallPart(index)
         call = call or self._add_call_part(CallPart(index, id))
         call.id = call.id or id
@@ -400,66 +367,57 @@ class AnswerReader:
         # The name itself may come in pieces.
         elif call.name not in self._tools and not call.arguments:
             call.name += name
-        if call.arguments.strip() == "{}" and words:  # a place holder
+        if call.arguments.strip() == "{}" and arguments_json:  # a place holder
             call.arguments = call.latest = ""
-        if words:
+        if arguments_json:
             # Some servers send all arguments so far with each piece. If every piece begins with the
             # one before (`is_cumulative`), the last one (`latest`) alone may be the arguments.
-            call.is_cumulative = call.is_cumulative and words.startswith(call.latest)
-            call.latest = words
-        call.arguments += words
+            call.is_cumulative = call.is_cumulative and arguments_json.startswith(call.latest)
+            call.latest = arguments_json
+        call.arguments += arguments_json
         return call
 
     def add_whole_call(self, index: object, id: str, name: str, arguments: object) -> CallPart:
-        """Add a whole call whose pieces may have come before, and return it.
-
-        Servers name a call by its index, by its id, by both or by none, and some send each call
+        """Servers name a call by its index, by its id, by both or by none, and some send each call
         twice: in pieces and whole, or whole and whole. So the open call that fits best is
         completed. An equal call that is complete already is marked (`may_be_two`), not added: it
-        runs once, and its output says so to the model.
-        """
-        words = dump_arguments(arguments)
-        # An empty field beside the text: this call is not added to the answer.
-        if not (id or name or words):
+        runs once, and its output says so to the model."""
+        arguments_json = dump_arguments(arguments)
+        if not (id or name or arguments_json):
             return CallPart(index)
         # The call at this index counts first, then the one with this id, then, without both, the
         # last one of this name.
         open_calls = [call for call in reversed(self.calls) if not call.is_whole]
-        at_index = (each for each in open_calls if each.index == index is not None)
-        call = next((each for each in at_index if not id or each.id in ("", id)), None)
-        call = call or next((each for each in open_calls if id and each.id == id), None)
+        at_index = (part for part in open_calls if part.index == index is not None)
+        call = next((part for part in at_index if not id or part.id in ("", id)), None)
+        call = call or next((part for part in open_calls if id and part.id == id), None)
         if call is None and index is None and not id:
-            call = next((each for each in open_calls if each.name == name), None)
+            call = next((part for part in open_calls if part.name == name), None)
         # No open call fits. An equal one that is complete was sent twice; else it is a new one.
         if call is None:
-            for each in self.calls:
-                is_at_index = None in (index, each.index) or each.index == index
-                is_same = is_at_index and (each.id, each.name) == (id, name)
-                if is_same and is_same_json(words, each.arguments):
-                    each.may_be_two = True
-                    return each
-            self._count(len(name) + len(words))
+            for part in self.calls:
+                is_at_index = None in (index, part.index) or part.index == index
+                is_same = is_at_index and (part.id, part.name) == (id, name)
+                if is_same and is_same_json(arguments_json, part.arguments):
+                    part.may_be_two = True
+                    return part
+            self._count(len(name) + len(arguments_json))
             call = self._add_call_part(CallPart(index))
         call.id, call.name = call.id or id, name or call.name
-        call.arguments, call.is_whole = words or call.arguments, True
+        call.arguments, call.is_whole = arguments_json or call.arguments, True
         return call
 
     def add_opaque(self, item: Json) -> None:
-        """Add an item that only the server can read, such as encrypted reasoning, to send it back
-        later."""
         self._count(len(dump_arguments(item)))
         self.parts.append(Item(kind="opaque", raw={"item": item}))
 
     def add_carried(self, message: Json) -> None:
-        """Store the fields of a message that the server wants back with its calls in the next
-        request, such as a model's thoughts or signatures."""
         for name, value in self.carried_fields(message).items():
             self._carried.setdefault(name, []).append(value)
 
     def carried_fields(self, fields: Json) -> Json:
-        """Return those fields of a server's message or call that the server wants back in the next
-        request, such as a model's thoughts or signatures. They count for the limit of an answer,
-        beyond which `_count` raises ModelServerFault."""
+        """The fields count for the limit of an answer, beyond which `_count` raises
+        ModelServerFault."""
         carried = {
             name: value
             for name, value in fields.items()
@@ -469,19 +427,18 @@ class AnswerReader:
         return carried
 
     def add_usage(self, usage: object) -> None:
-        """Add token counts. A later count replaces an earlier one, unless it is empty or 0: some
-        servers tell input and output apart, others end with zeros."""
+        """A later count replaces an earlier one, unless it is empty or 0: some servers tell input
+        and output apart, others end with zeros."""
         counts = read_object(usage).items()
         self.usage |= {name: count for name, count in counts if count or name not in self.usage}
 
     def add_sources(self, fields: Json) -> None:
-        """Add the web addresses that a chunk, a message or a part names as its sources, outside its
-        text. They are listed below the answer, each once, with the first title."""
+        """Sources are listed below the answer, each once, with the first title."""
         # DashScope and Azure put them into an object.
         fields = {**fields, **read_object(fields.get("search_info") or fields.get("context"))}
         for found in filter(None, map(fields.get, SOURCE_FIELDS)):
-            for each in read_list(found):
-                source = read_object(each) or {"url": each}
+            for element in read_list(found):
+                source = read_object(element) or {"url": element}
                 source = read_object(source.get("url_citation")) or source
                 url = read_word(source.get("url") or source.get("link"))
                 has_room = url in self._sources or len(self._sources) < MAX_SOURCES
@@ -490,12 +447,8 @@ class AnswerReader:
                     self._sources[url] = self._sources.get(url) or title
 
     def take_whole(self, read: Callable[[], Sequence[ModelEvent]]) -> Sequence[ModelEvent]:
-        """Take the whole answer that `read` adds, in place of the parts so far: some servers repeat
-        at the end, as a whole, what they sent in pieces.
-
-        Kinds of parts (text, calls, opaque items) that it lacks stay. Its text is shown if none was
-        shown before.
-        """
+        """Kinds of parts (text, calls, opaque items) that it lacks stay. Its text is shown if none
+        was shown before."""
         before, carried, has_shown = self.parts, self._carried, self.has_shown
         # The whole answer is read into empty parts. `_carried` has the fields of the message that
         # the server wants back with the next request; if the whole one has none, those of the
@@ -512,18 +465,16 @@ class AnswerReader:
 
     @property
     def texts(self) -> list[TextPart]:
-        """The parts of the answer so far that are text."""
         return [part for part in self.parts if isinstance(part, TextPart)]
 
     @property
     def calls(self) -> list[CallPart]:
-        """The parts of the answer so far that are calls of tools."""
         return [part for part in self.parts if isinstance(part, CallPart)]
 
     def _find_text(self, message: object, part: object) -> TextPart | None:
         return next((text for text in self.texts if text.key == (message, part)), None)
 
-    def _find_call(self, index: object, id: str, name: str, words: str) -> CallPart | None:
+    def _find_call(self, index: object, id: str, name: str, arguments_json: str) -> CallPart | None:
         """Return the call to which a piece belongs; None if the piece begins another call. The last
         call at the index counts, then the one with the id, then, without both, the last call."""
         calls = self.calls[::-1]
@@ -536,7 +487,7 @@ class AnswerReader:
             last = calls[0] if calls else None
             # A server without indexes, and a new id: does it continue the last call all the same?
             if call is None and last and id and index is last.index is None:
-                return last if self._continues(last, name, words) else None
+                return last if self._continues(last, name, arguments_json) else None
             # Without an id, and without an index or a name, it belongs to the last call. If both
             # have a name, only an equal one continues the call, while its arguments are incomplete.
             if call is None and last and not id and (not name or index is last.index is None):
@@ -545,21 +496,21 @@ class AnswerReader:
             return call
         # One index with two ids: some servers give all calls the same index.
         if id and call.id not in ("", id):
-            if other := next((each for each in same_id if each.index == index), None):
+            if other := next((part for part in same_id if part.index == index), None):
                 return other
-            return call if self._continues(call, name, words) else None
+            return call if self._continues(call, name, arguments_json) else None
         # A whole name of another offered tool begins another call; a part of a name goes on with
         # this one.
         names = {name, call.name} - {""}
         return call if len(names) < 2 or not names <= set(self._tools) else None
 
-    def _continues(self, call: CallPart, name: str, words: str) -> bool:
-        """Return whether a piece with another id continues a call: some servers send a new id with
-        each piece. It does not if the call is complete, if it names another tool, or if it begins
-        arguments of its own."""
-        if not words.strip() or name not in ("", call.name) or self._is_object(call):
+    def _continues(self, call: CallPart, name: str, arguments_json: str) -> bool:
+        # Return whether a piece with another id continues a call: some servers send a new id with
+        # each piece. It does not if the call is complete, if it names another tool, or if it begins
+        # arguments of its own.
+        if not arguments_json.strip() or name not in ("", call.name) or self._is_object(call):
             return False
-        return not name or not (call.arguments.strip() and words.lstrip().startswith("{"))
+        return not name or not (call.arguments.strip() and arguments_json.lstrip().startswith("{"))
 
     def _add_call_part(self, call: CallPart) -> CallPart:
         if len(self.calls) >= MAX_CALLS_PER_ANSWER:
@@ -568,8 +519,8 @@ class AnswerReader:
         return call
 
     def _is_object(self, call: CallPart) -> bool:
-        """Return whether the arguments of the call are a complete JSON object. It is asked for each
-        piece, so the end is looked at first, and what is parsed in all has a limit."""
+        """Asked for each piece, so the end is looked at first, and what is parsed in all has a
+        limit."""
         # A few blanks may follow the brace.
         if not call.arguments[-20:].rstrip().endswith("}"):
             return False
@@ -582,14 +533,12 @@ class AnswerReader:
             return False
 
     def _count(self, characters: int) -> None:
-        """Count characters of the answer. Raise ModelServerFault if it has too many."""
         self._characters += characters
         if self._characters > MAX_ANSWER_CHARACTERS:
             raise ModelServerFault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")
 
     def _build(self, cut: CutReason, fault: ModelServerFault | None = None) -> ModelAnswer:
-        """Return the finished answer with the parts that were read, as items of the transcript. If
-        the answer was `cut`, it has no calls: one that was cut could run with half of its
+        """If the answer was `cut`, it has no calls: one that was cut could run with half of its
         arguments. `raw` holds what is kept beside an item: the server's own id, fields that the
         server wants back (`carried`), and that a call may have come twice (`may_be_two`)."""
         raw: Json
@@ -597,7 +546,6 @@ class AnswerReader:
         items: dict[object, Item] = {}
         for part in self.parts:
             if isinstance(part, TextPart):
-                # All parts of a message become one text.
                 key = ("text", part.key[0])
                 text = remove_thoughts("".join(part.pieces))
                 # Some servers read a call and leave the beginning of its mark in the text.
@@ -608,17 +556,16 @@ class AnswerReader:
                     items[key] = Item("message", "assistant", texts[key], raw=raw)
             elif isinstance(part, Item):
                 items[len(items)] = part
-            # A call with the index or id of the one before, and no arguments, is an echo of it.
             elif not cut and (part.arguments.strip() or not part.is_repeated):
                 name, objects = self._offered_name(part.name), part.read_objects()
                 raw = {"id": part.id, **({"call": part.carried} if part.carried else {})}
                 is_repeated = len(objects) > len(set(objects))
                 raw |= {"may_be_two": True} if part.may_be_two or is_repeated else {}
                 # Some servers merge two calls into one, with one JSON object after the other.
-                for words in dict.fromkeys(objects) or (part.arguments,):
+                for arguments_json in dict.fromkeys(objects) or (part.arguments,):
                     # Ponte's own id: the server's may be missing, or that of another call, too.
                     id = os.urandom(8).hex()
-                    items[len(items)] = Item("call", "", "", id, name, words, raw=raw)
+                    items[len(items)] = Item("call", "", "", id, name, arguments_json, raw=raw)
         output = list(items.values())
         if not any(item.kind == "opaque" for item in output):
             # Text before calls, as APIs want it back. Encrypted thoughts keep their places: they
@@ -628,7 +575,7 @@ class AnswerReader:
         # The first item gets the fields that the server wants back, which go back only in a turn
         # that calls tools. The last message gets the sources.
         if self._carried and output and ("call" in kinds or self._is_continued):
-            message = {name: _join_pieces(name, each) for name, each in self._carried.items()}
+            message = {name: _join_pieces(name, pieces) for name, pieces in self._carried.items()}
             output[0] = replace(output[0], raw={**output[0].raw, "message": message})
         if self._sources and "message" in kinds:
             last = len(kinds) - 1 - kinds[::-1].index("message")
@@ -638,17 +585,16 @@ class AnswerReader:
         return ModelAnswer(tuple(output), usage, cut, self.model, fault)
 
     def _offered_name(self, name: str) -> str:
-        """Return the name of the offered tool that is meant: `functions.tables:0` is `tables`. A
-        name of which no offered tool can be meant stays as it is, and the call is refused later."""
+        # A name of which no offered tool can be meant stays as it is, and the call is refused
+        # later.
         is_odd = name not in self._tools and len(name) <= MAX_NAME_CHARACTERS
         match = TOOL_NAME.fullmatch(name) if is_odd else None
         bare = match[1].lower() if match else ""
-        return next((each for each in self._tools if each.lower() == bare), name)
+        return next((tool_name for tool_name in self._tools if tool_name.lower() == bare), name)
 
 
 def is_no_call(part: Part) -> bool:
-    """Return whether a part is a call without a name and arguments. Some servers send one beside
-    their text (Snowflake)."""
+    """Some servers send one beside their text (Snowflake)."""
     if not isinstance(part, CallPart) or part.name.strip() not in ("", "null", "None"):
         return False
     return find_objects(part.arguments) in ([], ["{}"])
@@ -656,22 +602,19 @@ def is_no_call(part: Part) -> bool:
 
 @lru_cache(maxsize=32)
 def classify_end(reason: str) -> AnswerEnd:
-    """Return what a server's word for the end of an answer means: complete, cut at a limit,
-    filtered, or failed. Without a word the answer counts as complete."""
-    found = (end for end, words in END_WORDS if re.search(words, reason))
+    """Without a word the answer counts as complete."""
+    found = (end for end, pattern in END_WORDS if re.search(pattern, reason))
     return next(found, "unknown" if reason else "whole")
 
 
 def read_call_id(call: Json, *names: str) -> str:
-    """Return the id of a call: the first of its fields `names` that is not empty. Return "" if
-    there is none, or if it is too long: LiteLLM puts a whole signature into it."""
+    """Return "" if there is none, or if it is too long: LiteLLM puts a whole signature into it."""
     id = next((word for name in names if (word := read_word(call.get(name)))), "")
     return id if len(id) <= MAX_ID_CHARACTERS else ""
 
 
 def read_text(content: object) -> str:
-    """Return the text in a message's content: a text, or parts under any of the names that servers
-    have for them. Thoughts and calls among the parts are left out."""
+    """Thoughts and calls among the parts are left out."""
     if isinstance(content, list):
         return "".join(map(read_text, content))
     if not isinstance(content, dict):
@@ -683,8 +626,7 @@ def read_text(content: object) -> str:
 
 
 def dump_arguments(arguments: object) -> str:
-    """Return the arguments of a call, or another value, as JSON text; a text as it is, and None as
-    "". Some servers send arguments as an object."""
+    """Some servers send arguments as an object."""
     if arguments is None or isinstance(arguments, str):
         return arguments or ""
     try:
@@ -694,64 +636,58 @@ def dump_arguments(arguments: object) -> str:
 
 
 def read_arguments(raw: Json) -> object:
-    """Return the arguments in a server's JSON object of a call, under any of the names that servers
-    have for them; None if there are none."""
     names = ("arguments", "parameters", "input", "args")
     return next((raw[name] for name in names if raw.get(name) is not None), None)
 
 
-def find_objects(words: str) -> list[str]:
-    """Return the JSON objects in the arguments of a call, without what servers and models put
-    around them: a code block, a list, another text of JSON, or words. None of them if one is cut.
+def find_objects(text: str) -> list[str]:
+    """None of them if one is cut.
 
     There are several if a server sends several calls of one tool as one. Arguments may be wrapped
     several times, as JSON in a text in a list; `MAX_WRAPPERS` bounds that.
     """
     for _ in range(MAX_WRAPPERS):
-        words = words.strip().removeprefix("\ufeff")
+        text = text.strip().removeprefix("\ufeff")
         try:
-            value = json.loads(words) if words not in NO_ARGUMENTS else None
+            value = json.loads(text) if text not in NO_ARGUMENTS else None
         except (ValueError, RecursionError):
             break
         # A list of one object is that object; a text may contain JSON again, so the loop goes on
         # with it.
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
         if isinstance(value, dict):
-            return [words if words.startswith("{") else json.dumps(value, ensure_ascii=False)]
+            return [text if text.startswith("{") else json.dumps(value, ensure_ascii=False)]
         # Nothing is a call without arguments. A number or a longer list is an error that the tool
         # explains.
         if not value or not isinstance(value, str):
-            return ["{}"] if not value else [words]
-        words = value
+            return ["{}"] if not value else [text]
+        text = value
     # Not JSON as a whole: one object after the other, from the first brace on.
-    objects, at = list[str](), words.find("{")
-    while words.startswith("{", at):
+    objects, at = list[str](), text.find("{")
+    while text.startswith("{", at):
         try:
             # This decoder takes line breaks inside texts, which `json.loads` refuses.
-            value, end = _ARGUMENTS_DECODER.raw_decode(words, at)
+            value, end = _ARGUMENTS_DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
             return []
         if value or not objects:
             # Some servers send an empty object before the real one.
-            objects = [each for each in objects if each != "{}"]
+            objects = [object_json for object_json in objects if object_json != "{}"]
             objects.append(json.dumps(value, ensure_ascii=False))
-        at = end + len(words[end:]) - len(words[end:].lstrip())
+        at = end + len(text[end:]) - len(text[end:].lstrip())
     # What follows looks like the middle of JSON, so the object that was found is a part of it.
-    return [] if words[at : at + 1] in (",", ":", '"') and objects else objects
+    return [] if text[at : at + 1] in (",", ":", '"') and objects else objects
 
 
-def is_same_json(words: str, other: str) -> bool:
-    """Return whether two texts are equal, or are JSON with equal values, however that is
-    written."""
+def is_same_json(text: str, other: str) -> bool:
     with suppress(ValueError, RecursionError):
-        return words == other or bool(json.loads(words) == json.loads(other))
+        return text == other or bool(json.loads(text) == json.loads(other))
     return False
 
 
 def _join_pieces(name: str, pieces: Sequence[Any]) -> Any:
-    """Return a field that arrived in pieces: thoughts and lists grow, else the last one counts."""
     if name == "reasoning_content":
         return "".join(map(read_word, pieces))
     if isinstance(pieces[-1], list):
-        return [each for piece in pieces for each in read_list(piece)]
+        return [element for piece in pieces for element in read_list(piece)]
     return pieces[-1]

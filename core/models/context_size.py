@@ -36,14 +36,12 @@ from core.models.model_input import (
 )
 
 ASSUMED_CONTEXT_TOKENS = 128_000
-"""The size if nothing tells it."""
 UNLOADED_CONTEXT_TOKENS = 4_096
 """The context with which Ollama and LM Studio load a model, unless somebody chose another one
 (docs.ollama.com/context-length)."""
 TOOLS_CONTEXT_TOKENS = 8_192
 """A context that has room for all tools, with their whole descriptions, and a conversation."""
 INSTRUCTION_TOKENS = 300
-"""Tokens of instructions beside the tools."""
 OPENAI_CONTEXT_TOKENS = {
     "gpt-3.5": 16_385, "gpt-4": 8_192, "gpt-4-turbo": 128_000, "gpt-4o": 128_000,
     "gpt-4.1": 1_047_576, "gpt-5": 400_000, "gpt-6": 1_050_000,
@@ -54,19 +52,14 @@ OPENAI_CONTEXT_TOKENS = {
 HISTORY_WINDOW_TOKENS = 200_000
 """Tokens of a conversation that are sent at most. Over 272,000 gpt-6-luna doubles its price."""
 ANSWER_SHARE = 4
-"""A quarter of the context is left for the answer, and at most `MAX_ANSWER_TOKENS`."""
 MAX_ANSWER_TOKENS = 16_000
 MAX_COMPARED_CHARACTERS = 4_000
-"""Characters of the last message in which words for tools are looked for."""
 FIXED_SHARE = 0.6
-"""The share of the room for instructions and tools; the rest is for the conversation."""
 MIN_CONTEXT_TOKENS = 256
-"""The least number that is taken as the size of a context."""
 MIN_REQUEST_TOKENS = 1_000
 """Tokens that each server takes. A smaller request was refused for another reason, such as the
 bytes of a file."""
 CONTEXT_ASK_SECONDS, CONTEXT_WAIT_SECONDS = 5.0, 1.0
-"""How long the server may take to tell its size, and how long a turn waits for that."""
 CONTEXT_KNOWN_SECONDS = 600.0
 """After this time a turn asks again: the server may have been restarted with another context."""
 CONTEXT_PAUSE_SECONDS = 60.0
@@ -83,7 +76,6 @@ SIZE_FIELDS = re.compile(
 (context_length), Novita (context_size), Groq (context_window), Mistral (max_context_length), LM
 Studio (loaded_context_length), LiteLLM (max_input_tokens), llama.cpp (n_ctx)."""
 MODEL_NAME_FIELDS = ("id", "name", "model", "model_name")
-"""Fields with the name of a model in a list."""
 TOLD_SIZE_PATTERNS = (
     (
         r"(?i)(?:n_ctx|context (?:length|window|size)|model length|max_\w+)"
@@ -95,13 +87,11 @@ TOLD_SIZE_PATTERNS = (
     ),
     (r"(?:\[1, |for model with )(\d{1,12})\b"),
 )
-"""How servers name their size when they refuse a request that is too long."""
 TOKEN_LIMIT_PATTERN = re.compile(r"(?i)\btokens?\b|_token|\bTP[MD]\b")
 REQUESTED_PATTERN = re.compile(r"(?i)\brequested\D{0,9}(\d[\d,]{0,11})\b")
 """How a rate limit names what it counts, and how much the request has: "tokens per min (TPM): Limit
 30000, Requested 45000"."""
 NUM_CTX_PATTERN = re.compile(r"(?m)^num_ctx\s+(\d{1,12})\b")
-"""Ollama's parameter in the text of a Modelfile."""
 
 NAME_WORDS = {
     "link": r"(?<!the )(un)?link|(dis)?connect|attach|assign|(des)?vincul\w+|vínculo|atribu\w+"
@@ -136,7 +126,6 @@ SIZE_SMALL = (
 )
 REST_LEFT_OUT = "[The rest was left out: it is too long for your context. Ask for less at a time.]"
 SHORT_LEFT_OUT = "[Left out.]"
-"""Stands for a text of which nothing is kept."""
 OUTPUT_LIMIT_REACHED = "The model ran out of space before it could answer. Ask for less at a time."
 OWN_MESSAGE_TOO_LONG = (
     "Your message is too long for the model: it has about {size} tokens, and at most {limit} fit "
@@ -159,8 +148,6 @@ class ContextSize:
 
     @property
     def room(self) -> int:
-        """The largest number of tokens that a request may have, so that enough of the context is
-        left for the answer."""
         return self.tokens - min(self.tokens // ANSWER_SHARE, MAX_ANSWER_TOKENS)
 
 
@@ -169,35 +156,29 @@ class ContextSizes:
     PONTE_MODEL_CONTEXT, for the model of that name; 0 if it is not set."""
 
     def __init__(self, client: ModelServerClient, model: str, tokens: int) -> None:
-        """`client` asks the server for its models. `tokens` is PONTE_MODEL_CONTEXT, the size that
-        the operator has set for `model`; 0 if it is not set."""
         self._client = client
-        # The operator's model, and the size that the operator has set for it; 0 for none.
         self._model = model
         self._setting = tokens
         self.model_list: Json = {}
-        """The server's answer at `/models`; empty until it is asked."""
         self._server_tokens: dict[str, int] = {}
-        """The sizes that the server gave in its answers, by model."""
         self._refused: dict[str, tuple[ContextSize, float]] = {}
         """By model, the size above which the server refused a request, and until when that counts
         (monotonic seconds)."""
         self._scales: dict[str, float] = {}
         """The tokens that the server counts for one token of Ponte's estimate, by model."""
         self._questions: dict[str, asyncio.Task[None]] = {}
-        """The latest question for the size of a model, under way or answered. It is removed if the
-        model is not loaded yet, so that the next turn asks again."""
+        """The latest question for the size of a model. It is removed if the model is not loaded
+        yet, so that the next turn asks again."""
         self._asked_at: dict[str, float] = {}
-        """When that question was asked, by model (monotonic seconds). It is asked again after
-        CONTEXT_KNOWN_SECONDS; the time is set back if CONTEXT_PAUSE_SECONDS are enough."""
+        """A model is asked again after CONTEXT_KNOWN_SECONDS; the time is set back if
+        CONTEXT_PAUSE_SECONDS are enough."""
         self._is_refused = False
         """Since the latest sure answer, the server answered a path with an error 4xx that neither
         concerns the key nor passes: it can be reached, but may not have this path."""
 
     def of(self, model: str) -> ContextSize:
-        """Return the size as it is known now, by the surest source: the operator's setting, the
-        server's own answer, the table of OpenAI's models, or an assumption. If the server refused
-        requests above a smaller size (`_refused`), that size counts instead."""
+        """If the server refused requests above a smaller size (`_refused`), that size counts
+        instead."""
         # Gateways put a provider before the name, as in "openai/gpt-5".
         name = model.rpartition("/")[2]
         known = [prefix for prefix in OPENAI_CONTEXT_TOKENS if name.startswith(prefix)]
@@ -219,10 +200,7 @@ class ContextSizes:
         return refused if is_refused else size
 
     async def wait(self, model: str, seconds: float = CONTEXT_WAIT_SECONDS) -> None:
-        """Make the size of a model known: ask the server, unless its latest answer is younger than
-        CONTEXT_KNOWN_SECONDS, or CONTEXT_PAUSE_SECONDS if it was not sure. Wait at most `seconds`
-        for the answer; a later answer is used by later turns. The question goes on in
-        a task (`_questions`), which all turns share.
+        """Wait at most `seconds` for the answer; a later answer is used by later turns.
 
         OpenAI's own server is not asked: it does not tell sizes, and OPENAI_CONTEXT_TOKENS has
         them. Nor is any server for a model whose size the operator has set (`_setting`).
@@ -237,45 +215,38 @@ class ContextSizes:
         if model not in self._questions or is_old:
             self._asked_at[model] = now
             self._questions[model] = asyncio.create_task(self._ask(model))
-        # Without an answer yet, or with an old one, the turn waits for the new one.
         if (model not in self._server_tokens or is_old) and not self._questions[model].done():
             await asyncio.wait({self._questions[model]}, timeout=seconds)
 
     async def close(self) -> None:
-        """Cancel the requests for sizes that are under way."""
         await cancel_all(self._questions.values())
 
     def scale(self, model: str) -> float:
-        """Return the number of tokens that the server counts for one of Ponte's estimated tokens:
-        1.0 until a request of this model has been counted."""
+        """1.0 until a request of this model has been counted."""
         return self._scales.get(model, 1.0)
 
     def record_count(self, model: str, estimate: int, counted: int) -> None:
-        """Correct later estimates by what the server counted for a request. The correction grows at
-        once, with a margin of a tenth, and falls by a twentieth at a time, so that estimates stay
-        on the safe side."""
+        """The correction grows at once, with a margin of a tenth, and falls by a twentieth at a
+        time, so that estimates stay on the safe side."""
         scale = min(1.1 * counted / max(estimate, 1), MAX_SCALE)
         self._scales[model] = max(scale, self.scale(model) * 0.95, MIN_SCALE)
 
     def doubt_count(self, model: str) -> None:
-        """Lower the correction of estimates for this model: it may be wrong, and if no request fits
-        any more, no answer would correct it."""
+        """The correction may be wrong, and if no request fits any more, no answer would correct
+        it."""
         if (scale := self.scale(model)) > 1:
             self._scales[model] = max(scale * 0.8, 1.0)
 
     def record_refusal(
         self, model: str, tokens: int, *, is_guess: bool = False, is_limit: bool = False
     ) -> None:
-        """Record that a server refuses more than `tokens` for this model. A guess of Ponte's, and a
-        rate limit of the account (`is_limit`), count only for a while."""
+        """A guess of Ponte's, and a rate limit of the account (`is_limit`), count only for a
+        while."""
         until = time.monotonic() + CONTEXT_KNOWN_SECONDS if is_guess or is_limit else math.inf
         size = ContextSize(min(tokens, self.of(model).tokens), "limit" if is_limit else "server")
         self._refused[model] = size, until
 
     async def _ask(self, model: str) -> None:
-        """Ask all paths where servers tell the size of a model, and store it. If the server has
-        not loaded the model yet, the next turn asks again; if it answered nothing sure, a turn
-        after a pause does."""
         try:
             async with asyncio.timeout(CONTEXT_ASK_SECONDS):
                 self.model_list = listed = self.model_list or await self._get("/models")
@@ -301,9 +272,8 @@ class ContextSizes:
             self._asked_at[model] += CONTEXT_PAUSE_SECONDS - CONTEXT_KNOWN_SECONDS
 
     async def _ask_native(self, model: str) -> tuple[int, bool]:
-        """Ask the paths where local servers (Ollama, LM Studio, llama.cpp) and the proxy LiteLLM
-        tell the size, besides OpenAI's API. Return the tokens, 0 for none, and whether they are
-        sure: a model that is not loaded may be loaded with a smaller context than it could have."""
+        """Return the tokens, 0 for none, and whether they are sure: a model that is not loaded may
+        be loaded with a smaller context than it could have."""
         # The address of OpenAI's API ends in /v1; the other APIs are beside it ("/.."). A path that
         # the server does not have gives {}.
         props, running, shown, studio, proxy = await asyncio.gather(
@@ -314,13 +284,12 @@ class ContextSizes:
             self._get("/model/info"),  # LiteLLM
         )
         sizes = map(find_size, (props, _entry_of(running, model), _entry_of(proxy, model)))
-        # These count as the sizes of loaded models.
         if tokens := next(filter(None, sizes), 0):
             return tokens, True
-        own = NUM_CTX_PATTERN.search(str(shown.get("parameters")))
+        num_ctx = NUM_CTX_PATTERN.search(str(shown.get("parameters")))
         # Ollama's own setting of a model, which holds however the model is loaded.
-        if own and int(own[1]) >= MIN_CONTEXT_TOKENS:
-            return int(own[1]), True
+        if num_ctx and int(num_ctx[1]) >= MIN_CONTEXT_TOKENS:
+            return int(num_ctx[1]), True
         entry = _entry_of(studio, model)
         # `remote_host`: another host runs the model for Ollama, so its size counts as sure.
         is_loaded = "loaded_context_length" in entry or "remote_host" in shown
@@ -328,8 +297,6 @@ class ContextSizes:
         return tokens if is_loaded else min(tokens, UNLOADED_CONTEXT_TOKENS), is_loaded
 
     async def _get(self, path: str, body: Json | None = None) -> Json:
-        """Ask the model's server at a path where some servers tell the context's size. Return the
-        JSON object there; {} if the server has none."""
         try:
             return await (self._client.post(path, body) if body else self._client.get(path))
         except ModelServerFault as fault:
@@ -340,9 +307,8 @@ class ContextSizes:
 
 
 def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) -> str:
-    """Return what the operator should know about a size; "" if it is large enough, and in the table
-    of OpenAI's models. `tools` are those that are on; None for all that Ponte has. `needed` is the
-    context in which they take no more than their share, rounded up to whole 1,024 tokens."""
+    """`tools` are those that are on; None for all that Ponte has. `needed` is the context in which
+    they take no more than their share, rounded up to whole 1,024 tokens."""
     needed = TOOLS_CONTEXT_TOKENS
     # The size is then what the account's rate limit allows at a time. The model itself reads more,
     # so another size of its context, which is what SIZE_SMALL advises, would not help.
@@ -357,41 +323,42 @@ def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) ->
         return say(SIZE_SMALL, tokens=format_number(size.tokens), needed=format_number(needed))
     if size.source == "table":
         return ""
-    words = SIZE_ASSUMED if size.source == "assumed" else SIZE_KNOWN
-    return say(words, tokens=format_number(size.tokens))
+    sentence = SIZE_ASSUMED if size.source == "assumed" else SIZE_KNOWN
+    return say(sentence, tokens=format_number(size.tokens))
 
 
 def find_size(value: object) -> int:
-    """Return the smallest context size (in tokens) that the JSON of a model server names anywhere;
-    0 if it names none. The smallest counts, because servers name the size that a model could have
-    beside the one with which it is loaded."""
+    """The smallest counts, because servers name the size that a model could have beside the one
+    with which it is loaded."""
     if isinstance(value, list):
         value = dict(enumerate(value))
     if not isinstance(value, Mapping):
         return 0
-    named = (read_word(each) for key, each in value.items() if SIZE_FIELDS.fullmatch(str(key)))
+    named = (
+        read_word(field_value)
+        for key, field_value in value.items()
+        if SIZE_FIELDS.fullmatch(str(key))
+    )
     # `read_word` returns the text of a number too; that of a float is as in "8192.0".
-    numbers = (int(float(each)) for each in named if re.fullmatch(r"[0-9]{1,12}(\.0)?", each))
+    numbers = (int(float(text)) for text in named if re.fullmatch(r"[0-9]{1,12}(\.0)?", text))
     # A smaller number is not the size of a context.
-    sizes = [each for each in numbers if each >= MIN_CONTEXT_TOKENS]
+    sizes = [number for number in numbers if number >= MIN_CONTEXT_TOKENS]
     sizes += filter(None, map(find_size, value.values()))
     return min(sizes, default=0)
 
 
 def read_models(listed: Json) -> list[Json]:
-    """Return a server's entries about its models, each with its `id`. Lists differ: in the key of
-    the list, in the field of the name, and some have only names."""
+    """Lists differ: in the key of the list, in the field of the name, and some have only names."""
     values = (listed[key] for key in ("data", "models", "result", "results") if listed.get(key))
-    models = [read_object(each) or {"id": each} for each in read_list(next(values, ()))]
-    names = [next(filter(None, map(each.get, MODEL_NAME_FIELDS)), None) for each in models]
+    models = [read_object(model) or {"id": model} for model in read_list(next(values, ()))]
+    names = [next(filter(None, map(model.get, MODEL_NAME_FIELDS)), None) for model in models]
     return [
-        {**each, "id": read_word(name)} for each, name in zip(models, names, strict=True) if name
+        {**model, "id": read_word(name)} for model, name in zip(models, names, strict=True) if name
     ]
 
 
 def _entry_of(listed: Json, model: str) -> Json:
-    """Return the entry of the model with this name in a server's list of models; {} if there is
-    none. Ollama adds ":latest" to names."""
+    # Ollama adds ":latest" to names.
     names = (model, f"{model}:latest")
     for entry in read_models(listed):
         if any(entry.get(key) in names for key in MODEL_NAME_FIELDS):
@@ -400,45 +367,39 @@ def _entry_of(listed: Json, model: str) -> Json:
 
 
 def told_size(fault: ModelServerFault, sent: int) -> int:
-    """Return the context size in tokens that a refusal names; 0 if it names none that is smaller
-    than the request of `sent` tokens: another number would be of something else."""
+    """0 if the refusal names no size that is smaller than the request of `sent` tokens: another
+    number would be of something else."""
     found = (n for pattern in TOLD_SIZE_PATTERNS for n in re.findall(pattern, fault.message))
     numbers = (int(number.replace(",", "")) for number in found)
     return next((n for n in numbers if MIN_REQUEST_TOKENS <= n < sent), 0)
 
 
 def requested_tokens(fault: ModelServerFault) -> int:
-    """Return how many tokens the server counted for a request, as its refusal by a rate limit
-    tells; 0 if it does not tell."""
     found = REQUESTED_PATTERN.search(fault.message) if fault.is_rate_limited else None
     return int(found[1].replace(",", "")) if found else 0
 
 
 def told_limit(fault: ModelServerFault, sent: int = 0) -> int:
     """Return the tokens that a rate limit allows at a time, if a request of `sent` tokens can never
-    pass it, however long one waits; else 0. If the server tells how many tokens it counted, these
-    count."""
+    pass it, however long one waits; else 0."""
     is_of_tokens = fault.is_rate_limited and TOKEN_LIMIT_PATTERN.search(fault.message)
     return told_size(fault, requested_tokens(fault) or sent) if is_of_tokens else 0
 
 
 def shorten_tool(tool: ToolSpec) -> ToolSpec:
-    """Return a tool that takes fewer tokens, for a small context: without the second paragraph of
-    its description, which has details, and without descriptions in its schema."""
-    first, *more = tool.description.split("\n\n")
+    first, *paragraphs = tool.description.split("\n\n")
     parameters = _without_descriptions(tool.parameters)
-    return replace(tool, description="\n\n".join([first, *more[1:]]), parameters=parameters)
+    return replace(tool, description="\n\n".join([first, *paragraphs[1:]]), parameters=parameters)
 
 
 def _without_descriptions(schema: Any) -> Any:
-    """Return a JSON schema without its descriptions, to make a request smaller. A property that is
-    named `description` stays."""
+    # A property that is named `description` stays.
     if isinstance(schema, list):
-        return [_without_descriptions(each) for each in schema]
+        return [_without_descriptions(element) for element in schema]
     if not isinstance(schema, Mapping):
         return schema
     return {
-        key: {name: _without_descriptions(each) for name, each in value.items()}
+        key: {name: _without_descriptions(subschema) for name, subschema in value.items()}
         if key == "properties"
         else _without_descriptions(value)
         for key, value in schema.items()
@@ -447,23 +408,21 @@ def _without_descriptions(schema: Any) -> Any:
 
 
 def tool_tokens(tools: Iterable[ToolSpec]) -> int:
-    """Return how many tokens the descriptions and schemas of these tools take, estimated as three
-    bytes each."""
     return sum(16 - -tool.size // 3 for tool in tools)
 
 
 def fit_request(
     ask: RoundRequest, items: Sequence[Item], room: int, most_items: int
 ) -> tuple[RoundRequest, Sequence[Item], int]:
-    """Return a request and items that fit into `room` tokens together, and their tokens. Raise
-    TooLong. The items have at most `most_items` tokens, unless the last message has more.
+    """Raise TooLong. The items have at most `most_items` tokens, unless the last message has more.
 
     Tools and instructions get their share first (`FIXED_SHARE`), or less if the last message needs
-    it, but never less than a quarter of the room. The items get the rest."""
+    it, but never less than a quarter of the room. The items get the rest.
+    """
     # What of the last turn (the limit 0 keeps it alone) cannot be cut: the person's message and
     # the turn's calls. The note stands in place of earlier turns, if these do not fit.
-    own = [item for item in keep_newest_turns(items, 0) if not is_cuttable(item)]
-    message = estimate_tokens([LEFT_OUT_NOTE, *own])
+    fixed_items = [item for item in keep_newest_turns(items, 0) if not is_cuttable(item)]
+    message = estimate_tokens([LEFT_OUT_NOTE, *fixed_items])
     ask = fit_tools(ask, items, min(int(room * FIXED_SHARE), max(room - message, room // 4)))
     fixed = tool_tokens(ask.tools) + count_tokens(ask.instructions + ask.preface)
     items = fit_items(items, min(room - fixed, max(most_items, message)))
@@ -471,13 +430,9 @@ def fit_request(
 
 
 def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundRequest:
-    """Return the request with tools that fit, together with its instructions, into `most` tokens.
-
-    All of them are shortened if they are too long. If that is not enough, some are left out. Tools
-    that the last message names are kept first, then those that the conversation used, then those
-    that share the most words with its messages. The instructions list those that are left out, so
-    that the model can tell the person to name one.
-    """
+    """Tools that the last message names are kept first, then those that the conversation used, then
+    those that share the most words with its messages. The instructions list those that are left
+    out, so that the model can tell the person to name one."""
     room = most - count_tokens(ask.instructions + ask.preface)
     if tool_tokens(ask.tools) <= room:
         return ask
@@ -485,19 +440,18 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
     if tool_tokens(tools) <= room:
         return replace(ask, tools=tuple(tools))
     used = {item.name for item in items if item.kind == "call"}
-    words = _words_of(*(item.text for item in items if item.role == "user"))
+    user_words = _words_of(*(item.text for item in items if item.role == "user"))
 
     newest = next((item.text for item in reversed(items) if item.role == "user"), "").lower()
     # The patterns have each accent in one character with its letter; a text may have them apart.
     newest = compose_letters(newest)
     beginning = newest[:MAX_COMPARED_CHARACTERS]
 
-    # The tools to keep come first in the order of this key.
     def rank(tool: ToolSpec) -> tuple[bool, int, bool, int]:
         # The words that people have for each part of the tool's name, in three languages.
         parts = [NAME_WORDS.get(part, rf"{part}\w*") for part in tool.name.split("_") if part]
         named = sum(re.search(rf"\b({part})\b", beginning) is not None for part in parts)
-        shared = words & _words_of(tool.name, tool.description)
+        shared = user_words & _words_of(tool.name, tool.description)
         is_called = any(_has_name(newest, name) for name in (tool.name, *tool.names))
         return not is_called, -named, tool.name not in used, -len(shared)
 
@@ -517,12 +471,10 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
 
 
 def _name_left_out(names: Sequence[str], most: int) -> str:
-    """Return the sentence that tells the model which tools are left out of the request, with at
-    most `most` bytes of names."""
-    words = ", ".join(names)
-    if len(words) > most:
-        words = words[:most].rpartition(", ")[0] + ", …"
-    return SOME_TOOLS_LEFT_OUT.format(names=words)
+    name_list = ", ".join(names)
+    if len(name_list) > most:
+        name_list = name_list[:most].rpartition(", ")[0] + ", …"
+    return SOME_TOOLS_LEFT_OUT.format(names=name_list)
 
 
 def _has_name(text: str, name: str) -> bool:
@@ -536,7 +488,7 @@ def _words_of(*texts: str) -> set[str]:
 
 
 def fit_items(items: Sequence[Item], room: int) -> list[Item]:
-    """Return the items that fit into `room` tokens. Raise TooLong if the last message does not.
+    """Raise TooLong if the last message does not.
 
     First, files that do not fit beside the texts, or into half of the room, are described in words.
     Then results and quotes of the last turn are cut to half of the room. Results of earlier turns
@@ -544,14 +496,13 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
     """
     if estimate_tokens(items) <= room:
         return list(items)
-    # The index at which the last turn begins.
     last = (find_turn_starts(items) or [0])[-1]
     texts = list(map(describe_files, items))
     # What must not be cut: the last message itself, and the calls of its turn.
-    own = [item for item in texts[last:] if not is_cuttable(item)]
+    fixed_items = [item for item in texts[last:] if not is_cuttable(item)]
     # Files may take what the texts leave, or half of the room, but never what must not be cut.
     file_room = max(room // 2, room - estimate_tokens(texts))
-    file_room = min(file_room, room - estimate_tokens([LEFT_OUT_NOTE, *own]))
+    file_room = min(file_room, room - estimate_tokens([LEFT_OUT_NOTE, *fixed_items]))
     items = fit_files(items, file_room, file_tokens, math.inf)
     if estimate_tokens(items) <= room:
         return items
@@ -562,16 +513,16 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
     for number, item in enumerate(items[:last]):
         if excess > 0 and item.kind == "output":
             begin, name = " ".join(item.text[:120].split()), names.get(item.call_id, "")
-            words = f"[Left out: an earlier result of {name}. It began: {begin}]"
-            line = replace(item, text=words if len(words) < len(item.text) else item.text)
+            note = f"[Left out: an earlier result of {name}. It began: {begin}]"
+            line = replace(item, text=note if len(note) < len(item.text) else item.text)
             items[number], excess = line, excess - estimate_tokens([item]) + estimate_tokens([line])
     if excess > 0:
-        own = [item for item in items[last:] if not is_cuttable(item)]
-        rest = room - estimate_tokens([LEFT_OUT_NOTE, *own])
+        fixed_items = [item for item in items[last:] if not is_cuttable(item)]
+        rest = room - estimate_tokens([LEFT_OUT_NOTE, *fixed_items])
         if rest < 0:
             # Which sentence helps depends on whether the person's own message is too long.
-            size = sum(count_tokens(item.text) for item in own if item.kind == "message")
-            if room > estimate_tokens([item for item in own if item.kind == "message"]):
+            size = sum(count_tokens(item.text) for item in fixed_items if item.kind == "message")
+            if room > estimate_tokens([item for item in fixed_items if item.kind == "message"]):
                 # The message fits; what the turn's own calls have grown to does not.
                 raise TooLong(OUTPUT_LIMIT_REACHED)
             raise TooLong(
@@ -589,23 +540,18 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
 
 
 def is_cuttable(item: Item) -> bool:
-    """Return whether the text of an item may be cut to make room: only results of tools and quoted
-    messages, never what a person wrote."""
     return item.kind == "output" or item.name == CONTEXT_NAME
 
 
 def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
-    """Return the items with results and quotes that have at most `most` tokens together, each an
-    equal share. Long ones are cut, a result to its beginning and a quote to its end."""
-    # All that can be cut.
+    """Long ones are cut, a result to its beginning and a quote to its end."""
     texts = [item for item in items if is_cuttable(item)]
     if not texts or estimate_tokens(texts) <= most:
         return list(items)
     share = most // len(texts)
 
     def cut(item: Item) -> Item:
-        """Return the item with its text cut to `share` tokens, estimated as three bytes each. A
-        tool's result keeps its beginning, a message its end, where the person asks for
+        """A tool's result keeps its beginning, a message its end, where the person asks for
         something."""
         if not is_cuttable(item) or estimate_tokens([item]) <= share:
             return item

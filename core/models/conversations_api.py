@@ -64,26 +64,19 @@ from core.models.thoughts import remove_thoughts
 
 log = structlog.get_logger("model")
 LOCK_BACKOFF = Backoff(1.0)
-"""Pauses while a conversation is locked: 1, 2, 4, 8 s."""
 CONVERSATION_LOCK_SECONDS = 15.0
-"""Seconds that a locked conversation is waited for."""
 RESPONSE_BACKOFF = Backoff(0.5, max_seconds=5.0)
-"""Pauses between requests for a response that is still being generated."""
 SPARE_DELAY_SECONDS = 0.05
-"""Delay between the start of an answer and the creation of spare conversations."""
 OnResponseId = Callable[[str], Awaitable[None]]
-"""A callback that gets a response's id."""
 
 MAX_ITEMS_PER_CALL = 20
 """Items that one call may add (conversations.items.create in the openai package)."""
 TAIL_ITEMS = 100
 """Items that are read from a conversation's end: the largest page that the server allows."""
 UNFINISHED_STATUSES = ("in_progress", "queued")
-"""Statuses of a response that is still running."""
 MAX_WAITING_EVENTS = 16
-"""Events that may wait for their reader. Beyond that the stream is not read further."""
+"""Beyond that the stream is not read further."""
 MAX_RECOVERIES = 10
-"""Times that one round recovers from faults before it fails."""
 MAX_GONE_CONVERSATIONS = 3
 """Conversations of one round that the server may not know, among them spare ones."""
 UNKNOWN_POSITION = -1
@@ -92,19 +85,15 @@ UNKNOWN_POSITION = -1
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """The difference between a conversation on the server and the transcript.
-
-    `missing_items` must still be sent. If `answer_items` is set instead, the conversation already
-    holds the answer.
-    """
+    """The difference between a conversation on the server and the transcript. `missing_items` must
+    still be sent. If `answer_items` is set instead, the conversation already holds the answer."""
 
     missing_items: tuple[Item, ...] = ()
     answer_items: tuple[Item, ...] = ()
 
 
 async def add_items(server: ModelServer, conversation: str, items: Sequence[Item]) -> None:
-    """Add items of the transcript to a conversation on the server, in batches of at most 20. A
-    batch ends with the output of a call rather than between both. Raise ModelServerFault."""
+    """A batch ends with the output of a call rather than between both. Raise ModelServerFault."""
     rest = await server.input.build_items(items)
     # Each batch ends where no call lacks its output, if there is such a place within 20 items.
     while rest:
@@ -115,7 +104,7 @@ async def add_items(server: ModelServer, conversation: str, items: Sequence[Item
 
 
 async def fetch_response(server: ModelServer, id: str, wait_seconds: float) -> Json | None:
-    """Return a stored response, or None if the server no longer has it. Raise ModelServerFault.
+    """Raise ModelServerFault.
 
     A response that is still running is waited for, up to `wait_seconds`; after that the result is
     None.
@@ -146,14 +135,9 @@ def reconcile(
     was_asked: bool,
     is_complete: bool,
 ) -> Reconciliation | None:
-    """Compare a conversation on the server with the transcript and return what it lacks, or None to
-    create a new one.
-
-    `tail` holds the conversation's newest items, oldest first; `is_complete`: it has no others.
+    """`tail` holds the conversation's newest items, oldest first; `is_complete`: it has no others.
     `was_asked`: this question was sent before, so items after it may be its answer. Both are cut
-    into a part that they have in common, and the items that each has after it.
-    """
-    # The items that can be compared: no encrypted reasoning, and no answers without text.
+    into a part that they have in common, and the items that each has after it."""
     own_items = [
         item
         for item in transcript
@@ -172,7 +156,7 @@ def reconcile(
 
 
 class BackgroundStream:
-    """A stream that a task of its own reads to its end. Its events can be iterated once.
+    """A stream that a task of its own reads to its end.
 
     If a stream is closed after a call was streamed, the conversation can lack that response
     (openai-python issue 3561). So a caller that stops listening does not close the stream. `late`
@@ -182,32 +166,21 @@ class BackgroundStream:
     def __init__(
         self, source: AsyncIterator[Json], silence: float, grace: float, late: OnResponseId
     ) -> None:
-        """Begin to read `source` in a task. `silence` and `grace` are in seconds. `late` gets the
-        response's id if nobody listened when it arrived, so that the response can be erased
-        later."""
         self._source = source
-        # Seconds without a byte that end the stream, and seconds for which it is read on after its
-        # listener has left.
         self._silence = silence
         self._grace = grace
         self._on_late_id = late
         self._events: asyncio.Queue[Json | Exception | None] = asyncio.Queue()
-        """Events for the listener; the last entry is None, or the error that broke the stream."""
         self._has_room = asyncio.Event()
-        """Set when the listener has taken events from a full queue, or has left: then the server is
-        read on."""
         self._is_abandoned = False
-        """Nobody listens any more; the stream is only read to its end."""
         self._unreported_id = ""
         """The response's id, until a listener or `late` has got it."""
         self.has_ended = False
-        """The server said its last word, or the stream broke."""
         self.task = asyncio.create_task(self._read())
 
     async def events(self) -> AsyncGenerator[Json, None]:
-        """Yield the events. Raise the error that broke the stream. `_read` puts the end of the
-        stream into the queue as None, or as an error. A listener who has got the response's id
-        records it, so it need not be reported."""
+        """`_read` puts the end of the stream into the queue as None, or as an error. A listener who
+        has got the response's id records it, so it need not be reported."""
         while (event := await self._events.get()) is not None:
             self._has_room.set()
             if isinstance(event, Exception):
@@ -217,8 +190,8 @@ class BackgroundStream:
             yield event
 
     def stop_listening(self) -> None:
-        """Discard all further events: the caller has left. The stream is read on for at most
-        `grace` seconds, so that the server completes the answer."""
+        """The stream is read on for at most `grace` seconds, so that the server completes the
+        answer."""
         self._is_abandoned = True
         self._has_room.set()
         while not self._events.empty():
@@ -226,20 +199,15 @@ class BackgroundStream:
         asyncio.get_running_loop().call_later(self._grace, self.task.cancel)
 
     async def report_late_id(self) -> None:
-        """Report the id of the response if the caller left before it got the id: the response must
-        be found again to be erased."""
+        """The response must be found again to be erased."""
         if self._is_abandoned and self._unreported_id:
             response, self._unreported_id = self._unreported_id, ""
             await self._on_late_id(response)
 
     async def _read(self) -> None:
-        """Read the stream to its end, whether or not anybody still listens.
-
-        While nobody takes events, reading pauses after MAX_WAITING_EVENTS, so that memory is
+        """While nobody takes events, reading pauses after MAX_WAITING_EVENTS, so that memory is
         bounded. The response's id is reported (`report_late_id`) if the listener has left without
-        it: the response must be erased later. At the end, the queue gets None, or the error that
-        broke the stream.
-        """
+        it: the response must be erased later."""
         end: Exception | None = None
         named = False
         try:
@@ -257,7 +225,6 @@ class BackgroundStream:
                     self._has_room.clear()
                     await self._has_room.wait()
         except Exception as error:
-            # Raised again by `events`, for a listener. Nobody else needs it.
             end = error
         finally:
             self.has_ended = True
@@ -271,32 +238,26 @@ class OpenStreams:
     def __init__(self, grace: float) -> None:
         self._grace = grace
         self._open: dict[str, set[BackgroundStream]] = {}
-        """Streams that are read, by conversation."""
         self.uncertain: set[str] = set()
         """Conversations whose content is unknown, because a stream was left early."""
         self._late_reports: set[asyncio.Task[None]] = set()
-        """Tasks that report the ids of responses whose streams were left early."""
 
     def open(
         self, source: AsyncIterator[Json], conversation: str, silence: float, late: OnResponseId
     ) -> BackgroundStream:
-        """Start reading a stream of that conversation of the server, and return it. It is removed
-        from the open ones when its task ends. `silence`: seconds without a byte that end it;
-        `late` gets the response's id if nobody listens any more."""
+        """The stream is removed from the open ones when its task ends. `silence`: seconds without a
+        byte that end it; `late` gets the response's id if nobody listens any more."""
         stream = BackgroundStream(source, silence, self._grace, late)
         self._open.setdefault(conversation, set()).add(stream)
         stream.task.add_done_callback(lambda _: self._remove(stream, conversation))
         return stream
 
     def is_draining(self, conversation: str) -> bool:
-        """Return whether an answer in that conversation of the server is still being read, so that
-        no other request should go there."""
         return any(not stream.has_ended for stream in self._open.get(conversation, ()))
 
     def stop_listening(self, stream: BackgroundStream, conversation: str) -> None:
-        """Leave a stream, before or after its end. Before it, the conversation's content counts as
-        uncertain: the server may add the answer or not. The next round compares it with the
-        transcript."""
+        """Before it, the conversation's content counts as uncertain: the server may add the answer
+        or not. The next round compares it with the transcript."""
         if stream.task.done():
             return
         stream.stop_listening()
@@ -309,13 +270,11 @@ class OpenStreams:
             task.add_done_callback(self._late_reports.discard)
 
     async def wait_until_closed(self, conversation: str) -> None:
-        """Wait until no answer in that conversation of the server is being read any more."""
         if tasks := {stream.task for stream in self._open.get(conversation, ())}:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        """Stop reading all answers, because this process ends. The ids of their responses are
-        journalled, so the next process finds them."""
+        """The ids of their responses are journalled, so the next process finds them."""
         await cancel_all([s.task for streams in self._open.values() for s in streams])
         await asyncio.gather(*self._late_reports, return_exceptions=True)
 
@@ -336,31 +295,24 @@ class SpareConversations:
     def __init__(self, server: ModelServer) -> None:
         self._server = server
         self._conversation_ids: deque[str] = deque()
-        """Ids of conversations that nobody uses yet."""
         self._refill_task: asyncio.Task[None] | None = None
         self._is_refill_due = False
-        """A spare was asked for, so that new ones are worth their calls."""
 
     def take(self) -> str:
-        """Return the id of an empty conversation that was created ahead, or "" if there is none
-        now. It is not returned again."""
         self._is_refill_due = bool(self._server.options.spare_conversations)
         return self._conversation_ids.popleft() if self._conversation_ids else ""
 
     def refill(self) -> None:
-        """Create spare conversations in the background, if one was taken since. Call it once an
-        answer has begun, so that the answer does not wait."""
+        """Call it once an answer has begun, so that the answer does not wait."""
         if self._is_refill_due and (self._refill_task is None or self._refill_task.done()):
             self._is_refill_due = False
             self._refill_task = asyncio.create_task(self._create_spares())
 
     async def close(self) -> None:
-        """Stop creating empty conversations for threads that will begin later."""
         await cancel_all([self._refill_task])
 
     async def _create_spares(self) -> None:
-        """Create conversations ahead, so that a new thread need not wait for one. Each is recorded
-        for erasure before it is used. Waits first, so that it does not delay an answer."""
+        """Waits first, so that it does not delay an answer."""
         await asyncio.sleep(SPARE_DELAY_SECONDS)
         try:
             while len(self._conversation_ids) < self._server.options.spare_conversations:
@@ -373,15 +325,10 @@ class SpareConversations:
 
 
 class ConversationRound:
-    """One round in a conversation: where to ask, what to send, and how to recover from faults.
-
-    `_step` is "trusting" (the conversation holds everything before this round), "looking" (unknown:
-    read its end) or "anew" (create one from the transcript), and then "ready".
-    """
+    """`_step` is "trusting" (the conversation holds everything before this round), "looking"
+    (unknown: read its end) or "anew" (create one from the transcript), and then "ready"."""
 
     def __init__(self, api: ConversationsApi, ask: RoundRequest) -> None:
-        """Choose the first step of the round `ask` (`_step`): whether the conversation on the
-        server can be trusted, must be read first, or must be created anew."""
         server, streams = api.server, api.streams
         self._server, self._streams, self._spares = server, streams, api.spares
         self._ask = ask
@@ -402,9 +349,7 @@ class ConversationRound:
         elif ask.response or is_behind or remote in streams.uncertain:
             self._step = "looking"
         self._items: Sequence[Item] = ask.input
-        """The items to send: those that the conversation on the server lacks."""
         self._tries = Counter[str]()
-        """Failed attempts, by the kind of fault."""
         self._was_asked = bool(ask.response)
         """The server may have this round's question already, because an attempt was sent."""
         self._answer: ModelAnswer | None = None
@@ -414,11 +359,12 @@ class ConversationRound:
         stream that is not known, so the next round reads the conversation's end."""
 
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
-        """Ask the round and yield its events. Raise ModelError.
+        """Raise ModelError.
 
-        Each pass of the loop does what `_step` demands, then sends the request. After a fault,
-        `_recover_or_raise` sets the next step, or finds the answer. `paying` reserves the cost of
-        each request, and says how many tokens its answer may have (None: no limit)."""
+        After a fault, `_recover_or_raise` sets the next step, or finds the answer. `paying`
+        reserves the cost of each request, and says how many tokens its answer may have (None: no
+        limit).
+        """
         paying = self._ask.payment
         body: Json = {}
         if self._ask.response:  # asked before a crash: the server may still have the answer
@@ -440,7 +386,6 @@ class ConversationRound:
                         continue
                     if paying and (most := await paying(estimate_max_tokens(body))) is not None:
                         size = self._server.sizes.of(self._history.model)
-                        # The part of the context that is kept free for the answer.
                         room = size.tokens - size.room
                         self._server.limit_output(body, MAX_OUTPUT_FIELD, min(most, room))
                     async with aclosing(self._stream_response(body, reader)) as events:
@@ -453,7 +398,7 @@ class ConversationRound:
                     paying.on_refused_request()
                 await self._recover_or_raise(fault, body, reader)
                 if self._answer is None and reader.has_shown:
-                    yield TextWithdrawn()  # the next attempt streams the answer from its beginning
+                    yield TextWithdrawn()
         self._history.on_answer()
         answer = self._answer
         # A turn whose tools still run is not complete in the conversation.
@@ -473,13 +418,10 @@ class ConversationRound:
         )
 
     async def _compare_with_transcript(self) -> None:
-        """Read the end of the conversation on the server, and decide what to send.
-
-        The server may have stored less or more than this process knows, because a stream broke or
-        the process ended. If it holds the answer already, take it: asking again would pay twice.
+        """The server may have stored less or more than this process knows, because a stream broke
+        or the process ended. If it holds the answer already, take it: asking again would pay twice.
         If its end does not fit the transcript, or holds nothing to continue from, a new
-        conversation is created (the step "anew").
-        """
+        conversation is created (the step "anew")."""
         path = f"/conversations/{self._thread.remote}/items"
         page = await self._server.client.get(path, {"limit": TAIL_ITEMS, "order": "desc"})
         items = list(reversed(page.get("data") or ()))
@@ -500,11 +442,9 @@ class ConversationRound:
         )
 
     async def _create_conversation(self) -> RemoteStored:
-        """Use a new conversation from now on, a spare one if there is one, and return the event
-        that records its id. It is created empty, so that an id that is lost in a crash leaves
-        nothing of the thread behind. Until the round ends, what it holds counts as unknown: after a
-        crash, it is read before it is used. `is_listed`: a spare one is recorded for erasure
-        already."""
+        """The conversation is created empty, so that an id that is lost in a crash leaves nothing
+        of the thread behind. Until the round ends, what it holds counts as unknown: after a crash,
+        it is read before it is used. `is_listed`: a spare one is recorded for erasure already."""
         spare = self._spares.take()
         id = spare or str((await self._server.client.post("/conversations", {}))["id"])
         log.info(
@@ -516,23 +456,18 @@ class ConversationRound:
         return RemoteStored(Remote("conversation", id), self._thread, is_listed=bool(spare))
 
     async def _add_transcript(self) -> None:
-        """Add everything before the current turn to the new conversation. The turn itself is sent
-        with the request (`_items`)."""
         items = self._history.choose(await self._transcript())
         turn = (find_turn_starts(items) or [0])[-1]
         await add_items(self._server, self._thread.remote, items[:turn])
         self._items, self._step = items[turn:], "ready"
 
     async def _transcript(self) -> Sequence[Item]:
-        """Return the thread's whole transcript with this round's new items. Reasoning is left out,
-        because the conversation on the server has it."""
         items = [*await self._ask.history(), *self._ask.input]
         return pair_calls([item for item in items if item.kind != "opaque"])
 
     async def _build_body(self) -> Json:
-        """Return the body of the request. If the conversation cannot take it, set `_step` to
-        "anew" as well; the caller then creates a new conversation and builds the body again."""
-        # `fit` leaves out what is too long for the model, and sets `request` to what is sent.
+        """If the conversation cannot take it, set `_step` to "anew" as well; the caller then
+        creates a new conversation and builds the body again."""
         server, items = self._server, self._history.fit(self._items)
         ask = self._history.request
         input = await server.input.build_items(
@@ -555,8 +490,8 @@ class ConversationRound:
     async def _stream_response(
         self, body: Json, reader: ResponsesReader
     ) -> AsyncGenerator[ModelEvent, None]:
-        """Ask for a response and yield its events. If the caller stops, the stream is read on in
-        the background: if it were closed, the conversation could lack the response."""
+        """If the caller stops, the stream is read on in the background: if it were closed, the
+        conversation could lack the response."""
         remote, client = self._thread.remote, self._server.client
         # Set first: after a failure, the server may have items of this round, which are looked for.
         self._was_asked = True
@@ -581,9 +516,8 @@ class ConversationRound:
             self._streams.stop_listening(stream, remote)
 
     async def _adopt_response(self, response: str, patience: float) -> bool:
-        """Take the round's answer from a response that the server still has, which was paid for
-        already. Return whether it had one. `patience`: seconds to wait for a response that is still
-        being written. Whether the conversation holds exactly the transcript is not known then
+        """Return whether it had one. `patience`: seconds to wait for a response that is still being
+        written. Whether the conversation holds exactly the transcript is not known then
         (`_is_certain`), so its end is read before its next use (`UNKNOWN_POSITION`)."""
         try:
             answer = await fetch_response(self._server, response, patience)
@@ -602,11 +536,8 @@ class ConversationRound:
     async def _recover_or_raise(
         self, fault: ModelServerFault, body: Json, reader: ResponsesReader
     ) -> None:
-        """Return if the round can continue: with an answer (`_answer`), or with another attempt,
-        before which `_prepare_retry` has set the next step (`_step`). Raise ModelError otherwise.
-
-        An answer that the server has is fetched (`_adopt_response`), and what came of a broken one
-        is kept (`rescue`), because to ask again would pay twice. `_is_certain` False: the next
+        """An answer that the server has is fetched (`_adopt_response`), and what came of a broken
+        one is kept (`rescue`), because to ask again would pay twice. `_is_certain` False: the next
         round first reads what the server has stored. `_tries` counts the faults of this round."""
         self._tries["all"] += 1
         # A server that was silent for long is not waited for once more.
@@ -624,19 +555,18 @@ class ConversationRound:
 
     async def _prepare_retry(self, fault: ModelServerFault, body: Json) -> bool:
         """Set `_step` to what may help against this fault, after a pause where that may help, and
-        return True. Return False if nothing does. The caller then asks again by `_step`: "looking"
-        compares the conversation on the server with the transcript first, "anew" creates a new one.
+        return True. Return False if nothing does.
 
         In this order: a conversation that another request uses, one that is gone, one with a call
-        without output, something in the request that the server refuses, and a fault that may
-        pass. `_tries` counts the attempts against each, so that they end."""
+        without output, something in the request that the server refuses, and a fault that may pass.
+        `_tries` counts the attempts against each, so that they end.
+        """
         remote = self._thread.remote
         is_gone = is_conversation_gone(fault, remote)
         self._tries["gone"] += is_gone
         if refuses_conversations(fault) or self._tries["gone"] > MAX_GONE_CONVERSATIONS:
             raise NoEndpoint(NO_CONVERSATIONS)
         if is_locked(fault):
-            # After `CONVERSATION_LOCK_SECONDS`, a new one is used.
             self._tries["locked"] += 1
             wait = LOCK_BACKOFF.seconds_after(self._tries["locked"])
             # The pauses double from 1 s on, so all of them until now take `2 * wait - 1` seconds.
@@ -660,10 +590,9 @@ class ConversationRound:
         return True
 
     async def _leave_out_refused(self, fault: ModelServerFault, body: Json) -> bool:
-        """Leave out what the server refused, here or in the items of a new conversation. Return
-        whether there is something. `body` is {} if the refusal came while items were added to a new
-        conversation; then these items are looked at. A new conversation follows ("anew") if items
-        of the transcript are left out: the present one still holds them."""
+        """`body` is {} if the refusal came while items were added to a new conversation; then these
+        items are looked at. A new conversation follows ("anew") if items of the transcript are left
+        out: the present one still holds them."""
         transcript = await self._transcript()
         # `status` is 0 if the server named none, as when no answer arrived: that is no refusal.
         if not body and fault.status:
@@ -686,19 +615,15 @@ class ConversationsApi:
         self.spares = SpareConversations(server)
 
     def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Ask one round of a turn in the thread's conversation on the server, and yield its events.
-        Raise ModelError."""
+        """Raise ModelError."""
         return ConversationRound(self, ask).events()
 
     async def prepare_erasure(self, conversation: str) -> None:
-        """Wait until no stream of that conversation is read any more, before it is erased. A stream
-        that ends later would add items to it."""
+        """A stream that ends later would add items to it."""
         await self.streams.wait_until_closed(conversation)
         self.streams.uncertain.discard(conversation)
 
     async def close(self) -> None:
-        """Stop all background work of this API: creating spare conversations, and reading answers
-        to their end."""
         await self.spares.close()
         await self.streams.close()
 
@@ -711,10 +636,9 @@ def _has_all_outputs(items: Sequence[Json]) -> bool:
 def _find_overlaps(
     own_items: Sequence[Item], server_items: Sequence[Json], whole: bool
 ) -> Iterator[int]:
-    """Yield the positions in `own_items` (the transcript) where `server_items` may end, the
-    likeliest first. The server's items are compared from their end, because the beginning of a
-    conversation may be missing in them; `whole` says that it is not. Even a whole conversation may
-    begin later than the transcript: a new one gets only the turns that fit."""
+    """The server's items are compared from their end, because the beginning of a conversation may
+    be missing in them; `whole` says that it is not. Even a whole conversation may begin later than
+    the transcript: a new one gets only the turns that fit."""
     if not server_items:
         if whole:
             yield 0
@@ -730,13 +654,9 @@ def _find_overlaps(
 def _reconcile_rest(
     missing: Sequence[Item], extra: Sequence[Json], was_asked: bool
 ) -> Reconciliation | None:
-    """Return what to do with the items that follow the common part: `missing` items of the
-    transcript that the server lacks, and `extra` items of the server that the transcript lacks.
-    None: create a new conversation.
-
-    Extra items alone are the answer, if the question was sent before (`was_asked`). Calls
-    without outputs, of an answer that was lost, must be answered before anything else can be sent.
-    """
+    """Extra items alone are the answer, if the question was sent before (`was_asked`). Calls
+    without outputs, of an answer that was lost, must be answered before anything else can be
+    sent."""
     # The server has nothing more. What it lacks is sent. If it has the question already, but no
     # answer, there would be nothing to send.
     if not extra:
@@ -761,9 +681,8 @@ def _is_transcript_item(item: Json) -> bool:
 
 
 def _is_same_item(item: Item, raw: Json) -> bool:
-    """Return whether an item of the transcript and one of the server are the same. Calls and
-    outputs are compared by the call's id. The server has no ids of Ponte's messages, so these are
-    compared by their text, with or without the speaker's name before it."""
+    """The server has no ids of Ponte's messages, so these are compared by their text, with or
+    without the speaker's name before it."""
     kind = raw.get("type", "message")
     if kind in ("function_call", "function_call_output"):
         is_same_kind = item.kind == ("call" if kind == "function_call" else "output")
@@ -781,8 +700,7 @@ def _assistant_text(raw: Json) -> str:
 
 
 def _message_texts(raw: Json) -> list[str]:
-    """Return the texts of a message's parts. In a user message, the last one is what the person
-    wrote."""
+    """In a user message, the last one is what the person wrote."""
     content = raw.get("content")
     if isinstance(content, str):
         return [content]

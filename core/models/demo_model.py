@@ -59,8 +59,6 @@ TOUR: dict[TourStep, tuple[str, str]] = {
     "draw": (CHART_SENTENCE, "get a chart of a table"),
     "quick": (QUICK_SENTENCE, "run a command in another system"),
 }
-"""The sentence that begins each step, and its meaning. The page and the terminal suggest these
-sentences too."""
 
 _CHANGE_VERB = r"(?:mark|set|chang|marc|marqu|mud|alter|pass|mett|mets|modif)\w*"
 _PATTERNS: tuple[tuple[TourStep, str], ...] = (
@@ -76,28 +74,24 @@ _PATTERNS: tuple[tuple[TourStep, str], ...] = (
                r"list\w* .*\btabelas"),
     ("tour", r"tour|demo|next|proxim\w*|suivant\w*|comec\w*|commenc\w*|start"),
 )  # fmt: skip
-"""The first pattern that occurs in a message names its step. A change comes before its question."""
+"""A change comes before its question."""
 _MAX_SENTENCE_CHARACTERS = 200
-"""Characters of a message that may begin a step. A longer one is about something else."""
 _PAYMENT_WORDS = re.compile(
     "mark|set|change|the|invoice|number|as|to"
     "|marque|marca|mude|altere|a|fatura|numero|como|para"
     "|marquez|passe|passez|mets|mettez|la|facture|comme|en"
 )
-"""The words of a sentence that asks to mark an invoice as paid, without the invoice's name."""
 _PAID = frozenset(("paid", "paga", "payee", "reglee"))
 _POLITE = frozenset(("please", "por", "favor", "stp", "svp"))
 _OLDEST_OVERDUE = (
     {"oldest", "overdue"}, {"mais", "antiga", "vencida"}, {"mais", "antiga", "atrasada"},
     {"plus", "ancienne", "retard"}, {"plus", "ancienne", "impayee"},
 )  # fmt: skip
-"""The words that name the oldest overdue invoice, in addition to `_PAYMENT_WORDS`."""
 OLDEST_OVERDUE = "oldest overdue"
 
 UPDATE_TOOL, COMMAND_TOOL = "nocodb_update", "stackspot_quick_command"
 SUMMARY_TOOL, CHART_TOOL = "nocodb_summarize", "chart"
 _CHANGE_NOTE = re.compile(r"Proposal (\w{6}) \([^)]*\([^)]*\)[^)]*\): (.*)", re.DOTALL)
-"""A note about a decided change: its id and its outcome."""
 _LAST = (
     "That was the last step. To use a real model, open Set-up on the page, or add `{line}` to "
     "`.env` and restart Ponte."
@@ -154,31 +148,26 @@ if path.suffix.lower() in (".csv", ".tsv"):
 
 
 def find_tour_step(text: str) -> TourStep | None:
-    """Return the step of the tour that a message asks for by its keywords; None for another or a
-    long message. Accents and case do not count."""
     if len(text) > _MAX_SENTENCE_CHARACTERS:
         return None
     plain = fold_to_letters(text)
-    steps = (step for step, words in _PATTERNS if re.search(rf"\b(?:{words})\b", plain))
+    steps = (step for step, pattern in _PATTERNS if re.search(rf"\b(?:{pattern})\b", plain))
     return next(steps, None)
 
 
 def find_invoice(text: str) -> str:
-    """Return the number of the only invoice that a sentence asks to mark as paid, or
-    `OLDEST_OVERDUE`. Return "" if any word is unknown, because it may name another row or change.
-    """
-    words: list[str] = re.findall(r"[^\W_]+(?:-[^\W_]+)*", fold_to_letters(text))
+    """Return "" if any word is unknown, because it may name another row or change."""
+    text_words: list[str] = re.findall(r"[^\W_]+(?:-[^\W_]+)*", fold_to_letters(text))
     # The last word must be "paid"; what no other word explains is the invoice's name.
-    *words, last = [word for word in words if word not in _POLITE] or [""]
-    names = [word for word in words if not _PAYMENT_WORDS.fullmatch(word)]
+    *text_words, last = [word for word in text_words if word not in _POLITE] or [""]
+    names = [word for word in text_words if not _PAYMENT_WORDS.fullmatch(word)]
     if last in _PAID and len(names) == 1 and re.search(r"\d", names[0]):
         return names[0].upper()
     return OLDEST_OVERDUE if last in _PAID and set(names) in _OLDEST_OVERDUE else ""
 
 
 def list_steps(turn: DemoTurn) -> list[TourStep]:
-    """Return the steps of the guided tour that work with the tools that are offered in this turn,
-    in their order."""
+    """The steps of the guided tour that work with this turn's tools, in their order."""
     reads, runs = turn.is_sample and QUERY_TOOL in turn.tools, PYTHON_TOOL in turn.tools
     steps: list[TourStep] = ["overdue"] if reads else []
     steps += ["pay", "undo"] if reads and UPDATE_TOOL in turn.tools else []
@@ -189,11 +178,9 @@ def list_steps(turn: DemoTurn) -> list[TourStep]:
 
 
 def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
-    """Return the answer to a sentence of the guided tour, or the calls of tools that it needs
-    first; None if the step does not exist here, for example without sample tables."""
+    """Return None if the step does not exist here, for example without sample tables."""
     match step:
         case "overdue" | "export" if turn.is_sample:
-            # The first round reads the invoices; the next one, which has the reply, answers.
             filters = (
                 [] if step == "export" else [_equals(turn, "Status", turn.translate("Overdue"))]
             )
@@ -221,7 +208,7 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
             # The newest file of the thread: attached to a message, or exported by a query.
             exchanges = (*turn.earlier, turn.now)
             names = [name for exchange in exchanges for name in exchange.files]
-            queries = [call for each in exchanges for call in each.calls_of(QUERY_TOOL)]
+            queries = [call for exchange in exchanges for call in exchange.calls_of(QUERY_TOOL)]
             has_file = names or any(call.args.get("export") for call in queries)
             if PYTHON_TOOL in turn.tools and not has_file:
                 return say(_NO_FILE, message=say(FILE_SENTENCE), export=say(EXPORT_SENTENCE))
@@ -233,14 +220,12 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
             return say(_NO_CHART)
         case "quick":
             is_ready = COMMAND_TOOL in turn.tools
-            words = say(_QUICK_COMMANDS_READY if is_ready else _HOW_TO_QUICK_COMMANDS)
-            return f"{words}\n\n{say(_LAST, line=KEY_LINE)}"
+            sentence = say(_QUICK_COMMANDS_READY if is_ready else _HOW_TO_QUICK_COMMANDS)
+            return f"{sentence}\n\n{say(_LAST, line=KEY_LINE)}"
     return None
 
 
 def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
-    """Return an answer with a line that suggests the sentence of the next step of the tour. Calls
-    are returned unchanged: the answer follows them."""
     steps = list_steps(turn)
     if isinstance(decision, list) or step not in steps[:-1]:
         return decision
@@ -249,8 +234,6 @@ def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
 
 
 def _draw_sales(turn: DemoTurn) -> Decision:
-    """Return the answer with the chart of the sales by month. Before that, in one round each,
-    return the call that sums up the invoices by month, and the call that draws these rows."""
     if (summary := turn.find_reply(SUMMARY_TOOL)) is None:
         args = {
             "table": turn.translate("Invoices"),
@@ -264,7 +247,6 @@ def _draw_sales(turn: DemoTurn) -> Decision:
     if summary.error or not summary.rows:
         return format_rows(turn.translate("Invoices"), summary)
     if (chart := turn.find_reply(CHART_TOOL)) is None:
-        # The columns of the first row: the month, the number of rows, and the sum.
         month, *_, amount = summary.rows[0]
         args = {
             "result": summary.result_id,
@@ -280,10 +262,7 @@ def _draw_sales(turn: DemoTurn) -> Decision:
 
 
 def _propose_payment(turn: DemoTurn) -> Decision:
-    """Return the call that proposes to mark the named invoice as paid; in the round before it, the
-    call that reads this invoice. A proposal ends the turn, so there is an answer here only if
-    nothing could be proposed. A message can also ask for the oldest overdue invoice without its
-    number: `find_invoice` then returns OLDEST_OVERDUE."""
+    """A proposal ends the turn, so there is an answer here only if nothing could be proposed."""
     if UPDATE_TOOL not in turn.tools:
         return say("You don't have permission to change rows here.")
     if not (number := find_invoice(turn.now.text)):
@@ -301,7 +280,6 @@ def _propose_payment(turn: DemoTurn) -> Decision:
     status, paid = turn.translate("Status"), turn.translate("Paid")
     if row.get(status) == paid:
         return say("{number} is already paid.", number=number)
-    # A reply in this turn means that the proposal failed.
     if reply := turn.find_reply(UPDATE_TOOL):
         return format_reply(UPDATE_TOOL, reply)
     # Without a known date (`today` is ""), the day of the payment is left out.
@@ -318,10 +296,7 @@ def _equals(turn: DemoTurn, field: str, value: str) -> Mapping[str, str]:
 def _query_invoices(
     turn: DemoTurn, filters: Sequence[Mapping[str, str]], limit: int, export: str | None = None
 ) -> PlannedCall:
-    """Return the call of a tool that reads invoices of the sample tables, the one that is due first
-    on top. `export`: the format of a file that the tool makes of the rows, such as "csv"."""
     names = ("Number", "Customer", "Amount", "Status", "Due")
-    # `translate` returns a title in the language of the sample tables.
     args = {
         "table": turn.translate("Invoices"),
         "filters": filters,
@@ -335,17 +310,13 @@ def _query_invoices(
 
 
 def make_file_code(name: str) -> str:
-    """Return Python that describes the file of that name, or the newest one, in the reader's
-    language. A CSV file is described by its columns."""
-    words = (name, say("lines"), say("rows"), say("filled"), say("sum"))
-    return _FILE_CODE.format(words=words)
+    labels = (name, say("lines"), say("rows"), say("filled"), say("sum"))
+    return _FILE_CODE.format(words=labels)
 
 
 TABLES_TOOL, NOCODB_PREFIX = "nocodb_tables", "nocodb_"
 _MAX_RECALLED = 20
-"""Exchanges of the thread that `history` lists."""
 _MAX_BASES = 8
-"""Bases in which the bridge looks for tables."""
 _QUOTES = " \"'`“”"
 _TABLE_ID = re.compile(r"(?=\w*\d)m[a-z0-9]{10,30}")
 
@@ -362,13 +333,11 @@ _MESSAGE_PATTERNS: dict[Kind, str] = {
     "python": r"run python\b[\s:]*(?P<rest>.*)",
     "nocodb": r"nocodb\b\s*(?P<rest>.*)",
 }
-"""Patterns for a whole message, with all its lines."""
 _LINE_PATTERNS: dict[Kind, str] = {
     "history": r"history(?P<rest>)",
     "tables": r"(?:(?:list|show)(?: me)?(?: the| all)? tables|tables)(?P<rest>)",
     "show": r"show(?: me)?(?: the)?(?: table)? (?P<rest>.+)",
 }
-"""Patterns for the first line of a message."""
 
 _WHO = "I'm Ponte's demo model. I work without a key or a network, and understand only this:"
 _TOUR = (
@@ -404,14 +373,11 @@ class DemoModel(Model):
     level = "demo"
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Yield the events of this round: the answer in pieces, as a real model streams it, or the
-        calls of tools. A title is the first line of the message.
-
-        Calls are planned with all arguments that a tool can have. Those that the offered tool does
-        not have are left out, unless its schema names none: then it may take any."""
+        """Calls are planned with all arguments that a tool can have. Those that the offered tool
+        does not have are left out, unless its schema names none: then it may take any."""
         if ask.for_title:
-            words = ask.input[0].text.strip().partition("\n")[0].rstrip("?!.… ")
-            yield RoundCompleted((Item(kind="message", role="assistant", text=words),))
+            title = ask.input[0].text.strip().partition("\n")[0].rstrip("?!.… ")
+            yield RoundCompleted((Item(kind="message", role="assistant", text=title),))
             return
         decision = _decide(await DemoTurn.read(ask))
         if isinstance(decision, list):
@@ -422,26 +388,23 @@ class DemoModel(Model):
                 args = {key: value for key, value in call.args.items() if key in names or not names}
                 # The ids are the same if the same round is asked again.
                 id = f"demo-{ask.turn}-{ask.number}-{number}"
-                words = json.dumps(args, ensure_ascii=False)
-                items.append(Item("call", call_id=id, name=call.tool, arguments=words))
+                arguments_json = json.dumps(args, ensure_ascii=False)
+                items.append(Item("call", call_id=id, name=call.tool, arguments=arguments_json))
             yield RoundCompleted(tuple(items))
             return
         for piece in re.findall(r"\s*\S+\s*", decision):
             yield TextDelta(piece)
-            await asyncio.sleep(0)  # other tasks run between two pieces
+            await asyncio.sleep(0)
         yield RoundCompleted((Item(kind="message", role="assistant", text=decision),))
 
     async def health(self) -> Health:
-        """Return the demo model's state, which is always "on"."""
-        words = say(
+        sentence = say(
             "the demo model (to use a real one, open Set-up on the page, or set OPENAI_API_KEY "
             "in .env)"
         )
-        return Health("model", "on", words)
+        return Health("model", "on", sentence)
 
     async def erase(self, remote: Remote) -> bool:
-        """Return False: the demo model stores nothing, and it cannot erase what another model
-        stored."""
         return False
 
     async def close(self) -> None:
@@ -449,8 +412,6 @@ class DemoModel(Model):
 
 
 def _decide(turn: DemoTurn) -> Decision:
-    """Return the answer's text, or the calls for this round if their outcomes are needed first. A
-    step of the tour that does not exist here is answered like any other message."""
     kind, rest = _parse_message(turn)
     match kind:
         case "history":
@@ -458,7 +419,6 @@ def _decide(turn: DemoTurn) -> Decision:
                 return say("This conversation has no earlier messages.")
             lines = [say("Earlier messages in this conversation:"), ""]
             for exchange in turn.earlier[-_MAX_RECALLED:]:
-                # The author's name is "" if the platform gave none.
                 name = escape_inline(exchange.name) or say("You")
                 lines.append(f"- **{name}**: {escape_inline(exchange.text)}")
                 if exchange.answer:
@@ -481,10 +441,8 @@ def _decide(turn: DemoTurn) -> Decision:
 
 
 def _parse_message(turn: DemoTurn) -> tuple[Kind, str]:
-    """Return what the message asks for (the first pattern that matches, else a step of the tour),
-    and the rest of it: the table, the code, or the tool and its arguments. Commands may begin with
-    / or !. Code and arguments may have several lines, so their patterns match the whole message,
-    and the others its first line.
+    """Commands may begin with / or !. Code and arguments may have several lines, so their patterns
+    match the whole message, and the others its first line.
 
     Over sample tables, "show me the overdue invoices" is a step of the tour and not the name of a
     table.
@@ -504,8 +462,6 @@ def _parse_message(turn: DemoTurn) -> tuple[Kind, str]:
 
 
 def _introduce(turn: DemoTurn) -> str:
-    """Return the demo model's answer to anything that it does not understand: what it is, the steps
-    of its tour, and the sentences that it knows."""
     steps = list_steps(turn)
     parts = [say(_WHO)]
     # Without tables and Python, quick commands are the only step, and no tour.
@@ -515,36 +471,31 @@ def _introduce(turn: DemoTurn) -> str:
             for number, step in enumerate(steps, 1)
         ]
         parts = [say(_TOUR), "\n".join(lines), say("I also understand:")]
-    parts.append("\n".join(f"- `{words}`: {say(meaning)}" for words, meaning in _UNDERSTOOD))
+    parts.append("\n".join(f"- `{phrase}`: {say(meaning)}" for phrase, meaning in _UNDERSTOOD))
     parts.append(say("To use a real model, add this line to `.env` and restart Ponte:"))
     return "\n\n".join([*parts, format_code_block(KEY_LINE)])
 
 
 def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
-    """Return the call of the NocoDB tool that the person named, with or without `nocodb_`, or of
-    one of the bridge's tools; its outcome once that is there. `rest` is the name and the arguments
-    as JSON.
-
-    A bridge is a server in front of NocoDB. Models reach all of its tools by a single one,
+    """A bridge is a server in front of NocoDB. Models reach all of its tools by a single one,
     BRIDGE_TOOL."""
     tool, _, text = rest.partition(" ")
     name = f"{NOCODB_PREFIX}{tool.removeprefix(NOCODB_PREFIX)}"
     if name not in turn.tools and BRIDGE_TOOL not in turn.tools:
         tools = [
-            f"`{each.removeprefix(NOCODB_PREFIX)}`"
-            for each in sorted(turn.tools)
-            if each.startswith(NOCODB_PREFIX)
+            f"`{tool_name.removeprefix(NOCODB_PREFIX)}`"
+            for tool_name in sorted(turn.tools)
+            if tool_name.startswith(NOCODB_PREFIX)
         ]
         near = say("Available tools: {tools}.", tools=", ".join(tools)) if tools else ""
         return f"{say(_NO_NOCODB)} {near}".strip()
     try:
         args = json.loads(text or "{}")
     except (ValueError, RecursionError):
-        args = None  # answered below, like JSON that is no object
+        args = None
     if not re.fullmatch(r"\w+", tool) or not isinstance(args, dict):
         return say("Type `/nocodb TOOL {json}`: the name of a tool, then its arguments as JSON.")
-    # A tool that the model is offered, or one behind the bridge's single tool. BRIDGE_TOOL itself
-    # is called only by `_bridge_call`.
+    # BRIDGE_TOOL itself is called only by `_bridge_call`.
     if name in turn.tools and name != BRIDGE_TOOL:
         call = PlannedCall(name, args)
     else:
@@ -554,19 +505,14 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
 
 
 def _decide_on_tables(turn: DemoTurn) -> Decision:
-    """Return the demo model's next step for "list tables": the calls of tools that find them, or
-    the answer, once the results of these calls are there."""
     if TABLES_TOOL in turn.tools:
         if (reply := turn.find_reply(TABLES_TOOL)) is None:
             return [PlannedCall(TABLES_TOOL, {})]
-        # In words for people; an answer in another form, such as an error, as it is.
         answer = _describe_outlines(str(reply.value)) or format_reply("NocoDB", reply)
         return f"{say('These are sample tables:')}\n\n{answer}" if turn.is_sample else answer
-    # Without NocoDB's own tools, a bridge may be there: a server in front of NocoDB.
     if BRIDGE_TOOL not in turn.tools:
         return say(_NO_TABLES)
     tables = _find_bridge_tables(turn)
-    # A sentence for the person, or calls to make first.
     if not isinstance(tables, tuple):
         return tables
     titles, problems = tables
@@ -576,8 +522,6 @@ def _decide_on_tables(turn: DemoTurn) -> Decision:
 
 
 def _describe_outlines(text: str) -> str:
-    """Return the tables and their columns in words, from what `nocodb_tables` tells a model; "" if
-    it names none."""
     lines = []
     # A line is "Customers [m…]: Name*:text, Status:select(…), and 3 more"; the `*` marks the field
     # that names a row.
@@ -591,9 +535,8 @@ def _describe_outlines(text: str) -> str:
 
 
 def _show_table(turn: DemoTurn, name: str) -> Decision:
-    """Return the first rows of the table that the person named, or the calls that read them. A
-    bridge takes ids of tables only, so its tables are listed first, unless the name is an id."""
-    # NocoDB itself or the sample tables; else a bridge, which is a server in front of NocoDB.
+    """A bridge takes ids of tables only, so its tables are listed first, unless the name is an
+    id."""
     if QUERY_TOOL in turn.tools:
         if (reply := turn.find_reply(QUERY_TOOL)) is None:
             # All arguments, because the tool's strict schema requires each of them.
@@ -615,15 +558,18 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
         id = title = name
     else:
         tables = _find_bridge_tables(turn)
-        # A sentence for the person, or calls to make first.
         if not isinstance(tables, tuple):
             return tables
         titles, problems = tables
         named = {title.casefold(): id for id, title in titles.items()}
-        # By title in any case, else by id.
         if (id := named.get(name.casefold(), name)) not in titles:
             # There may be many tables, so at most as many are named as an answer shows rows.
-            names = ", ".join(escape_inline(each) for each in [*titles.values()][:MAX_ROWS]) or "–"
+            names = (
+                ", ".join(
+                    escape_inline(table_title) for table_title in [*titles.values()][:MAX_ROWS]
+                )
+                or "–"
+            )
             missing = say(
                 "Table {name} not found. Available tables: {names}.",
                 name=escape_inline(name),
@@ -639,11 +585,8 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
 
 
 def _find_bridge_tables(turn: DemoTurn) -> tuple[Mapping[str, str], Sequence[str]] | Decision:
-    """Return the titles of tables by their ids, and what could not be read. Before that, return the
-    calls that are still needed, or why there are no tables.
-
-    The bridge, a server in front of NocoDB, lists tables by base, so the bases are listed first.
-    """
+    """The bridge, a server in front of NocoDB, lists tables by base, so the bases are listed
+    first."""
     if (listed := turn.find_reply(f"{BRIDGE_TOOL}:list_bases")) is None:
         return [_bridge_call("list_bases")]
     if listed.error:
@@ -653,7 +596,6 @@ def _find_bridge_tables(turn: DemoTurn) -> tuple[Mapping[str, str], Sequence[str
     # Each base takes a call of its own, so only the first ones are read.
     bases = dict(list(every_base.items())[:_MAX_BASES])
     calls = turn.now.calls_of(f"{BRIDGE_TOOL}:list_tables")
-    # The replies that this turn has already, by base.
     replies = {str(call.args.get("base_id")): call.reply for call in calls}
     if missing := [id for id in bases if id not in replies]:
         return [_bridge_call("list_tables", base_id=id) for id in missing]
@@ -669,9 +611,8 @@ def _find_bridge_tables(turn: DemoTurn) -> tuple[Mapping[str, str], Sequence[str
 
 
 def _titles_by_id(reply: ToolReply) -> dict[str, str]:
-    """Return the titles of bases or tables by their ids, from a reply of the bridge. Other
-    characters than letters, digits, _ and - are removed from ids, because an answer shows them in
-    backticks."""
+    # Other characters than letters, digits, _ and - are removed from ids, because an answer shows
+    # them in backticks.
     titles = {}
     for row in reply.rows:
         if id := re.sub(r"[^\w-]", "", str(row.get("id") or "")):

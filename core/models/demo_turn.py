@@ -24,7 +24,6 @@ _MAX_BLOCK_CHARACTERS = 3000
 _MARKUP = re.compile(r"([\\`*\[\]<>|~])")
 REFERENCE = re.compile(r"\[(?:table|chart): (r\d+)\]")
 _PROBLEM_KEYS = {"error", "message", "detail"}
-"""Keys of an answer that describes a problem."""
 _ERROR = '{"error":{"code":'
 """The beginning of the outcome of a call that failed (`core.tools.tool.outcome_of_error`)."""
 _FILE_NOTE = re.compile(r"\n?\[The person has: [^\n]*\]\Z")
@@ -55,8 +54,7 @@ class ToolReply:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Return the rows in the outcome of a tool that reads NocoDB's tables; none if it has none.
-        v2 of NocoDB's API has them flat in `list`, v3 in `records`."""
+        """v2 of NocoDB's API has the rows flat in `list`, v3 in `records`."""
         value = self.value
         if isinstance(value, dict):
             value = next((value[key] for key in ("list", "rows", "records") if key in value), None)
@@ -67,8 +65,6 @@ class ToolReply:
 
     @property
     def result_id(self) -> str:
-        """Return the id, such as r1, by which the answer can refer to these rows, so that Ponte
-        shows them there; "" if it cannot."""
         match = (
             REFERENCE.match(str(self.value.get("show"))) if isinstance(self.value, dict) else None
         )
@@ -76,8 +72,6 @@ class ToolReply:
 
     @property
     def total(self) -> int | None:
-        """Return how many rows match in all, of which these may be a part; None if the tool's
-        outcome does not say."""
         value = self.value if isinstance(self.value, dict) else {}
         page = value.get("pageInfo")
         total = page.get("totalRows") if isinstance(page, dict) else value.get("total")
@@ -106,21 +100,19 @@ class DemoExchange:
     files: tuple[str, ...] = ()
 
     def calls_of(self, tool: str) -> list[AnsweredCall]:
-        """Return the calls of `tool`. The bridge's tools are named like
-        "nocodb_execute:list_bases"."""
+        """The bridge's tools are named like "nocodb_execute:list_bases"."""
         return [call for call in self.calls if call.tool == tool]
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """A tool call that the demo model wants to make in this round, before it can answer."""
+    """A tool call that the demo model makes before it can answer."""
 
     tool: str
     args: Mapping[str, Any]
 
 
 Decision = str | list[PlannedCall]
-"""The answer's text, or the calls to make first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,26 +130,23 @@ class DemoTurn:
 
     @classmethod
     async def read(cls, request: RoundRequest) -> DemoTurn:
-        """Return the turn of a round's request, with all that the demo model needs: it stores
-        nothing itself. `now` is the last message with its calls so far, `earlier` is what came
-        before it.
-
-        Ponte writes the date into the preface before the last message. Sample tables are recognized
-        by a phrase in the tools' descriptions, and their language by the title of the invoices
-        there, "en" if it is in none: a real model reads these texts, too. A request without any
-        message counts as an empty one."""
+        """Ponte writes the date into the preface before the last message. Sample tables are
+        recognized by a phrase in the tools' descriptions, and their language by the title of the
+        invoices there, "en" if it is in none: a real model reads these texts, too. A request
+        without any message counts as an empty one."""
         items = [*await request.history(), *request.input]
         *earlier, now = _split_exchanges(items) or [DemoExchange("", "")]
         day = _DAY_IN_PREFACE.search(request.preface)
         described = [tool.description for tool in request.tools]
         language = ""
-        if any(SAMPLE_TABLES_PHRASE in each for each in described):
-            named = (one for one in LOCALES if any(say("Invoices", one) in d for d in described))
+        if any(SAMPLE_TABLES_PHRASE in description for description in described):
+            named = (
+                locale for locale in LOCALES if any(say("Invoices", locale) in d for d in described)
+            )
             language = next(named, "en")
         return cls(
             now,
             earlier,
-            # Ponte's notes about the changes that people decided.
             [item.text for item in items if item.name == NOTE_NAME],
             frozenset(tool.name for tool in request.tools),
             day[0] if day else "",
@@ -166,24 +155,19 @@ class DemoTurn:
 
     @property
     def is_sample(self) -> bool:
-        """Return whether the tables that the tools offer are the sample tables."""
         return bool(self.sample_language)
 
     def translate(self, word: str) -> str:
-        """Return a title or a value of the sample tables, which is given in English, in the
-        language of these tables."""
         return say(word, self.sample_language)
 
     def find_reply(self, tool: str) -> ToolReply | None:
-        """Return the outcome of the last call of `tool` in this turn; None if it was not called
-        yet. The demo model goes by that from round to round."""
+        """The demo model goes by that from round to round."""
         calls = self.now.calls_of(tool)
         return calls[-1].reply if calls else None
 
 
 def run_python(turn: DemoTurn, code: str) -> Decision:
-    """Return the output of the code, or the call that runs it, if it did not run in this turn yet.
-    `code` may be in a fence."""
+    """`code` may be in a fence."""
     code = re.sub(r"\A(`{3,}|~{3,})[^\n]*\n(.*?)\n?\1\Z", r"\2", code, flags=re.DOTALL)
     if PYTHON_TOOL not in turn.tools:
         return say(_NO_PYTHON)
@@ -195,16 +179,14 @@ def run_python(turn: DemoTurn, code: str) -> Decision:
 
 
 def format_reply(name: str, reply: ToolReply) -> str:
-    """Return a tool's outcome for a person: rows as a table, other values as a code block."""
     if reply.error or reply.rows:
         return format_rows(name, reply)
     return format_code_block(reply.value)
 
 
 def format_rows(name: str, reply: ToolReply) -> str:
-    """Return the rows that a call read as a sentence and a table, or its failure in words. If the
-    outcome names a reference (`show`, as in "[table: r1]"), that takes the place of the table:
-    Ponte shows the rows there. `name` is the table's."""
+    """If the outcome names a reference (`show`, as in "[table: r1]"), that takes the place of the
+    table: Ponte shows the rows there."""
     if reply.error:
         return describe_failure(reply)
     rows, total, title = reply.rows, reply.total, escape_inline(name)
@@ -226,8 +208,8 @@ def format_rows(name: str, reply: ToolReply) -> str:
     # v3 of NocoDB's API nests a row's values in `fields`. `reply.rows` has copied them beside it.
     columns = list(dict.fromkeys(key for row in first_rows for key in row if key != "fields"))
     if len(columns) > _MAX_COLUMNS:
-        more = say("There are more columns than the {columns} shown here.", columns=_MAX_COLUMNS)
-        head = f"{head} {more}"
+        notice = say("There are more columns than the {columns} shown here.", columns=_MAX_COLUMNS)
+        head = f"{head} {notice}"
     columns = columns[:_MAX_COLUMNS]
     if not columns:
         return head
@@ -237,8 +219,6 @@ def format_rows(name: str, reply: ToolReply) -> str:
 
 
 def format_code_block(value: object) -> str:
-    """Return a value as a Markdown code block: a text as it is, anything else as JSON. A long one
-    is cut."""
     if isinstance(value, str):
         text, language = clean_text(value).strip("\n"), ""
     else:
@@ -247,22 +227,17 @@ def format_code_block(value: object) -> str:
 
 
 def describe_failure(reply: ToolReply) -> str:
-    """Return the failure of a tool as a sentence for a person. A call that a crash interrupted has
-    one of its own: its effects are unknown."""
+    """A call that a crash interrupted has one of its own: its effects are unknown."""
     if reply.error.startswith(INTERRUPTED_TEXT):
         return say(_INTERRUPTED)
     return say("That didn't work: {problem}", problem=escape_inline(reply.error, 500))
 
 
 def escape_inline(text: str, longest: int = 200) -> str:
-    """Return untrusted text for an answer: on one line, cut to `longest` characters, with its
-    markup escaped."""
     return _MARKUP.sub(r"\\\1", to_one_line(text, longest))
 
 
 def _format_cell(value: object) -> str:
-    """Return a cell of a row for a table in an answer: linked rows and attachments by title, lists
-    by their members."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -275,15 +250,12 @@ def _find_cell_title(value: object) -> str:
     if not isinstance(value, dict):
         return str(value)
     titles = (value[key] for key in ("title", "Title", "Name", "name") if key in value)
-    texts = (each for each in value.values() if isinstance(each, str))
+    texts = (text for text in value.values() if isinstance(text, str))
     return str(next(titles, None) or next(texts, None) or json.dumps(value, ensure_ascii=False))
 
 
 def _split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
-    """Return the thread as exchanges, oldest first: a message of a person, with the calls and the
-    answer that followed. Quotes and notes of Ponte are left out, and what comes before the first
-    message. `calls` are the calls so far, to find the one of an output. A call without an output
-    is left out."""
+    """Quotes and notes of Ponte are left out, and what comes before the first message."""
     thread: list[DemoExchange] = []
     calls: dict[str, Item] = {}
     for item in items:
@@ -313,8 +285,7 @@ def _parse_call(call: Item, output: str) -> AnsweredCall:
 
 
 def _parse_output(output: str) -> ToolReply:
-    """Return a tool's output as a reply: rows or other JSON, a text, or the words of a failure.
-    Ponte writes a failure as {"error": {"code", "message", "hint"}}; the bridge to NocoDB sends
+    """Ponte writes a failure as {"error": {"code", "message", "hint"}}; the bridge to NocoDB sends
     {"result": …}, or {"detail": text} for a failure. A `message` alone is a failure, too."""
     value = _parse_json(output)
     if value == output:
@@ -322,14 +293,14 @@ def _parse_output(output: str) -> ToolReply:
     if isinstance(value, dict):
         if value and set(value) <= _PROBLEM_KEYS:  # a row may have such a column, but not alone
             problem = value.get("error", value.get("detail"))
-            words = problem
+            message = problem
             if isinstance(problem, dict):
-                words, hint = str(problem.get("message") or ""), problem.get("hint") or ""
+                message, hint = str(problem.get("message") or ""), problem.get("hint") or ""
                 # The hint about an unknown name lists the known names. Its end, an order to the
                 # model, is left out.
                 if hint and str(problem.get("code")).startswith("unknown_"):
-                    words = f"{words} ({hint.removesuffix(ASK_IF_NONE_FITS)})"
-            return ToolReply(error=str(words or value.get("message") or output))
+                    message = f"{message} ({hint.removesuffix(ASK_IF_NONE_FITS)})"
+            return ToolReply(error=str(message or value.get("message") or output))
         if set(value) == {"result"}:
             value = value["result"]
     return ToolReply(value)

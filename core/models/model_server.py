@@ -59,17 +59,13 @@ RecordObjectToErase = Callable[[str, Remote], Awaitable[None]]
 
 DEFAULT_MODEL = "gpt-6-luna"
 MAX_ROUND_ATTEMPTS = 3
-"""Attempts of one round after faults that may pass."""
 DEFAULT_MODEL_WAIT_SECONDS = 20.0
-"""Seconds that a person is asked to wait if the server names no time."""
 UNKNOWN_DAILY_WAIT_SECONDS = 3600.0
-"""Seconds to wait if a limit of a day is used up and the server does not say when it ends."""
 LONG_LIMIT_SECONDS = 120.0
 """A rate limit that lasts longer is one of an hour or a day. The server is not asked before."""
 LAST_EVENTS_SECONDS = 5.0
 """Seconds after which the stream of a complete answer is left if no further event comes."""
 MAX_ROUND_SECONDS = 1800.0
-"""Seconds that one round may take, however much the model writes."""
 OPTIONAL_FIELDS = """\
 context_management
 include
@@ -81,13 +77,10 @@ store
 stream_options
 truncation
 """.splitlines()
-"""Request fields that can be left out if the server refuses them."""
 MAX_BAD_CALLS = 2
-"""Answers of one round with a tool call that the server could not read."""
 LOADING_BACKOFF = Backoff(2.0, max_seconds=20.0)
 """Pauses while a server loads the model. A small model takes seconds, a large one minutes."""
 MAX_LOADING_ATTEMPTS = 6
-"""Attempts of one round while a server loads the model: about a minute."""
 SCHEMA_KEYS = """\
 strict
 additionalProperties
@@ -104,37 +97,30 @@ minItems
 maxItems
 title
 """.splitlines()
-"""Keys of tool definitions that can be left out if the server refuses them."""
 OUTPUT_LIMIT_FIELDS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
-"""The names of an answer's limit: of the Responses API first, then both of Chat Completions."""
 MIN_OUTPUT_LIMIT = 256
-"""The least number in a refusal that is taken as a limit of the answer's tokens."""
 UNKNOWN_FIELD_PATTERN = re.compile(
     r"(?i)extra (input|field|forbidden)|(unknown|unrecogni[sz]ed|unsupported|unexpected) "
     r"(request )?(field|param|argument|name|property|key)|extra_forbidden|additional properties"
 )
-"""How servers say that they do not know a field."""
 ROLE_PATTERN = re.compile(
     r"(?i)(system|developer)\W{0,2} ?(role|message|prompt).{0,40}not|role\W{1,3}.{0,20}not support"
     r"|roles? .{0,60}alternat|only user and assistant|role 'system' is not"
 )
 """How servers say that they want one message of the person and one of the model in turn."""
 DAILY_PATTERN = re.compile(r"(?i)per[ _-]?day|\bdaily\b|\b[RT]PD\b")
-"""How servers speak of a limit of a day."""
 CALL_ID_PATTERN = re.compile(
     r"(?i)tool call id was|(call_|tool_calls\[\d+\]\.)id\W.{0,9}string too long"
 )
-"""How servers say that they do not take the id of a call. Some refuse those that they gave."""
+"""Some refuse those that they gave."""
 PICTURE_PATTERN = re.compile(
     r"(?i)input_image|image_url|input_file|file_data|multimodal|mmproj|TextContentPart"
     r"|\b(image|picture|vision|pdf)s?\b"
 )
-"""How servers speak of a file in a request."""
 BROKEN_PICTURE_PATTERN = re.compile(
     r"(?i)(failed|unable|could not|couldn't|cannot) (to )?(load|decode|process|read|open|download)"
     r"|invalid (image|base64)|corrupt|unsupported (image|format)|at most|too (large|many|small)"
 )
-"""How servers say that they cannot take this file, and may take others."""
 TOO_LONG_PATTERN = re.compile(
     r"(?is)context.{0,3}(length|window|size|limit)|too_many_(prompt_)?tokens|context the overflows"
     r"|(prompt|input|request|message)s?\b.{0,20} too (long|large)|too many (\w+ ){0,3}(token|byte)s"
@@ -144,7 +130,6 @@ TOO_LONG_PATTERN = re.compile(
     r"|(?<!max_)tokens? must be less|have less than \d+ tokens|max_tokens must be at least"
     r"|上下文|超长"
 )
-"""How servers say that the input is too long, if they send no code."""
 
 VOICE_MODEL_NOT_LISTED = (
     "The server doesn't list the model {name}, so voice messages may fail. Check "
@@ -227,9 +212,8 @@ class ModelOptions:
     config: SpendingConfig = DEFAULT_SPENDING
 
     def pseudonym(self, name: str) -> str:
-        """Return a name that stands for a person or a thread at OpenAI. It is always the same, and
-        nobody without the secret can find out whose it is (HMAC-SHA256; OpenAI accepts 64 to 128
-        characters)."""
+        """A pseudonym is always the same, and nobody without the secret can find out whose it is
+        (HMAC-SHA256; OpenAI accepts 64 to 128 characters)."""
         return hmac.new(self.secret, name.encode(), hashlib.sha256).hexdigest()
 
 
@@ -248,9 +232,8 @@ class NoEndpoint(ModelDown):
 
 
 def lacks_endpoint(fault: ModelServerFault) -> bool:
-    """Return whether the server does not have this path at all, so that another API is to be tried.
-    Servers also answer 404 for an unknown model, a model without tools or pictures, a conversation
-    that is gone, and OpenRouter for a model without a provider ("endpoints found")."""
+    """Servers also answer 404 for an unknown model, a model without tools or pictures, a
+    conversation that is gone, and OpenRouter for a model without a provider ("endpoints found")."""
     return (
         (fault.status in (404, 405, 501) or "unexpected endpoint" in fault.message.lower())
         and not (fault.is_unknown_model or fault.lacks_tools or fault.is_not_loaded)
@@ -260,8 +243,8 @@ def lacks_endpoint(fault: ModelServerFault) -> bool:
 
 
 def is_too_long(fault: ModelServerFault) -> bool:
-    """Return whether the server refused the request because its input is longer than the model
-    accepts: by its status or code, else by its words."""
+    """True if the input is longer than the model accepts: by the status or code, else by the
+    server's words."""
     # These are refusals of another kind, whatever words their texts contain.
     if fault.lacks_tools or fault.is_policy_refusal:
         return False
@@ -269,9 +252,9 @@ def is_too_long(fault: ModelServerFault) -> bool:
     if fault.status == 413 or is_named:
         return True
     # "Too many tokens, please wait before trying again." (Bedrock)
-    words = "" if fault.is_rate_limited else f"{fault.code} {fault.type} {fault.message}"
+    fault_text = "" if fault.is_rate_limited else f"{fault.code} {fault.type} {fault.message}"
     # 0: the server named no status, as for an error within a stream. Some servers answer 500.
-    return fault.status in (0, 400, 422, 500) and TOO_LONG_PATTERN.search(words) is not None
+    return fault.status in (0, 400, 422, 500) and TOO_LONG_PATTERN.search(fault_text) is not None
 
 
 def is_locked(fault: ModelServerFault) -> bool:
@@ -281,10 +264,8 @@ def is_locked(fault: ModelServerFault) -> bool:
 
 
 def is_conversation_gone(fault: ModelServerFault, conversation: str) -> bool:
-    """Return whether the conversation does not exist.
-
-    No source documents the text of this error, so any error that names the conversation counts.
-    """
+    """No source documents the text of this error, so any error that names the conversation
+    counts."""
     named = fault.param.startswith("conversation") or conversation in fault.message
     return fault.status in (400, 404, 410) and named and not is_locked(fault)
 
@@ -292,8 +273,8 @@ def is_conversation_gone(fault: ModelServerFault, conversation: str) -> bool:
 def refuses_conversations(fault: ModelServerFault) -> bool:
     """Return whether the account may use no conversation, although it could create one
     (openai/codex issue 106)."""
-    words = f"{fault.code} {fault.message}"
-    return re.search("(?i)zero.data.retention", words) is not None
+    fault_text = f"{fault.code} {fault.message}"
+    return re.search("(?i)zero.data.retention", fault_text) is not None
 
 
 def has_unpaired_call(fault: ModelServerFault) -> bool:
@@ -303,45 +284,40 @@ def has_unpaired_call(fault: ModelServerFault) -> bool:
 
 
 def is_against_policy(fault: ModelServerFault) -> bool:
-    """Return whether the server refused the request because it violates its usage policies. A
-    person whom it has blocked is another case."""
+    """A person whom it has blocked is another case."""
     return fault.is_policy_refusal and not is_person_blocked(fault)
 
 
 def is_person_blocked(fault: ModelServerFault) -> bool:
-    """Return whether the server refuses the safety identifier of this person, that is, all requests
-    of theirs."""
-    words = f"{fault.code} {fault.message}".lower()
-    return fault.status in (400, 403) and "identifier" in words and "block" in words
+    """The server refuses the safety identifier of this person, that is, all requests of theirs."""
+    fault_text = f"{fault.code} {fault.message}".lower()
+    return fault.status in (400, 403) and "identifier" in fault_text and "block" in fault_text
 
 
 def refuses_pictures(fault: ModelServerFault) -> bool:
-    """Return whether the server refused the request because of a picture or a document in it."""
     in_words = PICTURE_PATTERN.search(fault.message) is not None
     return in_words and fault.status in (400, 404, 415, 422, 500)
 
 
 def is_broken_picture(fault: ModelServerFault) -> bool:
-    """Return whether the server refused one file because it is broken. It may take others
+    """The server refuses one file because it is broken, and may take others
     (ResponseError.code)."""
     in_words = refuses_pictures(fault) and BROKEN_PICTURE_PATTERN.search(fault.message) is not None
     return in_words or "image" in fault.code or "file" in fault.code
 
 
 def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
-    """Return the fields of a request that the server does not take and that may be left out: one
-    optional field that the refusal names, or keys of the tools' schemas. If the server says that it
-    does not know a field, and names none, all optional fields are returned. Empty: the refusal is
-    about something else."""
+    """If the server says that it does not know a field, and names none, all optional fields are
+    returned. Empty: the refusal is about something else."""
     if fault.status not in (400, 422):
         return set()
     optional_fields = {name for name in OPTIONAL_FIELDS if name in body}
     # `param` names a field, such as "reasoning.effort" or "tools[0].type".
     root = re.split(r"[.\[]", fault.param)[0]
-    words = set(re.findall(r"[\w$]+", f"{fault.param} {fault.message}"))
-    named = {root} & optional_fields or words & optional_fields
+    fault_words = set(re.findall(r"[\w$]+", f"{fault.param} {fault.message}"))
+    named = {root} & optional_fields or fault_words & optional_fields
     tools = json.dumps(body.get("tools", ()))
-    keys = {key for key in SCHEMA_KEYS if key in words and f'"{key}":' in tools}
+    keys = {key for key in SCHEMA_KEYS if key in fault_words and f'"{key}":' in tools}
     if named or keys:
         # One field at a time: the next request shows whether the server takes the others. A schema
         # without these keys may not be valid as a strict one, so `strict` goes with them.
@@ -354,16 +330,12 @@ def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
 
 
 def is_unexplained(fault: ModelServerFault) -> bool:
-    """Return whether the server refused the request for a reason that Ponte does not know: the
-    table of errors (`MODEL_ERRORS`) has only a general sentence for it. Leaving parts of the
-    conversation out may help."""
+    """Leaving parts of the conversation out may help."""
     is_known = MODEL_ERRORS.find(fault).sentence not in (REQUEST_REFUSED, UNREADABLE_PICTURE)
     return fault.status in (400, 413, 415, 422, 424, 500) and not (is_known or fault.may_pass)
 
 
 def limit_seconds(fault: ModelServerFault) -> float:
-    """Return the seconds until a rate limit ends: as the server names them, or a default, which is
-    longer for a limit of a day."""
     is_daily = DAILY_PATTERN.search(f"{fault.code} {fault.message}")
     return fault.wait or (UNKNOWN_DAILY_WAIT_SECONDS if is_daily else DEFAULT_MODEL_WAIT_SECONDS)
 
@@ -421,23 +393,19 @@ MODEL_ERRORS = ErrorTable(
 def explain_fault(
     fault: ModelServerFault, options: ModelOptions, models: Sequence[str] = ()
 ) -> ModelError:
-    """Return the error for a person that explains a failure of the model's server. `models` are
-    those that the server lists, to suggest one."""
     error = MODEL_ERRORS.explain(fault, model=options.model, seconds=round(options.silence_seconds))
     return unknown_model_error(options.model, models) if isinstance(error, UnknownModel) else error
 
 
 def judge_voice(voice: str, model: str, listed: Collection[str]) -> Health:
-    """Return the state of voice messages with the model `voice`. `listed` are the models that the
-    server lists; if the one that answers is not among them, the list says nothing."""
+    """`listed` are the models that the server lists; if the one that answers is not among them, the
+    list says nothing."""
     if model in listed and voice not in listed:
         return Health("voice", "failing", say(VOICE_MODEL_NOT_LISTED, name=voice))
     return Health("voice", "on", voice)
 
 
 def unknown_model_error(model: str, models: Sequence[str]) -> UnknownModel:
-    """Return the error for a model that the server does not have. It names the most similar one in
-    `models`."""
     near = difflib.get_close_matches(model, models, n=1, cutoff=0.4)
     if not near:
         return UnknownModel(model=model)
@@ -445,9 +413,8 @@ def unknown_model_error(model: str, models: Sequence[str]) -> UnknownModel:
 
 
 class ModelServer:
-    """The knowledge that all API levels share about one server: its client, the options, and what
-    this process has learned from refusals: fields, tools, pictures and sizes that the server does
-    not take."""
+    """The state that all API levels share about one server: the client, the options, and what this
+    process has learned from refusals."""
 
     def __init__(
         self,
@@ -456,15 +423,10 @@ class ModelServer:
         read: ReadFile | None,
         record_object_to_erase: RecordObjectToErase,
     ) -> None:
-        """`read` returns the bytes of a file; None: the model gets a line about it instead.
-        `record_object_to_erase` records what the server stores when no turn listens any more."""
         self.client = client
         self.options = options
         self.record_object_to_erase = record_object_to_erase
-        # OpenAI's own server, the only one that knows all fields of its API.
         self.official = client.place.is_official
-        # From here on: what this process learns about the server from its answers and refusals.
-        # `input` remembers which kinds of input it takes, `sizes` how many tokens its models take.
         self.input = ModelInput(read, client.place.host, self.official)
         self.sizes = ContextSizes(client, options.model, options.context)
         self.model_names: Sequence[str] = ()
@@ -473,23 +435,18 @@ class ModelServer:
         self.models_without_reasoning: set[str] = set()
         """Models that call tools only with the reasoning effort "none"."""
         self.unstreamed_models: set[str] = set()
-        """Models whose answers the server does not stream."""
         self.takes_roles = True
-        """The server takes a system message, and several messages of one role in a row."""
         self.max_output_tokens = MAX_OUTPUT_TOKENS
-        """The largest limit of an answer that the server takes."""
         self.output_limit_field = ""
         """The name of that limit, if the server refused the usual one."""
         self.omissions = BoundedDict[str, int]()
         """How much of a thread's transcript is left out, by the thread's id; see `RoundHistory`."""
         self._refused_fields: set[str] = set()
-        """Fields of a request that the server has refused. They are left out."""
         self._loose_tools: set[str] = set()
-        """Tools whose strict schema the server has refused."""
 
     def without_refused_fields(self, body: Json) -> Json:
-        """Return `body` without the fields that this server refused before, in the request itself
-        and in the schemas of its tools, and without streaming for a model that refused that."""
+        """Leave out the fields that this server refused before, in the request itself and in the
+        schemas of its tools, and streaming for a model that refused it."""
         refused = set(self._refused_fields)
         if body["model"] in self.unstreamed_models:
             refused |= {"stream", "stream_options"}
@@ -503,27 +460,21 @@ class ModelServer:
         return body
 
     def limit_output(self, body: Json, field: str, most: int) -> None:
-        """Limit the tokens of the answer to `most` in this request: by `field`, or by the field
-        that the server wanted instead, and never to more than the server takes."""
         body[self.output_limit_field or field] = min(most, self.max_output_tokens)
 
     def silence_seconds(self, body: Json) -> float:
-        """Return for how many seconds the server may send nothing before the request fails. An
-        answer that is not streamed comes only at its end, so it may take the whole time of a
+        """An answer that is not streamed comes only at its end, so it may take the whole time of a
         round."""
         return self.options.silence_seconds if "stream" in body else MAX_ROUND_SECONDS
 
     def is_unpaid(self, fault: ModelServerFault, has_begun: bool) -> bool:
-        """Return whether a failed request surely costs nothing: it was never begun, or refused
-        before any part of its answer came (`has_begun`). Some servers refuse a request by the first
-        event of a stream."""
+        """Some servers refuse a request by the first event of a stream."""
         is_refusal = fault.kind == "broken" and 400 <= fault.status < 500
         is_refusal = is_refusal or fault.refuses_stream
         return fault.is_undone or (is_refusal and not has_begun and not fault.is_bad_call)
 
     def user_pseudonyms(self, ask: RoundRequest) -> Json:
-        """Return the fields of a request that name the person and the thread to OpenAI, by
-        pseudonyms; {} for other servers, which may refuse them."""
+        """Pseudonyms for OpenAI; {} for other servers, which may refuse the fields."""
         if not self.official:
             return {}
         pseudonym = self.options.pseudonym
@@ -533,8 +484,7 @@ class ModelServer:
         }
 
     def reasoning_effort(self, ask: RoundRequest) -> str:
-        """Return the reasoning effort to send for this round, or "" to leave the field out, so that
-        the server's default counts. OpenAI gets "low" if the operator chose none."""
+        """OpenAI gets "low" if the operator chose none."""
         if (ask.model or self.options.model) in self.models_without_reasoning:
             return "none"
         if ask.for_title:
@@ -544,12 +494,8 @@ class ModelServer:
         return self.options.effort or ("low" if self.official else "")
 
     def define_tools(self, tools: Sequence[ToolSpec]) -> list[Json]:
-        """Return the tools' names, descriptions and schemas, with `strict` only where it is true.
-
-        Other servers than OpenAI's get it for all tools or for none: Cerebras refuses a mixture
-        (RooCodeInc/Roo-Code issue 10334). `_loose_tools`: the tools whose strict schema this server
-        has refused.
-        """
+        """Other servers than OpenAI's get it for all tools or for none: Cerebras refuses a mixture
+        (RooCodeInc/Roo-Code issue 10334)."""
         strict = {tool.name for tool in tools if tool.strict} - self._loose_tools
         if "strict" in self._refused_fields or not (self.official or len(strict) == len(tools)):
             strict.clear()
@@ -563,12 +509,12 @@ class ModelServer:
         return definitions
 
     def adapt_to_refusal(self, fault: ModelServerFault, body: Json) -> bool:
-        """Learn from a refusal what this server does not take, and leave it out of all further
-        requests. Return whether the same question may work now.
+        """Return whether the same question may work now.
 
         The clearest reasons come first: streaming, the answer's limit, the form of calls' ids, a
         tool's schema, reasoning, fields, roles, encrypted items. Pictures come last, because
-        servers refuse them with the vaguest words."""
+        servers refuse them with the vaguest words.
+        """
         if fault.refuses_stream and "stream" in body:
             log.info("model server rejected a request field", field="stream")
             self.unstreamed_models.add(body["model"])
@@ -582,7 +528,6 @@ class ModelServer:
         if is_too_long(fault) or fault.is_policy_refusal:
             return False
         if fault.code == "invalid_function_parameters":
-            # The tool is sent without a strict schema from now on.
             for function in (tool.get("function", tool) for tool in body.get("tools", ())):
                 if f"'{function['name']}'" in fault.message and function.get("strict"):
                     log.warning("model server rejected a strict tool schema", tool=function["name"])
@@ -616,10 +561,9 @@ class ModelServer:
         return self.input.stop_sending_files()
 
     async def wait_before_retry(self, fault: ModelServerFault, tries: Counter[str]) -> bool:
-        """Wait before another attempt, and return whether there may be one. `tries` counts the
-        attempts of this round by the kind of fault, each with a limit of its own: a call that the
-        server could not read, a model that is being loaded, an answer that ended early, and other
-        faults that may pass."""
+        """`tries` counts the attempts of this round by the kind of fault, each with a limit of its
+        own: a call that the server could not read, a model that is being loaded, an answer that
+        ended early, and other faults that may pass."""
         if fault.is_bad_call:
             # The model may write a better call at once, so there is no pause.
             tries["bad call"] += 1
@@ -638,10 +582,8 @@ class ModelServer:
             and is_unexplained
             and not (fault.code or fault.status or fault.may_pass)
         ):
-            # The answer ended early, and the server does not say why.
             tries["lost"] += 1
             return tries["lost"] == 1
-        # All other faults: only those that pass by themselves are worth another attempt.
         tries["passing"] += 1
         # Longer than a person waits: they read when to ask again. `told_limit`: a request that the
         # server's rate limit can never pass, however long one waits.
@@ -652,8 +594,8 @@ class ModelServer:
         return True
 
     async def explain_fault(self, fault: ModelServerFault) -> ModelError:
-        """Log a fault and return the error for a person. For an unknown model, it names the most
-        similar one that the server lists; if that list fails too, it names none."""
+        """For an unknown model, it names the most similar one that the server lists; if that list
+        fails too, it names none."""
         log.warning("model call failed", error=str(fault), request_id=fault.request)
         models: Sequence[str] = ()
         if fault.is_unknown_model:
@@ -662,9 +604,9 @@ class ModelServer:
         return explain_fault(fault, self.options, models)
 
     async def list_models(self) -> Sequence[str]:
-        """Return the names of the models that the server lists. Raise ModelServerFault."""
+        """Raise ModelServerFault."""
         self.sizes.model_list = listed = await self.client.get("/models")
-        self.model_names = [each["id"] for each in read_models(listed)]
+        self.model_names = [model["id"] for model in read_models(listed)]
         return self.model_names
 
     def complete_round(
@@ -676,8 +618,7 @@ class ModelServer:
         unseen_files: tuple[str, ...],
         thread: Thread | None = None,
     ) -> RoundCompleted:
-        """Return the end of a round that was asked with `body`: the items of the answer, its cost,
-        and whether it is cut off. `thread` has the conversation on the server, if there is one.
+        """`thread` has the conversation on the server, if there is one.
 
         Raise ModelError if the answer is empty, or if the server's content filter cut it. Token
         counts that the server does not report are replaced by upper estimates, so that limits on
@@ -730,14 +671,17 @@ class ModelServer:
         )
 
     def _adapt_output_limit(self, fault: ModelServerFault, body: Json) -> bool:
-        """Send another limit of the answer's tokens from now on, if the server refused it: a lower
-        one that the server names, or the present one in the other field of Chat Completions. Return
-        whether that changes the request."""
         field = next((name for name in OUTPUT_LIMIT_FIELDS if name in body), "")
-        words = f"{fault.param} {fault.message}"
-        if not field or fault.status not in (400, 422) or not re.search(rf"\b{field}\b", words):
+        fault_text = f"{fault.param} {fault.message}"
+        if (
+            not field
+            or fault.status not in (400, 422)
+            or not re.search(rf"\b{field}\b", fault_text)
+        ):
             return False
-        numbers = (int(number.replace(",", "")) for number in re.findall(r"\d[\d,]{2,8}", words))
+        numbers = (
+            int(number.replace(",", "")) for number in re.findall(r"\d[\d,]{2,8}", fault_text)
+        )
         limits = [number for number in numbers if MIN_OUTPUT_LIMIT <= number < body[field]]
         if limits:  # a message may name smaller numbers too, such as those of the request
             self.max_output_tokens = max(limits)
@@ -753,8 +697,8 @@ class ModelServer:
 async def read_events(
     source: AsyncIterator[Json], silence: float, is_over: Callable[[], bool] | None = None
 ) -> AsyncGenerator[Json, None]:
-    """Yield the events of `source`. Raise ModelServerFault after `silence` seconds without a byte,
-    or after MAX_ROUND_SECONDS without an end.
+    """Raise ModelServerFault after `silence` seconds without a byte, or after MAX_ROUND_SECONDS
+    without an end.
 
     `is_over`: the answer is complete. Some servers then leave the connection open, so that what may
     still come, such as token counts, is waited for only shortly.
@@ -768,10 +712,8 @@ async def read_events(
             async with asyncio.timeout(min(silence, remaining)):
                 event = await anext(source)
         except TimeoutError:
-            # The answer is complete; only what may come after it is missing.
             if until < math.inf:
                 return
-            # Which of the two limits ended the wait?
             if remaining > silence:
                 raise ModelServerFault("silent") from None
             minutes = f"{MAX_ROUND_SECONDS / 60:.0f} minutes"
@@ -785,14 +727,13 @@ async def read_events(
 
 
 def _without_keys(schema: Any, keys: Collection[str]) -> Any:
-    """Return a tool definition without those keys of JSON Schema that the server has refused. A
-    property that has the name of such a key stays."""
+    """A property that has the name of such a key stays."""
     if isinstance(schema, list):
-        return [_without_keys(each, keys) for each in schema]
+        return [_without_keys(element, keys) for element in schema]
     if not isinstance(schema, dict):
         return schema
     return {
-        key: {name: _without_keys(each, keys) for name, each in value.items()}
+        key: {name: _without_keys(subschema, keys) for name, subschema in value.items()}
         if key == "properties" and isinstance(value, dict)
         else _without_keys(value, keys)
         for key, value in schema.items()

@@ -4,9 +4,6 @@
 A model's server can refuse a request for something in it: its length, a file, calls in a shape that
 the server does not take back, or a text. Each refusal leaves more out, and the model reads a note
 about it. So the number of requests is bounded, and the next message is answered.
-
-Level 1 shares `ResponsesReader`, which reads a Responses stream. Level 3 shares `OwnHistoryApi`,
-which sends the transcript with every question.
 """
 
 from __future__ import annotations
@@ -62,7 +59,7 @@ from core.models.model_server import (
 )
 
 CALLS, FAILED_TURNS, FILES, EARLIER_TURNS = 1, 2, 3, 4
-"""What is left out, the least loss first. `CALLS`: calls and outputs are told in words."""
+"""What is left out, the least loss first."""
 
 
 class RoundHistory:
@@ -70,37 +67,30 @@ class RoundHistory:
     the model's context."""
 
     def __init__(self, server: ModelServer, ask: RoundRequest, most: int = 0) -> None:
-        """`most`: the most tokens of items, unless the last message has more; 0 for
-        `HISTORY_WINDOW_TOKENS`."""
         self._server = server
         self._full_request = self.request = ask
-        """`request` has the tools that fit."""
         self.model = ask.model or server.options.model
         self.omission = server.omissions.get(ask.thread.id, 0)
         """What else than old turns is left out: 0 for nothing, else `CALLS`, `FAILED_TURNS`,
         `FILES` or `EARLIER_TURNS`, each with those before it."""
-        # The most estimated tokens of the whole request, and of its items. A refusal lowers both.
+        # A refusal lowers both.
         self._most_tokens = math.inf
         self._most_items = most or HISTORY_WINDOW_TOKENS
         self._is_shortened = False
-        """The request was shortened once, because the server refused it as too long."""
         # Half of a request that was refused as too long, because the server named no size that
         # fits; 0 if none was halved. `on_answer` guesses the size of the context from it.
         self._halved_tokens = 0
         self._estimated_tokens = 0
-        """Ponte's own estimate of the request's tokens."""
-        # Hashes of files that this round left out after a refusal.
         self._refused_files: set[int] = set()
         self._shown_ids: set[str] = set()
-        """The ids of the files that fit into the request."""
 
     def choose(self, transcript: Sequence[Item]) -> Sequence[Item]:
-        """Return the items to send, and set `request` (by `fit`) to the request with the tools that
-        fit. Raise TooLong if the last message does not fit.
+        """Raise TooLong if the last message does not fit.
 
         After refusals, `omission` says what is left out (`CALLS` to `EARLIER_TURNS`, each with
         those before it): first, calls are told in words; then turns without an answer go, then
-        files, and at last all turns but the newest."""
+        files, and at last all turns but the newest.
+        """
         items: Sequence[Item] = self._server.input.name_calls(pair_calls(transcript), self.model)
         if self.omission >= EARLIER_TURNS:
             last = keep_newest_turns(items, 0)  # 0 tokens: the last turn alone
@@ -117,8 +107,8 @@ class RoundHistory:
         return self.fit(items)
 
     def fit(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Return the items that fit into the model's context, and set `request` (the tools that
-        fit). Raise TooLong if the last message does not fit."""
+        """Cut the items to the model's context, and set `request` (the tools that fit). Raise
+        TooLong if the last message does not fit."""
         sizes = self._server.sizes
         # `scale` is the number of tokens that the server counts for one of Ponte's estimate. A
         # refusal lowers `_most_tokens` (the whole request) and `_most_items` (the items in it).
@@ -137,10 +127,9 @@ class RoundHistory:
 
     @property
     def unseen_files(self) -> tuple[str, ...]:
-        """The names of the message's files that did not fit, or that the server refused."""
         seen = self._shown_ids - self._server.input.refused_ids
-        own = [item for item in self._full_request.input if item.kind == "message"]
-        return tuple(file.name for item in own for file in item.files if file.id not in seen)
+        messages = [item for item in self._full_request.input if item.kind == "message"]
+        return tuple(file.name for item in messages for file in item.files if file.id not in seen)
 
     @property
     def sent_tokens(self) -> int:
@@ -149,14 +138,12 @@ class RoundHistory:
         return int(self._estimated_tokens * self._server.sizes.scale(self.model))
 
     def leave_out(self, fault: ModelServerFault, transcript: Sequence[Item], body: Json) -> bool:
-        """Leave more out after a refusal. Return whether that changes the request. Raise TooLong if
-        the last message does not fit into the size that the server names.
+        """Raise TooLong if the last message does not fit into the size that the server names.
 
-        A request that is too long is shortened. After a refusal without a known reason, one step
-        after the other is tried, until one changes the request: the same request would be refused
-        again. The steps are `CALLS`, `FAILED_TURNS`, `FILES` and `EARLIER_TURNS`, in this order.
-        `omission` is the last one taken, and `choose` builds the request by it."""
-        # The tokens that this request reserves for the answer.
+        After a refusal without a known reason, one step after the other is tried, until one changes
+        the request: the same request would be refused again. The steps are `CALLS`, `FAILED_TURNS`,
+        `FILES` and `EARLIER_TURNS`, in this order.
+        """
         answer = max(body.get(field, 0) for field in OUTPUT_LIMIT_FIELDS)
         before = list(self.choose(transcript))
         # A limit of tokens per minute also counts the tokens that are reserved for the answer.
@@ -197,9 +184,7 @@ class RoundHistory:
     def _shorten(
         self, fault: ModelServerFault, transcript: Sequence[Item], body: Json, answer: int
     ) -> bool:
-        """Fit the request to the size that the server names, or else to half of itself, once in a
-        round. Return whether that changes the request. `answer`: the tokens that are reserved for
-        the answer; the server counts them, too."""
+        """`answer`: the tokens that are reserved for the answer; the server counts them, too."""
         if self._is_shortened:
             return False
         self._is_shortened = True
@@ -219,8 +204,7 @@ class RoundHistory:
         # The request has too many bytes, which are mostly those of files.
         if fault.status == 413 and self._refuse_files(body):
             return True
-        # The server names no size: half of what it refused may fit. `fit` obeys the last two of
-        # these numbers, and `on_answer` reads the first.
+        # The server names no size: half of what it refused may fit.
         self._halved_tokens, self._most_items = sent // 2, estimate_tokens(before[0]) // 2
         self._most_tokens = max(self._estimated_tokens // 2, MIN_REQUEST_TOKENS)
         # If the last message alone is too long for that (TooLong), files can still be left out.
@@ -250,20 +234,18 @@ END_EVENTS = (
 class ResponsesReader(AnswerReader):
     """Reads a Responses stream, or the whole response in place of a stream.
 
-    The text of a refusal is shown like any other text, because it is the model's answer. Events
-    without a number and an item's id belong to the last item.
+    The text of a refusal is shown like any other text, because it is the model's answer.
     """
 
     _last: object = None
-    """The number or id of the item to which the last event belonged."""
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
-        """Add an event of the server and return the events for the listener. Raise ModelServerFault
-        if the server turns out not to have this API.
+        """Raise ModelServerFault if the server turns out not to have this API.
 
         Events with pieces ("delta") are added as they come. Later events repeat them as a whole
         ("done", then the whole response), from which only what is missing is taken, because some
-        servers send one of these alone."""
+        servers send one of these alone.
+        """
         kind, item = read_word(event.get("type")), read_object(event.get("item"))
         ids = (event.get("output_index"), event.get("item_id"), item.get("id"))
         # Servers number the parts of an answer in one of three ways, or not at all: then it is the
@@ -299,19 +281,15 @@ class ResponsesReader(AnswerReader):
             # Repeats the pieces before it; some servers send nothing but this.
             if not any(call.arguments for call in self.calls if call.index == number):
                 self.add_call(number, arguments=event.get("arguments"))
-        # A whole message, call or reasoning, of which only what is missing is taken.
         elif kind == "response.output_item.done":
             return self._read_item(item, number)
         return ()
 
     def _read_response(self, response: Json, kind: str) -> Sequence[ModelEvent]:
-        """Take the response that ends a stream, or the whole of one that was not streamed: its
-        status, model, usage and output. Return the events for text that was not streamed before."""
         status = read_word(response.get("status")) or kind.removeprefix("response.")
         reason = read_word(read_object(response.get("incomplete_details")).get("reason"))
         # Some servers repeat the status of the first event in the last one.
         self.finish = "stop" if status in ("queued", "in_progress") else status
-        # "incomplete" has a reason beside it: a content filter, or a limit of tokens.
         if status == "incomplete":
             self.finish = reason if classify_end(reason) == "filter" else "length"
         elif classify_end(status) == "failed":
@@ -319,13 +297,11 @@ class ResponsesReader(AnswerReader):
         self.has_ended = True
         self.model = read_word(response.get("model"))
         self.add_usage(response.get("usage"))
-        # Takes the id of the response, and tells it if no earlier event did.
         events = list(self.add_start(response))
         # Some servers send the text alone.
         output = response.get("output") or response.get("output_text")
         items = read_objects({"content": output} if isinstance(output, str) else output)
 
-        # It takes the place of what was streamed (`take_whole`).
         def read_output() -> Sequence[ModelEvent]:
             pairs = enumerate(items)
             return [event for n, item in pairs for event in self._read_item(item, str(n))]
@@ -333,9 +309,8 @@ class ResponsesReader(AnswerReader):
         return [*events, *self.take_whole(read_output)]
 
     def _read_item(self, item: Json, number: object) -> Sequence[ModelEvent]:
-        """Take a complete item of the response: a message, a call, or encrypted reasoning, which is
-        sent back with the next request. `number`: its place in the output. Return the events for
-        text that was not streamed before. Items of other types are left out."""
+        """Return the events for text that was not streamed before. Items of other types are left
+        out."""
         kind, content = item.get("type", "message"), item.get("content")
         if kind == "message" and item.get("role", "assistant") == "assistant":
             # OpenAI's word for commentary or final answer, which goes back with the message.
@@ -355,8 +330,7 @@ class ResponsesReader(AnswerReader):
 
 
 def read_response(response: Json) -> ModelAnswer:
-    """Return the answer in a stored response. Raise ModelServerFault if it failed or was
-    cancelled."""
+    """Raise ModelServerFault if it failed or was cancelled."""
     reader = ResponsesReader()
     reader.read_event({"type": "response.done", "response": response})
     return reader.read_answer()
@@ -377,17 +351,14 @@ class OwnHistoryApi:
         self._server = server
 
     async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
-        """Return the JSON body of the request for this round, which sends these items."""
         raise NotImplementedError
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Ask one round and yield its events. Raise ModelError.
+        """Raise ModelError.
 
         A lost answer is asked for once more: the server keeps nothing, so a second request costs
         only money.
         """
-        # `tries` counts failed attempts by the kind of fault; `payment` reserves the cost of each
-        # request and says how many tokens its answer may have (None: no limit).
         server, tries = self._server, Counter[str]()
         transcript = [*await ask.history(), *ask.input]
         history = RoundHistory(server, ask)
@@ -396,7 +367,6 @@ class OwnHistoryApi:
             body = server.without_refused_fields(await self.build_body(history.request, items))
             # Limits on spending may allow only a shorter answer.
             if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
-                # The part of the context that the request leaves.
                 room = server.sizes.of(history.model).tokens - history.sent_tokens
                 server.limit_output(body, self.max_tokens_field, min(most, room))
             model = body["model"]
@@ -447,20 +417,16 @@ class OwnHistoryApi:
 
 
 class ResponsesApi(OwnHistoryApi):
-    """Asks rounds over `POST /responses`.
-
-    Encrypted reasoning arrives with each answer and is sent back with the next question.
-    """
+    """Encrypted reasoning arrives with each answer and is sent back with the next question."""
 
     path = RESPONSES_PATH
     max_tokens_field = MAX_OUTPUT_FIELD
     new_reader = ResponsesReader
 
     async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
-        """Return the JSON body of the request. The server is told to store nothing (`store`), and
-        OpenAI to send its reasoning encrypted, so that it can be sent back."""
+        """The server is told to store nothing (`store`), and OpenAI to send its reasoning
+        encrypted, so that it can be sent back."""
         input = self._server.input
-        # A summary of the server's own (compaction) takes the place of older items.
         input_items = await input.build_items(
             input.drop_compacted(items), preface=ask.preface, with_names=has_other_speakers(ask)
         )
@@ -472,18 +438,13 @@ class ResponsesApi(OwnHistoryApi):
 
 
 def has_other_speakers(ask: RoundRequest) -> bool:
-    """Return whether anybody other than the asker takes part in this thread, so that the model must
-    be told who wrote each message."""
     return any(person != ask.asker.key for person in ask.thread.participants)
 
 
 def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[Json]) -> Json:
-    """Return the body of `POST /responses`, without the fields that say where its history is.
-
-    Fields that only OpenAI knows are sent only to OpenAI: other servers refuse or ignore them.
+    """Fields that only OpenAI knows are sent only to OpenAI: other servers refuse or ignore them.
     OpenAI compacts a long history itself from `compact_threshold` tokens on (half of the room for a
-    request, at most COMPACT_TOKENS), and leaves out items rather than to fail (`truncation`).
-    """
+    request, at most COMPACT_TOKENS), and leaves out items rather than to fail (`truncation`)."""
     options = server.options
     body: Json = {
         "model": ask.model or options.model,
@@ -494,8 +455,9 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
     }
     if ask.tools:
         definitions = server.define_tools(ask.tools)
-        # `define_tools` sets `strict` only where it is true. Here it is always sent.
-        body["tools"] = [{"type": "function", "strict": False, **each} for each in definitions]
+        body["tools"] = [
+            {"type": "function", "strict": False, **definition} for definition in definitions
+        ]
     if effort := server.reasoning_effort(ask):
         body["reasoning"] = {"effort": effort}
     if server.official:
@@ -509,7 +471,6 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
 
 
 FUNCTION_CALL = "function_call"
-"""The index of the only call of the older kind."""
 
 
 class ChatCompletionsReader(AnswerReader):
@@ -520,15 +481,13 @@ class ChatCompletionsReader(AnswerReader):
     """
 
     _choice = ""
-    """The number of the first choice of the answer, the only one that is read."""
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
         """Add a chunk and return the events that it causes. Raise ModelServerFault for an oversized
         answer.
 
-        `delta` has the next pieces, `message` either pieces (servers that name them so), or the
-        whole answer: in place of a stream, or at its end, where it repeats the pieces. Token counts
-        come in one of several places. `finish` is the reason for the end."""
+        Token counts come in one of several places. `finish` is the reason for the end.
+        """
         if event is END_EVENT:
             self.finish = self.finish or END_OF_STREAM
             return ()
@@ -562,16 +521,14 @@ class ChatCompletionsReader(AnswerReader):
         return events
 
     def _is_whole(self, message: Json) -> bool:
-        """Return whether a message in the last chunk is the whole answer, which repeats the pieces
-        before it, or one more piece of it. It is whole if it begins with the text so far, and has
-        the calls so far with equal arguments, perhaps more. Taken as a piece, it would double the
-        answer."""
+        """A message is the whole answer if it begins with the text so far, and has the calls so far
+        with equal arguments, perhaps more. Taken as a piece, it would double the answer."""
         calls = read_calls(message.get("tool_calls"))
         functions = [read_object(call.get("function")) for call in calls]
         is_same = all(
-            call.name in ("", each.get("name"))
-            and is_same_json(call.arguments, dump_arguments(each.get("arguments")))
-            for call, each in zip(self.calls, functions, strict=False)
+            call.name in ("", function.get("name"))
+            and is_same_json(call.arguments, dump_arguments(function.get("arguments")))
+            for call, function in zip(self.calls, functions, strict=False)
         )
         return (
             is_same
@@ -580,10 +537,8 @@ class ChatCompletionsReader(AnswerReader):
         )
 
     def _read_pieces(self, delta: Json) -> Sequence[ModelEvent]:
-        """Add the pieces of text and of tool calls in one part of a stream (`delta` or `message`),
-        and return the events for the text. Servers name a call's pieces by an index, by an id, or
-        not at all. Calls come in `tool_calls`, in the content, or in `function_call`, which is the
-        older form."""
+        """Servers name a call's pieces by an index, by an id, or not at all. Calls come in
+        `tool_calls`, in the content, or in `function_call`, which is the older form."""
         self.add_carried(delta)  # fields to send back, such as a model's thoughts
         self.add_sources(delta)
         events = self.add_text(read_text(delta.get("content")) + read_text(delta.get("refusal")))
@@ -619,11 +574,10 @@ class ChatCompletionsApi(OwnHistoryApi):
         self.max_tokens_field = "max_completion_tokens" if server.official else "max_tokens"
 
     async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
-        """Return the JSON body of the request. A server that has refused a system message, or two
-        messages of one role in a row, gets neither (`takes_roles`)."""
+        """A server that has refused a system message, or two messages of one role in a row, gets
+        neither (`takes_roles`)."""
         server, model = self._server, ask.model or self._server.options.model
-        # `preface` begins the last user message. Names: only if several people write here. Carried:
-        # what the server wants back with its own items, such as signatures.
+        # Carried: what the server wants back with its own items, such as signatures.
         input = await server.input.build_items(
             items, preface=ask.preface, with_names=has_other_speakers(ask), with_carried=True
         )
@@ -637,7 +591,7 @@ class ChatCompletionsApi(OwnHistoryApi):
         }
         if ask.tools:
             functions = server.define_tools(ask.tools)
-            body["tools"] = [{"type": "function", "function": each} for each in functions]
+            body["tools"] = [{"type": "function", "function": function} for function in functions]
         # gpt-6-luna accepts function tools over this API only without reasoning (its model page).
         # The other models of its family are treated alike.
         takes_none = bool(ask.tools) and model.startswith("gpt-6")
@@ -647,11 +601,7 @@ class ChatCompletionsApi(OwnHistoryApi):
 
 
 def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
-    """Return messages of Chat Completions for items of the Responses API, the form in which
-    `ModelInput` builds every input.
-
-    The only system message comes first, because some servers' chat templates demand that.
-    """
+    """The only system message comes first, because some servers' chat templates demand that."""
     chat: list[Json] = [{"role": "system", "content": instructions}]
     for item in input:
         if item["type"] == "message" and item["role"] == "user":
@@ -676,9 +626,7 @@ def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
 
 
 def merge_roles(messages: Sequence[Json]) -> list[Json]:
-    """Return chat messages without a system message, with one message of a role in a row: some
-    chat templates take nothing else. The instructions become the beginning of the first message of
-    the person."""
+    """The instructions become the beginning of the first message of the person."""
     merged: list[Json] = []
     for message in messages:
         role = "user" if message["role"] == "system" else message["role"]
@@ -702,16 +650,14 @@ def _as_parts(content: str | list[Json] | None) -> list[Json]:
 
 
 def read_calls(value: object) -> Sequence[Json]:
-    """Return the pieces of tool calls in a delta of a stream: servers send a list, one object, or
-    an object of them by their numbers."""
+    """Servers send a list, one object, or an object of pieces by their numbers."""
     if isinstance(value, dict) and not {"function", "name"} & value.keys():
         return read_objects(list(value.values()))
     return read_objects(value)
 
 
 def _message_content(parts: Sequence[Json]) -> str | list[Json]:
-    """Return the parts of a message as Chat Completions takes them: a plain text if there is only
-    text, because small servers accept nothing else."""
+    # Small servers accept nothing but a plain text.
     if all(part["type"] == "input_text" for part in parts):
         return "\n\n".join(part["text"] for part in parts)
     return [_content_part(part) for part in parts]

@@ -1,7 +1,5 @@
-"""The model behind its server: finds the best level that the server offers, and tries the server
-for `ponte doctor`.
-
-They take the way of a turn's rounds, so that each works or fails as it would in a turn.
+"""The requests of `ponte doctor` take the way of a turn's rounds, so that each works or fails as it
+would in a turn.
 
 The level is probed again after a failure. This module also erases what a thread left on the server.
 """
@@ -86,11 +84,9 @@ class OnePayment:
 
     def __init__(self) -> None:
         self._is_spent = False
-        """The one request was paid for."""
 
     async def __call__(self, tokens: int) -> int | None:
-        """Allow an answer of any length. Raise ModelDown for a second paid request: Ponte repeats
-        one only if the server failed, or ended the stream too early."""
+        # Ponte repeats a paid request only if the server failed, or ended the stream too early.
         if self._is_spent:
             raise ModelDown
         self._is_spent = True
@@ -112,20 +108,21 @@ class Trial:
     usages: list[Usage] = field(default_factory=list)
 
     async def check(self) -> AsyncIterator[DoctorFinding]:
-        """Send the requests and yield what works and what does not. After the first failure, no
-        further request is sent; `failing` is the part that an error then concerns.
+        """After the first failure, no further request is sent; `failing` is the part that an error
+        then concerns.
 
         A question for a text comes first, then one for a tool call (turn 2), its result (round 2 of
         that turn), and a long text (turn 3). `turn` and `number` count as in a real thread, so that
-        each level sends the requests as it does there."""
+        each level sends the requests as it does there.
+        """
         failing = STREAM
         # Finds out the API and the context's size, which the first question waits for.
         self.model.start()
         try:
             _, pieces = await self._ask(Item("message", "user", TEXT_QUESTION), turn=1)
             if pieces > 1:
-                words = say("the text arrives in {count} pieces", count=pieces)
-                yield DoctorFinding(STREAM, "on", words)
+                sentence = say("the text arrives in {count} pieces", count=pieces)
+                yield DoctorFinding(STREAM, "on", sentence)
             else:
                 yield DoctorFinding(STREAM, "note", say(ONE_PIECE))
             yield DoctorFinding("model level", "on", (await self.model.health()).words)
@@ -137,15 +134,15 @@ class Trial:
             yield (called := _judge_calls(calls))
             if called.state == "on":
                 failing = RESULT
-                outputs = [Item("output", call_id=each.call_id, text=TOOL_RESULT) for each in calls]
+                outputs = [Item("output", call_id=call.call_id, text=TOOL_RESULT) for call in calls]
                 # Results of tools go back in the next round of the turn that called them.
                 items, _ = await self._ask(*outputs, turn=2, number=2, tools=(TRIAL_TOOL,))
                 if CODE_WORD in " ".join(item.text for item in items).lower():
-                    words = say("the answer contains the test tool's result")
-                    yield DoctorFinding(RESULT, "on", words)
+                    sentence = say("the answer contains the test tool's result")
+                    yield DoctorFinding(RESULT, "on", sentence)
                 else:
-                    words = say("the answer doesn't contain the test tool's result")
-                    yield DoctorFinding(RESULT, "failing", words)
+                    sentence = say("the answer doesn't contain the test tool's result")
+                    yield DoctorFinding(RESULT, "failing", sentence)
             # The table has sizes of models that their makers publish; other sizes may be more than
             # the server really reads.
             if self.model.context_size.source != "table":
@@ -154,21 +151,19 @@ class Trial:
         except PonteError as error:
             yield DoctorFinding(failing, "failing", error.words())
         if any(usage.is_estimated for usage in self.usages):
-            words = "the server doesn't report token counts, so costs are upper estimates"
-            yield DoctorFinding(USAGE, "note", say(words))
+            sentence = "the server doesn't report token counts, so costs are upper estimates"
+            yield DoctorFinding(USAGE, "note", say(sentence))
         elif self.usages:
-            words = say(
+            sentence = say(
                 "the server counted {input} input tokens and {output} output tokens",
                 input=sum(usage.input for usage in self.usages),
                 output=sum(usage.output for usage in self.usages),
             )
-            yield DoctorFinding(USAGE, "on", words)
+            yield DoctorFinding(USAGE, "on", sentence)
 
     async def _check_context(self, size: ContextSize) -> DoctorFinding:
-        """Ask a question whose answer is at the beginning of a long text, and return whether the
-        model read it. Some servers drop what does not fit without an error. The text has three
-        quarters of what Ponte would send at most: its tokens are only estimated (three bytes
-        each)."""
+        """Some servers drop what does not fit without an error. The text has three quarters of what
+        Ponte would send at most: its tokens are only estimated (three bytes each)."""
         most = min(size.room, MAX_TRIAL_TEXT_TOKENS) * 3 // 4
         filler, tokens = FILLER * (most * 3 // len(FILLER)), format_number(most)
         # The text begins with the word that is asked for (`TOOL_RESULT`). The earlier turns are
@@ -177,20 +172,21 @@ class Trial:
         question = Item("message", "user", f"{TOOL_RESULT}\n{filler}\n{CONTEXT_QUESTION}")
         items, _ = await self._ask(question, turn=3)
         if CODE_WORD in " ".join(item.text for item in items).lower():
-            words = say("the model can read a text of about {tokens} tokens in full", tokens=tokens)
-            return DoctorFinding(CONTEXT, "on", words)
+            sentence = say(
+                "the model can read a text of about {tokens} tokens in full", tokens=tokens
+            )
+            return DoctorFinding(CONTEXT, "on", sentence)
         return DoctorFinding(CONTEXT, "failing", say(BEGINNING_UNREAD, tokens=tokens))
 
     async def erase(self) -> None:
-        """Erase the objects that the server stored while `ponte doctor` tested the model."""
         for remote in self.remotes:
             await self.model.erase(remote)
 
     async def _ask(
         self, *items: Item, turn: int, number: int = 1, tools: tuple[ToolSpec, ...] = ()
     ) -> tuple[Sequence[Item], int]:
-        """Ask one round of the test thread. Return the items of the answer, and in how many pieces
-        its text came (more than one: the server streams). Raise PonteError."""
+        """Return the items of the answer, and in how many pieces its text came (more than one: the
+        server streams)."""
         before, pieces = self.transcript, 0
 
         async def history() -> Sequence[Item]:
@@ -206,7 +202,7 @@ class Trial:
             history,
             tools=tools,
             seq=turn,
-            previous_seq=turn - 1,  # the turns of the test thread are 1, 2, 3; 0 is none
+            previous_seq=turn - 1,
             payment=OnePayment(),
         )
         async with aclosing(self.model.ask(request)) as events:
@@ -214,53 +210,43 @@ class Trial:
                 if isinstance(event, TextDelta):
                     pieces += 1
                 elif isinstance(event, RemoteStored):
-                    self.remotes.append(event.remote)  # the server stores it; `erase` erases it
+                    self.remotes.append(event.remote)
                     self.thread = event.thread or self.thread
                 elif isinstance(event, RoundCompleted):
                     self.thread = event.thread or self.thread
                     self.transcript = (*before, *items, *event.items)
                     self.usages.append(event.usage)
                     return event.items, pieces
-        raise ModelDown  # the answer ended before its round was completed
+        raise ModelDown
 
 
 def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
-    """Return the finding on the calls of an answer: whether the model called the test tool with a
-    city."""
     if not calls:
-        words = (
+        sentence = (
             "the model answered without calling the test tool; without tool calls it can't use "
             "tables, quick commands or Python"
         )
-        return DoctorFinding(CALL, "failing", say(words))
-    # A call without a city, or with arguments that are no JSON, is one of the wrong kind.
+        return DoctorFinding(CALL, "failing", say(sentence))
     try:
         mine = [call for call in calls if call.name == TRIAL_TOOL.name]
         cities = [json.loads(call.arguments)["city"] for call in mine]
     except (ValueError, KeyError, TypeError):
         cities = []
     if not cities:
-        words = "the model called a tool that doesn't exist, or with wrong arguments"
-        return DoctorFinding(CALL, "failing", say(words))
+        sentence = "the model called a tool that doesn't exist, or with wrong arguments"
+        return DoctorFinding(CALL, "failing", say(sentence))
     return DoctorFinding(CALL, "on", say("the model called the test tool"))
 
 
 log = structlog.get_logger("model")
 Level = Literal["conversations", "responses", "chat"]
 LOWER_LEVEL: dict[str, Level] = {"conversations": "responses", "responses": "chat"}
-"""The level to try when a server lacks the API of a level."""
 NOT_FOUND_STATUSES = (404, 405, 501)
-"""HTTP statuses for a missing object, or for a path that the server does not have."""
 ERASE_PATHS = {"response": "responses", "container": "containers", "file": "files"}
-"""Path of the objects that a server keeps, by the kind of a `Remote`."""
 ERASE_PAGE_ITEMS = 100
-"""Items of a conversation that are read in one page while it is erased."""
 MAX_LIMIT_SECONDS = 86_400.0
-"""The longest time for which a model is not asked because of a limit."""
 PROBE_INTERVAL_SECONDS = 30.0
-"""Seconds after which `health` probes a failing server again."""
 HEALTH_WAIT_SECONDS = 1.0
-"""Seconds that `health` waits for a probe under way."""
 LEVEL_DESCRIPTIONS = {
     "conversations": "{model} at {host}: conversations stored there and here",
     "responses": "{model} at {host}: Responses API, history stored only here",
@@ -269,27 +255,19 @@ LEVEL_DESCRIPTIONS = {
 
 
 async def probe_level(client: ModelServerClient, model: str) -> Level:
-    """Return the level of a server (the best of the three APIs that it has), found out without
-    paying for tokens.
-
-    A 200 of `/responses` does not show that a server has conversations: llama.cpp and others accept
-    the field `conversation` there and ignore it. A wrong key, an empty quota or a dead server say
-    nothing about levels. Raise ModelServerFault while the server cannot be asked, NoKey without a
-    key.
-    """
+    """A 200 of `/responses` does not show that a server has conversations: llama.cpp and others
+    accept the field `conversation` there and ignore it. A wrong key, an empty quota or a dead
+    server say nothing about levels. Raise ModelServerFault while the server cannot be asked, NoKey
+    without a key."""
     if await _supports_conversations(client):
         return "conversations"
     return "responses" if await _supports_responses(client, model) else "chat"
 
 
 class ServedModel(Model):
-    """A `Model` behind an OpenAI-compatible server.
-
-    `level` is the API that requests use. None (PONTE_MODEL_API=auto): requests to the server find
-    out which one it has. `read` returns the bytes of files. `record_object_to_erase` records
-    objects that the server stores outside a turn, or after a turn has stopped reading, so that
-    Ponte can erase them later. (During a turn, the turn records them.)
-    """
+    """`level` is the API that requests use. None (PONTE_MODEL_API=auto): requests to the server
+    find out which one it has. `record_object_to_erase` records objects that the server stores
+    outside a turn, or after a turn has stopped reading, so that Ponte can erase them later."""
 
     def __init__(
         self,
@@ -301,10 +279,6 @@ class ServedModel(Model):
         record_object_to_erase: RecordObjectToErase,
         list_tools: ListTools | None = None,
     ) -> None:
-        """`level` is the API that requests use; None to find out which one the server has. `read`
-        returns the bytes of a file. `record_object_to_erase` records what the server stores when no
-        turn listens any more, to erase it later. `list_tools` returns the tools that are on, so
-        that `health` can tell whether they fit."""
         self._client = client
         self._options = options
         self._server = ModelServer(client, options, read, record_object_to_erase)
@@ -316,49 +290,40 @@ class ServedModel(Model):
         }
         self.list_tools = list_tools
         self._fixed_level = level
-        """The API that PONTE_MODEL_API names; None to find it out."""
-        # The API in use: one of `_levels`; None until it is found out.
         self._level = level
         self._limits: dict[str, tuple[float, object]] = {}
         """When a used-up limit of a model ends (loop time), and the prices in ponte.toml that
         applied then: a reload makes new ones."""
         self._trouble: PonteError | None = None
-        """Why the server cannot be used, as the last question to it has shown."""
         self._probed_at = 0.0
-        """When the server was asked last whether it works (monotonic seconds). While it is in
-        trouble, it is asked again after PROBE_INTERVAL_SECONDS."""
+        """While it is in trouble, it is asked again after PROBE_INTERVAL_SECONDS."""
         self._probing: asyncio.Task[None] | None = None
-        """The question that finds out the API and the model's size."""
 
     @property
     def name(self) -> str:
-        """The operator's model (PONTE_MODEL), by its name on the server."""
         return self._options.model
 
     @property
     def level(self) -> str:
-        """The API of the server that is in use: conversations, responses or chat. Until it is
-        known, the one that OpenAI itself offers."""
+        """Until it is known, the one that OpenAI itself offers."""
         return self._level or "conversations"
 
     @property
     def context_size(self) -> ContextSize:
-        """The size of the model's context, as far as it is known."""
         return self._server.sizes.of(self.name)
 
     def start(self) -> None:
-        """Start to find out in the background which API the server has and how large the model's
-        context is, unless that is under way."""
         if self._probing is None or self._probing.done():
             self._probed_at = time.monotonic()
             self._probing = asyncio.create_task(self._probe(Counter()))
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Ask one round and yield its events. Raise ModelError.
+        """Raise ModelError.
 
         A server that turns out to lack the API of its level is asked at the next lower one. A limit
         of a day that is used up refuses further rounds here, without a request. An error that
-        concerns the server is remembered for `health`."""
+        concerns the server is remembered for `health`.
+        """
         clock, name = asyncio.get_running_loop().time, ask.model or self.name
         prices = self._options.config.price_list
         end, old_prices = self._limits.get(name, (0.0, prices))
@@ -404,14 +369,12 @@ class ServedModel(Model):
                 raise
 
     async def check_voice(self, name: str) -> Health:
-        """Return the state of voice messages with the model `name` of the same server."""
         await self.health()  # so that the server was asked
         return judge_voice(name, self.name, self._server.model_names)
 
     async def health(self) -> Health:
-        """Return the model's state. Waits at most a second, because readiness probes call it. The
-        tools that are on are only compared with the context if that is small, because listing them
-        takes time."""
+        """Waits at most a second, because readiness probes call it. The tools that are on are only
+        compared with the context if that is small, because listing them takes time."""
         stale = self._trouble and time.monotonic() - self._probed_at > PROBE_INTERVAL_SECONDS
         # `start` asks the server in the background; again after a while, as the fault may be over.
         if self._probing is None or stale:
@@ -425,18 +388,17 @@ class ServedModel(Model):
         about = {"model": self.name, "host": self._client.place.host}
         if self._level is None:
             return Health("model", "checking", say("{model} at {host}", **about))
-        words, size = say(LEVEL_DESCRIPTIONS[self._level], **about), self.context_size
+        sentence, size = say(LEVEL_DESCRIPTIONS[self._level], **about), self.context_size
         # TOOLS_CONTEXT_TOKENS is a context with room for all tools; twice that counts as large.
         tools = list[ToolSpec]()
         if self.list_tools and size.tokens < 2 * TOOLS_CONTEXT_TOKENS:
             with suppress(PonteError):
                 tools.extend(await self.list_tools())
         note = describe_size(size, tools)
-        return Health("model", "on", f"{words}; {note}" if note else words)
+        return Health("model", "on", f"{sentence}; {note}" if note else sentence)
 
     async def erase(self, remote: Remote) -> bool:
-        """Erase an object on the server. Return False if it may still exist, so that the caller
-        tries again.
+        """Return False if it may still exist, so that the caller tries again.
 
         An object that no longer exists counts as erased. So does one that the server has no path
         for, because it cannot have stored it.
@@ -453,16 +415,13 @@ class ServedModel(Model):
         return True
 
     async def close(self) -> None:
-        """Stop all background work of the model, and close its client."""
         await cancel_all([self._probing])
         await self._server.sizes.close()
         await self._conversations.close()
         await self._client.close()
 
     async def _probe(self, tries: Counter[str]) -> None:
-        """Find out which API the server has (`_level`), whether it lists the model, and the model's
-        size. `_trouble` gets the reason if the server cannot be used, which the health line shows.
-        A server that still loads the model is asked again; `tries` counts that."""
+        """A server that still loads the model is asked again; `tries` counts that."""
         try:
             if self._level is None:
                 self._level = await probe_level(self._client, self._options.model)
@@ -478,8 +437,8 @@ class ServedModel(Model):
             self._trouble = error
 
     async def _find_unlisted_model(self) -> UnknownModel | None:
-        """Return an error if OpenAI does not list the model, else None. Raise ModelServerFault if
-        the server fails; one without a list of models ("foreign": no JSON there) is no failure.
+        """Raise ModelServerFault if the server fails; one without a list of models ("foreign": no
+        JSON there) is no failure.
 
         OpenAI lists every model that a key may use. Other servers may offer models that they do not
         list.
@@ -503,9 +462,6 @@ class ServedModel(Model):
 
 
 async def _supports_conversations(client: ModelServerClient) -> bool:
-    """Return whether the server has OpenAI's Conversations, by creating an empty one, which costs
-    nothing, and deleting it. Raise NoEndpoint if there is no API at this address, and
-    ModelServerFault if the failure says nothing about that (a wrong key, a dead server)."""
     try:
         body = await client.post("/conversations", {})
     except ModelServerFault as fault:
@@ -527,11 +483,8 @@ async def _supports_conversations(client: ModelServerClient) -> bool:
 
 
 async def _supports_responses(client: ModelServerClient, model: str) -> bool:
-    """Return whether the server has `/responses`, at no cost. Raise ModelServerFault if the failure
-    says nothing about that.
-
-    A server that knows the path refuses a question without `input`. aimock 1.43 answers 500 to it.
-    """
+    """A server that knows the path refuses a question without `input`. aimock 1.43 answers 500 to
+    it."""
     try:
         await client.post("/responses", {"model": model})
     except ModelServerFault as fault:
@@ -546,10 +499,7 @@ async def _supports_responses(client: ModelServerClient, model: str) -> bool:
 
 
 async def _erase_conversation(client: ModelServerClient, id: str) -> None:
-    """Erase a conversation's items, then the conversation.
-
-    Deleting a conversation alone leaves its items (docstring of the openai package).
-    """
+    """Deleting a conversation alone leaves its items (docstring of the openai package)."""
     items, seen_ids = f"/conversations/{id}/items", set[str]()
     while True:
         try:
@@ -557,7 +507,6 @@ async def _erase_conversation(client: ModelServerClient, id: str) -> None:
         except ModelServerFault as fault:
             if fault.status not in NOT_FOUND_STATUSES:
                 raise
-            # The conversation does not exist (any more).
             return
         new_ids = {read_id(item) for item in read_objects(page.get("data"))} - {"", *seen_ids}
         for item in new_ids:

@@ -49,7 +49,6 @@ TAGS: dict[str, tuple[str, ...]] = {
     "<|channel|>analysis<|message|>": ("<|end|>", *_FINAL),
     "<|start|>assistant<|channel|>analysis<|message|>": ("<|end|>", *_FINAL),
 }
-"""The closing tags of each opening tag, in lower case."""
 _MARKS = (
     *_FINAL,
     *"""\
@@ -81,14 +80,10 @@ _TAG_BEGIN = re.compile(
     re.IGNORECASE,
 )
 _BEGINNINGS = frozenset(tag[:end] for tag in _ALL_TAGS for end in range(1, len(tag)))
-"""All beginnings of tags: a text that ends with one may go on as a tag."""
 _MAX_TAG_CHARACTERS = max(map(len, _BEGINNINGS)) + 1
-"""The characters of the longest tag."""
 _SPACE = re.compile(r"\s*")
 _MENTION = re.compile(r"[ \xa0\u202f\"'(*_“‘«„‹「][ \xa0\u202f\"').,:;!?*_”’»›」](?![{\[<])")
-"""Characters around a tag that a sentence mentions."""
 MAX_BLANK_CHARACTERS = 500
-"""Spaces at the start of an answer that wait for what follows them."""
 _BARE_CALL = re.compile(
     r'\s*(?:\{\s*"(?:name|type|function|tool_name)"\s*:|\[\s*(?:\{\s*"(?:name|type)"\s*:|[\w.]+\()'
     r'|(?:\{[\s"a-z_]{0,20}|\[[\s\w."{]{0,80})\Z)'
@@ -97,8 +92,6 @@ _BARE_CALL = re.compile(
 
 
 def remove_thoughts(text: str) -> str:
-    """Return the text of an answer without the model's thoughts, and without calls that the model
-    wrote into it."""
     return read_whole(text)[0]
 
 
@@ -113,61 +106,47 @@ def read_whole(text: str) -> tuple[str, str]:
 
 
 class GrowingAnswer:
-    """The text of an answer as it streams in, without thoughts.
-
-    `has_thoughts` is True once a thought has ended. `is_unopened` is True if that thought began
-    without an opening tag: its text was shown until its closing tag came, and is withdrawn then.
-    Some models write a tool call as text of their answer. `calls` is that text: all from the first
-    such call to the end. It is not shown.
-    """
+    """The text of an answer as it streams in, without thoughts. `has_thoughts` is True once a
+    thought has ended. `is_unopened` is True if that thought began without an opening tag: its text
+    was shown until its closing tag came, and is withdrawn then. Some models write a tool call as
+    text of their answer. `calls` is that text: all from the first such call to the end. It is not
+    shown."""
 
     def __init__(self) -> None:
-        """Begin with an empty text. `_parts`, `_last` and `_code` describe what is shown so far,
-        `_closing` and `_thought` the thought that is open."""
         # `has_thoughts`: a thought has ended, so a later closing tag that nothing opened is text.
         # `is_unopened`: the first thought had no opening tag, so what was shown of it is withdrawn.
         self.has_thoughts = self.is_unopened = False
         # The first tool call that the model wrote into its text, with all that follows it.
         self.calls = ""
         self._parts: list[str] = []
-        """The text that is shown, in pieces."""
         self._held = ""
         """Text of which is not known yet whether it is shown: the beginning of a tag, or spaces at
         the start."""
         self._closing: re.Pattern[str] | None = None
-        """The pattern that ends the thought that is open; None if none is."""
         self._thought: list[str] = []
-        """The parts of the open thought, with its tag."""
         self._skips_space = False
-        """A thought has just ended: the space after it is not shown."""
         # Follows whether the text is inside code, where a tag is text.
         self._code = GrowingCode()
         self._is_blank = True
         """Nothing but space is shown so far, so the answer may still begin with a thought or be
         nothing but a call."""
         self._last = ""
-        """The last character that is shown. With the characters after a tag, it tells whether a
-        sentence only mentions the tag."""
+        """With the characters after a tag, it tells whether a sentence only mentions the tag."""
 
     @property
     def text(self) -> str:
-        """The text of the answer so far, without thoughts."""
         return "".join(self._parts)
 
     def add(self, piece: str, *, is_last: bool = False) -> str:
-        """Add a piece of the answer. Return the text that can be shown now, after `text` so far.
+        """Return the text that can be shown now, after `text` so far.
 
         If `is_unopened` becomes true, the text before counts no more. `is_last`: the answer ends
         with this piece, so nothing waits for a next one.
 
-        A piece may end anywhere. `_closing` is the pattern that ends an open thought. `_held` is
-        the end of a piece that may be the beginning of a tag, or that is blank so far: it waits for
-        the next piece. `_skips_space`: a thought has ended, and the space after it is not shown.
+        A piece may end anywhere.
         """
         text, self._held, at = self._held + piece, "", 0
         part_count = len(self._parts)
-        # `at` is the index up to which the text has been read. Each pass shows text, skips a
-        # thought, or reads one tag.
         while at < len(text):
             if self.calls:
                 self.calls += text[at:]
@@ -175,7 +154,6 @@ class GrowingAnswer:
             if self._closing:
                 at = self._skip_thought(text, at, self._closing, is_last)
                 continue
-            # Space after a thought is not shown.
             after_thought = self._skips_space
             if after_thought:
                 at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
@@ -226,9 +204,8 @@ class GrowingAnswer:
         return "".join(self._parts[part_count:])
 
     def end(self) -> None:
-        """Add the rest of the text, once the answer has ended. A thought that is still open counts
-        as text, unless the answer began with it; a call that the model wrote into such a thought is
-        read as one."""
+        """A thought that is still open counts as text, unless the answer began with it; a call that
+        the model wrote into such a thought is read as one."""
         # The last characters, which `add` may hold back (`_held`) as the beginning of a tag, are
         # final now.
         self.add("", is_last=True)
@@ -241,8 +218,8 @@ class GrowingAnswer:
         self._held, self._closing = "", None
 
     def _skip_thought(self, text: str, at: int, closing: re.Pattern[str], is_last: bool) -> int:
-        """Return the index after the open thought, or after the text if it goes on. The last
-        characters wait in `_held`, because they may be the beginning of the closing tag."""
+        """The last characters wait in `_held`, because they may be the beginning of the closing
+        tag."""
         if match := closing.search(text, at):
             self._closing, self._thought = None, []
             self.has_thoughts = self._skips_space = True
@@ -253,14 +230,7 @@ class GrowingAnswer:
         return len(text)
 
     def _read_tag(self, tag: str, after: str) -> None:
-        """Read a tag, which begins or ends a thought, begins a call, is a mark that is not shown,
-        or is text. `after` has the next characters.
-
-        In code, or between spaces and quotes, a tag is text that a person reads. A
-        closing tag that nothing opened ends a thought that began with the answer, so all that was
-        shown before it is withdrawn (`is_unopened`). `_is_blank`: nothing but space is shown so
-        far. A mention has spaces, quotes or punctuation on both sides. A tag that begins a call,
-        and all that follows it, goes to `calls`."""
+        """In code, or between spaces and quotes, a tag is text that a person reads."""
         name = tag.lower()
         closings = TAGS.get(name, ())
         is_code = self._code.is_block and not self._is_blank
@@ -276,7 +246,6 @@ class GrowingAnswer:
         # Only a tag like `<|think|>` begins a thought within a line; another one there is text.
         is_special = tag.startswith("<|") and not is_mention
         if closings and (self._code.is_line_blank or is_special) and not is_code:
-            # What was shown before is only blank space.
             if self._is_blank:
                 self._parts.clear()
             self._closing = re.compile("|".join(map(re.escape, closings)), re.IGNORECASE)
@@ -289,8 +258,6 @@ class GrowingAnswer:
             self._code = GrowingCode()
 
     def _show(self, text: str) -> None:
-        """Add text to the answer that people see, and follow whether it ends inside code, where a
-        tag is text."""
         if not text:
             return
         self._parts.append(text)
@@ -300,8 +267,6 @@ class GrowingAnswer:
 
 
 def _find_tag_begin(text: str, start: int) -> int:
-    """Return the index at the end of the text from which on a tag may begin, whose rest is still to
-    come; the length of the text if none may."""
     for match in _TAG_BEGIN.finditer(text, max(start, len(text) - _MAX_TAG_CHARACTERS)):
         if text[match.start() :].rstrip().lower() in _BEGINNINGS:
             return match.start()

@@ -145,11 +145,9 @@ _MARK = re.compile(
     r"|\[TOOL_CALLS|python_tag|to=|call:|✿FUNC"
 )
 MAX_MARKS, MAX_MARKUP_CHARACTERS = 256, 200_000
-"""Marks and characters of the calls in one text. They bound the time."""
 MAX_BARE_CALL_CHARACTERS = 20_000
 """Characters of an answer that is a call without a mark, and of a call in the form of Python."""
 _PYTHON_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
-"""What Python's parser, its literals and JSON raise for a text that is no value."""
 _AFTER_JSON = re.compile(r"^(?:[;,\s`}\]]|<tool_call>(?=\s*(?:[{\[]|$))|<[|｜/][^<>]*>)*")
 """What may stand between JSON objects or after them: separators, closing tags, marks, and what
 small models write: one closing bracket too many, or an opening tag in place of the closing one."""
@@ -157,13 +155,12 @@ _REST_OF_CALL = re.compile(r"\{|<invoke|<function=|<parameter|<arg_key>|call_beg
 
 
 def read_written_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the calls in a text with their names and arguments; none if a part of it is no call.
-    `tools` are the schemas of the arguments, by the tool. A result that the model made up is
+    """`tools` are the schemas of the arguments, by the tool. A result that the model made up is
     dropped.
 
     Forms that differ only in prefixes (`antml:`) or in DeepSeek's characters (｜, ▁) become one
-    first."""
-    # Both limits bound the time that the patterns take.
+    first.
+    """
     if len(markup) > MAX_MARKUP_CHARACTERS or len(_MARK.findall(markup)) > MAX_MARKS:
         return []
     markup = _NAMESPACES.sub(r"\1", _DSML.sub("", markup))
@@ -173,8 +170,7 @@ def read_written_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str,
 
 
 def read_bare_calls(text: str) -> list[tuple[str, Any]]:
-    """Return the calls of which a whole text consists, in JSON with names and arguments, or in
-    Python; none for any other text. An object with a name alone may be data, and is no call."""
+    """An object with a name alone may be data, and is no call."""
     text = text.strip()
     if len(text) > MAX_BARE_CALL_CHARACTERS or not text.endswith(("}", "]")):
         return []
@@ -188,14 +184,9 @@ def read_bare_calls(text: str) -> list[tuple[str, Any]]:
 
 
 def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Return the calls, each a name and its arguments, that a model has written as text in its own
-    markup instead of calling a tool.
-
-    Each form of markup is tried. One counts only if each of its matches is a call, and nothing that
-    looks like a part of one is left beside them (`_REST_OF_CALL`): of a text that is understood
-    only in part, nothing runs.
-    """
-    # `pattern` is a form's call with its name and content, `argument` an argument in that.
+    """Each form of markup is tried. One counts only if each of its matches is a call, and nothing
+    that looks like a part of one is left beside them (`_REST_OF_CALL`): of a text that is
+    understood only in part, nothing runs."""
     for pattern, argument in _FORMS:
         calls = list[tuple[str, Any]]()
         for match in re.finditer(pattern, markup, re.DOTALL):
@@ -209,7 +200,6 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
                 # No arguments in tags: the content is JSON, or empty for a call without arguments.
                 # An empty one counts unless its closing tag is missing: then `end` is [""].
                 found = _read_json(name, rest) if rest or end != [""] else []
-            # Each match must be a call, or a list of calls, whatever the others hold.
             if not found:
                 break
             calls += found
@@ -221,38 +211,33 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _read_arguments(pattern: str, content: str, schema: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values of the arguments between tags in a call's content. The groups of
-    `pattern` are an argument's name, the attributes of its tag, and its value. A value is JSON or
-    Python, unless the tag (`string="true"`, as DeepSeek writes it) or the tool's schema says that
-    it is text. What is neither is text, too."""
+    """A value is JSON or Python, unless the tag (`string="true"`, as DeepSeek writes it) or the
+    tool's schema says that it is text. What is neither is text, too."""
     properties = (schema or {}).get("properties", {})
-    for name, attributes, words in re.findall(pattern, content, re.DOTALL):
+    for name, attributes, value_text in re.findall(pattern, content, re.DOTALL):
         # A schema has one type, or a list of types.
         kind = str(properties.get(name, {}).get("type"))
-        value: Any = words
+        value: Any = value_text
         if 'string="true"' not in attributes and "string" not in kind:
             try:
-                value = json.loads(words)
+                value = json.loads(value_text)
             except (ValueError, RecursionError):
                 with suppress(*_PYTHON_ERRORS):
-                    value = _read_literal(_parse_python(words.strip()))
+                    value = _read_literal(_parse_python(value_text.strip()))
         yield name.strip(), value
 
 
-def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
-    """Return the calls in the content of a tag: with a `name`, the arguments of that tool as one
-    JSON object; without one (""), JSON objects that have a name and arguments, or calls in Python.
-    Return none for anything else."""
+def _read_json(name: str, text: str) -> list[tuple[str, Any]]:
     # Marks of DeepSeek and Kimi before the JSON, a fence around it, and an end tag of Mistral.
-    words = re.sub(r"^(?:<\|tool_(?:sep|call_argument_begin)\|>|\s|```json)*", "", words)
-    words = words.rstrip("` \n").removesuffix("[/TOOL_CALLS]")
+    text = re.sub(r"^(?:<\|tool_(?:sep|call_argument_begin)\|>|\s|```json)*", "", text)
+    text = text.rstrip("` \n").removesuffix("[/TOOL_CALLS]")
     # Gemma writes names without quotes, and its own quotes around texts.
-    if name and re.match(r"\{\s*\w+:", words):
-        words = _GEMMA_WORDS.sub(lambda match: json.dumps(match[1] or match[2] or ""), words)
+    if name and re.match(r"\{\s*\w+:", text):
+        text = _GEMMA_WORDS.sub(lambda match: json.dumps(match[1] or match[2] or ""), text)
     # No content with a name is a call without arguments.
-    values, rest = list[Any](), words or "{}"
-    if not name and re.match(r"\[?[\w.]+\(", words):
-        return _read_python(words)
+    values, rest = list[Any](), text or "{}"
+    if not name and re.match(r"\[?[\w.]+\(", text):
+        return _read_python(text)
     # Several objects may follow each other, with or without a separator. Texts in them may contain
     # line breaks (`strict`). What comes after them must mean nothing (`_AFTER_JSON`).
     while rest.startswith(("{", "[")):
@@ -271,31 +256,28 @@ def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
 
 
 def _name_calls(values: list[Any]) -> list[tuple[str, Any]]:
-    """Return the names and arguments of calls from JSON objects; none if one of the values has no
-    name. Arguments that are missing are None. Models name both fields in several ways; "function"
-    is an object with both, or the name itself."""
+    """Arguments that are missing are None. Models name both fields in several ways; "function" is
+    an object with both, or the name itself."""
     calls = list[tuple[str, Any]]()
-    for each in values:
-        each = each if isinstance(each, dict) else {}
-        function = each.get("function")
-        each = function if isinstance(function, dict) else each
-        name = each.get("name") or each.get("tool_name") or function
+    for value in values:
+        value = value if isinstance(value, dict) else {}
+        function = value.get("function")
+        value = function if isinstance(function, dict) else value
+        name = value.get("name") or value.get("tool_name") or function
         if not isinstance(name, str):
             return []
-        calls.append((name, each.get("arguments", each.get("parameters"))))
+        calls.append((name, value.get("arguments", value.get("parameters"))))
     return calls
 
 
-def _read_python(words: str) -> list[tuple[str, Any]]:
-    """Return the calls in Python code that a model wrote as text, such as `[tables(base="a")]`;
-    none if it is not only calls with named arguments."""
+def _read_python(source: str) -> list[tuple[str, Any]]:
     try:
-        tree = _parse_python(words)
+        tree = _parse_python(source)
         calls = list[tuple[str, Any]]()
         for call in tree.elts if isinstance(tree, ast.List) else [tree]:
             if not isinstance(call, ast.Call) or call.args:
                 return []
-            arguments = {each.arg: _read_literal(each.value) for each in call.keywords}
+            arguments = {keyword.arg: _read_literal(keyword.value) for keyword in call.keywords}
             if None in arguments:  # `**{…}`
                 return []
             # The name may come as `tables.call(…)`.
@@ -305,29 +287,23 @@ def _read_python(words: str) -> list[tuple[str, Any]]:
     return calls
 
 
-def _parse_python(words: str) -> ast.expr:
-    """Return the expression that a text is. Raise one of `_PYTHON_ERRORS` if it is none, or so long
-    that Python's parser would take much time."""
-    if len(words) > MAX_BARE_CALL_CHARACTERS:
+def _parse_python(source: str) -> ast.expr:
+    # Python's parser takes much time for a long text.
+    if len(source) > MAX_BARE_CALL_CHARACTERS:
         raise ValueError
-    return ast.parse(words, mode="eval").body
+    return ast.parse(source, mode="eval").body
 
 
 def _read_literal(node: ast.expr) -> Any:
-    """Return the value of a literal. Raise one of `_PYTHON_ERRORS` if the node is no literal, or if
-    JSON cannot hold its value, such as a set."""
     value = ast.literal_eval(node)
     json.dumps(value)
     return value
 
 
 MAX_FENCE_LINE_CHARACTERS = 200
-"""Characters of a line in which the mark of a code block is looked for."""
 MAX_SPAN_CHARACTERS = 2_000
-"""Characters of a code span in which its end is looked for."""
 _SPAN_TICKS = re.compile(r"(?<!\\)(\\*)(`+)")
 _SPAN_END = re.compile(r"`+|\n[ \t>]*\n")
-"""Backticks, which may close a code span, or a blank line, which ends it unclosed."""
 _QUOTE_MARKS = re.compile(r"(?: {0,3}> ?)*")
 _ITEM_MARK = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s+")
 
@@ -339,21 +315,17 @@ class GrowingCode:
     def __init__(self) -> None:
         self.ticks = 0
         self._line = self._run = ""
-        """The beginning of the last line, and the backticks and backslashes that end it."""
         self._fence: Fence | None = None
         self._may_indent = False
-        """The last line was blank or indented code, so an indented line is code, too."""
         self._code_indent = 4
         """The column from which an indented line is code; more inside a list item."""
 
     @property
     def is_line_blank(self) -> bool:
-        """True if the last line of the text has nothing but space so far."""
         return not self._line.strip()
 
     @property
     def is_block(self) -> bool:
-        """True if the text ends in a code block, or in the HTML element `code`."""
         is_element = self._line.rfind("<code>") > self._line.rfind("</code>")
         return self._fence is not None or self._is_indented or is_element
 
@@ -363,24 +335,22 @@ class GrowingCode:
         return self._may_indent and len(line) - len(line.lstrip()) >= self._code_indent
 
     def add(self, text: str) -> None:
-        """Add the next piece of the text. Of a line, only the beginning is kept, which decides on
-        blocks. Backticks and backslashes at the end of a piece wait (`_run`), because more may
-        follow: their number decides whether they open or close a code span."""
+        """Of a line, only the beginning is kept, which decides on blocks. Backticks and backslashes
+        at the end of a piece wait (`_run`), because more may follow: their number decides whether
+        they open or close a code span."""
         for number, line in enumerate(text.split("\n")):
             if number:
                 self._end_line()
             self._line = (self._line + line[:MAX_FENCE_LINE_CHARACTERS])[:MAX_FENCE_LINE_CHARACTERS]
-            words = self._run + line
-            end = len(words.rstrip("\\`"))
-            self._read_ticks(words[:end])
-            self._run = words[end:]
+            run_and_line = self._run + line
+            end = len(run_and_line.rstrip("\\`"))
+            self._read_ticks(run_and_line[:end])
+            self._run = run_and_line[end:]
             # Too long to be the marks of a code span: it is counted now, and not kept.
             if len(self._run) > MAX_FENCE_LINE_CHARACTERS:
                 self.end_run()
 
     def end_run(self) -> None:
-        """Count the backticks with which the text ends: whatever comes next is another character,
-        so their number is final."""
         self._read_ticks(self._run)
         self._run = ""
 
@@ -401,11 +371,10 @@ class GrowingCode:
                 return match.end()
         return 0 if is_last or len(text) - start > MAX_SPAN_CHARACTERS else None
 
-    def _read_ticks(self, words: str) -> None:
+    def _read_ticks(self, text: str) -> None:
         # An escaped backtick (an odd number of backslashes) opens nothing, but inside a code span
-        # backslashes are text. `ticks` becomes the number of backticks that opened a span, and 0
-        # where as many close it.
-        for match in _SPAN_TICKS.finditer(words):
+        # backslashes are text.
+        for match in _SPAN_TICKS.finditer(text):
             size = len(match[2]) - (len(match[1]) % 2 if not self.ticks else 0)
             if size and self.ticks in (0, size):
                 self.ticks = size - self.ticks

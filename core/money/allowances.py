@@ -1,7 +1,6 @@
 """Allowances: limits on turns, tokens and money for a person, place or group in a period.
 
-This module also writes the messages about exceeded and nearly used allowances. Money is counted in
-billionths of a US dollar (`core.money.usage.NANODOLLARS_PER_DOLLAR`).
+Money is counted in billionths of a US dollar (`core.money.usage.NANODOLLARS_PER_DOLLAR`).
 """
 
 from __future__ import annotations
@@ -32,19 +31,15 @@ UNITS: tuple[Unit, ...] = ("turns", "tokens", "money")
 MIN_OUTPUT_TOKENS = 1_000
 """Minimum of output tokens for a model call. Ponte makes no call if an allowance has less left."""
 MAX_OUTPUT_TOKENS = 16_000
-"""Maximum tokens of one answer, including reasoning, where an allowance limits money or tokens."""
 NEARLY_USED_SHARE = 0.8
 """The used share of an allowance at which the person gets a notice, once in a period."""
 MAX_DOCUMENT_TOKENS = 1_000_000
 """Tokens that are reserved for a PDF: no model takes more in one request."""
 MAX_TEXT_FILE_BYTES = 400_000
-"""Maximum bytes of a text file that the model receives (`core.models.model_input`)."""
 _MESSAGE_OVERHEAD_TOKENS, _ITEM_OVERHEAD_TOKENS = 500, 50
 """Tokens added to a user message (for its date, name and language), and to any other item."""
 MIN_TURNS_FOR_NOTICE = 5
-"""The smallest limit of turns for which a "nearly used" notice is sent."""
 DAILY_TURNS_SETTING = "PONTE_DAILY_TURNS"
-"""The `source` of allowances that come from this setting instead of ponte.toml."""
 
 LEFT = {
     "each person": "Your limit is {limit}. What is left ({left}) isn't enough.",
@@ -54,7 +49,7 @@ LEFT = {
     "together": ("Your group's limit is {limit}. What is left ({left}) isn't enough."),
     "everybody": ("The shared limit is {limit}. What is left ({left}) isn't enough."),
 }
-"""The message when an allowance has too little left, by `CountedBy`. `ANEW` follows it."""
+"""`ANEW` follows it."""
 REACHED = {
     "each person": "You've reached your limit of {limit}.",
     "each channel": "This channel has reached its limit of {limit}.",
@@ -63,7 +58,7 @@ REACHED = {
     "together": "Your group has reached its limit of {limit}.",
     "everybody": "The shared limit of {limit} has been reached.",
 }
-"""The message when an allowance has nothing left, by `CountedBy`. `ANEW` follows it."""
+"""`ANEW` follows it."""
 ANEW = "The limit resets on {when}. The person who runs Ponte can raise it."
 NEARLY = {
     "each person": "You have used {used} of your limit of {limit}. The limit resets on {when}.",
@@ -82,7 +77,6 @@ NEARLY = {
         "{when}."
     ),
 }
-"""The notice that most of an allowance is used, by `CountedBy`."""
 STANDING = {
     "each person": "you, {limit}: {left} left until {when}",
     "each channel": "this channel, {limit}: {left} left until {when}",
@@ -91,7 +85,6 @@ STANDING = {
     "together": "your group, {limit}: {left} left until {when}",
     "everybody": "everyone in total, {limit}: {left} left until {when}",
 }
-"""The phrase about what an allowance has left, by `CountedBy`."""
 A_DAY, A_MONTH = "{what} a day", "{what} a month"
 
 
@@ -132,44 +125,33 @@ class Allowance:
 
     @property
     def key(self) -> str:
-        """A stable key of what the allowance counts.
-
-        It does not depend on the amounts: after a change of a limit, the same count continues.
-        """
+        """A stable key of what the allowance counts. It does not depend on the amounts: after a
+        change of a limit, the same count continues."""
         units = [unit for unit, _ in self.limits()]
         about = [self.of, self.per, sorted(self.who), sorted(self.where), units]
         return self.name or hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
 
     @property
     def bounds_calls(self) -> bool:
-        """True if the allowance limits money or tokens, so that each model call must be bounded."""
         return self.money is not None or self.tokens is not None
 
     def merge_stricter(self, other: Allowance) -> Allowance:
-        """Return an allowance with the lower limit of each unit, from two that count the same
-        thing and so limit the same units."""
+        """Both allowances count the same thing and so limit the same units."""
         lower = {unit: min(limit, getattr(other, unit)) for unit, limit in self.limits()}
-        # The message about a reached limit names the allowance that set it.
         source = other.source if lower == dict(other.limits()) else self.source
         return replace(self, source=source, **lower)
 
     def limits(self) -> Iterator[tuple[Unit, int]]:
-        """Yield the unit and amount of each limit that is set."""
         for unit in UNITS:
             if (limit := getattr(self, unit)) is not None:
                 yield unit, limit
 
     def exceeded_unit(self, spent: Spend) -> Unit | None:
-        """Return the first unit (turns, tokens or money) with a limit that this usage exceeds; None
-        if it exceeds none."""
         return next((unit for unit, limit in self.limits() if getattr(spent, unit) > limit), None)
 
     def nearly_used_unit(self, spent: Spend) -> Unit | None:
-        """Return the first unit of which at least `NEARLY_USED_SHARE` is used.
-
-        Limits of fewer than `MIN_TURNS_FOR_NOTICE` turns are skipped: they reach that share only
-        with their last turn.
-        """
+        """Limits of fewer than `MIN_TURNS_FOR_NOTICE` turns are skipped: they reach that share only
+        with their last turn."""
         for unit, limit in self.limits():
             few = unit == "turns" and limit < MIN_TURNS_FOR_NOTICE
             if getattr(spent, unit) >= limit * NEARLY_USED_SHARE and not few:
@@ -187,12 +169,10 @@ class SpendingConfig(Protocol):
     time, so callers read them anew for each turn."""
 
     @property
-    def price_list(self) -> Prices:
-        """The prices as they are now."""
+    def price_list(self) -> Prices: ...
 
     @property
-    def turn_allowances(self) -> Sequence[Allowance]:
-        """The allowances of ponte.toml as they are now."""
+    def turn_allowances(self) -> Sequence[Allowance]: ...
 
 
 class DefaultSpending(SpendingConfig):
@@ -221,7 +201,6 @@ class Scope:
     counts_past_usage: bool = True
 
     def period_of(self, day: str) -> str:
-        """Return the period of an ISO date: the date itself, or its month (`2026-11`)."""
         return day if self.allowance.per == "day" else day[:7]
 
 
@@ -245,27 +224,19 @@ class ModelCall:
     has_thread: bool = True
 
     def max_input_tokens(self, thread: int) -> int:
-        """Return an upper bound of the input tokens: one for each byte, because no tokenizer makes
-        more, capped by the model's `window`.
-
-        `thread` is the bound for the items of the thread. The whole request counts, where its size
-        is known, if it is larger than the prompt and the thread.
-        """
+        """The bound is one token for each byte, because no tokenizer makes more, capped by the
+        model's `window`. `thread` is the bound for the items of the thread. The whole request
+        counts, where its size is known, if it is larger than the prompt and the thread."""
         thread = thread if self.has_thread else 0
         most = max(self.prompt_bytes + thread, self.request_bytes)
         return min(most, self.window) if self.window else most
 
     def max_spend(self, input: int, output: int) -> Spend:
-        """Return the maximum usage of a call with these input and output tokens."""
         return Spend(0, input + output, self.price.max_cost(input, output) if self.price else 0)
 
     def remaining_output_tokens(self, allowance: Allowance, spent: Spend, input: int) -> int:
-        """Return how many output tokens an allowance still covers after a prompt of `input` tokens,
-        at most `max_output`.
-
-        `spent` is the used part of the allowance. The result is negative if the input alone
-        exceeds its limit of tokens.
-        """
+        """The result is at most `max_output`. `spent` is the used part of the allowance. The result
+        is negative if the input alone exceeds its limit of tokens."""
         tokens = self.max_output
         if allowance.tokens is not None:
             tokens = min(tokens, allowance.tokens - spent.tokens - input)
@@ -286,7 +257,6 @@ class AllowanceCount:
 
 
 PERSON_NOTICE, ADMIN_NOTICE = 1, 2
-"""Bits of `AllowanceCount.notices`: a notice to the person, and one to an admin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,12 +287,8 @@ class OverAllowance(OverBudget):
     def __init__(
         self, count: AllowanceCount, unit: Unit, left: int, zone: tzinfo, operators: tzinfo
     ) -> None:
-        """`count` is what is used of the exceeded allowance, `unit` the exceeded unit (turns,
-        tokens or money), and `left` the rest of its limit. Periods end in the time zone
-        `operators`; the message tells the time in the asker's `zone`. The attribute `limit` is the
-        name of the limit in metrics."""
         allowance = count.scope.allowance
-        super().__init__(limit=getattr(allowance, unit))  # for the placeholder in the sentence
+        super().__init__(limit=getattr(allowance, unit))
         self.allowance = allowance
         self.unit = unit
         self.limit = (
@@ -332,11 +298,7 @@ class OverAllowance(OverBudget):
         self.resets = period_end(count.period, operators).astimezone(zone)
 
     def words(self) -> str:
-        """Return the message for the person, with the time at which the next period begins.
-
-        `LEFT` and `REACHED` have a sentence for each kind of count (`of`), such as "each person".
-        `left` is negative if the limit was lowered after more had been used.
-        """
+        """`left` is negative if the limit was lowered after more had been used."""
         allowance, remaining = self.allowance, max(0, self.left)
         words = say(
             (LEFT if remaining else REACHED)[allowance.of],
@@ -348,7 +310,7 @@ class OverAllowance(OverBudget):
 
 
 def format_amount(unit: Unit, count: int) -> str:
-    """Return an amount in words, as in `$0.25`, `1,200 tokens` or `3 turns`."""
+    """Return an amount in words, as in `$0.25`, `1,200 tokens` or `3 messages`."""
     if unit == "money":
         # Rounded down to a hundredth of a cent, so that no message promises more than is left.
         return format_money(math.floor(count / NANODOLLARS_PER_DOLLAR * 10_000) / 10_000)
@@ -358,9 +320,7 @@ def format_amount(unit: Unit, count: int) -> str:
 
 
 def describe_nearly_used(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
-    """Return the notice for the person that most of an allowance is used, with the time at which it
-    resets. Periods begin in the time zone `operators`; the time is written in the person's
-    `zone`."""
+    """Periods begin in the time zone `operators`; the time is written in the person's `zone`."""
     allowance = count.scope.allowance
     when = period_end(count.period, operators).astimezone(zone)
     used = format_amount(unit, getattr(count.spent, unit))
@@ -369,8 +329,7 @@ def describe_nearly_used(count: AllowanceCount, unit: Unit, zone: tzinfo, operat
 
 
 def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
-    """Return a phrase for the person that says how much of one limit is left, and until when.
-    Periods end in the time zone `operators`; the time is written in the person's `zone`."""
+    """Periods end in the time zone `operators`; the time is written in the person's `zone`."""
     allowance = count.scope.allowance
     when = format_moment(period_end(count.period, operators).astimezone(zone))
     remaining = max(0, getattr(allowance, unit) - getattr(count.spent, unit))
@@ -383,18 +342,13 @@ COUNTED_WORDS = {
     "each workspace": "each workspace", "each schedule": "each schedule", "together": "a group",
     "everybody": "everyone in total",
 }  # fmt: skip
-"""The name of what an allowance counts, by `CountedBy`."""
 
 
 def max_item_tokens(item: str) -> int:
-    """Return an upper bound of the tokens of a transcript item, including its files.
-
-    `item` is JSON, as it is stored. It is searched as text first, because most items have no files
-    and need not be parsed. Its text counts one token for each byte, plus an overhead. A picture
-    counts `MAX_PICTURE_TOKENS`. A PDF counts `MAX_DOCUMENT_TOKENS`, because its number of pages is
-    not known. A text file counts its first `MAX_TEXT_FILE_BYTES` bytes, because the rest is not
-    sent.
-    """
+    """`item` is JSON, as it is stored. It is searched as text first, because most items have no
+    files and need not be parsed. Its text counts one token for each byte, plus an overhead. The
+    number of pages of a PDF is not known. A text file counts its first `MAX_TEXT_FILE_BYTES` bytes,
+    because the rest is not sent."""
     # A user message is sent with its date and its author's name and language, so it gets more.
     most = len(item.encode()) + (
         _MESSAGE_OVERHEAD_TOKENS if '"role":"user"' in item else _ITEM_OVERHEAD_TOKENS
@@ -413,7 +367,7 @@ def max_item_tokens(item: str) -> int:
 
 
 def describe_estimates(count: int) -> str:
-    """Return a sentence that says that the amounts of this many calls are estimates."""
+    """`count` is the number of calls whose amounts are estimates."""
     return plural(
         "The cost of {count} call is an upper estimate: the model's server didn't report its "
         "usage, or the call was interrupted.",
@@ -428,9 +382,8 @@ def describe_usage_notes(
     server_costs: Collection[str] = (),
     unpriced: Collection[str] = (),
 ) -> Iterator[str]:
-    """Yield sentences under a usage report: how many of its costs are estimates, and which of its
-    models have no price, so that their cost comes from the server (`server_costs`) or is not
-    counted (`unpriced`)."""
+    """The cost of a model without a price comes from the server (`server_costs`) or is not counted
+    (`unpriced`)."""
     if estimated := sum(int(row.get("estimated") or 0) for row in rows):
         yield describe_estimates(estimated)
     if server_costs:
@@ -450,9 +403,9 @@ UNPRICED_SENTENCE = (
 
 
 def period_end(period: str, zone: tzinfo) -> datetime:
-    """Return the end of a day (`2026-11-21`) or a month (`2026-11`) in a time zone."""
+    """`2026-11-21` is a day, `2026-11` a month."""
     if len(period) == len("2026-11"):
-        # 32 days after the first of a month lies in the next one, whatever the month's length.
+        # 32 days after the first of a month lie in the next one.
         following = (date.fromisoformat(f"{period}-01") + timedelta(days=32)).replace(day=1)
     else:
         following = date.fromisoformat(period) + timedelta(days=1)

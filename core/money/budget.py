@@ -140,14 +140,11 @@ HOLDS_TABLE = TableDeclaration(
 
 
 DailyCapLookup = Callable[[Person, Address], Awaitable[tuple[int, int]]]
-"""Returns two caps of turns a day that apply to a person at an address: the person's own, and the
-one for everybody together. 0 is no cap."""
+"""0 is no cap."""
 IsMeant = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
-"""Returns whether these names of ponte.toml include the person who writes at that address."""
 
 
 ReportRow = Literal["person", "channel", "model", "tool", "day"]
-"""The kind of thing that each row of a usage report sums up."""
 _SUMS = (
     "sum({t}.input) AS input, sum({t}.cached) AS cached, sum({t}.output) AS output,"
     " sum({t}.reasoning) AS reasoning, sum({t}.cost) AS cost"
@@ -164,10 +161,9 @@ class SqlReservation:
     ) -> None:
         self._work = work
         self.grant: Grant | None = None
-        """The reservation of the first model call. None if no allowance bounds the call."""
+        """None if no allowance bounds the call."""
         self.counts: tuple[AllowanceCount, ...] = ()
-        """The count of each allowance with this turn in it. Empty if the turn was counted
-        before."""
+        """Empty if the turn was counted before."""
 
     def __call__(self, connection: SqlConnection) -> None:
         self.counts, self.grant = self._work(connection)
@@ -187,39 +183,31 @@ class Budget(SqlStore):
         *,
         is_meant: IsMeant,
     ) -> None:
-        """`money_key` maps a person's key to the key under which all accounts of that person are
-        counted. `caps` returns the daily caps of messages, and `is_meant` whether names of
-        ponte.toml include a person. Periods begin at midnight in `zone`."""
         super().__init__(database)
         self._caps = caps
         self._money_key = money_key  # `str` keeps the key: each account counts by itself
         self._is_meant = is_meant
         self.zone = zone
-        """The time zone in which days and months begin."""
         self.config = config
 
     @property
     def bounds_calls(self) -> bool:
-        """True if any allowance limits money or tokens, so that model calls need a reservation."""
         return any(rule.bounds_calls for rule in self.config.turn_allowances)
 
     async def reserve(self, turn: Turn) -> None:
-        """Count the turn in all allowances that apply, only once however often it resumes after a
-        crash. Raise OverBudget if a limit is reached."""
+        """Count the turn only once however often it resumes after a crash. Raise OverBudget if a
+        limit is reached."""
         await self._database.write(await self.make_reservation(turn))
 
     async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
-        """Return a transaction step that counts the turn and reserves its first model call, if
-        `call` is given. The step raises OverBudget."""
-        scopes = await self._scopes_of(turn.message)  # the counters that apply to it
+        """The step raises OverBudget."""
+        scopes = await self._scopes_of(turn.message)
         zone, day = self.zone_of(turn.message), self._today()
-        # All accounts of a person are counted under one key.
         person, address = self._money_key(turn.message.author.key), turn.message.address
 
         def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
-            """Count the turn once, and reserve its first call, in the caller's transaction. A turn
-            that begins again after a crash has its row in `usage`, so it is not counted again. The
-            last of the place names is the channel."""
+            """A turn that begins again after a crash has its row in `usage`, so it is not counted
+            again."""
             is_new = connection.execute(
                 "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (seq) DO NOTHING",
@@ -238,9 +226,8 @@ class Budget(SqlStore):
         return SqlReservation(work)
 
     async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
-        """Reserve one more model call of a turn, with less output than it asks for if little is
-        left. Return None if no allowance limits money or tokens. Raise OverBudget if not even a
-        short answer fits."""
+        """The call gets less output than it asks for if little is left. None if no allowance limits
+        money or tokens. Raise OverBudget if not even a short answer fits."""
         scopes = _bounding_scopes(await self._scopes_of(turn.message))
         if not scopes:
             return None
@@ -250,8 +237,7 @@ class Budget(SqlStore):
         )
 
     async def reserve_run(self, turn: Turn, call_id: str, paid: PaidRun) -> None:
-        """Reserve the price of a run, such as a quick command. A call that is repeated after a
-        crash is reserved once. Raise OverBudget."""
+        """A call that is repeated after a crash is reserved once. Raise OverBudget."""
         message = turn.message
         zone = self.zone_of(message)
         if scopes := _bounding_scopes(await self._scopes_of(message)):
@@ -260,9 +246,8 @@ class Budget(SqlStore):
     async def reserve_approved_run(
         self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
     ) -> None:
-        """Reserve a run that somebody approved in the event `seq`, such as a quick command.
-        `person` is the one who asked for the run, and in whose allowances it counts. Nothing is
-        reserved if none of these limits tokens or money. Raise OverBudget."""
+        """`person` asked for the run, which somebody approved in the event `seq`. Raise
+        OverBudget."""
         one, day, place = self._money_key(person.key), self._today(), place_names(address)[-1]
         # The reservation takes its day from this row. `is_counted` is 0, so that it adds no turn to
         # the reports.
@@ -271,7 +256,6 @@ class Budget(SqlStore):
             " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING"
         )
         await self._execute(sql, seq, day, one, address.conversation, place)
-        # The person's own time zone is not known here, so a refusal tells its time in `self.zone`.
         if scopes := _bounding_scopes(await self.scopes(person, address)):
             await self._reserve_run(person, scopes, seq, call_id, paid, self.zone)
 
@@ -297,9 +281,8 @@ class Budget(SqlStore):
         paid: PaidRun,
         zone: tzinfo,
     ) -> None:
-        """Reserve the upper bound of a run: its own price, and that of the model call that it may
-        include. Do nothing if this call has a reservation or a cost already: a turn that resumes
-        after a crash makes the call again. Raise OverAllowance."""
+        """Do nothing if this call has a reservation or a cost already: a turn that resumes after a
+        crash makes the call again. Raise OverAllowance."""
         part, person = f"call:{call_id}", self._money_key(asker.key)
         if connection.execute(
             "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"
@@ -317,23 +300,20 @@ class Budget(SqlStore):
         _insert_hold(connection, seq, part, person, "tool", paid.report_name, counts, bound)
 
     async def release(self, turn: Turn, part: str) -> None:
-        """Release the reservation of a model call that the server refused before it did anything,
-        so that it costs nothing. `part` names the call within the turn, as in the table `holds`."""
+        """`part` names the call within the turn, as in the table `holds`."""
         await self._database.write(lambda c: release_call_hold(c, turn.seq, part))
 
     @transaction
     def settle_model_call(
         self, connection: SqlConnection, turn: Turn, number: int, model: str, usage: Usage
     ) -> None:
-        """Record the usage of a model call that is no round of the turn: the one that writes a
-        title. The journal settles the calls of rounds itself."""
+        """The journal settles the calls of rounds itself: this is the call that writes a title."""
         settle_round(connection, turn.seq, number, usage, model)
 
     @transaction
     def settle_ended_turns(self, connection: SqlConnection) -> int:
-        """Settle reservations that a crash left behind: those of turns that make no more calls,
-        because they are answered, ended or deleted. Their real usage is unknown, so they count with
-        their upper bounds. Return how many there were."""
+        """Turns that are answered, ended or deleted make no more calls. The real usage is unknown,
+        so reservations count with their upper bounds."""
         open_turns = connection.execute(
             "SELECT DISTINCT seq FROM holds WHERE NOT EXISTS (SELECT 1 FROM inbox"
             " WHERE inbox.seq = holds.seq AND state IN ('new', 'running')) ORDER BY seq"
@@ -342,9 +322,8 @@ class Budget(SqlStore):
 
     @transaction
     def claim_notice(self, connection: SqlConnection, count: AllowanceCount, bit: int) -> bool:
-        """Return True if the caller must send the notice about this allowance now. `bit` is the
-        kind of notice (PERSON_NOTICE, ADMIN_NOTICE). Of all processes, only the first caller in a
-        period gets True."""
+        """`bit` is the kind of notice (PERSON_NOTICE, ADMIN_NOTICE). Of all processes, only the
+        first caller in a period gets True."""
         # The UPDATE tests the bit itself, so only one of several callers changes the row.
         return bool(
             connection.execute(
@@ -358,21 +337,18 @@ class Budget(SqlStore):
     def usage_today(
         self, connection: SqlConnection, person: str | None = None, place: str = ""
     ) -> UsageTotal:
-        """Return the usage of today, of one person (a key) or of all, and how many of its calls
-        have estimated costs. With `place`, return only the usage there."""
-        # An empty text selects everything.
+        """Return the usage of one person (a key) or of all, and how many of its calls have
+        estimated costs."""
         there = (
             "day = :day AND (:person = '' OR usage.person = :person)"
             " AND (:place = '' OR place = :place)"
         )
-        # All keys of one human are counted under one of them.
         payer = "" if person is None else self._money_key(person)
         values = {"day": self._today(), "person": payer, "place": place}
         row = connection.execute(
             f"SELECT sum(is_counted) AS turns, {_SUMS.format(t='usage')} FROM usage WHERE {there}",  # noqa: S608
             values,
         ).fetchone()
-        # Calls whose real cost never became known.
         unsettled = connection.execute(
             "SELECT count(*) AS n FROM usage JOIN spendings ON spendings.seq = usage.seq"  # noqa: S608
             f" WHERE is_upper_bound = 1 AND {there}",
@@ -388,15 +364,13 @@ class Budget(SqlStore):
         return UsageTotal(int(row["turns"] or 0), usage, int(unsettled["n"]))
 
     async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
-        """Return what is used of each allowance that applies to the person at that address, in the
-        current period. Reservations are included."""
+        """Reservations are included."""
         scopes, day = await self.scopes(person, address), self._today()
         return await self._database.read(
             lambda c: [_read_count(c, scope, scope.period_of(day)) for scope in scopes]
         )
 
     async def check_turn(self, person: Person, address: Address) -> None:
-        """Raise OverBudget if the person has no turn left at that address."""
         counts = await self.list_counts(person, address)
         after = [replace(count, spent=count.spent + Spend(1)) for count in counts]
         self._check_limits(after, Spend(1), self.zone)
@@ -404,9 +378,7 @@ class Budget(SqlStore):
     async def describe_remaining(
         self, person: Person, address: Address, zone: tzinfo
     ) -> Sequence[str]:
-        """Return a phrase for each limit that applies to the person at that address, with what is
-        left of it and until when, in the person's time zone `zone`. Periods begin in `self.zone`.
-        """
+        """Periods begin in `self.zone`."""
         return [
             describe_remaining(count, unit, zone, self.zone)
             for count in await self.list_counts(person, address)
@@ -417,8 +389,7 @@ class Budget(SqlStore):
         """Return the state of the allowances for an operator: first those that apply to the person
         at that address, then all others that were used in the current day or month.
 
-        A counter's key is "ALLOWANCE:PERSON" or "ALLOWANCE:PLACE". Counters of allowances that
-        ponte.toml no longer has are left out.
+        A counter's key is "ALLOWANCE:PERSON" or "ALLOWANCE:PLACE".
         """
         first, day = await self.list_counts(person, address), self._today()
         scope_keys, others = {count.scope.key for count in first}, list[AllowanceCount]()
@@ -427,12 +398,10 @@ class Budget(SqlStore):
             " WHERE period IN (?, ?) ORDER BY scope"
         )
         for row in await self._database.read(lambda c: c.execute(sql, (day, day[:7])).fetchall()):
-            # `counted` is the key of the person or the place, "" for a counter of everybody.
             rule, _, counted = str(row["scope"]).partition(":")
             for allowance in self.config.turn_allowances:
                 payer = counted if allowance.of == "each person" else ""
                 scope = Scope(row["scope"], allowance, payer, "" if payer else counted)
-                # Of another allowance, or listed first already.
                 if allowance.key != rule or scope.key in scope_keys:
                     continue
                 # An allowance with a name keeps its key if it is changed from days to months. Then
@@ -446,15 +415,12 @@ class Budget(SqlStore):
     def report(
         self, connection: SqlConnection, by: ReportRow, since: str = "", place: str = ""
     ) -> Sequence[Mapping[str, Any]]:
-        """Return the usage since that day (ISO; "" for today), one mapping for each person,
-        channel, model, tool or day.
+        """The keys are `name`, `turns`, `calls`, `input`, `cached`, `output`, `reasoning`, `cost`
+        and `estimated`. `turns` is None by model and tool, `calls` by person, channel and day.
+        `cost` is in US dollars, None if no price is known. `estimated` counts calls whose amounts
+        are estimates.
 
-        The keys are `name`, `turns`, `calls`, `input`, `cached`, `output`, `reasoning`, `cost` and
-        `estimated`. `turns` is None by model and tool, `calls` by person, channel and day. `cost`
-        is in US dollars, None if no price is known. `estimated` counts calls whose amounts are
-        estimates.
-
-        The most expensive come first; days are in order. With `place`, return only the usage there.
+        The most expensive come first; days are in order.
         """
         if by in ("model", "tool"):
             sql = (
@@ -505,9 +471,9 @@ class Budget(SqlStore):
     def models_without_price(
         self, connection: SqlConnection, since: str = ""
     ) -> tuple[Sequence[str], Sequence[str]]:
-        """Return two lists of models without a price that were used since that day (ISO; "" for
-        today): those whose calls have a cost all the same, which the server named or an earlier
-        price gave, and those whose calls have none."""
+        """Return two lists of models: those whose calls have a cost all the same, which the server
+        named or an earlier price gave, and those whose calls have none. `since` is ISO; "" for
+        today."""
         # `input > 0` leaves out calls without counted tokens, such as those of the demo model.
         sql = (
             "SELECT DISTINCT name, spendings.cost IS NULL AS is_unpriced FROM spendings"
@@ -521,17 +487,15 @@ class Budget(SqlStore):
         return costed, unpriced
 
     async def _scopes_of(self, message: Message) -> tuple[Scope, ...]:
-        """Return the counters that apply to the turn of a message."""
         return await self.scopes(message.author, message.address, message.origin)
 
     async def scopes(
         self, person: Person, address: Address, origin: MessageOrigin = PERSON
     ) -> tuple[Scope, ...]:
-        """Return the counters that apply to the person at that address, in the order in which
-        transactions lock them: one for each allowance of ponte.toml that names the person and the
-        place, and two for the daily caps of messages. Those two exist without a cap as well: a cap
-        may hold for some people only, and the counter of everybody counts all of them."""
-        # All accounts of one person count together. `place` is platform, workspace and channel.
+        """Counters come in the order in which transactions lock them. The two of the daily caps
+        exist without a cap as well: a cap may hold for some people only, and the counter of
+        everybody counts all of them."""
+        # All accounts of one person count together.
         one, place = self._money_key(person.key), place_names(address)
         # The daily messages of one person and of all people together; 0 for no cap: then the
         # counter counts, and refuses nothing.
@@ -564,7 +528,7 @@ class Budget(SqlStore):
             # Past usage is stored without the groups of its people, so it cannot be counted here.
             if rule.who and rule.of != "each person":
                 scope = replace(scope, counts_past_usage=False)
-            if same := scopes.get(scope.key):  # two allowances that count the same thing
+            if same := scopes.get(scope.key):
                 scope = replace(scope, allowance=rule.merge_stricter(same.allowance))
             scopes[scope.key] = scope
         # Sorted, so that all transactions lock the counters' rows in one order. Rows that many
@@ -572,13 +536,10 @@ class Budget(SqlStore):
         return tuple(sorted(scopes.values(), key=lambda scope: (not scope.person, scope.key)))
 
     def zone_of(self, message: Message) -> tzinfo:
-        """Return the time zone of the message's author if the platform reports it, otherwise
-        `zone`."""
         return find_zone(message.time_zone) or self.zone
 
     def model_call(self, number: int, model: str, prompt_bytes: int) -> ModelCall:
-        """Return a call of that model, with its price and its context window. `number` is the
-        round, `prompt_bytes` the size of the prompt beside the thread."""
+        """`number` is the round, `prompt_bytes` the size of the prompt beside the thread."""
         price, window = self.config.price_list.find(model), context_window(model)
         return ModelCall(number, model, prompt_bytes, price=price, window=window)
 
@@ -594,16 +555,14 @@ class Budget(SqlStore):
         call: ModelCall,
         zone: tzinfo,
     ) -> Grant | None:
-        """Reserve a call with its `max_output`, or with fewer tokens if an allowance has less left.
-        Return None if no allowance limits tokens or money. Raise OverAllowance if fewer than
-        MIN_OUTPUT_TOKENS are left.
+        """Raise OverAllowance if fewer than MIN_OUTPUT_TOKENS are left.
 
         The full amount is added to the counters first, which locks their rows, and is lowered in
-        the same transaction if it exceeds a limit."""
+        the same transaction if it exceeds a limit.
+        """
         scopes = _bounding_scopes(scopes)
         if not scopes:
             return None
-        # The call reads the transcript of its thread, or only the items of its own turn.
         sql = "SELECT item FROM items WHERE thread = ? AND is_replaced = 0"
         values: list[object] = [turn.thread]
         if not turn.message.origin.reads_history:
@@ -613,9 +572,8 @@ class Budget(SqlStore):
         bound, day = call.max_spend(input, output), _day_of(connection, turn.seq)
         counts = _add_to_counters(connection, scopes, day, bound)
         if any(count.scope.allowance.exceeded_unit(count.spent) for count in counts):
-            # A full answer does not fit. Reserve one with the output that is left.
+            # A full answer does not fit.
             before = [(count, count.spent - bound) for count in counts]
-            # The smallest of what the allowances have left.
             output = min(
                 call.remaining_output_tokens(c.scope.allowance, spent, input) for c, spent in before
             )
@@ -623,7 +581,6 @@ class Budget(SqlStore):
             lower = call.max_spend(input, max(output, least))
             counts = _add_to_counters(connection, scopes, day, lower - bound)
             bound = lower
-            # With less than a useful answer left, this raises OverAllowance.
             self._check_limits(counts, bound, zone)
         # Each attempt of a round has a part of its own: an earlier one may be paid for, too.
         rows = connection.execute(
@@ -638,8 +595,8 @@ class Budget(SqlStore):
         return Grant(part, input, output, bound, output < call.max_output, tuple(counts))
 
     def _check_limits(self, counts: Iterable[AllowanceCount], bound: Spend, zone: tzinfo) -> None:
-        """Raise OverAllowance if a count exceeds its limit, which undoes the caller's transaction.
-        The counts include `bound`, the amount that is being reserved, already."""
+        """A count over its limit undoes the caller's transaction. The counts already include
+        `bound`, the amount that is being reserved."""
         for each in counts:
             allowance = each.scope.allowance
             unit: Unit | None = allowance.exceeded_unit(each.spent)
@@ -653,22 +610,20 @@ def _bounding_scopes(scopes: Sequence[Scope]) -> list[Scope]:
 
 
 def _day_of(connection: SqlConnection, seq: int) -> str:
-    """Return the day (ISO) on which the turn began: all that the turn uses counts on that day, also
-    after midnight."""
+    # All that the turn uses counts on the day it began, also after midnight.
     return str(select_value(connection, "SELECT day FROM usage WHERE seq = ?", seq))
 
 
 def _add_to_counters(
     connection: SqlConnection, scopes: Sequence[Scope], day: str, spend: Spend, without: int = 0
 ) -> list[AllowanceCount]:
-    """Add `spend` to the counter of each scope, and return the counts in the order of `scopes`.
-    A new counter begins with earlier usage, except that of the turn `without`, which `spend`
+    """A new counter begins with earlier usage, except that of the turn `without`, which `spend`
     itself counts."""
     counters = [(scope.key, scope.period_of(day)) for scope in scopes]
     counts, amounts = [], (spend.turns, spend.tokens, spend.money)
     rows = connection.add_to_counters(counters, *amounts)
     for scope, (key, period), row in zip(scopes, counters, rows, strict=True):
-        if row["turns"] is None:  # the counter has no row yet: this is its first use in the period
+        if row["turns"] is None:
             past = _past_spend(connection, scope, period, without)
             # Another transaction may insert the row first. Then only the update below adds.
             connection.execute(
@@ -697,11 +652,9 @@ def _read_count(connection: SqlConnection, scope: Scope, period: str) -> Allowan
 
 
 def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: int = 0) -> Spend:
-    """Return what was spent in that period before the allowance had a counter, except by the turn
-    `without` (0 for none), which the caller adds itself. An operator can add an allowance in the
-    middle of a month, and its first count begins with what the month has cost so far. Without
-    `counts_past_usage` it begins at 0: the table `usage` does not tell which groups a person had.
-    """
+    """An operator can add an allowance in the middle of a month, and its first count begins with
+    what the month has cost so far. Without `counts_past_usage` it begins at 0: the table `usage`
+    does not tell which groups a person had."""
     if not scope.counts_past_usage:
         return Spend()
     # Days are compared as texts, so "-31" is the end of every month.
@@ -719,7 +672,6 @@ def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: i
     )
     past = Spend()
     for row in rows:
-        # A rule can name the platform, the workspace or the channel.
         parts = str(row["place"]).split(":", 2)
         names = {":".join(parts[:length]) for length in (1, 2, 3)}
         where = scope.allowance.where
@@ -740,9 +692,8 @@ def _insert_hold(
     counts: Iterable[AllowanceCount],
     bound: Spend,
 ) -> None:
-    """Store a reservation of one call: its upper bound (`bound`), and the counters to which this
-    was added, so that they can be corrected when the real cost is known. `part` names the call
-    within the turn `seq`; `kind` and `name` are the call's in reports; `person` is who pays."""
+    """The row names the counters to which its upper bound (`bound`) was added, so that they can be
+    corrected when the real cost is known."""
     scopes = json.dumps([[count.scope.key, count.period] for count in counts])
     connection.execute(
         "INSERT INTO holds (seq, part, person, kind, name, scopes, tokens, money, created_at)"

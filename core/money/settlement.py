@@ -20,12 +20,9 @@ def settle_round(
     *,
     has_holds: bool = True,
 ) -> list[SqlRow]:
-    """Replace the reservation of a round's last call with what the round really used. Earlier calls
-    of the round were interrupted, for example by a crash, and their usage is not known, so they
-    count with their upper bounds. Return the turn's other reservations.
-
-    `has_holds`: False if the caller knows that the turn has no reservations, so that none are read.
-    A call without one is recorded as attempt 0."""
+    """Earlier calls of the round were interrupted, for example by a crash, and their usage is not
+    known, so they count with their upper bounds. Return the turn's other reservations. `has_holds`
+    False: none are read. A call without one is recorded as attempt 0."""
     # A reservation for a model call has the name `r{round}.{attempt}` in `part`.
     holds = _read_holds(connection, seq) if has_holds else []
     round_holds = [hold for hold in holds if hold["part"].startswith(f"r{number}.")]
@@ -39,8 +36,6 @@ def settle_round(
 
 
 def settle_call(connection: SqlConnection, seq: int, call_id: str, name: str, usage: Usage) -> None:
-    """Replace the reservation of a tool call with what the call really cost, in the transaction
-    that stores its result."""
     part = f"call:{call_id}"
     hold = next((hold for hold in _read_holds(connection, seq) if hold["part"] == part), None)
     # A tool that has no price and reserved nothing leaves no row.
@@ -60,9 +55,8 @@ def count_estimates(connection: SqlConnection, since: str) -> tuple[int, int]:
 
 
 def settle_holds(connection: SqlConnection, seq: int, known: Sequence[SqlRow] | None = None) -> int:
-    """Settle all reservations of a turn that is over: calls that were lost may have been made, so
-    each counts with its upper bound. Return how many there were. `known` are those reservations, if
-    the caller has read them already."""
+    """Calls that were lost may have been made, so each counts with its upper bound. `known` are the
+    reservations, if the caller has read them already."""
     open_holds = _read_holds(connection, seq) if known is None else known
     for hold in open_holds:
         _settle_as_estimate(connection, hold)
@@ -74,26 +68,20 @@ def _read_holds(connection: SqlConnection, seq: int) -> list[SqlRow]:
 
 
 def release_call_hold(connection: SqlConnection, seq: int, part: str) -> None:
-    """Delete the reservation of one call of a turn or event, if there is one, and take its amounts
-    back from the counters. `part` names the call, as in HOLDS_TABLE."""
     for hold in _read_holds(connection, seq):
         if hold["part"] == part:
             _release_hold(connection, hold, Spend())
 
 
 def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
-    """Delete a reservation, and replace its amounts in the counters with what was really spent
-    (`real`)."""
     connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
-    # The difference is negative if the call cost less than its upper bound, as most do.
     more = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
     if more != Spend():
         connection.add_to_counters(json.loads(hold["scopes"]), more.turns, more.tokens, more.money)
 
 
 def _settle_as_estimate(connection: SqlConnection, hold: SqlRow) -> None:
-    """Record a reservation's upper bound as its cost: the call may have been made, and its real
-    usage is unknown."""
+    # The call may have been made, and its real usage is unknown.
     kind, name, unknown = hold["kind"], hold["name"], Usage(is_estimated=True)
     _settle(connection, hold["seq"], hold["part"], hold, kind, name, unknown)
 

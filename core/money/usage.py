@@ -1,7 +1,7 @@
 """Token counts of model calls, and their prices from OpenAI's pricing page on `PRICES_CHECKED_ON`.
 
-Sources: developers.openai.com/api/docs/pricing and the page of each model. Prices change. The date
-shows an operator how old a number is.
+Sources: developers.openai.com/api/docs/pricing and the page of each model. The date shows an
+operator how old a number is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any, Literal
 from core.domain.messages import Usage
 
 PRICES_CHECKED_ON = "2026-11-20"
-"""The date on which the prices of this module were compared with OpenAI's pages."""
 CONTAINER_SESSION_DOLLARS = 0.03
 """US dollars for a code container with 1 GB, for each 20 minutes of its life.
 
@@ -23,14 +22,12 @@ Source: OpenAI's pricing page. Eligible containers are billed by the minute from
 this is an upper bound.
 """
 CONTAINER_SESSION_SECONDS = 1200.0
-"""The seconds that one `CONTAINER_SESSION_DOLLARS` pays for."""
 MINUTE_DOLLARS = {
     "gpt-transcribe": 0.0045,
     "gpt-4o-transcribe": 0.006,
     "gpt-4o-mini-transcribe": 0.003,
     "whisper-1": 0.006,
 }
-"""US dollars for a minute of speech, by OpenAI's models."""
 NANODOLLARS_PER_DOLLAR = 10**9
 """Money is counted in billionths of a dollar, so that sums are exact."""
 CONTEXT_WINDOW_TOKENS = {"gpt-6-luna": 922_000}
@@ -62,8 +59,8 @@ Source: model pages of gpt-5.6 and gpt-6.
 class Price:
     """US dollars for a million tokens: input, cached input, input written to the cache, and output.
 
-    Reasoning counts as output. Above `LONG_REQUEST_TOKENS` of input, input is multiplied by
-    `long_input` and output by `long_output`.
+    Above `LONG_REQUEST_TOKENS` of input, input is multiplied by `long_input` and output by
+    `long_output`.
     """
 
     input: float
@@ -74,12 +71,8 @@ class Price:
     long_output: float = 1.0
 
     def max_cost(self, input: int, output: int) -> int:
-        """Return the maximum cost of these tokens in billionths of a dollar.
-
-        It assumes the most expensive kind of input, because nobody knows before the call which
-        part of the input the server's cache has.
-        """
-        # Some models cost more for each token if the input is very long.
+        """The cost is in billionths of a dollar. The most expensive kind of input counts, because
+        nobody knows before the call which part of the input the server's cache has."""
         input_factor, output_factor = self.long_factors(input)
         input_cost = input * max(self.input, self.cached, self.written) * input_factor
         output_cost = output * self.output * output_factor
@@ -88,33 +81,21 @@ class Price:
         return math.ceil(round((input_cost + output_cost) * NANODOLLARS_PER_DOLLAR / 1_000_000, 6))
 
     def affordable_output(self, money: int, input: int) -> int:
-        """Return the output tokens that `money` surely pays for, after the given input.
-
-        `money` is in billionths of a dollar.
-        """
+        """`money` is in billionths of a dollar."""
         each = self.output * self.long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
         # `max_cost` rounds up, so one billionth of a dollar stays unspent.
         remaining = money - self.max_cost(input, 0) - 1
-        # Where output costs nothing, any amount is affordable.
         return 10**9 if each <= 0 else max(0, math.floor(remaining / each))
 
     def long_factors(self, input: int) -> tuple[float, float]:
-        """Return two factors by which the prices of input and output are multiplied if the input is
-        this long."""
         return (self.long_input, self.long_output) if input > LONG_REQUEST_TOKENS else (1.0, 1.0)
 
 
 def _price_since_gpt_5_6(input: float, output: float) -> Price:
-    """Return a price by the rules from gpt-5.6 on.
-
-    Cached input costs a tenth, written input 1.25 times the input. Long requests cost 2 times for
-    input and 1.5 times for output.
-    """
     return Price(input, input / 10, input * 1.25, output, 2.0, 1.5)
 
 
 def _price_before_gpt_5_6(input: float, cached: float, output: float) -> Price:
-    """Return a price by the rules before gpt-5.6: writing to the cache costs the price of input."""
     return Price(input, cached, input, output)
 
 
@@ -137,13 +118,11 @@ PRICES = {
     "gpt-4o-mini": _price_before_gpt_5_6(0.15, 0.075, 0.60),
     "o3": _price_before_gpt_5_6(2.00, 0.50, 8.00),
 }
-"""Prices of OpenAI's models."""
 
 
 PaidRunKind = Literal["container", "quick_commands", "agents", "mcp", "transcription"]
-"""Things that cost money per run instead of per token, as ponte.toml names them."""
+"""Runs with a price of their own, as ponte.toml names them."""
 ANY_NAME = "*"
-"""The name for the price of all commands or agents without a price of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +144,6 @@ class PaidRun:
 
     @property
     def report_name(self) -> str:
-        """The name of the run in usage reports, as in `quick-command summarize`."""
         kind = {"quick_commands": "quick-command", "agents": "agent"}.get(self.kind, self.kind)
         return f"{kind} {self.name}".strip()
 
@@ -190,16 +168,15 @@ class Prices:
     official: bool = True
     mcp: Mapping[str, float] = field(default_factory=dict)
     transcription: float | None = None
-    """The operator's price of a minute of speech."""
 
     @property
     def container_session(self) -> float | None:
-        """US dollars of one session of a code container. None: unknown."""
+        """None: unknown."""
         own = self.container
         return own if own is not None else CONTAINER_SESSION_DOLLARS if self.official else None
 
     def find(self, model: str) -> Price | None:
-        """Return the price of a model. None: unknown.
+        """None: unknown.
 
         The date of a snapshot (`gpt-6-luna-2026-09-22`) is ignored if the full name has no price.
         """
@@ -209,20 +186,14 @@ class Prices:
         return None
 
     def highest_cost(self, models: Iterable[str], usage: Usage) -> float | None:
-        """Return the highest cost of one call in US dollars, among the prices of these models.
-
-        The models are the one that was requested and the one that the server names in its answer.
-        None: no price is known.
-        """
+        """The models are the one that was requested and the one that the server names in its
+        answer. None: no price is known."""
         costs = (self.cost(model, usage) for model in models)
         return max((cost for cost in costs if cost is not None), default=None)
 
     def cost(self, model: str, usage: Usage) -> float | None:
-        """Return the cost of one call in US dollars. None: unknown.
-
-        Input that the server read from its cache or wrote to it has prices of its own. Some models
-        cost more for each token if the input is very long (`long_factors`).
-        """
+        """None: unknown. Input that the server read from its cache or wrote to it has prices of its
+        own."""
         price = self.find(model)
         if price is None:
             return None
@@ -235,12 +206,9 @@ class Prices:
         return (input_cost * input_factor + usage.output * price.output * output_factor) / 1_000_000
 
     def run_cost(self, paid: PaidRun) -> float | None:
-        """Return the cost of one run in US dollars, without its model call. None: unknown.
-
-        The operator's price comes first. OpenAI's list applies only if the server is OpenAI's
-        (`official`). A transcription costs its minutes, and `paid.name` is its model. A container
-        costs one session. Any other run has the price of its name, or else that of `ANY_NAME`.
-        """
+        """None: unknown. The operator's price comes first. OpenAI's list applies only if the server
+        is OpenAI's (`official`). Any other run than a container or a transcription has the price of
+        its name, or else that of `ANY_NAME`."""
         if paid.kind == "container":
             return self.container_session
         if paid.kind == "transcription":
@@ -253,24 +221,19 @@ class Prices:
 
 
 def context_window(model: str) -> int | None:
-    """Return the model's maximum of input tokens. None: unknown."""
     return CONTEXT_WINDOW_TOKENS.get(re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model))
 
 
 CACHE_READS = ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
 """Fields with the input from the server's cache (OpenAI and Moonshot, DeepSeek, Anthropic)."""
 CACHE_WRITES = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
-"""Fields with the input that the server wrote to its cache."""
 
 
 def parse_usage(response: Mapping[str, Any]) -> Usage:
-    """Return the token counts of a response, in the field names of either OpenAI API.
-
-    Servers with OpenAI's API name and add up their counts in different ways, so each count is
+    """Servers with OpenAI's API name and add up their counts in different ways, so each count is
     judged for itself, and the dearer reading counts. Without a plausible count of input or of
     output, `is_estimated` is set, and that count is 0. `cost` is what the server says that it
-    charges, None if it says nothing.
-    """
+    charges, None if it says nothing."""
     usage = _find_details(response, "usage")
     input = _find_count(usage, "input_tokens", "prompt_tokens")
     output = _find_count(usage, "output_tokens", "completion_tokens")
@@ -280,7 +243,7 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
     spoken = _find_details(usage, "output_tokens_details", "completion_tokens_details")
     # Most servers count reasoning among the details, some beside them.
     reasoning = _find_count({**usage, **spoken}, "reasoning_tokens") or 0
-    total = _find_count(usage, "total_tokens") or 0  # 0: not told
+    total = _find_count(usage, "total_tokens") or 0
     if output and reasoning > output:  # it is not part of the output (xAI)
         output += reasoning
     if input is None:  # DeepSeek names both parts of it, and gateways drop the sum
@@ -334,20 +297,16 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
 
 
 def _find_largest(places: Iterable[Mapping[str, Any]], *names: str) -> int:
-    """Return the largest plausible count under these names in any of these objects, 0 if none."""
     return max(_find_count(place, *names) or 0 for place in places)
 
 
 def _find_count(counts: Mapping[str, Any], *names: str) -> int | None:
-    """Return the largest plausible count under these names, None if there is none."""
     numbers = (_as_number(counts[name]) for name in names if name in counts)
     whole = (n for n in numbers if n is not None and n <= MAX_PLAUSIBLE_TOKENS and n == int(n))
     return max((int(number) for number in whole), default=None)
 
 
 def _as_number(value: object) -> float | None:
-    """Return the value if it is a finite number from 0 on, also one in a text such as "12"; None
-    for anything else."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -138,7 +138,7 @@ spans.labels("lost")  # begins this series at 0, so that the first increase is s
 
 
 def count_turn(platform: str, status: str, seconds: float) -> None:
-    """Count an ended turn. `seconds` is its duration since the acceptance of the message."""
+    """`seconds` is its duration since the acceptance of the message."""
     # Begins this series at 0: Prometheus sees no increase in a series that begins at 1.
     turns.labels(platform, "undeliverable")
     turns.labels(platform, status).inc()
@@ -146,36 +146,30 @@ def count_turn(platform: str, status: str, seconds: float) -> None:
 
 
 def set_build_info(version: str, store: str) -> None:
-    """Set the version labels of this process. `store` is "sqlite" or "postgres"."""
+    """`store` is "sqlite" or "postgres"."""
     python = ".".join(map(str, sys.version_info[:3]))
     build.info({"version": version, "python": python, "store": store})
 
 
 def set_part_states(working: Mapping[str, bool]) -> None:
-    """Set the gauge of each configured part: 1 if `working` says that it works, else 0. Parts that
-    are not in `working` are removed."""
+    """Parts that are not in `working` are removed."""
     parts.clear()
     for name, works in working.items():
         parts.labels(name).set(works)
 
 
 def set_proposal_counts(counts: Mapping[str, int]) -> None:
-    """Set the number of proposals in each state that is not final."""
     for state, count in counts.items():
         proposals.labels(state).set(count)
 
 
 def set_queue_age(age: Callable[[], float]) -> None:
-    """Set the function that returns the age of the longest waiting message, in seconds.
-
-    Every scrape calls it.
-    """
+    """Every scrape calls it."""
     oldest.set_function(age)
 
 
 def watch_disk(folder: Path) -> None:
-    """Export the free share of the disk that has the data folder. Each scrape of the metrics
-    reads it again; NaN if it cannot be read."""
+    """Each scrape of the metrics reads it again; NaN if it cannot be read."""
 
     def free_share() -> float:
         try:
@@ -188,13 +182,12 @@ def watch_disk(folder: Path) -> None:
 
 
 def count_model_call(usage: Usage, model: str) -> None:
-    """Count an answered model call. `model` is the configured name of the model."""
+    """`model` is the configured name of the model."""
     model_calls.labels("ok").inc()
     count_usage(usage, model)
 
 
 def count_usage(usage: Usage, model: str) -> None:
-    """Count the tokens and the cost of a model call, or of a tool that calls a model."""
     for kind in TOKEN_KINDS:
         if count := getattr(usage, kind):
             model_tokens.labels(model, kind).inc(count)
@@ -202,5 +195,4 @@ def count_usage(usage: Usage, model: str) -> None:
 
 
 def render_metrics() -> str:
-    """Return all metrics in Prometheus' text format (version 0.0.4)."""
     return generate_latest(registry).decode()

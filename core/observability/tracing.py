@@ -22,7 +22,6 @@ from core.domain.records import Turn
 
 SpanValue = str | int | float | bool
 AGENT_NAME = "Ponte"
-"""The name of the agent in spans."""
 OPERATION_ATTRIBUTE = "gen_ai.operation.name"
 PROVIDER_ATTRIBUTE = "gen_ai.provider.name"
 CONVERSATION_ATTRIBUTE = "gen_ai.conversation.id"
@@ -52,12 +51,10 @@ class SpanRecorder(Protocol):
 
 
 class TraceSpan:
-    """A context manager that records a span (one timed step) of the current turn.
-
-    An error that leaves the block marks the span as failed, with the error's code. If the turn is
-    not traced, it does nothing. `facts` are the span's attributes. `began` is the start in Unix
-    seconds; 0 means now. `leaves`: the span is a call to another system.
-    """
+    """A context manager that records a span (one timed step) of the current turn. An error that
+    leaves the block marks the span as failed, with the error's code. If the turn is not traced, it
+    does nothing. `facts` are the span's attributes. `began` is the start in Unix seconds; 0 means
+    now. `leaves`: the span is a call to another system."""
 
     __slots__ = ("_began", "_facts", "_leaves", "_name", "_recording")
 
@@ -69,18 +66,13 @@ class TraceSpan:
         began: float = 0.0,
         leaves: bool = False,
     ) -> None:
-        """Describe the span; `with` begins it. `facts` are its attributes. `began` is its start in
-        Unix seconds, 0.0 for the moment when it begins. `leaves`: it is a call to another
-        system."""
         self._name = name
         self._facts = facts
         self._began = began
         self._leaves = leaves
         self._recording: OpenSpan | None = None
-        """The open span; None if nothing is traced."""
 
     def __enter__(self) -> TraceSpan:
-        """Begin the span, as a child of the current turn's root span, if that turn is traced."""
         if (trace := _TRACE.get()) is not None:
             began = self._began or time.time()
             self._recording = trace.recorder.child(
@@ -101,19 +93,17 @@ class TraceSpan:
             self._recording.end()
 
     def note(self, name: str, value: SpanValue) -> None:
-        """Set an attribute of the span."""
         if self._recording is not None:
             self._recording.note(name, value)
 
     def fail(self, code: str) -> None:
-        """Mark the span as failed, with the code of the error."""
         if self._recording is not None:
             self._recording.fail(code)
 
     def note_usage(self, usage: Usage) -> None:
         """Record the tokens of a model call, and its cost in US dollars if it is known, under the
         names of OpenTelemetry's conventions."""
-        if self._recording is None:  # the turn is not traced
+        if self._recording is None:
             return
         for name, count in (
             ("gen_ai.usage.input_tokens", usage.input),
@@ -127,7 +117,7 @@ class TraceSpan:
 
 
 def model_call(model: str, provider: str, number: int) -> TraceSpan:
-    """Return the span of one model call. `number` is the round of the turn."""
+    """`number` is the round of the turn."""
     facts: dict[str, SpanValue] = {
         OPERATION_ATTRIBUTE: "chat",
         PROVIDER_ATTRIBUTE: provider,
@@ -140,7 +130,7 @@ def model_call(model: str, provider: str, number: int) -> TraceSpan:
 
 
 def tool_call(name: str) -> TraceSpan:
-    """Return the span of one call of a tool, by a model or a person."""
+    """The span of one call of a tool, by a model or a person."""
     facts: dict[str, SpanValue] = {
         OPERATION_ATTRIBUTE: "execute_tool",
         "gen_ai.tool.name": name,
@@ -150,9 +140,9 @@ def tool_call(name: str) -> TraceSpan:
 
 
 class _Trace:
-    """The trace of the turn that the current task runs. `root` is its open root span, `thread` the
-    random id of the conversation's thread. `ended`: the turn is over, and no other process will go
-    on with it, so this process exports the root span."""
+    """`root` is its open root span, `thread` the random id of the conversation's thread. `ended`:
+    the turn is over, and no other process will go on with it, so this process exports the root
+    span."""
 
     __slots__ = ("ended", "recorder", "root", "thread")
 
@@ -164,22 +154,20 @@ class _Trace:
 
 
 _TRACE: ContextVar[_Trace | None] = ContextVar("trace", default=None)
-"""The trace of the current turn. None: not recorded."""
+"""None: not recorded."""
 _recorder: SpanRecorder | None = None
 
 
 def set_recorder(recorder: SpanRecorder | None) -> None:
-    """Record turns that begin from now on. None: stop recording new turns."""
+    """None: stop recording new turns."""
     global _recorder
     _recorder = recorder
 
 
 class TurnTrace:
-    """A context manager that records the trace of a turn while this process works on it.
-
-    The process that ends the turn exports its root span. If the turn goes back into the queue or
-    another process takes it over, that is another process.
-    """
+    """A context manager that records the trace of a turn while this process works on it. The
+    process that ends the turn exports its root span. If the turn goes back into the queue or
+    another process takes it over, that is another process."""
 
     __slots__ = ("_turn",)
 
@@ -187,12 +175,9 @@ class TurnTrace:
         self._turn = turn
 
     def __enter__(self) -> None:
-        """Begin the trace of a turn, with its wait in the queue as the first span. The names of the
-        values are those of OpenTelemetry's conventions for generative AI.
-
-        The root span begins when the message was accepted, not now. It stays open, and it is
+        """The root span begins when the message was accepted, not now. It stays open, and it is
         exported only by the process that ends the turn (`__exit__`)."""
-        if _recorder is None:  # tracing is off
+        if _recorder is None:
             _TRACE.set(None)
             return
         turn = self._turn
@@ -220,7 +205,7 @@ class TurnTrace:
 
 def note_turn_end(status: str, code: str = "") -> None:
     """Record in the current trace that the turn is over, so that this process exports the root span
-    (`TurnTrace`). It does nothing if the turn is not traced.
+    (`TurnTrace`).
 
     `status` is done, stopped, failed and so on; `code` is the error code.
     """

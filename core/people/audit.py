@@ -44,9 +44,7 @@ log = structlog.get_logger("audit")
 OPERATOR = Person("operator", "")
 """The person who runs `ponte …` commands on the machine."""
 AUDIT_CLOSE_SECONDS = 10.0
-"""Seconds that `close` waits for pending lines."""
 _MAX_FACT_CHARACTERS = 200
-"""Maximum characters of one fact."""
 _ROW_ID = re.compile(r"\d{1,20}|[0-9a-fA-F-]{24,36}|[0-9A-Z]{26}")
 """A number, UUID or ULID, which no person made up."""
 HIDDEN_ROW_ID = "-"
@@ -55,15 +53,11 @@ HIDDEN_ROW_ID = "-"
 Such an id is made up by people, for example an e-mail address, and is the value of a cell.
 """
 PERSON_FACTS = ("asker", "decider", "undo_asker", "person")
-"""Facts that hold the key of a person."""
 MAX_AUDIT_LOG_CHARACTERS = 100_000_000
-"""The size of all lines at which the oldest ones are deleted."""
 MAX_PAGE_LINES = 500
-"""The largest number of lines in a page."""
 MAX_SCANNED_LINES = 5000
 """The largest number of lines that one page reads, so that it holds others up only briefly."""
 LOG_INTERVAL_SECONDS = 5.0
-"""Seconds between two looks for lines that are not in the log yet."""
 AUDIT_KEYS_TABLE = TableDeclaration(
     name="audit_keys",
     whose="person",
@@ -102,7 +96,7 @@ class Audit(SqlStore):
         self._background = BackgroundTasks("audit")
 
     def note(self, event: str, asker: Person, address: Address | None = None, **facts: str) -> None:
-        """Start to write a line in the background, after those noted before. A failure is only
+        """The line is written in the background, after those noted before. A failure is only
         logged, so what the line records must not depend on it."""
         step = audit_step(event, asker, address, **facts)
         self._background.start(self._write_or_log(event, step))
@@ -110,16 +104,12 @@ class Audit(SqlStore):
     async def write_note(
         self, event: str, asker: Person, address: Address | None = None, **facts: str
     ) -> None:
-        """Write a line in a transaction of its own, after those that `note` began to write."""
-        # Tasks start in the order of their creation: this line comes after those noted before.
+        """The line is written after those that `note` began to write."""
+        # Tasks start in the order of their creation.
         await asyncio.create_task(self._write(audit_step(event, asker, address, **facts)))
 
     async def forget(self, person: str) -> None:
-        """Destroy the link between the person (a key) and their lines.
-
-        Waits for pending lines first, because a line could create a pseudonym again.
-        """
-        # In a task, because tasks start in the order of their creation: after those of `note`.
+        """Waits for pending lines first, because a line could create a pseudonym again."""
         await asyncio.create_task(self._wait_for_pending())
         await self._execute("DELETE FROM audit_keys WHERE person = ?", person)
 
@@ -132,32 +122,18 @@ class Audit(SqlStore):
         person: str = "",
         event: str = "",
     ) -> tuple[Sequence[Mapping[str, Any]], str]:
-        """Return a page of lines, newest first, and the start of the next page ("" at the end).
-
-        Pseudonyms are replaced by person keys, except for forgotten people. `since` (inclusive) and
-        `until` (exclusive) are moments in the format of the lines. `person` is a key, a pseudonym,
-        or `platform:ID`.
-        """
-        # `note` writes each line in a task. Tasks start in the order of their creation, so this one
-        # waits for all lines noted before.
+        """Pseudonyms are replaced by person keys, except for forgotten people. `since` (inclusive)
+        and `until` (exclusive) are moments in the format of the lines. `person` is a key, a
+        pseudonym, or `platform:ID`."""
+        # After the lines noted before, as in `write_note`.
         await asyncio.create_task(self._wait_for_pending())
         event_part = f'"event": {json.dumps(event)}' if event else ""
 
         def read_page(connection: SqlConnection) -> tuple[Sequence[Mapping[str, Any]], str]:
-            """Return the lines of one page, the newest first, and the id from which the next page
-            goes on ("" at the end).
-
-            Lines name people by pseudonyms, which `audit_keys` resolves for people who were not
-            forgotten. A page scans at most MAX_SCANNED_LINES, so it can be short or empty and still
-            not be the last one.
-
-            `before` is the id where the last page ended ("" begins). `since` and `until` are
-            moments, `person` a key or a pseudonym, `event_part` the text that lines of the wanted
-            event contain; each of them is "" for all lines.
-            """
+            """A page scans at most MAX_SCANNED_LINES, so it can be short or empty and still not be
+            the last one."""
             sql = "SELECT pseudonym, person FROM audit_keys"
             people = {row["pseudonym"]: row["person"] for row in connection.execute(sql)}
-            # An empty text is in each line: without a person, all lines fit.
             names = [json.dumps(person) if person else ""]
             for pseudonym, key in people.items():
                 # A person may be named without their workspace, as in `slack:U1`.
@@ -175,8 +151,6 @@ class Audit(SqlStore):
                 and any(name in row["line"] for name in names)
             ]
             page = hits[:MAX_PAGE_LINES]
-            # A full page ends at its last line, a scan that found less at the last line that it
-            # read.
             end = page[-1:] if len(hits) > len(page) else rows[MAX_SCANNED_LINES - 1 :]
             lines = [_replace_people(json.loads(row["line"]), people) for row in page]
             return lines, "".join(str(row["id"]) for row in end)
@@ -185,12 +159,8 @@ class Audit(SqlStore):
 
     @in_batches
     def purge(self, connection: SqlConnection, before: str = "") -> int:
-        """Delete the lines written before that moment (in the format of the lines), and the oldest
-        ones over MAX_AUDIT_LOG_CHARACTERS. Return how many there were.
-
-        `size` is the number of characters of a line and of all before it, so no sum is needed. The
-        time of a line has a fixed place in its JSON, from the ninth character. This statement is
-        repeated in new transactions (`in_batches`) until it deletes nothing."""
+        """`size` is the number of characters of a line and of all before it, so no sum is needed.
+        The time of a line has a fixed place in its JSON, from the ninth character."""
         # No time is before "", so then only the size counts.
         return connection.execute(
             "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?)"
@@ -200,8 +170,8 @@ class Audit(SqlStore):
         ).rowcount
 
     async def copy_to_log(self) -> None:
-        """Write each new line of the audit log to Ponte's own log too, until cancelled: collectors
-        of logs read only that one. A line can be logged twice after a crash; its number tells."""
+        """Collectors of logs read only Ponte's own log. A line can be logged twice after a crash;
+        its number tells."""
         while True:
             try:
                 while await self.log_new_lines():
@@ -211,8 +181,8 @@ class Audit(SqlStore):
             await asyncio.sleep(LOG_INTERVAL_SECONDS)
 
     async def log_new_lines(self) -> int:
-        """Write the oldest lines that are not in Ponte's own log yet to it. Return how many. They
-        are marked afterwards: a crash in between logs them twice and loses none."""
+        """Lines are marked after they are logged: a crash in between logs them twice and loses
+        none."""
         rows = await self._database.read(
             lambda c: c.execute(
                 "SELECT id, line FROM audit WHERE is_logged = 0 ORDER BY id LIMIT ?",
@@ -230,7 +200,6 @@ class Audit(SqlStore):
         return len(rows)
 
     async def close(self) -> None:
-        """Write the pending lines, waiting up to `AUDIT_CLOSE_SECONDS`."""
         await self._background.close(AUDIT_CLOSE_SECONDS)
 
     async def _write(self, step: TransactionStep) -> None:
@@ -238,8 +207,8 @@ class Audit(SqlStore):
             await self._database.write(step)
 
     async def _wait_for_pending(self) -> None:
-        """Wait until all lines noted so far are written: each holds the lock while it is written.
-        Callers start this as a task, because tasks start in the order of their creation."""
+        # Each line holds the lock while it is written. Callers start this as a task, because tasks
+        # start in the order of their creation: all lines noted before come first.
         async with self._lock:
             pass
 
@@ -253,13 +222,13 @@ class Audit(SqlStore):
 def audit_step(
     event: str, asker: Person, address: Address | None = None, **facts: str
 ) -> TransactionStep:
-    """Return a transaction step that writes a line, to be run in the transaction of what the line
-    records, so that neither is stored without the other."""
+    """The step runs in the transaction of what the line records, so that neither is stored without
+    the other."""
     fields = {
         "at": _format_now(),  # first, because `purge` and `read` find it by its place in the line
         "event": event,
         "asker": asker.key,
-        "person": "",  # `facts` may replace it here; empty facts are not stored
+        "person": "",
         "api_token": asker.api_token,
         **{name: value[:_MAX_FACT_CHARACTERS] for name, value in facts.items()},
         "place": place_of(address) if address else "",
@@ -274,14 +243,11 @@ def add_change_line(
     rule: str = "",
     undo_asker: Person | None = None,
 ) -> None:
-    """Write a line about a change, in the transaction of what it records: ids and counts of rows,
-    never their values. `unknown_rows` are the numbers, from 1, of rows of which it is not known
-    whether they were written. `undo_asker` is the person who undoes the change, if the line records
-    that."""
+    """`unknown_rows` are the numbers, from 1, of rows of which it is not known whether they were
+    written. `undo_asker` is the person who undoes the change, if the line records that."""
     proposal, draft, view = change.proposal, change.draft, change.draft.view
     # A post goes to a channel (`slack:T1:C1`), or to a person (`slack:U1`), who is left out.
     channel = view.place if view.place.count(":") == 2 else ""
-    # Each id once, in order: several steps can write one row.
     row_ids = dict.fromkeys(step.write.id for step in change.written_steps)
     fields = {
         "at": _format_now(),  # first, because `purge` finds it by its place in the line
@@ -317,7 +283,6 @@ def _format_now() -> str:
 
 
 def _insert_line(connection: SqlConnection, fields: Mapping[str, object]) -> None:
-    """Replace people by pseudonyms, and store the line."""
     people = {str(fields[name]) for name in PERSON_FACTS if ":" in str(fields.get(name, ""))}
     # All transactions assign in the same order, because each new pseudonym is locked.
     names = {person: assign_pseudonym(connection, person) for person in sorted(people)}
@@ -333,19 +298,14 @@ def _insert_lines(connection: SqlConnection, lines: Sequence[str], is_logged: in
 
 
 def place_of(address: Address) -> str:
-    """Return the place of an event as `platform:workspace:channel:thread`.
-
-    A direct conversation becomes `platform:workspace:direct`, because the id of the channel would
-    reveal the other person.
-    """
+    """A direct conversation becomes `platform:workspace:direct`, because the id of the channel
+    would reveal the other person."""
     parts = [address.platform, address.workspace]
     parts += [address.channel, address.thread] if address.is_shared else ["direct"]
     return ":".join(filter(None, parts))
 
 
 def _replace_people(line: Mapping[str, object], known: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return the line with people's keys replaced by their entries in `known` (pseudonyms, or
-    keys), and without empty values."""
     return {
         name: known.get(str(value), value) if name in PERSON_FACTS else value
         for name, value in line.items()
@@ -354,7 +314,7 @@ def _replace_people(line: Mapping[str, object], known: Mapping[str, str]) -> Map
 
 
 def assign_pseudonym(connection: SqlConnection, person: str) -> str:
-    """Return the pseudonym of a person (a key). Create it if it is missing."""
+    """Create it if it is missing. `person` is a key."""
     # The table does not forbid a second pseudonym; the order then gives all callers the same one.
     sql = "SELECT pseudonym FROM audit_keys WHERE person = ? ORDER BY pseudonym LIMIT 1"
     pseudonym = select_value(connection, sql, person)
@@ -370,14 +330,12 @@ def assign_pseudonym(connection: SqlConnection, person: str) -> str:
 
 
 async def import_audit_files(database: Database, home: Path) -> None:
-    """Move the lines of Ponte 0.1.0's `audit.log` files into the table, then delete the files. A
-    file that cannot be read or deleted is logged, and the next start tries again."""
+    """A file that cannot be read or deleted is logged, and the next start tries again."""
     files = list_audit_files(home)
 
     def write(connection: SqlConnection) -> None:
         # With the first line in the table, an earlier start was killed before it deleted the files.
         if not select_value(connection, "SELECT 1 FROM audit WHERE line = ? LIMIT 1", lines[0]):
-            # 1: these old lines are not written to the JSON log.
             _insert_lines(connection, lines, is_logged=1)
 
     try:
@@ -390,7 +348,6 @@ async def import_audit_files(database: Database, home: Path) -> None:
 
 
 def _read_lines(files: Sequence[Path]) -> Iterator[str]:
-    """Yield the complete lines of the files, each a JSON object."""
     for path in files:
         for line in path.read_text("utf-8", "replace").splitlines():
             with suppress(ValueError):  # incomplete, because the machine went down
@@ -399,6 +356,6 @@ def _read_lines(files: Sequence[Path]) -> Iterator[str]:
 
 
 def list_audit_files(home: Path) -> list[Path]:
-    """Return the files of the audit log of Ponte 0.1.0, the oldest first. It kept nine."""
+    """Ponte 0.1.0 kept nine."""
     names = (*(f"audit.log.{number}" for number in range(9, 0, -1)), "audit.log")
     return [path for name in names if (path := home / name).is_file()]

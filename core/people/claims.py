@@ -34,9 +34,9 @@ class IdentityClaims:
         self._claims: dict[str, IdentityClaim] = {}
 
     def begin(self, platform: str, id: str) -> IdentityClaim:
-        """Return a new claim of the owner to be the person `id` of a chat platform, in place of an
-        earlier one. Its word is shown to the owner, who must send it to Ponte from that account
-        (`setup abcd-efgh`) within CLAIM_SECONDS. The hyphen makes it easy to type."""
+        """The claim replaces an earlier one of that platform. The owner must send its word to Ponte
+        from that account (`setup abcd-efgh`) within CLAIM_SECONDS. The hyphen makes it easy to
+        type."""
         letters = "".join(secrets.choice(_LETTERS) for _ in range(8))
         word = f"{letters[:4]}-{letters[4:]}"
         claim = IdentityClaim(f"{platform}:{id}", word, self._clock() + CLAIM_SECONDS)
@@ -44,14 +44,11 @@ class IdentityClaims:
         return claim
 
     def find(self, platform: str) -> IdentityClaim | None:
-        """Return the claim of the page's owner on that platform; None if there is none or it has
-        ended."""
         claim = self._claims.get(platform)
         return claim if claim and claim.until > self._clock() else None
 
     def prove(self, person: Person, word: str) -> bool:
-        """Return whether `word`, which the person sent to Ponte, proves the owner's open claim to
-        be this person. A proven claim cannot be proven again."""
+        """A proven claim cannot be proven again."""
         claim = self.find(person.platform)
         if claim is None or claim.is_proven or claim.person != f"{person.platform}:{person.id}":
             return False

@@ -81,15 +81,11 @@ ERASED_PEOPLE_TABLE = TableDeclaration(
 
 log = structlog.get_logger("directory")
 MAX_MEMBERS_IN_MEMORY = 10_000
-"""People in memory; the rows hold all people."""
 WRITE_AGAIN_SECONDS = 60.0
 """Seconds after which the row of an unchanged person is written again, to update `confirmed_at`."""
 ASK_AGAIN_SECONDS = 2.0
-"""Seconds before a lookup without a response is repeated."""
 EVENT_WRITE_SECONDS = 3600.0
-"""Seconds after which an event without changes writes its person's row again."""
 READ_AGAIN_SECONDS = 1.0
-"""Seconds between two reads of rows that another process may have written."""
 
 
 class NoMember(Exception):
@@ -99,18 +95,15 @@ class NoMember(Exception):
 class Lookup(Protocol):
     """Asks a platform about one person at a time, for the directory of people."""
 
-    async def wait_for_place(self) -> None:
-        """Wait until the rate limits allow one more lookup."""
+    async def wait_for_place(self) -> None: ...
 
     async def ask(self, place: MemberKey) -> PlatformMember:
-        """Look one person up. Raise NoMember; any other exception means that it must be tried
-        later."""
+        """Raise NoMember; any other exception means that it must be tried later."""
 
 
 @dataclass(slots=True)
 class _Known:
-    """A person in the memory of this process, and the time when their row in the database was
-    written last; 0.0 if it must be written with the next report."""
+    """`written_at` is 0.0 if the row must be written with the next report."""
 
     member: PlatformMember
     written_at: float
@@ -147,43 +140,30 @@ class MemberDirectory:
         shared: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`rows` stores the people of the `platform` in the database, and `lookup` asks the
-        platform about one of them. `shared`: other processes write the same rows. A key is a
-        person's scope (such as a server) and id."""
         self._platform = platform
         self._rows = rows
-        """All people, in the database."""
         self._platform_lookup = lookup
         self._shared = shared
         self._clock = clock
         self._known: BoundedDict[MemberKey, _Known] = BoundedDict(MAX_MEMBERS_IN_MEMORY)
-        """People in memory, with the time when the row of each was written last."""
         self._lookups: dict[MemberKey, _MemberLookup] = {}
-        """Unfinished lookups, whether they are queued, under way or paused after a failure."""
         self._wanted: dict[MemberKey, None] = {}
-        """People to look up, in order."""
         self._asked: set[MemberKey] = set()
         """People whom the platform is asked about, or is asked again after a pause. Nobody else
         asks about them meanwhile."""
         self._asking: asyncio.Task[object] | None = None
-        """The task that looks up the people in `_wanted` on the platform."""
         self._reading: asyncio.Task[object] | None = None
-        """The task that reads the rows again while anybody waits, if other processes write them."""
         self.resolved_count = 0
-        """The number of people that were waited for and then described. The adapter for Slack finds
-        out by it whether a list of all members was of use."""
+        """The adapter for Slack finds out by it whether a list of all members was of use."""
         self._tasks = BackgroundTasks("directory")
 
     async def open(self, *scopes: str) -> None:
-        """Load the most recently confirmed rows of these scopes (of Discord: servers) into
-        memory."""
         for scope in scopes:
             for member in await self.newest(scope):
                 self._known[member.key] = _Known(member, member.confirmed_at)
 
     async def newest(self, scope: str) -> Sequence[PlatformMember]:
-        """Return the members of a scope whose rows the platform confirmed last, as many as the
-        memory takes, the oldest of them first."""
+        """Return as many members as the memory takes, the oldest of them first."""
         try:
             return await self._rows.list_newest(self._platform, scope, MAX_MEMBERS_IN_MEMORY)
         except NotStored as error:
@@ -191,23 +171,20 @@ class MemberDirectory:
             return ()
 
     async def close(self) -> None:
-        """Stop all lookups."""
         await self._tasks.close()
 
     @property
     def waiting(self) -> int:
-        """The number of people whose data somebody waits for."""
         return len(self._lookups)
 
     def cached_member(self, id: str, scope: str = "") -> PlatformMember | None:
-        """Return the person from memory, however old the data is; None if they are not there."""
+        """Return the person from memory, however old the data is."""
         entry = self._known.get((scope, id))
         return entry.member if entry else None
 
     async def find(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
-        """Return the person if the platform confirmed their data within `max_age` seconds, in
-        memory or in a row of the database. If no other process writes rows, a person in memory has
-        no newer row, so the database is not read for them."""
+        """If no other process writes rows, a person in memory has no newer row, so the database is
+        not read for them."""
         place = (scope, id)
         entry = self._known.get(place)
         if entry and self._is_fresh(entry.member, max_age):
@@ -218,13 +195,11 @@ class MemberDirectory:
         return entry.member if entry and self._is_fresh(entry.member, max_age) else None
 
     async def resolve(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
-        """Return the person with data that the platform confirmed within `max_age` seconds. If it
-        is not stored, look the person up, and wait for the answer as long as it takes; callers
-        limit the wait. Return None if the platform refuses. `scope` is where the person is a
-        member, such as a server of Discord."""
+        """Wait for the platform's answer as long as it takes; callers limit the wait. None if the
+        platform refuses. `scope` is where the person is a member, such as a server of Discord."""
         place = (scope, id)
         while (member := await self.find(id, max_age, scope)) is None:
-            self.want(id, scope)  # begins a look-up, or joins the one under way
+            self.want(id, scope)
             lookup = self._lookups[place]
             # A look-up that failed is repeated only while somebody waits for it.
             lookup.waiter_count += 1
@@ -237,11 +212,10 @@ class MemberDirectory:
         return member
 
     def want(self, id: str, scope: str = "") -> None:
-        """Begin to look a person up, without waiting. Start the task that asks the platform, and
-        the one that reads rows of other processes, unless they run already."""
+        """Begin to look a person up, without waiting."""
         place = (scope, id)
         self._lookups.setdefault(place, _MemberLookup())
-        if place not in self._asked:  # no request about them is under way
+        if place not in self._asked:
             self._wanted[place] = None
         if self._asking is None or self._asking.done():
             self._asking = self._tasks.start(self._ask_all())
@@ -255,14 +229,11 @@ class MemberDirectory:
         unasked: bool = False,
         write_again: float = WRITE_AGAIN_SECONDS,
     ) -> None:
-        """Store data that the platform reported just now.
-
-        `unasked`: the data is a list of everybody or an event, and nobody asked for these people,
-        so those who were forgotten are left out. Only the rows tell who that is, so they are
-        written first. Otherwise memory is updated before the rows, so that those who wait for a
+        """`unasked`: the data is a list of everybody or an event, and nobody asked for these
+        people, so those who were forgotten are left out. Only the rows tell who that is, so they
+        are written first. Otherwise memory is updated before the rows, so that those who wait for a
         lookup do not wait for the store. A row without changes is written again only after
-        `write_again` seconds.
-        """
+        `write_again` seconds."""
         now = self._clock()
         fresh = [replace(member, confirmed_at=now) for member in members]
         changed = []
@@ -273,8 +244,6 @@ class MemberDirectory:
                 or now - entry.written_at > write_again
                 or replace(entry.member, confirmed_at=now) != member
             ):
-                # An entry that did not change is written only now and then, to show that it is
-                # confirmed.
                 changed.append(member)
         if not unasked:
             self._remember_all(fresh, changed)
@@ -299,8 +268,8 @@ class MemberDirectory:
                     entry.written_at = 0.0
 
     async def write(self, members: Sequence[PlatformMember]) -> frozenset[str] | None:
-        """Write rows only; the caller updates memory. Return the ids of people whose rows are not
-        written because they were forgotten, or None if nothing could be written."""
+        """Return the ids of people whose rows are not written because they were forgotten, or None
+        if nothing could be written. The caller updates memory."""
         try:
             return await self._rows.put(self._platform, members)
         except NotStored as error:
@@ -308,7 +277,6 @@ class MemberDirectory:
             return None
 
     async def remove(self, ids: Collection[str]) -> None:
-        """Remove people who left the platform from memory and from the rows."""
         self.forget(ids)
         try:
             await self._rows.remove(self._platform, ids)
@@ -327,16 +295,14 @@ class MemberDirectory:
     def _remember_all(
         self, members: Iterable[PlatformMember], written: Collection[PlatformMember]
     ) -> None:
-        """Put these people into memory. The rows of those in `written` have the same data, or will
-        have it soon. The rows of the others were written at an earlier time, which their entries in
-        memory keep."""
+        """The rows of people not in `written` were written at an earlier time, which their entries
+        in memory keep."""
         places = {member.key for member in written}
         for member in members:
             entry = None if member.key in places else self._known.get(member.key)
             self._remember(_Known(member, entry.written_at if entry else member.confirmed_at))
 
     def _remember(self, known: _Known) -> None:
-        """Put one person into memory, and wake those who wait for the person."""
         place = known.member.key
         self._known[place] = known
         self._wanted.pop(place, None)
@@ -345,7 +311,6 @@ class MemberDirectory:
             lookup.finished.set()
 
     async def _read(self, places: Iterable[MemberKey]) -> None:
-        """Load the rows of these people if they are newer than the data in memory."""
         try:
             members = await self._rows.find(self._platform, frozenset(places))
         except NotStored as error:
@@ -357,7 +322,6 @@ class MemberDirectory:
                 self._remember(_Known(member, member.confirmed_at))
 
     async def _ask_all(self) -> None:
-        """Look up all people in `_wanted`, each when the rate limits allow it."""
         while self._wanted:
             await self._platform_lookup.wait_for_place()
             if self._wanted:
@@ -374,7 +338,6 @@ class MemberDirectory:
             member = await self._platform_lookup.ask(place)
         except NoMember:
             self._asked.discard(place)
-            # The platform knows nobody of that id, or does not tell: waiting longer would not help.
             if lookup := self._lookups.pop(place, None):
                 lookup.refused = True
                 lookup.finished.set()
@@ -393,23 +356,19 @@ class MemberDirectory:
                     # Ends the pause early: the person can also come in a list or an event.
                     await lookup.finished.wait()
         self._asked.discard(place)
-        lookup = self._lookups.get(place)  # None: the person came during the pause
+        lookup = self._lookups.get(place)
         if lookup is not None and lookup.waiter_count:
             self.want(place[1], place[0])
         else:
             self._lookups.pop(place, None)
 
     async def _follow_rows(self) -> None:
-        """While anybody waits for a person, read their rows every READ_AGAIN_SECONDS: another
-        process may have received the data."""
         while self._lookups:
             await asyncio.sleep(READ_AGAIN_SECONDS)
             await self._read(self._lookups)
 
 
 _LOCK_KEY = "directory"
-"""The key of a lock that `put` and `forget` share, so that no row is stored after its person was
-forgotten."""
 _IDS_PER_STATEMENT = 500
 """Ids in one statement. Before version 3.32, SQLite allowed 999 values
 (https://sqlite.org/limits.html)."""
@@ -439,8 +398,8 @@ class SqlDirectory(SqlStore):
     def list_newest(
         self, connection: SqlConnection, platform: str, scope: str, most: int
     ) -> Sequence[PlatformMember]:
-        """Return the `most` members of that scope that were confirmed last, the oldest confirmation
-        first: the caller puts them into a dict that drops its first entries when it is full."""
+        """The oldest confirmation first: the caller puts them into a dict that drops its first
+        entries when it is full."""
         rows = connection.execute(
             f"SELECT {_COLUMNS} FROM directory WHERE platform = ? AND scope = ?"  # noqa: S608
             " ORDER BY confirmed_at DESC LIMIT ?",
@@ -452,8 +411,7 @@ class SqlDirectory(SqlStore):
     def find(
         self, connection: SqlConnection, platform: str, places: Collection[MemberKey]
     ) -> Sequence[PlatformMember]:
-        """Return the members with these keys (scope and id). Members without a row are left out.
-        The query selects by id alone, so rows of other scopes are removed from the result."""
+        """The query selects by id alone, so rows of other scopes are removed from the result."""
         ids = sorted({id for _, id in places})
         members = list[PlatformMember]()
         for begin in range(0, len(ids), _IDS_PER_STATEMENT):
@@ -468,8 +426,8 @@ class SqlDirectory(SqlStore):
 
     @query
     def list_people(self, connection: SqlConnection, platform: str) -> Mapping[str, PlatformMember]:
-        """Return a platform's people by their ids, as far as their names are known: from its list
-        of members, or from their latest message. Bots and guests are left out."""
+        """Names come from the platform's list of members, or from people's latest messages. Bots
+        and guests are left out."""
         rows = connection.execute(
             f"SELECT {_COLUMNS} FROM directory WHERE platform = ?",  # noqa: S608
             (platform,),
@@ -490,8 +448,7 @@ class SqlDirectory(SqlStore):
 
     @query
     def find_names(self, connection: SqlConnection, keys: Collection[str]) -> Mapping[str, str]:
-        """Return the names of people by key, as their latest message or the platform's list of
-        members has them. People without a known name are left out."""
+        """People without a known name are left out."""
         names = {}
         for key in sorted(set(keys)):
             row = connection.execute(
@@ -508,8 +465,8 @@ class SqlDirectory(SqlStore):
     def put(
         self, connection: SqlConnection, platform: str, members: Sequence[PlatformMember]
     ) -> frozenset[str]:
-        """Store these members, except people who were forgotten. Return the ids of the forgotten
-        people. A row that was confirmed later than the member is not changed."""
+        """Return the ids of the forgotten people. A row that was confirmed later than the member is
+        not changed."""
         # `forget` takes this lock, too. So it cannot come between the look for forgotten people and
         # the writing, which would bring a row back.
         connection.lock_key(_LOCK_KEY)
@@ -523,14 +480,11 @@ class SqlDirectory(SqlStore):
         return erased
 
     async def remove(self, platform: str, ids: Collection[str]) -> None:
-        """Delete the rows of these people, who left the platform."""
         await self._database.write(lambda c: _delete(c, platform, ids))
 
     @transaction
     def forget(self, connection: SqlConnection, platform: str, ids: Collection[str]) -> None:
-        """Delete the rows of these people, who asked to be forgotten, and store a hash of each id,
-        by which no later `put` brings them back."""
-        # No `put` may be between its look for forgotten people and its writing.
+        """A hash of each id is stored, by which no later `put` brings the people back."""
         connection.lock_key(_LOCK_KEY)
         for id in ids:
             connection.execute(
@@ -540,8 +494,6 @@ class SqlDirectory(SqlStore):
         _delete(connection, platform, ids)
 
     async def purge(self, before: float) -> int:
-        """Delete the rows that no platform has confirmed since `before`. Return how many there
-        were."""
         return await self._execute("DELETE FROM directory WHERE confirmed_at < ?", before)
 
     def _pseudonym_of(self, platform: str, id: str) -> str:
@@ -555,8 +507,6 @@ def _delete(connection: SqlConnection, platform: str, ids: Collection[str]) -> N
 
 
 def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]:
-    """Return a member as the values of a row of the table `directory`, in the order of its
-    columns. The ids of the member's groups or roles (`belongs_to`) become one text."""
     return (
         platform,
         member.scope,
@@ -574,8 +524,6 @@ def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]
 
 
 def _member(row: SqlRow) -> PlatformMember:
-    """Return the member in a row of the table `directory`, in which spaces separate the ids of the
-    member's groups or roles (`belongs_to`)."""
     return PlatformMember(
         id=row["id"],
         scope=row["scope"],

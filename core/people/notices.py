@@ -79,26 +79,24 @@ class PersonNotice:
 
     @classmethod
     def new(cls, id: str, kind: str, **values: str) -> PersonNotice:
-        """Return a notice of this moment. Raise KeyError for an unknown kind or a missing value,
-        instead of storing a notice that nobody can read."""
+        """Raise KeyError for an unknown kind or a missing value, instead of storing a notice that
+        nobody can read."""
         say(SENTENCES[kind], **values)
         return cls(id, kind, values, time.time())
 
     @property
     def stored_text(self) -> str:
-        """The kind and the values as JSON, as they are stored. The sentence is made when the person
-        gets the notice, in their language then."""
+        """The sentence is made when the person gets the notice, in their language then."""
         return json.dumps({"kind": self.kind, "values": dict(self.values)})
 
     @classmethod
     def read(cls, id: str, stored_text: str, at: float) -> PersonNotice:
-        """Return the notice in a row: its id, its `stored_text`, and the time when it was made."""
         fields = json.loads(stored_text)
         return cls(id, fields["kind"], fields["values"], at)
 
     def words(self, escape: Callable[[str], str] = str) -> str:
-        """Return the notice in the current language. `escape` makes a value safe for the place that
-        shows it. Raise KeyError for a kind that only a newer version knows."""
+        """`escape` makes a value safe for the place that shows it. Raise KeyError for a kind that
+        only a newer version knows."""
         values = {name: escape(value) for name, value in self.values.items()}
         return say(SENTENCES[self.kind], **values)
 
@@ -108,15 +106,11 @@ _DUE_CONDITIONS: dict[NoticeStage, str] = {
     "reminded": "state IN ('open', 'applying') AND state = 'open' AND last_notice = 'asked'",
     "expired": "state = 'expired' AND last_notice <> 'expired' AND last_notice <> 'never'",
 }
-"""The SQL condition for the changes that need the notice of a stage next, by stage.
-
-`state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a partial
-index only if the query contains its condition (sqlite.org/partialindex.html).
-"""
+"""`state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a partial
+index only if the query contains its condition (sqlite.org/partialindex.html)."""
 
 
 _NOTICE_COLUMNS = ("change", "kind", "locale", "text", "post", "state", "drawn_version")
-"""Fields of a notice that are stored as they are, each in a column of its name."""
 PERSON_NOTICE_SECONDS = 90 * 86_400.0
 """How long a notice to a person waits for them. The first one after that time deletes it."""
 
@@ -126,8 +120,7 @@ class Outbox(SqlStore):
     the table `outbox` before it is posted, so that a crash loses none."""
 
     async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
-        """Return the ids of the changes made before `created_before` for which people must get the
-        notice of this stage next (asked, reminded, expired), oldest first."""
+        """Return ids of changes, oldest first."""
         sql = (
             f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created_at < ?"  # noqa: S608 - ours
             " ORDER BY created_at"
@@ -142,8 +135,7 @@ class Outbox(SqlStore):
         stage: NoticeStage,
         outgoing: Sequence[ApprovalNotice],
     ) -> None:
-        """Store the notices of a stage for a change, once: a second call for the stage stores
-        nothing. A person's copy of the card that is stored already stays."""
+        """A person's copy of the card that is stored already stays."""
         sql = "SELECT conversation FROM changes WHERE id = ?"
         if (conversation := select_value(connection, sql, change)) is None:  # deleted meanwhile
             return
@@ -162,18 +154,15 @@ class Outbox(SqlStore):
                     put_notice(connection, one)
 
     async def list_unposted(self) -> Sequence[ApprovalNotice]:
-        """Return the notices that are not posted yet, oldest first."""
         return await self._select_notices("state IN ('new', 'posting') ORDER BY created_at")
 
     async def list_copies(self, change: str) -> Sequence[ApprovalNotice]:
-        """Return the copies of the change's card that were posted to approvers."""
         return await self._select_notices(
             "change = :change AND kind = 'copy' AND state = 'posted' ORDER BY person", change=change
         )
 
     async def list_outdated(self, kind: NoticeKind = "copy") -> Sequence[ApprovalNotice]:
-        """Return the posted copies of cards, or cards in lists of `approvals`, that show an older
-        version of their change and so must be redrawn, oldest first."""
+        """Posted cards that show an older version of their change must be redrawn; oldest first."""
         return await self._select_notices(
             "kind = :kind AND state = 'posted'"
             " AND drawn_version < (SELECT version FROM changes WHERE id = change) ORDER BY"
@@ -187,7 +176,8 @@ class Outbox(SqlStore):
         names.
 
         A notice of the kind "person" is about no change: its `change` holds an id of its own. Any
-        other notice whose change does not exist any more is dropped."""
+        other notice whose change does not exist any more is dropped.
+        """
         sql, id = "SELECT conversation FROM changes WHERE id = ?", outgoing.change
         if (conversation := select_value(connection, sql, id)) is None:
             if outgoing.kind == "person":
@@ -210,7 +200,6 @@ class Outbox(SqlStore):
         return [PersonNotice.read(row["change"], row["text"], row["created_at"]) for row in rows]
 
     async def remove_person_notice(self, person: str, id: str) -> bool:
-        """Delete a notice that the person has got. Return False if there is none."""
         sql = "DELETE FROM outbox WHERE change = ? AND kind = 'person' AND person = ?"
         return bool(await self._execute(sql, id, person))
 
@@ -221,8 +210,7 @@ class Outbox(SqlStore):
 
 
 def find_copy_recipients(connection: SqlConnection, change: str) -> frozenset[str]:
-    """Return the keys of the people to whom a copy of the change's card was posted, or may have
-    been."""
+    """Their copy was posted, or may have been."""
     sql = (
         "SELECT person FROM outbox WHERE change = ? AND kind = 'copy'"
         " AND state IN ('posting', 'posted', 'removed')"
@@ -231,8 +219,6 @@ def find_copy_recipients(connection: SqlConnection, change: str) -> frozenset[st
 
 
 def put_person_notice(connection: SqlConnection, person: Person, notice: PersonNotice) -> None:
-    """Store a notice to a person, and delete notices that nobody fetched for
-    PERSON_NOTICE_SECONDS."""
     connection.execute(
         "DELETE FROM outbox WHERE kind = 'person' AND created_at < ?",
         (notice.created_at - PERSON_NOTICE_SECONDS,),
@@ -241,15 +227,13 @@ def put_person_notice(connection: SqlConnection, person: Person, notice: PersonN
 
 
 def forget_notices(connection: SqlConnection, change: str) -> None:
-    """Delete the notices about a forgotten change whose posting has not begun, and remove the texts
-    and names from the others, whose posts still have to be redrawn."""
+    """Posts that have begun still have to be redrawn, without texts and names."""
     connection.execute("DELETE FROM outbox WHERE change = ? AND state = 'new'", (change,))
     for row in connection.execute("SELECT * FROM outbox WHERE change = ?", (change,)).fetchall():
         put_notice(connection, without_names(_notice_of(row)))
 
 
 def without_names(one: ApprovalNotice) -> ApprovalNotice:
-    """Return the notice without its text and without people's names."""
     person = replace(one.person, name="")
     to = replace(one.reply_to, asker=replace(one.reply_to.asker, name="")) if one.reply_to else None
     return replace(one, person=person, reply_to=to, text="")

@@ -1,8 +1,8 @@
 """Accounts of the web page, each with its own token; the sessions that people signed out of; the
 tokens of programs that act for people over `/v1`; and the owner's name.
 
-Only the SHA-256 of a token is stored. That suffices because a token is 256 random bits. Passwords
-need a slow hash because people choose guessable ones; a random token cannot be guessed.
+Only the SHA-256 of a token is stored. Passwords need a slow hash because people choose guessable
+ones; a random token cannot be guessed.
 """
 
 from __future__ import annotations
@@ -94,31 +94,29 @@ class PageAccounts(Protocol):
     invited, their sessions and API tokens, and people who sign in with a provider. The owner of
     this Ponte has no account here."""
 
-    async def list_all(self) -> Sequence[PageAccount]:
-        """Return the accounts of all invited people."""
+    async def list_all(self) -> Sequence[PageAccount]: ...
 
     async def find(self, person: str) -> PageAccount | None:
-        """Return the account of the person with this key, None if there is none."""
+        """None if there is none."""
 
     async def record_visit(self, person: str, day: str) -> None:
-        """Record that the person used the page on `day` (UTC)."""
+        """`day` is in UTC."""
 
     async def end_session(self, session: str, until: float) -> None:
-        """Record that the session is ended, in every process; without that, it would last until
-        `until` (Unix seconds). `session` is its SHA-256. Raises NotStored."""
+        """Without this record, the session would last until `until` (Unix seconds). `session` is
+        its SHA-256. Raise NotStored."""
 
     async def is_session_ended(self, session: str) -> bool:
-        """Return True if the person signed out of the session with this SHA-256. Raises
-        NotStored."""
+        """`session` is a SHA-256. Raise NotStored."""
 
     async def find_api_token(self, token_hash: str) -> ApiToken | None:
-        """Return the API token with this SHA-256, None if there is none. Raises NotStored."""
+        """None if there is none. Raise NotStored."""
 
     async def record_api_token_use(self, id: str, day: str) -> None:
-        """Record that the API token with this id was used on `day` (UTC)."""
+        """`day` is in UTC."""
 
     async def list_api_tokens(self, person: str = "") -> Sequence[ApiToken]:
-        """Return the API tokens of a person (a key), or of everybody."""
+        """Return the tokens of a person (a key), or of everybody."""
 
     async def create_api_token(
         self, person: str, name: str, days: int, *, kind: str = "api"
@@ -132,41 +130,34 @@ class PageAccounts(Protocol):
         """
 
     async def revoke_api_token(self, id: str, person: str = "") -> ApiToken:
-        """Delete an API token, of that person if one is given, and return it.
-
-        Raises NotFound and NotStored.
-        """
+        """Delete the token, of that person if one is given, and return it. Raise NotFound and
+        NotStored."""
 
     async def find_ended_token(self, token_hash: str) -> EndedToken | None:
-        """Return the sign-in token with this SHA-256 if it was replaced or removed lately, so that
-        the page can tell why it no longer works. Raises NotStored."""
+        """None unless it was replaced or removed lately: the page tells why it no longer works.
+        Raise NotStored."""
 
     async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
-        """Return the sign-in tokens of this person (a key) that were replaced or removed lately."""
+        """Return the sign-in tokens of this person that were replaced or removed lately."""
 
     async def record_sign_in(
         self, identity: Identity, now: float, *, is_new: bool = True
     ) -> SignedInPerson:
-        """Store that a provider confirmed a person now, and return them as they are stored. With
-        `is_new`, the person signs in; otherwise the provider only confirmed a session that exists.
-        Raises NotStored."""
+        """With `is_new`, the person signs in; otherwise the provider only confirmed a session that
+        exists. Raises NotStored."""
 
     async def find_sign_in(self, person: str) -> SignedInPerson | None:
-        """Return the person with this key if they ever signed in with a provider. Raises
-        NotStored."""
+        """None if they never signed in with a provider. Raise NotStored."""
 
     async def confirm_sign_in(self, person: str, now: float) -> None:
-        """Record that the provider confirmed the person now. Raises NotStored."""
+        """Raises NotStored."""
 
     async def end_all_sessions(self, person: Person, now: float) -> None:
-        """End all sessions of a person who signed in with a provider, in every process. Raises
-        NotStored."""
+        """The sessions end in every process. Raise NotStored."""
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Register a function to call when somebody's access changes, in any process.
-
-        Access changes when a token is replaced or revoked, or a session is ended.
-        """
+        """Access changes when a token is replaced or revoked, or a session is ended, in any
+        process."""
 
 
 MCP_TOKEN_KIND = "mcp"  # noqa: S105 - no secret
@@ -176,7 +167,6 @@ API_TOKEN_PREFIX = "ponte-api-"  # noqa: S105 - no secret
 """The beginning of every API token. It tells people, and programs that search for leaked secrets,
 what the token is."""
 MAX_API_TOKENS = 20
-"""The largest number of API tokens of one person."""
 _SELECT_API_TOKENS = (
     "SELECT id, person, token, name, added_at, expires_at, last_use, kind FROM api_tokens"
 )
@@ -196,17 +186,15 @@ class TooManyApiTokens(BadInput):
 
 
 def new_api_token() -> str:
-    """Return a random API token: API_TOKEN_PREFIX and 43 characters."""
     return API_TOKEN_PREFIX + new_token()
 
 
 def new_token() -> str:
-    """Return a random token of 43 characters that are safe in a URL."""
+    """The token has 43 characters that are safe in a URL."""
     return secrets.token_urlsafe(_TOKEN_BYTES)
 
 
 def hash_token(token: str) -> str:
-    """Return the token's SHA-256 in hexadecimal, as it is stored."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
@@ -218,7 +206,7 @@ class SqlPageAccounts(SqlStore):
     def add(
         self, connection: SqlConnection, person: str, token: str, by: Person = OPERATOR
     ) -> None:
-        """Add an account. `token` is the hash of its token. Raises NameTaken."""
+        """`token` is the hash of its token. Raises NameTaken."""
         sql = "INSERT INTO people (person, token, added_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
         if not connection.execute(sql, (person, token, time.time())).rowcount:
             raise NameTaken(name=_name_of(person))
@@ -228,8 +216,7 @@ class SqlPageAccounts(SqlStore):
     def renew(
         self, connection: SqlConnection, person: str, token: str, by: Person = OPERATOR
     ) -> None:
-        """Replace the token of an account, and store a notice to its person. `token` is the new
-        token's hash. Raises NotFound."""
+        """A notice to its person is stored. `token` is the new token's hash. Raise NotFound."""
         ended = _read_token(connection, person)
         if not ended:
             raise NotFound(NOT_INVITED_SENTENCE, name=_name_of(person))
@@ -240,22 +227,14 @@ class SqlPageAccounts(SqlStore):
         audit_step("person-link-renewed", by, person=person)(connection)
 
     async def remove(self, person: str, by: Person | None = None) -> Sequence[int]:
-        """Delete an account with its API tokens and waiting notices. A browser that still has the
-        account's token can read that the access was removed. Without `by`, the audit log gets no
-        line. Return the `seq` of the person's unfinished turns, the latest first, for the caller to
-        stop.
+        """A browser that still has the account's token can read that the access was removed.
+        Without `by`, the audit log gets no line. Return the `seq` of the person's unfinished turns,
+        the latest first, for the caller to stop.
 
         Raises NotFound.
         """
 
         def write(connection: SqlConnection) -> Sequence[int] | None:
-            """Delete the person's account with its tokens, and return the `seq` of their unfinished
-            turns, which the caller stops; None if there was no account. Without `by`, the audit log
-            gets no line here, because the caller writes one of its own.
-
-            A notice stays for browsers that still have the old link: the page then tells why it no
-            longer works.
-            """
             # The hash of the link's token, under which a browser with that link finds the notice;
             # "" if there is no account.
             ended = _read_token(connection, person)
@@ -283,23 +262,19 @@ class SqlPageAccounts(SqlStore):
         return turns
 
     async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
-        """Return the sign-in tokens of a person that were replaced or removed lately, as far as
-        their notices are stored."""
+        """Return as many as notices are stored."""
         return await self._select_ended("person = ?", person)
 
     async def find_ended_token(self, token: str) -> EndedToken | None:
-        """Return the sign-in token with this hash if a notice still tells that it was replaced or
-        removed."""
         return next(iter(await self._select_ended("change = ?", token)), None)
 
     @query
     def _select_ended(
         self, connection: SqlConnection, where: str, value: str
     ) -> Sequence[EndedToken]:
-        """Return the sign-in tokens of which a notice says that they were renewed or removed. There
-        is no table of ended tokens: such a notice has the hash of the ended token as its id, in the
-        column `change`. `where` is an SQL condition with a placeholder for `value`: the key of a
-        person, or such a hash."""
+        """There is no table of ended tokens: such a notice has the hash of the ended token as its
+        id, in the column `change`. `where` is an SQL condition with a placeholder for `value`: the
+        key of a person, or such a hash."""
         statement = f"SELECT change, text FROM outbox WHERE {where} AND kind = 'person'"  # noqa: S608
         notices = [
             # 0.0: nobody reads the time of these notices.
@@ -314,31 +289,26 @@ class SqlPageAccounts(SqlStore):
 
     @query
     def list_all(self, connection: SqlConnection) -> Sequence[PageAccount]:
-        """Return all accounts, sorted by the key of their person."""
         rows = connection.execute("SELECT person, token, added_at, last_visit FROM people")
         return sorted(map(_account_of, rows), key=lambda one: one.person)
 
     @query
     def find(self, connection: SqlConnection, person: str) -> PageAccount | None:
-        """Return the account of a person, None if there is none."""
         row = connection.execute(
             "SELECT person, token, added_at, last_visit FROM people WHERE person = ?", (person,)
         ).fetchone()
         return _account_of(row) if row else None
 
     async def record_visit(self, person: str, day: str) -> None:
-        """Record that a person signed in on `day` (UTC, as in 2026-11-21), unless a later day is
-        recorded."""
+        """`day` is in UTC, as in 2026-11-21. A later day that is recorded stays."""
         sql = "UPDATE people SET last_visit = ? WHERE person = ? AND last_visit < ?"
         await self._execute(sql, day, person, day)
 
     @transaction
     def end_session(self, connection: SqlConnection, session: str, until: float) -> None:
-        """Record that a person signed out of a session, and delete records of expired sessions.
-
-        `session` is the SHA-256 of the part of its cookie that names the session, `until` the time
-        at which it would have expired (seconds since the epoch). Raises NotStored.
-        """
+        """Records of expired sessions are deleted. `session` is the SHA-256 of the part of its
+        cookie that names the session, `until` the time at which it would have expired (seconds
+        since the epoch). Raise NotStored."""
         connection.execute(
             "DELETE FROM ended_sessions WHERE expires_at < ?", (time.time(),)
         ).close()
@@ -349,7 +319,6 @@ class SqlPageAccounts(SqlStore):
         ).close()
 
     async def is_session_ended(self, session: str) -> bool:
-        """Return whether somebody signed out of this session. Raises NotStored."""
         return bool(await self._select("SELECT 1 FROM ended_sessions WHERE session = ?", session))
 
     @transaction
@@ -359,8 +328,8 @@ class SqlPageAccounts(SqlStore):
         token: ApiToken,
         by: Person | None = None,
     ) -> None:
-        """Store an API token, and delete those of the person that have expired. With `by`, somebody
-        else creates it for the person, who gets a notice. Raises TooManyApiTokens."""
+        """Expired tokens of the person are deleted. With `by`, somebody else creates it for the
+        person, who gets a notice. Raise TooManyApiTokens."""
         columns = (
             token.id,
             token.person,
@@ -389,13 +358,11 @@ class SqlPageAccounts(SqlStore):
 
     @query
     def list_api_tokens(self, connection: SqlConnection, person: str = "") -> Sequence[ApiToken]:
-        """Return the API tokens of a person, or of everybody, sorted by person and age."""
         rows = connection.execute(f"{_SELECT_API_TOKENS} WHERE ? IN (person, '')", (person,))
         return sorted(map(_api_token_of, rows), key=lambda one: (one.person, one.added_at, one.id))
 
     @query
     def find_api_token(self, connection: SqlConnection, token_hash: str) -> ApiToken | None:
-        """Return the API token with this hash, None if there is none."""
         row = connection.execute(f"{_SELECT_API_TOKENS} WHERE token = ?", (token_hash,)).fetchone()
         return _api_token_of(row) if row else None
 
@@ -403,8 +370,7 @@ class SqlPageAccounts(SqlStore):
     def delete_api_token(
         self, connection: SqlConnection, id: str, person: str = "", by: Person | None = None
     ) -> ApiToken:
-        """Delete an API token, of that person if one is given, and return it. With `by`, somebody
-        else deletes it, and the person gets a notice. Raises NotFound."""
+        """With `by`, somebody else deletes it, and the person gets a notice. Raises NotFound."""
         # True for a token of the person, and for any token if `person` is "".
         theirs = "id = ? AND ? IN (person, '')"
         select = f"{_SELECT_API_TOKENS} WHERE {theirs}"
@@ -416,8 +382,6 @@ class SqlPageAccounts(SqlStore):
         return token
 
     async def record_api_token_use(self, id: str, day: str) -> None:
-        """Record that the API token with this id was used on `day` (UTC), unless a later day is
-        recorded."""
         sql = "UPDATE api_tokens SET last_use = ? WHERE id = ? AND last_use < ?"
         await self._execute(sql, day, id, day)
 
@@ -429,8 +393,7 @@ def _read_token(connection: SqlConnection, person: str) -> str:
 def _notify(
     connection: SqlConnection, person: str, kind: str, *, id: str = "", **values: str
 ) -> None:
-    """Store a notice of this kind to the person of an account, with an `id` or a random one. The
-    page's owner does what these notices tell, and gets none."""
+    # The page's owner does what these notices tell, and gets none.
     to = person_by_key(person)
     if to.id != OWNER_ID:
         notice = PersonNotice.new(id or secrets.token_hex(8), kind, **values)
@@ -440,9 +403,7 @@ def _notify(
 def _record_token_event(
     connection: SqlConnection, event: str, token: ApiToken, by: Person | None
 ) -> None:
-    """Write a line to the audit log, and store a notice to the person if somebody else (`by`)
-    created or deleted the token. A token for metrics cannot act for its person, so nobody is
-    notified of it."""
+    # A token for metrics cannot act for its person, so nobody is notified of it.
     if by is not None and token.kind != "metrics":
         _notify(connection, token.person, event, name=token.name or token.id)
     actor = by or person_by_key(token.person)
@@ -450,7 +411,6 @@ def _record_token_event(
 
 
 def _api_token_of(row: SqlRow) -> ApiToken:
-    """Return the token in a row of the table `api_tokens`."""
     return ApiToken(
         row["id"],
         row["person"],
@@ -496,34 +456,30 @@ class OwnerName(SqlStore):
 
     @property
     def current(self) -> str:
-        """The owner's name as people see it; "" if none is known."""
         return self._stored or self._default
 
     async def load(self) -> None:
-        """Read the stored name of the owner into memory. Raise NotStored."""
         self._stored = _clean_name(await self.read())
 
     async def change(self, name: str) -> None:
-        """Store a name of the owner, and tell the other processes; "" returns to the default. Raise
-        NotStored."""
+        """Store the owner's name; "" returns to the default. Raise NotStored."""
         await self.write(_clean_name(name))
         await self.load()
         with suppress(NotStored):  # the other processes read it at their next start
             await self._notify()
 
     async def on_renamed(self, _: str) -> None:
-        """Read the owner's name again, which another process has changed."""
         with suppress(NotStored):
             await self.load()
 
     @query
     def read(self, connection: SqlConnection) -> str:
-        """Return the stored name of the owner, "" if there is none. Raises NotStored."""
+        """Return "" if no name is stored. Raise NotStored."""
         return str(json.loads(read_text(connection, _ROW_NAME) or "{}").get(_KEY, ""))
 
     @transaction
     def write(self, connection: SqlConnection, name: str) -> None:
-        """Store the name of the owner; "" removes it. Raises NotStored."""
+        """The name "" removes it. Raise NotStored."""
         write_text(connection, _ROW_NAME, json.dumps({_KEY: name} if name else {}))
 
 

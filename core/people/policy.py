@@ -46,25 +46,16 @@ from core.people import rules
 from core.people.rules import BASIC_RIGHTS, DECISION_RIGHTS, NO_RIGHTS, PlaceReading, Rule, RuleBook
 
 GroupLookup = Callable[[Person, float], Awaitable[frozenset[str] | None]]
-"""Return the ids of a person's groups and roles, from data at most this many seconds old.
-
-None: the platform does not disclose them. The lookup has no timeout of its own and raises nothing.
-"""
-GuestLookup = Callable[[Person, float], Awaitable[bool | None]]
-"""Return True if the person is a guest in the workspace that they write in.
-
-The second argument is the maximum age of the data in seconds. None: the platform does not disclose
-it. The lookup has no timeout of its own and raises nothing.
-"""
-DepartureLookup = Callable[[Person, Address, float], Awaitable[bool | None]]
-"""Return True if a person has been removed from the workspace, server or page since a moment.
-
-The arguments are the person, the address where they were active, and the moment (Unix seconds).
-None: the platform does not disclose it. Raises nothing.
-"""
-WorkspaceLookup = Callable[[], Awaitable[str]]
-"""Return the id of the only workspace that a platform serves; "" while it is not known. Raises
+"""None: the platform does not disclose them. The lookup has no timeout of its own and raises
 nothing."""
+GuestLookup = Callable[[Person, float], Awaitable[bool | None]]
+"""The second argument is the maximum age of the data in seconds. None: the platform does not
+disclose it. The lookup has no timeout of its own and raises nothing."""
+DepartureLookup = Callable[[Person, Address, float], Awaitable[bool | None]]
+"""The arguments are the person, the address where they were active, and the moment (Unix seconds).
+None: the platform does not disclose it. Raises nothing."""
+WorkspaceLookup = Callable[[], Awaitable[str]]
+"""Raises nothing."""
 
 
 _GROUP_CACHE_SECONDS, _EMPTY_GROUP_CACHE_SECONDS = 60.0, 30.0
@@ -87,30 +78,21 @@ RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "tool"})
 included because the cost of the model is not covered by the `spend` right.
 """
 _LOOKUP_TIMEOUT_SECONDS = 5.0
-"""Timeout in seconds of a lookup at the platform."""
 _CONFIRM_TIMEOUT_SECONDS = 0.3
 """Timeout in seconds to confirm cached data when a turn starts.
 
 `prepare` waits longer, before the turn starts.
 """
 _MAX_CACHED_PEOPLE = 10_000
-"""Maximum number of people in the cache of groups."""
 _MAX_CACHED_RIGHTS, _MAX_CACHED_DECISIONS = 200, 500
-"""Maximum number of `Rights` that are cached, and of decisions in each."""
 MAX_RIGHT_NAME_CHARACTERS = 1_000
-"""Maximum length of the name of a table, tool, command, agent or model in a request for a right.
-
-Titles in NocoDB have at most 255 characters, but people and models can send any text.
-"""
+"""Titles in NocoDB have at most 255 characters, but people and models can send any text."""
 
 
 def find_max_age(person: Person, right: str = "") -> float:
-    """Return the maximum age in seconds of a platform's data about a person for a right that they
-    use now; without one, for what they did earlier.
-
-    An OIDC provider confirms people only in their browser. The page, tokens and schedules ask for
-    that, so only decisions need newer data.
-    """
+    """Without a right, the age is for what the person did earlier. An OIDC provider confirms people
+    only in their browser. The page, tokens and schedules ask for that, so only decisions need newer
+    data."""
     is_oidc = person.platform == rules.OIDC_PLATFORM
     takes_stale = right not in DECISION_RIGHTS if is_oidc else right in RIGHTS_ON_STALE_DATA
     return MAX_STALE_SECONDS if takes_stale else MAX_CONFIRMED_AGE_SECONDS
@@ -154,29 +136,24 @@ class _PersonFacts:
 
     @property
     def is_member(self) -> bool | None:
-        """True if the person is no guest, False if they are one; None: not known."""
+        """None: not known."""
         return None if self.guest is None else not self.guest
 
     @property
     def is_whole(self) -> bool:
-        """True if both the person's groups and whether they are a guest are known."""
         return self.groups is not None and self.guest is not None
 
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """The decision of the rules on one right, by what is known about the person.
-
-    Of some earlier rules it is not known yet whether they match the person. `others` holds what
-    these would decide (True: allow).
-    """
+    """Of some earlier rules it is not known yet whether they match the person. `others` holds what
+    these would decide (True: allow)."""
 
     verdict: Verdict
     others: frozenset[bool] = frozenset()
 
     @property
     def is_certain(self) -> bool:
-        """Return True if data that is not known yet cannot change the decision."""
         return self.others <= {self.verdict.allowed}
 
 
@@ -198,24 +175,20 @@ class Rights:
     (`find_max_age`).
     """
     _book: RuleBook | None = field(default=None, init=False)
-    """The rules of ponte.toml by which `_decisions` were made."""
     rules: tuple[Rule, ...] = field(default=(), init=False)
-    """The rules that apply at the address, in order."""
+    """Rules that apply at the address, in order."""
     _fits: dict[tuple[frozenset[str], PlaceReading], bool | None] = field(
         default_factory=dict, init=False
     )
-    """Cached results of `fits`. None: not known."""
+    """None: not known."""
     _decisions: BoundedDict[tuple[str, tuple[str, ...]], _Decision] = field(
         default_factory=lambda: BoundedDict(_MAX_CACHED_DECISIONS), init=False
     )
     _is_complete: bool | None = field(default=None, init=False)
 
     def may(self, right: str, *names: str) -> Verdict:
-        """Decide the right and return which rule decided.
-
-        `names` of a table are its title and its id. A verdict that depends on unknown data is a
-        denial with `is_unknown` set.
-        """
+        """`names` of a table are its title and its id. A verdict that depends on unknown data is a
+        denial with `is_unknown` set."""
         confirmed, max_age = self.confirmed, MAX_CONFIRMED_AGE_SECONDS
         if confirmed is not None and find_max_age(self.person, right) == max_age:
             return confirmed.may(right, *names)
@@ -236,22 +209,19 @@ class Rights:
         return decision
 
     def depends_on_name(self, right: str) -> bool:
-        """Return True if a rule names things of that right, as in `read:Customers`. So the right
-        can differ between two of them."""
         book = self.policy.read_rules()
         entries = (e for r in (*book.rules, *book.channels.values()) for e in (*r.allow, *r.deny))
         return any(entry.startswith(f"{right}:") for entry in entries)
 
     @property
     def is_owner(self) -> bool:
-        """True for the person who runs this Ponte, on their page or terminal."""
         own = self.policy.platforms.get(self.person.platform)
         return own is not None and own.has_one_owner and self.person.id == rules.OWNER_ID
 
     @property
     def is_invited(self) -> bool:
-        """True for people that somebody let in on purpose: those with an account on the page or of
-        an OIDC provider, and people of chat platforms that PONTE_ADMINS or PONTE_ALLOW names."""
+        """Somebody let them in on purpose: they have an account on the page or of an OIDC provider,
+        or are people of chat platforms that PONTE_ADMINS or PONTE_ALLOW names."""
         own = self.policy.platforms.get(self.person.platform)
         names = self.policy.admins | self.policy.allow
         return own is not None and (
@@ -262,16 +232,13 @@ class Rights:
 
     def may_know(self, right: str, *names: str) -> bool:
         """Return True if the person may read something that somebody got with this right, such as
-        rows that were read with `read:Customers`.
-
-        This is reading, so data of the platform that is up to a day old is enough for all rights.
-        """
+        rows that were read with `read:Customers`. This is reading, so data of the platform that is
+        up to a day old is enough for all rights."""
         decision = self.decide(right, *names)
         return decision.verdict.allowed and decision.is_certain
 
     def _use_rules(self, book: RuleBook) -> None:
-        """Decide by these rules of ponte.toml from now on, and drop what was cached by earlier
-        rules. Those that apply at the address are selected here once, because each decision reads
+        """Rules that apply at the address are selected here once, because each decision reads
         them."""
         self._book = book
         all_rules = (*book.rules, *self.policy.default_rules)
@@ -286,7 +253,7 @@ class Rights:
         not be asked. Commands of admins use `administer`. A decision on a change looks up rights of
         its own, so `approve` does not count here."""
         if (book := self.policy.read_rules()) is not self._book:
-            self._use_rules(book)  # also sets `_is_complete` to None
+            self._use_rules(book)
         if self._is_complete is None:
             # Either the person's groups and guest status are known, or no rule of ponte.toml needs
             # them to know whether it matches, and no default does for the rights below.
@@ -297,9 +264,7 @@ class Rights:
         return self._is_complete
 
     def fits(self, names: frozenset[str], reading: PlaceReading) -> bool | None:
-        """Return True if one of the names matches the person. None: not known. `reading` says which
-        people the name of a platform or workspace means (`PlaceReading`). The result is cached,
-        because many rules have the same names."""
+        """None: not known. Cached, because many rules have the same names."""
         if (names, reading) not in self._fits:
             self._fits[names, reading] = self.policy.is_one(
                 names, self.person, self.address, self.known, reading
@@ -330,20 +295,15 @@ class Policy:
     _groups: dict[str, tuple[float, frozenset[str] | None]] = field(
         default_factory=dict, init=False
     )
-    """By person: when the cached groups expire (by `clock`), and the groups."""
     _lookups: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
-    """Look-ups that nobody waits for, by the person's key."""
     default_rules: tuple[Rule, ...] = field(default=(), init=False)
-    """The rules after those of ponte.toml."""
     _rights: BoundedDict[tuple[Person, Address, _PersonFacts], Rights] = field(
         default_factory=lambda: BoundedDict(_MAX_CACHED_RIGHTS), init=False
     )
-    """Rights that were decided before, so that equal questions are decided once."""
 
     def __post_init__(self) -> None:
-        """Make the rules that come after all rules of ponte.toml: admins may do everything,
-        PONTE_ALLOW gives everything but decisions, and each platform gives its people some
-        rights."""
+        """Admins may do everything, PONTE_ALLOW gives everything but decisions, and each platform
+        gives its people some rights."""
         owners = {name for name, own in self.platforms.items() if own.has_one_owner}
         # In PONTE_ADMINS, the name of the page or the terminal means its owner.
         self.admins = frozenset(
@@ -361,18 +321,18 @@ class Policy:
             if own.default_rights >= BASIC_RIGHTS:
                 # Elsewhere, people of the page have only the place where the operator has the
                 # requests of their programs posted. Its own rule can only take rights away.
-                where = frozenset()  # every place
+                where = frozenset()
             allow = tuple(sorted(own.default_rights))
             last.append(Rule(rules.DEFAULT_RULE, who, where, allow=allow))
         self.default_rules = tuple(last)
 
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
-        """Decide the right. A denial has a reason that says who can change it. `names` are those of
-        the thing that the right is about, such as a table's title and id.
+        """A denial has a reason that says who can change it. `names` are those of the thing that
+        the right is about, such as a table's title and id.
 
         Waits for the platform up to `_LOOKUP_TIMEOUT_SECONDS` if the decision depends on its data:
-        if data that is not known yet could allow the right, or could make it one that a rule
-        denies (`Verdict.may_be_denied`).
+        if data that is not known yet could allow the right, or could make it one that a rule denies
+        (`Verdict.may_be_denied`).
         """
         max_age = find_max_age(person, right)
         for waits in (False, True):  # first with the cached data alone
@@ -383,40 +343,30 @@ class Policy:
         return verdict
 
     async def rights(self, person: Person, address: Address) -> Rights:
-        """Return the rights of a person at an address, for one turn.
-
-        Requests data from the platform only where a decision depends on it. Waits up to
+        """Requests data from the platform only where a decision depends on it. Waits up to
         `_CONFIRM_TIMEOUT_SECONDS` for confirmed data. Then it also requests older data, which
-        counts for some rights (`find_max_age`).
-        """
+        counts for some rights (`find_max_age`)."""
         rights = self.rights_by(person, address, self._cached_facts(person))
-        if rights.is_complete:  # no right depends on data that is missing
+        if rights.is_complete:
             return rights
         confirmed, _ = await self._look_up(
             person, MAX_CONFIRMED_AGE_SECONDS, _CONFIRM_TIMEOUT_SECONDS
         )
-        if confirmed.is_whole:  # the groups and the guest status are known
+        if confirmed.is_whole:
             return self.rights_by(person, address, confirmed)
         facts, _ = await self._look_up(person, MAX_STALE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
-        # The inner `Rights`, by confirmed data alone, decide on every right that older data is not
-        # enough for.
         return Rights(self, person, address, facts, Rights(self, person, address, confirmed))
 
     async def prepare(
         self, person: Person, address: Address, *, confirmed: bool, seconds: float
     ) -> bool:
-        """Wait until the platform has answered the lookups that the person's rights depend on.
-
-        Wait up to `seconds`; with 0, take only an answer that is there at once, and otherwise start
-        a lookup in the background. An answer without the groups or the guest status counts. Return
-        False if an answer is missing. `confirmed`: require data of the last few minutes instead of
-        the last day.
-        """
-        # The cache has only confirmed answers (of the last few minutes), which are enough with and
-        # without `confirmed`.
+        """Wait up to `seconds`; with 0, take only an answer that is there at once, and otherwise
+        start a lookup in the background. An answer without the groups or the guest status counts.
+        Return False if an answer is missing. `confirmed`: require data of the last few minutes
+        instead of the last day."""
+        # Only confirmed answers are cached: they are enough with and without `confirmed`.
         if self.is_prepared(person, address):
             return True
-        # `_lookups` are the look-ups in the background, by person.
         max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS
         _, answered = await self._look_up(person, max_age, seconds)
         if not answered and not seconds and person.key not in self._lookups:
@@ -430,13 +380,11 @@ class Policy:
         return answered
 
     def is_prepared(self, person: Person, address: Address) -> bool:
-        """Return whether `prepare` returns True at once, also with `confirmed`, because only
-        confirmed answers are cached."""
         return self.rights_by(person, address, self._cached_facts(person)).is_complete
 
     def rights_by(self, person: Person, address: Address, known: _PersonFacts) -> Rights:
-        """Return the rights of a person at an address by these facts. The latest ones are cached
-        with their decisions, because one event asks for the same rights several times."""
+        """The latest rights are cached with their decisions, because one event asks for the same
+        rights several times."""
         place = replace(address, thread="", person="")  # no right depends on these
         rights = self._rights.get((person, place, known))
         if rights is None:
@@ -444,19 +392,14 @@ class Policy:
         return rights
 
     def list_names(self, right: str) -> Sequence[str]:
-        """Return the names that rules allow for a right, sorted, as NAME in `model:NAME`. Patterns
-        with `*` are left out."""
+        """Return sorted names, as NAME in `model:NAME`. Patterns with `*` are left out."""
         rights = (each.partition(":") for rule in self.read_rules().rules for each in rule.allow)
         names = (name for kind, _, name in rights if kind == right and name and "*" not in name)
         return sorted(set(names))
 
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
-        """Return True if one of the names is the person, or a group, role or set of people that
-        includes the person.
-
-        Names of places do not match. The name of a platform matches only its owner. Raises
-        StatusUnknown if the platform does not tell the person's groups now.
-        """
+        """Names of places do not match. The name of a platform matches only its owner. Raise
+        StatusUnknown if the platform does not tell the person's groups now."""
         for waits in (False, True):  # first with the cached data alone
             rights = await self.look_up_rights(
                 person, address, names, max_age=find_max_age(person), waits=waits
@@ -466,20 +409,13 @@ class Policy:
         raise StatusUnknown
 
     async def is_meant(self, person: Person, address: Address, names: frozenset[str]) -> bool:
-        """Return True if a limit for these names applies to the person at the address.
-
-        A limit also applies if the person's status is not known: `fits` then returns None.
-        """
+        """A limit also applies if the person's status is not known: `fits` then returns None."""
         rights = await self.look_up_rights(person, address, names)
         return rights.fits(names, "all") is not False
 
     async def is_named_anywhere(self, person: Person, address: Address) -> bool | None:
-        """Return True if PONTE_ALLOW, PONTE_ADMINS or a rule that allows something names the
-        person; None if the platform does not report their groups now.
-
-        The name of a group of the person, or of this place, counts too. `PEOPLE_SETS` such as
-        `everybody` in rules do not.
-        """
+        """Only rules that allow something count. None if the platform does not report the person's
+        groups now. `PEOPLE_SETS` such as `everybody` in rules do not count."""
         rights = await self.look_up_rights(person, address)
         ruled = (rule.who for rule in self.read_rules().rules if rule.allow)
         names = frozenset({"admins"}).union(
@@ -488,29 +424,23 @@ class Policy:
         return rights.fits(names, "members")
 
     async def is_stranger(self, person: Person, address: Address) -> bool | None:
-        """Return True if the platform is open to everybody and no rule names the person; None if
-        the platform does not report their groups now."""
+        """None if the platform does not report the person's groups now."""
         if self.platforms.get(person.platform, NO_RIGHTS).stranger_cap == rules.DailyTurns():
             return False
         named = await self.is_named_anywhere(person, address)
         return None if named is None else not named
 
     async def is_colleague(self, person: Person, address: Address) -> bool | None:
-        """Return True if the person belongs to this workspace and is no guest; None if the platform
-        does not report that now."""
+        """None if the platform does not report that now."""
         rights = await self.look_up_rights(person, address, max_age=MAX_CONFIRMED_AGE_SECONDS)
         return self._is_home_member(person, address, rights.known)
 
     async def has_left(
         self, person: Person, address: Address, since: float, *, is_deed: bool = False
     ) -> bool | None:
-        """Return True if a person who was a member of the place `address` at the time `since` (in
-        Unix seconds) is a member no longer, False if they still are. `is_deed`: True also if they
-        have withdrawn what they asked for or approved then (`withdrawals`).
-
-        Return None if the platform does not answer in time, or does not tell. On a platform without
-        such a look-up, nobody leaves.
-        """
+        """`since` is in Unix seconds. `is_deed`: True also if they have withdrawn what they asked
+        for or approved then (`withdrawals`). None if the platform does not answer in time, or does
+        not tell. On a platform without such a look-up, nobody leaves."""
         ask = self.people.departures.get(person.platform)
         ask = self.people.withdrawals.get(person.platform, ask) if is_deed else ask
         if ask is None:
@@ -522,24 +452,17 @@ class Policy:
             return None
 
     def decide(self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]) -> _Decision:
-        """Return the decision for the right by known data and the rules of `book`.
-
-        A configured program that writes messages itself, such as a webhook (`StandIns`), has at
+        """A configured program that writes messages itself, such as a webhook (`StandIns`), has at
         most the rights of its kind. For `DECISION_RIGHTS`, deny programs and guests. If the guest
-        status is not known, add a denial to `others`, what the decision may be once more is known:
-        it is then not certain.
-        """
+        status is not known, add a denial to `others`: the decision is then not certain."""
         person = rights.person
         is_account = person.platform in self.platforms
-        # What this kind of program may do (`rights`), and the programs that are configured
-        # (`groups`, by id). None: the person is no such program.
+        # None: the person is no such program.
         programs = None if is_account else book.stand_ins.get(person.platform)
         if programs and (right not in programs.rights or person.id not in programs.groups):
             return _Decision(Verdict(False, rules.STAND_IN_REASON, right=right))
         decision = self._decide_by_rules(rights, book, right, names)
-        # `right_name` is the right as people read it, such as "approve:TABLE" for one table.
         guest, right_name = rights.known.guest, decision.verdict.right
-        # What follows only denies, so a denial by the rules needs no further test.
         if right not in DECISION_RIGHTS or not decision.verdict.allowed:
             return decision
         if person.is_bot:
@@ -551,13 +474,9 @@ class Policy:
     def _decide_by_rules(
         self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]
     ) -> _Decision:
-        """Return the decision of the first rule that matches the person and says something about
-        the right.
-
-        Of some rules it is not known whether they match, because the platform has not told the
+        """Of some rules it is not known whether they match, because the platform has not told the
         person's groups yet. Such a rule is passed over, and `others` has what it would say (True:
-        allow). `names` of a table are its title and its id; the first one is shown to people.
-        """
+        allow). `names` of a table are its title and its id; the first one is shown to people."""
         if any(len(name) > MAX_RIGHT_NAME_CHARACTERS for name in names):
             return _Decision(Verdict(False, rules.NAME_TOO_LONG, right=right))
         right_name = f"{right}:{names[0]}" if any(names) else right
@@ -580,7 +499,7 @@ class Policy:
             if fits:
                 reason = "" if allows else rules.RULE_REASONS[right]
                 return _Decision(Verdict(allows, reason, rule.source, right_name), others)
-            if fits is None:  # the rule may or may not match, so a later one decides for now
+            if fits is None:
                 others |= {allows}
         # A webhook may chat, and things with a name of their own may be used, unless a rule denies
         # it.
@@ -604,14 +523,12 @@ class Policy:
         known: _PersonFacts,
         reading: PlaceReading = "members",
     ) -> bool | None:
-        """Return True if one of the names matches the person at the address. None: not known.
-        `reading` says which people the name of a place means: "members" where a rule gives
-        something, "all" where it denies or limits.
+        """None: not known. `reading` says which people the name of a place means: "members" where a
+        rule gives something, "all" where it denies or limits.
 
         An empty set of names is that of a rule without `who`, and matches everybody, except if
         `reading` is "people": then only a name can match.
         """
-        # `stand_ins`: configured programs such as webhooks; `groups` has the group of each by id.
         is_account = person.platform in self.platforms
         if not is_account and (programs := self.read_rules().stand_ins.get(person.platform)):
             if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
@@ -639,15 +556,13 @@ class Policy:
         known: _PersonFacts,
         reading: PlaceReading,
     ) -> bool | None:
-        """Return whether a name in a rule means this person in this place; None if their groups are
-        not known. The name is a set ("guests"), a group of ponte.toml, a platform, a person, a
-        channel, a workspace or a role.
+        """The name is a set ("guests"), a group of ponte.toml, a platform, a person, a channel, a
+        workspace or a role.
 
         `reading`: with "people", only names of people, groups and roles count, so that nobody
         becomes an admin by being in a channel. With "members", a place means its members, not its
         guests.
         """
-        # `own` says how the names of the person's platform are read (`PlatformRights`).
         platform, _, id = name.partition(":")
         own = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "admins":
@@ -691,11 +606,8 @@ class Policy:
         return None if known.groups is None else name in known.groups
 
     def _is_home(self, person: Person, address: Address) -> bool:
-        """Return True if the person belongs to the workspace of the place.
-
-        Also True on platforms without workspaces, and for a person of another platform than the
-        place: they signed in to the page, which only Ponte's own workspace can.
-        """
+        # Also True on platforms without workspaces, and for a person of another platform than the
+        # place: they signed in to the page, which only Ponte's own workspace can.
         own = self.platforms.get(person.platform, NO_RIGHTS)
         if not own.own_workspace or address.platform != person.platform:
             return True
@@ -705,11 +617,8 @@ class Policy:
         return known.is_member if self._is_home(person, address) else False
 
     def _cached_facts(self, person: Person, names: frozenset[str] = frozenset()) -> _PersonFacts:
-        """Return the person's facts that are known without a lookup.
-
-        Groups count as an empty set if neither a rule nor `names` refers to a group of the
-        platform. Guest status is not cached here: it is known only for platforms without guests.
-        """
+        # Groups count as an empty set if neither a rule nor `names` refers to a group of the
+        # platform. Guest status is not cached here: it is known only for platforms without guests.
         groups: frozenset[str] | None = frozenset()
         if self.groups_matter(person.platform, names):
             expires, cached_groups = self._groups.get(person.key, (0.0, None))
@@ -725,10 +634,8 @@ class Policy:
         max_age: float = MAX_STALE_SECONDS,
         waits: bool = True,
     ) -> Rights:
-        """Return the person's rights by data that is at most `max_age` seconds old. With `waits`,
-        ask the platform once if the cache does not suffice. `names` are those for which
-        `Rights.fits` is asked later, so that groups among them are looked up."""
-        # The cache has only data that the platform confirmed lately, enough for every `max_age`.
+        """With `waits`, ask the platform once if the cache does not suffice. `names` are those for
+        which `Rights.fits` is asked later, so that groups among them are looked up."""
         facts = self._cached_facts(person, names)
         if waits and not facts.is_whole:
             facts, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)
@@ -737,12 +644,8 @@ class Policy:
     async def _look_up(
         self, person: Person, max_age: float, seconds: float, names: frozenset[str] = frozenset()
     ) -> tuple[_PersonFacts, bool]:
-        """Look up the person's groups and guest status, waiting up to `seconds`.
-
-        `max_age` is the maximum age of the data in seconds. Return the facts, and True if the
-        platform answered. An answer that discloses nothing counts.
-        """
-        # No group changes a decision, so an empty set stands for the person's groups.
+        """Return the facts, and whether the platform answered; an answer that discloses nothing
+        counts."""
         if not self.groups_matter(person.platform, names):
             guest, has_answered = await self._look_up_guest(person, max_age, seconds)
             return _PersonFacts(frozenset(), guest), has_answered
@@ -755,9 +658,8 @@ class Policy:
     async def _look_up_guest(
         self, person: Person, max_age: float, seconds: float
     ) -> tuple[bool | None, bool]:
-        """Return whether a person is a guest, None if the platform does not disclose it or did not
-        answer, and whether it answered within `seconds`. On platforms without guests nobody is
-        one. `max_age` is the maximum age in seconds of data from the platform's own cache."""
+        """None if the platform does not disclose it or did not answer. On platforms without guests
+        nobody is one."""
         if person.platform not in self.people.guests:
             return False, True
         try:
@@ -767,8 +669,8 @@ class Policy:
             return None, False
 
     def groups_matter(self, platform: str, names: frozenset[str]) -> bool:
-        """Return True if any name in the rules, the settings or `names` may be that of a group of
-        the platform. Otherwise no group can change a decision, and the platform need not be
+        """Return True if any name in the rules, the settings or `names` may be that of a group
+        of the platform. Otherwise no group can change a decision, and the platform need not be
         asked."""
         if platform not in self.people.memberships:
             return False
@@ -780,12 +682,10 @@ class Policy:
     async def _look_up_groups(
         self, person: Person, max_age: float, seconds: float
     ) -> tuple[frozenset[str] | None, bool]:
-        """Return the groups or roles of a person, None if the platform does not disclose them or
-        did not answer, and whether it answered in time. They are cached for a short time, because
-        each decision asks for them; not those of OIDC people, which every process reads from the
-        database, so that the latest ones count at once. In the result, each id begins with the
-        platform's name, as in rules; some platforms add it themselves. `max_age` is the maximum age
-        in seconds of data from the adapter's own cache, and `seconds` the maximum wait."""
+        """None if the platform does not disclose them or did not answer. They are cached for a
+        short time, because each decision asks for them; not those of OIDC people, which every
+        process reads from the database, so that the latest ones count at once. In the result, each
+        id begins with the platform's name, as in rules; some platforms add it themselves."""
         now = self.clock()
         expires, groups = self._groups.get(person.key, (0.0, None))
         if now < expires:
@@ -821,14 +721,9 @@ class DailyCaps:
     chosen: rules.DailyTurns | None = None
 
     async def cap_for(self, person: Person, address: Address, named: Policy) -> rules.DailyTurns:
-        """Return the cap of turns for the person at the address: the operator's (`chosen`), or that
-        of the platform for strangers. `named` is the policy that knows which people rules name,
-        and `DailyTurns()` has no cap.
-
-        A platform's default cap does not apply to people that `is_named_anywhere` finds, who are
-        no strangers. It does apply while the platform does not tell who they are (`is_stranger`
-        is None).
-        """
+        """`named` is the policy that knows which people rules name. A platform's default cap does
+        not apply to people that `is_named_anywhere` finds, who are no strangers. It does apply
+        while the platform does not tell who they are (`is_stranger` is None)."""
         if self.chosen is not None:
             return self.chosen
         if await named.is_stranger(person, address) is False:

@@ -20,12 +20,10 @@ from core.domain.rights import Action, Verdict
 EVERYBODY_NAME = "*"
 """The name that matches every person. `everybody` has the same meaning."""
 OWNER_ID = "owner"
-"""The id of the owner on a platform that has `has_one_owner`."""
 OIDC_PLATFORM = "oidc"
 """The platform of people who sign in to the page with a `[sign_in.NAME]` of ponte.toml. A person's
 id is `NAME:SUB`, and a group is named as `oidc:NAME:group:GROUP`."""
 BASIC_RIGHTS: frozenset[Action] = frozenset({"chat", "read", "propose", "spend", "code"})
-"""Rights that need no admin or approver role."""
 DECISION_RIGHTS = ("approve", "administer")
 """Rights that only the names of people and groups can give.
 
@@ -39,7 +37,6 @@ PEOPLE_SETS = ("everybody", "members", "guests", "outsiders", "admins")
 `outsiders` belong to another workspace than the channel.
 """
 RIGHT_KINDS = ("chat", "read", "propose", "spend", "code", *DECISION_RIGHTS, *NAMED_RIGHTS)
-"""All rights, without names of things."""
 PlaceReading = Literal["people", "members", "all"]
 """Which people the name of a platform or workspace matches.
 
@@ -48,10 +45,8 @@ PlaceReading = Literal["people", "members", "all"]
 - "all": its members and guests. Used where a rule denies or limits something.
 """
 _NAMEABLE_RIGHTS = ("read", "propose", "approve", *NAMED_RIGHTS)
-"""Rights that can be followed by a name, as in `read:Customers`."""
 _NO_NAME = "{right}: write {kind}, because this permission can't be limited to one item."
 ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
-"""The `source` of rules that do not come from ponte.toml."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +105,7 @@ class StandIns:
 OIDC_RIGHTS = PlatformRights(BASIC_RIGHTS, has_room=True)
 """The rights of people of an OIDC provider: those of people with an account of the page."""
 NO_RIGHTS = PlatformRights()
-"""The rights on an unknown platform."""
 Ruling = Literal["allow", "deny", "silent"]
-"""The effect of one rule on a right."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +124,8 @@ class Rule:
     deny: tuple[str, ...] = ()
 
     def decide(self, right: str, names: Sequence[str]) -> Ruling:
-        """Return "allow" or "deny" if this rule says that about the right for one of these names
-        of a thing (a table has its title and its id), else "silent".
-
-        A denial takes precedence. Without names, a rule that allows the right for any name allows
-        it: the question is then whether the person has the right at all.
-        """
+        """A denial takes precedence. Without names, a rule that allows the right for any name
+        allows it: the question is then whether the person has the right at all."""
         # Without names, only a denial of the whole right counts, as `read`, not `read:Orders`.
         denied = self._deny_patterns.get(right)
         if denied and denied.covers(names):
@@ -147,12 +136,9 @@ class Rule:
         return "silent"
 
     def leaves_right(self, right: str, names: Sequence[str]) -> bool:
-        """Return True if a place with this rule does not restrict the right.
-
-        A place with an `allow` list leaves only the listed rights. It also leaves a right in
-        `NAMED_RIGHTS`, such as `tool`, if the list contains no entry of its kind: people have
-        these rights unless a rule says otherwise.
-        """
+        """A place with an `allow` list leaves only the listed rights. It also leaves a right in
+        `NAMED_RIGHTS`, such as `tool`, if the list contains no entry of its kind: people have these
+        rights unless a rule says otherwise."""
         ruling = self.decide(right, names)
         if ruling != "silent":
             return ruling == "allow"
@@ -176,7 +162,7 @@ class _NamePatterns:
     patterns: tuple[str, ...]
 
     def covers(self, names: Sequence[str]) -> bool:
-        """Return True if a pattern matches one of the names. Without names, require `is_whole`."""
+        """Without names, require `is_whole`."""
         if self.is_whole:
             return True
         folded_names = [fold_case(name) for name in names]
@@ -189,8 +175,8 @@ class _NamePatterns:
 class RuleBook:
     """All rules of ponte.toml about rights.
 
-    `rules` are read in order. `groups` are named sets of people. `channels` are the rules of
-    places, keyed by `platform`, `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`.
+    `groups` are named sets of people. `channels` are the rules of places, keyed by `platform`,
+    `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -201,10 +187,7 @@ class RuleBook:
 
 
 def is_right(text: str) -> bool:
-    """Return True if the text is a right that a rule may contain.
-
-    `NAMED_RIGHTS` need a name, `_NAMEABLE_RIGHTS` may have one, other rights must not.
-    """
+    """`NAMED_RIGHTS` need a name, `_NAMEABLE_RIGHTS` may have one, other rights must not."""
     kind, colon, name = text.partition(":")
     if kind not in RIGHT_KINDS or (colon and not name.strip()):
         return False
@@ -212,25 +195,20 @@ def is_right(text: str) -> bool:
 
 
 def check_right_name(text: str) -> None:
-    """Raise WrongUsage if a name follows a right that cannot be limited to one thing, as in
-    `code:Orders`."""
     kind, colon, _ = text.partition(":")
     if colon and kind in RIGHT_KINDS and kind not in _NAMEABLE_RIGHTS:
         raise WrongUsage(_NO_NAME, right=text[:80], kind=kind)
 
 
 def place_names(address: Address) -> tuple[str, ...]:
-    """Return the names of the address, the widest first: platform, workspace, channel.
-
-    A thread has the names of its channel.
-    """
+    """The widest first. A thread has the names of its channel."""
     home = f"{address.platform}:{address.workspace}"
     return address.platform, home, f"{home}:{address.channel}"
 
 
 def is_there(where: frozenset[str], address: Address) -> bool:
-    """Return True if a rule with this `where` applies at the address: if it is empty, or names the
-    channel, workspace or platform, or the kind of place ("shared" or "direct")."""
+    """`where` has names of channels, workspaces and platforms, or the kind of place ("shared" or
+    "direct")."""
     if not where:
         return True
     kind = "shared" if address.is_shared else "direct"
@@ -238,12 +216,10 @@ def is_there(where: frozenset[str], address: Address) -> bool:
 
 
 def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
-    """Return the name patterns by right, from entries such as `read` and `read:Customers`."""
     names: dict[str, list[str]] = {}
     for each in written:
         right, _, name = each.partition(":")
         names.setdefault(right, []).append(name)
-    # A right without a name ("") covers all names.
     return {
         right: _NamePatterns("" in of_right, tuple(map(fold_case, filter(None, of_right))))
         for right, of_right in names.items()
@@ -251,11 +227,8 @@ def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
 
 
 def matches_pattern(pattern: str, name: str) -> bool:
-    """Return True if `name` matches `pattern`. Each `*` in the pattern matches any text.
-
-    Each `*` takes the shortest text that works. The search never goes back, so it takes linear
-    time: people and models send the names, and could make a regular expression take very long.
-    """
+    """Each `*` takes the shortest text that works. The search never goes back, so it takes linear
+    time: people and models send the names, and could make a regular expression take very long."""
     first, *others = pattern.split("*")
     if not others:
         return name == first
@@ -282,7 +255,7 @@ DEFAULT_REASONS: Mapping[str, str] = {
     "approve": "Only an admin or a designated approver can decide on that.",
     "administer": "Only an admin can do that. Admins are set in PONTE_ADMINS.",
 }
-"""The reason for a denial by right, when no rule of ponte.toml decided."""
+"""Reasons for a denial by right, when no rule of ponte.toml decided."""
 _MISSING_RIGHT = (
     " (`{right}`). An admin can change that in `ponte.toml`. To see which rule applies, "
     "type `why {right}`."
@@ -301,19 +274,16 @@ RULE_REASONS: Mapping[str, str] = {
     "model": "You don't have permission to use this channel's model" + _MISSING_RIGHT,
     "post": "You don't have permission to post there" + _MISSING_RIGHT,
 }
-"""The reason for a denial by right, when a rule of ponte.toml decided."""
+"""Reasons for a denial by right, when a rule of ponte.toml decided."""
 GUEST_REASON = "You're a guest, and I only answer members here. " + _ALLOW_HINT
-"""The reason for a denial that would not apply to a member."""
 GUEST_DECISION_REASON = (
     "Guests can't decide on changes and can't be admins. Only members can do this."
 )
-"""The reason for a denial of `DECISION_RIGHTS` to a guest."""
 STAND_IN_REASON = "Programs can't do this. A person must ask for it."
 """The reason for a denial to one of the `StandIns`, whatever rules say."""
 PROGRAM_DECISION_REASON = (
     "Programs can't decide on changes and can't be admins. A person must do this themselves."
 )
-"""The reason for a denial of `DECISION_RIGHTS` to a bot, or to a request with an API token."""
 NAME_TOO_LONG = "That name is too long. Names can have up to 1,000 characters."
 _ALLOWED_SENTENCES: Mapping[str, str] = {
     ADMINS_RULE: "`{right}`: allowed, because the person is an admin (PONTE_ADMINS).",
@@ -327,9 +297,8 @@ _DENIED_SENTENCE = "`{right}`: denied. {reason}"
 
 
 def explain_verdict(verdict: Verdict) -> str:
-    """Return a sentence that says which rule decided, for the reply to `why`."""
+    """Return a sentence for the reply to `why`."""
     if verdict.allowed:
-        # PONTE_ADMINS, PONTE_ALLOW and the defaults have sentences of their own.
         words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
         return say(words, right=verdict.right, rule=verdict.rule)
     if verdict.is_unknown:
@@ -338,11 +307,8 @@ def explain_verdict(verdict: Verdict) -> str:
     if verdict.rule:
         words = "`{right}`: denied by the rule `{rule}`."
         return say(words, right=verdict.right, rule=verdict.rule)
-    # No rule of ponte.toml decided: the verdict's own reason explains the denial.
     return explain_denial(verdict.right, verdict.words())
 
 
 def explain_denial(right: str, reason: str) -> str:
-    """Return a sentence that says why a right is denied, for a denial that no rule of ponte.toml
-    decided."""
     return say(_DENIED_SENTENCE, right=right, reason=reason)

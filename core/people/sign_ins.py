@@ -1,8 +1,5 @@
-"""People who sign in to the page with Slack or with an account of their company (OIDC).
-
-Nobody is joined with an account of the page, or with an account of another provider, by a name or
-an e-mail address: only the key says who a person is.
-"""
+"""Nobody is joined with an account of the page, or with an account of another provider, by a name
+or an e-mail address: only the key says who a person is."""
 
 from __future__ import annotations
 
@@ -51,12 +48,11 @@ after the provider confirmed them: it can be asked only while they are at their 
 
 
 ISSUERS = "sign-in-issuers"
-"""The row of `remembered` with the issuer of each provider (`_issuer_key`)."""
 
 
 class AnotherIssuer(Refusal):
-    """Raised if a provider's name leads to another server than before: number 42 there is somebody
-    else. `label` is set where the sentence is shown."""
+    """The provider's name leads to another server than before: number 42 there is somebody else.
+    `label` is set where the sentence is shown."""
 
     code = "another_issuer"
     sentence = "Sign-in with {label} isn't set up correctly. Contact the person who runs Ponte."
@@ -91,8 +87,7 @@ class Identity:
 
 
 def escape_subject(subject: str) -> str:
-    """Return an account's id at its provider (the claim `sub` of OIDC) as a person's key contains
-    it. Colons, commas, spaces and other characters are percent-encoded, so that no id can look like
+    """Colons, commas, spaces and other characters are percent-encoded, so that no id can look like
     another key."""
     return quote(subject, safe="")
 
@@ -118,37 +113,34 @@ class SignedInPerson:
 
     @property
     def sessions_since(self) -> float:
-        """The time when the person last ended all their sessions, or signed in first."""
         # Keys of 0.2.0 do not begin with a time.
         return float(self.session_key.rpartition("-")[0] or self.first_at)
 
     @property
     def group_names(self) -> frozenset[str]:
-        """The person's groups as rules of ponte.toml name them, such as `oidc:acme:group:sales`."""
+        """Names of the person's groups in rules of ponte.toml, such as `oidc:acme:group:sales`."""
         return frozenset(f"{OIDC_PLATFORM}:{self.provider}:group:{one}" for one in self.groups)
 
 
 def is_provider_key(key: str) -> bool:
-    """Return whether this is the key of a person of a provider, which has three parts. The keys of
-    accounts of the page have two."""
+    """Keys of people of a provider have three parts, those of accounts of the page two."""
     return key.count(":") == 2
 
 
 class SqlSignIns(SqlStore):
-    """Stores the people who signed in to the page with a provider, by key. Methods raise
-    NotStored."""
+    """Methods raise NotStored."""
 
     @transaction
     def record_sign_in(
         self, connection: SqlConnection, identity: Identity, now: float, *, is_new: bool = True
     ) -> SignedInPerson:
-        """Store that a provider confirmed a person now, and return them as they are stored. With
-        `is_new`, the person signs in, which gets a line in the audit log; otherwise the provider
-        only confirmed a session that exists. The row of a person who was removed does not change.
-        Raise AnotherIssuer.
+        """With `is_new`, the person signs in, which gets a line in the audit log; otherwise the
+        provider only confirmed a session that exists. The row of a person who was removed does not
+        change. Raise AnotherIssuer.
 
         A person who signed in before keeps their `session_key`, so that sessions in their other
-        browsers stay valid."""
+        browsers stay valid.
+        """
         person = identity.person
         issuers = json.loads(read_text(connection, ISSUERS) or "{}")
         if (issuer := issuers.get(_issuer_key(identity.provider))) is None:
@@ -184,34 +176,29 @@ class SqlSignIns(SqlStore):
     def move_provider(
         self, connection: SqlConnection, provider: str, issuer: str, by: Person
     ) -> None:
-        """Let people of a provider sign in with another server, whose accounts are theirs if they
-        have the same ids."""
+        """People of the provider have the same accounts there if they have the same ids."""
         _store_issuer(connection, provider, issuer)
         audit_step("provider-moved", by, provider=provider, issuer=issuer)(connection)
 
     @query
     def find_sign_in(self, connection: SqlConnection, person: str) -> SignedInPerson | None:
-        """Return the person with this key, None if they never signed in with a provider."""
         with suppress(NotFound):
             return _find(connection, person)
         return None
 
     @query
     def list_sign_ins(self, connection: SqlConnection) -> Sequence[SignedInPerson]:
-        """Return all people who signed in with a provider, sorted by key."""
         rows = connection.execute("SELECT * FROM sign_ins ORDER BY person").fetchall()
         return list(map(_person_of, rows))
 
     async def confirm_sign_in(self, person: str, now: float) -> None:
-        """Store that the provider confirmed the person now."""
         sql = "UPDATE sign_ins SET confirmed_at = ? WHERE person = ? AND confirmed_at < ?"
         await self._execute(sql, now, person, now)
 
     @transaction
     def end_all_sessions(self, connection: SqlConnection, person: Person, now: float) -> None:
-        """End all sessions of a person who signed in with a provider: they are valid only with the
-        `session_key` that the person had, and this sets a new one. A person whom an operator
-        removed meanwhile stays removed."""
+        """Sessions are valid only with the `session_key` that the person had, and this sets a new
+        one. A person whom an operator removed meanwhile stays removed."""
         sql = "UPDATE sign_ins SET session_key = ? WHERE person = ?"
         connection.execute(sql, (_make_session_key(now), person.key)).close()
         audit_step("person-sessions-ended", person, person=person.key)(connection)
@@ -249,7 +236,7 @@ def _issuer_key(provider: str) -> str:
 
 
 def _store_issuer(connection: SqlConnection, provider: str, issuer: str) -> None:
-    connection.lock_key(ISSUERS)  # other processes may store another provider's
+    connection.lock_key(ISSUERS)
     issuers = json.loads(read_text(connection, ISSUERS) or "{}")
     write_text(connection, ISSUERS, json.dumps({**issuers, _issuer_key(provider): issuer}))
 
@@ -270,8 +257,8 @@ def _find(connection: SqlConnection, person: str) -> SignedInPerson:
 
 
 def person_by_key(key: str, name: str = "") -> Person:
-    """Return the person with this key: of an account of the page (`web:ana`), or of a provider
-    (`slack:T1:U1`, `oidc:acme:SUB`, where `acme:SUB` is the id)."""
+    """`web:ana` is an account of the page; `slack:T1:U1` and `oidc:acme:SUB` are of a provider, and
+    `acme:SUB` is the id."""
     platform, _, id = key.partition(":")
     workspace = ""
     if platform != OIDC_PLATFORM:
@@ -280,7 +267,6 @@ def person_by_key(key: str, name: str = "") -> Person:
 
 
 def _person_of(row: SqlRow) -> SignedInPerson:
-    """Return the person in a row of the table `sign_ins`."""
     return SignedInPerson(
         person_by_key(row["person"], row["name"]),
         row["provider"],

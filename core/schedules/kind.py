@@ -21,13 +21,9 @@ from core.schedules.words import (
 )
 
 SCHEDULE_KIND = "schedule"
-"""The name of the kind in drafts."""
 SCHEDULE_APPLIER = SCHEDULE_KIND
-"""The name of the applier in the ledger."""
 WHEN_KEY = "When"
-"""The key of the form's field for the time or rule."""
 ZONE_KEY = "Time zone"
-"""The key of the form's field for the time zone."""
 _EDIT = "Change schedule {id}: {what}"
 _DELETION = "Delete schedule {id}: {what}"
 
@@ -36,8 +32,7 @@ class ScheduleChange(Kind):
     """The kind of change that creates, edits or deletes one schedule.
 
     A change of this kind has one row: the schedule's draft before the change (None for a new one)
-    and after it (None for a deletion). Its owner alone can approve it (`is_personal`), and a run
-    that nobody attends cannot propose it (`needs_attended_turn`).
+    and after it (None for a deletion).
     """
 
     has_rows = False
@@ -46,8 +41,7 @@ class ScheduleChange(Kind):
     needs_attended_turn = True
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the rights that a person needs to propose a schedule: only to chat, which each run
-        needs too."""
+        """Only to chat, which each run needs too."""
         return [("chat",)]
 
     def build_title(self, change: Change) -> str:
@@ -63,9 +57,7 @@ class ScheduleChange(Kind):
         return say(_EDIT if write.after is not None else _DELETION, id=write.id, what=what)
 
     def describe(self, change: Change) -> str:
-        """Return what a card says about a schedule that is to be created, edited or deleted: its
-        whole text, the due times, and what a run costs. For an edit, also say which schedule is in
-        force until the edit is approved.
+        """For an edit, also say which schedule is in force until the edit is approved.
 
         `applier_data` is the JSON of the `ReplyTo` to which runs are answered, with the progress of
         the schedule (`add_progress`) among its keys.
@@ -99,12 +91,9 @@ class ScheduleChange(Kind):
         return f"{quote_inert(draft.text)}\n\n" + "\n".join(lines)
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return the fields of the card's form, in which people can edit the proposed schedule: the
-        text, the time and its zone; () for a deletion. The change has one step, for its one row."""
         if (row := change.steps[0].write.after) is None:
             return ()
         draft = read_row(row)
-        # A repeated schedule has a cron rule, another one a single time.
         when = draft.rule.cron or f"{local_time(draft.rule.run_at, draft.time_zone):%Y-%m-%dT%H:%M}"
         return [
             FormField(TEXT_KEY, say("Text"), "lines", draft.text),
@@ -113,8 +102,8 @@ class ScheduleChange(Kind):
         ]
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
-        """Return the result as lines of the card. After a creation or an edit, the line says
-        whether the schedule runs or is paused, and how to manage it."""
+        """After a creation or an edit, the line says whether the schedule runs or is paused, and
+        how to manage it."""
         step = change.steps[0]
         if step.state == "changed":
             return [say(SCHEDULE_CHANGED)]

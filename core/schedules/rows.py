@@ -61,7 +61,6 @@ _RUN_STATES: dict[str, RunState] = {
     "done": "done", "failed": "failed", "undeliverable": "failed", "stopped": "stopped",
     "removed": "stopped", "withdrawn": "stopped",
 }  # fmt: skip
-"""The state of a run, by the final state of its turn."""
 assert _RUN_STATES.keys() == set(FINAL_STATES)  # noqa: S101
 
 _CURRENT_SQL = (
@@ -93,9 +92,8 @@ _RUNNING_SQL = (
 def _schedule_transaction(
     method: Callable[Concatenate[Schedules, SqlConnection, P], T],
 ) -> Callable[Concatenate[Schedules, P], Coroutine[Any, Any, T]]:
-    """Decorate a method of `Schedules` that takes a connection, so that it runs in a transaction of
-    its own and callers await it without the connection. `on_change` is called after the commit,
-    which wakes the timer: due times may be others now."""
+    """`on_change` is called after the commit, which wakes the timer: due times may be others
+    now."""
 
     @functools.wraps(method)
     async def write(schedules: Schedules, /, *args: P.args, **options: P.kwargs) -> T:
@@ -107,14 +105,15 @@ def _schedule_transaction(
 
 
 class Schedules(SqlStore):
-    """All schedules and their runs. Each method is one transaction, durable on return. Methods that
-    change a schedule raise NotFound, and BadSchedule if its state does not allow the change. They
-    check no rights. If something changes, a line of the audit log says that the person `by` did it.
-    Without `by`, Ponte itself does it, without a line.
+    """Each method is one transaction, durable on return. Methods that change a schedule raise
+    NotFound, and BadSchedule if its state does not allow the change. They check no rights. If
+    something changes, a line of the audit log says that the person `by` did it. Without `by`, Ponte
+    itself does it, without a line.
 
     `clock` returns the time in seconds since the epoch. Due times are compared with the clock that
-    all `peers` share. `destination` returns where a post that answers no message goes
-    in the place of a schedule."""
+    all `peers` share. `destination` returns where a post that answers no message goes in the place
+    of a schedule.
+    """
 
     def __init__(
         self,
@@ -125,9 +124,6 @@ class Schedules(SqlStore):
         peers: Peers | None = None,
         destination: Callable[[ReplyTo], ReplyTo] = lambda to: to,
     ) -> None:
-        """`inbox` stores the messages of runs. `peers` are the other processes on the same
-        database, by whose common clock schedules are due. `destination` turns the stored
-        `reply_to` of a schedule into the destination of its runs, which answer no message."""
         super().__init__(database)
         self._inbox = inbox
         self._clock = clock
@@ -139,15 +135,13 @@ class Schedules(SqlStore):
 
     @query
     def get(self, connection: SqlConnection, id: str) -> Schedule:
-        """Return the schedule. Raise NotFound."""
         return _schedule_of(_find_row(connection, id))
 
     @query
     def list_matching(
         self, connection: SqlConnection, filter: ScheduleFilter
     ) -> Sequence[Schedule]:
-        """Return the schedules that the filter selects: active ones by their due time, then the
-        others by their age."""
+        """Active schedules by their due time, then the others by their age."""
         marks = ", ".join("?" for _ in filter.states)
         where, values = f"state IN ({marks})", list[str](filter.states)
         for column in ("person", "conversation"):
@@ -169,11 +163,9 @@ class Schedules(SqlStore):
         people: Collection[str] = (),
         most: int = 0,
     ) -> Schedule:
-        """Store a new schedule, or replace the draft of the one that has the revision `former`.
-
-        An active schedule is due from now on. One that exists and is stored as "paused" keeps its
-        state. Its count of runs goes on, unless it had ended or gets another `max_runs`: then it is
-        `schedule.runs`.
+        """An active schedule is due from now on. One that exists and is stored as "paused" keeps
+        its state. Its count of runs goes on, unless it had ended or gets another `max_runs`: then
+        it is `schedule.runs`.
 
         Raise BadSchedule if the schedule has another revision (somebody changed it), if it is never
         due again, or if these `people` (all keys of the owner) have `most` active and paused
@@ -220,7 +212,6 @@ class Schedules(SqlStore):
 
     @transaction
     def check_count(self, connection: SqlConnection, people: Collection[str], most: int) -> None:
-        """Raise BadSchedule if these people (keys) have `most` active and paused schedules."""
         _check_count(connection, people, most)
 
     @_schedule_transaction
@@ -231,8 +222,6 @@ class Schedules(SqlStore):
         reason: PauseReason,
         by: Person | None = None,
     ) -> Schedule:
-        """Pause an active schedule for this reason, which its owner sees. Return it as it is
-        now."""
         schedule = _lock_live_schedule(connection, id)
         if schedule.state == "active":
             _pause_schedule(connection, id, reason, self._clock())
@@ -246,8 +235,7 @@ class Schedules(SqlStore):
         id: str,
         by: Person | None = None,
     ) -> Schedule:
-        """Let a paused schedule run again. Due times during the pause are not caught up. A schedule
-        that is active already stays as it is."""
+        """Due times during the pause are not caught up."""
         schedule = _lock_live_schedule(connection, id)
         if schedule.state == "paused":
             _activate_schedule(connection, schedule, self._clock())
@@ -263,11 +251,9 @@ class Schedules(SqlStore):
         by: Person | None = None,
         change: str = "",
     ) -> Schedule:
-        """Delete a schedule with its runs and the notices about them, and return it as it was. A
-        run that has not begun is then not carried out.
+        """A run that has not begun is then not carried out.
 
-        Raise BadSchedule if it has another revision than `revision`, if that is set. `change` is
-        the change that deletes it, for the audit log.
+        `change` is the change that deletes it, for the audit log.
         """
         schedule = _lock_schedule(connection, id)
         if revision not in ("", schedule.revision):
@@ -285,9 +271,6 @@ class Schedules(SqlStore):
         event_key = f"schedule:{id}:now:{hashlib.sha256(once.encode()).hexdigest()[:16]}"
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun, _Queued | None]:
-            """Queue a run, unless the request with this key did so before. Only one run of a
-            schedule may be under way. Return the run, and its message for the queue of turns; None
-            if it was queued before."""
             schedule = _lock_live_schedule(connection, id)
             sql = "SELECT * FROM schedule_runs WHERE event_key = ?"
             if row := connection.execute(sql, (event_key,)).fetchone():
@@ -302,14 +285,12 @@ class Schedules(SqlStore):
         return run
 
     async def read_clock(self) -> float:
-        """Return the time by which schedules are due, in seconds since the epoch: on Postgres, the
-        database's, which all processes share."""
+        """On Postgres, the database's clock, which all processes share."""
         return await self._peers.read_clock(self._clock())
 
     async def realign(self) -> int:
-        """Recalculate the due times of all active schedules that are not due yet, and return how
-        many differ. They differ after the clock was set back, or after an update of the data of
-        time zones."""
+        """Due times differ after the clock was set back, or after an update of the data of time
+        zones. Return how many did."""
         now, moved = await self.read_clock(), 0
         for schedule in await self.list_matching(ScheduleFilter(states=("active",))):
             try:
@@ -332,7 +313,7 @@ class Schedules(SqlStore):
     def list_due(
         self, connection: SqlConnection, now: float, most: int = 1000
     ) -> Sequence[Schedule]:
-        """Return active schedules that are due, the longest due first."""
+        """The longest due first."""
         rows = connection.execute(
             "SELECT * FROM schedules WHERE state = 'active' AND next_due_at <= ?"
             " ORDER BY next_due_at LIMIT ?",
@@ -341,26 +322,18 @@ class Schedules(SqlStore):
         return [_schedule_of(row) for row in rows.fetchall()]
 
     async def earliest_due(self) -> float | None:
-        """Return the earliest due time of all active schedules, None if there is none."""
-
         sql = "SELECT min(next_due_at) FROM schedules WHERE state = 'active'"
         due: float | None = await self._database.read(lambda c: select_value(c, sql), single=True)
         return due
 
     async def advance(self, schedule: Schedule, plan: DuePlan) -> ScheduleRun | None:
-        """Carry out `plan` for a schedule that is due: set the next due time, record missed runs,
-        and queue the run, in one transaction. Return the run, or None if there is none or another
-        process did this.
+        """Return the run, or None if there is none or another process did this.
 
         The condition on `next_due_at` lets only one process succeed. On Postgres, a row that
         another process works on is skipped instead of waited for.
         """
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
-            """Queue the run that is due, record runs that were missed, and set the next due time,
-            if the row is as it was read: otherwise another process has done so, or somebody changed
-            the schedule. Return the run, None if none is due, and its message for the queue of
-            turns, None if it does not run."""
             # On Postgres, a row that another process has locked is left out: that process starts
             # the run.
             row = connection.execute(
@@ -433,9 +406,8 @@ class Schedules(SqlStore):
         pause: PauseReason = "",
         line: TransactionStep = NO_STEP,
     ) -> None:
-        """Record that the run of the turn `seq` is not carried out, for this reason. With `pause`,
-        pause its schedule. `line` writes into the audit log in the same transaction, unless the run
-        was skipped before."""
+        """With `pause`, pause its schedule. `line` writes into the audit log in the same
+        transaction, unless the run was skipped before."""
         now = self._clock()
         row = connection.execute(
             "UPDATE schedule_runs SET state = 'skipped', reason = ?, ended_at = ?"
@@ -469,9 +441,8 @@ class Schedules(SqlStore):
 
     @query
     def find_open_card(self, connection: SqlConnection, id: str, before: int) -> str:
-        """Return the id of the oldest proposal of an earlier run of the schedule `id` that waits
-        for a decision or is being applied, "" if there is none. While there is one, the present
-        run proposes nothing. `before` is the `seq` of the present run's turn."""
+        """While there is one, the present run proposes nothing. `before` is the `seq` of the
+        present run's turn."""
         row = connection.execute(
             "SELECT changes.id FROM schedule_runs AS runs JOIN changes USING (seq)"
             " WHERE runs.schedule = ? AND runs.seq <> ? AND changes.state IN ('open',"
@@ -481,16 +452,13 @@ class Schedules(SqlStore):
         return row["id"] if row else ""
 
     async def settle_runs(self) -> int:
-        """Record the results of runs whose turns have ended. Pause schedules that failed
-        MAX_FAILED_RUNS times in a row. Return how many results were recorded."""
+        """Pause schedules that failed MAX_FAILED_RUNS times in a row."""
 
         ended = await self._database.read(lambda c: c.execute(_ENDED_RUNS_SQL).fetchall())
         return await self._settle(ended) if ended else 0
 
     @_schedule_transaction
     def _settle(self, connection: SqlConnection, rows: Sequence[SqlRow]) -> int:
-        """Record the results of runs whose turns have ended; `rows` have the states and the answers
-        of these turns. Return for how many runs that was not done before."""
         count = 0
         for row in rows:
             # The turn's state decides; the code of its answer says why it failed.
@@ -528,7 +496,7 @@ class Schedules(SqlStore):
     def list_runs(
         self, connection: SqlConnection, id: str, most: int = 10
     ) -> Sequence[ScheduleRun]:
-        """Return the last runs of a schedule, the newest first."""
+        """The newest first."""
         rows = connection.execute(
             "SELECT * FROM schedule_runs WHERE schedule = ?"
             " ORDER BY started_at DESC, due_at DESC LIMIT ?",
@@ -538,15 +506,13 @@ class Schedules(SqlStore):
 
     @query
     def find_last_runs(self, connection: SqlConnection) -> Mapping[str, ScheduleRun]:
-        """Return the newest run of each schedule, by the schedule's id."""
         return {row["schedule"]: _run_of(row) for row in connection.execute(_LAST_RUNS_SQL)}
 
     @query
     def list_unreported(
         self, connection: SqlConnection, most: int = 50
     ) -> Sequence[tuple[Schedule, ScheduleRun]]:
-        """Return runs that were skipped, missed or failed and that the scheduler has not reported
-        to anybody yet, with their schedules, the oldest first."""
+        """Runs that were skipped, missed or failed, the oldest first."""
         # The first two conditions are those of the index `schedule_runs_unnotified`.
         rows = connection.execute(
             "SELECT * FROM schedule_runs WHERE is_notified = 0 AND state <> 'queued'"
@@ -562,7 +528,7 @@ class Schedules(SqlStore):
         event_key: str,
         notices: Sequence[tuple[Person, PersonNotice]] = (),
     ) -> None:
-        """Store the notices about a run, and record that they are stored, once."""
+        """Store the notices about a run, once."""
         if connection.execute(
             "UPDATE schedule_runs SET is_notified = 1 WHERE event_key = ? AND is_notified = 0",
             (event_key,),
@@ -572,21 +538,16 @@ class Schedules(SqlStore):
 
     @transaction
     def purge(self, connection: SqlConnection, before: float) -> int:
-        """Delete schedules that ended before that time. Return how many there were."""
         _delete_runs(connection, f"schedule IN (SELECT id FROM {_OLD_SQL})", (before,))  # noqa: S608
         return connection.execute(f"DELETE FROM {_OLD_SQL}", (before,)).rowcount  # noqa: S608
 
     def _queue_run(
         self, connection: SqlConnection, schedule: Schedule, due: float, key: str, is_late: bool
     ) -> tuple[ScheduleRun, _Queued]:
-        """Store the message of a run and its row, in the caller's transaction, and return the run
-        and what `_enqueue` needs. `key` is the event key, by which the message and the row are
-        stored once."""
         to = self._find_destination(schedule.reply_to)
         row = connection.execute(_READ_UNTIL_SQL, (schedule.id,)).fetchone()
         read_until = row["handle"] if row else ""
         message = make_run_message(schedule, to, due, key, is_late, read_until)
-        # `_`: whether the message runs at once. That of a run never does.
         receipt, _ = self._inbox.store_message(connection, message)
         run = _insert_run(
             connection, schedule, key, due, self._clock(), "queued", receipt.seq, is_late=is_late
@@ -594,19 +555,16 @@ class Schedules(SqlStore):
         return run, (message, receipt)
 
     def _enqueue(self, written: tuple[ScheduleRun | None, _Queued | None]) -> None:
-        """Queue the turn of a run in this process, after the transaction that stored it."""
         if written[1]:
             self._inbox.enqueue(*written[1], False)
 
 
 _Queued = tuple[Message, Receipt]
-"""A stored message and its receipt, to be queued after the transaction."""
 
 
 def close_schedules(connection: SqlConnection, now: float) -> int:
     """Pause all active schedules of a database that was restored from a backup: their due times are
-    those of the backup. Record that runs under way are stopped. Return how many schedules were
-    paused."""
+    those of the backup. Record that runs under way are stopped."""
     connection.execute(
         "UPDATE schedule_runs SET state = 'stopped', reason = 'restored', ended_at = ?"
         " WHERE state = 'queued'",
@@ -622,8 +580,7 @@ def close_schedules(connection: SqlConnection, now: float) -> int:
 
 
 def _check_count(connection: SqlConnection, people: Collection[str], most: int) -> None:
-    """Raise BadSchedule if these people (keys) have `most` active and paused schedules. Other
-    transactions that start a schedule of theirs wait until this one ends."""
+    """Other transactions that start a schedule of theirs wait until this one ends."""
     marks = ", ".join("?" for _ in people)
     # All accounts of one person lock the same key: the first one in alphabetical order.
     connection.lock_key(f"schedules:{min(people)}")
@@ -639,8 +596,6 @@ def _check_count(connection: SqlConnection, people: Collection[str], most: int) 
 
 
 def _activate_schedule(connection: SqlConnection, schedule: Schedule, now: float) -> None:
-    """Make the schedule active, due for the first time after now. Raise BadSchedule if it is never
-    due again."""
     due = next_after(schedule.draft.rule, schedule.draft.time_zone, now)
     if due is None or (schedule.draft.ends_at and due > schedule.draft.ends_at):
         raise BadSchedule(
@@ -650,8 +605,6 @@ def _activate_schedule(connection: SqlConnection, schedule: Schedule, now: float
 
 
 def _pause_schedule(connection: SqlConnection, id: str, reason: PauseReason, now: float) -> None:
-    """Pause an active schedule, with the reason that its owner sees. A paused one gets the new
-    reason; one that has ended does not change."""
     connection.execute(
         "UPDATE schedules SET state = 'paused', reason = ?, next_due_at = 0, updated_at = ?"
         " WHERE id = ? AND state IN ('active', 'paused')",
@@ -660,7 +613,6 @@ def _pause_schedule(connection: SqlConnection, id: str, reason: PauseReason, now
 
 
 def _is_running(connection: SqlConnection, id: str) -> bool:
-    """Return whether a run of the schedule has a turn that has not ended."""
     return connection.execute(_RUNNING_SQL, (id,)).fetchone() is not None
 
 
@@ -677,13 +629,12 @@ def _insert_run(
     is_late: bool = False,
     missed: int = 1,
 ) -> ScheduleRun:
-    """Store the row of a run and return the run. Only a run in the state "queued" is not over
-    yet. A row with this key, which can exist if the clock was set back, stays as it is. The run
-    that is returned has the present values all the same.
+    """Only a run in the state "queued" is not over yet. A row with this key, which can exist if the
+    clock was set back, stays as it is. The run that is returned has the present values all the
+    same.
 
-    `due` is when the run should begin, and `seq` its message in the inbox; 0 for a run that has
-    none. `now` is stored as `started_at`, which orders the runs, also for one that never begins.
-    `missed` is the number of due times for which a row of a missed run stands.
+    `now` is stored as `started_at`, which orders the runs, also for one that never begins. `missed`
+    is the number of due times for which a row of a missed run stands.
     """
     ended = 0.0 if state == "queued" else now
     connection.execute(
@@ -708,8 +659,8 @@ def _insert_run(
 
 
 def _delete_runs(connection: SqlConnection, where: str, values: Sequence[object]) -> None:
-    """Delete these runs, and the notices about them. Nothing else says whose runs those were, so
-    the erasure of a person could not find the notices later."""
+    """Nothing else says whose runs those were, so the erasure of a person could not find the
+    notices later."""
     connection.execute(
         "DELETE FROM outbox WHERE kind = 'person' AND change IN"  # noqa: S608
         f" (SELECT event_key FROM schedule_runs WHERE {where})",
@@ -719,7 +670,6 @@ def _delete_runs(connection: SqlConnection, where: str, values: Sequence[object]
 
 
 def _find_row(connection: SqlConnection, id: str, lock: bool = False) -> SqlRow:
-    """Return the row of a schedule, locked until the transaction ends if `lock`. Raise NotFound."""
     end = connection.row_lock if lock else ""
     row: SqlRow | None = connection.execute(
         f"SELECT * FROM schedules WHERE id = ?{end}",  # noqa: S608
@@ -737,8 +687,6 @@ def _add_audit_line(
     by: Person | None,
     change: str = "",
 ) -> None:
-    """Write a line to the audit log about what the person `by` did with a schedule; nothing if
-    Ponte itself did it. `change` is the id of the approved change by which they did it, if any."""
     if by is not None:
         # `person` is whose schedule it is; the line names `by` as the asker.
         facts = {"person": schedule.owner.key, "schedule": schedule.id, "change": change}
@@ -746,12 +694,10 @@ def _add_audit_line(
 
 
 def _lock_schedule(connection: SqlConnection, id: str) -> Schedule:
-    """Return the schedule, and lock its row until the transaction ends. Raise NotFound."""
     return _schedule_of(_find_row(connection, id, lock=True))
 
 
 def _update(connection: SqlConnection, id: str, now: float, **values: object) -> None:
-    """Set these columns of a schedule's row, and the time of its last change."""
     columns = ", ".join(f"{name} = :{name}" for name in values)
     connection.execute(
         f"UPDATE schedules SET {columns}, updated_at = :now WHERE id = :id",  # noqa: S608
@@ -760,8 +706,6 @@ def _update(connection: SqlConnection, id: str, now: float, **values: object) ->
 
 
 def _lock_live_schedule(connection: SqlConnection, id: str) -> Schedule:
-    """Return the schedule, and lock its row until the transaction ends. Raise NotFound, and
-    BadSchedule if the schedule has ended."""
     schedule = _lock_schedule(connection, id)
     if schedule.state == "ended":
         raise BadSchedule("This schedule has ended.")
@@ -769,7 +713,6 @@ def _lock_live_schedule(connection: SqlConnection, id: str) -> Schedule:
 
 
 def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
-    """Return a draft as the values of a row's columns, by their names."""
     return {
         "kind": draft.kind,
         "text": draft.text,
@@ -784,7 +727,6 @@ def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
 
 
 def _schedule_of(row: SqlRow) -> Schedule:
-    """Return the schedule in a row of the table `schedules`."""
     draft = ScheduleDraft(
         row["kind"],
         row["text"],
@@ -813,7 +755,6 @@ def _schedule_of(row: SqlRow) -> Schedule:
 
 
 def _run_of(row: SqlRow) -> ScheduleRun:
-    """Return the run in a row of the table `schedule_runs`."""
     return ScheduleRun(
         row["event_key"],
         row["schedule"],

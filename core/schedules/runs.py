@@ -1,12 +1,5 @@
-"""Runs of schedules: they start when they are due, take their turn, and are reported if they did
-not go well.
-
-Any process may do it: the store lets only one of them start each run. Without an active schedule,
-this only waits to be woken.
-
-A run has the rights of its schedule's owner in its place, at the moment when it begins. If they
-lost them, the schedule pauses. If an allowance is used up, the run is skipped.
-"""
+"""Any process may do it: the store lets only one of them start each run. Without an active
+schedule, this only waits to be woken."""
 
 from __future__ import annotations
 
@@ -58,19 +51,14 @@ MAX_SLEEP_SECONDS = 30.0
 """Seconds between two looks while there are active schedules. A timer is late after the machine was
 suspended, and a notification can be lost."""
 MIN_SLEEP_SECONDS = 0.2
-"""Seconds between two looks at least, for example while another process starts a run."""
 UNKNOWN_OWNER_SECONDS = 10.0
-"""Seconds until Ponte asks again for an owner whose status the platform has not reported."""
 STORE_RETRY_SECONDS = 5.0
-"""Seconds until the next look if the store is unavailable."""
 RUNS_STARTED_AT_ONCE = 20
 CLOCK_JUMP_SECONDS = 60.0
 """A clock that was set back by more than this makes due times be computed anew."""
 ENDED_DAYS = 30
-"""Days for which schedules that ended are kept."""
 
 Report = Callable[[Schedule, ScheduleRun], Awaitable[None]]
-"""Notifies the people concerned of a run that did not go well, once."""
 
 
 @dataclass
@@ -82,18 +70,13 @@ class Scheduler:
     policy: Policy
     report: Report
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    """Set when a schedule has changed or a run has ended, so that the next due time may be
-    another."""
     _drift: float | None = field(default=None, init=False)
-    """The difference between the wall clock and the monotonic clock at the last look."""
 
     def wake(self) -> None:
-        """Look for due schedules now."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Start due runs until cancelled: look when the next one is due, or when something changed.
-        A failure of the store, or any other, only delays the next look."""
+        """A failure of the store, or any other, only delays the next look."""
         while True:
             # Before the look, so that a change during it is not missed.
             self._changed.clear()
@@ -110,10 +93,7 @@ class Scheduler:
                     await self._changed.wait()
 
     async def start_due_runs(self) -> float:
-        """Start due runs, record the results of ended ones, and report those that did not go well.
-        Return the seconds until the next look. Raise NotStored.
-
-        `waiting`: a run could not start, because its owner's status is not known yet."""
+        """Return the seconds until the next look. Raise NotStored."""
         schedules = self.schedules
         now = await schedules.read_clock()
         drift = now - time.monotonic()
@@ -129,7 +109,7 @@ class Scheduler:
         # Several at once, because the database commits them together.
         for first in range(0, len(due), RUNS_STARTED_AT_ONCE):
             batch = due[first : first + RUNS_STARTED_AT_ONCE]
-            starts = await run_together(*(self._start_run(each, now) for each in batch))
+            starts = await run_together(*(self._start_run(schedule, now) for schedule in batch))
             waiting = waiting or not all(starts)
         recorded_count = await schedules.settle_runs()
         for schedule, run in await schedules.list_unreported():
@@ -143,9 +123,8 @@ class Scheduler:
         return min(MAX_SLEEP_SECONDS, max(least, earliest - await schedules.read_clock()))
 
     async def _start_run(self, schedule: Schedule, now: float) -> bool:
-        """Start the run of a due schedule. Return False if the platform has not told its owner's
-        status yet. Then it is still due, until it is too old to be caught up. A schedule that
-        cannot be planned is paused."""
+        """Return False if the platform has not told the owner's status yet: the schedule is still
+        due, until it is too old to be caught up. A schedule that cannot be planned is paused."""
         try:
             plan = plan_due(schedule.draft, schedule.next_due_at, now)
             # Without `due_at`, the due time is too old to be caught up, and no run starts. Data of
@@ -154,7 +133,6 @@ class Scheduler:
                 schedule.owner, schedule.address, confirmed=False, seconds=0.0
             ):
                 return False
-            # None: no run is due, or another process has started it.
             run = await self.schedules.advance(schedule, plan)
         except NotStored:
             raise
@@ -171,18 +149,14 @@ class Scheduler:
 
 
 UNKNOWN_STATUS_BACKOFF = Backoff(2.0, max_seconds=30.0)
-"""Pauses between questions for an owner's status that the platform does not report."""
 MAX_STATUS_WAIT_SECONDS = 600.0
-"""Seconds that a run waits for its owner's status. Then it is skipped."""
 
 
 async def check_rights(
     policy: Policy, config: ScheduleConfig, person: Person, address: Address, command_text: str
 ) -> None:
-    """Raise NotAllowed unless the person has the rights that a schedule's runs need; StatusUnknown
-    if that is not known now. Each run chats; one of a quick command also needs the rights to spend
-    and to that command, and to propose if it changes data. `command_text` is the command, "" for
-    other kinds."""
+    """Each run chats; one of a quick command also needs the rights to spend and to that command,
+    and to propose if it changes data."""
     needed: list[tuple[str, ...]] = [("chat",)]
     with suppress(BadInput):  # the run itself says what is wrong with the command
         if command := grammar.parse_command(command_text):
@@ -212,11 +186,10 @@ class ScheduleOrigin(Origin):
     wake: Callable[[], None]
 
     async def check_start(self, turn: Turn) -> str:
-        """Raise RunSkipped unless the run may begin: it belongs to the schedule as it is now, its
-        owner has the rights, and no allowance is used up. A run whose answer is stored already, by
-        an attempt before a crash, may always end. An allowance counts the run once, also if it
-        resumes after a crash. Return the id of an undecided proposal of an
-        earlier run, "" if there is none: until it is decided, this run proposes nothing."""
+        """A run whose answer is stored already, by an attempt before a crash, may always end. An
+        allowance counts the run once, also if it resumes after a crash. Return the id of an
+        undecided proposal of an earlier run, "" if there is none: until it is decided, this run
+        proposes nothing."""
         if turn.answer is None:
             # Edited, paused or deleted since the run was queued.
             if not await self.schedules.is_current(turn.seq):
@@ -239,15 +212,11 @@ class ScheduleOrigin(Origin):
         return await self.schedules.find_open_card(turn.message.origin.id, turn.seq)
 
     async def _check_owner(self, message: Message) -> None:
-        """Raise NotAllowed unless the owner may still have a schedule in this place: they have the
-        rights, are a member, and can read the place. Raise StatusUnknown if the platform does not
-        report that now."""
         person, address = message.author, message.address
         # The text of another kind is for the model, or only posted: it names no command.
         text = message.text if message.origin.data["kind"] == "command" else ""
         await check_rights(self.people.policy, self.config, person, address, text)
         schedule = await self.schedules.get(message.origin.id)
-        # Each is True if it denies the run, None if the platform does not tell.
         doubts = (
             await self.people.policy.has_left(person, address, schedule.created_at),
             await self.people.policy.is_stranger(person, address),
@@ -267,42 +236,33 @@ class ScheduleOrigin(Origin):
             raise StatusUnknown from None
 
     def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:
-        """Return the text of a schedule that only posts it, so that neither a command nor the model
-        answers; None for other schedules. Raise BadInput for a schedule of a command whose text is
-        no quick command."""
+        """Raise BadInput for a schedule of a command whose text is no quick command."""
         kind = message.origin.data["kind"]
         if kind == "command" and (command is None or command.name != "quick-command"):
             raise BadInput("This schedule has no quick command. Edit it.")
         return Answer(message.text) if kind == "post" else None
 
     def addresses(self, message: Message) -> frozenset[str]:
-        """Return the addresses that the owner wrote into the schedule."""
         return frozenset(message.origin.data["addresses"])
 
     def notes(self, message: Message) -> Sequence[str]:
-        """Return the sentences under the run's answer: one for a run that is late, with its due
-        time."""
         if not message.origin.data["is_late"]:
             return ()
         due = local_time(message.origin.data["due_at"], message.time_zone or "UTC")
         return [say("This run is late: it was due on {when}.", when=describe_date(due))]
 
     async def on_skip(self, turn: Turn, skipped: RunSkipped) -> None:
-        """Record that the run is not carried out."""
         message, reason = turn.message, skipped.reason
         facts = {"schedule": message.origin.id, "reason": reason}
         line = audit_step("schedule-run-skipped", message.author, message.address, **facts)
         await self.schedules.skip(turn.seq, reason, skipped.pause, line)
 
     def on_end(self) -> None:
-        """Wake the scheduler, which records the result of the run."""
         self.wake()
 
 
 MAX_WHAT_CHARACTERS = 80
-"""Characters of a schedule's text in a notice."""
 MAX_ADMINS = 20
-"""The largest number of admins that are notified of one run."""
 
 
 @dataclass
@@ -316,11 +276,11 @@ class ScheduleReports:
     wake: Callable[[], None]
 
     async def report(self, schedule: Schedule, run: ScheduleRun) -> None:
-        """Store the notices about a run of a schedule that was missed, failed or was refused, each
-        once: for its owner, and for admins where they can mend it. Raise NotStored.
+        """Raise NotStored.
 
         `kind` is the notice's sentence in `core.people.notices`; "" sends none, and the run counts
-        as reported."""
+        as reported.
+        """
         kind, for_admins = "", False
         if run.state == "missed":
             kind = "schedule-missed"
@@ -349,9 +309,9 @@ class ScheduleReports:
                 if id == OWNER_ID:
                     admins.append(Person(platform, id))
             for platform, messenger in self.messengers.items():
-                own = [name for name in names if name.startswith(f"{platform}:")]
+                platform_names = [name for name in names if name.startswith(f"{platform}:")]
                 try:
-                    admins += await messenger.members(own) if own else ()
+                    admins += await messenger.members(platform_names) if platform_names else ()
                 except PonteError as error:  # the others still get the notice
                     log.warning("could not notify admins", platform=platform, error=str(error))
             people_to_notify += admins[:MAX_ADMINS]

@@ -5,7 +5,7 @@ Times are in seconds since the epoch; 0 means none. `core.schedules.schedule` co
 Rules with five fields follow Debian's cron, as the library `cronsim` implements it. A job at a
 certain time of day runs once on each day: a time that does not exist because clocks go forward runs
 when the gap ends, and a time that occurs twice runs the first time. A job of every hour or of every
-few minutes follows the elapsed time. `core.schedules.words` puts rules into words.
+few minutes follows the elapsed time.
 """
 
 from __future__ import annotations
@@ -41,20 +41,15 @@ ScheduleKind = Literal["ask", "post", "command"]
 two call no model."""
 ScheduleState = Literal["active", "paused", "ended"]
 RunState = Literal["queued", "done", "failed", "stopped", "skipped", "missed"]
-"""The state of a run. `done`: its post is confirmed. `skipped`: it did not begin. `missed`: no
-process ran when it was due, and it was too old to be caught up."""
+"""`done`: its post is confirmed. `skipped`: it did not begin. `missed`: no process ran when it was
+due, and it was too old to be caught up."""
 HOUR_SECONDS = 3600.0
 DEFAULT_CATCH_UP_SECONDS = 6 * HOUR_SECONDS
-"""The age up to which a missed run is caught up, unless its schedule has another limit."""
 MAX_CATCH_UP_SECONDS = 7 * 24 * HOUR_SECONDS
 LATE_SECONDS = 120.0
-"""A run that begins this long after its due time is marked as late."""
 KEPT_RUNS = 50
-"""The number of runs of a schedule that are kept."""
 MAX_FAILED_RUNS = 3
-"""Failed runs in a row that pause a schedule."""
 MAX_WHAT_LENGTH = 4_000
-"""Maximum characters of the instruction, text or command of a schedule."""
 SCHEDULE_CHANGED = "Nothing was done, because this schedule has since changed."
 
 
@@ -76,12 +71,10 @@ class ScheduleRule:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleDraft:
-    """The part of a schedule that its owner chooses and confirms.
-
-    `text` is the instruction for the model, the text to post, or the quick command as a person
-    types it (`quick-command SLUG …`). `time_zone` is an IANA time zone. `ends_at`: no run is due
-    after it. `max_runs`: the schedule ends after so many runs. 0 is no limit for both.
-    """
+    """The part of a schedule that its owner chooses and confirms. `text` is the instruction for the
+    model, the text to post, or the quick command as a person types it (`quick-command SLUG …`).
+    `time_zone` is an IANA time zone. `ends_at`: no run is due after it. `max_runs`: the schedule
+    ends after so many runs. 0 is no limit for both."""
 
     kind: ScheduleKind
     text: str
@@ -95,23 +88,18 @@ class ScheduleDraft:
 
 
 def make_row(draft: ScheduleDraft) -> dict[str, Any]:
-    """Return the draft as JSON, in the form in which a change stores its rows."""
     return dict(json.loads(encode_json(draft)))
 
 
 def read_row(row: Mapping[str, Any]) -> ScheduleDraft:
-    """Return the draft that `make_row` made this row of."""
     return decode_json(ScheduleDraft, json.dumps(row))
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A stored schedule.
-
-    `reply_to` has the place and everything that a reply there needs, without a token. `locale` is
-    the language of its owner. The schedule has the id of the change that created it, and `revision`
-    is the id of the change that wrote `draft`.
-    """
+    """`reply_to` has the place and everything that a reply there needs, without a token. `locale`
+    is the language of its owner. The schedule has the id of the change that created it, and
+    `revision` is the id of the change that wrote `draft`."""
 
     id: str
     owner: Person
@@ -129,28 +117,23 @@ class Schedule:
 
     @property
     def address(self) -> Address:
-        """The place to which the schedule's runs post."""
         return self.reply_to.address
 
 
 def add_progress(applier_data: str, schedule: Schedule) -> str:
-    """Return the `applier_data` of a change (JSON) with the state of the schedule before the
-    change, and the number of its runs that count; none do once it has ended. An undo restores
-    both."""
+    """An undo restores both."""
     runs = 0 if schedule.state == "ended" else schedule.runs
     return json.dumps({**json.loads(applier_data), "state": schedule.state, "runs": runs})
 
 
 def read_progress(applier_data: str) -> tuple[ScheduleState | None, int]:
-    """Return the state and the number of runs that `add_progress` added; None and 0 if there are
-    none."""
     values = json.loads(applier_data)
     return values.get("state"), values.get("runs", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRun:
-    """One run of a schedule. `seq` is its turn, 0 if there is none.
+    """`seq` is its turn, 0 if there is none.
 
     `missed_count` is the number of due times that a row of missed runs stands for; `due_at` is the
     first of them.
@@ -183,18 +166,15 @@ class DuePlan:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleLimits:
-    """The limits of `[schedules]` in ponte.toml.
-
-    `shortest_minutes` is the shortest time between two runs. `per_person` is the number of active
-    and paused schedules of one person.
-    """
+    """`shortest_minutes` is the shortest time between two runs. `per_person` is the number of
+    active and paused schedules of one person."""
 
     shortest_minutes: int = 15
     per_person: int = 20
 
 
 class ScheduleConfig(Protocol):
-    """The part of ponte.toml that schedules read. It can be reloaded."""
+    """The part of ponte.toml that schedules read. An operator can reload it."""
 
     def section(self, name: str) -> Any:
         """Return the section of this name; that of "schedules" is a `ScheduleLimits`."""
@@ -217,9 +197,8 @@ class ScheduleFilter:
 def make_run_message(
     schedule: Schedule, to: ReplyTo, due: float, event_key: str, is_late: bool, read_until: str
 ) -> Message:
-    """Return the message that carries out a run, as if the schedule's owner had sent its text in
-    its place. `to` is the destination of its answer. Nobody waits for the answer, a model may have
-    written the text (so `is_authored` is False), and the turn reads no earlier messages."""
+    """`to` is the destination of its answer. Nobody waits for the answer, a model may have written
+    the text (so `is_authored` is False), and the turn reads no earlier messages."""
     turn, draft = turn_id(event_key), schedule.draft
     # A platform's token for the answer to a message expires soon, so a run has none.
     reply_to = replace(to, asker=schedule.owner, turn=turn, token="", token_expires_at=0.0)
@@ -255,12 +234,9 @@ def make_run_message(
 
 
 MAX_COUNTED_MISSED = 1_000
-"""Missed due times are counted up to this number."""
 CHECKED_DUE_TIMES = 200
-"""Due times that a check of the shortest interval compares. Two full days of a rule with 15 minutes
-between its runs have fewer."""
+"""Two full days of a rule with 15 minutes between its runs have fewer."""
 MAX_YEARS_AHEAD = 5
-"""A schedule must be due within so many years."""
 MAX_DATES_A_YEAR = 2_200
 """Due times that are all looked at for changes of the clock: six on each day."""
 WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -270,8 +246,7 @@ _FIELDS = ((0, 60, ()), (0, 24, ()), (1, 31, ()), (1, 12, MONTHS), (0, 7, WEEKDA
 
 
 def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> ScheduleDraft:
-    """Return the draft with a cleaned text, a rule that cronsim reads, and the full name of its
-    time zone. Raise BadSchedule for a value that is wrong or outside the `limits`."""
+    """Raise BadSchedule for a value that is wrong or outside the `limits`."""
     what = clean_text(draft.text).strip()
     if not what:
         raise BadSchedule("Say what the schedule should do.")
@@ -322,7 +297,7 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
 
 
 def get_zone(name: str) -> ZoneInfo:
-    """Return the IANA time zone of this name. Raise BadSchedule if there is none."""
+    """Raise BadSchedule if there is no IANA time zone of this name."""
     if (zone := find_zone(name)) is None:
         raise BadSchedule(
             "Time zone `{zone}` not found. Use a name such as America/Sao_Paulo or Europe/Paris.",
@@ -332,12 +307,11 @@ def get_zone(name: str) -> ZoneInfo:
 
 
 def next_after(rule: ScheduleRule, zone: str, after: float) -> float | None:
-    """Return the first due time later than `after`, None if there is none. Raise BadSchedule."""
     return next(_due_times(rule, zone, after), None)
 
 
 def next_dates(draft: ScheduleDraft, after: float, number: int = 3) -> list[datetime]:
-    """Return the next due times in the schedule's zone, at most `number`. Raise BadSchedule."""
+    """Raise BadSchedule."""
     zone, dates = get_zone(draft.time_zone), list[datetime]()
     for due in _due_times(draft.rule, draft.time_zone, after):
         is_over = (draft.ends_at and due > draft.ends_at) or (
@@ -350,8 +324,8 @@ def next_dates(draft: ScheduleDraft, after: float, number: int = 3) -> list[date
 
 
 def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
-    """Return the due times of the next year that are special because the clocks change: those that
-    move to the end of a gap, and those whose time of day comes twice."""
+    """Due times of the next year that move to the end of a gap, and those whose time of day comes
+    twice."""
     # A rule of every hour or every few hours follows the elapsed time.
     if any(field.startswith("*") for field in draft.rule.cron.split()[1:2]):
         return []
@@ -377,23 +351,19 @@ def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
 
 
 def is_twice(when: datetime) -> bool:
-    """Return whether this time of day comes twice on that day."""
     return when.replace(fold=0).utcoffset() != when.replace(fold=1).utcoffset()
 
 
 def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
-    """Return what to do about a schedule that is due at `due`, which is not later than `now`.
-
-    Only the last due time that is not later than `now` can run, if it is younger than
+    """Only the last due time that is not later than `now` can run, if it is younger than
     `draft.catch_up_seconds`. All earlier ones are missed, so a pause of the process leads to one
-    run and never to a burst.
-    """
+    run and never to a burst."""
     run, next_due, first_missed, missed = 0.0, 0.0, 0.0, 0
     window, end = now - draft.catch_up_seconds, draft.ends_at or math.inf
     if due < window:  # too old to be caught up: count what was missed until the window begins
         first_missed, missed = due, 1
-        for each in _due_times(draft.rule, draft.time_zone, due):
-            if each >= window or each > end or missed >= MAX_COUNTED_MISSED:
+        for due_time in _due_times(draft.rule, draft.time_zone, due):
+            if due_time >= window or due_time > end or missed >= MAX_COUNTED_MISSED:
                 break
             missed += 1
         # The rule may have been due very often meanwhile, so the rest is looked up from here. The
@@ -402,23 +372,22 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
     else:
         # One second before, so that `due` itself comes first.
         start = due - 1
-    for each in _due_times(draft.rule, draft.time_zone, start):
-        if each > end:
+    for due_time in _due_times(draft.rule, draft.time_zone, start):
+        if due_time > end:
             break
-        if each < window:
+        if due_time < window:
             continue
-        if each <= now:
+        if due_time <= now:
             if run:  # a later one can run instead, so this one is missed
                 first_missed, missed = first_missed or run, missed + 1
-            run = each
+            run = due_time
         else:
-            next_due = each
+            next_due = due_time
             break
     return DuePlan(run, next_due, bool(run) and now - run > LATE_SECONDS, first_missed, missed)
 
 
 def _due_times(rule: ScheduleRule, zone: str, after: float) -> Iterator[float]:
-    """Yield the due times later than `after`, in order, each once. Raise BadSchedule."""
     if rule.run_at:
         if rule.run_at > after:
             yield rule.run_at
@@ -453,21 +422,16 @@ def _due_times(rule: ScheduleRule, zone: str, after: float) -> Iterator[float]:
 
 
 def parse_field_number(word: str, names: Sequence[str]) -> int | None:
-    """Return the number of a value such as `5` or `FRI`; None if it is neither."""
     if word in names:
         return list(names).index(word)
     return int(word) if word.isdecimal() else None
 
 
 def _checked_fields(cron: str) -> str:
-    """Return the rule for cronsim. Raise BadSchedule unless it has five fields.
-
-    cronsim also accepts a field of seconds. Minutes such as `*/30` in certain hours are written
+    """cronsim also accepts a field of seconds. Minutes such as `*/30` in certain hours are written
     out, because cronsim would treat such a job as one of every hour, and skip the hour that a
     change of the clock leaves out. So are ranges over the end of a day, week, month or year, such
-    as `FRI-MON`, which cronsim refuses.
-    """
-    # `_FIELDS` has, for each field, its first value, the number of its values, and their names.
+    as `FRI-MON`, which cronsim refuses."""
     fields = cron.upper().split()
     if len(fields) != len(_FIELDS) or len(cron) > 200:
         raise BadSchedule(
@@ -479,7 +443,7 @@ def _checked_fields(cron: str) -> str:
     # `*/0` stays as it is: cronsim refuses it.
     step = re.fullmatch(r"\*(?:/(\d{1,2}))?", minute)
     if step and not hour.startswith("*") and int(step[1] or 1):
-        fields[0] = ",".join(str(each) for each in range(0, 60, int(step[1] or 1)))
+        fields[0] = ",".join(str(number) for number in range(0, 60, int(step[1] or 1)))
     return " ".join(
         ",".join(_split_range(part, *values) for part in field.split(","))
         for field, values in zip(fields, _FIELDS, strict=True)
@@ -488,9 +452,8 @@ def _checked_fields(cron: str) -> str:
 
 def _split_range(part: str, first: int, count: int, names: Sequence[str]) -> str:
     """Return a range over the end of its cycle as a list: of weekdays (`first` 0, `count` 7),
-    `FRI-MON` becomes `5,6,0,1`. Anything else is returned unchanged."""
-    # `end` is None if the part has no dash.
-    begin, end = (parse_field_number(each, names) for each in (*part.split("-", 1), "")[:2])
+    `FRI-MON` becomes `5,6,0,1`."""
+    begin, end = (parse_field_number(bound, names) for bound in (*part.split("-", 1), "")[:2])
     # Of weekdays, 7 is Sunday as well as 0.
     if begin is None or end is None or not first <= end < begin < first + count + (count == 7):
         return part
@@ -502,7 +465,7 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII)
 
 def read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
     """Return the rule that `when` means: five fields of cron, a local date and time, or a time of
-    day alone, which keeps the days of the schedule's earlier rule `before`. Raise ToolError."""
+    day alone, which keeps the days of the schedule's earlier rule `before`."""
     if len(when.split()) > 2:  # a date and time has at most one space
         return ScheduleRule(cron=when)
     clock = _CLOCK.fullmatch(when)
@@ -516,11 +479,10 @@ def read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
     return ScheduleRule(run_at=read_time(when, zone))
 
 
-def read_time(words: str, zone: ZoneInfo) -> float:
-    """Return an ISO date and time as seconds since the epoch; without an offset, it is in `zone`.
-    Raise ToolError if it is no such text, or a time that the clocks skip."""
+def read_time(iso_text: str, zone: ZoneInfo) -> float:
+    """Raise ToolError if it is no such text, or a time that the clocks skip."""
     try:
-        moment = datetime.fromisoformat(words)
+        moment = datetime.fromisoformat(iso_text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
         at = moment.timestamp()
     except (ValueError, OverflowError) as error:

@@ -81,8 +81,7 @@ _OWNER_OR_ADMIN = "Only {name}, who owns this schedule, or an admin can do that.
 
 @dataclass(frozen=True, slots=True)
 class ScheduleService:
-    """Lists, shows, pauses, resumes, runs and deletes schedules for people, and checks their
-    rights. `by` is the person who acts, and `address` the place where they do."""
+    """`by` is the person who acts, and `address` the place where they do."""
 
     schedules: Schedules
     ledger: SqlLedger
@@ -94,10 +93,10 @@ class ScheduleService:
     async def check(
         self, draft: ScheduleDraft, owner: Person, address: Address, *, is_new: bool
     ) -> ScheduleDraft:
-        """Return a draft, checked and cleaned, as it can be stored. Raise BadSchedule for a wrong
-        value or a limit that is reached. Raise NotAllowed or StatusUnknown unless the person may
-        own a schedule in this place: they have the rights of its runs, a rule or PONTE_ALLOW names
-        them, and Ponte can post there. `is_new`: the schedule counts in the person's limit."""
+        """Raise BadSchedule for a wrong value or a limit that is reached. Raise NotAllowed or
+        StatusUnknown unless the person may own a schedule in this place: they have the rights of
+        its runs, a rule or PONTE_ALLOW names them, and Ponte can post there. `is_new`: the schedule
+        counts in the person's limit."""
         checked = check_draft(draft, self.clock(), self.config.section("schedules"))
         if checked.kind == "command":
             command = grammar.parse_command(checked.text)
@@ -138,16 +137,13 @@ class ScheduleService:
         return checked
 
     async def find_base(self, id: str, by: Person, address: Address) -> Draft:
-        """Return the draft of a change from which an edit begins, for the caller to fill in.
-
-        `id` is that of a schedule of the person, or that of a proposal of theirs which they want to
-        correct before it is approved. The draft leaves the schedule as it is now, or contains what
-        that proposal wanted, and then names the proposal in `change_id`. Raise NotFound,
+        """`id` is that of a schedule of the person, or that of a proposal of theirs which they want
+        to correct before it is approved. The draft leaves the schedule as it is now, or contains
+        what that proposal wanted, and then names the proposal in `change_id`. Raise NotFound,
         NotAllowed."""
         replaced: Draft | None = None
         try:
             schedule = await self._get_as_human(id, by, address)
-        # The id of a proposal and not of a schedule.
         except NotFound:
             change = await self.ledger.get(id)
             is_own = change.proposal.asker.key in self.people.list_keys(by.key)
@@ -157,7 +153,6 @@ class ScheduleService:
             # Refuses if people read the reply here who cannot read the place of the proposal.
             _check_readers(change.proposal.address, address)
             replaced = change.draft
-            # A new schedule: there is nothing stored that it edits.
             if not replaced.rows[0].id:
                 return replaced
             schedule = await self._get_as_human(replaced.rows[0].id, by, address)
@@ -170,37 +165,31 @@ class ScheduleService:
         # Where the runs are answered, with the state and the number of runs that an undo restores.
         applier_data = add_progress(encode_json(schedule.reply_to), schedule)
         write = RowWrite(schedule.id, row, after, applier_data)
-        # The draft has the kind of the schedule as its title.
         draft = Draft(SCHEDULE_APPLIER, SCHEDULE_KIND, target, schedule.draft.kind, (write,))
         return replace(draft, change_id=replaced.change_id) if replaced else draft
 
     async def pause(self, id: str, by: Person, address: Address) -> Schedule:
-        """Pause the schedule until somebody resumes it. Raise NotFound, NotAllowed, BadSchedule."""
         await self._get_managed(id, by, address)
         return await self.schedules.pause(id, "person", by)
 
     async def resume(self, id: str, by: Person, address: Address) -> Schedule:
-        """Let a paused schedule run again, from now on. Raise NotFound, NotAllowed, BadSchedule."""
         await self._get_managed(id, by, address)
         return await self.schedules.resume(id, by)
 
     async def run_now(self, id: str, by: Person, address: Address, once: str) -> ScheduleRun:
-        """Run the schedule once, now, with its owner's rights. `once` is the key of the event that
-        asked for it: the same event runs it once. Raise NotFound, NotAllowed, BadSchedule."""
+        """`once` is the key of the event that asked for it: the same event runs it once."""
         await self._get_managed(id, by, address)
         return await self.schedules.run_now(id, once, by)
 
     async def delete(self, id: str, by: Person, address: Address) -> Schedule:
-        """Delete the schedule with the list of its runs. Raise NotFound, NotAllowed."""
         await self._get_managed(id, by, address)
         return await self.schedules.delete(id, by=by)
 
     async def list_page(
         self, by: Person, address: Address, page: int
     ) -> tuple[Sequence[Schedule], int]:
-        """Return a page of the person's schedules and those of this place, active ones first, and
-        the number of pages. Pages count from 1. A person can have several accounts, each with a
-        key; the place of a thread is the thread and its channel."""
+        """A person can have several accounts, each with a key; the place of a thread is the thread
+        and its channel."""
         schedules = dict[str, Schedule]()
         for key in self.people.list_keys(by.key):
             for schedule in await self.schedules.list_matching(ScheduleFilter(person=key)):
@@ -214,15 +203,16 @@ class ScheduleService:
             for schedule in await self.schedules.list_matching(ScheduleFilter(conversation=place)):
                 schedules[schedule.id] = schedule
         listed = sorted(
-            schedules.values(), key=lambda one: (one.state != "active", one.next_due_at, one.id)
+            schedules.values(),
+            key=lambda schedule: (schedule.state != "active", schedule.next_due_at, schedule.id),
         )
         first = (page - 1) * SCHEDULES_PER_PAGE
         page_schedules = listed[first : first + SCHEDULES_PER_PAGE] if page > 0 else ()
-        return page_schedules, -(-len(listed) // SCHEDULES_PER_PAGE)  # rounded up
+        return page_schedules, -(-len(listed) // SCHEDULES_PER_PAGE)
 
     async def get(self, id: str, by: Person, address: Address) -> Schedule:
-        """Return a schedule that the person may see: their own, one of this channel, or any
-        if they are an admin. Raise NotFound."""
+        """Return a schedule that the person may see: their own, one of this channel, or any if they
+        are an admin."""
         schedule = await self.schedules.get(id)
         if schedule.address.is_same_channel(address) or self.is_owner(schedule, by):
             return schedule
@@ -233,17 +223,13 @@ class ScheduleService:
     async def list_runs(
         self, id: str, by: Person, address: Address, most: int = 10
     ) -> Sequence[ScheduleRun]:
-        """Return the last runs of a schedule that the person may see. Raise NotFound."""
         await self.get(id, by, address)
         return await self.schedules.list_runs(id, most)
 
     def is_owner(self, schedule: Schedule, by: Person) -> bool:
-        """Return whether the person owns the schedule."""
         return schedule.owner.key in self.people.list_keys(by.key)
 
     async def _get_managed(self, id: str, by: Person, address: Address) -> Schedule:
-        """Return a schedule that the person may pause, run or delete: their own, or any if they are
-        an admin. Raise NotFound, NotAllowed, StatusUnknown."""
         schedule = await self._get_as_human(id, by, address)
         if self.is_owner(schedule, by):
             return schedule
@@ -254,8 +240,8 @@ class ScheduleService:
         return schedule
 
     async def _get_as_human(self, id: str, by: Person, address: Address) -> Schedule:
-        """Return a schedule that the person may see. Raise NotFound, and NotAllowed for a program,
-        whose attempt is written to the audit log."""
+        """Raise NotFound, and NotAllowed for a program, whose attempt is written to the audit
+        log."""
         schedule = await self.get(id, by, address)
         if by.is_bot:
             self.people.audit.note(
@@ -266,20 +252,16 @@ class ScheduleService:
 
 
 def _check_readers(place: Address, here: Address) -> None:
-    """Raise NotAllowed if the card of a schedule of `place` would be shown `here`, where other
-    people read it who may not read that place."""
     if here.is_shared and not place.is_same_channel(here):
         raise NotAllowed(_READ_BY_OTHERS)
 
 
 CHANGED = "schedules"
-"""The notification that a schedule was created or changed."""
 FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
-"""Pauses between attempts to find out whether there is a schedule."""
 
 
 def to_json(schedule: Schedule) -> Mapping[str, Any]:
-    """Return a schedule as the shell and the operator's page get it."""
+    """For the shell and the operator's page."""
     draft = schedule.draft
     return {
         "id": schedule.id,
@@ -302,10 +284,10 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
 
 @dataclass
 class Scheduling:
-    """The parts of one process that work with schedules: the store of their rows, the service for
-    people, the origin of runs, and the timer that starts them. Each is built with its first use, so
-    an installation without schedules loads few of their modules. `notices` sends notices to people.
-    Proposals expire and runs are due by `clock`."""
+    """The parts of one process that work with schedules: the store of their rows, the service
+    for people, the origin of runs, and the timer that starts them. Each is built with its first
+    use, so an installation without schedules loads few of their modules. `notices` sends notices
+    to people."""
 
     database: Database
     conversations: Conversations
@@ -317,14 +299,12 @@ class Scheduling:
     config: ScheduleConfig
     clock: Callable[[], float] = time.time
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when schedules have changed. The scheduler is loaded once there is one."""
+    """The scheduler is loaded once there is one."""
     _tasks: BackgroundTasks = field(default_factory=lambda: BackgroundTasks("schedules"))
 
     @cached_property
     def store(self) -> Schedules:
-        """Reads and writes the schedules and their runs in the database. After each change, it
-        wakes the timers of all processes (`_note_change`). `destination` returns where a run
-        posts."""
+        """After each change, the store wakes the timers of all processes (`_note_change`)."""
         # The engine builds every inbox as an SqlInbox; the field has the type of the port.
         store = Schedules(
             self.database,
@@ -338,18 +318,14 @@ class Scheduling:
 
     @cached_property
     def service(self) -> ScheduleService:
-        """The service by which people list, pause, run and delete schedules."""
-
         ledger = self.conversations.ledger
         return ScheduleService(
             self.store, ledger, self.people, self.config, self.platforms, self.clock
         )
 
     async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
-        """Carry out a typed command about schedules: `schedules` lists them (its ID is the number
-        of a page), `schedule ID …` shows or manages one. In a shared place, answers that others
-        need not read are private. `is_demo`: the demo model answers. Raise NotFound, NotAllowed,
-        StatusUnknown or BadSchedule."""
+        """In a shared place, answers that others need not read are private. `is_demo`: the demo
+        model answers. Raise NotFound, NotAllowed, StatusUnknown or BadSchedule."""
         message, service, id = turn.message, self.service, command.id
         who = message.author, message.address
         if command.name == "schedules":
@@ -362,23 +338,23 @@ class Scheduling:
                 if page < pages:
                     following = say("For the next one, type `schedules {page}`.", page=page + 1)
                     lines[-1] += f" {following}"
-                words = "\n".join(lines)
+                reply = "\n".join(lines)
             elif pages:
-                words = plural(
+                reply = plural(
                     "There is only {count} page of schedules.",
                     "There are only {count} pages of schedules.",
                     pages,
                 )
             elif is_demo:
-                words = say(
+                reply = say(
                     "No schedules yet. The demo model can't create any. Connect a real model."
                 )
             else:
-                words = say(
+                reply = say(
                     "No schedules yet. To create one, ask me, for example: “Remind me tomorrow at "
                     "14:00 to call Ana.”"
                 )
-            return Answer(words, is_private=message.address.is_shared)
+            return Answer(reply, is_private=message.address.is_shared)
         match command.slug:
             case "show":
                 schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
@@ -390,21 +366,19 @@ class Scheduling:
                 return Answer("\n".join(lines).strip(), is_private=message.address.is_shared)
             case "delete":
                 schedule = await service.delete(id, *who)
-                words = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
+                reply = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
             case "run":
                 await service.run_now(id, *who, once=message.event_key)
                 return Answer(say("The run has started."), is_private=message.address.is_shared)
-            case word:  # the parser lets nothing else through
+            case word:
                 change_state = service.pause if word == "pause" else service.resume
                 schedule = await change_state(id, *who)
-                words = describe_whole(schedule, self.clock())
-        # Other people may read this place, so schedules of private places stay out.
+                reply = describe_whole(schedule, self.clock())
         is_elsewhere = not schedule.address.is_same_channel(message.address)
-        return Answer(words, is_private=message.address.is_shared and is_elsewhere)
+        return Answer(reply, is_private=message.address.is_shared and is_elsewhere)
 
     @cached_property
     def origin(self) -> ScheduleOrigin:
-        """The origin of the turns that schedules start."""
         from core.schedules.runs import ScheduleOrigin
 
         return ScheduleOrigin(
@@ -422,14 +396,12 @@ class Scheduling:
         return Scheduler(self.store, self.people.policy, reports.report)
 
     def wake(self) -> None:
-        """Look for due schedules now, in this process."""
         self._changed.set()
         if "scheduler" in self.__dict__:  # built already; to build it here would load its modules
             self.scheduler.wake()
 
     async def run(self) -> None:
-        """Start due runs until cancelled. Before there is any schedule, only wait for one: the code
-        of the timer is loaded then."""
+        """Before there is any schedule, only wait for one: the code of the timer is loaded then."""
         # Another process may create the first one; `_on_change` sets `_changed` then.
         self.peers.on(CHANGED, self._on_change)
         while not await retry(
@@ -440,27 +412,27 @@ class Scheduling:
         await self.scheduler.run()
 
     async def list_all(self) -> Sequence[Mapping[str, Any]]:
-        """Return everybody's schedules, each with its last run."""
+        """Everybody's schedules, each with its last run."""
         every = ScheduleFilter(states=("active", "paused", "ended"))
         schedules = await self.store.list_matching(every)
         last = await self.store.find_last_runs() if schedules else {}
         return [
-            {**to_json(one), "last_run": asdict(last[one.id]) if one.id in last else None}
-            for one in schedules
+            {
+                **to_json(schedule),
+                "last_run": asdict(last[schedule.id]) if schedule.id in last else None,
+            }
+            for schedule in schedules
         ]
 
     async def show(self, id: str) -> Mapping[str, Any]:
-        """Return a schedule and its last runs as JSON, for the shell. Raise NotFound."""
         schedule, runs = await self.store.get(id), await self.store.list_runs(id)
         return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}
 
     async def close(self) -> None:
-        """End the notifications to other processes that are under way."""
         await self._tasks.close()
 
     def _find_destination(self, to: ReplyTo) -> ReplyTo:
-        """Return where a run in the place of `to` posts: as a new post in a channel, else below the
-        earlier messages. A run answers no message, so it cannot use `to` itself."""
+        """A run answers no message, so it cannot use `to` itself."""
         messenger = self.platforms.messengers.get(to.address.platform)
         if messenger is None:
             return to
@@ -477,12 +449,10 @@ class Scheduling:
 
 
 WRITE_TIMEOUT_SECONDS = 30.0
-"""Seconds that a check or a write of a schedule may take."""
 
 
 class ScheduleApplier:
-    """Carries out approved changes of schedules: creates, edits and deletes them (the port
-    `CheckedApplier`)."""
+    """Carries out approved changes of schedules."""
 
     name = SCHEDULE_APPLIER
     patience = WRITE_TIMEOUT_SECONDS
@@ -491,17 +461,13 @@ class ScheduleApplier:
         self._schedules = schedules
 
     def batch(self, draft: Draft) -> int:
-        """Return the number of rows in one batch: 1, because each change of schedules has one
-        row."""
         return 1
 
     def open(self, draft: Draft) -> Batch:
-        """Return a new batch, which checks and writes the row of this draft: one schedule."""
         return _ScheduleBatch(draft, self._schedules.service)
 
     async def check_asker(self, draft: Draft) -> None:
-        """Check, before a proposal is applied, that its asker may own this schedule, and that it is
-        still due. Raise NotAllowed, StatusUnknown, BadSchedule."""
+        """Raise NotAllowed, StatusUnknown, BadSchedule."""
         (row,) = draft.rows
         if row.after is not None:
             to = decode_json(ReplyTo, row.applier_data)
@@ -510,12 +476,11 @@ class ScheduleApplier:
             )
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Return the draft of a schedule's proposal with the text, time or time zone that a person
-        entered into its form (`values`). An edit begins from the schedule as it is now. Raise
-        ToolError, BadSchedule, NotFound, NotAllowed or StatusUnknown.
+        """An edit begins from the schedule as it is now.
 
-        The proposal has one row. Its `before` is None for a new schedule, and its `applier_data` is
-        the JSON of where the runs are answered, and to whom (`ReplyTo`)."""
+        Its `before` is None for a new schedule, and its `applier_data` is the JSON of where the
+        runs are answered, and to whom (`ReplyTo`).
+        """
         service = self._schedules.service
         base = await service.find_base(change.id, changer.person, changer.address)
         (row,) = base.rows
@@ -530,11 +495,11 @@ class ScheduleApplier:
         # A person wrote the new text. A model may have written the addresses of the former one.
         new = find_addresses(text)
         # Addresses that were in the text count as the person's only if they did before.
-        own = new - (find_addresses(draft.text) - set(draft.addresses))
+        written_addresses = new - (find_addresses(draft.text) - set(draft.addresses))
         draft = replace(
             draft,
             text=text,
-            addresses=tuple(sorted(own)),
+            addresses=tuple(sorted(written_addresses)),
             time_zone=zone.key,
             rule=read_rule(when, draft.rule, zone) if when else draft.rule,
         )
@@ -542,9 +507,7 @@ class ScheduleApplier:
         return replace(base, title=draft.kind, rows=(replace(row, after=make_row(draft)),))
 
     def revert(self, change: Change) -> Draft:
-        """Return the draft that restores the schedule as it was before the change, with its state
-        and the number of its runs at that time. It applies only to the revision that the change
-        wrote."""
+        """The draft applies only to the revision that the change wrote."""
         write = change.steps[0].write
         state, runs = read_progress(write.applier_data)
         target = {**change.draft.target, "revision": change.id, "state": state, "runs": runs}
@@ -554,19 +517,13 @@ class ScheduleApplier:
 
 @dataclass(frozen=True, slots=True)
 class _ScheduleBatch:
-    """Compares the one schedule of an approved change with the stored one, and writes it (the port
-    `Batch`)."""
-
     draft: Draft
     service: ScheduleService
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Return whether the schedule is as before the change, as after it (an earlier attempt
-        wrote it), or otherwise (somebody else changed it). A written schedule has the id of the
-        change as its revision. The schedule's state and the number of its runs are added to the
-        row, because an undo restores them."""
+        """A written schedule has the id of the change as its revision. The schedule's state and the
+        number of its runs are added to the row, because an undo restores them."""
         (row,) = rows
-        # A new schedule gets the id of its change.
         row = replace(row, id=row.id or self.draft.change_id)
         try:
             schedule = await self.service.schedules.get(row.id)
@@ -583,13 +540,13 @@ class _ScheduleBatch:
         return [RowCheck("before", row, current)]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Write the schedule, or delete it if the row has no `after`. Raise ToolError if it is not
-        at the revision that the change was made for, or must not be written."""
+        """Raise ToolError if it is not at the revision that the change was made for, or must not be
+        written."""
         (row,) = rows
         service, target = self.service, self.draft.target
         # The revision that the schedule must still have; "" for one that does not exist yet.
         former = "" if row.before is None else target["revision"]
-        to = decode_json(ReplyTo, row.applier_data)  # where its runs are answered, and to whom
+        to = decode_json(ReplyTo, row.applier_data)
         try:
             if row.after is None:
                 change = self.draft.change_id
@@ -614,9 +571,8 @@ class _ScheduleBatch:
         return rows
 
     def _state_after(self, row: RowWrite) -> ScheduleState:
-        """Return the state with which `Schedules.put` stores the schedule: a new one is active. For
-        one that exists, "paused" means that it keeps its state. An edit lets an ended schedule run
-        again. An undo, whose target has the state to restore, does not."""
+        """For one that exists, "paused" means that it keeps its state. An edit lets an ended
+        schedule run again. An undo, whose target has the state to restore, does not."""
         former: ScheduleState | None = self.draft.target.get("state")
         if row.before is None:
             return former or "active"

@@ -29,12 +29,10 @@ _MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `
 
 
 class _ProposingTool(FunctionTool):
-    """A tool whose calls only propose a change, which a person decides on. So a call may run again
-    after a crash."""
+    """Each call only proposes a change, which a person decides on, so a call may run again after a
+    crash."""
 
     def only_proposes(self, arguments: str) -> bool:
-        """Return True: each call of this tool only proposes a change of a schedule, which a person
-        decides on."""
         return True
 
 
@@ -112,8 +110,10 @@ class ScheduleSource(FixedToolSource):
                     end = read_time(f"{ends[:10]}T23:59:59", tz)
                     draft = replace(draft, ends_at=end, max_runs=0)
                 # The model wrote the text: only addresses that the person wrote may be links.
-                own = ctx.written_addresses.union(draft.addresses) & find_addresses(draft.text)
-                draft = replace(draft, addresses=tuple(sorted(own)))
+                addresses = ctx.written_addresses.union(draft.addresses) & find_addresses(
+                    draft.text
+                )
+                draft = replace(draft, addresses=tuple(sorted(addresses)))
                 to = decode_json(ReplyTo, row.applier_data)
                 after = make_row(
                     await service.check(draft, to.asker, to.address, is_new=row.before is None)

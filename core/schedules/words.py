@@ -48,19 +48,16 @@ REASON_SENTENCES = {
     "restored": "Ponte was restored from a backup",
     "owner": "its new owner hasn't accepted it yet",
 }
-"""Why a schedule is paused, by its reason."""
 RUN_SENTENCES = {
     "queued": "in progress", "done": "done", "failed": "failed", "stopped": "stopped",
     "skipped": "skipped", "missed": "missed",
 }  # fmt: skip
-"""The result of a run, by its state."""
 MAX_TIMES_IN_WORDS = 6
 """A rule with more times of day than this is shown as its five fields."""
 
 
 def describe_rule(draft: ScheduleDraft) -> str:
-    """Return when the schedule runs, as in `every day at 9:00 AM`. The time zone is not included.
-    A rule that no sentence covers is shown as its five fields."""
+    """The time zone is not included. A rule that no sentence covers is shown as its five fields."""
     if draft.rule.run_at:
         when = local_time(draft.rule.run_at, draft.time_zone)
         return say("once, on {when}", when=describe_date(when))
@@ -70,7 +67,7 @@ def describe_rule(draft: ScheduleDraft) -> str:
 
 
 def local_time(at: float, zone: str) -> datetime:
-    """Return a time in a schedule's zone; in UTC if this machine no longer knows the zone."""
+    """In UTC if this machine no longer knows the zone."""
     try:
         return datetime.fromtimestamp(at, get_zone(zone))
     except BadSchedule:
@@ -78,8 +75,7 @@ def local_time(at: float, zone: str) -> datetime:
 
 
 def describe_result(state: str, missed: int, *, is_late: bool) -> str:
-    """Return the result of a run, as in `done, late`. `missed` is the number of due times that a
-    row of missed runs stands for."""
+    """`missed` is the number of due times that a row of missed runs stands for."""
     result = say(RUN_SENTENCES[state])
     if state == "missed":
         result = plural("missed {count} run", "missed {count} runs", missed)
@@ -87,17 +83,18 @@ def describe_result(state: str, missed: int, *, is_late: bool) -> str:
 
 
 def describe_date(when: datetime) -> str:
-    """Return a date with its weekday and time in the current language, as in `Monday, November 23,
-    2026, 9:00 AM`. A time that comes twice on that day, because clocks go back, has its offset."""
+    """A time that comes twice on that day, because clocks go back, has its offset."""
     from babel.dates import get_timezone_gmt
 
-    words = f"{format_date(when, None, 'full')}, {_format_time(when.time())}"
-    return f"{words} ({get_timezone_gmt(when, locale=babel_locale())})" if is_twice(when) else words
+    date_text = f"{format_date(when, None, 'full')}, {_format_time(when.time())}"
+    return (
+        f"{date_text} ({get_timezone_gmt(when, locale=babel_locale())})"
+        if is_twice(when)
+        else date_text
+    )
 
 
 def _describe_cron(rule: ScheduleRule) -> str:
-    """Return the rule in words in the current language, "" if no sentence covers it. The five
-    fields are those of cron, in which `*` means every value."""
     minute, hour, day, month, weekday = rule.cron.split()
     if (day, month, weekday) == ("*", "*", "*") and hour == "*":
         if step := re.fullmatch(r"\*/(\d+)", minute):
@@ -123,27 +120,26 @@ def _describe_cron(rule: ScheduleRule) -> str:
 
 
 def _describe_weekly(day: str, month: str, weekday: str, times: str) -> str:
-    """Return a sentence for a rule that runs every day or on some days of the week; "" for another
-    rule. `times` are its times of day in words; the other arguments are fields of the cron rule."""
     if (day, month) != ("*", "*"):
         return ""
     if weekday == "*":
         return say("every day at {times}", times=times)
     # Cron knows Sunday as 0 and as 7.
-    days = sorted({each % 7 for each in _parse_list(weekday, WEEKDAYS)})
+    days = sorted({number % 7 for number in _parse_list(weekday, WEEKDAYS)})
     if tuple(days) == _WORKING_DAYS:
         return say("Monday to Friday at {times}", times=times)
     if not days:
         return ""
     # A week begins on Monday where people read these sentences.
-    names = _join([_weekday_name(each) for each in sorted(days, key=lambda one: (one - 1) % 7)])
+    names = _join(
+        [_weekday_name(number) for number in sorted(days, key=lambda number: (number - 1) % 7)]
+    )
     return say("every week on {days} at {times}", days=names, times=times)
 
 
 def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
-    """Return a sentence for a rule that runs on days of each month; "" for another rule. Of cron's
-    extensions, `L` is the last day, `LW` the last working day, `5L` the last Friday, `5#2` the
-    second Friday."""
+    """Of cron's extensions, `L` is the last day, `LW` the last working day, `5L` the last Friday,
+    `5#2` the second Friday."""
     if month != "*":
         return ""
     if day == "LW" and weekday == "*":
@@ -166,17 +162,14 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
     # Also for a rule with both a day and a weekday, which cron reads as "or".
     if not days:
         return ""
-    # French writes the first of a month as `1er`.
-    listed = _join([write_first_day(str(each)) for each in days])
-    words = say("on day {day} of each month at {times}", day=listed, times=times)
+    listed = _join([write_first_day(str(number)) for number in days])
+    description = say("on day {day} of each month at {times}", day=listed, times=times)
     if len(days) > 1:
-        words = say("on days {listed} of each month at {times}", listed=listed, times=times)
-    return words + _describe_missing_days(days, range(1, 13))
+        description = say("on days {listed} of each month at {times}", listed=listed, times=times)
+    return description + _describe_missing_days(days, range(1, 13))
 
 
 def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
-    """Return a sentence for a rule that runs on one day of some months, as in `every year on March
-    1 and June 1 at …`; "" for another rule. Months without that day follow in brackets."""
     # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import format_skeleton
 
@@ -184,18 +177,16 @@ def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
     if weekday != "*" or not day.isdigit() or not months:
         return ""
     # 2024 is a leap year, so that 29 February exists.
-    dates = [datetime(2024, each, int(day)) for each in months if _has_day(each, int(day))]  # noqa: DTZ001
-    spelled = [format_skeleton("MMMMd", each, locale=babel_locale()) for each in dates]
+    dates = [datetime(2024, number, int(day)) for number in months if _has_day(number, int(day))]  # noqa: DTZ001
+    spelled = [format_skeleton("MMMMd", date, locale=babel_locale()) for date in dates]
     # French writes the first of a month as `1er`, which Babel does not.
     listed = _join([*map(write_first_day, spelled)])
-    words = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
-    return words and words + _describe_missing_days([int(day)], months)  # "" if none has that day
+    sentence = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
+    return sentence and sentence + _describe_missing_days([int(day)], months)
 
 
 def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
-    """Return which of the months lack one of the days, in brackets in the current language, as in
-    ` (no day 31 in April and June)`; "" if none does. The rule runs on no other day instead."""
-    # Babel is loaded at the first use, so that a start does not wait for it.
+    """The rule runs on no other day instead."""
     from babel.dates import format_skeleton, get_month_names
 
     names = get_month_names("wide", "stand-alone", babel_locale())
@@ -204,7 +195,6 @@ def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
         for day in days
         if (missing := [month for month in months if not _has_day(month, day)])
     ]
-    # For the sentence, any leap year such as 2024 will do.
     if 29 in days and 2 in months:
         date = format_skeleton("MMMMd", datetime(2024, 2, 29), locale=babel_locale())  # noqa: DTZ001
         notes.append(say("{date} only in leap years", date=date))
@@ -217,12 +207,10 @@ def _has_day(month: int, day: int) -> bool:
 
 
 def _parse_list(field: str, names: Sequence[str]) -> list[int]:
-    """Return the numbers of a field of cron such as `1,15` or `MON-WED`, sorted; none if it has
-    another form, such as `*/5`. `names` are the names of its values by number, () for none."""
     numbers = list[int]()
     for part in field.split(","):
         first, _, last = part.partition("-")
-        ends = [parse_field_number(each, names) for each in (first, last or first)]
+        ends = [parse_field_number(bound, names) for bound in (first, last or first)]
         if ends[0] is None or ends[1] is None:
             return []
         numbers += range(ends[0], ends[1] + 1)
@@ -243,11 +231,11 @@ def _format_time(when: time) -> str:
     return format_time(when, "short", locale=babel_locale())
 
 
-def _join(words: Sequence[str]) -> str:
+def _join(texts: Sequence[str]) -> str:
     from babel.lists import format_list
 
     join: Callable[..., str] = format_list
-    return join(list(words), locale=babel_locale())
+    return join(list(texts), locale=babel_locale())
 
 
 MAX_CARD_TITLE_CHARACTERS = 120
@@ -280,20 +268,17 @@ _HOLIDAYS = "Holidays aren't taken into account."
 
 
 def build_schedule_title(draft: ScheduleDraft) -> str:
-    """Return what the schedule does, as one line."""
     return say(_TITLES[draft.kind], what=to_one_line(draft.text, MAX_CARD_TITLE_CHARACTERS))
 
 
 def build_inert_title(draft: ScheduleDraft) -> str:
-    """Return the schedule's title as Markdown in which no character works as markup: a model or a
-    person wrote its text."""
+    """A model or a person wrote the title, so no character of it works as markup."""
     return escape_markdown(build_schedule_title(draft))
 
 
 def describe_times(draft: ScheduleDraft, now: float, runs: int) -> list[str]:
-    """Return the lines with the rule, the zone, the next dates and the end. `runs` is the number of
-    runs that have started. A `max_runs` of 0 means no limit, so a schedule whose last run has
-    started must not get 0 remaining runs."""
+    """`runs` is the number of runs that have started. A `max_runs` of 0 means no limit, so a
+    schedule whose last run has started must not get 0 remaining runs."""
     rest = replace(draft, max_runs=max(draft.max_runs - runs, 0))
     has_more = rest.max_runs or not draft.max_runs
     lines = [say("When: {rule} ({zone}).", rule=describe_rule(draft), zone=draft.time_zone)]
@@ -314,23 +299,22 @@ def describe_times(draft: ScheduleDraft, now: float, runs: int) -> list[str]:
         end = local_time(draft.ends_at, draft.time_zone)
         lines.append(say("Ends after {when}.", when=describe_date(end)))
     if draft.max_runs:
-        words = plural("Ends after {count} run.", "Ends after {count} runs.", draft.max_runs)
+        sentence = plural("Ends after {count} run.", "Ends after {count} runs.", draft.max_runs)
         started = plural("{count} has started.", "{count} have started.", runs)
-        lines.append(f"{words} {started}" if runs else words)
+        lines.append(f"{sentence} {started}" if runs else sentence)
     return lines
 
 
 def describe_cost(draft: ScheduleDraft) -> str:
-    """Return what a run costs and with whose rights it runs, for the card of a schedule."""
     return say(_COSTS[draft.kind])
 
 
 def describe_state(id: str, state: ScheduleState, reason: PauseReason = "") -> str:
-    """Return the state of a schedule, and what people can do about it."""
+    """The sentence also says what people can do about the state."""
     match state:
         case "active":
-            words = "Started. To manage it, type `schedule {id} pause`, `run` or `delete`."
-            return say(words, id=id)
+            sentence = "Started. To manage it, type `schedule {id} pause`, `run` or `delete`."
+            return say(sentence, id=id)
         case "paused":
             resume = say("To continue, type `schedule {id} resume`.", id=id)
             return f"{say(_PAUSED[reason or 'person'])} {resume}"
@@ -338,7 +322,7 @@ def describe_state(id: str, state: ScheduleState, reason: PauseReason = "") -> s
 
 
 def describe_schedule(schedule: Schedule) -> str:
-    """Return one line for a list: id, title, rule, and the state or the next date."""
+    """One line for a list: id, title, rule, and the state or the next date."""
     rule = describe_rule(schedule.draft)
     state = describe_state(schedule.id, schedule.state, schedule.reason)
     if schedule.state == "active" and schedule.next_due_at:
@@ -348,15 +332,13 @@ def describe_schedule(schedule: Schedule) -> str:
 
 
 def describe_place(address: Address) -> str:
-    """Return the sentence that says where runs post."""
     if not address.is_shared:
         return say("Posts in this conversation.")
     return say("Posts in this thread.") if address.thread else say("Posts in this channel.")
 
 
 def describe_whole(schedule: Schedule, now: float) -> str:
-    """Return a schedule as Markdown: its title, its whole text, its times, place, owner and state.
-    A person or a model wrote title and text, so they are made inert: nothing in them becomes a
+    """A person or a model wrote title and text, so they are made inert: nothing in them becomes a
     link, a mention or other markup that would hide what the schedule asks for."""
     owner = to_one_line(schedule.owner.name or schedule.owner.id, 80)
     lines = [

@@ -38,10 +38,8 @@ P = ParamSpec("P")
 Store = TypeVar("Store", bound="SqlStore")
 REFUSING_SENTENCE = "Can't save messages ({why}). Check the data folder's disk."
 SqlRow = Mapping[str, Any]
-"""A row of a result: its values by column name. The alias is for type checkers, because
-`sqlite3.Row` has no base class that says so."""
+"""The alias is for type checkers, because `sqlite3.Row` has no base class that says so."""
 MAX_WRITES_PER_COMMIT = 256
-"""The largest number of writes that share one commit."""
 ROWS_PER_TRANSACTION = 500
 """Rows that one transaction of a cleanup changes, so that it holds others up only briefly."""
 SYNCHRONOUS_MODE = "FULL"
@@ -51,7 +49,6 @@ tests set another value."""
 FREE_DISK_BYTES = 1 << 20
 """Bytes that a disk must take for its store to count as working."""
 BUSY_TIMEOUT_MS = 5000
-"""Milliseconds that a statement waits while another process, such as a backup, locks the file."""
 STATEMENT_FAULT_CODES = frozenset(
     {
         sqlite3.SQLITE_ERROR,
@@ -68,10 +65,10 @@ write that shares it fails."""
 
 
 def area_condition(area: ConversationArea) -> tuple[str, Sequence[str | int]]:
-    """Return an SQL condition that is true if the column `conversation` belongs to the area, and
-    the values of its placeholders. A conversation's key begins with the names of its place
-    (`Address.conversation`): it is compared with the area's place and those that are excluded from
-    the area. The key of a conversation of a single request contains ONE_REQUEST_PREFIX."""
+    """Return the condition with the values of its placeholders. A conversation's key begins with
+    the names of its place (`Address.conversation`): it is compared with the area's place and those
+    that are excluded from the area. The key of a conversation of a single request contains
+    ONE_REQUEST_PREFIX."""
     # With a colon at both ends, `slack:T1` is no beginning of `slack:T12`. LIKE would take `_` and
     # `%` in an id for wildcards.
     one = "substr(conversation || ':', 1, ?) = ?"
@@ -89,18 +86,14 @@ class SqlCursor(Protocol):
     has the methods of a DB-API cursor that the stores use."""
 
     @property
-    def rowcount(self) -> int:
-        """Return the number of rows that the statement changed."""
+    def rowcount(self) -> int: ...
 
-    def fetchone(self) -> Any:
-        """Return the next row, or None at the end."""
+    def fetchone(self) -> Any: ...
 
-    def fetchall(self) -> list[Any]:
-        """Return the remaining rows."""
+    def fetchall(self) -> list[Any]: ...
 
     def __iter__(self) -> Iterator[Any]: ...
-    def close(self) -> None:
-        """Release the cursor."""
+    def close(self) -> None: ...
 
 
 class SqlConnection(Protocol):
@@ -116,11 +109,9 @@ class SqlConnection(Protocol):
     """The end of a SELECT that leaves out rows that another transaction has locked, and locks the
     others."""
 
-    def execute(self, sql: str, parameters: Any = ..., /) -> SqlCursor:
-        """Run a statement and return its result."""
+    def execute(self, sql: str, parameters: Any = ..., /) -> SqlCursor: ...
 
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> object:
-        """Run a statement once for each of `parameters`."""
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> object: ...
 
     def lock_key(self, key: str) -> bool:
         """Lock a conversation (or another key) until this transaction ends, so that no other
@@ -131,8 +122,7 @@ class SqlConnection(Protocol):
         """
 
     def read_locked_message(self, seq: int) -> SqlRow | None:
-        """Return the row of a message and lock its conversation. Return None if there is no such
-        row."""
+        """Return None if there is no such row."""
 
     def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
         """Lock the conversation `:conversation`, and return the row of its turn `:seq` in the view
@@ -142,9 +132,7 @@ class SqlConnection(Protocol):
 
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
-    ) -> Sequence[SqlRow]:
-        """Add to each counter (its scope and period), one after the other. Return their new values
-        in the same order; `turns` of a counter without a row is None."""
+    ) -> Sequence[SqlRow]: ...
 
 
 class Database(Protocol):
@@ -156,15 +144,12 @@ class Database(Protocol):
     """
 
     queue_deletes: Sequence[str]
-    """Statements that delete a conversation's waiting jobs from the queue of turns."""
 
     @property
-    def schema(self) -> Schema:
-        """Return the schema that the database was opened with."""
+    def schema(self) -> Schema: ...
 
     @property
-    def tables(self) -> Sequence[TableDeclaration]:
-        """Return the declarations of the tables that the database has."""
+    def tables(self) -> Sequence[TableDeclaration]: ...
 
     async def write(
         self,
@@ -174,21 +159,15 @@ class Database(Protocol):
         single: bool = False,
         repeatable: bool = False,
     ) -> T:
-        """Run `work` in a transaction outside the event loop, and return its result. The
-        transaction is on the disk when this returns, unless it is `repeatable`.
-
-        `repeatable` saves the wait for the disk. A power failure may then undo this transaction,
-        and later repeatable ones, so the next start must be able to repeat it without harm. A
-        killed process undoes nothing.
-
-        `single` saves the round trips of BEGIN and COMMIT on a shared database. `work` then runs
-        one statement, which must do no harm if it runs twice: after a broken connection it is not
-        known whether the first one took effect.
-
+        """`work` runs outside the event loop. The transaction is on the disk when this returns,
+        unless it is `repeatable`, which saves the wait for the disk. A power failure may then undo
+        this transaction, and later repeatable ones, so the next start must be able to repeat it
+        without harm. A killed process undoes nothing. `single` saves the round trips of BEGIN and
+        COMMIT on a shared database. `work` then runs one statement, which must do no harm if it
+        runs twice: after a broken connection it is not known whether the first one took effect.
         `then` gets the result on the event loop, even if the caller was cancelled meanwhile. Raise
         NotStored if nothing can be stored or the database is closed, Unstorable if the database
-        rejects the values, and whatever `work` raises.
-        """
+        rejects the values, and whatever `work` raises."""
 
     async def read(self, work: Callable[[SqlConnection], T], *, single: bool = False) -> T:
         """Run `work` and return its result. It sees every write that was awaited before, and one
@@ -199,8 +178,7 @@ class Database(Protocol):
 
     @property
     def remains_notice(self) -> str:
-        """Return a sentence for a person who had data deleted, about where it may still exist.
-        Return "" if it exists nowhere."""
+        """Return "" if it exists nowhere."""
 
     async def scrub(self, *, whole: bool = False) -> None:
         """Remove deleted data from the tables and the write-ahead log, as far as the engine can.
@@ -226,22 +204,17 @@ class SqlStore:
         self._database = database
 
     async def _execute(self, sql: str, *values: object) -> int:
-        """Run one statement in a transaction of its own, and return the number of its rows."""
         return await self._database.write(lambda c: c.execute(sql, values).rowcount)
 
     async def _select(self, sql: str, *values: object) -> list[Any]:
-        """Return the first column of the rows that the query finds."""
         return await self._database.read(lambda c: select_values(c, sql, *values))
 
 
 def select_values(connection: SqlConnection, sql: str, *values: object) -> list[Any]:
-    """Return the first column of the rows that the statement returns."""
     return [next(iter(dict(row).values())) for row in connection.execute(sql, values).fetchall()]
 
 
 def select_value(connection: SqlConnection, sql: str, *values: object) -> Any:
-    """Return the first column of the first row that the statement returns, None if there is
-    none."""
     return next(iter(select_values(connection, sql, *values)), None)
 
 
@@ -274,9 +247,8 @@ def query(
 def in_batches(
     method: Callable[Concatenate[Store, SqlConnection, P], int],
 ) -> Callable[Concatenate[Store, P], Coroutine[Any, Any, int]]:
-    """Decorate a method that takes a connection, changes at most ROWS_PER_TRANSACTION rows and
-    returns their number. Callers await it without the connection. It runs in one transaction after
-    the other until it changes nothing. They get the number of all rows."""
+    """`method` changes at most ROWS_PER_TRANSACTION rows and returns their number. It runs in one
+    transaction after the other until it changes nothing. Callers get the number of all rows."""
 
     @functools.wraps(method)
     async def write(store: Store, /, *args: P.args, **options: P.kwargs) -> int:
@@ -289,7 +261,7 @@ def in_batches(
 
 
 async def has_rows(database: Database, table: str) -> bool:
-    """Return whether the table has any row. Raise NotStored."""
+    """Raise NotStored."""
     sql = f"SELECT 1 FROM {table} LIMIT 1"  # noqa: S608 - a name of ours
     return await database.read(lambda c: c.execute(sql).fetchone() is not None, single=True)
 
@@ -305,30 +277,23 @@ class SqliteStatements:
         self.raw = raw
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        """Run a statement and return its cursor."""
         try:
             return self.raw.execute(sql, parameters)
         except UnicodeEncodeError:  # raised before the statement ran, so it runs once
             return self.raw.execute(sql, make_storable(parameters))
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> None:
-        """Run a statement once for each element of `parameters`."""
         for each in parameters:  # one by one, so that a repaired text repeats none of the others
             self.execute(sql, each).close()
 
     def lock_key(self, key: str) -> bool:
-        """Return False: one thread writes at a time, so nothing else changes what the caller has
-        read."""
         return False
 
     def read_locked_message(self, seq: int) -> SqlRow | None:
-        """Return the row of a message, None if there is no such row."""
         row: SqlRow | None = self.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
         return row
 
     def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
-        """Read the row of a turn in the view `current_turns`, then run `steps` one after the other,
-        which can read it as the table `now`. The row before the steps is returned."""
         now = "SELECT * FROM current_turns WHERE seq = :seq"
         row: SqlRow | None = self.execute(now, values).fetchone()
         for step in steps:
@@ -338,10 +303,9 @@ class SqliteStatements:
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
-        """Add to these counters (each a scope and a period), and return their new values in the
-        same order. A counter without a row, which the caller must insert, has None as `turns`.
-        `money` is in billionths of a US dollar. `notices` has a bit for each kind of notice that
-        was sent about the counter."""
+        """A counter without a row, which the caller must insert, has None as `turns`. `money` is in
+        billionths of a US dollar. `notices` has a bit for each kind of notice that was sent about
+        the counter."""
         sql = (
             "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
             " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, notices"
@@ -361,16 +325,13 @@ class _Write(Generic[T]):
     future: asyncio.Future[T]
     then: Callable[[T], None] | None
     alone: bool = False
-    """Run it outside of any transaction."""
     repeatable: bool = False
-    """Its commit need not wait for the disk."""
     result: list[T] = field(default_factory=list)
     error: BaseException | None = None
 
 
 def _rewrite_table(connection: SqlConnection, name: str) -> None:
-    """Write the rows of a table again, so that they fill its pages from the beginning. Pages can
-    hold remains of deleted rows in the gaps of rows that moved."""
+    # Pages can hold remains of deleted rows in the gaps of rows that moved.
     connection.execute(f"CREATE TEMP TABLE copy AS SELECT * FROM {name}").close()  # noqa: S608
     connection.execute(f"DELETE FROM {name}").close()  # noqa: S608
     connection.execute(f"INSERT INTO {name} SELECT * FROM copy").close()  # noqa: S608
@@ -384,29 +345,23 @@ class SqliteDatabase:
     queue_deletes: Sequence[str] = ()
 
     def __init__(self, path: Path, schema: Schema) -> None:
-        """Prepare the database in the file `path`; `open` opens it. One thread writes, with a queue
-        of writes, and one thread reads, so that the event loop never waits for the disk."""
         self.path = path
         self.schema = schema
         self._writes: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
-        """Writes for the writer's thread. SQLite lets one connection write at a time."""
+        """SQLite lets one connection write at a time."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._reading: SqliteStatements | None = None
-        """The connection that only reads; None before the first read."""
         self._closed = False
         self._waits_for_disk = SYNCHRONOUS_MODE == "FULL"
         """A commit waits until the disk has it. This is the connection's present mode, which is
         changed only if a group of writes needs the other one."""
         self._refusal = ""
-        """Why the last commit failed, for `health`; "" if it did not."""
-        # The writer's thread reports results to this loop, on which the callers wait.
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run_writer, name="store-write", daemon=True)
 
     @classmethod
     async def open(cls, path: Path, schema: Schema) -> SqliteDatabase:
-        """Open or create the file, and migrate it to the newest schema. Raise NotStored or
-        DifferentSchema."""
+        """Raise NotStored or DifferentSchema."""
         database = cls(path, schema)
         await asyncio.to_thread(database._open)
         database._thread.start()
@@ -418,13 +373,11 @@ class SqliteDatabase:
 
     @property
     def remains_notice(self) -> str:
-        """Return a sentence about the snapshots from before an upgrade, "" if there are none."""
         return snapshot.SNAPSHOT_REMAINS if snapshot.list_snapshots(self.path.parent) else ""
 
     async def health(self) -> Health:
-        """Return whether the disk takes new data. After a commit that failed (`_refusal`), try
-        another one, whose success clears `_refusal`: without messages to store, nothing else would
-        show that the disk works again.
+        """After a commit that failed (`_refusal`), try another one, whose success clears
+        `_refusal`: without messages to store, nothing else would show that the disk works again.
         NotStored has no cause of its own, so `_refusal` names it."""
         try:
             await asyncio.to_thread(check_free_space, self.path.parent)
@@ -436,10 +389,10 @@ class SqliteDatabase:
         return Health("database", "on", "SQLite")
 
     async def scrub(self, *, whole: bool = False) -> None:
-        """Remove deleted data that `secure_delete` does not overwrite. Older versions of pages
-        remain in the write-ahead log until it is truncated. Rows that moved to another page remain
-        in the gap that they left; with `whole`, one table after the other is rewritten. Other
-        writes come in between: VACUUM would block them while it copies the whole database."""
+        """Older versions of pages remain in the write-ahead log until it is truncated. Rows that
+        moved to another page remain in the gap that they left; with `whole`, one table after the
+        other is rewritten. Other writes come in between: VACUUM would block them while it copies
+        the whole database."""
         for table in self.tables if whole else ():
             # Rows of a table that `names_nobody` lead to no person once other tables are erased, so
             # what is left of them does no harm.
@@ -453,11 +406,9 @@ class SqliteDatabase:
 
         await self.write(work, alone=True)  # SQLite truncates the log outside of transactions only
         if whole:
-            # Copies from before an upgrade still have the data.
             await asyncio.to_thread(snapshot.remove_snapshots, self.path.parent)
 
     async def remove_old_copies(self) -> None:
-        """Remove copies from before an upgrade (snapshots) that have been kept for long enough."""
         await asyncio.to_thread(snapshot.remove_old_snapshots, self.path.parent)
 
     async def write(
@@ -469,13 +420,9 @@ class SqliteDatabase:
         repeatable: bool = False,
         alone: bool = False,
     ) -> T:
-        """Run `work` on the writer thread (`Database.write`). The `then` functions run in the order
-        of the commits.
-
-        `alone`: run it outside of any transaction, as SQLite requires for emptying the write-ahead
-        log. `repeatable`: its commit need not wait for the disk. `single` changes nothing here:
-        only a database server saves a round trip by it.
-        """
+        """The `then` functions run in the order of the commits. `alone`: run it outside of any
+        transaction, as SQLite requires for emptying the write-ahead log. `single` changes nothing
+        here: only a database server saves a round trip by it."""
         if self._closed:
             raise NotStored
         job: _Write[T] = _Write(work, self._loop.create_future(), then, alone, repeatable)
@@ -491,7 +438,6 @@ class SqliteDatabase:
         return result
 
     async def close(self) -> None:
-        """Commit the writes that wait, refuse all later ones (NotStored), and end both threads."""
         if self._closed:
             return
         self._closed = True
@@ -507,8 +453,6 @@ class SqliteDatabase:
         return connection
 
     def _open(self) -> None:
-        """Open the connection on which the writer's thread will work, and migrate the file. Raise
-        NotStored or DifferentSchema if the file cannot be used."""
         try:
             self._connection = self._connect()
             try:
@@ -524,11 +468,8 @@ class SqliteDatabase:
         return NotStored("Can't use {path}: {why}.", path=self.path, why=error)
 
     def _configure_and_migrate(self, connection: sqlite3.Connection) -> None:
-        """Set the options of the connection, and create the schema or bring it up to date.
-
-        A file with a schema of another program, or of a newer Ponte, is left as it is: then
-        `_find_pending` raises.
-        """
+        """A file with a schema of another program, or of a newer Ponte, is left as it is: then
+        `_find_pending` raises."""
         schema = self.schema
         is_new, pending = _find_pending(connection, schema, self.path)
         connection.execute("PRAGMA journal_mode=WAL")
@@ -545,9 +486,8 @@ class SqliteDatabase:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
     def _run_writer(self) -> None:
-        """Commit queued writes in groups until the database is closed. This is the writer
-        thread. The callers of a group are answered on the event loop after the commit. Writes that
-        must run outside of any transaction (`alone`) come after the others of their group."""
+        """The callers of a group are answered on the event loop after the commit. Writes that must
+        run outside of any transaction (`alone`) come after the others of their group."""
         while (batch := self._next_batch()) is not None:
             if together := [job for job in batch if not job.alone]:
                 self._commit(together)
@@ -556,13 +496,12 @@ class SqliteDatabase:
                     try:
                         job.result.append(job.work(self._writing))
                     except sqlite3.Error as error:
-                        job.error = self._unusable(error)  # NotStored, with the reason
+                        job.error = self._unusable(error)
             self._loop.call_soon_threadsafe(_settle_all, batch)
         self._connection.close()
 
     def _next_batch(self) -> list[_Write[Any]] | None:
-        """Wait for a write and return it with those that have queued up behind it, which one commit
-        makes durable. Return None at the end: then the queue has None."""
+        """Return None at the end: then the queue has None."""
         first = self._writes.get()
         if first is None:
             return None
@@ -570,7 +509,6 @@ class SqliteDatabase:
         while len(batch) < MAX_WRITES_PER_COMMIT and not self._writes.empty():
             job = self._writes.get()
             if job is None:
-                # Commit this batch first. The next call then returns None.
                 self._writes.put(None)
                 break
             batch.append(job)
@@ -578,8 +516,7 @@ class SqliteDatabase:
 
     def _commit(self, batch: list[_Write[Any]]) -> None:
         """Run a group of writes in one transaction. If the disk or the file fails, nothing of the
-        group is stored and every caller gets an error. `_waits_for_disk` is the mode that the
-        connection has now, and `_refusal` the reason of the last failed commit."""
+        group is stored and every caller gets an error."""
         connection = self._connection
         try:
             # A `repeatable` write may be lost in a power failure: the next start does it again.
@@ -608,10 +545,8 @@ class SqliteDatabase:
                 job.error = job.error or NotStored()
 
     def _run_in_savepoint(self, connection: sqlite3.Connection, job: _Write[Any]) -> None:
-        """Run one write of a group, so that an error of its own undoes only this write. Raise
-        sqlite3.Error if the disk or the file fails."""
+        """Raise sqlite3.Error if the disk or the file fails."""
         connection.execute("SAVEPOINT job")
-        # `_writing` is this connection as stores use it.
         try:
             job.result.append(job.work(self._writing))
         except BaseException as error:  # raised where the caller awaits this write
@@ -630,8 +565,6 @@ class SqliteDatabase:
             connection.execute("RELEASE job")
 
     def _read(self, work: Callable[[SqlConnection], T]) -> T:
-        """Run `work` on the connection that only reads, which is opened with the first read. All
-        its statements see one state of the tables."""
         try:
             if self._reading is None:
                 connection = self._connect()
@@ -654,31 +587,27 @@ class SqliteDatabase:
 
 
 def check_free_space(folder: Path) -> None:
-    """Raise OSError if the disk of the folder is full or cannot be written. To find out, write
-    FREE_DISK_BYTES to a temporary file, which has no name and is gone at once."""
+    """To find out, write FREE_DISK_BYTES to a temporary file, which has no name and is gone at
+    once."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(FREE_DISK_BYTES))
         file.flush()
 
 
 def _write_something(connection: SqlConnection) -> None:
-    """Change a number in the file's header that nothing else uses (between 0 and 1), so that a
-    commit writes to the disk. A transaction without a change would write nothing."""
     number = connection.execute("PRAGMA user_version").fetchone()[0]
     connection.execute(f"PRAGMA user_version = {1 - number}").close()
 
 
 def check_schema(path: Path, schema: Schema) -> None:
-    """Raise NotStored or DifferentSchema if the file is no database of this schema or an older
-    one. A missing file is fine."""
+    """A missing file is fine."""
     inspect_file(path, lambda connection: _find_pending(connection.raw, schema, path))
 
 
 def _find_pending(
     connection: sqlite3.Connection, schema: Schema, path: Path
 ) -> tuple[bool, Sequence[Migration]]:
-    """Return whether the database is empty, and the migrations that it still needs. Raise
-    DifferentSchema if another version of Ponte, or another program, wrote it."""
+    """Raise DifferentSchema if another version of Ponte, or another program, wrote it."""
     is_new = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     database_version = snapshot.read_schema_version(connection)
     pending = () if is_new else schema.find_pending(*database_version)
@@ -688,9 +617,8 @@ def _find_pending(
 
 
 def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
-    """Return the result of `look` on a database file that another process may have open. Return
-    None if there is no such file. The file is opened read-only and not created. Blocks the calling
-    thread. Raise NotStored."""
+    """None if there is no such file. It is opened read-only, another process may have it open, and
+    it is not created. Blocks the calling thread. Raise NotStored."""
     if not path.exists():
         return None
     try:
@@ -702,9 +630,8 @@ def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
 
 
 def _settle_all(batch: list[_Write[Any]]) -> None:
-    """Call the `then` of each write that succeeded, and give its result or error to the caller. The
-    list `result` holds one value after a success, even None, and is empty before. This runs on the
-    event loop."""
+    """The list `result` holds one value after a success, even None, and is empty before. This runs
+    on the event loop."""
     # Writes with a `then` come first, because a platform waits for the acknowledgement of theirs.
     for job in sorted(batch, key=lambda job: job.then is None):
         if job.error is None and job.then is not None:
@@ -721,14 +648,11 @@ def _settle_all(batch: list[_Write[Any]]) -> None:
 
 
 def _is_unstorable(error: BaseException) -> bool:
-    """Return whether the values of a statement caused the error: a number beyond 64 bits, a text
-    that is too long."""
     if isinstance(error, sqlite3.Error):
         return _primary_code(error) in (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH)
     return isinstance(error, OverflowError)
 
 
 def _primary_code(error: sqlite3.Error) -> int:
-    """Return SQLite's primary result code of the error. Errors of Python's own module carry none
-    and count as SQLITE_ERROR."""
+    # Errors of Python's own module carry none and count as SQLITE_ERROR.
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF

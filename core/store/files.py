@@ -26,7 +26,6 @@ from core.store.database import (
 )
 
 PIECE_BYTES = 1 << 20
-"""The number of bytes of a file in one row of the table `pieces`."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,8 +50,7 @@ class SqlFiles(SqlStore):
         await self._bytes.put(file, data)
 
         def insert(connection: SqlConnection) -> File:
-            """Insert the file's row and return it. If the same message stored the file before,
-            return the row of that time."""
+            """A row that the same message stored before stays."""
             connection.execute(
                 "INSERT INTO files (id, event_key, sha256, name, type, size, person,"
                 " conversation, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO"
@@ -76,34 +74,32 @@ class SqlFiles(SqlStore):
         return await self._database.write(insert)
 
     async def get(self, file: str) -> tuple[File, bytes]:
-        """Return a file with its bytes. Raise NotFound."""
+        """Raise NotFound."""
         return _file_of(await self._row(file)), await self._bytes.get(file)
 
     async def conversation_of(self, file: str) -> str:
-        """Return the key of the file's conversation. Raise NotFound."""
+        """Raise NotFound."""
         return str((await self._row(file))["conversation"])
 
     async def list_of_events(self, *event_keys: str) -> Sequence[File]:
-        """Return the files of these events, in the order of the events."""
         statement = "SELECT * FROM files WHERE event_key = ?"
         return await self._database.read(
             lambda c: [_file_of(row) for key in event_keys for row in c.execute(statement, (key,))]
         )
 
     async def delete(self, file: str) -> None:
-        """Delete the file's row and then its bytes. A crash in between leaves bytes that nothing
-        leads to, and that `sweep` deletes later."""
+        """A crash in between leaves bytes that nothing leads to, and that `sweep` deletes later."""
         await self._execute("DELETE FROM files WHERE id = ?", file)
         await self.discard(file)
 
     async def discard(self, file: str) -> None:
-        """Remove only the bytes of a file whose row is deleted already."""
+        """Remove the bytes of a file whose row is deleted already."""
         await self._bytes.discard(file)
 
     async def sweep(self, before: float) -> int:
-        """Delete files that are older than `before` (seconds since the epoch) and whose event was
-        never accepted, and bytes without a row. Return how many there were. A crash between the
-        steps of `put`, or before the message is stored, leaves such files."""
+        """Delete old files whose event was never accepted, and bytes without a row. `before` is in
+        seconds since the epoch. A crash between the steps of `put`, or before the message is
+        stored, leaves such files."""
         sql = (
             "DELETE FROM files WHERE created_at < ? AND NOT EXISTS (SELECT 1 FROM inbox"
             " WHERE inbox.event_key = files.event_key) RETURNING id"
@@ -133,29 +129,27 @@ class FolderBytes:
         self._folder = folder
 
     async def put(self, file: str, data: bytes) -> None:
-        """Store the bytes completely or not at all. Bytes that are stored already count as new, so
-        that `sweep` does not remove them before their row is stored. Raise NotStored."""
+        """Bytes that are stored already count as new, so that `sweep` does not remove them before
+        their row is stored. Raise NotStored."""
         await _run_on_disk(_write_file, self._path(file), data)
 
     async def get(self, file: str) -> bytes:
-        """Return the bytes of a file. Raise NotFound."""
+        """Raise NotFound."""
         try:
             return await asyncio.to_thread(self._path(file).read_bytes)
         except OSError as error:
             raise NotFound(what="file") from error
 
     async def discard(self, file: str) -> None:
-        """Remove the bytes of a file, if there are any. Raise NotStored."""
+        """Raise NotStored."""
         await _run_on_disk(self._path(file).unlink, missing_ok=True)
 
     async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
-        """Remove bytes older than `before` that belong to no known file. Return how many files
-        there were. Raise NotStored."""
+        """Raise NotStored."""
         return await _run_on_disk(_remove_orphans, self._folder, before, await known())
 
     def _path(self, file: str) -> Path:
-        """Return the path of a file's bytes. Raise NotFound for an id that could lead out of the
-        folder."""
+        # An id must not lead out of the folder.
         if not file.isalnum():
             raise NotFound(what="file")
         return self._folder / file[:2] / file
@@ -167,7 +161,7 @@ class PieceBytes(SqlStore):
 
     @transaction
     def put(self, connection: SqlConnection, file: str, data: bytes) -> None:
-        """Store the bytes in place of any that have this id. Raise NotStored.
+        """Raise NotStored.
 
         Another process may insert the same file after the DELETE. Its rows may stay: the id is made
         from a digest of the bytes, so they are equal.
@@ -184,22 +178,20 @@ class PieceBytes(SqlStore):
         )
 
     async def get(self, file: str) -> bytes:
-        """Return the bytes of a file. Raise NotFound."""
+        """Raise NotFound."""
         sql = "SELECT data FROM pieces WHERE file = ? ORDER BY number"
         if not (pieces := await self._select(sql, file)):
             raise NotFound(what="file")
         return b"".join(map(bytes, pieces))
 
     async def discard(self, file: str) -> None:
-        """Delete the bytes of a file, if there are any. Raise NotStored."""
+        """Raise NotStored."""
         if not file.isalnum():
             raise NotFound(what="file")
         await self._execute("DELETE FROM pieces WHERE file = ?", file)
 
     async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
-        """Delete bytes older than `before` without a row in `files`. Return how many files there
-        were. `known` (the ids with a row) is not needed, because both tables are in one
-        database."""
+        """`known` (the ids with a row) is not needed, because both tables are in one database."""
         sql = (
             "DELETE FROM pieces WHERE created_at < ? AND NOT EXISTS"
             " (SELECT 1 FROM files WHERE files.id = pieces.file) RETURNING file"
@@ -208,7 +200,6 @@ class PieceBytes(SqlStore):
 
 
 FileBytes = FolderBytes | PieceBytes
-"""The bytes of stored files, by the id of the file."""
 
 
 def _file_of(row: SqlRow) -> File:
@@ -216,7 +207,6 @@ def _file_of(row: SqlRow) -> File:
 
 
 async def _run_on_disk(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-    """Run `work` in a thread and return its result. Raise NotStored for any OSError."""
     try:
         return await asyncio.to_thread(work, *args, **options)
     except OSError as error:
@@ -224,7 +214,7 @@ async def _run_on_disk(work: Callable[P, T], *args: P.args, **options: P.kwargs)
 
 
 def _write_file(path: Path, data: bytes) -> None:
-    """Write a file completely or not at all, even if the power fails. The file's name comes from a
+    """The file is written completely or not at all, even if the power fails. Its name comes from a
     digest of its bytes, so a file that exists has them already."""
     if path.exists():
         path.touch()  # so that a sweep does not remove it before its row is stored
@@ -250,8 +240,6 @@ def _write_file(path: Path, data: bytes) -> None:
 
 
 def _remove_orphans(folder: Path, before: float, known: set[str]) -> int:
-    """Remove files of the folder that are unknown and were last touched before `before`. Return how
-    many there were."""
     removed_count = 0
     for path in folder.glob("*/*"):
         with suppress(FileNotFoundError):  # another caller removed it meanwhile

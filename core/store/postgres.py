@@ -38,21 +38,18 @@ T = TypeVar("T")
 SCHEMA_NAME = "ponte"
 """The Postgres schema that contains Ponte's tables and those of Procrastinate, the job queue."""
 MAX_POOL_CONNECTIONS = 4
-"""Maximum connections in the pool of one process. Each runs one transaction at a time."""
 POSTGRES_TIMEOUT_SECONDS = 5.0
-"""Seconds to wait at start for the server to accept a connection."""
 POOL_TIMEOUT_SECONDS = 15.0
 """Seconds that a transaction waits for a connection, in total. Each thread has one of its own, so
 it waits only while the server accepts none, for example because it restarts."""
 MAX_TRANSACTION_ATTEMPTS = 5
-"""Number of times a transaction is run in total if it fails with transient errors."""
 IDLE_IN_TRANSACTION_TIMEOUT = "5s"
 """The server rolls back a transaction whose client sends nothing for this long. Without it, a
 process that freezes inside a transaction would hold its locks, and so block a conversation, until
 it continues or ends."""
 IDLE_TIMEOUT_SQLSTATE = "25P03"
-"""The SQLSTATE of a transaction that the server rolled back for `IDLE_IN_TRANSACTION_TIMEOUT`.
-It was never committed, even if the client receives the error only at its COMMIT."""
+"""The SQLSTATE of a transaction that the server rolled back for `IDLE_IN_TRANSACTION_TIMEOUT`. It
+was never committed, even if the client receives the error only at its COMMIT."""
 MIN_SERVER_VERSION = 14
 """The oldest supported major version of Postgres. Procrastinate supports 13 and newer; versions
 before 14 get no fixes any more."""
@@ -88,13 +85,11 @@ _VALUE = re.compile(r"(?<!:):(\w+)")
 
 @functools.cache
 def translate_sql(sql: str) -> str:
-    """Return a store's SQL statement with psycopg's placeholders: `?` becomes `%s`, `:name` becomes
-    `%(name)s`, and a literal `%` is doubled."""
+    """A literal `%` is doubled."""
     return _VALUE.sub(r"%(\1)s", sql.replace("%", "%%").replace("?", "%s"))
 
 
 def translate_schema(script: str) -> str:
-    """Return a migration script with SQLite's column types replaced by those of Postgres."""
     for pattern, ours in POSTGRES_TYPES:
         script = pattern.sub(ours, script)
     return script
@@ -114,11 +109,9 @@ class PostgresStatements:
         self.raw = connection
 
     def execute(self, sql: str, parameters: Any = (), /) -> psycopg.Cursor[Any]:
-        """Run a statement and return its cursor."""
         return self.raw.execute(translate_sql(sql), _storable_values(parameters))
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> None:
-        """Run a statement once for each row of parameters."""
         rows = [_storable_values(each) for each in parameters]
         if len(rows) == 1:  # a pipeline costs more than it saves
             self.raw.execute(translate_sql(sql), rows[0])
@@ -126,23 +119,17 @@ class PostgresStatements:
             self.raw.cursor().executemany(translate_sql(sql), rows)
 
     def lock_key(self, key: str) -> bool:
-        """Lock a key until the transaction ends, and return True."""
         self.execute("SELECT ponte_lock(?)", (key,)).close()
         return True
 
     def read_locked_message(self, seq: int) -> SqlRow | None:
-        """Lock the conversation of a message until the transaction ends, and return the message's
-        row as it is after that; None if there is none."""
         return self.execute("SELECT * FROM ponte_locked_row(?)", (seq,)).fetchone()
 
     def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
-        """Lock the turn's conversation, read its row as the table `now`, and run `steps`, all in
-        one statement, which saves round trips to the server. Return the row.
-
-        `now` is the row as it is once the lock is held. The rest of the statement still sees the
-        tables as they were before the lock. So a step may change only rows that it finds by key, or
-        that nobody else writes.
-        """
+        """All is one statement, which saves round trips to the server. `now` is the row as it is
+        once the lock is held. The rest of the statement still sees the tables as they were
+        before the lock. So a step may change only rows that it finds by key, or that nobody else
+        writes."""
         parts = ["now AS (SELECT * FROM ponte_current_turn(:seq, :conversation))"]
         parts += [f"step{number} AS ({step})" for number, step in enumerate(steps)]
         return self.execute(f"WITH {', '.join(parts)} SELECT * FROM now", values).fetchone()  # noqa: S608
@@ -150,10 +137,8 @@ class PostgresStatements:
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
-        """Add to all counters (each a scope and a period) in one statement, and return their new
-        values, which are None for a counter without a row. `money` is billionths of a US dollar. A
-        function in the database adds in the order given, so that all transactions lock the rows in
-        one order."""
+        """A function in the database adds in the order given, so that all transactions lock the
+        rows in one order."""
         return self.execute(
             "SELECT * FROM ponte_count(?::text[], ?::text[], ?, ?, ?)",
             (
@@ -187,7 +172,6 @@ class PostgresDatabase:
         self._threads = ThreadPoolExecutor(MAX_POOL_CONNECTIONS, thread_name_prefix="store")
         self._pool: ConnectionPool[Any]
         self._running: set[asyncio.Task[Any]] = set()
-        """Transactions under way."""
         self._closed = False
 
     @property
@@ -196,11 +180,8 @@ class PostgresDatabase:
 
     @classmethod
     async def open(cls, url: str, schema: Schema) -> PostgresDatabase:
-        """Connect and migrate the database to the newest schema.
-
-        Raises NotStored if the database cannot be used, DifferentSharedSchema if another version of
-        Ponte wrote it.
-        """
+        """Raises NotStored if the database cannot be used, DifferentSharedSchema if another version
+        of Ponte wrote it."""
         database = cls(url, schema)
         try:
             await asyncio.get_running_loop().run_in_executor(database._threads, database._open)
@@ -218,14 +199,8 @@ class PostgresDatabase:
         single: bool = False,
         repeatable: bool = False,
     ) -> T:
-        """Run `work` in a transaction and return its result; the result is durable on return. A
-        `single` statement is a transaction without BEGIN and COMMIT. `repeatable` (the next start
-        can do this write again, so it need not wait for the disk) changes nothing here: to change
-        `synchronous_commit` would cost a statement.
-
-        `then` runs on the event loop after the commit, even if the caller was cancelled meanwhile.
-        Raises NotStored, Unstorable, and whatever `work` raises.
-        """
+        """`repeatable` changes nothing here: to change `synchronous_commit` would cost a statement.
+        Raise NotStored, Unstorable, and whatever `work` raises."""
         if self._closed:
             raise NotStored
         task = asyncio.create_task(self._write(work, then, single))
@@ -235,18 +210,13 @@ class PostgresDatabase:
         return await asyncio.shield(task)
 
     def _on_write_done(self, task: asyncio.Task[Any]) -> None:
-        """Remove a finished write from those that `close` waits for."""
         self._running.discard(task)
         if not task.cancelled():
             # Reading the error keeps asyncio from logging it if the caller was cancelled.
             task.exception()
 
     async def read(self, work: Callable[[SqlConnection], T], *, single: bool = False) -> T:
-        """Run `work` in a read-only transaction that sees one state of all tables. A `single`
-        statement sees one state without BEGIN and COMMIT.
-
-        Raises NotStored, and whatever `work` raises.
-        """
+        """`work` sees one state of all tables. Raise NotStored, and whatever `work` raises."""
         if self._closed:
             raise NotStored
         return await self._in_thread(
@@ -254,16 +224,14 @@ class PostgresDatabase:
         )
 
     async def scrub(self, *, whole: bool = False) -> None:
-        """Remove deleted rows from the files of tables with personal data (VACUUM), so that they
-        cannot be restored from there. Raises NotStored."""
+        """VACUUM removes deleted rows from the files, so that they cannot be restored from there.
+        Raise NotStored."""
         if not self._closed:
             await self._in_thread(self._vacuum)
 
-    async def remove_old_copies(self) -> None:
-        """Do nothing: Ponte makes no copies of a Postgres database."""
+    async def remove_old_copies(self) -> None: ...
 
     async def close(self) -> None:
-        """Wait for writes under way, then close the connections. Later calls raise NotStored."""
         if self._closed:
             return
         self._closed = True
@@ -274,20 +242,16 @@ class PostgresDatabase:
     async def _write(
         self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None, single: bool
     ) -> T:
-        """Run `work` in a thread, then `then` on the event loop."""
         result = await self._in_thread(functools.partial(self._transact, work, single=single))
         if then is not None:
             then(result)
         return result
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Run `work` in a thread of the pool, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _open(self) -> None:
-        """Migrate the database, then open the pool. Blocking. Raises NotStored,
-        DifferentSharedSchema."""
-        # Psycopg is an optional package, which only a Ponte on Postgres has.
+        """Raises NotStored, DifferentSharedSchema."""
         from psycopg.rows import dict_row
         from psycopg_pool import ConnectionPool
 
@@ -305,13 +269,11 @@ class PostgresDatabase:
         self._pool.open()
 
     def _migrate(self, connection: psycopg.Connection[Any]) -> None:
-        """Create or migrate the schema in one transaction. `script` is what SQLite has too,
-        `shared` what only Postgres has.
+        """Create or migrate the schema in one transaction.
 
         An advisory lock makes processes that start together do this one after the other. Raises
         DifferentSharedSchema if another version of Ponte wrote the database.
         """
-        # Procrastinate is an optional package, which only a Ponte on Postgres has.
         from procrastinate.schema import SchemaManager
 
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
@@ -332,7 +294,6 @@ class PostgresDatabase:
         connection.execute(schema.store_version_script.encode())
 
     def _vacuum(self) -> None:
-        """Remove deleted rows from the files of all tables with personal data. Raises NotStored."""
         with _connect(self._url, autocommit=True) as connection:  # VACUUM needs no transaction
             for table in self.schema.personal_tables:
                 connection.execute(f"VACUUM {table.name}".encode())
@@ -340,13 +301,9 @@ class PostgresDatabase:
     def _transact(
         self, work: Callable[[SqlConnection], T], *, reads: bool = False, single: bool = False
     ) -> T:
-        """Run `work` in a transaction and return its result. Blocking. `reads`: it only reads, and
-        sees one state of the data. `single`: it is one statement, which needs no BEGIN and COMMIT.
-
-        A transient failure is retried up to MAX_TRANSACTION_ATTEMPTS times in total, after a
-        random delay of at most 0.08, 0.32, 1.28 and 5.12 seconds. Raises NotStored, Unstorable,
-        and whatever `work` raises.
-        """
+        """A transient failure is retried up to MAX_TRANSACTION_ATTEMPTS times in total, after a
+        random delay of at most 0.08, 0.32, 1.28 and 5.12 seconds. Raises NotStored, Unstorable, and
+        whatever `work` raises."""
 
         def wait(passing: _TransientError, failed: int) -> float | None:
             """Return the seconds until the transaction is tried again, None after the last attempt.
@@ -372,13 +329,9 @@ class PostgresDatabase:
             raise _log_refusal(passing.error) from None
 
     def _transact_once(self, work: Callable[[SqlConnection], T], reads: bool, single: bool) -> T:
-        """Run `work` in one transaction and commit it.
-
-        Raises _TransientError if the transaction failed without effect and may be repeated,
+        """Raise _TransientError if the transaction failed without effect and may be repeated,
         Unstorable for a rejected value, NotStored for other faults of the server or network, and
-        errors of the statement or of `work` unchanged.
-        """
-        # Psycopg is an optional package, which only a Ponte on Postgres has.
+        errors of the statement or of `work` unchanged."""
         import psycopg
         from psycopg_pool import PoolTimeout
 
@@ -386,7 +339,6 @@ class PostgresDatabase:
         committing = False
         try:
             with self._pool.connection() as connection:
-                # A single statement is a transaction of its own, without BEGIN and COMMIT.
                 connection.autocommit = single
                 # psycopg sends both settings with the BEGIN before the first statement.
                 connection.isolation_level = repeatable if reads else None
@@ -429,20 +381,16 @@ class PostgresDatabase:
 
 
 class _TransientError(Exception):
-    """Raised when a transaction failed without any effect and may succeed if it is repeated.
-    `error` is the database's error."""
+    """The transaction failed without any effect and may succeed if it is repeated."""
 
     def __init__(self, error: psycopg.Error) -> None:
         self.error = error
 
 
 def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int, T | None]:
-    """Inspect a database without changing it.
-
-    Return the server's version as in `16.4`, the schema's number, and the result of `look`. The
-    number is 0 and the result None if the database has no tables of Ponte. Blocking. Raises
-    NotStored, and SettingsError if the server is older than MIN_SERVER_VERSION.
-    """
+    """The server's version is as in `16.4`; the schema's number is 0 and the result None if the
+    database has no tables of Ponte. Blocking. Raise NotStored, and SettingsError if the server is
+    older than MIN_SERVER_VERSION."""
     with _connect(url) as connection:
         connection.read_only = True
         version = connection.info.server_version  # 160004 for 16.4
@@ -455,14 +403,14 @@ def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int
         server_version = f"{version // 10_000}.{version % 10_000}"
         if not _has_tables(connection):
             return server_version, 0, None
-        number, _ = _read_version(connection)  # `_`: the schema's fingerprint
+        number, _ = _read_version(connection)
         return server_version, number, look(PostgresStatements(connection))
 
 
 @contextmanager
 def _connect(url: str, autocommit: bool = False) -> Iterator[psycopg.Connection[Any]]:
-    """Yield a connection that belongs to no pool. Errors of the server raise NotStored, which has
-    only their first line: later ones may quote the contents of a row."""
+    """Errors of the server raise NotStored, which has only their first line: later ones may quote
+    the contents of a row."""
     # Psycopg is an optional package, which only a Ponte on Postgres has.
     import psycopg
     from psycopg.rows import dict_row
@@ -478,7 +426,6 @@ def _connect(url: str, autocommit: bool = False) -> Iterator[psycopg.Connection[
 
 
 def _has_tables(connection: psycopg.Connection[Any]) -> bool:
-    """Return whether the database has any table of Ponte."""
     row = connection.execute(
         "SELECT 1 FROM pg_tables WHERE schemaname = %s LIMIT 1", (SCHEMA_NAME,)
     ).fetchone()
@@ -486,7 +433,6 @@ def _has_tables(connection: psycopg.Connection[Any]) -> bool:
 
 
 def _read_version(connection: psycopg.Connection[Any]) -> tuple[int, str]:
-    """Return the version and the fingerprint of the schema, 0 and "" if they are not stored."""
     relation = connection.execute("SELECT to_regclass('database_schema') AS name").fetchone()
     if not relation or relation["name"] is None:
         return 0, ""
@@ -495,9 +441,8 @@ def _read_version(connection: psycopg.Connection[Any]) -> tuple[int, str]:
 
 
 def create_statement_pool(**options: Any) -> AsyncConnectionPool[Any]:
-    """Return a pool of connections for the job queue (Procrastinate, whose `options` these are)
-    that does not check a connection before each use, which saves a round trip. The caller checks
-    all of them after an error."""
+    """Connections are not checked before each use, which saves a round trip. The caller checks all
+    of them after an error."""
     from psycopg_pool import AsyncConnectionPool
 
     del options["check"]
@@ -505,41 +450,34 @@ def create_statement_pool(**options: Any) -> AsyncConnectionPool[Any]:
 
 
 async def end_each_statement(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Make each statement a transaction of its own. The job queue's transactions have only one, so
-    this saves the BEGIN and the COMMIT."""
+    """The job queue's transactions have only one statement, so this saves the BEGIN and the
+    COMMIT."""
     await connection.set_autocommit(True)
 
 
 def _log_refusal(error: psycopg.Error) -> NotStored:
-    """Log a transaction that will not be repeated, and return the error for the caller."""
     log.error("database transaction failed", error=_first_line(error), sqlstate=error.sqlstate)
     return _unusable_error(error)
 
 
 def _unusable_error(error: psycopg.Error) -> NotStored:
-    """Return the error that reports an unusable database with its reason."""
     return NotStored("Can't use the database of DATABASE_URL: {why}.", why=_first_line(error))
 
 
 def _first_line(error: psycopg.Error) -> str:
-    """Return the first line of the error's message. Later lines may quote the contents of a row,
-    so they are left out."""
+    # Later lines may quote the contents of a row.
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _storable_values(parameters: Any) -> Any:
-    """Return the parameters of a statement, a dict or a sequence, with storable values."""
     if isinstance(parameters, dict):
         return {name: to_storable(value) for name, value in parameters.items()}
     return [to_storable(value) for value in parameters]
 
 
 def to_storable(value: Any) -> Any:
-    """Return the value in the form in which both databases can store it.
-
-    Booleans become 0 and 1, as in SQLite. In text, halves of surrogate pairs are repaired
-    (`in_whole_characters`), and NUL, which Postgres cannot store, becomes U+FFFD.
-    """
+    """Booleans become 0 and 1, as in SQLite. In text, halves of surrogate pairs are repaired
+    (`in_whole_characters`), and NUL, which Postgres cannot store, becomes U+FFFD."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, str):

@@ -37,16 +37,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("jobs")
 NOTIFY_CHANNEL = "ponte"
-"""The Postgres channel of all notifications."""
 RECONNECT_SECONDS = 1.0
-"""Seconds before the first attempt to reconnect."""
 RECONNECT_BACKOFF = Backoff(RECONNECT_SECONDS, max_seconds=30.0)
 HANDLER_TIMEOUT_SECONDS = 10.0
 """Seconds that one handler may take. After that it is cancelled, and the next notification is
 read."""
 NotificationHandler = Callable[[str], Awaitable[None] | None]
-"""Handles a notification, given by its id. A handler that waits for nothing is a plain function,
-which costs no task: each process gets a notification at the end of every turn."""
+"""A handler that waits for nothing is a plain function, which costs no task: each process gets a
+notification at the end of every turn."""
 
 
 class Notifications:
@@ -62,26 +60,23 @@ class Notifications:
         self._handlers: dict[str, list[NotificationHandler]] = {}
         self.connected = asyncio.Event()
         self.disconnected_at = time.monotonic()
-        """When the connection was lost, by the monotonic clock. Valid while `connected` is not
-        set."""
+        """Valid while `connected` is not set."""
 
     def on(self, word: str, handler: NotificationHandler) -> None:
-        """Call `handler` with the id of every notification that begins with `word`."""
         self._handlers.setdefault(word, []).append(handler)
 
     async def send(self, word: str, id: str) -> None:
-        """Notify every process, this one too. Raise NotStored."""
+        """Raise NotStored."""
         await self._database.write(lambda connection: notify(connection, word, id))
 
     @property
     def seconds_disconnected(self) -> float:
-        """Return for how many seconds no notification could arrive, 0 while connected."""
+        """Return 0 while connected."""
         return 0.0 if self.connected.is_set() else time.monotonic() - self.disconnected_at
 
     async def run(self, on_connect: Callable[[], None]) -> None:
-        """Receive notifications until cancelled, over one connection at a time, and connect again
-        after each failure. Notifications that are sent meanwhile are lost, so after each connect,
-        `on_connect` looks up what the process may have missed."""
+        """Notifications that are sent meanwhile are lost, so after each connect, `on_connect` looks
+        up what the process may have missed."""
         while True:
             connection = await retry(self._connect, Exception, reconnect_pause)
             self.connected.set()
@@ -92,14 +87,12 @@ class Notifications:
                 log.warning("notification connection lost; reconnecting", error=repr(error))
             finally:
                 self.connected.clear()
-                self.disconnected_at = time.monotonic()  # for the health of the database
+                self.disconnected_at = time.monotonic()
                 await connection.close()
             # `reconnect_pause` waits only after a connect that failed, not after a lost connection.
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        """Return a new connection that listens. Raise any error of psycopg."""
-        # Psycopg is an optional package, which only a Ponte on Postgres has.
         import psycopg
 
         # `autocommit`: LISTEN has no effect before its transaction is committed.
@@ -114,7 +107,6 @@ class Notifications:
         return connection
 
     async def _receive(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Pass each notification to its handlers, until the connection breaks."""
         async with contextlib.aclosing(connection.notifies()) as notifications:
             async for notification in notifications:
                 word, _, id = notification.payload.partition(" ")
@@ -122,13 +114,9 @@ class Notifications:
                     await self._call(handler, word, id)
 
     async def _call(self, handler: NotificationHandler, word: str, id: str) -> None:
-        """Call one handler of a notification, whose text is "WORD ID". If the handler fails or
-        takes longer than HANDLER_TIMEOUT_SECONDS, log that: the rows that it reads are read again
-        later.
-
-        A handler that is a plain function returns None, and is done. The others run in a task of
-        their own, so that a cancellation inside it does not end the listener.
-        """
+        """A failure or a timeout is only logged: the rows that the handler reads are read again
+        later. A handler that is a plain function returns None, and is done. The others run in a
+        task of their own, so that a cancellation inside it does not end the listener."""
         try:
             if (waiting := handler(id)) is None:
                 return
@@ -149,12 +137,11 @@ class Notifications:
 
 
 def notify(connection: SqlConnection, word: str, id: str) -> None:
-    """Notify every process as soon as the transaction of `connection` commits."""
+    """The notification is sent as soon as the transaction of `connection` commits."""
     connection.execute("SELECT pg_notify(?, ?)", (NOTIFY_CHANNEL, f"{word} {id}")).close()
 
 
 def reconnect_pause(error: Exception, failed: int) -> float:
-    """Log a failed connect, and return the seconds until the next attempt."""
     log.warning(
         "notification connection lost; reconnecting", error=repr(error), failed_attempts=failed
     )
@@ -175,12 +162,8 @@ gateway."""
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """The known state of the processes that share a database: how many are alive, and what they do.
-
-    `takes` is the number of processes that receive events, `works` of those that run turns.
-    `waiting` is the number of waiting turns, `oldest` the age of the oldest one in seconds.
-    `leaders` maps each role to the name of the process that has it.
-    """
+    """`waiting` is the number of waiting turns, `oldest` the age of the oldest one in seconds.
+    `leaders` maps each role to the name of the process that has it."""
 
     takes: int
     works: int
@@ -218,8 +201,8 @@ class ClusterStatus:
 
 
 def read_cluster(connection: SqlConnection) -> ClusterStatus:
-    """Return the status of all processes that share the database. All times are those of the
-    database's clock, because the clocks of the machines may differ."""
+    """All times are those of the database's clock, because the clocks of the machines may
+    differ."""
     living = connection.execute(
         "SELECT coalesce(sum(has_intake), 0) AS takes,"
         " coalesce(sum(has_workers), 0) AS works FROM processes"
@@ -244,11 +227,7 @@ def read_cluster(connection: SqlConnection) -> ClusterStatus:
 
 
 class OwnProcess(SqlStore):
-    """This process among those that share a database: its row in `processes`, its heartbeat, and
-    the roles that it leads.
-
-    `takes`: the process receives events. `works`: it runs turns. `name` is its host and process id.
-    """
+    """This process among those that share a database. `name` is its host and process id."""
 
     def __init__(self, database: PostgresDatabase, id: str, *, takes: bool, works: bool) -> None:
         super().__init__(database)
@@ -257,21 +236,18 @@ class OwnProcess(SqlStore):
         self._takes = takes
         self._works = works
         self.seen_at = time.monotonic()
-        """The time at which the last stored heartbeat began, by the monotonic clock."""
 
     @property
     def seconds_silent(self) -> float:
-        """Return the seconds since the last stored heartbeat."""
         return time.monotonic() - self.seen_at
 
     def is_alive(self) -> bool:
-        """Return True if no other process can count this one as dead within the next BEAT_SECONDS.
+        """True if no other process can count this one as dead within the next BEAT_SECONDS.
         Otherwise another one may take over its turns, so it must begin nothing."""
         return self.seconds_silent < LEASE_SECONDS - BEAT_SECONDS
 
     def write_sign_of_life(self, connection: SqlConnection) -> None:
-        """Store a heartbeat of this process: the present time of the database's clock in its
-        row."""
+        """The time is that of the database's clock."""
         connection.execute(
             "INSERT INTO processes (id, name, has_intake, has_workers, started_at, seen_at)"
             " VALUES (?, ?, ?, ?, extract(epoch FROM now()), extract(epoch FROM now()))"
@@ -280,8 +256,8 @@ class OwnProcess(SqlStore):
         )
 
     async def export_metrics(self) -> None:
-        """Update the metrics of the queue and the processes. The age of the oldest message grows
-        until the next update, because a scrape may come long after this one."""
+        """The age of the oldest message grows until the next update, because a scrape may come long
+        after this one."""
         status = await self._database.read(read_cluster)
         metrics.queued.set(status.waiting)
         at = time.monotonic()
@@ -295,11 +271,11 @@ class OwnProcess(SqlStore):
         """Run `work` whenever this process has the lease of `role`, which one process at a time can
         have. Runs until it is cancelled.
 
-        The lease is renewed every BEAT_SECONDS. `stop_at` is the time by which the work must end if
-        no renewal succeeds: ROLE_MARGIN_SECONDS before another process can take the lease. It is in
-        the process's own clock, so the work also ends while the database does not answer. The lease
-        is released only after the work has ended. Each step of the loop takes at most BEAT_SECONDS,
-        and while the work runs, it ends by `stop_at` (`_seconds_to_next_step`).
+        `stop_at` is the time by which the work must end if no renewal succeeds: ROLE_MARGIN_SECONDS
+        before another process can take the lease. It is in the process's own clock, so the work
+        also ends while the database does not answer. The lease is released only after the work has
+        ended. Each step of the loop takes at most BEAT_SECONDS, and while the work runs, it ends by
+        `stop_at` (`_seconds_to_next_step`).
         """
         loop = asyncio.get_running_loop()
         leading: asyncio.Task[None] | None = None
@@ -336,9 +312,9 @@ class OwnProcess(SqlStore):
 
     @transaction
     def _renew(self, connection: SqlConnection, role: str) -> bool:
-        """Acquire or renew the role's lease. Return False if another process has it. The row
-        changes only if it is this process's own or has expired. `clock_timestamp()` is the time of
-        the statement; `now()` would be the start of the transaction, which may have waited."""
+        """Return False if another process has it. The row changes only if it is this process's own
+        or has expired. `clock_timestamp()` is the time of the statement; `now()` would be the start
+        of the transaction, which may have waited."""
         row = connection.execute(
             "INSERT INTO leases (role, process, expires_at)"
             " VALUES (:role, :process, extract(epoch FROM clock_timestamp()) + :seconds)"
@@ -351,7 +327,6 @@ class OwnProcess(SqlStore):
         return row is not None
 
     async def _give_up(self, role: str) -> None:
-        """Release the role's lease, so that another process can acquire it at once."""
         with suppress(NotStored, TimeoutError):
             async with asyncio.timeout(BEAT_SECONDS):
                 sql = "DELETE FROM leases WHERE role = ? AND process = ?"
@@ -359,14 +334,11 @@ class OwnProcess(SqlStore):
 
 
 def _seconds_to_next_step(leading: asyncio.Task[None] | None, stop_at: float) -> float:
-    """Return how many seconds one step of `lead` may take: BEAT_SECONDS, or less if the work must
-    stop (`stop_at`, by the loop's clock) before that."""
     remaining_seconds = stop_at - asyncio.get_running_loop().time()
     return min(BEAT_SECONDS, max(0.0, remaining_seconds)) if leading else BEAT_SECONDS
 
 
 async def _cancel_and_log(task: asyncio.Task[None]) -> None:
-    """Cancel the task, wait for its end, and log its error if it failed."""
     task.cancel()
     (outcome,) = await asyncio.gather(task, return_exceptions=True)
     if isinstance(outcome, Exception):

@@ -17,11 +17,10 @@ log = structlog.get_logger("adapter_state")
 GATHER_SECONDS = 1.0
 """Seconds for which changes are collected before one write."""
 FORGOTTEN_ID = "forgotten"
-"""Replaces the id of a forgotten person in lists of which only the length matters."""
 
 
 class RememberedState:
-    """A named row of JSON state. `data` returns the current state, to be stored as JSON.
+    """A named row of JSON state.
 
     `data` is called for the state at each write. The state may be lost: the changes of the last
     second in a crash, or all of it if the row cannot be read. Without a `database`, nothing
@@ -29,23 +28,17 @@ class RememberedState:
     """
 
     def __init__(self, database: Database | None, name: str, data: Callable[[], object]) -> None:
-        """`data` returns the present state, which is stored as JSON in the row `name`. Without a
-        `database`, nothing is stored."""
         self.name = name
         self._database = database
         self._data = data
         self._dirty = False
-        """The data has changed since it was written."""
         self._flushes = self._flushed = 0
-        """The number of `flush` calls that began, and how many of these a write has covered. By
-        them, calls that wait at the same time share one write."""
+        """By the numbers of `flush` calls, those that wait at the same time share one write."""
         self._writing = asyncio.Lock()
-        """Held by the `flush` that writes now."""
         self._writer: asyncio.Task[None] | None = None
-        """The task that writes changes after a short wait; None before the first change."""
 
     async def read(self) -> dict[str, Any]:
-        """Return the row's JSON object, or an empty one if the row is missing or unreadable."""
+        """Return {} if the row is missing or unreadable."""
         try:
             return await self.load()
         except (ValueError, NotStored) as error:
@@ -55,23 +48,19 @@ class RememberedState:
             return {}
 
     async def load(self) -> dict[str, Any]:
-        """Return the row's JSON object, or an empty one if the row is missing. Raise ValueError,
-        and NotStored if the database is unavailable."""
+        """Return {} if the row is missing. Raise ValueError, and NotStored if the database is
+        unavailable."""
         data = json.loads(await self._load() or "{}")
         return data if isinstance(data, dict) else {}
 
     def mark_changed(self) -> None:
-        """Schedule a write of the row within the next seconds."""
         self._dirty = True
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_soon())
 
     async def flush(self) -> None:
-        """Write the current state. Calls that wait for a write share the next one.
-
-        Each call has a number. A call that comes while another one writes waits, and then writes
-        only if no write has begun after it came. A failed write is logged, not raised.
-        """
+        """A call that comes while another one writes waits, and then writes only if no write has
+        begun after it came. A failed write is logged, not raised."""
         self._dirty = False
         self._flushes += 1
         own = self._flushes
@@ -88,14 +77,11 @@ class RememberedState:
                 self._flushed = covered
 
     async def close(self) -> None:
-        """Write pending changes and stop writing."""
         if self._writer is not None:
             await cancel_all([self._writer])
             await self.flush()
 
     async def _write_soon(self) -> None:
-        """Write the row every GATHER_SECONDS, with all changes since the last write, until nothing
-        has changed."""
         while self._dirty:
             await asyncio.sleep(GATHER_SECONDS)
             await self.flush()
@@ -106,7 +92,6 @@ class RememberedState:
         return await self._database.read(lambda c: read_text(c, self.name))
 
     async def _save(self, text: str) -> None:
-        """Write the state into its row. Without a database it is kept in memory only."""
         if self._database is not None:
             await self._database.write(lambda c: write_text(c, self.name, text))
 
@@ -122,8 +107,6 @@ class SharedRememberedState(RememberedState):
         super().__init__(database, name, data)
         self._shared = database
         self._known: dict[str, Any] = {}
-        """The JSON object as this process last read or wrote it. A write stores only the
-        differences from it."""
 
     async def _load(self) -> str:
         text = await super()._load()
@@ -131,15 +114,11 @@ class SharedRememberedState(RememberedState):
         return text
 
     async def _save(self, text: str) -> None:
-        """Store the values of this process. Several processes share the row, each with its own
-        copy, so only what this process changed since its last save is written into the row as it is
-        now."""
         ours, former_values = json.loads(text), self._known
 
         def write(connection: SqlConnection) -> None:
             """Merge the changes of this process into the shared row, while no other process can
-            write it. The changes are the differences between its present values (`ours`) and those
-            that it last read or wrote (`former_values`)."""
+            write it."""
             connection.lock_key(self.name)
             whole = json.loads(read_text(connection, self.name) or "{}")
             for name, value in ours.items():
@@ -161,7 +140,7 @@ class SharedRememberedState(RememberedState):
 async def rewrite_remembered(
     database: Database, name: str, change: Callable[[Mapping[str, Any]], object]
 ) -> None:
-    """Replace the JSON of the row `name` by the result of `change`, if the row exists."""
+    """Nothing happens if the row does not exist."""
 
     def write(connection: SqlConnection) -> None:
         connection.lock_key(name)
@@ -172,11 +151,9 @@ async def rewrite_remembered(
 
 
 def remove_ids(data: Any, ids: frozenset[str]) -> Any:
-    """Return the JSON of a row without the people of these ids, who were forgotten.
-
-    Entries with one of the ids in their key, whose parts are separated by colons, are left out. In
-    lists, FORGOTTEN_ID replaces an id: the number of people in a thread, for example, stays true.
-    """
+    """Entries with one of the ids in their key, whose parts are separated by colons, are left out.
+    In lists, FORGOTTEN_ID replaces an id: the number of people in a thread, for example, stays
+    true."""
     if isinstance(data, dict):
         return {k: remove_ids(v, ids) for k, v in data.items() if ids.isdisjoint(k.split(":"))}
     if isinstance(data, list):
@@ -188,8 +165,8 @@ def remove_ids(data: Any, ids: frozenset[str]) -> Any:
 
 
 def select_ids(data: Any, ids: frozenset[str]) -> Any:
-    """Return the entries of a row's JSON that are about people of these ids, for their export, in
-    the same structure; None if there are none."""
+    """Return the entries about these people for an export, in the same structure; None if there are
+    none."""
     if isinstance(data, dict):
         # A key may be several ids, joined by colons.
         matches = {
@@ -206,12 +183,10 @@ def select_ids(data: Any, ids: frozenset[str]) -> Any:
 
 
 def read_text(connection: SqlConnection, name: str) -> str:
-    """Return the JSON text of a row, "" if there is no such row."""
     return select_value(connection, "SELECT data FROM remembered WHERE name = ?", name) or ""
 
 
 def write_text(connection: SqlConnection, name: str, text: str) -> None:
-    """Store the JSON text of a row."""
     connection.execute(
         "INSERT INTO remembered (name, data) VALUES (?, ?)"
         " ON CONFLICT (name) DO UPDATE SET data = excluded.data",

@@ -36,12 +36,9 @@ from core.store.tables import TableDeclaration, create_statements
 VERSION_TABLE = "CREATE TABLE database_schema (version INTEGER NOT NULL, fingerprint TEXT NOT NULL)"
 """The table with one row: the version and the fingerprint of the database's schema."""
 LOCK_KEY = 7_063_184
-"""The key of Ponte's advisory locks, so that processes create the schema one after the other and
-lock a conversation. The number is arbitrary; it must not be used by other programs."""
+"""The number is arbitrary; it must not be used by other programs."""
 _TABLE = re.compile(r"(CREATE TABLE [^(]*)\((.*)\)([^)]*)")
-"""A statement for a table: its head, its columns, and what follows."""
 _TOP_LEVEL_COMMA = re.compile(r",(?![^(]*\))")
-"""A comma that is not in parentheses, so that it separates two columns."""
 
 
 class DifferentSchema(PonteError):
@@ -98,78 +95,62 @@ class Schema:
         functions: Sequence[str],
         migrations: Sequence[Migration] = (),
     ) -> Schema:
-        """Return the schema of these tables and views. `functions` is SQL of functions and triggers
-        that only Postgres has."""
-        # What both databases have; then the tables, columns and indexes that only Postgres has.
         both = (*create_statements(tables, shared=False), *views)
         shared = ";\n".join(create_statements(tables, shared=True))
         return cls(";\n".join(both), ";".join((shared, *functions)), migrations, tables)
 
     @property
     def export_tables(self) -> Sequence[TableDeclaration]:
-        """The tables that an export of a person contains."""
         return [table for table in self.declarations if table.section]
 
     @property
     def copy_tables(self) -> Sequence[TableDeclaration]:
-        """The tables that `ponte migrate` copies from SQLite to Postgres: all that both have,
-        except those that are filled again by themselves, such as the lists of a platform's
-        people."""
+        """`ponte migrate` copies all that both databases have, except those that are filled again
+        by themselves, such as the lists of a platform's people."""
         return [table for table in self.declarations if table.copied and not table.shared]
 
     @property
     def personal_tables(self) -> Sequence[TableDeclaration]:
-        """The tables with personal data. Postgres vacuums them after an erasure."""
+        """Postgres vacuums them after an erasure."""
         return [table for table in self.declarations if table.whose != "nobody"]
 
     def purged_with(self, name: Literal["inbox", "changes"]) -> Sequence[str]:
-        """Return the names of tables whose rows are deleted together with old rows of the table
-        `name`."""
         return [table.name for table in self.declarations if table.purged_with == name]
 
     @property
     def script(self) -> str:
-        """Return the SQL that creates everything that both engines have."""
         return f"{VERSION_TABLE};{self.tables}"
 
     @property
     def store_version_script(self) -> str:
-        """Return the SQL that stores the version and the fingerprint in the database."""
         values = f"{self.version}, '{self.fingerprint}'"
         return f"DELETE FROM database_schema; INSERT INTO database_schema VALUES ({values})"  # noqa: S608
 
     @property
     def version(self) -> int:
-        """Return the number of the newest version."""
         return len(self.migrations) + 1
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the schema, by which Ponte recognizes its database: a hash of the tables, a
-        dot, and a hash of what only Postgres has."""
+        """A hash of the tables, a dot, and a hash of what only Postgres has."""
         return f"{hash_statements(self.script.split(';'))}.{_hash(' '.join(self.shared.split()))}"
 
     @property
     def fingerprints(self) -> Sequence[str]:
-        """Return the fingerprints of all versions, from version 1 to this one."""
         return (*(step.fingerprint for step in self.migrations), self.fingerprint)
 
     def find_pending(self, version: int, fingerprint: str) -> Sequence[Migration] | None:
-        """Return the migrations that a database of this version still needs. Return None if the
-        database is not one of Ponte's: its fingerprint is not that of this version."""
+        """None if the database is not one of Ponte's: its fingerprint is not that of this
+        version."""
         if self.fingerprints[version - 1 : version] != (fingerprint,):
             return None
         return self.migrations[version - 1 :]
 
 
 def parse_statement(sql: str) -> frozenset[str]:
-    """Return the parts of a CREATE statement as a set, to compare two statements without regard to
-    the order of their columns.
-
-    The parts of a table are its column definitions and constraints, and the text before and after
-    them. So a column that a migration added equals one that the table was created with. Any other
-    statement is one part, and an empty one none.
-    """
+    """The parts of a table are its column definitions and constraints, and the text before and
+    after them, without regard to their order. So a column that a migration added equals one that
+    the table was created with. Any other statement is one part, and an empty one none."""
     text = " ".join(sql.split())
     table = _TABLE.fullmatch(text)
     if table is None:
@@ -179,7 +160,7 @@ def parse_statement(sql: str) -> frozenset[str]:
 
 
 def hash_statements(statements: Iterable[str]) -> str:
-    """Return a hash of CREATE statements, without regard to their order."""
+    """The order of the statements does not matter."""
     parts = sorted(sorted(parts) for sql in statements if (parts := parse_statement(sql)))
     return _hash(repr(parts))
 
@@ -192,9 +173,7 @@ _NAME = re.compile(r"CREATE (TABLE|INDEX|VIEW) (\w+)")
 
 
 def find_foreign_entry(path: Path, schema: Schema) -> str:
-    """Return the name of the first table, index or view of a SQLite file that Ponte did not create
-    or that is missing, "" if there is none. A file that somebody hands over as a backup could
-    contain triggers or views of their own.
+    """A file that somebody hands over as a backup could contain triggers or views of their own.
 
     The file may have the schema of any version from 1 to that of `schema`. Raise sqlite3.Error for
     a damaged file.
@@ -226,18 +205,14 @@ def find_foreign_entry(path: Path, schema: Schema) -> str:
 
 log = structlog.get_logger("store")
 SNAPSHOT_FOLDER = "snapshots"
-"""The folder of the snapshots in the home."""
 MAX_SNAPSHOTS = 2
-"""Maximum number of snapshots; older ones are removed."""
 SNAPSHOT_LIFETIME_SECONDS = 14 * 86_400.0
-"""Seconds after which a snapshot is removed (14 days). Until then it still contains data that was
-forgotten after it was made."""
+"""Until then it still contains data that was forgotten after it was made."""
 SNAPSHOT_REMAINS = (
     "The copy made before the last upgrade may still contain the deleted data. Ponte removes that "
     "copy at most 14 days after the upgrade."
 )
 SPARE_DISK_BYTES = 16 << 20
-"""Bytes of a disk that must stay free for other writes."""
 
 
 class NoRoom(PonteError):
@@ -252,28 +227,21 @@ class NoRoom(PonteError):
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:
-    """Raise NoRoom unless the disk of `folder` has `needed` free bytes and SPARE_DISK_BYTES more.
-
-    `what` names the copy in the error's message.
-    """
+    """`what` names the copy in the error's message."""
     free = shutil.disk_usage(folder).free
     if free < needed + SPARE_DISK_BYTES:
         raise NoRoom(what=what, path=folder, needed=format_size(needed), free=format_size(free))
 
 
 def database_bytes(path: Path) -> int:
-    """Return the size of a database in bytes, including its write-ahead log."""
     both = (path, path.with_name(f"{path.name}-wal"))
     return sum(one.stat().st_size for one in both if one.exists())
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Copy a SQLite database, which may be in use, into the new file `target`, check the copy, and
-    write it to the disk.
-
-    The file has mode 0600 and needs no write-ahead log beside it. Raises NotStored, also if
-    `target` exists, which is then left as it is. An unfinished copy is removed.
-    """
+    """The database may be in use; the copy is checked, and written to the disk. It has mode 0600
+    and needs no write-ahead log beside it. Raise NotStored, also if `target` exists, which is then
+    left as it is. An unfinished copy is removed."""
     try:
         # SQLite would create it with the rights of the umask.
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -292,7 +260,6 @@ def copy_database(source: Path, target: Path) -> None:
 
 
 def check_integrity(path: Path) -> None:
-    """Raise sqlite3.DatabaseError if the database is damaged."""
     with closing(sqlite3.connect(path)) as connection:
         result = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if result != "ok":
@@ -300,8 +267,7 @@ def check_integrity(path: Path) -> None:
 
 
 def read_schema_version(connection: sqlite3.Connection) -> tuple[int, str]:
-    """Return the version and the fingerprint of a database's schema, 0 and "" if they are not
-    stored, or are no version."""
+    """Return 0 and "" if they are not stored, or are no version."""
     if not connection.execute(
         "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'database_schema'"
     ).fetchone():
@@ -313,7 +279,7 @@ def read_schema_version(connection: sqlite3.Connection) -> tuple[int, str]:
 
 
 def count_rows(path: Path) -> Mapping[str, int]:
-    """Return the number of rows of each table."""
+    """Return the number of rows by table, without those of SQLite itself."""
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
@@ -326,11 +292,7 @@ def count_rows(path: Path) -> Mapping[str, int]:
 
 
 def snapshot_before_migration(path: Path, schema: Schema) -> None:
-    """Copy the database into SNAPSHOT_FOLDER if `schema` has migrations for it, so that an operator
-    can return to the earlier version of Ponte.
-
-    Also removes old snapshots. Raises NoRoom, NotStored; the database is unchanged then.
-    """
+    """Raises NoRoom, NotStored; the database is unchanged then."""
     folder = path.parent / SNAPSHOT_FOLDER
     if not path.exists():
         return
@@ -358,7 +320,6 @@ def snapshot_before_migration(path: Path, schema: Schema) -> None:
 
 
 def remove_old_snapshots(home: Path) -> None:
-    """Remove all but the newest MAX_SNAPSHOTS, and those older than SNAPSHOT_LIFETIME_SECONDS."""
     snapshots = sorted(list_snapshots(home), key=lambda one: one.stat().st_mtime, reverse=True)
     for number, one in enumerate(snapshots):
         if number >= MAX_SNAPSHOTS or one.stat().st_mtime < time.time() - SNAPSHOT_LIFETIME_SECONDS:
@@ -367,12 +328,10 @@ def remove_old_snapshots(home: Path) -> None:
 
 
 def remove_snapshots(home: Path) -> None:
-    """Remove all snapshots, because they may contain data of a person who is being erased."""
+    """Snapshots may contain data of a person who is being erased."""
     for one in list_snapshots(home):
         one.unlink(missing_ok=True)
 
 
 def list_snapshots(home: Path) -> list[Path]:
-    """Return the copies of the database from before an upgrade, in a data folder, in no particular
-    order."""
     return list((home / SNAPSHOT_FOLDER).glob("*.db"))

@@ -58,8 +58,7 @@ class Column:
 
     @property
     def definition(self) -> str:
-        """Return the column's SQL definition, without PRIMARY KEY, which depends on the table
-        (`create_statements`)."""
+        """The SQL lacks PRIMARY KEY, which depends on the table (`create_statements`)."""
         default = f"'{self.default}'" if isinstance(self.default, str) else self.default
         parts = (
             self.name,
@@ -137,7 +136,6 @@ class TableDeclaration:
 
     @property
     def has_person(self) -> bool:
-        """Return whether the table has a column `person`."""
         return any(column.name == "person" for column in self.columns)
 
 
@@ -161,7 +159,7 @@ def create_statements(tables: Sequence[TableDeclaration], *, shared: bool) -> It
                 if column.name == single
                 else column.definition
                 for column in table.columns
-                if not column.shared  # those are added to the table below, for Postgres alone
+                if not column.shared
             ]
             if table.never_reuses_keys:  # the key is the first column of such tables
                 parts[0] += " AUTOINCREMENT"

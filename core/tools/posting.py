@@ -50,13 +50,11 @@ from core.tools.tool import FixedToolSource, FunctionTool
 
 log = structlog.get_logger("posting")
 POST_APPLIER = "post"
-"""The name of the applier in the ledger."""
 PLACE_CHECK_SECONDS = 30.0
 """Seconds that the platform may take to report who can write in a place."""
 BUSY_POST_SECONDS = 30.0
 """Seconds for which a post is tried again while the platform's rate limit delays it."""
 POST_TIMEOUT_SECONDS = 60.0
-"""Seconds that a check or a post may take."""
 NO_UNDO = "Posts can't be undone."
 NO_MEMBER = "You can only post in channels where you can write and where I'm a member."
 NOT_KNOWN = "I couldn't check whether you can write there. Try again later."
@@ -66,7 +64,6 @@ _UNFINISHED = "The platform didn't answer."
 TELL_HINT = "tell the person; do not look for another way"
 
 Messengers = Mapping[str, Messenger]
-"""The messengers by platform."""
 
 
 class PlacePosts:
@@ -80,29 +77,26 @@ class PlacePosts:
         self._messengers = messengers
 
     def batch(self, draft: Draft) -> int:
-        """Return 1: each post is a batch of its own, so that its outcome is known by itself."""
+        """Each post is a batch of its own, so that its outcome is known by itself."""
         return 1
 
     def open(self, draft: Draft) -> Batch:
-        """Return the batch that makes this draft's post. Nothing is posted yet."""
         return _PostBatch(draft, self._messengers)
 
     async def check_asker(self, draft: Draft) -> None:
-        """Check that the asker can write in the place now. Raise NotAllowed, also if that is not
-        known."""
+        """Raise NotAllowed, also if it is not known whether the asker can write in the place
+        now."""
         try:
             await _PostBatch(draft, self._messengers).check_asker()
         except ToolError as error:
             raise NotAllowed(error.sentence) from error
 
     def revert(self, change: Change) -> Draft:
-        """Raise ToolError: a post cannot be undone, because people may have read it."""
+        """People may have read the post."""
         raise ToolError(NO_UNDO)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Return the draft with another text, as a post of the changer: the post then says that
-        they requested it. Raise ToolError unless they can write in the place, also if that is not
-        known."""
+        """Raise ToolError unless they can write in the place, also if that is not known."""
         draft, asker = change.draft, changer.person
         # "typed" is the text as a person typed it, without the quote marks and the last line that
         # the post has.
@@ -122,7 +116,6 @@ class _PostBatch:
         target = draft.target
         self._asker = decode_json(Person, str(target["asker"]))
         self._address = decode_json(Address, str(target["address"]))
-        # None for a post in a channel, else who gets it as a direct message.
         self._person = decode_json(Person, str(target["person"])) if target["person"] else None
         self._platform = messengers.get(self._address.platform)
         self._may_arrive = False
@@ -135,18 +128,17 @@ class _PostBatch:
         return self._platform
 
     async def check_asker(self) -> None:
-        """Ask the platform whether the asker can write in the place. Raise ToolError if not, and if
-        that is not known."""
+        """Raise ToolError if the asker cannot write in the place, and if that is not known."""
         may = await may_write(self._messenger, self._asker, self._address, self._person)
         if not may:
             raise ToolError(NOT_KNOWN if may is None else NO_MEMBER)
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Return the state "after" for a row whose post was made, else "before". Raise ToolError if
-        that is not known.
+        """Raise ToolError if that is not known.
 
         It is called before the post and after it, and after a crash again. The first call makes the
-        key of the post (the turn's id in `applier_data`), by which later calls find the post."""
+        key of the post (the turn's id in `applier_data`), by which later calls find the post.
+        """
         (row,) = rows
         # Not begun yet: the key is made now and stored before the post, to find the post after a
         # crash.
@@ -179,8 +171,7 @@ class _PostBatch:
         return [RowCheck("after", replace(row, id=id), dict(row.after or {}))]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Make the post. Return its row with the id of the post. Raise ToolError if nothing was
-        posted, WriteUnsure if that is not known."""
+        """Raise ToolError if nothing was posted, WriteUnsure if that is not known."""
         (row,) = rows
         # The asker may have left the channel since the approval.
         await self.check_asker()
@@ -207,8 +198,7 @@ class _PostBatch:
         return [replace(row, id=post)]
 
     async def _find(self, row: RowWrite) -> str:
-        """Ask the platform for the row's post, by its key, and return its id; "" if there is
-        certainly none. Raise ToolError if that is not known."""
+        """Return "" if there is certainly no post. Raise ToolError if that is not known."""
         to, text = self._read(row)
         try:
             return await self._messenger.find_post(to, _key(to), text) or ""
@@ -223,8 +213,7 @@ class _PostBatch:
 
 
 def _build_row(text: str, asker: Person) -> RowWrite:
-    """Return the row of a post: `text` as a quote, and a last line that names who requested it.
-    Raise ToolError if the text is empty, or too long for the card that people approve."""
+    """Raise ToolError if the text is empty, or too long for the card that people approve."""
     # Invisible characters alone are no text.
     if not clean_text(text).strip():
         raise ToolError("The text is empty.")
@@ -241,16 +230,15 @@ def _build_row(text: str, asker: Person) -> RowWrite:
 
 
 def _key(to: ReplyTo) -> str:
-    """Return the idempotency key of the post: the platform stores it with the post where it can,
-    and finds the post by it after a crash."""
+    # The platform stores the key with the post where it can, and finds the post by it after a
+    # crash.
     return f"{to.turn}:1"
 
 
 async def may_write(
     messenger: Messenger, person: Person, address: Address, other: Person | None
 ) -> bool | None:
-    """Return whether the person can write at the address, or to the `other` person if there is one;
-    None if the platform cannot tell, or not within `PLACE_CHECK_SECONDS`. Callers refuse a post
+    """None if the platform cannot tell, or not within `PLACE_CHECK_SECONDS`. Callers refuse a post
     then."""
 
     async def ask() -> bool | None:
@@ -288,12 +276,10 @@ class _PostTool(FunctionTool):
     messengers: Messengers = MappingProxyType({})
 
     def only_proposes(self, arguments: str) -> bool:
-        """Return True: no call posts anything itself."""
         return True
 
     def is_offered(self, message: Message) -> bool:
-        """Return whether a person of a chat platform wrote the message just now, because only
-        mentions in such a message say where to post."""
+        """Only mentions in a message that a person wrote just now say where to post."""
         is_typed_now = message.origin.is_authored and not message.author.is_bot
         return is_typed_now and message.address.platform in self.messengers
 
@@ -350,7 +336,6 @@ class PlacePostSource(FixedToolSource):
                 raise ToolError(NO_MEMBER, hint=TELL_HINT)
             person = people[0]
         may = await may_write(messenger, ctx.asker, address, person)
-        # None: the platform does not tell now.
         if may is False:
             raise ToolError(NO_MEMBER, hint=TELL_HINT)
         # The name of a channel is shown only to its members. If it is not known whether the asker
@@ -380,8 +365,7 @@ _OUTCOMES = {
 
 
 class PlacePost(Kind):
-    """The kind of change that posts a text to another channel or person. The text is its only
-    row."""
+    """The text is its only row."""
 
     title = "Post to {title}"
     outcomes = _OUTCOMES
@@ -389,21 +373,18 @@ class PlacePost(Kind):
     has_rows = False
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the rights that the asker needs: to propose, and to post in this place."""
         return [("propose",), ("post", draft.view.place)]
 
     def describe(self, change: Change) -> str:
-        """Return the text of the card: the whole post, because people approve it."""
+        """People approve the whole post."""
         return str((change.steps[0].write.after or {}).get("text", ""))
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return the form with which a proposed post can be changed: one field with the text as it
-        was proposed; none if the text was erased."""
+        """None if the text was erased."""
         text = (change.steps[0].write.after or {}).get("typed")
         return [FormField(TEXT_KEY, say("Text"), "lines", str(text))] if text else []
 
     def build_note(self, change: Change, outcome: str) -> str:
-        """Return the note for the model about this post: the outcome, and the name of the place."""
         what = f"post in {clip_line(change.draft.title)!r}"
         return NOTE_TEMPLATE.format(words=f"Proposal {change.id} ({what}): {outcome}")
 

@@ -28,7 +28,6 @@ from core.tools.tool import (
 
 MAX_READ_MESSAGES = 300
 MAX_READ_CHARACTERS, MAX_MESSAGE_CHARACTERS = MAX_OUTCOME_CHARACTERS - 1_000, 500
-"""Characters of all messages that a model reads, and of each."""
 READ_TIMEOUT_SECONDS = 60.0
 REPEATED_SECONDS = 5400.0
 """A scheduled run whose model asks for messages from more than this before the end of the last run
@@ -50,8 +49,7 @@ class _ReadingTool(FunctionTool):
     messengers: Mapping[str, Messenger] = MappingProxyType({})
 
     def is_offered(self, message: Message) -> bool:
-        """Return whether a person wrote the message in a shared place of a chat platform:
-        elsewhere, there are no messages of others to read."""
+        """Elsewhere than in a shared place there are no messages of others to read."""
         address = message.address
         is_here = address.is_shared and address.platform in self.messengers
         return is_here and not message.author.is_bot
@@ -64,16 +62,13 @@ class PlaceReadingSource(FixedToolSource):
     name = "reading"
 
     def __init__(self, messengers: Mapping[str, Messenger]) -> None:
-        """`messengers` are the connections to platforms, by the platform's name."""
-        # By platform: the connection to it, which reads its messages.
         self._messengers = messengers
         tool = _ReadingTool(
             self.read_messages,
-            effect="chat",  # its calls need the right `chat`
+            effect="chat",
             doing="is reading the messages here…",
             patience=READ_TIMEOUT_SECONDS,
         )
-        # `is_offered` of the tool looks up a message's platform here.
         tool.messengers = messengers
         self._tools = (tool,)
 
@@ -119,8 +114,7 @@ class PlaceReadingSource(FixedToolSource):
             until = now if newest else min(begin, now)
             await ctx.turn.record_handle(f"{until.timestamp()} {newest}".strip())
             messages = [one for one in messages if not one.is_own]  # such as the last digest
-        # The platform or the limit of a result may leave out older messages. The line under the
-        # answer (`what`) then says so, because a model also sums up what it has not read.
+        # The platform or the limit of a result may leave out older messages.
         lines = choose_lines([_format(one, zone) for one in messages])
         is_cut = has_more or len(lines) < len(messages)
         when = format_moment(begin)
@@ -141,8 +135,7 @@ def _refuse(sentence: str) -> Outcome:
 
 
 def choose_lines(lines: Sequence[str]) -> Sequence[str]:
-    """Return as many of the newest messages as fit into the limit of a tool's result, oldest first.
-    `lines` are all messages, oldest first."""
+    """`lines` are all messages, oldest first."""
     texts = [f"{compact_json(line)}," for line in lines]
     return [lines[n] for n in choose_newest(texts, room=MAX_READ_CHARACTERS, name=0)]
 

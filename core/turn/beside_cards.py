@@ -25,16 +25,13 @@ from core.domain.rows import RowsResult
 from core.tools.tool import TABLE_TOOLS_PREFIX, read_text_argument
 
 MAX_LISTED_CALLS = 5
-"""Results that are shown, and calls that are named."""
 MAX_SHOWN_RESULT_CHARACTERS = 1_000
-"""Characters of a result that is text."""
 MAX_CAUSE_CHARACTERS = 300
 _CHANGES_FAILED = "{failed} of {count} changes couldn't be prepared: {why}"
 _ASK_AGAIN = "Not answered here: {count}. Ask again for: {names}"
 
 
 NO_OUTCOME = Outcome("unknown", "")
-"""The outcome of a call that has not ended yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +48,12 @@ class MadeCall:
 
     @property
     def has_failed(self) -> bool:
-        """True without a result. The card of a change that a rule approved tells how it ended."""
+        """The card of a change that a rule approved tells how it ended."""
         return self.outcome.status in ("error", "unknown") and not self.outcome.proposal
 
     @property
     def is_repairable(self) -> bool:
-        """True if the call failed. One that may have happened ("unknown") must not happen twice."""
+        """A call that may have happened ("unknown") must not happen twice."""
         return self.has_failed and self.outcome.status == "error"
 
     @property
@@ -81,9 +78,8 @@ class MadeCall:
         return self.item.name, arguments
 
     def describe(self) -> str:
-        """Return what the call was for, after the cause if it failed: the caption of its rows, its
-        table, or what people saw while it ran. Only Ponte's errors have a `problem`: the text of
-        others is of the model's code, or for the model."""
+        """Only Ponte's errors have a `problem`: the text of others is of the model's code, or for
+        the model."""
         data, cause = self.outcome.data, clip_line(self.outcome.problem, MAX_CAUSE_CHARACTERS)
         subject = data.caption if isinstance(data, RowsResult) else ""
         subject = clip_line(subject or read_text_argument(self.item.arguments, "table"))
@@ -96,22 +92,19 @@ class MadeCall:
 
 
 def can_be_repaired(calls: Sequence[MadeCall]) -> bool:
-    """Return whether the model gets one more round."""
     return max(call.round for call in calls) == 0 and any(
         call.round == 0 and call.is_repairable for call in calls
     )
 
 
 def is_repeated(id: str, calls: Sequence[MadeCall]) -> bool:
-    """Return whether the call `id` is of the round for repairs and repeats one that happened, or
-    may have."""
     wishes = [call.wish for call in calls if call.round == 0 and not call.is_repairable]
     return any(c.round == 1 and c.item.call_id == id and c.wish in wishes for c in calls)
 
 
 def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
-    """Return the paragraphs for the answer, before its rows and charts are placed. Of equal calls
-    the newest counts, but none that failed if another did not, or may have happened."""
+    """Of equal calls the newest counts, but none that failed if another did not, or may have
+    happened."""
     errors_first = sorted(calls, key=lambda call: call.outcome.status != "error")
     newest = list({call.wish: call for call in errors_first}.values())
     results = [call for call in newest if _has_wanted_result(call, newest)]
@@ -144,9 +137,8 @@ def _name_calls(calls: Sequence[MadeCall]) -> str:
 
 
 def _has_wanted_result(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
-    """Return whether a call has a result that the person may have asked for. That of a round before
-    the card's is only preparation if the cards have all its rows, or if it is a text that the model
-    worked with."""
+    """The result of a round before the card's is only preparation if the cards have all its rows,
+    or if it is a text that the model worked with."""
     outcome = call.outcome
     if outcome.status != "ok" or outcome.proposal:
         return False
@@ -157,8 +149,8 @@ def _has_wanted_result(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
 
 
 def _list_failed(calls: Sequence[MadeCall]) -> Sequence[MadeCall]:
-    """Return the calls that still fail. A call of a later round takes the place of a failed one of
-    its tool, those with errors first: what may have happened is told."""
+    """A call of a later round takes the place of a failed one of its tool, those with errors first:
+    what may have happened is told."""
     failed = defaultdict[tuple[str, int], list[MadeCall]](list)
     for call in calls:
         if call.has_failed:

@@ -81,8 +81,7 @@ GUIDE_SENTENCE = "How to chat with me: {url}"
 NO_TABLES = "There are no connected tables that you can ask about."
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING", "checking": "checking"}
 MAX_APPROVAL_CARDS = 5
-"""Cards with buttons that `approvals` shows; others are lines. Five fit under one message of
-Discord, which has five rows of buttons."""
+"""Five fit under one message of Discord, which has five rows of buttons."""
 QUICK_COMMAND_TOOL = "quick-command"
 """The name under which journal and metrics count a quick command that a person typed."""
 NEWER_MESSAGE_SECONDS = 10.0
@@ -128,8 +127,7 @@ class TypedRuns:
     async def run_code(
         self, turn: Turn, code: str, show: Show, rights: PlaceRights | None
     ) -> Answer:
-        """Run Python and return its output as the answer. Raise NotAllowed, NotFound, OverBudget
-        or ToolError.
+        """Raise NotAllowed, NotFound, OverBudget or ToolError.
 
         A resumed turn has the call of its earlier attempt in `turn.calls`. Interrupted code is not
         run again, because its effects are unknown. If its handle is known, which identifies the run
@@ -141,7 +139,6 @@ class TypedRuns:
         if turn.calls:
             call = turn.calls[0]
         outcome = call.outcome
-        # With an outcome, an earlier attempt ran the code and ended before it answered.
         if outcome is None:
             if turn.calls and not call.handle:
                 await note("unknown")
@@ -179,8 +176,7 @@ class TypedRuns:
     async def run_quick_command(
         self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
     ) -> Answer:
-        """Run a quick command and return its result as the answer. Raise NotAllowed,
-        UnknownCommand, BadInput, OverBudget or QuickCommandFailed.
+        """Raise NotAllowed, UnknownCommand, BadInput, OverBudget or QuickCommandFailed.
 
         A command that is marked as changing data also needs the right to propose changes. A handle
         is the id of the run at StackSpot. An interrupted command without one is not run again,
@@ -192,7 +188,6 @@ class TypedRuns:
         rule = await _check_right(self.people.policy, turn, *needed)
         note = partial(_audit_run, self.people.audit, turn, f"command:{quick.slug}", rule)
         call = ToolCall(QUICK_COMMAND_TOOL, quick.slug, grammar.render_command(command), "spend")
-        # An earlier attempt of this turn recorded the call before the run began.
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
@@ -220,8 +215,8 @@ class TypedRuns:
             is_begun = True
 
         try:
-            own = replace(ctx, turn=replace(ctx.turn, record_handle=record_handle))
-            run = self.assistant.quick.run(own, quick.slug, inputs)
+            run_context = replace(ctx, turn=replace(ctx.turn, record_handle=record_handle))
+            run = self.assistant.quick.run(run_context, quick.slug, inputs)
             outcome = await _run_and_audit(
                 QUICK_COMMAND_TOOL, note, run, lambda outcome: outcome.status
             )
@@ -245,8 +240,7 @@ class TypedRuns:
         return await self.add_result(turn, answer, outcome.text, quick.slug)
 
     async def add_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
-        """Return `answer` with a command's result under it. A long result becomes a file called
-        `name`, which is stored for this turn."""
+        """A long result becomes a file called `name`, which is stored for this turn."""
         keep = TurnFiles(turn, turn.thread, self.assistant.contexts).save
         body, files = await render_result(result, name, keep)
         text = f"{answer.text}\n\n{body}".strip()
@@ -258,8 +252,8 @@ class ScheduleAnswers(Protocol):
     schedules."""
 
     async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
-        """Carry out the command and return its answer. `is_demo`: the built-in demo model answers.
-        Raise NotFound, NotAllowed, StatusUnknown or BadSchedule."""
+        """`is_demo`: the built-in demo model answers. Raise NotFound, NotAllowed, StatusUnknown or
+        BadSchedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +271,8 @@ class CommandService:
     async def answer(
         self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
     ) -> Answer:
-        """Run the command and return its answer. Raise errors that the conversation manager shows
-        to the person, such as NotAllowed, NotFound or BadInput."""
+        """Raise errors that the conversation manager shows to the person, such as NotAllowed,
+        NotFound or BadInput."""
         match command.name:
             case "quick-command":
                 return await self._runs.run_quick_command(turn, command, show, rights)
@@ -301,12 +295,11 @@ class CommandService:
                 is_demo = self.assistant.model.level == "demo"
                 return await self.schedules.answer(turn, command, is_demo=is_demo)
             case "why":
-                words = await explain_right(self.changes, self.assistant, turn, command.id)
-                # A sentence if ponte.toml on disk is newer than the rules in effect, else "".
+                explanation = await explain_right(self.changes, self.assistant, turn, command.id)
                 notice = self.upkeep.config.turn.config_notice
                 if notice and await self._is_admin(turn):
-                    words = f"{words}\n\n{notice}"
-                return Answer(words, is_private=True)
+                    explanation = f"{explanation}\n\n{notice}"
+                return Answer(explanation, is_private=True)
             case "setup":
                 return Answer(await self._prove_identity(turn, command))
             case "new":
@@ -323,11 +316,6 @@ class CommandService:
         return TypedRuns(self.stores.journal, self.people, self.assistant)
 
     async def _describe_help(self, turn: Turn, rights: PlaceRights | None) -> str:
-        """Return the text of `help`: the commands, the person's rights and what works, messages
-        that they can send, a sentence if they can ask about no tables, and a link to the guide.
-        Parts without content are left out. `rights` are the person's rights at the place of the
-        message; with None, the parts about them are left out. `find_board` returns the
-        board with the health of all parts."""
         message, url = turn.message, self.upkeep.config.turn.guide_url
         tools = await self.assistant.toolbox.tools(rights) if rights else ()
         start = await find_starting_points(
@@ -336,9 +324,9 @@ class CommandService:
         can_do = [*_describe_rights(rights), *describe_parts(start.parts)] if rights else ()
         # Without the two that ask what Ponte can do: this text says it.
         texts = [
-            escape_markdown(one.text)
-            for one in start.suggestions
-            if one.kind not in ("help", "commands")
+            escape_markdown(suggestion.text)
+            for suggestion in start.suggestions
+            if suggestion.kind not in ("help", "commands")
         ]
         lists = ((say("What you can do here"), can_do), (say("Try one of these"), texts))
         paragraphs = [
@@ -350,8 +338,7 @@ class CommandService:
         return "\n\n".join(filter(None, paragraphs))
 
     async def _describe_status(self, turn: Turn) -> str:
-        """Return the answer to `status`: the state of each connected system, and after how many
-        days conversations are forgotten. Only admins see addresses and causes of failures."""
+        """Only admins see addresses and causes of failures."""
         parts = await self.find_board().health()
         if await self._is_admin(turn):
             lines = [
@@ -375,18 +362,17 @@ class CommandService:
         return "\n".join([say("Connections:"), *lines])
 
     async def _describe_usage(self, turn: Turn) -> str:
-        """Return the answer to `usage`: what the person used today, and what is left of each
-        allowance that applies to them. Admins also see the usage of everybody."""
+        """Admins also see the usage of everybody."""
         message, budget = turn.message, self.people.budget
-        own = await budget.usage_today(message.author.key)
-        lines = [say("Usage today:"), "- " + say("you: {what}", what=_describe_spending(own))]
-        all_ = own
+        spending = await budget.usage_today(message.author.key)
+        lines = [say("Usage today:"), "- " + say("you: {what}", what=_describe_spending(spending))]
+        all_ = spending
         if await self._is_admin(turn):
             all_ = await budget.usage_today()
             lines.append("- " + say("everyone: {what}", what=_describe_spending(all_)))
         zone = budget.zone_of(message)
         remaining = await budget.describe_remaining(message.author, message.address, zone)
-        lines += ["", say("Remaining:"), *(f"- {each}" for each in remaining)] if remaining else []
+        lines += ["", say("Remaining:"), *(f"- {line}" for line in remaining)] if remaining else []
         # Models without a price: those whose calls have a cost all the same, and the others. Not
         # asked for if no tokens were used, because then no cost is missing from the report.
         models = await budget.models_without_price() if all_.usage.input else ((), ())
@@ -395,8 +381,6 @@ class CommandService:
         return "\n".join(lines)
 
     async def _describe_channel_usage(self, turn: Turn) -> str:
-        """Return today's usage in this channel, by person. Raise NotAllowed for anyone but
-        admins."""
         await _check_right(self.people.policy, turn, "administer")
         place = place_names(turn.message.address)[-1]  # the channel: the last and narrowest name
         spent = await self.people.budget.usage_today(place=place)
@@ -414,9 +398,8 @@ class CommandService:
         return "\n".join(lines)
 
     async def _prove_identity(self, turn: Turn, command: TypedCommand) -> str:
-        """Take the word that the set-up page shows to the owner (`command.id`), as a proof that the
-        sender is the owner of this Ponte. It counts only in a direct message from a member of the
-        workspace, who is no program. Raise BadInput."""
+        """The word counts only in a direct message from a member of the workspace, who is no
+        program. Raise BadInput."""
         person, address = turn.message.author, turn.message.address
         is_colleague = await self.people.policy.is_colleague(person, address)
         if is_colleague is None:
@@ -433,16 +416,12 @@ class CommandService:
         )
 
     async def _start_new_thread(self, turn: Turn) -> str:
-        """Begin a new thread of this conversation, for the command `new`: the model no longer reads
-        earlier messages, which stay stored."""
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.stores.journal.owner(conversation))
         await self.stores.threads.put(await self.stores.journal.new_thread(conversation))
         return say("New conversation started. I no longer see the earlier messages.")
 
     async def _forget_conversation(self, turn: Turn, command: TypedCommand) -> str:
-        """Erase this conversation, for the command `forget`. In shared places, the person must
-        confirm with `forget yes`, because it is deleted for everybody."""
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.stores.journal.owner(conversation))
         if turn.message.address.is_shared and not command.confirmed:
@@ -456,14 +435,10 @@ class CommandService:
             "Deleted this conversation ({count} messages).",
             forgot,
         )
-        # A sentence on where deleted data may still exist, such as backups; "" if nowhere.
         remains = self.upkeep.remains_notice
         return f"{deleted} {say(remains)}" if remains else deleted
 
     async def _stop_turn(self, turn: Turn) -> str:
-        """Stop the running turn of this conversation, or else the latest approved run (a quick
-        command) that is waited for. A `stop` that arrives late must not stop a turn whose message
-        was sent after it."""
         conversation = turn.message.address.conversation
         find_message = self.stores.journal.message_of
         seq = await self.stores.inbox.running_turn(conversation)
@@ -480,7 +455,14 @@ class CommandService:
             # another system, and its end is waited for.
             awaited = [name for name, kind in kinds.items() if kind.has_end]
             waiting = await self.changes.ledger.list_events_awaiting_change(conversation, awaited)
-            seq = next((each for each in waiting if not self.stores.inbox.is_stopped(each)), None)
+            seq = next(
+                (
+                    waiting_seq
+                    for waiting_seq in waiting
+                    if not self.stores.inbox.is_stopped(waiting_seq)
+                ),
+                None,
+            )
         if seq is None:
             return say("Nothing is running here.")
         stopped = await find_message(seq)
@@ -489,8 +471,6 @@ class CommandService:
         return say("Stopped.")
 
     async def _list_latest_changes(self, turn: Turn) -> str:
-        """Return a list of the latest changes in any state, for the command `changes`: of this
-        conversation, or of all if the person may see all."""
         message = turn.message
         all = self.changes.approval.sees_all(message.author)
         where = "" if all else message.address.conversation
@@ -513,33 +493,30 @@ class CommandService:
         return "\n".join(lines)
 
     async def _list_approvals(self, turn: Turn) -> Answer:
-        """List the changes that the person can approve, for the command `approvals`. Where nobody
-        else reads, the oldest are cards with buttons. In shared places, list only those of the same
-        channel and count the others."""
         person, here = turn.message.author, turn.message.address
         requests = await self.changes.views.waiting_for(person, here)
         if not requests:
             return Answer(say("No requests are waiting for you."), is_private=here.is_shared)
         listed = [
-            one
-            for one in requests
-            if not here.is_shared or one.proposal.address.is_same_channel(here)
+            change
+            for change in requests
+            if not here.is_shared or change.proposal.address.is_same_channel(here)
         ]
         as_cards = () if here.is_shared else listed[:MAX_APPROVAL_CARDS]
-        cards = tuple([await self.changes.views.card(one, person, here) for one in as_cards])
+        cards = tuple([await self.changes.views.card(change, person, here) for change in as_cards])
         # Noted as posted with this turn's answer (`str(turn.seq)` in place of a text), so that the
         # cards are redrawn when the changes are decided elsewhere.
-        for one in as_cards:
+        for change in as_cards:
             await self.stores.outbox.put(
                 ApprovalNotice(
-                    one.id,
+                    change.id,
                     "list",
                     person,
                     turn.message.reply_to,
                     LANGUAGE.get(),
                     str(turn.seq),
                     state="posted",
-                    drawn_version=one.version,
+                    drawn_version=change.version,
                 )
             )
         lines = [
@@ -547,15 +524,17 @@ class CommandService:
             for change in listed[len(cards) : MAX_LISTED_CHANGES]
         ]
         count = plural(*_WAITING, len(requests)) if cards else ""
-        more = len(requests) - len(cards) - len(lines)
-        rest = plural(*(_MORE_THERE if here.is_shared else MORE_REQUESTS), more) if more else ""
+        hidden_count = len(requests) - len(cards) - len(lines)
+        rest = (
+            plural(*(_MORE_THERE if here.is_shared else MORE_REQUESTS), hidden_count)
+            if hidden_count
+            else ""
+        )
         paragraphs = filter(None, [count, "\n".join(lines), rest])
         return Answer("\n\n".join(paragraphs), cards=cards, is_private=here.is_shared)
 
     def _describe_request(self, change: Change, reader: Person, here: Address) -> str:
-        """Return the line of a request in a list: id, title, who asked, and the time until it
-        expires (at least a minute, because it is still open). `reader` and `here` (where the list
-        is posted) decide how the asker is named."""
+        """The time left is at least a minute, because the request is still open."""
         views = self.changes.views
         values = {
             "id": change.id,
@@ -568,10 +547,7 @@ class CommandService:
         return say("`{id}` {title}: requested by {name}, expires in {left}.", name=name, **values)
 
     async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
-        """Approve, deny, edit, undo or repeat a change, or approve several, and return the answer,
-        with the result of each approved run: a change can be one, such as a quick command that
-        waited for the approval. An ID can name the revision of the proposal that the person saw
-        (`ID.2`)."""
+        """An ID can name the revision of the proposal that the person saw (`ID.2`)."""
         message = turn.message
         requests = []
         for word in command.id.split():
@@ -589,7 +565,7 @@ class CommandService:
                 code,
                 revision,
                 to_one_line(command.reason, MAX_REASON_CHARACTERS),
-                lambda words: show(Progress(current_step=words)),
+                lambda step: show(Progress(current_step=step)),
                 command.input if isinstance(command.input, dict) else {},
                 self.people.budget.zone_of(message),
             )
@@ -605,7 +581,6 @@ class CommandService:
         return answer
 
     async def _add_run_result(self, turn: Turn, answer: Answer, id: str) -> Answer:
-        """Return the answer with the result of the run `id`, if this turn approved one."""
         message = turn.message
         result, change = await self.changes.decisions.result(id, turn.seq)
         if not result:
@@ -626,8 +601,7 @@ class CommandService:
         return (await policy.may(message.author, message.address, "administer")).allowed
 
     async def _check_owner(self, turn: Turn, owner: str) -> None:
-        """In shared places, raise NotAllowed unless the person is the owner (of the conversation or
-        turn; a key) or an admin. With "", nobody owns it, and everybody may."""
+        """With "", nobody owns it, and everybody may."""
         message = turn.message
         if not message.address.is_shared or owner in ("", message.author.key):
             return
@@ -638,8 +612,6 @@ class CommandService:
 
 
 async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
-    """Check that the author of the turn has all of these rights at this place. Return the rule that
-    gives the first one, for the audit log. Raise NotAllowed."""
     message = turn.message
     verdicts = [await policy.may(message.author, message.address, action) for action in actions]
     for verdict in verdicts:
@@ -648,8 +620,6 @@ async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
 
 
 async def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:
-    """Write a run of code or a quick command and its outcome to the audit log, until it is
-    stored."""
     message, facts = turn.message, {"tool": name, "rule": rule, "outcome": outcome}
     if outcome == "interrupted":  # the turn is being cancelled, so nothing may be awaited
         audit.note("tool-run", message.author, message.address, **facts)
@@ -662,9 +632,8 @@ async def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: st
 async def _run_and_audit(
     name: str, note: Callable[[str], Awaitable[None]], run: Awaitable[T], how: Callable[[T], str]
 ) -> T:
-    """Await a run and return its result. In any case, call `note` with the outcome for the audit
-    log: what `how` makes of the result, "error" or "interrupted". The run counts as a call of the
-    tool `name` in metrics and traces."""
+    """In any case, call `note` with the outcome for the audit log: what `how` makes of the result,
+    "error" or "interrupted"."""
     # Stays so if the run is cancelled, or fails by an unexpected exception.
     outcome = "interrupted"
     with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
@@ -684,11 +653,13 @@ async def _run_and_audit(
 
 
 def _describe_spending(spent: UsageTotal) -> str:
-    words = [plural("{count} message", "{count} messages", spent.turns)]
-    words.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
+    parts = [plural("{count} message", "{count} messages", spent.turns)]
+    parts.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
     cost = spent.usage.cost
-    return ", ".join(words if cost is None else [*words, format_money(cost)])
+    return ", ".join(parts if cost is None else [*parts, format_money(cost)])
 
 
 def _describe_rights(rights: PlaceRights) -> list[str]:
-    return [f"{'✅' if rights.may(right).allowed else '🚫'} {say(words)}" for right, words in _MAY]
+    return [
+        f"{'✅' if rights.may(right).allowed else '🚫'} {say(sentence)}" for right, sentence in _MAY
+    ]

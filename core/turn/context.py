@@ -33,9 +33,8 @@ LEFT_OUT = (
     "I left out earlier results in this conversation that you don't have permission to read. "
     "Anything already posted here stays visible."
 )
-"""The sentence for the person if `ReadableThread` lacks something."""
 FETCH_TIMEOUT_SECONDS = 10.0
-"""Seconds that a turn waits for each of its files; all of them are downloaded at the same time."""
+"""All files of a turn are downloaded at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +52,9 @@ class ReadableThread:
 
 
 def _remove_placed(answer: Answer) -> str:
-    """Return the text of an answer in which a sentence stands in place of the rows and charts, for
-    a person who has no right to them."""
     text = answer.text
-    for each in answer.placed:
-        text = text.replace(each.text, f"[{LEFT_OUT}]")
+    for piece in answer.placed:
+        text = text.replace(piece.text, f"[{LEFT_OUT}]")
     return text
 
 
@@ -75,8 +72,7 @@ class ToolContexts:
     zone: str = "UTC"
 
     def may_know(self, rights: PlaceRights | None, needs: Collection[Need]) -> bool:
-        """Return whether a person with these rights may read a result for which all rights in
-        `needs` are needed. Without `rights`, only the rules for hidden tables apply."""
+        """Without `rights`, only the rules for hidden tables apply."""
         rules = self.approval.config.table_rules
         return all(
             (rights is None or rights.may_know(*need))
@@ -91,19 +87,19 @@ class ToolContexts:
         """Return what the asker may read of the turn's thread; None if they may read all of it. It
         names a sandbox state for this turn alone, because the thread's own may hold the rest.
 
-        Of an earlier turn, the asker gets the items to which they have the rights. If that is not
-        all of the turn, the model's own text is replaced by the answer as it was posted, without
-        the rows and charts that were placed in it. Items that only the model's server can read
-        (reasoning, summaries: the kind "opaque") may hold anything and are all left out.
+        If that is not all of the turn, the model's own text is replaced by the answer as it was
+        posted, without the rows and charts that were placed in it. Items that only the model's
+        server can read (reasoning, summaries: the kind "opaque") may hold anything and are all left
+        out.
         """
         if all(self.may_know(rights, needs) for needs in provenance.needs):
             return None
         message, items = turn.message, list[Item]()
         history = await self.stores.journal.list_entries(message.address.conversation, turn.thread)
         answers = {
-            one.seq: _remove_placed(one.answer)
-            for one in history
-            if one.state in ("done", "stopped") and one.answer
+            record.seq: _remove_placed(record.answer)
+            for record in history
+            if record.state in ("done", "stopped") and record.answer
         }
         entries = await self.stores.journal.transcript(turn.thread, before=turn.seq)
         for seq, group in itertools.groupby(entries, key=lambda entry: entry.seq):
@@ -132,9 +128,7 @@ class ToolContexts:
         """Return a resumed turn without results of its own earlier attempts that the asker may not
         read any more: their rights, or the rules, may have changed since the process ended.
         Reasoning of the model (items of the kind "opaque") could repeat them, so it is left out,
-        too. The turn's `needs`, the rights that readers of its answer need, shrink with them.
-        `provenance.needs` are those of all items of the thread. Without `rights`, only tables that
-        rules hide are left out."""
+        too. The turn's `needs`, the rights that readers of its answer need, shrink with them."""
         may_know = partial(self.may_know, rights)
         unreadable = {c.call_id for c in turn.calls if c.outcome and not may_know(c.outcome.needs)}
         items = tuple(
@@ -165,10 +159,10 @@ class ToolContexts:
         record_object_to_erase: Callable[[Remote], Awaitable[None]],
         readable: ReadableThread | None,
     ) -> ToolContext:
-        """Return the context of one call. What the tool reports is stored in the journal: the
-        handle of a run in another system, and by `record_object_to_erase` objects that it created
-        on servers. `doing` shows the person what the tool does now. `readable` is the part of the
-        thread that the asker may read, None for all."""
+        """The journal stores what the tool reports: the handle of a run in another system, and by
+        `record_object_to_erase` objects that it created on servers. `doing` shows the person what
+        the tool does now. `readable` is the part of the thread that the asker may read, None for
+        all."""
         journal = self.stores.journal
         controls = TurnControls(
             doing,
@@ -191,9 +185,8 @@ class ToolContexts:
     async def make_command_context(
         self, turn: Turn, call: ToolCall, show: Show, rights: PlaceRights | None
     ) -> ToolContext:
-        """Return the context for what a person's command runs. A container that this creates is
-        stored in the thread's record, so that later turns use it too, unless the asker may read
-        only a part of the thread."""
+        """A container that this creates is stored in the thread's record, so that later turns use
+        it too, unless the asker may read only a part of the thread."""
         provenance = await self.stores.journal.provenance(
             turn.thread, turn.message.author.key, turn.seq
         )
@@ -209,41 +202,41 @@ class ToolContexts:
             turn,
             thread,
             call,
-            lambda words: show(Progress(current_step=words)),
+            lambda step: show(Progress(current_step=step)),
             record_object_to_erase,
             readable,
         )
-        # What the command reads is limited to what exists for the person in this place.
         return replace(ctx, viewer=Viewer(rights))
 
     def load_thread(self, turn: Turn, new: bool = False) -> Thread:
-        """Return the thread's record (the objects on the model's server that belong to it), or an
-        empty one if there is none, or with `new`: the turn then begins without these objects."""
         if turn.thread_record and not new:
             return turn.thread_record
         conversation = turn.message.address.conversation
         return Thread(conversation, turn.thread, turn.generation, used_at=time.time())
 
     async def fetch_attachments(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
-        """Return the message's files and the names of those that are missing. Files that are not
-        stored yet, by this or an earlier attempt, are downloaded from the platform now."""
+        """Files that are not stored yet, by this or an earlier attempt, are downloaded from the
+        platform now."""
         if not message.attachments:
             return (), ()
         stored_files = {
             (f.name, f.size): f for f in await self.stores.files.list_of_events(message.event_key)
         }
         downloads = await run_together(
-            *(self._fetch_attachment(message, one, stored_files) for one in message.attachments)
+            *(
+                self._fetch_attachment(message, attachment, stored_files)
+                for attachment in message.attachments
+            )
         )
         files = [file for file in downloads if file is not None]
         pairs = zip(message.attachments, downloads, strict=True)
-        return files, [text.safe_file_name(one.name) for one, file in pairs if file is None]
+        return files, [
+            text.safe_file_name(attachment.name) for attachment, file in pairs if file is None
+        ]
 
     async def _fetch_attachment(
         self, message: Message, attachment: Attachment, stored_files: Mapping[tuple[str, int], File]
     ) -> File | None:
-        """Return one file, stored or downloaded; None if it cannot be had in time, or the platform
-        has no files to download."""
         name = text.safe_file_name(attachment.name)
         if attachment.file:  # stored with the message, as by the page
             return File(attachment.file, name, attachment.type, attachment.size)
@@ -269,14 +262,13 @@ class TurnFiles:
     """The ids of the files of earlier turns that the asker may have; None for all."""
 
     async def list_files(self) -> Sequence[File]:
-        """Return the files of earlier turns of the thread and of this message, the oldest first and
-        each once; of earlier turns only those that the asker may have (`readable`)."""
+        """The oldest first and each once; of earlier turns only those that the asker may have
+        (`readable`)."""
         message, stores = self.turn.message, self.tool_contexts.stores
         files = stores.files
         entries = await stores.journal.list_entries(message.address.conversation, self.thread)
         earlier = [entry.message.event_key for entry in entries if entry.seq < self.turn.seq]
         files_by_age = list(await files.list_of_events(*earlier))
-        # Files that are stored for this message: its attachments, and what tools have made.
         own_files = await files.list_of_events(message.event_key)
         if self.readable is not None:
             files_by_age = [file for file in files_by_age if file.id in self.readable]
@@ -287,12 +279,10 @@ class TurnFiles:
         return tuple({file.id: file for file in files_by_age}.values())
 
     async def read(self, file: File) -> bytes:
-        """Return the bytes of a file. Raise NotFound."""
         _, data = await self.tool_contexts.stores.files.get(file.id)
         return data
 
     async def save(self, name: str, type: str, data: bytes) -> File:
-        """Store a file for this turn's message and return it."""
         message = self.turn.message
         return await self.tool_contexts.stores.files.put(
             message.event_key, name, type, data, message.author, message.address.conversation

@@ -1,8 +1,4 @@
-"""Sentences that explain: which rule allows or denies something (`why`), and which parts are
-connected.
-
-Addresses, causes of failures and names of packages are for administrators only.
-"""
+"""Addresses, causes of failures and names of packages are for administrators only."""
 
 from __future__ import annotations
 
@@ -36,16 +32,14 @@ _APPROVES_ASKER = "The person who requested it or an admin can decide."
 async def explain_right(
     changes: ChangeService, assistant: Assistant, turn: Turn, subject: str
 ) -> str:
-    """Answer the command `why`: may the person do this here, and by which rule? `subject` is the id
-    of a change, the name of a tool, or a right, as in "read:Customers".
+    """`subject` is the id of a change, the name of a tool, or a right, as in "read:Customers".
 
     Raise NotFound, StatusUnknown, and BadInput for a right that has no names but is given one.
     """
     person, address = turn.message.author, turn.message.address
     approval, policy = changes.approval, changes.approval.policy
     # Rules may name groups. Until the platform tells the person's groups, a verdict may name a
-    # later rule than the one that decides. `confirmed`: the groups of the last few minutes.
-    # `seconds`: how long to wait for the platform.
+    # later rule than the one that decides.
     await policy.prepare(person, address, confirmed=True, seconds=1)
     if is_right(subject):
         right, _, name = subject.partition(":")
@@ -71,13 +65,9 @@ async def explain_right(
 
 
 async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
-    """Return an answer to `why ID`: the rules for the asker's request, who may decide on it, and
-    the rule for the decision, each by the rules of now. Raise NotFound if no change has this id, or
-    the turn's author may not see it."""
     message, approval = turn.message, changes.approval
     try:
         change = await changes.ledger.get(id)
-        # What the author is to the change here (asker, admin, approver), and what the change needs.
         standing = await approval.find_standing(change, message.author, message.address)
         require(may_see(standing))
     except NotFound:
@@ -88,8 +78,8 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
     lines.append(say(_ASKED))
     asker_rights = await approval.find_asker_rights(change)
     lines += [f"- {explain_verdict(verdict)}" for verdict in asker_rights]
-    # Who decides by default depends on whether an admin must (`admin_sentence` says why). Approvers
-    # whom the operator named replace the asker, and if they are exclusive, the admins too.
+    # Approvers whom the operator named replace the asker, and if they are exclusive, the admins
+    # too.
     sentence = _APPROVES_ADMIN if standing.admin_sentence else _APPROVES_ASKER
     sentence = _APPROVES_NAMED if approval.names_approvers(proposal) else sentence
     lines.append(say(_APPROVES_ONLY if standing.is_exclusive else sentence))
@@ -118,13 +108,12 @@ PART_NAMES = {
     "stackspot": "Quick commands and agents",
     "code": "Code",
 }
-"""The parts that a member uses, in the order of the list, and their names for members."""
 
 
 def describe_parts(parts: Sequence[Health]) -> list[str]:
-    """Return a line for each part that a member uses, as in `Code: available`. Only administrators
-    may read the causes of failures, so a part that fails is only not available. The part `sample`
-    has the sample tables, which are there as long as NocoDB is not connected."""
+    """Only administrators may read the causes of failures, so a part that fails is only not
+    available. The part `sample` has the sample tables, which are there as long as NocoDB is not
+    connected."""
     states = {part.name: part.state for part in parts}
     lines = []
     for name, label in PART_NAMES.items():

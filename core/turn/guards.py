@@ -21,7 +21,6 @@ from core.tools.tool import outcome_of_error, price_of_call
 from core.turn.run import TurnRun
 
 COSTLY_EFFECTS: tuple[Effect, ...] = ("spend", "code")
-"""Effects of calls that can cost money; `CallLimits.costly` limits them."""
 CALLS_USED_UP_NOTE = "I stopped after {count} tool calls, the limit per answer."
 COSTLY_CALLS_USED_UP_NOTE = (
     "I stopped after {count} paid tool calls (quick commands, agents, code), the limit per answer."
@@ -49,7 +48,6 @@ class Guards:
         """The sentence for the person if the model wanted more calls than the turn may make; else
         ""."""
         limits, calls = self.run.config.limits, self._list_calls()
-        # The slices have the calls beyond the limit.
         if calls and self._list_calls(is_costly=True)[limits.costly :]:
             return say(COSTLY_CALLS_USED_UP_NOTE, count=limits.costly)
         if calls[limits.total :]:
@@ -57,8 +55,6 @@ class Guards:
         return ""
 
     def _list_calls(self, *, is_costly: bool = False) -> list[str]:
-        """Return the ids of the turn's calls, or of those that can cost money, in transcript order.
-        A resumed turn gives each call the number that it had before the crash."""
         calls = (item for item in self.items if item.kind == "call")
         ids = (call.call_id for call in calls if not is_costly or self._can_cost(call))
         return list(dict.fromkeys(ids))
@@ -72,7 +68,6 @@ class Guards:
         )
 
     async def stop(self, call: ToolCall) -> Outcome | None:
-        """Return the outcome of the first guard that stops the call; None if the call may run."""
         for check in GUARDS.values():
             if outcome := await check(self, call):
                 self.rules.pop(call.call_id, None)
@@ -99,8 +94,8 @@ class Guards:
         )
 
     async def check_provenance(self, call: ToolCall) -> Outcome | None:
-        """Stop a call of a tool that this turn was not offered, for example because its message
-        comes from a webhook. A model can call any name."""
+        """A model can call any name, also that of a tool that is not offered in this turn, for
+        example because a webhook sent its message."""
         if call.name in self.tools:
             return None
         return _refuse(
@@ -111,9 +106,8 @@ class Guards:
         )
 
     async def check_right(self, call: ToolCall) -> Outcome | None:
-        """Stop a call that the asker has no right to now: to its effect, such as `read`, and to the
-        tool by its name. Rights may change during a turn. For a call that can cost money, note in
-        `rules` the first rule that allowed it."""
+        """Rights may change during a turn. For a call that can cost money, note in `rules` the
+        first rule that allowed it."""
         author, address = self.run.turn.message.author, self.run.turn.message.address
         rule = ""
         for need in ((RIGHT_OF_EFFECT[call.effect],), ("tool", call.name)):
@@ -141,9 +135,8 @@ class Guards:
         return self.refuse_proposal(call) if only_proposes else None
 
     def refuse_proposal(self, call: ToolCall) -> Outcome | None:
-        """Return the outcome of a call that may propose nothing now; None if it may. It is asked
-        again when a tool proposes: a tool that reads may find out only while it runs that it has to
-        propose."""
+        """Asked again when a tool proposes: a tool that reads may find out only while it runs that
+        it has to propose."""
         id = self.run.earlier_proposal  # an undecided proposal of the same schedule; "" for none
         # `handle` is the id of a run in another system, which an attempt before a crash has begun.
         # The tool then only waits for the end of that run.
@@ -157,8 +150,7 @@ class Guards:
         )
 
     async def check_allowance(self, call: ToolCall) -> Outcome | None:
-        """Reserve the price of a call. Stop it if the rest of an allowance is smaller. A call
-        without a price, or one that only reads or proposes, needs no reservation."""
+        """A call without a price, or one that only reads or proposes, needs no reservation."""
         paid = price_of_call(self.tools[call.name], call.arguments)
         if not paid or call.effect not in COSTLY_EFFECTS:
             return None
@@ -174,8 +166,6 @@ class Guards:
 
 
 def _refuse(code: str, why: str, hint: str, problem: str = "") -> Outcome:
-    """Return the outcome of a call that a guard stops: a code, the reason, and a hint what to do,
-    which the model reads. `problem` is the reason for the person, in their language."""
     outcome = outcome_of_error(ToolError("{why}", code=code, hint=hint, why=why))
     return replace(outcome, problem=problem or outcome.problem)
 

@@ -69,7 +69,6 @@ MAX_FAILED_ATTEMPTS = 3
 """The number of attempts at a turn that end with an unexpected error. After that, an apology is the
 answer, without a check of its start. If that fails as well, the turn ends without one."""
 TAKEOVER_POLL_SECONDS = 1.0
-"""Seconds between two checks whether the process that took the turn over has finished it."""
 PLATFORM_SECONDS = 0.5
 """Seconds to wait for a platform's reply before the turn gives up its place to another turn.
 Without a rate limit, platforms reply sooner."""
@@ -99,7 +98,6 @@ class TooManyWaiting(OverBudget):
 
 
 TOO_MANY: Mapping[str, type[OverBudget]] = {"fast": TooFast, "waiting": TooManyWaiting}
-"""Maps the refusal that the inbox stored with a message (`core.journal.inbox`) to its error."""
 
 
 @dataclass(slots=True)
@@ -110,17 +108,13 @@ class ManagedRun(TurnRun):
 
     @property
     def visible_text(self) -> str:
-        """The text of the answer that the person sees so far."""
         return self.rounds.transcript.visible_text if self.rounds else ""
 
 
 class ConversationManager:
     """Answers stored messages, one turn for each call of `handle`, which the queue of messages
-    calls.
-
-    `origins` maps the name of an origin (person, schedule, webhook …) to a function that returns
-    it, each time the same one; its modules are loaded with its first turn.
-    """
+    calls. `origins` maps the name of an origin (person, schedule, webhook …) to a function that
+    returns it, each time the same one; its modules are loaded with its first turn."""
 
     def __init__(
         self,
@@ -132,8 +126,6 @@ class ConversationManager:
         config: TurnConfigs,
         origins: Mapping[str, Callable[[], Origin]],
     ) -> None:
-        """Build the parts of a turn from the services that all turns share. `origins` returns, by
-        the name of a message's origin, the object that decides about its turn."""
         stores = assistant.contexts.stores
         self._threads, self._inbox, self._journal = stores.threads, stores.inbox, stores.journal
         self._people = people
@@ -147,17 +139,14 @@ class ConversationManager:
         self._origins = origins
         self.background_tasks = BackgroundTasks("conversation")
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
-        """Number of attempts that failed unexpectedly, by the turn's `seq`. After
-        MAX_FAILED_ATTEMPTS the turn gets an apology as its answer."""
 
     async def handle(self, seq: int) -> None:
-        """Run the turn with this `seq` until the last post of its answer is recorded. Return at
-        once if the journal has nothing left to do for it. Unexpected errors are raised, so that the
-        turn runs again, at most MAX_FAILED_ATTEMPTS times. The next attempt posts an apology. If
-        that fails too, the turn ends without an answer.
+        """Return at once if the journal has nothing left to do for it. Unexpected errors are
+        raised, so that the turn runs again, at most MAX_FAILED_ATTEMPTS times.
 
         NotStored and Superseded (the conversation was forgotten) are no fault of the turn, so they
-        are not counted."""
+        are not counted.
+        """
         try:
             if self._failures.get(seq, 0) > MAX_FAILED_ATTEMPTS:  # the apology failed too
                 await self._journal.abandon(seq, PonteError.code)
@@ -171,15 +160,8 @@ class ConversationManager:
         self._failures.pop(seq, None)
 
     async def _run_attempt(self, seq: int) -> None:
-        """Run a turn from its beginning, or from where an earlier attempt ended, to the end of its
-        posts.
-
-        The `except` clauses are the ways in which a turn ends without an answer. After an
-        unexpected error the runner calls this again; after MAX_FAILED_ATTEMPTS the person gets an
-        apology instead.
-        """
         turn = await self._journal.begin(seq)
-        if turn is None:  # the turn has ended
+        if turn is None:
             return
         platform = turn.message.address.platform
         if turn.is_untouched:  # only the first attempt comes from the queue
@@ -243,8 +225,8 @@ class ConversationManager:
                 await reply.wait_for_updates()
 
     async def _answer(self, run: ManagedRun) -> Answer:
-        """Return the answer as it is stored: from the model, a command, or an apology. If this is
-        interrupted, store the output of the last round, because it is already paid for."""
+        """If this is interrupted, store the output of the last round, because it is already paid
+        for."""
         try:
             answer = await self._find_answer(run)
             # An earlier answer of this conversation could not be posted, or may be missing because
@@ -266,9 +248,8 @@ class ConversationManager:
         return await self._store_answer(run, _plain_apology(PonteError(turn=run.turn.id)))
 
     async def _find_answer(self, run: ManagedRun) -> Answer:
-        """Return the answer, or an apology for the error that prevents it. A person's stop produces
-        a short answer with the text so far. If the process drains (it is being stopped and lets
-        turns end), the turn goes back to the queue."""
+        """If the process drains (it is being stopped and lets turns end), the turn goes back to the
+        queue."""
         try:
             return await self._make_answer(run)
         except asyncio.CancelledError:  # a person's stop, or the end of the process
@@ -297,17 +278,11 @@ class ConversationManager:
             return self._apologise(run, PonteError(turn=run.turn.id))
 
     async def _make_answer(self, run: ManagedRun) -> Answer:
-        """Return the answer of a command or of the model, with notes under it. Raise the error that
-        prevents it, such as NotAllowed, OverBudget and Empty.
-
-        First comes what may refuse the message, then who may answer it: its origin (the text of a
-        schedule or a webhook), a command, and else the model. `readable` of the briefing is set if
-        the asker may not read all of the thread; the sandbox state of this turn is then its own,
-        and is deleted after it."""
+        """First comes what may refuse the message, then who may answer it: its origin (the text of
+        a schedule or a webhook), a command, and else the model."""
         turn, prepare = run.turn, self._preparation
         # Only so many turns run at once, each in a "place". While a slow platform is asked for the
         # asker's rights and the context, `_without_place` lets another turn have this one's place.
-        # `missing` are sentences about context that could not be loaded.
         rights, missing = await self._without_place(turn.seq, prepare.look_up(run))
         message = run.turn.message
         # Several processes died while they ran this turn, so it is not tried again.
@@ -349,9 +324,7 @@ class ConversationManager:
 
     async def _store_answer(self, run: ManagedRun, answer: Answer) -> Answer:
         """Record the answer with the key of its first post, and return it. After a crash, a process
-        finds a post that exists already by that key. The record of the thread is written in the
-        same transaction (`step`). If the answer cannot be stored, record and return an apology
-        instead. The cost of the model's last round is recorded in both cases."""
+        finds a post that exists already by that key."""
         step = None
         if record := self._changed_record(run):
             # Stores which thread is the conversation's current one, if that is kept in a file.
@@ -376,9 +349,8 @@ class ConversationManager:
         return answer
 
     def _changed_record(self, run: ManagedRun) -> Thread | None:
-        """Return the thread's record (its objects on the model's server, its participants) as it is
-        now; None if only its time of last use changed, or if the turn has a remote conversation of
-        its own, which no later turn continues (`is_apart`)."""
+        """None if only its time of last use changed, or if no later turn continues the turn's
+        remote conversation (`is_apart`)."""
         if run.rounds is None or run.rounds.briefing.is_apart:
             return None
         before, after = run.rounds.briefing.request.thread, run.rounds.transcript.thread
@@ -388,12 +360,6 @@ class ConversationManager:
         return replace(record, used_at=time.time()) if record != before else None
 
     async def _deliver(self, run: ManagedRun, answer: Answer) -> None:
-        """Post the answer, then end the turn as done, removed (its post was deleted) or
-        undeliverable (the platform refuses it). After that, start what follows: a title, and the
-        redrawing of cards.
-
-        `posts.held` is the answer's last post, whose id is stored in the transaction that ends the
-        turn. `rounds` is None if the turn asked no model, as for a command."""
         state: TurnState = answer.status
         reason = ""
         platform = run.turn.message.address.platform
@@ -412,7 +378,7 @@ class ConversationManager:
         # Only after an answer of the model; titles are shown on the page alone.
         if run.rounds and is_listed and state == "done":
             request = run.rounds.briefing.request
-            if not request.previous_seq:  # the first exchange of the conversation
+            if not request.previous_seq:
                 title = self._titles.make_title(run.turn, answer, request.model)
                 self.background_tasks.start(title)
         if answer.code:
@@ -425,9 +391,8 @@ class ConversationManager:
             self.background_tasks.start(self._commands.upkeep.peers.notify("moved", ""))
 
     async def _finish(self, run: ManagedRun, answer: Answer) -> None:
-        """Post the answer until it is complete. A person's stop has no effect any more. If the
-        process drains, record the held post (the answer's last one, which is else recorded together
-        with the turn's end) and return the turn to the queue."""
+        """If the process drains, record the held post (the answer's last one, which is else
+        recorded together with the turn's end) and return the turn to the queue."""
         while True:
             try:
                 await run.reply.finish(answer)
@@ -442,9 +407,6 @@ class ConversationManager:
                 await self._put_back_unless_stopped(run)
 
     def _count_end(self, run: ManagedRun, state: TurnState, code: str = "", **facts: str) -> None:
-        """Record the end of a turn in the log, in metrics and in its trace. The log also gets
-        `facts`. `code` is an error's code, "" without one. `rounds` is None if no model was asked,
-        as for a command."""
         # What sent the message, such as the scheduler, may wait for the end of its turn.
         run.origin.on_end()
         address, seconds = run.turn.message.address, time.time() - run.turn.accepted_at
@@ -463,18 +425,14 @@ class ConversationManager:
         tracing.note_turn_end(state, code)
 
     def _apologise(self, run: ManagedRun, error: PonteError) -> Answer:
-        """Return an answer with the text shown so far and the error's sentence, and count an
-        exceeded limit in the metrics. Some errors only the author of the message may read
-        (PRIVATE_ERRORS)."""
         if isinstance(error, (OverBudget, TooManyRounds)):
             metrics.limits.labels(error.limit).inc()
-        words = f"{run.visible_text}\n\n{error.words()}".strip()
+        apology = f"{run.visible_text}\n\n{error.words()}".strip()
         private = isinstance(error, PRIVATE_ERRORS) and run.origin.is_refusal_private
-        return Answer(words, status="failed", code=error.code, is_private=private)
+        return Answer(apology, status="failed", code=error.code, is_private=private)
 
     async def _store_last_round(self, run: ManagedRun) -> None:
-        """Store the model's last output, because it is paid for: a resumed turn then does not ask
-        the model for it again. If it cannot be stored, the resumed turn asks again."""
+        # If it cannot be stored, the resumed turn asks again.
         if run.rounds and (last := run.rounds.last):
             with suppress(Superseded, NotStored, Unstorable):
                 await self._journal.record_round(run.turn, last)
@@ -484,9 +442,6 @@ class ConversationManager:
         await self._journal.put_back(run.turn)
 
     async def _put_back_unless_stopped(self, run: ManagedRun) -> None:
-        """Decide what a cancellation of this task means. If a person stopped the turn, undo the
-        cancellation and return, so that the task can still post an answer. Otherwise the process
-        ends: return the turn to the queue and raise CancelledError."""
         if not self._inbox.is_stopped(run.turn.seq):
             await self._put_back(run)
             raise asyncio.CancelledError
@@ -494,9 +449,6 @@ class ConversationManager:
             task.uncancel()
 
     async def _without_place(self, seq: int, request: Coroutine[Any, Any, T]) -> T:
-        """Await a request to the platform. Only so many turns run at the same time, each in a
-        place. If the request takes longer than `PLATFORM_SECONDS`, give up the turn's place, so
-        that another turn can run meanwhile, and take a place again afterwards."""
         loop = asyncio.get_running_loop()
         timer = loop.call_later(PLATFORM_SECONDS, self._inbox.leave_place, seq)
         try:
@@ -508,9 +460,8 @@ class ConversationManager:
         return result
 
     async def _give_way(self, run: ManagedRun) -> None:
-        """Wait until the process that took the turn over has finished it. Then correct the posts
-        that this process made too late: it was suspended, and did not know that another one had
-        taken over."""
+        """Once that process has finished the turn, correct the posts that this one made too late:
+        it was suspended, and did not know that another one had taken over."""
         await run.reply.wait_for_updates()
         while True:
             with suppress(NotStored):
@@ -519,19 +470,18 @@ class ConversationManager:
                 if stands is None or stands.state in FINAL_STATES:
                     break
             await asyncio.sleep(TAKEOVER_POLL_SECONDS)
-        # Without an answer and posts, all posts of this process are deleted.
         answer = stands.answer if stands and stands.answer else Answer("")
         await run.reply.correct_late_posts(answer, stands.posts if stands else ())
 
     async def _withdraw_posts(self, run: ManagedRun) -> None:
-        words = say("_Stopped: this conversation was deleted._")
+        notice = say("_Stopped: this conversation was deleted._")
         try:
-            await run.reply.finish(Answer(words, status="stopped", parts=(words,)))
+            await run.reply.finish(Answer(notice, status="stopped", parts=(notice,)))
         except (PonteError, asyncio.CancelledError):
             log.info("could not replace the posts of a forgotten turn")
 
 
 def _plain_apology(error: PonteError) -> Answer:
     # Nothing is left to prepare, so that neither that nor storing it can fail.
-    words = error.words()
-    return Answer(words, status="failed", code=error.code, parts=(words,))
+    apology = error.words()
+    return Answer(apology, status="failed", code=error.code, parts=(apology,))

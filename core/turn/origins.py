@@ -1,13 +1,6 @@
-"""What is decided before a turn begins: what differs by where its message comes from (a person, a
-program, a schedule, a webhook), and when it may begin.
-
-`MessageOrigin` says what holds wherever a message is handled. An `Origin` decides about its turn.
-The manager asks the origin at each step, and knows none by name.
-
-An author who is not known yet is not refused. Their message is already stored and acknowledged. It
-waits for at most `WAIT_SECONDS` before its turn occupies a place. After that, the turn begins and
-asks the person to try again.
-"""
+"""An author who is not known yet is not refused. Their message is already stored and acknowledged.
+It waits for at most `WAIT_SECONDS` before its turn occupies a place. After that, the turn begins
+and asks the person to try again."""
 
 from __future__ import annotations
 
@@ -57,7 +50,6 @@ class Origin:
     has_profile = True
     """The author has a profile on the platform, and the message may refer to others there."""
     refers_to_others = True
-    """The message may answer or quote other messages, or stand in a thread."""
     is_refusal_private = True
     """Only the author reads why something is refused; False if the readers of the place do."""
 
@@ -76,12 +68,9 @@ class Origin:
     async def make_answer(
         self, turn: Turn, show: Callable[[Progress], Awaitable[None]], rights: PlaceRights
     ) -> Answer | None:
-        """Return the answer if the origin itself makes it (for a request over MCP, by a tool); None
-        if a command or the model does."""
         return None
 
     def offer(self, tools: Sequence[Tool]) -> Sequence[Tool]:
-        """Return those of the tools that the turn may use."""
         return tools
 
     def addresses(self, message: Message) -> frozenset[str]:
@@ -90,20 +79,14 @@ class Origin:
         return frozenset()
 
     def notes(self, message: Message) -> Sequence[str]:
-        """Return sentences that stand under the answer, for example that a scheduled run is
-        late."""
         return ()
 
-    async def on_skip(self, turn: Turn, skipped: RunSkipped) -> None:
-        """Record that the turn does not begin, and why. Nothing, for messages of people."""
+    async def on_skip(self, turn: Turn, skipped: RunSkipped) -> None: ...
 
-    def on_end(self) -> None:
-        """Act on the end of a turn of this origin. Nothing, for messages of people."""
+    def on_end(self) -> None: ...
 
 
 PEOPLE = Origin()
-"""The origin of messages that people and their programs send. What differs between these two is in
-`MessageOrigin`."""
 
 
 WAIT_SECONDS = 180.0
@@ -115,7 +98,6 @@ needs no confirmed status then begins without it. It may chat and read, and is o
 NEED_CONFIRMATION = frozenset(
     {"approve", "change", "deny", "undo", "again", "schedule", "quick-command", grammar.RUN_PYTHON}
 )
-"""Commands that cannot run without a confirmed status of their author."""
 
 FindUnstarted = Callable[[int], Awaitable[tuple[Message, float] | None]]
 """Returns the message with this `seq` and the time when it was stored (seconds since the epoch);
@@ -133,13 +115,11 @@ class Admission:
         """When this process began: it does not count the time before as waiting."""
 
     async def admit(self, seq: int, seconds: float = math.inf) -> bool:
-        """Wait up to `seconds` until this turn may begin. Return False if it may not begin yet.
-
-        A turn waits for the platform's facts about its author: up to WAIT_SECONDS for any that its
-        rights need, and then up to CONFIRM_SECONDS for newer ones. A command that needs a confirmed
-        status waits up to WAIT_SECONDS for newer ones."""
+        """A turn waits for the platform's facts about its author: up to WAIT_SECONDS for any that
+        its rights need, and then up to CONFIRM_SECONDS for newer ones. A command that needs a
+        confirmed status waits up to WAIT_SECONDS for newer ones."""
         unstarted = await self._find_unstarted(seq)
-        if unstarted is None:  # it has begun before, and was admitted then
+        if unstarted is None:
             return True
         message, stored_at = unstarted
         # A message that waited while no process ran gets the full time from the start.
@@ -156,9 +136,7 @@ class Admission:
     async def _prepare(
         self, message: Message, confirmed: bool, limit: float, seconds: float
     ) -> bool:
-        """Return True once the author is known, or once `limit` seconds have passed without that.
-        Return False if the caller's `seconds` end before either. `confirmed`: only data that the
-        platform has confirmed lately counts."""
+        """Return False if the caller's `seconds` end before either."""
         if limit <= 0:
             return True
         is_known = await self._policy.prepare(
@@ -170,7 +148,6 @@ class Admission:
 
 
 def _needs_confirmation(message: Message) -> bool:
-    """Return whether the message is a command of `NEED_CONFIRMATION`."""
     try:
         command = grammar.parse_message(message)
     except PonteError:

@@ -1,5 +1,3 @@
-"""Makes a turn's message, its links and its thread ready for the model."""
-
 from __future__ import annotations
 
 import asyncio
@@ -58,9 +56,7 @@ def quote_spoken(words: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Assistant:
     """Everything that answers messages: the model, its tools, quick commands and the sandbox.
-
-    `contexts` builds the context of each call. `code` is None if no sandbox is configured.
-    """
+    `contexts` builds the context of each call. `code` is None if no sandbox is configured."""
 
     model: Model
     toolbox: Toolbox
@@ -70,22 +66,19 @@ class Assistant:
     listen: Listen = hear_nothing
 
     async def forget(self, thread: str) -> None:
-        """Delete the sandbox state and the files of the thread with this id."""
         if self.code:
             await self.code.backend.forget(thread)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelBriefing:
-    """The model's input beside the items, and the tools that it may call.
-
-    `request` is that of each round, without the round's number and input. `trust`: the links that
-    are allowed if the thread contains text from outside; `has_outside_text`: it does already.
-    `is_apart`: the turn has a remote conversation of its own, which no later turn continues.
-    `readable`: what the asker may read of the thread; None for all of it. `payment`: None if no
-    allowance limits the cost. `counts`: the state of each allowance, including this turn. `notes`
-    are sentences for the person about files that could not be read.
-    """
+    """The model's input beside the items, and the tools that it may call. `request` is that of each
+    round, without the round's number and input. `trust`: the links that are allowed if the thread
+    contains text from outside; `has_outside_text`: it does already. `is_apart`: the turn has a
+    remote conversation of its own, which no later turn continues. `readable`: what the asker may
+    read of the thread; None for all of it. `payment`: None if no allowance limits the cost.
+    `counts`: the state of each allowance, including this turn. `notes` are sentences for the person
+    about files that could not be read."""
 
     request: RoundRequest
     tools: Sequence[Tool]
@@ -114,21 +107,15 @@ class Preparation:
     platforms: Platforms
 
     async def look_up(self, run: TurnRun) -> tuple[PlaceRights, Sequence[str]]:
-        """Look up the rights of the turn's author, and the message with its context (quoted
-        messages, the thread before it, their files). Return the rights, and sentences about
-        context that could not be loaded.
-
-        Context is loaded for messages to the model. It is also loaded for quick commands, because
-        their input may be the message that they reply to. A resumed turn with recorded items loads
-        none, because the transcript has it. Raise Requeued and PostRemoved.
-        """
+        """Context is loaded for messages to the model. It is also loaded for quick commands,
+        because their input may be the message that they reply to. A resumed turn with recorded
+        items loads none, because the transcript has it. Raise Requeued and PostRemoved."""
         turn, before, inbox = run.turn, run.turn.message, self.assistant.contexts.stores.inbox
         if inbox.is_stopped(turn.seq):  # stopped before this task began, so nothing cancelled it
             raise asyncio.CancelledError
         run.rights = rights = await self.people.policy.rights(before.author, before.address)
         look_up = self.platforms.look_up.get(before.address.platform)
         if look_up is None or not run.origin.has_profile:
-            # Nothing to look up, as on the page or in the terminal, or for a webhook.
             return rights, ()
         for place in {item.reading.place for item in turn.items if item.reading}:
             messenger = self.platforms.messengers[place.platform]
@@ -148,9 +135,8 @@ class Preparation:
         decides = grammar.is_decision(before)
         is_late_decision = decides and not turn.is_untouched
         try:
-            # The platform returns the message as it is now, perhaps edited.
             message, missing = await look_up(before, may_refer and reads_context)
-        except PostRemoved:  # the author deleted it
+        except PostRemoved:
             if not is_late_decision:
                 raise
             message, missing = before, ()
@@ -166,14 +152,11 @@ class Preparation:
         return rights, missing
 
     async def make_briefing(self, run: TurnRun) -> ModelBriefing:
-        """Record the message and its files, reserve the cost of the answer, and return the briefing
-        of the model. Raise NotAllowed and OverBudget.
-
-        The order matters: what can refuse the message comes before what takes long or costs, and
-        the items of the message and the reservation of the first model call are stored in one
-        transaction. A resumed turn has its items already and only reads `provenance`: whether the
-        thread contains text from outside, who wrote its links, and which rights its results
-        need."""
+        """The order matters: what can refuse the message comes before what takes long or costs,
+        and the items of the message and the reservation of the first model call are stored in
+        one transaction. A resumed turn has its items already and only reads `provenance`:
+        whether the thread contains text from outside, who wrote its links, and which rights its
+        results need."""
         assistant, budget, message = self.assistant, self.people.budget, run.turn.message
         contexts, journal = assistant.contexts, assistant.contexts.stores.journal
         every_tool = await assistant.toolbox.tools(run.rights) if run.rights else ()
@@ -192,7 +175,7 @@ class Preparation:
         # A refused message does not wait for the download of its files.
         if run.turn.items or message.attachments:
             await budget.reserve(run.turn)
-        is_recorded = bool(run.turn.items)  # by an earlier attempt
+        is_recorded = bool(run.turn.items)
         items, notes = ((), ()) if is_recorded else await self._read_message(run)
         # The demo model costs nothing.
         pays = budget.bounds_calls and assistant.model.level != "demo"
@@ -236,60 +219,53 @@ class Preparation:
         )
 
     async def _read_message(self, run: TurnRun) -> tuple[Sequence[Item], Sequence[str]]:
-        """Return the transcript items of a message with its files and the words of its voice
-        messages, and sentences for the person about files that cannot be read. A voice message
-        whose words are known is no file for the model. Raise OverBudget."""
+        """A voice message whose words are known is no file for the model."""
         message, contexts, notes = run.turn.message, self.assistant.contexts, list[str]()
         cleaned_text = await text.run_off_loop(text.clean_text, message.text)
-        # `missing`: the names of attached files that could not be fetched.
         files, missing = await contexts.fetch_attachments(message)
         if message.attachments:
             notes = await describe_unread(message, files, missing, contexts.stores.files)
-        words = await self.assistant.listen(run, contexts, notes)
-        unheard_files = [file for file in files if file not in words]
+        transcripts = await self.assistant.listen(run, contexts, notes)
+        unheard_files = [file for file in files if file not in transcripts]
         items = build_items(
-            replace(message, text=cleaned_text), unheard_files, missing, "\n".join(words.values())
+            replace(message, text=cleaned_text),
+            unheard_files,
+            missing,
+            "\n".join(transcripts.values()),
         )
         return items, notes
 
     async def disarm_and_split(
         self, run: TurnRun, answer: Answer, provenance: tuple[bool, Trust] | None
     ) -> Answer:
-        """Return the answer with its text split into posts. Links are restricted if the thread
-        contains text from outside, or if a command made the text: such text could hide data of the
-        thread in the address of a link or picture. Links that Ponte's own code wrote always
-        work."""
+        """Links are restricted if the thread contains text from outside, or if a command made the
+        text: such text could hide data of the thread in the address of a link or picture. Links
+        that Ponte's own code wrote always work."""
         cleaned = await text.run_off_loop(text.clean_text, answer.text)
         split, turn = run.reply.split, run.turn
-        if provenance is None:  # the model was not asked, as for a command
+        if provenance is None:
             journal = self.assistant.contexts.stores.journal
             provenance = await find_trust(
                 run, await journal.provenance(turn.thread, turn.message.author.key, turn.seq)
             )
-        # `outside`: the thread has such text. `trust`: the links that work all the same.
         outside, trust = provenance
-        # Only the model and the person wrote in this thread, so links need no check. `error`: the
-        # message is a command that could not be parsed.
+        # Only the model and the person wrote in this thread, so links need no check.
         if not (outside or run.parsed.command or run.parsed.error):
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         safe, parts = await text.run_off_loop(lambda t: trust.split_sanitized(t, split), cleaned)
-        # Rows and charts within the text, which some platforms show in a form of their own.
-        placed = tuple(replace(each, text=trust.sanitize(each.text)) for each in answer.placed)
+        placed = tuple(replace(piece, text=trust.sanitize(piece.text)) for piece in answer.placed)
         return replace(answer, text=safe, parts=parts, placed=placed)
 
 
 async def find_trust(run: TurnRun, provenance: Provenance) -> tuple[bool, Trust]:
-    """Return whether the turn's thread contains text from outside, and which links are allowed in
-    that case: the configured hosts, Ponte's own addresses, and those that the asker wrote."""
+    """The links are the configured hosts, Ponte's own addresses, and those that the asker wrote."""
     message, links = run.turn.message, run.config.links
     is_authored, platform = message.origin.is_authored, message.address.platform
     # The text of a message that a program made, such as a webhook's, counts as text from outside.
     texts = [*provenance.asker_texts, *([message.text] if is_authored else ())]
     addresses = await text.run_off_loop(find_addresses, "\n".join(texts))
     # `run.origin.addresses`: those that a person wrote into what caused it, such as a schedule.
-    # Platforms differ in what they make a link of. `is_code_inert`: nothing inside code; False for
-    # terminals. `links_bare_names`: also host names without a scheme. `links_anything`: False for
-    # an answer that goes to a pipe or file.
+    # Platforms differ in what they make a link of.
     trust = Trust(
         links.hosts,
         addresses | links.own_addresses | run.origin.addresses(message),

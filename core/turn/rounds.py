@@ -1,8 +1,5 @@
-"""The loop of model calls and tool calls of one turn.
-
-The journal stores the items of a round before its tools run, and each tool call before and after
-it. A resumed turn continues after the last stored item and repeats no finished work.
-"""
+"""The journal stores the items of a round before its tools run, and each tool call before and after
+it. A resumed turn continues after the last stored item and repeats no finished work."""
 
 from __future__ import annotations
 
@@ -77,12 +74,10 @@ from core.turn.run import TurnRun, until_stored
 
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12
-"""The largest number of model calls in one turn."""
 CUT_NOTE = "The answer stops here because it got too long. Ask me to continue."
 CUT_BY_ALLOWANCE_NOTE = "The answer stops here because the limit has been reached."
 ENDED_EARLY_NOTE = "I stopped here. {why}"
 MAX_PARALLEL_TOOL_CALLS = 8
-"""The largest number of tool calls of one round that run at the same time."""
 REPEATABLE_EFFECTS: tuple[Effect, ...] = ("read", "write")
 """Effects of calls that run again after an interruption. A write only proposes, and only once for
 each call. Calls with another effect run again only if they just propose something."""
@@ -98,9 +93,7 @@ RESULT_LOST = ToolError(
 )
 """The outcome of a call whose result the database refuses."""
 TOOL_BROKE = ToolError("{why}", code="internal", why="The tool broke; this is a fault of mine.")
-"""The outcome of a call that a bug ended."""
 RAN_BEFORE = ToolError("{why}", code="ran_before", why="Not run again: it ran a moment ago.")
-"""The outcome of a call beside a card that repeats one of the round before."""
 RAN_ONCE_NOTE = (
     "\n[This call arrived twice in the same form, and ran once. To run it twice, call it again.]"
 )
@@ -121,9 +114,6 @@ class Rounds:
         people: People,
         changes: ChangeService,
     ) -> None:
-        """Prepare the rounds of one attempt at a turn. `briefing` is the model's input beside the
-        transcript, and the tools that it may call. The guards read the transcript while it
-        grows."""
         self._run = run
         self.briefing = briefing
         self._assistant = assistant
@@ -138,21 +128,15 @@ class Rounds:
             changes.proposals,
         )
         self._ends: list[RoundCompleted] = []
-        """The ends of the rounds of this attempt."""
         self.tokens = 0
-        """The input and output tokens of the rounds of this attempt."""
         self._over: OverBudget | None = None
-        """The error of the allowance that ended the answer early; None if none did."""
         self.last: RoundOutput | None = None
         """The output of the round that called no tool. The journal stores it together with the
         answer."""
 
     async def answer(self) -> Answer:
-        """Run rounds until there is an answer, and return it. A resumed turn continues after its
-        last stored item. Raise a ModelError, OverBudget, PostRemoved, Superseded or NotStored.
-
-        A round is one request to the model; `open_calls` are the tool calls that it asked for and
-        that have no outcome yet."""
+        """A resumed turn continues after its last stored item. Raise a ModelError, OverBudget,
+        PostRemoved, Superseded or NotStored."""
         transcript = self.transcript
         # What was understood of voice messages, which the person sees before the model answers.
         if transcript.opening:
@@ -194,26 +178,23 @@ class Rounds:
         return await self._build_answer()
 
     async def _build_answer(self) -> Answer:
-        """Return the answer. If proposals wait for a person, it consists of results, a sentence of
-        Ponte's own and their cards, and the model's text is left out. Otherwise it is the model's
-        text, with notes on why it ends early, and with its sources."""
         transcript, paying = self.transcript, self.briefing.payment
         cards, used_up = await self.cards(), self.calls.guards.used_up
         files = transcript.files()
         waiting = [card for card in cards if card.id in transcript.waiting_proposals()]
         if waiting:
-            # The cards follow their sentence at once.
             notes = [
                 *describe_calls(self.calls.list_made()),
                 used_up and f"_{used_up}_",
                 describe_proposals(len(waiting)),
             ]
-            words, placed = place_results("\n\n".join(filter(None, notes)), transcript.placeable)
-            return Answer(words, cards=cards, files=files, placed=placed)
+            answer_text, placed = place_results(
+                "\n\n".join(filter(None, notes)), transcript.placeable
+            )
+            return Answer(answer_text, cards=cards, files=files, placed=placed)
         end = self._ends[-1] if self._ends else None
-        # `_over`: the error of the allowance that ended the answer. `broken`: the model's error in
-        # the middle of it. `used_up`: a sentence if the model wanted more calls than it may make.
-        # `is_lowered`: the limit of the model's output was reduced to what an allowance had left.
+        # `_over`: the error of the allowance that ended the answer. `is_lowered`: the limit of the
+        # model's output was reduced to what an allowance had left.
         cut = ""
         if why := self._over or (end and end.broken):
             cut = say(ENDED_EARLY_NOTE, why=why.words())
@@ -241,10 +222,8 @@ class Rounds:
         )
 
     async def _ask_model(self, number: int) -> None:
-        """Ask the model once, record its output and its cost, and append its items to the
-        transcript. An output that calls tools is stored now; the journal stores one without calls
-        together with the answer (`self.last`)."""
-        # `paying` is None if no allowance limits the cost.
+        """An output that calls tools is stored now; the journal stores one without calls together
+        with the answer (`self.last`)."""
         paying, question = self.briefing.payment, self._build_request(number)
         model = self._assistant.model
         name = question.model or model.name
@@ -291,11 +270,7 @@ class Rounds:
         self.transcript.streamed_text = self.transcript.text
 
     def describe_unread(self) -> list[str]:
-        """Return sentences on the files of the message that neither the model nor code read: their
-        kind is one that the model's server does not take, or they did not fit into the request.
-        Files that other notes name are left out."""
-        # `kinds`: the kinds of files that the server takes as of the last round. None: the model
-        # does not say.
+        """Files that other notes name are left out."""
         kinds = self._ends[-1].file_kinds if self._ends else None
         items = self.transcript.items
         # Code can read every kind of file.
@@ -316,16 +291,12 @@ class Rounds:
     async def _stream_round(
         self, question: RoundRequest, span: tracing.TraceSpan
     ) -> RoundCompleted:
-        """Stream one model response and return its end.
-
-        The id of a remote conversation is journalled before it is used. The ids of responses are
+        """The id of a remote conversation is journalled before it is used. The ids of responses are
         journalled while the stream goes on, but before any text is shown or a tool runs. Otherwise
-        a crash could leave objects on the server that `forget` does not know of.
-        """
+        a crash could leave objects on the server that `forget` does not know of."""
         journal, turn, transcript = self._journal, self._run.turn, self.transcript
         name = question.model or self._assistant.model.name
         asked_at, spoke = time.perf_counter(), False
-        # Writes to the journal under way, in order, while the stream is read.
         beside: list[asyncio.Task[None]] = []
         # Conversations that were recorded before they had a thread. They get it together with the
         # response's id. If a crash comes before that, they are erased like unused ones.
@@ -386,20 +357,14 @@ class Rounds:
             await asyncio.gather(*beside, return_exceptions=True)
 
     def _build_request(self, number: int) -> RoundRequest:
-        """Return the request for a round to the model. Its input is the items that the model has
-        not received yet; a server that stores no conversation also gets the `history` before them.
-        `response` is the id of the response to this round if an earlier attempt asked before a
-        crash."""
         items = self.transcript.items
-        # The item after the model's last output is the first one that it has not received. Output
-        # is a call, a text, or an item that only the server can read (`opaque`).
+        # The item after the model's last output is the first one that it has not received.
         received = (
             n
             for n, item in enumerate(items, 1)
             if item.kind in ("call", "opaque") or item.role == "assistant"
         )
         first_unsent = max(received, default=0)
-        # `response`: the server may still have the answer of that earlier attempt.
         began = {round_.number: round_.response for round_ in self._run.turn.rounds}
         return replace(
             self.briefing.request,
@@ -411,9 +376,6 @@ class Rounds:
         )
 
     async def _load_history(self, first_unsent: int) -> Sequence[Item]:
-        """Return the transcript of the thread before the first unsent item, for servers that store
-        no conversation and get all of it with each request. If the asker may not read all of it,
-        return the part that they may read (`readable`)."""
         own_items, briefing = self.transcript.items[:first_unsent], self.briefing
         if not briefing.request.previous_seq:  # this turn is the first of its thread
             return own_items
@@ -425,24 +387,24 @@ class Rounds:
 
     async def _run_calls(self, calls: Sequence[Item]) -> None:
         """Run the calls of one round and append their outputs to the transcript in the order of the
-        calls. The turn then carries the rights that a person needs to read these outputs."""
+        calls."""
         outcomes = await self.calls.run(calls)
         turn = self._run.turn
-        self._run.turn = replace(turn, needs=turn.needs.union(*(each.needs for each in outcomes)))
+        self._run.turn = replace(
+            turn, needs=turn.needs.union(*(outcome.needs for outcome in outcomes))
+        )
         for call, outcome in zip(calls, outcomes, strict=True):
             note = RAN_ONCE_NOTE if call.raw.get("may_be_two") else ""
             self.transcript.items.append(outcome.to_item(call.call_id, note))
 
     async def cards(self) -> tuple[Card, ...]:
-        """Return the cards of this turn's proposals in their current state, in the order of its
-        calls."""
         proposals = (outcome.proposal for outcome in self.transcript.outcomes_in_order())
         return tuple(await self._changes.views.cards([*filter(None, proposals)]))
 
 
 class ToolCalls:
-    """Runs the tool calls of one turn and stores each of them in the journal before and after it,
-    so that a resumed turn knows which ones ran."""
+    """Each call is stored in the journal before and after it, so that a resumed turn knows which
+    ones ran."""
 
     def __init__(
         self,
@@ -451,9 +413,6 @@ class ToolCalls:
         contexts: ToolContexts,
         proposals: Proposals,
     ) -> None:
-        """`guards` may stop a call, `contexts` builds what each tool gets, and `proposals` stores
-        the changes that tools propose. `_earlier_calls` are the calls that an attempt at this turn
-        before a crash has recorded, by their ids."""
         self.guards = guards
         self._transcript = transcript
         self._contexts = contexts
@@ -463,28 +422,21 @@ class ToolCalls:
         self._running_elsewhere: set[str] = set()
         """The ids of calls that run in another system (a quick command), which gave a handle."""
         self._codes: dict[str, str] = {}
-        """The error codes of failed calls, by call id. They go into traces; after some of them the
-        cost of a call is only an estimate."""
+        """The error codes of failed calls, by call id, go into traces; after some of them the cost
+        of a call is only an estimate."""
         self._started: set[str] = set()
-        """The ids of calls that are journalled as started in the same transaction as their round.
-        """
         self._is_stopping = False
-        """The turn is being stopped, so a run that begins in another system is cancelled."""
 
     @property
     def may_finish_elsewhere(self) -> bool:
-        """True if a run that a call began in another system may still finish, although nothing
-        waits for it."""
         return not self._running_elsewhere <= self._transcript.outcomes.keys()
 
     async def run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
-        """Run all calls of one round at the same time and return their outcomes in the order of the
-        calls."""
         return await run_together(*map(self._run_until_recorded, map(self._build_call, calls)))
 
     def list_made(self) -> Sequence[MadeCall]:
-        """Return the calls of the turn, with their rounds counted from its first card. The outputs
-        of a round stand between its calls and those of the next one."""
+        """Rounds are counted from the turn's first card. The outputs of a round stand between its
+        calls and those of the next one."""
         made, number, was_output = list[MadeCall](), 0, False
         for item in self._transcript.items:
             number += was_output and item.kind != "output"
@@ -497,8 +449,7 @@ class ToolCalls:
         return [replace(call, round=call.round - start) for call in made]
 
     def start(self, item: Item) -> ToolCall:
-        """Return the call of an item of the transcript, marked as started. The caller stores its
-        start in the transaction that stores the round."""
+        """The caller stores its start in the transaction that stores the round."""
         self._started.add(item.call_id)
         return self._build_call(item)
 
@@ -509,12 +460,9 @@ class ToolCalls:
         return ToolCall(item.call_id, item.name, item.arguments, effect, handle=handle)
 
     async def _run_until_recorded(self, call: ToolCall) -> Outcome:
-        """Run one call until its outcome is recorded.
-
-        Cancellation does not interrupt a write or a paid call: it runs until its outcome is
+        """Cancellation does not interrupt a write or a paid call: it runs until its outcome is
         recorded, so that nothing happens without a record. A call that continues in another system
-        (a quick command) is cancelled once its handle is stored: the handle leads to its result.
-        """
+        (a quick command) is cancelled once its handle is stored: the handle leads to its result."""
         task = asyncio.create_task(self._run_and_record(call))
         try:
             return await asyncio.shield(task)
@@ -528,9 +476,9 @@ class ToolCalls:
             raise
 
     async def _run_and_record(self, call: ToolCall) -> Outcome:
-        """Run one call and record its start and its outcome. A call that an earlier attempt began
-        and that must not run twice gets the outcome "unknown". An outcome that the database refuses
-        (Unstorable) is recorded as lost, with its cost."""
+        """A call that an earlier attempt began and that must not run twice gets the outcome
+        "unknown". An outcome that the database refuses (Unstorable) is recorded as lost, with its
+        cost."""
         tool = self.guards.tools.get(call.name)
         name = call.name if tool else "unknown"
         if self._may_have_happened(call, tool):
@@ -541,7 +489,6 @@ class ToolCalls:
                 self.guards.rules[call.call_id] = ""
         else:
             async with self._parallel_calls:
-                # `_started` has the calls whose start was recorded together with their round.
                 if call.call_id not in self._started:
                     await self._contexts.stores.journal.record_call_start(
                         self.guards.run.turn, call
@@ -550,8 +497,6 @@ class ToolCalls:
                     outcome = await self._check_and_run(call)
                     span.note("ponte.tool.outcome", outcome.status)
                     if outcome.status in ("error", "unknown"):
-                        # `_codes` has the error code that `_run_tool` noted. The cost, for which
-                        # it is read too, is known by now, so the entry can go.
                         span.fail(self._codes.pop(call.call_id, outcome.status))
         try:
             await self._record_end(call, outcome)
@@ -568,9 +513,6 @@ class ToolCalls:
         return outcome
 
     def _may_have_happened(self, call: ToolCall, tool: Tool | None) -> bool:
-        """Return whether an earlier attempt began the call and recorded neither an outcome nor a
-        handle (by which a run in another system can be continued), and the call must not run twice,
-        for example because it costs money."""
         earlier_call = self._earlier_calls.get(call.call_id)
         if earlier_call is None or earlier_call.outcome or earlier_call.handle:
             return False
@@ -578,8 +520,6 @@ class ToolCalls:
         return earlier_call.effect not in REPEATABLE_EFFECTS and not proposes
 
     async def _record_end(self, call: ToolCall, outcome: Outcome) -> None:
-        """Record the outcome of a call. A run that can cost money is written to the audit log in
-        the same transaction."""
         journal, line = self._contexts.stores.journal, NO_STEP
         if call.call_id in self.guards.rules and outcome.status != "proposed":
             line = audit_step(**self._describe_run(call, outcome.status))
@@ -588,16 +528,11 @@ class ToolCalls:
         )
 
     def _describe_run(self, call: ToolCall, outcome: str) -> dict[str, Any]:
-        """Return the arguments of the audit log's line about a run that can cost money. `rule` is
-        the one that allowed it."""
         message, rule = self.guards.run.turn.message, self.guards.rules[call.call_id]
         whose = {"asker": message.author, "address": message.address}
         return {"event": "tool-run", **whose, "tool": call.name, "outcome": outcome, "rule": rule}
 
     async def _check_and_run(self, call: ToolCall) -> Outcome:
-        """Run the call unless a guard stops it. Return its outcome with the cost of the run, if it
-        was begun. `_codes` is read here: `_run_tool` stores in it the error code of a call that
-        failed, by the call's id."""
         if self._transcript.waiting_proposals() and is_repeated(call.call_id, self.list_made()):
             return outcome_of_error(RAN_BEFORE)
         if refusal := await self.guards.stop(call):
@@ -627,10 +562,8 @@ class ToolCalls:
         return replace(outcome, usage=usage, paid=paid.report_name)
 
     async def _run_tool(self, tool: Tool, call: ToolCall) -> Outcome:
-        """Run the tool within its timeout. Turn errors into outcomes, which the model reads, except
-        those that end the attempt at the turn (Draining, NotStored, PostRemoved, Superseded). Note
-        in the outcome which rights somebody needs to read it. A write only proposes, so the right
-        to read is needed. `_codes` gets the error code, for the trace and for the cost."""
+        """Note in the outcome which rights somebody needs to read it. A write only proposes, so the
+        right to read is needed."""
         right = RIGHT_OF_EFFECT[call.effect]
         needs = {("tool", call.name), ("read" if right == "propose" else right,)}
         viewer = Viewer(self.guards.run.rights, needs)
@@ -663,9 +596,8 @@ class ToolCalls:
         return replace(outcome, needs=frozenset(viewer.needs))
 
     def _make_context(self, call: ToolCall, viewer: Viewer) -> ToolContext:
-        """Return the context that a tool gets with a call: by it the tool proposes changes, reads
-        earlier results, and records objects that it creates in other systems. A call that begins to
-        run in another system (`record_handle`) is cancelled if the turn is being stopped."""
+        """A call that begins to run in another system (`record_handle`) is cancelled if the turn is
+        being stopped."""
         transcript, briefing = self._transcript, self._transcript.briefing
         ctx = self._contexts.make_context(
             self.guards.run.turn,
@@ -673,7 +605,7 @@ class ToolCalls:
             call,
             self._transcript.show,
             self._record_object_to_erase,
-            briefing.readable,  # what the asker may read of the thread; None for all of it
+            briefing.readable,
         )
 
         async def record_handle(handle: str) -> None:
@@ -699,9 +631,6 @@ class ToolCalls:
         )
 
     async def _record_object_to_erase(self, remote: Remote) -> None:
-        """Store in the journal that an object now exists on a server, so that it is erased when the
-        conversation is forgotten. A container is also stored in the thread's record, so that later
-        turns use it."""
         stores, transcript = self._contexts.stores, self._transcript
         await stores.journal.record_object_to_erase(transcript.thread.id, remote)
         if remote.kind == "container":
@@ -716,9 +645,6 @@ class TurnTranscript:
     last."""
 
     def __init__(self, run: TurnRun, briefing: ModelBriefing) -> None:
-        """Begin with what earlier attempts at the turn have stored: its items, and the outcomes of
-        its calls. Two objects (`_growing`, `_cleaning`) remember how the text so far was rendered,
-        so that each update renders only what is new."""
         self.briefing = briefing
         self.items = list(run.turn.items)
         self.outcomes = {c.call_id: c.outcome for c in run.turn.calls if c.outcome}
@@ -738,47 +664,37 @@ class TurnTranscript:
         return "\n\n".join(filter(None, texts))
 
     def files(self) -> tuple[File, ...]:
-        """Return the files that tools made for the person."""
         outputs = (i for i in self.items if i.kind == "output" and not i.shows_files)
         return tuple(file for item in outputs for file in item.files)
 
     @property
     def call_ids(self) -> list[str]:
-        """The ids of the model's calls, in their order."""
         return [item.call_id for item in self.items if item.kind == "call"]
 
     def open_calls(self) -> list[Item]:
-        """Return the calls of the model that have no output in the transcript yet, so must still
-        run."""
         ended = {item.call_id for item in self.items if item.kind == "output"}
         return [i for i in self.items if i.kind == "call" and i.call_id not in ended]
 
     def waiting_proposals(self) -> set[str]:
-        """Return the ids of this turn's proposals that wait for a person."""
         return {o.proposal for o in self.outcomes.values() if o.status == "proposed"}
 
     def outcomes_in_order(self) -> list[Outcome]:
-        """Return the outcomes of this turn's finished calls in the order of the calls."""
         return [self.outcomes[id] for id in self.call_ids if id in self.outcomes]
 
     def results(self) -> dict[str, Outcome]:
-        """Return the outcomes that have data (rows or a chart), by the id under which the model can
-        place them (`r1`, `r2`): the number of the call in the transcript, which a resumed turn does
-        not change."""
+        """The ids are the numbers of the calls in the transcript, which a resumed turn does not
+        change."""
         outcomes = ((n, self.outcomes.get(id)) for n, id in enumerate(self.call_ids, 1))
         return {f"r{n}": outcome for n, outcome in outcomes if outcome and outcome.data}
 
     def placeable(self) -> dict[str, RowsResult | Chart]:
-        """Return the rows and charts that the model can place in its answer with a line such as
-        `[table: r1]`, by id."""
-        return {id: each.data for id, each in self.results().items() if each.data}
+        return {id: outcome.data for id, outcome in self.results().items() if outcome.data}
 
     @property
     def provenance(self) -> tuple[bool, Trust]:
-        """A pair: whether the thread now contains text from outside, and which links are allowed in
-        that case. Every output of a tool counts as text from outside, and so does an answer that
-        names sources. The addresses that the model's server itself names as sources are allowed:
-        it found them, while the model can write any address."""
+        """Every output of a tool counts as text from outside, and so does an answer that names
+        sources. The addresses that the model's server itself names as sources are allowed: it found
+        them, while the model can write any address."""
         sources = self._model_sources
         has_outputs = any(item.kind == "output" for item in self.items)
         outside = self.briefing.has_outside_text or has_outputs or bool(sources)
@@ -788,21 +704,20 @@ class TurnTranscript:
         return outside, trust
 
     def source_lines(self) -> list[str]:
-        """Return the lines under the answer that name the sources of its rows and figures, each
-        once, in the order of the calls."""
-        return list(dict.fromkeys(line for one in self.outcomes_in_order() for line in one.sources))
+        return list(
+            dict.fromkeys(line for outcome in self.outcomes_in_order() for line in outcome.sources)
+        )
 
     @property
     def answer_provenance(self) -> tuple[bool, Trust]:
         """`provenance` for the whole answer: the links in its source lines work, too, because
-        Ponte's code wrote them. Each source line ends in its link."""
+        Ponte's code wrote them."""
         matches = (_OWN_LINK.search(line) for line in self.source_lines())
         outside, trust = self.provenance
         return outside, replace(trust, written=trust.written.union(m[1] for m in matches if m))
 
     @property
     def _model_sources(self) -> dict[str, str]:
-        """The sources that the model's server named outside the text: their titles by address."""
         titles: dict[str, str] = {}
         for item in self.items:
             for url, title in item.raw.get("sources", ()):
@@ -810,9 +725,7 @@ class TurnTranscript:
         return titles
 
     def model_source_lines(self) -> list[str]:
-        """Return the list of web pages that the model's server named as sources, as one block of
-        Markdown; none if it named none. Their titles are text from outside, so links and markup in
-        them are disabled."""
+        """Titles of web pages are text from outside, so links and markup in them are disabled."""
         trust, sources = self.provenance[1], list(self._model_sources.items())
         lines = [
             trust.sanitize(f"{n}. {title and markdown.escape_markdown(title) + ' '}{url}")
@@ -822,29 +735,26 @@ class TurnTranscript:
 
     @property
     def visible_text(self) -> str:
-        """The text so far, with the rows and charts that it places."""
         return self.opening + self._place_results()[0]
 
     def _place_results(self) -> tuple[str, tuple[Placed, ...]]:
-        words = self.streamed_text
+        answer_text = self.streamed_text
         # Ponte's sentence replaces the model's words beside a card, in a post that has them too.
-        if words and (waiting := self.waiting_proposals()):
-            words = describe_proposals(len(waiting))
-        return place_results(words, self.placeable, is_growing=True)
+        if answer_text and (waiting := self.waiting_proposals()):
+            answer_text = describe_proposals(len(waiting))
+        return place_results(answer_text, self.placeable, is_growing=True)
 
     async def show(self, doing: str = "") -> None:
-        """Show the answer's text so far in the chat, with disabled links if the thread contains
-        text from outside, and `doing`, a phrase about what a tool does now."""
-        # Whether there is such text, and the links that may work in that case.
+        """`doing` is a phrase about what a tool does now. Links are disabled if the thread contains
+        text from outside."""
         outside, trust = self.provenance
 
-        def render(words: str) -> str:
-            return self._growing.render(self._cleaning.clean(words), trust)
+        def render(growing_text: str) -> str:
+            return self._growing.render(self._cleaning.clean(growing_text), trust)
 
         work = render if outside else self._cleaning.clean
-        # Lines such as `[table: r1]` become the rows and charts that the tools returned.
-        words, placed = self._place_results()
+        growing_text, placed = self._place_results()
         # A long text takes long to render, and other turns must not wait for it.
-        rendered = await text.run_off_loop(work, self.opening + words)
+        rendered = await text.run_off_loop(work, self.opening + growing_text)
         # The platform gets `trust` too: it disables links that only its own rendering would create.
         await self._reply.show(Progress(rendered, doing, trust if outside else None, placed))

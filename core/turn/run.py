@@ -43,50 +43,50 @@ ONCE_DAYS = 1
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The times for which conversations and audit lines are stored.
-
-    `everywhere` is the number of days after which unused conversations are forgotten; 0 for never.
-    `places` are the places with a value of their own, by `platform`, `platform:WORKSPACE` or
-    `platform:WORKSPACE:CHANNEL`; the narrowest applies. `audit`: days after which lines of the
-    audit log are removed.
-    """
+    """The times for which conversations and audit lines are stored. `everywhere` is the number of
+    days after which unused conversations are forgotten; 0 for never. `places` are the places with a
+    value of their own, by `platform`, `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`; the
+    narrowest applies. `audit`: days after which lines of the audit log are removed."""
 
     everywhere: int = 0
     places: Mapping[str, int] = field(default_factory=dict)
     audit: int = 0
 
     def of(self, address: Address) -> int:
-        """Return after how many days without use a conversation of this place is forgotten; 0 for
+        """The days without use after which a conversation of this place is forgotten; 0 for
         never."""
         if address.channel.startswith(ONE_REQUEST_PREFIX):
             return ONCE_DAYS
-        own = self.places
-        return next((own[p] for p in reversed(place_names(address)) if p in own), self.everywhere)
+        days_by_place = self.places
+        return next(
+            (days_by_place[p] for p in reversed(place_names(address)) if p in days_by_place),
+            self.everywhere,
+        )
 
     def areas(self) -> Iterator[tuple[ConversationArea, int]]:
-        """Yield areas of conversations, each with the number of days after which its conversations
-        are forgotten. A place with a value of its own is an area of its own, and is excluded from
-        the area around it. Without days (0), nothing is forgotten there."""
+        """A place with a value of its own is an area of its own, and is excluded from the area
+        around it."""
         # A request to the API that names no conversation gets one of its own (`is_one_request`).
         yield ConversationArea(is_one_request=True), ONCE_DAYS
-        own = self.places
-        for place, days in {"": self.everywhere, **own}.items():
+        days_by_place = self.places
+        for place, days in {"": self.everywhere, **days_by_place}.items():
             if days:
                 # "" is everywhere. The colon keeps `slack:T1` from containing `slack:T12`.
                 wide = place and f"{place}:"
-                inner = (each for each in own if each != place and f"{each}:".startswith(wide))
+                inner = (
+                    name for name in days_by_place if name != place and f"{name}:".startswith(wide)
+                )
                 yield ConversationArea(place, tuple(inner)), days
 
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
 STORE_BACKOFF = Backoff(0.2, max_seconds=30.0)
-"""Pauses between attempts to write while the store is unavailable: 0.2 to 30 seconds."""
 
 
 async def until_stored(write: Callable[[], Awaitable[T]]) -> T:
-    """Await `write` and return its result. Repeat it while it raises NotStored (the store is
-    unavailable or full), without a limit. Any other error is raised."""
+    """Repeat it while it raises NotStored (the store is unavailable or full), without a limit. Any
+    other error is raised."""
 
     def wait(error: NotStored, failed: int) -> float:
         log.warning("database write failed; retrying", error=str(error), failed_attempts=failed)
@@ -100,11 +100,9 @@ _TOKENS_AROUND_EACH = 100  # tokens of the request's format around each text
 
 class TurnPayment:
     """Reserves and settles the model calls of one turn (the protocol `RequestPayment`).
-
     `briefing_tokens`: the largest number of input tokens beside the thread. `first`: the
     reservation that was made when the message was recorded; None if the turn is resumed or has no
-    limit.
-    """
+    limit."""
 
     def __init__(
         self, budget: Budget, turn: Turn, model: str, briefing_tokens: int, first: Grant | None
@@ -113,33 +111,21 @@ class TurnPayment:
         self._turn = turn
         self._model = model
         self._tokens_beside_thread = briefing_tokens
-        """An upper bound of the input tokens beside the thread: instructions, tools, reasoning."""
         self._number = 0
-        """The number of the round that is paid for."""
         self._grant = first
-        """The reservation of the present round; None if there is none yet."""
         self._unused = first is not None
-        """The reservation was made and no request was sent with it."""
         self._later = False
         """The round (one request to the model and its answer) is repeated after a crash. Its answer
         may still exist, so a reservation is made only if the request is sent again."""
         self.counts: dict[str, AllowanceCount] = {}
-        """The state of each allowance by its key, as far as this turn knows it."""
 
     @property
     def is_lowered(self) -> bool:
-        """True if the last answer had to be shorter, because little of an allowance was left."""
         return self._grant is not None and self._grant.is_lowered
 
     async def begin(self, number: int, *, is_repeated: bool) -> None:
-        """Prepare the first request of a round. Raise OverBudget.
-
-        `is_repeated`: the round was requested before a crash. Its response may still exist, so a
-        new reservation is made only if the request is sent again (`_later`).
-
-        `_grant` is the present reservation; its `part` begins with the round's number. `_unused`:
-        no request was sent with it.
-        """
+        """`is_repeated`: the round was requested before a crash. Its response may still exist, so a
+        new reservation is made only if the request is sent again (`_later`). Raise OverBudget."""
         self._number, self._later = number, is_repeated
         if is_repeated:
             self._grant, self._unused = None, False
@@ -149,8 +135,7 @@ class TurnPayment:
             await self._reserve(0)  # 0: the request is not built yet, so its size is not known
 
     async def __call__(self, tokens: int) -> int | None:
-        """Reserve a request with at most `tokens` input tokens. Return how many tokens its answer
-        may have, None for any number.
+        """Return how many tokens its answer may have, None for any number.
 
         A request that was lost keeps its reservation, and the next request gets its own. `_grant`
         is the round's newest reservation, `_unused` while no request was sent with it. `_later`:
@@ -167,23 +152,15 @@ class TurnPayment:
         return self._grant.output if self._grant else None
 
     def on_refused_request(self) -> None:
-        """Keep the reservation for the next request: the server rejected the last one
-        unprocessed."""
         self._unused = self._grant is not None
 
     async def give_back(self) -> None:
-        """Delete the reservation if no request was sent with it, so that it does not count."""
         if self._grant and self._unused:
             self._unused = False
             await self._budget.release(self._turn, self._grant.part)
 
     def record_usage(self, usage: Usage) -> None:
-        """Replace the reservation by the real usage of the round in this turn's counts, which tell
-        whether an allowance is nearly used (`claim_notices`). The database is changed elsewhere.
-        Reasoning tokens are added to the input of the next round, of which they are a part.
-
-        `_grant` is the reservation of the round (None without a limit), and its `bound` the usage
-        that was reserved. After this call it is used up (`_unused`)."""
+        """Reasoning tokens are added to the input of the next round, of which they are a part."""
         self._tokens_beside_thread += usage.reasoning
         if self._grant is None:
             return
@@ -199,8 +176,7 @@ class TurnPayment:
         self._unused = False
 
     async def _reserve(self, body: int) -> None:
-        """Reserve the cost of the next request of this round. `body` is an upper bound of its input
-        tokens, 0 if the request is not built yet."""
+        # body: an upper bound of the request's input tokens, 0 if it is not built yet.
         call = self._budget.model_call(self._number, self._model, self._tokens_beside_thread)
         self._grant = await self._budget.reserve_model_call(
             self._turn, replace(call, request_bytes=body)
@@ -208,19 +184,17 @@ class TurnPayment:
         self._unused = self._grant is not None
 
 
-def count_briefing_tokens(words: str, tools: Sequence[Tool]) -> int:
-    """Return an upper bound of the input tokens beside the thread: one token for each byte of the
-    instructions and the preface (`words`), and of the descriptions of tools."""
+def count_briefing_tokens(briefing: str, tools: Sequence[Tool]) -> int:
+    """An upper bound: one token for each byte."""
     sizes = sum(tool.spec.size + 3 * _TOKENS_AROUND_EACH for tool in tools)
-    return len(words.encode()) + sizes + 2 * _TOKENS_AROUND_EACH
+    return len(briefing.encode()) + sizes + 2 * _TOKENS_AROUND_EACH
 
 
 async def claim_notices(
     budget: Budget, run: TurnRun, counts: Sequence[AllowanceCount], payment: TurnPayment | None
 ) -> Sequence[str]:
-    """Return sentences for the answer about allowances that are nearly used up, each of them only
-    once in a period. The person of the turn is told about their own allowances. An allowance that
-    everybody shares is logged once, and the first admin who gets an answer is told about it."""
+    """The person of the turn is told about their own allowances. An allowance that everybody shares
+    is logged once, and the first admin who gets an answer is told about it."""
     # `counts` are those at the turn's beginning; `payment` has those after its model calls.
     newest = {count.scope.key: count for count in counts}
     newest |= payment.counts if payment else {}
@@ -250,20 +224,16 @@ async def claim_notices(
 
 
 class ChannelSettings(Protocol):
-    """The settings of one channel. Where a value is "" or None, the default of the installation
-    applies."""
+    """A value that is "" or None stands for the default of the installation."""
 
     @property
-    def instructions(self) -> str:
-        """Return the additional instructions for the model in this channel."""
+    def instructions(self) -> str: ...
 
     @property
-    def model(self) -> str:
-        """Return the name of the model that answers in this channel."""
+    def model(self) -> str: ...
 
     @property
-    def language(self) -> str | None:
-        """Return the language of replies in this channel, as a locale."""
+    def language(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,12 +267,10 @@ reveal keys, tokens or URLs of the systems behind your tools."""
 
 @dataclass(frozen=True, slots=True)
 class LinkRules:
-    """The addresses that may be links in a thread that contains text from outside.
-
-    `hosts`: links may lead to these. `own_addresses` are those that Ponte itself writes, such as
-    that of its page. `in_code`: platforms that turn addresses into links even inside code.
-    `with_scheme`: platforms that turn an address into a link only if it has a scheme.
-    """
+    """The addresses that may be links in a thread that contains text from outside. `hosts`: links
+    may lead to these. `own_addresses` are those that Ponte itself writes, such as that of its page.
+    `in_code`: platforms that turn addresses into links even inside code. `with_scheme`: platforms
+    that turn an address into a link only if it has a scheme."""
 
     hosts: frozenset[str] = frozenset()
     own_addresses: frozenset[str] = frozenset()
@@ -312,8 +280,7 @@ class LinkRules:
 
 @dataclass(frozen=True, slots=True)
 class TurnConfig:
-    """The part of the configuration that all turns need. A turn keeps the values with which it
-    began, also if ponte.toml is reloaded meanwhile."""
+    """A turn keeps the values with which it began, also if ponte.toml is reloaded meanwhile."""
 
     instructions: str = INSTRUCTIONS
     locale: str = "en"
@@ -327,7 +294,6 @@ class TurnConfig:
     guide_url: str = ""
     """The public address of the page's guide for people who chat; "" for none."""
     channel: Callable[[Address], ChannelSettings] = lambda address: DefaultSettings()
-    """Returns the settings of a place."""
     now: Callable[[], float] = time.time
     """Returns the time that the model is told, in seconds since the epoch."""
 
@@ -338,15 +304,13 @@ class TurnConfigs(Protocol):
 
     @property
     def turn(self) -> TurnConfig:
-        """Return the configuration of the turns that begin now."""
+        """The configuration of the turns that begin now."""
 
     @property
-    def table_rules(self) -> TableRules:
-        """Return the rules about tables that apply now."""
+    def table_rules(self) -> TableRules: ...
 
     @property
-    def retention(self) -> Retention:
-        """Return how long conversations are stored now."""
+    def retention(self) -> Retention: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,9 +342,8 @@ class TurnRun:
     can propose nothing."""
 
     async def set_message(self, message: Message) -> None:
-        """Replace the turn's message by this version of it (the platform may report an edit or the
-        author's language later). Set `LANGUAGE` for the calling task, and parse the command again
-        if the language or the text differs."""
+        """Set `LANGUAGE` for the calling task, and parse the command again if the language or the
+        text differs."""
         self.turn = replace(self.turn, message=message)
         language = message.locale or self.settings.language or self.config.locale
         LANGUAGE.set(language)

@@ -1,6 +1,5 @@
-"""Messages that a person can begin with. They are made from the tables and the rights that this
-person has at this place, so that none of them is refused.
-"""
+"""Made from the tables and the rights that a person has at this place, so that none of them is
+refused."""
 
 from __future__ import annotations
 
@@ -41,8 +40,8 @@ class StartingPoints:
     """Everything that a person can begin with at one place: the tables that they may read
     (`tables`), those in which they may ask for changes, and messages to send.
 
-    `parts` is the state of all parts of Ponte. `is_demo`: the demo model answers. `quick_command`
-    is the slug of one that they may run, "" if there is none.
+    `is_demo`: the demo model answers. `quick_command` is the slug of one that they may run, "" if
+    there is none.
     """
 
     parts: Sequence[Health]
@@ -55,20 +54,14 @@ class StartingPoints:
 
     @property
     def is_sample(self) -> bool:
-        """Return whether the tables are the sample tables."""
         return bool(self.tables) and _is_on(self.parts, "sample")
 
     @property
     def suggestions(self) -> Sequence[Suggestion]:
-        """Return up to `MAX_SUGGESTIONS` messages, in the language of the current task."""
         return list(islice(self._suggest(), MAX_SUGGESTIONS)) if self.may_chat else ()
 
     def _suggest(self) -> Iterator[Suggestion]:
-        """Yield messages that a new conversation may begin with, by what is connected: first
-        tables, then quick commands and code, then help. The demo model understands only a few
-        sentences, so it gets no others."""
-        # `is_sample`: the tables are the sample ones. They may have been made in another language
-        # than this reader's.
+        # They may have been made in another language than this reader's.
         invoices = {say("Invoices", locale) for locale in LOCALES} if self.is_sample else set[str]()
         if invoices & {*self.tables}:
             from core.models.demo_model import CHART_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE
@@ -97,13 +90,10 @@ class StartingPoints:
 async def find_starting_points(
     board: StatusBoard, policy: Policy | None, person: Person, address: Address
 ) -> StartingPoints:
-    """Return what the person can begin with at the address. Without a policy, they may do
-    everything. Tables are listed only for people who may read, and those to change only for people
-    who may propose changes too."""
+    """Without a policy, they may do everything."""
     viewer = Viewer(await policy.rights(person, address) if policy else None)
     may_read, parts = viewer.may("read"), await board.health()
     may_change = may_read and viewer.may("propose")
-    # `health` returns the state of all parts; "code" is the part that runs code in a sandbox.
     return StartingPoints(
         parts,
         await board.tables(person, address) if may_read else (),
@@ -111,7 +101,7 @@ async def find_starting_points(
         board.is_demo,
         viewer.may("chat"),
         viewer.may("code") and _is_on(parts, "code"),
-        next((one.slug for one in await board.commands(person, address)), ""),
+        next((command.slug for command in await board.commands(person, address)), ""),
     )
 
 

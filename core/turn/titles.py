@@ -1,9 +1,5 @@
-"""Titles of conversations: from the first words of a message, or made by the model after its first
-answer.
-
-The title is a request of its own, small and outside the conversation. It is made once for each
-thread, and never again after a crash or a failure: the list then shows the first words.
-"""
+"""The title is a request of its own, small and outside the conversation. It is made once for each
+thread, and never again after a crash or a failure: the list then shows the first words."""
 
 from __future__ import annotations
 
@@ -42,24 +38,21 @@ _QUOTATION_MARKS = "\"'“”‘’«»„"
 
 
 def first_words(text: str) -> str:
-    """Return the beginning of a message without Markdown, short enough for a title."""
     head = text[: 4 * MAX_CONVERSATION_TITLE_CHARACTERS]
     return shorten_title(_MARKUP.sub(lambda found: found["label"] or "", head))
 
 
 def shorten_title(text: str) -> str:
-    """Return the text on one line, cut between words to MAX_CONVERSATION_TITLE_CHARACTERS."""
     plain = to_one_line(text)
     if len(plain) <= MAX_CONVERSATION_TITLE_CHARACTERS:
         return plain
-    words, space, _ = plain[:MAX_CONVERSATION_TITLE_CHARACTERS].rpartition(" ")
-    return f"{words}…" if space else truncate(plain, MAX_CONVERSATION_TITLE_CHARACTERS)
+    start, space, _ = plain[:MAX_CONVERSATION_TITLE_CHARACTERS].rpartition(" ")
+    return f"{start}…" if space else truncate(plain, MAX_CONVERSATION_TITLE_CHARACTERS)
 
 
 def clean_title(suggested: str) -> str:
-    """Return a model's suggestion as a title: its first line without Markdown, addresses, mentions
-    and quotation marks, at most MAX_CONVERSATION_TITLE_CHARACTERS. Return "" if nothing is left.
-    A line that announces the title ("Here is a title:") is skipped, a label before it removed."""
+    """A line that announces the title ("Here is a title:") is skipped, a label before it
+    removed."""
     # A title stands at the beginning; a long text would only take time.
     text = clean_text(suggested[:2000])
     # Some models answer with JSON such as {"title": "…"}.
@@ -84,26 +77,20 @@ TITLE_ROUND = 0
 MAX_TITLE_TOKENS = 200
 """Output tokens of one title. A title has about ten; models that reason first need more."""
 MAX_TITLE_SOURCE_CHARACTERS = 500
-"""Characters of the message, and of its answer, that the model gets."""
 TITLE_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class TitleMaker:
-    """Makes titles of conversations with the model, from their first message. Their cost counts in
-    the allowances of the message's author."""
+    """The cost of titles counts in the allowances of the message's author."""
 
     journal: Journal
     budget: Budget
     model: Model
 
     async def make_title(self, turn: Turn, answer: Answer, model: str) -> None:
-        """Make and store the title of the turn's thread, unless it has one or the model was asked
-        for one before.
-
-        `model` is "" for the default. Failures and used-up allowances are only logged: the list
-        then shows the first words of the message.
-        """
+        """`model` is "" for the default. Failures and used-up allowances are only logged: the list
+        then shows the first words of the message."""
         try:
             # True once for each thread, so that a title is never paid for twice.
             if await self.journal.claim_title(turn.thread):
@@ -116,10 +103,7 @@ class TitleMaker:
             )
 
     async def _ask_model(self, turn: Turn, answer: Answer, model: str) -> str:
-        """Return the title as the model wrote it, "" if its answer is incomplete. The model gets
-        the beginning of the message, of its answer, and the request for a title. The cost is
-        recorded in any case. `model` is "" for the default. Raise ModelError, OverBudget,
-        NotStored."""
+        """The cost is recorded in any case."""
         message = turn.message
         question = "\n".join([message.text, *(file.name for file in message.attachments)])
         question, answered = (
@@ -153,7 +137,6 @@ class TitleMaker:
         finally:
             await payment.settle(completed.usage if completed else None)
         if completed is None:
-            # The stream ended without an answer; the conversation simply gets no title.
             return ""
         metrics.count_model_call(completed.usage, name)
         # Cut at the token limit, or ended by an error (`broken`): it may end within a thought.
@@ -163,21 +146,16 @@ class TitleMaker:
 
 
 class TitlePayment:
-    """Reserves the request for a title right before it is sent (the protocol `RequestPayment`), and
-    records its cost."""
+    """Reserves the request for a title right before it is sent, and records its cost."""
 
     def __init__(self, budget: Budget, turn: Turn, model: str) -> None:
         self._budget = budget
         self._turn = turn
         self._model = model
         self._grant: Grant | None = None
-        """The reservation; None if there is none yet, or no allowance limits the cost."""
         self._is_sent = self._is_refused = False
-        """Whether a request was sent, and whether the server rejected it unprocessed."""
 
     async def __call__(self, tokens: int) -> int | None:
-        """Reserve a request with at most `tokens` input tokens. Return MAX_TITLE_TOKENS. Raise
-        OverBudget."""
         if not self._is_refused:  # a rejected request left its reservation
             call = self._budget.model_call(TITLE_ROUND, self._model, tokens)
             call = replace(call, max_output=MAX_TITLE_TOKENS, has_thread=False)
@@ -186,13 +164,10 @@ class TitlePayment:
         return MAX_TITLE_TOKENS
 
     def on_refused_request(self) -> None:
-        """Keep the reservation for the next request: the server rejected the last one
-        unprocessed."""
         self._is_refused = True
 
     async def settle(self, usage: Usage | None) -> None:
-        """Record the usage, None if it is not known: then an estimate. Release the reservation if
-        the server rejected the only request. Nothing is recorded if none was sent."""
+        """Record the usage, None if it is not known: then an estimate."""
         if self._is_refused and usage is None:
             if self._grant:
                 await self._budget.release(self._turn, self._grant.part)

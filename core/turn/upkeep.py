@@ -28,7 +28,6 @@ from core.turn.run import TurnConfigs
 
 log = structlog.get_logger("upkeep")
 ROUND_INTERVAL_SECONDS = 3600.0
-"""Seconds between two rounds of all duties."""
 ORPHAN_AGE_SECONDS = 3600.0
 """Seconds after which a file is removed if its event was never accepted."""
 DAY_SECONDS = 86_400.0
@@ -49,34 +48,27 @@ class Upkeep:
     peers: Peers
     config: TurnConfigs
     _due: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    """Set when something was forgotten, so that its remains are erased now."""
 
     @property
     def remains_notice(self) -> str:
-        """A sentence for people about places where deleted data may still exist, such as backups;
-        "" if there are none."""
         return self.database.remains_notice
 
     async def forget(
         self, conversation: str, by: Person | None = None, at: Address | None = None
     ) -> int:
-        """Erase a conversation, as the person `by` asked in `at`. Return how many messages it had.
-        Without `by`, the audit log gets no line."""
+        """Return how many messages it had. Without `by`, the audit log gets no line."""
         line = audit_step("conversation-forgotten", by, at) if by else NO_STEP
         forgot = await self.conversations.journal.forget(conversation, line)
         return await self._clean_up(conversation, forgot)
 
     async def _clean_up(self, conversation: str, forgot: ForgetResult) -> int:
-        """Delete what is left of a conversation that the journal has forgotten: its running turns,
-        files, sandbox states and threads, and then (`erase`) its objects on the model's server.
-        Return its number of messages."""
         stores = self.conversations
         for seq in forgot.running:
             await stores.inbox.cancel(seq)
         for file in forgot.files:
             await stores.files.discard(file)
         for thread in forgot.threads:
-            await self.assistant.forget(thread)  # the state and the files of its sandbox
+            await self.assistant.forget(thread)
         await stores.threads.delete(conversation)
         await self.announce_forgotten()  # has its objects on the models' servers erased
         return forgot.messages
@@ -88,13 +80,11 @@ class Upkeep:
         await self.peers.notify("forgotten", "")
 
     async def request_round(self, _: str = "") -> None:
-        """Start a round now, because something was forgotten."""
         self._due.set()
 
     async def run(self) -> None:
-        """Do all duties every hour, or when something was forgotten (`request_round` sets `_due`),
-        until cancelled. `Peers.lead` runs this in one process at a time. After something was
-        forgotten, deleted data is also removed from the database's files."""
+        """`Peers.lead` runs this in one process at a time. After something was forgotten, deleted
+        data is also removed from the database's files."""
         while True:
             forgotten = self._due.is_set()
             self._due.clear()
@@ -106,8 +96,7 @@ class Upkeep:
                     await self._due.wait()
 
     async def once(self) -> None:
-        """Run each duty once. A duty that fails does not stop the others; the next round repeats
-        it."""
+        """A duty that fails does not stop the others; the next round repeats it."""
         for duty in (
             self._settle_reservations,
             self._forget_all_idle,
@@ -119,7 +108,6 @@ class Upkeep:
             await self._run_duty(duty)
 
     async def _run_duty(self, duty: Callable[[], Awaitable[None]]) -> None:
-        """Run one duty. Its errors are only logged, so that the other duties run too."""
         try:
             await duty()
         except PonteError as error:
@@ -128,8 +116,6 @@ class Upkeep:
             log.exception("maintenance failed unexpectedly")
 
     async def _forget_all_idle(self) -> None:
-        """Forget the conversations that nobody has used for the days that apply to their place.
-        Then delete finished messages and changes of these places that are as old."""
         stores = self.conversations
         # An area is a place without the places in it that have their own number of days. The
         # first area has the conversations of single requests to the API (`is_one_request`).
@@ -148,8 +134,6 @@ class Upkeep:
             log.info("settled open reservations at their maximum", count=settled)
 
     async def _erase_old_texts(self) -> None:
-        """Erase what was read of other people's messages before it is a day old, and the rows that
-        were stored to undo changes, once a change is too old to be undone."""
         before = time.time() - DAY_SECONDS + ROUND_INTERVAL_SECONDS
         while await self.database.write(lambda c: erase_readings(c, before)):
             pass
@@ -167,9 +151,8 @@ class Upkeep:
             log.info("deleted old audit lines", count=line_count)
 
     async def erase(self) -> None:
-        """Erase objects that servers still store for forgotten conversations. An object that cannot
-        be erased now is tried again in later rounds. After many failures it is given up, and each
-        round logs that."""
+        """An object that cannot be erased now is tried again in later rounds. After many failures
+        it is given up, and each round logs that."""
         for remote in await self.conversations.journal.list_remotes_to_erase():
             try:
                 is_erased = await self.assistant.model.erase(remote)

@@ -80,17 +80,16 @@ Check = Callable[[Hook, Mapping[str, str], bytes, float], bool]
 
 
 def is_genuine(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Return whether the request comes from somebody who knows the webhook's secret. `headers` have
-    names in lower case; `now` is in seconds since the epoch."""
+    """`headers` have names in lower case; `now` is in seconds since the epoch."""
     # The check runs without a secret too, so that the time does not tell that there is none.
     genuine = _CHECKS[hook.kind](hook, headers, body, now)
     return genuine and bool(hook.secret)
 
 
 def delivery_id(hook: Hook, headers: Mapping[str, str], body: bytes, parsed: Any) -> str:
-    """Return the id of a genuine delivery; "" if the sender gave none. A repeated delivery has the
-    same id, by which Ponte answers it once. Ids of unusual form (long, or with spaces or slashes)
-    are replaced by their digest, because the id becomes a part of the message's key."""
+    """A repeated delivery has the same id, by which Ponte answers it once. Ids of unusual form
+    (long, or with spaces or slashes) are replaced by their digest, because the id becomes a part of
+    the message's key."""
     match hook.kind:
         case "github":
             id = headers.get("x-github-delivery", "")
@@ -104,7 +103,6 @@ def delivery_id(hook: Hook, headers: Mapping[str, str], body: bytes, parsed: Any
 
 
 def secret_fault(kind: HookKind, secret: str) -> Literal["", "encoding", "short"]:
-    """Return what is wrong with a secret of that kind: it is not base64, or too short."""
     if kind == "standard" and not _standard_key(secret):
         return "encoding"
     return "short" if len(secret) < MIN_SECRET_CHARACTERS else ""
@@ -116,22 +114,21 @@ def _check_github(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
 
 
 def _check_stripe(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Check a signature of Stripe: its header is `t=TIME,v1=SIGNATURE`, with several signatures
-    while the secret is replaced. A request older than TOLERANCE_SECONDS is refused, because
-    somebody may have recorded it and send it again."""
+    """A request older than TOLERANCE_SECONDS is refused, because somebody may have recorded it and
+    send it again."""
     pairs = [part.strip().partition("=") for part in headers.get("stripe-signature", "").split(",")]
     time = next((value for name, _, value in pairs if name == "t"), "")
     signatures = [value for name, _, value in pairs if name == "v1"][:MAX_SIGNATURES]
     expected = _hex_hmac(hook.secret.encode(), time.encode() + b"." + body)
     # All are compared, so that the time does not tell which one is right.
-    genuine = [_is_equal(one, expected) for one in signatures]
+    genuine = [_is_equal(signature, expected) for signature in signatures]
     return any(genuine) and _is_recent(time, now)
 
 
 def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Check a signature by the rules of Standard Webhooks (standardwebhooks.com), which several
-    services use: an HMAC of id, time and body. A request older than TOLERANCE_SECONDS is refused,
-    because somebody may have recorded it and send it again."""
+    """By the rules of Standard Webhooks (standardwebhooks.com), which several services use. A
+    request older than TOLERANCE_SECONDS is refused, because somebody may have recorded it and send
+    it again."""
     id, time = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     pairs = [part.partition(",") for part in headers.get("webhook-signature", "").split(" ")]
     # While a secret is replaced, there is one signature for each of the two secrets.
@@ -140,13 +137,12 @@ def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: fl
     # Without a key, any other one, so that the check takes as long; it fails below.
     hmac_bytes = hmac.digest(key or b"-", f"{id}.{time}.".encode() + body, "sha256")
     expected = base64.b64encode(hmac_bytes).decode()
-    genuine = [_is_equal(one, expected) for one in signatures]
+    genuine = [_is_equal(signature, expected) for signature in signatures]
     return any(genuine) and bool(id and key) and _is_recent(time, now)
 
 
 def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Return True if a header of the request holds the webhook's secret, for services that do not
-    sign their requests. Only the checks of other kinds use `body` and `now`."""
+    """Only the checks of other kinds use `body` and `now`."""
     value = headers.get(hook.header.lower(), "")
     # Some senders can set only Authorization, with a scheme: "Bearer SECRET", "Basic …".
     scheme, _, credentials = value.partition(" ")
@@ -156,7 +152,6 @@ def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
             user, _, password = base64.b64decode(credentials).decode().partition(":")
             secrets += [user, password]
     # Digests have one length, so the comparison does not reveal that of the secret.
-    # All are compared, so that the time does not tell which one is right.
     expected = digest(hook.secret.encode())
     genuine = [_is_equal(digest(_encode(secret)), expected) for secret in secrets]
     return any(genuine)
@@ -169,8 +164,6 @@ _CHECKS: Mapping[HookKind, Check] = {
 
 
 def _standard_key(secret: str) -> bytes:
-    """Return the bytes of a secret in base64, with or without Standard Webhooks' prefix; b"" if it
-    is not base64."""
     try:
         return base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError):
@@ -199,8 +192,7 @@ def _hex_hmac(key: bytes, content: bytes) -> str:
 
 
 def digest(content: bytes) -> str:
-    """Return the SHA-256 digest, in hexadecimal digits. That of a body is the id of a delivery that
-    has no other."""
+    """The digest of a body is the id of a delivery that has no other."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -209,7 +201,6 @@ HttpAnswer = tuple[int, Mapping[str, str], bytes]
 STORE_SECONDS = 1.8
 """Seconds to store a delivery. Senders wait for few seconds; Ponte answers within two."""
 RETRY_SECONDS = 30
-"""Value of Retry-After if a delivery could not be stored."""
 MAX_VALUES, MAX_DEPTH = 50_000, 50
 """The most values and levels of a JSON body. A larger one is read as text."""
 MAX_HOOK_FORM_FIELDS = 1000
@@ -231,10 +222,8 @@ _ERRORS = {
 @dataclass(slots=True)
 class HookIntake:
     """Answers the requests to `POST /hooks/NAME`: checks the sender, stores the delivery as a
-    message whose turn runs later, and returns the HTTP response.
-
-    `find` returns the present configuration of a webhook; None if there is none of that name.
-    """
+    message whose turn runs later, and returns the HTTP response. `find` returns the present
+    configuration of a webhook; None if there is none of that name."""
 
     find: Callable[[str], Hook | None]
     destinations: Destinations
@@ -243,10 +232,9 @@ class HookIntake:
     _warnings: OncePerMinute = field(default_factory=OncePerMinute, init=False)
 
     async def receive(self, name: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
-        """Return status, headers and body of the response to one request. `headers` have names in
-        lower case. Nothing of the body is read before the sender has proven to know the secret. A
-        delivery that the configuration's `only` leaves out is answered with 200, because senders
-        repeat a request after any other status."""
+        """`headers` have names in lower case. Nothing of the body is read before the sender has
+        proven to know the secret. A delivery that the configuration's `only` leaves out is answered
+        with 200, because senders repeat a request after any other status."""
         hook = self.find(name)
         # With `_UNKNOWN`, a name that no webhook has takes as long as a wrong signature.
         genuine = is_genuine(hook or _UNKNOWN, headers, body, self.clock())
@@ -282,9 +270,8 @@ class HookIntake:
 
     async def _store(self, hook: Hook, key: str, parsed: Any, repeats_after: float) -> HttpAnswer:
         """Store a genuine delivery as a message with this key, and answer once it is stored: the
-        sender repeats a delivery that got no answer, or one with an error. A message whose key is
-        stored already is a repetition. `repeats_after`: seconds after which an equal body is
-        another delivery, 0.0 for never."""
+        sender repeats a delivery that got no answer, or one with an error. `repeats_after`: seconds
+        after which an equal body is another delivery, 0.0 for never."""
         author = Person(HOOK_PLATFORM, hook.name, name=f"webhook {hook.name}", is_bot=True)
         try:
             async with asyncio.timeout(STORE_SECONDS):
@@ -342,8 +329,8 @@ class HookIntake:
             return _build_refusal("not_stored", RETRY_SECONDS, str(why))
         if is_empty:
             log.warning("webhook body has no field of the template", webhook=hook.name)
-            words = "the body has none of the fields of the template, so nothing is posted"
-            answer = {"status": "no_fields", "turn": message.turn, "message": words}
+            problem = "the body has none of the fields of the template, so nothing is posted"
+            answer = {"status": "no_fields", "turn": message.turn, "message": problem}
             return _build_answer(202, answer)
         return _build_answer(
             202, {"status": "stored" if receipt.is_new else "repeated", "turn": message.turn}
@@ -352,12 +339,12 @@ class HookIntake:
 
 def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str, str]:
     """Return what a delivery with this body would lead to, without storing it, as five values: its
-    author, its place, two texts, and why it would not be answered. The texts are the post and "",
-    or the instruction for the model and the body that it reads. The reason is "ignored" (the
+    author, its place, two texts, and why it would not be answered. The reason is "ignored" (the
     conditions `only`), "no_fields" (the post would lack its fields or be empty), or "" for none.
 
     The kind of GitHub's event is not in the body, so conditions on it are left out. Without a body,
-    the post is the template with empty fields."""
+    the post is the template with empty fields.
+    """
     author = Person(HOOK_PLATFORM, hook.name, is_bot=True)
     # PLATFORM:WORKSPACE:CHANNEL, or PLATFORM:PERSON for a direct message.
     platform, *ids = hook.post_to.split(":")
@@ -384,10 +371,7 @@ def _build_texts(hook: Hook, parsed: Any) -> tuple[str, str]:
 
 
 def _parse_body(body: bytes, content_type: str) -> Any:
-    """Return the JSON value of the body, or the fields of a form; else its text.
-
-    The content type counts only if the body is no JSON: some programs send JSON as a form.
-    """
+    """The content type counts only if the body is no JSON: some programs send JSON as a form."""
     # Only the header is parsed here (`b""`), for the character set.
     charset = _parse_content_type(content_type, b"").get_content_charset()
     # `_parse_value` returns a text that is no JSON as it is.
@@ -400,15 +384,13 @@ def _parse_body(body: bytes, content_type: str) -> Any:
             # Only objects and lists count as JSON: `12` in a field is a text.
             value = _parse_value(text) if text.lstrip()[:1] in ("{", "[") else text
             fields.setdefault(name, []).append(value)
-    # A field that comes more than once is a list.
     form = {name: values if values[1:] else values[0] for name, values in fields.items()}
     # GitHub and Slack send their JSON in the field `payload` of a form.
     return form["payload"] if [*fields] == ["payload"] else form or parsed
 
 
 def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
-    """Yield the name and the text of each field of a form; nothing for any other body. Of a file,
-    the text is its name."""
+    """Of a file, the text is its name."""
     form = _parse_content_type(content_type, body)
     charset = form.get_content_charset()
     if form.get_content_type() == "application/x-www-form-urlencoded":
@@ -421,7 +403,9 @@ def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
             encoding="latin-1",
         )
         for pair in pairs:
-            name, text = (_decode(each.encode("latin-1", "replace"), charset) for each in pair)
+            name, text = (
+                _decode(field_bytes.encode("latin-1", "replace"), charset) for field_bytes in pair
+            )
             yield name, text
     elif form.get_content_type() == "multipart/form-data" and form.is_multipart():
         for part in form.iter_parts():
@@ -437,8 +421,8 @@ def _parse_content_type(content_type: str, body: bytes) -> EmailMessage:
 
 
 def _decode(content: bytes, charset: str | None) -> str:
-    """Return the text of bytes. Some senders name a wrong character set, or none: one that does not
-    fit is replaced by that of `find_encoding`."""
+    """Some senders name a wrong character set, or none: one that does not fit is replaced by that
+    of `find_encoding`."""
     with suppress(UnicodeError, LookupError):
         # Only character sets that agree with ASCII: UTF-16 is found by the bytes, and Python takes
         # minutes to decode a long text as punycode.
@@ -450,7 +434,6 @@ def _decode(content: bytes, charset: str | None) -> str:
 
 
 def _parse_value(text: str) -> Any:
-    """Return the JSON value of a text, or the text if it is no JSON or too complex."""
     body = text.encode("utf-8", "replace")
     if check_json(body, MAX_VALUES, MAX_DEPTH):
         return text
@@ -462,16 +445,18 @@ def _parse_value(text: str) -> Any:
 
 
 def _build_refusal(code: str, wait: int = 0, why: str = "") -> HttpAnswer:
-    """Return an HTTP response with an error of `_ERRORS`. `wait` is the value of Retry-After, 0 for
-    none; `why` is added to the message."""
-    status, words = _ERRORS[code]
-    words += f" ({to_one_line(why, 200)})" if why else ""
-    more = {"retry-after": str(wait)} if wait else {}
-    return _build_answer(status, {"error": {"code": code, "message": words}}, more)
+    status, message = _ERRORS[code]
+    message += f" ({to_one_line(why, 200)})" if why else ""
+    headers = {"retry-after": str(wait)} if wait else {}
+    return _build_answer(status, {"error": {"code": code, "message": message}}, headers)
 
 
 def _build_answer(
-    status: int, value: Mapping[str, Any], more: Mapping[str, str] | None = None
+    status: int, value: Mapping[str, Any], extra_headers: Mapping[str, str] | None = None
 ) -> HttpAnswer:
-    headers = {"content-type": "application/json", "cache-control": "no-store", **(more or {})}
+    headers = {
+        "content-type": "application/json",
+        "cache-control": "no-store",
+        **(extra_headers or {}),
+    }
     return status, headers, json.dumps(value).encode()

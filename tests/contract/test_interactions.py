@@ -11,6 +11,8 @@ import pytest
 from core.base.errors import NotStored
 from core.base.tasks import BackgroundTasks
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
+from core.domain.buttons import ButtonForm, ButtonPress, PressResult
+from core.domain.changes import ChangeForm
 from core.domain.messages import Address, Message, Person
 from core.domain.ports import NO_STEP, TransactionStep
 from core.domain.records import Receipt
@@ -78,6 +80,13 @@ class RecordedInteraction:
 
     async def notify(self, words: str) -> None:
         self._events.append(f"notified: {words}")
+
+    async def open_form(self, press: ButtonPress, form: ButtonForm | ChangeForm) -> str:
+        self._events.append(f"opened: {form.title}")
+        return ""
+
+    async def show(self, result: PressResult) -> None:
+        self._events.append(f"shown: {result.words}")
 
 
 class InteractionSetting:

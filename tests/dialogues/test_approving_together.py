@@ -7,14 +7,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from adapters.discord.card_embeds import (
-    APPROVE_ALL_BUTTON_ID,
-    MAX_CUSTOM_ID_CHARACTERS,
-    build_buttons,
-)
+from adapters.discord.card_embeds import MAX_CUSTOM_ID_CHARACTERS, build_buttons, read_press
 from adapters.slack.render import cards_blocks
 from core.changes.approval import TableRule, TableRules
-from core.chat.approval_notices import together_id
+from core.chat.buttons import offer_together
 from core.domain.messages import Card
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import BOSS, OTHER, RIGHTS, bot, says
@@ -37,7 +33,9 @@ async def propose_three(ponte: RunningBot) -> Sequence[Card]:
 
 
 def press(cards: Sequence[Card]) -> str:
-    return f"approve {together_id(cards)}"
+    offer = offer_together(cards)
+    assert offer
+    return f"approve {offer.subject}"
 
 
 def names(table: MemoryTable) -> list[str]:
@@ -158,8 +156,7 @@ def slack_button(cards: Sequence[Card]) -> str:
 def discord_button(cards: Sequence[Card]) -> str:
     ids = [str(getattr(item, "custom_id", "")) for item in build_buttons(cards).children]
     assert max(map(len, ids)) <= MAX_CUSTOM_ID_CHARACTERS
-    matches = [match for id in ids if (match := APPROVE_ALL_BUTTON_ID.fullmatch(id))]
-    return matches[0]["ids"].replace(",", " ") if matches else ""
+    return dict(map(read_press, ids)).get("together", "")
 
 
 def test_the_button_is_offered_for_open_cards_that_are_whole() -> None:

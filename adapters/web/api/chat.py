@@ -114,7 +114,6 @@ class ChatRoutes(MessageRoutes):
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
         answer = await self.conversations.inbox.wait_for_answer(receipt.seq)
-        # `placed` has the data of tables and charts, which the text has as Markdown.
         html = await render(answer.text, answer.placed) if wants_html(request) else None
         body = answer_json(answer, conversation, message.turn, html)
         if answer.status == "failed" and answer.code in REFUSAL_CODES:
@@ -154,20 +153,26 @@ class ChatRoutes(MessageRoutes):
         """Approve, change or deny a card, undo a change, or propose it again."""
         id = _read_card_id(request)
         press_id = make_press_id(id, body.revision)
-        words = f"{body.action} {press_id}"
+        command_text = f"{body.action} {press_id}"
         match body.action:
             case "approve":
-                words = " ".join([words, *body.others])  # cards that are approved with it
+                command_text = " ".join([command_text, *body.others])
             case "change":  # raises TooLarge: only these values have no limit of their own
-                words = await http_io.clean_message_text(render_change(press_id, body.values))
+                command_text = await http_io.clean_message_text(
+                    render_change(press_id, body.values)
+                )
             case "deny" if body.reason.strip():
-                words += f" {body.reason}"
-        answer = await self.send_click(request, words, body.conversation, body.event_key)
+                command_text += f" {body.reason}"
+        answer = await self.send_click(request, command_text, body.conversation, body.event_key)
         # The answer of "again" has the card of the new proposal, under another id.
         is_new = body.action == "again"
-        card = next((one for one in answer.cards if is_new or one.id == id), None)
+        card = next(
+            (answer_card for answer_card in answer.cards if is_new or answer_card.id == id), None
+        )
         # The card of a proposal gets the kind "change" when it is approved.
-        change = next((one.id for one in answer.cards if one.kind == "change"), None)
+        change = next(
+            (answer_card.id for answer_card in answer.cards if answer_card.kind == "change"), None
+        )
         state = card.state if card else answer.status
         result: answers.DecisionResult = {
             "id": id,
@@ -220,7 +225,6 @@ class ChatRoutes(MessageRoutes):
             "replaces": entry.message.replaced_turn,
         }
         if wants_html(request):
-            # `placed` has the data of tables and charts, which the text has as Markdown.
             body["html"] = await render(text, entry.answer.placed if entry.answer else ())
         return body
 
@@ -250,7 +254,6 @@ class ChatRoutes(MessageRoutes):
         press = Press(entry.turn, person, body.vote, time.time())
         await self.conversations.votes.vote(press)
         if body.reason is not None and body.vote == "down":
-            # `share`: operators may read the question and the answer.
             await self.conversations.votes.explain(press, body.reason, body.share)
         return {"turn": entry.turn, "vote": body.vote}
 
@@ -322,13 +325,9 @@ class ChatRoutes(MessageRoutes):
     async def _accept(
         self, request: Request, body: http_io.ChatRequest, uploads: list[http_io.UploadedFile]
     ) -> tuple[Receipt, Message]:
-        """Store the message of the request. Return the receipt with its turn, and the message. A
-        repeat of its `event_key`, or of its Idempotency-Key, returns those of the first one,
+        """A repeat of its `event_key`, or of its Idempotency-Key, returns those of the first one,
         whatever else it carries. Raise NoSuchModel, Empty, NotStored, and what
-        `_take_over_replaced` raises.
-
-        `body.replaces` is the turn whose message the person sends again, changed or not;
-        `body.keep_files` are the files of that message that the new one keeps."""
+        `_take_over_replaced` raises."""
         own_key = body.event_key or http_io.read_idempotency_key(request)
         key = self.visitors.make_event_key(visitor_of(request).person, own_key)
         # Before anything is checked: what was accepted once is not refused at its repetition. The
@@ -360,14 +359,13 @@ class ChatRoutes(MessageRoutes):
         return await self.accept(message)
 
     async def _take_over_replaced(self, message: Message, keep_files: str | None) -> Message:
-        """Return `message` with files of the message that it replaces: those of `keep_files` (ids
-        with spaces between them), or all if that is None. If its text has not changed, nobody has
-        typed it now, so it is trusted as much as the first one was.
+        """If its text has not changed, nobody has typed it now, so it is trusted as much as the
+        first one was.
 
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """
         entries = list(await self.conversations.journal.list_entries(message.address.conversation))
-        if not any(one.turn == message.replaced_turn for one in entries):
+        if not any(record.turn == message.replaced_turn for record in entries):
             # The list leaves out a typed command that runs at once (`is_decision`), such as `help`,
             # and a refused message. Clicks and withdrawn messages cannot be sent again.
             entry = await self.conversations.journal.history_entry(message.replaced_turn)
@@ -376,9 +374,11 @@ class ChatRoutes(MessageRoutes):
             is_gone = entry.message.is_click or entry.state == "withdrawn"
             if not (is_here and is_unlisted) or is_gone:
                 raise NotFound(what="turn")
-            entries = sorted([*entries, entry], key=lambda one: one.seq)
+            entries = sorted([*entries, entry], key=lambda record: record.seq)
         # A decision on a card is part of the turn that it decides on, and asks nothing itself.
-        last = next((one for one in reversed(entries) if not one.message.is_click), entries[-1])
+        last = next(
+            (record for record in reversed(entries) if not record.message.is_click), entries[-1]
+        )
         if last.turn != message.replaced_turn:
             raise BadRequest(why="only the last message can be sent again")
         if last.state not in FINAL_STATES:
@@ -386,7 +386,7 @@ class ChatRoutes(MessageRoutes):
         old = last.message
         files = old.attachments
         if keep_files is not None:
-            files = tuple(each for each in files if each.file in keep_files.split())
+            files = tuple(file for file in files if file.file in keep_files.split())
         message = replace(message, attachments=files)
         # A person typed it: then, or now in its place. Other white space makes no other text.
         if old.origin.is_authored or message.text.split() != old.text.split():
@@ -397,8 +397,7 @@ class ChatRoutes(MessageRoutes):
         return replace(message, origin=replace(PROGRAM, may_be_command=may_be_command))
 
     async def _find_own_turn(self, request: Request) -> HistoryEntry:
-        """Return the turn of the path. Raise NotFound, also for a turn of another person or
-        platform, and Forgotten."""
+        """Raise NotFound, also for a turn of another person or platform, and Forgotten."""
         entry = await self.conversations.journal.history_entry(str(request.path_params["turn"]))
         conversation = entry.message.address.conversation
         if not self.visitors.owns(visitor_of(request).person, conversation):

@@ -7,9 +7,6 @@ Existing clients can talk to Ponte with it. Each request is a message of a perso
 rights, allowances and limits as on the page. A request that names no conversation gets one of its
 own (`ONE_REQUEST_PREFIX`). The messages that it brings reach the model as data of the person, also
 those with the role `system`.
-
-Source of the formats: developers.openai.com/api/reference (Chat Completions: "The chat completion
-object", "The chat completion chunk object").
 """
 
 from __future__ import annotations
@@ -61,14 +58,10 @@ from core.domain.records import Receipt
 from core.journal.journal import Journal
 
 DEFAULT_MODEL_NAME = "ponte"
-"""The name under which clients ask for the model that the operator chose."""
 MAX_COMPATIBLE_BODY_BYTES = http_io.MAX_JSON_BODY_BYTES + 2 * http_io.MAX_FILE_BYTES * 4 // 3
-"""Bytes of a request with its files in base64."""
 INSTRUCTION_ROLES = ("system", "developer")
-"""Roles of messages that instruct the model."""
 MAX_OBJECT_FIELDS, MAX_MESSAGES = 100, 10_000
-"""Fields of one object in a request, and messages in one request. OpenAI's own requests have some
-forty fields."""
+"""OpenAI's own requests have some forty fields."""
 MAX_STOPS, MAX_STOP_CHARACTERS = 4, 256
 """Stop sequences in one request (OpenAI's limit), and characters of one."""
 _DATA = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
@@ -99,11 +92,12 @@ class LenientBody(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check_size(cls, data: object) -> object:
-        """Refuse large objects before their values are read."""
         if isinstance(data, dict):
             if len(data) > MAX_OBJECT_FIELDS:
                 raise ValueError(f"more than {MAX_OBJECT_FIELDS} fields")
-            if any(isinstance(each, list) and len(each) > MAX_MESSAGES for each in data.values()):
+            if any(
+                isinstance(value, list) and len(value) > MAX_MESSAGES for value in data.values()
+            ):
                 raise ValueError(f"a list of more than {MAX_MESSAGES} entries")
         return data
 
@@ -150,8 +144,8 @@ class PromptMessage:
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
     """A checked request for a completion. `streams`: the answer comes in pieces.
-    `includes_usage`: these end with the numbers of tokens. The answer ends before the first of the
-    texts in `stops`."""
+    `includes_usage`: these end with the numbers of tokens. The answer ends before the first of
+    the texts in `stops`."""
 
     messages: Sequence[PromptMessage]
     model: str
@@ -161,13 +155,12 @@ class ModelRequest:
 
 
 async def read_completion_request(request: Request) -> ModelRequest:
-    """Parse and check the body of a request for a chat completion. Raise UnsupportedParameter,
-    BadRequest, TooLarge."""
+    """Raise UnsupportedParameter, BadRequest, TooLarge."""
     body = await http_io.read_json(request, CompletionRequest)
     for name, is_unsupported in UNSUPPORTED_PARAMETERS.items():
         if is_unsupported((body.model_extra or {}).get(name)):
             raise errors.UnsupportedParameter(param=name)
-    messages = [_read_message(each, f"messages[{n}]") for n, each in enumerate(body.messages)]
+    messages = [_read_message(message, f"messages[{n}]") for n, message in enumerate(body.messages)]
     includes_usage = bool(body.stream_options and body.stream_options.include_usage)
     stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
     if len(stops) > MAX_STOPS:
@@ -179,8 +172,8 @@ async def read_completion_request(request: Request) -> ModelRequest:
 
 
 def _read_message(message: RequestMessage, param: str) -> PromptMessage:
-    """Return the text and files of a message. `param` is its place in the request. Raise
-    UnsupportedParameter for what Ponte cannot honor, such as the result of a client's own tool."""
+    """Raise UnsupportedParameter for what Ponte cannot honor, such as the result of a client's own
+    tool."""
     if message.role not in (*INSTRUCTION_ROLES, "user", "assistant"):
         raise errors.UnsupportedParameter(param=f"{param}.role: {clean_text(message.role)[:40]}")
     for name in ("tool_calls", "function_call"):
@@ -189,7 +182,6 @@ def _read_message(message: RequestMessage, param: str) -> PromptMessage:
     if not isinstance(message.content, list):
         return PromptMessage(message.role, message.content or "")
     texts: list[str] = []
-    # Each as a data: URL or base64, its name ("" for none), and its place, which errors name.
     files: list[tuple[str, str, str]] = []
     for n, part in enumerate(message.content):
         where = f"{param}.content[{n}]"
@@ -207,8 +199,7 @@ def _read_message(message: RequestMessage, param: str) -> PromptMessage:
 
 
 def decode_file(url: str, name: str, param: str) -> UploadedFile:
-    """Return the file in a data: URL or in bare base64. Raise BadRequest for a link to a
-    file, InvalidDataUrl, TooLarge."""
+    """Raise BadRequest for a link to a file, InvalidDataUrl, TooLarge."""
     # Only the beginning: the whole text can have many megabytes.
     head = _DATA.match(url[:1000])
     if head is None and _SCHEME.match(url[:40]):
@@ -235,25 +226,18 @@ EARLY_FAILURE_SECONDS = 2.0
 DECISION_COMMANDS = ("approve", "change", "deny", "undo", "again", "schedule")
 """Commands that this API refuses: a program may send words that no person has read."""
 COMMANDS_NOT_FOR_PROGRAMS = ("forget", "approvals")
-"""More commands that this API refuses."""
 MAX_REQUESTS, MAX_REQUESTS_OF_PERSON = 500, 50
-"""Requests that are under way at once: of all people, and of one."""
 SMALL_BODY_BYTES = 1_000_000
-"""Bodies up to this size do not count for MAX_UNSTORED_BYTES."""
 MAX_UNSTORED_BYTES_OF_PERSON = MAX_COMPATIBLE_BODY_BYTES
 MAX_UNSTORED_BYTES = 2 * MAX_UNSTORED_BYTES_OF_PERSON
-"""Bytes of bodies that are read at once: of all people, and of one. Until its text and files are
-stored, a body takes about three times its size in memory."""
+"""Until its text and files are stored, a body takes about three times its size in memory."""
 API_KEY_PREFIX = "v1/"
-"""The beginning of the event keys of messages that came over this API."""
 RETRY_AFTER_SECONDS = 60
-"""The Retry-After of a refused request."""
 STATUS_OF_FAILED_TURN = {
     "rate_limited": 429, "too_long": 400, "refused": 400, "person_refused": 403, "no_key": 503,
     "wrong_key": 503, "unknown_model": 503, "no_quota": 503, "model_down": 503,
     "model_silent": 503, "model": 502,
 }  # fmt: skip
-"""HTTP status by the code of a failed turn, besides STATUS_BY_CODE. Other codes are a 500."""
 OPENAI_CODES = {"too_long": "context_length_exceeded"}
 """Codes for which OpenAI's clients expect a name of their own."""
 DONE_EVENT = b"data: [DONE]\n\n"
@@ -272,7 +256,7 @@ class AcceptedTurn:
     on_client_left: Callable[[], Awaitable[object]]
 
     def head(self) -> answers.CompletionHead:
-        """Return the fields that OpenAI's clients expect in an answer and in each piece of it."""
+        """The fields that OpenAI's clients expect in an answer and in each piece of it."""
         return {
             "id": f"chatcmpl-{self.message.turn}",
             "created": int(self.message.sent_at),
@@ -282,27 +266,22 @@ class AcceptedTurn:
         }
 
     def chunk(self, delta: Json, finish_reason: str | None = None) -> bytes:
-        """Return the event of a piece of a streamed answer. `delta` has what is new;
-        `finish_reason` is set in the last piece only."""
+        """`delta` has what is new; `finish_reason` is set in the last piece only."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self.request.includes_usage else {}
         return self.format_chunk([choice], usage)
 
     def format_chunk(self, choices: Sequence[Json], usage: Json) -> bytes:
-        """Return the event of a streamed answer with these choices, and its usage."""
         kind = {"object": "chat.completion.chunk", "choices": choices}
         return _format_event({**self.head(), **kind, **usage})
 
     def visible_text(self, answer: Answer) -> str:
-        """Return the text of an answer up to the first stop sequence, then its cards, and where its
-        files are."""
         parts = [cut_at_stop(answer.text, self.request.stops)]
         parts += [card_text(card, self.page_url) for card in answer.cards]
         parts.append(files_text(answer.files, self.page_url))
         return "\n\n".join(filter(None, parts))
 
     def finish_reason(self, answer: Answer) -> Literal["stop", "length"]:
-        """Return `length` if the answer ends at a limit, and not at a stop sequence before it."""
         is_stopped = cut_at_stop(answer.text, self.request.stops) != answer.text
         return "length" if answer.is_cut and not is_stopped else "stop"
 
@@ -312,11 +291,9 @@ async def _do_nothing() -> None:
 
 
 class CompletionWriter:
-    """Writes one turn as a stream of Chat Completions.
-
-    Text that was sent cannot be taken back. If the text is replaced, nothing more is sent until the
-    answer is complete; then all of it is sent after an empty line.
-    """
+    """Writes one turn as a stream of Chat Completions. Text that was sent cannot be taken back. If
+    the text is replaced, nothing more is sent until the answer is complete; then all of it is sent
+    after an empty line."""
 
     interval_seconds = FRAME_INTERVAL_SECONDS
 
@@ -324,7 +301,6 @@ class CompletionWriter:
         self._journal = journal
         self._accepted = accepted
         self._text = ""
-        """The text that was sent so far."""
 
     async def begin(self) -> AsyncIterator[bytes]:
         # A turn that fails at once is answered with an HTTP status, so nothing may be sent before.
@@ -332,19 +308,14 @@ class CompletionWriter:
         yield  # makes this an iterator
 
     async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
-        """Yield the text that was added, if the new text continues what was sent."""
         text = without_begun_stop(progress.text, self._accepted.request.stops)
         if text != self._text and text.startswith(self._text):
             yield self._accepted.chunk({"content": text[len(self._text) :]})
             self._text = text
 
     async def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
-        """Yield the last events of a streamed completion: the rest of the text, the reason of its
-        end, the usage if it was asked for.
-
-        A client cannot take text back. So if the final text does not continue what was streamed,
-        the whole of it follows as a new paragraph.
-        """
+        """A client cannot take text back. So if the final text does not continue what was streamed,
+        the whole of it follows as a new paragraph."""
         accepted = self._accepted
         # The HTTP status was sent already, so the error is an event.
         if isinstance(outcome, PonteError) or outcome.status == "failed":
@@ -372,8 +343,7 @@ class ConcurrencyLimit:
 
     @contextmanager
     def hold(self, person: str, count: int = 1) -> Iterator[None]:
-        """Count `count` more for the person (their key) while the block runs. Raise TooManyRequests
-        if that is above a limit."""
+        """Raise TooManyRequests if that is above a limit."""
         too_many = self._count.total() + count > self._limit
         if too_many or self._count[person] + count > self._limit_of_person:
             raise errors.TooManyRequests
@@ -393,11 +363,9 @@ class OpenAiRoutes(MessageRoutes):
     _requests: ConcurrencyLimit = field(
         default_factory=lambda: ConcurrencyLimit(MAX_REQUESTS, MAX_REQUESTS_OF_PERSON)
     )
-    """Limits the requests that wait for answers."""
     _bytes: ConcurrencyLimit = field(
         default_factory=lambda: ConcurrencyLimit(MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON)
     )
-    """Limits the bytes of bodies that are read and not stored yet."""
 
     @endpoint("GET", "/v1/models")
     async def models(self, request: Request) -> answers.ModelList:
@@ -437,9 +405,9 @@ class OpenAiRoutes(MessageRoutes):
             return response
 
     async def _read_and_accept(self, request: Request) -> AcceptedTurn:
-        """Read the request and store its message. Its text and files do not stay in memory while
-        the caller waits for the answer. Bodies that are read at the same time are limited in all
-        and for each person, by the length that the client declares."""
+        """The text and files of the request do not stay in memory while the caller waits for the
+        answer. Bodies that are read at the same time are limited in all and for each person, by the
+        length that the client declares."""
         declared, size = request.headers.get("content-length", ""), MAX_COMPATIBLE_BODY_BYTES
         if declared.isdecimal():
             size = min(int(declared[:18]), size)  # more digits are above any limit
@@ -467,10 +435,9 @@ class OpenAiRoutes(MessageRoutes):
     async def _accept(
         self, request: Request, model_request: ModelRequest
     ) -> tuple[Receipt, Message]:
-        """Store the request as a message of its person. Return the receipt with its turn, and the
-        message. A repeat of an `Idempotency-Key` returns those of the first request. Raise
-        NoSuchModel, and NotFound for an invalid name of a conversation. Whatever the name, the
-        conversation is one of this person's."""
+        """A repeat of an `Idempotency-Key` returns those of the first request. Raise NoSuchModel,
+        and NotFound for an invalid name of a conversation. Whatever the name, the conversation is
+        one of this person's."""
         person = visitor_of(request).person
         await self._check_model(person, model_request.model)
         own_key = http_io.read_idempotency_key(request)
@@ -499,12 +466,8 @@ class OpenAiRoutes(MessageRoutes):
     async def _build_message(
         self, request: Request, model_request: ModelRequest, message: Message
     ) -> Message:
-        """Return `message` with the content of the request.
-
-        Its text is the last message, with the files of all messages. The messages before it are
-        attached as data. In a conversation that Ponte remembers, only those are attached that came
-        after its last answer or that it has not received yet.
-        """
+        """The messages before it are attached as data. In a conversation that Ponte remembers, only
+        those are attached that came after its last answer or that it has not received yet."""
         # A client sends the whole conversation with each request. What Ponte remembers of it is
         # left out: earlier questions and answers, and instructions that it has received.
         messages = list(model_request.messages)
@@ -512,19 +475,27 @@ class OpenAiRoutes(MessageRoutes):
             journal = self.conversations.journal
             entries = await journal.list_entries(message.address.conversation)
             known_quotes = {quote for entry in entries for quote in entry.message.program_context}
-            last = max((n for n, one in enumerate(messages) if one.role == "assistant"), default=-1)
+            last = max(
+                (n for n, chat_message in enumerate(messages) if chat_message.role == "assistant"),
+                default=-1,
+            )
             messages = [
-                one
-                for n, one in enumerate(messages)
-                if (n > last and one.role == "user")
-                or (one.role in INSTRUCTION_ROLES and one.as_quote() not in known_quotes)
+                chat_message
+                for n, chat_message in enumerate(messages)
+                if (n > last and chat_message.role == "user")
+                or (
+                    chat_message.role in INSTRUCTION_ROLES
+                    and chat_message.as_quote() not in known_quotes
+                )
             ]
         if not messages or messages[-1].role != "user":
             raise BadRequest("The last message must have the `user` role.")
-        if (size := sum(len(one.text) for one in messages)) >= http_io.MAX_TEXT_BYTES:
+        if (
+            size := sum(len(chat_message.text) for chat_message in messages)
+        ) >= http_io.MAX_TEXT_BYTES:
             raise TooLarge(size=format_size(size), limit=format_size(http_io.MAX_TEXT_BYTES))
         text = await http_io.clean_message_text(messages[-1].text)
-        files = [file for one in messages for file in one.files]
+        files = [file for chat_message in messages for file in chat_message.files]
         if len(files) > http_io.MAX_FILES:
             raise BadRequest("A request can have at most {limit} files.", limit=http_io.MAX_FILES)
         if not text.strip() and not messages[-1].files:
@@ -533,7 +504,7 @@ class OpenAiRoutes(MessageRoutes):
         message = replace(
             message,
             text=text,
-            program_context=tuple(one.as_quote() for one in messages[:-1]),
+            program_context=tuple(chat_message.as_quote() for chat_message in messages[:-1]),
             model="" if model_request.model == DEFAULT_MODEL_NAME else model_request.model,
         )
         # Nobody may have read what a program sends, so it decides and deletes nothing.
@@ -553,9 +524,9 @@ class OpenAiRoutes(MessageRoutes):
     async def _answer_whole(
         self, request: Request, accepted: AcceptedTurn, resources: ExitStack
     ) -> Response:
-        """Wait for the answer and return it as one completion. If the client disconnects meanwhile,
-        a turn whose answer nobody else could read is stopped (`on_client_left`). `resources` is not
-        used here: the caller closes it after this."""
+        """If the client disconnects meanwhile, a turn whose answer nobody else could read is
+        stopped (`on_client_left`). `resources` is not used here: the caller closes it after
+        this."""
         wait = self.conversations.inbox.wait_for_answer(accepted.receipt.seq)
         waiting = asyncio.ensure_future(wait)
         leaving = asyncio.ensure_future(_wait_for_disconnect(request))
@@ -588,14 +559,10 @@ class OpenAiRoutes(MessageRoutes):
     async def _answer_stream(
         self, request: Request, accepted: AcceptedTurn, resources: ExitStack
     ) -> Response:
-        """Stream the turn, or return its failure with an HTTP status if it fails at once.
-
-        The stream takes over what the request holds in `resources`.
-        """
+        """The stream takes over what the request holds in `resources`."""
         key, hub = accepted.message.address.conversation, self.hub
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
-            # The hub tells the follower how this turn goes on, until it has an answer.
             hub.watch(key, accepted.receipt.seq, accepted.message)
             writer = CompletionWriter(self.conversations.journal, accepted)
             turn = TurnEvents(self.conversations.journal, accepted.receipt.turn, writer)
@@ -607,7 +574,6 @@ class OpenAiRoutes(MessageRoutes):
                 return failure
 
             async def all_events() -> AsyncIterator[bytes]:
-                """Yield the head that clients expect, the event that was waited for, the rest."""
                 yield accepted.chunk({"role": "assistant", "content": "", "refusal": None})
                 if event := await first:
                     yield event
@@ -634,8 +600,6 @@ class OpenAiRoutes(MessageRoutes):
         return f"{origin}/#{message.address.channel}/{message.turn}"
 
     async def _model_names(self, person: Person) -> Sequence[str]:
-        """Return the names of models that the person may use: the one under which clients ask for
-        the operator's model, and those that a rule of the operator gives this person by name."""
         return [DEFAULT_MODEL_NAME, *await self.visitors.list_models(person)]
 
     async def _check_model(self, person: Person, name: str) -> None:
@@ -644,7 +608,6 @@ class OpenAiRoutes(MessageRoutes):
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str:
-    """Return the text up to the first stop sequence in it."""
     places = [place for stop in stops if (place := text.find(stop)) >= 0]
     return text[: min(places)] if places else text
 
@@ -662,12 +625,8 @@ def without_begun_stop(text: str, stops: Sequence[str]) -> str:
 
 
 def files_text(files: Sequence[File], page_url: str) -> str:
-    """Return a text with the names of an answer's files and the address of the page, or their paths
-    on this server if there is no page (`page_url` is ""); "" if there are no files.
-
-    A link to the file itself would fail, because browsers do not send the page's cookie with links
-    of other sites.
-    """
+    """A link to the file itself would fail, because browsers do not send the page's cookie with
+    links of other sites."""
     names = ", ".join(to_one_line(file.name) for file in files)
     if names and page_url:
         return say(
@@ -678,9 +637,8 @@ def files_text(files: Sequence[File], page_url: str) -> str:
 
 
 def card_text(card: Card, page_url: str) -> str:
-    """Return a card as text for a client of OpenAI's API, which has no buttons: what would be done,
-    and the page on which a person decides. Addresses in it are defanged, because they come from
-    other people's data and clients link them."""
+    """Addresses in it are defanged, because they come from other people's data and clients link
+    them."""
     rows = [
         "- " + to_one_line(": ".join(filter(None, [row.name and f"**{row.name}**", row.text])))
         for row in read_rows(card.rows)
@@ -696,7 +654,7 @@ def card_text(card: Card, page_url: str) -> str:
 
 
 def usage_json(usage: Usage) -> answers.CompletionUsage:
-    """Return the tokens of a turn in the format of Chat Completions."""
+    """In the format of Chat Completions."""
     return {
         "prompt_tokens": usage.input,
         "completion_tokens": usage.output,
@@ -712,7 +670,6 @@ async def _wait_for_disconnect(request: Request) -> None:
 
 
 def _status_and_error(outcome: Answer | PonteError) -> tuple[int, Mapping[str, object]]:
-    """Return the HTTP status and the error object of a failed turn."""
     if isinstance(outcome, PonteError):
         status = errors.status_of(outcome)
         return status, errors.openai_error(outcome.code, outcome.words(), status)
@@ -722,12 +679,8 @@ def _status_and_error(outcome: Answer | PonteError) -> tuple[int, Mapping[str, o
 
 
 def _failure_response(outcome: Answer | PonteError | None) -> Response | None:
-    """Return the response for a failed turn, or None if it did not fail. `outcome` is None while
-    the turn runs.
-
-    Clients repeat failed requests by themselves. The turn is over, so a repeat would be another
-    turn, and the response tells them not to.
-    """
+    """Clients repeat failed requests by themselves. The turn is over, so a repeat would be another
+    turn, and the response tells them not to."""
     if outcome is None or (isinstance(outcome, Answer) and outcome.status != "failed"):
         return None
     status, error = _status_and_error(outcome)
@@ -743,5 +696,5 @@ def _model_json(name: str) -> answers.ModelEntry:
 
 
 def _format_event(data: Mapping[str, Any]) -> bytes:
-    """Return one server-sent event. JSON contains no line break, so one line is enough."""
+    """JSON contains no line break, so one line is enough."""
     return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode(errors="replace")

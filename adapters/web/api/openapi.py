@@ -49,7 +49,6 @@ MOUNTED_ANSWERS = {
         (200, 202, 400, 401, 403, 404, 406, 413, 429, 500, 503),
     ),
 }
-"""The routes without a handler of this adapter: what they do, and the statuses of their answers."""
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _NOT_WORD = re.compile(r"\W+")
 _RAISES = re.compile(r"(?:^| )Raises? [A-Z].*")
@@ -103,8 +102,7 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
 
 
 def answer_type(route: DeclaredRoute) -> Any:
-    """Return the type of a route's JSON; None if it answers no JSON. A handler's annotation may be
-    a union with Response, for answers in another form."""
+    """A handler's annotation may be a union with Response, for answers in another form."""
     returned = get_type_hints(route.handler)["return"]
     kinds = get_args(returned) if get_origin(returned) in (Union, UnionType) else (returned,)
     is_response = [inspect.isclass(kind) and issubclass(kind, Response) for kind in kinds]
@@ -112,41 +110,36 @@ def answer_type(route: DeclaredRoute) -> Any:
 
 
 def is_open(path: str) -> bool:
-    """Return whether requests for this path need no token."""
     is_below_open = path.startswith(sign_in.OPEN_PREFIXES)
     return is_below_open or path in sign_in.OPEN_PATHS | sign_in.HEALTH_PATHS
 
 
 def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
-    """Return the description of one route in OpenAPI's form. Summary and description come from the
-    handler's docstring, schemas from its annotations, errors from its declaration.
-
-    `path` is the route's path without the types of its parameters, as in `{id:path}`. `schemas` has
-    the schemas of JSON that a route returns ("serialization") or reads ("validation") by operation
-    id, and those of errors by their type."""
-    own = route.declaration
+    """Summary and description come from the handler's docstring, schemas from its annotations,
+    errors from its declaration."""
+    declaration = route.declaration
     # The first sentence is the summary. Sentences on what a handler raises are for its readers.
     docstring = " ".join((route.handler.__doc__ or "").split())
     summary, _, rest = _RAISES.sub("", docstring).partition(". ")
-    answers: Json = {kind: {"schema": {"type": "string"}} for kind in own.media}
+    answers: Json = {kind: {"schema": {"type": "string"}} for kind in declaration.media}
     if (schema := schemas.get((_operation_id(route), "serialization"))) is not None:
         answers = {"application/json": {"schema": schema}} | answers
     described: Json = {
         "operationId": _operation_id(route),
         "summary": summary.removesuffix("."),
         "parameters": _parameters(path),
-        "responses": {str(own.status): _describe_answer(own.status, answers)},
+        "responses": {str(declaration.status): _describe_answer(declaration.status, answers)},
     }
     if rest:
         described["description"] = rest
-    for place, parameters in (("query", own.query), ("header", own.headers)):
+    for place, parameters in (("query", declaration.query), ("header", declaration.headers)):
         described["parameters"] += [
-            {"name": name, "in": place, "description": words, "schema": {"type": "string"}}
-            for name, words in parameters.items()
+            {"name": name, "in": place, "description": description, "schema": {"type": "string"}}
+            for name, description in parameters.items()
         ]
     if (body := schemas.get((_operation_id(route), "validation"))) is not None:
         content: Json = {"application/json": {"schema": body}}
-        if own.has_files:
+        if declaration.has_files:
             file = {"type": "string", "contentMediaType": "application/octet-stream"}
             # A form has the fields of the JSON body, and any number of files in `file`.
             files = {"type": "object", "properties": {"file": {"type": "array", "items": file}}}
@@ -158,7 +151,7 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
     if is_open(route.path):
         described["security"] = []
     error = OpenAiError if path.startswith(visitor.COMPATIBLE_PREFIX) else Error
-    for status in sorted(common | {*own.refuses}):
+    for status in sorted(common | {*declaration.refuses}):
         schema = schemas[error, "serialization"]
         # An unready Ponte answers with the same body, which names the parts that fail.
         if path in sign_in.HEALTH_PATHS and status == 503:

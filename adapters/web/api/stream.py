@@ -32,12 +32,10 @@ KEEP_ALIVE_SECONDS = 15.0
 FRAME_INTERVAL_SECONDS = 0.03
 """Shortest time between two events of growing text: a person reads no faster."""
 HTML_FRAME_INTERVAL_SECONDS = 0.1
-"""Shortest time between two events of growing text that also contain rendered HTML."""
 RECONNECT_FRAME = b"retry: 500\n\n"
 """Tells a browser to reconnect after 500 ms. Chromium waits 3 s otherwise."""
 KEEP_ALIVE_FRAME = b": still here\n\n"
 TRANSCRIPT_RESETTING_COMMANDS = ("new", "forget")
-"""Commands after which the conversation has another transcript."""
 _CODE_BLOCK = re.compile(r"^(`{3,})\n(.*?)\n\1$", re.MULTILINE | re.DOTALL)
 _CURSOR = re.compile(r"(\d{1,18}(?:\+\d{1,18}){0,200})(?:@(\w{1,64}))?", re.ASCII)
 
@@ -45,11 +43,8 @@ _CURSOR = re.compile(r"(\d{1,18}(?:\+\d{1,18}){0,200})(?:@(\w{1,64}))?", re.ASCI
 async def stream_events(
     follower: Follower, source: ConversationEvents | TurnEvents
 ) -> AsyncIterator[bytes]:
-    """Yield the events of `source` until it or the follower ends, and keep-alives in between.
-
-    Every stream of the server runs in this loop: the page's, that of `POST /chat`, and OpenAI's.
-    The follower ends when its visitor loses access or the server stops.
-    """
+    """Every stream of the server runs in this loop: the page's, that of `POST /chat`, and OpenAI's.
+    The follower ends when its visitor loses access or the server stops."""
     async for event in source.begin():
         yield event
     while not source.has_ended:
@@ -72,13 +67,10 @@ async def stream_events(
 
 
 async def merge_streams(streams: Sequence[AsyncIterator[bytes]]) -> AsyncIterator[bytes]:
-    """Yield the events of all streams as they come, until all have ended.
-
-    The name of an event gets the number of its stream, as in `0.delta`.
-    """
+    """The name of an event gets the number of its stream, as in `0.delta`."""
     # By read of the next event that is under way: the number of its stream. A stream that has ended
     # returns b"", and is not read again.
-    reads = {asyncio.ensure_future(anext(one, b"")): n for n, one in enumerate(streams)}
+    reads = {asyncio.ensure_future(anext(stream, b"")): n for n, stream in enumerate(streams)}
     try:
         while reads:
             done, _ = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
@@ -96,17 +88,13 @@ class TurnWriter(Protocol):
     page, or that of OpenAI's API."""
 
     @property
-    def interval_seconds(self) -> float:
-        """Shortest time between two events of growing text."""
+    def interval_seconds(self) -> float: ...
 
-    def begin(self) -> AsyncIterator[bytes]:
-        """Yield the events that come before anything is known of the answer."""
+    def begin(self) -> AsyncIterator[bytes]: ...
 
-    def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
-        """Yield what is new in `progress` since the last call."""
+    def write_progress(self, progress: Progress) -> AsyncIterator[bytes]: ...
 
-    def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
-        """Yield the rest of the text and the events that end the turn."""
+    def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]: ...
 
 
 @dataclass
@@ -118,25 +106,21 @@ class TurnEvents:
     _turn: str
     _writer: TurnWriter
     outcome: Answer | PonteError | None = None
-    """How the turn ended; None while it runs. It is set before the last events are written."""
+    """Set before the last events are written."""
 
     @property
     def interval_seconds(self) -> float:
-        """Shortest time between two calls of `on_changes`."""
         return self._writer.interval_seconds
 
     @property
     def has_ended(self) -> bool:
-        """Return True if the outcome of the turn is known."""
         return self.outcome is not None
 
     def begin(self) -> AsyncIterator[bytes]:
-        """Yield the first events of the stream."""
         return self._writer.begin()
 
     async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
-        """Yield the events for changes of the turn. `missed` says that some turns ended between
-        two calls; the journal has them."""
+        """`missed` says that some turns ended between two calls; the journal has them."""
         # `live` has the answer's text so far (`progress`), or at the end its `outcome`.
         # An entry with cards is about cards that were redrawn after the end.
         changed = (live for live in turns if live.turn == self._turn and not live.cards)
@@ -154,29 +138,21 @@ class TurnEvents:
 
 class PageWriter:
     """Writes one turn as the page's events: `progress`, `delta`, `card`, `file`, `done`, `error`.
-
-    It remembers what it has written, so that each call yields only what is new.
-    """
+    Remembers what was written, so that each call yields only what is new."""
 
     def __init__(self, turn: str, conversation: str, has_html: bool, turns_before: int = 0) -> None:
-        """`has_html` adds rendered HTML to each text. `turns_before` is the number of turns of this
-        conversation that run first."""
         self._turn = turn
         self._conversation = conversation
         self._has_html = has_html
         self._turns_before = turns_before
         self._text = ""
-        """The answer's text as the tab has it so far."""
         self._activity = ""
-        """What the tab was told last that the turn is doing."""
-        # Renders the growing text as HTML.
         self._html = GrowingHtml()
         self.interval_seconds = FRAME_INTERVAL_SECONDS
-        """The pause between two frames. It grows with the time that rendering takes."""
+        """The pause grows with the time that rendering takes."""
 
     async def begin(self) -> AsyncIterator[bytes]:
-        """Yield a `progress` event that names the turn, so that it can be stopped. Its text says
-        how many messages are queued before this one; "" for none."""
+        """The text of the event says how many messages are queued before this one; "" for none."""
         count, text = self._turns_before, ""
         if count:
             text = say("Messages queued ahead of this one: {count}.", count=count)
@@ -192,7 +168,6 @@ class PageWriter:
             yield format_event("delta", await self._text_change(progress))
 
     async def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
-        """Yield the rest of the text, the cards and files, and the end of the turn."""
         # A script puts the pieces together, so the last one completes the text of the answer.
         if isinstance(outcome, Answer) and outcome.text != self._text:
             yield format_event("delta", await self._text_change(outcome))
@@ -200,10 +175,8 @@ class PageWriter:
             yield event
 
     async def write_end(self, outcome: Answer | PonteError, id: str = "") -> AsyncIterator[bytes]:
-        """Yield the cards, the files and `done`, or `error`. The last event carries `id`:
-        on the page the cursor, from which the tab goes on after a lost connection. `_has_html`: the
-        client wants HTML too. `outcome.placed` are the tables and charts that Ponte has put into
-        the text."""
+        """The last event carries `id`: on the page the cursor, from which the tab goes on after a
+        lost connection."""
         if isinstance(outcome, PonteError):
             error = {"code": outcome.code, "message": outcome.words(), "turn": self._turn}
             yield format_event("error", error, id)
@@ -217,8 +190,7 @@ class PageWriter:
         yield format_event("done", body, id)
 
     async def _text_change(self, shown: Progress | Answer) -> Json:
-        """Return what was added to the text. `reset` is set if the new text replaces the old.
-        `shown.placed` are the rows and charts in the text; HTML shows them as tables and charts."""
+        """`reset` is set if the new text replaces the old."""
         text = shown.text
         is_continued = text.startswith(self._text)
         data: Json = {"turn": self._turn, "text": text[len(self._text) :] if is_continued else text}
@@ -246,8 +218,6 @@ class ReadCursor:
     def __init__(
         self, base: int = 0, beyond: frozenset[int] = frozenset(), thread: str = ""
     ) -> None:
-        """`base`: the tab has seen the end of every turn up to this one (`seq`), and of those in
-        `beyond`. `thread` is the thread to which these turns belong."""
         self.thread = thread
         self._base = base
         """Up to this turn, the tab has seen the end of all but those of `_open`."""
@@ -258,7 +228,6 @@ class ReadCursor:
 
     @classmethod
     def parse(cls, text: str) -> ReadCursor | None:
-        """Return the cursor that `text` stands for, or None if it is not one."""
         if (found := _CURSOR.fullmatch(text)) is None:
             return None
         base, *beyond = (int(number) for number in found[1].split("+"))
@@ -276,22 +245,17 @@ class ReadCursor:
         return cursor
 
     def has_seen(self, seq: int) -> bool:
-        """Return whether the tab has seen the end of the turn with this number."""
         return seq in self._ended or (seq <= self._base and seq not in self._open)
 
     def mark_running(self, seq: int) -> None:
-        """Note that the tab has seen the beginning of the turn `seq`."""
         if not self.has_seen(seq):
             self._open.add(seq)
 
     def mark_ended(self, seq: int) -> None:
-        """Note that the tab has seen the end of the turn `seq`."""
         self._open.discard(seq)
         self._ended.add(seq)
 
     def __str__(self) -> str:
-        """Return the text form, which `parse` reads: the turn before the first one that still runs,
-        then the later ones that have ended."""
         highest = max(self._ended, default=0)
         base = min(self._open) - 1 if self._open else max(self._base, highest)
         beyond = sorted(seq for seq in self._ended if seq > base)
@@ -312,9 +276,6 @@ class ConversationEvents:
     def __init__(
         self, hub: Hub, address: Address, cursor: ReadCursor | None, has_html: bool, person: Person
     ) -> None:
-        """`cursor`: up to where the tab has read. `has_html`: texts also come as HTML. `person`:
-        the reader, who is told how many requests wait for them. `_conversation` is the name that
-        the page gives the conversation, `_key` its key in the journal."""
         self._hub = hub
         self._journal = hub.conversations.journal
         self._conversation = address.channel
@@ -326,12 +287,10 @@ class ConversationEvents:
         self._has_html = has_html
         self._person = person
         self._requests: tuple[str, ...] = ()
-        """The ids of the requests that wait for the person, as the tab was told last."""
         self._writers: dict[str, PageWriter] = {}
-        """By turn: what this tab has seen of it."""
 
     async def begin(self) -> AsyncIterator[bytes]:
-        """Yield the missed turns, then a `ready` event with the last count of requests."""
+        """The missed turns come first, then a `ready` event with the last count of requests."""
         yield RECONNECT_FRAME
         async for event in self._catch_up():
             yield event
@@ -342,8 +301,7 @@ class ConversationEvents:
         self._hub.requests.refresh(self._person)
 
     async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
-        """Yield the events for changed turns. `missed`: changes may have been lost, so the journal
-        is read again."""
+        """`missed`: changes may have been lost, so the journal is read again."""
         if missed:
             async for event in self._catch_up():
                 yield event
@@ -363,13 +321,8 @@ class ConversationEvents:
             yield format_event("requests", {"count": len(waiting)})
 
     async def _catch_up(self) -> AsyncIterator[bytes]:
-        """Yield from the journal the turns that ended unseen, and watch those that run. Yield a
-        `reset` if one of them replaced what the tab shows, or if the thread is another one: the tab
-        then loads the conversation again.
-
-        `_cursor` is the position up to which the tab has read, `_writers` has for each turn what
-        the tab has seen of it. `_skips_ended`: the tab came without a cursor and has just read the
-        conversation, so its ended turns are marked as read, and not sent."""
+        """Yield a `reset` if one of them replaced what the tab shows, or if the thread is another
+        one: the tab then loads the conversation again."""
         # The commands `new` and `forget` begin another thread. "": the cursor names none.
         thread = await self._journal.find_thread_id(self._key)
         resets = bool(self._cursor.thread) and self._cursor.thread != thread
@@ -399,11 +352,8 @@ class ConversationEvents:
         self._skips_ended = False
 
     async def _write_turn(self, live: LiveTurn) -> AsyncIterator[bytes]:
-        """Yield the events of what changed in one turn: cards that were redrawn, its message for a
-        tab that does not have it, its progress or its end."""
         for card in live.cards:
             yield format_event("card", {**card_json(card), "turn": live.turn})
-        # An entry with cards says only that these cards of an ended turn have changed.
         if live.cards:
             return
         if live.message is None:  # another process accepted it; the journal has its message
@@ -446,7 +396,7 @@ def _is_over(entry: HistoryEntry) -> bool:
 
 
 def resets_transcript(message: Message) -> bool:
-    """Return whether the turn of this message replaces or empties the transcript."""
+    """True if the turn of this message replaces or empties the transcript."""
     try:
         command = grammar.parse_message(message)
     except BadInput:
@@ -456,19 +406,18 @@ def resets_transcript(message: Message) -> bool:
 
 
 def format_event(event: str, data: Mapping[str, object], id: str = "") -> bytes:
-    """Return one server-sent event. JSON contains no line break, so one `data:` line is enough."""
+    # JSON contains no line break, so one `data:` line is enough.
     head = f"id: {id}\n" if id else ""
     text = f"event: {event}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"
     return text.encode(errors="replace")
 
 
 def file_json(file: File) -> StoredFile:
-    """Return a file of an answer as JSON. `size` is in bytes."""
     return {"name": file.name, "url": f"/files/{file.id}", "type": file.type, "size": file.size}
 
 
 def attachment_json(attachment: Attachment) -> Json:
-    """Return a file that the person sent. `url` is missing while its bytes are not stored."""
+    """`url` is missing while its bytes are not stored."""
     body: Json = {"name": attachment.name, "type": attachment.type, "size": attachment.size}
     return body | {"url": f"/files/{attachment.file}"} if attachment.file else body
 
@@ -478,15 +427,11 @@ def _quote_block(block: re.Match[str]) -> str:
 
 
 def card_json(card: Card) -> CardState:
-    """Return a card as JSON for the page and the terminal. The code blocks in a card's text are
-    texts that Ponte did not write, such as the reason of a denial. The page and the terminal show
-    these as quotes. `is_whole`: people must see the whole card before they approve it.
-
-    Each row has `before` and `after` as raw values, and its `name`, `name_field` and `changes`
-    (`field`, `before`, `after`) in words."""
+    """The code blocks in a card's text are texts that Ponte did not write, such as the reason of a
+    denial. The page and the terminal show these as quotes."""
     rows = [
-        dict(row) | asdict(words)
-        for row, words in zip(card.rows, read_rows(card.rows), strict=True)
+        dict(row) | asdict(row_fields)
+        for row, row_fields in zip(card.rows, read_rows(card.rows), strict=True)
     ]
     return {
         "id": card.id,
@@ -500,17 +445,16 @@ def card_json(card: Card) -> CardState:
         "expires_at": card.expires_at,
         "decided_at": card.decided_at,
         "is_whole": card.is_whole,
-        "revision": card.revision,  # the one of the proposal that the card shows
-        "seq": card.seq,  # of the turn that proposed it
+        "revision": card.revision,
+        "seq": card.seq,
     }
 
 
 def answer_json(
     answer: Answer, conversation: str, turn: str, html: str | None = None
 ) -> ChatAnswer:
-    """Return an answer as JSON: the body of `POST /chat` and of the event `done`. `html` is its
-    rendered text, None to leave it out. A field that has no value is left out, too; an empty `vote`
-    says that the answer can be rated."""
+    """`html` is its rendered text, None to leave it out. A field that has no value is left out,
+    too; an empty `vote` says that the answer can be rated."""
     body: ChatAnswer = {
         "response": answer.text,
         "conversation": conversation,
@@ -519,7 +463,7 @@ def answer_json(
         "files": [file_json(file) for file in answer.files],
         "cards": [card_json(card) for card in answer.cards],
     }
-    if answer.code:  # the code of the error with which the turn failed
+    if answer.code:
         body["code"] = answer.code
     if answer.has_own_post:  # the page shows the text of a decision as a message, not on the card
         body["aloud"] = True
@@ -531,12 +475,8 @@ def answer_json(
 
 
 def message_json(message: Message, seq: int, at: float, state: str = "new") -> Json:
-    """Return a person's message as JSON, with the `state` of its turn. `at` is in seconds since the
-    epoch.
-
-    `event_key` is the one that the client sent: by it, a tab recognizes a message that it already
-    shows. `make_event_key` has put the person and a colon before it.
-    """
+    """`event_key` is the one that the client sent: by it, a tab recognizes a message that it
+    already shows. `make_event_key` has put the person and a colon before it."""
     return {
         "role": "user",
         "turn": message.turn,
@@ -553,5 +493,4 @@ def message_json(message: Message, seq: int, at: float, state: str = "new") -> J
 
 
 def replace_cards(answer: Answer, changed: Mapping[str, Card]) -> Answer:
-    """Return `answer` with its cards in their present state, which `changed` holds by their ids."""
     return replace(answer, cards=tuple(changed.get(card.id, card) for card in answer.cards))

@@ -20,13 +20,11 @@ from core.base.text import to_one_line
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 MAX_PROVIDER_ANSWER_BYTES = 512 * 1024
-"""Bytes of a discovery document, a list of keys or a token answer."""
 ANSWER_TIMEOUT_SECONDS = 10.0
 CACHE_SECONDS = 600.0
-"""How long a discovery document and keys are used without asking again."""
 MAX_PROVIDER_REQUESTS = 8
-"""Requests to providers at once. Anybody can cause some, and the connections are shared with the
-tools. A request that waits longer than ANSWER_TIMEOUT_SECONDS for its turn fails."""
+"""Anybody can cause some, and the connections are shared with the tools. A request that waits
+longer than ANSWER_TIMEOUT_SECONDS for its turn fails."""
 FAILURE_SECONDS = 5.0
 """How long a failed request is not repeated, so that a flood of visitors causes no flood of
 requests."""
@@ -49,18 +47,16 @@ class ProviderClient:
     )
 
     async def discover(self, provider: Provider) -> Discovery:
-        """Return what Ponte uses of a provider's discovery document, such as its addresses. Raise
-        SignInRefused."""
+        """Raise SignInRefused."""
         url = provider.issuer.rstrip("/") + DISCOVERY_PATH
         return read_discovery(await self._read(url), provider.issuer)
 
     async def redeem(
         self, provider: Provider, found: Discovery, code: str, verifier: str, redirect: str
     ) -> Mapping[str, Any]:
-        """Exchange the code that a visitor brought back from the provider for an ID token, and
-        return the token's claims about them. `verifier` proves that this Ponte began the sign-in
-        (PKCE, RFC 7636). `redirect` is the address of the redirect that brought the code, which the
-        provider compares. Raise SignInRefused."""
+        """`verifier` proves that this Ponte began the sign-in (PKCE, RFC 7636). `redirect` is the
+        address of the redirect that brought the code, which the provider compares. Raise
+        SignInRefused."""
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect}
         form |= {"code_verifier": verifier} if found.has_pkce else {}
         headers = {"Accept": "application/json"}
@@ -87,19 +83,16 @@ class ProviderClient:
     ) -> Mapping[str, Any]:
         answer = await self._read(found.keys, is_new=is_new)
         keys = answer.get("keys") if isinstance(answer, dict) else None
-        keys = [one for one in keys if isinstance(one, dict)] if isinstance(keys, list) else []
+        keys = [key for key in keys if isinstance(key, dict)] if isinstance(keys, list) else []
         return await asyncio.to_thread(read_claims, token, keys, found.algorithms)
 
     async def _read(self, url: str, *, is_new: bool = False) -> Any:
-        """Return the JSON at an address. Raise SignInRefused.
-
-        It comes from the cache, unless it must be newer (`is_new`). Visitors who come while a
-        request is under way wait for the lock and take its answer: it is newer than `asked_at`.
-        """
+        """The JSON comes from the cache, unless it must be newer (`is_new`). Visitors who come
+        while a request is under way wait for the lock and take its answer: it is newer than
+        `asked_at`."""
         asked_at = self.clock()
         async with self._locks[url]:
             read_at, until, answer = self._answers.get(url, (0.0, 0.0, None))
-            # The cached answer has expired, or was read before this call asked for a newer one.
             if until <= asked_at or (is_new and read_at < asked_at):
                 try:
                     answer, seconds = await self._request("GET", url), CACHE_SECONDS
@@ -114,8 +107,8 @@ class ProviderClient:
         return answer
 
     async def _request(self, method: str, url: str, **options: Any) -> Any:
-        """Return the JSON of one answer. Raise SignInRefused: "away" if trying again later may
-        help, else for a fault in the set-up."""
+        """Raise SignInRefused: "away" if trying again later may help, else for a fault in the
+        set-up."""
         options |= {"timeout": ANSWER_TIMEOUT_SECONDS, "cap": MAX_PROVIDER_ANSWER_BYTES}
         try:
             await asyncio.wait_for(self._places.acquire(), ANSWER_TIMEOUT_SECONDS)
@@ -135,9 +128,8 @@ class ProviderClient:
 
 
 def _explain_error(answer: Any, status: str = "HTTP 200") -> SignInRefused:
-    """Return the refusal for an error in a provider's answer: the code is too old, or the set-up is
-    wrong. `status` is the HTTP status for the log. The error's name comes from outside, so it is
-    cut, and what looks like a secret in it is left out."""
+    # The error's name comes from outside, so it is cut, and what looks like a secret in it is left
+    # out.
     error = str(answer.get("error", "")) if isinstance(answer, dict) else ""
     if error in ("invalid_grant", "invalid_code"):  # the latter is Slack's
         return refusal("expired", error)

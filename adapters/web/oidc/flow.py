@@ -27,12 +27,10 @@ from core.base.tasks import BoundedDict
 from core.people.sign_ins import Identity
 
 SIGN_IN_SECONDS = 600
-"""How long a person may take at the provider."""
 _CLAIM = re.compile(r"([0-9a-f]{1,12})-([0-9a-f]{1,12}\.[0-9a-f]{16}-[0-9a-f]{64})?-[0-9a-f]{64}")
 """The value of the cookie: when it expires, the session that is to be confirmed, if any, and a
 random part."""
 FindWorkspace = Callable[[], Awaitable[str]]
-"""Return the id of the Slack workspace that Ponte is connected to, "" for none."""
 
 
 @dataclass(slots=True)
@@ -45,7 +43,6 @@ class SignIn:
     key: bytes
     find_workspace: FindWorkspace | None = None
     names_group: Callable[[str], bool] = lambda prefix: False
-    """Return whether a rule names a group with this prefix."""
     now: Callable[[], float] = time.time
     _used: dict[str, bool] = field(default_factory=BoundedDict)
     """The cookies of sign-ins that came back. Each works once, also for who copied it."""
@@ -53,11 +50,12 @@ class SignIn:
     async def start(
         self, provider: Provider, redirect: str, session: str = ""
     ) -> tuple[str, str, str]:
-        """Begin a sign-in that comes back to the address `redirect`. Return the provider's address
-        for the browser, the sign-in's `state`, and the value of its cookie. Raise SignInRefused.
+        """Return the provider's address for the browser, the sign-in's `state`, and the value of
+        its cookie. Raise SignInRefused.
 
         `session` describes the session that the provider is to confirm (`describe_session`) without
-        showing anything (`prompt=none`). "": any account may come back."""
+        showing anything (`prompt=none`). "": any account may come back.
+        """
         found = await self.client.discover(provider)
         team = await self._find_team(provider)
         # The cookie's value. The others are derived from it, so that nothing has to be stored:
@@ -84,8 +82,7 @@ class SignIn:
     async def finish(
         self, provider: Provider, redirect: str, query: Mapping[str, str], cookie: str
     ) -> tuple[Identity, str]:
-        """Return who came back from the provider to `redirect` with `query`, and the session that
-        it was to confirm ("" for none). Raise SignInRefused.
+        """Raise SignInRefused.
 
         The cookie proves that this browser began the sign-in, so nobody can be signed in as
         somebody else by a link (login CSRF). Each sign-in counts once.
@@ -97,7 +94,7 @@ class SignIn:
         is_own = match and hmac.compare_digest(state, expected.encode())
         if not match or not is_own or int(match[1], 16) <= self.now() or cookie in self._used:
             raise refusal("expired")
-        self._used[cookie] = True  # `_used`: cookies of sign-ins that came back
+        self._used[cookie] = True
         found = await self.client.discover(provider)
         code = check_redirect(provider, found, query)
         team = await self._find_team(provider)
@@ -108,8 +105,6 @@ class SignIn:
         return identity, match[2] or ""
 
     async def _find_team(self, provider: Provider) -> str:
-        """Return the id of the Slack workspace whose people may sign in; "" for a provider other
-        than Slack. Raise SignInRefused."""
         if not provider.is_slack:
             return ""
         team = await self.find_workspace() if self.find_workspace else ""

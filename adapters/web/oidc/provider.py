@@ -29,12 +29,10 @@ SLACK_NAME = "slack"
 """The name of sign-in with Slack. No provider of ponte.toml can have it."""
 GOOGLE_ISSUER = "https://accounts.google.com"
 CLOCK_TOLERANCE_SECONDS = 60
-"""How far the clocks of the provider and of this machine may differ."""
 MAX_SUBJECT_CHARACTERS = 255
 """The limit of OpenID Connect Core 1.0, section 2."""
 MAX_ACCOUNT_NAME_CHARACTERS = 80
 MAX_GROUPS_CHARACTERS = 100_000
-"""Characters of the names of all groups of one account."""
 _SLACK_USER, _SLACK_WORKSPACE = re.compile("[UW][A-Z0-9]+"), re.compile("[TE][A-Z0-9]+")
 SIGNING_ALGORITHMS = frozenset({
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
@@ -75,7 +73,6 @@ SIGN_IN_SENTENCES = {
     "groups-missing": "{label} didn't report which groups you're in. Contact the person who runs "
     "Ponte.",
 }
-"""The sentence for each reason of a refusal."""
 
 
 class SignInRefused(Refusal):
@@ -87,8 +84,6 @@ class SignInRefused(Refusal):
 
 
 def refusal(reason: str, detail: str = "", **values: object) -> SignInRefused:
-    """Return the error for a reason (a key of SIGN_IN_SENTENCES). `detail` is for the log, `values`
-    fill the sentence."""
     refused = SignInRefused(SIGN_IN_SENTENCES[reason], **{"label": "", **values})
     refused.reason, refused.detail = reason, detail
     return refused
@@ -97,11 +92,10 @@ def refusal(reason: str, detail: str = "", **values: object) -> SignInRefused:
 @dataclass(frozen=True, slots=True)
 class Provider:
     """A service whose accounts can sign in: Slack, or an OpenID Connect provider of ponte.toml.
-
     `label` is its name for people, `issuer` its address, `client_id` and `secret` those of Ponte
     there. Who of its accounts may sign in: those of `domains`, the members of `groups`, or
-    `anyone`; only one of these is set. For Slack, whose people must be of one workspace, none is.
-    """
+    `anyone`; only one of these is set. For Slack, whose people must be of one workspace, none
+    is."""
 
     name: str
     label: str
@@ -114,8 +108,6 @@ class Provider:
 
     @property
     def is_slack(self) -> bool:
-        """Return whether this is Slack, whose tokens have claims of their own, and which is asked
-        later whether a person is still there."""
         return self.name == SLACK_NAME
 
 
@@ -140,26 +132,25 @@ class Discovery:
 
 
 def list_providers(
-    own: WebSettings, shared: SharedSettings, config: OperatorConfig, *, has_slack: bool = True
+    settings: WebSettings, shared: SharedSettings, config: OperatorConfig, *, has_slack: bool = True
 ) -> Mapping[str, Provider]:
-    """Return the providers that are set up now, by name, Slack first. `has_slack`: Ponte answers in
-    Slack, which alone can tell later whether a person of Slack is still there."""
-    # `variable` reads the environment variable that holds a provider's secret.
+    """`has_slack`: Ponte answers in Slack, which alone can tell later whether a person of Slack is
+    still there."""
     sections = config.section("sign_in").items()
-    providers = {name: one.provider(name, shared.variable) for name, one in sections}
-    if own.has_slack_sign_in and has_slack:
+    providers = {name: section.provider(name, shared.variable) for name, section in sections}
+    if settings.has_slack_sign_in and has_slack:
         # The issuer is the origin of Slack's API, https://slack.com, or that of a test server.
         parts = urlsplit(shared.slack_api_url)
-        issuer, secret = f"{parts.scheme}://{parts.netloc}", own.ponte_sign_in_slack_secret
-        id = own.ponte_sign_in_slack_id
+        issuer, secret = f"{parts.scheme}://{parts.netloc}", settings.ponte_sign_in_slack_secret
+        id = settings.ponte_sign_in_slack_id
         slack = Provider(SLACK_NAME, "Slack", issuer, id, plain_value(secret))
         providers = {SLACK_NAME: slack, **providers}
     return providers
 
 
 def is_allowed_url(url: object, issuer: str) -> bool:
-    """Return whether Ponte sends secrets to this address: https, or http on this machine if the
-    issuer is there too."""
+    """Ponte sends secrets to https addresses, and to http on this machine if the issuer is there
+    too."""
     try:
         parts = parse_url(url if isinstance(url, str) else "", "https", "http")
     except ValueError:
@@ -175,9 +166,8 @@ def is_allowed_url(url: object, issuer: str) -> bool:
 
 
 def read_discovery(document: object, issuer: str) -> Discovery:
-    """Check a provider's discovery document and return the parts that are used. It names the
-    addresses to which Ponte sends secrets, so each must be safe. Raise SignInRefused if one is not,
-    or if the document is of another issuer."""
+    """The document names the addresses to which Ponte sends secrets, so each must be safe. Raise
+    SignInRefused if one is not, or if the document is of another issuer."""
     if not isinstance(document, dict):
         raise refusal("set-up", "the discovery document is not a JSON object")
     if document.get("issuer") != issuer:
@@ -213,9 +203,7 @@ def authorization_url(
     *,
     asks_groups: bool = False,
 ) -> str:
-    """Return the provider's address to which the browser goes to sign in, with the `parameters`
-    of this sign-in, such as `state`. `team`: the Slack workspace, whose sign-in Slack then shows.
-    `asks_groups`: the person's groups are wanted, if the provider has them."""
+    """`asks_groups`: the person's groups are wanted, if the provider has them."""
     scope = "openid profile email"
     query = {
         "response_type": "code",
@@ -229,8 +217,7 @@ def authorization_url(
 
 
 def check_redirect(provider: Provider, found: Discovery, query: Mapping[str, str]) -> str:
-    """Return the code of a provider's redirect. Raise SignInRefused, whose reason is the key of the
-    sentence that the person reads.
+    """Raise SignInRefused, whose reason is the key of the sentence that the person reads.
 
     The issuer is compared so that an answer of one provider cannot be passed off as that of another
     (RFC 9207).
@@ -252,9 +239,7 @@ def check_redirect(provider: Provider, found: Discovery, query: Mapping[str, str
 def identify(
     claims: Mapping[str, Any], provider: Provider, nonce: str, now: float, team: str = ""
 ) -> Identity:
-    """Return who signed in by the claims of an ID token whose signature is valid. Raise
-    SignInRefused. `team` is the id of Ponte's Slack workspace. The identity of a person of an OIDC
-    provider also has the groups of the token, which are the person's groups at the provider."""
+    """Raise SignInRefused. `team` is the id of Ponte's Slack workspace."""
     _check_token(claims, provider, nonce, now)
     # `sub` is the id of the account at the provider. Names can change, it does not.
     subject = claims.get("sub")
@@ -281,9 +266,8 @@ def identify(
 
 
 def _check_token(claims: Mapping[str, Any], provider: Provider, nonce: str, now: float) -> None:
-    """Raise SignInRefused unless the token is from this provider, for this Ponte, for this browser
-    and for this time. `nonce` was sent with this browser's request, and the token must repeat it. A
-    claim of another type never passes."""
+    """`nonce` was sent with this browser's request, and the token must repeat it. A claim of
+    another type never passes."""
     audience = claims.get("aud")
     audiences = _texts([audience] if isinstance(audience, str) else audience)
     # A token for several programs must say that it was issued to this one.
@@ -308,8 +292,7 @@ def _check_token(claims: Mapping[str, Any], provider: Provider, nonce: str, now:
 
 
 def _check_admission(claims: Mapping[str, Any], provider: Provider) -> tuple[str, ...]:
-    """Return the groups of somebody who may sign in by the rule of ponte.toml for this provider:
-    anyone, accounts of some domains, or members of some groups. Raise SignInRefused."""
+    """Raise SignInRefused."""
     # Some providers send one group as a text and not as a list.
     value, elsewhere = claims.get("groups"), claims.get("_claim_names")
     groups = tuple(_texts([value] if isinstance(value, str) else value))
@@ -354,4 +337,8 @@ def _read_time(claims: Mapping[str, Any], name: str) -> float:
 
 
 def _texts(value: object) -> Sequence[str]:
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return (
+        [element for element in value if isinstance(element, str)]
+        if isinstance(value, list)
+        else []
+    )

@@ -30,10 +30,8 @@ MAX_SIGN_INS = 8
 """Sign-ins of one browser that are under way at once. Each has a cookie of 150 to 250 bytes, and
 proxies refuse requests whose headers exceed 8 KB (nginx's large_client_header_buffers)."""
 _STATE_CHARACTERS = 16
-"""The characters of a sign-in's `state` in the name of its cookie."""
 _log = structlog.get_logger("web")
 ServePage = Callable[[Request, str], Response]
-"""Return the page, with a sentence on its sign-in form."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ class SignInRoutes(RouteGroup):
         is_signed_in = await auth.has_session(http_io.read_visit(request.scope))
         providers = sign_in.list_providers().values() if sign_in else ()
         ways: list[answers.SignInWay] = [
-            {"label": one.label, "url": f"{auth.origin}{SIGN_IN_PATH}/{one.name}"}
-            for one in providers
+            {"label": provider.label, "url": f"{auth.origin}{SIGN_IN_PATH}/{provider.name}"}
+            for provider in providers
         ]
         return {"signed_in": is_signed_in, "ways": ways}
 
@@ -108,14 +106,12 @@ class SignInRoutes(RouteGroup):
         It is no redirect: browsers would not send the session's strict cookie after it.
         """
         sign_in, provider = self._find(request)
-        # `Any`: only the page's kind of authentication has the methods that are called here.
         auth: Any = self.visitors.auth
         redirect = self._redirect(request, provider)
         # Each sign-in has a cookie of its own, so that several tabs can sign in at once.
         name = self._cookie_name(provider, request.query_params.get("state", ""))
         cookie = request.cookies.get(name, "")
         try:
-            # The person, and the session that the provider was to confirm ("" for none).
             came_back = await sign_in.finish(provider, redirect, request.query_params, cookie)
             session = await auth.open_session(*came_back)
         except (Refusal, NotStored) as refused:
@@ -123,7 +119,7 @@ class SignInRoutes(RouteGroup):
         else:
             response = self.serve_page(request, "")  # "": the page shows no refusal
             http_io.set_session(response, auth, session, PROVIDER_SESSION_SECONDS)
-        if cookie:  # the sign-in is over
+        if cookie:
             self._set_cookie(response, name, "", 0)
         return response
 
@@ -137,9 +133,9 @@ class SignInRoutes(RouteGroup):
     def _refuse(
         self, request: Request, provider: Provider, refused: Refusal | NotStored
     ) -> Response:
-        """Return the sign-in page with the reason. If the set-up is at fault, the log gets a line,
-        but each fault at most once a minute: anybody can cause it again by opening the address.
-        _QUIET_REASONS concern only the person at the browser, such as an expired sign-in."""
+        """If the set-up is at fault, the log gets a line, but each fault at most once a minute:
+        anybody can cause it again by opening the address. _QUIET_REASONS concern only the person at
+        the browser, such as an expired sign-in."""
         reason = getattr(refused, "reason", refused.code)
         is_first = self._warnings.admits(f"{provider.name} {reason}", time.time())
         if reason not in _QUIET_REASONS and is_first:
@@ -151,8 +147,7 @@ class SignInRoutes(RouteGroup):
         return response
 
     def _redirect(self, request: Request, provider: Provider) -> str:
-        """Return the address to which the provider sends the browser. Without a public origin it is
-        the host of the request, which was checked."""
+        """Without a public origin it is the host of the request, which was checked."""
         origin = self.visitors.auth.origin or f"http://{request.headers['host']}"
         return f"{origin}{SIGN_IN_PATH}/{provider.name}/done"
 
@@ -160,7 +155,6 @@ class SignInRoutes(RouteGroup):
         return f"{self.visitors.auth.cookie}-{provider.name}-{state[:_STATE_CHARACTERS]}"
 
     def _set_cookie(self, response: Response, name: str, value: str, age: int) -> None:
-        """Set the cookie of a sign-in that is under way; an `age` of 0 deletes it."""
         with suppress(CookieError):  # a name that only another program could set
             response.set_cookie(
                 name,

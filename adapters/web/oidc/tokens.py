@@ -12,9 +12,7 @@ from core.base.json_text import parse_json
 
 MAX_HEADER_BYTES = 16 * 1024
 MAX_TRIED_KEYS = 20
-"""Keys that are tried for a token that does not name its key."""
 _KEY_TYPES = {"R": "RSA", "P": "RSA", "E": "EC"}
-"""The type of the key of an algorithm, by its first letter."""
 
 
 UNKNOWN_KEY = "no key of the provider fits the ID token"
@@ -24,13 +22,11 @@ UNKNOWN_KEY = "no key of the provider fits the ID token"
 def read_claims(
     token: str, keys: Sequence[Mapping[str, Any]], algorithms: Collection[str]
 ) -> Mapping[str, Any]:
-    """Return the claims of an ID token that one of the provider's `keys` has signed. Raise
-    SignInRefused. A key in the token's own header is never used: anybody could put one there. Runs
-    in a thread, because it computes for a while.
+    """Raise SignInRefused. A key in the token's own header is never used: anybody could put one
+    there. Runs in a thread, because it computes for a while.
 
     The detail UNKNOWN_KEY tells the caller that newer keys of the provider may help.
     """
-    # Loaded at the first sign-in with a provider.
     from joserfc.errors import JoseError
     from joserfc.jwk import JWKRegistry
     from joserfc.jws import JWSRegistry, deserialize_compact, extract_compact

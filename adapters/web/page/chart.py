@@ -15,21 +15,19 @@ from core.domain.rows import Chart, Series
 WIDTH, HEIGHT, LEFT_SPACE, TOP_SPACE, RIGHT_SPACE, BOTTOM_SPACE = 640, 300, 84, 24, 12, 32
 """The drawing in pixels, and the space around its plot."""
 MAX_X_LABELS, X_LABEL_CHARACTERS, LETTER_WIDTH = 8, 12, 7.5
-"""How many labels the axis has, how long they are, and pixels of a letter with some space."""
 MAX_VALUES_SHOWN = 12
 """With so few bars, each has its value above it."""
 MIN_SPAN, MAX_SPAN = 1e-15, 1e300
 """Values that differ by less are drawn as zeros. Smaller spans make long labels, or overflow, as
 larger ones do."""
 COLOURS = 8
-"""The number of colours in the style sheet."""
 Scale = Callable[[float], float]
 
 
 def draw_chart(chart: Chart, table: str) -> str:
     """Return the HTML of a figure: the title, the drawing, a legend if there are several colours,
     and `table`, the HTML of the values, to unfold."""
-    names: Sequence[str] = [each.name for each in chart.series]
+    names: Sequence[str] = [series.name for series in chart.series]
     if chart.kind == "pie":  # it has one series; each slice has a colour, a label and a value
         names = list(map(": ".join, zip(chart.labels, chart.series[0].texts, strict=True)))
     keys = [f'<li class="c{n % COLOURS}">{escape(name)}</li>' for n, name in enumerate(names)]
@@ -44,9 +42,7 @@ def draw_chart(chart: Chart, table: str) -> str:
 
 
 def _draw_plot(chart: Chart) -> str:
-    """Return the SVG of bars or lines: the grid with round numbers, as many labels as there is room
-    for, then each series."""
-    values = [value for each in chart.series for value in each.values if value is not None]
+    values = [value for series in chart.series for value in series.values if value is not None]
     # Zero is always in the picture: bars that begin elsewhere mislead.
     low, high = min([0.0, *values]), max([0.0, *values])
     if high - low < MIN_SPAN:  # drawn as zeros
@@ -64,7 +60,6 @@ def _draw_plot(chart: Chart) -> str:
     step = (WIDTH - LEFT_SPACE - RIGHT_SPACE) / len(chart.labels)
 
     def scale(value: float) -> float:
-        """Return the height of a value in the drawing, in pixels from its top."""
         return TOP_SPACE + (high - value) * height
 
     parts = []
@@ -89,21 +84,20 @@ def _draw_plot(chart: Chart) -> str:
             f'<text{style} x="{x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(short)}'
             "</text>"
         )
-    for n, each in enumerate(chart.series):
+    for n, series in enumerate(chart.series):
         colour = f"c{n % COLOURS}"
         if chart.kind == "bar":
-            parts += _draw_bars(chart, each, colour, scale, step, n)
+            parts += _draw_bars(chart, series, colour, scale, step, n)
         else:
-            parts += _draw_line(chart, each, colour, scale, step)
+            parts += _draw_line(chart, series, colour, scale, step)
     return "".join(parts)
 
 
 def _draw_bars(
     chart: Chart, series: Series, colour: str, scale: Scale, step: float, n: int
 ) -> Iterator[str]:
-    """Yield the SVG of a bar for each value, with the value above it if they are few. `scale`
-    returns the height of a value in pixels, `step` is the room of a label with the bars of all
-    series beside each other, and `n` the number of this series."""
+    """`scale` returns the height of a value in pixels, `step` is the room of a label with the bars
+    of all series beside each other, and `n` the number of this series."""
     # A tenth of the room stays free on each side.
     width = step * 0.8 / len(chart.series)
     shows_values = len(chart.labels) * len(chart.series) <= MAX_VALUES_SHOWN
@@ -114,19 +108,17 @@ def _draw_bars(
         shape = f"M{x:.1f} {scale(0):.1f}h{width:.1f}V{top:.1f}h{-width:.1f}Z"
         yield f'<path class="bar {colour}" d="{shape}">{_tip(chart, series, at)}</path>'
         if shows_values:
-            words, y = escape(series.texts[at]), min(top, scale(0)) - 4
+            label, y = escape(series.texts[at]), min(top, scale(0)) - 4
             yield (
                 f'<text class="value" x="{x + width / 2:.1f}" y="{y:.1f}" '
-                f'text-anchor="middle">{words}</text>'
+                f'text-anchor="middle">{label}</text>'
             )
 
 
 def _draw_line(
     chart: Chart, series: Series, colour: str, scale: Scale, step: float
 ) -> Iterator[str]:
-    """Yield the SVG of a line through the values, which ends where one is missing, and of a point
-    for each. In a chart of areas, the area under the line comes first. `scale` returns the height
-    of a value in pixels, `step` is the room of a label."""
+    """In a chart of areas, the area under the line comes first."""
     points = {
         at: (LEFT_SPACE + step * (at + 0.5), scale(value))
         for at, value in enumerate(series.values)
@@ -134,13 +126,11 @@ def _draw_line(
     }
     runs = list[list[tuple[float, float]]]()
     for at, point in points.items():
-        # After a missing value, a new line begins.
         if at - 1 not in points:
             runs.append([])
         runs[-1].append(point)
     lines = ["M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run) for run in runs]
     if chart.kind == "area":
-        # Each line is closed along the zero line.
         floor = scale(0)
         shapes = (
             f"{line}V{floor:.1f}H{run[0][0]:.1f}Z" for line, run in zip(lines, runs, strict=True)
@@ -153,17 +143,14 @@ def _draw_line(
 
 
 def _tip(chart: Chart, series: Series, at: int) -> str:
-    """Return what is shown beside the pointer: the label, the series if there are several, and the
-    value."""
     names = [chart.labels[at], *([series.name] if len(chart.series) > 1 else [])]
     return f"<title>{escape(' · '.join(names))}: {escape(series.texts[at])}</title>"
 
 
 def _format_tick(value: float, chart: Chart) -> str:
-    """Return a round number of the axis, with the unit that all series share. Series with several
-    units, or with a format that has none, give a plain number."""
+    """Series with several units, or with a format that has none, give a plain number."""
     number = float(f"{value:.4g}")  # without the rounding errors of a sum
-    formats = {each.format for each in chart.series}
+    formats = {series.format for series in chart.series}
     format = formats.pop() if len(formats) == 1 else ""
     if format_kind(format) not in ("currency", "percent", "duration"):
         return format_number(number)
@@ -175,8 +162,6 @@ def _format_tick(value: float, chart: Chart) -> str:
 
 
 def _draw_pie(chart: Chart) -> str:
-    """Return the SVG of a pie: one path for each value, which begins at twelve o'clock and goes on
-    clockwise."""
     values = [max(0, value or 0) for value in chart.series[0].values]
     total, turned, parts = sum(values) or 1, 0.0, []
     radius, middle_x, middle_y = HEIGHT / 2 - TOP_SPACE, WIDTH / 2, HEIGHT / 2

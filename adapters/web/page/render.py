@@ -44,7 +44,6 @@ ExportSource = tuple[list[ExportColumn], list[list[Cell]], str]
 MAX_FORMULA_CHARS = 2_000
 """A longer formula stays as it was written."""
 MAX_FOOTNOTES = 100
-"""Footnotes of one text."""
 _CLOSERS = {"$$": "$$", r"\[": r"\]", r"\(": r"\)"}
 # An opening dollar has no letter or digit before it and no space after it; a closing one no space
 # before it and no letter or digit after it.
@@ -82,16 +81,13 @@ def add_markdown_extensions(markdown: MarkdownIt) -> None:
 
 
 def _loosen(state: StateCore) -> None:
-    """Correct a text before it is parsed, where models write Markdown that means something else by
-    the letter: items of lists that are not indented far enough, and stress marks beside letters."""
     state.src = free_stress(nest_items(state.src))
 
 
 def _parse_inline_math(state: StateInline, silent: bool) -> bool:
-    """Parse a formula inside a line, in `$…$`, `$$…$$`, `\\(…\\)` or `\\[…\\]`. A rule of
-    markdown-it: return whether one begins here, and add its token unless `silent`."""
+    """A rule of markdown-it: return whether one begins here, and add its token unless `silent`."""
     source, begin = state.src, state.pos
-    opener = source[begin : begin + 2]  # `$$`, `\[` and `\(` have two characters
+    opener = source[begin : begin + 2]
     if closer := _CLOSERS.get(opener):
         end = source.find(closer, begin + 2, begin + MAX_FORMULA_CHARS)
         if end < 0 or not source[begin + 2 : end].strip():
@@ -118,9 +114,8 @@ def _parse_inline_math(state: StateInline, silent: bool) -> bool:
 
 
 def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Parse a formula that begins a line and ends one, with no empty line in it. A rule of
-    markdown-it: return whether one begins at the line `start`, and add its token unless `silent`.
-    """
+    """A rule of markdown-it: return whether one begins at the line `start`, and add its token
+    unless `silent`."""
     begin = state.bMarks[start] + state.tShift[start]  # the line's first character after blanks
     closer = _CLOSERS.get(state.src[begin : begin + 2])
     # `\(…\)` is for formulas inside a line.
@@ -148,9 +143,8 @@ def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> 
 
 
 def _parse_footnote(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Parse the text of a footnote, as in `[^1]: …`, and keep it for the end of the page. A rule of
-    markdown-it: return whether the line `start` is one. `silent` only asks for that."""
-    begin = state.bMarks[start] + state.tShift[start]  # the line's first character after blanks
+    """A rule of markdown-it: return whether the line `start` is one."""
+    begin = state.bMarks[start] + state.tShift[start]
     match = _FOOTNOTE.match(state.src[begin : state.eMarks[start]])
     notes: dict[str, str] = state.env.setdefault("footnotes", {})
     if match is None or match[1] in notes or len(notes) >= MAX_FOOTNOTES:
@@ -162,9 +156,7 @@ def _parse_footnote(state: StateBlock, start: int, end: int, silent: bool) -> bo
 
 
 def _parse_footnote_reference(state: StateInline, silent: bool) -> bool:
-    """Parse the reference to a footnote, as in `[^1]`, if the text has such a footnote. References
-    are numbered in the order of the footnotes. A rule of markdown-it: return whether one begins
-    here, and add its token unless `silent`."""
+    """References are numbered in the order of the footnotes."""
     match = _REFERENCE.match(state.src, state.pos)
     labels = list(state.env.get("footnotes", ()))
     if match is None or match[1] not in labels:
@@ -185,8 +177,8 @@ def _parse_line_break(state: StateInline, silent: bool) -> bool:
 
 
 def _append_footnotes(state: StateCore) -> None:
-    """Append a numbered list of the footnotes to the page, if there are any. A rule of markdown-it:
-    the rules that follow parse the text of the footnotes with the rest."""
+    """A rule of markdown-it: the rules that follow parse the text of the footnotes with the
+    rest."""
     notes = state.env.get("footnotes")
     if not notes:
         return
@@ -202,8 +194,6 @@ def _append_footnotes(state: StateCore) -> None:
 
 
 def _link_addresses(state: StateCore) -> None:
-    """Make links of plain addresses, except in the text of a link. A rule of markdown-it, which has
-    divided the text into tokens."""
     for inline in state.tokens:
         depth, children = 0, list[Token]()  # `depth`: above 0 in the text of a link
         for token in inline.children or ():
@@ -220,9 +210,8 @@ def _link_addresses(state: StateCore) -> None:
 
 
 def _mark_tasks(state: StateCore) -> None:
-    """Show `[ ]` and `[x]` at the beginning of a list item as boxes. Remove the hair spaces that
-    `free_stress` has put around `**…**` beside Chinese, Japanese or Korean letters, so that the
-    parser sees where it ends: the parser has read them by now."""
+    """Remove the hair spaces that `free_stress` has put around `**…**` beside Chinese, Japanese or
+    Korean letters, so that the parser sees where it ends: the parser has read them by now."""
     for token in state.tokens:
         for part in (token, *(token.children or ())):
             part.content = part.content.replace(HAIR_SPACE, "")
@@ -248,10 +237,8 @@ MAX_CHARS_WITHOUT_THREAD = 1_000
 """Longer text is rendered in a thread; this much takes about 4 ms."""
 
 OWN_FILE_PATTERN = re.compile(r"/files/[A-Za-z0-9_-]{1,64}")
-"""The path of a file that Ponte serves itself."""
 _LINK = re.compile(rf"(https?://|mailto:)[^\s]+|{OWN_FILE_PATTERN.pattern}", re.IGNORECASE)
 _LANGUAGE = re.compile(r"language-[A-Za-z0-9+#.-]{1,20}")
-"""The class with the language of a code block."""
 _TEXT_TAGS = ("p", "li", "blockquote", "td", "th", "h3", "h4", "h5", "h6")
 _TAGS = {*_TEXT_TAGS, "a", "br", "code", "del", "div", "em", "hr", "img", "ol", "pre", "s",
          "strong", "span", "sup", "table", "tbody", "thead", "tr", "ul"}  # fmt: skip
@@ -260,7 +247,6 @@ _CLASSES = {
     "div": {"table", "math"}, "span": {"math"}, "li": {"task"}, "ol": {"footnotes"},
     "td": _CELL_CLASSES, "th": _CELL_CLASSES,
 }  # fmt: skip
-"""The classes that elements may have, besides the language of `code`."""
 _ATTRIBUTES = {"a": {"href", "title"}, "img": {"src", "alt"}, "code": {"class"}} | {
     tag: {"class", "start"} if tag == "ol" else {"class"} for tag in _CLASSES
 }
@@ -271,11 +257,9 @@ _FIXED = {
     "pre": {"tabindex": "0", "dir": "ltr"},
     "div": {"tabindex": "0"},
 } | {tag: {"dir": "auto"} for tag in _TEXT_TAGS}
-"""The attributes that elements always get."""
 
 
 async def render(text: str, placed: tuple[Placed, ...] = ()) -> str:
-    """Return `text` as HTML. Long text is rendered in a thread."""
     if len(text) <= MAX_CHARS_WITHOUT_THREAD:
         return to_html(text, placed)
     return await asyncio.to_thread(to_html, text, placed)
@@ -289,11 +273,8 @@ class GrowingHtml:
         self._source = self._html = ""
 
     async def render(self, text: str, placed: tuple[Placed, ...] = ()) -> str:
-        """Return the HTML of the whole text so far, with the rows and charts that are in it.
-
-        A link definition may change any block above it, so text with one is rendered from its
-        beginning.
-        """
+        """A link definition may change any block above it, so text with one is rendered from its
+        beginning."""
         # Tables and charts split the text, and a text that is too complex is shown unformatted.
         if placed or "]:" in text or is_too_complex(text):
             return await render(text, placed)
@@ -313,9 +294,8 @@ class GrowingHtml:
 
 @functools.lru_cache(maxsize=256)
 def to_html(text: str, placed: tuple[Placed, ...] = ()) -> str:
-    """Return `text` as clean HTML. `placed` are the tables and charts that Ponte has put into the
-    text, with their values: a chart is drawn, and cells of a table carry their numbers, by which
-    the page sorts them."""
+    """`placed` are the tables and charts that Ponte has put into the text, with their values: a
+    chart is drawn, and cells of a table carry their numbers, by which the page sorts them."""
     if placed:
         return "".join(_render_data(*piece) for piece in split_placed(text, placed))
     # It would take the parser too long. `tabindex`: the keyboard can scroll it.
@@ -333,14 +313,11 @@ def to_html(text: str, placed: tuple[Placed, ...] = ()) -> str:
 
 
 def document_to_html(text: str) -> str:
-    """Return one of Ponte's own documents as HTML, with its own headings and links."""
+    """For Ponte's own documents, with their headings and links."""
     return str(MarkdownIt("commonmark").enable("table").render(text))
 
 
 def _render_data(text: str, data: RowsResult | Chart | None) -> str:
-    """Return the HTML of one piece of an answer: a table of rows that a tool read, a chart with the
-    table of its values below, or text (`data` is None). `text` is the Markdown of the piece, which
-    a chart does not need."""
     if isinstance(data, Chart):
         rows = data.to_rows()
         return draw_chart(data, _render_data(rows.to_markdown(), rows))
@@ -368,9 +345,8 @@ def _render_data(text: str, data: RowsResult | Chart | None) -> str:
 
 
 def find_tables(text: str, placed: tuple[Placed, ...] = ()) -> list[ExportSource]:
-    """Return the tables of an answer in their order on the page, for a download: the columns, the
-    rows and the title of each. The cells of rows that a tool read have types; those of a table in
-    Markdown are text, without markup. A chart is a table of its values."""
+    """The cells of rows that a tool read have types; those of a table in Markdown are text, without
+    markup. A chart is a table of its values."""
     tables: list[ExportSource] = []
     for piece, data in split_placed(text, placed):
         if is_too_complex(piece):  # the page shows it unformatted
@@ -384,8 +360,6 @@ def find_tables(text: str, placed: tuple[Placed, ...] = ()) -> list[ExportSource
 
 
 def _read_markdown_tables(text: str) -> list[ExportSource]:
-    """Return the tables of a Markdown text for a download: for each its columns, its rows and no
-    caption. The first row of a table holds the titles of its columns."""
     tables = list[list[list[Cell]]]()
     tokens = _make_parser().parse(text)
     for at, token in enumerate(tokens):
@@ -396,8 +370,8 @@ def _read_markdown_tables(text: str) -> list[ExportSource]:
         elif token.type == "inline" and tokens[at - 1].type in ("th_open", "td_open"):
             tables[-1][-1].append(
                 "".join(
-                    "\n" if each.type == "hardbreak" else each.content
-                    for each in token.children or ()
+                    "\n" if child.type == "hardbreak" else child.content
+                    for child in token.children or ()
                 )
             )
     return [([ExportColumn(str(title)) for title in head], rows, "") for head, *rows in tables]
@@ -410,8 +384,8 @@ others, also on a phone."""
 
 @functools.cache
 def _make_parser() -> MarkdownIt:
-    """Return the parser of answers. It passes no HTML through, and draws the tokens whose HTML is
-    not markdown-it's own."""
+    """The parser passes no HTML through, and draws the tokens whose HTML is not markdown-it's
+    own."""
     # `breaks`: the end of a line in a paragraph is shown as one, and not as a space.
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True})
     markdown.enable(["table", "strikethrough"])
@@ -436,11 +410,11 @@ def _make_parser() -> MarkdownIt:
 
 
 def _render_code(tokens: Sequence[Token], at: int) -> str:
-    """Return the HTML of code within a line. An address in it is plain text: answers write
-    addresses that must not be links as code, which other platforms need and this page does not."""
+    # An address in it is plain text: answers write addresses that must not be links as code, which
+    # other platforms need and this page does not.
     content = tokens[at].content
-    words = html.escape(content)
-    return words if is_address(content) or _MAIL.fullmatch(content) else f"<code>{words}</code>"
+    code = html.escape(content)
+    return code if is_address(content) or _MAIL.fullmatch(content) else f"<code>{code}</code>"
 
 
 def _filter_attribute(tag: str, name: str, value: str) -> str | None:
@@ -460,28 +434,26 @@ def _filter_attribute(tag: str, name: str, value: str) -> str | None:
 
 
 def _render_image(tokens: Sequence[Token], at: int) -> str:
-    """Return the HTML of an image. Only Ponte's own files are shown. The browser would load another
-    address at once, which tells its server who reads; so that is a link."""
+    """Only Ponte's own files are shown. The browser would load another address at once, which tells
+    its server who reads; so that is a link."""
     source = str(tokens[at].attrGet("src") or "")
-    words = html.escape(tokens[at].content)
+    alt_text = html.escape(tokens[at].content)
     if OWN_FILE_PATTERN.fullmatch(source):
-        return f'<img src="{source}" alt="{words}">'
+        return f'<img src="{source}" alt="{alt_text}">'
     if not _LINK.fullmatch(source):
-        return words
+        return alt_text
     address = html.escape(source)
-    return f'<a href="{address}" title="{address}">{words or address}</a>'
+    return f'<a href="{address}" title="{address}">{alt_text or address}</a>'
 
 
 def _render_link_open(tokens: Sequence[Token], at: int) -> str:
-    """Return the tag of a link with the address as its title, so that the reader sees where a link
-    leads whatever its text says."""
+    # The title shows where a link leads whatever its text says.
     address = html.escape(str(tokens[at].attrGet("href") or ""))
     return f'<a href="{address}" title="{address}">'
 
 
 def _render_cell_open(tokens: Sequence[Token], at: int) -> str:
-    """Return the tag of a cell of a table, with classes for its alignment and for a long text.
-    markdown-it sets a style attribute instead, which our content security policy forbids."""
+    # markdown-it sets a style attribute instead, which our content security policy forbids.
     align = str(tokens[at].attrGet("style") or "").removeprefix("text-align:")
     limit = LONG_FIRST_CELL_CHARS if tokens[at - 1].type == "tr_open" else LONG_CELL_CHARS
     long = "long" if len(tokens[at + 1].content) > limit else ""
@@ -490,14 +462,12 @@ def _render_cell_open(tokens: Sequence[Token], at: int) -> str:
 
 
 def _render_math(tokens: Sequence[Token], at: int) -> str:
-    """Return the HTML of a formula as it was written. The page's script draws it; what it cannot
-    draw can still be read."""
+    # The page's script draws it; what it cannot draw can still be read.
     tag = "span" if tokens[at].type == "math_inline" else "div"
     return f'<{tag} class="math">{html.escape(tokens[at].content)}</{tag}>'
 
 
 def _render_heading(tokens: Sequence[Token], at: int) -> str:
-    """Return the HTML of a heading two levels lower, since the page itself uses the first two
-    levels."""
+    # The page itself uses the first two levels of headings.
     slash = "/" if tokens[at].nesting < 0 else ""
     return f"<{slash}h{min(int(tokens[at].tag[1]) + 2, 6)}>"

@@ -43,7 +43,7 @@ from core.turn.suggestions import find_starting_points
 from core.turn.titles import MAX_CONVERSATION_TITLE_CHARACTERS, first_words, shorten_title
 
 PAGE_FOLDER = Path(__file__).parent
-"""The page's files. Those whose suffix is in PAGE_MEDIA_TYPES are served under their names."""
+"""Files whose suffix is in PAGE_MEDIA_TYPES are served under their names."""
 PAGE_MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -52,20 +52,17 @@ PAGE_MEDIA_TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 PAGE_SENTENCES: Mapping[str, str] = json.loads((PAGE_FOLDER / "sentences.json").read_text("utf-8"))
-"""The page's sentences by the keys that its script and its HTML use."""
 SERVICE_WORKER_FILE = "worker.js"
 PAGE_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""What the page may load and connect to (Content-Security-Policy)."""
 BYTES_TYPE = "application/octet-stream"
 
 
 MAX_SEARCH_CHARS = 200
 MAX_WELCOME_TABLES = 12
-"""Names of tables on the welcome screen."""
 
 
 class ConversationMarks(RequestBody):
@@ -102,22 +99,21 @@ class ConversationRoutes(MessageRoutes):
         `?search=` returns those with all these words in a turn, each with the newest such `turn`
         and an excerpt of it, and those with all of them in the title."""
         platform, journal = self.visitors.auth.platform, self.conversations.journal
-        # The person in the addresses of the visitor's conversations, "" for the owner.
-        own = self.visitors.address_person(visitor_of(request).person)
-        words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
+        person = self.visitors.address_person(visitor_of(request).person)
+        search_text = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
         # Conversations in which a turn has the words, by key. Titles are compared below. Without
         # words, every title fits.
-        hits = await journal.search(platform, words, own) if words else {}
-        folded_words = fold_case(words).split()
+        hits = await journal.search(platform, search_text, person) if search_text else {}
+        folded_words = fold_case(search_text).split()
         conversations: list[answers.ListedConversation] = []
-        for one in await self._list_own(request):
+        for conversation in await self._list_own(request):
             entry: answers.ListedConversation = {
-                "id": one.first.address.channel,
-                "title": conversation_title(one),
-                "pinned": one.is_pinned,
-                "at": one.used_at,
+                "id": conversation.first.address.channel,
+                "title": conversation_title(conversation),
+                "pinned": conversation.is_pinned,
+                "at": conversation.used_at,
             }
-            if hit := hits.get(one.conversation):
+            if hit := hits.get(conversation.conversation):
                 entry["turn"] = hit.turn
                 entry["excerpt"] = {"before": hit.before, "match": hit.match, "after": hit.after}
             title = fold_case(entry["title"])
@@ -152,24 +148,27 @@ class ConversationRoutes(MessageRoutes):
         key = self._find_address(request).conversation
         entries = await self.conversations.journal.list_entries(key)
         # The list has the title. It leaves out conversations of a single request over `/v1`.
-        listed = {one.conversation: one for one in await self._list_own(request)}
+        listed = {
+            conversation.conversation: conversation
+            for conversation in await self._list_own(request)
+        }
         if not entries or key not in listed:
             raise NotFound(what="conversation")
         title = conversation_title(listed[key])
         parts = [f"# {title}"]
-        for one in entries:
-            at = format_moment(datetime.fromtimestamp(one.created_at, UTC))
-            author = one.message.author.name or say("You")
+        for record in entries:
+            at = format_moment(datetime.fromtimestamp(record.created_at, UTC))
+            author = record.message.author.name or say("You")
             # An open code block would take in the headings that follow.
-            paragraphs = [f"## {author} · {at} UTC", _close_code_block(one.message.text)]
-            paragraphs += [f"- {attached.name}" for attached in one.message.attachments]
-            if one.answer is not None:
-                paragraphs += ["## Ponte", _close_code_block(one.answer.text)]
+            paragraphs = [f"## {author} · {at} UTC", _close_code_block(record.message.text)]
+            paragraphs += [f"- {attached.name}" for attached in record.message.attachments]
+            if record.answer is not None:
+                paragraphs += ["## Ponte", _close_code_block(record.answer.text)]
                 paragraphs += [
                     f"- {card.id}: {card.title} ({say(CARD_STATES.get(card.state, card.state))})"
-                    for card in one.answer.cards
+                    for card in record.answer.cards
                 ]
-                paragraphs += [f"- {file.name}" for file in one.answer.files]
+                paragraphs += [f"- {file.name}" for file in record.answer.files]
             parts.append("\n\n".join(["", *filter(None, paragraphs)]))
         text = "\n".join(parts)
         headers = {
@@ -191,34 +190,41 @@ class ConversationRoutes(MessageRoutes):
         entries = await self.conversations.journal.list_entries(key)
         # The cards as they are now. A stored answer has them as they were when it was given.
         changed = {card.id: card for card in await self.board.changes(key)}
-        answers_by_turn = {one.turn: one.answer for one in entries if one.answer is not None}
+        answers_by_turn = {
+            record.turn: record.answer for record in entries if record.answer is not None
+        }
         rendered: dict[str, str] = {}
         if http_io.wants_html(request):  # a long conversation takes seconds
             rendered = await asyncio.to_thread(
                 lambda: {
-                    turn: to_html(one.text, one.placed) for turn, one in answers_by_turn.items()
+                    turn: to_html(record.text, record.placed)
+                    for turn, record in answers_by_turn.items()
                 }
             )
-        # The reader's own votes, by turn.
         votes: Mapping[str, str] = {}
         if any(answer.is_rateable for answer in answers_by_turn.values()):
             person = visitor_of(request).person
             votes = await self.conversations.votes.list_own(person.key, key)
         messages: list[Json] = []
-        for one in entries:
-            messages.append(stream.message_json(one.message, one.seq, one.created_at, one.state))
-            if one.answer is not None:
-                answer, html = stream.replace_cards(one.answer, changed), rendered.get(one.turn)
+        for record in entries:
+            messages.append(
+                stream.message_json(record.message, record.seq, record.created_at, record.state)
+            )
+            if record.answer is not None:
+                answer, html = (
+                    stream.replace_cards(record.answer, changed),
+                    rendered.get(record.turn),
+                )
                 # The fields of an answer are those of the event `done`, but `response` is `text`
                 # here, and the conversation is named once for all messages.
-                body: Json = dict(stream.answer_json(answer, address.channel, one.turn, html))
+                body: Json = dict(stream.answer_json(answer, address.channel, record.turn, html))
                 del body["response"], body["conversation"]
-                if one.turn in votes:
-                    body["vote"] = votes[one.turn]
-                answer_fields = {"role": "assistant", "text": answer.text, "seq": one.seq}
-                messages.append(answer_fields | {"at": one.created_at} | body)
+                if record.turn in votes:
+                    body["vote"] = votes[record.turn]
+                answer_fields = {"role": "assistant", "text": answer.text, "seq": record.seq}
+                messages.append(answer_fields | {"at": record.created_at} | body)
         # A card can be in several answers; the page draws it once, as it is now.
-        cards = {card["id"]: card for one in messages for card in one.get("cards", [])}
+        cards = {card["id"]: card for message in messages for card in message.get("cards", [])}
         cards |= {id: stream.card_json(card) for id, card in changed.items()}
         return {
             "conversation": address.channel,
@@ -316,14 +322,15 @@ class ConversationRoutes(MessageRoutes):
         return Response(data, headers=headers)
 
     async def _list_own(self, request: Request) -> Sequence[ConversationSummary]:
-        own = self.visitors.address_person(visitor_of(request).person)
-        return await self.conversations.journal.list_conversations(self.visitors.auth.platform, own)
+        person = self.visitors.address_person(visitor_of(request).person)
+        return await self.conversations.journal.list_conversations(
+            self.visitors.auth.platform, person
+        )
 
     def _follow(
         self, request: Request, id: str, cursor: str, stack: ExitStack
     ) -> AsyncIterator[bytes]:
-        """Return the stream of a conversation's events after `cursor`, the position up to which the
-        client has read. What the stream holds is closed with `stack`."""
+        """What the stream holds is closed with `stack`."""
         address, visitor = self._find_address(request, id), visitor_of(request)
         if request.method == "HEAD":  # only the headers are wanted, so nothing is followed
             return stream.merge_streams([])
@@ -353,8 +360,7 @@ class PageRoutes(RouteGroup):
         return self._serve_file(request, "index.html")
 
     def serve_sign_in(self, request: Request, sentence: str) -> Response:
-        """Return the page with a sentence on its sign-in form. The response is not cached, because
-        its address has the values of one sign-in."""
+        """The response is not cached, because its address has the values of one sign-in."""
         place = b'<p id="trouble" role="alert">'
         page = self._files[1]["index.html"]  # the second item has the files by name
         body = page.replace(place, place + escape(sentence).encode())
@@ -390,8 +396,8 @@ class PageRoutes(RouteGroup):
         """The page's sentences by key, in the locale that the browser asks for."""
         locale = request.query_params.get("locale", "")
         with use_locale(locale if locale in LOCALES else ""):
-            words = {key: say(sentence) for key, sentence in PAGE_SENTENCES.items()}
-            return {"locale": LANGUAGE.get(), "words": words}
+            sentences = {key: say(sentence) for key, sentence in PAGE_SENTENCES.items()}
+            return {"locale": LANGUAGE.get(), "words": sentences}
 
     @endpoint("GET", "/page/{name}", media=(BYTES_TYPE,), refuses=(404,), is_static=True)
     @endpoint("GET", "/page/{version}/{name}", media=(BYTES_TYPE,), refuses=(404,), is_static=True)
@@ -421,7 +427,10 @@ class PageRoutes(RouteGroup):
             # Slack is suggested only while the model or NocoDB is not connected either.
             connect += ["slack"] if connect else []
         return {
-            "suggestions": [{"kind": each.kind, "text": each.text} for each in start.suggestions],
+            "suggestions": [
+                {"kind": suggestion.kind, "text": suggestion.text}
+                for suggestion in start.suggestions
+            ],
             "sample": start.is_sample,
             "tables": list(start.tables[:MAX_WELCOME_TABLES]),
             "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
@@ -430,8 +439,8 @@ class PageRoutes(RouteGroup):
         }
 
     def _serve_file(self, request: Request, name: str) -> Response:
-        """Return a file of the page. Under an address with the files' version it never changes, so
-        browsers keep it for a year; else they ask each time."""
+        """Under an address with the files' version it never changes, so browsers keep it for a
+        year; else they ask each time."""
         version, files = self._files
         if name not in files:
             raise UnknownPath
@@ -450,8 +459,7 @@ class PageRoutes(RouteGroup):
 
     @cached_property
     def _files(self) -> tuple[str, dict[str, bytes]]:
-        """Read the page's files once, about 250 kB in all. Return their version, which is a hash of
-        all of them, and name → bytes. The page loads files of its own version."""
+        # The page loads files of its own version.
         paths = sorted(PAGE_FOLDER.iterdir())
         files = {path.name: path.read_bytes() for path in paths if path.suffix in PAGE_MEDIA_TYPES}
         version = hashlib.sha256(b"".join(files.values())).hexdigest()[:16]
@@ -511,7 +519,8 @@ class SessionRoutes(RouteGroup):
             "voice": self.visitors.voice,
             "models": list(await self.visitors.list_models(person)),
             "notices": [
-                {"id": one.id, "text": one.words(), "at": one.created_at} for one in notices
+                {"id": notice.id, "text": notice.words(), "at": notice.created_at}
+                for notice in notices
             ],
         }
 
@@ -529,11 +538,15 @@ class SessionRoutes(RouteGroup):
         return response
 
 
-def conversation_title(one: ConversationSummary) -> str:
+def conversation_title(conversation: ConversationSummary) -> str:
     """Return the title of a conversation, else the first words of its first message without
     Markdown, else the name of that message's first file."""
-    files = one.first.attachments
-    return one.title or first_words(one.first.text) or shorten_title(files[0].name if files else "")
+    files = conversation.first.attachments
+    return (
+        conversation.title
+        or first_words(conversation.first.text)
+        or shorten_title(files[0].name if files else "")
+    )
 
 
 def _close_code_block(text: str) -> str:
@@ -573,7 +586,7 @@ class AccountRoutes(RouteGroup):
     async def list_all(self, request: Request) -> answers.ApiTokenList:
         """List the visitor's API tokens, the oldest first."""
         tokens = await self.accounts.list_api_tokens(visitor_of(request).person.key)
-        return {"tokens": [_token_json(one) for one in tokens]}
+        return {"tokens": [_token_json(token) for token in tokens]}
 
     @endpoint("POST", "/me/tokens", status=201, refuses=(503,))
     async def create(self, request: Request, body: ApiTokenRequest) -> answers.ApiTokenEntry:
@@ -593,8 +606,6 @@ class AccountRoutes(RouteGroup):
 
 
 def _token_json(token: ApiToken) -> answers.ApiTokenEntry:
-    """Return what people may see of a token. Times are in seconds since the epoch; `expires` is 0
-    for never."""
     is_expired = token.is_expired(datetime.now(UTC).timestamp())
     return {
         "id": token.id,

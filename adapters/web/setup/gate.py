@@ -52,30 +52,29 @@ class SetupGate:
     is_local: bool
 
     @classmethod
-    def from_settings(cls, own: WebSettings, shared: SharedSettings) -> SetupGate:
-        """Return the gate for these settings. `why_off` is a sentence to translate.
-
-        Secrets are typed on the page, so others than this machine reach it only if the operator
-        allows it, and over HTTPS. If `is_local`, the gate also checks where each request is from.
-        """
-        url = own.ponte_web_url or ""
-        is_local = is_loopback(own.ponte_web_host) and not url  # nobody else can reach the page
+    def from_settings(cls, settings: WebSettings, shared: SharedSettings) -> SetupGate:
+        """Secrets are typed on the page, so others than this machine reach it only if the
+        operator allows it, and over HTTPS. If `is_local`, the gate also checks where each
+        request is from."""
+        url = settings.ponte_web_url or ""
+        is_local = (
+            is_loopback(settings.ponte_web_host) and not url
+        )  # nobody else can reach the page
         why = ""
         # The processes that share a database need one set of settings, which is in .env.
         if shared.database_url is not None:
             why = DATABASE_SENTENCE
-        elif own.ponte_setup == "off":
+        elif settings.ponte_setup == "off":
             why = OFF_SENTENCE
-        elif not is_local and own.ponte_setup is None:
+        elif not is_local and settings.ponte_setup is None:
             why = PUBLIC_SENTENCE
         elif not is_local and not url.startswith("https://"):
             why = NEEDS_HTTPS_SENTENCE
         return cls(why, is_local)
 
     def why_closed(self, visit: Visit, visitor: Visitor) -> str:
-        """Return why this visitor cannot use the page with this request; "" if they can. It is a
-        sentence to translate, like `why_off`, on why nobody may use the page now. `is_local`: only
-        the owner at this machine may use it."""
+        """The reason is a sentence to translate, like `why_off`, on why nobody may use the page
+        now. `is_local`: only the owner at this machine may use it."""
         # A `program` has an API token. A bearer token has no session, so it is not enough.
         if visitor.person.id != OWNER_ID or visitor.program or not visitor.session:
             return NOT_OWNER_SENTENCE

@@ -34,12 +34,11 @@ OPEN_TO_ALL = {
     "Ponte right away, with up to 50 messages a day each. Each question costs what "
     "your model charges. Limits and rules are in ponte.toml.",
 }
-"""Warnings by card, for services whose people can all talk to Ponte once they are connected."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetupView:
-    """Draws the set-up page. Its fields are what the page shows besides the stored settings.
+    """Draws the set-up page. The fields are what the page shows besides the stored settings.
 
     The card `open_card` is unfolded, with `result` as HTML above its fields. `draft` is what was
     typed there (`draft_id`), and `values` replaces single values. `asks_token`: the owner's token
@@ -55,12 +54,11 @@ class SetupView:
     draft: Json = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
     found: Sequence[Json] = ()
-    """People that a search found on the open card."""
 
     def render(self, setup: Json) -> str:
-        """Return the whole tab. `open_card` comes from the address, so it may name no card; then
-        the result of the last step stands above all cards."""
-        words = say(
+        """`open_card` comes from the address, so it may name no card; then the result of the last
+        step stands above all cards."""
+        sentence = say(
             "Connect Ponte to your services here. What you enter is stored on this machine, in "
             "settings.env in the data folder. Only Ponte's user can read that file."
         )
@@ -68,50 +66,43 @@ class SetupView:
         view = self if is_card else replace(self, open_card="")
         cards = "".join(view._card(card, setup) for card in setup["cards"])
         sign_in = _render_sign_in(setup["page_url"])
-        return f"<p>{escape(words)}</p>{view._state(setup)}{cards}{sign_in}"
+        return f"<p>{escape(sentence)}</p>{view._state(setup)}{cards}{sign_in}"
 
     def _state(self, setup: Json) -> str:
-        """Return the HTML about the newest settings: whether they wait for the next start, with
-        buttons to start again or to undo, or why a start with them failed. The result of the last
-        step comes first, unless it stands on its card."""
-        # `trial` is about stored settings that the running Ponte does not use; None: there are
-        # none. `can_apply`: this Ponte can start itself again.
+        """The result of the last step comes first, unless it stands on its card."""
         trial, above = setup["trial"], "" if self.open_card else self.result
         if trial is None:
             return above
-        words = trial["words"]
+        message = trial["words"]
         if trial["state"] == "failed":  # the previous settings are in effect again: no buttons
-            return above + notice("bad", words)
-        more = say("Answers in progress finish first or continue afterwards. No messages are lost.")
+            return above + notice("bad", message)
+        hint = say("Answers in progress finish first or continue afterwards. No messages are lost.")
         undo = self._button("undo", say("Undo"))
         apply = self._button("apply", say("Restart now"), "approve")
         if not setup["can_apply"]:
             apply = ""
         # An anchor would make the page scroll to a card after the step.
         form = self._form("", self._token_field() + apply + undo)
-        return f'{above}<div class="notice"><p>{escape(words)} {escape(more)}</p>{form}</div>'
+        return f'{above}<div class="notice"><p>{escape(message)} {escape(hint)}</p>{form}</div>'
 
     def _card(self, card: Json, setup: Json) -> str:
-        """Return the HTML of one service (the model, Slack, tables): its state, what it needs, and
-        the form to connect it. Only the card whose form was sent last is unfolded."""
         is_open = card["name"] == self.open_card
         # Saved settings take effect after a restart; until then, the card's own state is the old
         # one.
         state = "saved" if card["is_new"] else card["state"]
         # The state says enough of a service that is off or only saved.
-        words = translate_word(card["words"]) if state not in ("off", "saved") else ""
+        status = translate_word(card["words"]) if state not in ("off", "saved") else ""
         head = (
             f"<summary><b>{escape(say(card['title']))}</b> "
             f'<span class="state {state}">{escape(say(STATE_WORDS[state]))}</span> '
-            f"{escape(words or card['purpose'])}</summary>"
+            f"{escape(status or card['purpose'])}</summary>"
         )
         links = "".join(
             f'<li><a href="{escape(url)}" target="_blank" rel="noreferrer">{escape(name)}</a></li>'
             for name, url in card["links"].items()
         )
-        body = f"<p>{escape(card['purpose'])}</p>" if words else ""
+        body = f"<p>{escape(card['purpose'])}</p>" if status else ""
         body += f"<p>{escape(card['needs'])}</p>" + (f"<ul>{links}</ul>" if links else "")
-        # `locked` is a sentence on why the card cannot be changed here; "" if it can.
         if card["locked"]:
             body += notice("note", card["locked"])
         else:
@@ -126,19 +117,18 @@ class SetupView:
                 f'<a href="/#{secrets.token_hex(6)}">{escape(say("Try it in a conversation"))}</a>'
             )
             body += f"<p>{link}</p>"
-        more = f'{" open" if is_open else ""} id="{card["name"]}"'
-        return f'<details class="setup"{more}>{head}<div>{body}</div></details>'
+        attributes = f'{" open" if is_open else ""} id="{card["name"]}"'
+        return f'<details class="setup"{attributes}>{head}<div>{body}</div></details>'
 
     def _card_form(self, card: Json, since: float | None, is_open: bool) -> str:
-        """Return the form of a card. Its hidden field `draft` has the id of what was entered
-        before, so that secrets need not be typed, or sent to the browser, again. `since` is when
-        the settings were stored, in seconds since the epoch. `is_open`: this card's form was sent
-        last."""
-        # The draft is of the card whose form was sent last. OPEN_TO_ALL has warnings that everybody
-        # on the platform can then talk to Ponte. `_token_field` is "" unless the owner must give
-        # their sign-in token again.
+        """The form's hidden field `draft` has the id of what was entered before, so that secrets
+        need not be typed, or sent to the browser, again. `since` is when the settings were stored,
+        in seconds since the epoch. `is_open`: this card's form was sent last."""
+        # The draft is of the card whose form was sent last.
         draft = self.draft if is_open else {}
-        fields = "".join(self._field(each, draft, since, is_open) for each in card["fields"])
+        fields = "".join(
+            self._field(form_field, draft, since, is_open) for form_field in card["fields"]
+        )
         name, buttons = card["name"], self._button("check", say("Check"))
         if name == "model":
             buttons += self._button("look", say("Look on this machine"))
@@ -152,12 +142,8 @@ class SetupView:
         return self._form(name, hidden + fields + note + self._token_field() + buttons)
 
     def _people(self, card: Json, people: Json) -> str:
-        """Return the HTML of a chat platform's card that shows who may change data and who
-        approves, with forms to add and remove people.
-
-        The owner first claims to be somebody on the platform, and proves it by sending a word from
-        there. Then they can give rights to that account, and to others that a search finds.
-        """
+        """The owner first claims to be somebody on the platform, and proves it by sending a word
+        from there. Then they can give rights to that account, and to others that a search finds."""
         platform = card["name"]
         lists = "".join(
             f"<li>{escape(say(PEOPLE_LISTS[setting], people=', '.join(people[setting])))}</li>"
@@ -167,23 +153,22 @@ class SetupView:
         body = f"<h2>{escape(say('Who can do what'))}</h2><ul>{lists}</ul>"
         if people["locked"]:
             return body + notice("note", people["locked"])
-        # Without a claim, only the search is shown.
         if claim := people["claims"].get(platform):
             id = hidden_field("id", claim["id"])
             if claim["is_proven"]:
-                words = say("You are {name}.", name=claim["name"])
+                sentence = say("You are {name}.", name=claim["name"])
                 button = self._button("grant-me", say("Let me change data and approve"), "approve")
                 form = self._form(platform, id + self._token_field() + button)
-                body += f'<div class="notice good"><p>{escape(words)}</p>{form}</div>'
+                body += f'<div class="notice good"><p>{escape(sentence)}</p>{form}</div>'
             else:
-                words = say(
+                sentence = say(
                     "Within ten minutes, send this to Ponte in a direct message, as {name}:",
                     name=claim["name"],
                 )
                 word = f"<p><code>setup {claim['word']}</code></p>"
                 button = self._button("people", say("I've sent it"))
                 form = self._form(platform, button)
-                body += f'<div class="notice"><p>{escape(words)}</p>{word}{form}</div>'
+                body += f'<div class="notice"><p>{escape(sentence)}</p>{word}{form}</div>'
         search = (
             f'<label>{escape(say("Name"))}<input name="name" autocomplete="off" required></label>'
         )
@@ -196,14 +181,16 @@ class SetupView:
         body += f'<p class="hint">{escape(note)}</p>'
         body += self._form(platform, search + button)
         if self.found and self.open_card == platform:
-            choices = _render_people({one["id"]: one for one in self.found})
+            choices = _render_people({person["id"]: person for person in self.found})
             buttons = (
                 self._button("claim", say("This is me"))
                 + self._button("grant-change", say("Can change data"))
                 + self._button("grant-approve", say("Can also approve"), "approve")
             )
             body += self._form(platform, choices + self._token_field() + buttons)
-        mine = {key: one for key, one in people["granted"].items() if key.startswith(platform)}
+        mine = {
+            key: person for key, person in people["granted"].items() if key.startswith(platform)
+        }
         if mine:
             button = self._button("revoke", say("Remove permissions"), "danger")
             choices = _render_people(mine) + self._token_field()
@@ -213,33 +200,31 @@ class SetupView:
             body += self._form(platform, self._token_field() + button)
         return body
 
-    def _field(self, each: Json, draft: Json, since: float | None, is_open: bool) -> str:
-        """Return the HTML of one setting of a card, with the most fitting input.
-
-        - A setting from the environment or .env has priority over the page, so it is shown and
+    def _field(self, form_field: Json, draft: Json, since: float | None, is_open: bool) -> str:
+        """- A setting from the environment or .env has priority over the page, so it is shown and
           cannot be changed here.
-        - A secret is never sent to the browser: its placeholder shows the last characters and
-          when it was stored (`since`, in seconds since the epoch).
+        - A secret is never sent to the browser: its placeholder shows the last characters and when
+          it was stored (`since`, in seconds since the epoch).
         - A setting with few known choices is a list; with many, a text input with suggestions.
 
-        `is_open`: the person has just sent this card's form, so it shows what they entered.
-        `draft` has their entries that were checked and are not saved yet.
+        `is_open`: the person has just sent this card's form, so it shows what they entered. `draft`
+        has their entries that were checked and are not saved yet.
         """
-        setting = each["name"]
-        label = f"{each['label'][:1].upper()}{each['label'][1:]} ({setting.upper()})"
+        setting = form_field["name"]
+        label = f"{form_field['label'][:1].upper()}{form_field['label'][1:]} ({setting.upper()})"
         name = f"value-{setting}"
-        if each["source"]:
+        if form_field["source"]:
             place = {"environment": say("in the environment"), "file": say("in .env")}
-            words = say("set {place}; change it there", place=place[each["source"]])
-            value = f"{each['value']} ({words})" if each["value"] else words
+            note = say("set {place}; change it there", place=place[form_field["source"]])
+            value = f"{form_field['value']} ({note})" if form_field["value"] else note
             return f'<label>{escape(label)}<input value="{escape(value)}" disabled></label>'
-        if each["secret"]:
+        if form_field["secret"]:
             # The last characters of a secret, by which a person recognises it.
-            ending = draft.get("endings", {}).get(setting) or each["ending"]
-            hint = each["example"]
+            ending = draft.get("endings", {}).get(setting) or form_field["ending"]
+            hint = form_field["example"]
             if ending:
                 hint = say("{ending}, not saved yet", ending=ending)
-                if ending == each["ending"] and since:
+                if ending == form_field["ending"] and since:
                     day = format_date(datetime.fromtimestamp(since, self.zone).date())
                     hint = say("{ending}, saved on {day}", ending=ending, day=day)
             return (
@@ -247,27 +232,31 @@ class SetupView:
                 f'placeholder="{escape(hint)}"></label>'
             )
         # What was just sent counts before a checked entry, and that before the stored value.
-        value = draft.get("values", {}).get(setting, each["value"])
+        value = draft.get("values", {}).get(setting, form_field["value"])
         value = self.values.get(setting, value) if is_open else value
-        choices: Sequence[str] = draft.get("choices", {}).get(setting) or each["choices"]
+        choices: Sequence[str] = draft.get("choices", {}).get(setting) or form_field["choices"]
         if choices and len(choices) <= MAX_SELECT_VALUES:
-            default = say("{value} (default)", value=each["example"]) if each["example"] else ""
+            default = (
+                say("{value} (default)", value=form_field["example"])
+                if form_field["example"]
+                else ""
+            )
             # With one choice that is not the default, nothing is left to choose.
-            if not value and len(choices) == 1 and each["example"] not in choices:
+            if not value and len(choices) == 1 and form_field["example"] not in choices:
                 value = choices[0]
             # An entry that is not (or no longer) among the choices stays possible.
             listed = [*([] if value in choices else [value]), *choices]
             options = "".join(
-                f'<option value="{escape(one)}"{" selected" if one == value else ""}>'
-                f"{escape(one or default or say('Choose…'))}</option>"
-                for one in listed
+                f'<option value="{escape(choice)}"{" selected" if choice == value else ""}>'
+                f"{escape(choice or default or say('Choose…'))}</option>"
+                for choice in listed
             )
             return f'<label>{escape(label)}<select name="{name}">{options}</select></label>'
-        options = "".join(f'<option value="{escape(one)}">' for one in choices)
+        options = "".join(f'<option value="{escape(choice)}">' for choice in choices)
         suggestions = f'<datalist id="list-{setting}">{options}</datalist>' if choices else ""
-        more = f' list="list-{setting}"' if choices else ""
-        more += f' autocomplete="off" placeholder="{escape(each["example"])}"'
-        entry = f'<input name="{name}" value="{escape(value)}"{more}>'
+        attributes = f' list="list-{setting}"' if choices else ""
+        attributes += f' autocomplete="off" placeholder="{escape(form_field["example"])}"'
+        entry = f'<input name="{name}" value="{escape(value)}"{attributes}>'
         return f"<label>{escape(label)}{entry}</label>{suggestions}"
 
     def _token_field(self) -> str:
@@ -278,8 +267,8 @@ class SetupView:
             f'<label>{escape(label)}<input type="password" name="token" autocomplete="off"></label>'
         )
 
-    def _button(self, do: str, words: str, style: str = "") -> str:
-        return f'<button name="do" value="{do}" class="{style}">{escape(words)}</button>'
+    def _button(self, do: str, label: str, style: str = "") -> str:
+        return f'<button name="do" value="{do}" class="{style}">{escape(label)}</button>'
 
     def _form(self, card: str, body: str) -> str:
         hidden = hidden_field("form", self.token) + hidden_field("card", card)
@@ -287,8 +276,7 @@ class SetupView:
 
 
 def _render_sign_in(page_url: str) -> str:
-    """Return the HTML of the card about sign-in with Slack or another provider. The page does not
-    store these settings; the card shows the lines to add to the files."""
+    """The page does not store these settings; the card shows the lines to add to the files."""
     purpose = say("People sign in to the page with Slack or their company account.")
     origin = page_url or "https://ponte.example.com"
     steps = [
@@ -307,16 +295,16 @@ def _render_sign_in(page_url: str) -> str:
             'secret = "ACME_SIGN_IN_SECRET"\ngroups = ["…"]',
         ),
     ]
-    body = "".join(f"<p>{escape(words)}</p><pre>{escape(lines)}</pre>" for words, lines in steps)
-    more = say("The first line is the redirect URL that the provider asks for.")
+    body = "".join(
+        f"<p>{escape(sentence)}</p><pre>{escape(lines)}</pre>" for sentence, lines in steps
+    )
+    hint = say("The first line is the redirect URL that the provider asks for.")
     head = f"<summary><b>{escape(say('Sign-in'))}</b> {escape(purpose)}</summary>"
-    note = f'<p class="hint">{escape(more)}</p>'
+    note = f'<p class="hint">{escape(hint)}</p>'
     return f'<details class="setup" id="sign-in">{head}<div>{body}{note}</div></details>'
 
 
 def _render_people(people: Mapping[str, Json]) -> str:
-    """Return the HTML of radio buttons by which one of these people is chosen. `people` maps their
-    keys to their `name` and `details`."""
     choices = ""
     for id, person in people.items():
         choices += (
@@ -329,27 +317,24 @@ def _render_people(people: Mapping[str, Json]) -> str:
 
 
 def render_findings(findings: Sequence[Json]) -> str:
-    """Return the HTML of what a check found, a line each, with the addresses in it as links. The
-    notice as a whole is bad if one finding fails, and a note if one is off."""
+    """The notice as a whole is bad if one finding fails, and a note if one is off."""
     lines = []
-    for each in findings:
-        words = _LINK.sub(
+    for finding in findings:
+        sentence = _LINK.sub(
             lambda match: f'<a href="{match[0]}" target="_blank" rel="noreferrer">{match[0]}</a>',
-            to_html(each["words"]),
+            to_html(finding["words"]),
         )
         # "on" means here that the check has passed.
-        state = escape(translate_word("ok" if each["state"] == "on" else each["state"]))
-        lines.append(f'<li><span class="state {each["state"]}">{state}</span> {words}</li>')
-    states = {each["state"] for each in findings}
+        state = escape(translate_word("ok" if finding["state"] == "on" else finding["state"]))
+        lines.append(f'<li><span class="state {finding["state"]}">{state}</span> {sentence}</li>')
+    states = {finding["state"] for finding in findings}
     # A "note" is no fault, so it leaves the notice good.
     kind = "bad" if "failing" in states else "note" if "off" in states else "good"
     return f'<div class="notice {kind}" role="status"><ul>{"".join(lines)}</ul></div>'
 
 
 def render_servers(servers: Sequence[Json]) -> str:
-    """Return the HTML about the model servers that were found on this machine, or that there are
-    none."""
     if not servers:
         return notice("note", say("No model server responds on the usual ports of this machine."))
-    words = [f"{one['name']}: {one['address']}" for one in servers]
-    return notice("good", say("Found. The first address is filled in below."), *words)
+    lines = [f"{server['name']}: {server['address']}" for server in servers]
+    return notice("good", say("Found. The first address is filled in below."), *lines)

@@ -28,7 +28,6 @@ from core.people.rules import OWNER_ID
 FRESH_SECONDS = 300.0
 """How long after the owner's token was given *Check*, *Save* and the new start need it no more."""
 NEEDS_NO_TOKEN = ("look", "people", "claim")
-"""Buttons that neither send a secret nor store anything."""
 RESTART_REFRESH_SECONDS = 1
 LINK_AGAIN_SENTENCE = (
     "For your security, paste your sign-in link again, then press the button again. What you "
@@ -45,11 +44,9 @@ class SetupRoutes(RouteGroup):
     visitors: Visitors
     operator: Operator
     _confirmed: dict[str, float] = field(default_factory=dict)
-    """When each session gave the owner's token again, in monotonic seconds."""
 
     @property
     def auth(self) -> TokenAuthentication:
-        """The authentication of the page."""
         return cast("TokenAuthentication", self.visitors.auth)
 
     @endpoint("GET", "/admin/setup", media=("text/html",))
@@ -63,7 +60,6 @@ class SetupRoutes(RouteGroup):
             if visitor.person.id != OWNER_ID or not visitor.session:
                 raise NotAllowed(why)
             return page.frame("setup", notice("note", say(why)))
-        # The name of the card that is shown unfolded, such as that of a platform.
         card = str(request.query_params.get("card", ""))
         return await self._draw(request, page, open_card=card)
 
@@ -96,37 +92,36 @@ class SetupRoutes(RouteGroup):
         except BadInput as error:
             result = notice("bad", *error.words().splitlines())
             # With a draft, the form shows what that holds.
-            more = {"open_card": card, "result": result, "values": {} if draft else values}
-            return await self._draw(request, page, 400, draft, **more)
+            parts = {"open_card": card, "result": result, "values": {} if draft else values}
+            return await self._draw(request, page, 400, draft, **parts)
 
     async def _act(
         self, request: Request, page: AdminView, visitor: Visitor, form: Form, draft: str
     ) -> Response:
-        """Carry out the button of a form (`do`), and return the page as it is then. `draft` is the
-        id of the card's entries, which `act` has stored. The caller has checked the owner's token
-        where that is needed. Raise BadInput, UnknownPath."""
+        """`draft` is the id of the card's entries, which `act` has stored. The caller has checked
+        the owner's token where that is needed."""
         card, id, do = form.get("card", ""), form.get("id", ""), form.get("do", "")
-        more: dict[str, Any] = {}  # what `_draw` shows besides the present settings
+        parts: dict[str, Any] = {}
         match do:
             case "look":
                 servers = await self._run(visitor, "look")
                 values = {"openai_base_url": servers[0]["address"]} if servers else {}
-                more = {"open_card": card, "result": render_servers(servers), "values": values}
+                parts = {"open_card": card, "result": render_servers(servers), "values": values}
             case "check":
                 await self._run(visitor, "check", draft=draft)
                 shown = await self._run(visitor, "show_draft", draft=draft)
                 result = render_findings(shown["findings"])
-                more = {"open_card": card, "result": result, "draft": draft}
+                parts = {"open_card": card, "result": result, "draft": draft}
             case "people":
-                more = {"open_card": card}
+                parts = {"open_card": card}
                 # Without a name: the "I've sent it" button, which only draws the page again.
                 if name := form.get("name"):
                     found = await self._run(visitor, "find_people", platform=card, name=name)
-                    words = "" if found else say("Ponte doesn't know anyone with that name.")
-                    more |= {"found": found, "result": words and notice("note", words)}
+                    sentence = "" if found else say("Ponte doesn't know anyone with that name.")
+                    parts |= {"found": found, "result": sentence and notice("note", sentence)}
             case "claim":
                 await self._run(visitor, "claim", platform=card, id=id)
-                more = {"open_card": card}
+                parts = {"open_card": card}
             case "grant-me" | "grant-change" | "grant-approve":
                 right = do.removeprefix("grant-")
                 await self._run(visitor, "grant", platform=card, id=id, right=right)
@@ -140,30 +135,30 @@ class SetupRoutes(RouteGroup):
                 await self._run(visitor, "remove", card=card)
             case "undo":
                 if not await self._run(visitor, "undo"):
-                    more = {"result": notice("note", say("There is nothing to undo."))}
+                    parts = {"result": notice("note", say("There is nothing to undo."))}
             case "apply":
                 await self._run(visitor, "apply")
-                words = say(
+                sentence = say(
                     "Ponte is restarting with the new settings. This page will reload on its own."
                 )
-                body = notice("good", words)
+                body = notice("good", sentence)
                 return page.frame("setup", body, refresh_seconds=RESTART_REFRESH_SECONDS)
             case _:
                 raise UnknownPath
-        return await self._draw(request, page, **more)
+        return await self._draw(request, page, **parts)
 
     async def _draw(
-        self, request: Request, page: AdminView, status: int = 200, draft: str = "", **more: Any
+        self, request: Request, page: AdminView, status: int = 200, draft: str = "", **parts: Any
     ) -> Response:
-        """Return the set-up page as it is now. `draft` is the id of what was entered on a card,
-        `more` are further fields of `SetupView`. Forms ask for the sign-in token unless the owner
-        gave it a short time ago, so that who finds an open browser cannot change settings."""
+        """`draft` is the id of what was entered on a card, `parts` are further fields of
+        `SetupView`. Forms ask for the sign-in token unless the owner gave it a short time ago, so
+        that who finds an open browser cannot change settings."""
         visitor = visitor_of(request)
         view = SetupView(
             self.auth.form_token(visitor),
             ZoneInfo(self.visitors.time_zone),
             asks_token=not await self._is_fresh(request, visitor),
-            **more,
+            **parts,
         )
         if draft:
             shown = await self._run(visitor, "show_draft", draft=draft)
@@ -172,8 +167,7 @@ class SetupRoutes(RouteGroup):
         return page.frame("setup", view.render(setup), status)
 
     async def _run(self, visitor: Visitor, step: str, **arguments: Any) -> Any:
-        """Run a step of the set-up and return its result. The steps are in `bot/setup/service.py`,
-        which adapters do not import."""
+        """The steps are in `bot/setup/service.py`, which adapters do not import."""
         step_arguments = {"step": step, "arguments": arguments}
         return await self.operator.run("setup step", step_arguments, visitor.person)
 
@@ -182,22 +176,19 @@ class SetupRoutes(RouteGroup):
         return gate.why_closed(visit, visitor) if gate else NOT_OWNER_SENTENCE
 
     async def _is_fresh(self, request: Request, visitor: Visitor) -> bool:
-        """Return whether the owner signed in, or gave their token again, within FRESH_SECONDS. Who
-        finds an open browser later cannot change settings."""
+        """Who finds an open browser later cannot change settings."""
         age = await self.auth.measure_session_age(http_io.read_visit(request.scope))
         confirmed = self._confirmed.get(visitor.session)
         since = time.monotonic() - confirmed if confirmed is not None else age
         return min(age, since) <= FRESH_SECONDS
 
     async def _confirm(self, request: Request, visitor: Visitor, form: Form) -> str:
-        """Return "" if the owner signed in or gave their token within the last FRESH_SECONDS, or
-        gives it with this form; else a sentence to translate. Raise TooManyTries, NotStored."""
+        """Raise TooManyTries, NotStored."""
         if token := form.get("token", ""):
             # The visit has the client's address, for which wrong tokens are counted. The sign-in
             # link, which holds the token, is accepted in its place.
             if not await self.auth.is_owner_token(token, http_io.read_visit(request.scope)):
                 return WRONG_LINK_SENTENCE
-            # Noted for this session; old notes of all sessions are dropped.
             now = time.monotonic()
             for session, at in list(self._confirmed.items()):
                 if at < now - FRESH_SECONDS:

@@ -27,14 +27,12 @@ if TYPE_CHECKING:
 
 
 def trace_id_of(turn: str) -> int:
-    """Return the trace id of a turn, an integer of 128 bits. It is derived from the turn's id, so
-    that all processes that work on the turn have the same one."""
+    """Derived from the turn's id, so that all processes that work on the turn have the same trace
+    id."""
     return int.from_bytes(_digest(turn)[:16], "big")
 
 
 def root_span_id_of(turn: str) -> int:
-    """Return the id of the turn's root span, an integer of 64 bits, derived from the turn's id as
-    `trace_id_of`."""
     return int.from_bytes(_digest(turn)[16:24], "big")
 
 
@@ -48,11 +46,10 @@ MIN_EXPORT_SECONDS, MAX_EXPORT_SECONDS = 0.5, 5.0
 
 
 class Traces:
-    """Records the spans of one process with OpenTelemetry, and exports them to a collector. Times
-    are in Unix seconds. `exporter` is kept for `close` alone, which ends an export that takes too
-    long."""
+    """Times are in Unix seconds."""
 
     def __init__(self, provider: TracerProvider, exporter: SpanExporter, version: str) -> None:
+        # OpenTelemetry is imported here, because its packages are optional.
         from opentelemetry import trace
         from opentelemetry.context import Context
 
@@ -68,8 +65,7 @@ class Traces:
 
     @classmethod
     def open(cls, url: str | None, headers: str | None, proxy: str | None, version: str) -> Traces:
-        """Return a recorder that exports to the collector at `url`, with these headers (as in
-        OTEL_EXPORTER_OTLP_HEADERS). Raise ModuleNotFoundError if the packages are missing."""
+        """Raise ModuleNotFoundError if the packages are missing."""
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         exporter = _logging_exporter(url, headers, proxy)
@@ -79,9 +75,7 @@ class Traces:
     def with_exporter(
         cls, exporter: SpanExporter, processor: SpanProcessor, version: str = ""
     ) -> Traces:
-        """Return a recorder whose `processor` passes ended spans to `exporter`.
-
-        The trace id and the id of the root span are derived from the turn, so that each process
+        """The trace id and the id of the root span are derived from the turn, so that each process
         that works on the turn gives them to its spans, and all of these form one trace. The service
         is named "ponte" unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES name it."""
         from opentelemetry.sdk.resources import Resource
@@ -118,8 +112,6 @@ class Traces:
         return cls(provider, exporter, version)
 
     def root(self, turn: str, name: str, began: float) -> Recording:
-        """Start the root span of a turn, with the ids that are derived from the turn's id
-        (`trace_id_of`, `root_span_id_of`). `began` is its start."""
         ids: Any = self.provider.id_generator
         ids.turn = turn  # `start_span` reads it before any other code of this thread can run
         span = self._tracer.start_span(name, self._nowhere, start_time=int(began * 1e9))
@@ -129,7 +121,6 @@ class Traces:
     def child(
         self, parent: Recording, name: str, began: float, *, leaves: bool = False
     ) -> Recording:
-        """Start a span within `parent`. `leaves`: it is a call to another system."""
         context = self._api.set_span_in_context(parent.span, self._nowhere)
         span = self._tracer.start_span(
             name, context, kind=self._kinds[leaves], start_time=int(began * 1e9)
@@ -137,10 +128,10 @@ class Traces:
         return Recording(span, self._api)
 
     async def close(self, patience: float) -> None:
-        """Export ended spans within `patience` seconds, bounded by MIN_EXPORT_SECONDS and
-        MAX_EXPORT_SECONDS. Spans that are not exported by then are lost.
+        """Spans that are not exported by then are lost.
 
-        `provider.shutdown` blocks while the collector does not answer, so it runs in a thread."""
+        `provider.shutdown` blocks while the collector does not answer, so it runs in a thread.
+        """
         loop, closed_event = asyncio.get_running_loop(), asyncio.Event()
 
         def shut() -> None:
@@ -168,24 +159,18 @@ class Recording:
     _api: Any
 
     def note(self, name: str, value: SpanValue) -> None:
-        """Set an attribute of the span."""
         self.span.set_attribute(name, value)
 
     def fail(self, code: str) -> None:
-        """Mark the span as failed, with the code of the error."""
         self.span.set_attribute("error.type", code)
         self.span.set_status(self._api.Status(self._api.StatusCode.ERROR, code))
 
     def end(self) -> None:
-        """End the span now, so that it is exported."""
         self.span.end()
 
 
 def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -> SpanExporter:
-    """Return an exporter of spans to the collector at `url`, which logs once when it fails, and
-    once when it works again; with None, the SDK reads the address from the environment. `headers`
-    is a text as in OTEL_EXPORTER_OTLP_HEADERS."""
-    # These packages are optional: they are there only if traces are exported.
+    """`headers` is a text as in OTEL_EXPORTER_OTLP_HEADERS."""
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import ReadableSpan
@@ -196,8 +181,8 @@ def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -
         failing = False
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-            """Export the spans to the collector. Log a warning when it begins to fail and a line
-            when it works again, and nothing in between."""
+            """Log a warning when it begins to fail and a line when it works again, and nothing in
+            between."""
             result = super().export(spans)
             failed = result is not SpanExportResult.SUCCESS
             metrics.spans.labels("lost" if failed else "exported").inc(len(spans))

@@ -68,8 +68,6 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         return "hosted" if official and shared.openai_api_key and has_model else "local"
 
     def summary(self, own: CodeSettings, shared: SharedSettings) -> Health:
-        """Return the line about Python on the start screen, from the settings alone: nothing is
-        started."""
         match self.choose_place(own, shared):
             case "off":
                 return Health("code", "off", "PONTE_CODE is off")
@@ -79,8 +77,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
                 return Health("code", "on", "Python in a sandbox on this machine")
 
     def build_backend(self, deps: IntegrationDependencies[CodeSettings]) -> CodeBackend:
-        """Return what runs Python for the tool, as the settings choose it: the sandbox on this
-        machine, or OpenAI's containers. Nothing is started yet."""
+        """Nothing is started yet."""
         own, shared = deps.own, deps.shared
         if self.choose_place(own, shared) == "local":
             return self._build_local(deps)
@@ -100,16 +97,14 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
     def _build_local(
         self, deps: IntegrationDependencies[CodeSettings], folder: Path | None = None
     ) -> LocalBackend:
-        """Return the local backend. Starts nothing. `folder` replaces the home's folder for
-        environments: `ponte doctor` uses a temporary one. Another process that takes over a thread,
-        or forgets it, sends the notice "kernel", which ends the thread's kernel here."""
-        # Loaded only if code runs on this machine.
+        """`folder` replaces the home's folder for environments: `ponte doctor` uses a temporary
+        one. Another process that takes over a thread, or forgets it, sends the notice "kernel",
+        which ends the thread's kernel here."""
         from core.tools.code.environment import PythonEnvironment, environments_folder
         from core.tools.code.local import Kernels, LocalBackend, max_kernels
         from core.tools.code.sandbox.sandbox import SandboxLimits
 
         limits, home = SandboxLimits(), deps.home.path
-        # `kernel_places` records which process runs which thread's kernel.
         kernels = Kernels(deps.peers.kernel_places(), limits, max_kernels(limits))
         deps.peers.on("kernel", kernels.drop_forgotten)
         environment = PythonEnvironment(folder or environments_folder(home), deps.shared.proxies)
@@ -121,7 +116,6 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
     def build(
         self, deps: IntegrationDependencies[CodeSettings], quick: QuickCommands
     ) -> ToolBundle:
-        """Return the tool `run_python`, and the function that starts slow preparations."""
         from core.tools.code.source import CodeSource
 
         backend = self.build_backend(deps)
@@ -129,14 +123,13 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         return ToolBundle(source, runner=source.runner, start=backend.start)
 
     def rule_names(self, own: CodeSettings, config: OperatorConfig) -> RuleNames:
-        """Return the names of tools that rules in ponte.toml may use: `run_python`."""
         return {"tool": ("run_python",)}
 
     async def check(self, deps: IntegrationDependencies[CodeSettings]) -> Sequence[Health]:
-        """Return the state of the code tool for `ponte doctor`. A local sandbox is started and
-        tried, as `ponte run` does it, in a temporary folder, so that nothing of it stays. For any
-        other choice, the settings alone give the state: hosted Python runs at the model's server,
-        which is checked elsewhere, and its containers cost money."""
+        """A local sandbox is started and tried, as `ponte run` does it, in a temporary folder, so
+        that nothing of it stays. For any other choice, the settings alone give the state: hosted
+        Python runs at the model's server, which is checked elsewhere, and its containers cost
+        money."""
         if self.choose_place(deps.own, deps.shared) != "local":
             return [self.summary(deps.own, deps.shared)]
         with tempfile.TemporaryDirectory(prefix="ponte-doctor-") as folder:
@@ -147,17 +140,14 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
                 await backend.close()
 
     async def prepare(self, home: Path, proxies: Proxies, write: Callable[[str], None]) -> None:
-        """Build the sandbox's Python with its libraries in the folder `home`, which exists, so that
-        the first run need not wait for it. `write` prints the progress.
+        """Build the sandbox's Python with its libraries, so that the first run need not wait.
 
-        Raise PonteError with the reason if it cannot be built.
+        The folder `home` exists. Raise PonteError with the reason if it cannot be built.
         """
-        # Loaded only if code runs on this machine.
         from core.tools.code.environment import PythonEnvironment, environments_folder
         from core.tools.code.sandbox.sandbox import SandboxFailed
 
         async def tell(words: str) -> None:
-            # The words have no subject, as in "is setting up Python".
             write(f"Ponte {words}")
 
         environment = PythonEnvironment(environments_folder(home), proxies)
@@ -167,9 +157,8 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
             raise PonteError("{why}", why=failed.cause) from None
         finally:
             await environment.close()
-        if python.lacks:  # why the libraries could not be installed
+        if python.lacks:
             raise PonteError("{why}", why=python.lacks)
-        # The path is that of `bin/python` in the folder that was built.
         write(f"ready: {python.path.parent.parent}")
 
 

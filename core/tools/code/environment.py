@@ -34,16 +34,12 @@ FIGURES_FILE = Path(__file__).parent / "kernel" / "figures.py"
 INSTALL_STEP_SECONDS = 900.0
 """Limit of the longest step, which downloads about 100 MB."""
 INSTALL_RETRY_SECONDS = 600.0
-"""A failed installation is tried again after this time."""
 OLD_FOLDER_SECONDS = 86_400.0
-"""Age from which nobody uses a folder of another version any more."""
 INSTALL_WAIT_SECONDS = 180.0
-"""Seconds that a run waits for the installation, which then continues in the background."""
 STILL_INSTALLING = "they are still being installed"
 SHARED_FOLDER = Path("/var/cache/ponte")
 SETTING_UP = "is setting up Python for the first time (about a minute)…"
 _MIN_VERSION = (3, 11)
-"""The oldest Python that code may run with."""
 _VERSION_PROGRAM = "import sys; print(*sys.version_info[:3], sys.implementation.cache_tag)"
 _NOBODY_UID = 65534
 _CANNOT_CHANGE_USER = (errno.EPERM, errno.EINVAL)  # setresuid(2); a file is refused with EACCES
@@ -74,7 +70,7 @@ Tell = Callable[[str], Awaitable[None]]
 
 
 class NoPython(PonteError):
-    """No Python is installed that the sandbox could run. Its sentence tells what to install."""
+    """No Python is installed that the sandbox could run."""
 
     code = "no_python"
     sentence = (
@@ -119,8 +115,7 @@ async def find_base_python() -> BasePython:
 
 
 async def make_bare(base: Path, folder: Path) -> None:
-    """Build a Python environment (venv) without libraries in `folder`, which needs no network.
-    Raise InstallationFailed."""
+    """This needs no network. Raise InstallationFailed."""
     command = [str(base), "-I", "-m", "venv", "--without-pip", str(folder)]
     await _run_program(command, _environment_variables(folder))
 
@@ -131,7 +126,6 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
     environment = {"HTTPS_PROXY": proxies.https, "HTTP_PROXY": proxies.http, "NO_PROXY": proxies.no}
     # By stdin and not as an argument: other users of the machine can read arguments.
     proxy_settings = json.dumps({name: value for name, value in environment.items() if value})
-    # `_PIP` is a program that reads the proxies from stdin and then runs pip.
     command = [
         sys.executable,
         "-c",
@@ -149,7 +143,6 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
         str(REQUIREMENTS_FILE),
     ]
     await _run_program(command, None, proxy_settings.encode())
-    # Ponte's own backend of matplotlib, which kernels import from there.
     for library in (folder / "lib").glob("python3*/site-packages"):
         await asyncio.to_thread(shutil.copyfile, FIGURES_FILE, library / "ponte_figures.py")
         (library / "ponte_figures.py").chmod(0o644)
@@ -159,8 +152,6 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
 
 
 def find_cause(output: str) -> str:
-    """Return the reason of a failed installation for people, from pip's output: one of the usual
-    ones (`_CAUSES`), else the last line."""
     causes = (words for mark, words in _CAUSES if mark in output)
     lines = output.strip().splitlines()
     return next(causes, lines[-1][:300] if lines else "pip ended without a word")
@@ -176,45 +167,32 @@ class SandboxPython:
 
 
 def environments_folder(home: Path) -> Path:
-    """Return the folder in which the sandbox's Python environments are built: in Ponte's home, or
-    if Ponte is root in a shared one, because kernels run as other users who cannot read root's
-    home."""
+    """A shared folder if Ponte is root, because its kernels run as other users, who cannot read
+    root's home."""
     return (SHARED_FOLDER if os.geteuid() == 0 else home) / "python"
 
 
 class PythonEnvironment:
-    """Builds the Python for the sandbox, with its libraries, at first use, and keeps it. `clock`
-    returns monotonic seconds."""
+    """Builds the Python for the sandbox, with its libraries, at first use, and keeps it."""
 
     def __init__(
         self, folder: Path, proxies: Proxies, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`folder` keeps the Python and its libraries. `proxies` are used to download them. `clock`
-        returns monotonic seconds."""
         self._folder = folder
         self._proxies = proxies
         self._clock = clock
         self._base: BasePython | None = None
-        """The Python of this machine from which the sandbox's is made."""
         self._installation: asyncio.Task[None] | None = None
-        """The installation of the libraries, which several runs may wait for."""
         # So long ago that the first installation is due at once.
         self._failed_at = -INSTALL_RETRY_SECONDS
-        """When the installation failed last (by `clock`). It is tried again after
-        INSTALL_RETRY_SECONDS."""
         self.lacks = ""
-        """Why the libraries are not there, as the last try found."""
 
     async def python(self, tell: Tell) -> SandboxPython:
-        """Return the Python with libraries, built now if needed. If that fails, or takes longer
-        than `INSTALL_WAIT_SECONDS`, return a bare one, with which code without libraries runs.
-
-        `tell` gets words for the person meanwhile. Raise SandboxFailed if there is no Python at
-        all. After a failure, nothing is installed for `INSTALL_RETRY_SECONDS`.
-        """
+        """Return a bare Python if the libraries cannot be installed, or not within
+        `INSTALL_WAIT_SECONDS`. `tell` gets words for the person meanwhile. Raise SandboxFailed if
+        there is no Python at all. After a failure, nothing is installed for
+        `INSTALL_RETRY_SECONDS`."""
         with as_sandbox_failure():
-            # `base` is this machine's Python, from which the sandbox's is made. `whole` is the
-            # folder of the environment with all libraries; it may not exist yet.
             base, whole = await self._base_and_folder()
             is_due = self._clock() - self._failed_at >= INSTALL_RETRY_SECONDS
             if is_due and not _python_in(whole).exists():
@@ -228,29 +206,22 @@ class PythonEnvironment:
             return await self._find_python(base, whole)
 
     async def bare(self) -> SandboxPython:
-        """Return a Python for the sandbox at once, with libraries if they are installed, else
-        without."""
         with as_sandbox_failure():
             return await self._find_python(*await self._base_and_folder())
 
     async def close(self) -> None:
-        """Cancel an installation of libraries that is under way."""
         if self._installation is not None:
             self._installation.cancel()
             await asyncio.gather(self._installation, return_exceptions=True)
 
     async def _base_and_folder(self) -> tuple[BasePython, Path]:
-        """Return the Python of this machine from which the sandbox's is made, and the folder for
-        the environment. Its name is a hash of all that goes into the environment, so that a change
-        of anything builds a new one."""
         base = self._base = self._base or await find_base_python()
         parts = (base.version.encode(), str(base.path).encode(), platform.machine().encode())
         contents = (*parts, REQUIREMENTS_FILE.read_bytes(), FIGURES_FILE.read_bytes())
         return base, self._folder / hashlib.sha256(b"\0".join(contents)).hexdigest()[:16]
 
     async def _find_python(self, base: BasePython, whole: Path) -> SandboxPython:
-        """Return the Python with all libraries if it is there, else one without them, made now, and
-        the reason for the lack: runs need not wait for minutes."""
+        """Without the libraries, return a bare Python: runs need not wait for minutes."""
         if _python_in(whole).exists():
             return SandboxPython(_python_in(whole))
         bare = whole.with_name(f"{whole.name}-bare")
@@ -283,9 +254,8 @@ class PythonEnvironment:
 
 
 async def _read_version(path: str) -> str:
-    """Ask a Python for its version, as the user who runs kernels: another one than root. Return ""
-    if it is too old or that user cannot run it. Raise OSError if root cannot become another user,
-    which no other Python would change."""
+    """Return "" if it is too old or that user cannot run it. Raise OSError if root cannot become
+    another user, which no other Python would change."""
     try:
         process = await start_program(
             path,
@@ -339,8 +309,8 @@ def _environment_variables(folder: Path) -> Mapping[str, str]:
 async def _run_program(
     command: Sequence[str], environment: Mapping[str, str] | None, stdin_data: bytes = b""
 ) -> None:
-    """Run one step of the installation to its end. Raise InstallationFailed with what the program
-    says about the cause. `environment` None: that of Ponte."""
+    """Raise InstallationFailed with what the program says about the cause. `environment` None: that
+    of Ponte."""
     # Kernels can be other users, who must be able to read the files that this makes.
     shell = ("/bin/sh", "-c", 'umask 022 && exec "$@"', "sh")
     process = await start_program(
@@ -362,9 +332,8 @@ async def _run_program(
 
 @asynccontextmanager
 async def _build_folder(whole: Path) -> AsyncIterator[Path]:
-    """Yield the path of a temporary folder beside `whole`, which the caller makes and fills. At the
-    end it is renamed to `whole`, so that an unfinished one never has that name; after a failure it
-    is removed."""
+    """At the end it is renamed to `whole`, so that an unfinished one never has that name; after a
+    failure it is removed."""
     await asyncio.to_thread(_open_to_all, whole.parent)
     folder = whole.with_name(f".{whole.name}-{secrets.token_hex(4)}")
     try:
@@ -376,8 +345,8 @@ async def _build_folder(whole: Path) -> AsyncIterator[Path]:
 
 
 def _open_to_all(folder: Path) -> None:
-    """Make `folder` and its parent if they are missing, and readable to other users, whatever the
-    umask: kernels can be other users. An existing parent, such as Ponte's home, keeps its mode."""
+    # Readable to other users whatever the umask: kernels can be other users. An existing parent,
+    # such as Ponte's home, keeps its mode.
     for each in (folder.parent, folder):
         is_new = not each.exists()
         each.mkdir(exist_ok=True)
@@ -390,8 +359,7 @@ def _python_in(folder: Path) -> Path:
 
 
 def _remove_older(whole: Path) -> None:
-    """Remove the environments of earlier versions of Ponte, and unfinished ones of killed
-    processes, if nobody has changed them for a day: another Ponte may use them."""
+    """Folders that changed within a day stay: another Ponte may use them."""
     before = time.time() - OLD_FOLDER_SECONDS
     for other in whole.parent.iterdir():
         # The bare environment, and folders that are being built, begin with the same name.

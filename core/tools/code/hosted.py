@@ -57,9 +57,7 @@ REUSE_SECONDS = 19 * 60.0
 MAX_NEW_CONTAINERS = 2
 """Times that one run replaces a container that is gone."""
 CONTAINER_FORGET_TIMEOUT_SECONDS = 3.0
-"""How long `forget` waits for a container's deletion."""
 MAX_KNOWN_THREADS = 500
-"""Threads whose containers are remembered; the longest unused are dropped."""
 
 CONTAINER_IDLE = "it was idle for 20 minutes"
 CONTAINER_STOPPED = "the last run was stopped"
@@ -87,7 +85,7 @@ RUN_BROKEN = "OpenAI ended the run before the code came to its end"
 
 
 MAX_CODE_CHARACTERS = 60_000
-"""Characters of code. The model must write each of them again."""
+"""The model must write each of them again."""
 _FENCED_CODE = re.compile(r"\s*```(?:python|py)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL | re.IGNORECASE)
 NO_PROMPT = "There is no code to run. Write Python code, or describe what it should do."
 CODE_TOO_LONG = "The code is too long: {size} characters. The limit is {limit}."
@@ -128,8 +126,7 @@ class HostedOptions:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """The result of `execute_code`. `text` is what the code printed, or the model's answer to a
-    request in words."""
+    """`text` is what the code printed, or the model's answer to a request in words."""
 
     text: str
     ran: RunResult
@@ -151,15 +148,11 @@ class CodeInterpreter:
         container: str = "",
         containers: ContainerClient | None = None,
     ) -> None:
-        """`client` reaches the model's server, which runs the code. `choice` has the model and
-        limits, by default those of Ponte. `container` is the id of an earlier container of the
-        conversation, "" for none. `containers` creates and reads containers, and may be shared."""
         self._client = client
         self._choice = choice or HostedOptions()
         self._containers = containers or ContainerClient(client)
-        self._earlier_id = container  # looked up when it is needed
+        self._earlier_id = container
         self._container: Container | None = None
-        """The container on the model's server in which the session's variables live."""
         self._reset_reason = ""
         """Why the session's variables are gone, for the next result."""
         # Held during a run: runs of a conversation share its container and variables.
@@ -167,22 +160,17 @@ class CodeInterpreter:
         self._is_forgotten = False
         """The conversation was forgotten during the run, so that nothing of it may be kept."""
         self._was_sent = False
-        """Whether the run at hand was asked for, so that it may cost something."""
 
     @property
     def container(self) -> str:
-        """The id of the container at OpenAI that the next run would use, or "" if it would make
-        one."""
         return self._container.id if self._container else self._earlier_id
 
     @property
     def busy(self) -> bool:
-        """Return True if code of this conversation is running."""
         return self._lock.locked()
 
     async def execute_code(self, prompt: str, files: InputFiles = ()) -> Executed:
         """Run Python code, bare or fenced, or let the model do what a request in words asks for.
-        Return the run with a text: what the code printed, or the model's answer to the request.
 
         Raise ToolError if there is no prompt, the code is refused or the server fails.
         """
@@ -194,14 +182,13 @@ class CodeInterpreter:
     async def run(
         self, code: str, files: InputFiles = (), ctx: ToolContext | None = None, person: str = ""
     ) -> RunResult:
-        """Run `code` exactly as written. Raise ToolError.
+        """Raise ToolError.
 
         `ctx` records what the server stores and the run's id. If `ctx.call.handle` has the id of a
         run that an earlier process began, that run continues. If a person stops the run, or without
         `ctx`, cancelling deletes the container, so that nothing in it continues. `person` is the
         asker's pseudonym (`safety_identifier`), or "".
         """
-        # The second value is the model's own words, which count only for a request in words.
         ran, _ = await self._execute(CodePrompt.of(code), files, ctx, person)
         return ran
 
@@ -218,19 +205,20 @@ class CodeInterpreter:
             await asyncio.wait({deletion}, timeout=CONTAINER_FORGET_TIMEOUT_SECONDS)
 
     async def close(self) -> None:
-        """Delete the container, and wait for deletions under way. For an interpreter that is used
-        alone: `HostedBackend` keeps its containers for the next process."""
+        """For an interpreter that is used alone: `HostedBackend` keeps its containers for the next
+        process."""
         await self.forget()
         await self._containers.close()
 
     async def _execute(
         self, prompt: CodePrompt, files: InputFiles, ctx: ToolContext | None, person: str
     ) -> tuple[RunResult, str]:
-        """Return the outcome and the model's own words. Raises ToolError.
+        """Return the outcome and the model's own words.
 
         Whatever ends a run early, its code must not go on in the container: after a timeout or a
         person's stop, the container is deleted. If only this process stops, the container stays,
-        and the next process waits for the run by its handle (`ctx.call.handle`)."""
+        and the next process waits for the run by its handle (`ctx.call.handle`).
+        """
         async with self._lock:
             # With a handle, an earlier process has sent the request.
             self._is_forgotten, self._was_sent = False, bool(ctx and ctx.call.handle)
@@ -266,8 +254,6 @@ class CodeInterpreter:
     async def _run_once(
         self, prompt: CodePrompt, files: InputFiles, ctx: ToolContext | None, person: str
     ) -> tuple[RunResult, str]:
-        """Wait for the run that an earlier process started, or start one, in the conversation's
-        container or a new one. Return its result and the model's own words."""
         if ctx and ctx.call.handle:
             execution = parse_execution(await poll_response(self._client, ctx.call.handle))
             # The run may have been in another container than the one that is known here.
@@ -323,9 +309,8 @@ class CodeInterpreter:
     async def _build_result(
         self, container: Container, execution: HostedExecution, prompt: CodePrompt, since: int = 0
     ) -> RunResult:
-        """Return the result of a run, with the files that it made and its cost. Raise ToolError if
-        no code ran: the model declined, or its answer was cut off. With `since` (the server's
-        seconds), older files in the container do not belong to the run."""
+        """Raise ToolError if no code ran: the model declined, or its answer was cut off. With
+        `since` (the server's seconds), older files in the container do not belong to the run."""
         if not execution.codes:
             error = ToolError(NOT_RUN, code="not_run", hint=execution.text[:500])
             if execution.ended == "content_filter":
@@ -369,28 +354,19 @@ class CodeInterpreter:
         return ran
 
     def _drop_container(self, why: str) -> None:
-        """Use this container no more. If its variables are lost by that, the next run reports
-        `why`."""
         if self._earlier_id or (self._container and self._container.holds_state):
             self._reset_reason = why
         self._container, self._earlier_id = None, ""
 
     def _delete_container(self, why: str) -> None:
-        """Delete the container, which ends everything that still runs in it, and use it no more.
-        The next run reports `why` if variables are lost by that."""
         id = self.container
         self._drop_container(why)
         if id:
             self._containers.discard(id)
 
     def _add_cost(self, usage: Usage, container: Container | None, model: str = "") -> Usage:
-        """Return `usage` with the cost of tokens and of the container's session, if prices are
-        known.
-
-        `model` is the name under which the server answered. It may have another price than the
-        requested one, and the higher price counts. `official`: the server is OpenAI's, so that its
-        price list applies, too.
-        """
+        """`model` is the name under which the server answered. It may have another price than the
+        requested one, and the higher price counts."""
         prices = replace(self._choice.config.price_list, official=self._client.place.is_official)
         session = prices.container_session
         cost = prices.highest_cost((self._choice.model, model), usage)
@@ -404,10 +380,9 @@ class CodeInterpreter:
         return replace(usage, cost=sum(costs) if costs else None)
 
     def _build_body(self, container: Container, prompt: CodePrompt, person: str) -> Json:
-        """Return the request with which the model's server runs the code in this container. The
-        model only has to pass the code on as it is (`verbatim`), or to write code for a request in
-        words, so little reasoning is asked for. `person`: a pseudonym of the asker. Some fields
-        exist at OpenAI alone (`official`); other servers may refuse them."""
+        """The model only has to pass the code on as it is (`verbatim`), or to write code for a
+        request in words, so little reasoning is asked for. Some fields exist at OpenAI alone
+        (`official`); other servers may refuse them."""
         choice, official = self._choice, self._client.place.is_official
         body: Json = {
             "model": choice.model,
@@ -429,8 +404,8 @@ class CodeInterpreter:
 
 
 class HostedBackend:
-    """Runs Python in containers at OpenAI, one for each thread (the port `CodeBackend`).
-    `pseudonym` gives the name by which OpenAI knows a person. The caller closes the client."""
+    """Runs Python in containers at OpenAI, one for each thread (the port `CodeBackend`). The caller
+    closes the client."""
 
     name: Literal["hosted"] = "hosted"
     description = HOSTED_DESCRIPTION
@@ -443,37 +418,28 @@ class HostedBackend:
         pseudonym: Callable[[str], str] = lambda name: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`client` reaches the model's server, which runs the code. `pseudonym` returns the name by
-        which that server knows a person. `clock` returns monotonic seconds."""
         self._client = client
-        # The model, its effort and limits, which all runs share.
         self._choice = choice or HostedOptions()
         self._pseudonym = pseudonym
         self._containers = ContainerClient(client, clock)
-        # What runs the code of each thread, by its id; the one used last is at the end.
+        # The one used last is at the end.
         self._threads: dict[str, CodeInterpreter] = {}
         self._trouble: ToolError | None = None
-        """Why the last run failed at the server; None if it did not."""
 
-    def start(self) -> None:
-        """Do nothing: this backend needs no preparation."""
+    def start(self) -> None: ...
 
     def costs(self, arguments: str) -> PaidRun:
-        """Return the paid run of a call: a container's session, and the tokens of the model that
-        runs the code. The code counts twice as input and once as output, with a token for each
-        byte, the most that it can need."""
+        """The code counts twice as input and once as output, with a token for each byte, the most
+        that it can need."""
         code = len(arguments.encode())
         input, output = RESERVED_INPUT_TOKENS + 2 * code, RESERVED_OUTPUT_TOKENS + code
         return PaidRun("container", "", self._choice.model, input, output)
 
     async def is_available(self) -> bool:
-        """Return whether Python can be offered: there is a key for OpenAI. Servers other than
-        OpenAI may need none."""
+        """Servers other than OpenAI may need no key."""
         return bool(self._client.place.key) or not self._client.place.is_official
 
     async def run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
-        """Run code in the container of the thread. Raise ToolError if it could not be run. The
-        threads used last are remembered, so that their containers need not be looked up."""
         interpreter = self._threads.pop(ctx.memory_id, None) or CodeInterpreter(
             self._client, self._choice, container=ctx.thread.container, containers=self._containers
         )
@@ -498,14 +464,11 @@ class HostedBackend:
         return ran
 
     async def forget(self, thread: str) -> None:
-        """Delete the container of a thread. If that fails now, it is tried again: the journal lists
-        what is to be erased."""
+        """A deletion that fails now is tried again: the journal lists what is to be erased."""
         if interpreter := self._threads.pop(thread, None):
             await interpreter.forget()
 
     async def health(self) -> Health:
-        """Return the backend's state, without a request: off without a key, failing if the last run
-        failed for a reason that concerns the server (`SERVER_CODES`)."""
         about = {"model": self._choice.model, "host": self._client.place.host}
         if not await self.is_available():
             return Health("code", "off", say("hosted: OPENAI_API_KEY isn't set"))
@@ -514,8 +477,7 @@ class HostedBackend:
         return Health("code", "on", say("hosted: {model} at {host}", **about))
 
     async def close(self) -> None:
-        """Wait for deletions of containers that are under way. Other containers stay, because the
-        next process uses them."""
+        """Containers stay, because the next process uses them."""
         await self._containers.close()
 
 
@@ -528,8 +490,7 @@ class CodePrompt:
 
     @classmethod
     def of(cls, prompt: object, *, words: bool = False) -> CodePrompt:
-        """Return the checked prompt, without a fence around it. Raise ToolError if it is empty or
-        too long.
+        """Raise ToolError if it is empty or too long.
 
         With `words`, text that is not Python is a request. Fenced text is always code.
         """
@@ -556,9 +517,8 @@ class CodePrompt:
     def find_changed_code(self, codes: Sequence[str]) -> str:
         """Return the code that ran, if it differs from the prompt; otherwise "".
 
-        Blanks at the ends of lines do not count. The result is also "" if the server does not say
-        what ran. A model may change code instead of passing it on, or run it in several parts.
-        A request in words (not `verbatim`) names no code, so there is nothing to compare.
+        Blanks at the ends of lines do not count. A model may change code instead of passing it on,
+        or run it in several parts.
         """
 
         def plain(code: str) -> str:

@@ -60,8 +60,8 @@ _TRACEBACK = re.compile(
 async def ask_for_response(
     client: ModelServerClient, body: Json, on_id: Callable[[str], Awaitable[None]]
 ) -> Json:
-    """Send `body` and return its final response. `on_id` gets the response's id as soon as it is
-    known, so that it is recorded before anything can fail.
+    """`on_id` gets the response's id as soon as it is known, so that it is recorded before anything
+    can fail.
 
     The request is repeated only if it surely was not begun. If the stream breaks later, the
     response is asked for by its id. Raise ModelServerFault; `lost` if it may have run.
@@ -98,9 +98,8 @@ async def poll_response(client: ModelServerClient, name: str) -> Json:
     """Return a response by its id once it is final, however long that takes: callers limit it.
     Raise ModelServerFault, "lost" if the server no longer has it, so that nobody knows its
     outcome."""
-    pauses = iter(POLL_BACKOFF)  # growing ones, without an end
+    pauses = iter(POLL_BACKOFF)
     while True:
-        # `include[]` asks for what the code printed and drew, too.
         try:
             answer = await client.get(f"{CODE_RESPONSES_PATH}/{name}", {"include[]": OUTPUTS_FIELD})
         except ModelServerFault as fault:
@@ -114,10 +113,9 @@ async def poll_response(client: ModelServerClient, name: str) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class HostedExecution:
-    """The parsed answer of the model's server to a run of code. `codes` are what ran, "" where the
-    server does not say. `at` is when it began, in the server's seconds. `text` holds the model's
-    own words without links into the container. `ended` is the server's reason for a response that
-    ended early, or ""."""
+    """`codes` are what ran, "" where the server does not say. `at` is when it began, in the
+    server's seconds. `text` holds the model's own words without links into the container. `ended`
+    is the server's reason for a response that ended early, or ""."""
 
     id: str
     at: int
@@ -126,7 +124,6 @@ class HostedExecution:
     printed: str = ""
     """The output before the traceback, or all of it."""
     error: str = ""
-    """The traceback, or ""."""
     pictures: tuple[str, ...] = ()
     cited: Mapping[str, str] = field(default_factory=dict)
     """Files of the container that the answer names: id to name."""
@@ -134,19 +131,15 @@ class HostedExecution:
     refusal: str = ""
     ended: str = ""
     broken: bool = False
-    """Whether a run did not finish."""
     usage: Usage = field(default_factory=Usage)
     model: str = ""
     """The name under which the server answered."""
 
 
 def parse_execution(response: Json) -> HostedExecution:
-    """Return a final response, parsed. What the server does not say, or says in another form, is
-    empty. The output of code comes as one text, in which the error is the last traceback.
-    `ended`: why the response ended early. Links into the container, which nobody can open, are
-    taken out of the text."""
-    # `calls` are the runs of code, `messages` the model's own words. `outputs` of runs are logs and
-    # pictures; `notes` in words name files of the container.
+    """Fields that the server leaves out, or sends in another form, are empty. The output of code
+    comes as one text, in which the error is the last traceback. Links into the container, which
+    nobody can open, are taken out of the text."""
     items = read_objects(response.get("output"))
     calls = [item for item in items if item.get("type") == "code_interpreter_call"]
     messages = [item for item in items if item.get("type") == "message"]
@@ -157,7 +150,6 @@ def parse_execution(response: Json) -> HostedExecution:
     reason = read_object(response.get("incomplete_details")).get("reason")
     logs = "".join(read_word(out.get("logs")) for out in outputs if out.get("type") == "logs")
     error_starts = [match.start() for match in _TRACEBACK.finditer(logs)]
-    # Of several runs, only the last traceback is the error that ended them.
     output_end = error_starts[-1] if error_starts else len(logs)
     return HostedExecution(
         id=str(response.get("id", "")),
@@ -182,8 +174,6 @@ def parse_execution(response: Json) -> HostedExecution:
 
 
 def without_container_links(text: str) -> str:
-    """Return the model's `text` without links into a container (`sandbox:/mnt/data/…`), which
-    nobody can open. Their labels stay, and a bare link becomes the name of its file."""
     text = _LINK.sub(lambda match: match["label"], text)
     return _BARE_LINK.sub(lambda match: posixpath.basename(match["path"]), text)
 
@@ -220,15 +210,15 @@ class OutputCollection:
         self._total = 0
 
     def has_room(self, name: str) -> bool:
-        """Return whether another file is allowed. If not, record that this one was left out."""
+        """A file that is not allowed is recorded as left out."""
         if len(self.files) < MAX_OUTPUT_FILES:
             return True
         self.leave_out(name, f"one run gives {MAX_OUTPUT_FILES} files at most")
         return False
 
     def add_file(self, name: str, data: bytes | None) -> None:
-        """Add a file. `data` None means that it is larger than the limit. One with the same bytes
-        as an earlier one is the same file, which came in two ways."""
+        """`data` None means that it is larger than the limit. One with the same bytes as an earlier
+        one is the same file, which came in two ways."""
         if data is None or len(data) > MAX_OUTPUT_FILE_BYTES:
             self.leave_out(name, f"a file may have {MAX_OUTPUT_FILE_BYTES >> 20} MiB")
         elif data in [file.data for file in self.files]:
@@ -240,28 +230,26 @@ class OutputCollection:
             self.files.append(OutputFile(name, detect_type(name, data), data))
 
     def add_picture(self, number: int, url: str) -> None:
-        """Add a picture that the answer contains as a data URL. No address is opened (pydantic-ai
-        issue 2391); one is only mentioned if no picture came as a file, because it may be the same
-        one."""
+        """No address is opened (pydantic-ai issue 2391); one is only mentioned if no picture came
+        as a file, because it may be the same one."""
         match = _PICTURE.fullmatch(url)
         name = f"figure-{number}.{match[1] if match else 'png'}"
         if match is None:
             if not any(file.type.startswith("image/") for file in self.files):
                 self.leave_out(name, "it is only an address")
-        elif self.has_room(name):  # if not, it is listed as left out
+        elif self.has_room(name):
             try:
                 self.add_file(name, base64.b64decode(match[2]))
             except binascii.Error:
                 self.leave_out(name, "it can't be read")
 
     def leave_out(self, name: str, why: str) -> None:
-        """Record a sentence about an output file that the person does not get, and why."""
         self.left_out.append(f"{name[:100]!r} was not taken: {why}")
 
 
 @dataclass(slots=True)
 class Container:
-    """A container at OpenAI. `used_at` and `paid_until` are seconds of Ponte's clock.
+    """`used_at` and `paid_until` are seconds of Ponte's clock.
 
     `uploads` holds ids and names of files that were uploaded, `output_digests` names and digests of
     files that the code created, `known_files` the server's ids of all files that were listed.
@@ -278,7 +266,7 @@ class Container:
 
 class ContainerClient:
     """Creates and deletes the containers in which OpenAI runs Python, puts files into them, and
-    takes files out. The creator of `client` closes it. `clock` returns monotonic seconds."""
+    takes files out. The creator of `client` closes it."""
 
     def __init__(
         self, client: ModelServerClient, clock: Callable[[], float] = time.monotonic
@@ -286,7 +274,6 @@ class ContainerClient:
         self._client = client
         self.now = clock
         self._deletions: set[asyncio.Task[None]] = set()
-        """Deletions of containers that are under way."""
 
     async def make(self) -> Container:
         """Create an empty container at OpenAI without network access. It expires by itself when it
@@ -305,21 +292,19 @@ class ContainerClient:
         return Container(str(answer["id"]), self.now(), paid_until=self.now())
 
     def assume_alive(self, id: str) -> Container:
-        """Return a container that an earlier process used, without asking the server: it may have
-        expired. Its session counts as paid for, and its variables as alive."""
+        """The server is not asked: the container may have expired. Its session counts as paid for,
+        and its variables as alive."""
         return Container(id, self.now(), self.now() + CONTAINER_SESSION_SECONDS, holds_state=True)
 
     async def find(self, id: str) -> Container | None:
         """Return the container with this id that an earlier process used, or None if it is gone.
         Its files count as known, so that later runs do not send them again. Raise
         ModelServerFault."""
-        # Sends nothing: this only makes the object, with its variables counted as alive.
         container = self.assume_alive(id)
         try:
             body = await self._client.get(f"{CONTAINERS_PATH}/{id}")
             if body.get("status") in ("expired", "deleted"):
                 return None
-            # Remembers its files as known, so that they are not taken for those of the next run.
             await self._list_files(container)
         except ModelServerFault as fault:
             if not fault.is_container_gone:
@@ -328,9 +313,7 @@ class ContainerClient:
         return container
 
     async def upload_missing(self, container: Container, files: InputFiles) -> list[str]:
-        """Upload files of the conversation that the container lacks. Return sentences about those
-        that were deleted meanwhile. Raise ModelServerFault.
-        """
+        """Return sentences about files that were deleted meanwhile. Raise ModelServerFault."""
         left_out = []
         for file in files:
             if (file.id, file.name) in container.uploads:
@@ -350,12 +333,10 @@ class ContainerClient:
     async def fetch_outputs(
         self, container: Container, execution: HostedExecution, *, since: int = 0
     ) -> OutputCollection:
-        """Return every file and picture that the run created.
-
-        Only files created at `since` (in the server's seconds) or later belong to this run, and of
-        these, those that were not listed before and that code made ("assistant"; uploads are of the
-        "user"). Files that the answer cites are among them even if the list fails.
-        """
+        """Return every file and picture that the run created. Only files created at `since` (in the
+        server's seconds) or later belong to this run, and of these, those that were not listed
+        before and that code made ("assistant"; uploads are of the "user"). Files that the answer
+        cites are among them even if the list fails."""
         outputs = OutputCollection()
         # "": a citation without an id, so there is nothing to download.
         new = {id: name for id, name in execution.cited.items() if id}
@@ -375,7 +356,7 @@ class ContainerClient:
                 container_id=container.id,
             )
         for id, name in new.items():
-            if outputs.has_room(name):  # if not, it is listed as left out
+            if outputs.has_room(name):
                 try:  # a listed file may be unavailable (openai-python issue 2466)
                     data = await self._client.download(container.id, id, MAX_OUTPUT_FILE_BYTES)
                     outputs.add_file(name, data)
@@ -386,7 +367,6 @@ class ContainerClient:
                         container_id=container.id,
                     )
                     outputs.leave_out(name, "OpenAI did not hand it out")
-        # They are in the container already, so `upload_missing` does not send them there later.
         for output in outputs.files:
             container.output_digests.add((safe_file_name(output.name), await _digest(output.data)))
         for number, url in enumerate(execution.pictures, 1):
@@ -403,23 +383,18 @@ class ContainerClient:
                 log.warning("could not delete a container", error=str(fault), container_id=id)
 
     def discard(self, id: str) -> asyncio.Task[None]:
-        """Delete a container in the background, and return the task of it, which a caller may wait
-        for."""
         task = asyncio.create_task(self.delete(id))
         self._deletions.add(task)
         task.add_done_callback(self._deletions.discard)
         return task
 
     async def close(self) -> None:
-        """Wait for deletions under way. Other containers stay for the next process."""
         await asyncio.gather(*self._deletions, return_exceptions=True)
 
     async def _list_files(self, container: Container) -> Sequence[Json]:
-        """Return all files in a container, page by page, and remember them as known. A server that
-        repeats a page ends the list. Raise ModelServerFault."""
+        """A server that repeats a page ends the list. Raise ModelServerFault."""
         files: dict[str, Json] = {}
         query: dict[str, object] = {"limit": 100, "order": "asc"}
-        # Each page begins after the last file of the one before.
         while len(files) < MAX_LISTED_FILES:
             page = await self._client.get(f"{CONTAINERS_PATH}/{container.id}/files", query)
             new = {id: file for file in read_objects(page.get("data")) if (id := read_id(file))}

@@ -34,9 +34,7 @@ log = structlog.get_logger("code")
 KERNEL_IDLE_SECONDS = 1200.0
 """An unused kernel is ended after this time, like OpenAI's containers."""
 SWEEP_INTERVAL_SECONDS = 60.0
-"""Seconds between checks for idle kernels."""
 MAX_KERNELS = 32
-"""Kernels at the same time, even with more memory."""
 
 WAS_IDLE = "it was idle for 20 minutes"
 KERNEL_EVICTED = "other conversations needed its memory"
@@ -78,7 +76,6 @@ class _KernelSlot:
     """Why an earlier kernel is gone, if this process knows."""
 
     async def end(self, why: str) -> None:
-        """End the kernel, if there is one, and note why it is gone."""
         session, self.session, self.why = self.session, None, why
         if session:
             await session.kill()
@@ -87,8 +84,7 @@ class _KernelSlot:
 class Kernels:
     """The kernels of all threads: started when needed, ended when idle or when memory is short.
 
-    `places` knows the kernels of other and earlier processes. `most` kernels run at once. `clock`
-    returns monotonic seconds.
+    `places` knows the kernels of other and earlier processes. `most` kernels run at once.
     """
 
     def __init__(
@@ -98,8 +94,6 @@ class Kernels:
         most: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`places` knows the kernels of other and earlier processes. `most` kernels run code at
-        once. `clock` returns monotonic seconds."""
         self._places = places
         self._limits = limits
         self._most = most
@@ -107,13 +101,10 @@ class Kernels:
         self._slots: dict[str, _KernelSlot] = {}
         """By the thread's id: the thread's kernel in this process, or why it has none now."""
         self._room = asyncio.Semaphore(most)
-        """Limits how many kernels run code at once."""
         self._sweeping: asyncio.Task[None] | None = None
-        """The task that ends kernels which nobody uses any more."""
 
     @property
     def running(self) -> int:
-        """The number of kernels that this process has now."""
         return sum(slot.session is not None for slot in self._slots.values())
 
     async def run(
@@ -125,10 +116,9 @@ class Kernels:
         files: InputFiles,
         zone: str = "UTC",
     ) -> RunResult:
-        """Run code in the thread's kernel and that time zone. A kernel that has ended, that has
-        another Python than `python`, or whose thread ran newer code in another process, is replaced
-        by a new one; the result then says why earlier variables are gone. Raise SandboxFailed if
-        none could be started."""
+        """A kernel that has ended, that has another Python than `python`, or whose thread ran newer
+        code in another process, is replaced by a new one; the result then says why earlier
+        variables are gone. Raise SandboxFailed if none could be started."""
         self._sweeping = self._sweeping or asyncio.create_task(self._sweep())
         slot = self._slots.setdefault(thread, _KernelSlot())
         async with slot.lock, self._room:
@@ -138,8 +128,6 @@ class Kernels:
                     await slot.end(ENDED)
                 if slot.session and slot.python != python:
                     await slot.end(NEW_PYTHON)
-                # Another process may have run the thread's newer code; then this kernel's state is
-                # old.
                 if slot.session and not await self._places.is_here(thread):
                     await slot.end(self._places.why)
                 # Why earlier variables are gone, for the result; "" if they are there, or if the
@@ -155,7 +143,6 @@ class Kernels:
                 session.zone = zone
                 ran = await session.run(code, files)
                 if ran.is_state_lost:
-                    # The next run begins with a new kernel.
                     await self._end_kernel(thread, slot, _FAULTS.get(ran.fault, ENDED))
                 return replace(ran, reset=bool(why), why_reset=why)
             except asyncio.CancelledError:
@@ -172,8 +159,6 @@ class Kernels:
                     await self._places.forget(thread)
 
     async def forget(self, thread: str) -> None:
-        """End the thread's kernel and delete its record in the database, because the thread is
-        forgotten."""
         await self.drop(thread)
         await self._places.forget(thread)
 
@@ -190,7 +175,7 @@ class Kernels:
 
     async def evict_idle(self) -> None:
         """End kernels that are idle, or whose thread has run newer code in another process, so that
-        their variables are old. A kernel that runs code is left alone."""
+        their variables are old."""
         before = self._clock() - KERNEL_IDLE_SECONDS
         for thread, slot in list(self._slots.items()):
             if slot.session and not slot.busy:
@@ -201,19 +186,16 @@ class Kernels:
                     await slot.end(ENDED)
 
     async def close(self) -> None:
-        """End all kernels of this process."""
         if self._sweeping:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
         await asyncio.gather(*(slot.end(ENDED) for slot in self._slots.values()))
 
     async def _end_kernel(self, thread: str, slot: _KernelSlot, why: str) -> None:
-        """End the kernel of a thread for the reason `why`, and record that the thread has none."""
         await slot.end(why)
         await self._places.record_end(thread)
 
     async def _make_room(self) -> None:
-        """End those kernels that have been idle for longest, until there is room for one more."""
         # A busy slot has a kernel or is about to start one, ours too. The semaphore `_room` admits
         # at most `most` of them, so ending idle ones makes enough room.
         idle = [(name, s) for name, s in self._slots.items() if s.session and not s.busy]
@@ -230,8 +212,7 @@ class Kernels:
 
 
 def max_kernels(limits: SandboxLimits) -> int:
-    """Return how many kernels can use all their memory and still leave half of the machine's, or of
-    the container's, if that has a limit."""
+    """Half of the machine's memory, or of the container's if that has a limit, stays free."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # no container, or one without a cap ("max")
         memory = min(memory, int(_CGROUP.read_text()))
@@ -253,18 +234,14 @@ class LocalBackend:
         *,
         is_required: bool = False,
     ) -> None:
-        """`environment` builds the Python of the sandbox, `kernels` runs it. `is_required`: the
-        operator chose this sandbox, so that it is a failure if the machine allows none."""
         self._environment = environment
         self._kernels = kernels
         self._limits = limits
         self._is_required = is_required
-        # The folder in /tmp with the files of this process's kernels.
         self._runtime = RuntimeFolder()
         self._choice: SandboxChoice | None = None
         """The sandbox that was proven to work here; None before the proof."""
         self._proof: asyncio.Task[SandboxChoice] | None = None
-        """The proof of the sandbox, made once, which several callers may wait for."""
 
     def start(self) -> None:
         """Begin to prove the sandbox in the background, by trying to break out of it. The tool is
@@ -272,16 +249,13 @@ class LocalBackend:
         self._proof = self._proof or asyncio.create_task(self._prove_sandbox())
 
     async def is_available(self) -> bool:
-        """Return whether a sandbox was proven to hold on this machine. Waits up to 2 s for the
-        proof."""
+        """Waits up to 2 s for the proof."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PROOF_WAIT_SECONDS):
                 await self._wait_for_proof()
         return self._choice is not None and self._choice.sandbox is not None
 
     async def run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
-        """Run code in the thread's kernel, and log how it went. Raise SandboxFailed if there is no
-        safe sandbox."""
         try:
             return await measure_run(self.name, self._run(ctx, code, files))
         except ToolError as error:
@@ -289,12 +263,10 @@ class LocalBackend:
             raise
 
     async def forget(self, thread: str) -> None:
-        """End the Python of a thread that is forgotten, with its files, and delete its record."""
         await self._kernels.forget(thread)
 
     async def health(self) -> Health:
-        """Return the backend's state: which sandbox it uses, or why there is none, and what is
-        missing of its libraries. Without a sandbox it is failing only if the operator chose it."""
+        """Without a sandbox it is failing only if the operator chose it."""
         choice = await self._wait_for_proof()
         words = say("local: {words}", words=choice.reason.words())
         if choice.sandbox is None:
@@ -304,7 +276,6 @@ class LocalBackend:
         return Health("code", "on", words)
 
     async def close(self) -> None:
-        """End all kernels and delete the folder with their files, because this process ends."""
         if self._proof is not None:
             self._proof.cancel()
             await asyncio.gather(self._proof, return_exceptions=True)
@@ -313,8 +284,8 @@ class LocalBackend:
         await asyncio.to_thread(self._runtime.close)
 
     async def _run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
-        """Run the code in the thread's kernel. If a library is missing because the installation
-        failed or goes on (`lacks` has the reason), the result says so."""
+        """If a library is missing because the installation failed or goes on (`lacks` has the
+        reason), the result says so."""
         choice = await self._wait_for_proof()
         if choice.sandbox is None:
             raise SandboxFailed(str(choice.reason))
@@ -333,8 +304,6 @@ class LocalBackend:
         return await asyncio.shield(self._proof)
 
     async def _prove_sandbox(self) -> SandboxChoice:
-        """Find a sandbox that works on this machine, by trying to break out of it, and remember it.
-        Without one, no code runs here."""
         try:
             # The proof needs no libraries, and must not wait until they are installed.
             python = await self._environment.bare()
@@ -345,6 +314,5 @@ class LocalBackend:
             self._choice = SandboxChoice(
                 None, PonteError("{why}", why=explain_start_failure(failed.cause))
             )
-        # The sentence of the reason names the sandbox, or says why there is none.
         log.debug("selected the sandbox", sandbox=str(self._choice.reason))
         return self._choice

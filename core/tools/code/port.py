@@ -1,7 +1,6 @@
 """The port that both places where Python runs stand behind: hosted by OpenAI, or a sandbox here.
 
-`core/tools/code/source.py` is the one caller: it names the files, asks for the run, words what came
-of it and keeps the files that were made. A backend knows neither the model nor the platform.
+A backend knows neither the model nor the platform.
 """
 
 from __future__ import annotations
@@ -37,9 +36,7 @@ _MAGIC = {
     b"GIF8": "image/gif",
     b"%PDF-": "application/pdf",
 }
-"""The first bytes of files, by which their type is known."""
 _PICTURES = frozenset(_MAGIC.values()) - {"application/pdf"}
-"""Types that a file has only by its first bytes."""
 _SCRIPT_TYPES = ("text/html", "image/svg+xml", "application/xhtml+xml")
 """Media types that can contain script."""
 
@@ -50,9 +47,9 @@ Fault = Literal["", "timeout", "memory", "flooded", "died"]
 class InputFile:
     """A file that a person attached in this thread, to be put into the work folder before the run.
 
-    `id` is its id in `Files`. `name` is a safe file name, unique in this thread. `size` is in
-    bytes. `read` returns the bytes. A backend that already holds this `id` need not call `read`;
-    after its state was lost, it puts all files back.
+    `id` is its id in `Files`. `name` is a safe file name, unique in this thread. `read` returns the
+    bytes. A backend that already holds this `id` need not call `read`; after its state was lost, it
+    puts all files back.
     """
 
     id: str
@@ -111,13 +108,12 @@ class CodeBackend(Protocol):
     """
 
     @property
-    def name(self) -> Literal["hosted", "local"]:
-        """The name of the backend: where Python runs."""
+    def name(self) -> Literal["hosted", "local"]: ...
 
     @property
     def description(self) -> str:
-        """Return the description of the tool `run_python` for the model, in English. It tells what
-        this backend can do. A setting can replace it."""
+        """Return the description of the tool `run_python` for the model, in English. A setting can
+        replace it."""
 
     def start(self) -> None:
         """Start slow preparations of the backend in the background."""
@@ -148,8 +144,7 @@ class CodeBackend(Protocol):
 
 
 async def measure_run(name: str, running: Awaitable[RunResult]) -> RunResult:
-    """Await a run and return its result. Log how it ended and how long it took, also if it fails or
-    is cancelled. `name` is the backend's."""
+    """Log how it ended and how long it took, also if it fails or is cancelled."""
     began, outcome = time.monotonic(), "cancelled"
     try:
         ran = await running
@@ -165,9 +160,9 @@ async def measure_run(name: str, running: Awaitable[RunResult]) -> RunResult:
 
 
 def detect_type(name: str, data: bytes) -> str:
-    """Return the media type of a file that code made. Pictures are detected by their first bytes
-    only, because a name proves nothing. Types that can contain script are never returned: such a
-    file counts as text, so that no browser runs it."""
+    """Pictures are detected by their first bytes only, because a name proves nothing. Types that
+    can contain script are never returned: such a file counts as text, so that no browser runs
+    it."""
     for magic, kind in _MAGIC.items():
         if data.startswith(magic):
             return kind
@@ -199,7 +194,6 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
         copies[name] -= 1
         if copies[name]:
             stem, extension = splitext(name)
-            # A file may have this name already.
             numbered = (f"{stem}-{number}{extension}" for number in count(1))
             name = next(each for each in numbered if each not in names)
             names.add(name)
@@ -208,15 +202,14 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
 
 
 def strip_fence(code: str) -> str:
-    """Return `code` without the Markdown fence that some models put around it. Code with anything
-    else beside one fence stays as it is: the fence may be part of a text in it."""
+    """Some models put a Markdown fence around code. Code with anything else beside one fence stays
+    as it is: the fence may be part of a text in it."""
     blocks, beside = _split_blocks(code)
     return blocks[0][1] if len(blocks) == 1 and not beside.strip() else code
 
 
 def find_python_block(text: str) -> str:
-    """Return the code of the first Markdown block of Python in `text`; "" if there is none. A block
-    without a language counts as Python."""
+    """A block without a language counts as Python."""
     blocks, _ = _split_blocks(text)
     python = (
         code for info, code in blocks if info.strip().lower() in _PYTHON_INFOS and code.strip()
@@ -227,8 +220,7 @@ def find_python_block(text: str) -> str:
 def _split_blocks(text: str) -> tuple[list[tuple[str, str]], str]:
     """Return each closed block as info and content, and the text outside of blocks.
 
-    The text outside has lost its line breaks: callers only need to know whether there is any. If
-    the last block is not closed, the text outside is the whole text, so that nobody takes a part
+    If the last block is not closed, the text outside is the whole text, so that nobody takes a part
     of code that was cut off for all of it.
     """
     blocks, beside, lines = list[tuple[str, str]](), "", list[str]()

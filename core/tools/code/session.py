@@ -42,13 +42,10 @@ from core.tools.code.sandbox.sandbox import SandboxFailed, SandboxLimits
 
 KERNEL_PROGRAM = Path(__file__).parent / "kernel" / "kernel.py"
 RUN_SECONDS = 30.0
-"""Seconds that one run may take."""
 INTERRUPT_GRACE_SECONDS = 1.0
 """Seconds that code has to end after an interrupt, before its kernel is killed."""
 KERNEL_START_SECONDS = 10.0
-"""Seconds in which a kernel must be ready."""
 MAX_KEPT_BYTES = 1 << 20
-"""Bytes of one run's output that are kept."""
 MAX_PRINTED_BYTES = 64 << 20
 """Bytes of output from which a run is ended."""
 MAX_WORK_FILE_BYTES, MAX_INPUT_BYTES = 20 << 20, 96 << 20
@@ -56,7 +53,6 @@ MAX_WORK_FILE_BYTES, MAX_INPUT_BYTES = 20 << 20, 96 << 20
 MAX_LEFT_OUT_FILES = 20_000
 """Files that a kernel may report as left out. An honest kernel looks at only 10,000 files."""
 _MAX_NAMED_LEFT_OUT = 10
-"""Left-out files that are named."""
 _LAST_OUTPUT_SECONDS = 0.2
 """Seconds in which the last output of an ended kernel is read."""
 _CHUNK = 1 << 16
@@ -122,8 +118,7 @@ _FRAMES: TypeAdapter[Frame] = TypeAdapter(Frame)
 
 
 def parse_frame(line: bytes) -> Frame:
-    """Return the frame (a message of the kernel) in a line. Raise BrokenFrame if it is none, also
-    for "" at the end of the pipe."""
+    """Raise BrokenFrame if it is none, also for "" at the end of the pipe."""
     try:
         return _FRAMES.validate_json(line)
     except (ValidationError, ValueError, RecursionError):
@@ -145,9 +140,9 @@ class PrintedOutput:
         self.rest = b""
 
     def feed(self, chunk: bytes) -> bool:
-        """Add output. Return True once the mark was read, which ends the output of the run; what
-        follows it is `rest`. The mark can come in two pieces, so the last bytes, as many as it has,
-        wait in `_pending` for the next piece. Output beyond a limit is only counted."""
+        """Return True once the mark was read, which ends the output of the run; what follows it is
+        `rest`. The mark can come in two pieces, so the last bytes, as many as it has, wait in
+        `_pending` for the next piece."""
         data = self._pending + chunk
         before, mark, self.rest = data.partition(self._mark)
         partial_mark = b"" if mark else before[-len(self._mark) :]
@@ -159,15 +154,12 @@ class PrintedOutput:
 
     @property
     def text(self) -> str:
-        """The output of the run so far, up to the limit."""
         room = MAX_KEPT_BYTES - len(self._output)
         output = bytes(self._output) + self._pending[:room]
         return output.decode(errors="replace")
 
     @property
     def discarded_bytes(self) -> int:
-        """The number of bytes of the run's output that were not kept, because it printed too
-        much."""
         return max(0, self.total - len(self._output))
 
 
@@ -184,9 +176,8 @@ class KernelRun:
         self._left_out_count = 0
 
     def add_frame(self, came: Frame) -> None:
-        """Add what the kernel reports: a file, a file that it left out, or the end of the run. Code
-        of the person can write into the same pipe, so a frame that no honest kernel sends now
-        raises BrokenFrame: one beyond the kernel's own limits, or the end of another run."""
+        """Code of the person can write into the same pipe, so a frame that no honest kernel sends
+        now raises BrokenFrame: one beyond the kernel's own limits, or the end of another run."""
         match came:
             case FileMade(file=name, data=data):
                 total = len(data) + sum(len(file.data) for file in self.files)
@@ -205,17 +196,15 @@ class KernelRun:
                 raise BrokenFrame
 
     def add_output(self, chunk: bytes) -> bool:
-        """Add output and return True once all of the run's output was read. Raise FloodedOut if it
-        is too much."""
+        """Raise FloodedOut if the code printed too much."""
         ended = self.printed.feed(chunk)
         if self.printed.total > MAX_PRINTED_BYTES:
             raise FloodedOut
         return ended
 
     def build_result(self, fault: Fault, *, is_state_lost: bool) -> RunResult:
-        """Return the result of the run, as far as it came. `fault` says why it was ended from
-        outside; the kernel then reported neither a value nor an error. `is_state_lost`: the
-        variables are gone with the kernel. Only the first files that were left out are named."""
+        """`fault` says why it was ended from outside; the kernel then reported neither a value nor
+        an error. `is_state_lost`: the variables are gone with the kernel."""
         left_out = list(self.left_out)
         if self._left_out_count > _MAX_NAMED_LEFT_OUT:
             unnamed = self._left_out_count - _MAX_NAMED_LEFT_OUT
@@ -238,25 +227,20 @@ class KernelSession:
     a time."""
 
     def __init__(self, process: RunningProgram) -> None:
-        """`process` is the kernel. The sets note what its work folder has, so that no file is sent
-        there twice. Files that the code makes become files of the conversation; `_contents` says
-        that the folder has them."""
         self._process = process
         self._uploads: set[tuple[str, str]] = set()
         """Ids and names of the files that were sent to the work folder, each once."""
         self._contents: set[tuple[str, bytes]] = set()
         """Names and digests of the files that the code made in the work folder."""
         self._sent_bytes = 0
-        """The bytes of all files that were sent to the work folder."""
         self._early_output = b""
         """What was printed after the last run's end, for the next run."""
         self.zone = "UTC"
-        """The time zone of the next run."""
 
     @classmethod
     async def start(cls, sandbox: Sandbox, python: Path, limits: SandboxLimits) -> Self:
-        """Start a kernel in the sandbox, and return it once it reports that it is ready. Otherwise
-        its process is killed, and SandboxFailed raised with the end of its output."""
+        """A kernel that does not report in time that it is ready is killed, and SandboxFailed
+        raised with the end of its output."""
         process = await sandbox.start(KERNEL_PROGRAM, python, limits)
         first: object = None
         try:
@@ -274,21 +258,17 @@ class KernelSession:
 
     @property
     def alive(self) -> bool:
-        """Return True if the kernel's process has not ended."""
         return self._process.returncode is None
 
     async def kill(self) -> None:
-        """Kill the kernel's process, which ends whatever code it runs."""
         await self._process.kill()
 
     async def run(self, code: str, files: InputFiles) -> RunResult:
-        """Run code. This ends soon after `RUN_SECONDS` whatever the code does; sooner if
-        cancelled.
+        """Run code. This ends soon after `RUN_SECONDS` whatever the code does; sooner if cancelled.
 
-        `following` sends the code and reads what comes. When the time is over, the code is
-        interrupted first, which keeps the kernel's variables; a kernel that does not report the
-        end of the run (`run.done`) then is killed."""
-        # What was printed after the end of the last run belongs to this one.
+        When the time is over, the code is interrupted first, which keeps the kernel's variables; a
+        kernel that does not report the end of the run (`run.done`) then is killed.
+        """
         run = KernelRun(secrets.token_hex(8), self._early_output)
         following = asyncio.create_task(self._follow_run(run, code, files))
         fault: Fault = ""
@@ -301,7 +281,6 @@ class KernelSession:
             await self._interrupt(run, following)
             raise
         finally:
-            # It did not stop at the interrupt, so its process ends.
             if run.done is None:
                 await self.kill()
             await cancel_all([following])
@@ -315,16 +294,14 @@ class KernelSession:
         return run.build_result(fault or following.result(), is_state_lost=not self.alive)
 
     async def _interrupt(self, run: KernelRun, following: asyncio.Task[Fault]) -> None:
-        """Ask the kernel to interrupt the code, and wait a moment for the end of the run."""
         if not self._process.stdin.is_closing():
             self._process.stdin.write(_request_line(interrupt=run.name))
         await asyncio.wait({following}, timeout=INTERRUPT_GRACE_SECONDS)
 
     async def _follow_run(self, run: KernelRun, code: str, files: InputFiles) -> Fault:
-        """Send the code and read all that comes, until the kernel reports the end of the run or
-        fails. Return why it failed, or "": "flooded" if the code printed too much, "died" if the
-        kernel ended or sent a broken frame. Frames and output are read at the same time, because a
-        full pipe stops the kernel."""
+        """Return why it failed, or "": "flooded" if the code printed too much, "died" if the kernel
+        ended or sent a broken frame. Frames and output are read at the same time, because a full
+        pipe stops the kernel."""
         fault: Fault = ""
         try:
             async with asyncio.TaskGroup() as parts:
@@ -346,8 +323,6 @@ class KernelSession:
         return fault
 
     async def _send_run(self, run: KernelRun, code: str, files: InputFiles) -> None:
-        """Put files that the kernel does not have into the work folder, then send the code. A file
-        that the code itself made is there already."""
         stdin = self._process.stdin
         for each in files:
             if (each.id, each.name) in self._uploads:
@@ -370,9 +345,8 @@ class KernelSession:
         await stdin.drain()
 
     async def _read_frames(self, run: KernelRun) -> None:
-        """Read the kernel's messages about a run until one says that the run is done (`add_frame`
-        then sets `run.done`). Raise BrokenFrame for a message that no honest kernel sends, and at
-        the end of the pipe, which comes if the kernel has ended."""
+        """Raise BrokenFrame for a message that no honest kernel sends, and at the end of the pipe,
+        which comes if the kernel has ended."""
         while run.done is None:
             try:
                 line = await self._process.frames.readline()

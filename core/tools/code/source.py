@@ -1,7 +1,4 @@
-"""The tool `run_python`, for both backends: input files, the run, and output files.
-
-This module also words a run's result for the model, and for a person who ran code without a model.
-"""
+"""The tool `run_python`, for both backends: input files, the run, and output files."""
 
 from __future__ import annotations
 
@@ -40,7 +37,6 @@ MAX_EQUAL_LINES = 20
 _LINE_UP = re.compile(r"\A\x1b\[1?[AF](?:\x1b\[\d*K|\r)*")
 """Sequences that move the cursor to the line above, which what follows overwrites."""
 _RESERVED_CHARACTERS = 1_000
-"""Characters that are reserved for everything except the output."""
 
 STATE_RESET = (
     "Python was restarted because {why}. Earlier variables are lost. The files of this "
@@ -61,8 +57,7 @@ NO_CODE_GIVEN = "There is no code to run. Write Python code, or put it in a code
 
 
 def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
-    """Return a result for the model as plain text: what was lost or changed, the output, the value,
-    the error, and the names of files. Output is cut in its middle, so that everything else fits."""
+    """Output is cut in its middle, so that everything else fits."""
     with use_locale("en"):
         limits = _describe_limits(ran)
     changed = f"[Different code ran instead of yours:]\n{ran.changed_code}"
@@ -79,8 +74,7 @@ def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
 
 
 def format_for_person(ran: RunResult, files: Sequence[File]) -> str:
-    """Return the result of a run as Markdown for a person who ran code without a model. All
-    untrusted text is in code blocks."""
+    """All untrusted text is in code blocks."""
     printed, value, error = map(text.clean_text, (ran.printed, ran.value, ran.error))
     blocks = [cut_middle(printed.strip("\n"), MAX_SHOWN_CHARACTERS)]
     blocks += [text.truncate_with_note(each, MAX_SHOWN_CHARACTERS) for each in (value, error)]
@@ -90,16 +84,15 @@ def format_for_person(ran: RunResult, files: Sequence[File]) -> str:
 
 
 def notices(ran: RunResult) -> tuple[str, ...]:
-    """Return the sentences that a person must read about a run even if a model describes it:
-    earlier variables were lost, or other code ran than was asked for."""
+    """For a person who reads the run even if a model describes it: earlier variables were lost, or
+    other code ran than was asked for."""
     sentences = [say(STATE_RESET, why=say(ran.why_reset))] if ran.reset else []
     sentences += [say(CODE_CHANGED)] if ran.changed_code else []
     return tuple(f"_{each}_" for each in sentences)
 
 
 def cut_middle(printed: str, max_characters: int) -> str:
-    """Return a text that is too long without its middle, with the number of characters left out:
-    the beginning and the end of an output say most."""
+    """The beginning and the end of an output say most."""
     if len(printed) <= max_characters:
         return printed
     head, tail = max_characters * 2 // 3, max_characters // 4
@@ -107,10 +100,9 @@ def cut_middle(printed: str, max_characters: int) -> str:
 
 
 def shorten_output(printed: str) -> str:
-    """Return what was printed as a terminal shows it: of a line that overwrites itself, such as a
-    progress bar, the last state. That saves tokens. Such programs write a carriage return,
-    backspaces, or a sequence that moves the cursor up. A line that comes more than
-    `MAX_EQUAL_LINES` times is there once, with its count."""
+    """That saves tokens. Such programs write a carriage return, backspaces, or a sequence that
+    moves the cursor up. A line that comes more than `MAX_EQUAL_LINES` times is there once, with its
+    count."""
     lines = list[str]()
     for line in printed.split("\n"):
         state = _LINE_UP.sub("", line)
@@ -127,7 +119,6 @@ def shorten_output(printed: str) -> str:
     for line in lines:
         if count := counts.get(line, 1):
             shown_lines.append(line if count == 1 else f"{line} (×{count})")
-        # 0: it was shown, and is left out from here on.
         if line in counts:
             counts[line] = 0
     return "\n".join(shown_lines)
@@ -152,8 +143,7 @@ class CodeRunner:
 
     async def run(self, ctx: ToolContext, code: str, message: str = "") -> CodeRun:
         """Run `code`, or the code block in the person's `message` if `code` is empty, and store the
-        files that it made, a long output, and the code itself. The hash gives each code a file name
-        of its own.
+        files that it made, a long output, and the code itself.
 
         Raise ToolError, and NotStored if a file cannot be stored.
         """
@@ -168,7 +158,6 @@ class CodeRunner:
             source = source.replace(unicodedata.normalize("NFD", file.name), file.name)
         ran = await self.backend.run(ctx, source, inputs)
         ran = replace(ran, printed=shorten_output(ran.printed))
-        # Nothing can be stored in this conversation.
         if ctx.files is None:
             return CodeRun(ran, ())
         keep = ctx.files.save
@@ -198,15 +187,12 @@ class CodeSource:
         self._tool.costs = getattr(backend, "costs", None)
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tool `run_python` if the backend can run code now, else none."""
         return (self._tool,) if await self.backend.is_available() else ()
 
     async def health(self) -> Health:
-        """Return the state of the backend: where Python runs, or why it cannot."""
         return await self.backend.health()
 
     async def close(self) -> None:
-        """Stop all runs and background work of the backend."""
         await self.backend.close()
 
     async def _run(self, ctx: ToolContext, code: str = "") -> Outcome:
@@ -217,7 +203,7 @@ class CodeSource:
         """
         run = await self.runner.run(ctx, code, ctx.message.text)
         ran = run.ran
-        failed = bool(ran.error or ran.fault)  # `fault`: the run was ended from outside
+        failed = bool(ran.error or ran.fault)
         # The code that ran (`run.code`, a file) goes with the answer, so that people can look at
         # it. Code that failed does not.
         files = run.files if run.code is None or failed else (*run.files, run.code)

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from core.tools.mcp.source import McpServers
 
 MCP_CALL_KIND = "mcp_call"
-"""The name of the kind in drafts, and of the applier in the ledger."""
 MCP_CALL_TIMEOUT_SECONDS = 60.0
 """Seconds that a call may take, with its connection."""
 MCP_STATE_NAME = "mcp_tools"
@@ -61,15 +60,15 @@ CARRIES_ROWS = (
 
 
 def name_mcp_tool(server: str, tool: str) -> str:
-    """Return the name by which models and rules know a server's tool, as in "crm__find": model
-    servers accept few characters in it, and two servers may have tools of one name."""
+    """A server's name precedes the tool's, because two servers may have tools of one name. Model
+    servers accept few characters in it."""
     name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{server}__{tool}")
     return name[:MAX_TOOL_NAME_CHARACTERS]
 
 
 def hash_definition(definition: str) -> str:
-    """Return the SHA-256 of a tool's definition. A proposal stores it, so that the call is made
-    only while the tool is the one that was approved."""
+    """A proposal stores it, so that the call is made only while the tool is the one that was
+    approved."""
     return hashlib.sha256(definition.encode()).hexdigest()
 
 
@@ -93,8 +92,7 @@ class McpServer:
 
 
 class McpCall(ExternalRun):
-    """The kind of change that calls a tool of an MCP server once. The arguments are its only
-    row."""
+    """The arguments are its only row."""
 
     title = "Call {title}"
     outcomes = _OUTCOMES
@@ -104,23 +102,17 @@ class McpCall(ExternalRun):
     noun = "tool"
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the rights that the asker needs: for the tool's effect (to read, propose or
-        spend), and to this tool."""
         effect: Effect = draft.target["effect"]
         return [(RIGHT_OF_EFFECT[effect],), ("tool", draft.view.slug)]
 
     def needs_admin(self, draft: Draft) -> str:
-        """Return that nobody without the right to approve decides on their own call."""
         return _OTHERS_APPROVE
 
     def paid_run(self, draft: Draft) -> PaidRun | None:
-        """Return the paid run, by which ponte.toml prices this call; None for a tool that costs
-        nothing."""
         return PaidRun("mcp", draft.view.slug) if draft.target["effect"] == "spend" else None
 
     def describe(self, change: Change) -> str:
-        """Return the text of the card: the server, all arguments as JSON, and the price. Characters
-        that nobody sees are escaped, so that people approve what is really sent."""
+        """Characters that nobody sees are escaped, so that people approve what is really sent."""
         target, after = change.draft.target, change.steps[0].write.after
         if after is None:  # the proposal's content was erased, so there is nothing to show
             return ""
@@ -135,14 +127,13 @@ class McpCall(ExternalRun):
         return "\n\n".join(filter(None, [words, make_code_block(visible), cost]))
 
     def build_note(self, change: Change, outcome: str) -> str:
-        """Return the note for the model about this call: the outcome, and the call's result in a
-        code block. The reason of a failure is left out of the outcome, because it may be the
-        server's own words, which must not stand in a note of Ponte."""
+        """The reason of a failure is left out of the outcome, because it may be the server's own
+        words, which must not stand in a note of Ponte."""
         reason = to_one_line(change.steps[0].explanation)
         return super().build_note(change, outcome.replace(f" {reason}", "") if reason else outcome)
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return no fields: people approve the arguments as they are, or deny the call."""
+        """People approve the arguments as they are, or deny the call."""
         return ()
 
 
@@ -157,15 +148,12 @@ class McpCalls:
         self._source = source
 
     def batch(self, draft: Draft) -> int:
-        """Return 1: each call is a batch of its own."""
         return 1
 
     def open(self, draft: Draft) -> McpCallBatch:
-        """Return the batch that makes this draft's call. Nothing is sent yet."""
         return McpCallBatch(self._source, draft)
 
     def revert(self, change: Change) -> Draft:
-        """Raise ToolError: nobody knows what a call has changed, so it cannot be undone."""
         raise ToolError(MCP_NO_UNDO)
 
 
@@ -178,8 +166,7 @@ class McpCallBatch:
     draft: Draft
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Return the state of the row from what `write` stored in it: "failed" or "after", with the
-        server's text as the result; "before" if the server has not answered."""
+        """The row as `write` stored it decides: "before" if the server has not answered."""
         (row,) = rows
         if not row.id:
             return [RowCheck("before", row)]
@@ -187,8 +174,7 @@ class McpCallBatch:
         return [RowCheck(state, row, {"result": row.applier_data})]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Call the tool once, and return the row with the server's answer in it. Raise ToolError if
-        the tool was not called, WriteUnsure if that is not known."""
+        """Raise ToolError if the tool was not called, WriteUnsure if that is not known."""
         (row,) = rows
         is_error, text = await self.source.servers.call_approved(
             self.draft.target, dict(row.after or {})
@@ -207,7 +193,6 @@ class McpToolSource(FixedToolSource):
 
     @property
     def servers(self) -> McpServers:
-        """The servers of ponte.toml. Their module is imported when they are first needed."""
         if self._servers is None:
             from core.tools.mcp.source import McpServers
 
@@ -215,22 +200,17 @@ class McpToolSource(FixedToolSource):
         return self._servers
 
     def start(self) -> None:
-        """Begin to watch the servers: ask each for its tools, and again when they change."""
         if self._deps.config.section("mcp"):
             self.servers.watch()
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tools of MCP servers that an operator has accepted, as far as they are known
-        now. No server is waited for."""
+        """No server is waited for."""
         return await self.servers.list_tools() if self._deps.config.section("mcp") else ()
 
     async def list_states(self) -> Sequence[Health]:
-        """Return the state of each MCP server as it was when it was asked last, for `ponte
-        status`."""
         return await self.servers.list_states() if self._deps.config.section("mcp") else ()
 
     async def close(self) -> None:
-        """Stop watching the MCP servers, which ends the connections to them."""
         if self._servers is not None:
             await self._servers.close()
 
@@ -241,13 +221,12 @@ class McpToolsIntegration(ToolIntegration[SettingsPart]):
     name = MCP_STATE_NAME
     settings = SettingsPart
 
-    def summary(self, own: SettingsPart, shared: SharedSettings) -> None:
-        """Return None, because each MCP server has a line of its own on the start screen."""
+    def summary(self, own: SettingsPart, shared: SharedSettings) -> None: ...
 
     def build(
         self, deps: IntegrationDependencies[SettingsPart], quick: QuickCommands
     ) -> ToolBundle:
-        """Return the tools and the applier of approved calls. No server is asked before `start`."""
+        """No server is asked before `start`."""
         source = McpToolSource(deps)
         return ToolBundle(
             source, [McpCalls(source)], list_states=source.list_states, start=source.start
@@ -261,7 +240,6 @@ class McpToolsIntegration(ToolIntegration[SettingsPart]):
         return await McpToolSource(deps).servers.check_all(accepted)
 
     def rule_names(self, own: SettingsPart, config: OperatorConfig) -> RuleNames:
-        """Return the names of all tools of MCP servers in ponte.toml, which its rules may use."""
         servers = config.section("mcp").items()
         return {"tool": [name_mcp_tool(name, tool) for name, one in servers for tool in one.tools]}
 

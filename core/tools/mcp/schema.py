@@ -12,7 +12,6 @@ from core.tools.tool import Schema, UnfitSchema, compact_json, decode_value
 MAX_SCHEMA_BYTES = 20_000
 """Bytes of the fitted schema. A model reads it in each round."""
 MAX_SCHEMA_DEPTH = 10
-"""How deep a schema may be nested."""
 _Type = Literal["string", "number", "integer", "boolean", "object", "array", "null"]
 
 
@@ -34,9 +33,9 @@ class _Keywords(BaseModel, strict=True):
 
 
 def fit_schema(schema: object) -> Schema:
-    """Return the schema of a tool's arguments in the form that model servers accept for a tool that
-    is not strict: with references replaced, and only with keywords that they know. Raise
-    UnfitSchema with the reason if that is impossible."""
+    """Return the schema in the form that model servers accept for a tool that is not strict: with
+    references replaced, and only with keywords that they know. Raise UnfitSchema with the reason if
+    that is impossible."""
     if not isinstance(schema, Mapping) or schema.get("type") != "object":
         raise UnfitSchema("its inputs are no object")
     fitted = _Fitting(schema).fit(schema, 0)
@@ -74,8 +73,7 @@ class _Fitting:
         self._root, self._bytes = root, 0
 
     def fit(self, schema: object, depth: int) -> Schema:
-        """Return one part of the schema with the keywords that all model servers accept. A
-        reference is replaced by what it means; `depth` stops one that contains itself. Raise
+        """A reference is replaced by what it means; `depth` stops one that contains itself. Raise
         UnfitSchema."""
         if depth > MAX_SCHEMA_DEPTH:
             raise UnfitSchema("it is nested too deeply, or contains itself")

@@ -39,7 +39,6 @@ from core.tools.tool import compact_json, decode_json
 T = TypeVar("T")
 Json = dict[str, Any]
 MAX_ANSWER_VALUES, MAX_ANSWER_DEPTH = 50_000, 64
-"""Values in one JSON answer, and how deep they may be nested."""
 MAX_ANSWER_LINES = 10_000
 """Lines in one answer: the SDK takes 0.2 ms for each event, which has three."""
 MAX_OTHER_TOOLS = 10
@@ -76,7 +75,6 @@ class _CheckedBackend:
         self._backend, self._is_plain = backend, is_plain
 
     async def connect_tcp(self, *args: Any, **options: Any) -> Any:
-        """Connect, and close the connection again if its address is not allowed."""
         stream = await self._backend.connect_tcp(*args, **options)
         # An IPv6 address can have a zone, as in fe80::1%eth0.
         host = stream.get_extra_info("server_addr")[0].partition("%")[0]
@@ -96,9 +94,6 @@ class _CappedStream(httpx2.AsyncByteStream):
         self._stream, self._on_close = stream, on_close
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes. Raise httpx2.ReadError beyond a limit on its bytes or lines,
-        or for JSON with so many or so deeply nested values that reading it would take long
-        (`_check_values`)."""
         count = lines = 0
         # The event that is not complete yet. It is checked before its last chunk is passed on,
         # because the SDK parses it then.
@@ -125,8 +120,6 @@ class _CappedStream(httpx2.AsyncByteStream):
 
 
 async def _check_values(data: bytes | bytearray) -> None:
-    """Raise httpx2.ReadError for JSON, or an event with JSON, that has so many or so deeply nested
-    values that reading it would take long."""
     if await asyncio.to_thread(check_json, data, MAX_ANSWER_VALUES, MAX_ANSWER_DEPTH):
         raise httpx2.ReadError("too many values")
 
@@ -139,29 +132,22 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     def __init__(
         self, url: str, proxies: Proxies, on_stream_end: Callable[[], None] | None = None
     ) -> None:
-        """`url` is the server's address. `on_stream_end` is called when a stream for notices ends;
-        without it, none is opened."""
         proxy = proxies.for_url(url)
         self._inner = httpx2.AsyncHTTPTransport(verify=load_tls_context(), proxy=proxy)
         if proxy is None:
-            # A connection to a link-local address (where clouds offer credentials) is closed again,
-            # and without TLS (`is_plain`) also one to a public address, where others could read the
-            # token. The transport has no argument for that. A proxy connects by itself.
+            # The transport has no argument for that. A proxy connects by itself.
             pool: Any = self._inner._pool
             is_plain = url.startswith("http://")
             pool._network_backend = _CheckedBackend(pool._network_backend, is_plain=is_plain)
         self._on_stream_end = on_stream_end
         self._listened_at = float("-inf")
-        """When a stream for notices was opened last (monotonic seconds)."""
         # The HTTP status of the last call, if it was no success, and redirects in a row; else 0.
-        # The SDK would follow up to 20 redirects with a call. One is allowed, for example to the
-        # address with a slash. The second in a row fails here.
+        # One is allowed, for example to the address with a slash. The second in a row fails here.
         self.status = self._redirects = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request of the SDK, and check the answer as far as it is read: its size, the
-        number of its values, redirects. By the protocol, GET opens a stream for notices, POST makes
-        a call, and DELETE ends a session. Raise httpx2's errors, as the SDK expects them."""
+        """By the protocol, GET opens a stream for notices, POST makes a call, and DELETE ends a
+        session. Raise httpx2's errors, as the SDK expects them."""
         if request.method == "GET":
             # Without `_on_stream_end`, nobody wants notices of the server. 405 is how a server says
             # that it has no stream for them, so the SDK goes on without.
@@ -175,10 +161,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 await (await self._inner.handle_async_request(request)).aclose()
             return httpx2.Response(200)
         response = await self._inner.handle_async_request(request)
-        # 0: no error, and no redirect.
         status = response.status_code if response.status_code >= 300 else 0
         if request.method == "POST":  # calls; that a server refuses streams is no fault of it
-            self.status = status  # named in the error if the call fails
+            self.status = status
             # The SDK follows up to 20 redirects, and sends the call to each of them.
             self._redirects = self._redirects + 1 if 300 <= status < 400 else 0
             if self._redirects > 1:
@@ -198,7 +183,6 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         return response
 
     async def aclose(self) -> None:
-        """Close the connections to the server."""
         await self._inner.aclose()
 
 
@@ -206,10 +190,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 async def _open_session(
     server: McpServer, transport: GuardedTransport, on_message: Any = None
 ) -> AsyncIterator[Client]:
-    """Open a session with a server through `transport`. `on_message` gets its notices. A read has
-    no timeout of its own, because a stream for notices may be silent for hours: callers limit their
-    work. Proxies come from the transport, and not from the environment (`trust_env`). The SDK's
-    cache of answers is off (`cache`)."""
+    """A read has no timeout of its own, because a stream for notices may be silent for hours:
+    callers limit their work. Proxies come from the transport, and not from the environment
+    (`trust_env`). The SDK's cache of answers is off (`cache`)."""
     # "identity": `GuardedTransport` refuses compressed answers.
     headers = {"Accept-Encoding": "identity", "User-Agent": "ponte-bot"}
     if server.token:
@@ -234,8 +217,7 @@ async def _guard(
     work: Callable[[Client], Awaitable[T]],
     on_message: Any = None,
 ) -> T:
-    """Open a session, do `work` in it, and return its result. Raise McpServerError. `on_message`
-    gets the notices of the server.
+    """Raise McpServerError.
 
     `seconds` is the time for both, None if the work may take any time. Once `work` has a result,
     that counts, even if the end of the session fails or is late: a call that was made must not be
@@ -261,12 +243,11 @@ def _explain(
     server: McpServer, transport: GuardedTransport, error: BaseException, limit: float
 ) -> Exception:
     """Return the error for a failure of the SDK, in words for operators and without the token. The
-    SDK runs its parts as tasks, so its errors may come in groups; the first one counts. `limit`
-    is how many seconds the server had. `transport.status` is the HTTP status of the last call, 0
-    after a success."""
+    SDK runs its parts as tasks, so its errors may come in groups; the first one counts. `limit` is
+    how many seconds the server had."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, ToolError):  # Ponte's own, which has its words already
+    if isinstance(error, ToolError):
         return error
     if isinstance(error, TimeoutError):
         return McpServerError(_SILENT, code="timeout", name=server.name, seconds=round(limit))
@@ -283,8 +264,7 @@ def _explain(
 
 
 def _remove_token(server: McpServer, text: str) -> str:
-    """Return a text that came from a server without the token that Ponte sent there: the server may
-    repeat it, for example in an error."""
+    # A server may repeat the token that Ponte sent there, for example in an error.
     return text.replace(server.token, "…") if server.token else text
 
 
@@ -332,15 +312,13 @@ async def _list(server: McpServer, client: Client) -> Definitions:
 
 
 async def list_definitions(server: McpServer, proxies: Proxies, seconds: float) -> Definitions:
-    """Return the definitions of a server's tools, asked in a session of its own of at most
-    `seconds`. Raise McpServerError."""
+    """Raise McpServerError."""
     transport = GuardedTransport(server.url, proxies)
     return await _guard(_add_address(server), transport, seconds, partial(_list, server))
 
 
 def _add_address(server: McpServer) -> McpServer:
-    """Return the server with its host added to its name, for errors that operators read. Its path
-    is left out, because it may contain a secret."""
+    # Its path is left out, because it may contain a secret.
     url = httpx2.URL(server.url)
     return replace(server, name=f"{server.name} ({url.scheme}://{url.netloc.decode()})")
 
@@ -350,9 +328,8 @@ async def watch_definitions(
 ) -> None:
     """Call `on_listing` with the tools of a server, and again after each notice that they changed.
 
-    Return when the server ends its stream for notices. Raise McpServerError if it fails.
-    Servers of newer protocol versions send such notices only to clients that subscribe (`listen`),
-    older ones to everybody (`on_message`).
+    Raise McpServerError if it fails. Servers of newer protocol versions send such notices only to
+    clients that subscribe (`listen`), older ones to everybody (`on_message`).
     """
     noticed, has_ended = asyncio.Event(), False
 
@@ -368,9 +345,8 @@ async def watch_definitions(
             noticed.set()
 
     async def listen(client: Client) -> None:
-        """Subscribe to notices that the tools changed. A server that knows no subscriptions refuses
-        that; its notices come by `on_message`. Any other end of it ends the watching (`end`).
-        `noticed` makes `work` list the tools again."""
+        """A server that knows no subscriptions refuses that; its notices come by `on_message`. Any
+        other end of it ends the watching (`end`)."""
         try:
             async with client.listen(tools_list_changed=True) as events:
                 async for _ in events:
@@ -406,12 +382,9 @@ async def call_tool(
     arguments: Mapping[str, Any],
     definition: str | None = None,
 ) -> tuple[Definitions, McpResult | None]:
-    """Call a tool once, and return the tools that the server listed before, and the result.
-
-    With a `definition`, the one that an operator accepted, list the tools first. If the tool's
+    """With a `definition`, the one that an operator accepted, list the tools first. If the tool's
     definition differs from it, do not call it: the result is None then. Raise McpServerError, with
-    `unsure` if the tool may have been called.
-    """
+    `unsure` if the tool may have been called."""
     transport = GuardedTransport(server.url, proxies)
     is_called = False
 
@@ -430,7 +403,6 @@ async def call_tool(
             # With these codes, a server refuses a call before it runs the tool.
             is_called = error.code not in _REFUSED_CODES
             raise
-        # In place of a result, this server asks for more input, and waits with the call for it.
         if result.get("resultType") == "input_required":
             is_called = False
             raise McpServerError(_ASKS, code="asks", hint="tell the person", name=server.name)
@@ -444,8 +416,7 @@ async def call_tool(
 
 
 def _read_result(server: McpServer, result: Json) -> McpResult:
-    """Return the texts and files of a result, without the token that Ponte sent. Addresses in it
-    are named, and never fetched.
+    """Return the texts and files of a result, without the token that Ponte sent.
 
     A part counts by its fields, whatever its type. One without a text or a file is returned as
     JSON, and so is structured content with a word that no text has: some servers only count in the

@@ -49,9 +49,7 @@ for a tool that ponte.toml does not name."""
 MCP_RETRY_SECONDS = 60.0
 """Pause before a server is asked again that did not answer, or whose connection ended."""
 MAX_DESCRIPTION_CHARACTERS = 4_000
-"""Characters of a tool's description that models get."""
 MAX_STORED_RESULT_CHARACTERS = 200_000
-"""Characters of a tool's result that are stored with its change."""
 MAX_RESULT_FILES = 10
 ACCEPTED_TOPIC = "mcp_tools"
 """The notice to other processes that a server's tools were accepted."""
@@ -98,7 +96,6 @@ class McpServers:
 
     deps: IntegrationDependencies[Any]
     _accepted: dict[str, dict[str, str]] = field(default_factory=dict)
-    """The definitions that an operator accepted, by server, then by tool."""
     _states: dict[str, ServerState] = field(default_factory=dict)
     _tools: BoundedDict[tuple[McpServer, str, str], McpTool | None] = field(
         default_factory=lambda: BoundedDict(1_000)
@@ -115,8 +112,8 @@ class McpServers:
         peers.on(ACCEPTED_TOPIC, self._on_accepted)
 
     def watch(self) -> None:
-        """Begin to watch the servers of ponte.toml, and stop watching others: the file may have
-        been loaded again since the last call."""
+        """Begin to watch the servers of ponte.toml, which may have been loaded again since the last
+        call, and stop watching others."""
         # `variable` reads the environment variables that hold the servers' tokens.
         variable = self.deps.shared.variable
         sections = self.deps.config.section("mcp").items()
@@ -136,9 +133,8 @@ class McpServers:
         """Return the tools that an operator has accepted and that no server is known to have
         changed since. A server could otherwise give the model new instructions in a tool's
         description. A server that has not listed its tools yet (`offered` None) counts as
-        unchanged, because a turn waits for no server. `effects` pairs the names of tools in
-        ponte.toml with "read", "write" or "spend"."""
-        self.watch()  # ponte.toml may name other servers since the last call
+        unchanged, because a turn waits for no server."""
+        self.watch()
         await self._load()
         tools = list[Tool]()
         for name, state in self._states.items():
@@ -154,9 +150,8 @@ class McpServers:
     def _build_tool(
         self, server: McpServer, tool: str, effect: Effect, definition: str
     ) -> McpTool | None:
-        """Return the model's tool for a tool of an MCP server; None if models cannot be told its
-        schema. For an equal definition it is the same object, so that the prompt stays the same and
-        the model's server can cache it."""
+        """For an equal definition it is the same object, so that the prompt stays the same and the
+        model's server can cache it."""
         # `server` has the effects of its tools, so a tool with another effect has another key.
         key = server, tool, definition
         if key not in self._tools:
@@ -170,22 +165,20 @@ class McpServers:
             else:
                 description = clean_text(str(own["description"])).strip()
                 words = truncate_with_note(description, MAX_DESCRIPTION_CHARACTERS) or tool
-                # False: the schema is not strict. `fit_schema` makes none for strict tools.
                 name = name_mcp_tool(server.name, tool)
                 spec = ToolSpec(name, words, schema, False, (tool,))
                 self._tools[key] = McpTool(self, server, tool, effect, spec, definition)
         return self._tools[key]
 
     async def list_states(self) -> Sequence[Health]:
-        """Return the state of each server, as it was when it was asked last. No server is waited
-        for."""
+        """No server is waited for."""
         self.watch()
         await self._load()
         return [self._describe(state) for state in self._states.values()]
 
     async def check_all(self, accepted: dict[str, dict[str, str]]) -> Sequence[Health]:
-        """Return the state of each server, asked now, for `ponte doctor`. `accepted` are the
-        definitions that an operator accepted, by server and tool; doctor has read them itself."""
+        """`accepted` are the definitions that an operator accepted, by server and tool; doctor has
+        read them itself."""
         self._accepted, self._is_loaded = accepted, True
         variable = self.deps.shared.variable
         sections = self.deps.config.section("mcp").items()
@@ -193,8 +186,6 @@ class McpServers:
         return await asyncio.gather(*map(self._check, servers))
 
     async def _check(self, server: McpServer) -> Health:
-        """Ask a server for its tools now, and return its state in words. A server that does not
-        answer is "failing"."""
         state = ServerState(server)
         try:
             state.offered = await self._ask(server, CHECK_TIMEOUT_SECONDS)
@@ -216,7 +207,6 @@ class McpServers:
             words = "the server has no tool called {names}. It has: {others}"
             others = ", ".join(tool for tool in offered if tool not in missing) or "–"
             faults.append(say(words, names=", ".join(missing), others=others))
-        # Built as for a turn, to see whether models can be told its inputs (None: they cannot).
         unfit = [
             tool
             for tool, effect in server.effects
@@ -243,16 +233,14 @@ class McpServers:
         ]
 
     async def compare(self, name: str) -> Sequence[Mapping[str, str]]:
-        """Ask a server for its tools, and return those that `accept` would change: `tool`,
-        `change`, and the definitions `before` and `now`. What is returned is remembered: that is
-        what the operator then accepts. Raise NotFound, and McpServerError."""
+        """The returned definitions are remembered: that is what the operator then accepts. Raise
+        NotFound, and McpServerError."""
         self._shown[name] = offered = await self._list_offered(name)
         return self._list_differences(name, offered)
 
     def _list_differences(self, name: str, offered: Definitions) -> Sequence[Mapping[str, str]]:
-        """Return the tools of a server whose definition now is not the accepted one: their name,
-        what changed, and both definitions, "" for none. A tool that ponte.toml does not name has
-        the definition "", so it is listed only if it was accepted before."""
+        """A tool that ponte.toml does not name has the definition "", so it is listed only if it
+        was accepted before."""
         accepted = self._accepted.get(name, {})
         return [
             {
@@ -266,14 +254,11 @@ class McpServers:
         ]
 
     async def accept(self, name: str) -> Sequence[str]:
-        """Store the tools that `compare` showed the operator last (`_shown`), else those that the
-        server has now. Return the names of those that changed. Raise NotFound, and McpServerError.
+        """Return the names of those that changed. Raise NotFound, and McpServerError.
 
         What the operator has seen counts, even if the server has changed its tools in between.
         """
         offered = self._shown.pop(name, None) or await self._list_offered(name)
-        # The definition of each tool as JSON, by the tool's name. "" stands for a tool that
-        # ponte.toml does not name, which nobody accepts.
         changed = [each["tool"] for each in self._list_differences(name, offered)]
         self._accepted[name] = {tool: words for tool, words in offered.items() if words}
         # `_remembered` writes `_accepted` into the database. The notice makes the other processes
@@ -284,23 +269,21 @@ class McpServers:
         return changed
 
     async def _list_offered(self, name: str) -> Definitions:
-        """Return the definitions of the tools that the server has now. Raise NotFound if ponte.toml
-        does not name the server, and McpServerError."""
+        """Raise NotFound if ponte.toml does not name the server, and McpServerError."""
         self.watch()  # ponte.toml may name other servers since the last call
         await self._load()
         if (state := self._states.get(name)) is None:
             raise NotFound("MCP server {name} not found in ponte.toml.", name=name[:40])
         offered = await self._ask(state.server, CHECK_TIMEOUT_SECONDS)
-        self._note_listing(state, offered)  # `list_tools` compares with it
+        self._note_listing(state, offered)
         return offered
 
     async def call_approved(
         self, target: Mapping[str, Any], arguments: Mapping[str, Any]
     ) -> tuple[bool, str]:
-        """Call the tool of an approved change once. Return whether the tool reported an error, and
-        its text. Raise ToolError if it was not called: the tool is no longer set up, or is not the
-        one that was approved. Raise WriteUnsure if the server may or may not have made the call."""
-        # ponte.toml or the accepted definitions may have changed since the proposal.
+        """Return whether the tool reported an error, and its text. Raise ToolError if it was not
+        called: the tool is no longer set up, or is not the one that was approved. Raise WriteUnsure
+        if the server may or may not have made the call."""
         self.watch()
         await self._load()
         state, tool = self._states.get(str(target["server"])), str(target["tool"])
@@ -340,7 +323,7 @@ class McpServers:
         or if it has read none yet, the server is asked for its tools just before the call.
         """
         state = self._states.get(server.name)
-        session: Any = await _load_session()  # the module with the SDK
+        session: Any = await _load_session()
         # A reload of ponte.toml may have changed the server's address. The list is of another
         # server then, and does not count.
         offered = state.offered if state and state.server == server else None
@@ -360,7 +343,6 @@ class McpServers:
                     state.task.cancel()
                     self._start_watch(state)
                 raise
-            # The list that was read just now is what the server offers from now on.
             if asks and state and state.server == server:
                 self._note_listing(state, listing)
         if result is None:
@@ -368,7 +350,6 @@ class McpServers:
         return result
 
     async def close(self) -> None:
-        """Stop watching the servers, which ends the connections to them."""
         await cancel_all(state.task for state in self._states.values())
         self._states.clear()
 
@@ -380,10 +361,9 @@ class McpServers:
         return offered
 
     async def _watch(self, state: ServerState) -> None:
-        """Ask a server for its tools, and again whenever it says that they changed, until the task
-        is cancelled. A server that fails, or ends its stream for notices, is asked again after
+        """A server that fails, or ends its stream for notices, is asked again after
         `MCP_RETRY_SECONDS`; an error is logged once until it changes."""
-        session: Any = await _load_session()  # the module with the SDK, imported in a thread
+        session: Any = await _load_session()
         while True:
             try:
                 await session.watch_definitions(
@@ -394,13 +374,12 @@ class McpServers:
             except McpServerError as error:
                 if state.fault != str(error):
                     log.warning("MCP server failed", server=state.server.name, error=str(error))
-                state.fault = str(error)  # until `_note_listing` clears it
+                state.fault = str(error)
             await asyncio.sleep(MCP_RETRY_SECONDS)
 
     def _note_listing(self, state: ServerState, offered: Definitions) -> None:
-        """Note what a server offers now, and log which tools are off until they are accepted, once
-        for each set of tools. Before the accepted definitions are loaded, nobody knows; `_load`
-        notes the lists again then."""
+        """Before the accepted definitions are loaded, nobody knows; `_load` notes the lists again
+        then."""
         state.offered, state.fault = offered, ""
         off = self._find_unaccepted(state) if self._is_loaded else ()
         if off and off != state.logged:
@@ -431,7 +410,7 @@ class McpServers:
 
 
 async def _load_session() -> Any:
-    """Import the module with the SDK, in a thread: it takes 0.4 s."""
+    # In a thread: the SDK takes 0.4 s to import.
     return await asyncio.to_thread(importlib.import_module, "core.tools.mcp.session")
 
 
@@ -448,19 +427,15 @@ class McpTool(FunctionTool):
         spec: ToolSpec,
         definition: str,
     ) -> None:
-        """`spec` is what the model sees of the tool, and `definition` what an operator has
-        accepted: a call is refused if the server's definition differs by then."""
         self.spec, self.effect = spec, effect
         self.progress_text = _ASKING
         # The call's own limit ends it before this one.
         self.timeout_seconds = MCP_CALL_TIMEOUT_SECONDS + 10.0
-        # What makes the calls, the server, and the tool's name there.
         self._servers, self._server, self._tool = servers, server, tool
         self._definition = definition
 
     def only_proposes(self, arguments: str) -> bool:
-        """Return whether a call of this tool needs an approval in every conversation. A tool that
-        reads needs one only in some (see `run`)."""
+        """A tool that reads needs one only in some (see `run`)."""
         return self.effect != "read"
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
@@ -483,27 +458,23 @@ class McpTool(FunctionTool):
         return cap_text(Outcome("ok", f"{result.text}{names}" or "Done.", files))
 
     def _draft(self, values: Mapping[str, Any]) -> Draft:
-        """Return the draft of this call, which people approve: the server and the tool by name, the
-        hash of its accepted definition, its price in ponte.toml, and the arguments as its row."""
         server, tool = self._server, self._tool
         target = {
             "server": server.name,
             "tool": tool,
             "effect": self.effect,
-            "slug": self.spec.name,  # the model's name for it, by which rights name the tool
+            "slug": self.spec.name,
             "definition": hash_definition(self._definition),
             "price": dict(server.prices).get(tool),
         }
-        # A tool that reads needs an approval only if the model has read rows of tables: its
-        # arguments could carry them to the server.
         note = CARRIES_ROWS if self.effect == "read" else MCP_NO_UNDO
         title = f"{server.name}: {tool}"
         # The applier and the kind of change have the same name.
         return Draft(MCP_CALL_KIND, MCP_CALL_KIND, target, title, (RowWrite(after=values),), note)
 
     def _read_arguments(self, arguments: str) -> dict[str, Any]:
-        """Return the arguments of a call. The server checks them; only missing ones are refused
-        here, so that no person is asked to approve a call that must fail."""
+        """The server checks them; only missing ones are refused here, so that no person is asked to
+        approve a call that must fail."""
         values: Any = None
         with suppress(ValueError):
             values = parse_arguments(arguments)
@@ -518,9 +489,7 @@ class McpTool(FunctionTool):
 
 
 async def _save_files(ctx: ToolContext, result: McpResult) -> tuple[File, ...]:
-    """Store the pictures and other files of a result in the conversation, and return them: the
-    person gets them with the answer. At most `MAX_RESULT_FILES`, and none where no files can be
-    sent."""
+    """At most `MAX_RESULT_FILES`, and none where no files can be sent."""
     if ctx.files is None:
         return ()
     saved = list[File]()

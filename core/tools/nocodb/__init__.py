@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
 
 def _origin_or_bridge(value: SecretStr) -> SecretStr:
-    """Return NocoDB's origin, or the URL of a bridge, which ends in /execute. Of an address copied
-    from a browser's address bar (`/dashboard`, `#/nc/BASE/TABLE`), only the origin counts."""
+    """Of an address copied from a browser's address bar (`/dashboard`, `#/nc/BASE/TABLE`), only the
+    origin counts."""
     value = SecretStr(add_scheme(plain_value(value)))
     parts = parse_url(plain_value(value), "https", "http")
     path = parts.path.rstrip("/")
@@ -90,8 +90,6 @@ class NocodbSettings(SettingsPart):
     @model_validator(mode="before")
     @classmethod
     def _use_base_of_address(cls, values: Any) -> Any:
-        """Use the base in an address that was copied from a browser, unless NOCODB_BASE_ID is
-        set."""
         if not isinstance(values, Mapping) or values.get("nocodb_base_id"):
             return values
         address = values.get("nocodb_url")
@@ -101,8 +99,7 @@ class NocodbSettings(SettingsPart):
 
     @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:
-        """Return how the settings reach NocoDB: by its REST API, or by a bridge, whose address has
-        a path. NocoDB itself needs a token; a bridge may need none."""
+        """NocoDB itself needs a token; a bridge may need none."""
         if urlsplit(plain_value(self.nocodb_url)).path.rstrip("/"):
             return "bridge"
         return "rest" if self.nocodb_url and self.nocodb_token else "off"
@@ -112,7 +109,6 @@ REST_TOOLS = frozenset({
     "nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get", "chart",
     "nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link",
 })  # fmt: skip
-"""The names of the tools over NocoDB's REST API, and of those over the sample tables."""
 _BRIDGE_TOOLS = frozenset({"nocodb_execute"})
 _NOT_CHECKED = (
     "The bridge doesn't list its tables, so Ponte can't check the table names in {path}. Check "
@@ -129,8 +125,6 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     sent_to: ClassVar = {"nocodb_url": ("nocodb_token",)}
 
     def summary(self, own: NocodbSettings, shared: SharedSettings) -> Health:
-        """Return the line about NocoDB on the start screen, from the settings alone: no server is
-        asked."""
         if own.nocodb == "bridge":
             return Health("nocodb", "on", "through the bridge")
         if own.nocodb == "rest":
@@ -143,17 +137,13 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     def build(
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickCommands
     ) -> ToolBundle:
-        """Return the tools and the applier of approved writes: over NocoDB's REST API or a bridge,
-        whichever NOCODB_URL names. A bridge attaches no files, so it needs no `read_file`. The
-        quick commands (`quick`) are for other integrations, which run or provide them."""
-        # Loaded only if NocoDB is connected.
+        """A bridge attaches no files, so it needs no `read_file`."""
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
 
         own = deps.own
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
         options: dict[str, Any] = {"base_id": own.nocodb_base_id or "", "config": deps.config}
-        # `rows` applies the approved writes.
         if own.nocodb == "rest":
             source = NocoSource(url, token, deps.http, read_file=deps.read_file, **options)
             return ToolBundle(source, [source.rows], titles=source.titles)
@@ -161,8 +151,6 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         return ToolBundle(bridge, [bridge.rows])
 
     def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
-        """Return the names of tools that rules in ponte.toml may use. If NocoDB is off, those of
-        both drivers: its REST API and a bridge."""
         match own.nocodb:
             case "rest":
                 return {"tool": REST_TOOLS}
@@ -172,9 +160,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
                 return {"tool": REST_TOOLS | _BRIDGE_TOOLS}
 
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
-        """Return what NocoDB or the bridge reports about itself, for `ponte doctor`. Raise
-        PonteError if it does not respond, or if a rule names a table that does not exist."""
-        # Loaded only if NocoDB is connected.
+        """Raise PonteError if NocoDB or the bridge does not respond, or if a rule names a table
+        that does not exist."""
         from core.tools.nocodb.api import NocoApi
         from core.tools.nocodb.api_errors import NocoError
         from core.tools.nocodb.bridge import list_table_names
@@ -185,7 +172,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         own, rules_file = deps.own, deps.shared.ponte_config.name
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
         if own.nocodb == "bridge":
-            bridge = BridgeApi(url, token, deps.http, pauses=())  # a check does not try again
+            bridge = BridgeApi(url, token, deps.http, pauses=())
             tools = await bridge.list_tools(timeout=CHECK_TIMEOUT_SECONDS)
             # Not all bridges list their tools; their health check shows that they respond.
             if tools is None:
@@ -218,17 +205,14 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     async def list_choices(
         self, deps: IntegrationDependencies[NocodbSettings]
     ) -> Mapping[str, Sequence[str]]:
-        """Return the bases that the token can read, as choices for NOCODB_BASE_ID. Each is named by
-        its title; by its id if the title is not unique or cannot be shown. Return {} unless the
-        settings lead to NocoDB's REST API."""
-        # Loaded only if NocoDB is connected.
+        """Each is named by its title; by its id if the title is not unique or cannot be shown.
+        Return {} unless the settings lead to NocoDB's REST API."""
         from core.tools.nocodb.api import NocoApi
 
         own = deps.own
         if own.nocodb != "rest":
             return {}
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
-        # Without `pauses`, a request that fails is not tried again.
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
         bases = await api.list_bases()
         titles = Counter(base.title for base in bases)
@@ -241,8 +225,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
 
 
 def check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable]) -> None:
-    """Raise PonteError if there are `unknown` names in the rules of `file`, with the most similar
-    title of `tables` for each. A misspelled rule protects nothing."""
+    """Misspelled names protect nothing: raise PonteError with the most similar title for each."""
     names, titles = [], [table.title for table in tables]
     for name in unknown:
         near = difflib.get_close_matches(name, titles, 1)
@@ -260,7 +243,6 @@ NOCODB_INTEGRATION = NocodbIntegration()
 
 
 MAX_LISTED_ROWS = 20
-"""Rows named in one sentence."""
 _OUTCOMES = {
     "applying": "In progress.",
     "done": "Done.",
@@ -287,25 +269,22 @@ class RowsKind(Kind):
     can_be_undone = True
 
     def rule_names(self, draft: Draft) -> tuple[str, ...]:
-        """Return the names by which rules know what the draft changes: the table's title and id."""
         return tuple(filter(None, (draft.title, draft.view.table_id)))
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the rights that the asker needs: to propose changes of the table and to read it,
-        and the same for each table whose rows are linked."""
+        """Tables whose rows are linked need these rights, too."""
         tables = (self.rule_names(draft), *draft.view.linked_tables)
         return [(right, *names) for names in tables for right in ("propose", "read")]
 
     def build_title(self, change: Change) -> str:
-        """Return the title of the card: what happens to how many rows of which table."""
         count, table = len(change.rows), clip_line(change.draft.title)
         if change.draft.applier == SAMPLE_APPLIER:
             table = say("{table} (sample)", table=table)
         return say(self.titles[count != 1], count=count, table=table)
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
-        """Return the sentences about the result: first what happened to the change as a whole, then
-        one for each kind of failure, with its rows. Without `shows_names`, rows go by their ids."""
+        """Return first what happened to the change as a whole, then one sentence for each kind of
+        failure, with its rows. Without `shows_names`, rows go by their ids."""
         # The steps by row: a row with links or files has several steps.
         groups = change.rows
         whole = sum(all(step.state in WRITTEN_STATES for step in steps) for steps in groups)
@@ -313,7 +292,6 @@ class RowsKind(Kind):
         if change.state == "applying":
             return [outcome]
         sentences = [outcome]
-        # The states of rows that need a sentence of their own, with that sentence.
         for state, sentence in _FAULTS.items():
             steps = [step for step in change.steps if step.state == state]
             if state == "done":  # rows that were read back as written have no explanation
@@ -325,8 +303,7 @@ class RowsKind(Kind):
             ids = _join_names(_list_ids(steps))
             # "Rejected: 3." would read as a count.
             rows = _join_names(names) or (f"ID {ids}" if ids else "")
-            # Rows that could not be created have neither a name nor an id. The English forms are
-            # equal, but a translation may need two.
+            # Rows that could not be created have neither a name nor an id.
             count = len(steps)
             rows = rows or plural("{count} of the new rows", "{count} of the new rows", count)
             # Rows of one request share their explanation. Of several, the sentence has the first.
@@ -350,10 +327,9 @@ class _EditableRows(RowsKind):
     """The base of the kinds of change whose proposed values a person can change in a form."""
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return an input for each proposed value. Return () for a change whose values cannot be
-        changed in a form: an undo, an update of links, and rows with files."""
+        """Return () for a change whose values cannot be changed in a form: an undo, an update of
+        links, and rows with files."""
         draft = change.draft
-        # By the title of each field that the draft writes: its kind of input, and its options.
         inputs: Mapping[str, Any] = draft.target.get("inputs", {})
         is_update, rows, fields = draft.kind == "update", change.rows, list[FormField]()
         names = [str(row["name"]) for row in build_rows(change)]
@@ -363,7 +339,6 @@ class _EditableRows(RowsKind):
         if change.proposal.undone_change or (is_update and links):
             return ()
         for number, (row_name, steps) in enumerate(zip(names, rows, strict=True), 1):
-            # All proposed values of the row, which several steps write if it has links or files.
             cells = {n: v for step in steps for n, v in (step.write.after or {}).items()}
             for title, value in cells.items():
                 kind: Any
@@ -384,8 +359,7 @@ class _EditableRows(RowsKind):
 
 
 def _type_value(value: Any, format: str) -> str:
-    """Return a proposed value in the form in which a person types it into a form: several options
-    or links are separated by commas."""
+    """Several options or links are separated by commas."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return format_value(value, format)
     if isinstance(value, list):
@@ -401,8 +375,7 @@ class CreateRows(_EditableRows):
     is_repeatable = False
 
     def may_be_automatic(self, draft: Draft) -> bool:
-        """Return whether a rule may let this draft be applied without a person: it creates one row,
-        and attaches no files."""
+        """A rule may let one new row without files be applied without a person."""
         has_files = any(not kind for kind, _ in draft.target.get("inputs", {}).values())
         return len(draft.rows) <= 1 and not has_files
 
@@ -413,9 +386,8 @@ class UpdateRows(_EditableRows):
     titles = ("Change a row in {table}", "Change {count} rows in {table}")
 
     def changes_only(self, draft: Draft, fields: Collection[str]) -> bool:
-        """Return whether the draft changes only these fields of few rows, and each is a select,
-        checkbox or date. Only then may a rule let it be applied without a person: such fields hold
-        no free text."""
+        """Only then may a rule let it be applied without a person: such fields hold no free
+        text."""
         folded = {fold_case(name) for name in fields}
         allowed = {name for name in draft.view.choice_fields if fold_case(name) in folded}
         names = {name for row in draft.rows for name in row.after or {}}
@@ -428,7 +400,6 @@ class DeleteRows(RowsKind):
     titles = ("Delete a row in {table}", "Delete {count} rows in {table}")
 
     def needs_admin(self, draft: Draft) -> str:
-        """Return the reason why an admin must approve: it deletes rows."""
         return _ADMIN_DELETE
 
 
@@ -438,15 +409,12 @@ ROW_KINDS: Mapping[str, Kind] = {
     "update": UpdateRows(),
     "delete": DeleteRows(),
 }
-"""The kinds by the name that drafts of all tables have."""
 
 
 def _list_ids(steps: Sequence[ChangeStep]) -> list[str]:
-    """Return the ids of these rows, each once: a row can have several steps."""
     return list(dict.fromkeys(to_one_line(s.write.id, 40) for s in steps if s.write.id))
 
 
 def _join_names(names: Sequence[str]) -> str:
-    """Return at most `MAX_LISTED_ROWS` names as text, with the number of the others."""
     more = f" … (+{len(names) - MAX_LISTED_ROWS})" if len(names) > MAX_LISTED_ROWS else ""
     return ", ".join(names[:MAX_LISTED_ROWS]) + more

@@ -32,7 +32,6 @@ from core.tools.nocodb.api_errors import (
 )
 
 READ_PAUSES_SECONDS = (0.3, 1.2)
-"""Pauses before the second and third attempt of a read."""
 
 CLOUD_CALL_INTERVAL_SECONDS = 0.25
 """Seconds between calls. 5 a second are allowed to a user (https://nocodb.com/docs), and calls do
@@ -42,13 +41,10 @@ DRIFT_REASONS = frozenset({"ERR_FIELD_NOT_FOUND", "ERR_TABLE_NOT_FOUND", "ERR_IN
 """NocoDB's codes for a table or field that changed since we read the schema."""
 
 MAX_PARALLEL_NOCODB_CALLS = 8
-"""Calls under way at the same time."""
 
 _NOT_IN_A_NAME = re.compile(r"[^\w:.@-]", re.ASCII)
-"""Characters that are removed from the name of the person who asks."""
 
 MAX_VERSION_CHARACTERS = 40
-"""Characters of NocoDB's version."""
 MAX_ROWS_PER_WRITE = 10
 """Rows in one call that writes: v3 refuses more (ERR_MAX_PAYLOAD_LIMIT_EXCEEDED)."""
 MAX_LINKS_PER_WRITE = 100
@@ -102,7 +98,6 @@ class NocoRecord:
 
 Records = Sequence[NocoRecord]
 Ids = Sequence[str]
-"""Ids of rows, as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,23 +144,22 @@ Aggregates = Sequence[FieldAggregate]
 
 
 def seconds_between_calls(url: str) -> float:
-    """Return the seconds from one call of the server at `url` to the next: NocoDB's cloud limits
-    calls, other servers do not (0)."""
+    """Only NocoDB's cloud limits calls; 0 for other servers."""
     host = urlsplit(url).hostname or ""
     is_cloud = host == "nocodb.com" or host.endswith(".nocodb.com")
     return CLOUD_CALL_INTERVAL_SECONDS if is_cloud else 0.0
 
 
 def require_object(answer: object) -> Json:
-    """Return NocoDB's answer if it is a JSON object. Raise NocoError otherwise."""
+    """Raise NocoError if it is none."""
     if not isinstance(answer, Mapping):
         raise unreadable_answer()
     return answer
 
 
 def parse_record(answer: object) -> NocoRecord:
-    """Return the row in a JSON object {"id", "fields"} of NocoDB's. Raise NocoError for anything
-    else. A row whose fields are missing has none."""
+    """Raise NocoError for anything but a JSON object {"id", "fields"}; without fields, the row has
+    none."""
     one = require_object(answer)
     fields = one.get("fields")
     if one.get("id") is None:
@@ -174,8 +168,7 @@ def parse_record(answer: object) -> NocoRecord:
 
 
 def parse_page(answer: object) -> RecordPage:
-    """Return the page of rows in a JSON object {"records": […], "next": address or null} of
-    NocoDB's. Raise NocoError for anything else."""
+    """Raise NocoError for anything but a JSON object {"records": […], "next": address or null}."""
     answer = require_object(answer)
     records = tuple(map(parse_record, _object_list(answer, "records")))
     return RecordPage(records, has_more=bool(answer.get("next")))
@@ -199,8 +192,7 @@ class TableApi(Protocol):
         """Return the end of the line that names the source of an answer: a link in Markdown to the
         table, or to the row `row`, or a sentence if there is no page."""
 
-    async def list_bases(self) -> Sequence[NocoBase]:
-        """Return the bases that Ponte can read."""
+    async def list_bases(self) -> Sequence[NocoBase]: ...
 
     async def fetch_role(self, base: str) -> str:
         """Return the role that our token has in that base, "" if the server does not tell it.
@@ -208,14 +200,11 @@ class TableApi(Protocol):
         The role decides which rows and fields Ponte can read and write there.
         """
 
-    async def list_tables(self, base: str) -> Sequence[NamedTable]:
-        """Return the tables of a base."""
+    async def list_tables(self, base: str) -> Sequence[NamedTable]: ...
 
-    async def describe_table(self, at: TableId) -> Json:
-        """Return a table in NocoDB's form, for `schema.parse_table`."""
+    async def describe_table(self, at: TableId) -> Json: ...
 
-    async def fetch_page(self, at: TableId, query: PageQuery) -> RecordPage:
-        """Return one page of the rows that the query selects, in its order."""
+    async def fetch_page(self, at: TableId, query: PageQuery) -> RecordPage: ...
 
     async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
         """Return one row. Raise NocoError `not_found`."""
@@ -236,8 +225,7 @@ class TableApi(Protocol):
     async def update_rows(self, at: TableId, rows: Records, *, by: str = "") -> Records:
         """Write the `fields` of up to 10 rows and return the rows whole."""
 
-    async def delete_rows(self, at: TableId, ids: Ids, *, by: str = "") -> None:
-        """Delete up to 10 rows."""
+    async def delete_rows(self, at: TableId, ids: Ids, *, by: str = "") -> None: ...
 
     async def write_links(
         self, at: TableId, field: str, row: str, ids: Ids, *, remove: bool, by: str = ""
@@ -278,10 +266,7 @@ class NocoApi:
         timeout: float = 30.0,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """`token` is an API token of NocoDB. `pauses` are the seconds to wait before each
-        repetition of a read that failed. `timeout` is the limit of one request in seconds."""
         self.url = url.rstrip("/")
-        """NocoDB's origin, without a slash at its end."""
         self._token = token
         self._http = http
         self._pauses = tuple(pauses)
@@ -303,19 +288,16 @@ class NocoApi:
         return f"[NocoDB]({self.url}/dashboard/#/{step}{row_query})"
 
     def with_pauses(self, pauses: Sequence[float]) -> NocoApi:
-        """Return a client that shares this one's connections and limits, and retries reads after
-        these pauses."""
+        """The client shares this one's connections and limits."""
         other = copy.copy(self)
         other._pauses = tuple(pauses)
         return other
 
     async def list_bases(self) -> Sequence[NocoBase]:
-        """Return the bases that the token's user sees, each with the ids of its foreign databases:
-        those that are neither `is_meta` nor `is_local`, as NocoDB marks its own. Raise
-        NocoError."""
+        """Foreign databases are those that are neither `is_meta` nor `is_local`, as NocoDB marks
+        its own. Raise NocoError."""
         bases = []
         for one in _object_list(await self._read("/api/v2/meta/bases"), "list"):
-            # The databases of the base; an answer without them is read as one without any.
             sources = one.get("sources")
             listed = sources if isinstance(sources, list) else []
             databases = [each for each in listed if isinstance(each, Mapping)]
@@ -326,8 +308,7 @@ class NocoApi:
         return bases
 
     async def fetch_role(self, base: str) -> str:
-        """Return the role of the token's user in that base, or "" if this NocoDB version does not
-        tell it. Raise NocoError.
+        """Raise NocoError.
 
         Roles are owner, creator, editor, commenter and viewer. Only v1 of the API returns them.
         """
@@ -343,13 +324,11 @@ class NocoApi:
         return next((str(role) for role, has in by_name.items() if has), "")
 
     async def fetch_version(self) -> str:
-        """Return NocoDB's version as it writes it, such as 0.301.3 or 2026.09.0; "" if it does not
-        tell. Raise NocoError. A server without internet access can take five seconds."""
+        """Raise NocoError. A server without internet access can take five seconds."""
         version = (await self._read("/api/v1/version")).get("currentVersion")
         return to_one_line(version, MAX_VERSION_CHARACTERS) if isinstance(version, str) else ""
 
     async def list_tables(self, base: str) -> Sequence[NamedTable]:
-        """Return the tables of a base. Raise NocoError."""
         body = await self._read(f"/api/v3/meta/bases/{_quote_step(base)}/tables")
         return [
             NamedTable(str(one.get("id") or ""), str(one.get("title") or ""))
@@ -357,8 +336,8 @@ class NocoApi:
         ]
 
     async def describe_table(self, at: TableId) -> Json:
-        """Return NocoDB's description of a table; `schema.parse_table` parses it. Raise
-        NocoError, also if it has no id or no fields, so that no such description is cached."""
+        """Raise NocoError, also if it has no id or no fields, so that no such description is
+        cached."""
         path = f"/api/v3/meta/bases/{_quote_step(at.base)}/tables/{_quote_step(at.table)}"
         description = await self._read(path)
         if not isinstance(description.get("fields"), list) or not description.get("id"):
@@ -366,7 +345,7 @@ class NocoApi:
         return description
 
     async def fetch_page(self, at: TableId, query: PageQuery) -> RecordPage:
-        """Return one page of rows. Raise NocoError `bad_page` for a page after the last one."""
+        """Raise NocoError `bad_page` for a page after the last one."""
         parameters = {"page": str(query.page), "pageSize": str(min(query.size, MAX_PAGE_ROWS))}
         if query.fields:
             parameters["fields"] = ",".join(query.fields)
@@ -378,13 +357,11 @@ class NocoApi:
         return parse_page(await self._read(f"{_data_path(at)}/records", parameters))
 
     async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
-        """Return one row. Raise NocoError `not_found`."""
         query = {"fields": ",".join(fields)} if fields else {}
         return parse_record(await self._read(f"{_data_path(at)}/records/{_quote_step(id)}", query))
 
     async def count_rows(self, at: TableId, where: str = "") -> int:
-        """Return how many rows match `where`; "" matches all rows. Raise NocoError. NocoDB may send
-        the number as a text."""
+        """NocoDB may send the number as a text."""
         query = {"where": where} if where else {}
         count = (await self._read(f"{_data_path(at)}/count", query)).get("count")
         if not isinstance(count, int | str) or not str(count).isdecimal():
@@ -392,12 +369,10 @@ class NocoApi:
         return int(count)
 
     async def fetch_aggregates(self, at: TableId, figures: Aggregates, where: str = "") -> Json:
-        """Return the aggregates `figures`, such as sums, by the field's title. Raise NocoError.
-
-        A second aggregate of one field has the key "<field id>:1", and so on. This is v2, whose
-        filters know no quotes: with quotes, NocoDB 0.301.3 computes a wrong figure and reports no
-        error, so they raise ValueError here. Fields are ids and values are plain: (cxyz,eq,Lead).
-        """
+        """A second aggregate of one field has the key "<field id>:1", and so on. This is v2,
+        whose filters know no quotes: with quotes, NocoDB 0.301.3 computes a wrong figure and
+        reports no error, so they raise ValueError here. Fields are ids and values are plain:
+        (cxyz,eq,Lead)."""
         if set(where) & {'"', "'"}:
             raise ValueError("v2 knows no quotes in a filter")
         query = {"aggregation": json.dumps([{"field": w.field, "type": w.type} for w in figures])}
@@ -406,10 +381,8 @@ class NocoApi:
         return await self._read(f"/api/v2/tables/{_quote_step(at.table)}/aggregate", query)
 
     async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Records:
-        """Return all rows that a link field (by id) of a row links to. Raise NocoError.
-
-        Their `fields` hold only their display field. A missing row raises NocoError `not_found`.
-        """
+        """Raise NocoError. Their `fields` hold only their display field. A missing row raises
+        NocoError `not_found`."""
         rows: dict[str, NocoRecord] = {}
         for number in itertools.count(1):
             query = {"page": str(number), "pageSize": str(MAX_PAGE_ROWS)}
@@ -427,61 +400,43 @@ class NocoApi:
         return list(rows.values())
 
     async def create_rows(self, at: TableId, rows: Sequence[Json], *, by: str = "") -> Records:
-        """Create up to 10 rows and return them whole, in their order. Raise NocoError, WriteUnsure.
-
-        NocoDB ignores unknown fields. A link field takes [{"id": …}].
-        """
+        """NocoDB ignores unknown fields. A link field takes [{"id": …}]."""
         body = [{"fields": dict(row)} for row in _require_batch(rows, MAX_ROWS_PER_WRITE)]
         return await self._write_rows("POST", at, body, by)
 
     async def update_rows(self, at: TableId, rows: Records, *, by: str = "") -> Records:
-        """Write the `fields` of up to 10 rows and return the rows whole. Raise NocoError,
-        WriteUnsure.
-
-        One missing id fails the whole call. Link fields are written by `write_links`.
-        """
+        """One missing id fails the whole call."""
         batch = _require_batch(rows, MAX_ROWS_PER_WRITE)
         body = [{"id": row.id, "fields": dict(row.fields)} for row in batch]
         return await self._write_rows("PATCH", at, body, by)
 
     async def delete_rows(self, at: TableId, ids: Ids, *, by: str = "") -> None:
-        """Delete up to 10 rows. Raise NocoError, WriteUnsure.
-
-        One missing id fails the whole call. On SQLite the next new row can get the id of a deleted
-        last row.
-        """
+        """One missing id fails the whole call. On SQLite the next new row can get the id of a
+        deleted last row."""
         body = [{"id": id} for id in _require_batch(ids, MAX_ROWS_PER_WRITE)]
         await self._write("DELETE", f"{_data_path(at)}/records", body, by)
 
     async def write_links(
         self, at: TableId, field: str, row: str, ids: Ids, *, remove: bool, by: str = ""
     ) -> None:
-        """Add up to 100 rows to a link field (by id) of a row, or remove them from it.
-
-        Adding a row twice does no harm. Removed rows that are not linked are ignored.
-        """
+        """Adding a row twice does no harm. Removed rows that are not linked are ignored."""
         body = [{"id": id} for id in _require_batch(ids, MAX_LINKS_PER_WRITE)]
         await self._write("DELETE" if remove else "POST", _links_path(at, field, row), body, by)
 
     async def set_attachments(
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
     ) -> None:
-        """Set attachment fields of a row to files that NocoDB already stores.
-
-        `key` is the title of the id field. This is v2, because v3 accepts only files that the row
-        already holds (NocoDB 0.301.3, ERR_INVALID_VALUE_FOR_FIELD).
-        """
+        """`key` is the title of the id field. This is v2, because v3 accepts only files that the
+        row already holds (NocoDB 0.301.3, ERR_INVALID_VALUE_FOR_FIELD)."""
         body = [{key: row, **files}]
         await self._write("PATCH", f"/api/v2/tables/{_quote_step(at.table)}/records", body, by)
 
     async def upload_file(self, name: str, type: str, data: bytes, *, by: str = "") -> Json:
-        """Store a file that no row has yet, and return it. Raise NocoError.
+        """Raise NocoError.
 
         The title of the result is the name, but its path is another one. This is v2: v3 uploads
-        into a row, where a second attempt would attach the file twice, and it changes the title.
-        A failure is never WriteUnsure, because no row has changed. Only a 429, by which NocoDB
-        refuses a call, is followed by another attempt. `by` is the person who asked, for NocoDB's
-        audit.
+        into a row, where a second attempt would attach the file twice, and it changes the title. A
+        failure is never WriteUnsure, because no row has changed.
         """
         try:
             answer = await retry(
@@ -504,7 +459,7 @@ class NocoApi:
         return file
 
     async def fetch_file(self, file: Json) -> bytes:
-        """Return the bytes of a file in a cell, of at most MAX_ATTACHMENT_BYTES. Raise NocoError.
+        """Raise NocoError.
 
         NocoDB passes on whatever paths and addresses somebody wrote into the cell. So only paths on
         its own server are read, without the token, and no redirect is followed.
@@ -526,8 +481,8 @@ class NocoApi:
             raise self._explain(error) from None
 
     async def _write_rows(self, method: str, at: TableId, body: Sequence[Json], by: str) -> Records:
-        """Write rows and return them as NocoDB saved them. Raise WriteUnsure if its answer cannot
-        be read or does not have all of them: it accepted the write, so some may be saved."""
+        """Raise WriteUnsure if its answer cannot be read or does not have all of them: it accepted
+        the write, so some may be saved."""
         answer = await self._write(method, f"{_data_path(at)}/records", body, by)
         try:
             rows = parse_page(answer).records
@@ -538,11 +493,8 @@ class NocoApi:
         raise WriteUnsure("NocoDB didn't report which rows it saved.", code="nocodb_unreadable")
 
     async def _read(self, path: str, query: Mapping[str, str] | None = None) -> Json:
-        """Return the JSON object at a path of NocoDB's API. Raise NocoError.
-
-        A read changes nothing, so it is repeated after a failure that may pass, such as a busy
-        server: after NocoDB's Retry-After, or after each of `_pauses`.
-        """
+        """A read changes nothing, so it is repeated after a failure that may pass, such as a busy
+        server: after NocoDB's Retry-After, or after each of `_pauses`."""
         try:
             return require_object(
                 await retry(
@@ -556,9 +508,7 @@ class NocoApi:
             raise self._explain(error) from None
 
     async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
-        """Send a write and return NocoDB's answer. `by` is the person who asked, for NocoDB's
-        record of changes. The write is repeated only after failures that show that NocoDB did
-        nothing. Raise NocoError if nothing was written, WriteUnsure if something may have been."""
+        """The write is repeated only after failures that show that NocoDB did nothing."""
         try:
             return await retry(
                 lambda: self._send(method, path, body=body, by=by),
@@ -586,8 +536,6 @@ class NocoApi:
         by: str = "",
         timeout: float = 0.0,
     ) -> Any:
-        """Send one request, not faster (`_pace`) and not more at once (`_gate`) than NocoDB allows.
-        NocoDB's audit of rows shows `by`, the person who asked, as a part of the user agent."""
         headers = {"xc-token": self._token}
         if by:
             # Only ASCII letters, digits and `_:.@-` of it are sent, at most 100.
@@ -621,14 +569,12 @@ def _links_path(at: TableId, field: str, row: str) -> str:
 
 
 def _quote_step(id: str) -> str:
-    """Return the text as one step of a path. Dots are quoted, because clients resolve "." and
-    "..". An empty step would lead to another path."""
+    # Dots are quoted, because clients resolve "." and "..". An empty step would lead to another
+    # path.
     return quote(id, safe="").replace(".", "%2E") or "%20"
 
 
 def _require_batch(rows: Sequence[T], most: int) -> Sequence[T]:
-    """Return the rows if one call may have so many. Raise ValueError otherwise, for none, too: the
-    caller must split them into batches."""
     if not 0 < len(rows) <= most:
         raise ValueError(f"{len(rows)} rows in one call, of 1 to {most}")
     return rows

@@ -34,7 +34,7 @@ _RECORD = re.compile(r"[Rr]ecord '([^']{1,64})' not found")
 
 
 class NocoError(RemoteError):
-    """A failure of NocoDB. `reason` is NocoDB's own code, such as ERR_FIELD_NOT_FOUND, or "".
+    """`reason` is NocoDB's own code, such as ERR_FIELD_NOT_FOUND, or "".
 
     NocoDB reports errors as `{"error": CODE, "message": TEXT}`, older parts of it `{"msg": TEXT}`
     (https://nocodb.com/docs/apis/errors, and as 0.301.3 answers). Most things that are missing are
@@ -56,18 +56,14 @@ _LOOK_AGAIN = "look at nocodb_tables again"
 
 
 def error_reason(answer: HttpAnswer) -> str:
-    """Return NocoDB's own code for the failure, such as ERR_FIELD_NOT_FOUND; "" where it gives
-    none."""
     return _read_body(answer)[0]
 
 
 def error_text(answer: HttpAnswer) -> str:
-    """Return NocoDB's own text about an error, without addresses and tokens."""
     return withhold_secrets(_read_body(answer)[1])
 
 
 def seconds_to_wait(answer: HttpAnswer) -> float:
-    """Return the seconds that NocoDB asks to wait (Retry-After), or a default."""
     seconds = parse_retry_after(answer.headers)
     return NOCODB_DEFAULT_WAIT_SECONDS if seconds is None else seconds
 
@@ -83,7 +79,6 @@ def _has_reason(*reasons: str) -> Callable[[HttpAnswer], bool]:
 
 
 def _find_in_text(answer: HttpAnswer, pattern: re.Pattern[str]) -> str:
-    """Return what the group of the pattern matches in NocoDB's own text about an error, or ""."""
     match = pattern.search(_read_body(answer)[1])
     return match[1].strip() if match else ""
 
@@ -194,7 +189,6 @@ NOCODB_ERRORS = ErrorTable(
 
 
 def explain_nocodb_error(error: HttpError) -> NocoError:
-    """Return the error of a call in words, without addresses and without what was sent."""
     problem = NOCODB_ERRORS.explain(error)
     # A proxy answers with these statuses, so the body has no code of NocoDB.
     if isinstance(error, HttpAnswer) and error.status not in AWAY_STATUSES:
@@ -203,26 +197,20 @@ def explain_nocodb_error(error: HttpError) -> NocoError:
 
 
 def unreadable_answer() -> NocoError:
-    """Return the error for an answer of NocoDB that does not have the documented form."""
     return explain_nocodb_error(HttpUnreadable("not as documented"))
 
 
 def seconds_before_read_retry(error: HttpError, pause: float) -> float | None:
-    """Return the seconds until a read may be repeated, or None if it must not be.
-
-    NocoDB's own Retry-After counts, and `pause` otherwise.
-    """
+    """NocoDB's own Retry-After counts, and `pause` otherwise."""
     if isinstance(error, HttpAnswer) and error.status == 429:
         return seconds_before_write_retry(error, pause)
     return pause if NOCODB_ERRORS.find(error).retry else None
 
 
 def seconds_before_write_retry(error: HttpError, pause: float) -> float | None:
-    """Return the seconds until a write may be repeated, or None if it must not be.
-
-    A write is repeated only after a 429: then NocoDB did nothing. After any other failure it may
-    have written the rows. If NocoDB asks for more than `NOCODB_DEFAULT_WAIT_SECONDS`, nobody waits.
-    """
+    """A write is repeated only after a 429: then NocoDB did nothing. After any other failure it
+    may have written the rows. If NocoDB asks for more than `NOCODB_DEFAULT_WAIT_SECONDS`, nobody
+    waits."""
     if not isinstance(error, HttpAnswer) or error.status != 429:
         return None
     seconds = seconds_to_wait(error)

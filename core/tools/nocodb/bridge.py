@@ -74,13 +74,11 @@ _NO_UPLOAD = (
 )
 _KINDS = ("create", "update", "delete")
 _OURS = (*BRIDGE_READ_TOOLS, *BRIDGE_WRITE_TOOLS)
-"""The bridge's tools that Ponte knows."""
 
 TOOL_LIST_SECONDS = 300.0
 """How long the bridge's list of tools is cached; a failed request counts for a tenth."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-"""No arguments."""
 
 _DESCRIPTION = """\
 {what} the user's NocoDB tables. `tool` is the name of one of these, `args` an object with its \
@@ -99,18 +97,14 @@ the table names them. Links to other rows cannot be written. Never say that it i
 async def list_table_names(
     api: BridgeApi, base_id: str, *, timeout: float = LISTING_TIMEOUT_SECONDS
 ) -> Sequence[NamedTable] | None:
-    """Return the tables of all bases that the bridge lists, and of `base_id`, which may be missing
-    there. Return None if the tables of one of these bases cannot be listed completely (the
-    published bridge cannot list those of newer NocoDB versions), or if there is no base.
-
-    The list is only used to report names in the operator's rules that no table has: without the
-    tables of a base, correct names would be reported. If the bases cannot be listed, the tables of
-    `base_id` stand for all, because the operator set it and calls without a base go there.
-    """
+    """Return None if the tables of one base cannot be listed completely (the published bridge
+    cannot list those of newer NocoDB versions), or if there is no base. The list is only used to
+    report names in the operator's rules that no table has: without the tables of a base, correct
+    names would be reported. If the bases cannot be listed, the tables of `base_id` stand for all,
+    because the operator set it and calls without a base go there."""
 
     async def list_all(tool: str, **args: str) -> Sequence[Mapping[str, Any]] | None:
-        """Return the objects of a list of the bridge; None if it fails, if it is no list, or if it
-        is only the first page."""
+        """None if the call fails, if its result is no list, or if it is only the first page."""
         try:
             result = await api.call_with_retries(tool, args, timeout=timeout)
         except BridgeError:
@@ -122,7 +116,6 @@ async def list_table_names(
         is_list = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
         return rows if is_list and not has_more else None
 
-    # A bridge that cannot list bases may still list the tables of `base_id`.
     bases = {str(base.get("id")) for base in await list_all("list_bases") or ()}
     bases |= {base_id} if base_id else set()
     pages = await run_together(*(list_all("list_tables", base_id=base) for base in sorted(bases)))
@@ -148,9 +141,7 @@ class BridgeTableFilter:
     """A view's id → its table's."""
 
     async def check(self, viewer: Viewer, tool: str, args: Mapping[str, Any]) -> None:
-        """Raise ToolError if the call would read a hidden table or view, and BridgeError if the
-        bridge fails. Also record which rights the readers of the result need (`note_need`). Only
-        the arguments count: all tools name tables and views alike.
+        """Only the arguments count: all tools name tables and views alike.
 
         The error does not reveal whether that table exists. If nothing is hidden from this person,
         nothing is asked of the bridge, and a table that it has not described yet may be any one:
@@ -175,13 +166,9 @@ class BridgeTableFilter:
             await self._check_table(viewer, self._views[view], _no_such_view())
 
     async def _check_table(self, viewer: Viewer, table: str, hidden: ToolError) -> None:
-        """Raise `hidden` if the person may not know the table, and record that readers of the
-        result need the right to read it.
-
-        Some bridges take a title in place of an id. So a table that the bridge does not describe
+        """Some bridges take a title in place of an id. So a table that the bridge does not describe
         must be named by its id, and so must all hidden tables in ponte.toml: otherwise nobody knows
-        whether a rule means this table.
-        """
+        whether a rule means this table."""
         rules = self.config.table_rules
         names = self._names.get(table)
         if names is None:
@@ -207,9 +194,8 @@ class BridgeTableFilter:
         viewer.note_need("read", *names)
 
     def remove_hidden(self, viewer: Viewer, tool: str, args: Mapping[str, Any], result: Any) -> Any:
-        """Return a result of the bridge without the tables that rules hide from the reader. Raise
-        ToolError if the result itself is a hidden table. Views are noted with their tables, because
-        later calls name only the view."""
+        """Raise ToolError if the result itself is a hidden table. Views are noted with their
+        tables, because later calls name only the view."""
         if tool == "list_views":
             table = str(args.get("table_id", ""))
             self._views |= {str(view["id"]): table for view in list_rows(result) if view.get("id")}
@@ -231,9 +217,7 @@ class BridgeTableFilter:
         return {**result, "list": visible_tables} if isinstance(result, dict) else visible_tables
 
     def _is_hidden(self, viewer: Viewer, table: Any) -> bool:
-        """Return whether the rules hide this entry of the bridge's list of tables from the reader,
-        and note its names, which later checks use. An entry of an unknown form is hidden if the
-        rules hide anything. The readers of a visible object need the right to read that table."""
+        """An entry of an unknown form is hidden if the rules hide anything."""
         if not isinstance(table, dict):
             # A text can be a title or an id: the rules about a table of that name decide.
             visible = isinstance(table, str) and self.config.table_rules.is_visible(viewer, table)
@@ -247,8 +231,7 @@ class BridgeTableFilter:
 
 
 class BridgeSource:
-    """The tools and the applier over a bridge to NocoDB. `base_id` is used in calls in which the
-    model names no base. The caller closes the HTTP client."""
+    """`base_id` is used in calls in which the model names no base."""
 
     name = "nocodb"
 
@@ -263,14 +246,10 @@ class BridgeSource:
         pauses: Sequence[float] = READ_PAUSES_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`base_id` is used in calls in which the model names no base. `config` has the rules about
-        tables. `pauses` are the seconds before each repetition of a read. `clock` returns monotonic
-        seconds."""
         self.api = BridgeApi(url, token, http, pauses=pauses)
         # A function, because the bridge lists its tools later, and again.
         self._driver = BridgeDriver(self.api, base_id, lambda: self._listed_names)
         self.rows = TableWriter(self._driver)
-        """The applier of approved writes."""
         self.rows.revise_draft = self._revise  # for a proposal that a person changes in its form
         self._drafts = DraftBuilder(self._driver)
         self._config = config
@@ -278,21 +257,14 @@ class BridgeSource:
         self._base_id = base_id
         self._clock = clock
         self._listed_names: Sequence[str] = ()
-        """Those of `_OURS` that the bridge has, for the driver; empty until the bridge has
-        answered."""
         self._tool_names: Sequence[str] = _OURS
         """The tools that the model may call: all that Ponte knows (`_OURS`) until the bridge has
         listed its own. A call of one that it lacks then fails with the bridge's error."""
         self._until = 0.0
-        """Until when the list of tools counts (by `clock`)."""
         self._tool: ExecuteTool | None = None
-        """The tool for the model; made anew when the list changes."""
         self._first_look = asyncio.Lock()
-        """Held while the tools are listed for the first time. Other turns wait for that list."""
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tools, also while the bridge is down: a call then explains the failure. They
-        are the same for everybody: `BridgeTableFilter` checks each call."""
         if self._tool is not None:
             return await self._find_tools()
         # Turns of a process that has just started wait for the first list. Without it, a turn could
@@ -301,8 +273,6 @@ class BridgeSource:
             return await self._find_tools()
 
     async def _find_tools(self) -> Sequence[Tool]:
-        """Return the tools for the model. The bridge is asked which tools it has if its list is
-        old; the model's tool is built again if the list has changed."""
         tool_names = self._tool_names
         if self._clock() >= self._until:
             # Set before the bridge is asked, so that no other turn waits for it too. If it fails,
@@ -318,7 +288,6 @@ class BridgeSource:
         if self._tool is None or tool_names != self._tool_names:
             self._tool_names = tool_names
             self._tool = self._build_tool(self.nocodb_execute, _OURS)
-            # The form of the tool for people who may not propose changes.
             self._tool.read_only_tool = self._build_tool(self.nocodb_read, BRIDGE_READ_TOOLS)
         return [self._tool] if tool_names else []
 
@@ -375,9 +344,8 @@ class BridgeSource:
         return await ctx.turn.propose(draft)
 
     async def _revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Return the draft of a proposal with other values, by `FormField.key`. The bridge names no
-        types, so a new value has the type of the one that it replaces, where it can. Whoever
-        changes it must be allowed to read the table."""
+        """The bridge names no types, so a new value has the type of the one that it replaces, where
+        it can. Whoever changes it must be allowed to read the table."""
         draft, target = change.draft, change.draft.target
         await self._hiding.check(changer.viewer, "get_record", {"table_id": target["table_id"]})
         schema = TableSchema(
@@ -387,8 +355,7 @@ class BridgeSource:
             target=target,
         )
         # By the row's id; new rows have none, and count by their number. `keeps_all` keeps equal
-        # values in the draft, so that the form still has them. No value is converted, so the
-        # time zone does not matter. `draft_update` also returns how many rows need no change.
+        # values in the draft, so that the form still has them.
         rows: dict[str, Cells] = {}
         for number, row in enumerate(draft.rows, 1):
             cells = dict(row.after or {})
@@ -419,7 +386,6 @@ class BridgeSource:
                     "`{name}` isn't an ID.", code="bad_arguments", hint=str(entry), name=name[:64]
                 )
         await self._hiding.check(ctx.viewer, tool, args)
-        # They could reveal a secret field: by which rows are found, or by their order.
         if args.get("where") or args.get("sort"):
             await self._check_conditions(args)
         result = await self.api.call_with_retries(tool, args)
@@ -468,8 +434,8 @@ class BridgeSource:
                 raise filter_error("links can only be blank or notblank here")
 
     async def health(self) -> Health:
-        """Return the bridge's state: failing if it does not respond, or if a rule names a table
-        that it does not have. A bridge without a list of its tools (None) answers its health check
+        """The state is failing if the bridge does not respond, or if a rule names a table that
+        it does not have. A bridge without a list of its tools (None) answers its health check
         instead."""
         try:
             names = await self.api.list_tools()
@@ -485,13 +451,9 @@ class BridgeSource:
                 return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=sight))
         return Health(self.name, "on", _describe_tools(names))
 
-    async def close(self) -> None:
-        """Do nothing: the source holds nothing open."""
+    async def close(self) -> None: ...
 
     def _build_tool(self, function: Function, names: Sequence[str]) -> ExecuteTool:
-        """Return the tool `nocodb_execute`, which calls `function`. Its description lists those
-        tools of `names` that the bridge offers, with their arguments, and says whether changes can
-        be proposed."""
         usable_names = [each for each in self._tool_names if each in names]
         writing = ", ".join(each for each in usable_names if each in BRIDGE_WRITE_TOOLS)
         description = _DESCRIPTION.format(
@@ -512,17 +474,12 @@ class BridgeSource:
         )
 
     def _find_permitted(self, tool: str, most: BridgeEffect) -> BridgeTool:
-        """Return the entry of a tool of the bridge. Raise ToolError for a tool that is unknown or
-        forbidden, that this bridge does not have, or that does more than `most` ("read": no
-        writes).
-
-        Only known names are ever sent: the public code would run any of its own methods by name.
-        """
+        """Only known names are ever sent: the public code would run any of its own methods by
+        name."""
         entry = BRIDGE_TOOLS.get(tool)
         # Before the general refusals: this one says how files can be attached instead.
         if tool == "upload_file":
             raise _not_offered(_NO_UPLOAD)
-        # `_tool_names`: those of the known tools that this bridge has.
         if entry is None:
             near = difflib.get_close_matches(tool, self._tool_names, 1)
             hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._tool_names)
@@ -543,23 +500,17 @@ class ExecuteTool(FunctionTool):
     depends on which one is called."""
 
     read_only_tool: Tool | None = None
-    """The tool for people who may only read."""
 
     def effect_of(self, arguments: str) -> Effect:
-        """Return "write" for a call of a tool of the bridge that changes rows, else "read"."""
         return "write" if read_text_argument(arguments, "tool") in BRIDGE_WRITE_TOOLS else "read"
 
     def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
-        """Return the tool for a person whose rights allow these actions: itself, its form that only
-        reads, or None for somebody who may not even read."""
         if "read" not in allowed:
             return None
         return self if "propose" in allowed else self.read_only_tool
 
 
 def _describe_tools(names: Collection[str] | None) -> str:
-    """Return a line for the operator about the tools that the bridge lists. `names` None: it does
-    not list its tools."""
     if names is None:
         return say("bridge; it doesn't list its tools")
     count = len(set(names).intersection(BRIDGE_READ_TOOLS))
@@ -592,8 +543,7 @@ def _cells(data: Data) -> Cells:
 
 
 def _retype(text: str, old: object) -> object:
-    """Return the text that a person typed into a form as a value of the type of `old`: a number,
-    true or false, a list, or text. "" is no value (None). A text that is no JSON stays text."""
+    """A text that is no JSON stays text."""
     if not isinstance(old, str):
         with suppress(ValueError):
             value = json.loads(text) if text else None

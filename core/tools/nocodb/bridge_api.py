@@ -26,7 +26,6 @@ _LIST_ARGUMENTS = (
 )
 
 BRIDGE_CALL_TIMEOUT_SECONDS = 30.0
-"""Timeout of one call of a tool."""
 
 # The bridge puts ids into NocoDB's path as they are, so they must not be able to leave their step.
 BRIDGE_ID_PATTERN = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
@@ -59,7 +58,6 @@ class BridgeTool:
 
     @property
     def argument_names(self) -> tuple[str, ...]:
-        """Return the names of the tool's arguments, from its signature."""
         return tuple(each.partition("=")[0] for each in self.arguments.split(", ") if each)
 
     def __str__(self) -> str:
@@ -109,16 +107,13 @@ class BridgeError(RemoteError):
 
 
 def _error_detail(answer: HttpAnswer) -> str:
-    """Return the bridge's own text for a failure; "" if it gives none. It may begin with the status
-    of NocoDB's answer, as in "404: …"."""
+    # It may begin with the status of NocoDB's answer, as in "404: …".
     body = answer.json
     detail = body.get("detail") if isinstance(body, Mapping) else None
     return detail if isinstance(detail, str) else ""
 
 
 def _malformed_fields(answer: HttpAnswer) -> str:
-    """Return which fields of a call the bridge's web framework (FastAPI) found malformed, from its
-    list of {"loc", "msg"}."""
     detail = answer.json.get("detail") if isinstance(answer.json, Mapping) else None
     listed = detail if isinstance(detail, list) else []
     problems = [each for each in listed if isinstance(each, Mapping)]
@@ -135,8 +130,7 @@ def _nocodb_answered(*statuses: int) -> Callable[[HttpAnswer], bool]:
 
 
 def _wrong_arguments(answer: HttpAnswer) -> str:
-    """Return the end of Python's error about arguments that do not fit a tool, such as "missing 1
-    required …"; "" for other failures. The bridge calls its tools as Python functions."""
+    # The bridge calls its tools as Python functions.
     match = _PYTHON_SIGNATURE.search(_error_detail(answer))
     return withhold_secrets(match[1]) if match else ""
 
@@ -224,7 +218,6 @@ BRIDGE_ERRORS = ErrorTable(
 
 
 def explain_bridge_error(error: HttpError, tool: str) -> BridgeError:
-    """Return the error of a call of `tool`, in words and without addresses."""
     problem = BRIDGE_ERRORS.explain(error, tool=tool)
     # With the tool's signature, so that the model can correct its call.
     if problem.code == "bad_arguments":
@@ -234,7 +227,6 @@ def explain_bridge_error(error: HttpError, tool: str) -> BridgeError:
 
 @contextmanager
 def _as_bridge_error(tool: str) -> Iterator[None]:
-    """Turn an HttpError in this context into the BridgeError of a call of `tool`."""
     try:
         yield
     except HttpError as error:
@@ -242,8 +234,6 @@ def _as_bridge_error(tool: str) -> Iterator[None]:
 
 
 def seconds_before_bridge_retry(error: HttpError, pause: float) -> float | None:
-    """Return the seconds until a read may be repeated after this failure; None if another attempt
-    would not help."""
     return pause if BRIDGE_ERRORS.find(error).retry else None
 
 
@@ -266,23 +256,19 @@ class BridgeApi:
     async def call_with_retries(
         self, tool: str, args: Mapping[str, Any], *, timeout: float = BRIDGE_CALL_TIMEOUT_SECONDS
     ) -> Any:
-        """Return the result of a tool that changes nothing. Raise BridgeError.
-
-        The call is repeated twice after a broken connection or an answer that the bridge is down.
-        """
+        """Raise BridgeError. The call is repeated twice after a broken connection or an answer that
+        the bridge is down."""
         waits = wait_after_each(self._pauses, seconds_before_bridge_retry)
         with _as_bridge_error(tool):
             return await retry(lambda: self._execute(tool, args, timeout), HttpError, waits)
 
     async def call_once(self, tool: str, args: Mapping[str, Any]) -> Any:
-        """Return the result of a tool of the bridge after a single attempt, as writes need it: a
-        second one might write twice. Raise BridgeError."""
+        """Writes need a single attempt: a second one might write twice. Raise BridgeError."""
         with _as_bridge_error(tool):
             return await self._execute(tool, args, BRIDGE_CALL_TIMEOUT_SECONDS)
 
     async def list_tools(self, *, timeout: float = 3.0) -> frozenset[str] | None:
-        """Return the names of the tools that the bridge has; None if it has no list of them. Raise
-        BridgeError."""
+        """None if the bridge has no list of its tools. Raise BridgeError."""
         with _as_bridge_error("tools"):
             try:
                 body = await self._get_json("/tools", timeout)
@@ -298,13 +284,13 @@ class BridgeApi:
         return frozenset(name for name in names if isinstance(name, str))
 
     async def check_health(self, *, timeout: float = 3.0) -> None:
-        """Ask the bridge for its own health check. Raise BridgeError if it does not answer."""
+        """Raise BridgeError if it does not answer."""
         with _as_bridge_error("health"):
             await self._get_json("/health", timeout)
 
     async def _execute(self, tool: str, args: Mapping[str, Any], timeout: float) -> Any:
-        """Run one tool of the bridge and return its result. An answer without one may come from
-        something else at the address, so the call may have had its effect."""
+        """An answer without one may come from something else at the address, so the call may have
+        had its effect."""
         call = {"tool": tool, "args": dict(args)}
         answer = await self._http.post_json(self._url, call, headers=self._headers, timeout=timeout)
         if not isinstance(answer, Mapping) or "result" not in answer:
@@ -323,24 +309,21 @@ class BridgeApi:
 
 
 def read_bridge_id(value: object) -> str:
-    """Return an id that the model or the bridge gave as text; a number is accepted too. "" for
-    anything else."""
+    """A number is accepted too; "" for anything else."""
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
 def parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | list[Data]:
-    """Return the rows that a call of a write tool names: for `kind` "create" the values of new
-    rows, else new values by the row's id (none for "delete"). Raise ToolError with the tool's
-    signature as hint.
+    """Raise ToolError with the tool's signature as hint.
 
     Tools named bulk_… take a list of rows, whose ids are in "id" or "Id"; the others take one. A
-    create takes a list, too, as the public bridge does."""
+    create takes a list, too, as the public bridge does.
+    """
     unknown = args.keys() - set(tool.argument_names)
     if unknown or not all(name in args for name in tool.argument_names):
         raise _bad_call(tool, "an argument is missing or unknown")
     if not BRIDGE_ID_PATTERN.fullmatch(str(args["table_id"])):
         raise _bad_call(tool, "`table_id` isn't a valid ID")
-    # The signature says how the tool takes rows: one, or a list of them.
     many = tool.name.startswith("bulk_")
     if kind == "create":
         records = args["records"] if many else args["record_data"]
@@ -360,7 +343,6 @@ def parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | li
                 data = _parse_row_data(tool, one)
                 id = data.get("id", data.get("Id"))
                 rest = {name: value for name, value in data.items() if name not in ("id", "Id")}
-                # Checked again without the id: an update without any field is refused.
                 _parse_row_data(tool, rest)
             pairs.append((_parse_row_id(tool, id), rest))
     else:

@@ -19,9 +19,7 @@ from core.tools.nocodb.driver import MAX_NEWEST_ROWS, RowImage, TableDriver, Tab
 from core.tools.nocodb.fieldtypes import FIELD_TYPES, Field, is_same_value, without_empty
 
 SAMPLE_ROWS = 25
-"""Rows whose keys describe a table that the bridge does not describe."""
 MAX_PARALLEL_BRIDGE_CALLS = 4
-"""Calls under way at the same time."""
 
 # Those that NocoDB fills itself, and links.
 _LINKS = {name for name, type in FIELD_TYPES.items() if type.link}
@@ -33,8 +31,7 @@ RECREATED_NOTE = "If you undo this, the rows get new IDs and lose their links to
 
 @dataclass(frozen=True, slots=True)
 class BridgeTable:
-    """A table that a bridge lists. `fields` is empty if neither the bridge nor any row names
-    them."""
+    """`fields` is empty if neither the bridge nor any row names them."""
 
     id: str
     title: str
@@ -42,7 +39,6 @@ class BridgeTable:
     fields: frozenset[str] = frozenset()
     computed: frozenset[str] = frozenset()
     files: frozenset[str] = frozenset()
-    """Fields that hold files, where the bridge describes them."""
     links: frozenset[str] = frozenset()
     samples: Mapping[str, Any] | None = None
     """A value of each field that some row fills; None where the bridge describes the fields."""
@@ -50,8 +46,8 @@ class BridgeTable:
     """A field's id or name in the database → its title, where the bridge describes them."""
 
     def may_link(self, name: str, value: Any) -> bool:
-        """Return whether this value of a field that nobody describes may be one of a link. NocoDB
-        would take the rows with these ids from others. Such a field's cells can be numbers."""
+        """NocoDB would take the rows with these ids from others. Such a field's cells can be
+        numbers."""
         is_unknown = self.samples is not None and not isinstance(self.samples.get(name), str)
         return is_unknown and _holds_ids(value)
 
@@ -77,24 +73,20 @@ class BridgeDriver(TableDriver):
         self._gate = asyncio.Semaphore(MAX_PARALLEL_BRIDGE_CALLS)
 
     def batch(self, draft: Draft) -> int:
-        """Return how many rows one call writes: 10 if the bridge has the tool for several rows,
-        otherwise 1. The tool that creates a row takes several."""
         bulk = draft.kind == "create" or f"bulk_{draft.kind}_records" in self._tool_names()
         return MAX_ROWS_PER_WRITE if bulk else 1
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
-        """Return the table of a draft from what the draft stores, without a request, because many
-        bridges cannot describe tables."""
+        """Return what the draft stores, because many bridges cannot describe tables."""
         id, key = str(target["table_id"]), str(target.get("key", "Id"))
         return TableSchema(TableId("", id), id, key=Field("", key, "ID"), target=target)
 
     async def describe_table(self, id: str) -> BridgeTable:
-        """Return a table as the bridge describes it. Raise BridgeError.
+        """Raise BridgeError.
 
         The public bridge cannot describe tables. Then some rows of the table are read, and their
         fields and values tell what they can: names, links, the key.
         """
-        # Any failure counts as "cannot describe"; if the bridge is down, the next call says so.
         try:
             args = {"base_id": self._base_id, "table_id": id}
             description = await self._api.call_with_retries("get_table", args)
@@ -106,7 +98,6 @@ class BridgeDriver(TableDriver):
             rows = list_rows(await self._api.call_with_retries("list_records", sample))
             names = list(dict.fromkeys(name for row in rows for name in row))
             links = {name for row in rows for name in row if _is_link(row[name])}
-            # Fields that NocoDB fills itself, known by their usual names.
             own = links.union(name for name in names if name in _SYSTEM or name in _KEYS)
             cells = {name: cell for row in rows for name, cell in without_empty(row).items()}
             return BridgeTable(
@@ -154,13 +145,11 @@ class BridgeDriver(TableDriver):
     async def rows(
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
-        """Return existing rows by id, each with all its fields, also if `names` asks for a few."""
-
         async def fetch(id: str) -> RowImage | None:
-            """Return one row; None if it does not exist. Signed addresses of files are removed:
-            they change at each read, so the row would look changed."""
+            """Signed addresses of files are removed: they change at each read, so the row would
+            look changed."""
             args = {"table_id": schema.at.table, "record_id": id}
-            async with self._gate:  # limits the calls under way
+            async with self._gate:
                 try:
                     row = await self._api.call_with_retries("get_record", args)
                 except BridgeError as error:
@@ -177,10 +166,9 @@ class BridgeDriver(TableDriver):
         return ToolError("Rows not found in this table: {ids}.", code="not_found", ids=some)
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
-        """Return the newest rows by id, the newest first, to look for a row whose creation got no
-        answer. New rows come last in the table's own order, so the last page is read. If the
-        bridge does not tell the number of rows, its first page is read. A new row that is not on
-        it gets an unknown outcome, and a creation is never repeated."""
+        """New rows come last in the table's own order, so the last page is read. If the bridge does
+        not tell the number of rows, its first page is read. A new row that is not on it gets an
+        unknown outcome, and a creation is never repeated."""
         table = schema.at.table
         page = await self._api.call_with_retries("list_records", {"table_id": table, "limit": 1})
         info = page.get("pageInfo") if isinstance(page, dict) else None
@@ -202,9 +190,7 @@ class BridgeDriver(TableDriver):
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         """Write new values into rows: one call for one row, another tool for several. Bridges
-        differ in how they name a row, so each record of several has its id under two names. `by`
-        (who asked) is not sent."""
-        # A draft holds each id as text; an id in digits is a number in NocoDB.
+        differ in how they name a row, so each record of several has its id under two names."""
         ids = {id: _native_id(id) for id in rows}
         if len(rows) > 1:
             key = schema.key.title if schema.key else "Id"  # NocoDB's usual name of the key
@@ -229,8 +215,7 @@ class BridgeDriver(TableDriver):
         return bool(now == remove_signed_urls(before))
 
     def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
-        """Return the values of a deleted row that can be written again: without links, which a
-        bridge cannot write, and without fields that NocoDB fills. None if nothing is left."""
+        """Links are left out, because a bridge cannot write them. None if nothing is left."""
         computed = target.get("computed", ())
         return {
             name: value
@@ -239,7 +224,6 @@ class BridgeDriver(TableDriver):
         } or None
 
     async def _write_once(self, tool: str, schema: TableSchema, **args: Any) -> Any:
-        """Call a tool of the bridge that writes, without a retry, and return its answer."""
         try:
             return await self._api.call_once(tool, {"table_id": schema.at.table, **args})
         except BridgeError as error:
@@ -247,7 +231,6 @@ class BridgeDriver(TableDriver):
 
 
 def _row_id(row: Mapping[str, Any], schema: TableSchema) -> str:
-    """Return a row's id, or "" if it has none."""
     key = schema.key.title if schema.key else "Id"
     return next((str(row[name]) for name in (key, *_KEYS) if row.get(name) is not None), "")
 
@@ -263,8 +246,8 @@ def list_rows(page: Any) -> Sequence[RowImage]:
 
 
 def _is_link(value: Any) -> bool:
-    """Return whether a value is a link. A file has a path or url; any other object is a linked
-    row, and only a link holds an empty list."""
+    # A file has a path or url; any other object is a linked row, and only a link holds an empty
+    # list.
     each = value if isinstance(value, list) else [value]
     return value == [] or any(
         isinstance(one, dict) and not {"path", "url"} & one.keys() for one in each
@@ -272,14 +255,11 @@ def _is_link(value: Any) -> bool:
 
 
 def _holds_ids(value: Any) -> bool:
-    """Return whether `value` is a list or an object, or the JSON text of one, as the ids of linked
-    rows are."""
     with suppress(ValueError, RecursionError):
         value = json.loads(value) if isinstance(value, str) else value
     return isinstance(value, list | dict)
 
 
 def _native_id(id: str) -> int | str:
-    """Return a row's id as the bridge sends it to NocoDB: a number if it is one, as NocoDB does.
-    "007" is another id than 7."""
+    # "007" is another id than 7.
     return int(id) if id.isdecimal() and (id == "0" or id[0] != "0") else id

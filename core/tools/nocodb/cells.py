@@ -44,12 +44,8 @@ def cell_texts(cell: object) -> tuple[str, ...]:
 
 
 def cell_title(cell: Mapping[str, object]) -> str:
-    """Return the title of a linked row, a file or a person; never the address at which a file can
-    be loaded.
-
-    A linked row is {"id", "fields": {display: value}}. One whose display field is secret goes by
-    its id.
-    """
+    """A linked row is {"id", "fields": {display: value}}. One whose display field is secret goes by
+    its id."""
     fields = cell.get("fields")
     if isinstance(fields, Mapping):
         values = (value for name, value in fields.items() if not is_secret_name(name))
@@ -63,7 +59,6 @@ def cell_title(cell: Mapping[str, object]) -> str:
 
 
 def people_texts(cell: object) -> tuple[str, ...]:
-    """Return all names and mail addresses in a cell of people, by which a filter finds them."""
     each = cell if isinstance(cell, list) else [cell]
     texts = [one.get(key) for one in each if isinstance(one, Mapping) for key in _PERSON]
     return tuple(compose_letters(text) for text in texts if isinstance(text, str) and text)
@@ -72,11 +67,8 @@ def people_texts(cell: object) -> tuple[str, ...]:
 def format_row(
     record: NocoRecord, fields: Iterable[Field], zone: Zone, limit: int = MAX_CELL_CHARACTERS
 ) -> dict[str, Any]:
-    """Return a row for a model: its id, then each field that is not empty. `open_cell` removes
-    signed addresses and puts a mark in place of a secret. `limit`: the characters of a cell.
-
-    A field that is itself called "id" gets the key "id (field)".
-    """
+    """`open_cell` removes signed addresses and puts a mark in place of a secret. `limit`: the
+    characters of a cell. A field that is itself called "id" gets the key "id (field)"."""
     row: dict[str, Any] = {"id": record.id}
     for field in fields:
         cell = open_cell(record, field)
@@ -92,17 +84,14 @@ def format_row(
 def format_display_row(
     record: NocoRecord, fields: Sequence[Field], zone: Zone, this_year: int | None = None
 ) -> list[str]:
-    """Return a row for people: whole cells as text in the reader's language. With `this_year`, a
-    day of that year is written without it. Secret values and signed addresses are taken out first
-    (`open_cell`)."""
+    """With `this_year`, a day of that year is written without it."""
 
     def format(field: Field, cell: object, year: int | None = this_year) -> str:
-        """Return a cell as a person reads it in a list. A lookup can hold several values: each is
-        formatted by itself, and dates then keep their years, which may differ."""
+        """A lookup can hold several values: each is formatted by itself, and dates then keep their
+        years, which may differ."""
         if field.type == "Lookup" and isinstance(cell, list | tuple):
             return ", ".join(format(field, each, year if len(cell) == 1 else None) for each in cell)
         value = export_cell(field, cell, zone)
-        # None: the language of the current task. Truth values are words, an empty cell is "".
         return (
             format_value(value, field.format, None, year)
             if not isinstance(value, bool | None)
@@ -120,7 +109,7 @@ def format_display_row(
 
 
 def export_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[Cell]:
-    """Return a row for a file: whole cells with their own types, as `export_cell` does."""
+    """Return whole cells with their own types, for a file."""
     return [
         _parse_id(record.id)
         if field.type == "ID"
@@ -130,10 +119,7 @@ def export_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[
 
 
 def export_cell(field: Field, cell: object, zone: Zone) -> Cell:
-    """Return a cell as a number, truth value, day, moment (in `zone`) or text; None if it is
-    empty. A spreadsheet then gets cells of these types.
-
-    A text becomes a number only in a field of numbers: "007" elsewhere stays text. A lookup that
+    """A text becomes a number only in a field of numbers: "007" elsewhere stays text. A lookup that
     shows one value is that value."""
     if field.type == "Lookup" and isinstance(cell, list | tuple) and len(cell) == 1:
         (cell,) = cell
@@ -159,29 +145,22 @@ def _parse_id(id: str) -> Cell:
 
 
 def format_label(text: str, max_characters: int = MAX_CELL_CHARACTERS) -> str:
-    """Return a name or label on one line, cut to `max_characters`."""
     return to_one_line(text, max_characters)
 
 
 def format_moment(moment: datetime) -> str:
-    """Return a date and time as text, to the second and without its zone: the zone is named once
-    for all."""
+    """Return the time to the second and without its zone: the zone is named once for all."""
     return moment.isoformat(" ", "seconds")[: len("2026-11-20 09:30:00")]
 
 
 def describe_file(file: object) -> str:
-    """Return the name of a file in a cell, with its size in brackets if that is known."""
     name = ", ".join(cell_texts(file))
     size = file.get("size") if isinstance(file, Mapping) else None
     return f"{name} ({format_size(size)})" if isinstance(size, int) else name
 
 
 def _format_cell(field: Field, cell: object, zone: Zone) -> str:
-    """Return a cell as text: links, files and people by title, moments in `zone`, several values
-    separated by commas.
-
-    A link ends in "…" if NocoDB may have left rows out. A text that is no moment stays as it is.
-    """
+    """A link ends in "…" if NocoDB may have left rows out."""
     # By `format`: a lookup of moments has them too, in a list.
     if "moment" in (field.kind, field.format):
         members = cell if isinstance(cell, list | tuple) else [cell]

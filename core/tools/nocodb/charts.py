@@ -14,7 +14,6 @@ from core.domain.rows import Chart, RowsResult, Series, Value, to_number
 from core.tools.tool import compact_json, tool
 
 MAX_CHART_LABEL_CHARACTERS = 40
-"""Characters of a label, a series' name and a title."""
 
 MAX_CHART_SERIES = 12
 MAX_CHART_DAYS = 100
@@ -43,8 +42,6 @@ async def chart(
     if source is None or not isinstance(source.data, RowsResult):
         known = [id for id, one in ctx.results.items() if isinstance(one.data, RowsResult)]
         raise _refuse(f"`result` is one of {', '.join(known) or 'none: read rows first'}")
-    # `source` is the outcome of the earlier call, and `rows` its table: `rows.rows` has the cells
-    # as people read them, `rows.values` the same cells as numbers or ISO dates.
     rows = source.data
     # The chart shows these rows, so whoever reads it needs the rights that they needed.
     ctx.viewer.needs.update(source.needs)
@@ -55,7 +52,6 @@ async def chart(
         labels = [format_date(day, length="MMMd") for day in days]
         length = (days[-1] - days[0]).days + 1
         distinct = [format_date(days[0] + timedelta(n), length="MMMd") for n in range(length)]
-    # By the name of a series, then by label: the number and its text.
     groups: dict[str, dict[str, tuple[Value, str]]] = {}
     if series and len(y) != 1:
         raise _refuse("with `series`, give one column `y`")
@@ -70,7 +66,6 @@ async def chart(
             if label in group:
                 raise _refuse("rows share a label: sum them up by group first, or give `series`")
             group[label] = rows.values[number][at], rows.rows[number][at]
-    # How the numbers of a column are written, such as a currency.
     formats = {column: rows.columns[_find_column(rows, column)].format for column in y}
     data = Chart(
         kind,
@@ -96,9 +91,8 @@ async def chart(
 
 
 def _read_days(rows: RowsResult, at: int) -> list[date]:
-    """Return the day of each row in the column `at`, for an axis of time; [] if it holds other
-    values than days in their order, or if the first and the last are more than `MAX_CHART_DAYS`
-    apart. Then the labels are those of the rows alone."""
+    """Return [] for other values than days in their order, or if the first and the last are more
+    than `MAX_CHART_DAYS` apart: then the labels are those of the rows alone."""
     try:
         days = [date.fromisoformat(str(values[at])) for values in rows.values]
     except ValueError:
@@ -108,8 +102,6 @@ def _read_days(rows: RowsResult, at: int) -> list[date]:
 
 
 def _find_column(rows: RowsResult, name: str) -> int:
-    """Return the index of a column by the name that the model reads. Raise ToolError with the names
-    that there are."""
     names = [column.name or column.title for column in rows.columns]
     if name not in names:
         raise _refuse(f"the columns are {', '.join(names)}")

@@ -43,7 +43,6 @@ from core.tools.nocodb.schema import Schemas, TableDescription
 from core.tools.tool import FunctionTool
 
 _ID = re.compile(r"[^\s\"'/\\?#%(),<>]{1,100}")
-"""An id, as a person may type it."""
 
 _ENTRIES = (
     "Dates as 2026-11-20, moments as 2026-11-20 14:30 in the asker's time zone, numbers as 1234.5, "
@@ -53,10 +52,8 @@ _DOING = "is preparing a change…"
 _NO_CHANGE_HINT = "tell the person that nothing has to change"
 
 Cells = Sequence[tuple[Field, Any]]
-"""New values of one row, by field."""
 
 Id = str | int
-"""The id of a row, as a model gives it."""
 Values = Mapping[str, Any]
 
 
@@ -79,8 +76,8 @@ class DraftBuilder:
     async def draft_create(
         self, schema: TableSchema, rows: Sequence[Cells], zone: tzinfo, *, keeps_all: bool = False
     ) -> Draft:
-        """Return a draft that creates these rows. With `keeps_all`, it also has the fields that are
-        empty: a person is changing a proposal, and the form must show these fields again."""
+        """With `keeps_all`, it also has the fields that are empty: a person is changing a proposal,
+        and the form must show these fields again."""
         writes: list[RowWrite] = []
         for row in rows:
             values: RowImage = {}
@@ -95,7 +92,7 @@ class DraftBuilder:
                 # A row that belongs to another row is moved by `draft_link` alone, whose card shows
                 # from where it is taken.
                 hint = "create the row without it, then move it with nocodb_link"
-                _check_unowned(owned.values(), hint)  # raises ToolError
+                _check_unowned(owned.values(), hint)
                 values[field.title] = [owned[id].row for id in ids]
             # Over a bridge types are not known (`typed`), and an empty value may differ from a
             # missing one.
@@ -114,9 +111,9 @@ class DraftBuilder:
         *,
         keeps_all: bool = False,
     ) -> tuple[Draft, int]:
-        """Return a draft that updates these rows, and how many rows need no change. With
-        `keeps_all`, it also has the rows and fields that already have their new values, so that a
-        person can change them again."""
+        """Return a draft of the update, and how many rows need no change. With `keeps_all`, the
+        draft has the rows and fields that already have their new values, so that a person can
+        change them again."""
         titles = {field.title for cells in changes.values() for field, _ in cells}
         snapshots = await self._fetch_existing(schema, list(changes), titles)
         holds_value = self._driver.holds_value
@@ -178,8 +175,7 @@ class DraftBuilder:
     async def draft_link(
         self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids
     ) -> Draft:
-        """Return a draft that adds the rows of `add` to a link field of row `id`, and removes those
-        of `remove`. Raise ToolError if both are so already."""
+        """Raise ToolError if both are so already."""
         snapshots = await self._fetch_existing(schema, [id], {field.title})
         writes = await self._link_writes(schema, id, field, add, remove, snapshots[id])
         if not writes:
@@ -213,8 +209,6 @@ class DraftBuilder:
     async def _fetch_existing(
         self, schema: TableSchema, ids: Ids, titles: set[str] | None
     ) -> Mapping[str, RowImage]:
-        """Return the rows' images by id. Raise ToolError `not_found` if one is missing. `titles`
-        are the fields to read, None for all; the field that names a row on the card is added."""
         names = None if titles is None else titles | ({schema.name.title} if schema.name else set())
         snapshots = await self._driver.rows(schema, ids, names)
         if missing := [id for id in ids if id not in snapshots]:
@@ -224,13 +218,9 @@ class DraftBuilder:
     async def _link_writes(
         self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids, image: RowImage
     ) -> Sequence[RowWrite]:
-        """Return the writes for one link field of row `id`; each is one call.
-
-        Existing links are not added again, and missing ones are not removed. A row to be linked may
-        belong to another row. NocoDB would move it without a word, so the draft has a write that
-        takes it from there: the card shows it, and an undo gives it back.
-        """
-        # `display_cell`: the cell that names a row, for the card and the comparison at the write.
+        """Existing links are not added again, and missing ones are not removed. A row to be linked
+        may belong to another row. NocoDB would move it without a word, so the draft has a write
+        that takes it from there: the card shows it, and an undo gives it back."""
         title = field.title
         stand: list[RowImage] = image.get(title) or []  # None: the row has no links
         current_ids = linked_ids(stand)
@@ -247,8 +237,7 @@ class DraftBuilder:
             if not added and not removed:
                 return []
             return [RowWrite(id, before={**named, title: stand}, after={title: added})]
-        # The rows to be linked that belong to other rows, by the id of the row that has to give
-        # them up first.
+        # By the id of the row that has to give them up first.
         by_owner: dict[str, list[RowImage]] = {}
         for one in owned.values():
             if one.owner is not None and one.owner["id"] != id:
@@ -261,7 +250,6 @@ class DraftBuilder:
             )
             for owner, rows in by_owner.items()
         ]
-        # First the removals, then the additions, each a call of its own.
         sides: list[tuple[list[RowImage], list[RowImage]]] = [(removed, []), ([], added)]
         return moved + [
             RowWrite(id, before={**named, title: old}, after={title: new})
@@ -272,8 +260,6 @@ class DraftBuilder:
     async def _fetch_linkable(
         self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
-        """Return the rows with these ids to which the field may link, by id, with the row to which
-        each belongs. Raise NocoError `not_found` if one does not exist."""
         rows = await self._driver.fetch_linkable_rows(schema, field, ids) if ids else {}
         if missing := [id for id in ids if id not in rows]:
             raise _missing_rows_error(field, missing)
@@ -281,8 +267,6 @@ class DraftBuilder:
 
 
 def _input_type(field: Field) -> str:
-    """Return the type of the form's input for a field: a `FormField.type`, "link" for a link, and
-    "" for files, which nobody can type."""
     if field.is_link or field.type == "Attachment":
         return "" if field.type == "Attachment" else "link"
     by_type = {"LongText": "lines", "SingleSelect": "select"}
@@ -291,15 +275,12 @@ def _input_type(field: Field) -> str:
 
 
 def parse_row_ids(value: object) -> list[str]:
-    """Return the ids of rows in an argument that the model gave: one id, a list, or {"id": …}. Each
-    is returned once."""
     each = value if isinstance(value, list | tuple) else [value] if value is not None else []
     return list(dict.fromkeys(parse_row_id(one) for one in each))
 
 
 def parse_row_id(value: object) -> str:
-    """Return the id in a model's argument: a text, a number, or a row as {"id"} or {"Id"}. Raise
-    ToolError for anything else."""
+    """Raise ToolError for anything but a text, a number, or a row as {"id"} or {"Id"}."""
     id = value.get("id", value.get("Id")) if isinstance(value, Mapping) else value
     text = str(id).strip() if isinstance(id, str | int) and not isinstance(id, bool) else ""
     if not _ID.fullmatch(text):
@@ -308,15 +289,13 @@ def parse_row_id(value: object) -> str:
 
 
 def check_row_count(count: int) -> None:
-    """Raise ToolError if a proposal would have no rows, or more than one proposal may have."""
     if not count:
         raise _bad_call("no row is given")
     check_most_rows(count, hint="propose a part, and say so")
 
 
 def check_most_rows(count: int, *, hint: str) -> None:
-    """Raise ToolError if a proposal would have more rows than it may. `hint` tells the model what
-    to do."""
+    """`hint` tells the model what to do."""
     if count > MAX_PROPOSAL_ROWS:
         raise ToolError(
             "That's {count} rows. The maximum is {most} per request.",
@@ -328,14 +307,13 @@ def check_most_rows(count: int, *, hint: str) -> None:
 
 
 def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
-    """Return the fields and values of a row, by the names that the model gave. Raise ToolError for
-    an unknown, repeated or computed field, and for a link to rows that a secret field names."""
+    """Raise ToolError for an unknown, repeated or computed field, and for a link to rows that a
+    secret field names."""
     fields = [(table.field(name), value) for name, value in values.items()]
     if not fields:
         raise _bad_call("a row has no fields")
     for link in (field for field, _ in fields if field.is_link):
         check_not_withheld(link)
-    # One field under two names, such as its id and its title.
     if len({field.id for field, _ in fields}) < len(fields):
         raise _bad_call("a field is given twice in a row")
     if own := [field.title for field, _ in fields if field.is_computed]:
@@ -349,11 +327,8 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
 
 
 async def find_files(ctx: ToolContext, cells: Cells) -> Cells:
-    """Return the cells with the conversation's files in place of their names or ids.
-
-    A draft holds the id and the digest of a file: exactly these bytes are uploaded. Raise ToolError
-    for a file that the asker's conversation does not have.
-    """
+    """A draft holds the id and the digest of a file: exactly these bytes are uploaded. Raise
+    ToolError for a file that the asker's conversation does not have."""
     found_cells = list[tuple[Field, Any]]()
     for field, value in cells:
         if field.field_type.file and value:
@@ -366,13 +341,12 @@ async def find_files(ctx: ToolContext, cells: Cells) -> Cells:
 
 
 async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]:
-    """Return the file of the conversation with this name or id as a draft stores it: with its
-    digest, so that what a person approves is what is uploaded. Raise ToolError if no file or
-    several have the name; its hint lists the files, so that the model can choose one by its id."""
+    """Return the file with its digest, so that what a person approves is what is uploaded. Raise
+    ToolError if no file or several have the name; its hint lists the files, so that the model can
+    choose one by its id."""
     files = await store.list_files() if store else ()
     found = [file for file in files if file.id == name or fold_case(file.name) == fold_case(name)]
     if store is None or len(found) != 1:
-        # The model then names one by its id: of the files with this name, else of all.
         listed = [f"{each.name!r} (id {each.id}, {each.size} bytes)" for each in found or files]
         raise ToolError(
             "This conversation has several files named {name}."
@@ -393,9 +367,8 @@ async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]
 
 
 class WriteTools:
-    """The methods that become the write tools of NocoDB. They only propose changes, and change
-    nothing. `driver` reads the rows of drafts; None: a `RestDriver`. `now` returns seconds since
-    the epoch."""
+    """The methods that become the write tools of NocoDB. `driver` reads the rows of drafts; None: a
+    `RestDriver`. `now` returns seconds since the epoch."""
 
     def __init__(
         self,
@@ -404,20 +377,15 @@ class WriteTools:
         driver: TableDriver | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`api` reads rows and `schemas` describes tables. `driver` reads the rows of drafts; None:
-        a `RestDriver`. `now` returns Unix seconds, by which filters such as "today" are
-        understood."""
         self._schemas = schemas
-        # False for the sample tables, whose rows Ponte filters itself.
         self._filters_rows = api.filters_rows
-        # Finds the rows that filters select, and those with a title that a person typed.
         self._reading = RowReader(api)
         self._drafts = DraftBuilder(driver or RestDriver(api))
         self._now = now
 
     def tools(self) -> Sequence[Tool]:
-        """Return the write tools. No tool is strict, because rows are open maps of fields, which a
-        strict schema cannot express. `_DOING` is what people read while a tool runs."""
+        """No tool is strict, because rows are open maps of fields, which a strict schema cannot
+        express."""
         functions = (
             (self.nocodb_create, False, f"Propose new rows: values by field.\n\n{_ENTRIES}"),
             (
@@ -445,8 +413,7 @@ class WriteTools:
         ]
 
     async def nocodb_create(self, ctx: ToolContext, table: str, rows: Sequence[Values]) -> Outcome:
-        """Propose new rows of a table: return what the model reads about the proposal, which a
-        person must approve."""
+        """Return what the model reads about the proposal, which a person must approve."""
         check_row_count(len(rows))
         names = (name for row in rows for name in row)
         layout = await self._find_writable_table(ctx.viewer, table, names)
@@ -463,9 +430,8 @@ class WriteTools:
         match: Match = "all",
         set: Values | None = None,
     ) -> Outcome:
-        """Propose new values for rows of a table. Return what the model reads about the proposal,
-        which a person must approve, and how many rows have these values already."""
-        # Either rows by id with their values, or a filter and values for all rows that it finds.
+        """Return what the model reads about the proposal, and how many rows have these values
+        already."""
         if bool(changes) == bool(filters or set) or bool(filters) != bool(set):
             raise ToolError(
                 "Specify either `changes`, or `filters` with `set`. You can't change all rows in "
@@ -477,7 +443,6 @@ class WriteTools:
         layout = await self._find_writable_table(ctx.viewer, table, names, filters)
         if set:
             ids = await self._find_row_ids(ctx, layout, filters, match)
-            # Each of these rows gets the same values.
             cells = dict.fromkeys(ids, await find_files(ctx, parse_cells(layout, set)))
         else:
             ids = _parse_unique([change.id for change in changes])
@@ -500,10 +465,8 @@ class WriteTools:
         filters: LooseFilters = (),
         match: Match = "all",
     ) -> Outcome:
-        """Propose to delete rows of a table: return what the model reads about the proposal, which
-        a person must approve. A filter is evaluated now: the draft names the rows that it finds, so
-        that people approve these and no others."""
-        # Exactly one of both: without either, it would be all rows.
+        """A filter is evaluated now: the draft names the rows that it finds, so that people approve
+        these and no others."""
         if bool(ids) == bool(filters):
             raise ToolError(
                 "Specify either `ids` or `filters`. You can't delete all rows in a table at once.",
@@ -524,8 +487,7 @@ class WriteTools:
         add: Sequence[Id] = (),
         remove: Sequence[Id] = (),
     ) -> Outcome:
-        """Propose to add rows to a link field of one row, and to remove others. Return what the
-        model reads about the proposal, which a person must approve."""
+        """Return what the model reads about the proposal, which a person must approve."""
         layout = await self._find_writable_table(ctx.viewer, table, [link_field])
         row, new, old = parse_row_id(id), parse_row_ids(list(add)), parse_row_ids(list(remove))
         field = layout.field(link_field)
@@ -544,8 +506,7 @@ class WriteTools:
         return await ctx.turn.propose(draft)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Return the draft of a proposal with other values, by `FormField.key`. Values come as a
-        person typed them. A key that is missing leaves the proposed value.
+        """Values come as a person typed them. A key that is missing leaves the proposed value.
 
         The error for a wrong value names its key, so that the form can show it at the field. The
         rows are read again, with the rights of the person who changes them.
@@ -559,19 +520,16 @@ class WriteTools:
         for number, write in enumerate(proposed, 1):
             cells = dict(write.after or {})
             for name, old in cells.items():
-                # The form's key of a field: its name, after the row's number if there are several.
                 key = name if len(proposed) == 1 else f"{number}.{name}"
                 if (new := values.get(key)) is None:
                     continue
                 field, words = layout.field(name), [each.strip() for each in new.split(",")]
                 try:
-                    # `inputs` has the type of a field's input in the form, and its options.
                     if draft.target["inputs"][name][0] == "link":
                         cells[name] = await self._find_link_ids(changer, field, new, old)
                     else:
                         # A field of several options or people has a list.
                         cells[name] = list(filter(None, words)) if isinstance(old, list) else new
-                        # For its error alone: the draft below converts the value again.
                         parse_value(field, cells[name], changer.zone)
                 except ToolError as error:
                     error.values["key"] = key
@@ -586,16 +544,15 @@ class WriteTools:
                 schema, cells_of_rows, changer.zone, keeps_all=True
             )
         update = self._drafts.draft_update(schema, dict(parsed), changer.zone, keeps_all=True)
-        return (await update)[0]  # without the number of rows that need no change
+        return (await update)[0]
 
     async def _find_link_ids(
         self, changer: Changer, field: Field, text: str, proposed: Sequence[RowImage]
     ) -> Sequence[str]:
-        """Return the ids of the rows that a person typed into a form's link field, separated by
-        commas. Each is a row of the proposal as the form (title) or the card ("title (id)") shows
-        it, the title of another row of the linked table, or an id. Raise ToolError for a title of
-        no row or of several rows."""
-        known: dict[str, list[str]] = {}  # several proposed rows can have one title
+        """Each piece between commas is a row of the proposal as the form (title) or the card
+        ("title (id)") shows it, the title of another row of the linked table, or an id. Raise
+        ToolError for a title of no row or of several rows."""
+        known: dict[str, list[str]] = {}
         text = compose_letters(text)  # accents may be encoded apart from their letters
         for row in proposed or ():
             title, id = compose_letters(str(row["title"])), str(row["id"])
@@ -616,7 +573,6 @@ class WriteTools:
                 title=several[0],
                 ids=", ".join(titled[several[0]][:5]),
             )
-        # A word that is no row's title may still be an id.
         if missing := [word for word in others if word not in titled and not _ID.fullmatch(word)]:
             raise _missing_rows_error(field, missing)
         return [id or titled.get(word, [word])[0] for word, id in zip(words, ids, strict=True)]
@@ -624,9 +580,8 @@ class WriteTools:
     async def _find_titled_rows(
         self, changer: Changer, field: Field, titles: Sequence[str]
     ) -> Mapping[str, Sequence[str]]:
-        """Return the ids of the rows with these titles in the table that `field` leads to, by
-        title. Several rows can have one title. A table whose rows are named by a field that cannot
-        be searched (such as a date or a file) gives none."""
+        """Several rows can have one title. A table whose rows are named by a field that cannot be
+        searched (such as a date or a file) gives none."""
         table = await self._schemas.describe_table(changer.viewer, field.related_id)
         display = table.display_field
         if display is None or display.kind not in ("words", "mixed", "number"):
@@ -649,16 +604,15 @@ class WriteTools:
     async def _find_writable_table(
         self, viewer: Viewer, name: str, fields: Iterable[str], filters: Sequence[Filter] = ()
     ) -> TableDescription:
-        """Return the table, described afresh: a draft must not rest on a cached description. Raise
-        NocoError if it lacks a field that the call names: one of `fields`, which get new values, or
-        one of a filter. Raise ToolError if the table, or one that a field of `fields` links to, may
-        not be changed here; a link changes rows of both tables."""
+        """A draft must not rest on a cached description. Raise NocoError if the table lacks one of
+        `fields`, which get new values, or one of a filter. Raise ToolError if the table, or one
+        that a field of `fields` links to, may not be changed here; a link changes rows of both
+        tables."""
         names = tuple(fields)
         every = (*names, *(each.field for each in filters))
         layout = await self._schemas.describe_afresh(viewer, name, every)
         named = [layout.field(each) for each in names]
         touched = [(layout.title, layout.id), *((f.related_title, f.related_id) for f in named)]
-        # A field that is no link has no related table ("").
         for title, id in touched:
             if id and self._schemas.config.table_rules.is_closed(viewer, title, id):
                 raise ToolError(
@@ -672,9 +626,9 @@ class WriteTools:
     async def _find_row_ids(
         self, ctx: ToolContext, table: TableDescription, filters: Sequence[Filter], match: Match
     ) -> list[str]:
-        """Return the ids of the rows that match the filters now. The draft names these rows and no
-        later ones. Raise ToolError if there are none, or more than one proposal may have; also if
-        not all rows could be looked at, because others may match, too."""
+        """The draft names these rows and no later ones. Raise ToolError if there are none, or more
+        than one proposal may have; also if not all rows could be looked at, because others may
+        match, too."""
         # A filter on a secret field is refused: which rows it finds would reveal the values.
         for each in filters:
             await check_filter_field(self._schemas, ctx.viewer, table.field(each.field))
@@ -689,7 +643,6 @@ class WriteTools:
                 hint="look with nocodb_query which values there are, or tell the person",
             )
         if not rows.is_complete or rows.total > MAX_PROPOSAL_ROWS:
-            # Always raises: with the number of rows, or with one more than is allowed.
             check_row_count(max(rows.total, MAX_PROPOSAL_ROWS + 1))
         return [record.id for record in rows.records]
 
@@ -705,8 +658,7 @@ def _missing_rows_error(field: Field, rows: Sequence[str]) -> NocoError:
 
 
 def _check_unowned(rows: Iterable[LinkableRow], hint: str) -> None:
-    """Raise ToolError if one of these rows already belongs to another row: NocoDB would take it
-    away from there without a word."""
+    """NocoDB would take the row away from there without a word."""
     for one in rows:
         if one.owner is not None:
             raise ToolError(
@@ -728,8 +680,7 @@ def _bad_call(why: str) -> ToolError:
 
 
 def _parse_unique(ids: Sequence[Id]) -> list[str]:
-    """Return the rows' ids as text. Raise ToolError if one comes twice, because its changes would
-    be ambiguous."""
+    """Raise ToolError if one comes twice, because its changes would be ambiguous."""
     row_ids = [parse_row_id(id) for id in ids]
     twice = sorted({id for id in row_ids if row_ids.count(id) > 1})
     if twice:

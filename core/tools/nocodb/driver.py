@@ -47,13 +47,11 @@ from core.tools.nocodb.schema import TableDescription, parse_table
 
 RowImage = dict[str, Any]
 MAX_NEWEST_ROWS = 100
-"""The newest rows, among which a created row is looked for."""
 EXCLUSIVE_RELATIONS = frozenset({"hm", "om", "oo"})
 """Relations in which a linked row has one owner. Linking it to another row removes it there."""
 CHOICE_TYPES = frozenset({"SingleSelect", "MultiSelect", "Checkbox", "Date"})
 """Types of fields that hold no free text, so that the policy may update them without a person."""
 CONCEALED_LINK = "a link that is not shown here"
-"""Replaces the name of a link to a hidden table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +74,10 @@ class TableSchema:
 
     @classmethod
     def of(cls, table: TableDescription) -> TableSchema:
-        """Return the schema for writes to a described table.
-
-        `target` is stored with each draft. It tells cards and rules about the table later, when it
-        is not described again: titles, formats, fields that NocoDB fills, and the hash of each
-        field, by which a change of the table since then is noticed. Its `choice_fields` hold no
-        free text, so that the policy may update them without a person. Concealed links are in
-        `fields` too, because the undo of a deletion restores whole rows."""
+        """`target` is stored with each draft. It tells cards and rules about the table later, when
+        it is not described again: titles, formats, fields that NocoDB fills, and the hash of each
+        field, by which a change of the table since then is noticed. Concealed links are in `fields`
+        too, because the undo of a deletion restores whole rows."""
         own = {each.title: each for each in table.fields if not (each.is_computed or each.is_link)}
         links = {each.title: each for each in (*table.links, *table.concealed)}
         key = next((each for each in table.fields if each.type == "ID"), None)
@@ -106,19 +101,15 @@ class TableSchema:
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        """Return all fields by title: the table's own and its links."""
         return {**self.own, **self.links}
 
     def display_cell(self, snapshot: RowImage) -> RowImage:
-        """Return the cell that names the row on a card, as {title: value}.
-
-        It is part of the comparison, so a row that was renamed since counts as another row.
-        """
+        """Return the cell that names the row on a card, as {title: value}. It is part of the
+        comparison, so a row that was renamed since counts as another row."""
         title = self.name.title if self.name else ""
         return {title: snapshot[title]} if title in snapshot else {}
 
     def without(self, names: Collection[str]) -> TableSchema:
-        """Return the schema without these fields, so that a write leaves them out."""
         own, links = (
             {title: each for title, each in side.items() if title not in names}
             for side in (self.own, self.links)
@@ -126,8 +117,7 @@ class TableSchema:
         return replace(self, own=own, links=links)
 
     def changed_fields(self, target: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
-        """Return those of `names` that were changed or removed in the table since the draft was
-        made. `target` has the hash that each field had then."""
+        """`target` has the hash that each field had then."""
         hashes, fields = target.get("fields", {}), self.fields
         return frozenset(
             name
@@ -137,8 +127,7 @@ class TableSchema:
 
 
 def _fingerprint(field: Field) -> str:
-    """Return a hash that changes when the field is replaced by another one, or accepts other values
-    than before. It is short, because each draft stores one for each field."""
+    # It is short, because each draft stores one for each field.
     relation = field.relation, field.related_id
     text = repr((field.id, field.title, field.type, field.options, *relation))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -166,15 +155,11 @@ class TableDriver(Protocol):
     """
 
     name: str
-    """The name of the applier, which drafts store."""
     typed: bool
     recreated: str
-    """The note on a change whose undo would create rows again."""
     refilled: str
-    """The note on a change that creates deleted rows again."""
 
-    def batch(self, draft: Draft) -> int:
-        """Return how many rows of the draft one call to the system writes."""
+    def batch(self, draft: Draft) -> int: ...
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
         """Return the table of a draft as it is now, including links to tables that the asker may
@@ -183,63 +168,51 @@ class TableDriver(Protocol):
     async def rows(
         self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
-        """Return the existing rows with these ids, by id, with at least the fields in `names`; None
-        means all fields. Missing rows are left out."""
+        """`names` None means all fields. Missing rows are left out."""
 
     def missing_rows_error(self, schema: TableSchema, ids: Ids) -> ToolError:
-        """Return the error for a proposal that names rows which do not exist."""
+        """The error for a proposal that names rows which do not exist."""
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
-        """Return the newest rows of the table by id, the newest first, to look for a row whose
-        creation got no answer. Links may be missing."""
+        """The newest first, to look for a row whose creation got no answer. Links may be
+        missing."""
 
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
-        """Create rows and return their ids. Links and files are written afterwards, by `link` and
-        `attach`."""
+        """Links and files are written afterwards, by `link` and `attach`."""
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
-        """Write new values into rows, given by id and by field. Files can only be removed here;
-        `attach` adds them."""
+        """Files can only be removed here; `attach` adds them."""
 
-    async def delete(self, schema: TableSchema, ids: Ids, by: str) -> None:
-        """Delete the rows with these ids."""
+    async def delete(self, schema: TableSchema, ids: Ids, by: str) -> None: ...
 
     def holds_value(self, expected: Any, actual: Any) -> bool:
-        """Return whether a cell holds the value that was to be written, in whatever form the system
-        returns it."""
+        """The system may return the value in another form."""
 
-    def is_unchanged(self, before: Any, now: Any) -> bool:
-        """Return whether a cell still has the value that it had when the change was proposed."""
+    def is_unchanged(self, before: Any, now: Any) -> bool: ...
 
     def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
-        """Return the values of a deleted row that an undo can write again; None if there are
-        none."""
+        """None if there are none."""
 
     async def upload(self, row: Row, by: str) -> Row:
-        """Return the values with the new files in them uploaded. Raise ToolError; no row is changed
-        by then."""
+        """Raise ToolError; no row is changed by then."""
         return row
 
     async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
-        """Set attachment fields of a row to files that the system stores already."""
         raise TypeError("this system has no links and no files to write")
 
     async def link(
         self, schema: TableSchema, field: Field, id: str, add: Ids, remove: Ids, by: str
     ) -> None:
-        """Add rows to a link field of the row `id`, and remove others from it."""
         raise TypeError("this system has no links and no files to write")
 
     async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
-        """Return the existing rows of these ids to which the link field may lead, by id, each with
-        the row to which it belongs already."""
+        """Return each row with the one to which it belongs already."""
         raise TypeError("this system has no links and no files to write")
 
 
 MAX_IDS_PER_READ = 50
-"""Rows that one call asks for by id."""
 APPLYING_PAUSES_SECONDS = (0.3, 1.2, 3.0, 6.0, 10.0)
 """Pauses between attempts of a read while a change is applied.
 
@@ -248,8 +221,7 @@ They outlast a restart of NocoDB, which takes 3 to 7 s (0.301.3).
 
 
 class RestDriver(TableDriver):
-    """Reads and writes rows over NocoDB's REST API, for proposals, approved changes and their undo
-    (the port `TableDriver`)."""
+    """Reaches NocoDB's REST API (the port `TableDriver`)."""
 
     name = "nocodb"
     typed = True
@@ -266,8 +238,8 @@ class RestDriver(TableDriver):
         self._read_file = read_file
 
     def batch(self, draft: Draft) -> int:
-        """Return how many rows one batch writes: 10, as many as one call of NocoDB takes, or 1 if a
-        row of the draft has links or files, each of which needs a call of its own."""
+        """Return 10, as many as one call of NocoDB takes, or 1 if a row of the draft has links or
+        files, each of which needs a call of its own."""
         # A deletion takes the row's links and files with it.
         if draft.kind == "delete":
             return MAX_ROWS_PER_WRITE
@@ -285,9 +257,8 @@ class RestDriver(TableDriver):
     async def rows(
         self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
-        """Return the existing rows by their ids. They are fetched in one filtered request for many,
-        or one by one where the table has no field with the id or the server takes no filters.
-        `names` None: all fields. A row that does not exist is left out."""
+        """Rows are fetched in one filtered request for many, or one by one where the table has no
+        field with the id or the server takes no filters."""
         fields = [f for title, f in schema.fields.items() if names is None or title in names]
         # The key is always among them: asked for no fields, NocoDB would return hidden columns.
         field_ids = [each.id for each in (*fields, *([schema.key] if schema.key else []))]
@@ -308,7 +279,6 @@ class RestDriver(TableDriver):
         else:
             for start in range(0, len(unique), MAX_IDS_PER_READ):
                 part = unique[start : start + MAX_IDS_PER_READ]
-                # `v3`: the filter in the syntax of NocoDB's API v3.
                 where = build_clause(schema.key.id, "in", *part).v3
                 query = PageQuery(field_ids, where, size=len(part))
                 page = await self._api.fetch_page(schema.at, query)
@@ -363,11 +333,11 @@ class RestDriver(TableDriver):
         return without_empty(before or {})
 
     async def upload(self, row: Row, by: str) -> Row:
-        """Return the row with its new files uploaded to NocoDB. All are read from Ponte's store
-        first, so that a file that is gone refuses the change before anything is uploaded."""
+        """All are read from Ponte's store first, so that a file that is gone refuses the change
+        before anything is uploaded."""
         lists = {name: value for name, value in row.items() if isinstance(value, list)}
         for file in (each for value in lists.values() for each in value if is_new_file(each)):
-            await self._read_approved_file(file)  # all of them, before one is uploaded
+            await self._read_approved_file(file)
         uploaded = {
             name: [await self._upload_file(e, by) if is_new_file(e) else e for e in value]
             for name, value in lists.items()
@@ -375,8 +345,8 @@ class RestDriver(TableDriver):
         return {**row, **uploaded}
 
     async def _read_approved_file(self, file: Mapping[str, Any]) -> bytes:
-        """Return the bytes of a file of a draft. Raise ToolError if they are not those that the
-        draft names, because a person approved these and no others."""
+        """Raise ToolError if they are not those that the draft names, because a person approved
+        these and no others."""
         name = str(file["title"])
         try:
             _, data = await self._read_file(str(file["file"]))
@@ -395,8 +365,6 @@ class RestDriver(TableDriver):
         return data
 
     async def _upload_file(self, file: Mapping[str, Any], by: str) -> Mapping[str, Any]:
-        """Upload a file of a draft and return it as NocoDB stores it. `by` names who asked, for
-        NocoDB's own audit."""
         name, type = str(file["title"]), str(file["mimetype"])
         data = await self._read_approved_file(file)
         stored = await self._api.upload_file(name, type, data, by=by)
@@ -416,8 +384,7 @@ class RestDriver(TableDriver):
     async def link(
         self, schema: TableSchema, field: Field, id: str, add: Ids, remove: Ids, by: str
     ) -> None:
-        """Add and remove links of a row, in requests of a limited size, for the person `by`. A
-        refusal after the first request leaves some of them done, which is WriteUnsure."""
+        """A refusal after the first request leaves some of them done, which is WriteUnsure."""
         parts = [
             (ids[start : start + MAX_LINKS_PER_WRITE], is_removal)
             for ids, is_removal in ((add, False), (remove, True))
@@ -427,7 +394,6 @@ class RestDriver(TableDriver):
             try:
                 await self._api.write_links(schema.at, field.id, id, part, remove=is_removal, by=by)
             except ToolError as error:
-                # The first request: nothing was changed.
                 if not number:
                     raise
                 raise WriteUnsure(str(error), code=error.code) from error
@@ -435,9 +401,8 @@ class RestDriver(TableDriver):
     async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
-        """Return the rows of the linked table with these ids, each with its title and the row to
-        which it belongs. For links where a row can belong to one row only, the table has a link
-        back, which names that owner."""
+        """For links where a row can belong to one row only, the table has a link back, which names
+        that owner."""
         other = await self.describe({"base": schema.at.base, "table_id": field.related_id})
         # Links of that table that may be the other end of `field`: they lead to the table of
         # `schema`, and hold one row at most, the owner.
@@ -448,7 +413,6 @@ class RestDriver(TableDriver):
             and each.related_id == schema.at.table
             and each.holds_one
         ]
-        # `other.name` is the field that rows are told by, None if there is none.
         names = [each.title for each in (other.name, *backs) if each]
         owned: dict[str, LinkableRow] = {}
         for id, snapshot in (await self.rows(other, ids, names)).items():
@@ -460,11 +424,8 @@ class RestDriver(TableDriver):
     async def _find_owner(
         self, schema: TableSchema, field: Field, id: str, backs: Sequence[Field], snapshot: RowImage
     ) -> RowImage | None:
-        """Return the row that owns the row `id`, or None. `snapshot` is the image of the row `id`,
-        and `backs` are those of its links that may be the other end of `field`.
-
-        NocoDB does not say which one is, so the `field` of a candidate must contain the row `id`.
-        """
+        """`backs` are the links of `snapshot` that may be the other end of `field`. NocoDB does not
+        say which one is, so the `field` of a candidate must contain the row `id`."""
         for back in backs:
             for candidate in snapshot.get(back.title) or ():  # None: no linked row
                 owner = str(candidate["id"])
@@ -476,13 +437,10 @@ class RestDriver(TableDriver):
     async def _build_image(
         self, schema: TableSchema, record: NocoRecord, fields: Sequence[Field]
     ) -> RowImage:
-        """Return a row's image with all its links.
-
-        The linked rows are taken from the row's cell if it surely has all of them, because each
+        """The linked rows are taken from the row's cell if it surely has all of them, because each
         further request costs time. NocoDB cuts a cell at 5 or 25 rows, by its version
         (LINK_CELL_LIMITS), so only a cell with fewer than 5 is surely whole. In a one-to-one
-        relation they must be taken from it: there, NocoDB 0.301.3 lists no rows under the link.
-        """
+        relation they must be taken from it: there, NocoDB 0.301.3 lists no rows under the link."""
         snapshot = _stored_values([each for each in fields if not each.is_link], record)
         for each in fields:
             if each.is_link:

@@ -28,7 +28,6 @@ from core.base.value_formats import parse_number as parse_number
 from core.tools.nocodb.api import NocoRecord
 
 MAX_CELL_CHARACTERS = 200
-"""Characters of one cell that a model reads."""
 LINK_CELL_LIMITS = (5, 25)
 """Rows at which NocoDB cuts a link cell without a sign: 25 on 0.301.3, 5 on the versions of 2026
 (https://github.com/nocodb/nocodb/issues/13616)."""
@@ -63,8 +62,7 @@ Total = Literal["", "exact", "rounded", "time"]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column of a table. `type` is NocoDB's name of its type (SingleLineText, Decimal,
-    SingleSelect …).
+    """`type` is NocoDB's name of its type (SingleLineText, Decimal, SingleSelect …).
 
     `options`: the titles that a select accepts; NocoDB compares them case-sensitively. `related_id`
     and `related_title`: the table that a link leads to. `relation`: NocoDB's name of the relation
@@ -93,50 +91,39 @@ class Field:
 
     @property
     def is_secret(self) -> bool:
-        """Return True if nobody may read the field's values through Ponte: its name is that of a
-        secret, such as a password, or it shows values of such a field."""
         return self.shows_secret or is_secret_name(self.in_own_table.title)
 
     @property
     def in_own_table(self) -> Field:
-        """The field as its own table has it: one of linked rows ("Customer.Country") is "Country"
-        there."""
         if self.via is None:
             return self
         return replace(self, title=self.title.removeprefix(f"{self.via.title}."), via=None)
 
     @property
     def field_type(self) -> FieldType:
-        """The properties of the field's type; those of text for a type that is not known."""
         return FIELD_TYPES.get(self.type, _UNKNOWN)
 
     @property
     def kind(self) -> Kind:
-        """Return how the field's cells are compared, filtered and grouped: as texts, numbers, days
-        and so on."""
         return self.field_type.kind
 
     @property
     def is_link(self) -> bool:
-        """Return True if the field links to rows."""
         return self.field_type.link
 
     @property
     def is_time(self) -> bool:
-        """Return True if the field holds dates or times."""
         return self.kind in ("day", "moment")
 
     @property
     def is_computed(self) -> bool:
-        """Return True if NocoDB computes the field, so that it cannot be written. A link is not
-        computed."""
+        """A link is not computed."""
         return self.field_type.is_computed
 
 
 def build_format(type: str, options: Mapping[str, Any]) -> str:
-    """Return how a field's values are written, from its options in NocoDB's description. The
-    result is a format of `core/base/value_formats.py`, as `number 2` or `currency BRL 2`; "" writes
-    values as they are.
+    """The result is a format of `core/base/value_formats.py`, as `number 2` or `currency BRL 2`; ""
+    writes values as they are.
 
     NocoDB 0.301.3 names a currency `currency_code`, its documentation of v3 `code`. A currency
     without one has no sign. `locale_string` is the option to separate thousands.
@@ -159,20 +146,16 @@ def build_format(type: str, options: Mapping[str, Any]) -> str:
         case "Duration":
             form = str(options.get("duration_format"))
             return f"duration {form if _DURATION_FORMAT.fullmatch(form) else 'h:mm'}"
-    # A day or a moment; values of other types are written as they are.
     return _DATE_FORMATS.get(FIELD_TYPES.get(type, _UNKNOWN).kind, "")
 
 
 def describe_unit(field: Field) -> str:
-    """Return the unit that a model must know to read a raw number of the field: a currency, "%", or
-    "seconds"; "" if there is none."""
     kind, _, rest = field.format.partition(" ")
     return {"currency": rest[:3], "percent": "%", "duration": "seconds"}.get(kind, "")
 
 
 def parse_checkbox(field: Field, value: object, zone: Zone = None) -> bool:
-    """Return a value that a model or a person wrote for a checkbox as true or false; None is false.
-    Raise ToolError."""
+    """None is false. Raise ToolError."""
     if value is None or isinstance(value, bool):
         return bool(value)
     truth = _TRUTH.get(str(value).strip().lower())
@@ -182,8 +165,7 @@ def parse_checkbox(field: Field, value: object, zone: Zone = None) -> bool:
 
 
 def parse_text(field: Field, value: object, zone: Zone = None) -> str:
-    """Return a value that a model or a person wrote for a text field as text; a number is accepted.
-    Raise ToolError for other types, and for too long a text."""
+    """A number is accepted. Raise ToolError for other types, and for too long a text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise value_error(field, "{field}: write text.")
     text = str(value)
@@ -205,8 +187,8 @@ def _parse_number(field: Field, value: object, zone: Zone = None, unit: str = ""
 def _parse_whole(
     field: Field, value: object, zone: Zone = None, *, among: range | None = None, rule: str = ""
 ) -> int:
-    """Return a value for a field of whole numbers. `among`: the numbers that the field holds;
-    `rule` is the sentence for others. Raise ToolError."""
+    """`among`: the numbers that the field holds; `rule` is the sentence for others. Raise
+    ToolError."""
     number = _parse_number(field, value)
     if number != int(number):
         raise value_error(field, "{field}: write a whole number, such as 12.")
@@ -226,7 +208,7 @@ _parse_year = partial(
 
 def _parse_duration(field: Field, value: object, zone: tzinfo) -> int | float:
     """Return a duration in seconds, from a number or from a text such as 1:30, which NocoDB reads
-    as hours and minutes. Raise ToolError."""
+    as hours and minutes."""
     match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         if (seconds := _parse_number(field, value)) < 0:
@@ -244,7 +226,7 @@ def _parse_day(field: Field, value: object, zone: tzinfo) -> str:
 
 
 def _parse_moment(field: Field, value: object, zone: tzinfo) -> str:
-    """Return a moment with its offset; one without an offset is in `zone`. Raise ToolError."""
+    """A moment without an offset is in `zone`. Raise ToolError."""
     if isinstance(value, str) and _MOMENT.fullmatch(value.strip()):
         with suppress(ValueError, OverflowError):
             moment = datetime.fromisoformat(value.strip()).replace(microsecond=0)
@@ -268,8 +250,6 @@ def _parse_time(field: Field, value: object, zone: tzinfo) -> str:
 def _parse_address(
     field: Field, value: object, zone: Zone = None, *, form: re.Pattern[str], rule: str
 ) -> str:
-    """Return a mail or web address that has the form of the pattern. `rule` is the sentence for any
-    other text, which ToolError tells."""
     address = parse_text(field, value).strip()
     if not form.fullmatch(address):
         raise value_error(field, rule)
@@ -285,9 +265,8 @@ _parse_url = partial(
 
 
 def parse_option(field: Field, value: object, zone: Zone = None) -> str:
-    """Return `value` if it is an option of the select, written exactly as there. Raise ToolError
-    with the most similar options as hint: those that differ only in case and accents, else one."""
-    # `zone` is not used: the parsers of all field types (`FieldType.parse`) get it.
+    """Raise ToolError with the most similar options as hint: those that differ only in case and
+    accents, else one."""
     text = parse_text(field, value)
     if text in field.options:
         return text
@@ -317,8 +296,6 @@ def _parse_people(field: Field, value: object, zone: tzinfo) -> list[str]:
 
 
 def _parse_json(field: Field, value: object, zone: tzinfo) -> str:
-    """Return a value as JSON text with sorted keys, so that equal values are equal texts. Raise
-    ToolError."""
     try:
         return _sort_json(value)
     except (ValueError, RecursionError):
@@ -331,16 +308,13 @@ def _sort_json(value: object) -> str:
 
 
 def _parse_files(field: Field, value: object, zone: tzinfo) -> list[Any]:
-    """Return those files of a field's new value that are to be uploaded when the change is applied.
-    Raise ToolError if the value is no list."""
     if not isinstance(value, list):
         raise value_error(field, "{field}: write the names of files in this conversation.")
     return list(filter(is_new_file, value))
 
 
 def value_error(field: Field, sentence: str, **values: object) -> ToolError:
-    """Return the error for a value that the field cannot hold. `sentence` says what to write
-    instead; its `{field}` becomes the field's title."""
+    """`sentence` says what to write instead; its `{field}` becomes the field's title."""
     hint = "ask the person where you are not sure"
     return ToolError(sentence, code="bad_value", hint=hint, field=field.title, **values)
 
@@ -350,16 +324,14 @@ def _keep_value(cell: Any) -> Any:
 
 
 def _stored_files(cell: Any) -> Any:
-    """Return the files in a cell without the keys that differ at each reading, such as signed
-    addresses."""
     if not isinstance(cell, list):
         return cell
     return [normalise_file(one) for one in cell if isinstance(one, dict)]
 
 
 def normalise_file(file: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a file in a cell of NocoDB's without what differs at each reading, such as signed
-    addresses, so that two readings can be compared."""
+    """Leave out what differs at each reading, such as signed addresses, so that two readings can be
+    compared."""
     return {key: file[key] for key in _FILE if key in file}
 
 
@@ -374,8 +346,7 @@ def _stored_options(cell: Any) -> Any:
 
 
 def _stored_json(cell: Any) -> Any:
-    """Return JSON text of a cell with sorted keys, as drafts have it: NocoDB stores the text as it
-    was written."""
+    # NocoDB stores the text as it was written, drafts have sorted keys.
     try:
         return _sort_json(cell)
     except (ValueError, RecursionError):
@@ -446,8 +417,7 @@ FIELD_TYPES: Mapping[str, FieldType] = {
     "GeoData": FieldType(kind="opaque"),
     "Geometry": FieldType(kind="opaque"),
     "Attachment": FieldType("files", "opaque", _parse_files, _stored_files, file=True),
-    # A cell of the first holds rows, of the second how many they are; both are read and written by
-    # `NocoApi.links`, `link`, `unlink`.
+    # A cell of the first holds rows, of the second how many they are.
     "LinkToAnotherRecord": FieldType(link=True),
     "Links": FieldType(kind="number", link=True),
     # NocoDB fills these itself (https://nocodb.com/docs/product-docs/fields).
@@ -473,7 +443,7 @@ FIELD_TYPES: Mapping[str, FieldType] = {
 
 
 def parse_value(field: Field, value: object, zone: tzinfo) -> Any:
-    """Return `value` in the form that drafts store. Moments without an offset are in `zone`.
+    """Moments without an offset are in `zone`.
 
     None clears the field. Raise ToolError with an acceptable form as hint.
     """
@@ -483,15 +453,14 @@ def parse_value(field: Field, value: object, zone: tzinfo) -> Any:
 
 
 def normalise_cell(field: Field, cell: object) -> Any:
-    """Return a cell of NocoDB in the form in which `parse_value` returns a value to write, so that
-    both can be compared: without what differs at each reading, such as signed addresses."""
+    """Return the cell in the form in which `parse_value` returns a value to write, so that both can
+    be compared."""
     if field.kind == "check":
         return bool(cell) and str(cell).lower() not in ("false", "0")
     return None if cell in EMPTY_CELLS else field.field_type.normalise(cell)
 
 
 def in_time_zone(field: Field, value: Any, zone: tzinfo) -> Any:
-    """Return the value of a moment field with the offset of `zone`; any other value unchanged."""
     if field.kind == "moment" and isinstance(value, str):
         with suppress(ValueError, OverflowError):
             moment = datetime.fromisoformat(value)
@@ -500,11 +469,8 @@ def in_time_zone(field: Field, value: Any, zone: tzinfo) -> Any:
 
 
 def is_same_value(expected: Any, actual: Any) -> bool:
-    """Return whether two values are equal as JSON, or as numbers, truth values or moments.
-
-    A table may return "79" as 79, a day as a moment, or a checkbox as 1 or "true". `expected` is
-    what was written, and `actual` what the table returns.
-    """
+    """A table may return "79" as 79, a day as a moment, or a checkbox as 1 or "true". `expected` is
+    what was written, and `actual` what the table returns."""
     if bool(expected == actual) or (expected in EMPTY_CELLS and actual in EMPTY_CELLS):
         return True
     if isinstance(expected, bool) or isinstance(actual, bool):
@@ -527,9 +493,8 @@ def is_same_value(expected: Any, actual: Any) -> bool:
 
 
 def is_same_entry(one: Any, other: Any) -> bool:
-    """Return whether two values in the form of `parse_value` are equal. Lists (options, people,
-    links, files) are compared without order. Two texts are also equal if they are one moment in
-    different time zones."""
+    """Lists (options, people, links, files) are compared without order. Two texts are also equal if
+    they are one moment in different time zones."""
     if isinstance(one, list) and isinstance(other, list):
         key = _find_entry_key([*one, *other])
         return sorted(map(key, one)) == sorted(map(key, other))
@@ -544,20 +509,17 @@ def is_same_entry(one: Any, other: Any) -> bool:
 
 
 def is_new_file(value: object) -> bool:
-    """Return whether `value` is a file that a draft will upload when the change is applied. Only
-    such a file has a digest; one that NocoDB stores has a path or an address."""
+    """Only such a file has a digest; one that NocoDB stores has a path or an address."""
     return isinstance(value, Mapping) and "sha256" in value
 
 
 def holds_files(value: object) -> bool:
-    """Return whether `value` is a list of files: stored in NocoDB, or to be uploaded."""
     each = value if isinstance(value, list) else []
     return any(isinstance(one, dict) and {"path", "url", "sha256"} & one.keys() for one in each)
 
 
 def subtract_files(files: Sequence[Any], others: Sequence[Any]) -> list[Any]:
-    """Return the files without those of `others`. A file that is there twice is removed once for
-    each time that it is among them."""
+    """A file that is there twice is removed once for each time that it is among them."""
     key, rest = _find_entry_key([*files, *others]), list[Any]()
     counts = Counter(map(key, others))
     for file in files:
@@ -582,60 +544,51 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 def without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values by field without those that are empty: None, an empty text or an empty
-    list."""
     return {name: value for name, value in values.items() if value not in EMPTY_CELLS}
 
 
 def cell_of(record: NocoRecord, field: Field) -> object:
-    """Return the cell of a field in a row. The id of a row is no field in v3 of NocoDB's API, but
-    beside them."""
+    """The id of a row is no field in v3 of NocoDB's API, but beside them."""
     return record.id if field.type == "ID" else record.fields.get(field.title)
 
 
 def open_cell(record: NocoRecord, field: Field) -> object:
-    """Return a field's cell without signed addresses, or a mark in place of a secret field's
-    value."""
     cell = record.fields.get(field.title)
     return say(WITHHELD_MARK) if cell and field.is_secret else redact(cell)
 
 
 def lists_linked_rows(cell: object) -> bool:
-    """Return whether a link's cell holds all its rows, each with its id. Some versions of NocoDB
-    put their number or titles there, or so many that some may be missing."""
+    """Some versions of NocoDB put their number or titles there, or so many that some may be
+    missing."""
     each = cell if isinstance(cell, list) else [cell]
     has_all = len(each) < min(LINK_CELL_LIMITS)
     return has_all and all(isinstance(one, Mapping) and "id" in one for one in each)
 
 
 def linked_ids(cell: object) -> frozenset[str]:
-    """Return the ids of the rows in a link's cell, or in a draft's link value: [{"id", "title"}].
-    A link to one row may be an object instead of a list."""
+    """A link to one row may be an object instead of a list."""
     each = cell if isinstance(cell, list) else [cell]
     return frozenset(str(one["id"]) for one in each if isinstance(one, Mapping) and "id" in one)
 
 
 def is_blank(field: Field, cell: object) -> bool:
-    """Return whether the cell is blank. A link whose cell is the number of its rows is blank at 0.
-    So is a rating of 0, which NocoDB leaves out of its own figures."""
+    """A link whose cell is the number of its rows is blank at 0. So is a rating of 0, which NocoDB
+    leaves out of its own figures."""
     return cell in (*EMPTY_CELLS, {}) or (cell == 0 and (field.is_link or field.type == "Rating"))
 
 
 def counts_rows(field: Field) -> bool:
-    """Return whether the field is a link whose cell is only the number of its linked rows."""
     return field.is_link and field.kind == "number"
 
 
 def may_be_incomplete(field: Field, cell: object) -> bool:
-    """Return whether NocoDB may have cut the cell: a link or lookup that has just as many values as
-    NocoDB shows at most."""
+    """NocoDB cuts a link or lookup at these lengths without a sign."""
     is_cut_there = field.is_link or field.type == "Lookup"
     return is_cut_there and isinstance(cell, list) and len(cell) in LINK_CELL_LIMITS
 
 
 def parse_moment(cell: object, zone: Zone) -> datetime | None:
-    """Return a cell as a date and time in `zone`, or None. NocoDB returns UTC; a moment that is in
-    no year of `zone` stays in UTC."""
+    """NocoDB returns UTC; a moment that is in no year of `zone` stays in UTC."""
     if not isinstance(cell, str):
         return None
     try:
@@ -648,7 +601,7 @@ def parse_moment(cell: object, zone: Zone) -> datetime | None:
 
 
 def parse_day(cell: object) -> date | None:
-    """Return a cell of dates as a date, which has no time zone; None if it holds none."""
+    """A date has no time zone."""
     try:
         return date.fromisoformat(cell[:10]) if isinstance(cell, str) else None
     except ValueError:

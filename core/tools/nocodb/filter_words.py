@@ -11,7 +11,6 @@ from core.tools.nocodb.filters import FilterCondition, Op, RowSelection
 from core.tools.nocodb.time_spans import TimeSpan
 
 MAX_PHRASE_CHARACTERS = 60
-"""Characters of a field's name or a value in a sentence."""
 _MAX_VALUES_NAMED = 5
 
 _SENTENCES: dict[Op, str] = {
@@ -40,14 +39,11 @@ _LINK, _NO_LINK = "{field}: {conditions}", "no {field}: {conditions}"
 
 
 def describe_selection(selection: RowSelection) -> str:
-    """Return a question's filters in words on one line, for the person who asked; "" if every row
-    matches."""
     return _describe_conditions(selection.conditions, _AND if selection.match == "all" else _OR)
 
 
 def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> str:
-    """Return the conditions as a sentence for the person who asked, so that they see what was
-    really filtered. `joined` is the form that joins two of them, with "and" or "or"."""
+    """`joined` is the form that joins two of them, with "and" or "or"."""
     sentence = ""
     for each in conditions:
         field, texts = to_one_line(each.field.title, MAX_PHRASE_CHARACTERS), list[str]()
@@ -59,14 +55,13 @@ def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> 
             else:
                 texts.append(f'"{to_one_line(str(operand), MAX_PHRASE_CHARACTERS)}"')
         first = each.operands[0] if each.operands else None
-        # Conditions on the rows that a link leads to. `blank` means that no linked row fits them.
+        # `blank` means that no linked row fits them.
         if each.linked:
             rest = _describe_conditions(each.linked, _AND)
             one = say(_NO_LINK if each.op == "blank" else _LINK, field=field, conditions=rest)
         elif isinstance(first, bool):
             one = say(_CHECKED if first else _NOT_CHECKED, field=field)
         else:
-            # `between` and `in` read the same for dates and for other values.
             is_date = isinstance(first, TimeSpan) and each.op in _DATE_SENTENCES
             form = (_DATE_SENTENCES if is_date else _SENTENCES)[each.op]
             last = texts[-1] if texts else ""

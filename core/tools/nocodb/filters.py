@@ -40,12 +40,10 @@ _QUOTES = "\"'"
 _BARE_VALUE = re.compile(r"(?![ ])[\w\u0300-\u036f .:@+/-]*[\w\u0300-\u036f.]")
 """A value that NocoDB's filters take without quotes."""
 _RESERVED = {"null", "empty", "notnull", "notempty", "blank", "notblank", "true", "false"}
-"""Words that have another meaning in NocoDB's filters without quotes."""
 
 _BY_WORD: Mapping[str, str] = {
     "eq": "eq", "neq": "neq", "contains": "like", "not_contains": "nlike", "in": "in",
 }  # fmt: skip
-# For a select, `contains` means that an option is among those of the cell.
 _BY_OPTION: Mapping[str, str] = {
     "eq": "anyof", "neq": "nanyof", "contains": "anyof", "not_contains": "nanyof", "in": "anyof",
 }  # fmt: skip
@@ -55,13 +53,10 @@ _INEXACT_CHARACTERS = re.compile(r"[%_\\\"]")
 """Wildcards of `like`, and characters that cannot be quoted."""
 
 MAX_FILTERS = 20
-"""Filters in one call."""
 MAX_FILTER_VALUES = 100
-"""Values of one filter."""
 MAX_SPELLINGS = 64
 """Forms of one value that are sent. Of a text with more accents, Ponte checks the rows."""
 MAX_VALUE_CHARACTERS = 2_000
-"""Characters of one value."""
 
 _BLANK_OPS: tuple[Op, ...] = ("blank", "notblank")
 _WORD_OPS: tuple[Op, ...] = ("eq", "neq", "contains", "not_contains", "in", *_BLANK_OPS)
@@ -81,7 +76,6 @@ FILTER_GUIDE = (
     "their field: one row fits all such filters; with neq, or Orders blank beside them, none does. "
     "contains ignores case; in takes a list; blank and notblank null"
 )
-"""What the descriptions of tools say about filters."""
 _OPPOSITES: Mapping[Op, Op] = {"neq": "eq", "not_contains": "contains", "blank": "notblank"}
 """Negative operators, with their opposites: of several linked rows, none may fit the opposite."""
 
@@ -121,7 +115,6 @@ class WhereClause:
 
     @property
     def is_sendable(self) -> bool:
-        """Return whether the filter is short enough for the address of a request."""
         return len(quote(self.v3)) <= MAX_WHERE_CHARACTERS
 
 
@@ -203,8 +196,8 @@ class RowSelection:
         now: datetime,
         is_sent: bool = True,
     ) -> RowSelection:
-        """Return the selection for a model's filters. Raise ToolError if there are too many or one
-        does not fit its field, and NocoError `unknown_field`.
+        """Raise ToolError if there are too many or one does not fit its field, and NocoError
+        `unknown_field`.
 
         `now` is in the asker's zone. `is_sent` is False for a system without filters of its own:
         Ponte then checks all rows.
@@ -219,7 +212,7 @@ class RowSelection:
         conditions, by_link = list[FilterCondition](), dict[Field, list[Filter]]()
         for each in filters:
             field = table.field(each.field)
-            if field.via:  # a field of linked rows, as "Customer.City"; `via` is the link
+            if field.via:
                 by_link.setdefault(field.via, []).append(each)
             else:
                 conditions.append(build_condition(field, each.op, each.value, now))
@@ -235,9 +228,9 @@ class RowSelection:
 
     @property
     def where(self) -> WhereClause:
-        """The filter to send to NocoDB. It is empty, so that all rows are read and checked, if
-        there are no filters, if the filter would be too long for an address, or if the system takes
-        no filters."""
+        """The filter for NocoDB. It is empty, so that all rows are read and checked, if there are
+        no filters, if the filter would be too long for an address, or if the system takes no
+        filters."""
         whole = self._full_where
         return whole if self.is_sent and whole.is_sendable else WhereClause()
 
@@ -251,22 +244,18 @@ class RowSelection:
 
     @property
     def checked_fields(self) -> tuple[Field, ...]:
-        """The fields that must be read so that `matches` can check a row; none if NocoDB filters
-        exactly."""
         fields = (each.field for each in self.conditions if not each.linked)
         return () if self.is_exact else tuple(dict.fromkeys(fields))
 
     def matches(self, row: NocoRecord) -> bool:
-        """Return whether a row matches the conditions, if NocoDB could not filter exactly; else
-        True. The row must have the fields in `checked_fields`. Raise ToolError."""
+        """Return True if NocoDB filters exactly. The row must have the fields in `checked_fields`.
+        Raise ToolError."""
         if self.is_exact:
             return True
         checks = (_matches_row(each, row) for each in self.conditions)
         return all(checks) if self.match == "all" else any(checks)
 
     def linked_condition(self, link: Field) -> FilterCondition | None:
-        """Return the condition of this selection on the rows that the link leads to; None if there
-        is none."""
         return next((each for each in self.conditions if each.linked and each.field == link), None)
 
     @property
@@ -276,12 +265,9 @@ class RowSelection:
 
 
 def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClause:
-    """Return a filter for one field, by id: with quoted values for v3 of NocoDB's API, and without
-    quotes for v2 if the values need none, else None for v2. `word` comes before the values: for
-    dates, NocoDB wants `exactDate` there.
-
-    Raise ValueError for a value that no quotes can hold.
-    """
+    """Return quoted values for v3 of NocoDB's API, and values without quotes for v2 if they need
+    none, else None for v2. `word` comes before the values: for dates, NocoDB wants `exactDate`
+    there. Raise ValueError for a value that no quotes can hold."""
     head = [field, op, *([word] if word else [])]
     marks = [_find_quote(value) for value in values]
     if not all(marks):
@@ -293,27 +279,21 @@ def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClau
 
 
 def all_of(parts: Sequence[WhereClause]) -> WhereClause:
-    """Join filters for NocoDB with "and": a row must match all of them."""
     return _join_clauses(parts, "~and")
 
 
 def any_of(parts: Sequence[WhereClause]) -> WhereClause:
-    """Join filters for NocoDB with "or". If one of them is empty, it matches every row, and so does
-    the result."""
+    """An empty clause matches every row, and so does the result."""
     return _join_clauses(parts, "~or") if all(part.v3 for part in parts) else WhereClause()
 
 
 def filter_error(why: str) -> ToolError:
-    """Return the error for a filter of the model that is not valid. `why` tells what is wrong with
-    it."""
     return ToolError("Invalid filter: {why}.", code="bad_filter", why=why)
 
 
 def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime) -> FilterCondition:
-    """Return a condition on dates. Every date is a span: `gt` a month is after its end, `eq` within
-    it. `between` has two, of which the start of the first and the end of the last count.
-
-    `where` is the filter for NocoDB, and `holds` decides the same for rows that Ponte checks."""
+    """Every date is a span: `gt` a month is after its end, `eq` within it. `between` has two, of
+    which the start of the first and the end of the last count."""
     spans = tuple(TimeSpan.of(str(each), now) for each in terms)
     span = TimeSpan(spans[0].start, spans[-1].end)
     if field.kind == "day":  # as NocoDB compares them: plain days, or moments in UTC
@@ -335,9 +315,7 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
     }
 
     def holds(cell: object) -> bool:
-        """Return whether a cell's date or moment fits, as NocoDB's filter decides it. It is
-        compared with the `start` and `end` of the filter's span as ISO texts, which sort by
-        time."""
+        """Compare the moment with the span as ISO texts, which sort by time."""
         if field.kind == "day":
             day = fieldtypes.parse_day(cell)
             at = day.isoformat() if day else None
@@ -362,10 +340,8 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
 
 
 def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCondition:
-    """Return a condition on texts, options, people or links. Raise ToolError.
-
-    `holds` decides it for rows that Ponte checks. `where` is the filter for NocoDB: exact if all
-    values can be quoted; else a `like` that finds more rows; else None, which finds all rows."""
+    """Raise ToolError. `where` is exact if all values can be quoted; else a `like` that finds more
+    rows; else None, which finds all rows."""
     parsed: list[str] = []
     for operand in operands:
         text = str(operand).lower() if isinstance(operand, bool) else compose_letters(str(operand))
@@ -375,7 +351,6 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
         # part of a text.
         of_options = field.kind == "options" or op in ("eq", "neq", "in")
         if field.options and of_options and text not in field.options:
-            # Without a single similar option, `parse_option` raises, and names the options.
             alike: list[str] = []
             for form in (fold_case, fold_to_letters):
                 key = form(text.strip())
@@ -389,9 +364,9 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
     people = field.kind == "people"
 
     def holds(cell: object) -> bool:
-        """Return whether one of a cell's texts fits, as NocoDB's filter decides it: contains the
-        value (`wide`), or is one of the values. For `neq` and `not_contains`, none may. Raise
-        ToolError if the cell may lack some of its values."""
+        """Return whether one of a cell's texts contains the value (`wide`), or is one of the
+        values; for `neq` and `not_contains`, none may. Raise ToolError if the cell may lack some of
+        its values."""
         texts = cells.people_texts(cell) if people else cells.cell_texts(cell)
         if fieldtypes.may_be_incomplete(field, cell):
             raise filter_error(f"rows link to more than I can look through in {field.title}")
@@ -401,7 +376,6 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
             matches = not composed_values.isdisjoint(texts)
         return matches == (op not in ("neq", "not_contains"))
 
-    # The name of the operator in NocoDB.
     by = _BY_OPTION if field.kind == "options" else _BY_WORD
     # NocoDB puts % around a pattern itself, but not where one stands at either end (0.301.3).
     letters = ("%" if _matches_loosely(c) or not c.isascii() else c for c in values[0])
@@ -428,11 +402,8 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
 
 
 def build_condition(field: Field, op: Op, value: Value, now: datetime) -> FilterCondition:
-    """Return the condition for one filter. `now` is in the asker's zone. Raise ToolError for an
-    operator that the type of the field does not have, or for values that do not fit it.
-
-    The kind of the field decides how values are compared: checkboxes first, then `blank`, dates,
-    numbers, and texts last."""
+    """`now` is in the asker's zone. Raise ToolError for an operator that the type of the field does
+    not have, or for values that do not fit it."""
     values = [] if value is None else [*value] if isinstance(value, list) else [value]
     if op in _BLANK_OPS:
         values = []  # they need none, so one that is given does no harm
@@ -479,7 +450,6 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
     is_number = field.kind == "number"
     if field.kind == "mixed" and all(fieldtypes.parse_number(each) is not None for each in values):
         has_texts = any(isinstance(each, str) for each in values)
-        # `_ORDER_OPS[2:]` are those that order values: all but eq and neq.
         is_number = op in _ORDER_OPS[2:] or not has_texts or not field.field_type.may_hold_numbers
     if is_number:
         return _number_condition(field, _require_operator(field, op, _NUMBER_OPS), values)
@@ -489,11 +459,8 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
 def _linked_condition(
     table: TableDescription, link: Field, filters: Sequence[Filter], now: datetime, is_absent: bool
 ) -> FilterCondition:
-    """Return one condition of all filters on the rows of a link. Raise ToolError.
-
-    One linked row must fit all of them; if `is_absent`, none may. If the link leads to several
-    rows, `neq`, `not_contains` and `blank` mean that no row fits the opposite.
-    """
+    """One linked row must fit all of them; if `is_absent`, none may. If the link leads to several
+    rows, `neq`, `not_contains` and `blank` mean that no row fits the opposite."""
     ops = [each.op for each in filters]
     if not link.holds_one and not _OPPOSITES.keys().isdisjoint(ops):
         if len(filters) > 1 or is_absent:
@@ -502,7 +469,6 @@ def _linked_condition(
                 f"{link.title} blank beside these filters means that no such row is linked"
             )
         filters, is_absent = [replace(filters[0], op=_OPPOSITES[ops[0]])], True
-    # `in_own_table`: "Customer.City" is "City" in the linked table.
     linked = (
         build_condition(table.field(each.field).in_own_table, each.op, each.value, now)
         for each in filters
@@ -515,8 +481,8 @@ def _linked_condition(
 
 
 def _matches_row(condition: FilterCondition, row: NocoRecord) -> bool:
-    """Return whether a row fits a condition. For a condition on linked rows, the row holds those
-    linked rows that fit under the link's id: the reader of rows put them there (`_join_rows`)."""
+    """For a condition on linked rows, the row holds those linked rows that fit under the link's id:
+    the reader of rows put them there (`_join_rows`)."""
     field = condition.field
     if not condition.linked:
         return condition.matches(fieldtypes.cell_of(row, field))
@@ -524,13 +490,13 @@ def _matches_row(condition: FilterCondition, row: NocoRecord) -> bool:
     if field.holds_one and fieldtypes.is_blank(field, row.fields.get(field.title)):
         fits = all(each.matches(None) for each in condition.linked)
     else:
-        fits = bool(row.fields.get(field.id))  # the linked rows that fit
+        fits = bool(row.fields.get(field.id))
     return fits == (condition.op == "notblank")
 
 
 def _join_clauses(parts: Sequence[WhereClause], by: str) -> WhereClause:
-    """Join clauses of NocoDB's `where` by "~and" or "~or". Versions 2 and 3 of its API have a
-    syntax each. A clause that v2 cannot express (None) makes the whole inexpressible in v2."""
+    """Versions 2 and 3 of its API have a syntax each. A clause that v2 cannot express (None) makes
+    the whole inexpressible in v2."""
     clauses = [part for part in parts if part.v3]
     if len(clauses) < 2:
         return clauses[0] if clauses else WhereClause()
@@ -542,8 +508,8 @@ def _join_clauses(parts: Sequence[WhereClause], by: str) -> WhereClause:
 
 
 def _find_quote(value: str) -> str:
-    """Return the quote that can enclose the value in NocoDB's filter: one that is not in it. Return
-    "" if both are, or if the value has a backslash, which would continue it beyond its quote."""
+    # Return "" if both are, or if the value has a backslash, which would continue it beyond its
+    # quote.
     return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
 
 
@@ -569,18 +535,13 @@ def _format_utc(moment: datetime) -> str:
 
 
 def _matches_loosely(letter: str) -> bool:
-    """Return whether NocoDB's filter `like` cannot search for exactly this character: it is a
-    wildcard of `like`, cannot be quoted, or is a letter beyond ASCII with an upper and a lower
-    case: SQLite ignores case only for ASCII letters
-    (https://www.sqlite.org/lang_expr.html#like). The caller puts a wildcard in its place.
-    """
+    # SQLite's `like` ignores case only for ASCII letters
+    # (https://www.sqlite.org/lang_expr.html#like).
     cased = not letter.isascii() and letter.lower() != letter.upper()
     return cased or bool(_INEXACT_CHARACTERS.match(letter))
 
 
 def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
-    """Return the operator if fields of this type have it. The model reads the ToolError, and which
-    operators there are."""
     if op in ops:
         return op
     raise ToolError(
@@ -594,9 +555,8 @@ def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
 
 
 def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterCondition:
-    """Return the condition on a field of numbers, both as a clause for NocoDB and as a function
-    over a cell, for rows that Ponte filters itself. Raise ToolError for values that are no numbers,
-    or whose size is 1E+31 or more, or less than 1E-30 and not 0."""
+    """Raise ToolError for values that are no numbers, or whose size is 1E+31 or more, or less than
+    1E-30 and not 0."""
     parsed = map(fieldtypes.parse_number, values)
     # 1E+400 is a number too; written out it would be a text of 400 digits.
     numbers = tuple(each for each in parsed if each is not None and abs(each.adjusted()) <= 30)
@@ -610,12 +570,10 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
         where = build_clause(field.id, op, *operands)
 
     def holds(cell: object) -> bool:
-        """Return whether a cell's number fits, as NocoDB's filter decides it."""
         number, first, last = fieldtypes.parse_number(cell), numbers[0], numbers[-1]
         if number is None:
             # An empty cell differs from every number, as in NocoDB.
             return op == "neq"
-        # "between" has two values and "in" any number; else `first` and `last` are the same one.
         one = number in numbers
         return {
             "eq": one,
@@ -628,5 +586,4 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
             "lte": number <= first,
         }[op]
 
-    # True: `where` finds exactly the matching rows.
     return FilterCondition(field, op, numbers, where, True, holds)

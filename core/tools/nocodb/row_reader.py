@@ -27,17 +27,14 @@ from core.tools.nocodb.filters import (
 from core.tools.nocodb.schema import TableDescription, check_titles
 
 MAX_ROWS_READ = 10_000
-"""Rows of a table that one call reads."""
 MAX_LINK_READS = 200
 """Rows whose links are read one by one, because their cells do not list them."""
 READ_ATTEMPTS = 2
-"""How often all pages are read if rows are added or deleted meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedRows:
-    """The rows that match a selection. `total` is how many match in all; unless `is_counted`, there
-    are more.
+    """`total` is how many match in all; unless `is_counted`, there are more.
 
     `is_complete`: all rows were read. `read_count` is how many rows were read to find these.
     `is_stable`: none was added or deleted between two pages. `linked`: the titles of the tables
@@ -62,13 +59,11 @@ class ColumnChoice:
     sort: tuple[SortField, ...] = ()
 
     def columns(self, table: TableDescription) -> Sequence[Field]:
-        """Return the fields of the table to read: those that were chosen, else all but CreatedAt
-        and UpdatedAt, which are read only if they are named."""
+        """CreatedAt and UpdatedAt are read only if they are named."""
         return self.fields or [f for f in table.fields if f.id != f.title and f.via is None]
 
 
 LinkedRows = tuple[SelectedRows, Mapping[str, Sequence[NocoRecord]]]
-"""The rows that a link leads to, and these rows by the id of the row with the link."""
 
 
 def _among_ids(selection: RowSelection, ids: Sequence[str]) -> RowSelection:
@@ -88,10 +83,9 @@ def _join_rows(
     records: Sequence[NocoRecord], join: Join, by_row: Mapping[str, Sequence[NocoRecord]]
 ) -> list[NocoRecord]:
     """Return the rows, each with its linked rows under the link's id, and with a cell for each
-    field of `join.fields`, such as "Customer.City".
-
-    If the link holds one row, that is its value; else the values that are not blank, as a tuple: a
-    list would count as one that NocoDB may have cut. `by_row` has the linked rows by row id."""
+    field of `join.fields`, such as "Customer.City". If the link holds one row, that is its value;
+    else the values that are not blank, as a tuple: a list would count as one that NocoDB may have
+    cut. `by_row` has the linked rows by row id."""
 
     def cells(rows: Sequence[NocoRecord]) -> Iterator[tuple[str, object]]:
         yield join.link.id, rows
@@ -113,15 +107,12 @@ class RowReader:
 
     api: TableApi
     max_rows: int = MAX_ROWS_READ
-    """Rows that one call reads."""
 
     async def fetch_page(
         self, selection: RowSelection, wish: ColumnChoice, *, number: int, size: int
     ) -> SelectedRows:
-        """Return one page, counted from 1. After the last page there are no rows.
-
-        If NocoDB cannot filter exactly, all rows are read and checked, and the page is cut from
-        them."""
+        """Pages are counted from 1; after the last one there are no rows. If NocoDB cannot filter
+        exactly, all rows are read and checked, and the page is cut from them."""
         if not selection.is_exact:
             every = await self.fetch_all(selection, wish)
             start = (number - 1) * size
@@ -135,27 +126,22 @@ class RowReader:
         for join in selection.joins:
             _, by_row = await self._fetch_linked(selection, join, records)
             records = tuple(_join_rows(records, join, by_row))
-        # The rows before this page and on it.
         total = (number - 1) * size + len(records)
         # The rows of a last page tell the total; an empty page after it does not.
         if page.has_more or (number > 1 and not page.records):
-            # `v3`: the filter in the syntax of NocoDB's API v3.
             total = await self.api.count_rows(selection.table.at, selection.where.v3)
         return SelectedRows(records, total)
 
     async def fetch_all(self, selection: RowSelection, wish: ColumnChoice) -> SelectedRows:
-        """Return all matching rows among the first `max_rows` that NocoDB returns. Raise NocoError,
-        and ToolError if not all linked rows that a filter needs can be read.
+        """Raise NocoError, and ToolError if not all linked rows that a filter needs can be read.
 
-        Linked tables with a link back (`back`) are read first: the rows that fit name the rows
-        that they belong to, so fewer of these need to be read. Then come the rows themselves, twice
-        if somebody changed the table meanwhile, and last the linked rows that are still missing."""
+        Linked tables with a link back (`back`) are read first: the rows that fit name the rows that
+        they belong to, so fewer of these need to be read. Then come the rows themselves, twice if
+        somebody changed the table meanwhile, and last the linked rows that are still missing.
+        """
         found: dict[Field, LinkedRows] = {}
-        # What NocoDB is asked for: the selection, narrowed to the rows that can fit.
         read = selection
         for join in selection.joins:
-            # `back` is the link's other side, a field of the linked table; None: it cannot be read
-            # there.
             if join.back is None:
                 continue
             rows = await self._fetch_linked_table(selection, join)
@@ -177,7 +163,6 @@ class RowReader:
         for _ in range(READ_ATTEMPTS):
             match_count = await self.api.count_rows(read.table.at, read.where.v3)
             most = min(match_count, self.max_rows)
-            # `-(-most // MAX_PAGE_ROWS)` is the number of pages, rounded up.
             numbers = range(1, -(-most // MAX_PAGE_ROWS) + 1)
             pages = [await self._fetch_page(read, wish, n, MAX_PAGE_ROWS) for n in numbers]
             by_id = {record.id: record for page in pages for record in page.records}
@@ -195,7 +180,6 @@ class RowReader:
         fitting = tuple(record for record in records if selection.matches(record))
         # Of an exact filter, NocoDB's count is the total, even if not all rows were read.
         is_exact, is_complete = selection.is_exact, match_count <= self.max_rows
-        # Without it, the total is only of the rows that were read, and `is_counted` is False.
         return SelectedRows(
             fitting,
             match_count if is_exact and is_stable else len(fitting),
@@ -212,8 +196,7 @@ class RowReader:
     async def _fetch_linked(
         self, selection: RowSelection, join: Join, records: Sequence[NocoRecord]
     ) -> LinkedRows:
-        """Return the rows that `records` link to by `join.link`, and the same rows by the id of the
-        record. A linked row that was deleted meanwhile is left out.
+        """A linked row that was deleted meanwhile is left out.
 
         The cell of a link lists its rows with their ids. Where a link can have many rows, some
         versions of NocoDB put only their number there, or a list that is cut. Such cells are
@@ -249,24 +232,22 @@ class RowReader:
     async def _fetch_linked_table(
         self, selection: RowSelection, join: Join, ids: Sequence[str] | None = None
     ) -> SelectedRows:
-        """Return the rows of the linked table that fit the filters on them. With `ids`, only those
-        rows are wanted; NocoDB is asked for them alone if they are few. Each row has its display
-        field first, because that names it.
+        """With `ids`, only those rows are wanted; NocoDB is asked for them alone if they are few.
+        Each row has its display field first, because that names it.
 
         Raise ToolError if a filter or `ids` needs rows beyond the limit: a row must not count as
-        one without linked rows only because they were not read. Otherwise the caption of the
-        result says how many of them were read."""
+        one without linked rows only because they were not read. Otherwise the caption of the result
+        says how many of them were read.
+        """
         condition = selection.linked_condition(join.link)
         conditions = condition.linked if condition else ()
-        # One linked row must fit all the filters. `filters_rows` is False for the sample base,
-        # whose rows Ponte checks itself.
+        # One linked row must fit all the filters.
         linked = RowSelection(join.table, conditions, "all", self.api.filters_rows)
-        # The fields to read: the row's name, its id, the link back, and those that are asked for.
         keys = [each for each in join.table.fields if each.type == "ID"]
         first = [each for each in (join.table.display_field, *keys, join.back) if each]
         wish = ColumnChoice(tuple(dict.fromkeys((*first, *join.fields))))
         rows = await self.fetch_all(linked if ids is None else _among_ids(linked, ids), wish)
-        if shown := join.table.display_field:  # it comes first, to name the row
+        if shown := join.table.display_field:
             title = shown.title
             rows = replace(
                 rows,
@@ -285,8 +266,7 @@ class RowReader:
     async def _fetch_page(
         self, selection: RowSelection, wish: ColumnChoice, number: int, size: int
     ) -> RecordPage:
-        """Fetch one page of the rows that match, in an order that stays the same from page to page,
-        with the fields to show, those to check filters by, and the links to follow."""
+        """Rows come in an order that stays the same from page to page."""
         table = selection.table
         # Fields of linked rows (`via`) are not of this table: their rows are read by themselves. A
         # link with a link back is followed from the other table.
@@ -298,7 +278,6 @@ class RowReader:
         sorted_fields = {each.field for each in wish.sort}
         sort = [*wish.sort, *(SortField(key) for key in keys if key not in sorted_fields)]
         try:
-            # `v3` is the filter in the form of version 3 of NocoDB's API.
             query = PageQuery(ids, selection.where.v3, sort, number, size)
             page = await self.api.fetch_page(table.at, query)
         except NocoError as error:

@@ -1,4 +1,4 @@
-"""The base's tables and fields as NocoDB describes them; cached for minutes. Also `nocodb_tables`.
+"""The base's tables and fields as NocoDB describes them; cached for minutes.
 
 Models repeat names on one line and cut, and people write them without accents or in another case.
 Each such name is resolved to a table or field, or answered with the most similar names.
@@ -26,25 +26,18 @@ from core.tools.nocodb.fieldtypes import Field, build_format, describe_unit
 from core.tools.tool import FunctionTool
 
 DESCRIPTION_SECONDS = 300.0
-"""How long a description is cached."""
 RECENT_DESCRIPTION_SECONDS = 5.0
 """Age below which an unknown name does not cause a new request."""
 MAX_VISIBLE_SETS = 16
-"""Sets of visible tables for which a description is cached."""
 MAX_LOOKUP_STEPS = 10
-"""Lookups of lookups that are followed."""
 MAX_TITLE = 255
 """Characters of a title in NocoDB."""
 MAX_TITLE_CHARACTERS = 60
-"""Characters of a name that a model reads."""
 CUT_MARK = "…"
-"""Ends a name that was cut."""
 UNKNOWN_TABLES = "{sight}; some table rules in ponte.toml protect nothing (see `ponte doctor`)"
-"""Shown if rules name tables that do not exist."""
 BASE_ID_PATTERN = re.compile(r"p[a-z0-9]{9,}")
 """The form of a base's id in NocoDB."""
 _MAX_SUGGESTED_NAMES = 30
-"""Titles in a hint."""
 _TIME_FIELDS = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
 """Fields that every table of NocoDB's own has, and their types. Their titles serve as ids."""
 
@@ -71,7 +64,6 @@ class CachedValue(Generic[T]):
 
     @property
     def age(self) -> float:
-        """Seconds since the value was requested; infinite if there is none."""
         return self._clock() - self._value[1] if self._value else float("inf")
 
     async def value(self) -> T:
@@ -88,9 +80,8 @@ Titled = TypeVar("Titled", NamedTable, Field)
 
 
 def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
-    """Return the item whose id or title is `name`, else the only one with a similar title, else
-    None. Similar is a title in another case, then one with other accents, then one that begins like
-    a name that was cut ("…"), as a model has read it."""
+    """Similar is a title in another case, then one with other accents, then one that begins like a
+    name that was cut ("…"), as a model has read it."""
     exact = name.strip()
     for each in among:
         if exact in (each.id, each.title):
@@ -102,17 +93,16 @@ def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
             return alike[0] if len(alike) == 1 else None
     prefix_matches: list[Titled] = []
     start = fold_to_letters(exact).removesuffix(CUT_MARK)
-    if start not in ("", fold_to_letters(exact)):  # it was cut
+    if start not in ("", fold_to_letters(exact)):
         prefix_matches = [each for each in among if fold_to_letters(each.title).startswith(start)]
     return prefix_matches[0] if len(prefix_matches) == 1 else None
 
 
 def suggest_names(name: str, among: Iterable[NamedTable | Field]) -> str:
-    """Return a hint for the model about a `name` that was not found: the titles most similar to it,
-    else the first `_MAX_SUGGESTED_NAMES` of all titles."""
+    """The titles most similar to `name`, else the first `_MAX_SUGGESTED_NAMES` of all titles."""
     titles = [each.title for each in among]
     key = fold_to_letters(name[:MAX_TITLE])
-    # Titles that are equal but for case and accents (several, else it would have been found).
+    # Several, else it would have been found.
     near = [title for title in titles if fold_to_letters(title) == key]
     if not near:
         plains = {fold_to_letters(title): title for title in titles}
@@ -126,14 +116,11 @@ def suggest_names(name: str, among: Iterable[NamedTable | Field]) -> str:
 
 
 def ids_and_titles(tables: Iterable[NamedTable]) -> set[str]:
-    """Return the ids and the titles of tables, because a rule in ponte.toml may name a table by
-    either."""
+    """A rule in ponte.toml may name a table by either."""
     return {name for table in tables for name in (table.id, table.title)}
 
 
 def format_title(title: str) -> str:
-    """Return a title of a table or field as models read it: on one line, cut to
-    `MAX_TITLE_CHARACTERS`."""
     line = " ".join(clean_text(title).split())
     if len(line) <= MAX_TITLE_CHARACTERS:
         return line
@@ -162,23 +149,20 @@ class TableDescription:
 
     @property
     def at(self) -> TableId:
-        """The ids of the table and of its base, by which the API finds it."""
         return TableId(self.base, self.id)
 
     @property
     def display_field(self) -> Field | None:
-        """The field whose value names a row of the table, or None if this person does not see
-        it."""
+        """None if this person does not see it."""
         return next((each for each in self.fields if each.id == self.display), None)
 
     @property
     def links(self) -> tuple[Field, ...]:
-        """The link fields of the table that this person may see."""
         return tuple(each for each in self.fields if each.is_link)
 
     def field(self, name: str) -> Field:
-        """Return a field of the table by id, title or similar title, as a model names it, or a
-        field of linked rows (`paths`) such as Customer.City. Raise NocoError `unknown_field`."""
+        """`name` is an id, a title or a similar one, or a field of linked rows (`paths`) such as
+        Customer.City. Raise NocoError `unknown_field`."""
         match = self.paths.get(name) or find_by_name(name, self.fields)
         if match is None:
             raise NocoError(
@@ -194,13 +178,10 @@ class TableDescription:
 def parse_table(
     base: str, body: Json, by_id: Mapping[str, NamedTable], foreign: Collection[str] = frozenset()
 ) -> TableDescription:
-    """Return a table from NocoDB's description.
-
-    `by_id` holds the visible tables by id, `foreign` the ids of databases that NocoDB did not
+    """`by_id` holds the visible tables by id, `foreign` the ids of databases that NocoDB did not
     create. Links to hidden tables, and lookups through them, are not among the fields; the links
     are in `concealed`, because an undo must restore whole rows. NocoDB adds CreatedAt and UpdatedAt
-    to its own tables, and does not describe them.
-    """
+    to its own tables, and does not describe them."""
     fields = []
     for each in body["fields"]:
         if not isinstance(each, Mapping):
@@ -210,7 +191,6 @@ def parse_table(
         choices = [c.get("title") for c in options.get("choices") or () if isinstance(c, Mapping)]
         related = str(options.get("related_table_id") or "")
         relation = str(options.get("relation_type") or "")
-        # `related_field_id` is the link that a lookup or rollup follows.
         parsed = Field(
             id=str(each.get("id") or ""),
             title=str(each.get("title") or ""),
@@ -257,8 +237,8 @@ def parse_table(
 
 @dataclass(slots=True)
 class _RawDescription:
-    """NocoDB's JSON description of a table, and its parsed forms: people who may see other tables
-    see other links of this one, so there is a form for each set of visible tables."""
+    """People who may see other tables see other links of this one, so there is a parsed form for
+    each set of visible tables."""
 
     base: NocoBase
     body: Mapping[str, Any]
@@ -267,8 +247,6 @@ class _RawDescription:
     )
 
     def visible_to(self, names: Sequence[NamedTable]) -> TableDescription:
-        """Return the description of the table for somebody who may see only these tables: links to
-        others are left out."""
         if names not in self._parsed:
             by_id = {each.id: each for each in names}
             foreign = self.base.foreign_sources
@@ -292,8 +270,6 @@ class Schemas:
         config: TableRulesConfig = NO_TABLE_RULES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`api` reads the descriptions of tables of the base `base_id`. `config` says which tables
-        are hidden. `clock` returns monotonic seconds."""
         self._api = api
         self._base_id = base_id
         self.config = config
@@ -301,30 +277,26 @@ class Schemas:
         # How often NocoDB had missed a known table or field at the last look: when the API's number
         # grows, the caches are outdated.
         self._drifts = api.drift_count
-        # Makes the caches of the base, the tables' names and their descriptions, all empty.
         self.drop()
 
     async def find_base(self) -> NocoBase:
-        """Return NocoDB's base that the settings name, or the only one that the token sees. Raise
-        NocoError."""
+        """Raise NocoError."""
         self._drop_after_drift()
         return await self._base.value()
 
     async def visible_tables(self, viewer: Viewer) -> Sequence[NamedTable]:
-        """Return the tables that rules let this person see, in NocoDB's order."""
         every = await self.all_tables()
         rules = self.config.table_rules
         return tuple(each for each in every if rules.is_visible(viewer, each.title, each.id))
 
     async def all_tables(self) -> Sequence[NamedTable]:
-        """Return all tables of the base, hidden ones too. Only to check rules against it: it must
-        never be shown."""
+        """Only checks of rules may use this: hidden tables are in it, too, so it must never be
+        shown."""
         self._drop_after_drift()
         return await self._names.value()
 
     async def describe_table(self, viewer: Viewer, name: str) -> TableDescription:
-        """Return the description of a table by id, title or similar title, as this person may see
-        it. Raise NocoError `unknown_table`."""
+        """`name` is an id, a title or a similar one. Raise NocoError `unknown_table`."""
         table = find_by_name(name, await self.visible_tables(viewer))
         # It may be a new table, so the list is read once more, unless it is seconds old.
         if table is None:
@@ -335,7 +307,7 @@ class Schemas:
                 "Table `{name}` not found.",
                 code="unknown_table",
                 hint=suggest_names(name, await self.visible_tables(viewer)),
-                name=name[:64],  # a model wrote it, and it may be long
+                name=name[:64],
             )
         return await self._describe(viewer, table)
 
@@ -348,15 +320,11 @@ class Schemas:
     async def describe_with_fields(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
-        """Return a table that has these fields; it is read again if it lacks one.
-
-        Raise NocoError `unknown_table`, `unknown_field`.
-        """
+        """Raise NocoError `unknown_table`, `unknown_field`."""
         names = tuple(fields)
         table = await self.describe_table(viewer, name)
-        # A missing field may be a new one, so the table is read once more.
+        # A missing field may be a new one.
         if any(find_by_name(each, table.fields) is None for each in names):
-            # Nothing is dropped if it was read only seconds ago.
             self._drop_old(self._tables.get(table.id))
             table = await self.describe_table(viewer, name)
         for each in names:
@@ -366,12 +334,12 @@ class Schemas:
     async def describe_with_links(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
-        """Return a table that has these fields, or finds them in linked rows, such as
-        Customer.City. Raise NocoError `unknown_table`, `unknown_field`.
+        """Raise NocoError `unknown_table`, `unknown_field`.
 
         Titles may have dots themselves. So a field of the table comes first, then each dot is tried
         as the end of a link's title. Fields of linked rows get into `paths` by the model's name, by
-        which `TableDescription.field` finds them."""
+        which `TableDescription.field` finds them.
+        """
         table = await self.describe_table(viewer, name)
         own, paths = list[str](), dict[str, Field]()
         for each in dict.fromkeys(fields):
@@ -392,8 +360,8 @@ class Schemas:
     async def describe_afresh(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
-        """Return a table as it is now and not from the cache, because a draft depends on it. Raise
-        NocoError, also if it lacks one of the fields."""
+        """A draft depends on it, so it is not from the cache. Raise NocoError, also if it lacks one
+        of the fields."""
         table = await self.describe_table(viewer, name)
         self._drop_old(self._tables.get(table.id))
         return await self.describe_with_fields(viewer, name, fields)
@@ -401,33 +369,33 @@ class Schemas:
     async def fill_formats(
         self, viewer: Viewer, table: TableDescription, fields: Iterable[Field]
     ) -> list[Field]:
-        """Return these fields with their formats. NocoDB gives a lookup or rollup none, so it gets
-        that of the field whose values it shows, if this person may see that field."""
+        """NocoDB gives a lookup or rollup none, so it gets that of the field whose values it shows,
+        if this person may see that field."""
         visible = await self.visible_tables(viewer)
         return [
             replace(each, format=await self._find_format(table, each, visible)) for each in fields
         ]
 
     def drop(self) -> None:
-        """Drop all cached descriptions of tables and the list of tables, so that they are read
-        again."""
         self._base = CachedValue(self._fetch_base, self._clock)
         self._names = CachedValue(self._fetch_tables, self._clock)
         self._tables: dict[str, CachedValue[_RawDescription]] = {}
 
     async def _describe(self, viewer: Viewer, named: NamedTable) -> TableDescription:
-        """Return a table as this person may see it. All share the cached description.
+        """All share the cached description.
 
         `note_need` records the rights that every reader of the result needs: also those for the
         tables that links lead to. A field that shows values of a secret field, through lookups or
         formulas, becomes secret itself; one that shows values of a hidden table is left out, and a
-        link among these is kept as `concealed`."""
+        link among these is kept as `concealed`.
+        """
         table = (await self._fetch_raw(named.id)).visible_to(await self.visible_tables(viewer))
         viewer.note_need("read", named.title, named.id)
         for link in table.links:  # they show values of other tables
             viewer.note_need("read", link.related_title, link.related_id)
         hides = self.config.table_rules.hides_some(viewer.rights)
-        # Without hidden tables, only fields that show others are looked at, for secrets.
+        # Sources are looked for only where they can matter: a hidden table, or a secret that
+        # another field shows.
         readers = [each for each in table.fields if hides or each.sources]
         # By field: the fields whose values it shows, and whether this person may see all of them.
         sources = await run_together(*(self._find_sources(viewer, table, f) for f in readers))
@@ -447,20 +415,15 @@ class Schemas:
     async def _find_sources(
         self, viewer: Viewer, table: TableDescription, field: Field
     ) -> tuple[Sequence[Field], bool]:
-        """Return the fields whose values the field shows, over any number of links, lookups and
-        formulas, and whether this person may see all of them. The caller leaves out a field that
-        would show values of a hidden table, and marks one that shows a secret.
-
-        `waiting` are the fields still to be followed, each with its table; the first one is the
-        field itself. `sources` are ids or titles of the fields that a field shows, `link_id` is the
-        link over which a lookup or rollup does so."""
+        """Follow links, lookups and formulas to any depth, and also return whether this person may
+        see all of the fields. `sources` are ids or titles of the fields that a field shows,
+        `link_id` is the link over which a lookup or rollup does so."""
         visible, waiting = await self.visible_tables(viewer), [(table, field)]
         may_see_all = True
         for table, each in waiting:  # it grows
             sources = each.sources
             if each.is_link or each.link_id:
                 link = next((f for f in table.links if f.id in (each.id, each.link_id)), None)
-                # It leads to a table that this person does not see.
                 if link is None:
                     may_see_all = False
                     continue
@@ -478,8 +441,7 @@ class Schemas:
         return [each for _, each in waiting[1:]], may_see_all
 
     async def _fetch_raw(self, id: str) -> _RawDescription:
-        """Return NocoDB's description of a table by id, from the cache if it is not too old. The
-        caller decides whether a person may see the table."""
+        """The caller decides whether a person may see the table."""
         self._drop_after_drift()  # the cache is wrong once NocoDB misses a table or field
         if id not in self._tables:
 
@@ -500,10 +462,8 @@ class Schemas:
         """Return the format of a field; of a lookup or rollup, that of the field behind it, which
         may be a lookup again. `depth` is how many of these are still followed. A count of values
         has its own format."""
-        # A field of linked rows ("Customer.Country"): its table is the one behind the link `via`.
         if field.via:
             table = (await self._fetch_raw(field.via.related_id)).visible_to(visible)
-        # A lookup or rollup shows the fields `sources` of the rows behind the link `link_id`.
         link = next((each for each in table.fields if each.id == field.link_id), None)
         if not field.sources or field.counts or link is None or not depth:
             return field.format
@@ -513,8 +473,7 @@ class Schemas:
         return found or field.format
 
     async def _fetch_base(self) -> NocoBase:
-        """Return the base that NOCODB_BASE_ID names, by its id or title, or the only one that the
-        token can open. Raise NocoError with what to set."""
+        """Raise NocoError with what to set."""
         bases = await self._api.list_bases()
         if self._base_id:
             name = self._base_id.casefold()
@@ -550,33 +509,24 @@ class Schemas:
         return await self._api.list_tables((await self.find_base()).id)
 
     def _drop_after_drift(self) -> None:
-        """Drop the cached descriptions if NocoDB has reported a missing table or field since they
-        were read."""
         if self._api.drift_count != self._drifts:
             self._drifts = self._api.drift_count
             self.drop()
 
     def _drop_old(self, cache: CachedValue[Any] | None) -> None:
-        """Drop all cached descriptions, so that the next use asks NocoDB, unless `cache` was read
-        only seconds ago."""
         if cache is None or cache.age > RECENT_DESCRIPTION_SECONDS:
             self.drop()
 
 
 SHORT_OUTLINE_CHARACTERS = 200
-"""Characters of one table in a list of tables."""
 LONG_OUTLINE_CHARACTERS = 4_000
-"""Characters of a table that was requested by name."""
 MAX_OPTIONS_CHARACTERS = 40
-"""Characters of a select's options in a short outline."""
 MAX_OUTLINED_TABLES = 40
 """Up to this number, all tables are listed with columns, and named in the description."""
 MAX_TABLES_PER_CALL = 10
-"""Tables in one call."""
 READ_ONLY_MARK = " (read only)"
 
 _EVERYWHERE = {"ID", "CreatedTime", "LastModifiedTime"}
-"""Types of the fields that every table has."""
 
 _DESCRIPTION = """\
 {what}. Tables: {tables}. Use names of tables and fields as they are written.
@@ -594,8 +544,8 @@ def format_outline(
     """Return the outline of a table by which the model knows its fields, such as `Customers [m…]:
     Name*:text, Status:select(Lead|Active), Orders->Orders`.
 
-    The field with * names a row. `Id`, CreatedAt and UpdatedAt are left out. `read_only` is marked
-    after the id. The outline is cut to whole fields, with the number of missing ones.
+    The field with * names a row. `read_only` is marked after the id. The outline is cut to whole
+    fields, with the number of missing ones.
     """
     # In a short outline no select may take the room of other fields.
     room = MAX_OPTIONS_CHARACTERS if longest == SHORT_OUTLINE_CHARACTERS else longest
@@ -612,14 +562,11 @@ def format_outline(
         unit = options if labels else describe_unit(each)
         outlines.append(f"{kind}({unit})" if unit else kind)
     head = f"{format_title(table.title)} [{table.id}]{READ_ONLY_MARK if read_only else ''}: "
-    # If not even one field fits, only their number is shown.
     none_fits = f"{len(outlines)} fields"
     return head + _join_fitting(outlines, ", ", longest - len(head), ", and {} more", none_fits)
 
 
 def _join_fitting(parts: Sequence[str], glue: str, room: int, more: str, none_fits: str) -> str:
-    """Return as many whole parts, joined by `glue`, as fit into `room` characters, followed by
-    `more` with the number of the others in place of its `{}`; `none_fits` if not even one fits."""
     for count in range(len(parts), 0, -1):
         rest = more.format(len(parts) - count) if count < len(parts) else ""
         text = glue.join(parts[:count]) + rest
@@ -631,12 +578,10 @@ def _join_fitting(parts: Sequence[str], glue: str, room: int, more: str, none_fi
 def build_tables_tool(
     schemas: Schemas, what: str, titles: Sequence[str], writing: str
 ) -> FunctionTool:
-    """Return the tool `nocodb_tables`, which describes tables to the model.
-
-    Its own description begins with `what`, names the tables of `titles`, and ends with `writing`:
-    whether changes may be proposed. It depends on nothing else, so that equal prompts stay equal
-    and model servers can cache them.
-    """
+    """Return the tool `nocodb_tables`, which describes tables to the model. Its own description
+    begins with `what`, names the tables of `titles`, and ends with `writing`: whether changes may
+    be proposed. It depends on nothing else, so that equal prompts stay equal and model servers can
+    cache them."""
 
     async def nocodb_tables(ctx: ToolContext, tables: Sequence[str] = ()) -> str:
         """The tables of the team's NocoDB base.
@@ -650,8 +595,6 @@ def build_tables_tool(
             read_only = rules.is_closed(viewer, table.title, table.id)
             return format_outline(table, longest, read_only=read_only)
 
-        # Tables that are named get long descriptions, all tables short ones, or only their titles
-        # if they are many.
         if tables:
             names = tables[:MAX_TABLES_PER_CALL]
             unique = dict.fromkeys([await schemas.describe_table(viewer, name) for name in names])
@@ -683,17 +626,13 @@ def build_tables_tool(
 def check_titles(
     api: TableApi, table: TableDescription, fields: Iterable[Field], records: Records
 ) -> None:
-    """Raise NocoError `renamed` and drop the cache if a field was renamed in the meantime.
-
-    Fields are requested by id, which never changes. NocoDB answers by title and does not report a
-    new name. So a missing title together with an unknown one means a rename.
-    """
+    """Fields are requested by id, which never changes. NocoDB answers by title and does not report
+    a new name. So a missing title together with an unknown one means a rename."""
     titles = records[0].fields.keys() if records else set()
     # `concealed`: links to hidden tables. NocoDB knows them, so their titles are not new ones.
     own = {each.title for each in (*table.fields, *table.concealed)}
     # An ID field is left out: NocoDB returns a row's id beside its `fields`.
     if titles - own and any(each.title not in titles for each in fields if each.type != "ID"):
-        # Whoever has descriptions cached sees this number change, and drops them.
         api.drift_count += 1
         raise NocoError(
             "Fields of the table {table} were just renamed.",

@@ -42,9 +42,7 @@ from core.tools.nocodb.write import TableWriter
 from core.tools.tool import TURN_END
 
 LOOK_INTERVAL_SECONDS = 30.0
-"""Seconds between requests for the tables' names."""
 NOCODB_LOOK_TIMEOUT_SECONDS = 3.0
-"""Seconds that a turn waits for such a request."""
 
 VERSION_WORDS = "version {version}"
 _GAPS = {
@@ -82,19 +80,17 @@ class VisibleBase:
 
     @property
     def is_read_only(self) -> bool:
-        """Return True if the token's user may change nothing in NocoDB, by its role."""
         return self.role in _ONLY_READ
 
     @property
     def changeable_titles(self) -> Sequence[str]:
-        """Return the titles of the tables of which the asker may propose changes; none if NocoDB or
-        a rule allows no change at all."""
+        """None if NocoDB or a rule allows no change at all."""
         if self.is_read_only or not self.may_propose:
             return ()
         return [title for title in self.titles if title not in self.read_only_titles]
 
     def describe(self) -> str:
-        """Return a line for the operator: the base, the number of its tables, and the role."""
+        """Return a line for the operator."""
         tables = plural(
             "base {base}: {count} table",
             "base {base}: {count} tables",
@@ -115,8 +111,7 @@ class BaseOverview:
     id: str = ""
 
     def visible_part(self, rules: TableRules, viewer: Viewer) -> VisibleBase:
-        """Return the part of the base that the rules let this person see, and which of its tables
-        they may only read."""
+        """Return what the rules let this person see, and which of its tables they may only read."""
         part = [each for each in self.all_tables if rules.is_visible(viewer, each.title, each.id)]
         return VisibleBase(
             base=self.title,
@@ -125,27 +120,21 @@ class BaseOverview:
             read_only_titles=tuple(
                 each.title for each in part if rules.is_closed(viewer, each.title, each.id)
             ),
-            # Names in rules that no table has, so that these rules protect nothing.
             unknown_names=tuple(rules.find_unknown(ids_and_titles(self.all_tables))),
             may_propose=viewer.may("propose"),
         )
 
 
 async def fetch_overview(api: TableApi, schemas: Schemas) -> BaseOverview:
-    """Return the overview of the base: its title, all its tables, and the role of the token's user.
-    Raise NocoError."""
+    """Raise NocoError."""
     own = await schemas.find_base()
     every, role = await run_together(schemas.all_tables(), api.fetch_role(own.id))
     return BaseOverview(own.title, tuple(every), role, own.id)
 
 
 async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
-    """Ask NocoDB for one of each thing that older versions cannot do, and return the names (in
-    `_GAPS`) of what it lacks.
-
-    Only the error for a missing route (`nocodb_missing`) counts. Any other answer shows that the
+    """Only the error for a missing route (`nocodb_missing`) counts. Any other answer shows that the
     route exists, so the aggregate needs no field."""
-    # The role of the token's user is "" if NocoDB does not tell it.
     gaps = [] if overview.role else ["role"]
     if not overview.all_tables:
         return gaps
@@ -165,8 +154,7 @@ async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
 
 
 def describe_gap(name: str) -> Health:
-    """Return the line about something that this version of NocoDB lacks (a name in `_GAPS`).
-    Without rows and counts, nothing works."""
+    """Without rows and counts, nothing works."""
     is_needed = name in ("rows", "counts")
     return Health(f"nocodb {name}", "failing" if is_needed else "off", say(_GAPS[name]))
 
@@ -193,31 +181,24 @@ class TableSource:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`driver` does the approved writes. `drafting` reads the rows of new drafts; None: a
-        `RestDriver` over `api`. `clock` returns monotonic seconds, `now` Unix seconds."""
         self._config = config
-        # `base_id` is an id or a title; "" stands for the only base that the token can open.
+        # "" stands for the only base that the token can open.
         self.schemas = Schemas(api, base_id, config=config, clock=clock)
         self.rows = TableWriter(driver)
-        """What does the writes that were approved."""
         self._clock = clock
         self._tables_api = api
-        # These tools need `now` for conditions such as "today".
         self._reading = build_read_tools(api, self.schemas, clock=now)
         writing = WriteTools(api, self.schemas, drafting, now)
-        # The write tools also draft a proposal that a person changes, because they know the fields.
         self._writing, self.rows.revise_draft = writing.tools(), writing.revise
         self._overview = BaseOverview()
         self._tables_tools = BoundedDict[VisibleBase, Tool](MAX_VISIBLE_SETS)
-        """By the tables that a person may see: the tool that lists them."""
         self._until = 0.0
-        """Until when the overview of the base counts (by `clock`)."""
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools, also while NocoDB is down: a call then explains the failure.
 
-        The description of the tool that lists tables names those that this person may see. It is
-        made once for each set of tables, so that equal prompts stay equal and can be cached."""
+        It is made once for each set of tables, so that equal prompts stay equal and can be cached.
+        """
         if self._clock() >= self._until:
             # Set before NocoDB is asked, so that no other turn waits for the answer too.
             self._until = self._clock() + LOOK_INTERVAL_SECONDS
@@ -240,15 +221,14 @@ class TableSource:
         return [self._tables_tools[sight], *self._reading, chart, *write_tools]
 
     async def titles(self, viewer: Viewer, to_change: bool = False) -> Sequence[str]:
-        """Return the titles of the tables that this person may see, or with `to_change` may propose
-        to change, as NocoDB last named them."""
+        """Titles are as NocoDB last named them."""
         await self.tools(viewer)  # reads them again if they are old
         sight = self._overview.visible_part(self._config.table_rules, viewer)
         return sight.changeable_titles if to_change else sight.titles
 
     async def health(self) -> Health:
-        """Return the state of the base: failing if NocoDB does not answer, or if a rule names a
-        table that does not exist, and so protects nothing."""
+        """The state is failing if NocoDB does not answer, or if a rule names a table that does not
+        exist, and so protects nothing."""
         try:
             overview = await fetch_overview(self._tables_api, self.schemas)
             now = overview.visible_part(self._config.table_rules, Viewer())
@@ -258,8 +238,7 @@ class TableSource:
             return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=now.describe()))
         return Health(self.name, "on", now.describe())
 
-    async def close(self) -> None:
-        """Do nothing: the source holds nothing open."""
+    async def close(self) -> None: ...
 
 
 class NocoSource(TableSource):
@@ -281,26 +260,21 @@ class NocoSource(TableSource):
         clock: Callable[[], float] = time.monotonic,
         read_file: ReadFile = read_no_file,
     ) -> None:
-        """`url` is NocoDB's origin, `token` an API token. `pauses` are the seconds before each
-        repetition of a read in a turn. `read_file` returns the bytes of a file that a change
-        attaches to a row."""
         self.api = NocoApi(url, token, http, pauses=pauses)
         # An approved change retries its reads for longer than a turn: NocoDB may be restarting.
         driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS), read_file)
-        # "" as `base_id` stands for the only base that the token can open.
         super().__init__(self.api, driver, base_id=base_id, config=config, clock=clock)
-        # Asks NocoDB, while nobody waits, for its version and for what it lacks.
         self.probing = BackgroundTasks("nocodb")
         self._gaps: Sequence[str] | None = None
-        """What this version of NocoDB lacks; None before it was asked."""
-        self._version = ""  # of NocoDB; "" before it was asked, and if it does not tell
+        self._version = ""
 
     async def health(self) -> Health:
         """Return the state of the base, NocoDB's version and the routes that it lacks. Both are
         asked once, in the background.
 
         A missing route has a line of its own (`describe_gap`), "failing" only if nothing works
-        without it. One that is "off" leaves the base "on"."""
+        without it. One that is "off" leaves the base "on".
+        """
         health = await super().health()
         # Set at once, so that the questions are not asked again while they are under way.
         if self._gaps is None and health.state == "on":
@@ -313,7 +287,6 @@ class NocoSource(TableSource):
         return Health(self.name, "failing" if has_failed else "on", "; ".join(words))
 
     async def close(self) -> None:
-        """Stop the requests to NocoDB that are under way in the background."""
         await self.probing.close()
 
     async def _probe(self) -> None:

@@ -50,17 +50,14 @@ from core.tools.nocodb.schema import Schemas
 from core.tools.tool import Function, FunctionTool, compact_json, parse_docstring, rows_that_fit
 
 EMPTY_LABEL = "(empty)"
-"""The label of rows whose cell is empty."""
 MAX_GROUP_LABEL_CHARACTERS = 80
-"""Characters of a label."""
 MAX_FIGURES = 12
-"""Figures in one call."""
 
 _ANY_FNS: tuple[Fn, ...] = ("count", "filled", "empty", "unique")
 _DATE_FNS: tuple[Fn, ...] = (*_ANY_FNS, "min", "max")
 _NUMBER_FNS: tuple[Fn, ...] = (*_DATE_FNS, "sum", "avg", "median")
 _ADDED_FNS: tuple[Fn, ...] = ("count", "filled", "empty", "sum")
-"""The figures of which those of all groups add up to the one of all rows."""
+"""Functions whose figures of all groups add up to the one of all rows."""
 _NO_TOTAL = {"read", "changed", "linked", "overlap", "links", "cut", "total_at_least"}
 """What the model reads where groups do not add up to all rows."""
 _DIGITS = 4 * MAX_DIGITS
@@ -86,7 +83,6 @@ _FIGURES: Mapping[Fn, str] = {
     "max": "{field}: maximum",
     "median": "{field}: median",
 }
-"""The titles of columns with figures, for people."""
 _MONTH = re.compile(r"\d{4}-\d\d")
 _DAY_OR_MOMENT = re.compile(r"\d{4}-\d\d-\d\d( [\d:]+)?")
 _GROUPS_CUT = ("First {shown} of {count} group.", "First {shown} of {count} groups.")
@@ -113,8 +109,8 @@ Bucket = Literal["day", "week", "month", "quarter", "year"]
 
 FieldFunction = tuple[Field, Fn]
 GroupKey = tuple[str, str, str]
-"""The label of a group, the id of a linked row, because several rows can have one title, and what
-else differs between values of one label."""
+"""Several linked rows can have one title, so a key has the row's id beside the label, and what else
+differs between values of one label."""
 _EMPTY: GroupKey = EMPTY_LABEL, "", ""
 
 
@@ -142,8 +138,7 @@ class RowSummary:
 
 
 def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo | None) -> Figure:
-    """Return a figure, such as a sum or the earliest date. `column` holds the field's cell of every
-    row. None: no cell has a value of which the figure could be made."""
+    """None: no cell has a value of which the figure could be made."""
     filled = [cell for cell in column if not fieldtypes.is_blank(field, cell)]
     counts = {"count": len(column), "filled": len(filled), "empty": len(column) - len(filled)}
     if fn in counts:
@@ -165,9 +160,8 @@ def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo 
 
 
 def _identity(field: Field, cell: object) -> object:
-    """Return a key that equal values share and others do not, to count different values. Linked
-    rows and people are told apart by id or address, because two can have one name; numbers and
-    lists are equal in any form or order."""
+    """Linked rows and people are told apart by id or address, because two can have one name;
+    numbers and lists are equal in any form or order."""
     if isinstance(cell, list):
         return frozenset(_identity(field, each) for each in cell)
     if isinstance(cell, Mapping) and ("fields" in cell or "email" in cell):
@@ -177,8 +171,8 @@ def _identity(field: Field, cell: object) -> object:
 
 
 def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
-    """Return a figure of numbers. The sum of none is 0, any other figure of none is None. An
-    average gets as many decimal places as the numbers have, and two more (`divide_exactly`)."""
+    """The sum of none is 0, any other figure of none is None. An average gets as many decimal
+    places as the numbers have, and two more (`divide_exactly`)."""
     with decimal.localcontext(prec=_DIGITS):
         total = sum(numbers, Decimal())
         if fn == "sum" or not numbers:
@@ -194,8 +188,6 @@ def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
 
 
 def divide_exactly(total: Decimal, count: int, places: int) -> Decimal:
-    """Return `total` divided by `count` (an average), with two more decimal places than the numbers
-    have (`places`)."""
     with decimal.localcontext(prec=_DIGITS):
         return (total / count).quantize(Decimal(1).scaleb(-places - _PLACES))
 
@@ -203,14 +195,11 @@ def divide_exactly(total: Decimal, count: int, places: int) -> Decimal:
 def group_records(
     records: Sequence[NocoRecord], field: Field, bucket: Bucket | None, zone: tzinfo | None
 ) -> dict[str, list[NocoRecord]]:
-    """Return the rows of each group by its label: times in order, other labels by number of rows,
-    the largest first.
-
-    A row with several options, links or people is in each of their groups. If the field belongs to
-    linked rows (`via`), each group has the row with only those linked rows that have its value.
-    Moments are assigned to their day in `zone`. Raise ToolError if `bucket` is given for a field
-    without dates. Different groups can look alike; their labels then get the row's id or a number.
-    """
+    """A row with several options, links or people is in each of their groups. If the field
+    belongs to linked rows (`via`), each group has the row with only those linked rows that have
+    its value. Moments are assigned to their day in `zone`. Raise ToolError if `bucket` is given
+    for a field without dates. Different groups can look alike; their labels then get the row's
+    id or a number."""
     if bucket and not field.is_time:
         raise ToolError(
             "{field} doesn't contain dates, so it can't be grouped by {bucket}.",
@@ -227,8 +216,7 @@ def group_records(
             keys = _group_keys(field, _read_cell(row, own, link), bucket, zone)
             for key in dict.fromkeys(keys or [_EMPTY]):  # none: the group of empty cells
                 members.setdefault(key, []).append(row)
-        for key, rows in (members or {_EMPTY: []}).items():  # no linked row: the same group
-            # Of the linked rows, only those of this group.
+        for key, rows in (members or {_EMPTY: []}).items():
             part = replace(record, fields={**record.fields, link.id: rows}) if link else record
             groups.setdefault(key, []).append(part)
     order = sorted(groups, key=lambda key: (0 if field.is_time else -len(groups[key]), key))
@@ -249,9 +237,8 @@ def group_records(
 def _group_keys(
     field: Field, cell: object, bucket: Bucket | None, zone: tzinfo | None
 ) -> list[GroupKey]:
-    """Return the keys of the groups that a row with this cell belongs to: one for each linked row,
-    option or person in it, and none for an empty cell. A key is the label that people read, the id
-    of a linked row, and what else keeps apart groups with one label; "" for nothing."""
+    """Return one key for each linked row, option or person in the cell, and none for an empty
+    cell."""
     # A linked row: its id keeps apart rows with one title. Its cell may hold signed addresses.
     if isinstance(cell, Mapping) and "fields" in cell:
         title = cells.cell_title(redact(dict(cell)))
@@ -263,7 +250,6 @@ def _group_keys(
         if field.kind == "moment":  # it is on another day in another zone
             moment = fieldtypes.parse_moment(cell, zone)
             day = moment.date() if moment else None
-        # `_BUCKETS` has the function that names a day's period, such as 2026-11.
         return [(_BUCKETS[bucket or "day"](day), "", "")] if day else []
     if field.kind == "check":
         return [("checked" if cell else "not checked", "", "")]
@@ -281,8 +267,8 @@ def _group_keys(
 
 
 def _field_cells(records: Sequence[NocoRecord], field: Field) -> list[object]:
-    """Return the cell of the field in each row. If the field belongs to linked rows, return it for
-    each of these once, however many rows link to it."""
+    # If the field belongs to linked rows, return it for each of these once, however many rows link
+    # to it.
     if field.via is None:
         return [fieldtypes.cell_of(record, field) for record in records]
     own, link = field.in_own_table, field.via
@@ -291,16 +277,15 @@ def _field_cells(records: Sequence[NocoRecord], field: Field) -> list[object]:
 
 
 def _read_cell(row: NocoRecord, field: Field, link: Field | None) -> object:
-    """Return the cell of a field in a linked row. If the field is the link itself, the row stands
-    for itself: its id and its first field, which names it."""
+    # If the field is the link itself, the row stands for itself: its id and its first field, which
+    # names it.
     if field == link:
         return {"id": row.id, "fields": dict(islice(row.fields.items(), 1))}
     return fieldtypes.cell_of(row, field)
 
 
 def can_aggregate(selection: RowSelection, pairs: Sequence[FieldFunction], *, exact: bool) -> bool:
-    """Return whether NocoDB can compute all figures itself, so that no rows need to be read.
-    `exact`: only without floats, which it uses for sums of decimal numbers."""
+    """`exact`: only without floats, which NocoDB uses for sums of decimal numbers."""
     # NocoDB's filter finds too many rows (`is_exact` False), or its route for aggregates (v2)
     # cannot express it.
     if not selection.is_exact or selection.where.v2 is None:
@@ -326,14 +311,10 @@ async def fetch_figures(
     zone: tzinfo | None,
     row_count: int,
 ) -> Sequence[Figure] | None:
-    """Return the figures in the order of `pairs`, computed by NocoDB from `row_count` rows, or None
-    if it returns none or rounds an exact one.
-
-    On 0.301.3, aggregates have the field's title as key, and a second one of a field "<id>:1". The
-    minimum of no numbers is 0. The median counts empty cells. One wrong field empties the whole
-    answer. An unknown field in `where` is ignored, so the caller must send the same `where` to v3,
-    which refuses it.
-    """
+    """None if NocoDB returns no figures or rounds an exact one. On 0.301.3, aggregates have the
+    field's title as key, and a second one of a field "<id>:1". The minimum of no numbers is 0. The
+    median counts empty cells. One wrong field empties the whole answer. An unknown field in `where`
+    is ignored, so the caller must send the same `where` to v3, which refuses it."""
     asked = [pair for pair in pairs if pair[1] != "count"]
     types = ((each, type) for each, fn in asked for type in (_aggregate_type(each, fn), _FILLED))
     aggregates = list(dict.fromkeys(FieldAggregate(field.id, type) for field, type in types))
@@ -355,7 +336,6 @@ async def fetch_figures(
             return None
         cells[each] = answer[key]
     figures: list[Figure] = []
-    # Each figure is checked with the number of filled cells, which was asked for beside it.
     for column, fn in pairs:
         if fn == "count":
             figures.append(Decimal(row_count))
@@ -410,7 +390,6 @@ class ReadTools(QueryTools):
                 code="bad_aggregate",
                 most=MAX_FIGURES,
             )
-        # Links whose linked rows must be read: to count them, or to group by them.
         links = [each.field for each in aggregates if each.fn == "count"]
         links += [group_by] if group_by else []
         names = [*(each.field for each in aggregates), *links]
@@ -438,7 +417,6 @@ class ReadTools(QueryTools):
             summary = RowSummary(rows, _compute_figures(query, pairs, rows.records), groups)
         data = _build_outcome(query, pairs, summary, group)
         rows = summary.rows
-        # The rows that the figures are of: all, or those that were read.
         counted = rows.total if rows.is_complete else len(rows.records)
         cut, count = "", len(summary.groups)
         if group and len(data["rows"]) < count:
@@ -455,9 +433,9 @@ class ReadTools(QueryTools):
     async def _ask_nocodb(
         self, query: TableQuestion, pairs: Sequence[FieldFunction]
     ) -> RowSummary | None:
-        """Return the figures that NocoDB computes, or None if rows must be read instead: because it
-        cannot compute them, or would round sums of rows that are few enough to be added up exactly
-        here. Of more rows, a rounded sum is better than one of the first rows only."""
+        """None if rows must be read instead: because NocoDB cannot compute the figures, or would
+        round sums of rows that are few enough to be added up exactly here. Of more rows, a rounded
+        sum is better than one of the first rows only."""
         selection = query.selection
         # The count of rows needs no aggregate, but the count of linked rows does (`via`: the link
         # through which a field is reached).
@@ -473,7 +451,6 @@ class ReadTools(QueryTools):
         # ignore, so that they would be of all rows.
         count = await self.api.count_rows(selection.table.at, selection.where.v3)
         is_rounded = bool(asked) and not can_aggregate(selection, asked, exact=True)
-        # Few enough to add up exactly here.
         if is_rounded and count <= self.reading.max_rows:
             return None
         figures = await fetch_figures(self.api, selection, pairs, query.zone, count)
@@ -483,8 +460,6 @@ class ReadTools(QueryTools):
 
 
 def _check_function(column: Field, fn: Fn) -> None:
-    """Raise ToolError if the function cannot be computed of the field. Its hint names those that
-    can, for the model."""
     functions, hint = _ANY_FNS, ""
     if column.kind == "number" or column.field_type.may_hold_numbers:
         functions = _NUMBER_FNS
@@ -510,8 +485,7 @@ def _check_function(column: Field, fn: Fn) -> None:
 def build_read_tools(
     api: TableApi, schemas: Schemas, clock: Callable[[], float], most: int = MAX_ROWS_READ
 ) -> Sequence[Tool]:
-    """Return the tools `nocodb_query`, `nocodb_summarize` and `nocodb_get`. One call reads up to
-    `most` rows of a table."""
+    """One call reads up to `most` rows of a table."""
     tools = ReadTools(api, schemas, RowReader(api, max_rows=most), clock)
     return (
         _build_tool(tools.nocodb_query, _QUERY + FILTER_GUIDE),
@@ -538,8 +512,8 @@ def _compute_figures(
 def _build_outcome(
     query: TableQuestion, pairs: Sequence[FieldFunction], summary: RowSummary, group: Field | None
 ) -> dict[str, Any]:
-    """Return the figures as JSON for the model, with a note wherever they are not what it may take
-    them for: not of all rows, rounded, or of overlapping groups."""
+    """A note stands wherever the figures are not what the model may take them for: not of all rows,
+    rounded, or of overlapping groups."""
     rows = summary.rows
     data: dict[str, Any] = {
         "table": format_label(query.table.title),
@@ -592,8 +566,7 @@ def _build_outcome(
 
 
 def _group_title(group: Field) -> str:
-    """Return the key of a group's label in the JSON of that group: the field's title. "rows" is the
-    key of the number of rows, so a field of that title gets another one."""
+    # "rows" is the key of the number of rows, so a field of that title gets another one.
     title = format_label(group.title)
     return "rows (field)" if title == "rows" else title
 
@@ -606,10 +579,9 @@ def _build_table(
     caption: str,
     this_year: int,
 ) -> RowsResult:
-    """Return the groups, or the figures over all rows, as a table for people. `data` is what the
-    model reads: `rows` are the groups, `all` the figures over all rows. Counts and sums of groups
-    have a total in the last row, unless a note in `data` (`_NO_TOTAL`) says that groups overlap or
-    are incomplete."""
+    """`data` is what the model reads: `rows` are the groups, `all` the figures over all rows.
+    Counts and sums of groups have a total in the last row, unless a note in `data` (`_NO_TOTAL`)
+    says that groups overlap or are incomplete."""
     totals = {**data.get("all", {}), "rows": data.get("total", data.get("total_at_least"))}
     rows = data["rows"] if group else [totals]
     has_total = len(rows) > 1 and not data.keys() & _NO_TOTAL
@@ -658,8 +630,6 @@ def _build_table(
 
 
 def _round(cell: Any, coin: Decimal | None) -> Any:
-    """Return a figure of money rounded to the smallest coin of its currency; the cell as it is if
-    `coin` is None."""
     number = parse_number(cell) if coin else None
     if number is None or coin is None:
         return cell
@@ -668,8 +638,7 @@ def _round(cell: Any, coin: Decimal | None) -> Any:
 
 
 def _to_value(column: RowColumn, cell: Any) -> Value:
-    """Return a figure or the label of a group as `RowsResult` stores its value: numbers, days and
-    moments; a month as its first day. Other labels have no value besides their text: None."""
+    # Other labels have no value besides their text: None.
     if column.format == "month":
         return f"{cell}-01" if _MONTH.fullmatch(str(cell)) else None
     is_time = bool(column.format) and _DAY_OR_MOMENT.fullmatch(str(cell))
@@ -677,7 +646,6 @@ def _to_value(column: RowColumn, cell: Any) -> Value:
 
 
 def _format_cell(column: RowColumn, cell: Any, this_year: int) -> str:
-    """Return a figure or the label of a group in the reader's language."""
     if column.format == "month" and (day := _to_value(column, cell)):
         return format_date(date.fromisoformat(str(day)), length="yMMM")
     value = column.read_cell(cell, _to_value(column, cell))
@@ -685,7 +653,7 @@ def _format_cell(column: RowColumn, cell: Any, this_year: int) -> str:
 
 
 def _format_figures(pairs: Sequence[FieldFunction], figures: Sequence[Figure]) -> dict[str, object]:
-    """Return figures for the model as JSON values, by what they are, as in "sum of Total"."""
+    """Return JSON values by what they are, as in "sum of Total"."""
     values: dict[str, object] = {}
     for (column, fn), figure in zip(pairs, figures, strict=True):
         value: object = figure

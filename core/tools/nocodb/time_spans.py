@@ -15,13 +15,10 @@ DATE_WORDS = (
     "last_N_days, next_N_days"
 )
 _MAX_RELATIVE_DAYS = 3660
-"""The largest N of `last_N_days`."""
 
 _DAY = timedelta(days=1)
 _SHIFTS = {"last": -1, "this": 0, "next": 1}
-"""Periods by their distance from the present one."""
 _NEAR = {"yesterday": -1, "today": 0, "tomorrow": 1}
-"""Days by their distance from today."""
 _NAMED_PERIOD = re.compile(r"(last|this|next)_(week|month|quarter|year)")
 _RELATIVE_DAYS = re.compile(r"(last|next)_(\d{1,5})_days", re.ASCII)
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
@@ -40,7 +37,7 @@ class TimeSpan:
 
     @classmethod
     def of(cls, text: str, now: datetime) -> TimeSpan:
-        """Return the span that a text describes. Raise ToolError if it describes none.
+        """Raise ToolError if it describes none.
 
         `text` is one of `DATE_WORDS`, or a year, month, day or moment in ISO 8601. `now` is aware
         and in the asker's zone, which also applies to moments without an offset. Weeks begin on
@@ -57,11 +54,9 @@ class TimeSpan:
                 end = start + timedelta(seconds=1 if match[1] else 60)
             else:
                 if term in _NEAR:
-                    first = today + _NEAR[term] * _DAY  # -1, 0 or 1 days
+                    first = today + _NEAR[term] * _DAY
                     after = first + _DAY
                 elif match := _NAMED_PERIOD.fullmatch(term):
-                    # The period's distance from the present one, and the function that finds its
-                    # first day.
                     shift, begin = _SHIFTS[match[1]], _PERIOD_STARTS[match[2]]
                     first, after = begin(today, shift), begin(today, shift + 1)
                 elif match := _RELATIVE_DAYS.fullmatch(term):
@@ -109,22 +104,18 @@ class TimeSpan:
 
     @property
     def first_day(self) -> date:
-        """The day on which the span begins, in the asker's zone."""
         return self.start.date()
 
     @property
     def day_after(self) -> date:
-        """The first day after the span, at which a filter for days ends."""
         return (self.end - timedelta(microseconds=1)).date() + _DAY
 
 
 def month_start(day: date, later: int = 0) -> date:
-    """Return the first day of the month, or of the month `later` months after it."""
     return _first_of_month(day.year, day.month + later)
 
 
 def year_start(day: date, later: int = 0) -> date:
-    """Return the first day of the year, or of the year `later` years after it."""
     return _first_of_month(day.year + later, 1)
 
 
@@ -139,6 +130,5 @@ _PERIOD_STARTS: dict[str, Callable[[date, int], date]] = {
 
 
 def _first_of_month(year: int, month: int) -> date:
-    """Return the first day of a month. `month` may be below 1 or above 12: month 0 is December of
-    the year before."""
+    # `month` may be below 1 or above 12: month 0 is December of the year before.
     return date(year + (month - 1) // 12, (month - 1) % 12 + 1, 1)

@@ -49,8 +49,8 @@ log = structlog.get_logger("nocodb")
 
 
 class TableWriter:
-    """Applies approved changes to rows of tables, by way of the driver of one system: NocoDB's REST
-    API, a bridge, or the sample base (the port `Applier`)."""
+    """Reaches one system through its driver: NocoDB's REST API, a bridge, or the sample base (the
+    port `Applier`)."""
 
     patience = 120.0
 
@@ -58,26 +58,23 @@ class TableWriter:
         self.driver = driver
         self.name = driver.name
         self.revise_draft: Callable[..., Awaitable[Draft]] | None = None
-        """Makes the draft of a changed proposal; None where the driver describes no fields."""
 
     def batch(self, draft: Draft) -> int:
-        """Return how many rows one call of the driver writes."""
         return self.driver.batch(draft)
 
     def open(self, draft: Draft) -> TableBatch:
-        """Return a batch that applies some rows of this draft. No request is sent yet."""
+        """No request is sent yet."""
         return TableBatch(self.driver, draft)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Return the draft with other values, by `FormField.key`. Raise ToolError, also if the
-        driver describes no fields, so that nothing can be checked."""
+        """Raise ToolError, also if the driver describes no fields, so that nothing can be
+        checked."""
         if self.revise_draft is None:
             raise ToolError(NOT_CHANGEABLE, id=change.id)
         return await self.revise_draft(change, values, changer)
 
     def revert(self, change: Change) -> Draft:
-        """Return the draft that undoes the written rows. Raises ToolError where nothing can be
-        undone.
+        """Raises ToolError where nothing can be undone.
 
         Fields that changed in the meantime are left alone; the others can still be restored. A
         typed driver knows which field is a link or holds files, so each field is restored by a
@@ -142,16 +139,11 @@ class TableBatch:
         self._draft = draft
         self._schema: TableSchema | None = None
         self._is_written = False
-        """`write` was called, so that a check now reads the result."""
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Compare each row with the table as it is now, and return for each one whether it is as
-        before the write, as after it, or otherwise. Raise ToolError `drift` if fields of the table
-        changed since the draft was made.
-
-        It is called before the write and after it (`_is_written`). First come created rows, then
-        deleted ones, then updates. An undo (`CELL_BY_CELL`) goes on although fields changed, and
-        leaves those alone."""
+        """Raise ToolError `drift` if fields of the table changed since the draft was made. Called
+        before the write and after it (`_is_written`). An undo (`CELL_BY_CELL`) goes on although
+        fields changed, and leaves those alone."""
         draft, schema = self._draft, await self._read_schema()
         names = dict.fromkeys(name for row in rows for name in _field_names(row))
         changed = schema.changed_fields(draft.target, names)
@@ -173,7 +165,6 @@ class TableBatch:
             typed = self._driver.typed
             for row in rows:
                 image, image_before = now.get(row.id), row.before or {}
-                # The row is gone, which is what the deletion wants.
                 if image is None:
                     checks.append(RowCheck("after", row))
                     continue
@@ -220,8 +211,7 @@ class TableBatch:
         return checks
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Write rows and return them, with the ids of created rows. Raise ToolError,
-        WriteUnsure.
+        """Raise ToolError, WriteUnsure.
 
         A refusal counts as "nothing was written" only if no row has its new values: bridges write
         row by row, and report only the first row that failed. So the rows are read again after it.
@@ -241,15 +231,13 @@ class TableBatch:
             if any(check.state == "after" for check in checks):
                 raise WriteUnsure(str(refusal), code=refusal.code) from refusal
             raise
-        self._is_written = True  # from now on, `check` reads the result of the write
+        self._is_written = True
         return rows
 
     async def _write_uploaded(
         self, schema: TableSchema, rows: Sequence[RowWrite]
     ) -> Sequence[RowWrite]:
-        """Make the calls that write these rows, whose files are uploaded already, and return the
-        rows with their ids. Links and files need calls of their own, besides that for the plain
-        values. Each call names who asked (`asker_key`), for NocoDB's audit."""
+        """Links and files need calls of their own, besides that for the plain values."""
         draft = self._draft
         match draft.kind:
             case "create":
@@ -270,7 +258,6 @@ class TableBatch:
                 merged: dict[str, RowImage] = {}
                 for row in rows:
                     after = row.after or {}
-                    # Each link is a write of its own, so there is at most one.
                     link = next((schema.links[n] for n in after if n in schema.links), None)
                     if link is not None:
                         # A write of a link either adds rows or removes them; where a link holds
@@ -292,8 +279,7 @@ class TableBatch:
         return rows
 
     async def _read_schema(self) -> TableSchema:
-        """Return the table's description, read once for a batch; a failed read is repeated by the
-        next call."""
+        # A failed read is repeated by the next call.
         if self._schema is None:
             self._schema = await self._driver.describe(self._draft.target)
         return self._schema
@@ -311,8 +297,7 @@ class TableBatch:
                 await self._driver.link(schema, field, row.id, free, (), by)
 
     async def _upload_files(self, schema: TableSchema, row: RowWrite) -> RowWrite:
-        """Return the row with its new files uploaded to the system, and all other values as they
-        are. Only fields that hold files are looked at: a text may look like a file."""
+        """Only fields that hold files are looked at: a text may look like a file."""
         after = row.after or {}
         files = {name: value for name, value in after.items() if _is_file(schema, name)}
         if not files:
@@ -323,22 +308,16 @@ class TableBatch:
     async def _find_unowned(
         self, schema: TableSchema, field: Field, ids: Sequence[str], row: str
     ) -> Sequence[str]:
-        """Return those of these ids whose rows exist and belong to no other row than `row`, so that
-        linking them takes them from nobody."""
         rows = await self._driver.fetch_linkable_rows(schema, field, ids)
         return [id for id in ids if id in rows and (rows[id].owner or {"id": row})["id"] == row]
 
     def _rebase_files(self, schema: TableSchema, row: RowWrite, now: RowImage | None) -> RowWrite:
-        """Return the update with the files that others added or removed since it was proposed, so
-        that these changes are no conflict and are not overwritten.
-
-        A cell is written as a whole list. `old` are the files when it was proposed, `new` those
+        """A cell is written as a whole list. `old` are the files when it was proposed, `new` those
         that the update wants, `current` those of now. An update that clears a field means all its
         files, so it is left as it is; then other files are a conflict, except for an undo."""
         before, after = dict(row.before or {}), dict(row.after or {})
         is_undo = self._draft.target.get(CELL_BY_CELL)  # only drafts of undos have this key
         for name in [name for name in after if now is not None and _is_file(schema, name)]:
-            # None: no files.
             sides = [cells.get(name) or [] for cells in (before, after, now or {})]
             old, new, current = sides
             if (new or is_undo) and all(isinstance(side, list) for side in sides):
@@ -350,15 +329,11 @@ class TableBatch:
         return replace(row, before=before, after=after)
 
     def _compare_update(self, schema: TableSchema, row: RowWrite, now: RowImage | None) -> RowCheck:
-        """Compare a row with its update, and return "after" if it has all new values, "before" if
-        it still has the earlier ones, else "other", which is a conflict.
-
-        A typed field that already has its new value is no conflict. Of a link to many rows, only
+        """A typed field that already has its new value is no conflict. Of a link to many rows, only
         the rows that the update adds or removes are compared. Without an earlier value of a field
         (`is_described` False), nobody can say that it is unchanged. A driver is typed if the system
         describes the types of its fields, as NocoDB's own API does. A bridge does not, and writes
-        all fields at once, so each must be unchanged.
-        """
+        all fields at once, so each must be unchanged."""
         # The row was deleted.
         if now is None:
             return RowCheck("other", row)
@@ -372,7 +347,6 @@ class TableBatch:
                 ids = linked_ids(before.get(name)) | linked_ids(after.get(name))
                 cells[name] = [one for one in cells[name] or () if one["id"] in ids]
         missing = tuple(name for name, value in after.items() if not reads(value, cells[name]))
-        # It has all new values: written before, or by somebody else.
         if not missing:
             return RowCheck("after", row, now)
         is_described = all(name in before for name in missing)
@@ -385,15 +359,13 @@ class TableBatch:
         return RowCheck("before" if is_described and not drifted else "other", row, now, missing)
 
     async def _check_created(self, schema: TableSchema, rows: Sequence[RowWrite]) -> list[RowCheck]:
-        """Look for rows that may have been created among the newest, and compare those found with
-        their values. After a crash or a lost answer, nobody knows the id of a created row.
+        """After a crash or a lost answer, nobody knows the id of a created row.
 
         `applier_data` of a row lists the ids of equal rows that existed before the write, as JSON;
         an equal row that is not in it is the created one. A row without this list was not written
         yet, and gets it. `likes` are the equal rows of now, the newest first.
         """
         holds_value = self._driver.holds_value
-        # A row without an id was not written yet, or its answer was lost.
         if not all(row.id for row in rows):
             newest = await self._driver.fetch_newest(schema)
             claimed_ids = {row.id for row in rows if row.id}
@@ -453,9 +425,8 @@ def _is_link(value: Any) -> bool:
 
 
 def _own_files(current: Any, before: Any, after: Any) -> list[Any] | None:
-    """Return the files of a cell as the update alone left them, without what others added or
-    removed. `before` and `after` are the cell's files in the update, `current` those that were read
-    back: new files are taken from there, because NocoDB gave them paths."""
+    # `before` and `after` are the cell's files in the update, `current` those that were read back:
+    # new files are taken from there, because NocoDB gave them paths.
     current, before, after = current or [], before or [], after or []
     added, surplus = subtract_files(after, before), subtract_files(current, before)
     own = subtract_files(surplus, subtract_files(surplus, added))

@@ -28,14 +28,12 @@ if TYPE_CHECKING:
     from core.tools.sample.base import SampleApi
 
 SAMPLE_FILE = "sample.db"
-"""The file in the home folder."""
 SAMPLE_SENTENCE = "sample tables of a small shop; set NOCODB_URL to use your own"
-"""The state of the sample base, on the start screen and in the list of parts."""
 
 
 def open_sample_base(home: Path, zone: str, language: str = "en") -> SampleApi:
-    """Return the sample base of a home folder. Its dates count back from today in the time zone
-    `zone`. If its file does not exist yet, its content will be in `language`."""
+    """The dates count back from today in the time zone `zone`. A file that does not exist yet gets
+    its content in `language`."""
     from core.tools.sample.base import SampleApi
     from core.tools.sample.shop import BASE_TITLE, SHOP_TABLES, make_shop
 
@@ -44,8 +42,6 @@ def open_sample_base(home: Path, zone: str, language: str = "en") -> SampleApi:
 
 
 def may_use_sample(rights: PlaceRights, *, for_invited: bool) -> bool:
-    """Return whether somebody with these rights may use the sample tables: the owner, and with
-    `for_invited` people whom the owner invited."""
     return rights.is_owner or (for_invited and rights.is_invited)
 
 
@@ -57,8 +53,8 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
     settings = NocodbSettings
 
     def is_used(self, own: NocodbSettings, shared: SharedSettings) -> bool:
-        """Return whether the sample tables are offered: neither real tables nor several processes
-        are configured, and either no chat platform is connected or PONTE_SAMPLE is on."""
+        """Return True if neither real tables nor several processes are configured, and either no
+        chat platform is connected or PONTE_SAMPLE is on."""
         others = (own.nocodb_url, own.nocodb_token, own.nocodb_base_id, shared.database_url)
         if any(others) or own.ponte_sample == "off":
             return False
@@ -68,7 +64,6 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         """Return the line about the sample base on the start screen; None if it is off. If it is
         off only because a chat platform is connected, the line says how to turn it on."""
         if not self.is_used(own, shared):
-            # Would PONTE_SAMPLE=on suffice?
             on = own.model_copy(update={"ponte_sample": "on"})
             is_unset = own.ponte_sample != "off" and self.is_used(on, shared)
             return Health(self.name, "off", "set PONTE_SAMPLE=on") if is_unset else None
@@ -77,9 +72,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
     def build(
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickCommands
     ) -> ToolBundle:
-        """Return the tools over the sample tables, and what applies approved changes to them. The
-        file with the tables is opened when it is first used."""
-        # Loaded only with sample tables. `quick` is for integrations that provide commands.
+        """The file with the tables is opened when it is first used."""
         from core.tools.sample.base import SampleSource
         from core.tools.sample.shop import BASE_TITLE
 
@@ -90,15 +83,11 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         return ToolBundle(source, [source.rows], titles=source.titles)
 
     def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
-        """Return the names of tools that rules in ponte.toml may use: those of NocoDB's REST API,
-        none if NocoDB or a bridge is set up."""
         return {"tool": REST_TOOLS if own.nocodb == "off" else ()}
 
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
-        """Return the state of the sample base and the number of its rows, without creating the
-        file. Raise NocoError if the file cannot be used, PonteError if a rule names a table that
-        does not exist."""
-        # Loaded only with sample tables.
+        """The file is not created. Raise NocoError if it cannot be used, PonteError if a rule names
+        a table that does not exist."""
         from core.tools.nocodb.schema import ids_and_titles
 
         base = _open(deps)

@@ -45,7 +45,6 @@ from core.tools.nocodb.source import BaseOverview, TableSource
 from core.tools.sample import SAMPLE_SENTENCE, may_use_sample
 
 LOCK_TIMEOUT_SECONDS = 5.0
-"""How long a call waits for another process that writes."""
 _BASE_ID_BYTES = 8
 _SCHEMA = (
     "CREATE TABLE base (id TEXT NOT NULL)",
@@ -70,7 +69,7 @@ _FOREIGN_SCHEMA = "the file was not made by Ponte"
 
 T = TypeVar("T")
 Cells = Mapping[str, Any]
-"""Values by the field's title. A link to one row is that row's id."""
+"""A link to one row is that row's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +84,12 @@ class SampleTable:
 
     @property
     def display(self) -> Json:
-        """The field whose value names a row in links to it: the first one after the id."""
         return next(each for each in self.fields if each["type"] != "ID")
 
     def field(self, id: str) -> Json:
-        """Return the field with this id, which must exist."""
         return next(each for each in self.fields if each["id"] == id)
 
     def find_field(self, name: str) -> Json | None:
-        """Return the field of the table that has this id or title; None if there is none."""
         return next((each for each in self.fields if name in (each["id"], each["title"])), None)
 
 
@@ -109,7 +105,6 @@ class NewRow:
 Content = Mapping[str, Sequence[NewRow]]
 """The rows of a new base by the table's id. Their ids count from 1."""
 PART_SEPARATOR = " × "
-"""What is between the parts of a text that are translated each by itself."""
 
 
 def translate_table(table: SampleTable) -> SampleTable:
@@ -127,9 +122,8 @@ def translate_table(table: SampleTable) -> SampleTable:
 
 
 def translate_cells(cells: Cells) -> dict[str, Any]:
-    """Return cells with titles and values in the language of the task. Names and dates stay,
-    because no catalogue has them. A text of several parts ("2 × Desk lamp") is translated part by
-    part."""
+    """Names and dates stay, because no catalogue has them. A text of several parts ("2 × Desk
+    lamp") is translated part by part."""
 
     def translate(value: Any) -> Any:
         if not isinstance(value, str):
@@ -159,8 +153,6 @@ class _Snapshot:
     """For a link to many rows: the ids of the linked rows by the row that they belong to."""
 
     def check_base(self, base: str) -> None:
-        """Raise NocoError `sample_reset` if a draft of the base with the id `base` is older than
-        the present content."""
         if base != self.base:
             raise NocoError(
                 "The sample tables have been reset since you asked for this. Ask again.",
@@ -173,8 +165,7 @@ class _Snapshot:
         return self.tables[at.table]
 
     def find_row_id(self, table: str, id: object) -> int:
-        """Return the id of an existing row as a number. Raise NocoError `not_found`, also for a
-        text that is no id."""
+        """Raise NocoError `not_found`, also for a text that is no id."""
         text = str(id)
         # SQLite's integers have 63 bits, so any number of 18 digits fits.
         number = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else -1
@@ -196,13 +187,11 @@ class _Snapshot:
         return self._children[inverse]
 
     def inverse_title(self, link: Json) -> str:
-        """Return the title of the other table's link, in which the relation is stored."""
         other = self.tables[_related_table(link)]
         return str(other.field(link["options"]["inverse_field_id"])["title"])
 
     def find_link(self, at: TableId, field: str) -> tuple[SampleTable, Json]:
-        """Return a table and its link field with this id or title. Raise NocoError if there is
-        none."""
+        """Raise NocoError if there is none."""
         table = self.find_table(at)
         column = table.find_field(field)
         if column is None or column["type"] not in ("Links", "LinkToAnotherRecord"):
@@ -215,21 +204,16 @@ class _Snapshot:
         return table, column
 
     def write_cells(self, table: str, id: int, cells: Cells) -> None:
-        """Write these cells of a row into the file, and now as the time of its last change."""
         row = self.rows[table][id]
         row.cells |= cells
         row.updated_at = _format_utc(datetime.now(UTC))
         _save_row(self.connection, table, id, row)
 
     def link_children(self, link: Json, ids: Sequence[int], owner: int | None) -> None:
-        """Store in these rows that they belong to the row `owner`, which has a link to many rows,
-        or to none (None)."""
         for id in ids:
             self.write_cells(_related_table(link), id, {self.inverse_title(link): owner})
 
     def linked_row(self, table: str, id: int) -> Json:
-        """Return a linked row as a cell of NocoDB's API has it: its id, and the field that names
-        it."""
         display = self.tables[table].display["title"]
         return {"id": id, "fields": {display: self.rows[table][id].cells.get(display)}}
 
@@ -238,7 +222,6 @@ class _Snapshot:
         computed, as NocoDB does; a link to one row is stored as that row's id. A rollup here is
         always a sum."""
         row, options = self.rows[table.id][id], column.get("options", {})
-        # Of a link, the cell is the number of its rows ("Links"), these rows, or one row.
         match column["type"]:
             case "Links":
                 return len(self.children(column).get(id, ()))
@@ -249,7 +232,6 @@ class _Snapshot:
                 if (owner := row.cells.get(column["title"])) is None:
                     return None
                 return self.linked_row(_related_table(column), owner)
-            # The field of the row that the link leads to, which may be a lookup again.
             case "Lookup":
                 link = table.field(options["related_field_id"])
                 if (owner := row.cells.get(link["title"])) is None:
@@ -268,8 +250,6 @@ class _Snapshot:
                 return row.cells.get(column["title"])
 
     def record(self, table: SampleTable, id: int, names: Sequence[str] = ()) -> NocoRecord:
-        """Return a row in the form of NocoDB's API, with the fields of these ids or titles; without
-        names, with all fields."""
         row = self.rows[table.id][id]
         times = {"CreatedAt": row.created_at, "UpdatedAt": row.updated_at}
         # NocoDB takes ids and titles of fields; the times have their titles as ids. The row's own
@@ -283,15 +263,13 @@ class _Snapshot:
         return NocoRecord(str(id), {**cells, **{n: t for n, t in times.items() if n in keys}})
 
     def sort_key(self, table: SampleTable, name: str, id: int) -> tuple[bool, float, str]:
-        """Return a key that sorts empty cells first, then numbers by value, or texts without case.
-        A link sorts by the display value of its row."""
+        """A link sorts by the display value of its row."""
         column = table.find_field(name)
         if column is None or column["type"] == "ID":
-            # CreatedAt and UpdatedAt are no fields of the table.
             cell = id if column else self.record(table, id, [name]).fields.get(name)
         else:
             cell = self.cell(table, column, id)
-        if isinstance(cell, Mapping):  # a linked row: its only field is its display value
+        if isinstance(cell, Mapping):
             cell = next(iter(cell["fields"].values()), None)
         if isinstance(cell, bool | int | float):
             return (True, float(cell), "")
@@ -320,9 +298,6 @@ class SampleApi:
         *,
         lock_timeout: float = LOCK_TIMEOUT_SECONDS,
     ) -> None:
-        """`path` is the file of the base. `tables` are in English. `make_content` returns the rows
-        of a new or restored base, which is in `language`. `lock_timeout` is how many seconds a
-        write of another process is waited for."""
         self.path = path
         self._title = title
         self._english_tables = tables
@@ -331,22 +306,19 @@ class SampleApi:
         self._make_content = make_content
         self._new_language = language
         self._language = self._find_language()
-        """The file's language when the tables were listed last; another one means a reset."""
         self._lock_timeout = lock_timeout
         self.drift_count = 0
         """How often the base was found to be another one than before. Whoever has descriptions of
         tables cached drops them when this number changes."""
         self._base = ""
-        """The id of the base as it was read last; `ponte sample reset` makes another one."""
 
     def format_source_link(self, at: TableId, row: str = "") -> str:
-        """Return the sentence that stands for a link to the table: sample tables have no page."""
+        """Sample tables have no page."""
         return say("Sample data.")
 
     def reset(self, language: str = "") -> None:
-        """Restore the first content, in `language`, or for "" in that of the file. Raise NocoError,
-        WriteUnsure. A usable file is filled again in one transaction; a damaged one, or one that
-        Ponte did not make, is deleted first."""
+        """Raise NocoError, WriteUnsure. A usable file is filled again in one transaction; a damaged
+        one, or one that Ponte did not make, is deleted first."""
         self._new_language = language or self._find_language()
         try:
             self._transact(lambda state: self._fill(state.connection))
@@ -365,8 +337,7 @@ class SampleApi:
         self._transact(lambda _: None)  # opening a file that is missing fills it
 
     async def count_all_rows(self) -> int:
-        """Return the number of rows in all sample tables; 0 before their first use, without
-        creating the file. Raise NocoError."""
+        """Return 0 before the first use, without creating the file. Raise NocoError."""
         if not self.path.exists():
             return 0
         return sum(map(len, (await self._read()).rows.values()))
@@ -381,16 +352,14 @@ class SampleApi:
         return self.name_tables()
 
     def name_tables(self) -> Sequence[NamedTable]:
-        """Return the tables without creating the file. Their titles are in the file's language;
-        after a reset in another one, cached descriptions are outdated (`drift_count`)."""
+        """The file is not created. After a reset in another language, cached descriptions are
+        outdated (`drift_count`)."""
         if (language := self._find_language()) != self._language:
             self._language = language
             self.drift_count += 1
         return [NamedTable(each.id, each.title) for each in self._tables(language).values()]
 
     def _find_language(self) -> str:
-        """Return the language of the tables in the file, from the file's header; if there is no
-        file, that of a new one."""
         with suppress(OSError), self.path.open("rb") as file:
             # https://www.sqlite.org/fileformat2.html#user_version_number
             header = file.read(64)
@@ -406,7 +375,7 @@ class SampleApi:
         return self._tables_in[language]
 
     async def describe_table(self, at: TableId) -> Json:
-        """Return a table's description in the form of NocoDB's API."""
+        """Return the description in the form of NocoDB's API."""
         table = (await self._read()).find_table(at)
         return {
             "id": table.id,
@@ -417,12 +386,10 @@ class SampleApi:
         }
 
     async def check_base(self, base: str) -> None:
-        """Raise NocoError `sample_reset` if the base was reset since it had this id."""
         (await self._read()).check_base(base)
 
     async def fetch_page(self, at: TableId, query: PageQuery) -> RecordPage:
-        """Return one page of sorted rows. Unlike NocoDB, the sample filters nothing: its caller
-        does."""
+        """Unlike NocoDB, the sample filters nothing: its caller does."""
         _refuse_filter(query.where)
         state = await self._read()
         table = state.find_table(at)
@@ -449,12 +416,12 @@ class SampleApi:
         return len(state.rows.get(state.find_table(at).id, {}))
 
     async def fetch_aggregates(self, at: TableId, figures: Aggregates, where: str = "") -> Json:
-        """Return nothing: Ponte itself computes all figures of the sample tables."""
+        """Ponte itself computes all figures of the sample tables."""
         return {}
 
     async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Records:
-        """Return the rows to which a link of one row leads. The sample stores a link in the row
-        that belongs to another one; the other direction is computed."""
+        """The sample stores a link in the row that belongs to another one; the other direction is
+        computed."""
         state = await self._read()
         table, link = state.find_link(at, field)
         id = state.find_row_id(table.id, row)
@@ -467,12 +434,12 @@ class SampleApi:
         return [NocoRecord(str(each["id"]), each["fields"]) for each in rows]
 
     async def create_rows(self, at: TableId, rows: Sequence[Json], *, by: str = "") -> Records:
-        """Create rows and return them. Ids of deleted rows are never given again, as in NocoDB.
-        `by` is the asker for NocoDB's audit, which the sample tables do not have."""
+        """Ids of deleted rows are never given again, as in NocoDB. `by` is the asker for NocoDB's
+        audit, which the sample tables do not have."""
 
         def write(state: _Snapshot) -> Records:
-            """Insert the rows in one transaction. `last_ids` has the last id that each table gave,
-            also to rows that were deleted since."""
+            """`last_ids` has the last id that each table gave, also to rows that were deleted
+            since."""
             table = state.find_table(at)
             query = "SELECT id FROM last_ids WHERE table_id = ?"
             (last,) = state.connection.execute(query, (table.id,)).fetchone()
@@ -506,11 +473,9 @@ class SampleApi:
         """Delete rows. Rows that belonged to them stay, and belong to none."""
 
         def write(state: _Snapshot) -> None:
-            """Delete the rows in one transaction, and remove them as owners from their linked rows.
-            All ids are checked first, so that nothing is deleted if one is missing."""
+            """All ids are checked first, so that nothing is deleted if one is missing."""
             table = state.find_table(at)
             for id in [state.find_row_id(table.id, each) for each in ids]:
-                # `children`: the ids of the linked rows, by the row that they belong to.
                 for link in filter(_leads_to_many, table.fields):
                     state.link_children(link, state.children(link).get(id, ()), None)
                 del state.rows[table.id][id]
@@ -523,17 +488,15 @@ class SampleApi:
     async def write_links(
         self, at: TableId, field: str, row: str, ids: Sequence[str], *, remove: bool, by: str = ""
     ) -> None:
-        """Add or remove links of one row, as NocoDB does it: where a row can belong to one row
-        only, a new link replaces the old one."""
+        """If a row can belong to one row only, a new link replaces the old one, as in NocoDB."""
 
         def write(state: _Snapshot) -> None:
-            """Write the links in one transaction. A link to many rows is stored in those rows; a
-            link to one row holds the last of the ids."""
+            """A link to many rows is stored in those rows; a link to one row holds the last of the
+            ids."""
             table, link = state.find_link(at, field)
             id, other = state.find_row_id(table.id, row), _related_table(link)
             # Ids that are not linked are ignored, as NocoDB does.
             if remove and _leads_to_many(link):
-                # Of the rows that belong to this one, those of the ids belong to none (None) now.
                 linked = [each for each in state.children(link).get(id, ()) if str(each) in ids]
                 state.link_children(link, linked, None)
             elif remove:
@@ -554,11 +517,9 @@ class SampleApi:
         await self.update_rows(at, [NocoRecord(row, files)], by=by)
 
     async def upload_file(self, name: str, type: str, data: bytes, *, by: str = "") -> Json:
-        """Raise NocoError: the sample base stores no files."""
         raise NocoError("The sample tables can't hold files.", code="bad_value")
 
     async def fetch_file(self, file: Json) -> bytes:
-        """Raise NocoError: the sample base stores no files."""
         raise NocoError("The sample tables can't hold files.", code="bad_value")
 
     async def _read(self) -> _Snapshot:
@@ -572,9 +533,8 @@ class SampleApi:
         return await asyncio.to_thread(self._transact, write)
 
     def _transact(self, work: Callable[[_Snapshot], T], *, writes: bool = True) -> T:
-        """Run `work` on all rows in one transaction, and return its result. The file is created and
-        filled first if it does not exist. Without `writes`, no lock is taken, so that others can
-        read at the same time.
+        """The file is created and filled first if it does not exist. Without `writes`, no lock is
+        taken, so that others can read at the same time.
 
         Raise NocoError if nothing was written; its cause is the error of SQLite or of the file, if
         there was one. Raise WriteUnsure if the commit failed.
@@ -590,7 +550,6 @@ class SampleApi:
                 # The file may have been made by somebody else; its schema must run no functions
                 # (https://www.sqlite.org/pragma.html#pragma_trusted_schema).
                 connection.execute("PRAGMA trusted_schema = OFF")
-                # Empty for a new file, which is filled below.
                 schema = self._schema_of(connection)
                 if not schema or writes:
                     connection.execute("BEGIN IMMEDIATE")
@@ -637,11 +596,9 @@ class SampleApi:
         return state
 
     def _fill(self, connection: sqlite3.Connection) -> None:
-        """Replace everything by the first content, under a new id of the base, by which drafts from
-        before are refused. `PRAGMA user_version` stores the language of the content.
+        """`PRAGMA user_version` stores the language of the content.
 
-        `_make_content` returns English rows by the table's id. `_new_language` is the language for
-        a new file, or that of a reset.
+        `_new_language` is the language for a new file, or that of a reset.
         """
         for name in ("base", "last_ids", "table_rows"):
             connection.execute(f"DELETE FROM {name}")  # noqa: S608 - a constant
@@ -658,16 +615,13 @@ class SampleApi:
                 _save_row(connection, table, id, stored_row)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
-        """Commit the transaction. Raise WriteUnsure if that fails, because the rows may be on the
-        disk by then."""
+        # Raise WriteUnsure if that fails, because the rows may be on the disk by then.
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise WriteUnsure(str(self._failure(error)), code="sample_failed") from None
 
     def _failure(self, cause: Exception | str) -> NocoError:
-        """Return the error for a file of sample tables that cannot be read or written, with what to
-        do."""
         why = describe_read_error(cause) if isinstance(cause, OSError) else str(cause)
         return NocoError(
             "The sample tables in {path} can't be used ({cause}). Check the disk and the "
@@ -684,8 +638,6 @@ def _refuse_filter(where: str) -> None:
 
 
 def _language_of(number: int) -> str:
-    """Return the language that a file of sample tables names by its place in `LOCALES`; English if
-    the number is none of Ponte's."""
     return LOCALES[number] if 0 <= number < len(LOCALES) else "en"
 
 
@@ -706,8 +658,7 @@ def _save_row(connection: sqlite3.Connection, table: str, id: int, row: _StoredR
 
 
 def _stored_cells(table: SampleTable, cells: Json) -> dict[str, Any]:
-    """Return the values of a written row in the form in which the file stores them, by the fields'
-    titles. Unknown and computed fields are ignored, as NocoDB does."""
+    """Unknown and computed fields are ignored, as NocoDB does."""
     values = {}
     for name, value in cells.items():
         column = table.find_field(name)
@@ -719,7 +670,7 @@ def _stored_cells(table: SampleTable, cells: Json) -> dict[str, Any]:
 
 
 def _plain_number(cell: Any) -> Any:
-    """Return a whole number as int, as NocoDB does: 39.0 would count as one decimal place."""
+    # NocoDB has no 39.0, which would count as one decimal place.
     return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
 
 
@@ -741,8 +692,8 @@ class SampleDriver(RestDriver):
         self._sample = api
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
-        """Return the table of a draft as writes see it. Raise NocoError `sample_reset` if the
-        sample tables were reset since the draft was made."""
+        """Raise NocoError `sample_reset` if the sample tables were reset since the draft was
+        made."""
         await self._sample.check_base(str(target["base"]))
         return await super().describe(target)
 
@@ -765,9 +716,6 @@ class SampleSource(TableSource):
         *,
         for_invited: bool = False,
     ) -> None:
-        """`title` names the base. `for_invited`: people whom the owner invited see the tables, too,
-        and not only the owner."""
-        # Does the approved writes, and reads the rows of drafts.
         driver = SampleDriver(api)
         self._sample, self._title, self._for_invited = api, title, for_invited
         super().__init__(api, driver, drafting=driver, config=config)
@@ -776,17 +724,15 @@ class SampleSource(TableSource):
         self._until = float("inf")
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tools for people who may see the sample tables, otherwise none."""
         # The tables are known, so that a turn that uses none of them does not create the file.
         self._overview = BaseOverview(self._title, tuple(self._sample.name_tables()))
         return await super().tools(viewer) if self._is_offered(viewer) else ()
 
     async def titles(self, viewer: Viewer, to_change: bool = False) -> Sequence[str]:
-        """Return the titles of the sample tables for people who may see them, otherwise none."""
         return await super().titles(viewer, to_change) if self._is_offered(viewer) else ()
 
     async def health(self) -> Health:
-        """Return the state "on", without opening the file."""
+        """The file is not opened."""
         return Health(self.name, "on", say(SAMPLE_SENTENCE))
 
     def _is_offered(self, viewer: Viewer) -> bool:

@@ -71,14 +71,12 @@ class StackSpotSettings(SettingsPart):
 
     @property
     def stackspot(self) -> bool:
-        """Return True if the credentials of StackSpot are set, so that it is used."""
         return bool(self.stackspot_client_id and self.stackspot_client_secret)
 
     def client(self, http: HttpClient, clock: Clock | None = None) -> StackSpot:
         """Return a client of StackSpot with these settings. It shares `http`, which the caller
         closes."""
         return StackSpot(
-            # "" is for the type checker: without an ID, StackSpot is not used.
             self.stackspot_client_id or "",
             plain_value(self.stackspot_client_secret),
             realm=self.stackspot_realm,
@@ -103,8 +101,6 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
     }
 
     def summary(self, own: StackSpotSettings, shared: SharedSettings) -> Health:
-        """Return the line about StackSpot on the start screen, from the settings alone: nothing is
-        sent."""
         pair = (own.stackspot_client_id, own.stackspot_client_secret)
         if all(pair):
             return Health("stackspot", "on", say("realm {realm}", realm=own.stackspot_realm))
@@ -120,11 +116,8 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         quick: QuickCommands,
         clock: Clock | None = None,
     ) -> ToolBundle:
-        """Return StackSpot's tools and the applier of approved runs.
-
-        `quick` only knows the quick commands of ponte.toml. `connect` gives it the function that
+        """`quick` only knows the quick commands of ponte.toml. `connect` gives it the function that
         runs one that a person types."""
-        # Loaded only if StackSpot is connected.
         from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
 
         client = deps.own.client(deps.http, clock)
@@ -133,14 +126,12 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         return ToolBundle(source, [StackSpotRuns(client, quick)], close=client.close)
 
     def rule_names(self, own: StackSpotSettings, config: OperatorConfig) -> RuleNames:
-        """Return the names of StackSpot's tools, commands and agents, which rules in ponte.toml may
-        use."""
         tools = ("stackspot_quick_command", "stackspot_agent")
         return {"tool": tools, "command": config.quick_commands, "agent": config.known_agents}
 
     async def check(self, deps: IntegrationDependencies[StackSpotSettings]) -> Sequence[Health]:
-        """Request a token, for `ponte doctor`, which starts no command: each run costs money. Raise
-        PonteError if StackSpot gives none."""
+        """`ponte doctor` requests a token only: each run of a command costs money. Raise PonteError
+        if StackSpot gives none."""
         client, config = deps.own.client(deps.http), deps.config
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
@@ -150,7 +141,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
                 "StackSpot didn't return a token within {s:.0f} s", s=CHECK_TIMEOUT_SECONDS
             ) from None
         finally:
-            # Cancels a request for a token that is under way. The caller closes `deps.http`.
+            # The caller closes `deps.http`.
             await client.close()
         words = say(
             "it returns a token for the realm {realm}; quick commands in ponte.toml: {count}, "
@@ -172,11 +163,10 @@ _OUTCOMES = {
     "partial": "The result is unknown. Check the data before you ask again. {words}",
 }
 _FORM_TYPES: Mapping[str, Any] = {"number": "number", "boolean": "checkbox", "choice": "select"}
-"""The type of a form's input by the type of a command's input; another one is text."""
 
 
 class QuickCommandRun(ExternalRun):
-    """The kind of change that runs a quick command once. The command's input is its only row."""
+    """The command's input is its only row."""
 
     title = "Run {title}"
     outcomes = _OUTCOMES
@@ -185,21 +175,16 @@ class QuickCommandRun(ExternalRun):
     noun = "quick command"
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the rights that the asker needs: to this command, and to spend; to propose instead
-        if the command changes data."""
         spends = draft.target.get("effect") == "spend"
         return [("spend",) if spends else ("propose",), ("command", draft.view.slug)]
 
     def paid_run(self, draft: Draft) -> PaidRun | None:
-        """Return the paid run that this draft begins, by which ponte.toml prices the command."""
         return PaidRun("quick_commands", draft.view.slug)
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return an input of the form for each input that the command declared when it was
-        proposed; for a command that declares none, for each value that was given. Return () for a
-        draft whose values were erased, or that stores no inputs."""
-        # A run has one step, whose `after` has the inputs by name.
-        # `inputs` is {} for a command that declares none, None for a draft that stores none.
+        """Return an input for each one that the command declared when it was proposed; without any,
+        one for each value that was given. None for a draft whose values were erased, or that stores
+        no inputs."""
         given, inputs = change.steps[0].write.after or {}, change.draft.target.get("inputs")
         if inputs is None or not given:
             return ()
@@ -207,9 +192,9 @@ class QuickCommandRun(ExternalRun):
         return [
             FormField(
                 name,
-                name,  # the label
-                _FORM_TYPES.get(type, "lines"),  # "lines": a text of several lines
-                _type_input(given.get(name)),  # as a person would type it
+                name,
+                _FORM_TYPES.get(type, "lines"),
+                _type_input(given.get(name)),
                 tuple(choices),
             )
             for name, (type, choices) in declared.items()
@@ -217,8 +202,6 @@ class QuickCommandRun(ExternalRun):
 
 
 def _type_input(value: Any) -> str:
-    """Return the value of a command's input in the form in which a person types it: JSON for
-    anything but texts and numbers."""
     if isinstance(value, bool | list | dict):
         return json.dumps(value, ensure_ascii=False)
     return "" if value is None else format_value(value, "")

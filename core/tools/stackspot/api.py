@@ -45,14 +45,11 @@ DEFAULT_REALM = "stackspot-freemium"
 """The realm of accounts without a contract. A company's portal shows the slug of its own realm."""
 
 RETRY_PAUSES_SECONDS = (0.5, 2.0, 5.0)
-"""Pauses before the second, third and fourth attempt."""
 BUSY_PAUSES_SECONDS = (2.0, 8.0, 20.0, 40.0)
 """Pauses after a 429: a service credential has 20 requests a minute
 (https://ai.stackspot.com/docs/quick-commands/create-remote-qc), so they outlast one."""
 MAX_PAUSES_SECONDS = 90.0
-"""All pauses of one request together; after that it fails."""
 STACKSPOT_MAX_WAIT_SECONDS = 60.0
-"""A longer Retry-After counts as this."""
 TOKEN_MARGIN_SECONDS = 60.0
 """A token is replaced so long before it expires; a short-lived one after half its life."""
 TOKEN_LIFETIME_SECONDS = 1199.0
@@ -139,16 +136,13 @@ class Clock:
     own."""
 
     def now(self) -> float:
-        """Return monotonic seconds."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds."""
         await asyncio.sleep(seconds)
 
     def jitter(self) -> float:
-        """Return a factor of 1 or a little more, so that many waiting clients do not return
-        together."""
+        """A little more than 1, so that many waiting clients do not return together."""
         return random.SystemRandom().uniform(1.0, 1.2)
 
 
@@ -177,11 +171,7 @@ class StackSpotAccount:
 
 @dataclass(frozen=True, slots=True)
 class StackSpotRequest:
-    """One request to StackSpot. `subject` names its topic in error messages: a realm, a slug or an
-    agent's id.
-
-    `timeout` is in seconds.
-    """
+    """`subject` names its topic in error messages: a realm, a slug or an agent's id."""
 
     kind: Kind
     method: Literal["GET", "POST"]
@@ -206,7 +196,6 @@ class StackSpotError(RemoteError):
 
     @property
     def after(self) -> float:
-        """The seconds that StackSpot asks us to wait."""
         return float(str(self.values.get("after", 0)))
 
 
@@ -217,29 +206,24 @@ class StillRunning(StackSpotError):
     """
 
     def __init__(self, cause: StackSpotError, execution: str) -> None:
-        """`cause` is why Ponte stopped waiting, `execution` the run's id at StackSpot."""
         # What passes says "please try again": here that would run the command once more.
         super().__init__(
             _STOPPED_WAITING if cause.passing else cause.sentence,
             code=cause.code,
             hint=cause.hint,
-            unsure=True,  # the run may still have its effect
+            unsure=True,
             passing=cause.passing,
             **cause.values,
         )
         self.execution = execution
 
     def words(self) -> str:
-        """Return why Ponte stopped waiting, and that StackSpot may still finish the run."""
         return f"{super().words()} {say(_STILL_RUNNING)}"
 
 
 def is_daily_limit(answer: HttpAnswer) -> bool:
-    """Return whether a 429 is about a limit that outlasts all our waiting, so that no retry helps.
-
-    A daily limit says "Your limit is 100 requests in the last 1440 minutes". Without such words,
-    the code RATE_LIMIT_EXCEEDED means one.
-    """
+    """A daily limit says "Your limit is 100 requests in the last 1440 minutes". Without such words,
+    the code RATE_LIMIT_EXCEEDED means one."""
     if window := _WINDOW.search(answer.text):
         return int(window[2]) > _SHORT_LIMIT_MINUTES
     return "RATE_LIMIT_EXCEEDED" in answer.text
@@ -263,8 +247,8 @@ _COMMON_ROWS = (
 
 
 def _lost_answer(sentence: str) -> tuple[ErrorRow, ...]:
-    """Return the rows in the table of errors for a request that costs money each time: when its
-    answer is lost, StackSpot may be working on it, so it is not sent again."""
+    """StackSpot may be working on a request whose answer is lost, and each costs money, so it is
+    not sent again."""
     return (
         on(*GATEWAY_STATUSES).raises("unknown", sentence, outcome_unknown=True),
         # The request was sent, and no readable answer of StackSpot came back.
@@ -295,12 +279,10 @@ STACKSPOT_ERRORS: Mapping[Kind, ErrorTable[StackSpotError]] = {
     ),
     "status": ErrorTable(StackSpotError, on(404).raises("unknown_run", _NO_RUN), *_COMMON_ROWS),
 }
-"""By the kind of the request."""
 
 
 def explain_stackspot_error(error: HttpError, request: StackSpotRequest) -> StackSpotError:
-    """Return the error of `request` in words: without addresses, tokens, or anything that we
-    sent."""
+    """The words have no addresses, no tokens, and nothing that we sent."""
     values: dict[str, object] = {"subject": request.subject}
     if isinstance(error, HttpAnswer):
         values |= {
@@ -312,13 +294,11 @@ def explain_stackspot_error(error: HttpError, request: StackSpotRequest) -> Stac
 
 
 def seconds_to_wait(answer: HttpAnswer) -> float:
-    """Return the seconds that StackSpot asks us to wait: 0 to 60, and 0 if it asks for none."""
     return min(parse_retry_after(answer.headers) or 0.0, STACKSPOT_MAX_WAIT_SECONDS)
 
 
 def error_details(answer: HttpAnswer) -> str:
-    """Return what StackSpot's answer says about an error: the HTTP status, its code and its
-    details, on one line, without addresses and tokens."""
+    """Return a text on one line, without addresses and tokens."""
     body = answer.json
     parts = [f"status {answer.status}"]
     if isinstance(body, Mapping):
@@ -328,14 +308,10 @@ def error_details(answer: HttpAnswer) -> str:
 
 
 def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | None:
-    """Return the seconds until the next attempt after `attempt` failures, or None to give up.
-
-    A request that costs money is repeated only if it cannot have been accepted: it was never sent,
-    or StackSpot itself (and no gateway before it) said that it did not serve it.
-    """
-    # `row.retry` says whether this failure may pass, and for a paid request whether it is safe.
+    """A request that costs money is repeated only if it cannot have been accepted: it was never
+    sent, or StackSpot itself (and no gateway before it) said that it did not serve it."""
     row = STACKSPOT_ERRORS[kind].find(error)
-    least = 0.0  # the wait that StackSpot asks for, if it does
+    least = 0.0
     if isinstance(error, HttpAnswer):
         # Any other status would come again.
         if error.status not in (429, *_RETRIED_STATUSES, *GATEWAY_STATUSES):
@@ -346,7 +322,7 @@ def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | 
 
 
 class StackSpotApi:
-    """A client of StackSpot's HTTP API. All its requests share the connections and the token."""
+    """All its requests share the connections and the token."""
 
     def __init__(self, account: StackSpotAccount, http: HttpClient, clock: Clock) -> None:
         self._account = account
@@ -357,18 +333,14 @@ class StackSpotApi:
         self._token_requests = SharedAnswers[str, str]()
 
     async def token(self) -> str:
-        """Return a valid token, from the cache or from StackSpot. Concurrent callers share one
-        request, and its failure.
-
-        Raises StackSpotError."""
+        """Concurrent callers share one request, and its failure. Raise StackSpotError."""
         if self._token and self._clock.now() < self._token_valid_until:
             return self._token
         return await self._token_requests.ask("", self._new_token, 0.0)
 
     async def send_with_retries(self, request: StackSpotRequest) -> Any:
-        """Return the answer's JSON, after several attempts if needed. Raise StackSpotError. A body
-        that cannot be JSON is refused before anything is sent: models also write NaN, or half of a
-        surrogate pair."""
+        """Raise StackSpotError. A body that cannot be JSON is refused before anything is sent:
+        models also write NaN, or half of a surrogate pair."""
         try:
             json.dumps(request.body, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError):
@@ -376,23 +348,19 @@ class StackSpotApi:
         return await self._retry_request(self._send_with_token, request)
 
     async def send_once(self, request: StackSpotRequest) -> Any:
-        """Return the JSON of StackSpot's answer after one attempt: the caller repeats it itself.
-        Raise StackSpotError."""
+        """The caller repeats it itself. Raise StackSpotError."""
         try:
             return await self._send_with_token(request)
         except HttpError as error:
             raise explain_stackspot_error(error, request) from None
 
     async def close(self) -> None:
-        """Cancel a request for a token that is under way."""
         await self._token_requests.close()
 
     async def _retry_request(
         self, send: Callable[[StackSpotRequest], Awaitable[Any]], request: StackSpotRequest
     ) -> Any:
-        """Send a request and return the JSON of the answer. After failures that may pass, send it
-        again; which ones these are depends on whether it may have started a paid run. Raise
-        StackSpotError."""
+        """Raise StackSpotError."""
         clock = self._clock
         try:
             return await retry(
@@ -406,8 +374,7 @@ class StackSpotApi:
             raise explain_stackspot_error(error, request) from None
 
     async def _send_with_token(self, request: StackSpotRequest) -> Any:
-        """Send with the shared token, and return the answer's JSON. A refused token is replaced
-        once: it may have been revoked."""
+        """A refused token is replaced once: it may have been revoked."""
         token = await self.token()
         try:
             return await self._send(request, token)
@@ -420,8 +387,7 @@ class StackSpotApi:
         return await self._send(request, await self.token())
 
     async def _send(self, request: StackSpotRequest, token: str = "") -> Any:
-        """Send a request once and return the JSON of the answer. Raises HttpError, from whose text
-        the token and the client's secret are removed."""
+        """Raise HttpError, from whose text the token and the client's secret are removed."""
         bearer = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             return await self._http.request_json(
@@ -440,8 +406,7 @@ class StackSpotApi:
             raise
 
     async def _new_token(self) -> str:
-        """Get an access token for the account, store it until shortly before it expires, and return
-        it. Raise StackSpotError."""
+        """Raise StackSpotError."""
         account = self._account
         form = {
             "grant_type": "client_credentials",
@@ -457,7 +422,7 @@ class StackSpotApi:
             # It becomes a header, so it must be printable ASCII.
             fits = isinstance(token, str) and token and token.isascii() and token.isprintable()
             if not isinstance(answer, Mapping) or not fits:
-                raise HttpUnreadable("no token")  # which is tried again
+                raise HttpUnreadable("no token")
             return answer
 
         answer = await self._retry_request(request_token, request)
@@ -474,11 +439,7 @@ class StackSpotApi:
 
 
 def derive_ulid(*key: str) -> str:
-    """Return the ULID (https://github.com/ulid/spec) derived from `key`; another key gives another
-    one.
-
-    StackSpot names conversations by ULIDs.
-    """
+    """StackSpot names conversations by ULIDs (https://github.com/ulid/spec)."""
     digest = hashlib.sha256("\0".join(key).encode()).digest()[:10]
     number = _ULID_TIME << 80 | int.from_bytes(digest)
     return "".join(_BASE32[number >> 5 * place & 31] for place in reversed(range(26)))

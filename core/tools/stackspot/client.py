@@ -60,8 +60,7 @@ NO_WAY_BACK = "Quick commands can't be undone."
 
 @dataclass(frozen=True, slots=True)
 class StackSpotAgent:
-    """An agent at StackSpot that the operator listed in ponte.toml: `id` is StackSpot's, `title` is
-    for people."""
+    """`id` is StackSpot's, `title` is for people."""
 
     id: str
     title: str = ""
@@ -70,7 +69,7 @@ class StackSpotAgent:
 
 @dataclass(frozen=True, slots=True)
 class AgentAnswer:
-    """An agent's answer: `text` is Markdown, `conversation` is the id for the next question."""
+    """`text` is Markdown, `conversation` is the id for the next question."""
 
     text: str
     conversation: str = ""
@@ -78,8 +77,7 @@ class AgentAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RunStep:
-    """A step of a quick command's run. `answer` is what the step returned, empty until it has
-    ended."""
+    """`answer` is what the step returned, empty until it has ended."""
 
     name: str
     answer: str = ""
@@ -87,8 +85,7 @@ class RunStep:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """The state of a run. `state` is StackSpot's own word in capitals; an unknown one means: keep
-    waiting.
+    """`state` is StackSpot's own word in capitals; an unknown one means: keep waiting.
 
     `share` is the completed part from 0.0 to 1.0, or None if StackSpot does not tell it.
     """
@@ -103,21 +100,18 @@ class RunStatus:
 
     @property
     def step(self) -> str:
-        """The name of the step that runs now: the first without an answer, else the last."""
         waiting = [step.name for step in self.steps if not step.answer]
         return next(iter(waiting), self.steps[-1].name if self.steps else "")
 
     @property
     def answer(self) -> str:
-        """The text of a completed run: its result, or if that is empty, the answer of the last step
-        that has one."""
         spoken = [step.answer for step in self.steps if step.answer]
         return self.result if self.result.strip() else next(reversed(spoken), "")
 
 
 def parse_status(execution: str, answer: Mapping[str, Any]) -> RunStatus:
-    """Return a status from StackSpot's JSON. Missing and malformed parts are left out, because
-    StackSpot publishes no schema: a part that is unknown must not stop the wait for a run."""
+    """Missing and malformed parts are left out, because StackSpot publishes no schema: a part that
+    is unknown must not stop the wait for a run."""
     progress, raw = answer.get("progress"), answer.get("steps")
     progress = progress if isinstance(progress, Mapping) else {}
     numbered: list[tuple[float, RunStep]] = []
@@ -161,13 +155,11 @@ class Result:
 
     @property
     def data(self) -> Any:
-        """The JSON that the whole text consists of, bare or in a fence; None otherwise."""
         return parse_json_text(self.text)
 
     @property
     def without_fence(self) -> str:
-        """The text, without the fence if it consists of fenced JSON alone. Code keeps its fence,
-        which names the language."""
+        """Code keeps its fence, which names the language."""
         block = _only_block(self.text)
         return block[1].strip() if block and self.data is not None else self.text
 
@@ -182,8 +174,8 @@ class Document:
 
 
 def parse_json_text(text: str) -> Any:
-    """Return the JSON that a whole text consists of, also in a fence, which may be unclosed: the
-    result of a command is a model's text. None for anything else."""
+    """The JSON may be in a fence, also an unclosed one: the result of a command is a model's text.
+    None for anything else."""
     block = _only_block(text)
     if block is not None and block[0].lower() not in _JSON:
         return None
@@ -194,8 +186,8 @@ def parse_json_text(text: str) -> Any:
 
 
 def build_document(text: str, stem: str) -> Document:
-    """Return `text` as a file named after `stem`: JSON laid out in lines, the code of a fence with
-    the ending of its language, and anything else as Markdown."""
+    """JSON is laid out in lines, the code of a fence has the ending of its language, and anything
+    else is Markdown."""
     data = parse_json_text(text)
     # A bare number or text is JSON, too, but no document.
     if isinstance(data, dict | list):
@@ -215,8 +207,8 @@ def _to_text(value: object) -> str:
 
 
 def _only_block(text: str) -> tuple[str, str] | None:
-    """Return the info (the word after the fence, such as json) and the body if the whole text is
-    one fenced block, closed or not. None for any other text."""
+    """The info is the word after the fence, such as json. None unless the whole text is one fenced
+    block, closed or not."""
     match = _FENCE.fullmatch(text.strip())
     if match is None:
         return None
@@ -224,24 +216,22 @@ def _only_block(text: str) -> tuple[str, str] | None:
     mark = match["mark"]
     lines = inner if last.strip().startswith(mark) else [*inner, last]
     if any(line.lstrip().startswith(mark) for line in lines):
-        return None  # there is more than one
+        return None
     return match["info"], "\n".join(lines)
 
 
 def _refuse_constant(constant: str) -> None:
-    """Raise ValueError: JSON has no NaN (RFC 8259, section 6), but Python parses it."""
+    # JSON has no NaN (RFC 8259, section 6), but Python parses it.
     raise ValueError(constant)
 
 
 STACKSPOT_POLL_BACKOFF = Backoff(1.0, max_seconds=8.0, factor=1.5)
-"""Pauses between looks at a run."""
 MAX_FAILED_POLLS = 10
 """Requests for the status that may fail in a row, for about a minute."""
 POLL_TIMEOUT_SECONDS = 30.0
 """Timeout of one status request; the last one before the deadline gets at least the minimum."""
 MIN_POLL_TIMEOUT_SECONDS = 5.0
 RUN_DEADLINE_SECONDS = 300.0
-"""Seconds to wait for a run if nothing else is set."""
 
 _FAILED_STATES = ("FAILURE", "FAILED", "CANCELLED", "CANCELED")
 _RUN_FAILED = "StackSpot reports a failure ({state}), without a reason."
@@ -251,7 +241,6 @@ _RUN_FAILED_IN_STEP = (
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 OnProgress = Callable[[RunStatus], Awaitable[None]]
-"""Called with each new state, share or step while a quick command runs."""
 
 
 class StackSpot:
@@ -274,14 +263,9 @@ class StackSpot:
         proxies: Proxies | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`realm` is the realm of the account. `deadline` is in seconds, for one run and for one
-        agent's answer. The caller closes `http`; without one, the client makes its own, through
-        `proxies`."""
-        # A client that was made here is closed here.
         self._own_http = http is None
         self._http = http or HttpClient(proxies=proxies)
         self._clock = clock or Clock()
-        # Sends requests with the account's token, and repeats those that may be repeated.
         account = StackSpotAccount(client_id, client_secret, realm, urls)
         self._api = StackSpotApi(account, self._http, self._clock)
         self._commands = f"{urls.api.rstrip('/')}/v1/quick-commands"
@@ -289,8 +273,7 @@ class StackSpot:
         self.deadline = deadline
 
     async def check(self) -> None:
-        """Get a token, which shows that StackSpot accepts the credentials; a token that is still
-        valid is not asked for again. Raise StackSpotError."""
+        """A token that is still valid is not asked for again. Raise StackSpotError."""
         await self._api.token()
 
     async def run(
@@ -301,19 +284,16 @@ class StackSpot:
         conversation_id: str = "",
         on_progress: OnProgress | None = None,
     ) -> Result:
-        """Start a quick command, wait for its end and return its result. `conversation_id` is a
-        ULID, or "" for no conversation."""
+        """`conversation_id` is a ULID, or "" for no conversation."""
         execution = await self.create(slug, input, conversation_id=conversation_id)
         return await self.wait(execution, on_progress=on_progress)
 
     async def create(
         self, slug: str, input: str | Mapping[str, Any] = "", *, conversation_id: str = ""
     ) -> str:
-        """Start a quick command and return the execution's id, by which its state is asked for.
-
-        It costs money: if the answer is lost, the error's code is "unknown", and nothing is started
-        again.
-        """
+        """Start a quick command and return the execution's id, by which its state is asked for. It
+        costs money: if the answer is lost, the error's code is "unknown", and nothing is started
+        again."""
         if not re.fullmatch(SLUG_PATTERN, slug):
             raise StackSpotError(
                 "`{slug}` isn't a valid quick command name. Names have up to 100 characters: "
@@ -329,16 +309,14 @@ class StackSpot:
             body={"input_data": input if isinstance(input, str) else dict(input)},
             params={"conversation_id": conversation_id} if conversation_id else None,
         )
-        # Sent again only if StackSpot surely did not start the command.
         answer = await self._api.send_with_retries(request)
-        # The answer is the id alone, or an object with it.
         id = answer.get("execution_id") if isinstance(answer, Mapping) else answer
         if not isinstance(id, str) or not _ID.fullmatch(id):
             raise explain_stackspot_error(HttpUnreadable("no id"), request)
         return id
 
     async def status(self, execution: str, *, timeout: float = POLL_TIMEOUT_SECONDS) -> RunStatus:
-        """Return the state of a run now, from one request. Raise StackSpotError."""
+        """Raise StackSpotError."""
         if not _ID.fullmatch(execution):
             raise StackSpotError("This isn't the ID of a quick command's run.", code="unknown_run")
         request = StackSpotRequest(
@@ -357,8 +335,7 @@ class StackSpot:
         return parse_status(execution, answer)
 
     async def wait(self, execution: str, *, on_progress: OnProgress | None = None) -> Result:
-        """Wait until a run has completed, and return its result. `on_progress` is called when the
-        state, the completed share or the step has changed.
+        """`on_progress` is called when the state, the completed share or the step has changed.
 
         Raise StackSpotError "failed" if it failed, and StillRunning after the deadline, a refusal,
         or too many failed requests in a row: StackSpot may still finish the run then.
@@ -379,7 +356,6 @@ class StackSpot:
                 if not error.passing or misses > MAX_FAILED_POLLS:
                     # The run goes on at StackSpot; its id lets a later attempt ask again.
                     raise StillRunning(error, execution) from None
-                # A rate limit says how long to wait.
                 least_pause = error.after
                 continue
             misses = 0
@@ -404,9 +380,8 @@ class StackSpot:
         raise StillRunning(late, execution)
 
     async def ask_agent(self, agent: str, prompt: str, *, conversation_id: str = "") -> AgentAnswer:
-        """Ask an agent one question and return its answer. With `conversation_id`, the agent
-        remembers what it was asked before. It costs money, so a question whose answer was lost is
-        not asked again. Raise StackSpotError."""
+        """With `conversation_id`, the agent remembers what it was asked before. It costs money, so
+        a question whose answer was lost is not asked again. Raise StackSpotError."""
         if not _AGENT_ID.fullmatch(agent):
             raise StackSpotError(
                 "`{agent}` isn't an agent's ID.", code="bad_agent", agent=agent[:40]
@@ -427,7 +402,6 @@ class StackSpot:
             body=body,
             timeout=self.deadline,
         )
-        # Sent again only if StackSpot surely did not accept the question.
         answer = await self._api.send_with_retries(request)
         message = answer.get("message") if isinstance(answer, Mapping) else None
         if not isinstance(answer, Mapping) or not isinstance(message, str):
@@ -438,7 +412,6 @@ class StackSpot:
         return AgentAnswer(in_whole_characters(message), conversation)
 
     async def close(self) -> None:
-        """Close this client, and its HTTP client if it made that itself."""
         await self._api.close()
         if self._own_http:
             await self._http.close()

@@ -277,6 +277,9 @@ def _actions(block: Json) -> None:
     if len(ids) != len(set(ids)):
         raise SlackErrorResponse("invalid_blocks")
     for element in block["elements"]:
+        if element["type"] == "static_select":
+            _options(element)
+            continue
         if element["type"] != "button":
             raise SlackErrorResponse("invalid_blocks")
         _check_text(element["text"], BUTTON, "plain_text")

@@ -62,13 +62,13 @@ def _pyplot() -> Any:
 
 
 def _show(cls: type, /, **options: object) -> None:
-    """plt.show(): the figures so far are done, what follows begins a new one."""
     _waiting.extend(_png(figure) for figure in _open())
     _pyplot().close("all")
 
 
 def _stay(self: object) -> None:
-    """figure.show(): there is no window; the figure comes out when the run ends."""
+    # There is no window: the figure comes out when the run ends.
+    ...
 
 
 def _print_figure(self: Any, filename: object, *args: object, **options: object) -> object:

@@ -55,7 +55,6 @@ MAX_FILES_SEEN = 10_000
 _INTERRUPT_INTERVAL_SECONDS = 0.01
 """Seconds after which an interrupt is repeated that the code has not noticed."""
 FIGURES_MODULE = "ponte_figures"
-"""`figures.py`, as it is called in the sandbox's environment."""
 
 # User code that changes builtins changes the module's dictionary. Functions look theirs up in the
 # one that their globals name when they are made: this copy.
@@ -79,17 +78,14 @@ class Frames:
         self._restore = os.dup2
 
     def send(self, frame: Frame) -> None:
-        """Write one frame (a message to the bot) to the pipe as a line of JSON."""
         plain = {key: _replace_surrogates(each) for key, each in frame.items()}
         self._write_all(self._pipe, json.dumps(plain).encode() + b"\n")
 
     def mark(self, run: str) -> None:
-        """Write the mark of this run to stdout: the bot reads there that nothing more of the run's
-        output follows."""
         self._write_all(self._output, f"\0{run}\0".encode())
 
     def restore_output(self) -> None:
-        """Open stdout and stderr again, in case the person's code closed or replaced them."""
+        """The person's code may have closed or replaced them."""
         for handle in (1, 2):
             self._restore(self._output, handle)
 
@@ -105,12 +101,10 @@ class WorkFolder:
     def __init__(self, path: str) -> None:
         self.path = path
         self._seen: dict[str, Stamp] = {}
-        """The stamps of the files as of the last look, by path."""
 
     def put(self, name: str, data: bytes) -> bool:
-        """Write a file of the person for the code to read. Return False if it does not fit, or if
-        its name is a link or a folder. It counts as seen, so that it is not sent back as a file
-        that the code has made."""
+        """Return False if it does not fit, or if its name is a link or a folder. It counts as seen,
+        so that it is not sent back as a file that the code has made."""
         path = os.path.join(self.path, os.path.basename(name))
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
@@ -122,14 +116,13 @@ class WorkFolder:
             self._seen[path] = _stamp(os.stat(path))
         except OSError:
             with contextlib.suppress(OSError):
-                os.unlink(path)  # half a file is none
+                os.unlink(path)
             return False
         return True
 
     def list_changed(self) -> Iterator[tuple[str, str]]:
-        """Yield name and path of each regular file that is new or changed since the last call: the
-        files that a run made. A file in a folder is named by its whole path, with underscores,
-        because files for people have no folders."""
+        """A file in a folder is named by its whole path, with underscores, because files for people
+        have no folders."""
         stamps = {}
         for path in self._walk():
             try:
@@ -163,18 +156,13 @@ class OutputSender:
         self._total = 0
 
     def send_file(self, name: str, data: bytes) -> None:
-        """Send a file that the run made to the bot; if it exceeds a limit, send the reason
-        instead."""
         if not self._is_refused(name, len(data)):
             self._count += 1
             self._total += len(data)
             self._frames.send({"file": name, "data": base64.b64encode(data).decode()})
 
     def send_file_at(self, name: str, path: str) -> None:
-        """Send the regular file at `path`, or the reason why it exceeds a limit.
-
-        A file that cannot be opened is skipped.
-        """
+        """A file that cannot be opened is skipped."""
         # Not through a link, and not waiting for whoever opens the other end of a fifo.
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -198,14 +186,10 @@ class Interpreter:
     """Runs the Python of one conversation inside the sandbox. Variables stay from run to run."""
 
     def __init__(self, frames: Frames, work: WorkFolder) -> None:
-        """`frames` is the pipe to Ponte, over which code comes and results go. `work` is the folder
-        in which the code reads and writes files. Code that imports `__main__` gets the module of
-        the code's variables."""
         self._frames = frames
         self._work = work
         # The module in which code runs, so that its variables stay from run to run.
         self._main = types.ModuleType("__main__")
-        # How many runs there were.
         self._count = 0
         self._sources: set[str] = set()
         """Names of the person's code in tracebacks ("<run 3>"). Lines of other files are left
@@ -221,11 +205,8 @@ class Interpreter:
         vars(self._main)["display"] = _display
 
     def run(self, name: str, code: str, zone: str) -> None:
-        """Run code and send its results: files and pictures, then the mark that ends its output,
-        and last the frame "done", whatever the code does.
-
-        Code of the person also runs while figures are drawn, so these parts can be interrupted and
-        fail too. What all runs need, such as the output streams, is restored after the code and
+        """Code of the person also runs while figures are drawn, so these parts can be interrupted
+        and fail too. What all runs need, such as the output streams, is restored after the code and
         again after these parts."""
         _allow_cpu()  # this run's share: Linux counts the time of all runs together
         signal.signal(signal.SIGINT, self._on_interrupt)
@@ -257,8 +238,8 @@ class Interpreter:
             self.running = ""
 
     def _interpret(self, code: str, zone: str) -> str:
-        """Run the code in the session's namespace. Return the value of a last line that is an
-        expression, as notebooks do; "" if there is none."""
+        """Return the value of a last line that is an expression, as notebooks do; "" if there is
+        none."""
         with contextlib.suppress(Exception):  # an earlier run may have broken these modules
             os.environ["TZ"] = zone
             time.tzset()
@@ -297,8 +278,6 @@ class Interpreter:
         raise KeyboardInterrupt
 
     def _restore_state(self) -> None:
-        """Undo what a run may have changed and all runs need: tracing, builtins, the lines for
-        tracebacks, and the streams."""
         sys.settrace(None)
         sys.setprofile(None)
         vars(builtins).clear()
@@ -308,7 +287,7 @@ class Interpreter:
         self._frames.restore_output()
         try:
             self._stream.flush()
-        except (OSError, ValueError):  # closed by user code
+        except (OSError, ValueError):
             self._stream = sys.stdout = sys.stderr = _stream(1)
 
     def _format_error(self, error: BaseException) -> str:
@@ -320,8 +299,7 @@ class Interpreter:
             return type(error).__name__
 
     def _trim_traceback(self, node: traceback.TracebackException | None, ids: set[int]) -> None:
-        """Remove all lines of a traceback but those of the person's code, also in the errors that
-        caused this one. `ids` are the errors that were seen: they can refer to each other."""
+        """`ids` are the errors that were seen: they can refer to each other."""
         if node is None or id(node) in ids:
             return
         ids.add(id(node))
@@ -331,7 +309,7 @@ class Interpreter:
 
 
 def _display(*values: object) -> None:
-    """Print values. Notebooks have this function, and models write it from habit."""
+    # Notebooks have this function, and models write it from habit.
     for value in values:
         sys.stdout.write(f"{value if isinstance(value, str) else repr(value)}\n")
 
@@ -341,7 +319,7 @@ def _stamp(entry: os.stat_result) -> Stamp:
 
 
 def _replace_surrogates(value: object) -> object:
-    """Replace halves of surrogate pairs, which names of files may contain (PEP 383)."""
+    # Names of files may contain halves of surrogate pairs (PEP 383).
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
@@ -354,8 +332,7 @@ def _stream(handle: int) -> io.TextIOWrapper:
 
 
 def _allow_cpu() -> None:
-    """Raise the limit of this process's processor time by what the next run may take. Linux ends a
-    process that uses more (setrlimit(2))."""
+    """Linux ends a process that uses more processor time than its limit (setrlimit(2))."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
@@ -365,8 +342,7 @@ def _allow_cpu() -> None:
 
 
 def _listen(pipe: int, requests: queue.SimpleQueue[Frame | None], running: Interpreter) -> None:
-    """Read the bot's requests, queue them for the main thread, and interrupt the code that runs
-    there. It needs a thread of its own, because the main thread is busy with that code. None in the
+    """This needs a thread of its own, because the main thread is busy with user code. None in the
     queue: the bot has closed the pipe."""
     main = threading.main_thread().ident or 0
     with open(pipe, "rb") as lines:
@@ -425,17 +401,15 @@ def _own(handle: int) -> int:
 
 
 def _hide_modules() -> None:
-    """Forget which modules this program has imported. User code that imports one of them gets a new
-    copy, and cannot change the one that this program uses."""
+    # User code that imports one of them gets a new copy, and cannot change the one that this
+    # program uses.
     for loaded in list(sys.modules):
         if loaded.partition(".")[0] in ("ast", "base64", "json", "queue", "traceback"):
             del sys.modules[loaded]
 
 
 def main() -> None:
-    """Answer requests until their pipe is closed: "run" runs code, "file" puts a file into the work
-    folder. A thread (`_listen`) reads them, and hands them over by the queue `waiting`."""
-    # User code runs in this process too and may change whatever it imports.
+    """A thread (`_listen`) reads them, and hands them over by the queue `waiting`."""
     _hide_modules()
     _prepare_matplotlib()
     # From here on, requests and output have descriptors that user code does not know.
@@ -445,7 +419,6 @@ def main() -> None:
     sys.stdout = sys.stderr = _stream(1)
     interpreter = Interpreter(frames, work)
     waiting: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-    # An interrupt must be read while the main thread runs user code.
     threading.Thread(target=_listen, args=(requests, waiting, interpreter), daemon=True).start()
     frames.send({"ready": True})
     while (request := waiting.get()) is not None:

@@ -61,7 +61,6 @@ from core.tools.code.sandbox.sandbox import (
 
 PROGRAM_FOLDER = Path("/ponte")
 USER_INSIDE = 1000
-"""The user and group that the program sees itself as."""
 WORK, TEMPORARY, MEMORY = "/work", "/tmp", "/dev/shm"  # noqa: S108 - the sandbox's own
 SHARED_MEMORY_BYTES = 64 * MiB
 
@@ -93,12 +92,11 @@ class Bubblewrap:
         self._runtime = runtime
 
     async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
-        """Start a program in namespaces of its own, as a user of its own if this process is root.
-        What was made for it is undone at its end, or if its start fails. Raise SandboxFailed, also
-        if its files cannot be counted from outside: it must not run without that limit."""
+        """All that was made for the program is undone at its end, or if its start fails. Raise
+        SandboxFailed, also if its files cannot be counted from outside: it must not run without
+        that limit."""
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
-                # A folder with a copy of the kernel's code, which every user can read.
                 program = await asyncio.to_thread(self._runtime.program, kernel)
                 user = USERS.take()
                 tidy.callback(USERS.give_back, user)
@@ -108,7 +106,6 @@ class Bubblewrap:
                     files = mount_arguments(program, python, limits)
                     return ["bwrap", *_NAMESPACES, *files, "--", *inner]
 
-                # bwrap itself sets the program's variables and folder (`mount_arguments`).
                 running = await launch(command, environment={}, folder=Path("/"), user=user)
                 # From here on, the end of the program undoes what was made for it.
                 running.tidy = tidy.pop_all().aclose
@@ -131,9 +128,8 @@ class Bubblewrap:
 
 
 def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Iterator[str]:
-    """Yield bubblewrap's arguments for the file system: what Python reads, and three small writable
-    tmpfs. An empty tmpfs hides each folder with Ponte's own modules below what Python reads. The
-    order counts: a later mount covers earlier ones, and everything is made read-only last."""
+    """An empty tmpfs hides each folder with Ponte's own modules below what Python reads. The order
+    counts: a later mount covers earlier ones, and everything is made read-only last."""
     system, own = trees.system_folders(), trees.python_folders(python)
     hidden = trees.find_hidden((*system, *own))
     for tree in system:
@@ -175,9 +171,8 @@ class Landlock:
         self._runtime = runtime
 
     async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
-        """Start a program as a user of its own (if this process is root), in a new folder. What was
-        made for it is undone in reverse order, at its end or if its start fails. Raise
-        SandboxFailed."""
+        """All that was made for the program is undone in reverse order, at its end or if its start
+        fails."""
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
                 program = await asyncio.to_thread(self._runtime.program, kernel)
@@ -197,7 +192,6 @@ class Landlock:
                     folder=work,
                     user=user,
                 )
-                # From here on, the end of the program undoes what was made for it.
                 running.tidy = tidy.pop_all().aclose
             return await _watch_disk(running, session, limits)
 
@@ -205,9 +199,8 @@ class Landlock:
 async def _watch_disk(
     running: RunningProgram, session: Path, limits: SandboxLimits
 ) -> RunningProgram:
-    """Begin to watch how much of the disk a started program uses, and return the program. A program
-    that cannot be watched is killed. `first` is the pidfd by which the program is killed later: it
-    means this process, even if its id is given to another one."""
+    """A program that cannot be watched is killed. `first` is the pidfd by which the program is
+    killed later: it means this process, even if its id is given to another one."""
     try:
         process = os.pidfd_open(running.pid)
     except BaseException:
@@ -227,7 +220,6 @@ def landlock_rules(program: Path, python: Path, session: Path) -> LandlockPaths:
     roots = [*trees.system_folders(), *trees.python_folders(python), program]
     hidden = trees.find_hidden(roots)
     pieces = [piece for root in roots for piece in trees.split_around(root, hidden)]
-    # LOADER lists the libraries outside the standard folders; SYSTEM_LINKS are /bin and the like.
     readable = [*(piece for piece, whole in pieces if whole), *trees.SYSTEM_LINKS, trees.LOADER]
     return {
         "read": [*map(str, readable), *_DEVICES, *map(str, mimetypes.knownfiles)],
@@ -253,7 +245,6 @@ async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | 
     A program in the sandbox tries what it must prevent (`CHECKS`). It must print ANSWER and report
     each check, so that a program which does not run at all never counts as a passed proof."""
     limits = limits or SandboxLimits()
-    # A file, a folder and a process outside of the sandbox, which the probe tries to reach.
     outside = await asyncio.to_thread(_prepare_outside, limits)
     try:
         process = await sandbox.start(PROBE_PROGRAM, python, limits)
@@ -268,7 +259,6 @@ async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | 
             is_complete = isinstance(results, dict) and results.keys() == CHECKS.keys()
             if printed != f"{ANSWER}\n".encode() or not is_complete:
                 return say(PROBE_SILENT, "en")
-            # Each value says what the program could do although it must not; "" if nothing.
             escapes = ", ".join(str(what) for what in results.values() if what)
             return say(PROBE_ESCAPED, "en", what=escapes) if escapes else ""
         except (TimeoutError, ValueError, OSError):
@@ -280,8 +270,6 @@ async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | 
 
 
 def _prepare_outside(limits: SandboxLimits) -> Outside:
-    """Return what the probe inside tries to reach: a file and a folder that everybody but the
-    sandbox may write to, and the process of Ponte; and the memory that it may use."""
     folder = Path(tempfile.mkdtemp(prefix="ponte-probe-"))
     folder.chmod(0o777)
     file = folder / "file"
@@ -302,8 +290,7 @@ class SandboxChoice:
 async def choose_sandbox(
     python: Path, runtime: RuntimeFolder, limits: SandboxLimits | None = None
 ) -> SandboxChoice:
-    """Return the first sandbox that is proven to work on this machine, bubblewrap before Landlock.
-    Takes tens of milliseconds; the result is not cached."""
+    """Takes tens of milliseconds; the result is not cached."""
     if obstacle := _find_obstacle():
         return SandboxChoice(None, obstacle)
     bubblewrap = Bubblewrap(runtime)
@@ -320,8 +307,6 @@ async def choose_sandbox(
 
 
 def _find_obstacle() -> PonteError | None:
-    """Return why this machine cannot have any sandbox (another system than Linux, or an unknown
-    processor), or None."""
     if sys.platform != "linux":
         return PonteError(NOT_LINUX, system=sys.platform)
     machine = os.uname().machine

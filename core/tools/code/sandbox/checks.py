@@ -30,8 +30,6 @@ class Outside(TypedDict):
 
 
 def files(outside: Outside) -> str:
-    """Try to read files outside the sandbox. Return what was possible, such as "read /etc/passwd",
-    or ""."""
     for path in (outside["file"], "/etc/passwd", "/etc/hostname"):
         if _opens(path, "rb"):
             return f"read {path}"
@@ -40,7 +38,7 @@ def files(outside: Outside) -> str:
 
 def environment(outside: Outside) -> str:
     """Try to read the environment variables of processes outside the sandbox, which may hold
-    secrets. Return what was possible, or ""."""
+    secrets."""
     # 1 is the machine's first process, or this one in a namespace of its own; `bot` is Ponte's. The
     # parent's id is 0 if it is outside of the process's namespace.
     for pid in {1, outside["bot"], os.getppid()} - {0, os.getpid()}:
@@ -55,7 +53,7 @@ def environment(outside: Outside) -> str:
 
 
 def network(_: Outside) -> str:
-    """Try to create sockets, without which there is no network. Return what was possible, or ""."""
+    """There is no network without sockets."""
     for name in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET"):
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW):
             if _is_permitted(partial(socket.socket, getattr(socket, name), kind)):
@@ -64,8 +62,7 @@ def network(_: Outside) -> str:
 
 
 def processes(outside: Outside) -> str:
-    """Try to start processes and to signal those outside the sandbox. Return what was possible, or
-    ""."""
+    """Try to start processes and to signal those outside the sandbox."""
     if _is_permitted(_fork):
         return "made a process"
     if _is_permitted(lambda: os.posix_spawn("/bin/true", ["true"], {})):
@@ -76,7 +73,7 @@ def processes(outside: Outside) -> str:
 
 
 def writing(outside: Outside) -> str:
-    """Try to write into folders outside the sandbox's own. Return what was possible, or ""."""
+    """Try to write into folders outside the sandbox's own."""
     for folder in (outside["folder"], os.path.dirname(sys.executable), "/usr", "/dev", "/"):
         path = os.path.join(folder, "ponte-probe")
         if _opens(path, "w"):
@@ -86,7 +83,7 @@ def writing(outside: Outside) -> str:
 
 
 def memory(outside: Outside) -> str:
-    """Try to allocate more memory than the sandbox's limit. Return what was possible, or ""."""
+    """Try to allocate more memory than the sandbox's limit."""
     size = outside["memory"] + (64 << 20)
     try:
         bytearray(size)
@@ -96,7 +93,6 @@ def memory(outside: Outside) -> str:
 
 
 def user(_: Outside) -> str:
-    """Return "is root" if the process runs as root or with root's group, or ""."""
     return "" if os.getuid() and os.geteuid() and os.getgid() else "is root"
 
 
@@ -116,8 +112,6 @@ def _opens(path: str, mode: str) -> bool:
 
 
 def _is_permitted(attempt: Callable[[], object]) -> bool:
-    """Return whether the system lets this process do what `attempt` does. It refuses with an
-    OSError."""
     try:
         attempt()
     except OSError:
@@ -126,8 +120,7 @@ def _is_permitted(attempt: Callable[[], object]) -> bool:
 
 
 def main() -> None:
-    """Run all checks and write their results as one line of JSON to the pipe whose descriptor is in
-    `sys.argv[1]`. ANSWER is printed first: it shows that Python computes and its output arrives."""
+    """ANSWER is printed first: it shows that Python computes and its output arrives."""
     outside: Outside = json.loads(sys.stdin.readline())
     sys.stdout.write(f"{ANSWER}\n")
     sys.stdout.flush()

@@ -41,7 +41,6 @@ START_TIMEOUT_SECONDS = 10.0
 FOLLOW_SECONDS = 1.0
 """Seconds in which bubblewrap must end after the program in it."""
 MAX_FAILURE_BYTES = 2000
-"""Bytes that are kept of the output of a program that failed to start."""
 ENDED_SILENTLY = "the program ended without an error message"
 NOT_STARTED_IN_TIME = "the program didn't start within {seconds:.0f} s"
 
@@ -67,7 +66,6 @@ class ProgramPipes:
     def __init__(self) -> None:
         self._transports: list[asyncio.BaseTransport] = []
         self._reading: list[_Reading] = []
-        """The reading ends of the pipes."""
 
     async def open(self) -> ProgramEnds:
         """Make all four pipes, and return the program's ends. The bot's ends are `stdin`, `output`
@@ -88,7 +86,6 @@ class ProgramPipes:
         return ProgramEnds(stdin, output, frames, life)
 
     def close(self) -> None:
-        """Close the bot's ends of all pipes at once, without waiting for output."""
         for each in self._transports:
             each.close()
 
@@ -132,9 +129,7 @@ def kernel_command_line(
     landlock: LandlockPaths | None = None,
     beside: int = 0,
 ) -> list[str]:
-    """Return the command that fences itself and then runs the kernel in the folder `program`. `-I`
-    keeps the environment and the current folder out of Python's modules. `ends`: the descriptors of
-    its pipes; results go through `frames`, and `life` ends with the program.
+    """`-I` keeps the environment and the current folder out of Python's modules.
 
     Under Landlock the program ends itself when its parent, the bot, ends; elsewhere bubblewrap ends
     it. `beside`: the threads that its user runs elsewhere. Linux counts them together with the
@@ -159,7 +154,7 @@ def kernel_command_line(
 
 
 class RunningProgram:
-    """A kernel program that was started. It lives until it ends or is killed.
+    """A kernel program that was started.
 
     What comes out of `frames`, its own pipe, and out of `output`, its stdout and stderr in one, is
     untrusted. `output` must always be read: a full pipe stops the program. `overran` says why the
@@ -173,9 +168,6 @@ class RunningProgram:
     """
 
     def __init__(self, process: asyncio.subprocess.Process, pipes: ProgramPipes) -> None:
-        """`process` is the program's child process; `pipes` are its ends here: `frames` gives the
-        program's results, `output` what it printed. `overran` says why the sandbox itself ended the
-        program, "" if it did not."""
         self.overran = ""
         self.stdin = pipes.stdin
         self.frames = pipes.frames
@@ -183,38 +175,31 @@ class RunningProgram:
         self._process = process
         self._pipes = pipes
         self.tidy: Tidy | None = None
-        """Removes the program's files after its end."""
         self.watch: asyncio.Task[None] | None = None
-        """Ends the program if it exceeds a limit."""
         self.first: int | None = None
         """A pidfd of the program's own process, which is killed first; None until the program is
         fenced."""
         self._ending: asyncio.Future[None] | None = None
-        """The end of the program, which several callers may wait for."""
 
     @property
     def pid(self) -> int:
-        """The id of the process that was started."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """The exit code of the program, negative if a signal ended it; None while it runs."""
         code = self._process.returncode
         return code if code is None else _signal_code(code)
 
     async def wait(self) -> int:
-        """Wait until the program ends, and return its exit code."""
         return _signal_code(await self._process.wait())
 
     def overrun(self, why: str) -> None:
-        """Kill the program because it exceeded a limit that only Ponte measures. `why` is the
-        limit in words, for the result of the run."""
+        """`why` is the limit in words, for the result of the run."""
         self.overran = why
         self._strike()
 
     async def kill(self) -> None:
-        """End the program and all that it made. On return no process of it is left, and no file.
+        """On return no process of it is left, and no file.
 
         Also to be called after it ended by itself; any number of times; shielded from cancelling.
         """
@@ -223,8 +208,8 @@ class RunningProgram:
         await asyncio.shield(self._ending)
 
     async def ready(self) -> None:
-        """Wait until the program reports that it has given up its rights: it writes one byte to the
-        pipe `life` from inside the sandbox. Raise SandboxFailed with its output otherwise."""
+        """Raise SandboxFailed with the program's output if it does not report in time, by one byte
+        in `life`, that it has given up its rights."""
         try:
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
                 if await self._pipes.life.read(len(FENCED_BYTE)) == FENCED_BYTE:
@@ -236,10 +221,8 @@ class RunningProgram:
 
     async def _end(self) -> None:
         """Kill the program and all that it has started, wait until nothing of it runs, then close
-        its pipes and remove its files.
-
-        Every process of the program has the pipe `life`, which ends when the last of them does.
-        """
+        its pipes and remove its files. Every process of the program has the pipe `life`, which ends
+        when the last of them does."""
         if self.watch is not None:
             self.watch.cancel()
             await asyncio.wait([self.watch])
@@ -258,7 +241,6 @@ class RunningProgram:
             await self.tidy()
 
     async def _follow(self) -> None:
-        """Wait until bubblewrap has ended. Kill it if it has not after FOLLOW_SECONDS."""
         try:
             async with asyncio.timeout(FOLLOW_SECONDS):
                 await self._process.wait()
@@ -292,8 +274,7 @@ class Sandbox(Protocol):
     own files."""
 
     @property
-    def name(self) -> Literal["bubblewrap", "landlock"]:
-        """The name of the kind of sandbox."""
+    def name(self) -> Literal["bubblewrap", "landlock"]: ...
 
     async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
         """Start the file `kernel` with the interpreter of the environment that holds `python`.
@@ -306,7 +287,7 @@ class Sandbox(Protocol):
 
 
 def children_of(pid: int) -> list[int]:
-    """Return the ids of a process's children. Raise OSError where the machine does not tell.
+    """Raise OSError where the machine does not tell.
 
     https://man7.org/linux/man-pages/man5/proc_pid_task.5.html
     """
@@ -314,8 +295,8 @@ def children_of(pid: int) -> list[int]:
 
 
 def _signal_code(code: int) -> int:
-    """Return the exit code as Python writes it: a negative signal number for 128 + signal, which
-    shells and bubblewrap return for a program that a signal ended."""
+    # Shells and bubblewrap return 128 + signal for a program that a signal ended; Python writes it
+    # negative.
     return 128 - code if 128 < code < 128 + signal.NSIG else code
 
 
@@ -340,7 +321,7 @@ async def start_program(
     SandboxFailed where the loop cannot start it as that user, and OSError.
     """
     if user is not None:
-        # Python sets these in the new process. `extra_groups` removes the groups of root.
+        # `extra_groups` removes the groups of root.
         options |= {"user": user, "group": user, "extra_groups": ()}
     try:
         return await asyncio.create_subprocess_exec(*command, **options)
@@ -357,8 +338,7 @@ async def start_program(
 async def launch(
     command: Command, *, environment: Mapping[str, str], folder: Path, user: int | None
 ) -> RunningProgram:
-    """Start `command`, which puts a program into a sandbox, as `user` (None: our own) in `folder`.
-    Of this process, the program gets only the four pipes.
+    """Of this process, the program gets only the four pipes.
 
     Return when the program reports from inside the sandbox. If that fails, or this call is
     cancelled, end all its processes and raise the error: SandboxFailed, OSError or CancelledError.
@@ -380,10 +360,8 @@ async def launch(
 async def _start(
     command: Command, environment: Mapping[str, str], folder: Path, user: int | None
 ) -> RunningProgram:
-    """Start the command with its four pipes. The ends that the program uses are closed in this
-    process, so that a pipe ends with the program. It gets a session of its own, so that all its
-    processes can be killed as one group. Its results come through `frames`; `life` ends with the
-    last of its processes."""
+    """The ends that the program uses are closed in this process, so that a pipe ends with the
+    program. It gets a session of its own, so that all its processes can be killed as one group."""
     pipes = ProgramPipes()
     ends = await pipes.open()
     try:
@@ -427,8 +405,8 @@ class EntryMeter:
     most: int
 
     def too_much(self) -> str:
-        """Return which limit is exceeded, in English, or "". Blocking. Raise OSError after the
-        program's end, and if the machine does not let Ponte look into its file system."""
+        """Blocking. Raise OSError after the program's end, and if the machine does not let Ponte
+        look into its file system."""
         count = 0
         for folder in self.folders:
             about = os.statvfs(f"/proc/{self.pid}/root{folder}")
@@ -437,8 +415,8 @@ class EntryMeter:
 
 
 def running_threads() -> int:
-    """Return the number of threads that Ponte's user runs on this machine. RLIMIT_NPROC counts all
-    of them, so the limit of a kernel that runs as this user must allow for them. Blocking."""
+    """RLIMIT_NPROC counts all of them, so the limit of a kernel that runs as this user must allow
+    for them. Blocking."""
     count = 0
     for process in os.listdir("/proc"):
         with contextlib.suppress(OSError):
@@ -471,9 +449,9 @@ class DiskMeter:
     limits: SandboxLimits
 
     def too_much(self) -> str:
-        """Return which limit is exceeded, in English, or "". If files disappeared during the
-        measurement (`moved`), the program is stopped and measured again: it could otherwise move
-        files from folders that are still to be counted to counted ones."""
+        """If files disappeared during the measurement (`moved`), the program is stopped and
+        measured again: it could otherwise move files from folders that are still to be counted to
+        counted ones."""
         use = self._measure()
         # An excess that was found counts without another look: the caller ends the program.
         if use.moved and not self._find_excess(use):
@@ -497,9 +475,7 @@ class DiskMeter:
         return say(TOO_MANY_BYTES, "en", size=most // MiB) if use.size > most else ""
 
     def _measure(self) -> _DiskUse:
-        """Count the files below the program's folder and their size on the disk. More entries than
-        allowed end the count. `moved` says that files disappeared meanwhile: the caller then stops
-        the program and measures again."""
+        """More entries than allowed end the count."""
         use = _DiskUse()
         folders = [str(self.folder)]
         while folders and use.count <= self.limits.entries:
@@ -539,8 +515,6 @@ class DiskMeter:
         return use
 
     def _count_entry(self, entry: os.DirEntry[str], use: _DiskUse, folders: list[str]) -> None:
-        """Add one entry of a folder to `use`; a folder below is added to `folders`. A file that the
-        program moved or removed meanwhile is noted, because the count may then lack some."""
         try:
             about = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
@@ -557,8 +531,7 @@ class DiskMeter:
 
 
 async def watch_limits(running: RunningProgram, meter: EntryMeter | DiskMeter) -> None:
-    """End the program when it exceeds a limit that only measuring can enforce (`meter`). It is
-    measured only after it has used processor time: `clock` is Linux's clock of that time."""
+    """Only measuring can enforce the limits of `meter`."""
     clock = ~meter.pid << 3 | 2  # as clock_getcpuclockid(3) makes it, of all threads together
     measured_at = -1.0  # the processor time at the last measurement
     while running.returncode is None:

@@ -102,10 +102,7 @@ KERNEL_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 
 
 def explain_start_failure(cause: str) -> str:
-    """Return the operator's explanation of a program's output before it failed to start.
-
-    bubblewrap's messages: https://github.com/containers/bubblewrap/blob/main/bubblewrap.c.
-    """
+    """bubblewrap's messages: https://github.com/containers/bubblewrap/blob/main/bubblewrap.c."""
     last_line = cause.strip().splitlines()[-1] if cause.strip() else ""
     for needle, words in _RECOGNISED:
         if needle in cause:
@@ -160,16 +157,12 @@ KERNEL_FILE = "kernel.py"
 
 
 def system_folders() -> tuple[Path, ...]:
-    """Return those folders of the operating system that exist here and that kernels can read:
-    programs and libraries."""
     return tuple(each for each in SYSTEM_FOLDERS if each.is_dir())
 
 
 def python_folders(python: Path) -> tuple[Path, ...]:
-    """Return the folders that a kernel must be able to read for its Python: the environment and its
-    base, unless they are below /usr, which it reads anyway."""
+    """Folders below /usr are left out: a kernel reads them anyway."""
     environment = python.parent.parent
-    # The environment's `bin/python` is a link to the base's.
     base = python.resolve().parent.parent
     folders = dict.fromkeys((environment, environment.resolve(), base))
     return tuple(each for each in folders if not each.is_relative_to("/usr"))
@@ -191,8 +184,7 @@ def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
 
 
 def split_around(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """Yield the parts of `tree` that may be read, so that the `hidden` ones are not among them.
-    True: the whole part may be read; False: only the names in it.
+    """True: the whole part may be read; False: only the names in it.
 
     A sandbox can only allow whole folders. So a folder with something hidden below it is split into
     its children.
@@ -224,10 +216,9 @@ class Users:
     _busy_uids: set[int] = field(default_factory=set)
 
     def take(self) -> int | None:
-        """Reserve a user id under which one Python kernel runs. Return None if Ponte is not root
-        and so cannot change users; the kernel then runs as Ponte's own user. The search begins at
-        `first`, so that two Pontes on one machine seldom use the same ids. Raise SandboxFailed if
-        all are taken."""
+        """Return None if Ponte is not root and so cannot change users; the kernel then runs as
+        Ponte's own user. The search begins at `first`, so that two Pontes on one machine seldom use
+        the same ids. Raise SandboxFailed if all are taken."""
         if os.geteuid() != 0:
             return None
         for turn in range(UID_COUNT):
@@ -238,7 +229,6 @@ class Users:
         raise SandboxFailed(NO_FREE_UID)
 
     def give_back(self, number: int | None) -> None:
-        """Release a user id that a kernel has used. None: it ran as Ponte's own user."""
         self._busy_uids.discard(number or 0)
 
 
@@ -256,10 +246,9 @@ class RuntimeFolder:
         self._programs: dict[Path, Path] = {}
 
     def program(self, kernel: Path) -> Path:
-        """Return a folder with copies of the file `kernel.py` and the package `inside`, which run
-        inside the sandbox. There they run as another user, who may be unable to read the folder
-        where Ponte is installed. Each copy is made once, under a lock, because kernels start in
-        several threads. `_make_folder` forgets the copies if a cleaner of /tmp removed them."""
+        """The copies run as another user, who may be unable to read the folder where Ponte is
+        installed. Each is made once, under a lock, because kernels start in several threads.
+        `_make_folder` forgets them if a cleaner of /tmp removed them."""
         with self._making:
             runtime = self._make_folder()
             if kernel not in self._programs:
@@ -274,8 +263,8 @@ class RuntimeFolder:
             return self._programs[kernel]
 
     def session(self, owner: int | None) -> Path:
-        """Return a new folder for one kernel, with `work` and `tmp` in it, owned by the user
-        `owner` as whom the kernel runs (None: Ponte's user)."""
+        """Return a new folder with `work` and `tmp` in it, owned by the user `owner` (None: Ponte's
+        user)."""
         with self._making:
             runtime = self._make_folder()
         folder = Path(tempfile.mkdtemp(prefix="session-", dir=runtime))
@@ -286,11 +275,9 @@ class RuntimeFolder:
         return folder
 
     def sessions(self) -> list[str]:
-        """Return the names of the folders of kernels that are not removed yet."""
         return [each.name for each in self._folder.glob("session-*")] if self._folder else []
 
     def close(self) -> None:
-        """Remove the folder with everything in it, then release its lock."""
         if self._folder is not None:
             remove(self._folder)
             os.close(self._lock)
@@ -298,26 +285,24 @@ class RuntimeFolder:
         self._programs.clear()
 
     def _make_folder(self) -> Path:
-        """Return the folder of this process, made at first use, or again if a cleaner of /tmp
-        removed it. Folders of processes that ended are removed first; a lock marks those in use."""
+        """Folders of processes that ended are removed first; a lock marks those in use."""
         if self._folder is None or not self._folder.is_dir():
             sweep()
             self._programs.clear()
             new = Path(tempfile.mkdtemp(prefix=f".{RUNTIME_PREFIX}"))
             # Kernels that run as other users may enter it, but not list it.
             new.chmod(0o711)
-            self._lock = _lock_folder(new)  # the open descriptor, which holds the lock
+            self._lock = _lock_folder(new)
             # Other processes sweep folders with such names, so it gets one only once it is locked.
             self._folder = new.rename(new.with_name(new.name[1:]))
         return self._folder
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder, however deep. The content of nested folders is moved to the top first.
+    """The content of nested folders is moved to the top first.
 
     `shutil.rmtree` fails at 1,000 levels before Python 3.13, and a path at 4,096 bytes.
     """
-    # Each folder found deeper gets a new name at the top: ".0.moved", ".1.moved" and so on.
     moved = itertools.count()
     with os.scandir(folder) as top:
         waiting = [_remove_or_move(entry, folder) for entry in top]
@@ -332,8 +317,6 @@ def remove(folder: Path) -> None:
 
 
 def _remove_or_move(entry: os.DirEntry[str], top: Path, name: str = "") -> Path | None:
-    """Remove a file and return None. Of a folder, return its path, after moving it to `top` under
-    `name`, if there is a name."""
     if not entry.is_dir(follow_symlinks=False):
         os.unlink(entry.path)
         return None
@@ -341,8 +324,8 @@ def _remove_or_move(entry: os.DirEntry[str], top: Path, name: str = "") -> Path 
 
 
 def sweep() -> None:
-    """Remove the folders that killed Ponte processes of this user left. One that is locked belongs
-    to a living process: the lock fails, and the folder is passed over."""
+    """A folder that is locked belongs to a living process: the lock fails, and the folder is passed
+    over."""
     for folder in Path(tempfile.gettempdir()).glob(RUNTIME_PREFIX + "*"):
         with contextlib.suppress(OSError):
             about = folder.lstat()

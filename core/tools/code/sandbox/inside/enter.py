@@ -45,9 +45,8 @@ class Configuration(TypedDict):
 
 
 def main() -> None:
-    """Read the configuration, fence the process and run the kernel program. The folder from which
-    this module was imported leaves Python's path first, so that the kernel imports nothing of it.
-    The byte tells the bot that the fence holds."""
+    """The folder from which this module was imported leaves Python's path first, so that the kernel
+    imports nothing of it. The byte tells the bot that the fence holds."""
     configuration: Configuration = json.loads(sys.argv[2])
     sys.path.remove(sys.argv[1])
     sys.argv = [configuration["kernel"], str(configuration["frames"])]
@@ -57,8 +56,7 @@ def main() -> None:
 
 
 def fence(configuration: Configuration) -> None:
-    """Fence this process. Raise, and so end the process, if any part fails. The seccomp filter
-    comes last, because it denies the system calls of the other steps."""
+    """Raise, and so end the process, if any part fails."""
     if os.geteuid() == 0:
         raise PermissionError("the sandbox must not be root")
     if configuration["parent"]:  # 0 under bubblewrap, which ends this process itself

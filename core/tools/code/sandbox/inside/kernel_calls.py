@@ -12,14 +12,13 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def prctl(option: int, value: int) -> None:
-    """Call prctl(2), which sets an option of this process. Raise OSError."""
+    """Raise OSError."""
     if _libc.prctl(option, ctypes.c_ulong(value), *(ctypes.c_ulong(0),) * 3):
         raise _error()
 
 
 def call(number: int, *arguments: int | ctypes.c_void_p | None) -> int:
-    """Make the system call of Linux that has this number; an argument None is a null pointer. Raise
-    OSError."""
+    """An argument None is a null pointer. Raise OSError."""
     wide = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
     result = int(_libc.syscall(ctypes.c_long(number), *wide))
     if result < 0:

@@ -14,8 +14,7 @@ RLIMIT_SIGPENDING = 11  # include/uapi/asm-generic/resource.h; Python does not n
 
 
 class ProcessLimits(TypedDict):
-    """The limits of one process. Sizes are in bytes, `cpu` in seconds. `threads` counts all of this
-    user's processes."""
+    """Sizes are in bytes, `cpu` in seconds. `threads` counts all of this user's processes."""
 
     memory: int
     cpu: int
@@ -25,9 +24,8 @@ class ProcessLimits(TypedDict):
 
 
 def impose_limits(amounts: ProcessLimits) -> None:
-    """Set the limits for good, each as its soft and its hard limit; a lower one that the process
-    has already stays. Raise OSError or ValueError if one cannot be set. Core files, locked memory
-    and message queues are forbidden: they are memory or disk that no other limit counts."""
+    """Raise OSError or ValueError if one cannot be set. Core files, locked memory and message
+    queues are forbidden: they are memory or disk that no other limit counts."""
     for kind, amount in (
         (resource.RLIMIT_AS, amounts["memory"]),
         (resource.RLIMIT_CPU, amounts["cpu"]),
@@ -47,8 +45,7 @@ def impose_limits(amounts: ProcessLimits) -> None:
 
 
 def yield_to_others() -> None:
-    """Lower this process's CPU priority, and make it the first to be killed when memory runs
-    out."""
+    """This process becomes the first to be killed when memory runs out."""
     with contextlib.suppress(OSError):
         os.nice(5)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:

@@ -59,7 +59,6 @@ class _Beneath(ctypes.Structure):
 
 
 def version() -> int:
-    """Return the version of Landlock in this Linux kernel, or 0 if it has none."""
     try:
         return call(CREATE, None, 0, ASK_VERSION)
     except OSError:
@@ -69,14 +68,10 @@ def version() -> int:
 def restrict(
     read: Iterable[str], list: Iterable[str], own: Iterable[str], write: Iterable[str]
 ) -> None:
-    """Allow only these paths from now on: to read, to list, to do everything in, to write.
-
-    Missing paths are ignored. Signals to processes outside, their abstract sockets, and TCP are
+    """Missing paths are ignored. Signals to processes outside, their abstract sockets, and TCP are
     blocked if the kernel can do that. Raise OSError. Landlock forbids what is in `handled` and in
-    no rule; each version of it knows more rights.
-    """
+    no rule; each version of it knows more rights."""
     abi = version()  # of Landlock's interface
-    # One bit for each right that this kernel knows. `_RIGHTS` has their number for each version.
     handled = (1 << _RIGHTS.get(abi, _LATEST_RIGHTS)) - 1
     # Two bits each: to open and to connect TCP ports; abstract sockets and signals.
     network = 0b11 if abi >= _NETWORK_SINCE else 0
@@ -84,7 +79,7 @@ def restrict(
     # Older kernels refuse a longer structure than they know.
     size = 24 if scopes else 16 if network else 8
     attributes = _Ruleset(handled, network, scopes)
-    rules = call(CREATE, _address(attributes), size, 0)  # a file descriptor
+    rules = call(CREATE, _address(attributes), size, 0)
     # READ includes the right to run a file, OWN all changes of files and folders.
     groups = ((read, READ), (list, READ_DIR), (own, OWN), (write, READ_FILE | WRITE_FILE))
     for paths, rights in groups:
@@ -98,8 +93,7 @@ def restrict(
 
 
 def _allow(rules: int, path: str, rights: int) -> None:
-    """Add these rights below `path` to a Landlock ruleset. A path that this machine lacks is left
-    out."""
+    """A path that this machine lacks is left out."""
     try:
         folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -30,9 +30,7 @@ ARCHITECTURES: Mapping[str, tuple[int, int]] = {
 
 
 def parse_numbers(table: str, column: int) -> dict[str, int]:
-    """Return the system calls in `table` (`name=x86_64/aarch64`) by name, each with its number on
-    one kind of machine: that of `column`, 0 or 1. A call that the machine lacks (`-`) is left
-    out."""
+    """`column` is 0 for x86_64, 1 for aarch64. A call that the machine lacks (`-`) is left out."""
     numbers = {}
     for entry in table.split():
         name, both = entry.split("=")
@@ -181,16 +179,15 @@ class FilterStep(NamedTuple):
 
 
 def build_filter(machine: str, pid: int) -> list[FilterStep]:
-    """Return the seccomp filter that process `pid` of the sandbox loads, on the kind of machine
-    that `uname -m` calls `machine`. Raise UnknownMachine.
+    """Raise UnknownMachine.
 
     The filter allows the system calls of a program that computes and handles its own files, some of
     them only with certain arguments, and signals only to `pid` itself. Other calls get an error, or
     succeed without an effect.
 
-    First it kills a process that uses another architecture's numbers. Then it compares the number
-    of the call with each number in the tables. The second value of a comparison (JUMP_EQUAL) is how
-    many of the next steps are skipped if both are equal, the third one if they are not.
+    First it kills a process that uses another architecture's numbers. The second value of a
+    comparison (JUMP_EQUAL) is how many of the next steps are skipped if both are equal, the third
+    one if they are not.
     """
     if machine not in ARCHITECTURES:
         raise UnknownMachine(machine)
@@ -224,8 +221,7 @@ _ANSWER_BY_TABLE = (
 
 def _check_arguments(name: str, pid: int) -> list[FilterStep]:
     """Return the steps that check the arguments of the call `name`, and always end in a return.
-    `pid` is the only process to which the sandbox may send signals: itself. FCNTL, IOCTL and PRCTL
-    list the commands of these calls that are allowed; any other one is refused."""
+    `pid` is the only process to which the sandbox may send signals: itself."""
     match name:
         case "open" | "openat":
             # Before Linux 6.2 Landlock lets a file be emptied that can only be read.
@@ -264,8 +260,7 @@ def _check_arguments(name: str, pid: int) -> list[FilterStep]:
 
 
 def _argument(index: int) -> list[FilterStep]:
-    """Return the step that loads the low half of a system call's argument with this index: all
-    arguments that are checked are 32 bits wide for the kernel."""
+    # All arguments that are checked are 32 bits wide for the kernel: the low half is loaded.
     return [FilterStep(LOAD, 0, 0, 16 + 8 * index)]
 
 
@@ -303,10 +298,7 @@ class _Program(ctypes.Structure):  # struct sock_fprog
 
 
 def install() -> None:
-    """Build the seccomp filter for this machine and load it for all threads of this process, for
-    good.
-
-    Raise OSError if the kernel has no filters, UnknownMachine for a processor without a table of
+    """Raise OSError if the kernel has no filters, UnknownMachine for a processor without a table of
     calls."""
     machine = os.uname().machine
     load(machine, build_filter(machine, os.getpid()))

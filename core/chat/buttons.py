@@ -1,0 +1,126 @@
+"""The table of the buttons of chat platforms: a new button is a row here.
+
+A platform makes an identifier of a button's name and subject, draws what the functions here offer,
+opens forms, and hands each press to `Interactions.press`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from core.base.i18n import say
+from core.commands.grammar import MAX_APPROVED_TOGETHER
+from core.domain.buttons import (
+    CARD_SUBJECT,
+    Button,
+    ButtonForm,
+    ButtonOffer,
+    ButtonPress,
+    PressResult,
+)
+from core.domain.changes import MAX_REASON_CHARACTERS, FormField
+from core.domain.messages import Address, Answer, Card, Person
+from core.feedback.buttons import FEEDBACK_BUTTONS
+
+SHOW_CODE = "Show code"
+CODE_LATE = "The code couldn't be shown in time. Try again."
+_CODE_GONE = "This code is no longer stored. Code is deleted together with its conversation."
+_REASON = FormField(
+    "reason", "Reason", "lines", is_required=True, max_characters=MAX_REASON_CHARACTERS
+)
+
+
+async def _find_code(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
+    code = await stores.find_code(press.subject, press.post)
+    return PressResult(code=code) if code else PressResult(say(_CODE_GONE))
+
+
+_on_card = partial(Button, place="card", subject=CARD_SUBJECT)
+_ROWS = (
+    _on_card("approve", "Approve", style="primary"),
+    _on_card("change", "Change…", form=ButtonForm("")),
+    _on_card("deny", "Deny", style="danger"),
+    _on_card("undo", "Undo"),
+    _on_card(
+        "reason",
+        "Say why…",
+        form=ButtonForm("Say why", (_REASON,)),
+        command="deny {subject} {reason}",
+        typed="deny {id} REASON",
+        without_form="Type `deny ID`, then the reason.",
+    ),
+    _on_card("again", "Propose again"),
+    Button(
+        "together",
+        "Approve all {count}",
+        "cards",
+        rf"{CARD_SUBJECT}(?: {CARD_SUBJECT})+",
+        command="approve {subject}",
+    ),
+    Button(
+        "code",
+        SHOW_CODE,
+        "answer",
+        ".*",
+        lambda answer: answer.has_run_code,
+        work=_find_code,
+        late=CODE_LATE,
+        gone=_CODE_GONE,
+    ),
+    # On Discord, the subject is the person whose conversation it stops.
+    Button("stop", "Stop", "growing", r"\d{1,20}|stop", is_quiet=True, command="{name}"),
+    Button("schedule", "Pause", "home", r"schedule [a-z2-7]{6} \w+", command="{subject}"),
+    *FEEDBACK_BUTTONS,
+)
+BUTTONS = {button.name: button for button in _ROWS}
+
+
+def find_button(name: str, subject: str) -> Button | None:
+    """Return the row with this name; None also if the subject is none of its."""
+    button = BUTTONS.get(name)
+    return button if button and re.fullmatch(button.subject, subject) else None
+
+
+def offer(name: str, subject: str, label: str = "", **values: object) -> ButtonOffer:
+    """Return one button, with values in its label."""
+    button = BUTTONS[name]
+    return ButtonOffer(button, subject, say(label or button.label, **values))
+
+
+def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
+    """Return the buttons of a card, or under the last post of an answer. A private one has none: a
+    press could not be checked, because Ponte does not know the id of that post."""
+    offers = list[ButtonOffer]()
+    for button in BUTTONS.values():
+        if isinstance(shown, Card):
+            is_offered = button.name in shown.actions
+        else:
+            is_answers = button.place == "answer" and not shown.is_private
+            is_offered = is_answers and button.is_offered(shown)
+        if is_offered and not button.choices:
+            offers.append(ButtonOffer(button, subject, say(button.label)))
+        for choice, (label, emoji) in button.choices.items() if is_offered else ():
+            offers.append(ButtonOffer(button, f"{choice}:{subject}", say(label), emoji))
+    return tuple(offers)
+
+
+def offer_together(cards: Sequence[Card]) -> ButtonOffer | None:
+    """Return the button that approves all open cards of a message. There is none if there are fewer
+    than two cards, they are of several turns, or one of them has no button to approve. `cards` are
+    as they are shown, so a card that was cut has none."""
+    open_cards = [card for card in cards if card.state == "open"]
+    turns = {card.seq for card in open_cards}
+    is_offered = 2 <= len(open_cards) <= MAX_APPROVED_TOGETHER and len(turns) == 1
+    if not is_offered or not all(must_fit(card) for card in open_cards):
+        return None
+    ids = " ".join(card.press_id for card in open_cards)
+    return offer("together", ids, count=len(open_cards))
+
+
+def must_fit(card: Card) -> bool:
+    """Return whether the card has a button to approve, which may only be shown with all of the
+    card's text: nobody may approve what they cannot read."""
+    return card.is_whole and "approve" in card.actions

@@ -1,0 +1,60 @@
+"""A new button needs only a row of the table, on Discord; those without room are in a menu."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import discord as sdk
+import pytest
+
+from adapters.discord.card_embeds import build_buttons
+from core.chat.buttons import BUTTONS
+from core.domain.buttons import ButtonOffer
+from core.domain.messages import Card
+from tests.discord.discord_ponte import DiscordPonte
+from tests.fakes.discord import DiscordPerson
+from tests.toys.clap import SAVE
+
+CARD = Card("abcde2", "proposal", "Update 1 row", "", actions=("approve", "change", "deny"))
+
+
+async def test_a_new_row_is_drawn_asks_in_its_form_and_becomes_its_command(
+    ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUTTONS, SAVE.name, SAVE)
+    await ponte.open()
+    await ponte.ready()
+    await ana.say("hello")
+    await ana.wait_for_messages(lambda seen: "Save…" in str([m["components"] for m in seen][-1:]))
+    post = await ana.wait_for_text("You said: hello")
+    turn = post["components"][0]["components"][-1]["custom_id"].rpartition(":")[2]
+    conversations = ponte.engine.conversations
+    entry = await conversations.journal.history_entry(turn)
+    await conversations.inbox.wait_for_answer(entry.seq)
+    form = await (await ana.click(post, "Save…")).wait_for_ack()
+    assert form.data["title"] == "Save answer"
+    await (await ana.submit(form, title="Leads")).wait_for_ack()
+    (text,) = [text for text in ponte.taken if text.startswith("save ")]
+    assert text == f"save {turn} as Leads"
+    await ana.say("and now")
+    await ana.wait_for_messages(lambda seen: "Save…" in str([m["components"] for m in seen][-1:]))
+    other = await ana.wait_for_text("You said: and now")
+    other["components"] = post["components"]  # forged: the button of another answer
+    refusal = await (await ana.click(other, "Save…")).wait_for_ack()
+    assert (refusal.ephemeral, refusal.text) == (True, SAVE.gone)
+
+
+@pytest.mark.parametrize(("cards", "drawn"), [(0, 5), (2, 5), (4, 0), (5, 2)])
+async def test_buttons_without_room_are_in_a_menu(cards: int, drawn: int) -> None:
+    """Below five cards, no row is left for one."""
+    offers = [ButtonOffer(replace(SAVE, name=f"save{n}"), "a" * 16, f"Save {n}") for n in range(9)]
+    view = build_buttons([replace(CARD, id=f"abcde{n + 2}") for n in range(cards)], offers)
+    rows: dict[int, list[Any]] = {}
+    for item in view.children:
+        rows.setdefault(item.row or 0, []).append(item)
+    menus = [item for item in view.children if isinstance(item, sdk.ui.Select)]
+    assert len([i for i in view.children if str(getattr(i, "label", ""))[:4] == "Save"]) == drawn
+    assert [len(menu.options) for menu in menus] == ([9 - drawn] if cards < 5 else [])
+    assert len(rows) <= 5
+    assert all(len(row) <= 5 for row in rows.values())
