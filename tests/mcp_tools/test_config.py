@@ -30,7 +30,7 @@ def test_a_server_with_its_tools(tmp_path: Path) -> None:
         GOOD + 'token = "DESK_TOKEN"\n[mcp.desk.tools]\n"a.b" = { effect = "read" }\n'
         'buy = { effect = "spend", price = 0.5 }\n',
     )
-    server = config.mcp["desk"].server("desk", lambda name: f"value of {name}")
+    server = config.section("mcp")["desk"].server("desk", lambda name: f"value of {name}")
     assert server.token == "value of DESK_TOKEN"
     assert server.effects == (("a.b", "read"), ("buy", "spend"))
     assert server.token not in repr(server)
