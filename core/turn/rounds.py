@@ -69,9 +69,8 @@ from core.turn.beside_cards import (
 )
 from core.turn.context import ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
-from core.turn.preparation import Assistant, ModelBriefing
+from core.turn.preparation import Assistant, ModelBriefing, quote_spoken
 from core.turn.run import TurnRun, until_stored
-from core.voice import quote_spoken
 
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12

@@ -18,7 +18,7 @@ from core.base.errors import ToolError
 from core.base.i18n import say
 from core.base.splitting import make_code_block
 from core.base.text import to_one_line
-from core.changes.kinds import Kind
+from core.changes.kinds import ExternalRun, Kind
 from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.ports import QuickCommands, Tool
 from core.domain.records import Health
@@ -33,7 +33,6 @@ from core.integrations import (
     ToolIntegration,
 )
 from core.money.usage import PaidRun
-from core.tools.stackspot import QuickCommandRun
 from core.tools.tool import FixedToolSource
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class McpServer:
         return f"McpServer({self.name!r})"
 
 
-class McpCall(QuickCommandRun):
+class McpCall(ExternalRun):
     """The arguments are its only row."""
 
     title = "Call {title}"
@@ -201,15 +200,15 @@ class McpToolSource(FixedToolSource):
         return self._servers
 
     def start(self) -> None:
-        if self._deps.config.mcp:
+        if self._deps.config.section("mcp"):
             self.servers.watch()
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """No server is waited for."""
-        return await self.servers.list_tools() if self._deps.config.mcp else ()
+        return await self.servers.list_tools() if self._deps.config.section("mcp") else ()
 
     async def list_states(self) -> Sequence[Health]:
-        return await self.servers.list_states() if self._deps.config.mcp else ()
+        return await self.servers.list_states() if self._deps.config.section("mcp") else ()
 
     async def close(self) -> None:
         if self._servers is not None:
@@ -229,10 +228,19 @@ class McpToolsIntegration(ToolIntegration[SettingsPart]):
     ) -> ToolBundle:
         """No server is asked before `start`."""
         source = McpToolSource(deps)
-        return ToolBundle(source, [McpCalls(source)], start=source.start)
+        return ToolBundle(
+            source, [McpCalls(source)], list_states=source.list_states, start=source.start
+        )
+
+    async def check(self, deps: IntegrationDependencies[SettingsPart]) -> Sequence[Health]:
+        """Ask each server of ponte.toml for its tools."""
+        if not deps.config.section("mcp"):
+            return []
+        accepted = json.loads(await deps.read_remembered(MCP_STATE_NAME) or "{}")
+        return await McpToolSource(deps).servers.check_all(accepted)
 
     def rule_names(self, own: SettingsPart, config: OperatorConfig) -> RuleNames:
-        servers = config.mcp.items()
+        servers = config.section("mcp").items()
         return {"tool": [name_mcp_tool(name, tool) for name, one in servers for tool in one.tools]}
 
 

@@ -116,7 +116,8 @@ class McpServers:
         call, and stop watching others."""
         # `variable` reads the environment variables that hold the servers' tokens.
         variable = self.deps.shared.variable
-        servers = {name: own.server(name, variable) for name, own in self.deps.config.mcp.items()}
+        sections = self.deps.config.section("mcp").items()
+        servers = {name: own.server(name, variable) for name, own in sections}
         for name, state in list(self._states.items()):
             if servers.get(name) != state.server and (state := self._states.pop(name)).task:
                 state.task.cancel()
@@ -180,7 +181,8 @@ class McpServers:
         read them itself."""
         self._accepted, self._is_loaded = accepted, True
         variable = self.deps.shared.variable
-        servers = [own.server(name, variable) for name, own in self.deps.config.mcp.items()]
+        sections = self.deps.config.section("mcp").items()
+        servers = [own.server(name, variable) for name, own in sections]
         return await asyncio.gather(*map(self._check, servers))
 
     async def _check(self, server: McpServer) -> Health:
