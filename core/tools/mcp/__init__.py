@@ -118,13 +118,16 @@ class McpCall(ExternalRun):
             return ""
         text = json.dumps(after, ensure_ascii=False, indent=2)
         visible = "".join(
-            each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
+            character
+            if character.isprintable() or character == "\n"
+            else json.dumps(character)[1:-1]
+            for character in text
         )
-        words = say("The server {server} gets these arguments:", server=target["server"])
+        sentence = say("The server {server} gets these arguments:", server=target["server"])
         price = target.get("price")
         cost = say("The call costs ${price}.", price=f"{price:g}") if price is not None else ""
         # Slack would show the name of a language as the first line of the code.
-        return "\n\n".join(filter(None, [words, make_code_block(visible), cost]))
+        return "\n\n".join(filter(None, [sentence, make_code_block(visible), cost]))
 
     def build_note(self, change: Change, outcome: str) -> str:
         """The reason of a failure is left out of the outcome, because it may be the server's own
@@ -221,7 +224,7 @@ class McpToolsIntegration(ToolIntegration[SettingsPart]):
     name = MCP_STATE_NAME
     settings = SettingsPart
 
-    def summary(self, own: SettingsPart, shared: SharedSettings) -> None: ...
+    def summary(self, settings: SettingsPart, shared: SharedSettings) -> None: ...
 
     def build(
         self, deps: IntegrationDependencies[SettingsPart], quick: QuickCommands
@@ -239,9 +242,11 @@ class McpToolsIntegration(ToolIntegration[SettingsPart]):
         accepted = json.loads(await deps.read_remembered(MCP_STATE_NAME) or "{}")
         return await McpToolSource(deps).servers.check_all(accepted)
 
-    def rule_names(self, own: SettingsPart, config: OperatorConfig) -> RuleNames:
+    def rule_names(self, settings: SettingsPart, config: OperatorConfig) -> RuleNames:
         servers = config.section("mcp").items()
-        return {"tool": [name_mcp_tool(name, tool) for name, one in servers for tool in one.tools]}
+        return {
+            "tool": [name_mcp_tool(name, tool) for name, server in servers for tool in server.tools]
+        }
 
 
 MCP_TOOLS = McpToolsIntegration()

@@ -100,14 +100,14 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         for service in ("auth", "api", "agent", "files")
     }
 
-    def summary(self, own: StackSpotSettings, shared: SharedSettings) -> Health:
-        pair = (own.stackspot_client_id, own.stackspot_client_secret)
+    def summary(self, settings: StackSpotSettings, shared: SharedSettings) -> Health:
+        pair = (settings.stackspot_client_id, settings.stackspot_client_secret)
         if all(pair):
-            return Health("stackspot", "on", say("realm {realm}", realm=own.stackspot_realm))
+            return Health("stackspot", "on", say("realm {realm}", realm=settings.stackspot_realm))
         missing = "STACKSPOT_CLIENT_SECRET" if pair[0] else "STACKSPOT_CLIENT_ID"
         if any(pair):
-            words = say("incomplete: {name} is missing", name=missing)
-            return Health("stackspot", "failing", words)
+            sentence = say("incomplete: {name} is missing", name=missing)
+            return Health("stackspot", "failing", sentence)
         return Health("stackspot", "off", "set STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET")
 
     def build(
@@ -125,7 +125,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         source = StackSpotSource(client, quick, deps.config)
         return ToolBundle(source, [StackSpotRuns(client, quick)], close=client.close)
 
-    def rule_names(self, own: StackSpotSettings, config: OperatorConfig) -> RuleNames:
+    def rule_names(self, settings: StackSpotSettings, config: OperatorConfig) -> RuleNames:
         tools = ("stackspot_quick_command", "stackspot_agent")
         return {"tool": tools, "command": config.quick_commands, "agent": config.known_agents}
 
@@ -143,14 +143,14 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         finally:
             # The caller closes `deps.http`.
             await client.close()
-        words = say(
+        sentence = say(
             "it returns a token for the realm {realm}; quick commands in ponte.toml: {count}, "
             "agents: {total}",
             realm=deps.own.stackspot_realm,
             count=len(config.quick_commands),
             total=len(config.known_agents),
         )
-        return [Health("stackspot", "on", words)]
+        return [Health("stackspot", "on", sentence)]
 
 
 STACKSPOT = StackSpotIntegration()
