@@ -90,7 +90,7 @@ class BridgeDriver(TableDriver):
         try:
             args = {"base_id": self._base_id, "table_id": id}
             description = await self._api.call_with_retries("get_table", args)
-        except BridgeError:
+        except BridgeError:  # if the bridge is down, the next call says so
             description = None
         columns = description.get("columns") if isinstance(description, dict) else None
         if not isinstance(columns, list) or not columns:
