@@ -24,7 +24,7 @@ from core.observability import metrics, tracing
 from tests.fakes.choices import make_message
 
 if TYPE_CHECKING:
-    from core.observability.tracing import Traces
+    from bot.features.tracing.export import Traces
 
 TURNS, ROUNDS, CALLS = 1000, 5, 20_000
 EXPORTED_TURNS = 400
@@ -98,7 +98,7 @@ def _traces() -> Traces:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-    from core.observability.tracing import Traces
+    from bot.features.tracing.export import Traces
 
     class Nowhere(SpanExporter):
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

@@ -16,7 +16,7 @@ import structlog
 
 from bot.compose import compose
 from bot.config.ponte_toml import Config, read_config
-from bot.config.webhooks import check_secrets
+from bot.config.reload import check_secrets
 from bot.home import Home, HomeUnusable, Start
 from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging

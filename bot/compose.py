@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
-from adapters.mcp_server import MCP, MCP_PATH
-from adapters.mcp_server.endpoint import McpEndpoint
-from adapters.mcp_server.requests import ChangeRequests
-from adapters.web import WEB
 from bot import __version__
 from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import Reloader
-from bot.config.webhooks import ConfiguredHooks
 from bot.engine import Engine, load_parsers
+from bot.features.base import find_features
+from bot.features.sign_in.accounts import PageAccountService
 from bot.health import HealthBoard, PartHealth, ReportHealth
 from bot.home import Home, Start
 from bot.integrations import KINDS, canonical_person, collect_rights
@@ -31,10 +26,9 @@ from bot.parts import (
     NO_POSTGRES_SENTENCE,
     dependencies,
     model_client,
-    open_traces,
     summaries,
 )
-from bot.people import PageAccountService, system_user_name
+from bot.people import system_user_name
 from bot.ponte import CheckEverything, Ponte, Surfaces
 from bot.settings import Settings
 from bot.setup.restart import Restart
@@ -42,12 +36,12 @@ from bot.stores import Stores, name_engine
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.changes.approval import Approval
-from core.chat.destinations import Destinations
 from core.chat.people import People
 from core.domain.messages import Address, Person
 from core.domain.records import DoctorFinding, Health
 from core.integrations import (
     ChatIntegration,
+    HttpHandler,
     ModelIntegration,
     OwnerIntegration,
     ToolIntegration,
@@ -55,28 +49,16 @@ from core.integrations import (
 )
 from core.models.served_model import ServedModel
 from core.money.budget import Budget
-from core.observability import metrics, tracing
+from core.observability import metrics
 from core.people.directory import SqlDirectory
 from core.people.page_accounts import OWNER_RENAMED_TOPIC, OwnerName
-from core.people.policy import DailyCaps, PlatformPeople, Policy
-from core.people.rules import OIDC_PLATFORM
+from core.people.policy import DailyCaps, Policy
 from core.schedules.tools import ScheduleSource
-from core.tools.mcp import McpToolSource
 from core.tools.posting import PlacePostSource
 from core.tools.reading import PlaceReadingSource
 from core.tools.tool import Toolbox
-from core.turn.preparation import Assistant
+from core.turn.preparation import Assistant, hear_nothing
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
-from core.voice import Transcriber
-
-if TYPE_CHECKING:
-    from adapters.mcp_server.tools import McpTools
-
-
-NO_MCP_SENTENCE = (
-    "PONTE_MCP=on needs the `mcp` package. Install it with `pip install --require-hashes -r "
-    "requirements/mcp.txt` (docs/guides/mcp.md)."
-)
 
 Secrets = Mapping[str, SecretStr]
 """Secrets that surfaces generated at their first start, by the setting's name."""
@@ -111,8 +93,7 @@ async def compose(
     starts Ponte anew with other settings; None where that cannot be done. `check` runs the checks
     of `ponte doctor`. `now` is the time that the model is told.
     """
-    traces = await asyncio.to_thread(open_traces, settings)
-    tracing.set_recorder(traces)
+    begun = [await asyncio.to_thread(feature.begin, settings) for feature in find_features()]
     metrics.set_build_info(__version__, name_engine(settings.database_url).lower())
     metrics.watch_disk(home.path)
     async with AsyncExitStack() as closing:  # closes the parts if a later one cannot be built
@@ -133,7 +114,7 @@ async def compose(
             has_official_prices=client.place.is_official,
         )
         deps = dependencies(settings, live, home, http, client, peers, stores.files.get)
-        accounts = PageAccountService(database, peers, lambda: live.sign_in)
+        accounts = PageAccountService(database, peers, lambda: live.section("sign_in"))
         people = await _build_people(settings, live, stores, accounts, deps.pseudonym)
         policy = people.policy
 
@@ -149,14 +130,14 @@ async def compose(
             deps, stores.journal.record_object_to_erase, toolbox.list_specs
         )
         closing.push_async_callback(model.close)
-        voice = settings.transcribe_model
-        transcriber = Transcriber(client, voice, people.budget) if voice else None
+        listeners = (f.build_listener(settings, client, people.budget) for f in find_features())
+        listen = next(filter(None, listeners), hear_nothing)
         runner = next((bundle.runner for bundle in tools if bundle.runner), None)
         engine = Engine(
             stores,
             people,
             Approval(policy, KINDS, live, canonical_person),
-            lambda contexts: Assistant(model, toolbox, contexts, quick, runner, transcriber),
+            lambda contexts: Assistant(model, toolbox, contexts, quick, runner, listen),
             [applier for bundle in tools for applier in bundle.appliers],
             lambda: board,
             live,
@@ -176,15 +157,14 @@ async def compose(
             "config": reloader.health,
         }
         if isinstance(model, ServedModel):
-            reports |= {"voice": partial(model.check_voice, voice)}
-        mcp_tools = next((t.source for t in tools if isinstance(t.source, McpToolSource)), None)
+            reports |= {"voice": partial(model.check_voice, settings.transcribe_model)}
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
         board = HealthBoard(
             PartHealth(
                 list_parts(settings, accepts=accepts, surfaces=surfaces),
                 reports,
                 lambda: own_surfaces.all,
-                mcp_tools.list_states if mcp_tools else None,
+                [bundle.list_states for bundle in tools if bundle.list_states],
             ),
             engine,
             (*optional, "config", "voice"),
@@ -212,17 +192,17 @@ async def compose(
             # The model's start loads a large package, so what answers people comes first.
             (start_model, *(bundle.start for bundle in tools)),
             closing.pop_all(),
-            traces,
-            mcp_tools,
+            [close for close in begun if close],
+            {bundle.source.name: bundle.source for bundle in tools},
         )
         closing.push_async_callback(ponte.closing.aclose)
-        endpoint = McpEndpoint(
-            _build_mcp_tools(settings, live, toolbox, engine, people),
-            lambda: own_surfaces.page and own_surfaces.page.hub,
-        )
-        closing.push_async_callback(endpoint.close)
-        routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
-        hooks = ConfiguredHooks(settings, live, messengers, engine.conversations.inbox)
+        routes: dict[str, HttpHandler] = {
+            f"/{chat.name}/events": chat.http for chat in own_surfaces.chats
+        }
+        for feature in find_features():
+            routes |= feature.mount(ponte)
+        finders = (feature.find_hook(ponte) for feature in find_features())
+        find_hook = next(filter(None, finders), lambda name: None)
         for face in used:
             if isinstance(face, OwnerIntegration) and (surfaces or face.always):
                 platform = await face.build(
@@ -232,8 +212,8 @@ async def compose(
                     board,
                     OperationService(ponte, on_admin_page=not face.always),
                     engine.notices,
-                    {**routes, MCP_PATH: endpoint.handle},
-                    hooks.find_handler,
+                    routes,
+                    find_hook,
                 )
                 own_surfaces.owned.append((face, platform))
                 engine.platforms.add(platform)
@@ -264,13 +244,7 @@ async def _build_people(
         lambda: live.rule_book,
         settings.ponte_allow,
         settings.ponte_admins,
-        # How the policy finds out about people of the page and of OIDC providers, whom no chat
-        # platform knows.
-        PlatformPeople(
-            memberships={OIDC_PLATFORM: accounts.find_groups},
-            departures={WEB.name: accounts.has_left, OIDC_PLATFORM: accounts.has_left},
-            withdrawals={OIDC_PLATFORM: accounts.has_withdrawn},
-        ),
+        accounts.lookups,
     )
 
     async def caps(person: Person, address: Address) -> tuple[int, int]:
@@ -314,29 +288,6 @@ def list_parts(settings: Settings, *, accepts: bool, surfaces: bool) -> Sequence
         else part
         for part in summaries(settings)
     ]
-
-
-def _build_mcp_tools(
-    settings: Settings, live: LiveConfig, toolbox: Toolbox, engine: Engine, people: People
-) -> McpTools | None:
-    """Return the tools that programs over MCP can call; None if MCP is off. Raise SettingsError if
-    the package `mcp` is missing."""
-    # An integration gets its own settings and the shared ones; `settings` has both.
-    if not MCP.is_used(settings, settings):
-        return None
-    if importlib.util.find_spec("mcp") is None:
-        raise SettingsError(NO_MCP_SENTENCE)
-    from adapters.mcp_server.tools import McpTools
-
-    inbox, messengers = engine.conversations.inbox, engine.platforms.messengers
-    return McpTools(
-        engine.assistant,
-        engine.people,
-        engine.changes,
-        ChangeRequests(inbox, engine.changes, Destinations(messengers), live),
-        settings.ponte_locale,
-        settings.ponte_timezone,
-    )
 
 
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Protocol
 
-from adapters.mcp_server.requests import MCP_ORIGIN, McpOrigin
+from bot.features.base import find_features
 from bot.stores import Stores
 from core.base import commonmark
 from core.changes.apply import ChangeLifecycle, ChangeRunner
@@ -35,7 +35,6 @@ from core.turn.origins import PEOPLE, Admission, Origin
 from core.turn.preparation import Assistant
 from core.turn.run import TurnConfigs
 from core.turn.upkeep import Upkeep
-from core.webhooks.hook import WebhookOrigin
 
 
 class EngineConfig(TurnConfigs, ScheduleConfig, SenderConfig, Protocol):
@@ -45,7 +44,8 @@ class EngineConfig(TurnConfigs, ScheduleConfig, SenderConfig, Protocol):
 class Engine:
     """Everything that runs the turns of one process: the queue of messages, the conversation
     manager, changes with their cards, schedules and periodic duties, over stores that are open
-    already. `clock` is the one by which proposals expire."""
+    already. Platforms are added to `platforms` later, and `find_board` returns the board that is
+    built later. `clock` is the one by which proposals expire."""
 
     def __init__(
         self,
@@ -58,10 +58,6 @@ class Engine:
         config: EngineConfig,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Build the services of all turns, each from those before it, and start none. Platforms are
-        added to `platforms` later. `appliers` write approved changes. `find_board` returns the
-        board with the health of all parts, which is built after the engine. `config` is the part of
-        ponte.toml that can be reloaded."""
         self.stores = stores
         self.people = people
         database, peers = stores.database, stores.peers
@@ -211,8 +207,7 @@ async def load_parsers() -> None:
 ORIGINS: dict[str, Callable[[Engine], Origin]] = {
     "person": lambda engine: PEOPLE,
     "program": lambda engine: PEOPLE,
-    "schedule": lambda engine: engine.schedules.origin,
-    "webhook": lambda engine: WebhookOrigin(engine.people),
-    MCP_ORIGIN: lambda engine: McpOrigin(engine.people, engine.changes, engine.assistant.contexts),
 }
 """The origins of turns, by `MessageOrigin.name`. Each is asked for with a turn of its own."""
+for _feature in find_features():
+    ORIGINS |= _feature.origins

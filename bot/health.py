@@ -18,7 +18,7 @@ from core.domain.messages import Address, Card, Person
 from core.domain.ports import Platform
 from core.domain.records import Health, QuickCommand
 from core.domain.rights import Viewer
-from core.integrations import ListTitles
+from core.integrations import ListStates, ListTitles
 from core.observability import metrics
 from core.schedules.schedule import ScheduleFilter
 from core.schedules.words import describe_schedule
@@ -30,20 +30,18 @@ ReportHealth = Callable[[], Awaitable[Health]]
 
 class PartHealth:
     """Collects the health of all parts, such as the model and Slack. A part that runs in this
-    process reports its own health (`live`); for others the settings say it."""
+    process reports its own health (`live`); for others the settings say it (`lineup`). `further`
+    are parts of which there may be other ones at any time."""
 
     def __init__(
         self,
         lineup: Sequence[Health],
         live: Mapping[str, ReportHealth] = MappingProxyType({}),
         list_platforms: Callable[[], Sequence[Platform]] = tuple,
-        list_further: Callable[[], Awaitable[Sequence[Health]]] | None = None,
+        further: Sequence[ListStates] = (),
     ) -> None:
-        """`lineup` are all parts as the settings alone tell them. `list_platforms` returns those
-        that this process serves, and `list_further` parts of which there may be other ones at any
-        time."""
         self._lineup, self._live = lineup, live
-        self._list_platforms, self._list_further = list_platforms, list_further
+        self._list_platforms, self._further = list_platforms, further
 
     async def list_all(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
         """Return the health of each part, all asked at the same time. A part that takes longer than
@@ -52,7 +50,9 @@ class PartHealth:
         parts = await asyncio.gather(
             *(self._ask_part(part, live.get(part.name), patience) for part in self._lineup)
         )
-        return [*parts, *(await self._list_further() if self._list_further else ())]
+        for list_states in self._further:
+            parts.extend(await list_states())
+        return parts
 
     async def _ask_part(self, part: Health, ask: ReportHealth | None, patience: float) -> Health:
         """Return the state of one part, asked now. The start screen has little `patience`: a part

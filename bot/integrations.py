@@ -1,75 +1,41 @@
-"""The lists of all integrations and of all kinds of change. A new one is its package and a line
-here."""
+"""All integrations, kinds of change and cards of the set-up page, as the features have them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from adapters.discord import DISCORD
-from adapters.mcp_server import MCP
-from adapters.slack import SLACK
-from adapters.terminal import TERMINAL
-from adapters.web import WEB
+from bot.features.base import SetupCard, find_features
 from core.changes.kinds import Kind
-from core.integrations import ChatIntegration, Integration, OwnerIntegration
-from core.models import MODEL_INTEGRATION
-from core.people.rules import OIDC_PLATFORM, OIDC_RIGHTS, OWNER_ID, PlatformRights
-from core.schedules.kind import SCHEDULE_CHANGE, SCHEDULE_KIND
-from core.tools.code import CODE_INTEGRATION
-from core.tools.mcp import MCP_CALL, MCP_CALL_KIND, MCP_TOOLS
-from core.tools.nocodb import NOCODB_INTEGRATION, ROW_KINDS
+from core.integrations import Integration
+from core.people.rules import OWNER_ID, PlatformRights
 from core.tools.posting import PLACE_POST
-from core.tools.sample import SAMPLE_INTEGRATION
-from core.tools.stackspot import QUICK_COMMAND_RUN, STACKSPOT
 
 Faces = Sequence[Integration[Any]]
-FACES: Faces = (
-    MODEL_INTEGRATION,
-    WEB,
-    TERMINAL,
-    SLACK,
-    DISCORD,
-    MCP,
-    NOCODB_INTEGRATION,
-    SAMPLE_INTEGRATION,
-    STACKSPOT,
-    CODE_INTEGRATION,
-    MCP_TOOLS,
-)
+FACES: Faces = tuple(each.integration for each in find_features() if each.integration)
 
-KINDS: dict[str, Kind] = {
-    **ROW_KINDS, "run": QUICK_COMMAND_RUN, "post": PLACE_POST, SCHEDULE_KIND: SCHEDULE_CHANGE,
-    MCP_CALL_KIND: MCP_CALL,
-}  # fmt: skip
+KINDS: dict[str, Kind] = {"post": PLACE_POST}
 """The kinds of change, by `Draft.kind`."""
+for _feature in find_features():
+    KINDS |= _feature.kinds
+
+
+CARDS: Mapping[str, SetupCard] = {
+    feature.card.name: feature.card for feature in find_features() if feature.card
+}
+"""The cards by the name of their integration, in the order of the page."""
+PEOPLE_SETTINGS = ("ponte_allow", "ponte_admins", "ponte_sample")
+"""Who may do what. The page writes them when a person of a chat platform is chosen."""
+SETUP_NAMES = frozenset(
+    [*(field.setting for card in CARDS.values() for field in card.fields), *PEOPLE_SETTINGS]
+)
+"""All settings that the page may store. None of them names a folder, a database, a proxy or the
+page itself."""
 
 
 def collect_rights(faces: Faces) -> Mapping[str, PlatformRights]:
-    """Return the default rights of people by platform, for each integration through which people
-    reach Ponte, and for people who sign in with an OIDC provider."""
-    return {face.name: face.rights for face in faces if face.rights} | {OIDC_PLATFORM: OIDC_RIGHTS}
-
-
-def is_place(name: str, faces: Faces) -> bool:
-    """Return True if `name` has the form of a workspace or a channel of a chat platform, as in
-    `slack:T1`, and not that of a person."""
-    platform, _, id = name.partition(":")
-    chats = [face for face in faces if isinstance(face, ChatIntegration)]
-    forms = (face.place_ids for face in chats if face.name == platform)
-    return any(form and re.fullmatch(form, id) for form in forms)
-
-
-def list_person_forms(faces: Faces) -> tuple[list[str], list[str], list[str]]:
-    """Return three lists: the names of chat platforms, the patterns of keys of people and groups on
-    all platforms, and the names of the surfaces that belong to the owner (page, terminal)."""
-    chats = [face for face in faces if isinstance(face, ChatIntegration)]
-    owners = [face for face in faces if isinstance(face, OwnerIntegration)]
-    forms = [f"{face.name}:({face.ids})" for face in chats]
-    forms += [f"{face.name}:({face.ids})" for face in owners]
-    forms.append(rf"{OIDC_PLATFORM}:[a-z0-9_-]+:([^:,\s]+|group:[^,]+)")
-    return [face.name for face in chats], forms, [face.name for face in owners]
+    """Return the default rights of people by platform, for each integration that has people."""
+    return {face.name: face.rights for face in faces if face.rights}
 
 
 PLATFORM_RIGHTS = collect_rights(FACES)

@@ -67,19 +67,6 @@ class PolicyCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class SignInLink:
-    """A new sign-in token of a person, and the link to the page that contains it ("" without a
-    page). `conversations` is the number of conversations of an earlier person of that name.
-    `person` is the person's key."""
-
-    name: str
-    person: str
-    token: str
-    link: str
-    conversations: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class PersonCounts:
     """A summary of the data stored about a person: the person's key and names, the conversations
     that they share with others (`shared`), the number of rows by section of an export, the names of

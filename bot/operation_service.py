@@ -28,8 +28,6 @@ from core.domain.messages import Person
 from core.domain.records import ListTable
 from core.people.audit import OPERATOR
 from core.people.rules import OWNER_ID
-from core.schedules.schedule import Schedule
-from core.schedules.service import to_json as schedule_json
 
 if TYPE_CHECKING:
     from bot.operation_texts import ResultText, View
@@ -84,9 +82,9 @@ class OperationService:
             arguments = self._find_operation(name).overview or arguments
         result = await self.run(name, arguments, actor)
         # Loaded only when a result is shown.
-        from bot.operation_texts import PLAIN_TEXT, TEXTS, View
+        from bot.operation_texts import View, find_text
 
-        text, ponte = TEXTS.get(name, PLAIN_TEXT), self.ponte
+        text, ponte = find_text(self._find_operation(name)), self.ponte
         # In a text, people have names in place of their keys. `text.people` are the fields of the
         # result that hold keys of people.
         keys = set(_find_values(result, text.people)) if text.people and not as_json else ()
@@ -157,16 +155,16 @@ async def describe_offline(
 ) -> Json:
     """Run an operation that needs only the settings, without a running Ponte, and return what
     `OperationService.describe` returns."""
-    from bot.operation_texts import PLAIN_TEXT, TEXTS, View
+    from bot.operation_texts import View, find_text
 
     result = to_json(await operation.function(start, **arguments))
     view = View(ZoneInfo(start.settings.ponte_timezone), {}, arguments, is_running=False)
-    return describe_result(TEXTS.get(operation.name, PLAIN_TEXT), result, view, as_json=as_json)
+    return describe_result(find_text(operation), result, view, as_json=as_json)
 
 
 def to_json(result: Any) -> Any:
     """Return the typed result of an operation as JSON, which users, texts and /admin read."""
-    return to_jsonable_python(schedule_json(result) if isinstance(result, Schedule) else result)
+    return to_jsonable_python(result)
 
 
 def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool) -> Json:
@@ -185,9 +183,8 @@ def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool)
 
 def _describe_key(key: str, name: str) -> str:
     """Return what the page /admin calls the person or channel with this key and name ("" if it is
-    not known). People of chat platforms have their key after their name, because names are not
-    unique there. POLICY_PERSON decides on the changes that ponte.toml approves by itself. Places
-    are `PLATFORM:direct`, `PLATFORM:WORKSPACE:CHANNEL` and longer."""
+    not known). Names are not unique on chat platforms, so people there have their key after it.
+    Places are `PLATFORM:direct`, `PLATFORM:WORKSPACE:CHANNEL` and longer."""
     platform, _, id = key.partition(":")
     if ":" not in id and id != "direct":  # the key of a person
         own = {OPERATOR.key: say("Someone at the server"), POLICY_PERSON.key: "ponte.toml"}
@@ -211,7 +208,7 @@ def build_arguments_model(operation: Operation) -> type[BaseModel]:
 
 def _find_values(result: Any, fields: Any) -> Iterator[str]:
     """Yield the values of the fields with these names in a result, at any depth, without empty
-    ones. They are keys of people or ids of changes, for which a text for people has names."""
+    ones."""
     if isinstance(result, Mapping):
         for name, value in result.items():
             if name in fields and value:

@@ -2,8 +2,8 @@
 
 A function's name in the table, docstring and parameters make its command in the shell, its route on
 the home's socket and the check of its arguments. `/admin` reaches only those with `admin_page`.
-`bot/operation_texts.py` has the texts of results. `ponte --help` imports this module, so it imports
-nothing heavy.
+`bot/operation_texts.py` has the texts of results. Features add operations (`operations.py` of their
+folders). `ponte --help` imports these modules, so they import nothing heavy.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from __future__ import annotations
 import base64
 import inspect
 import re
-import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 from bot import operation_results as results
+from bot.features import load_modules
 from bot.operation_results import Json, Rows
 
 if TYPE_CHECKING:
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from bot.home import Start
     from bot.ponte import Ponte
     from core.domain.messages import Person
-    from core.domain.records import ApiToken, DoctorFinding, Health, TurnSummary
-    from core.schedules.schedule import Schedule
+    from core.domain.records import DoctorFinding, Health, TurnSummary
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 FILE_PIECE_BYTES = 3_000_000
@@ -85,6 +83,7 @@ class Operation:
     - `confirm`: the question in the shell before it runs, below the result of the operation
       `preview` with the same arguments.
     - `example`: arguments for its help.
+    - `sentence`: the text of its result, which has the sentence's values.
     - `shown_by`: the command that shows whether it was done, "" if it changes nothing.
     - `overview`: the arguments of a text for somebody who gives none.
     - `prepares`: the model's server is checked if this command starts Ponte for itself.
@@ -102,6 +101,7 @@ class Operation:
     preview: str = ""
     example: str = ""
     shown_by: str = ""
+    sentence: str = ""
     overview: Json = field(default_factory=dict)
     prepares: bool = False
     is_chat: bool = False
@@ -131,6 +131,24 @@ class Operation:
 
 OPERATIONS: dict[str, Operation] = {}
 """All operations by name."""
+COMMAND_GROUPS = {
+    "threads": "List, show and delete conversations.",
+    "changes": "List, approve, change, deny and undo changes to your data.",
+    "person": "List, export and delete the data about a person.",
+    "policy": "Show who can do what, and where.",
+    "setup": "Show and undo what was typed on the set-up page.",
+}
+"""The help of each command that has commands below it."""
+
+
+def add_command_group(name: str, help: str, after: str) -> None:
+    """Add a command that has commands below it, in the documents after another one, if that
+    exists."""
+    groups = list(COMMAND_GROUPS.items())
+    at = list(COMMAND_GROUPS).index(after) + 1 if after in COMMAND_GROUPS else len(groups)
+    groups.insert(at, (name, help))
+    COMMAND_GROUPS.clear()
+    COMMAND_GROUPS.update(groups)
 
 
 def operation(name: str, **more: Any) -> Callable[[F], F]:
@@ -147,17 +165,6 @@ def operation(name: str, **more: Any) -> Callable[[F], F]:
     return register
 
 
-PersonName = Annotated[
-    str,
-    ShellArgument(
-        "Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters; or a key "
-        "of `ponte people list`.",
-        ("people list", "name"),
-    ),
-]
-ScheduleId = Annotated[
-    str, ShellArgument("The schedule's ID (six characters).", ("schedules list", "id"))
-]
 PersonKey = Annotated[
     str,
     ShellArgument(
@@ -380,28 +387,6 @@ async def read_audit_log(
     return {"lines": lines, "next": following}
 
 
-@operation("feedback", admin_page=True, example="--since yesterday --down")
-async def list_feedback(
-    ponte: Ponte,
-    since: Annotated[
-        str,
-        ShellOption(
-            "Start of the period: a date or a date and time, for example 2026-11-01 or yesterday."
-        ),
-    ] = "",
-    down: Annotated[bool, ShellOption("Only thumbs down.")] = False,
-) -> Rows:
-    """List the latest votes on answers, newest first. Questions and answers are shown only if the
-    voter shared them or they're in a public channel."""
-    # Not at the top: `ponte --help` imports this module, so it loads little.
-    from bot.reports import parse_moment
-
-    engine, first = ponte.engine, parse_moment(since, ponte.zone)
-    first_at = datetime.fromisoformat(first).timestamp() if first else 0.0
-    messengers = engine.platforms.messengers
-    return await engine.conversations.votes.report(first_at, down, messengers)
-
-
 @operation(
     "policy check", needs="settings", example="--person slack:U1 --channel C2 --right read:Orders"
 )
@@ -438,93 +423,6 @@ async def check_policy(
 async def find_slack_addresses(ponte: Ponte) -> Json:
     """Return how Slack delivers events, and the page's public origin, for the app's manifest."""
     return {"slack": ponte.settings.slack, "page": ponte.settings.ponte_web_url or ""}
-
-
-@operation("hooks test", needs="settings", admin_page=True, example="deploys --body delivery.json")
-async def preview_hook(
-    start: Start,
-    name: Annotated[
-        str,
-        ShellArgument("The webhook's name in ponte.toml.", options=lambda config: config.hooks),
-    ],
-    body: Annotated[str, ShellOption("A file with the body of a request.", is_file=True)] = "",
-) -> Json:
-    """Show what a webhook delivery would post, and with which permissions. Nothing is posted."""
-    # Not at the top: `ponte --help` imports this module, so it loads little.
-    from bot.parts import summaries
-    from bot.reports import find_rights
-    from core.base.errors import NotFound
-    from core.webhooks.intake import preview_delivery
-
-    config = start.config
-    if name not in config.hooks:
-        raise NotFound("Webhook {name} not found in ponte.toml. Check the name.", name=name)
-    hook = config.hooks[name].hook(name, start.settings.variable)
-    # `body` is the text of the file. `why` tells why there would be no answer; "" if there would.
-    author, place, text, quoted, why = preview_delivery(hook, body.encode())
-    # `stand_ins`: programs that ponte.toml configures, such as webhooks, with all rights that they
-    # can have. `find_rights` returns those that rules give this one.
-    kinds = config.rule_book.stand_ins[author.platform].rights
-    return {
-        "name": name,
-        "post_to": config.hooks[name].post_to,
-        "is_post": bool(hook.template),  # the filled template is posted, and no model runs
-        "is_answered": not why,
-        "why": why,
-        "is_off": place.platform
-        in {part.name for part in summaries(start.settings) if part.state != "on"},
-        "text": text,
-        "body": quoted,
-        "rights": await find_rights(start, author, place, kinds),
-    }
-
-
-_McpServerName = Annotated[str, ShellArgument("The server's name in ponte.toml.")]
-
-
-@operation("mcp show", needs="running", example="github")
-async def show_mcp_tools(ponte: Ponte, name: _McpServerName) -> Rows:
-    """Show how the tools of an MCP server differ from those that were accepted."""
-    return await ponte.mcp_tools.servers.compare(name) if ponte.mcp_tools else []
-
-
-@operation(
-    "mcp accept",
-    needs="running",
-    right="own",
-    preview="mcp show",
-    confirm="Let the model use these tools of {name}?",
-    example="github",
-    shown_by="mcp show {name}",
-)
-async def accept_mcp_tools(ponte: Ponte, name: _McpServerName, actor: Person) -> Json:
-    """Accept the tools of an MCP server as they are now. Until then, new and changed ones are
-    off."""
-    # `mcp_tools` is None in a Ponte that was built without tools of MCP servers.
-    names = await ponte.mcp_tools.servers.accept(name) if ponte.mcp_tools else []
-    ponte.engine.people.audit.note("mcp-tools-accepted", actor, server=name)
-    return {"name": name, "tools": names}
-
-
-@operation(
-    "sample reset",
-    example="--yes",
-    shown_by="audit --event sample-reset",
-    confirm="Restore the sample tables? All changes to them will be lost.",
-)
-async def reset_sample(
-    ponte: Ponte,
-    actor: Person,
-    language: Annotated[
-        Literal["", "en", "pt-BR", "fr"], ShellOption("Language of the tables: en, pt-BR or fr.")
-    ] = "",
-) -> Json:
-    """Restore the sample tables to their original rows. This can't be undone."""
-    # `withdrawn` counts the open requests to change the tables, which end. A language "" keeps the
-    # present one.
-    withdrawn = await ponte.reset_sample(language)
-    ponte.engine.people.audit.note("sample-reset", actor)
-    return {"withdrawn": withdrawn}
 
 
 @operation("setup show", right="own", example="--json")
@@ -625,199 +523,6 @@ async def forget_thread(ponte: Ponte, conversation: Conversation, actor: Person)
     return {"messages": messages, "remains": engine.upkeep.remains_notice}
 
 
-@operation("people add", right="own", admin_page=True, example="ana", shown_by="people list")
-async def add_person(ponte: Ponte, name: PersonName, actor: Person) -> results.SignInLink:
-    """Let a person use the page. Prints their sign-in link once."""
-    ponte.check_links()
-    page, person = ponte.page_for_links(), ponte.accounts.person(name)
-    token = await ponte.accounts.invite(person, actor)
-    earlier = await ponte.engine.conversations.journal.list_conversations_of(person.key)
-    return ponte.sign_in_link(person, page, token, len(earlier))
-
-
-@operation("people list", admin_page=True, example="--json")
-async def list_accounts(ponte: Ponte) -> Rows:
-    """List the people who can sign in to the page: how, since when, and when they last did."""
-    # Accounts that the owner made: the name is what a command such as `people remove` takes, and
-    # the only name there is.
-    links = [
-        {"name": one.person.partition(":")[2], "provider": "", "person": "", "state": "link"}
-        | {"added": one.added_at, "seen": one.last_visit}
-        for one in await ponte.accounts.list_all()
-    ]
-    # People of a provider: commands take their key, and the provider tells their name. Whoever was
-    # removed is listed, because they may not sign in until they are admitted again. `last_at` is a
-    # moment; it is cut to the day, which is all that is stored of accounts (`last_visit`).
-    others = [
-        {"name": one.person.key, "provider": one.provider, "person": one.person.name}
-        | {"state": "removed" if one.removed_at else "provider", "added": one.first_at}
-        | {"seen": f"{datetime.fromtimestamp(one.last_at, UTC):%Y-%m-%d}"}
-        for one in await ponte.accounts.list_sign_ins()
-    ]
-    return [*links, *others]
-
-
-@operation(
-    "people renew",
-    right="own",
-    admin_page=True,
-    example="ana",
-    shown_by="audit --event person-link-renewed",
-)
-async def renew_person(ponte: Ponte, name: PersonName, actor: Person) -> results.SignInLink:
-    """Create a new sign-in link for a person; the old link and its sessions stop working."""
-    ponte.check_links()  # raises if ponte.toml turns sign-in links off
-    page, person = ponte.page_for_links(), ponte.accounts.person(name)
-    return ponte.sign_in_link(person, page, await ponte.accounts.renew_link(person, actor))
-
-
-@operation(
-    "people token",
-    right="own",
-    is_secret=True,
-    example="ana --name notebook --days 30",
-    shown_by="people tokens {name}",
-)
-async def create_api_token(
-    ponte: Ponte,
-    name: PersonName = "owner",
-    label: Annotated[
-        str, ShellOption("What the token is for, for example 'my script'.", "--name")
-    ] = "",
-    days: Annotated[int, ShellOption("Days until the token expires; 0 for never.")] = 0,
-    metrics: Annotated[bool, ShellOption("The token reads /metrics and nothing else.")] = False,
-    mcp: Annotated[bool, ShellOption("The token is for an MCP client.")] = False,
-    *,
-    actor: Person,
-) -> Json:
-    """Create an API token for a person, by default for the owner. It works only for programs that
-    use /v1, or with --mcp for an MCP client, and is printed once."""
-    # `page` is "" if the page has no fixed address.
-    page, kind = ponte.page_for_links(), "metrics" if metrics else "mcp" if mcp else "api"
-    # `owner`: the name may also be "owner", or the key of a person of a provider.
-    person = ponte.accounts.person(name, owner=True)
-    token, text = await ponte.accounts.create_api_token(person.key, label, days, actor, kind)
-    url = f"{page}/{'v1' if kind == 'api' else kind}" if page else ""
-    return {"id": token.id, "name": name, "kind": kind, "token": text, "url": url}
-
-
-@operation("people tokens", admin_page=True, example="ana")
-async def list_api_tokens(
-    ponte: Ponte, name: Annotated[str, ShellArgument("Only the tokens of this person.")] = ""
-) -> Rows:
-    """List API tokens with ID, person, purpose, date added, expiry and last use."""
-    person = ponte.accounts.person(name, owner=True).key if name else ""
-    return [_without_hash(one) for one in await ponte.accounts.list_api_tokens(person)]
-
-
-def _without_hash(token: ApiToken) -> Json:
-    """Return an API token as people may see it, so without its hash. `expires` is 0 for never, and
-    `seen` the day of its last use, "" for none."""
-    return {
-        "id": token.id,
-        # An account of the page by its name, which commands take; everybody else by their key.
-        "person": token.person.removeprefix("web:"),
-        "kind": token.kind,
-        "name": token.name,
-        "added": token.added_at,
-        "expires": token.expires_at,
-        "seen": token.last_use,
-    }
-
-
-@operation(
-    "people revoke", right="own", admin_page=True, example="1f0c9a2b", shown_by="people tokens"
-)
-async def revoke_api_token(
-    ponte: Ponte,
-    id: Annotated[
-        str, ShellArgument("The ID that `ponte people tokens` lists.", ("people tokens", "id"))
-    ],
-    actor: Person,
-) -> Json:
-    """Revoke an API token. Programs that use it lose access immediately."""
-    return _without_hash(await ponte.accounts.revoke_api_token(id, by=actor))
-
-
-@operation(
-    "people remove", right="own", admin_page=True, confirm="Remove {name} from the page?",
-    example="ana", shown_by="people list",
-)  # fmt: skip
-async def remove_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
-    """Remove a person from the page. Their sessions end, and Ponte stops working for them. They
-    can't sign in with Slack or a company account until you let them in again."""
-    return {"name": name, "person": await ponte.personal_data.remove(name, actor)}
-
-
-@operation(
-    "people readmit", right="own", admin_page=True, example="slack:T1:U1", shown_by="people list"
-)
-async def readmit_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
-    """Let a removed person sign in with Slack or a company account again."""
-    await ponte.accounts.admit_sign_in(name, actor)
-    return {"name": name, "person": name}
-
-
-@operation("people move-provider", right="own", example="acme", shown_by="people list")
-async def move_provider(
-    ponte: Ponte,
-    name: Annotated[str, ShellArgument("The NAME of `[sign_in.NAME]` in ponte.toml.")],
-    actor: Person,
-) -> Json:
-    """Accept the new issuer of a sign-in provider. Whoever has the same ID there is the same
-    person."""
-    from core.base.errors import BadInput, NotFound
-
-    if words := ponte.live.current.describe_newer_file():
-        raise BadInput(words)
-    if (provider := ponte.live.current.sign_in.get(name)) is None:
-        raise NotFound("Sign-in {name} not found in ponte.toml. Check the name.", name=name)
-    await ponte.accounts.move_provider(name, provider.issuer, actor)
-    return {"name": name, "issuer": provider.issuer}
-
-
-@operation("schedules list", admin_page=True, example="--json")
-async def list_schedules(ponte: Ponte) -> Rows:
-    """List everyone's schedules."""
-    return await ponte.engine.schedules.list_all()
-
-
-@operation("schedules show", example="abc234")
-async def show_schedule(ponte: Ponte, id: ScheduleId) -> Json:
-    """Show a schedule and its last runs."""
-    return await ponte.engine.schedules.show(id.lower())
-
-
-_ON_SCHEDULE: Json = {"admin_page": True, "example": "abc234", "shown_by": "schedules show {id}"}
-
-
-@operation("schedules pause", **_ON_SCHEDULE)
-async def pause_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Schedule:
-    """Pause a schedule until someone resumes it."""
-    return await ponte.engine.schedules.store.pause(id.lower(), "person", actor)
-
-
-@operation("schedules resume", **_ON_SCHEDULE)
-async def resume_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Schedule:
-    """Resume a paused schedule. Runs that were due in the meantime are skipped."""
-    return await ponte.engine.schedules.store.resume(id.lower(), actor)
-
-
-@operation("schedules run", **_ON_SCHEDULE)
-async def run_schedule(ponte: Ponte, id: ScheduleId, actor: Person, once: str = "") -> Schedule:
-    """Run a schedule now, with its owner's permissions. Its times don't change."""
-    store = ponte.engine.schedules.store
-    # The same event, such as a form that is sent twice, starts one run.
-    await store.run_now(id.lower(), once or secrets.token_hex(8), actor)
-    return await store.get(id.lower())
-
-
-@operation("schedules delete", confirm="Delete the schedule {id}?", **_ON_SCHEDULE)
-async def delete_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Schedule:
-    """Delete a schedule."""
-    return await ponte.engine.schedules.store.delete(id.lower(), by=actor)
-
-
 @operation("person list", timeout_seconds=ERASE_TIMEOUT_SECONDS)
 async def list_people(ponte: Ponte) -> Rows:
     """List everyone with stored data, with first and last activity, amount, key and name."""
@@ -861,3 +566,7 @@ async def forget_person(ponte: Ponte, key: PersonKey, actor: Person) -> results.
             names=", ".join(f"{name} {n}" for name, n in result.left.items()),
         )
     return result
+
+
+# At the end, because they import this module.
+load_modules("operations")

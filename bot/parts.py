@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bot import __version__
 from bot.home import Home
 from bot.settings import Settings
 from bot.stores import name_engine
-from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.base.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
 from core.domain.ports import ReadFile, read_no_file
@@ -16,7 +14,6 @@ from core.domain.records import Health
 from core.integrations import IntegrationDependencies, OperatorConfig, plain_value
 from core.journal.jobs import Alone, Peers
 from core.models.model_server import ModelOptions
-from core.observability.tracing import Traces
 
 NO_POSTGRES_SENTENCE = (
     "DATABASE_URL needs the {name} package. Install the `postgres` extra or "
@@ -65,20 +62,3 @@ def dependencies(
         peers or Alone(),
         read_file,
     )
-
-
-def open_traces(settings: Settings) -> Traces | None:
-    """Return a recorder of spans that exports to OTEL_EXPORTER_OTLP_ENDPOINT, None if that is not
-    set. OpenTelemetry's packages are optional: raise SettingsError if they are missing."""
-    if settings.otel_exporter_otlp_endpoint is None:
-        return None
-    headers = plain_value(settings.otel_exporter_otlp_headers)
-    proxy = settings.proxies.for_url(str(settings.otel_exporter_otlp_endpoint))
-    try:
-        return Traces.open(settings.traces_url, headers, proxy, __version__)
-    except ModuleNotFoundError as missing:
-        raise SettingsError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT needs the {name} package. Install "
-            "`requirements/otel.txt` (docs/guides/watching.md).",
-            name=missing.name or "opentelemetry",
-        ) from None

@@ -9,7 +9,7 @@ import functools
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -19,33 +19,29 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from adapters.terminal import TERMINAL
-from adapters.web import WEB, add_token
+from adapters.web import WEB
 from bot import __version__
 from bot.config.ponte_toml import LiveConfig
 from bot.config.reload import Reloader
 from bot.doctor.safety import list_findings
 from bot.engine import Engine
+from bot.features.sign_in.accounts import PageAccountService
 from bot.health import HealthBoard
 from bot.home import Home, Start
 from bot.integrations import canonical_person
-from bot.operation_results import SignInLink
-from bot.people import PageAccountService, PersonalDataService
+from bot.people import PersonalDataService
 from bot.settings import Settings
 from bot.setup.restart import Restart
-from core.base.errors import BadInput, NotFound, PonteError
+from core.base.errors import BadInput, NotFound
 from core.base.i18n import LANGUAGE, say, translate_word
 from core.base.tasks import run_together
 from core.commands.grammar import parse_command, render_command, split_change_id
-from core.domain.changes import SAMPLE_APPLIER, ChangeState
+from core.domain.changes import ChangeState
 from core.domain.messages import Address, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.ports import ChatPlatform, Platform
 from core.domain.records import DoctorFinding, HistoryEntry, ModelRequests
 from core.integrations import ChatIntegration, OwnerIntegration
-from core.observability import tracing
-from core.observability.tracing import Traces
 from core.people.rules import OWNER_ID
-from core.tools.mcp import McpToolSource
-from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
 
 if TYPE_CHECKING:
     from adapters.web.api.answers import ChatAnswer
@@ -130,7 +126,7 @@ class Ponte:
     whole object. `restart` starts Ponte anew with other settings; None where that cannot be done.
 
     `background_starts` begin checks and imports that run in the background. `closing` closes the
-    parts in the reverse order of their composition; traces are closed last.
+    parts in the reverse order of their composition, `last_closings` what outlives them.
     """
 
     settings: Settings
@@ -146,8 +142,9 @@ class Ponte:
     runs_turns: bool
     background_starts: Sequence[Callable[[], None]]
     closing: AsyncExitStack
-    traces: Traces | None = None
-    mcp_tools: McpToolSource | None = None
+    last_closings: Sequence[Callable[[float], Awaitable[None]]] = ()
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    """The tool sources of integrations, by name."""
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held during the checks of `ponte doctor`, which start a sandbox and ask each service."""
 
@@ -212,10 +209,9 @@ class Ponte:
         await draining
         hurrying.cancel()
         await self.closing.aclose()
-        if self.traces:
-            tracing.set_recorder(None)
-            is_hurried = hurry is not None and hurry.is_set()
-            await self.traces.close(0.0 if is_hurried else deadline - time.monotonic())
+        is_hurried = hurry is not None and hurry.is_set()
+        for close in self.last_closings:
+            await close(0.0 if is_hurried else deadline - time.monotonic())
 
     async def announce(self) -> None:
         """Write the start screen: what is on, what is off and why, and the page's address. It goes
@@ -279,30 +275,6 @@ class Ponte:
             part = await self.engine.stores.health()
             findings.insert(0, DoctorFinding(part.name, part.state, part.words))
         return findings
-
-    def page_for_links(self) -> str:
-        """Return the page's address for a sign-in link, also if the page is not served now; "" if
-        it has no fixed address. Raise PonteError if the page is turned off."""
-        if self.settings.ponte_web == "off":
-            raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
-        page, _ = self.links()
-        return page or (self.settings.page_url() if self.settings.ponte_web_port else "")
-
-    def check_links(self) -> None:
-        """Raise PonteError if sign-in links are turned off in ponte.toml, so that nobody could sign
-        in with one."""
-        if not self.live.page.links:
-            raise PonteError(
-                "Sign-in links are turned off in ponte.toml (`[page] links = false`). Let people "
-                "sign in with Slack or their company's account, or remove that line."
-            )
-
-    def sign_in_link(self, person: Person, page: str, token: str, earlier: int = 0) -> SignInLink:
-        """Return what an operator gets after a sign-in token of a person was created: the token,
-        and the page's link with it if there is a page. `earlier` is the number of conversations of
-        an earlier person of that name."""
-        link = add_token(page, token) if page else ""
-        return SignInLink(person.id, person.key, token, link, earlier)
 
     async def decide(
         self,
@@ -397,18 +369,3 @@ class Ponte:
         if not any(one.conversation == conversation for one in await journal.list_threads()):
             raise NotFound(what="conversation")
         return await journal.list_entries(conversation)
-
-    async def reset_sample(self, language: str = "") -> int:
-        """Restore the sample tables, in this language or their present one, and withdraw open
-        requests to change them. Return how many requests these were. Raise PonteError if this Ponte
-        has no sample tables."""
-        # `self.settings` has the integration's own settings and those that all integrations share.
-        if not SAMPLE_INTEGRATION.is_used(self.settings, self.settings):
-            raise PonteError(
-                "Ponte has no sample tables, because NocoDB or Postgres is configured, or a chat "
-                "platform without PONTE_SAMPLE=on."
-            )
-        settings = self.settings
-        base = open_sample_base(self.home.path, settings.ponte_timezone, settings.ponte_locale)
-        await asyncio.to_thread(base.reset, language)
-        return await self.engine.changes.proposals.withdraw_drafts_of(SAMPLE_APPLIER)

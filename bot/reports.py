@@ -17,7 +17,7 @@ from bot.config.ponte_toml import Config
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import misspelt_names
 from bot.home import Start
-from bot.integrations import ADMINS, list_person_forms
+from bot.integrations import ADMINS
 from bot.integrations import collect_rights as platform_rights
 from bot.operation_results import PolicyCheck, RightVerdict, Rows, UsageReport
 from core.base.errors import NotFound, WrongUsage
@@ -25,6 +25,7 @@ from core.base.i18n import format_moment, say
 from core.changes.approval import Approval, TableRule
 from core.changes.service import ChangeService
 from core.domain.messages import Address, Person
+from core.integrations import list_person_forms
 from core.money.allowances import COUNTED_WORDS, format_amount, period_end
 from core.money.budget import Budget, ReportRow
 from core.people.policy import PlatformPeople, Policy
@@ -302,8 +303,8 @@ async def find_rights(
     start: Start, who: Person, where: Address, kinds: Collection[str]
 ) -> Mapping[str, str]:
     """Return the rights of these kinds (such as "read") that a person or webhook has at a place,
-    each with the rule that gives it. Rights to single things that ponte.toml names, such as
-    "read:Orders", are included if their first word is one of `kinds`."""
+    each with the rule that gives it, also to single things that ponte.toml names, such as
+    "read:Orders"."""
     config, settings = start.config, start.settings
     policy = Policy(
         platform_rights(settings.faces),
@@ -319,12 +320,9 @@ async def find_rights(
 async def _judge_right(
     policy: Policy, config: Config, who: Person, where: Address, asked: str
 ) -> RightVerdict:
-    """Return whether a person has a right in a place, for `ponte policy check`, and the rule in
-    ponte.toml that decides it. `asked` is the right, as in "read:Customers".
-
-    The settings of a table come first, then the approvers of a table, then the rules and the
-    entries of quick commands, as when Ponte itself decides.
-    """
+    """Return whether a person has a right in a place, as in "read:Customers", and the rule that
+    decides it: the settings of a table come first, then its approvers, then the rules and the
+    entries of quick commands, as when Ponte itself decides."""
     right, _, name = asked.partition(":")
     # Without kinds of change (`{}`): only drafts need them, and here is none.
     approval = Approval(policy, {}, config)
@@ -376,7 +374,7 @@ def _describe_rule(rule: Rule) -> str:
 
 def _named_rights(config: Config, policy: Policy) -> Iterator[str]:
     """Return the rights to single things that ponte.toml names, as in `read:Orders`, each once.
-    A pattern such as `read:C*` counts as one: it is judged like a thing with this name."""
+    A pattern such as `read:C*` is judged like a name."""
     kinds = ("read", "propose", "approve")
     names = [f"{kind}:{name}" for name in config.tables for kind in kinds]
     names += [f"command:{slug}" for slug in config.quick_commands]

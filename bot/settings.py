@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from dotenv.parser import parse_stream
 from platformdirs import user_data_path
@@ -32,12 +32,8 @@ from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from adapters.discord import DiscordSettings
-from adapters.mcp_server import McpSettings
-from adapters.slack import SlackSettings
 from adapters.web.settings import WebSettings
-from bot.integrations import ADMINS, FACES, Faces, list_person_forms
-from bot.setup.cards import CARDS, SETUP_NAMES
+from bot.integrations import ADMINS, CARDS, FACES, SETUP_NAMES, Faces
 from core.base.errors import SettingsError
 from core.base.i18n import LOCALES, Locale, find_zone, nearest_locale, say
 from core.base.proxies import Proxies
@@ -47,14 +43,11 @@ from core.integrations import (
     SettingsPart,
     Url,
     describe_read_error,
+    list_person_forms,
     plain_value,
     setting,
 )
-from core.models import ModelSettings
 from core.people.rules import EVERYBODY_NAME, DailyTurns
-from core.tools.code import CodeSettings
-from core.tools.nocodb import NocodbSettings
-from core.tools.stackspot import StackSpotSettings
 
 STORED_FILE = "settings.env"
 """The file in the data folder with the settings that were typed on the set-up page."""
@@ -201,18 +194,25 @@ class _SharedSettings(SettingsPart):
         return frozenset(names)
 
 
-class Settings(
+if TYPE_CHECKING:
+    from adapters.slack import SlackSettings
+    from core.models import ModelSettings
+    from core.tools.code import CodeSettings
+    from core.tools.nocodb import NocodbSettings
+
+    class _Parts(
+        WebSettings, _SharedSettings, CodeSettings, NocodbSettings, SlackSettings, ModelSettings
+    ):
+        """Those that code outside of a feature reads by name."""
+
+else:
     # The first stands last in `.env.example`.
-    WebSettings,
-    _SharedSettings,
-    CodeSettings,
-    StackSpotSettings,
-    NocodbSettings,
-    McpSettings,
-    DiscordSettings,
-    SlackSettings,
-    ModelSettings,
-):
+    _parts = [WebSettings, _SharedSettings, *(face.settings for face in reversed(FACES))]
+    _parts = tuple(part for part in dict.fromkeys(_parts) if part is not SettingsPart)
+    _Parts = create_model("_Parts", __base__=_parts)
+
+
+class Settings(_Parts):
     """All settings of Ponte and its integrations, validated. An instance that is made directly
     reads nothing from the environment; `load` does."""
 
@@ -279,16 +279,6 @@ class Settings(
         """The proxies for every HTTP client. Clients get them from here, because none reads the
         environment itself."""
         return Proxies(plain_value(self.https_proxy), plain_value(self.http_proxy), self.no_proxy)
-
-    @property
-    def traces_url(self) -> str | None:
-        """The URL to which traces are sent. None: OpenTelemetry's SDK reads it from the
-        environment, where more specific variables may be set too. (The SDK does not read
-        `.env`.)"""
-        base = self.otel_exporter_otlp_endpoint
-        if base is None or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
-            return None
-        return f"{base.rstrip('/')}/v1/traces"
 
     @property
     def is_personal(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from bot.features.base import find_features
 from bot.home import Home
 from core.changes.tables import (
     CHANGES_TABLE,
@@ -19,7 +20,6 @@ from core.changes.tables import (
     STEPS_TABLE,
 )
 from core.domain.records import Health
-from core.feedback.votes import VOTES_TABLE
 from core.journal.jobs import Alone, Jobs, Peers
 from core.journal.journal import Journal
 from core.journal.kernels import KERNELS_TABLE
@@ -42,8 +42,6 @@ from core.money.budget import COUNTERS_TABLE, HOLDS_TABLE, SPENDINGS_TABLE, USAG
 from core.people.audit import AUDIT_KEYS_TABLE, AUDIT_TABLE, Audit, import_audit_files
 from core.people.directory import DIRECTORY_TABLE, ERASED_PEOPLE_TABLE
 from core.people.page_accounts import API_TOKENS_TABLE, ENDED_SESSIONS_TABLE, PEOPLE_TABLE
-from core.people.sign_ins import SIGN_INS_TABLE
-from core.schedules.schedule import SCHEDULE_RUNS_TABLE, SCHEDULES_TABLE
 from core.store import schema as snapshot
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
@@ -57,19 +55,33 @@ from core.store.tables import (
     PROCESSES_TABLE,
     REMEMBERED_TABLE,
     SECRETS_TABLE,
+    TableDeclaration,
 )
 
-TABLES = (
+OWN_TABLES = (
     INBOX_TABLE, ITEMS_TABLE, ROUNDS_TABLE, CALLS_TABLE, POSTS_TABLE, FILES_TABLE, CHANGES_TABLE,
-    STEPS_TABLE, NOTES_TABLE, CONSENTS_TABLE, OUTBOX_TABLE, SCHEDULES_TABLE, SCHEDULE_RUNS_TABLE,
-    PEOPLE_TABLE, API_TOKENS_TABLE, SIGN_INS_TABLE, DIRECTORY_TABLE, ERASED_PEOPLE_TABLE,
-    USAGE_TABLE,
+    STEPS_TABLE, NOTES_TABLE, CONSENTS_TABLE, OUTBOX_TABLE, PEOPLE_TABLE, API_TOKENS_TABLE,
+    DIRECTORY_TABLE, ERASED_PEOPLE_TABLE, USAGE_TABLE,
     SPENDINGS_TABLE, COUNTERS_TABLE, HOLDS_TABLE, CONVERSATIONS_TABLE, THREADS_TABLE, REMOTES_TABLE,
     AUDIT_KEYS_TABLE, KERNELS_TABLE, PROGRESS_TABLE, PIECES_TABLE,
     REMEMBERED_TABLE, AUDIT_TABLE, ENDED_SESSIONS_TABLE, PROCESSES_TABLE, LEASES_TABLE, PACES_TABLE,
-    SECRETS_TABLE, VOTES_TABLE,
+    SECRETS_TABLE,
 )  # fmt: skip
-"""In the order in which a new database creates them."""
+
+
+def collect_tables() -> list[TableDeclaration]:
+    """Return all tables in the order in which a new database creates them."""
+    tables = [*OWN_TABLES]
+    for feature in find_features():
+        places = (n for n, table in enumerate(tables, 1) if table.name == feature.tables_after)
+        at = next(places, len(tables))
+        tables[at:at] = feature.tables
+    return tables
+
+
+TABLES = collect_tables()
+
+
 VIEWS = (FINISHED_VIEW, CURRENT_TURNS_VIEW)
 MIGRATIONS = (
     Migration(  # indexes, so that an erasure does not read all turns

@@ -29,7 +29,7 @@ PLACES: dict[str, str | tuple[str, ...]] = {
     "psycopg_pool": "core/store/postgres.py",
     "procrastinate": ("core/store/", "core/journal/"),
     "prometheus_client": "core/observability/metrics.py",
-    "requests": "core/observability/tracing.py",
+    "requests": "bot/features/tracing/export.py",
     "slack_bolt": "adapters/slack/",
     "slack_sdk": "adapters/slack/",
     "discord": "adapters/discord/",
@@ -39,8 +39,8 @@ PLACES: dict[str, str | tuple[str, ...]] = {
     "mcp_types": ("adapters/mcp_server/protocol.py", "core/tools/mcp/session.py"),
     "jsonschema": "core/tools/mcp/schema.py",
     "httpx2": ("core/base/openai.py", "core/tools/mcp/session.py"),
-    "opentelemetry": "core/observability/tracing.py",
-    "typer": "bot/cli/command_line.py",
+    "opentelemetry": "bot/features/tracing/export.py",
+    "typer": ("bot/cli/command_line.py", "bot/features/backup/commands.py"),
     "pydantic_settings": "bot/settings.py",
     "platformdirs": "bot/settings.py",
 }
@@ -134,11 +134,14 @@ def test_packages_point_one_way() -> None:
 
 
 def test_the_bot_names_its_integrations_in_one_list() -> None:
-    """Beside it the settings declare their fields, and a command is Slack's own."""
+    """Beside their features, code reads some settings by name, and a command is Slack's own."""
     new_names = ("adapters.slack", "adapters.discord", "core.tools.nocodb", "core.tools.stackspot")
     assert importers(*new_names, below="bot/") == [
         "bot/cli/commands.py",
-        "bot/integrations.py",
+        "bot/features/discord/feature.py",
+        "bot/features/nocodb/feature.py",
+        "bot/features/slack/feature.py",
+        "bot/features/stackspot/feature.py",
         "bot/settings.py",
     ]
     faces = (

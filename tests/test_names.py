@@ -29,7 +29,7 @@ PARTICIPLE_EXCEPTIONS: Mapping[tuple[str, str], str] = {}
 """(path, function) → the reason for its name."""
 CLASS_EXCEPTIONS: Mapping[str, str] = {}
 """Name of a class → the reason why two modules define it."""
-CONSTANT_EXCEPTIONS: Mapping[str, str] = {}
+CONSTANT_EXCEPTIONS: Mapping[str, str] = {"FEATURE": "each feature exports one object of this name"}
 """Name of a constant → the reason why two modules define it."""
 ASSIGNED_NAME = re.compile(r"^ +(\w+)(?:: [^=\n]+)? = ", re.MULTILINE)
 MAX_PARTICIPLES_SHARE = 0.01

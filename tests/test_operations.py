@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.backup.backup import StoredInPostgres
+from bot.features.backup.backup import StoredInPostgres
 from bot.settings import Settings
 from tests.fakes.forker import ForkServer
 

@@ -100,7 +100,7 @@ class ChangeRequests:
 
         `turn` is the turn that will post it; without one, only the place is of interest.
         """
-        person, post_to = caller.person, self.config.mcp_server.post_to
+        person, post_to = caller.person, self.config.section("mcp_server").post_to
         # A person with an account of the page has no direct message.
         if not post_to and person.platform not in self.destinations.messengers:
             return ReplyTo(caller.own_address, person, source="", turn=turn)  # answers no message

@@ -113,7 +113,9 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             people.accounts,
             people.owner,
             SignInMethods(
-                people.policy, lambda name: name in list_current(), lambda: deps.config.page.links
+                people.policy,
+                lambda name: name in list_current(),
+                lambda: deps.config.section("page").links,
             ),
         )
         visitors = Visitors(

@@ -73,8 +73,6 @@ class SingleTurn:
         answer: Screen | None = None,
         lost: type[HolderLost] = HolderLost,
     ) -> None:
-        """`screen` shows the progress, and `answer` the growing text of the answer; None if only
-        its end is shown. `lost` is the error if the connection breaks and cannot be made again."""
         self._http = http
         self._screen = screen
         self._answer = answer

@@ -21,7 +21,15 @@ from typer.exceptions import TyperException
 
 from bot import __version__
 from bot.cli import run_process, say
-from bot.operations import OPERATIONS, Operation, PersonKey, ShellArgument, ShellOption
+from bot.features import load_modules
+from bot.operations import (
+    COMMAND_GROUPS,
+    OPERATIONS,
+    Operation,
+    PersonKey,
+    ShellArgument,
+    ShellOption,
+)
 
 _TALK_COMMANDS = (
     "chat", "ask", "quick-command", "link", "changes", "schedules", "threads", "usage",
@@ -51,7 +59,8 @@ class _GroupedCommands(TyperGroup):
         )
         for title, names in sections:
             with formatter.section(title):
-                helps = ((name, self.commands[name].help or "") for name in names)
+                commands = [(name, self.commands[name]) for name in names if name in self.commands]
+                helps = ((name, command.help or "") for name, command in commands)
                 formatter.write_dl([(name, help.split("\n\n")[0]) for name, help in helps])
 
 
@@ -66,20 +75,9 @@ cli = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-COMMAND_GROUPS = {
-    "threads": typer.Typer(help="List, show and delete conversations."),
-    "changes": typer.Typer(help="List, approve, change, deny and undo changes to your data."),
-    "schedules": typer.Typer(help="List, show, pause, resume, run and delete schedules."),
-    "people": typer.Typer(help="Manage the people who can use the page besides its owner."),
-    "person": typer.Typer(help="List, export and delete the data about a person."),
-    "policy": typer.Typer(help="Show who can do what, and where."),
-    "hooks": typer.Typer(help="Test the webhooks of ponte.toml."),
-    "mcp": typer.Typer(help="Show and accept the tools of the MCP servers in ponte.toml."),
-    "sample": typer.Typer(help="Restore the sample tables."),
-    "setup": typer.Typer(help="Show and undo what was typed on the set-up page."),
-}
+_GROUPS = {name: typer.Typer(help=help) for name, help in COMMAND_GROUPS.items()}
 """The commands that have commands below them, by name."""
-for _name, _group in COMMAND_GROUPS.items():
+for _name, _group in _GROUPS.items():
     cli.add_typer(_group, name=_name, no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")]
@@ -94,7 +92,7 @@ def add_operations() -> None:
         *above, name = each.name.split()
         group = cli
         if above:
-            group = COMMAND_GROUPS.setdefault(above[0], typer.Typer())
+            group = _GROUPS.setdefault(above[0], typer.Typer())
             if group not in [one.typer_instance for one in cli.registered_groups]:
                 cli.add_typer(group, name=above[0], no_args_is_help=True)
         if name not in [one.name for one in group.registered_commands]:
@@ -301,52 +299,8 @@ def work() -> int:
     return run_process(takes=False)
 
 
-@cli.command(epilog="Example: DATABASE_URL=postgresql://db/ponte ponte migrate")
-def migrate() -> int:
-    """Copy this data folder into the database of DATABASE_URL."""
-    from bot.cli import commands as cli_commands  # slow to load
-
-    return cli_commands.migrate()
-
-
-@cli.command(epilog="Example: ponte backup /backups --keep 7")
-def backup(
-    file: Annotated[
-        str, typer.Argument(help="Where to write the backup: a file, a folder, or - for stdout.")
-    ],
-    keep: Annotated[
-        int, typer.Option("--keep", min=0, help="Keep only the newest backups in that folder.")
-    ] = 0,  # 0: keep all
-    secrets: Annotated[
-        bool, typer.Option("--secrets", help="Include the set-up page's settings.env.")
-    ] = False,
-) -> int:
-    """Back up this data folder to a file, even while Ponte is running."""
-    from bot.cli import commands as cli_commands  # slow to load
-
-    return cli_commands.backup(file, keep, secrets=secrets)
-
-
-@cli.command(epilog="Example: ponte restore ponte-2026-11-01.tar.gz")
-def restore(
-    file: Annotated[
-        str, typer.Argument(help=("The file that `ponte backup` wrote, or - for stdin."))
-    ],
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Move the current data aside and replace it.")
-    ] = False,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Continue unfinished work. Use this only if Ponte hasn't run since the backup.",
-        ),
-    ] = False,
-) -> int:
-    """Restore a backup into this data folder. Ponte must not be running."""
-    from bot.cli import commands as cli_commands  # slow to load
-
-    return cli_commands.restore(file, replace=replace, resume=resume)
+# Here, because the documents have all commands in this order.
+load_modules("commands")
 
 
 @cli.command("slack-manifest", epilog="Example: ponte slack-manifest --link")
@@ -405,7 +359,7 @@ def quick_command(
     return cli_commands.quick_command(slug, words or [], file, as_json=as_json)
 
 
-@COMMAND_GROUPS["person"].command("export", epilog="Example: ponte person export web:ana")
+@_GROUPS["person"].command("export", epilog="Example: ponte person export web:ana")
 def person_export(
     key: PersonKeyArgument,
     files: Annotated[

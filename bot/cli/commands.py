@@ -42,42 +42,6 @@ MAX_PROMPT_BYTES = 1_900_000
 T = TypeVar("T")
 
 
-def migrate() -> int:
-    """Run `ponte migrate`: copy the data folder to the database of DATABASE_URL. Return the exit
-    code. Raise SettingsError, HomeTaken, NotStored."""
-    inputs = start()
-    if inputs.settings.database_url is None:
-        raise SettingsError("Set DATABASE_URL to the database to copy this data folder to.")
-    from bot.backup.migrate import migrate as move
-
-    return asyncio.run(move(inputs.settings, inputs.home))
-
-
-def backup(file: str, keep: int, *, secrets: bool) -> int:
-    """Run `ponte backup`. Return the exit code."""
-    from bot.backup.backup import backup as write_backup
-
-    return write_backup(_start_without_postgres(), file, keep, with_secrets=secrets)
-
-
-def restore(file: str, *, replace: bool, resume: bool) -> int:
-    """Run `ponte restore`. Return the exit code."""
-    from bot.backup.backup import restore as restore_backup
-
-    return restore_backup(_start_without_postgres(), file, replace=replace, resume=resume)
-
-
-def _start_without_postgres() -> Start:
-    """Read the settings for a command that works only on a database in the data folder. Raise
-    StoredInPostgres if DATABASE_URL is set."""
-    from bot.backup.backup import StoredInPostgres
-
-    inputs = start(quiet=True)
-    if inputs.settings.database_url is not None:
-        raise StoredInPostgres
-    return inputs
-
-
 def chat() -> int:
     """Run `ponte chat`: chat in this terminal with the running Ponte, or with one that this process
     starts for as long. Return the exit code.

@@ -6,18 +6,16 @@ Unknown keys and wrong values are refused, with a line for each that names file 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import StrictBool, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from bot.config.mcp import STDIO_HINT, McpConfig, McpServerName, McpToolConfig, find_name_collisions
-from bot.config.sign_in import McpServerConfig, PageConfig, ProviderName, SignInConfig
 from bot.config.toml_values import (
     AgentId,
     Approvals,
@@ -26,11 +24,6 @@ from bot.config.toml_values import (
     Days,
     Dollars,
     Duration,
-    FieldPath,
-    GroupName,
-    HeaderName,
-    HookName,
-    HookPlace,
     Host,
     KeyPath,
     Language,
@@ -40,18 +33,18 @@ from bot.config.toml_values import (
     Positive,
     PricedName,
     Right,
-    Selection,
     SetName,
     Slug,
     StrictSection,
     Texts,
     TomlLines,
-    VariableName,
     Where,
     Who,
+    describe_missing_group,
     describe_toml_error,
 )
-from bot.integrations import FACES, Faces, is_place
+from bot.features.base import find_features
+from bot.integrations import FACES, Faces
 from core.base.errors import SettingsError
 from core.base.i18n import nearest_locale, say
 from core.changes.approval import (
@@ -63,15 +56,12 @@ from core.changes.approval import (
     TableRules,
 )
 from core.domain.messages import Address
-from core.integrations import ChatIntegration, describe_read_error
+from core.integrations import ChatIntegration, describe_read_error, is_place
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance, CountedBy, PeriodLength
 from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from core.people.rules import DECISION_RIGHTS, PEOPLE_SETS, Rule, RuleBook, StandIns, place_names
-from core.schedules.schedule import ScheduleLimits
-from core.tools.mcp import name_mcp_tool
 from core.turn.run import CallLimits, Retention, TurnConfig
-from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, HookKind
 
 NEWER_FILE_SENTENCE = "{file} is newer than the version in use. Run `ponte reload` to apply it."
 _A_PLACE = "a workspace, server or channel"
@@ -256,83 +246,6 @@ class LimitsConfig(StrictSection):
 
 
 @dataclass(frozen=True, slots=True)
-class SchedulesConfig(StrictSection):
-    """Limits of schedules and reminders."""
-
-    shortest_minutes: Positive = 15
-    """minutes between two runs, at least"""
-    per_person: Count = 20
-    """active and paused schedules of one person"""
-
-
-@dataclass(frozen=True, slots=True)
-class HookConfig(StrictSection):
-    """A webhook: another program sends `POST /hooks/NAME`, and Ponte posts in one place.
-
-    Set either `template` or `instruction`.
-    """
-
-    kind: HookKind
-    """how the sender signs: as GitHub, Stripe or Standard Webhooks; `secret`: a header with it"""
-    secret: VariableName
-    """the environment variable with the secret"""
-    post_to: HookPlace
-    """a channel, or a person who gets a direct message"""
-    as_: GroupName
-    """the group whose rights the webhook has"""
-    template: str = ""
-    """a post with fields of the body, as in `{data.rows.0.Name}`; no model is asked"""
-    instruction: str = ""
-    """what the model does with the body"""
-    header: HeaderName = "X-Hook-Secret"
-    """the header that holds the secret, with `kind = "secret"`"""
-    id_field: FieldPath = "id"
-    """the body's field with the delivery's ID, with `kind = "secret"`; without one, equal bodies
-    are one delivery"""
-    repeats_after: Duration = 0.0
-    """when an equal body without an ID is another delivery, as in `"1h"`; default: never.
-    Whoever recorded a request can send it again after that time"""
-    only: Selection = field(default_factory=dict)
-    """answer only deliveries with one of these values in each field; default: all"""
-    per_minute: Positive = 60
-    """deliveries a minute, over all processes; more are refused"""
-    turns_per_day: Many = 500
-    """answers of the model a day; further deliveries are only stored"""
-    money_per_day: Dollars | None = None
-    """US dollars a day for its answers; default: only `allowances` limit them"""
-
-    def __post_init__(self) -> None:
-        if bool(self.template.strip()) == bool(self.instruction.strip()):
-            raise ValueError("write template or instruction, and not both")
-
-    def allowance(self, name: str, location: str) -> Allowance:
-        """Return the allowance of the webhook of this name: what its turns may cost in a day.
-        `location` is the webhook's line in the file."""
-        money = self.money_per_day
-        nanodollars = None if money is None else round(money * NANODOLLARS_PER_DOLLAR)
-        who = frozenset({f"{HOOK_PLATFORM}:{name}"})
-        return Allowance(
-            "each person", money=nanodollars, turns=self.turns_per_day, who=who, source=location
-        )
-
-    def hook(self, name: str, variable: Callable[[str], str]) -> Hook:
-        """Return the webhook. `variable` returns the value of an environment variable."""
-        return Hook(
-            name,
-            self.kind,
-            variable(self.secret),
-            self.post_to,
-            self.template,
-            self.instruction,
-            self.header,
-            self.id_field,
-            self.per_minute,
-            self.repeats_after,
-            self.only,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class AllowanceRule(StrictSection):
     """A limit of what people may spend (`core.money.allowances`).
 
@@ -405,9 +318,7 @@ class PriceTable(StrictSection):
 
 
 @dataclass(frozen=True)
-class Config(StrictSection):
-    """The whole file. Without a file everything has its default. Integrations add sections."""
-
+class _FirstSections(StrictSection):
     changes: ChangesConfig = field(default_factory=ChangesConfig)
     """settings for all proposals"""
     tables: Mapping[str, TableConfig] = field(default_factory=dict)
@@ -428,18 +339,28 @@ class Config(StrictSection):
     """hosts of links"""
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     """limits of a turn and of a person's messages"""
-    schedules: SchedulesConfig = field(default_factory=SchedulesConfig)
-    """limits of schedules and reminders"""
-    hooks: Mapping[HookName, HookConfig] = field(default_factory=dict)
-    """webhooks, by the name in their address"""
-    page: PageConfig = field(default_factory=PageConfig)
-    """the page"""
-    sign_in: Mapping[ProviderName, SignInConfig] = field(default_factory=dict)
-    """providers of accounts with which people sign in, by a name for their keys"""
-    mcp_server: McpServerConfig = field(default_factory=McpServerConfig)
-    """where requests of programs over MCP wait"""
-    mcp: Mapping[McpServerName, McpConfig] = field(default_factory=dict)
-    """MCP servers whose tools the model can use, by a name for these tools"""
+
+
+if TYPE_CHECKING:
+    _FeatureSections = _FirstSections
+else:
+    _FeatureSections = make_dataclass(
+        "_FeatureSections",
+        [
+            (name, kind, field(default_factory=kind if isinstance(kind, type) else dict))
+            for feature in find_features()
+            for name, kind in feature.sections.items()
+        ],
+        bases=(_FirstSections,),
+        frozen=True,
+    )
+
+
+@dataclass(frozen=True)
+class Config(_FeatureSections):
+    """The whole file. Without a file everything has its default. Features and integrations add
+    sections, which `section` returns."""
+
     allowances: tuple[AllowanceRule, ...] = ()
     """limits of what may be spent"""
     prices: PriceTable = field(default_factory=PriceTable)
@@ -485,7 +406,9 @@ class Config(StrictSection):
         """The rules about rights, for the `Policy`. Each has its line in the file as its name,
         which people see as the reason of a denial."""
         at = self.location  # returns the line of a key, as in `ponte.toml:12`
-        group_by_hook = {name: hook.as_ for name, hook in self.hooks.items()}
+        stand_ins: dict[str, StandIns] = {}
+        for feature in find_features():
+            stand_ins |= feature.stand_ins(self)
         return RuleBook(
             tuple(
                 Rule(at("rules", n), frozenset(r.who), frozenset(r.where), r.allow, r.deny)
@@ -496,40 +419,33 @@ class Config(StrictSection):
                 for place, own in self.channels.items()
             },
             {name: frozenset(people) for name, people in self.groups.items()},
-            # A webhook is the author of its deliveries. It has the rights of its group, as far as
-            # these are among HOOK_RIGHTS: it can neither decide nor run code or quick commands.
-            {HOOK_PLATFORM: StandIns(HOOK_RIGHTS, group_by_hook)},
+            stand_ins,
         )
 
     @cached_property
     def turn_allowances(self) -> tuple[Allowance, ...]:
-        """The allowances, for the `Budget`. Each has its line in the file as its source. A webhook
-        has one of its own for the turns of its deliveries, because no person pays for them."""
+        """The allowances, for the `Budget`. Each has its line in the file as its source."""
         allowances = [
             each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
         ]
-        hooks = self.hooks.items()
-        allowances += [hook.allowance(name, self.location("hooks", name)) for name, hook in hooks]
+        for feature in find_features():
+            allowances += feature.allowances(self)
         return tuple(allowances)
 
     @cached_property
     def price_list(self) -> Prices:
-        """The operator's prices, for the `Budget`. Those of MCP tools are written at the tools, and
-        are found by the names that models use for them."""
+        """The operator's prices, for the `Budget`."""
         own = self.prices
         models = {name: each.price for name, each in own.models.items()}
-        mcp = {
-            name_mcp_tool(name, tool): each.price
-            for name, server in self.mcp.items()
-            for tool, each in server.tools.items()
-            if each.price is not None
-        }
+        calls: dict[str, float] = {}
+        for feature in find_features():
+            calls |= feature.call_prices(self)
         return Prices(
             models,
             own.container,
             own.quick_commands,
             own.agents,
-            mcp=mcp,
+            mcp=calls,
             transcription=own.transcription,
         )
 
@@ -574,10 +490,11 @@ class Config(StrictSection):
         return {place: n for place, own in self.channels.items() if (n := own.retention_days)}
 
     def section(self, name: str) -> Any:
-        """Return the section that an integration added to the file, or its defaults if no file was
-        read."""
+        """Return the section that a feature or an integration adds to the file; that of an
+        integration has its defaults if no file was read."""
+        value = getattr(self, name, None)
         default = next((face.section for face in FACES if face.name == name), None)
-        return getattr(self, name, None) or (default and default())
+        return default() if value is None and default else value
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
@@ -592,9 +509,10 @@ class Config(StrictSection):
 class LiveConfig:
     """The configuration that applies now: ponte.toml as it was last read (`current`), over what the
     settings say. A reload replaces `current`; nothing else of the configuration changes while Ponte
-    runs. Sections of integrations (`section`) are read only when Ponte starts.
+    runs. Sections of integrations are read only when Ponte starts, those of features at each use.
 
-    `has_official_prices`: the model's server is OpenAI's, so that its price list applies.
+    `turn` and `retention` are what applies where ponte.toml says nothing. `has_official_prices`:
+    the model's server is OpenAI's, so that its price list applies.
     """
 
     def __init__(
@@ -605,9 +523,6 @@ class LiveConfig:
         *,
         has_official_prices: bool = True,
     ) -> None:
-        """`config` is ponte.toml as it was read at the start; a reload replaces it in `current`.
-        `turn` and `retention` are what applies where ponte.toml says nothing.
-        `has_official_prices`: the model's server is OpenAI's, whose prices Ponte knows."""
         self._turn = turn or TurnConfig()
         self._retention = retention or Retention()
         self._has_official_prices = has_official_prices
@@ -621,20 +536,13 @@ class LiveConfig:
 
     @current.setter
     def current(self, config: Config) -> None:
-        """Use this file from now on. Its parts are copied into attributes, because each turn reads
-        them often. It runs at the start and after each reload. Retention and prices are combined
-        with what the settings say, which no reload changes: the retention where this file says
-        nothing, and whether the model's server is OpenAI's, whose prices Ponte knows."""
         self._current = config
         self.channel, self.channels, self.section = config.channel, config.channels, config.section
         self.rule_book, self.table_rules = config.rule_book, config.table_rules
         self.turn_allowances, self.quick_commands = config.turn_allowances, config.quick_commands
-        self.sign_in, self.page, self.mcp_server = config.sign_in, config.page, config.mcp_server
-        self.mcp = config.mcp
         self.price_list = replace(config.price_list, official=self._has_official_prices)
         self.retention = replace(self._retention, places=config.retention)
-        limits, schedules = config.limits, config.schedules
-        self.schedule_limits = ScheduleLimits(schedules.shortest_minutes, schedules.per_person)
+        limits = config.limits
         self.sender_limits = SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
 
     @property
@@ -727,7 +635,6 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     otherwise be an approver."""
     surfaces = {face.name for face in faces}
     chats = {face.name for face in faces if isinstance(face, ChatIntegration)}
-    group_names = ", ".join(config.groups) or "none is"
     # On Discord an id alone does not say whether it is a place or a person, so the workspaces,
     # servers and channels count that the file uses as places.
     used = [*config.channels, *(place for rule in config.rules for place in rule.where)]
@@ -735,9 +642,6 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     used += [place for command in config.quick_commands.values() for place in command.where]
     parts = (place.split(":") for place in used)
     known_places = frozenset(f"{platform}:{id}" for platform, *ids in parts for id in ids)
-
-    def no_group(path: KeyPath, name: str) -> tuple[KeyPath, str]:
-        return path, f"{path[-1]!r}: no group is called {name!r}; in [groups]: {group_names}"
 
     def first_place(names: Iterable[str]) -> str:
         """Return the first of these names that is that of a place; "" if none is. A group stands
@@ -755,21 +659,20 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     for path, names in lists:
         for name in names:
             if ":" not in name and name not in {ASKER, *surfaces, *config.groups}:
-                yield no_group(path, name)
+                yield describe_missing_group(config.groups, path, name)
         words = f"{path[-1]!r}: only people and groups approve, and"
         if place := first_place(names):
             yield path, f"{words} {place} is {_A_PLACE}"
         for name in sorted(chats.intersection(names)):
             yield path, f"{words} {name} is all of its people"
-    for hook_name, hook in config.hooks.items():
-        if hook.as_ not in config.groups:
-            yield no_group(("hooks", hook_name, "as"), hook.as_)
-    yield from find_name_collisions(config.mcp)
+    for feature in find_features():
+        yield from feature.check_file(config)
     for section in ("rules", "allowances"):
         for number, rule in enumerate(getattr(config, section)):
             for name in rule.who:
                 if ":" not in name and name not in {*PEOPLE_SETS, *surfaces, *config.groups}:
-                    yield no_group((section, str(number), "who"), name)
+                    path = (section, str(number), "who")
+                    yield describe_missing_group(config.groups, path, name)
     for number, rule in enumerate(config.rules):
         at = ("rules", str(number))
         if not rule.allow and not rule.deny:
@@ -791,9 +694,12 @@ def _list_sections(faces: Faces) -> tuple[tuple[str, type[Any]], ...]:
 def _file_adapter(sections: tuple[tuple[str, type[Any]], ...]) -> TypeAdapter[Config]:
     """Return pydantic's validator of a file with these sections of integrations. It is cached,
     because building one takes long."""
+    return TypeAdapter(_file_class(sections))
+
+
+def _file_class(sections: tuple[tuple[str, type[Any]], ...]) -> type[Config]:
     fields = [(name, section, field(default_factory=section)) for name, section in sections]
-    whole = make_dataclass("File", fields, bases=(Config,), frozen=True, slots=True)
-    return TypeAdapter(whole)
+    return make_dataclass("File", fields, bases=(Config,), frozen=True, slots=True)
 
 
 def _describe_error(error: ErrorDetails, faces: Faces) -> str:
@@ -803,29 +709,15 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
     path = tuple(part for part in error["loc"] if isinstance(part, str) and part != "[key]")
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":
-        above = path[:-1]
-        if above[:1] == ("mcp",) and key == "command":
-            return f"{key!r}: {STDIO_HINT}"
-        own = dict(_list_sections(faces))
-        # The class of each section, also if the type is a mapping or a tuple of it. Classes below
-        # the first level are named one by one.
-        sections = {
-            name: kind
-            for name, hint in get_type_hints(Config).items()
-            for kind in (hint, *get_args(hint))
-            if is_dataclass(kind)
-        }
-        kind: Any = (sections | own).get(above[0], Config) if above else Config
-        if above[:2] == ("prices", "models"):
-            kind = ModelPrice
-        elif above[2:3] == ("inputs",):
-            kind = QuickCommandInput
-        elif above[:1] == ("mcp",) and above[2:3] == ("tools",):
-            kind = McpToolConfig
+        kind: Any = _file_class(_list_sections(faces))
+        for name in path[:-1]:
+            kind = get_type_hints(kind)[name] if is_dataclass(kind) else get_args(kind)[-1]
+            kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
+        if hint := getattr(kind, "hints", {}).get(key):
+            return f"{key!r}: {hint}"
         # `as` is a keyword of Python, so the field of that key is `as_`. Fields that the file does
         # not set, such as its own path, have `init=False`.
         known = [each.name.rstrip("_") for each in fields(kind) if each.init]
-        known += [] if above else own
         return f"{key!r} is not known here; known are {', '.join(known)}"
     if error["type"] == "value_error":
         return f"{key!r}: {error['ctx']['error']}"

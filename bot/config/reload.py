@@ -21,7 +21,8 @@ from bot.config.ponte_toml import (
     LiveConfig,
     read_config,
 )
-from bot.config.webhooks import check_secrets, find_faults
+from bot.features.base import find_features
+from bot.logs import mask_also
 from bot.operation_results import Reload
 from bot.settings import Settings
 from core.base.errors import SettingsError
@@ -29,7 +30,7 @@ from core.base.i18n import say
 from core.base.text import fold_case
 from core.domain.messages import Person
 from core.domain.records import Health
-from core.integrations import ToolIntegration
+from core.integrations import ToolIntegration, find_key_fault
 from core.journal.jobs import Peers
 from core.people.audit import OPERATOR, Audit
 from core.people.rules import matches_pattern
@@ -99,7 +100,23 @@ def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
             continue
         if not name.exists(names):
             faults.append(name.describe(names))
-    return [*faults, *find_faults(config, settings)]
+    return [*faults, *(fault for f in find_features() for fault in f.find_faults(config, settings))]
+
+
+def check_secrets(config: Config, settings: Settings) -> None:
+    """Mask the secrets of all features in logs from now on. In ponte.toml they are the names of
+    variables, which hold the secrets. Raise SettingsError, with a line for each fault."""
+    faults, secrets = list[str](), list[str]()
+    for feature in find_features():
+        for variable, is_header in feature.list_secrets(config):
+            secrets.append(secret := settings.variable(variable))
+            if is_header and (fault := find_key_fault(secret)):
+                faults.append(f"{variable}: {fault}.")
+        faults += feature.check_secrets(config, settings)
+    if faults:
+        raise SettingsError("{lines}", lines="\n".join(faults))
+    for secret in secrets:
+        mask_also(secret)
 
 
 def _rights_of(

@@ -7,18 +7,17 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt
 from pydantic_core.core_schema import ValidationInfo
 
-from bot.integrations import FACES, list_person_forms
 from core.base.errors import BadInput
 from core.base.i18n import LOCALES
 from core.changes.approval import ASKER
 from core.commands.grammar import SLUG_PATTERN
-from core.integrations import ChatIntegration, must_match
+from core.integrations import ChatIntegration, list_person_forms, must_match
 from core.people.rules import PEOPLE_SETS, RIGHT_KINDS, check_right_name, is_right
 
 MAX_CALLS_OF_TURN = 1000
@@ -56,7 +55,7 @@ def _parse_duration(value: object) -> float:
 
 
 def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
-    return list_person_forms((info.context or {}).get("faces", FACES))
+    return list_person_forms((info.context or {})["faces"])
 
 
 def _check_place(value: str, info: ValidationInfo) -> str:
@@ -65,10 +64,10 @@ def _check_place(value: str, info: ValidationInfo) -> str:
     operator.
 
     `chats` are the names of all chat platforms, `owners` those of the surfaces of the owner (page,
-    terminal). The context of the validation can have other integrations (`faces`) than FACES.
+    terminal). The context of the validation has the integrations (`faces`).
     """
     chats, _, owners = _platform_forms(info)
-    faces = (info.context or {}).get("faces", FACES)
+    faces = (info.context or {})["faces"]
     forms = [
         rf"{face.name}(:{face.workspace_ids or '[A-Za-z0-9]+'}(:[A-Za-z0-9]+)?)?"
         for face in faces
@@ -223,34 +222,20 @@ VariableName = Annotated[
     str, must_match("[A-Z][A-Z0-9_]{2,99}", "the name of an environment variable, as HOOK_SECRET")
 ]
 """The name of an environment variable, as in `HOOK_SECRET`."""
-HookName = Annotated[
-    str, must_match("[a-z0-9][a-z0-9-]{0,39}", "up to 40 lowercase letters, digits and hyphens")
-]
-"""Up to 40 lowercase letters, digits and hyphens."""
 HookPlace = Annotated[str, AfterValidator(_check_hook_place)]
 """A channel (`slack:T1:C1`) or a person (`slack:U1`) of a chat platform."""
-GroupName = Annotated[str, Field(alias="as")]
-"""The name of a group in `[groups]`."""
-HeaderName = Annotated[str, must_match("[A-Za-z][A-Za-z0-9-]{0,99}", "the name of a header")]
-"""The name of an HTTP header."""
-FieldPath = Annotated[str, must_match(r"[^{}\n]{1,200}", "the path of a field, as in data.id")]
-"""The path of a field in the body, as in `data.id`."""
-Selection = Annotated[
-    Mapping[FieldPath, tuple[str, ...]],
-    BeforeValidator(
-        lambda fields: (
-            {name: [one] if isinstance(one, str) else one for name, one in fields.items()}
-            if isinstance(fields, dict)
-            else fields
-        )
-    ),
-]
-"""Fields of a body with their values, as in `{ x_github_event = "issues", action = ["opened"] }`.
-"""
 
 
 _AT = re.compile(r"^(.*) \(at line (\d+), column \d+\)$")
 KeyPath = tuple[str, ...]
+
+
+def describe_missing_group(
+    groups: Collection[str], path: KeyPath, name: str
+) -> tuple[KeyPath, str]:
+    """Return the path and the fault of a key that names a group which `[groups]` does not have."""
+    names = ", ".join(groups) or "none is"
+    return path, f"{path[-1]!r}: no group is called {name!r}; in [groups]: {names}"
 
 
 class TomlLines:
@@ -263,10 +248,6 @@ class TomlLines:
     """
 
     def __init__(self, text: str = "") -> None:
-        """Find the line of each key. `tomllib` does not tell lines, so the text is parsed statement
-        by statement: a statement ends with the first line with which it is valid TOML. `table` is
-        the path of the header above the statement, and `counted` the number of tables in each
-        array (`[[rules]]`) so far."""
         self._lines: dict[KeyPath, int] = {}
         table: KeyPath = ()
         counted: Counter[KeyPath] = Counter()

@@ -4,10 +4,10 @@ safety findings."""
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from bot import doctor as installation
 from bot.config.reload import describe_config_file
 from bot.doctor.safety import list_findings
+from bot.features.base import find_features
 from bot.home import Start
 from bot.logs import Redaction
 from bot.parts import NO_POSTGRES_SENTENCE, dependencies, model_client
@@ -32,7 +33,6 @@ from core.models import MODEL_INTEGRATION
 from core.money.settlement import count_estimates
 from core.store.database import SqlConnection, check_free_space, check_schema, inspect_file
 from core.store.remembered import read_text
-from core.tools.mcp import MCP_STATE_NAME
 
 NO_ANSWER_SENTENCE = (
     "The server didn't respond ({why}). Check your network connection and HTTPS_PROXY."
@@ -100,13 +100,13 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
         for face in settings.faces:
             # It gets its own settings and the shared ones. `settings` has both.
             part = face.summary(settings, settings)
-            if part is not None:
-                # The live service is asked only if its settings are complete.
-                face_check = face.check(parts) if part.state == "on" else _as_is(part)
-                for finding in await _run_check(settings, part.name, face_check):
-                    yield finding
-        if start.config.mcp:
-            for finding in await _run_check(settings, MCP_STATE_NAME, _check_mcp(start, parts)):
+            if part is None and not face.is_used(settings, settings):
+                continue
+            # The live service is asked only if its settings are complete.
+            is_off = part is not None and part.state != "on"
+            face_check = _as_is(part) if part and is_off else face.check(parts)
+            name = part.name if part else face.name
+            for finding in await _run_check(settings, name, face_check):
                 yield finding
     # The usage is in the database, so without it there is nothing to read.
     if failing.isdisjoint(("home", "database")):
@@ -139,7 +139,8 @@ async def _open_parts(start: Start) -> AsyncIterator[IntegrationDependencies[Any
     client = model_client(settings)
     try:
         async with HttpClient(proxies=settings.proxies) as http:
-            yield dependencies(settings, start.config, start.home, http, client)
+            parts = dependencies(settings, start.config, start.home, http, client)
+            yield replace(parts, read_remembered=partial(_read_remembered, start))
     finally:
         await client.close()
 
@@ -170,9 +171,8 @@ async def _run_check(
 
 
 def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | None) -> str:
-    """Return a sentence on why a check failed. If the server did not respond, it names the server's
-    `address` and the setting that holds it, if a setting does, for the operator. The error's own
-    sentence is for people in a chat, who must not read addresses."""
+    """Return why a check failed. If the server did not respond, it names its `address`, for the
+    operator: the error's own sentence is for people in a chat, who must not read addresses."""
     cause = error if isinstance(error, HttpError) else error.__cause__ or error.__context__
     if isinstance(cause, HttpError) and not isinstance(cause, HttpAnswer) and address is not None:
         server, setting = address
@@ -183,9 +183,8 @@ def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | 
 
 
 def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
-    """Return the server of each integration whose address is set, and the name of the setting that
-    holds it, by integration. Only host and port: the rest of an address may be secret. Of two
-    addresses, the first counts."""
+    """Return the host and port of each integration's server, and the setting that holds it. The
+    rest of an address may be secret. Of two addresses, the first counts."""
     addresses = {}
     for face in settings.faces:  # the objects that stand for integrations
         # The names of its settings that hold an address.
@@ -202,14 +201,10 @@ async def _check_packages(start: Start) -> Sequence[Health]:
     """Report where Ponte is installed, which packages are missing or have a wrong version, and what
     else has packages with the names of Ponte's own."""
     settings = start.settings
-    # The optional dependencies (extras), and what in the settings needs them.
-    needs = {
-        "postgres": settings.database_url,
-        "otel": settings.otel_exporter_otlp_endpoint,
-        # Programs connect to Ponte over MCP, or Ponte uses the tools of MCP servers.
-        "mcp": settings.ponte_mcp == "on" or bool(start.config.mcp),
-    }
-    extras = {extra for extra, value in needs.items() if value}
+    # The optional dependencies that the settings need.
+    extras = {"postgres"} if settings.database_url else set()
+    for feature in find_features():
+        extras.update(feature.list_extras(start.config, settings))
     report = await asyncio.to_thread(installation.inspect_installation, extras)
     words = installation.describe(report, say)
     return [Health("packages", "on" if report.is_complete else "failing", words)]
@@ -264,6 +259,10 @@ async def _read_stored(start: Start, look: Callable[[SqlConnection], T]) -> T | 
     return result
 
 
+async def _read_remembered(start: Start, name: str) -> str:
+    return await _read_stored(start, partial(read_text, name=name)) or ""
+
+
 async def _check_usage(start: Start) -> Sequence[Health]:
     """Report how many of the calls of the last USAGE_DAYS days have estimated costs; nothing if all
     were counted."""
@@ -275,17 +274,9 @@ async def _check_usage(start: Start) -> Sequence[Health]:
     return [Health("usage", "on", words)]
 
 
-async def _check_mcp(start: Start, deps: IntegrationDependencies[Any]) -> Sequence[Health]:
-    from core.tools.mcp.source import McpServers
-
-    text = await _read_stored(start, partial(read_text, name=MCP_STATE_NAME))
-    return await McpServers(deps).check_all(json.loads(text or "{}"))
-
-
 async def _check_home(start: Start) -> Sequence[Health]:
-    """Report whether the data folder can be used: it must be writable, have room, and contain no
-    database of another version. If it does not exist, the nearest folder above it, in which it
-    would be created, is tested instead. Raise PonteError, OSError."""
+    """Report whether the data folder can be used. If it does not exist, the nearest folder above
+    it, in which it would be created, is tested instead. Raise PonteError, OSError."""
     path = start.home.path
     # A link whose target is missing does not "exist", but no folder can be created in its place.
     nearest = next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())

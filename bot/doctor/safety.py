@@ -11,11 +11,10 @@ from pathlib import Path
 from bot.config.ponte_toml import Config
 from bot.config.reload import misspelt_names
 from bot.home import PAGE_KEY_FILE, PSEUDONYMS_FILE, WEB_TOKEN_FILE, Home
-from bot.integrations import is_place
 from bot.settings import STORED_FILE, Settings
 from core.base.i18n import plural, say
 from core.base.openai import OPENAI_URL, ModelEndpoint
-from core.integrations import SafetyFinding, has_daily_turns
+from core.integrations import SafetyFinding, has_daily_turns, is_place
 from core.money.usage import PaidRun
 
 _SECRET_FILES = (WEB_TOKEN_FILE, PAGE_KEY_FILE, PSEUDONYMS_FILE, STORED_FILE)

@@ -27,8 +27,6 @@ class Restart:
     set-up page has stored. The new start gets the environment with which this process began."""
 
     def __init__(self) -> None:
-        """Remember the environment with which this process began, and copy the page's socket that
-        the start before this one has handed over, if there was one."""
         self._environment = {k: v for k, v in os.environ.items() if k != LISTENER_VARIABLE}
         self._stop: asyncio.Event | None = None
         """Set to end the present run. None until `begin`."""

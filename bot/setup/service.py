@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError, validate_call
 
 from bot.config.ponte_toml import LiveConfig
+from bot.features.base import SetupCard, SetupField, SetupLink
 from bot.home import Home, HomeUnusable, Start
-from bot.integrations import ADMINS
+from bot.integrations import ADMINS, CARDS
 from bot.logs import mask_also
 from bot.settings import Settings, load, service_of
-from bot.setup.cards import CARDS, SetupCard, SetupField, SetupLink
 from bot.setup.restart import Restart
 from bot.setup.stored import StartTrial, StoredSettings, check_value
 from core.base.errors import BadInput, NotFound, SettingsError
@@ -91,10 +91,6 @@ class SetupService:
         restart: Restart | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`settings` are those that are in force, and `live` is the present ponte.toml. `restart`
-        is None where Ponte cannot start itself again. `board` has the state of each service that
-        runs now. `people` has the audit log, the known people of chat platforms, and the owner's
-        claims to be one of them. `clock` tells when drafts expire."""
         self._settings = settings
         self._live = live
         self._home = home

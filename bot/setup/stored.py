@@ -21,8 +21,8 @@ from typing import Literal
 from dotenv.parser import parse_stream
 
 from bot.home import LOCK_FILE, Home, HomeUnusable
+from bot.integrations import SETUP_NAMES
 from bot.settings import STORED_FILE, check_is_file
-from bot.setup.cards import SETUP_NAMES
 from core.base.errors import BadInput
 from core.integrations import describe_read_error
 

@@ -76,12 +76,12 @@ class PonteError(Exception):
         try:
             if "{time}" in self.sentence:
                 values["time"] = format_duration(float(str(self.values["seconds"])))
-            words = say(self.sentence, **{**self.values, **values})
+            sentence = say(self.sentence, **{**self.values, **values})
         except (KeyError, IndexError):
             return self.sentence
         if proxy := self.values.get("proxy"):
-            words += " " + say("The request went through the proxy {proxy}.", proxy=proxy)
-        return words
+            sentence += " " + say("The request went through the proxy {proxy}.", proxy=proxy)
+        return sentence
 
     def __str__(self) -> str:
         with use_locale("en"):

@@ -120,7 +120,7 @@ def parse_fault_body(body: object) -> FaultBody:
         if isinstance(value, dict):
             waiting.extend(value.items())
         elif isinstance(value, list):
-            waiting.extend((key, each) for each in value)
+            waiting.extend((key, member) for member in value)
         else:
             values.append((key, value))
 
@@ -172,8 +172,8 @@ def _as_seconds(value: object) -> float | None:
     """The value is a number, or a text such as "45.8s", "1m12s" or "20 seconds"."""
     if type(value) in (int, float) or (isinstance(value, str) and value.isdigit()):
         return max(0.0, _as_number(value))
-    words = re.sub(
+    text = re.sub(
         r"(sec|min|hour|day)\w*", lambda unit: unit[1][0], str(value), flags=re.IGNORECASE
     )
-    amounts = TIME.findall(words)
+    amounts = TIME.findall(text)
     return sum(float(n) * TIME_UNITS[unit.lower()] for n, unit in amounts) if amounts else None

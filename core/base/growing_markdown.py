@@ -61,6 +61,7 @@ class GrowingMarkdown:
         """Return the index of the last line that begins something of its own, such as an item of a
         long list; 0 if it may still belong together with what follows. The text before it is
         finished, and need not be parsed again."""
+        # `- 1`: a line break at the very end belongs to the last line.
         end = text.rfind("\n", 0, max(0, len(text) - 1)) + 1
         # An indented line belongs to the item before it.
         while end and text[end : end + 1].isspace():

@@ -294,9 +294,9 @@ async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[
     """
     rest = bytearray()
     async for chunk in chunks:
-        first, *more = chunk.split(b"\n")
+        first, *line_starts = chunk.split(b"\n")
         rest += first
-        for line_start in more:
+        for line_start in line_starts:
             yield rest.removesuffix(b"\r").decode(errors="replace")
             rest = bytearray(line_start)
         if len(rest) > cap:

@@ -132,10 +132,12 @@ def say(text: str, locale: str | None = None, /, **values: object) -> str:
     return _fill(catalogue(nearest_locale(locale)).gettext(text), locale, values)
 
 
-def plural(one: str, many: str, count: int, locale: str | None = None, /, **values: object) -> str:
+def plural(
+    singular: str, many: str, count: int, locale: str | None = None, /, **values: object
+) -> str:
     """`locale` None: `LANGUAGE`. `{count}` becomes the number; `values` fill other placeholders."""
     locale = LANGUAGE.get() if locale is None else locale
-    text = catalogue(nearest_locale(locale)).ngettext(one, many, count)
+    text = catalogue(nearest_locale(locale)).ngettext(singular, many, count)
     return _fill(text, locale, {"count": count, **values})
 
 
@@ -220,14 +222,14 @@ def format_date(
         length = "MMMd" if day.year == this_year else "yMMMd"
     if length in ("MMMd", "yMMM", "yMMMd"):
         # Babel's data (CLDR) has `28 de nov.` in Portuguese. People write short dates as `28 nov.`
-        words = format_skeleton(length, day, None, True, cldr).replace(" de ", " ")
-        return write_first_day(words, locale)
+        text = format_skeleton(length, day, None, True, cldr).replace(" de ", " ")
+        return write_first_day(text, locale)
     return write_first_day(format_by_cldr(day, length, cldr), locale)
 
 
-def write_first_day(words: str, locale: str | None = None) -> str:
+def write_first_day(text: str, locale: str | None = None) -> str:
     """French has `1er` where Babel has `1`."""
-    return re.sub(r"\b1(?= |$)", "1er", words) if babel_locale(locale) == "fr" else words
+    return re.sub(r"\b1(?= |$)", "1er", text) if babel_locale(locale) == "fr" else text
 
 
 def nearest_locale(locale: str) -> str:

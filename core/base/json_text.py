@@ -38,8 +38,8 @@ def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
     more than `values` values, "deep" if nested deeper than `depth`, else ""."""
     value_count = open_brackets = 0
     most = 4 * values + 2
-    for number, each in enumerate(_STRUCTURE.finditer(raw)):
-        sign = raw[each.start()]
+    for number, match in enumerate(_STRUCTURE.finditer(raw)):
+        sign = raw[match.start()]
         if sign in _CLOSING_BRACKETS:
             open_brackets -= 1
         elif sign in _BEFORE_VALUES:
@@ -116,12 +116,12 @@ def _storable(value: Any) -> Any:
     if isinstance(value, str):
         return in_whole_characters(value)
     if isinstance(value, dict):
-        return {_storable(name): _storable(each) for name, each in value.items()}
+        return {_storable(name): _storable(member) for name, member in value.items()}
     if isinstance(value, list):
-        return [_storable(each) for each in value]
+        return [_storable(member) for member in value]
     if isinstance(value, tuple):
-        return tuple(_storable(each) for each in value)
+        return tuple(_storable(member) for member in value)
     if is_dataclass(value) and not isinstance(value, type):
-        changed = {each.name: _storable(getattr(value, each.name)) for each in fields(value)}
+        changed = {field.name: _storable(getattr(value, field.name)) for field in fields(value)}
         return replace(value, **changed)
     return value

@@ -83,22 +83,22 @@ def to_plain_text(text: str) -> str:
         # The parser knows no formulas, and would take a `_` or `*` in one for a mark of emphasis.
         if token.type != "inline" or not token.map or _FORMULA.search(token.content):
             continue
-        words, target, label_start = "", "", 0
+        plain, target, label_start = "", "", 0
         for part in token.children or ():
             # A paragraph keeps its number of lines, so an HTML line break (BREAK) becomes a space.
             text_part = BREAK.sub(" ", part.content) if part.type == "text" else part.content
-            words += "\n" if part.type in ("softbreak", "hardbreak") else text_part
+            plain += "\n" if part.type in ("softbreak", "hardbreak") else text_part
             # Struck text keeps its marks, which say that it is not valid.
             if part.type in ("s_open", "s_close"):
-                words += part.markup
+                plain += part.markup
             elif part.type == "link_open":
-                target, label_start = _describe_target(part), len(words)
+                target, label_start = _describe_target(part), len(plain)
             elif part.type == "image":
-                words += f" ({_describe_target(part)})"
+                plain += f" ({_describe_target(part)})"
             # An address that is its own label is written once.
-            elif part.type == "link_close" and words[label_start:] != target:
-                words += f" ({target})"
-        sources, results = token.content.split("\n"), words.split("\n")
+            elif part.type == "link_close" and plain[label_start:] != target:
+                plain += f" ({target})"
+        sources, results = token.content.split("\n"), plain.split("\n")
         # A code span over two lines becomes one line; then the paragraph stays as it is.
         if len(sources) != len(results):
             continue
@@ -131,8 +131,8 @@ def free_stress(text: str) -> str:
     """Hair spaces enclose stress beside a Chinese, Japanese or Korean letter: CommonMark sees no
     end of it after a punctuation mark (0.31, section 6.2)."""
     return _STRESS.sub(
-        lambda each: (
-            each[0] if each[1] is each[3] is None else f"{HAIR_SPACE}{each[0]}{HAIR_SPACE}"
+        lambda match: (
+            match[0] if match[1] is match[3] is None else f"{HAIR_SPACE}{match[0]}{HAIR_SPACE}"
         ),
         text,
     )

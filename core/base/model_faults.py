@@ -162,10 +162,10 @@ class ModelServerFault(Exception):
         """A retry cannot help."""
         # A code with "quota" can also mean a limit of a minute or a day (`_RATE_QUOTA`), which
         # passes.
-        words = f"{self.code} {self.type}"
+        text = f"{self.code} {self.type}"
         # 0: an error within a stream, which has no status.
-        is_known = self.status in (0, 400, 403, 429) and not _RATE_QUOTA.search(words)
-        named = is_known and _QUOTA.search(words)
+        is_known = self.status in (0, 400, 403, 429) and not _RATE_QUOTA.search(text)
+        named = is_known and _QUOTA.search(text)
         # Servers that send no code say it in the message.
         in_words = self.status < 500 and _QUOTA_WORDS.search(self.message)
         return self.status == 402 or bool(named or in_words)
@@ -191,9 +191,9 @@ class ModelServerFault(Exception):
     @property
     def refuses_stream(self) -> bool:
         """True if the server does not stream this model's answer. It may answer in one piece."""
-        words = f"{self.code} {self.type} {self.message}".replace("_", " ")
+        text = f"{self.code} {self.type} {self.message}".replace("_", " ")
         is_refusal = self.status in (0, 500, 501, *range(400, 429))
-        return is_refusal and (self.param == "stream" or _NO_STREAM.search(words) is not None)
+        return is_refusal and (self.param == "stream" or _NO_STREAM.search(text) is not None)
 
     @property
     def is_unknown_model(self) -> bool:
@@ -223,8 +223,8 @@ class ModelServerFault(Exception):
     @property
     def is_rate_limited(self) -> bool:
         """A later request may succeed."""
-        words = _BUSY_WORDS if self.status != 500 else _BUSY_WORDS_OF_500
-        in_words = self.status in (0, 400, 422, 500, 503) and words.search(self.message)
+        pattern = _BUSY_WORDS if self.status != 500 else _BUSY_WORDS_OF_500
+        in_words = self.status in (0, 400, 422, 500, 503) and pattern.search(self.message)
         named = _BUSY.search(f"{self.code} {self.type}")
         return self.status in (429, 529) or bool(named or in_words)
 

@@ -274,8 +274,8 @@ class ModelServerClient:
         )
         data = None
         if body is not None:
-            words = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-            data = words.encode(errors="replace")  # halves of surrogate pairs become "?"
+            text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+            data = text.encode(errors="replace")  # halves of surrogate pairs become "?"
         with self._translate_errors():
             async with (
                 asyncio.timeout(deadline),
@@ -343,7 +343,7 @@ def read_list(value: object) -> Sequence[Any]:
 
 
 def read_objects(value: object) -> Sequence[Json]:
-    return [each for each in read_list(value) if isinstance(each, dict)]
+    return [member for member in read_list(value) if isinstance(member, dict)]
 
 
 def read_object(value: object) -> Json:
@@ -547,8 +547,8 @@ class _EventParser:
         names an error, and everything that has words but no part of an answer, counts as one.
         """
         if isinstance(value, list):
-            for each in value:
-                yield from self._read_value(each)
+            for member in value:
+                yield from self._read_value(member)
         if not isinstance(value, dict):
             return
         error, status = value.get("error"), value.get("base_resp")

@@ -28,14 +28,16 @@ def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
     `secrets` are the names of fields, compared without case, accents, `_`, `-` and spaces. Empty
     secrets remain."""
     if isinstance(value, list):
-        return [redact(each, secrets) for each in value]
+        return [redact(member, secrets) for member in value]
     if isinstance(value, tuple):
-        return tuple(redact(each, secrets) for each in value)
+        return tuple(redact(member, secrets) for member in value)
     if not isinstance(value, dict):
         return value
     return {
-        name: say(WITHHELD_MARK) if each and _fold_name(name) in secrets else redact(each, secrets)
-        for name, each in value.items()
+        name: say(WITHHELD_MARK)
+        if member and _fold_name(name) in secrets
+        else redact(member, secrets)
+        for name, member in value.items()
         if _fold_name(name) not in _SIGNED_URL_NAMES
     }
 

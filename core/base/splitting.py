@@ -295,6 +295,7 @@ class _Part:
         would open a code block."""
         fitting = self._possible_cuts()
         last = next(fitting)  # there is one: `split_text` refuses a limit without room for text
+        # A cut at the line's beginning or before it does not divide the line.
         if last.end <= line or self._keeps_fences(last, fence):
             return last
         near = (cut for cut in islice(fitting, _MAX_CUT_TRIES) if cut.end > line)

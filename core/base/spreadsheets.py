@@ -182,7 +182,9 @@ def _encode_xlsx(
     sheet.freeze_panes(1, 0)
     bold = book.add_format({"bold": True})
     text_format = book.add_format({"num_format": "@"})
-    formats = [book.add_format({"num_format": spreadsheet_format(each.format)}) for each in columns]
+    formats = [
+        book.add_format({"num_format": spreadsheet_format(column.format)}) for column in columns
+    ]
     day_format = book.add_format({"num_format": spreadsheet_format("date")})
     moment_format = book.add_format({"num_format": spreadsheet_format("moment")})
 

@@ -49,7 +49,7 @@ async def run_together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
     """Run the awaitables concurrently and return their results in order. If one fails, cancel the
     others, wait until they have ended, and raise its error. (`asyncio.gather` alone would let them
     run on.)"""
-    tasks = [asyncio.ensure_future(each) for each in asked]
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in asked]
     try:
         return tuple(await asyncio.gather(*tasks))
     finally:

@@ -181,8 +181,8 @@ def truncate(text: str, longest: int) -> str:
     )
 
 
-def clip_line(words: str, longest: int = 120) -> str:
-    return to_one_line(words, longest)
+def clip_line(text: str, longest: int = 120) -> str:
+    return to_one_line(text, longest)
 
 
 def to_one_line(text: str, longest: int | None = None) -> str:
@@ -238,10 +238,10 @@ def limit_combining_marks(text: str) -> str:
     if text.isascii():
         return text
     characters, height = list[str](), 0
-    for each in text:
-        height = height + 1 if unicodedata.category(each)[0] == "M" else 0
+    for character in text:
+        height = height + 1 if unicodedata.category(character)[0] == "M" else 0
         if height <= 30:
-            characters.append(each)
+            characters.append(character)
     return "".join(characters)
 
 
@@ -251,7 +251,7 @@ def fold_to_letters(text: str) -> str:
     letters = unicodedata.normalize("NFD", " ".join(fold_case(clean_text(text)).split()))
     if letters.isascii():
         return letters
-    return "".join(each for each in letters if unicodedata.category(each) != "Mn")
+    return "".join(letter for letter in letters if unicodedata.category(letter) != "Mn")
 
 
 def _is_inside_character(text: str, place: int, start: int) -> bool:

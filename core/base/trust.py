@@ -129,12 +129,12 @@ def show_reason(reason: str) -> str:
 def make_inert(text: str) -> str:
     """No platform hides, links or mentions anything in the result: such marks are replaced by signs
     that look alike."""
-    words = defang(clean_text(text)).strip()
+    harmless_text = defang(clean_text(text)).strip()
     # `||` hides text on Discord. Characters of no width would be invisible on a card, so the marks
     # of mentions are replaced by wide ones.
     for mark, wide in (("||", "｜｜"), ("<!", "‹!"), ("<@", "‹@"), ("<#", "‹#")):
-        words = words.replace(mark, wide)
-    return _EVERYBODY.sub("＠", words)
+        harmless_text = harmless_text.replace(mark, wide)
+    return _EVERYBODY.sub("＠", harmless_text)
 
 
 def encode_everybody_in_addresses(text: str) -> str:
@@ -198,7 +198,9 @@ class Trust:
         odd = _UNUSUAL.search(rest)
         if odd and HOT.search(rest, odd.start()):
             return False
-        return any(host == one or host.endswith(f".{one}") for one in self.hosts)
+        return any(
+            host == allowed_host or host.endswith(f".{allowed_host}") for allowed_host in self.hosts
+        )
 
     def _sanitize_for_terminal(self, text: str, stray_ticks: commonmark.StrayTicks) -> str:
         """A terminal links addresses even in code. Code blocks stay as they are, so that people can

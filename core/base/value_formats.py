@@ -85,8 +85,8 @@ def fix_places(format: str, values: Iterable[object]) -> str:
     if format not in ("number", "plain", "percent"):
         return format
     numbers = (parse_number(value) for value in values)
-    exponents = (each.normalize().as_tuple().exponent for each in numbers if each is not None)
-    places = max((-each for each in exponents if isinstance(each, int)), default=0)
+    exponents = (number.normalize().as_tuple().exponent for number in numbers if number is not None)
+    places = max((-exponent for exponent in exponents if isinstance(exponent, int)), default=0)
     return f"{format} {min(places, MAX_FIXED_PLACES)}" if places > 0 else format
 
 
@@ -218,20 +218,20 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
     known."""
     from babel.dates import get_month_names
 
-    words, cldr = fold_to_letters(_simplify(text)), babel_locale(locale)
+    folded_text, cldr = fold_to_letters(_simplify(text)), babel_locale(locale)
     near_days = say("yesterday", locale), say("today", locale), say("tomorrow", locale)
-    if words in (names := list(map(fold_to_letters, near_days))):
-        return today + timedelta(names.index(words) - 1)
+    if folded_text in (names := list(map(fold_to_letters, near_days))):
+        return today + timedelta(names.index(folded_text) - 1)
     # A month may be shortened to three letters or more: `dec` is one of the words in `letters`.
-    letters = re.findall(r"[a-z]{3,}", words)
+    letters = re.findall(r"[a-z]{3,}", folded_text)
     months = [
         month
         for month, name in get_month_names("wide", locale=cldr).items()
         if any(map(fold_to_letters(name).startswith, letters))
     ]
     with suppress(ValueError, OverflowError):
-        numbers = [int(number) for number in re.findall(r"\d+", words)]
-        if _DAY.fullmatch(words):
+        numbers = [int(number) for number in re.findall(r"\d+", folded_text)]
+        if _DAY.fullmatch(folded_text):
             country = _COUNTRY.search(LANGUAGE.get() if locale is None else locale)
             key = country[1].upper() if country else ""
             forms = _ENGLISH_DAYS.get(key, _DAY_FIRST) if cldr == "en" else _DAY_FIRST
@@ -240,12 +240,12 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
                 with suppress(ValueError):
                     days.add(date(**dict(zip(form, numbers, strict=True))))
             if len(days) > 1:
-                raise refuse_readings(words, days)
+                raise refuse_readings(folded_text, days)
             return next(iter(days), None)
         # The smaller number is the day, the larger one the year, which needs its four digits.
         if len(months) == 1 and len(numbers) == 2 and max(numbers) > 999:
             return date(max(numbers), months[0], min(numbers))
-        return date.fromisoformat(words)
+        return date.fromisoformat(folded_text)
     return None
 
 
@@ -254,11 +254,11 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
     with an offset such as `UTC-03:00`; without one, it is in the zone of `now`. A day alone is its
     first moment. Raise BadInput as `parse_typed_day` does."""
     iso = _simplify(text)  # read as it is if it has an ISO form such as `2026-12-24T14:30`
-    words = _HOUR.sub(lambda each: f"{each[1]}:{each[2] or '00'}", fold_to_letters(iso))
+    folded_text = _HOUR.sub(lambda match: f"{match[1]}:{match[2] or '00'}", fold_to_letters(iso))
     # The groups: day, hour, `:` with the minutes and seconds, `a` or `p` of AM and PM, the word
     # `utc`, `gmt` or `z`, the offset.
-    match = _MOMENT.fullmatch(words)
-    day = parse_typed_day(match[1] if match else words, now.date(), locale)
+    match = _MOMENT.fullmatch(folded_text)
+    day = parse_typed_day(match[1] if match else folded_text, now.date(), locale)
     if match and day:
         hour = int(match[2])
         if match[4]:
@@ -280,8 +280,8 @@ def parse_typed_truth(text: str) -> bool | None:
     """True is also "yes" in any of Ponte's languages."""
     word, names = fold_to_letters(text), {"true": True, "1": True, "false": False, "0": False}
     names |= {
-        fold_to_letters(say(name, each)): name == "Yes"
-        for each in LOCALES
+        fold_to_letters(say(name, locale)): name == "Yes"
+        for locale in LOCALES
         for name in ("Yes", "No")
     }
     return names.get(word)

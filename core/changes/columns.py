@@ -59,53 +59,61 @@ def select_changes(connection: SqlConnection, statement: str, values: object) ->
     changes = []
     for row in connection.execute(statement, values).fetchall():
         id, steps = row["id"], list[ChangeStep]()
-        sql = "SELECT * FROM steps WHERE change = ? ORDER BY number"
-        for step_row in connection.execute(sql, (id,)):
-            texts = (step_row["before"], step_row["after"], step_row["current"])
+        for step_row in connection.execute(
+            "SELECT * FROM steps WHERE change = ? ORDER BY number", (id,)
+        ):
             before, after, current = (
-                None if value_json is None else json.loads(value_json) for value_json in texts
+                None if step_row[name] is None else json.loads(step_row[name])
+                for name in ("before", "after", "current")
             )
             write = RowWrite(step_row["row"], before, after, step_row["applier_data"])
-            why = step_row["explanation"]
-            steps.append(ChangeStep(step_row["number"], write, step_row["state"], current, why))
-        sql = "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person"
-        consents = [
+            steps.append(
+                ChangeStep(
+                    step_row["number"], write, step_row["state"], current, step_row["explanation"]
+                )
+            )
+        consents = tuple(
             Consent(
                 decode_json(Person, consent_row["approver"]),
                 decode_json(Address, consent_row["address"]),
                 consent_row["approved_at"],
             )
-            for consent_row in connection.execute(sql, (id,))
-        ]
-        draft_fields: dict[str, Any] = {name: row[name] for name in _DRAFT_COLUMNS}
-        fields: dict[str, Any] = {name: row[name] for name in _PROPOSAL_COLUMNS}
-        writes = tuple(step.write for step in steps)
-        decider = decode_json(Person, row["decided_by"]) if row["decided_by"] else None
+            for consent_row in connection.execute(
+                "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person", (id,)
+            )
+        )
+        first_asker = ""
         # The asker of a revision is whoever changed the values. Who asked first is the author of
         # the message whose turn proposed the change.
         if row["revision"] > 1:
-            sql = "SELECT person FROM inbox WHERE seq = ?"
-            fields["first_asker"] = select_value(connection, sql, row["seq"]) or ""
+            first_asker = (
+                select_value(connection, "SELECT person FROM inbox WHERE seq = ?", row["seq"]) or ""
+            )
         proposal = Proposal(
             id=id,
-            draft=Draft(target=json.loads(row["target"]), rows=writes, **draft_fields),
+            draft=Draft(
+                target=json.loads(row["target"]),
+                rows=tuple(step.write for step in steps),
+                **{name: row[name] for name in _DRAFT_COLUMNS},
+            ),
             asker=decode_json(Person, row["asker"]),
             address=decode_json(Address, row["address"]),
             has_named_approvers=bool(row["has_named_approvers"]),
             is_decided_by_policy=row["last_notice"] == "never",  # nobody gets a notice of it
             origin=decode_json(MessageOrigin, row["origin"]),
-            **fields,
+            first_asker=first_asker,
+            **{name: row[name] for name in _PROPOSAL_COLUMNS},
         )
-        change_fields: dict[str, Any] = {name: row[name] for name in _CHANGE_COLUMNS}
-        change = Change(
-            proposal=proposal,
-            steps=tuple(steps),
-            decider=decider,
-            is_forgotten=row["erasure_reason"] == FORGOTTEN,
-            has_lapsed=row["erasure_reason"] == LAPSED,
-            consents=tuple(consents),
-            copy_recipients=outbox.find_copy_recipients(connection, id),
-            **change_fields,
+        changes.append(
+            Change(
+                proposal=proposal,
+                steps=tuple(steps),
+                decider=decode_json(Person, row["decided_by"]) if row["decided_by"] else None,
+                is_forgotten=row["erasure_reason"] == FORGOTTEN,
+                has_lapsed=row["erasure_reason"] == LAPSED,
+                consents=consents,
+                copy_recipients=outbox.find_copy_recipients(connection, id),
+                **{name: row[name] for name in _CHANGE_COLUMNS},
+            )
         )
-        changes.append(change)
     return changes

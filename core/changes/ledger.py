@@ -13,13 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from core.base.errors import NotFound, Superseded, TakenOver
-from core.changes.columns import (
-    FORGOTTEN,
-    LAPSED,
-    decision_columns,
-    select_changes,
-    to_columns,
-)
+from core.changes.columns import FORGOTTEN, LAPSED, decision_columns, select_changes, to_columns
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
     NO_PROPOSAL_SENTENCE,
@@ -35,14 +29,7 @@ from core.domain.changes import (
     find_shown_changes,
     new_change_id,
 )
-from core.domain.messages import (
-    NOTE_NAME,
-    Answer,
-    Item,
-    Person,
-    decode_json,
-    encode_json,
-)
+from core.domain.messages import NOTE_NAME, Answer, Item, Person, decode_json, encode_json
 from core.domain.records import ALL_CONVERSATIONS, ConversationArea
 from core.people import notices as outbox
 from core.people.audit import add_change_line
@@ -58,10 +45,18 @@ from core.store.database import (
     select_values,
     transaction,
 )
-from core.store.database import SqlRow as SqlRow
 
-_UNCHANGED_COLUMNS = {"decision_seq": None, "decider": None, "decided_by": None, "decided_at": None,
-              "ended_at": None, "undone_by": None, "denial_reason": None}  # fmt: skip
+_UNCHANGED_COLUMNS = dict.fromkeys(
+    (
+        "decision_seq",
+        "decider",
+        "decided_by",
+        "decided_at",
+        "ended_at",
+        "undone_by",
+        "denial_reason",
+    )
+)
 """None leaves a column unchanged."""
 AUTO_UPDATES_SECONDS = 3600.0
 _RUNNING_TURNS = "SELECT seq FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting')"
@@ -134,8 +129,9 @@ def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
 
 
 def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
-    sql = "SELECT id FROM changes WHERE seq = ? AND state = 'open'"
-    for id in select_values(connection, sql, seq):
+    for id in select_values(
+        connection, "SELECT id FROM changes WHERE seq = ? AND state = 'open'", seq
+    ):
         _withdraw(connection, id)
 
 
@@ -178,13 +174,14 @@ class SqlLedger(SqlStore):
         # A call of a tool that is repeated after a crash proposes nothing a second time.
         if earlier := _find_of_call(connection, proposal):
             return earlier
-        row = connection.execute(
+        generation = select_value(
+            connection,
             "SELECT generation FROM conversations WHERE conversation = ?",
-            (proposal.address.conversation,),
-        ).fetchone()
+            proposal.address.conversation,
+        )
         # `forget` raises the conversation's generation, so that turns which began before it store
         # nothing more. The conversation gets its row with its first turn.
-        if row is not None and row["generation"] != proposal.generation:
+        if generation not in (None, proposal.generation):
             raise Superseded
         is_update = proposal.is_decided_by_policy and proposal.draft.kind == "update"
         if is_update and updates_per_hour is not None:
@@ -242,13 +239,18 @@ class SqlLedger(SqlStore):
         change = _get_locked(connection, id)
         is_current = change.state == "open" and change.proposal.revision == revision
         if is_current and change.proposal.expires_at > consent.approved_at:
-            person, address = encode_json(consent.person), encode_json(consent.address)
             connection.execute(
                 "INSERT INTO consents (change, person, approver, address, approved_at)"
                 " VALUES (?, ?, ?, ?, ?) ON CONFLICT (change, person) DO UPDATE SET"
                 " approver = excluded.approver, address = excluded.address,"
                 " approved_at = excluded.approved_at",
-                (id, consent.person.key, person, address, consent.approved_at),
+                (
+                    id,
+                    consent.person.key,
+                    encode_json(consent.person),
+                    encode_json(consent.address),
+                    consent.approved_at,
+                ),
             )
             # Raises the version, so that cards show who has approved.
             _set_state(connection, id, "open")
@@ -376,8 +378,10 @@ class SqlLedger(SqlStore):
             raise Superseded
         change = _insert(connection, Change(proposal), "asked" if asks_nobody else "")
         # The higher version makes the card of the former one be drawn again, without its button.
-        sql = "UPDATE changes SET repeated_by = ?, version = version + 1 WHERE id = ?"
-        connection.execute(sql, (change.id, former_id))
+        connection.execute(
+            "UPDATE changes SET repeated_by = ?, version = version + 1 WHERE id = ?",
+            (change.id, former_id),
+        )
         add_change_line(connection, "proposed", change, rule)
         return change
 

@@ -351,27 +351,9 @@ class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
     def channels(self) -> Mapping[str, Any]:
         """The places with their own settings, by the places' names in ponte.toml."""
 
-    @property
-    def sign_in(self) -> Mapping[str, Any]:
-        """The providers with which people sign in to the page, by name."""
-
-    @property
-    def page(self) -> Any:
-        """The settings of the page. `links`: whether people sign in with links."""
-
-    @property
-    def mcp_server(self) -> Any:
-        """The settings for programs that propose changes over MCP. `post_to`: the place where the
-        cards of all their requests are posted (`slack:T1:C1` or `slack:U1`); None for the asker's
-        own place."""
-
-    @property
-    def mcp(self) -> Mapping[str, Any]:
-        """The MCP servers that ponte.toml names, whose tools the model may use, by name."""
-
     def section(self, name: str) -> Any:
-        """Return the section of ponte.toml with the name of an integration, as an object of the
-        class that the integration declares for it."""
+        """Return the section of ponte.toml that a feature or an integration declares under this
+        name."""
 
 
 class HomeFolder(Protocol):
@@ -405,6 +387,11 @@ class HomeFolder(Protocol):
         """Return a listening Unix socket that only our user can open."""
 
 
+async def read_nothing(name: str) -> str:
+    """Return "", as if nothing was remembered."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class IntegrationDependencies(Generic[S]):
     """The objects that an integration gets to be built or checked. `own` are its own settings,
@@ -422,6 +409,8 @@ class IntegrationDependencies(Generic[S]):
     peers: Peers = field(default_factory=lambda: Alone())
     read_file: ReadFile = read_no_file
     """Return a stored file of a conversation."""
+    read_remembered: Callable[[str], Awaitable[str]] = read_nothing
+    """Return a text of the table `remembered`, for checks: those of a running Ponte or of none."""
 
 
 class Integration(ABC, Generic[S]):
@@ -437,6 +426,9 @@ class Integration(ABC, Generic[S]):
     settings: type[S]
     rights: PlatformRights | None = None
     """The default rights of people on this platform. None: it is not a platform."""
+    ids: str = ""
+    """A regular expression for the ids of its people and groups, as PONTE_ALLOW has them after the
+    platform's name and a colon."""
     sent_to: ClassVar[Mapping[str, Sequence[str]]] = {}
     section: type[Any] | None = None
 
@@ -481,13 +473,11 @@ class Integration(ABC, Generic[S]):
 class ChatIntegration(Integration[S]):
     """A chat platform of a company.
 
-    `ids` is a regular expression for its ids, as PONTE_ALLOW has them after the platform's name and
-    a colon. `place_ids` is one for ids of workspaces and channels, if they differ in form from
-    those of people and groups, and `workspace_ids` one for those of workspaces. `lists_people`: the
-    directory also lists people who never wrote to Ponte.
+    `place_ids` is a regular expression for ids of workspaces and channels, if they differ in form
+    from those of people and groups, and `workspace_ids` one for those of workspaces.
+    `lists_people`: the directory also lists people who never wrote to Ponte.
     """
 
-    ids: str = ""
     place_ids: str = ""
     workspace_ids: str = ""
     lists_people: ClassVar[bool] = False
@@ -564,8 +554,7 @@ class OwnerIntegration(Integration[S]):
     """A surface of the person who runs Ponte.
 
     Its owner has every right. Other people can have accounts there. `always`: it is also built when
-    a command holds the home folder for a moment. `ids` is a regular expression for the ids of its
-    people.
+    a command holds the home folder for a moment.
     """
 
     always = False
@@ -617,6 +606,7 @@ async def close_nothing() -> None:
 
 
 ListTitles = Callable[[Viewer, bool], Awaitable[Sequence[str]]]
+ListStates = Callable[[], Awaitable[Sequence[Health]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -631,6 +621,8 @@ class ToolBundle:
     titles: ListTitles | None = None
     """Returns the titles of the tables that a person may see, or with True may propose changes
     of."""
+    list_states: ListStates | None = None
+    """Returns parts of the source with a line of their own on the start screen."""
     start: Callable[[], None] = start_nothing
     """Begin the checks that must succeed before the tools are offered."""
     close: Callable[[], Awaitable[None]] = field(default=close_nothing)
@@ -679,3 +671,22 @@ def describe_allowed(allow: frozenset[str], platform: str) -> str:
     """Return the people and groups of one platform that PONTE_ALLOW names, joined by commas; "" if
     none."""
     return ", ".join(sorted(name for name in allow if name.startswith(f"{platform}:")))
+
+
+def is_place(name: str, faces: Sequence[Integration[Any]]) -> bool:
+    """Return True if `name` has the form of a workspace or a channel of a chat platform, as in
+    `slack:T1`, and not that of a person."""
+    platform, _, id = name.partition(":")
+    chats = [face for face in faces if isinstance(face, ChatIntegration)]
+    forms = (face.place_ids for face in chats if face.name == platform)
+    return any(form and re.fullmatch(form, id) for form in forms)
+
+
+def list_person_forms(
+    faces: Sequence[Integration[Any]],
+) -> tuple[list[str], list[str], list[str]]:
+    """Return three lists: the names of chat platforms, the patterns of keys of people and groups on
+    all platforms, and the names of the surfaces that belong to the owner (page, terminal)."""
+    chats = [face.name for face in faces if isinstance(face, ChatIntegration)]
+    owners = [face.name for face in faces if isinstance(face, OwnerIntegration)]
+    return chats, [f"{face.name}:({face.ids})" for face in faces if face.ids], owners

@@ -193,6 +193,7 @@ class TurnJobManager(JobManager):
                 del self._looks[key]
 
     async def retry_job(self, job: Job, *options: Any, **keywords: Any) -> None:
+        """All processes are notified, so that another one takes the job at once."""
         await super().retry_job(job, *options, **keywords)
         await self.connector.execute_query_async(query=ANNOUNCE_SQL, lock=job.lock)
 

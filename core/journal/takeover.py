@@ -101,7 +101,8 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
 
 
 def postpone_turn(connection: SqlConnection, seq: int, priority: int, now: float) -> bool:
-    """The platform has not told its author yet, so other turns get its place.
+    """The platform has not told its author yet, so other turns get its place. Its new job comes
+    before all that wait in its conversation.
 
     The delay is half the turn's age, within FIRST_POSTPONED_SECONDS and MAX_POSTPONED_SECONDS.
     Return False if the turn has ended.
@@ -148,6 +149,7 @@ def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -
 
 
 def return_stranded(connection: SqlConnection) -> None:
+    """No other process would run a job that was handed to a process which has died since."""
     connection.execute(STRANDED_JOBS_SQL, (processes.LEASE_SECONDS,)).close()
 
 

@@ -300,13 +300,13 @@ class OverAllowance(OverBudget):
     def words(self) -> str:
         """`left` is negative if the limit was lowered after more had been used."""
         allowance, remaining = self.allowance, max(0, self.left)
-        words = say(
+        sentence = say(
             (LEFT if remaining else REACHED)[allowance.of],
             limit=allowance.describe_limit(self.unit),
             left=format_amount(self.unit, remaining),
         )
         # `where`: only the owner's form of the sentence names the place of the limit.
-        return f"{words} {say(ANEW, when=format_moment(self.resets), where=allowance.source)}"
+        return f"{sentence} {say(ANEW, when=format_moment(self.resets), where=allowance.source)}"
 
 
 def format_amount(unit: Unit, count: int) -> str:

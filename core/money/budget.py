@@ -248,14 +248,14 @@ class Budget(SqlStore):
     ) -> None:
         """`person` asked for the run, which somebody approved in the event `seq`. Raise
         OverBudget."""
-        one, day, place = self._money_key(person.key), self._today(), place_names(address)[-1]
+        payer, day, place = self._money_key(person.key), self._today(), place_names(address)[-1]
         # The reservation takes its day from this row. `is_counted` is 0, so that it adds no turn to
         # the reports.
         sql = (
             "INSERT INTO usage (seq, day, person, conversation, place, is_counted)"
             " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING"
         )
-        await self._execute(sql, seq, day, one, address.conversation, place)
+        await self._execute(sql, seq, day, payer, address.conversation, place)
         if scopes := _bounding_scopes(await self.scopes(person, address)):
             await self._reserve_run(person, scopes, seq, call_id, paid, self.zone)
 
@@ -496,15 +496,15 @@ class Budget(SqlStore):
         exist without a cap as well: a cap may hold for some people only, and the counter of
         everybody counts all of them."""
         # All accounts of one person count together.
-        one, place = self._money_key(person.key), place_names(address)
+        payer, place = self._money_key(person.key), place_names(address)
         # The daily messages of one person and of all people together; 0 for no cap: then the
         # counter counts, and refuses nothing.
-        own, all_ = await self._caps(person, address)
-        capped = Allowance("each person", turns=own or None, source=DAILY_TURNS_SETTING, name="cap")
+        cap, all_ = await self._caps(person, address)
+        capped = Allowance("each person", turns=cap or None, source=DAILY_TURNS_SETTING, name="cap")
         together = Allowance(
             "everybody", turns=all_ or None, source=DAILY_TURNS_SETTING, name="cap"
         )
-        scopes = {s.key: s for s in (Scope(f"cap:{one}", capped, one), Scope("cap", together))}
+        scopes = {s.key: s for s in (Scope(f"cap:{payer}", capped, payer), Scope("cap", together))}
         for rule in self.config.turn_allowances:
             if rule.where and rule.where.isdisjoint(place):
                 continue
@@ -512,7 +512,7 @@ class Budget(SqlStore):
                 continue
             match rule.of:
                 case "each person":
-                    scope = Scope(f"{rule.key}:{one}", rule, one)
+                    scope = Scope(f"{rule.key}:{payer}", rule, payer)
                 case "each channel":
                     scope = Scope(f"{rule.key}:{place[-1]}", rule, place=place[-1])
                 case "each schedule":
@@ -597,12 +597,14 @@ class Budget(SqlStore):
     def _check_limits(self, counts: Iterable[AllowanceCount], bound: Spend, zone: tzinfo) -> None:
         """A count over its limit undoes the caller's transaction. The counts already include
         `bound`, the amount that is being reserved."""
-        for each in counts:
-            allowance = each.scope.allowance
-            unit: Unit | None = allowance.exceeded_unit(each.spent)
+        for allowance_count in counts:
+            allowance = allowance_count.scope.allowance
+            unit: Unit | None = allowance.exceeded_unit(allowance_count.spent)
             if unit is not None:
-                before: int = getattr(each.spent, unit) - getattr(bound, unit)
-                raise OverAllowance(each, unit, getattr(allowance, unit) - before, zone, self.zone)
+                before: int = getattr(allowance_count.spent, unit) - getattr(bound, unit)
+                raise OverAllowance(
+                    allowance_count, unit, getattr(allowance, unit) - before, zone, self.zone
+                )
 
 
 def _bounding_scopes(scopes: Sequence[Scope]) -> list[Scope]:

@@ -75,9 +75,11 @@ def release_call_hold(connection: SqlConnection, seq: int, part: str) -> None:
 
 def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
     connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
-    more = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
-    if more != Spend():
-        connection.add_to_counters(json.loads(hold["scopes"]), more.turns, more.tokens, more.money)
+    extra = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
+    if extra != Spend():
+        connection.add_to_counters(
+            json.loads(hold["scopes"]), extra.turns, extra.tokens, extra.money
+        )
 
 
 def _settle_as_estimate(connection: SqlConnection, hold: SqlRow) -> None:

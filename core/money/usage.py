@@ -82,10 +82,10 @@ class Price:
 
     def affordable_output(self, money: int, input: int) -> int:
         """`money` is in billionths of a dollar."""
-        each = self.output * self.long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
+        token_price = self.output * self.long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
         # `max_cost` rounds up, so one billionth of a dollar stays unspent.
         remaining = money - self.max_cost(input, 0) - 1
-        return 10**9 if each <= 0 else max(0, math.floor(remaining / each))
+        return 10**9 if token_price <= 0 else max(0, math.floor(remaining / token_price))
 
     def long_factors(self, input: int) -> tuple[float, float]:
         return (self.long_input, self.long_output) if input > LONG_REQUEST_TOKENS else (1.0, 1.0)
@@ -172,8 +172,8 @@ class Prices:
     @property
     def container_session(self) -> float | None:
         """None: unknown."""
-        own = self.container
-        return own if own is not None else CONTAINER_SESSION_DOLLARS if self.official else None
+        price = self.container
+        return price if price is not None else CONTAINER_SESSION_DOLLARS if self.official else None
 
     def find(self, model: str) -> Price | None:
         """None: unknown.

@@ -6,37 +6,19 @@ id. Spans contain fixed names, numbers and codes. They never contain texts of pe
 tools, or names of people: `gen_ai.conversation.id` is the random id of the thread. Nothing is
 recorded before `set_recorder`.
 
-`Traces` exports the spans to an OTLP collector. It is the only place that imports OpenTelemetry's
-SDK, which reads its other variables from the environment (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER,
-OTEL_BSP_…).
-
 Names: github.com/open-telemetry/semantic-conventions-genai, docs/gen-ai, of 2026-11.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import random
-import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import structlog
+from typing import Any, Protocol
 
 from core.base.errors import PonteError
 from core.domain.messages import Usage
 from core.domain.records import Turn
-from core.observability import metrics
-
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-    from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.trace import Span
 
 SpanValue = str | int | float | bool
 AGENT_NAME = "Ponte"
@@ -45,18 +27,27 @@ PROVIDER_ATTRIBUTE = "gen_ai.provider.name"
 CONVERSATION_ATTRIBUTE = "gen_ai.conversation.id"
 
 
-def trace_id_of(turn: str) -> int:
-    """Derived from the turn's id, so that all processes that work on the turn have the same trace
-    id."""
-    return int.from_bytes(_digest(turn)[:16], "big")
+class OpenSpan(Protocol):
+    """A span that has begun. Only one that is ended is exported."""
+
+    def note(self, name: str, value: SpanValue) -> None:
+        """Set an attribute."""
+
+    def fail(self, code: str) -> None:
+        """Mark it as failed, with the code of the error."""
+
+    def end(self) -> None:
+        """End it now."""
 
 
-def root_span_id_of(turn: str) -> int:
-    return int.from_bytes(_digest(turn)[16:24], "big")
+class SpanRecorder(Protocol):
+    """Records spans. Times are in Unix seconds."""
 
+    def root(self, turn: str, name: str, began: float) -> OpenSpan:
+        """Begin the root span of a turn."""
 
-def _digest(turn: str) -> bytes:
-    return hashlib.sha256(f"trace of {turn}".encode()).digest()
+    def child(self, parent: Any, name: str, began: float, *, leaves: bool = False) -> OpenSpan:
+        """Begin a span within another one. `leaves`: it is a call to another system."""
 
 
 class TraceSpan:
@@ -79,7 +70,7 @@ class TraceSpan:
         self._facts = facts
         self._began = began
         self._leaves = leaves
-        self._recording: Recording | None = None
+        self._recording: OpenSpan | None = None
 
     def __enter__(self) -> TraceSpan:
         if (trace := _TRACE.get()) is not None:
@@ -155,7 +146,7 @@ class _Trace:
 
     __slots__ = ("ended", "recorder", "root", "thread")
 
-    def __init__(self, recorder: Traces, root: Recording, thread: str) -> None:
+    def __init__(self, recorder: SpanRecorder, root: OpenSpan, thread: str) -> None:
         self.recorder = recorder
         self.root = root
         self.thread = thread
@@ -164,10 +155,10 @@ class _Trace:
 
 _TRACE: ContextVar[_Trace | None] = ContextVar("trace", default=None)
 """None: not recorded."""
-_recorder: Traces | None = None
+_recorder: SpanRecorder | None = None
 
 
-def set_recorder(recorder: Traces | None) -> None:
+def set_recorder(recorder: SpanRecorder | None) -> None:
     """None: stop recording new turns."""
     global _recorder
     _recorder = recorder
@@ -223,171 +214,3 @@ def note_turn_end(status: str, code: str = "") -> None:
         trace.root.note("ponte.turn.status", status)
         if code:
             trace.root.fail(code)
-
-
-log = structlog.get_logger("traces")
-MIN_EXPORT_SECONDS, MAX_EXPORT_SECONDS = 0.5, 5.0
-"""Bounds of the time for the last export, whatever is left of the grace period."""
-
-
-class Traces:
-    """Times are in Unix seconds."""
-
-    def __init__(self, provider: TracerProvider, exporter: SpanExporter, version: str) -> None:
-        # OpenTelemetry is imported here, because its packages are optional.
-        from opentelemetry import trace
-        from opentelemetry.context import Context
-
-        self.provider = provider
-        self._exporter = exporter
-        self._tracer = provider.get_tracer("ponte", version)
-        self._api = trace
-        self._nowhere = Context()
-        """An empty context: a root span must not become a child of another library's."""
-        self._kinds = (trace.SpanKind.INTERNAL, trace.SpanKind.CLIENT)
-        """The kind of a span by its flag `leaves` (False, True): a step of Ponte, or a call to
-        another system."""
-
-    @classmethod
-    def open(cls, url: str | None, headers: str | None, proxy: str | None, version: str) -> Traces:
-        """Raise ModuleNotFoundError if the packages are missing."""
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-        exporter = _logging_exporter(url, headers, proxy)
-        return cls.with_exporter(exporter, BatchSpanProcessor(exporter), version)
-
-    @classmethod
-    def with_exporter(
-        cls, exporter: SpanExporter, processor: SpanProcessor, version: str = ""
-    ) -> Traces:
-        """The trace id and the id of the root span are derived from the turn, so that each process
-        that works on the turn gives them to its spans, and all of these form one trace. The service
-        is named "ponte" unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES name it."""
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.id_generator import IdGenerator
-
-        class TurnIds(IdGenerator):
-            """Generates the ids of spans: while `turn` is set (`Traces.root`), those of its root
-            span, which any process derives from the turn; otherwise random ones."""
-
-            turn = ""
-
-            def generate_trace_id(self) -> int:
-                # Only a root span gets a new trace id, so `turn` is set.
-                return trace_id_of(self.turn)
-
-            def generate_span_id(self) -> int:
-                # 0 is no valid id (W3C Trace Context).
-                return root_span_id_of(self.turn) if self.turn else random.getrandbits(64) or 1
-
-            def is_trace_id_random(self) -> bool:
-                return True  # the id is a digest, whose bits samplers can use as random ones
-
-        # It reads OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME; without a name there, the SDK's
-        # is "unknown_service".
-        resource = Resource.create()
-        if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
-            resource = resource.merge(Resource({"service.name": "ponte"}))
-        # Values of `resource` win, so OTEL_RESOURCE_ATTRIBUTES can set another version.
-        resource = Resource({"service.version": version}).merge(resource)
-        # `close` shuts it down, within a time limit.
-        provider = TracerProvider(resource=resource, id_generator=TurnIds(), shutdown_on_exit=False)
-        provider.add_span_processor(processor)
-        return cls(provider, exporter, version)
-
-    def root(self, turn: str, name: str, began: float) -> Recording:
-        ids: Any = self.provider.id_generator
-        ids.turn = turn  # `start_span` reads it before any other code of this thread can run
-        span = self._tracer.start_span(name, self._nowhere, start_time=int(began * 1e9))
-        ids.turn = ""
-        return Recording(span, self._api)
-
-    def child(
-        self, parent: Recording, name: str, began: float, *, leaves: bool = False
-    ) -> Recording:
-        context = self._api.set_span_in_context(parent.span, self._nowhere)
-        span = self._tracer.start_span(
-            name, context, kind=self._kinds[leaves], start_time=int(began * 1e9)
-        )
-        return Recording(span, self._api)
-
-    async def close(self, patience: float) -> None:
-        """Spans that are not exported by then are lost.
-
-        `provider.shutdown` blocks while the collector does not answer, so it runs in a thread.
-        """
-        loop, closed_event = asyncio.get_running_loop(), asyncio.Event()
-
-        def shut() -> None:
-            self.provider.shutdown()
-            with suppress(RuntimeError):  # the loop is closed already: nobody waited so long
-                loop.call_soon_threadsafe(closed_event.set)
-
-        # A daemon thread, because the end of the process would wait for a thread of the loop.
-        thread = threading.Thread(target=shut, name="traces", daemon=True)
-        thread.start()
-        try:
-            async with asyncio.timeout(min(MAX_EXPORT_SECONDS, max(MIN_EXPORT_SECONDS, patience))):
-                await closed_event.wait()
-        except TimeoutError:
-            log.warning("could not export the last spans")
-            self._exporter.shutdown()  # ends the retries of the export that is under way
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """An open span of OpenTelemetry, to which attributes can be added. Only a span that is ended is
-    exported. `_api` is the module `opentelemetry.trace`, imported only if traces are on."""
-
-    span: Span
-    _api: Any
-
-    def note(self, name: str, value: SpanValue) -> None:
-        self.span.set_attribute(name, value)
-
-    def fail(self, code: str) -> None:
-        self.span.set_attribute("error.type", code)
-        self.span.set_status(self._api.Status(self._api.StatusCode.ERROR, code))
-
-    def end(self) -> None:
-        self.span.end()
-
-
-def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -> SpanExporter:
-    """`headers` is a text as in OTEL_EXPORTER_OTLP_HEADERS."""
-    import requests
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.sdk.trace.export import SpanExportResult
-    from opentelemetry.util.re import parse_env_headers
-
-    class LoggingExporter(OTLPSpanExporter):
-        failing = False
-
-        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-            """Log a warning when it begins to fail and a line when it works again, and nothing in
-            between."""
-            result = super().export(spans)
-            failed = result is not SpanExportResult.SUCCESS
-            metrics.spans.labels("lost" if failed else "exported").inc(len(spans))
-            if failed and not self.failing:
-                log.warning("could not export spans", spans=len(spans))
-            elif self.failing and not failed:
-                log.info("span export works again")
-            self.failing = failed
-            return result
-
-    session = requests.Session()
-    # The proxy is one of our settings; `requests` would also read the environment and .netrc.
-    session.trust_env = False
-    # A redirect would send the headers, which can hold a key, to another server.
-    session.max_redirects = 0
-    if proxy:
-        session.proxies = {"http": proxy, "https": proxy}
-    return LoggingExporter(
-        endpoint=url,
-        # `liberal` accepts values that are not URL-encoded, such as those with a space.
-        headers=parse_env_headers(headers, liberal=True) if headers else None,
-        session=session,
-    )

@@ -443,7 +443,7 @@ class SqlDirectory(SqlStore):
             author = decode_json(Message, row["message"]).author
             if author.name and not author.is_bot:
                 people.setdefault(author.id, PlatformMember(author.id, name=author.name))
-        left_out = {one.id for one in members if one.is_bot or one.is_guest}
+        left_out = {member.id for member in members if member.is_bot or member.is_guest}
         return {id: member for id, member in people.items() if id not in left_out}
 
     @query
@@ -474,7 +474,7 @@ class SqlDirectory(SqlStore):
         # Without forgotten people, no id need be hashed.
         ids = {member.id for member in members} if hashes else set[str]()
         erased = frozenset(id for id in ids if self._pseudonym_of(platform, id) in hashes)
-        rows = [_row(platform, each) for each in members if each.id not in erased]
+        rows = [_row(platform, member) for member in members if member.id not in erased]
         if rows:
             connection.executemany(_UPSERT, rows)
         return erased

@@ -149,9 +149,9 @@ class Outbox(SqlStore):
             # People are asked again about a changed proposal. Their copies are redrawn.
             sql = "SELECT person FROM outbox WHERE change = ? AND kind = 'copy'"
             have_copies = select_values(connection, sql, change)
-            for one in outgoing:
-                if one.kind != "copy" or one.person.key not in have_copies:
-                    put_notice(connection, one)
+            for notice in outgoing:
+                if notice.kind != "copy" or notice.person.key not in have_copies:
+                    put_notice(connection, notice)
 
     async def list_unposted(self) -> Sequence[ApprovalNotice]:
         return await self._select_notices("state IN ('new', 'posting') ORDER BY created_at")
@@ -233,13 +233,13 @@ def forget_notices(connection: SqlConnection, change: str) -> None:
         put_notice(connection, without_names(_notice_of(row)))
 
 
-def without_names(one: ApprovalNotice) -> ApprovalNotice:
-    person = replace(one.person, name="")
-    to = replace(one.reply_to, asker=replace(one.reply_to.asker, name="")) if one.reply_to else None
-    return replace(one, person=person, reply_to=to, text="")
+def without_names(notice: ApprovalNotice) -> ApprovalNotice:
+    person, reply = replace(notice.person, name=""), notice.reply_to
+    to = replace(reply, asker=replace(reply.asker, name="")) if reply else None
+    return replace(notice, person=person, reply_to=to, text="")
 
 
-def put_notice(connection: SqlConnection, one: ApprovalNotice) -> None:
+def put_notice(connection: SqlConnection, notice: ApprovalNotice) -> None:
     """Store a notice, in place of an earlier one of its kind about the change to that person. The
     row then keeps its `created_at`, by which notices are sent in order."""
     connection.execute(
@@ -251,10 +251,10 @@ def put_notice(connection: SqlConnection, one: ApprovalNotice) -> None:
         " text = excluded.text, post = excluded.post, state = excluded.state,"
         " drawn_version = excluded.drawn_version",
         {
-            **{name: getattr(one, name) for name in _NOTICE_COLUMNS},
-            "person": one.person.key,
-            "recipient": encode_json(one.person),
-            "reply_to": encode_json(one.reply_to) if one.reply_to else "",
+            **{name: getattr(notice, name) for name in _NOTICE_COLUMNS},
+            "person": notice.person.key,
+            "recipient": encode_json(notice.person),
+            "reply_to": encode_json(notice.reply_to) if notice.reply_to else "",
             "created_at": time.time(),
         },
     )

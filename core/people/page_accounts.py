@@ -282,15 +282,15 @@ class SqlPageAccounts(SqlStore):
             for row in connection.execute(statement, (value,))
         ]
         return [
-            EndedToken(one.id, one.kind == ACCESS_REMOVED)
-            for one in notices
-            if one.kind in (LINK_RENEWED, ACCESS_REMOVED)
+            EndedToken(notice.id, notice.kind == ACCESS_REMOVED)
+            for notice in notices
+            if notice.kind in (LINK_RENEWED, ACCESS_REMOVED)
         ]
 
     @query
     def list_all(self, connection: SqlConnection) -> Sequence[PageAccount]:
         rows = connection.execute("SELECT person, token, added_at, last_visit FROM people")
-        return sorted(map(_account_of, rows), key=lambda one: one.person)
+        return sorted(map(_account_of, rows), key=lambda account: account.person)
 
     @query
     def find(self, connection: SqlConnection, person: str) -> PageAccount | None:
@@ -359,7 +359,9 @@ class SqlPageAccounts(SqlStore):
     @query
     def list_api_tokens(self, connection: SqlConnection, person: str = "") -> Sequence[ApiToken]:
         rows = connection.execute(f"{_SELECT_API_TOKENS} WHERE ? IN (person, '')", (person,))
-        return sorted(map(_api_token_of, rows), key=lambda one: (one.person, one.added_at, one.id))
+        return sorted(
+            map(_api_token_of, rows), key=lambda token: (token.person, token.added_at, token.id)
+        )
 
     @query
     def find_api_token(self, connection: SqlConnection, token_hash: str) -> ApiToken | None:

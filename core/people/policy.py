@@ -215,17 +215,17 @@ class Rights:
 
     @property
     def is_owner(self) -> bool:
-        own = self.policy.platforms.get(self.person.platform)
-        return own is not None and own.has_one_owner and self.person.id == rules.OWNER_ID
+        rights = self.policy.platforms.get(self.person.platform)
+        return rights is not None and rights.has_one_owner and self.person.id == rules.OWNER_ID
 
     @property
     def is_invited(self) -> bool:
         """Somebody let them in on purpose: they have an account on the page or of an OIDC provider,
         or are people of chat platforms that PONTE_ADMINS or PONTE_ALLOW names."""
-        own = self.policy.platforms.get(self.person.platform)
+        rights = self.policy.platforms.get(self.person.platform)
         names = self.policy.admins | self.policy.allow
-        return own is not None and (
-            own.has_one_owner
+        return rights is not None and (
+            rights.has_one_owner
             or self.person.platform == rules.OIDC_PLATFORM
             or bool(names and self.fits(names, "members"))
         )
@@ -304,7 +304,7 @@ class Policy:
     def __post_init__(self) -> None:
         """Admins may do everything, PONTE_ALLOW gives everything but decisions, and each platform
         gives its people some rights."""
-        owners = {name for name, own in self.platforms.items() if own.has_one_owner}
+        owners = {name for name, rights in self.platforms.items() if rights.has_one_owner}
         # In PONTE_ADMINS, the name of the page or the terminal means its owner.
         self.admins = frozenset(
             f"{n}:{rules.OWNER_ID}" if n in owners else n for n in self.admins if n
@@ -314,15 +314,15 @@ class Policy:
         last = [Rule(rules.ADMINS_RULE, frozenset({"admins"}), allow=all_rights)]
         if named := self.allow - {""}:
             last.append(Rule(rules.ALLOW_RULE, named, allow=everything))
-        for platform, own in self.platforms.items():
+        for platform, platform_rights in self.platforms.items():
             # Who signs in to the page with another platform's account has the same rights there.
             who, where = frozenset({platform}), frozenset({platform, *owners})
             # Platforms with all basic rights: the page, the terminal and OIDC accounts.
-            if own.default_rights >= BASIC_RIGHTS:
+            if platform_rights.default_rights >= BASIC_RIGHTS:
                 # Elsewhere, people of the page have only the place where the operator has the
                 # requests of their programs posted. Its own rule can only take rights away.
                 where = frozenset()
-            allow = tuple(sorted(own.default_rights))
+            allow = tuple(sorted(platform_rights.default_rights))
             last.append(Rule(rules.DEFAULT_RULE, who, where, allow=allow))
         self.default_rules = tuple(last)
 
@@ -393,7 +393,7 @@ class Policy:
 
     def list_names(self, right: str) -> Sequence[str]:
         """Return sorted names, as NAME in `model:NAME`. Patterns with `*` are left out."""
-        rights = (each.partition(":") for rule in self.read_rules().rules for each in rule.allow)
+        rights = (right.partition(":") for rule in self.read_rules().rules for right in rule.allow)
         names = (name for kind, _, name in rights if kind == right and name and "*" not in name)
         return sorted(set(names))
 
@@ -564,7 +564,7 @@ class Policy:
         guests.
         """
         platform, _, id = name.partition(":")
-        own = self.platforms.get(person.platform, NO_RIGHTS)
+        platform_rights = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "admins":
             return self.is_one(self.admins, person, address, known, "people")
         if (members := self.read_rules().groups.get(name)) is not None:
@@ -579,37 +579,37 @@ class Policy:
             if name != "members":
                 return True
             # A direct message on an open platform belongs to no workspace, so nobody is a member.
-            if own.open_workspace and not address.workspace:
+            if platform_rights.open_workspace and not address.workspace:
                 return False
             return self._is_home_member(person, address, known)
         if platform != person.platform:
             return False
         if not id:
             if reading == "people":
-                return own.has_one_owner and person.id == rules.OWNER_ID
+                return platform_rights.has_one_owner and person.id == rules.OWNER_ID
             return reading == "all" or self._is_home_member(person, address, known)
         if id == person.id:
             return True
         if reading != "people":
             # On the page, people choose the names of their conversations, so such a name gives
             # nothing.
-            is_place = address.platform == platform and not own.has_one_owner
+            is_place = address.platform == platform and not platform_rights.has_one_owner
             if is_place and id == address.channel:
                 return True
-            if own.open_workspace and id == address.workspace:
+            if platform_rights.open_workspace and id == address.workspace:
                 return True
             if person.workspace and id == person.workspace:
                 return reading == "all" or known.is_member
         # The id of another person or place: no group can change that, so it is False and not None.
-        if not id.startswith(own.group_prefix):
+        if not id.startswith(platform_rights.group_prefix):
             return False
         return None if known.groups is None else name in known.groups
 
     def _is_home(self, person: Person, address: Address) -> bool:
         # Also True on platforms without workspaces, and for a person of another platform than the
         # place: they signed in to the page, which only Ponte's own workspace can.
-        own = self.platforms.get(person.platform, NO_RIGHTS)
-        if not own.own_workspace or address.platform != person.platform:
+        platform_rights = self.platforms.get(person.platform, NO_RIGHTS)
+        if not platform_rights.own_workspace or address.platform != person.platform:
             return True
         return bool(person.workspace) and person.workspace == address.workspace
 

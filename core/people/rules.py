@@ -217,8 +217,8 @@ def is_there(where: frozenset[str], address: Address) -> bool:
 
 def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
     names: dict[str, list[str]] = {}
-    for each in written:
-        right, _, name = each.partition(":")
+    for text in written:
+        right, _, name = text.partition(":")
         names.setdefault(right, []).append(name)
     return {
         right: _NamePatterns("" in of_right, tuple(map(fold_case, filter(None, of_right))))
@@ -299,14 +299,14 @@ _DENIED_SENTENCE = "`{right}`: denied. {reason}"
 def explain_verdict(verdict: Verdict) -> str:
     """Return a sentence for the reply to `why`."""
     if verdict.allowed:
-        words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
-        return say(words, right=verdict.right, rule=verdict.rule)
+        sentence = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
+        return say(sentence, right=verdict.right, rule=verdict.rule)
     if verdict.is_unknown:
-        words = "`{right}`: couldn't be checked in time. Try again in a minute."
-        return say(words, right=verdict.right)
+        sentence = "`{right}`: couldn't be checked in time. Try again in a minute."
+        return say(sentence, right=verdict.right)
     if verdict.rule:
-        words = "`{right}`: denied by the rule `{rule}`."
-        return say(words, right=verdict.right, rule=verdict.rule)
+        sentence = "`{right}`: denied by the rule `{rule}`."
+        return say(sentence, right=verdict.right, rule=verdict.rule)
     return explain_denial(verdict.right, verdict.words())
 
 

@@ -119,7 +119,7 @@ class SignedInPerson:
     @property
     def group_names(self) -> frozenset[str]:
         """Names of the person's groups in rules of ponte.toml, such as `oidc:acme:group:sales`."""
-        return frozenset(f"{OIDC_PLATFORM}:{self.provider}:group:{one}" for one in self.groups)
+        return frozenset(f"{OIDC_PLATFORM}:{self.provider}:group:{group}" for group in self.groups)
 
 
 def is_provider_key(key: str) -> bool:
@@ -248,11 +248,11 @@ def _make_session_key(now: float) -> str:
 def _find(connection: SqlConnection, person: str) -> SignedInPerson:
     row = connection.execute("SELECT * FROM sign_ins WHERE person = ?", (person,)).fetchone()
     if row is None:
-        words = (
+        sentence = (
             "No one called {name} has signed in with Slack or a provider. To add someone with a "
             "sign-in link, run `ponte people add`."
         )
-        raise NotFound(words, name=person)
+        raise NotFound(sentence, name=person)
     return _person_of(row)
 
 

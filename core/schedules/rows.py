@@ -14,14 +14,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from core.base.errors import NotFound, OverBudget
-from core.domain.messages import (
-    Answer,
-    Message,
-    Person,
-    ReplyTo,
-    decode_json,
-    encode_json,
-)
+from core.domain.messages import Answer, Message, Person, ReplyTo, decode_json, encode_json
 from core.domain.ports import NO_STEP, TransactionStep
 from core.domain.records import FINAL_STATES, Receipt
 from core.journal.inbox import SqlInbox

@@ -176,8 +176,8 @@ class ScheduleLimits:
 class ScheduleConfig(Protocol):
     """The part of ponte.toml that schedules read. An operator can reload it."""
 
-    @property
-    def schedule_limits(self) -> ScheduleLimits: ...
+    def section(self, name: str) -> Any:
+        """Return the section of this name; that of "schedules" is a `ScheduleLimits`."""
 
     @property
     def quick_commands(self) -> Mapping[str, Any]:

@@ -97,7 +97,7 @@ class ScheduleService:
         StatusUnknown unless the person may own a schedule in this place: they have the rights of
         its runs, a rule or PONTE_ALLOW names them, and Ponte can post there. `is_new`: the schedule
         counts in the person's limit."""
-        checked = check_draft(draft, self.clock(), self.config.schedule_limits)
+        checked = check_draft(draft, self.clock(), self.config.section("schedules"))
         if checked.kind == "command":
             command = grammar.parse_command(checked.text)
             if command is None or command.name != "quick-command":
@@ -132,7 +132,7 @@ class ScheduleService:
             )
         if is_new:
             await self.schedules.check_count(
-                self.people.list_keys(owner.key), self.config.schedule_limits.per_person
+                self.people.list_keys(owner.key), self.config.section("schedules").per_person
             )
         return checked
 
@@ -564,7 +564,7 @@ class _ScheduleBatch:
                 )
                 # The limit counts the schedules of all keys of one human.
                 people = service.people.list_keys(to.asker.key)
-                most = service.config.schedule_limits.per_person
+                most = service.config.section("schedules").per_person
                 await service.schedules.put(schedule, former, people, most)
         except (NotFound, BadSchedule) as error:
             raise ToolError("{why}", why=error) from error

@@ -71,8 +71,10 @@ def area_condition(area: ConversationArea) -> tuple[str, Sequence[str | int]]:
     ONE_REQUEST_PREFIX."""
     # With a colon at both ends, `slack:T1` is no beginning of `slack:T12`. LIKE would take `_` and
     # `%` in an id for wildcards.
-    one = "substr(conversation || ':', 1, ?) = ?"
-    clauses = [one for _ in filter(None, [area.place])] + [f"NOT {one}" for _ in area.excluded]
+    clause = "substr(conversation || ':', 1, ?) = ?"
+    clauses = [clause for _ in filter(None, [area.place])] + [
+        f"NOT {clause}" for _ in area.excluded
+    ]
     places = [f"{place}:" for place in filter(None, (area.place, *area.excluded))]
     values: list[str | int] = [v for p in places for v in (len(p), p)]
     if area.is_one_request:  # `replace` changes only a key that contains the prefix
@@ -283,8 +285,8 @@ class SqliteStatements:
             return self.raw.execute(sql, make_storable(parameters))
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> None:
-        for each in parameters:  # one by one, so that a repaired text repeats none of the others
-            self.execute(sql, each).close()
+        for row in parameters:  # one by one, so that a repaired text repeats none of the others
+            self.execute(sql, row).close()
 
     def lock_key(self, key: str) -> bool:
         return False

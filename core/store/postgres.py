@@ -112,7 +112,7 @@ class PostgresStatements:
         return self.raw.execute(translate_sql(sql), _storable_values(parameters))
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> None:
-        rows = [_storable_values(each) for each in parameters]
+        rows = [_storable_values(row) for row in parameters]
         if len(rows) == 1:  # a pipeline costs more than it saves
             self.raw.execute(translate_sql(sql), rows[0])
         else:

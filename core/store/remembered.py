@@ -63,9 +63,9 @@ class RememberedState:
         begun after it came. A failed write is logged, not raised."""
         self._dirty = False
         self._flushes += 1
-        own = self._flushes
+        flush_number = self._flushes
         async with self._writing:
-            if own <= self._flushed:
+            if flush_number <= self._flushed:
                 return
             # Calls that begin from here on may have changes that this write does not contain.
             covered = self._flushes
@@ -158,8 +158,8 @@ def remove_ids(data: Any, ids: frozenset[str]) -> Any:
         return {k: remove_ids(v, ids) for k, v in data.items() if ids.isdisjoint(k.split(":"))}
     if isinstance(data, list):
         return [
-            FORGOTTEN_ID if isinstance(one, str) and one in ids else remove_ids(one, ids)
-            for one in data
+            FORGOTTEN_ID if isinstance(value, str) and value in ids else remove_ids(value, ids)
+            for value in data
         ]
     return data
 
@@ -176,9 +176,10 @@ def select_ids(data: Any, ids: frozenset[str]) -> Any:
         return {k: v for k, v in matches.items() if v is not None} or None
     if isinstance(data, list):
         entries = [
-            one if isinstance(one, str) and one in ids else select_ids(one, ids) for one in data
+            value if isinstance(value, str) and value in ids else select_ids(value, ids)
+            for value in data
         ]
-        return [one for one in entries if one is not None] or None
+        return [value for value in entries if value is not None] or None
     return None
 
 

@@ -235,7 +235,7 @@ def check_room(folder: Path, needed: int, what: str) -> None:
 
 def database_bytes(path: Path) -> int:
     both = (path, path.with_name(f"{path.name}-wal"))
-    return sum(one.stat().st_size for one in both if one.exists())
+    return sum(path.stat().st_size for path in both if path.exists())
 
 
 def copy_database(source: Path, target: Path) -> None:
@@ -320,17 +320,17 @@ def snapshot_before_migration(path: Path, schema: Schema) -> None:
 
 
 def remove_old_snapshots(home: Path) -> None:
-    snapshots = sorted(list_snapshots(home), key=lambda one: one.stat().st_mtime, reverse=True)
-    for number, one in enumerate(snapshots):
-        if number >= MAX_SNAPSHOTS or one.stat().st_mtime < time.time() - SNAPSHOT_LIFETIME_SECONDS:
-            one.unlink(missing_ok=True)
-            log.info("deleted an old database snapshot", file=f"{SNAPSHOT_FOLDER}/{one.name}")
+    snapshots = sorted(list_snapshots(home), key=lambda path: path.stat().st_mtime, reverse=True)
+    for rank, path in enumerate(snapshots):
+        if rank >= MAX_SNAPSHOTS or path.stat().st_mtime < time.time() - SNAPSHOT_LIFETIME_SECONDS:
+            path.unlink(missing_ok=True)
+            log.info("deleted an old database snapshot", file=f"{SNAPSHOT_FOLDER}/{path.name}")
 
 
 def remove_snapshots(home: Path) -> None:
     """Snapshots may contain data of a person who is being erased."""
-    for one in list_snapshots(home):
-        one.unlink(missing_ok=True)
+    for path in list_snapshots(home):
+        path.unlink(missing_ok=True)
 
 
 def list_snapshots(home: Path) -> list[Path]:

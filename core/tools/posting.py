@@ -311,22 +311,22 @@ class PlacePostSource(FixedToolSource):
         # display name of a person who is mentioned, can therefore not choose where a model posts.
         name = to.strip().strip("<>").partition("|")[0]
         # `to` may be the words of a mention (#sales), its id, or the raw form (<#C1|sales>).
-        # `words` then gets one sign, # or @, by which a person is told from a channel below.
+        # `place_text` then gets one sign, # or @, by which a person is told from a channel below.
         matches = {
-            (words[:1] + words.lstrip("#@!"), id)
-            for words, id in ctx.message.mentions
-            if fold_case(name).lstrip("#@!") in (fold_case(words).lstrip("#@!"), fold_case(id))
+            (label[:1] + label.lstrip("#@!"), id)
+            for label, id in ctx.message.mentions
+            if fold_case(name).lstrip("#@!") in (fold_case(label).lstrip("#@!"), fold_case(id))
         }
         # Two mentions can read alike; then the asker must say which one is meant.
         if len({id for _, id in matches}) != 1:
             raise ToolError(_NOT_MENTIONED, hint=TELL_HINT)
-        words, id = min(matches)
+        place_text, id = min(matches)
         if id == ctx.address.channel:
             raise ToolError(_HERE, hint="answer here")
         row = _build_row(text, ctx.asker)
         address = Address(ctx.address.platform, id, ctx.address.workspace, is_shared=True)
         person = None
-        if words.startswith("@"):
+        if place_text.startswith("@"):
             try:
                 people = await messenger.members([f"{address.platform}:{id}"])
             except PlatformBusy as error:
@@ -341,9 +341,9 @@ class PlacePostSource(FixedToolSource):
         # The name of a channel is shown only to its members. If it is not known whether the asker
         # is one, that is asked again before the post is made.
         if person is not None:
-            words = f"@{person.name or id}"
+            place_text = f"@{person.name or id}"
         elif may:
-            words = await messenger.title(address) or words
+            place_text = await messenger.title(address) or place_text
         # The name of the place in rules of ponte.toml; a direct message has no workspace there.
         place = ":".join([address.platform, *([] if person else [address.workspace]), id])
         target = {
@@ -352,7 +352,7 @@ class PlacePostSource(FixedToolSource):
             "person": encode_json(replace(person, name="")) if person else "",
             "place": place,
         }
-        title = to_one_line(words, 80)
+        title = to_one_line(place_text, 80)
         return await ctx.turn.propose(Draft(POST_APPLIER, "post", target, title, (row,), NO_UNDO))
 
 

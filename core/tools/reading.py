@@ -113,9 +113,10 @@ class PlaceReadingSource(FixedToolSource):
             newest = messages[-1].id if messages else after
             until = now if newest else min(begin, now)
             await ctx.turn.record_handle(f"{until.timestamp()} {newest}".strip())
-            messages = [one for one in messages if not one.is_own]  # such as the last digest
+            # such as the last digest
+            messages = [message for message in messages if not message.is_own]
         # The platform or the limit of a result may leave out older messages.
-        lines = choose_lines([_format(one, zone) for one in messages])
+        lines = choose_lines([_format(message, zone) for message in messages])
         is_cut = has_more or len(lines) < len(messages)
         when = format_moment(begin)
         what = plural(*(_READ_NEWEST if is_cut else _READ), len(lines), when=when)
@@ -140,6 +141,6 @@ def choose_lines(lines: Sequence[str]) -> Sequence[str]:
     return [lines[n] for n in choose_newest(texts, room=MAX_READ_CHARACTERS, name=0)]
 
 
-def _format(one: PlaceMessage, zone: tzinfo | None) -> str:
-    at = f"{datetime.fromtimestamp(one.sent_at, zone):%Y-%m-%d %H:%M}"
-    return f"{at} {clip_line(one.author)}: {truncate(one.text, MAX_MESSAGE_CHARACTERS)}"
+def _format(message: PlaceMessage, zone: tzinfo | None) -> str:
+    at = f"{datetime.fromtimestamp(message.sent_at, zone):%Y-%m-%d %H:%M}"
+    return f"{at} {clip_line(message.author)}: {truncate(message.text, MAX_MESSAGE_CHARACTERS)}"

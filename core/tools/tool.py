@@ -145,9 +145,9 @@ class SchemaCloser:
                 raise UnfitSchema(f"{name} contains itself")
             # The description of a definition is the docstring of its class, for programmers.
             definition = self._definitions[name].items()
-            own = {key: each for key, each in definition if key != "description"}
-            beside = {key: each for key, each in schema.items() if key != "$ref"}
-            return self.node({**own, **beside}, (*inside, name))
+            inner = {key: value for key, value in definition if key != "description"}
+            beside = {key: value for key, value in schema.items() if key != "$ref"}
+            return self.node({**inner, **beside}, (*inside, name))
         # A key that is in no list could change which values are valid, so it is not dropped.
         unknown = schema.keys() - _KEPT - _DROPPED - _NESTED
         # The schema of `Any` has no type at all.
@@ -161,7 +161,7 @@ class SchemaCloser:
         # pydantic writes a union with a discriminator field as `oneOf`, but the strict form
         # allows only `anyOf`.
         if union := schema.get("anyOf") or schema.get("oneOf"):
-            kinds = [self.node(each, inside) for each in union]
+            kinds = [self.node(branch, inside) for branch in union]
             is_number = {"type": "number"} in kinds  # which includes integers
             kinds = [k for k in kinds if not (is_number and k == {"type": "integer"})]
             others = [kind for kind in kinds if kind != {"type": "null"}]
@@ -183,8 +183,8 @@ class SchemaCloser:
             open_map = {"additionalProperties": self.node(values, inside)} if is_typed else {}
             return {**result, **open_map}
         properties: Schema = {}
-        for name, each in schema.get("properties", {}).items():
-            properties[name] = self.node(each, inside)
+        for name, property_schema in schema.get("properties", {}).items():
+            properties[name] = self.node(property_schema, inside)
             # A closed object requires every property, so a model sends null for the default.
             if name not in schema.get("required", ()) and not takes_null(properties[name]):
                 raise UnfitSchema(f"{name!r} has a default, so its type must admit None")
@@ -193,8 +193,8 @@ class SchemaCloser:
 
 
 @functools.lru_cache(maxsize=512)
-def _make_adapter(hint: Any, words: str) -> TypeAdapter[Any]:
-    # `words` is the hint's `repr`, which is part of the cache's key: `Literal["a", "b"]` equals
+def _make_adapter(hint: Any, hint_text: str) -> TypeAdapter[Any]:
+    # `hint_text` is the hint's `repr`, which is part of the cache's key: `Literal["a", "b"]` equals
     # `Literal["b", "a"]`, but a model reads the values in order.
     return TypeAdapter(hint)
 
@@ -224,9 +224,9 @@ class Parameter:
     def schema(self, *, strict: bool) -> Schema:
         """Raise UnfitSchema with the parameter's name."""
         try:
-            own = _json_schema(self.adapter)
+            raw_schema = _json_schema(self.adapter)
             # (): inside no definition.
-            schema = SchemaCloser(own, strict).node(own, ())
+            schema = SchemaCloser(raw_schema, strict).node(raw_schema, ())
         except UnfitSchema as error:
             raise UnfitSchema(f"parameter {self.name!r}: {error}") from None
         if self.optional:
@@ -239,7 +239,7 @@ class Parameters:
     """All parameters of a tool. `ctx` is the name of the parameter that receives the ToolContext;
     it is not part of the schema."""
 
-    each: tuple[Parameter, ...]
+    parameters: tuple[Parameter, ...]
     ctx: str = ""
 
     @classmethod
@@ -248,7 +248,7 @@ class Parameters:
         and for a description of a parameter that does not exist, which is a spelling mistake."""
         hints = typing.get_type_hints(function, include_extras=True)
         _, texts = parse_docstring(inspect.getdoc(function) or "")
-        ctx, each = "", []
+        ctx, parameters = "", []
         for parameter in inspect.signature(function).parameters.values():
             name = parameter.name
             if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
@@ -267,17 +267,21 @@ class Parameters:
             # raises TypeError here again.
             except TypeError:
                 adapter = TypeAdapter(hints[name])
-            each.append(Parameter(name, adapter, texts.pop(name, ""), optional, default))
+            parameters.append(Parameter(name, adapter, texts.pop(name, ""), optional, default))
         if texts:
             raise TypeError(f"the docstring tells of {sorted(texts)}, which are no parameters")
-        return cls(tuple(each), ctx)
+        return cls(tuple(parameters), ctx)
 
     def schema(self, *, strict: bool) -> Schema:
         """In strict form, all are required and optional ones accept null."""
         return {
             "type": "object",
-            "properties": {each.name: each.schema(strict=strict) for each in self.each},
-            "required": [each.name for each in self.each if strict or not each.optional],
+            "properties": {
+                parameter.name: parameter.schema(strict=strict) for parameter in self.parameters
+            },
+            "required": [
+                parameter.name for parameter in self.parameters if strict or not parameter.optional
+            ],
             "additionalProperties": False,
         }
 
@@ -297,28 +301,32 @@ class Parameters:
                 hint=f"it is {_KINDS.get(type(raw_values), 'something else')}",
             )
         values: dict[str, Any] = {}
-        names = [each.name for each in self.each]
+        names = [parameter.name for parameter in self.parameters]
         # A model chose unknown names and keys, so they are cut.
         unknown = sorted(raw_values.keys() - set(names))
         # What is wrong with all arguments, so that one more call can be right.
         wrong = [f"`{name[:64]}`: no such argument" for name in unknown]
-        for each in self.each:
-            if each.optional and raw_values.get(each.name) is None:
-                values[each.name] = each.default
-            elif each.name not in raw_values:
-                wrong.append(f"`{each.name}`: is missing")
+        for parameter in self.parameters:
+            if parameter.optional and raw_values.get(parameter.name) is None:
+                values[parameter.name] = parameter.default
+            elif parameter.name not in raw_values:
+                wrong.append(f"`{parameter.name}`: is missing")
             else:
                 try:
-                    values[each.name] = _validate(each.adapter, raw_values[each.name])
+                    values[parameter.name] = _validate(
+                        parameter.adapter, raw_values[parameter.name]
+                    )
                 except ValidationError as error:
                     # Some models write "null" or "none" where they mean no value.
-                    if each.optional and raw_values[each.name] in WORDS_FOR_NULL:
-                        values[each.name] = each.default
+                    if parameter.optional and raw_values[parameter.name] in WORDS_FOR_NULL:
+                        values[parameter.name] = parameter.default
                         continue
                     # pydantic's messages name types and limits, not values.
-                    for one in error.errors(include_context=False, include_input=False):
-                        place = ".".join([each.name, *(str(step)[:64] for step in one["loc"])])
-                        wrong.append(f"`{place}`: {LIST_ERRORS.get(one['type'], one['msg'])}")
+                    for fault in error.errors(include_context=False, include_input=False):
+                        place = ".".join(
+                            [parameter.name, *(str(step)[:64] for step in fault["loc"])]
+                        )
+                        wrong.append(f"`{place}`: {LIST_ERRORS.get(fault['type'], fault['msg'])}")
         if wrong:
             hint = "; ".join(wrong[:8])
             if unknown:
@@ -337,8 +345,8 @@ def _validate(adapter: TypeAdapter[Any], value: object) -> Any:
             return adapter.validate_python(value)
         except ValidationError as error:
             decoded = value
-            for one in error.errors(include_context=False, include_input=False):
-                decoded = decode_value(decoded, one["loc"], one["type"] in LIST_ERRORS)
+            for fault in error.errors(include_context=False, include_input=False):
+                decoded = decode_value(decoded, fault["loc"], fault["type"] in LIST_ERRORS)
             if decoded == value:
                 raise
             value = decoded
@@ -435,8 +443,8 @@ class FunctionTool:
             values[self._parameters.ctx] = ctx
         value = await self._function(**values)
         if not isinstance(value, Outcome):
-            words = value if isinstance(value, str) else compact_json(value)
-            value = Outcome("ok", "Done." if value is None else words)
+            text = value if isinstance(value, str) else compact_json(value)
+            value = Outcome("ok", "Done." if value is None else text)
         return cap_text(value)
 
 
@@ -480,7 +488,7 @@ def takes_null(schema: Mapping[str, Any]) -> bool:
         not schema
         or kinds == "null"
         or (isinstance(kinds, list) and "null" in kinds)
-        or any(takes_null(each) for each in schema.get("anyOf", ()))
+        or any(takes_null(branch) for branch in schema.get("anyOf", ()))
     )
 
 
@@ -504,11 +512,11 @@ def outcome_of_error(error: ToolError, status: Literal["error", "unknown"] = "er
     """Return one line of JSON with code, message and hint. "unknown": the call may have had its
     effect."""
     parts = {"code": error.code, "message": str(error), "hint": error.hint}
-    words = compact_json({"error": {key: text for key, text in parts.items() if text}})
+    body = compact_json({"error": {key: text for key, text in parts.items() if text}})
     # A check that failed is no fault of the person, so they read it themselves.
     lines = (error.words(),) if error.code == StatusUnknown.code else ()
     usage = error.usage or Usage()
-    return Outcome(status, words, sources=lines, usage=usage, problem=error.words())
+    return Outcome(status, body, sources=lines, usage=usage, problem=error.words())
 
 
 # The beginning of an error or of a note as Ponte writes them. Other characters before it (spaces,
@@ -618,8 +626,8 @@ async def _health(source: ToolSource) -> Health:
         async with asyncio.timeout(SOURCE_HEALTH_TIMEOUT_SECONDS):
             return await source.health()
     except TimeoutError:
-        words = say("no response within {age} s", age=round(SOURCE_HEALTH_TIMEOUT_SECONDS))
-        return Health(source.name, "failing", words)
+        sentence = say("no response within {age} s", age=round(SOURCE_HEALTH_TIMEOUT_SECONDS))
+        return Health(source.name, "failing", sentence)
     except Exception as error:
         # The error's text may contain an address or a key, so only its type is shown.
         return Health(source.name, "failing", type(error).__name__)

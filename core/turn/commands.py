@@ -439,6 +439,7 @@ class CommandService:
         return f"{deleted} {say(remains)}" if remains else deleted
 
     async def _stop_turn(self, turn: Turn) -> str:
+        """A `stop` that arrives late must not stop a turn whose message was sent after it."""
         conversation = turn.message.address.conversation
         find_message = self.stores.journal.message_of
         seq = await self.stores.inbox.running_turn(conversation)

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.base import text
 from core.base.errors import PlatformBusy, PostRemoved, Refusal, StatusUnknown
 from core.base.i18n import say
 from core.base.json_text import make_storable
+from core.base.markdown import escape_markdown
 from core.base.trust import Trust, find_addresses
 from core.chat.file_downloads import describe_unread
 from core.chat.people import People
 from core.commands import grammar
-from core.domain.messages import Answer, File, Item, Progress
+from core.domain.messages import Answer, File, Item
 from core.domain.model_rounds import RoundRequest
 from core.domain.ports import Model, Platforms, QuickCommands, Tool
 from core.domain.records import Provenance
@@ -23,7 +24,6 @@ from core.tools.tool import Toolbox, offered_tools
 from core.turn.context import ReadableThread, ToolContexts
 from core.turn.preface import build_items, build_preface, has_tables
 from core.turn.run import TurnPayment, TurnRun, count_briefing_tokens
-from core.voice import TRANSCRIBING, Transcriber, VoiceError
 
 NO_LONGER_READABLE = (
     "I stopped, because you can no longer read the messages that I read for this answer. Ask again "
@@ -31,18 +31,39 @@ NO_LONGER_READABLE = (
 )
 
 
+Listen = Callable[[TurnRun, ToolContexts, list[str]], Awaitable[Mapping[File, str]]]
+"""Returns what a message's author says, by the recording. Adds sentences for the person to the
+list. Raises OverBudget."""
+UNDERSTOOD = "I understood:"
+MAX_QUOTE_CHARACTERS = 600
+"""Characters of what was understood that an answer quotes."""
+
+
+async def hear_nothing(
+    run: TurnRun, contexts: ToolContexts, notes: list[str]
+) -> Mapping[File, str]:
+    """Return {}: recordings are files like others."""
+    return {}
+
+
+def quote_spoken(words: str) -> str:
+    """Return the words that were understood from a voice message, as the quote with which the
+    answer begins; "" for no words."""
+    quote = escape_markdown(text.clip_line(words, MAX_QUOTE_CHARACTERS))
+    return f"> {say(UNDERSTOOD)} {quote}\n\n" if words else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Assistant:
     """Everything that answers messages: the model, its tools, quick commands and the sandbox.
-    `contexts` builds the context of each call. `code` is None if no sandbox is configured. `voice`
-    is None if voice messages are treated as files like others."""
+    `contexts` builds the context of each call. `code` is None if no sandbox is configured."""
 
     model: Model
     toolbox: Toolbox
     contexts: ToolContexts
     quick: QuickCommands
     code: CodeRunner | None = None
-    voice: Transcriber | None = None
+    listen: Listen = hear_nothing
 
     async def forget(self, thread: str) -> None:
         if self.code:
@@ -204,7 +225,7 @@ class Preparation:
         files, missing = await contexts.fetch_attachments(message)
         if message.attachments:
             notes = await describe_unread(message, files, missing, contexts.stores.files)
-        transcripts = await self._transcribe(run, notes)
+        transcripts = await self.assistant.listen(run, contexts, notes)
         unheard_files = [file for file in files if file not in transcripts]
         items = build_items(
             replace(message, text=cleaned_text),
@@ -213,33 +234,6 @@ class Preparation:
             "\n".join(transcripts.values()),
         )
         return items, notes
-
-    async def _transcribe(self, run: TurnRun, notes: list[str]) -> Mapping[File, str]:
-        """Return the words of the author's voice messages by their files. Add a sentence to `notes`
-        for each one that could not be understood. In a channel, only threads in which Ponte has
-        answered before (they have a `thread_record`) can have voice messages. Raise OverBudget."""
-        message, contexts = run.turn.message, self.assistant.contexts
-        is_followed = not message.address.is_shared or run.turn.thread_record is not None
-        transcripts = dict[File, str]()
-        # The sound in a message of a program or bot is a file like any other.
-        if not (voice := self.assistant.voice) or not is_followed or not message.may_be_command:
-            return transcripts
-        for recording in message.attachments:
-            if recording.seconds is None:
-                continue
-            own_files, _ = await contexts.fetch_attachments(
-                replace(message, attachments=(recording,))
-            )
-            for file in own_files:
-                await run.reply.show(Progress(current_step=say(TRANSCRIBING)))
-                _, data = await contexts.stores.files.get(file.id)
-                try:
-                    transcripts[file] = await voice.transcribe(
-                        run.turn, file, data, recording.seconds
-                    )
-                except VoiceError as error:
-                    notes.append(error.words())
-        return transcripts
 
     async def disarm_and_split(
         self, run: TurnRun, answer: Answer, provenance: tuple[bool, Trust] | None

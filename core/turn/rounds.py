@@ -69,9 +69,8 @@ from core.turn.beside_cards import (
 )
 from core.turn.context import ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
-from core.turn.preparation import Assistant, ModelBriefing
+from core.turn.preparation import Assistant, ModelBriefing, quote_spoken
 from core.turn.run import TurnRun, until_stored
-from core.voice import quote_spoken
 
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12
@@ -635,6 +634,7 @@ class ToolCalls:
         stores, transcript = self._contexts.stores, self._transcript
         await stores.journal.record_object_to_erase(transcript.thread.id, remote)
         if remote.kind == "container":
+            # Later turns of the thread use the container, too.
             transcript.thread = replace(transcript.thread, container=remote.id)
             if not transcript.briefing.is_apart:
                 await stores.threads.put(transcript.thread)

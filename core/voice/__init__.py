@@ -15,11 +15,9 @@ from functools import partial
 import structlog
 
 from core.base.errors import PonteError
-from core.base.i18n import say
-from core.base.markdown import escape_markdown
 from core.base.model_faults import ModelServerFault
 from core.base.openai import ModelServerClient, read_objects
-from core.base.text import clean_text, clip_line
+from core.base.text import clean_text
 from core.domain.messages import MAX_FILE_TEXT_CHARACTERS, File
 from core.domain.records import Turn
 from core.money.budget import Budget
@@ -36,12 +34,8 @@ the seconds that its bytes could have."""
 MAX_BYTES_PER_SECOND = 40_000
 """No format of voice messages has more than 320 kbit a second. Apps send the length themselves, so
 one with more bytes is not believed: it would be paid too little."""
-MAX_QUOTE_CHARACTERS = 600
-"""Characters of what was understood that an answer quotes."""
 NO_SPEECH_PROBABILITY = 0.6
 """The probability from which Whisper's own code takes a segment for silence."""
-UNDERSTOOD = "I understood:"
-TRANSCRIBING = "Listening to the voice message…"
 _SOUNDS = re.compile(r"\[[^][]*\]|\([^()]*\)|\*[^*]*\*|[♪♫.…\s-]+")
 """How Whisper writes what is no speech: [BLANK_AUDIO], (silence), *music*."""
 _SUFFIXES = (
@@ -254,10 +248,3 @@ def read_transcript(body: str) -> tuple[str, float]:
     if not isinstance(seconds, (int, float)) or not 0 < seconds < MAX_PLAUSIBLE_SECONDS:
         seconds = 0.0
     return clean_text(words).strip()[:MAX_FILE_TEXT_CHARACTERS], seconds
-
-
-def quote_spoken(words: str) -> str:
-    """Return the words that were understood from a voice message, as the quote with which the
-    answer begins; "" for no words."""
-    quote = escape_markdown(clip_line(words, MAX_QUOTE_CHARACTERS))
-    return f"> {say(UNDERSTOOD)} {quote}\n\n" if words else ""

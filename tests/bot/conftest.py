@@ -22,9 +22,9 @@ import structlog
 import typer
 
 from bot import app
-from bot.backup import backup
 from bot.cli.main import main
 from bot.config.ponte_toml import Config
+from bot.features.backup import backup
 from bot.home import Home, Start
 from bot.settings import Settings
 from tests.fakes import uvicorn_pauses

@@ -106,7 +106,7 @@ def test_a_webhook_is_tried_without_a_post(
 
 def test_names_of_webhooks_are_a_menu_where_a_webhook_is_named_alone() -> None:
     ponte: Any = Mock()
-    ponte.live.current.hooks = {"deploys": None}
+    ponte.live.current.section = {"hooks": {"deploys": None}}.get
     options = {
         (form["name"], parameter["name"]): parameter["options"]
         for form in OperationService(ponte).list_forms()
@@ -160,11 +160,15 @@ def test_version_and_help_import_no_feature() -> None:
     data = [line.split()[1:] for line in result.stdout.splitlines() if line[:8] == "loaded: "]
     assert len(data) == 3
     for modules in data:
-        assert set(modules) - {"core", "core.base", "core.base.i18n"} == {
+        operations = [name for name in modules if name.startswith("bot.features.")]
+        ends = {name.partition(".features.")[2].partition(".")[2] for name in operations}
+        assert ends == {"", "operations", "commands"}
+        assert {*modules} - {*operations} - {"core", "core.base", "core.base.i18n"} == {
             "bot",
             "bot.cli",
             "bot.cli.main",
             "bot.cli.command_line",
+            "bot.features",
             "bot.operation_results",
             "bot.operations",
         }

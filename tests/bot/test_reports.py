@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bot.operation_texts import TEXTS, View, format_table, format_usage
+from bot.operation_texts import TEXT_LISTS, View, format_table, format_usage
 from core.base.i18n import use_locale
 from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder
@@ -77,12 +77,12 @@ def test_people_and_threads_have_headings(locale: str, people: str, threads: str
     with use_locale(locale):
         account: Mapping[str, Any] = {"name": "ana", "provider": "", "person": "", "state": "link"}
         account = {**account, "added": 1795000000.0, "seen": "2027-01-23"}
-        head, line = TEXTS["people list"].lines([account], View(UTC))
+        head, line = TEXT_LISTS["people list"]([account], View(UTC))
         assert head.startswith(people)
         assert "2026" in line
         assert re.search("23.*2027$", line)
         thread = {"conversation": "web:main", "messages": 2, "used_at": 1795000000.0}
-        head, line = TEXTS["threads list"].lines([thread], View(UTC))
+        head, line = TEXT_LISTS["threads list"]([thread], View(UTC))
         assert head.startswith(threads)
         assert line.endswith("web:main")
 

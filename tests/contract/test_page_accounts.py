@@ -11,7 +11,8 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from bot.people import PageAccountService, PersonalDataService, WrongName
+from bot.features.sign_in.accounts import PageAccountService, WrongName
+from bot.people import PersonalDataService
 from core.base.errors import BadInput, NotFound, Refusal
 from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Address, Answer, Message, Person

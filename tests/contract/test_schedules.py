@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from bot.backup.backup import close_unfinished
+from bot.features.backup.backup import close_unfinished
 from core.base.errors import NotFound
 from core.domain.messages import Address, Message, Person, ReplyTo, decode_json, turn_id
 from core.domain.ports import Platforms

@@ -114,7 +114,8 @@ async def office(bot_home: BotHome, folder: Path) -> AsyncIterator[Office]:
         async with file as ponte:
             platform: Any = {"slack": Platform()}
             hooks = {
-                name: own.hook(name, lambda _: PLAIN_SECRET) for name, own in config.hooks.items()
+                name: own.hook(name, lambda _: PLAIN_SECRET)
+                for name, own in config.section("hooks").items()
             }
             intake = HookIntake(hooks.get, Destinations(platform), ponte.engine.conversations.inbox)
             yield Office(ponte, nocodb, model, purchase, intake, choice)

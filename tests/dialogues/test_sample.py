@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from bot.backup.backup import backup, restore
 from bot.compose import compose
 from bot.config.ponte_toml import Config, read_config
+from bot.features.backup.backup import backup, restore
 from bot.home import Home, Start
 from bot.settings import Settings
 from core.base.errors import PonteError

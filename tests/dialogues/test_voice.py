@@ -20,14 +20,8 @@ from bot.ponte import Ponte
 from core.base.model_faults import ModelServerFault
 from core.money.usage import PaidRun
 from core.store.database import SqlConnection
-from core.voice import (
-    Transcriber,
-    VoiceError,
-    find_suffix,
-    quote_spoken,
-    read_length,
-    read_transcript,
-)
+from core.turn.preparation import quote_spoken
+from core.voice import Transcriber, VoiceError, find_suffix, read_length, read_transcript
 from tests.dialogues import office
 from tests.dialogues.whole import whole
 from tests.fakes.discord import FakeDiscord
@@ -200,9 +194,8 @@ async def test_failures_are_told_and_the_file_goes_as_before(
 
     async with page(tmp_path) as here:
         here.openai.speech = speech
-        voice = here.app.engine.assistant.voice
-        assert voice
-        voice.client.sleep = no_pause
+        listen: Any = here.app.engine.assistant.listen
+        listen.__self__.transcriber.client.sleep = no_pause
         answer = (await here.speak("hello"))["response"]
         assert sentence in answer
         assert "write your message" in answer

@@ -30,6 +30,7 @@ from adapters.web.visitor import COMPATIBLE_PREFIX
 from bot.cli.command_line import cli
 from bot.config import ponte_toml as config
 from bot.config import toml_values as config_types
+from bot.features import load_modules
 from bot.integrations import FACES
 from bot.settings import Settings
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
@@ -37,6 +38,8 @@ from tests.docs.limits import limits
 from tests.fakes.web_surfaces import all_routes
 
 ROOT = Path(__file__).parents[2]
+MODULES = (config, config_types, *load_modules("feature"))
+"""Where the sections of ponte.toml and their types are."""
 FOLDER = ROOT / "docs" / "reference"
 ROUTES = "routes"
 GROUP = re.compile(r"^# --- (.*)$|^#([A-Z_]+)=(.*)$", re.MULTILINE)
@@ -139,7 +142,7 @@ def _file() -> Iterator[str]:
     yield from ("", "## Types", "")
     forms = {
         name.lower(): words
-        for module in (config, config_types)
+        for module in MODULES
         for name, words in _attributes(inspect.getsource(module)).items()
     }
     usages = [_split(name) for name in sorted(_FORMS)]
@@ -240,12 +243,16 @@ def _type(source: str) -> str:
         return ", ".join(_toml(each) for each in options if each != "")
     literal = {"Access", "CountedBy", "PeriodLength", "Approvals", "HookKind"}
     if source in literal:
-        return ", ".join(_toml(each) for each in get_args(getattr(config, source)))
+        return ", ".join(_toml(each) for each in get_args(_find(source)))
     return _SIMPLE.get(source) or _split(source)
 
 
 def _is_plain(source: str) -> bool:
-    return not is_dataclass(getattr(config, source, None))
+    return not is_dataclass(_find(source))
+
+
+def _find(name: str) -> Any:
+    return next((getattr(one, name) for one in MODULES if hasattr(one, name)), None)
 
 
 def _attributes(source: str) -> dict[str, str]:

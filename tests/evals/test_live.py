@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -26,6 +27,10 @@ ANSWERS = Script("No product costs more than 500.", match='"total":0')
 
 def make_settings(home: Path, fake: FakeOpenAI) -> Settings:
     """Everything is configured, most of it at addresses where nothing listens."""
+    stackspot: dict[str, Any] = {
+        "stackspot_client_id": "id",
+        "stackspot_client_secret": SecretStr("a-secret-of-stackspot"),
+    }
     return Settings(
         openai_api_key=SecretStr("sk-test"),
         openai_base_url=fake.base_url,
@@ -34,8 +39,7 @@ def make_settings(home: Path, fake: FakeOpenAI) -> Settings:
         nocodb_token=SecretStr("a-token-of-nocodb"),
         slack_bot_token=SecretStr("xoxb-1"),
         slack_app_token=SecretStr("xapp-1"),
-        stackspot_client_id="id",
-        stackspot_client_secret=SecretStr("a-secret-of-stackspot"),
+        **stackspot,
     )
 
 

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.engine import Engine, EngineConfig, load_parsers
+from bot.features.sign_in.accounts import PageAccountService
 from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
-from bot.people import PageAccountService
 from bot.stores import Stores
 from core.base.errors import NotFound
 from core.changes.approval import Approval, TableRules

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bot.config.mcp import McpConfig
-from bot.config.ponte_toml import ChannelConfig, QuickCommandConfig
-from bot.config.sign_in import McpServerConfig, PageConfig, SignInConfig
+from bot.config.ponte_toml import ChannelConfig, Config, QuickCommandConfig
+from bot.features.mcp_server.feature import McpServerConfig
+from bot.features.mcp_tools.feature import McpConfig
+from bot.features.sign_in.feature import PageConfig, SignInConfig
 from core.changes.approval import TableRules
 from core.domain.messages import Address, Person
 from core.journal.inbox import SenderLimits
@@ -17,6 +18,11 @@ from core.money.usage import Prices
 from core.people.rules import RuleBook
 from core.schedules.schedule import ScheduleLimits
 from core.turn.run import Retention, TurnConfig
+
+
+def with_sections(config: Config | None = None, **sections: Any) -> Config:
+    """Return the configuration with other sections, also those of features."""
+    return replace(config or Config(), **sections)
 
 
 async def no_daily_caps(person: Person, address: Address) -> tuple[int, int]:
@@ -58,4 +64,4 @@ class FixedConfig:
         return ChannelConfig(approvers=tuple(self.approvers.get(address.channel, ())))
 
     def section(self, name: str) -> Any:
-        return None
+        return self.schedule_limits if name == "schedules" else getattr(self, name, None)

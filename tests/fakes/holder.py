@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 from bot.app import start
 from bot.home import Start
 from bot.operation_service import describe_result
-from bot.operation_texts import TEXTS, View
+from bot.operation_texts import View, find_text
+from bot.operations import OPERATIONS
 
 
 @dataclass
@@ -95,7 +96,8 @@ class FakeHolder:
         view = View(
             ZoneInfo(os.environ.get("PONTE_TIMEZONE", "UTC")), self.names, sent["arguments"]
         )
-        return describe_result(TEXTS[name], result, view, as_json=sent["output"] == "json")
+        text = find_text(OPERATIONS[name])
+        return describe_result(text, result, view, as_json=sent["output"] == "json")
 
 
 def chat_answer(text: str, status: str = "done") -> tuple[int, Any]:

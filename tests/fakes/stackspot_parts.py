@@ -78,15 +78,15 @@ class StillClock(Clock):
 
 def settings(url: str, **more: Any) -> Settings:
     secret = SecretStr(SECRET)
-    return Settings(
-        stackspot_client_id=CLIENT,
-        stackspot_client_secret=secret,
-        stackspot_realm=REALM,
-        stackspot_auth_url=url,
-        stackspot_api_url=url,
-        stackspot_agent_url=url,
-        **more,
-    )
+    values: dict[str, Any] = {
+        "stackspot_client_id": CLIENT,
+        "stackspot_client_secret": secret,
+        "stackspot_realm": REALM,
+        "stackspot_auth_url": url,
+        "stackspot_api_url": url,
+        "stackspot_agent_url": url,
+    }
+    return Settings(**values, **more)
 
 
 @asynccontextmanager

@@ -70,7 +70,9 @@ LAZY = {
     "core/tools/nocodb/filter_words.py": {"_AND", "_DATE_SENTENCES", "_OR", "_SENTENCES"},
 }  # fmt: skip
 """File ("" is any) → constants that are said elsewhere."""
-GIVEN = frozenset({"confirm", "doing", "help", "note", "short_help", "typed", "why_reset", "words"})
+GIVEN = frozenset({"audit_sentences", "confirm", "doing", "help", "note"}) | {
+    *("sentence", "short_help", "typed", "why_reset", "words")
+}
 MODEL = frozenset(
     {
         "BROUGHT", "DATA", "DESCRIPTION", "HOSTED_DESCRIPTION", "INSTRUCTIONS",

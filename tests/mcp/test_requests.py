@@ -7,7 +7,6 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,12 +25,13 @@ from adapters.mcp_server.endpoint import (
 from adapters.mcp_server.requests import clean_client_name
 from adapters.mcp_server.tools import McpTools
 from adapters.web.server import MAX_UNAUTHENTICATED_CONNECTIONS
-from bot.config.sign_in import PageConfig
+from bot.features.sign_in.feature import PageConfig
 from core.base.errors import SettingsError
 from core.journal import inbox as inbox_module
 from core.tools.sample import SAMPLE_FILE
 from tests.evals.case import read_cases
 from tests.evals.models import read_round, wishes
+from tests.fakes.config import with_sections
 from tests.mcp.client import PAY, McpPonte, make_request, read_result, run_ponte
 from tests.time_limits import Limits
 
@@ -154,7 +154,7 @@ async def test_a_revoked_token_and_a_removed_person_read_nothing_more(tmp_path: 
 async def test_where_links_are_off_programs_of_link_people_are_too(tmp_path: Path) -> None:
     async with run_ponte(tmp_path / "home") as ponte:
         token, live = await ponte.create_token("ana"), ponte.app.live
-        live.current = replace(live.current, page=PageConfig(links=False))
+        live.current = with_sections(live.current, page=PageConfig(links=False))
         answer = await ponte.post(token, LIST, **OLD)
         assert answer.status_code == 401
         assert "Sign-in links are turned off" in answer.json()["error"]["message"]

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from bot.ponte import Ponte
+from core.tools.mcp import McpToolSource
 from core.tools.mcp.source import McpServers
 from tests.fakes.loopback import serve_on_loopback
 from tests.fakes.models import EchoModel
@@ -161,8 +162,8 @@ class Desk:
 
     @property
     def servers(self) -> McpServers:
-        assert self.app.mcp_tools
-        return self.app.mcp_tools.servers
+        source: McpToolSource = self.app.sources["mcp_tools"]
+        return source.servers
 
     async def list_offered(self) -> list[str]:
         """Return the names of the server's tools that models are offered."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bot.config.ponte_toml import read_config
-from bot.config.webhooks import check_secrets, find_faults
+from bot.config.reload import check_secrets, misspelt_names
 from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.money.usage import PaidRun
@@ -30,7 +30,7 @@ def test_a_server_with_its_tools(tmp_path: Path) -> None:
         GOOD + 'token = "DESK_TOKEN"\n[mcp.desk.tools]\n"a.b" = { effect = "read" }\n'
         'buy = { effect = "spend", price = 0.5 }\n',
     )
-    server = config.mcp["desk"].server("desk", lambda name: f"value of {name}")
+    server = config.section("mcp")["desk"].server("desk", lambda name: f"value of {name}")
     assert server.token == "value of DESK_TOKEN"
     assert server.effects == (("a.b", "read"), ("buy", "spend"))
     assert server.token not in repr(server)
@@ -109,7 +109,7 @@ def test_no_server_gets_a_secret_of_another_service(tmp_path: Path) -> None:
 def test_a_token_that_is_not_set_is_named(tmp_path: Path) -> None:
     settings = Settings.model_validate({"ponte_home": tmp_path})
     config = read(tmp_path, GOOD + 'token = "ABSENT_TOKEN"\n')
-    (words,) = find_faults(config, settings)
+    (words,) = misspelt_names(config, settings)
     assert words.startswith("ponte.toml:1: ABSENT_TOKEN isn't set")
 
 

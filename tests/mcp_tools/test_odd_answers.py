@@ -367,6 +367,6 @@ async def test_a_server_is_asked_in_the_older_protocol_of_ponte_toml(
         path.write_text(
             f'[mcp.desk]\nurl = "{url}/mcp"\n{line}tools = {{ find = {{ effect = "read" }} }}\n'
         )
-        server = read_config(path).mcp["desk"].server("desk", lambda name: "")
+        server = read_config(path).section("mcp")["desk"].server("desk", lambda name: "")
         definitions = await session.list_definitions(server, Proxies(), 10.0)
         assert [name for name, definition in definitions.items() if definition] == names

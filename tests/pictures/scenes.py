@@ -21,11 +21,12 @@ from playwright.async_api import FilePayload, Page, expect
 
 from adapters.discord.card_embeds import build_embeds
 from adapters.slack.render import card_blocks
-from bot.config.mcp import McpConfig, McpToolConfig
 from bot.config.ponte_toml import TableConfig
+from bot.features.mcp_tools.feature import McpConfig, McpToolConfig
 from core.domain.messages import Card, ChangeAction
 from tests.fakes import forker
 from tests.fakes.card_rows import card_row
+from tests.fakes.config import with_sections
 from tests.fakes.discord.people import fields
 from tests.fakes.discord.world import Payload
 from tests.fakes.hook_senders import encode_body, from_nocodb
@@ -488,16 +489,17 @@ async def usage_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[Pic
 async def mcp_tool_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     """The card of a call of a tool of another MCP server."""
     live, tools = studio.app.live, {"create_issue": McpToolConfig("write")}
-    assert studio.app.mcp_tools
     async with serve(McpDouble([ISSUE_TOOL])) as url:
-        live.current = replace(live.current, mcp={"tracker": McpConfig(f"{url}/mcp", tools=tools)})
-        await studio.app.mcp_tools.servers.accept("tracker")
+        live.current = with_sections(
+            live.current, mcp={"tracker": McpConfig(f"{url}/mcp", tools=tools)}
+        )
+        await studio.app.sources["mcp_tools"].servers.accept("tracker")
         message = mentions(studio, studio.ana, FILE_ISSUE)
         card = await studio.slack.wait_for_answer(message)
         yield on_slack(studio, "slack-mcp-tool", message, "light")
         studio.slack.click(studio.rui, card, "Deny")
         await studio.slack.wait_until(lambda: "Approve" not in card.buttons)
-        live.current = replace(live.current, mcp={})
+        live.current = with_sections(live.current, mcp={})
 
 
 async def set_up_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:

@@ -24,18 +24,19 @@ from bot.compose import compose
 from bot.config.ponte_toml import (
     AccessRule,
     ChannelConfig,
-    Config,
-    HookConfig,
     QuickCommandConfig,
     QuickCommandInput,
 )
-from bot.config.sign_in import McpServerConfig, SignInConfig
 from bot.doctor.checks import check_everything
+from bot.features.mcp_server.feature import McpServerConfig
+from bot.features.sign_in.feature import SignInConfig
+from bot.features.webhooks.feature import HookConfig
 from bot.home import Home
 from bot.ponte import Ponte
 from bot.settings import Settings
 from core.base.tasks import cancel_all
 from tests.code import sandboxed
+from tests.fakes.config import with_sections
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.world import Channel
@@ -414,7 +415,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
             payments = HookConfig(
                 "secret", "PAYMENTS_SECRET", place, "billing", instruction=PAYMENT_CAME
             )
-            config = Config(
+            config = with_sections(
                 quick_commands=COMMANDS,
                 channels={place: channel_config},
                 mcp_server=McpServerConfig(place),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.backup.backup import StoredInPostgres
+from bot.features.backup.backup import StoredInPostgres
 from bot.stores import Stores
 from core.domain.messages import Person
 from core.journal.inbox import SqlInbox

@@ -27,7 +27,9 @@ import time_machine
 from pydantic import SecretStr
 
 from bot import operations
-from bot.backup.migrate import migrate
+from bot.features.backup.migrate import migrate
+from bot.features.schedules import operations as schedules
+from bot.features.sign_in import operations as people
 from bot.home import Home
 from bot.settings import Settings
 from core.domain.messages import Person
@@ -264,17 +266,17 @@ async def other_rows(day: Day) -> None:
     here, ponte = day.here, day.here.ponte
     await day.asks(REVIEW)
     await day.decides(await day.slack_card("schedule", STAND_UP), "Approve", "Approved by")
-    (schedule,) = await operations.list_schedules(ponte)
+    (schedule,) = await schedules.list_schedules(ponte)
     day.names["schedule"] = schedule["id"]
-    await operations.run_schedule(ponte, schedule["id"], OPERATOR)
+    await schedules.run_schedule(ponte, schedule["id"], OPERATOR)
     card = await day.slack_card("consented", READING)
     await day.decides(card, "Approve", "1 of 2", who="Bob")
     headers, body = from_nocodb(), encode_body({"id": "b1"})
     hook = await here.page.post("/hooks/builds", content=body, headers=dict(headers))
     assert hook.status_code == 202, hook.text
     owner = Person("web", "owner")
-    link = await operations.add_person(ponte, "eva", OPERATOR)
-    await operations.create_api_token(ponte, "eva", "script", actor=owner)
+    link = await people.add_person(ponte, "eva", OPERATOR)
+    await people.create_api_token(ponte, "eva", "script", actor=owner)
     async with httpx.AsyncClient(base_url=here.page.base_url) as browser:
         (await browser.post("/login", json={"token": link.token})).raise_for_status()
         (await browser.post("/logout", json={})).raise_for_status()

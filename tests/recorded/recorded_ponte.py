@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,12 +23,14 @@ import httpx
 import psycopg
 from pydantic import SecretStr
 
-from bot.backup.migrate import migrate
-from bot.config.ponte_toml import AllowanceRule, HookConfig, TableConfig
+from bot.config.ponte_toml import AllowanceRule, TableConfig
+from bot.features.backup.migrate import migrate
+from bot.features.webhooks.feature import HookConfig
 from bot.home import Home
 from bot.ponte import Ponte
 from bot.settings import Settings
 from tests.dialogues.office import Office, office
+from tests.fakes.config import with_sections
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.interactions import Exchange
@@ -145,7 +147,7 @@ class RecordedPonte:
                 " GROUP BY conversation HAVING max(job) = 0"
             )
         bob = f"slack:{self.person('Bob').id}"
-        config = replace(
+        config = with_sections(
             CONFIG,
             tables={"Readings": TableConfig(approvers=(bob,), approvals=2)},
             allowances=(AllowanceRule("each person", tokens=1_000_000),),

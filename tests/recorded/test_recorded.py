@@ -14,6 +14,8 @@ import pytest
 import time_machine
 
 from bot import operations
+from bot.features.schedules import operations as schedules
+from bot.features.sign_in import operations as people
 from bot.stores import SCHEMA
 from core.store.schema import count_rows, read_schema_version
 from tests.fakes.discord.interactions import Exchange
@@ -148,12 +150,12 @@ async def test_turns_cards_and_forms_go_on(here: Found) -> None:
 async def list_everything(here: Found) -> None:
     """The commands of `ponte` show what was stored."""
     ponte = here.ponte
-    accounts = {one["name"] for one in await operations.list_accounts(ponte)}
+    accounts = {one["name"] for one in await people.list_accounts(ponte)}
     assert accounts - {"oidc:corp:fay-4711"} == {"eva"}, "older records have no sign-ins"
-    assert [one["name"] for one in await operations.list_api_tokens(ponte)] == ["script"]
-    (schedule,) = await operations.list_schedules(ponte)
+    assert [one["name"] for one in await people.list_api_tokens(ponte)] == ["script"]
+    (schedule,) = await schedules.list_schedules(ponte)
     assert schedule["id"] == here.record["names"]["schedule"]
-    assert (await operations.show_schedule(ponte, schedule["id"]))["runs"]
+    assert (await schedules.show_schedule(ponte, schedule["id"]))["runs"]
     listing = await operations.list_threads(ponte)
     threads = {one["conversation"]: one["messages"] for one in listing}
     assert {thread.partition(":")[0] for thread in threads} >= {"slack", "discord", "web"}

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from bot.backup.backup import backup, restore
 from bot.config.ponte_toml import Config
+from bot.features.backup.backup import backup, restore
 from bot.home import Home, Start
 from bot.settings import Settings
 from core.base.errors import RESTORED_REASON, Restored

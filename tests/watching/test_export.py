@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from bot.parts import open_traces
+from bot.features.tracing import export
+from bot.features.tracing.export import Traces
+from bot.features.tracing.feature import open_traces
 from bot.settings import Settings, load
 from core.base.errors import SettingsError
-from core.observability import metrics, tracing
-from core.observability.tracing import Traces
+from core.observability import metrics
 
 if TYPE_CHECKING:
     from tests.watching.collector import Collector
@@ -52,8 +53,8 @@ async def test_spans_arrive_when_the_process_ends(collector: Collector) -> None:
     assert path == "/v1/traces"
     assert (requests["authorization"], requests["x-team"]) == ("Bearer abc", "ponte")
     (span,) = collector.spans()
-    assert int.from_bytes(span.trace_id, "big") == tracing.trace_id_of("turn1")
-    assert int.from_bytes(span.span_id, "big") == tracing.root_span_id_of("turn1")
+    assert int.from_bytes(span.trace_id, "big") == export.trace_id_of("turn1")
+    assert int.from_bytes(span.span_id, "big") == export.root_span_id_of("turn1")
     about = {a.key: a.value.string_value for a in request.resource_spans[0].resource.attributes}
     assert about["service.name"] == "ponte"
     assert about["service.version"]

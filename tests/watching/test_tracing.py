@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bot.features.tracing import export
 from core.base.errors import ModelDown
 from core.domain.messages import Usage
 from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
@@ -26,7 +27,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: E4
     InMemorySpanExporter,
 )
 
-from core.observability.tracing import Traces  # noqa: E402
+from bot.features.tracing.export import Traces  # noqa: E402
 
 SECRET = "the margin of Aldeia is 41 percent"
 
@@ -99,12 +100,12 @@ async def test_queue_model_tool_and_posting_are_told_apart(
     ]
     root = by_name(span_exporter)["invoke_agent Ponte"]
     assert root.parent is None
-    assert {trace_of(span) for span in spans} == {tracing.trace_id_of(one.turn)}
+    assert {trace_of(span) for span in spans} == {export.trace_id_of(one.turn)}
     began, over = lasts(root)
     for span in spans:
         if span is not root:
             assert span.parent
-            assert span.parent.span_id == tracing.root_span_id_of(one.turn)
+            assert span.parent.span_id == export.root_span_id_of(one.turn)
         assert began <= lasts(span)[0] <= lasts(span)[1] <= over
     assert facts(root)["ponte.turn.id"] == one.turn
     assert facts(root)["ponte.turn.status"] == "done"
@@ -172,10 +173,10 @@ async def test_what_goes_on_in_another_process_is_the_same_trace(
     assert [span.name for span in spans].count("invoke_agent Ponte") == 1
     assert [span.name for span in spans].count("queue") == 1
     assert {span.context.trace_id for span in spans if span.context} == {
-        tracing.trace_id_of(one.turn)
+        export.trace_id_of(one.turn)
     }
     parents = {span.parent.span_id for span in spans if span.parent}
-    assert parents == {tracing.root_span_id_of(one.turn)}
+    assert parents == {export.root_span_id_of(one.turn)}
     stopped_span = next(span for span in spans if span.name == "chat echo")
     assert facts(stopped_span)["error.type"] == "cancelled"
 
@@ -189,7 +190,7 @@ async def test_turns_beside_each_other_do_not_mix(
             await running_bot.wait_for_answer(receipt)
     for one, _ in messages:
         all = span_exporter.get_finished_spans()
-        own = [span for span in all if trace_of(span) == tracing.trace_id_of(one.turn)]
+        own = [span for span in all if trace_of(span) == export.trace_id_of(one.turn)]
         assert sorted(span.name for span in own) == [
             "chat echo",
             "invoke_agent Ponte",

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from bot.features.tracing import export
 from bot.settings import Settings
-from core.observability import tracing
 from tests.commands import Command
 
 if TYPE_CHECKING:
@@ -65,5 +65,5 @@ def test_a_turn_s_trace_leaves_before_the_end_and_metrics_tell_the_parts(
     spans = collector.spans()
     assert {"invoke_agent Ponte", "queue", "post"} <= {span.name for span in spans}
     assert {int.from_bytes(span.trace_id, "big") for span in spans} == {
-        tracing.trace_id_of(body["turn"])
+        export.trace_id_of(body["turn"])
     }

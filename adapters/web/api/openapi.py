@@ -16,7 +16,6 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 from starlette.responses import Response
 
-from adapters.mcp_server import MCP_PATH
 from adapters.web import sign_in, visitor
 from adapters.web.api.answers import Error, OpenAiError
 from adapters.web.http_io import DeclaredRoute
@@ -38,13 +37,14 @@ STATUS_MEANINGS = {
     502: "the model's server refused the request",
     503: "not saved: Ponte is stopping, or the disk or the model fails",
 }  # fmt: skip
+PROGRAMS_PATH = "/mcp"
 PLATFORM_ANSWERS = "Receive the signed events of a chat platform", (200, 401, 413)
 MOUNTED_ANSWERS = {
     HOOKS_PATH: (
         "Receive a webhook that `ponte.toml` configures",
         (200, 202, 400, 401, 404, 413, 415, 429, 503),
     ),
-    MCP_PATH: (
+    PROGRAMS_PATH: (
         "Answer a program over MCP",
         (200, 202, 400, 401, 403, 404, 406, 413, 429, 500, 503),
     ),
@@ -74,7 +74,7 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
         path = _PARAMETER.sub(r"{\1}", route.path)  # without a type, as in {id:path}
         described = _describe_route(route, path, schemas)
         paths.setdefault(path, {})[route.declaration.method.lower()] = described
-    for path in sorted({*signed, MCP_PATH}):  # also while MCP is off: it then answers 401 or 404
+    for path in sorted({*signed, PROGRAMS_PATH}):  # also while MCP is off: it answers 401 or 404
         summary, statuses = MOUNTED_ANSWERS.get(path, PLATFORM_ANSWERS)
         operation: Json = {
             "operationId": f"post{_NOT_WORD.sub('_', path)}".rstrip("_"),

@@ -136,9 +136,8 @@ def list_providers(
 ) -> Mapping[str, Provider]:
     """`has_slack`: Ponte answers in Slack, which alone can tell later whether a person of Slack is
     still there."""
-    providers = {
-        name: section.provider(name, shared.variable) for name, section in config.sign_in.items()
-    }
+    sections = config.section("sign_in").items()
+    providers = {name: section.provider(name, shared.variable) for name, section in sections}
     if settings.has_slack_sign_in and has_slack:
         # The issuer is the origin of Slack's API, https://slack.com, or that of a test server.
         parts = urlsplit(shared.slack_api_url)

@@ -56,19 +56,19 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
     name = "code"
     settings = CodeSettings
 
-    def choose_place(self, own: CodeSettings, shared: SharedSettings) -> CodePlace:
+    def choose_place(self, settings: CodeSettings, shared: SharedSettings) -> CodePlace:
         """Return where Python runs. PONTE_CODE says it; with `auto`, OpenAI's containers run it if
         OpenAI's own server is the model's, because only that server has them, and this machine
         otherwise."""
-        if own.ponte_code != "auto":
-            return own.ponte_code
+        if settings.ponte_code != "auto":
+            return settings.ponte_code
         host = urlsplit(shared.openai_base_url or "https://api.openai.com").hostname or ""
         official = host == "openai.com" or host.endswith(".openai.com")
         has_model = shared.ponte_model_api != "demo"
         return "hosted" if official and shared.openai_api_key and has_model else "local"
 
-    def summary(self, own: CodeSettings, shared: SharedSettings) -> Health:
-        match self.choose_place(own, shared):
+    def summary(self, settings: CodeSettings, shared: SharedSettings) -> Health:
+        match self.choose_place(settings, shared):
             case "off":
                 return Health("code", "off", "PONTE_CODE is off")
             case "hosted":
@@ -78,14 +78,14 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
 
     def build_backend(self, deps: IntegrationDependencies[CodeSettings]) -> CodeBackend:
         """Nothing is started yet."""
-        own, shared = deps.own, deps.shared
-        if self.choose_place(own, shared) == "local":
+        settings, shared = deps.own, deps.shared
+        if self.choose_place(settings, shared) == "local":
             return self._build_local(deps)
         # Each backend is loaded only if it is the one that the settings choose.
         from core.tools.code.hosted import HostedBackend, HostedOptions
 
         choice = HostedOptions(
-            model=own.ponte_code_model or shared.ponte_model,
+            model=settings.ponte_code_model or shared.ponte_model,
             effort=shared.ponte_model_effort or "",
             # Runs are stored at OpenAI only if the model's conversations may be, too. With the APIs
             # `responses` and `chat`, the server is asked to store nothing.
@@ -122,7 +122,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         source = CodeSource(backend, deps.own.ponte_code_description or "")
         return ToolBundle(source, runner=source.runner, start=backend.start)
 
-    def rule_names(self, own: CodeSettings, config: OperatorConfig) -> RuleNames:
+    def rule_names(self, settings: CodeSettings, config: OperatorConfig) -> RuleNames:
         return {"tool": ("run_python",)}
 
     async def check(self, deps: IntegrationDependencies[CodeSettings]) -> Sequence[Health]:
@@ -147,8 +147,8 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         from core.tools.code.environment import PythonEnvironment, environments_folder
         from core.tools.code.sandbox.sandbox import SandboxFailed
 
-        async def tell(words: str) -> None:
-            write(f"Ponte {words}")
+        async def tell(text: str) -> None:
+            write(f"Ponte {text}")
 
         environment = PythonEnvironment(environments_folder(home), proxies)
         try:

@@ -107,8 +107,8 @@ async def find_base_python() -> BasePython:
     NoPython, and OSError if root cannot become another user.
     """
     # In a virtual environment, this is the Python from which that was made.
-    own = getattr(sys, "_base_executable", None) or sys.executable
-    for path in dict.fromkeys((own, *_FALLBACKS)):
+    executable = getattr(sys, "_base_executable", None) or sys.executable
+    for path in dict.fromkeys((executable, *_FALLBACKS)):
         if version := await _read_version(path):
             return BasePython(await asyncio.to_thread(Path(path).resolve), version)
     raise NoPython
@@ -152,7 +152,7 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
 
 
 def find_cause(output: str) -> str:
-    causes = (words for mark, words in _CAUSES if mark in output)
+    causes = (cause for mark, cause in _CAUSES if mark in output)
     lines = output.strip().splitlines()
     return next(causes, lines[-1][:300] if lines else "pip ended without a word")
 
@@ -347,11 +347,11 @@ async def _build_folder(whole: Path) -> AsyncIterator[Path]:
 def _open_to_all(folder: Path) -> None:
     # Readable to other users whatever the umask: kernels can be other users. An existing parent,
     # such as Ponte's home, keeps its mode.
-    for each in (folder.parent, folder):
-        is_new = not each.exists()
-        each.mkdir(exist_ok=True)
-        if is_new or each == folder:
-            each.chmod(0o755)
+    for path in (folder.parent, folder):
+        is_new = not path.exists()
+        path.mkdir(exist_ok=True)
+        if is_new or path == folder:
+            path.chmod(0o755)
 
 
 def _python_in(folder: Path) -> Path:

@@ -174,7 +174,7 @@ class CodeInterpreter:
 
         Raise ToolError if there is no prompt, the code is refused or the server fails.
         """
-        code_prompt = CodePrompt.of(prompt, words=True)
+        code_prompt = CodePrompt.of(prompt, allows_requests=True)
         ran, text = await self._execute(code_prompt, files, None, "")
         printed = "\n".join(filter(None, (ran.printed, ran.error))).strip()
         return Executed(printed if code_prompt.verbatim else text or printed, ran)
@@ -445,7 +445,9 @@ class HostedBackend:
         )
         self._threads[ctx.memory_id] = interpreter
         # The oldest are forgotten, except those whose code runs.
-        for id in [id for id, each in self._threads.items() if not each.busy][:-MAX_KNOWN_THREADS]:
+        for id in [id for id, thread in self._threads.items() if not thread.busy][
+            :-MAX_KNOWN_THREADS
+        ]:
             del self._threads[id]
         # The model's calls name the person by the same pseudonym.
         person = self._pseudonym(f"person {ctx.asker.key}")
@@ -489,10 +491,10 @@ class CodePrompt:
     verbatim: bool = True
 
     @classmethod
-    def of(cls, prompt: object, *, words: bool = False) -> CodePrompt:
+    def of(cls, prompt: object, *, allows_requests: bool = False) -> CodePrompt:
         """Raise ToolError if it is empty or too long.
 
-        With `words`, text that is not Python is a request. Fenced text is always code.
+        With `allows_requests`, text that is not Python is a request. Fenced text is always code.
         """
         text = prompt if isinstance(prompt, str) else ""
         block = _FENCED_CODE.fullmatch(text)
@@ -502,7 +504,7 @@ class CodePrompt:
         if len(text) > MAX_CODE_CHARACTERS:
             size, limit = i18n.format_number(len(text)), i18n.format_number(MAX_CODE_CHARACTERS)
             raise ToolError(CODE_TOO_LONG, code="too_long", size=size, limit=limit)
-        if not words or block:
+        if not allows_requests or block:
             return cls(text)
         # Python's parser sorts the combining marks of a name, which takes long for thousands of
         # them. No real code has so many.

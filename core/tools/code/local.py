@@ -199,8 +199,8 @@ class Kernels:
         # A busy slot has a kernel or is about to start one, ours too. The semaphore `_room` admits
         # at most `most` of them, so ending idle ones makes enough room.
         idle = [(name, s) for name, s in self._slots.items() if s.session and not s.busy]
-        for name, other in sorted(idle, key=lambda each: each[1].used_at):
-            busy_count = sum(bool(each.session) or each.busy for each in self._slots.values())
+        for name, other in sorted(idle, key=lambda pair: pair[1].used_at):
+            busy_count = sum(bool(slot.session) or slot.busy for slot in self._slots.values())
             if busy_count <= self._most:
                 break
             await self._end_kernel(name, other, KERNEL_EVICTED)
@@ -268,12 +268,12 @@ class LocalBackend:
     async def health(self) -> Health:
         """Without a sandbox it is failing only if the operator chose it."""
         choice = await self._wait_for_proof()
-        words = say("local: {words}", words=choice.reason.words())
+        text = say("local: {words}", words=choice.reason.words())
         if choice.sandbox is None:
-            return Health("code", "failing" if self._is_required else "off", words)
+            return Health("code", "failing" if self._is_required else "off", text)
         if lacks := self._environment.lacks:
-            words = say(WITHOUT_LIBRARIES, words=words, lacks=lacks)
-        return Health("code", "on", words)
+            text = say(WITHOUT_LIBRARIES, words=text, lacks=lacks)
+        return Health("code", "on", text)
 
     async def close(self) -> None:
         if self._proof is not None:
@@ -289,7 +289,7 @@ class LocalBackend:
         choice = await self._wait_for_proof()
         if choice.sandbox is None:
             raise SandboxFailed(str(choice.reason))
-        python = await self._environment.python(lambda words: ctx.turn.show_progress(say(words)))
+        python = await self._environment.python(lambda status: ctx.turn.show_progress(say(status)))
         thread, sandbox = ctx.memory_id, choice.sandbox
         ran = await self._kernels.run(thread, sandbox, python.path, code, files, ctx.zone)
         if not python.lacks or "ModuleNotFoundError" not in ran.error:

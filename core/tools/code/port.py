@@ -195,7 +195,7 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
         if copies[name]:
             stem, extension = splitext(name)
             numbered = (f"{stem}-{number}{extension}" for number in count(1))
-            name = next(each for each in numbered if each not in names)
+            name = next(candidate for candidate in numbered if candidate not in names)
             names.add(name)
         named.append(InputFile(file.id, name, file.type, file.size, partial(files.read, file)))
     return tuple(named)

@@ -324,22 +324,22 @@ class KernelSession:
 
     async def _send_run(self, run: KernelRun, code: str, files: InputFiles) -> None:
         stdin = self._process.stdin
-        for each in files:
-            if (each.id, each.name) in self._uploads:
+        for file in files:
+            if (file.id, file.name) in self._uploads:
                 continue
             # Noted before it is read: a file that cannot be put in is not tried at each run.
-            self._uploads.add((each.id, each.name))
-            if each.size > MAX_WORK_FILE_BYTES or self._sent_bytes + each.size > MAX_INPUT_BYTES:
-                run.left_out.append(f"{each.name!r} is too large to be put into the work folder")
+            self._uploads.add((file.id, file.name))
+            if file.size > MAX_WORK_FILE_BYTES or self._sent_bytes + file.size > MAX_INPUT_BYTES:
+                run.left_out.append(f"{file.name!r} is too large to be put into the work folder")
                 continue
             try:
-                data = await each.read()
+                data = await file.read()
             except NotFound:
-                run.left_out.append(f"{each.name!r} is gone and was not put into the work folder")
+                run.left_out.append(f"{file.name!r} is gone and was not put into the work folder")
                 continue
-            if (each.name, hashlib.sha256(data).digest()) not in self._contents:
+            if (file.name, hashlib.sha256(data).digest()) not in self._contents:
                 self._sent_bytes += len(data)
-                stdin.write(_request_line(file=each.name, data=b64encode(data).decode()))
+                stdin.write(_request_line(file=file.name, data=b64encode(data).decode()))
                 await stdin.drain()
         stdin.write(_request_line(run=run.name, code=code, zone=self.zone))
         await stdin.drain()

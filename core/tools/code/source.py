@@ -77,7 +77,7 @@ def format_for_person(ran: RunResult, files: Sequence[File]) -> str:
     """All untrusted text is in code blocks."""
     printed, value, error = map(text.clean_text, (ran.printed, ran.value, ran.error))
     blocks = [cut_middle(printed.strip("\n"), MAX_SHOWN_CHARACTERS)]
-    blocks += [text.truncate_with_note(each, MAX_SHOWN_CHARACTERS) for each in (value, error)]
+    blocks += [text.truncate_with_note(block, MAX_SHOWN_CHARACTERS) for block in (value, error)]
     parts = [*notices(ran), *(make_code_block(block) for block in blocks if block.strip())]
     parts += [f"_{note}_" for note in _describe_limits(ran)]
     return _join_parts(parts) or ("" if files else say(NOTHING_PRINTED))
@@ -88,7 +88,7 @@ def notices(ran: RunResult) -> tuple[str, ...]:
     other code ran than was asked for."""
     sentences = [say(STATE_RESET, why=say(ran.why_reset))] if ran.reset else []
     sentences += [say(CODE_CHANGED)] if ran.changed_code else []
-    return tuple(f"_{each}_" for each in sentences)
+    return tuple(f"_{sentence}_" for sentence in sentences)
 
 
 def cut_middle(printed: str, max_characters: int) -> str:
@@ -180,9 +180,9 @@ class CodeSource:
     def __init__(self, backend: CodeBackend, description: str = "") -> None:
         self.runner = CodeRunner(backend)
         self.backend = backend
-        words = description or backend.description
+        about = description or backend.description
         self._tool = FunctionTool(
-            self._run, name=RUN_PYTHON_TOOL, effect="code", doing=RUNNING_PYTHON, description=words
+            self._run, name=RUN_PYTHON_TOOL, effect="code", doing=RUNNING_PYTHON, description=about
         )
         self._tool.costs = getattr(backend, "costs", None)
 
@@ -208,9 +208,9 @@ class CodeSource:
         # it. Code that failed does not.
         files = run.files if run.code is None or failed else (*run.files, run.code)
         # A long output is formatted in a thread; its length (`printed`) decides.
-        words = await text.run_off_loop(lambda _: format_for_model(ran, run.files), ran.printed)
+        answer = await text.run_off_loop(lambda _: format_for_model(ran, run.files), ran.printed)
         return Outcome(
-            "error" if failed else "ok", words, files=files, sources=notices(ran), usage=ran.usage
+            "error" if failed else "ok", answer, files=files, sources=notices(ran), usage=ran.usage
         )
 
 

@@ -18,7 +18,7 @@ from core.base.errors import ToolError
 from core.base.i18n import say
 from core.base.splitting import make_code_block
 from core.base.text import to_one_line
-from core.changes.kinds import Kind
+from core.changes.kinds import ExternalRun, Kind
 from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.ports import QuickCommands, Tool
 from core.domain.records import Health
@@ -33,7 +33,6 @@ from core.integrations import (
     ToolIntegration,
 )
 from core.money.usage import PaidRun
-from core.tools.stackspot import QuickCommandRun
 from core.tools.tool import FixedToolSource
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class McpServer:
         return f"McpServer({self.name!r})"
 
 
-class McpCall(QuickCommandRun):
+class McpCall(ExternalRun):
     """The arguments are its only row."""
 
     title = "Call {title}"
@@ -119,13 +118,16 @@ class McpCall(QuickCommandRun):
             return ""
         text = json.dumps(after, ensure_ascii=False, indent=2)
         visible = "".join(
-            each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text
+            character
+            if character.isprintable() or character == "\n"
+            else json.dumps(character)[1:-1]
+            for character in text
         )
-        words = say("The server {server} gets these arguments:", server=target["server"])
+        sentence = say("The server {server} gets these arguments:", server=target["server"])
         price = target.get("price")
         cost = say("The call costs ${price}.", price=f"{price:g}") if price is not None else ""
         # Slack would show the name of a language as the first line of the code.
-        return "\n\n".join(filter(None, [words, make_code_block(visible), cost]))
+        return "\n\n".join(filter(None, [sentence, make_code_block(visible), cost]))
 
     def build_note(self, change: Change, outcome: str) -> str:
         """The reason of a failure is left out of the outcome, because it may be the server's own
@@ -201,15 +203,15 @@ class McpToolSource(FixedToolSource):
         return self._servers
 
     def start(self) -> None:
-        if self._deps.config.mcp:
+        if self._deps.config.section("mcp"):
             self.servers.watch()
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """No server is waited for."""
-        return await self.servers.list_tools() if self._deps.config.mcp else ()
+        return await self.servers.list_tools() if self._deps.config.section("mcp") else ()
 
     async def list_states(self) -> Sequence[Health]:
-        return await self.servers.list_states() if self._deps.config.mcp else ()
+        return await self.servers.list_states() if self._deps.config.section("mcp") else ()
 
     async def close(self) -> None:
         if self._servers is not None:
@@ -222,18 +224,29 @@ class McpToolsIntegration(ToolIntegration[SettingsPart]):
     name = MCP_STATE_NAME
     settings = SettingsPart
 
-    def summary(self, own: SettingsPart, shared: SharedSettings) -> None: ...
+    def summary(self, settings: SettingsPart, shared: SharedSettings) -> None: ...
 
     def build(
         self, deps: IntegrationDependencies[SettingsPart], quick: QuickCommands
     ) -> ToolBundle:
         """No server is asked before `start`."""
         source = McpToolSource(deps)
-        return ToolBundle(source, [McpCalls(source)], start=source.start)
+        return ToolBundle(
+            source, [McpCalls(source)], list_states=source.list_states, start=source.start
+        )
 
-    def rule_names(self, own: SettingsPart, config: OperatorConfig) -> RuleNames:
-        servers = config.mcp.items()
-        return {"tool": [name_mcp_tool(name, tool) for name, one in servers for tool in one.tools]}
+    async def check(self, deps: IntegrationDependencies[SettingsPart]) -> Sequence[Health]:
+        """Ask each server of ponte.toml for its tools."""
+        if not deps.config.section("mcp"):
+            return []
+        accepted = json.loads(await deps.read_remembered(MCP_STATE_NAME) or "{}")
+        return await McpToolSource(deps).servers.check_all(accepted)
+
+    def rule_names(self, settings: SettingsPart, config: OperatorConfig) -> RuleNames:
+        servers = config.section("mcp").items()
+        return {
+            "tool": [name_mcp_tool(name, tool) for name, server in servers for tool in server.tools]
+        }
 
 
 MCP_TOOLS = McpToolsIntegration()

@@ -107,7 +107,7 @@ class _Fitting:
             # At the top, it is not even read: `fit_schema` drops what a reference brings there.
             # `oneOf` becomes the wider `anyOf`: the MCP server checks the values itself.
             if isinstance(schema.get(key), list) and depth:
-                fitted["anyOf"] = [self.fit(each, depth + 1) for each in schema[key]]
+                fitted["anyOf"] = [self.fit(branch, depth + 1) for branch in schema[key]]
         # Of two values for one keyword, that of the schema itself stays: the MCP server checks
         # both.
         for part in schema.get("allOf", ()) if isinstance(schema.get("allOf"), list) else ():

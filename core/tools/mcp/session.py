@@ -289,15 +289,15 @@ async def _list(server: McpServer, client: Client) -> Definitions:
                     schema = tool.get("inputSchema")
                     # For the headers that repeat arguments of a call.
                     client.session._x_mcp_header_maps[name] = x_mcp_header_map(schema)
-                    own = {"description": tool.get("description") or "", "schema": schema}
-                    words = _remove_token(server, compact_json(own))  # a server may repeat it
+                    own_parts = {"description": tool.get("description") or "", "schema": schema}
+                    line = _remove_token(server, compact_json(own_parts))  # a server may repeat it
                     # No model reads the long one: `fit_schema` refuses a schema that is a text.
-                    if len(words) > MAX_DEFINITION_CHARACTERS:
-                        words = compact_json({"description": name, "schema": "too large"})
+                    if len(line) > MAX_DEFINITION_CHARACTERS:
+                        line = compact_json({"description": name, "schema": "too large"})
                     # Models read no character that the operator did not see. Compact JSON has no
                     # line breaks, so one here was made of another character, and is escaped as in
                     # JSON.
-                    definitions[name] = clean_text(words).replace("\n", "\\n")
+                    definitions[name] = clean_text(line).replace("\n", "\\n")
                 case {"name": str(name)}:
                     # For the operator, who may have mistyped a name in ponte.toml. If cutting
                     # a name makes it one of ponte.toml, it must not replace that one's definition.
@@ -462,8 +462,8 @@ def _read_result(server: McpServer, result: Json) -> McpResult:
         <= _find_words(list(map(decode_json, texts))) | {"result", "content"}
     ):
         texts.append(compact_json(structured))
-    words = clean_text(_remove_token(server, "\n".join(texts))).strip()
-    return McpResult(words, files, str(result.get("isError")).lower() in ("true", "1"))
+    answer = clean_text(_remove_token(server, "\n".join(texts))).strip()
+    return McpResult(answer, files, str(result.get("isError")).lower() in ("true", "1"))
 
 
 def _find_words(value: Any) -> set[str]:

@@ -116,7 +116,8 @@ class McpServers:
         call, and stop watching others."""
         # `variable` reads the environment variables that hold the servers' tokens.
         variable = self.deps.shared.variable
-        servers = {name: own.server(name, variable) for name, own in self.deps.config.mcp.items()}
+        sections = self.deps.config.section("mcp").items()
+        servers = {name: section.server(name, variable) for name, section in sections}
         for name, state in list(self._states.items()):
             if servers.get(name) != state.server and (state := self._states.pop(name)).task:
                 state.task.cancel()
@@ -154,18 +155,18 @@ class McpServers:
         # `server` has the effects of its tools, so a tool with another effect has another key.
         key = server, tool, definition
         if key not in self._tools:
-            own = json.loads(definition)
+            parts = json.loads(definition)
             try:
-                schema = fit_schema(own["schema"])
+                schema = fit_schema(parts["schema"])
             except UnfitSchema as unfit:
                 log.warning("MCP tool left out", server=server.name, tool=tool, reason=str(unfit))
                 # Noted too, so that it is logged once.
                 self._tools[key] = None
             else:
-                description = clean_text(str(own["description"])).strip()
-                words = truncate_with_note(description, MAX_DESCRIPTION_CHARACTERS) or tool
+                description = clean_text(str(parts["description"])).strip()
+                text = truncate_with_note(description, MAX_DESCRIPTION_CHARACTERS) or tool
                 name = name_mcp_tool(server.name, tool)
-                spec = ToolSpec(name, words, schema, False, (tool,))
+                spec = ToolSpec(name, text, schema, False, (tool,))
                 self._tools[key] = McpTool(self, server, tool, effect, spec, definition)
         return self._tools[key]
 
@@ -180,7 +181,8 @@ class McpServers:
         read them itself."""
         self._accepted, self._is_loaded = accepted, True
         variable = self.deps.shared.variable
-        servers = [own.server(name, variable) for name, own in self.deps.config.mcp.items()]
+        sections = self.deps.config.section("mcp").items()
+        servers = [section.server(name, variable) for name, section in sections]
         return await asyncio.gather(*map(self._check, servers))
 
     async def _check(self, server: McpServer) -> Health:
@@ -202,20 +204,20 @@ class McpServers:
             return Health(part, "on", say("the server hasn't listed its tools yet"))
         faults = list[str]()
         if missing := [tool for tool, _ in server.effects if tool not in offered]:
-            words = "the server has no tool called {names}. It has: {others}"
+            sentence = "the server has no tool called {names}. It has: {others}"
             others = ", ".join(tool for tool in offered if tool not in missing) or "–"
-            faults.append(say(words, names=", ".join(missing), others=others))
+            faults.append(say(sentence, names=", ".join(missing), others=others))
         unfit = [
             tool
             for tool, effect in server.effects
             if tool in offered and not self._build_tool(server, tool, effect, offered[tool])
         ]
         if off := [tool for tool in self._find_unaccepted(state) if tool not in unfit]:
-            words = "off until accepted (`ponte mcp accept {server}`): {names}"
-            faults.append(say(words, names=", ".join(off), server=name))
+            sentence = "off until accepted (`ponte mcp accept {server}`): {names}"
+            faults.append(say(sentence, names=", ".join(off), server=name))
         if unfit:
-            words = "left out, because their inputs can't be described to models: {names}"
-            faults.append(say(words, names=", ".join(unfit)))
+            sentence = "left out, because their inputs can't be described to models: {names}"
+            faults.append(say(sentence, names=", ".join(unfit)))
         if faults:
             return Health(part, "failing", "; ".join(faults))
         return Health(part, "on", plural("{count} tool", "{count} tools", len(server.effects)))
@@ -257,8 +259,8 @@ class McpServers:
         What the operator has seen counts, even if the server has changed its tools in between.
         """
         offered = self._shown.pop(name, None) or await self._list_offered(name)
-        changed = [each["tool"] for each in self._list_differences(name, offered)]
-        self._accepted[name] = {tool: words for tool, words in offered.items() if words}
+        changed = [difference["tool"] for difference in self._list_differences(name, offered)]
+        self._accepted[name] = {tool: text for tool, text in offered.items() if text}
         # `_remembered` writes `_accepted` into the database. The notice makes the other processes
         # read it again.
         await self._remembered.flush()

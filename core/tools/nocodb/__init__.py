@@ -124,15 +124,15 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     settings = NocodbSettings
     sent_to: ClassVar = {"nocodb_url": ("nocodb_token",)}
 
-    def summary(self, own: NocodbSettings, shared: SharedSettings) -> Health:
-        if own.nocodb == "bridge":
+    def summary(self, settings: NocodbSettings, shared: SharedSettings) -> Health:
+        if settings.nocodb == "bridge":
             return Health("nocodb", "on", "through the bridge")
-        if own.nocodb == "rest":
+        if settings.nocodb == "rest":
             return Health("nocodb", "on", "through its REST API")
-        if own.nocodb_url:
+        if settings.nocodb_url:
             return Health("nocodb", "failing", "NOCODB_TOKEN is missing. NocoDB needs it.")
         # A token alone: somebody meant to connect NocoDB, so it is not merely off.
-        return Health("nocodb", "failing" if own.nocodb_token else "off", "set NOCODB_URL")
+        return Health("nocodb", "failing" if settings.nocodb_token else "off", "set NOCODB_URL")
 
     def build(
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickCommands
@@ -141,17 +141,17 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
 
-        own = deps.own
-        url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
-        options: dict[str, Any] = {"base_id": own.nocodb_base_id or "", "config": deps.config}
-        if own.nocodb == "rest":
+        settings = deps.own
+        url, token = plain_value(settings.nocodb_url), plain_value(settings.nocodb_token)
+        options: dict[str, Any] = {"base_id": settings.nocodb_base_id or "", "config": deps.config}
+        if settings.nocodb == "rest":
             source = NocoSource(url, token, deps.http, read_file=deps.read_file, **options)
             return ToolBundle(source, [source.rows], titles=source.titles)
         bridge = BridgeSource(url, token, deps.http, **options)
         return ToolBundle(bridge, [bridge.rows])
 
-    def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
-        match own.nocodb:
+    def rule_names(self, settings: NocodbSettings, config: OperatorConfig) -> RuleNames:
+        match settings.nocodb:
             case "rest":
                 return {"tool": REST_TOOLS}
             case "bridge":
@@ -169,38 +169,38 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         from core.tools.nocodb.schema import Schemas, ids_and_titles
         from core.tools.nocodb.source import VERSION_WORDS, describe_gap, fetch_overview, find_gaps
 
-        own, rules_file = deps.own, deps.shared.ponte_config.name
-        url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
-        if own.nocodb == "bridge":
+        settings, rules_file = deps.own, deps.shared.ponte_config.name
+        url, token = plain_value(settings.nocodb_url), plain_value(settings.nocodb_token)
+        if settings.nocodb == "bridge":
             bridge = BridgeApi(url, token, deps.http, pauses=())
             tools = await bridge.list_tools(timeout=CHECK_TIMEOUT_SECONDS)
             # Not all bridges list their tools; their health check shows that they respond.
             if tools is None:
                 await bridge.check_health(timeout=CHECK_TIMEOUT_SECONDS)
-                words = say("the bridge responds, but doesn't list its tools")
+                status = say("the bridge responds, but doesn't list its tools")
             else:
-                words = say("the bridge responds; tools: {count}", count=len(tools))
-            rules, base = deps.config.table_rules, own.nocodb_base_id or ""
+                status = say("the bridge responds; tools: {count}", count=len(tools))
+            rules, base = deps.config.table_rules, settings.nocodb_base_id or ""
             if rules.names_tables:
                 tables = await list_table_names(bridge, base, timeout=CHECK_TIMEOUT_SECONDS)
                 if tables is None:
-                    words += "; " + say(_NOT_CHECKED, path=rules_file)
+                    status += "; " + say(_NOT_CHECKED, path=rules_file)
                 else:
                     check_names(rules_file, rules.find_unknown(ids_and_titles(tables)), tables)
-            return [Health("nocodb", "on", words)]
+            return [Health("nocodb", "on", status)]
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
-        overview = await fetch_overview(api, Schemas(api, own.nocodb_base_id or ""))
+        overview = await fetch_overview(api, Schemas(api, settings.nocodb_base_id or ""))
         sight = overview.visible_part(deps.config.table_rules, Viewer())
         check_names(rules_file, sight.unknown_names, overview.all_tables)
-        words = say("NocoDB responds; {sight}", sight=sight.describe())
+        status = say("NocoDB responds; {sight}", sight=sight.describe())
         if sight.is_read_only:
-            words += "; " + say("read-only")
+            status += "; " + say("read-only")
         # The version is only shown, so a failure to read it is no failure of NocoDB.
         with suppress(NocoError):
             if version := await api.fetch_version():
-                words += "; " + say(VERSION_WORDS, version=version)
+                status += "; " + say(VERSION_WORDS, version=version)
         gaps = await find_gaps(api, overview)
-        return [Health("nocodb", "on", words), *map(describe_gap, gaps)]
+        return [Health("nocodb", "on", status), *map(describe_gap, gaps)]
 
     async def list_choices(
         self, deps: IntegrationDependencies[NocodbSettings]
@@ -209,17 +209,17 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         Return {} unless the settings lead to NocoDB's REST API."""
         from core.tools.nocodb.api import NocoApi
 
-        own = deps.own
-        if own.nocodb != "rest":
+        settings = deps.own
+        if settings.nocodb != "rest":
             return {}
-        url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
+        url, token = plain_value(settings.nocodb_url), plain_value(settings.nocodb_token)
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
         bases = await api.list_bases()
         titles = Counter(base.title for base in bases)
         titles += Counter(base.id for base in bases)  # a title may be the id of another base
         names = [
-            one.title if titles[one.title] == 1 and one.title.isprintable() else one.id
-            for one in bases
+            base.title if titles[base.title] == 1 and base.title.isprintable() else base.id
+            for base in bases
         ]
         return {"nocodb_base_id": names}
 
@@ -307,9 +307,9 @@ class RowsKind(Kind):
             count = len(steps)
             rows = rows or plural("{count} of the new rows", "{count} of the new rows", count)
             # Rows of one request share their explanation. Of several, the sentence has the first.
-            words = next((step.explanation for step in steps if step.explanation), "")
+            explanation = next((step.explanation for step in steps if step.explanation), "")
             # Without an explanation, two spaces are left in the sentence.
-            told = say(sentence, rows=rows, words=to_one_line(words, 300))
+            told = say(sentence, rows=rows, words=to_one_line(explanation, 300))
             sentences.append(told.replace("  ", " ").strip())
         return sentences
 
@@ -363,7 +363,7 @@ def _type_value(value: Any, format: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return format_value(value, format)
     if isinstance(value, list):
-        titles = (one.get("title", one) if isinstance(one, Mapping) else one for one in value)
+        titles = (cell.get("title", cell) if isinstance(cell, Mapping) else cell for cell in value)
         return ", ".join(map(str, titles))
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -452,5 +452,5 @@ def _list_ids(steps: Sequence[ChangeStep]) -> list[str]:
 
 
 def _join_names(names: Sequence[str]) -> str:
-    more = f" … (+{len(names) - MAX_LISTED_ROWS})" if len(names) > MAX_LISTED_ROWS else ""
-    return ", ".join(names[:MAX_LISTED_ROWS]) + more
+    suffix = f" … (+{len(names) - MAX_LISTED_ROWS})" if len(names) > MAX_LISTED_ROWS else ""
+    return ", ".join(names[:MAX_LISTED_ROWS]) + suffix

@@ -160,11 +160,11 @@ def require_object(answer: object) -> Json:
 def parse_record(answer: object) -> NocoRecord:
     """Raise NocoError for anything but a JSON object {"id", "fields"}; without fields, the row has
     none."""
-    one = require_object(answer)
-    fields = one.get("fields")
-    if one.get("id") is None:
+    row = require_object(answer)
+    fields = row.get("fields")
+    if row.get("id") is None:
         raise unreadable_answer()
-    return NocoRecord(str(one["id"]), fields if isinstance(fields, Mapping) else {})
+    return NocoRecord(str(row["id"]), fields if isinstance(fields, Mapping) else {})
 
 
 def parse_page(answer: object) -> RecordPage:
@@ -283,7 +283,7 @@ class NocoApi:
     def format_source_link(self, at: TableId, row: str = "") -> str:
         """Return a Markdown link to the table or the row on NocoDB's page. "nc" stands for the
         workspace in the address (NocoDB's router, 0.301.3)."""
-        step = "/".join(quote(each, safe="") for each in ("nc", at.base, at.table))
+        step = "/".join(quote(part, safe="") for part in ("nc", at.base, at.table))
         row_query = f"?rowId={quote(row, safe='')}" if row else ""
         return f"[NocoDB]({self.url}/dashboard/#/{step}{row_query})"
 
@@ -297,14 +297,14 @@ class NocoApi:
         """Foreign databases are those that are neither `is_meta` nor `is_local`, as NocoDB marks
         its own. Raise NocoError."""
         bases = []
-        for one in _object_list(await self._read("/api/v2/meta/bases"), "list"):
-            sources = one.get("sources")
+        for base in _object_list(await self._read("/api/v2/meta/bases"), "list"):
+            sources = base.get("sources")
             listed = sources if isinstance(sources, list) else []
-            databases = [each for each in listed if isinstance(each, Mapping)]
+            databases = [source for source in listed if isinstance(source, Mapping)]
             foreign = frozenset(
                 str(d.get("id")) for d in databases if not (d.get("is_meta") or d.get("is_local"))
             )
-            bases.append(NocoBase(str(one.get("id") or ""), str(one.get("title") or ""), foreign))
+            bases.append(NocoBase(str(base.get("id") or ""), str(base.get("title") or ""), foreign))
         return bases
 
     async def fetch_role(self, base: str) -> str:
@@ -331,8 +331,8 @@ class NocoApi:
     async def list_tables(self, base: str) -> Sequence[NamedTable]:
         body = await self._read(f"/api/v3/meta/bases/{_quote_step(base)}/tables")
         return [
-            NamedTable(str(one.get("id") or ""), str(one.get("title") or ""))
-            for one in _object_list(body, "list")
+            NamedTable(str(table.get("id") or ""), str(table.get("title") or ""))
+            for table in _object_list(body, "list")
         ]
 
     async def describe_table(self, at: TableId) -> Json:
@@ -352,7 +352,7 @@ class NocoApi:
         if query.where:
             parameters["where"] = query.where
         if query.sort:
-            order = [{"field": each.field, "direction": each.direction} for each in query.sort]
+            order = [{"field": key.field, "direction": key.direction} for key in query.sort]
             parameters["sort"] = json.dumps(order)
         return parse_page(await self._read(f"{_data_path(at)}/records", parameters))
 
@@ -391,8 +391,8 @@ class NocoApi:
                 return [parse_record(answer["record"])] if answer["record"] else []
             page = parse_page(answer)
             # A server or proxy that ignores the number returns the first page for ever.
-            is_new = any(each.id not in rows for each in page.records)
-            rows |= {each.id: each for each in page.records}
+            is_new = any(record.id not in rows for record in page.records)
+            rows |= {record.id: record for record in page.records}
             # To ask for a page after the last one is an error. `next` is no proof of another page,
             # because some last pages have it too; only a full page can have one.
             if not (page.has_more and is_new) or len(page.records) < MAX_PAGE_ROWS:
@@ -557,7 +557,7 @@ def _object_list(body: Json, name: str) -> Sequence[Json]:
     rows = body.get(name)
     if not isinstance(rows, list):
         raise unreadable_answer()
-    return [require_object(one) for one in rows]
+    return [require_object(row) for row in rows]
 
 
 def _data_path(at: TableId) -> str:

@@ -282,7 +282,7 @@ class BridgeSource:
                 # None: the bridge has no list of its tools, so it may have all that Ponte knows.
                 names = await self.api.list_tools()
                 self._until = self._clock() + TOOL_LIST_SECONDS
-                tool_names = tuple(each for each in _OURS if names is None or each in names)
+                tool_names = tuple(name for name in _OURS if names is None or name in names)
                 # The driver writes several rows in one call if the bridge has a tool for that.
                 self._listed_names = tool_names
         if self._tool is None or tool_names != self._tool_names:
@@ -304,7 +304,7 @@ class BridgeSource:
             return await self.nocodb_read(ctx, tool, args)
         await self._hiding.check(ctx.viewer, tool, args)
         # create, update or delete: the tool's name has one of these in it.
-        kind = next(each for each in _KINDS if each in tool)
+        kind = next(verb for verb in _KINDS if verb in tool)
         write = parse_write(entry, kind, args)
         table = await self._driver.describe_table(str(args["table_id"]))
         target = {"table_id": table.id, "key": table.key, "computed": sorted(table.computed)}
@@ -319,17 +319,19 @@ class BridgeSource:
                 near = difflib.get_close_matches(unknown, fields, 1) or alike
                 hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(fields)[:30])
                 raise _unknown_field(unknown, hint)
-            own = sorted(n for n, v in data.items() if n in table.computed or table.may_link(n, v))
+            fixed = sorted(
+                n for n, v in data.items() if n in table.computed or table.may_link(n, v)
+            )
             if kind == "update":
                 # A bridge may take such a field for the row that it changes.
-                own += [name for name in data if name.casefold() in ("id", table.key.casefold())]
-            if own:
+                fixed += [name for name in data if name.casefold() in ("id", table.key.casefold())]
+            if fixed:
                 raise ToolError(
                     "These fields are read-only, because NocoDB fills them in or they're links: "
                     "{names}.",
                     code="computed_field",
                     hint="leave them out",
-                    names=", ".join(own[:5]),
+                    names=", ".join(fixed[:5]),
                 )
             if any(data.get(name) for name in table.files) or hides_address(list(data.values())):
                 raise _not_offered(_NO_UPLOAD)
@@ -454,8 +456,8 @@ class BridgeSource:
     async def close(self) -> None: ...
 
     def _build_tool(self, function: Function, names: Sequence[str]) -> ExecuteTool:
-        usable_names = [each for each in self._tool_names if each in names]
-        writing = ", ".join(each for each in usable_names if each in BRIDGE_WRITE_TOOLS)
+        usable_names = [name for name in self._tool_names if name in names]
+        writing = ", ".join(name for name in usable_names if name in BRIDGE_WRITE_TOOLS)
         description = _DESCRIPTION.format(
             what="Read, and propose changes of," if writing else "Read",
             tools="\n".join(f"- {BRIDGE_TOOLS[name]}" for name in usable_names),

@@ -58,7 +58,9 @@ class BridgeTool:
 
     @property
     def argument_names(self) -> tuple[str, ...]:
-        return tuple(each.partition("=")[0] for each in self.arguments.split(", ") if each)
+        return tuple(
+            argument.partition("=")[0] for argument in self.arguments.split(", ") if argument
+        )
 
     def __str__(self) -> str:
         return f"{self.name}({self.arguments})"
@@ -92,9 +94,9 @@ _TOOLS = (
     *(BridgeTool(name, "forbidden") for name in _FORBIDDEN_TOOLS.split()),
 )
 
-BRIDGE_TOOLS = {each.name: each for each in _TOOLS}
-BRIDGE_READ_TOOLS = tuple(each.name for each in _TOOLS if each.effect == "read")
-BRIDGE_WRITE_TOOLS = tuple(each.name for each in _TOOLS if each.effect == "write")
+BRIDGE_TOOLS = {tool.name: tool for tool in _TOOLS}
+BRIDGE_READ_TOOLS = tuple(tool.name for tool in _TOOLS if tool.effect == "read")
+BRIDGE_WRITE_TOOLS = tuple(tool.name for tool in _TOOLS if tool.effect == "write")
 
 
 class BridgeError(RemoteError):
@@ -116,8 +118,10 @@ def _error_detail(answer: HttpAnswer) -> str:
 def _malformed_fields(answer: HttpAnswer) -> str:
     detail = answer.json.get("detail") if isinstance(answer.json, Mapping) else None
     listed = detail if isinstance(detail, list) else []
-    problems = [each for each in listed if isinstance(each, Mapping)]
-    return withhold_secrets("; ".join(f"{each.get('loc')}: {each.get('msg')}" for each in problems))
+    problems = [fault for fault in listed if isinstance(fault, Mapping)]
+    return withhold_secrets(
+        "; ".join(f"{problem.get('loc')}: {problem.get('msg')}" for problem in problems)
+    )
 
 
 def _nocodb_status(answer: HttpAnswer) -> int:
@@ -280,7 +284,7 @@ class BridgeApi:
         listed = body.get("tools") if isinstance(body, Mapping) else None
         if not isinstance(listed, list):
             return None
-        names = [each.get("name") if isinstance(each, Mapping) else each for each in listed]
+        names = [tool.get("name") if isinstance(tool, Mapping) else tool for tool in listed]
         return frozenset(name for name in names if isinstance(name, str))
 
     async def check_health(self, *, timeout: float = 3.0) -> None:
@@ -335,12 +339,12 @@ def parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | li
         if not isinstance(listed, list):
             raise _bad_call(tool, "the rows must be a list")
         pairs: list[tuple[str, Data]] = []
-        for one in listed:
+        for row in listed:
             rest: Data = {}
             if kind == "delete":
-                id = one.get("id", one.get("Id")) if isinstance(one, dict) else one
+                id = row.get("id", row.get("Id")) if isinstance(row, dict) else row
             else:
-                data = _parse_row_data(tool, one)
+                data = _parse_row_data(tool, row)
                 id = data.get("id", data.get("Id"))
                 rest = {name: value for name, value in data.items() if name not in ("id", "Id")}
                 _parse_row_data(tool, rest)

@@ -90,7 +90,7 @@ class BridgeDriver(TableDriver):
         try:
             args = {"base_id": self._base_id, "table_id": id}
             description = await self._api.call_with_retries("get_table", args)
-        except BridgeError:
+        except BridgeError:  # if the bridge is down, the next call says so
             description = None
         columns = description.get("columns") if isinstance(description, dict) else None
         if not isinstance(columns, list) or not columns:
@@ -98,14 +98,14 @@ class BridgeDriver(TableDriver):
             rows = list_rows(await self._api.call_with_retries("list_records", sample))
             names = list(dict.fromkeys(name for row in rows for name in row))
             links = {name for row in rows for name in row if _is_link(row[name])}
-            own = links.union(name for name in names if name in _SYSTEM or name in _KEYS)
+            system_names = links.union(name for name in names if name in _SYSTEM or name in _KEYS)
             cells = {name: cell for row in rows for name, cell in without_empty(row).items()}
             return BridgeTable(
                 id,
                 id,
                 _key_name(names),
                 frozenset(names),
-                frozenset(own),
+                frozenset(system_names),
                 links=frozenset(links),
                 samples=cells,
             )
@@ -183,7 +183,7 @@ class BridgeDriver(TableDriver):
         data: Any = [dict(row) for row in rows] if len(rows) > 1 else dict(rows[0])
         result = await self._write_once("create_record", schema, record_data=data)
         new_rows = result if isinstance(result, list) else [result]
-        ids = [_row_id(one, schema) for one in new_rows if isinstance(one, dict)]
+        ids = [_row_id(row, schema) for row in new_rows if isinstance(row, dict)]
         if len(ids) != len(rows) or not all(ids):
             raise WriteUnsure("The bridge didn't report which rows it created.")
         return ids
@@ -248,9 +248,9 @@ def list_rows(page: Any) -> Sequence[RowImage]:
 def _is_link(value: Any) -> bool:
     # A file has a path or url; any other object is a linked row, and only a link holds an empty
     # list.
-    each = value if isinstance(value, list) else [value]
+    members = value if isinstance(value, list) else [value]
     return value == [] or any(
-        isinstance(one, dict) and not {"path", "url"} & one.keys() for one in each
+        isinstance(member, dict) and not {"path", "url"} & member.keys() for member in members
     )
 
 

@@ -37,7 +37,7 @@ def cell_texts(cell: object) -> tuple[str, ...]:
     if cell is None:
         return ()
     if isinstance(cell, list | tuple):
-        return tuple(text for each in cell for text in cell_texts(each))
+        return tuple(text for member in cell for text in cell_texts(member))
     if isinstance(cell, Mapping):
         return (compose_letters(cell_title(cell)),)
     return (str(cell).lower() if isinstance(cell, bool) else compose_letters(str(cell)),)
@@ -59,8 +59,8 @@ def cell_title(cell: Mapping[str, object]) -> str:
 
 
 def people_texts(cell: object) -> tuple[str, ...]:
-    each = cell if isinstance(cell, list) else [cell]
-    texts = [one.get(key) for one in each if isinstance(one, Mapping) for key in _PERSON]
+    people = cell if isinstance(cell, list) else [cell]
+    texts = [person.get(key) for person in people if isinstance(person, Mapping) for key in _PERSON]
     return tuple(compose_letters(text) for text in texts if isinstance(text, str) and text)
 
 
@@ -90,7 +90,9 @@ def format_display_row(
         """A lookup can hold several values: each is formatted by itself, and dates then keep their
         years, which may differ."""
         if field.type == "Lookup" and isinstance(cell, list | tuple):
-            return ", ".join(format(field, each, year if len(cell) == 1 else None) for each in cell)
+            return ", ".join(
+                format(field, member, year if len(cell) == 1 else None) for member in cell
+            )
         value = export_cell(field, cell, zone)
         return (
             format_value(value, field.format, None, year)
@@ -164,11 +166,11 @@ def _format_cell(field: Field, cell: object, zone: Zone) -> str:
     # By `format`: a lookup of moments has them too, in a list.
     if "moment" in (field.kind, field.format):
         members = cell if isinstance(cell, list | tuple) else [cell]
-        moments = [(one, parse_moment(one, zone)) for one in members]
-        cell = [format_moment(moment) if moment else one for one, moment in moments]
+        moments = [(member, parse_moment(member, zone)) for member in members]
+        cell = [format_moment(moment) if moment else member for member, moment in moments]
     if field.type == "Time":  # NocoDB puts a day before it
         cell = stored_time(cell)
     if field.field_type.file and isinstance(cell, list):
-        cell = [describe_file(each) for each in cell]
+        cell = [describe_file(file) for file in cell]
     mark = " …" if may_be_incomplete(field, cell) else ""
     return clean_text(", ".join(cell_texts(cell))) + mark

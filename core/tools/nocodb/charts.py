@@ -40,7 +40,7 @@ async def chart(
     """
     source = ctx.results.get(result)
     if source is None or not isinstance(source.data, RowsResult):
-        known = [id for id, one in ctx.results.items() if isinstance(one.data, RowsResult)]
+        known = [id for id, outcome in ctx.results.items() if isinstance(outcome.data, RowsResult)]
         raise _refuse(f"`result` is one of {', '.join(known) or 'none: read rows first'}")
     rows = source.data
     # The chart shows these rows, so whoever reads it needs the rights that they needed.
@@ -81,7 +81,9 @@ async def chart(
             for number, (name, group) in enumerate(groups.items())
         ),
     )
-    values = [value for each in data.series for value in each.values if value is not None]
+    values = [
+        value for chart_series in data.series for value in chart_series.values if value is not None
+    ]
     if not values or len(data.series) > MAX_CHART_SERIES:
         raise _refuse(f"it needs numbers, in at most {MAX_CHART_SERIES} series")
     if kind == "pie" and (len(data.series) > 1 or min(values) < 0):

@@ -190,7 +190,7 @@ class DraftBuilder:
         # By name, the kind of input and the options that the form offers. A bridge describes no
         # fields: they then count as fields of unknown type.
         fields = {name: schema.fields.get(name, Field("", name, "")) for name in names}
-        inputs = {name: [_input_type(each), each.options] for name, each in fields.items()}
+        inputs = {name: [_input_type(field), field.options] for name, field in fields.items()}
         # A link to many rows is stored in these rows, or in a table between both; one to one ("oo")
         # may be stored in the other row, too.
         linked = {
@@ -224,10 +224,10 @@ class DraftBuilder:
         title = field.title
         stand: list[RowImage] = image.get(title) or []  # None: the row has no links
         current_ids = linked_ids(stand)
-        add = [each for each in add if each not in current_ids]
-        removed = [one for one in stand if one["id"] in remove]
+        add = [row_id for row_id in add if row_id not in current_ids]
+        removed = [row for row in stand if row["id"] in remove]
         owned = await self._fetch_linkable(schema, field, add)
-        added = [owned[each].row for each in add]
+        added = [owned[row_id].row for row_id in add]
         named = schema.display_cell(image)
         if field.holds_one:  # the new one takes the place of the old
             # NocoDB 0.301.3 takes no row out of a relation of one to one, though it says so.
@@ -239,9 +239,9 @@ class DraftBuilder:
             return [RowWrite(id, before={**named, title: stand}, after={title: added})]
         # By the id of the row that has to give them up first.
         by_owner: dict[str, list[RowImage]] = {}
-        for one in owned.values():
-            if one.owner is not None and one.owner["id"] != id:
-                by_owner.setdefault(str(one.owner["id"]), []).append(one.row)
+        for linkable in owned.values():
+            if linkable.owner is not None and linkable.owner["id"] != id:
+                by_owner.setdefault(str(linkable.owner["id"]), []).append(linkable.row)
         names = [schema.name.title] if schema.name else []
         snapshots = await self._driver.rows(schema, list(by_owner), names) if by_owner else {}
         moved = [
@@ -275,8 +275,8 @@ def _input_type(field: Field) -> str:
 
 
 def parse_row_ids(value: object) -> list[str]:
-    each = value if isinstance(value, list | tuple) else [value] if value is not None else []
-    return list(dict.fromkeys(parse_row_id(one) for one in each))
+    references = value if isinstance(value, list | tuple) else [value] if value is not None else []
+    return list(dict.fromkeys(parse_row_id(reference) for reference in references))
 
 
 def parse_row_id(value: object) -> str:
@@ -316,12 +316,12 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
         check_not_withheld(link)
     if len({field.id for field, _ in fields}) < len(fields):
         raise _bad_call("a field is given twice in a row")
-    if own := [field.title for field, _ in fields if field.is_computed]:
+    if computed_titles := [field.title for field, _ in fields if field.is_computed]:
         raise ToolError(
             "These fields are read-only, because they're filled in automatically: {names}.",
             code="computed_field",
             hint="leave them out",
-            names=", ".join(own[:5]),
+            names=", ".join(computed_titles[:5]),
         )
     return fields
 
@@ -347,7 +347,7 @@ async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]
     files = await store.list_files() if store else ()
     found = [file for file in files if file.id == name or fold_case(file.name) == fold_case(name)]
     if store is None or len(found) != 1:
-        listed = [f"{each.name!r} (id {each.id}, {each.size} bytes)" for each in found or files]
+        listed = [f"{file.name!r} (id {file.id}, {file.size} bytes)" for file in found or files]
         raise ToolError(
             "This conversation has several files named {name}."
             if found
@@ -446,7 +446,7 @@ class WriteTools:
             cells = dict.fromkeys(ids, await find_files(ctx, parse_cells(layout, set)))
         else:
             ids = _parse_unique([change.id for change in changes])
-            rows = [await find_files(ctx, parse_cells(layout, each.fields)) for each in changes]
+            rows = [await find_files(ctx, parse_cells(layout, change.fields)) for change in changes]
             cells = dict(zip(ids, rows, strict=True))
         check_row_count(len(cells))
         schema = TableSchema.of(layout)
@@ -496,7 +496,7 @@ class WriteTools:
                 "{field} isn't a link.",
                 code="bad_field",
                 field=field.title,
-                hint=", ".join(each.title for each in layout.links) or "this table has none",
+                hint=", ".join(link.title for link in layout.links) or "this table has none",
             )
         check_not_withheld(field)
         check_row_count(len(new) + len(old))
@@ -523,13 +523,13 @@ class WriteTools:
                 key = name if len(proposed) == 1 else f"{number}.{name}"
                 if (new := values.get(key)) is None:
                     continue
-                field, words = layout.field(name), [each.strip() for each in new.split(",")]
+                field, pieces = layout.field(name), [piece.strip() for piece in new.split(",")]
                 try:
                     if draft.target["inputs"][name][0] == "link":
                         cells[name] = await self._find_link_ids(changer, field, new, old)
                     else:
                         # A field of several options or people has a list.
-                        cells[name] = list(filter(None, words)) if isinstance(old, list) else new
+                        cells[name] = list(filter(None, pieces)) if isinstance(old, list) else new
                         parse_value(field, cells[name], changer.zone)
                 except ToolError as error:
                     error.values["key"] = key
@@ -561,10 +561,10 @@ class WriteTools:
         # A title can have commas, so the known titles are matched first, the longest before the
         # others; then anything up to a comma. `(?!)` matches nothing.
         titles = "|".join(re.escape(title) for title in sorted(known, key=len, reverse=True))
-        words = re.findall(rf"\s*({titles or '(?!)'}|[^,]*[^,\s])\s*(?:,|$)", text)
+        pieces = re.findall(rf"\s*({titles or '(?!)'}|[^,]*[^,\s])\s*(?:,|$)", text)
         # Each is used once, so that two rows with one title are both found.
-        ids = [known[word].pop(0) if known.get(word) else "" for word in words]
-        others = [word for word, id in zip(words, ids, strict=True) if not id]
+        ids = [known[word].pop(0) if known.get(word) else "" for word in pieces]
+        others = [word for word, id in zip(pieces, ids, strict=True) if not id]
         titled = await self._find_titled_rows(changer, field, others)
         if several := [word for word in others if len(titled.get(word, ())) > 1]:
             raise ToolError(
@@ -575,7 +575,7 @@ class WriteTools:
             )
         if missing := [word for word in others if word not in titled and not _ID.fullmatch(word)]:
             raise _missing_rows_error(field, missing)
-        return [id or titled.get(word, [word])[0] for word, id in zip(words, ids, strict=True)]
+        return [id or titled.get(word, [word])[0] for word, id in zip(pieces, ids, strict=True)]
 
     async def _find_titled_rows(
         self, changer: Changer, field: Field, titles: Sequence[str]
@@ -609,9 +609,9 @@ class WriteTools:
         that a field of `fields` links to, may not be changed here; a link changes rows of both
         tables."""
         names = tuple(fields)
-        every = (*names, *(each.field for each in filters))
+        every = (*names, *(criterion.field for criterion in filters))
         layout = await self._schemas.describe_afresh(viewer, name, every)
-        named = [layout.field(each) for each in names]
+        named = [layout.field(name) for name in names]
         touched = [(layout.title, layout.id), *((f.related_title, f.related_id) for f in named)]
         for title, id in touched:
             if id and self._schemas.config.table_rules.is_closed(viewer, title, id):
@@ -630,11 +630,11 @@ class WriteTools:
         than one proposal may have; also if not all rows could be looked at, because others may
         match, too."""
         # A filter on a secret field is refused: which rows it finds would reveal the values.
-        for each in filters:
-            await check_filter_field(self._schemas, ctx.viewer, table.field(each.field))
+        for criterion in filters:
+            await check_filter_field(self._schemas, ctx.viewer, table.field(criterion.field))
         now = datetime.fromtimestamp(self._now(), _zone(ctx))
         selection = RowSelection.of(table, filters, match, now, self._filters_rows)
-        keys = tuple(each for each in table.fields if each.type == "ID")
+        keys = tuple(field for field in table.fields if field.type == "ID")
         rows = await self._reading.fetch_all(selection, ColumnChoice(keys))
         if not rows.records:
             raise ToolError(
@@ -659,15 +659,15 @@ def _missing_rows_error(field: Field, rows: Sequence[str]) -> NocoError:
 
 def _check_unowned(rows: Iterable[LinkableRow], hint: str) -> None:
     """NocoDB would take the row away from there without a word."""
-    for one in rows:
-        if one.owner is not None:
+    for row in rows:
+        if row.owner is not None:
             raise ToolError(
                 "{row} already belongs to {owner} (row {id}).",
                 code="linked_elsewhere",
                 hint=hint,
-                row=one.row["title"],
-                owner=one.owner["title"],
-                id=one.owner["id"],
+                row=row.row["title"],
+                owner=row.owner["title"],
+                id=row.owner["id"],
             )
 
 

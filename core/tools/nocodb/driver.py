@@ -78,26 +78,28 @@ class TableSchema:
         it is not described again: titles, formats, fields that NocoDB fills, and the hash of each
         field, by which a change of the table since then is noticed. Concealed links are in `fields`
         too, because the undo of a deletion restores whole rows."""
-        own = {each.title: each for each in table.fields if not (each.is_computed or each.is_link)}
-        links = {each.title: each for each in (*table.links, *table.concealed)}
-        key = next((each for each in table.fields if each.type == "ID"), None)
+        plain = {
+            field.title: field for field in table.fields if not (field.is_computed or field.is_link)
+        }
+        links = {link.title: link for link in (*table.links, *table.concealed)}
+        key = next((field for field in table.fields if field.type == "ID"), None)
         display = table.display_field
         target = {
             "base": table.base,
             "table_id": table.id,
             "key": key.title if key else "id",
-            "fields": {title: _fingerprint(each) for title, each in {**own, **links}.items()},
+            "fields": {title: _fingerprint(field) for title, field in {**plain, **links}.items()},
             "link_fields": sorted(links),
-            "hidden_fields": sorted(each.title for each in table.concealed),
+            "hidden_fields": sorted(link.title for link in table.concealed),
             # NocoDB fills these with a new value for each row, such as the time of its creation.
             "system_fields": [f.title for f in table.fields if f.field_type.differs_by_row],
             "display_field": display.title if display else "",
-            "formats": {each.title: each.format for each in table.fields},
-            "choice_fields": [each.title for each in table.fields if each.type in CHOICE_TYPES],
+            "formats": {field.title: field.format for field in table.fields},
+            "choice_fields": [field.title for field in table.fields if field.type in CHOICE_TYPES],
         }
         # The image of a row holds no computed field, so such a display field cannot name the row.
-        name = display if display and display.title in own else None
-        return cls(table.at, table.title, own, links, key, name, target)
+        name = display if display and display.title in plain else None
+        return cls(table.at, table.title, plain, links, key, name, target)
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -110,11 +112,11 @@ class TableSchema:
         return {title: snapshot[title]} if title in snapshot else {}
 
     def without(self, names: Collection[str]) -> TableSchema:
-        own, links = (
-            {title: each for title, each in side.items() if title not in names}
+        plain_fields, links = (
+            {title: field for title, field in side.items() if title not in names}
             for side in (self.own, self.links)
         )
-        return replace(self, own=own, links=links)
+        return replace(self, own=plain_fields, links=links)
 
     def changed_fields(self, target: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
         """`target` has the hash that each field had then."""
@@ -261,7 +263,7 @@ class RestDriver(TableDriver):
         field with the id or the server takes no filters."""
         fields = [f for title, f in schema.fields.items() if names is None or title in names]
         # The key is always among them: asked for no fields, NocoDB would return hidden columns.
-        field_ids = [each.id for each in (*fields, *([schema.key] if schema.key else []))]
+        field_ids = [field.id for field in (*fields, *([schema.key] if schema.key else []))]
         unique = list(dict.fromkeys(ids))
         records: list[NocoRecord] = []
 
@@ -299,7 +301,7 @@ class RestDriver(TableDriver):
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         sort = [SortField(schema.key.id if schema.key else "CreatedAt", "desc")]
         keys = [schema.key] if schema.key else []
-        field_ids = [each.id for each in (*schema.own.values(), *keys)]
+        field_ids = [field.id for field in (*schema.own.values(), *keys)]
         query = PageQuery(field_ids, sort=sort, size=MAX_NEWEST_ROWS)
         page = await self._api.fetch_page(schema.at, query)
         return {record.id: _stored_values(schema.own.values(), record) for record in page.records}
@@ -310,13 +312,13 @@ class RestDriver(TableDriver):
             {title: types[title].to_nocodb(value) for title, value in row.items() if title in types}
             for row in rows
         ]
-        return [one.id for one in await self._api.create_rows(schema.at, bodies, by=by)]
+        return [row.id for row in await self._api.create_rows(schema.at, bodies, by=by)]
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         records = []
         for id, row in rows.items():
-            own = {title: schema.own[title].field_type for title in row if title in schema.own}
-            cells = {title: type.to_nocodb(row[title]) for title, type in own.items()}
+            types = {title: schema.own[title].field_type for title in row if title in schema.own}
+            cells = {title: type.to_nocodb(row[title]) for title, type in types.items()}
             records.append(NocoRecord(id, cells))
         await self._api.update_rows(schema.at, records, by=by)
 
@@ -336,7 +338,7 @@ class RestDriver(TableDriver):
         """All are read from Ponte's store first, so that a file that is gone refuses the change
         before anything is uploaded."""
         lists = {name: value for name, value in row.items() if isinstance(value, list)}
-        for file in (each for value in lists.values() for each in value if is_new_file(each)):
+        for file in (member for value in lists.values() for member in value if is_new_file(member)):
             await self._read_approved_file(file)
         uploaded = {
             name: [await self._upload_file(e, by) if is_new_file(e) else e for e in value]
@@ -407,13 +409,13 @@ class RestDriver(TableDriver):
         # Links of that table that may be the other end of `field`: they lead to the table of
         # `schema`, and hold one row at most, the owner.
         backs = [
-            each
-            for each in other.links.values()
+            link
+            for link in other.links.values()
             if field.relation in EXCLUSIVE_RELATIONS
-            and each.related_id == schema.at.table
-            and each.holds_one
+            and link.related_id == schema.at.table
+            and link.holds_one
         ]
-        names = [each.title for each in (other.name, *backs) if each]
+        names = [field.title for field in (other.name, *backs) if field]
         owned: dict[str, LinkableRow] = {}
         for id, snapshot in (await self.rows(other, ids, names)).items():
             title = cell_title({"id": id, "fields": other.display_cell(snapshot)})
@@ -441,24 +443,24 @@ class RestDriver(TableDriver):
         further request costs time. NocoDB cuts a cell at 5 or 25 rows, by its version
         (LINK_CELL_LIMITS), so only a cell with fewer than 5 is surely whole. In a one-to-one
         relation they must be taken from it: there, NocoDB 0.301.3 lists no rows under the link."""
-        snapshot = _stored_values([each for each in fields if not each.is_link], record)
-        for each in fields:
-            if each.is_link:
-                cell = record.fields.get(each.title)
-                if each.holds_one and (cell is None or isinstance(cell, Mapping)):
+        snapshot = _stored_values([field for field in fields if not field.is_link], record)
+        for column in fields:
+            if column.is_link:
+                cell = record.fields.get(column.title)
+                if column.holds_one and (cell is None or isinstance(cell, Mapping)):
                     linked: Sequence[Any] = [cell] if cell else []
-                elif counts_rows(each) and cell in (0, "0"):
+                elif counts_rows(column) and cell in (0, "0"):
                     linked = []
                 elif isinstance(cell, list) and len(cell) < min(LINK_CELL_LIMITS):
-                    linked = [one for one in cell if isinstance(one, Mapping)]
+                    linked = [row for row in cell if isinstance(row, Mapping)]
                 else:  # the cell holds only the number of its rows, or may lack some
-                    rows = await self._api.fetch_linked_rows(schema.at, each.id, record.id)
+                    rows = await self._api.fetch_linked_rows(schema.at, column.id, record.id)
                     linked = [{"id": row.id, "fields": row.fields} for row in rows]
-                snapshot[each.title] = [
-                    {"id": str(one.get("id", "")), "title": cell_title(one)} for one in linked
+                snapshot[column.title] = [
+                    {"id": str(row.get("id", "")), "title": cell_title(row)} for row in linked
                 ]
         return snapshot
 
 
-def _stored_values(own: Collection[Field], record: NocoRecord) -> RowImage:
-    return {each.title: normalise_cell(each, record.fields.get(each.title)) for each in own}
+def _stored_values(fields: Collection[Field], record: NocoRecord) -> RowImage:
+    return {field.title: normalise_cell(field, record.fields.get(field.title)) for field in fields}

@@ -270,7 +270,7 @@ def parse_option(field: Field, value: object, zone: Zone = None) -> str:
     text = parse_text(field, value)
     if text in field.options:
         return text
-    near = [each for each in field.options if fold_to_letters(each) == fold_to_letters(text)]
+    near = [option for option in field.options if fold_to_letters(option) == fold_to_letters(text)]
     near = near or difflib.get_close_matches(text, field.options, 1)
     guesses, options = " or ".join(map(repr, near[:3])), ", ".join(field.options[:30])
     raise ToolError(
@@ -284,15 +284,17 @@ def parse_option(field: Field, value: object, zone: Zone = None) -> str:
 
 
 def _parse_options(field: Field, value: object, zone: tzinfo) -> list[str]:
-    each: Sequence[object] = value if isinstance(value, list) else str(value).split(",")
-    stripped = [one.strip() if isinstance(one, str) else one for one in each]
-    return list(dict.fromkeys(parse_option(field, one) for one in stripped))
+    texts: Sequence[object] = value if isinstance(value, list) else str(value).split(",")
+    stripped = [text.strip() if isinstance(text, str) else text for text in texts]
+    return list(dict.fromkeys(parse_option(field, text) for text in stripped))
 
 
 def _parse_people(field: Field, value: object, zone: tzinfo) -> list[str]:
-    each: Sequence[object] = value if isinstance(value, list) else str(value).split(",")
-    addresses = [one.get("email") if isinstance(one, Mapping) else one for one in each]
-    return list(dict.fromkeys(_parse_mail(field, one).lower() for one in addresses))
+    people: Sequence[object] = value if isinstance(value, list) else str(value).split(",")
+    addresses = [
+        person.get("email") if isinstance(person, Mapping) else person for person in people
+    ]
+    return list(dict.fromkeys(_parse_mail(field, address).lower() for address in addresses))
 
 
 def _parse_json(field: Field, value: object, zone: tzinfo) -> str:
@@ -326,7 +328,7 @@ def _keep_value(cell: Any) -> Any:
 def _stored_files(cell: Any) -> Any:
     if not isinstance(cell, list):
         return cell
-    return [normalise_file(one) for one in cell if isinstance(one, dict)]
+    return [normalise_file(file) for file in cell if isinstance(file, dict)]
 
 
 def normalise_file(file: Mapping[str, Any]) -> dict[str, Any]:
@@ -338,7 +340,7 @@ def normalise_file(file: Mapping[str, Any]) -> dict[str, Any]:
 def _stored_people(cell: Any) -> Any:
     if not isinstance(cell, list):
         return cell
-    return [str(one.get("email", "")).lower() for one in cell if isinstance(one, dict)]
+    return [str(person.get("email", "")).lower() for person in cell if isinstance(person, dict)]
 
 
 def _stored_options(cell: Any) -> Any:
@@ -387,8 +389,8 @@ class FieldType:
     may_hold_numbers: bool = False
 
 
-def _computed_type(kind: Kind = "words", word: str = "", **more: Any) -> FieldType:
-    return FieldType(word, kind, is_computed=True, **more)
+def _computed_type(kind: Kind = "words", word: str = "", **options: Any) -> FieldType:
+    return FieldType(word, kind, is_computed=True, **options)
 
 
 _UNKNOWN = FieldType()
@@ -476,8 +478,8 @@ def is_same_value(expected: Any, actual: Any) -> bool:
     if isinstance(expected, bool) or isinstance(actual, bool):
         # A checkbox may come back as 1 or as "true".
         texts = str(expected).lower(), str(actual).lower()
-        one, other = (_TRUTH.get(text, text) for text in texts)
-        return one == other
+        expected_text, other = (_TRUTH.get(text, text) for text in texts)
+        return expected_text == other
     if not isinstance(expected, str | int | float) or not isinstance(actual, str | int | float):
         return False
     # Compared as decimals: "79.0" is 79.
@@ -492,20 +494,20 @@ def is_same_value(expected: Any, actual: Any) -> bool:
     return False
 
 
-def is_same_entry(one: Any, other: Any) -> bool:
+def is_same_entry(value: Any, other: Any) -> bool:
     """Lists (options, people, links, files) are compared without order. Two texts are also equal if
     they are one moment in different time zones."""
-    if isinstance(one, list) and isinstance(other, list):
-        key = _find_entry_key([*one, *other])
-        return sorted(map(key, one)) == sorted(map(key, other))
-    if isinstance(one, str) and isinstance(other, str):
-        if one == other:
+    if isinstance(value, list) and isinstance(other, list):
+        key = _find_entry_key([*value, *other])
+        return sorted(map(key, value)) == sorted(map(key, other))
+    if isinstance(value, str) and isinstance(other, str):
+        if value == other:
             return True
         with suppress(ValueError):
-            moments = datetime.fromisoformat(one), datetime.fromisoformat(other)
-            return all(each.tzinfo for each in moments) and moments[0] == moments[1]
+            moments = datetime.fromisoformat(value), datetime.fromisoformat(other)
+            return all(moment.tzinfo for moment in moments) and moments[0] == moments[1]
         return False
-    return is_same_value(one, other)
+    return is_same_value(value, other)
 
 
 def is_new_file(value: object) -> bool:
@@ -514,8 +516,8 @@ def is_new_file(value: object) -> bool:
 
 
 def holds_files(value: object) -> bool:
-    each = value if isinstance(value, list) else []
-    return any(isinstance(one, dict) and {"path", "url", "sha256"} & one.keys() for one in each)
+    files = value if isinstance(value, list) else []
+    return any(isinstance(file, dict) and {"path", "url", "sha256"} & file.keys() for file in files)
 
 
 def subtract_files(files: Sequence[Any], others: Sequence[Any]) -> list[Any]:
@@ -560,15 +562,15 @@ def open_cell(record: NocoRecord, field: Field) -> object:
 def lists_linked_rows(cell: object) -> bool:
     """Some versions of NocoDB put their number or titles there, or so many that some may be
     missing."""
-    each = cell if isinstance(cell, list) else [cell]
-    has_all = len(each) < min(LINK_CELL_LIMITS)
-    return has_all and all(isinstance(one, Mapping) and "id" in one for one in each)
+    rows = cell if isinstance(cell, list) else [cell]
+    has_all = len(rows) < min(LINK_CELL_LIMITS)
+    return has_all and all(isinstance(row, Mapping) and "id" in row for row in rows)
 
 
 def linked_ids(cell: object) -> frozenset[str]:
     """A link to one row may be an object instead of a list."""
-    each = cell if isinstance(cell, list) else [cell]
-    return frozenset(str(one["id"]) for one in each if isinstance(one, Mapping) and "id" in one)
+    rows = cell if isinstance(cell, list) else [cell]
+    return frozenset(str(row["id"]) for row in rows if isinstance(row, Mapping) and "id" in row)
 
 
 def is_blank(field: Field, cell: object) -> bool:

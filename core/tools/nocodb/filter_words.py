@@ -45,28 +45,30 @@ def describe_selection(selection: RowSelection) -> str:
 def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> str:
     """`joined` is the form that joins two of them, with "and" or "or"."""
     sentence = ""
-    for each in conditions:
-        field, texts = to_one_line(each.field.title, MAX_PHRASE_CHARACTERS), list[str]()
-        for operand in each.operands[:_MAX_VALUES_NAMED]:
+    for condition in conditions:
+        field, texts = to_one_line(condition.field.title, MAX_PHRASE_CHARACTERS), list[str]()
+        for operand in condition.operands[:_MAX_VALUES_NAMED]:
             if isinstance(operand, Decimal):
                 texts.append(format(operand, "f"))
             elif isinstance(operand, TimeSpan):
                 texts.append(str(operand))
             else:
                 texts.append(f'"{to_one_line(str(operand), MAX_PHRASE_CHARACTERS)}"')
-        first = each.operands[0] if each.operands else None
+        first = condition.operands[0] if condition.operands else None
         # `blank` means that no linked row fits them.
-        if each.linked:
-            rest = _describe_conditions(each.linked, _AND)
-            one = say(_NO_LINK if each.op == "blank" else _LINK, field=field, conditions=rest)
+        if condition.linked:
+            rest = _describe_conditions(condition.linked, _AND)
+            phrase = say(
+                _NO_LINK if condition.op == "blank" else _LINK, field=field, conditions=rest
+            )
         elif isinstance(first, bool):
-            one = say(_CHECKED if first else _NOT_CHECKED, field=field)
+            phrase = say(_CHECKED if first else _NOT_CHECKED, field=field)
         else:
-            is_date = isinstance(first, TimeSpan) and each.op in _DATE_SENTENCES
-            form = (_DATE_SENTENCES if is_date else _SENTENCES)[each.op]
+            is_date = isinstance(first, TimeSpan) and condition.op in _DATE_SENTENCES
+            form = (_DATE_SENTENCES if is_date else _SENTENCES)[condition.op]
             last = texts[-1] if texts else ""
-            value = texts[0] if each.op == "between" else ", ".join(texts)
-            more = ", …" if len(each.operands) > _MAX_VALUES_NAMED else ""
-            one = say(form, field=field, value=value + more, last=last)
-        sentence = say(joined, one=sentence, other=one) if sentence else one
+            value = texts[0] if condition.op == "between" else ", ".join(texts)
+            suffix = ", …" if len(condition.operands) > _MAX_VALUES_NAMED else ""
+            phrase = say(form, field=field, value=value + suffix, last=last)
+        sentence = say(joined, one=sentence, other=phrase) if sentence else phrase
     return sentence

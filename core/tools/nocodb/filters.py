@@ -210,20 +210,24 @@ class RowSelection:
                 most=MAX_FILTERS,
             )
         conditions, by_link = list[FilterCondition](), dict[Field, list[Filter]]()
-        for each in filters:
-            field = table.field(each.field)
+        for criterion in filters:
+            field = table.field(criterion.field)
             if field.via:
-                by_link.setdefault(field.via, []).append(each)
+                by_link.setdefault(field.via, []).append(criterion)
             else:
-                conditions.append(build_condition(field, each.op, each.value, now))
+                conditions.append(build_condition(field, criterion.op, criterion.value, now))
         # "One of these fits" could mean different linked rows, so it is refused.
         if by_link and match == "any" and len(filters) > 1:
             raise filter_error("filters on fields of linked rows need match all")
         for link, linked in by_link.items():
             # `blank` on the link itself beside filters on its rows: no linked row may fit them.
-            own = [each for each in conditions if each.field != link or each.op != "blank"]
-            is_absent = len(own) < len(conditions)
-            conditions = [*own, _linked_condition(table, link, linked, now, is_absent)]
+            plain = [
+                condition
+                for condition in conditions
+                if condition.field != link or condition.op != "blank"
+            ]
+            is_absent = len(plain) < len(conditions)
+            conditions = [*plain, _linked_condition(table, link, linked, now, is_absent)]
         return cls(table, tuple(conditions), match, is_sent)
 
     @property
@@ -240,11 +244,11 @@ class RowSelection:
         Ponte checks each row."""
         if not self.is_sent and self.conditions:
             return False
-        return all(each.is_exact for each in self.conditions) and self._full_where.is_sendable
+        return all(part.is_exact for part in self.conditions) and self._full_where.is_sendable
 
     @property
     def checked_fields(self) -> tuple[Field, ...]:
-        fields = (each.field for each in self.conditions if not each.linked)
+        fields = (part.field for part in self.conditions if not part.linked)
         return () if self.is_exact else tuple(dict.fromkeys(fields))
 
     def matches(self, row: NocoRecord) -> bool:
@@ -252,15 +256,15 @@ class RowSelection:
         Raise ToolError."""
         if self.is_exact:
             return True
-        checks = (_matches_row(each, row) for each in self.conditions)
+        checks = (_matches_row(part, row) for part in self.conditions)
         return all(checks) if self.match == "all" else any(checks)
 
     def linked_condition(self, link: Field) -> FilterCondition | None:
-        return next((each for each in self.conditions if each.linked and each.field == link), None)
+        return next((part for part in self.conditions if part.linked and part.field == link), None)
 
     @property
     def _full_where(self) -> WhereClause:
-        parts = [each.where or WhereClause() for each in self.conditions]
+        parts = [part.where or WhereClause() for part in self.conditions]
         return all_of(parts) if self.match == "all" else any_of(parts)
 
 
@@ -294,7 +298,7 @@ def filter_error(why: str) -> ToolError:
 def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime) -> FilterCondition:
     """Every date is a span: `gt` a month is after its end, `eq` within it. `between` has two, of
     which the start of the first and the end of the last count."""
-    spans = tuple(TimeSpan.of(str(each), now) for each in terms)
+    spans = tuple(TimeSpan.of(str(term), now) for term in terms)
     span = TimeSpan(spans[0].start, spans[-1].end)
     if field.kind == "day":  # as NocoDB compares them: plain days, or moments in UTC
         start, end = span.first_day.isoformat(), span.day_after.isoformat()
@@ -354,7 +358,7 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
             alike: list[str] = []
             for form in (fold_case, fold_to_letters):
                 key = form(text.strip())
-                alike = alike or [each for each in field.options if form(each) == key]
+                alike = alike or [option for option in field.options if form(option) == key]
             text = alike[0] if len(alike) == 1 else fieldtypes.parse_option(field, text)
         parsed.append(text)
     values = tuple(parsed)
@@ -383,7 +387,7 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
     where, is_exact = None, False
     is_loose = wide and any(map(_matches_loosely, values[0]))
     # NocoDB compares bytes, and a cell can have its accents composed or apart. Options are its own.
-    typed = (each for each in operands if isinstance(each, str))
+    typed = (operand for operand in operands if isinstance(operand, str))
     forms = values if field.options else _spell_accents([*values, *typed])
     if people:
         where = None  # NocoDB's filters know people by ids, and we by name and address
@@ -413,9 +417,9 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
         raise filter_error(f"`{op}` takes one value; `in` takes a list, `blank` none")
     elif not 0 < len(values) <= MAX_FILTER_VALUES:
         raise filter_error(f"`in` takes a list of 1 to {MAX_FILTER_VALUES} values")
-    if any(len(str(each)) > MAX_VALUE_CHARACTERS for each in values):
+    if any(len(str(value)) > MAX_VALUE_CHARACTERS for value in values):
         raise filter_error(f"a value has more than {MAX_VALUE_CHARACTERS} characters")
-    if any(_SURROGATE.search(str(each)) for each in values):
+    if any(_SURROGATE.search(str(value)) for value in values):
         raise filter_error("a value has half a character in it")
     if field.kind == "check":
         _require_operator(field, op, _CHECK_OPS)
@@ -448,8 +452,10 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
     # NocoDB does not say whether a formula returns numbers, so the filter decides: "007" is text
     # unless the operator orders values.
     is_number = field.kind == "number"
-    if field.kind == "mixed" and all(fieldtypes.parse_number(each) is not None for each in values):
-        has_texts = any(isinstance(each, str) for each in values)
+    if field.kind == "mixed" and all(
+        fieldtypes.parse_number(value) is not None for value in values
+    ):
+        has_texts = any(isinstance(value, str) for value in values)
         is_number = op in _ORDER_OPS[2:] or not has_texts or not field.field_type.may_hold_numbers
     if is_number:
         return _number_condition(field, _require_operator(field, op, _NUMBER_OPS), values)
@@ -461,7 +467,7 @@ def _linked_condition(
 ) -> FilterCondition:
     """One linked row must fit all of them; if `is_absent`, none may. If the link leads to several
     rows, `neq`, `not_contains` and `blank` mean that no row fits the opposite."""
-    ops = [each.op for each in filters]
+    ops = [criterion.op for criterion in filters]
     if not link.holds_one and not _OPPOSITES.keys().isdisjoint(ops):
         if len(filters) > 1 or is_absent:
             raise filter_error(
@@ -470,8 +476,10 @@ def _linked_condition(
             )
         filters, is_absent = [replace(filters[0], op=_OPPOSITES[ops[0]])], True
     linked = (
-        build_condition(table.field(each.field).in_own_table, each.op, each.value, now)
-        for each in filters
+        build_condition(
+            table.field(criterion.field).in_own_table, criterion.op, criterion.value, now
+        )
+        for criterion in filters
     )
     op: Op = "blank" if is_absent else "notblank"
     # NocoDB cannot filter by fields of linked rows: no clause (None), and so not exact (False).
@@ -488,7 +496,7 @@ def _matches_row(condition: FilterCondition, row: NocoRecord) -> bool:
         return condition.matches(fieldtypes.cell_of(row, field))
     # A row without its one linked row fits what an empty cell fits: "Customer.City isn't Lyon".
     if field.holds_one and fieldtypes.is_blank(field, row.fields.get(field.title)):
-        fits = all(each.matches(None) for each in condition.linked)
+        fits = all(part.matches(None) for part in condition.linked)
     else:
         fits = bool(row.fields.get(field.id))
     return fits == (condition.op == "notblank")
@@ -559,10 +567,12 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
     1E-30 and not 0."""
     parsed = map(fieldtypes.parse_number, values)
     # 1E+400 is a number too; written out it would be a text of 400 digits.
-    numbers = tuple(each for each in parsed if each is not None and abs(each.adjusted()) <= 30)
+    numbers = tuple(
+        number for number in parsed if number is not None and abs(number.adjusted()) <= 30
+    )
     if len(numbers) < len(values):
         raise filter_error(f"{field.title} holds numbers; write one as 1234.5")
-    operands = [format(each, "f") for each in numbers]
+    operands = [format(number, "f") for number in numbers]
     if op == "between":
         least, most = operands
         where = all_of([build_clause(field.id, "gte", least), build_clause(field.id, "lte", most)])
@@ -574,11 +584,11 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
         if number is None:
             # An empty cell differs from every number, as in NocoDB.
             return op == "neq"
-        one = number in numbers
+        is_member = number in numbers
         return {
-            "eq": one,
-            "in": one,
-            "neq": not one,
+            "eq": is_member,
+            "in": is_member,
+            "neq": not is_member,
             "between": first <= number <= last,
             "gt": number > first,
             "gte": number >= first,

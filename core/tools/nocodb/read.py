@@ -94,10 +94,12 @@ def export_rows(
 ) -> ExportedTable:
     """Return rows as a file of this form. Their ids come first if no field holds them, so that a
     row of the file can be found in the table."""
-    if not any(each.type == "ID" for each in fields):
+    if not any(field.type == "ID" for field in fields):
         fields = [Field("", "id", "ID"), *fields]
-    columns = [ExportColumn(each.title, each.format) for each in fix_formats(records, fields)]
-    return encode_table(columns, (export_row(each, fields, zone) for each in records), form, title)
+    columns = [ExportColumn(field.title, field.format) for field in fix_formats(records, fields)]
+    return encode_table(
+        columns, (export_row(record, fields, zone) for record in records), form, title
+    )
 
 
 def fix_formats(records: Sequence[NocoRecord], fields: Sequence[Field]) -> list[Field]:
@@ -105,13 +107,13 @@ def fix_formats(records: Sequence[NocoRecord], fields: Sequence[Field]) -> list[
     rows hold nothing else."""
 
     def fix(field: Field) -> Field:
-        cells = [each.fields.get(field.title) for each in records]
+        cells = [record.fields.get(field.title) for record in records]
         types = {type(cell) for cell in cells if not is_blank(field, cell)}
         is_number = field.kind == "number" or (bool(types) and types <= {int, float})
         form = field.format or ("plain" if is_number else "")
         return replace(field, format=fix_places(form, cells))
 
-    return [fix(each) for each in fields]
+    return [fix(field) for field in fields]
 
 
 def build_table(
@@ -176,12 +178,12 @@ class TableQuestion:
     def zone(self) -> tzinfo | None:
         return self.now.tzinfo
 
-    def describe_source(self, rows: SelectedRows, row_count: int, more: str = "") -> str:
+    def describe_source(self, rows: SelectedRows, row_count: int, note: str = "") -> str:
         """Return one line of Markdown below the answer, so that people see what the figures are
-        based on. `more` is Markdown."""
+        based on. `note` is Markdown."""
         caption = escape_markdown(self.describe_rows(rows, row_count))
         sentence = say(_SOURCE, caption=caption, **_describe_time(self.now))
-        return " ".join(filter(None, [sentence, more, self.link]))
+        return " ".join(filter(None, [sentence, note, self.link]))
 
     def describe_rows(self, rows: SelectedRows, row_count: int) -> str:
         """The last is the number of all that match (`is_counted`). If rows changed while all were
@@ -261,11 +263,11 @@ class QueryTools:
         a field shows. Raise NocoError.
         """
         now, names = self.current_time(ctx), list(names)
-        field_names = [*(each.field for each in filters), *names]
+        field_names = [*(criterion.field for criterion in filters), *names]
         layout = await self.schemas.describe_with_links(ctx.viewer, table, field_names)
         joins: dict[Field, Join] = {}
-        for each in dict.fromkeys(field_names):
-            field = layout.field(each)
+        for name in dict.fromkeys(field_names):
+            field = layout.field(name)
             await check_filter_field(self.schemas, ctx.viewer, field)
             link = field.via or field
             if not link.is_link:
@@ -273,16 +275,16 @@ class QueryTools:
             other = await self.schemas.describe_table(ctx.viewer, link.related_id)
             # The cell of a link to one row names that row, so the row itself need not be read. By
             # the link back, linked rows are read from their own table.
-            if field.via or (each in links and not link.holds_one):
+            if field.via or (name in links and not link.holds_one):
                 join = joins.get(link) or Join(
                     link, other, (), _find_back_link(layout, link, other)
                 )
                 # A field that only a filter uses is not read: the filter is checked before. The
                 # others are read from the linked table, by their names there (`in_own_table`).
-                more = [field.in_own_table] if field.via and each in names else []
-                joins[link] = replace(join, fields=(*join.fields, *more))
+                shown_fields = [field.in_own_table] if field.via and name in names else []
+                joins[link] = replace(join, fields=(*join.fields, *shown_fields))
         selection = RowSelection.of(layout, filters, match, now, self.api.filters_rows)
-        used = {layout.field(each) for each in names}
+        used = {layout.field(name) for name in names}
         for link in joins:
             condition = selection.linked_condition(link)
             if condition and condition.op == "blank" and any(link in (f, f.via) for f in used):
@@ -314,12 +316,12 @@ class QueryTools:
             fields: null: all but CreatedAt and UpdatedAt; of linked rows: Customer.Country
             export: send all that fit as a file, up to 10,000
         """
-        names = [*fields, *(each.field for each in sort)]
+        names = [*fields, *(key.field for key in sort)]
         query = await self.resolve_question(ctx, table, filters, match, names)
         find = query.table.field
-        order = tuple(SortField(find(each.field).id, each.direction) for each in sort)
+        order = tuple(SortField(find(key.field).id, key.direction) for key in sort)
         # NocoDB sorts only by a table's own fields.
-        if any(find(each.field).via for each in sort):
+        if any(find(key.field).via for key in sort):
             raise ToolError(
                 "Rows can't be sorted by a field of linked rows.",
                 code="bad_call",
@@ -329,10 +331,10 @@ class QueryTools:
         # Such a cell is the value of a linked row, or a tuple of several, as a lookup's is. A field
         # of type ID would show the row's own id instead.
         columns = [
-            replace(each, type="Lookup")
-            if each.via and (each.type == "ID" or not each.via.holds_one)
-            else each
-            for each in await self.schemas.fill_formats(ctx.viewer, query.table, columns)
+            replace(field, type="Lookup")
+            if field.via and (field.type == "ID" or not field.via.holds_one)
+            else field
+            for field in await self.schemas.fill_formats(ctx.viewer, query.table, columns)
         ]
         wish = ColumnChoice(tuple(columns), order)
         files: tuple[File, ...] = ()
@@ -344,8 +346,8 @@ class QueryTools:
         else:
             rows = await self.reading.fetch_page(query.selection, wish, number=page, size=limit)
         # `head`: as many of the page's rows as fit into the outcome.
-        each = [format_row(record, columns, query.zone) for record in rows.records]
-        head = rows_that_fit(each, MAX_ROWS_CHARACTERS)
+        lines = [format_row(record, columns, query.zone) for record in rows.records]
+        head = rows_that_fit(lines, MAX_ROWS_CHARACTERS)
         # Counts come before the rows, so that a cut cannot remove them.
         result: dict[str, Any] = {
             "table": format_label(query.table.title),
@@ -355,8 +357,8 @@ class QueryTools:
             "truncated": rows.total > len(head),
             "zone": str(query.zone),
         }
-        if len(head) < len(each):
-            cut = f"{len(each)} rows are too long; ask for fewer fields, or limit {len(head)}"
+        if len(head) < len(lines):
+            cut = f"{len(lines)} rows are too long; ask for fewer fields, or limit {len(head)}"
             result["cut"] = cut
         if not rows.is_complete:
             result["read"] = f"only the first {rows.read_count} rows were looked at"
@@ -419,7 +421,7 @@ class QueryTools:
         """
         api, now = self.api, self.current_time(ctx)
         layout = await self.schemas.describe_table(ctx.viewer, table)
-        field_ids = [each.id for each in layout.fields]
+        field_ids = [field.id for field in layout.fields]
         record = await api.fetch_record(layout.at, str(id), fields=field_ids)
         check_titles(api, layout, layout.fields, [record])
         if file:
@@ -432,7 +434,7 @@ class QueryTools:
         calls = (links(layout.at, link.id, record.id) for link in many[:MAX_FOLLOWED_LINKS])
         linked_rows = await run_together(*calls)
         cells = {
-            link.title: tuple({"id": each.id, "fields": each.fields} for each in rows)
+            link.title: tuple({"id": row.id, "fields": row.fields} for row in rows)
             for link, rows in zip(many, linked_rows, strict=False)
         }
         whole = replace(record, fields={**record.fields, **cells})
@@ -453,24 +455,25 @@ class QueryTools:
     ) -> Outcome:
         """Of several with one name, the last one."""
         # Those of secret fields are a mark instead of a list, and so not found.
-        lists = [open_cell(record, each) for each in table.fields if each.field_type.file]
+        lists = [open_cell(record, field) for field in table.fields if field.field_type.file]
         entries = [
-            one
+            file
             for cell in lists
             if isinstance(cell, list)
-            for one in cell
-            if isinstance(one, Mapping)
+            for file in cell
+            if isinstance(file, Mapping)
         ]
         # The model has read the names without invisible characters, so they are compared without.
         wanted = fold_case(clean_text(name))
-        found = [one for one in entries if fold_case(clean_text(cell_title(one))) == wanted]
+        found = [file for file in entries if fold_case(clean_text(cell_title(file))) == wanted]
         if not found:
             raise ToolError(
                 "Row {id} has no file named {name}.",
                 code="unknown_file",
                 id=record.id,
                 name=format_label(name),
-                hint=", ".join(format_label(describe_file(one)) for one in entries[:20]) or "none",
+                hint=", ".join(format_label(describe_file(file)) for file in entries[:20])
+                or "none",
             )
         if ctx.files is None:
             raise ToolError("Files can't be read here.", code="no_files")
@@ -478,10 +481,10 @@ class QueryTools:
         last = found[-1]
         type, size = str(last.get("mimetype") or ""), last.get("size")
         # Refused by its stated size before anything is read, as a file that a person sends.
-        one = Attachment(cell_title(last), type, size if isinstance(size, int) else 0)
-        if refused := too_large(one):
+        attachment = Attachment(cell_title(last), type, size if isinstance(size, int) else 0)
+        if refused := too_large(attachment):
             raise ToolError("{words}", code="too_large", words=refused.words())
-        stored = await ctx.files.save(one.name, type, await self.api.fetch_file(last))
+        stored = await ctx.files.save(attachment.name, type, await self.api.fetch_file(last))
         result = {
             "table": format_label(table.title),
             "file": f"{stored.name} ({format_size(stored.size)})",

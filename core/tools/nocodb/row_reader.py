@@ -70,7 +70,7 @@ def _among_ids(selection: RowSelection, ids: Sequence[str]) -> RowSelection:
     """Return the selection narrowed to the rows of these ids, so that fewer rows are read. It stays
     as it is if the system takes no filters, the table has no single id field, or there are more ids
     than one filter holds. Without ids, no row may fit; an id is never blank."""
-    keys = [each for each in selection.table.fields if each.type == "ID"]
+    keys = [field for field in selection.table.fields if field.type == "ID"]
     if not selection.is_sent or len(keys) != 1 or len(ids) > MAX_FILTER_VALUES:
         return selection
     key = keys[0].id
@@ -89,14 +89,14 @@ def _join_rows(
 
     def cells(rows: Sequence[NocoRecord]) -> Iterator[tuple[str, object]]:
         yield join.link.id, rows
-        for own in join.fields:
-            values = tuple(cell for row in rows if not is_blank(own, cell := cell_of(row, own)))
+        for field in join.fields:
+            values = tuple(cell for row in rows if not is_blank(field, cell := cell_of(row, field)))
             cell = next(iter(values), None) if join.link.holds_one else values or None
-            yield f"{join.link.title}.{own.title}", cell
+            yield f"{join.link.title}.{field.title}", cell
 
     return [
-        replace(each, fields={**each.fields, **dict(cells(by_row.get(each.id, ())))})
-        for each in records
+        replace(record, fields={**record.fields, **dict(cells(by_row.get(record.id, ())))})
+        for record in records
     ]
 
 
@@ -151,7 +151,7 @@ class RowReader:
                 # A cell without ids of rows: these links must be read row by row, as without
                 # `back`.
                 if not (is_blank(join.back, cell) or lists_linked_rows(cell)):
-                    joins = (replace(each, back=None) for each in selection.joins)
+                    joins = (replace(join, back=None) for join in selection.joins)
                     return await self.fetch_all(replace(selection, joins=tuple(joins)), wish)
                 for owner in linked_ids(cell):
                     owned.setdefault(owner, []).append(record)
@@ -218,14 +218,17 @@ class RowReader:
         calls = (self.api.fetch_linked_rows(selection.table.at, link.id, id) for id in unlisted)
         for id, rows in zip(unlisted, await run_together(*calls), strict=True):
             ids[id] = [row.id for row in rows]
-        wanted = list(dict.fromkeys(one for each in ids.values() for one in each))
+        wanted = list(dict.fromkeys(id for linked in ids.values() for id in linked))
         found = await self._fetch_linked_table(selection, join, wanted)
         by_id = {record.id: record for record in found.records}
         # In the order in which NocoDB returned them, which does not depend on the cell's.
         order = {id: number for number, id in enumerate(by_id)}
         by_row = {
-            id: [by_id[one] for one in sorted(by_id.keys() & each, key=order.__getitem__)]
-            for id, each in ids.items()
+            id: [
+                by_id[linked_id]
+                for linked_id in sorted(by_id.keys() & linked, key=order.__getitem__)
+            ]
+            for id, linked in ids.items()
         }
         return found, by_row
 
@@ -243,8 +246,8 @@ class RowReader:
         conditions = condition.linked if condition else ()
         # One linked row must fit all the filters.
         linked = RowSelection(join.table, conditions, "all", self.api.filters_rows)
-        keys = [each for each in join.table.fields if each.type == "ID"]
-        first = [each for each in (join.table.display_field, *keys, join.back) if each]
+        keys = [field for field in join.table.fields if field.type == "ID"]
+        first = [field for field in (join.table.display_field, *keys, join.back) if field]
         wish = ColumnChoice(tuple(dict.fromkeys((*first, *join.fields))))
         rows = await self.fetch_all(linked if ids is None else _among_ids(linked, ids), wish)
         if shown := join.table.display_field:
@@ -252,8 +255,8 @@ class RowReader:
             rows = replace(
                 rows,
                 records=tuple(
-                    replace(each, fields={title: each.fields.get(title), **each.fields})
-                    for each in rows.records
+                    replace(record, fields={title: record.fields.get(title), **record.fields})
+                    for record in rows.records
                 ),
             )
         if not rows.is_complete and (condition or ids is not None):
@@ -273,9 +276,9 @@ class RowReader:
         links = (join.link for join in selection.joins if not join.back)
         fields = [f for f in (*wish.columns(table), *selection.checked_fields, *links) if not f.via]
         # Never without fields: NocoDB would add hidden columns. The key keeps equal rows in place.
-        keys = [each.id for each in table.fields if each.type == "ID"][:1]
-        ids = list(dict.fromkeys(each.id for each in fields)) or keys or [table.fields[0].id]
-        sorted_fields = {each.field for each in wish.sort}
+        keys = [field.id for field in table.fields if field.type == "ID"][:1]
+        ids = list(dict.fromkeys(field.id for field in fields)) or keys or [table.fields[0].id]
+        sorted_fields = {sort_field.field for sort_field in wish.sort}
         sort = [*wish.sort, *(SortField(key) for key in keys if key not in sorted_fields)]
         try:
             query = PageQuery(ids, selection.where.v3, sort, number, size)

@@ -83,36 +83,38 @@ def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
     """Similar is a title in another case, then one with other accents, then one that begins like a
     name that was cut ("…"), as a model has read it."""
     exact = name.strip()
-    for each in among:
-        if exact in (each.id, each.title):
-            return each
+    for candidate in among:
+        if exact in (candidate.id, candidate.title):
+            return candidate
     for form in (fold_case, fold_to_letters):
         key = form(exact)
-        alike = [each for each in among if key and form(each.title.strip()) == key]
+        alike = [candidate for candidate in among if key and form(candidate.title.strip()) == key]
         if alike:  # several are as similar, so none of them is meant for certain
             return alike[0] if len(alike) == 1 else None
     prefix_matches: list[Titled] = []
     start = fold_to_letters(exact).removesuffix(CUT_MARK)
     if start not in ("", fold_to_letters(exact)):
-        prefix_matches = [each for each in among if fold_to_letters(each.title).startswith(start)]
+        prefix_matches = [
+            candidate for candidate in among if fold_to_letters(candidate.title).startswith(start)
+        ]
     return prefix_matches[0] if len(prefix_matches) == 1 else None
 
 
 def suggest_names(name: str, among: Iterable[NamedTable | Field]) -> str:
     """The titles most similar to `name`, else the first `_MAX_SUGGESTED_NAMES` of all titles."""
-    titles = [each.title for each in among]
+    titles = [candidate.title for candidate in among]
     key = fold_to_letters(name[:MAX_TITLE])
     # Several, else it would have been found.
     near = [title for title in titles if fold_to_letters(title) == key]
     if not near:
         plains = {fold_to_letters(title): title for title in titles}
-        near = [plains[each] for each in difflib.get_close_matches(key, plains, 3)]
+        near = [plains[match] for match in difflib.get_close_matches(key, plains, 3)]
     if near:
         return f"did you mean {' or '.join(repr(format_title(title)) for title in near)}?"
     rest = len(titles) - _MAX_SUGGESTED_NAMES
     listing = ", ".join(map(format_title, titles[:_MAX_SUGGESTED_NAMES]))
-    more = f" and {rest} more" if rest > 0 else ""
-    return f"there are {listing}{more}{ASK_IF_NONE_FITS}" if listing else ""
+    suffix = f" and {rest} more" if rest > 0 else ""
+    return f"there are {listing}{suffix}{ASK_IF_NONE_FITS}" if listing else ""
 
 
 def ids_and_titles(tables: Iterable[NamedTable]) -> set[str]:
@@ -154,11 +156,11 @@ class TableDescription:
     @property
     def display_field(self) -> Field | None:
         """None if this person does not see it."""
-        return next((each for each in self.fields if each.id == self.display), None)
+        return next((field for field in self.fields if field.id == self.display), None)
 
     @property
     def links(self) -> tuple[Field, ...]:
-        return tuple(each for each in self.fields if each.is_link)
+        return tuple(field for field in self.fields if field.is_link)
 
     def field(self, name: str) -> Field:
         """`name` is an id, a title or a similar one, or a field of linked rows (`paths`) such as
@@ -183,18 +185,18 @@ def parse_table(
     are in `concealed`, because an undo must restore whole rows. NocoDB adds CreatedAt and UpdatedAt
     to its own tables, and does not describe them."""
     fields = []
-    for each in body["fields"]:
-        if not isinstance(each, Mapping):
+    for raw_field in body["fields"]:
+        if not isinstance(raw_field, Mapping):
             continue
-        raw_options = each.get("options")
+        raw_options = raw_field.get("options")
         options = raw_options if isinstance(raw_options, Mapping) else {}
         choices = [c.get("title") for c in options.get("choices") or () if isinstance(c, Mapping)]
         related = str(options.get("related_table_id") or "")
         relation = str(options.get("relation_type") or "")
         parsed = Field(
-            id=str(each.get("id") or ""),
-            title=str(each.get("title") or ""),
-            type=str(each.get("type") or ""),
+            id=str(raw_field.get("id") or ""),
+            title=str(raw_field.get("title") or ""),
+            type=str(raw_field.get("type") or ""),
             options=tuple(title for title in choices if isinstance(title, str)),
             related_id=related,
             related_title=by_id[related].title if related in by_id else "",
@@ -206,19 +208,19 @@ def parse_table(
             ),
             counts=str(options.get("rollup_function")).startswith("count"),
             relation=relation,
-            format=build_format(str(each.get("type") or ""), options),
+            format=build_format(str(raw_field.get("type") or ""), options),
         )
         fields.append(parsed)
     concealed = tuple(f for f in fields if f.is_link and f.related_id and f.related_id not in by_id)
-    hidden = {each.id for each in concealed}
+    hidden = {link.id for link in concealed}
     usable = [
-        each
-        for each in fields
-        if each.id not in hidden and each.link_id not in hidden and not each.field_type.hidden
+        field
+        for field in fields
+        if field.id not in hidden and field.link_id not in hidden and not field.field_type.hidden
     ]
     # Only tables in databases that NocoDB made have these fields for certain.
     if body.get("source_id") not in foreign:
-        titles = {each.title for each in usable}
+        titles = {field.title for field in usable}
         usable += [
             Field(title, title, type, format="moment")
             for title, type in _TIME_FIELDS
@@ -231,7 +233,7 @@ def parse_table(
         fields=tuple(usable),
         display=str(body.get("display_field_id") or ""),
         concealed=concealed,
-        names=frozenset(name for each in fields for name in (each.id, each.title)),
+        names=frozenset(name for field in fields for name in (field.id, field.title)),
     )
 
 
@@ -248,7 +250,7 @@ class _RawDescription:
 
     def visible_to(self, names: Sequence[NamedTable]) -> TableDescription:
         if names not in self._parsed:
-            by_id = {each.id: each for each in names}
+            by_id = {table.id: table for table in names}
             foreign = self.base.foreign_sources
             self._parsed[names] = parse_table(self.base.id, self.body, by_id, foreign)
         return self._parsed[names]
@@ -287,7 +289,7 @@ class Schemas:
     async def visible_tables(self, viewer: Viewer) -> Sequence[NamedTable]:
         every = await self.all_tables()
         rules = self.config.table_rules
-        return tuple(each for each in every if rules.is_visible(viewer, each.title, each.id))
+        return tuple(table for table in every if rules.is_visible(viewer, table.title, table.id))
 
     async def all_tables(self) -> Sequence[NamedTable]:
         """Only checks of rules may use this: hidden tables are in it, too, so it must never be
@@ -315,7 +317,7 @@ class Schemas:
         """Return the descriptions of all tables that this person may see. Those that are not cached
         take one request each."""
         tables = await self.visible_tables(viewer)
-        return await run_together(*(self._describe(viewer, each) for each in tables))
+        return await run_together(*(self._describe(viewer, table) for table in tables))
 
     async def describe_with_fields(
         self, viewer: Viewer, name: str, fields: Iterable[str]
@@ -324,11 +326,11 @@ class Schemas:
         names = tuple(fields)
         table = await self.describe_table(viewer, name)
         # A missing field may be a new one.
-        if any(find_by_name(each, table.fields) is None for each in names):
+        if any(find_by_name(field_name, table.fields) is None for field_name in names):
             self._drop_old(self._tables.get(table.id))
             table = await self.describe_table(viewer, name)
-        for each in names:
-            table.field(each)
+        for field_name in names:
+            table.field(field_name)
         return table
 
     async def describe_with_links(
@@ -341,21 +343,21 @@ class Schemas:
         which `TableDescription.field` finds them.
         """
         table = await self.describe_table(viewer, name)
-        own, paths = list[str](), dict[str, Field]()
-        for each in dict.fromkeys(fields):
+        field_names, paths = list[str](), dict[str, Field]()
+        for path in dict.fromkeys(fields):
             # Dots beyond the longest title are not tried: a model chose the text.
-            is_own = find_by_name(each, table.fields) is not None
-            dots = [] if is_own else [at for at, mark in enumerate(each[:MAX_TITLE]) if mark == "."]
+            is_own = find_by_name(path, table.fields) is not None
+            dots = [] if is_own else [at for at, mark in enumerate(path[:MAX_TITLE]) if mark == "."]
             for at in reversed(dots):  # the longest title of a link first
-                if link := find_by_name(each[:at], table.links):
-                    rest = each[at + 1 :]
+                if link := find_by_name(path[:at], table.links):
+                    rest = path[at + 1 :]
                     other = await self.describe_with_fields(viewer, link.related_id, [rest])
                     field = other.field(rest)
-                    paths[each] = replace(field, title=f"{link.title}.{field.title}", via=link)
+                    paths[path] = replace(field, title=f"{link.title}.{field.title}", via=link)
                     break
             else:
-                own.append(each)
-        return replace(await self.describe_with_fields(viewer, name, own), paths=paths)
+                field_names.append(path)
+        return replace(await self.describe_with_fields(viewer, name, field_names), paths=paths)
 
     async def describe_afresh(
         self, viewer: Viewer, name: str, fields: Iterable[str]
@@ -373,7 +375,8 @@ class Schemas:
         if this person may see that field."""
         visible = await self.visible_tables(viewer)
         return [
-            replace(each, format=await self._find_format(table, each, visible)) for each in fields
+            replace(field, format=await self._find_format(table, field, visible))
+            for field in fields
         ]
 
     def drop(self) -> None:
@@ -396,20 +399,20 @@ class Schemas:
         hides = self.config.table_rules.hides_some(viewer.rights)
         # Sources are looked for only where they can matter: a hidden table, or a secret that
         # another field shows.
-        readers = [each for each in table.fields if hides or each.sources]
+        readers = [field for field in table.fields if hides or field.sources]
         # By field: the fields whose values it shows, and whether this person may see all of them.
         sources = await run_together(*(self._find_sources(viewer, table, f) for f in readers))
         by_field = dict(zip(readers, sources, strict=True))
         fields, links = list[Field](), list[Field]()
-        for each in table.fields:
-            shown, may_see_all = by_field.get(each, ((), True))
+        for column in table.fields:
+            shown, may_see_all = by_field.get(column, ((), True))
             # A link shows the name of a row, which is left out where a cell is read if its field is
             # secret. A field that counts linked rows shows none of their values.
-            is_secret = not (each.is_link or each.counts) and any(f.is_secret for f in shown)
+            is_secret = not (column.is_link or column.counts) and any(f.is_secret for f in shown)
             if may_see_all or not hides:
-                fields.append(replace(each, shows_secret=True) if is_secret else each)
-            elif each.is_link:
-                links.append(each)
+                fields.append(replace(column, shows_secret=True) if is_secret else column)
+            elif column.is_link:
+                links.append(column)
         return replace(table, fields=tuple(fields), concealed=(*table.concealed, *links))
 
     async def _find_sources(
@@ -420,10 +423,10 @@ class Schemas:
         `link_id` is the link over which a lookup or rollup does so."""
         visible, waiting = await self.visible_tables(viewer), [(table, field)]
         may_see_all = True
-        for table, each in waiting:  # it grows
-            sources = each.sources
-            if each.is_link or each.link_id:
-                link = next((f for f in table.links if f.id in (each.id, each.link_id)), None)
+        for table, column in waiting:  # it grows
+            sources = column.sources
+            if column.is_link or column.link_id:
+                link = next((f for f in table.links if f.id in (column.id, column.link_id)), None)
                 if link is None:
                     may_see_all = False
                     continue
@@ -431,14 +434,14 @@ class Schemas:
                 # the result needs. A link itself shows that table's display field.
                 table = (await self._fetch_raw(link.related_id)).visible_to(visible)
                 viewer.note_need("read", table.title, table.id)
-                sources = (table.display,) if each.is_link else sources
+                sources = (table.display,) if column.is_link else sources
             for name in sources:
                 shown = [(table, f) for f in table.fields if name in (f.id, f.title)]
                 # A name that NocoDB knows (`names`) and this person does not see is hidden; one
                 # that nobody knows, such as a word in a formula, is no field.
                 may_see_all &= bool(shown) or name not in table.names
-                waiting += [each for each in shown if each not in waiting]
-        return [each for _, each in waiting[1:]], may_see_all
+                waiting += [pair for pair in shown if pair not in waiting]
+        return [column for _, column in waiting[1:]], may_see_all
 
     async def _fetch_raw(self, id: str) -> _RawDescription:
         """The caller decides whether a person may see the table."""
@@ -464,11 +467,15 @@ class Schemas:
         has its own format."""
         if field.via:
             table = (await self._fetch_raw(field.via.related_id)).visible_to(visible)
-        link = next((each for each in table.fields if each.id == field.link_id), None)
+        link = next(
+            (candidate for candidate in table.fields if candidate.id == field.link_id), None
+        )
         if not field.sources or field.counts or link is None or not depth:
             return field.format
         other = (await self._fetch_raw(link.related_id)).visible_to(visible)
-        source = next((each for each in other.fields if each.id in field.sources), None)
+        source = next(
+            (candidate for candidate in other.fields if candidate.id in field.sources), None
+        )
         found = await self._find_format(other, source, visible, depth - 1) if source else ""
         return found or field.format
 
@@ -501,7 +508,7 @@ class Schemas:
                 "{bases}.",
                 code="several_bases",
                 count=len(bases),
-                bases=", ".join(f"{each.id} ({each.title})" for each in bases[:8]),
+                bases=", ".join(f"{base.id} ({base.title})" for base in bases[:8]),
             )
         return bases[0]
 
@@ -549,26 +556,26 @@ def format_outline(
     """
     # In a short outline no select may take the room of other fields.
     room = MAX_OPTIONS_CHARACTERS if longest == SHORT_OUTLINE_CHARACTERS else longest
-    fields = [each for each in table.fields if each.type not in _EVERYWHERE]
+    fields = [field for field in table.fields if field.type not in _EVERYWHERE]
     outlines = []
-    for each in fields:
-        name = format_title(each.title) + ("*" if each.id == table.display else "")
-        if each.is_link:
-            outlines.append(f"{name}->{format_title(each.related_title)}")
+    for column in fields:
+        name = format_title(column.title) + ("*" if column.id == table.display else "")
+        if column.is_link:
+            outlines.append(f"{name}->{format_title(column.related_title)}")
             continue
-        kind = f"{name}:{each.field_type.word or each.type.lower()}"
-        labels = [format_label(option, MAX_TITLE_CHARACTERS) for option in each.options]
+        kind = f"{name}:{column.field_type.word or column.type.lower()}"
+        labels = [format_label(option, MAX_TITLE_CHARACTERS) for option in column.options]
         options = _join_fitting(labels, "|", room, "|…", f"{len(labels)} options")
-        unit = options if labels else describe_unit(each)
+        unit = options if labels else describe_unit(column)
         outlines.append(f"{kind}({unit})" if unit else kind)
     head = f"{format_title(table.title)} [{table.id}]{READ_ONLY_MARK if read_only else ''}: "
     none_fits = f"{len(outlines)} fields"
     return head + _join_fitting(outlines, ", ", longest - len(head), ", and {} more", none_fits)
 
 
-def _join_fitting(parts: Sequence[str], glue: str, room: int, more: str, none_fits: str) -> str:
+def _join_fitting(parts: Sequence[str], glue: str, room: int, tail: str, none_fits: str) -> str:
     for count in range(len(parts), 0, -1):
-        rest = more.format(len(parts) - count) if count < len(parts) else ""
+        rest = tail.format(len(parts) - count) if count < len(parts) else ""
         text = glue.join(parts[:count]) + rest
         if len(text) <= room:
             return text
@@ -598,16 +605,16 @@ def build_tables_tool(
         if tables:
             names = tables[:MAX_TABLES_PER_CALL]
             unique = dict.fromkeys([await schemas.describe_table(viewer, name) for name in names])
-            return "\n".join(format_table(each, LONG_OUTLINE_CHARACTERS) for each in unique)
+            return "\n".join(format_table(table, LONG_OUTLINE_CHARACTERS) for table in unique)
         visible = await schemas.visible_tables(viewer)
         if not visible:
             return "There are no tables in this base."
         if len(visible) <= MAX_OUTLINED_TABLES:
             return "\n".join(map(format_table, await schemas.describe_all(viewer)))
         # The answer shows their titles, so whoever reads it needs the right to read them.
-        for each in visible:
-            viewer.note_need("read", each.title, each.id)
-        listed = "\n".join(f"{format_title(each.title)} [{each.id}]" for each in visible)
+        for visible_table in visible:
+            viewer.note_need("read", visible_table.title, visible_table.id)
+        listed = "\n".join(f"{format_title(table.title)} [{table.id}]" for table in visible)
         return f"{len(visible)} tables; ask for columns with `tables`.\n{listed}"
 
     names = [format_title(title) for title in titles[:MAX_OUTLINED_TABLES]]
@@ -630,9 +637,9 @@ def check_titles(
     a new name. So a missing title together with an unknown one means a rename."""
     titles = records[0].fields.keys() if records else set()
     # `concealed`: links to hidden tables. NocoDB knows them, so their titles are not new ones.
-    own = {each.title for each in (*table.fields, *table.concealed)}
+    known = {field.title for field in (*table.fields, *table.concealed)}
     # An ID field is left out: NocoDB returns a row's id beside its `fields`.
-    if titles - own and any(each.title not in titles for each in fields if each.type != "ID"):
+    if titles - known and any(field.title not in titles for field in fields if field.type != "ID"):
         api.drift_count += 1
         raise NocoError(
             "Fields of the table {table} were just renamed.",

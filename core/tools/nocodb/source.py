@@ -112,13 +112,15 @@ class BaseOverview:
 
     def visible_part(self, rules: TableRules, viewer: Viewer) -> VisibleBase:
         """Return what the rules let this person see, and which of its tables they may only read."""
-        part = [each for each in self.all_tables if rules.is_visible(viewer, each.title, each.id)]
+        part = [
+            table for table in self.all_tables if rules.is_visible(viewer, table.title, table.id)
+        ]
         return VisibleBase(
             base=self.title,
-            titles=tuple(each.title for each in part),
+            titles=tuple(table.title for table in part),
             role=self.role,
             read_only_titles=tuple(
-                each.title for each in part if rules.is_closed(viewer, each.title, each.id)
+                table.title for table in part if rules.is_closed(viewer, table.title, table.id)
             ),
             unknown_names=tuple(rules.find_unknown(ids_and_titles(self.all_tables))),
             may_propose=viewer.may("propose"),
@@ -127,9 +129,9 @@ class BaseOverview:
 
 async def fetch_overview(api: TableApi, schemas: Schemas) -> BaseOverview:
     """Raise NocoError."""
-    own = await schemas.find_base()
-    every, role = await run_together(schemas.all_tables(), api.fetch_role(own.id))
-    return BaseOverview(own.title, tuple(every), role, own.id)
+    base = await schemas.find_base()
+    every, role = await run_together(schemas.all_tables(), api.fetch_role(base.id))
+    return BaseOverview(base.title, tuple(every), role, base.id)
 
 
 async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
@@ -281,10 +283,10 @@ class NocoSource(TableSource):
             self._gaps = ()
             self.probing.start(self._probe())
         found = [health, *map(describe_gap, self._gaps or ())]
-        words = [each.words for each in found]
-        words += [say(VERSION_WORDS, version=self._version)] if self._version else []
-        has_failed = any(each.state == "failing" for each in found)
-        return Health(self.name, "failing" if has_failed else "on", "; ".join(words))
+        sentences = [state.words for state in found]
+        sentences += [say(VERSION_WORDS, version=self._version)] if self._version else []
+        has_failed = any(state.state == "failing" for state in found)
+        return Health(self.name, "failing" if has_failed else "on", "; ".join(sentences))
 
     async def close(self) -> None:
         await self.probing.close()

@@ -163,7 +163,7 @@ def _identity(field: Field, cell: object) -> object:
     """Linked rows and people are told apart by id or address, because two can have one name;
     numbers and lists are equal in any form or order."""
     if isinstance(cell, list):
-        return frozenset(_identity(field, each) for each in cell)
+        return frozenset(_identity(field, member) for member in cell)
     if isinstance(cell, Mapping) and ("fields" in cell or "email" in cell):
         return str(cell.get("id") or cell.get("email"))
     number = fieldtypes.parse_number(cell) if field.kind == "number" else None
@@ -180,7 +180,7 @@ def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
         # The negative exponent of a decimal is the number of its decimal places.
         if fn == "avg":
             exponents = [number.as_tuple().exponent for number in numbers]
-            places = [-each for each in exponents if isinstance(each, int) and each < 0]
+            places = [-power for power in exponents if isinstance(power, int) and power < 0]
             return divide_exactly(total, len(numbers), max(places, default=0))
         if fn == "median":
             return statistics.median(numbers)
@@ -208,12 +208,12 @@ def group_records(
             field=field.title,
             bucket=bucket,
         )
-    own, link = field.in_own_table, field.via
+    inner_field, link = field.in_own_table, field.via
     groups: dict[GroupKey, list[NocoRecord]] = {}
     for record in records:
         members: dict[GroupKey, list[NocoRecord]] = {}
         for row in [record] if link is None else record.fields.get(link.id, ()):
-            keys = _group_keys(field, _read_cell(row, own, link), bucket, zone)
+            keys = _group_keys(field, _read_cell(row, inner_field, link), bucket, zone)
             for key in dict.fromkeys(keys or [_EMPTY]):  # none: the group of empty cells
                 members.setdefault(key, []).append(row)
         for key, rows in (members or {_EMPTY: []}).items():
@@ -244,7 +244,7 @@ def _group_keys(
         title = cells.cell_title(redact(dict(cell)))
         return [(format_label(title, MAX_GROUP_LABEL_CHARACTERS), str(cell.get("id", "")), "")]
     if isinstance(cell, list):
-        return [key for each in cell for key in _group_keys(field, each, bucket, zone)]
+        return [key for member in cell for key in _group_keys(field, member, bucket, zone)]
     if field.is_time:
         day = fieldtypes.parse_day(cell)
         if field.kind == "moment":  # it is on another day in another zone
@@ -271,9 +271,9 @@ def _field_cells(records: Sequence[NocoRecord], field: Field) -> list[object]:
     # to it.
     if field.via is None:
         return [fieldtypes.cell_of(record, field) for record in records]
-    own, link = field.in_own_table, field.via
+    inner_field, link = field.in_own_table, field.via
     linked = {row.id: row for record in records for row in record.fields.get(link.id, ())}
-    return [_read_cell(row, own, link) for row in linked.values()]
+    return [_read_cell(row, inner_field, link) for row in linked.values()]
 
 
 def _read_cell(row: NocoRecord, field: Field, link: Field | None) -> object:
@@ -316,7 +316,7 @@ async def fetch_figures(
     median counts empty cells. One wrong field empties the whole answer. An unknown field in `where`
     is ignored, so the caller must send the same `where` to v3, which refuses it."""
     asked = [pair for pair in pairs if pair[1] != "count"]
-    types = ((each, type) for each, fn in asked for type in (_aggregate_type(each, fn), _FILLED))
+    types = ((name, type) for name, fn in asked for type in (_aggregate_type(name, fn), _FILLED))
     aggregates = list(dict.fromkeys(FieldAggregate(field.id, type) for field, type in types))
     answer: Json = {}
     try:
@@ -329,12 +329,12 @@ async def fetch_figures(
         return None  # this version has no such route
     cells: dict[FieldAggregate, object] = {}
     titles = {field.id: field.title for field, _ in pairs}
-    for each in aggregates:
-        earlier = sum(other.field == each.field for other in cells)
-        key = f"{each.field}:{earlier}" if earlier else titles[each.field]
+    for figure in aggregates:
+        earlier = sum(other.field == figure.field for other in cells)
+        key = f"{figure.field}:{earlier}" if earlier else titles[figure.field]
         if key not in answer:
             return None
-        cells[each] = answer[key]
+        cells[figure] = answer[key]
     figures: list[Figure] = []
     for column, fn in pairs:
         if fn == "count":
@@ -390,9 +390,9 @@ class ReadTools(QueryTools):
                 code="bad_aggregate",
                 most=MAX_FIGURES,
             )
-        links = [each.field for each in aggregates if each.fn == "count"]
+        links = [figure.field for figure in aggregates if figure.fn == "count"]
         links += [group_by] if group_by else []
-        names = [*(each.field for each in aggregates), *links]
+        names = [*(figure.field for figure in aggregates), *links]
         query = await self.resolve_question(ctx, table, filters, match, names, links)
 
         joined = [join.link for join in query.selection.joins]
@@ -402,9 +402,11 @@ class ReadTools(QueryTools):
             field = query.table.field(name)
             return replace(field, via=field) if stands_for_rows and field in joined else field
 
-        fields = [find_field(each.field, stands_for_rows=each.fn == "count") for each in aggregates]
+        fields = [
+            find_field(figure.field, stands_for_rows=figure.fn == "count") for figure in aggregates
+        ]
         fields = await self.schemas.fill_formats(ctx.viewer, query.table, fields)
-        pairs = [(field, each.fn) for field, each in zip(fields, aggregates, strict=True)]
+        pairs = [(field, aggregate.fn) for field, aggregate in zip(fields, aggregates, strict=True)]
         for column, fn in pairs:
             _check_function(column, fn)
         group = find_field(group_by) if group_by else None
@@ -539,16 +541,16 @@ def _build_outcome(
     rows_of = [
         {
             title: label,
-            "rows": len(each),
-            **_format_figures(pairs, _compute_figures(query, pairs, each)),
+            "rows": len(records),
+            **_format_figures(pairs, _compute_figures(query, pairs, records)),
         }
-        for label, each in summary.groups.items()
+        for label, records in summary.groups.items()
     ]
     # Fields of linked rows: of these, groups may overlap even if each row is in one group.
     linked = [column for column, _ in pairs if column.via]
 
     def count_cells(records: Sequence[NocoRecord]) -> int:
-        return len(records) + sum(len(_field_cells(records, each)) for each in linked)
+        return len(records) + sum(len(_field_cells(records, column)) for column in linked)
 
     # A row with several options or links counts in several groups.
     if sum(map(count_cells, summary.groups.values())) > count_cells(rows.records):
@@ -611,17 +613,19 @@ def _build_table(
         tuple(columns.values()),
         tuple(
             tuple(
-                _format_cell(each, _round(row[name], averages.get(name)), this_year)
-                for name, each in columns.items()
+                _format_cell(column, _round(row[name], averages.get(name)), this_year)
+                for name, column in columns.items()
             )
             for row in rows
         ),
-        tuple(tuple(_to_value(each, row[name]) for name, each in columns.items()) for row in rows),
+        tuple(
+            tuple(_to_value(column, row[name]) for name, column in columns.items()) for row in rows
+        ),
         (
             say("Total"),
             *(
-                _format_cell(each, totals[name], this_year) if name in total_names else ""
-                for name, each in islice(columns.items(), 1, None)
+                _format_cell(column, totals[name], this_year) if name in total_names else ""
+                for name, column in islice(columns.items(), 1, None)
             ),
         )
         if has_total
@@ -665,9 +669,13 @@ def _format_figures(pairs: Sequence[FieldFunction], figures: Sequence[Figure]) -
     return values
 
 
-def _build_tool(function: Function, more: str, *, strict: bool = True) -> FunctionTool:
+def _build_tool(function: Function, guide: str, *, strict: bool = True) -> FunctionTool:
     summary, _ = parse_docstring(function.__doc__ or "")
-    words = f"{summary} {more}".strip()
+    description = f"{summary} {guide}".strip()
     return FunctionTool(
-        function, effect="read", doing="is reading the tables…", description=words, strict=strict
+        function,
+        effect="read",
+        doing="is reading the tables…",
+        description=description,
+        strict=strict,
     )

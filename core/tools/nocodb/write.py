@@ -184,8 +184,8 @@ class TableBatch:
                 )
             return checks
         for row in rows:
-            if own := changed & set(_field_names(row)):
-                checks.append(RowCheck("other", row, now.get(row.id), tuple(own)))
+            if changed_names := changed & set(_field_names(row)):
+                checks.append(RowCheck("other", row, now.get(row.id), tuple(changed_names)))
                 continue
             # Before the write, files that others added meanwhile join those to be written.
             if not self._is_written:
@@ -345,7 +345,7 @@ class TableBatch:
         for name in cells.keys() & schema.links.keys():
             if not schema.links[name].holds_one:
                 ids = linked_ids(before.get(name)) | linked_ids(after.get(name))
-                cells[name] = [one for one in cells[name] or () if one["id"] in ids]
+                cells[name] = [row for row in cells[name] or () if row["id"] in ids]
         missing = tuple(name for name, value in after.items() if not reads(value, cells[name]))
         if not missing:
             return RowCheck("after", row, now)
@@ -373,11 +373,11 @@ class TableBatch:
             for row in rows:
                 # Links and files are not compared, because they are written after the row.
                 later = {n for n in row.after or () if n in schema.links or _is_file(schema, n)}
-                own = {n: v for n, v in (row.after or {}).items() if n not in later}
+                plain = {n: v for n, v in (row.after or {}).items() if n not in later}
                 likes = [
                     id
-                    for id, one in newest.items()
-                    if all(holds_value(value, one.get(name)) for name, value in own.items())
+                    for id, snapshot in newest.items()
+                    if all(holds_value(value, snapshot.get(name)) for name, value in plain.items())
                 ]
                 # Found by an earlier check, or created with an answer that had the id.
                 if row.id:
@@ -407,7 +407,7 @@ class TableBatch:
                 # The row was created, but NocoDB did not link all that it should.
                 elif ids := linked_ids(value) - linked_ids(image.get(name)):
                     titles = [
-                        str(one.get("title") or one["id"]) for one in value if one["id"] in ids
+                        str(row.get("title") or row["id"]) for row in value if row["id"] in ids
                     ]
                     name = f"{name} (without {', '.join(titles[:5])})"
                 differs.append(name)
@@ -420,8 +420,8 @@ def _field_names(row: RowWrite) -> Iterable[str]:
 
 
 def _is_link(value: Any) -> bool:
-    each = value if isinstance(value, list) else []
-    return any(isinstance(one, dict) and one.keys() == {"id", "title"} for one in each)
+    rows = value if isinstance(value, list) else []
+    return any(isinstance(row, dict) and row.keys() == {"id", "title"} for row in rows)
 
 
 def _own_files(current: Any, before: Any, after: Any) -> list[Any] | None:
@@ -429,8 +429,8 @@ def _own_files(current: Any, before: Any, after: Any) -> list[Any] | None:
     # new files are taken from there, because NocoDB gave them paths.
     current, before, after = current or [], before or [], after or []
     added, surplus = subtract_files(after, before), subtract_files(current, before)
-    own = subtract_files(surplus, subtract_files(surplus, added))
-    return [*subtract_files(before, subtract_files(before, after)), *own] or None
+    added_files = subtract_files(surplus, subtract_files(surplus, added))
+    return [*subtract_files(before, subtract_files(before, after)), *added_files] or None
 
 
 def _is_file(schema: TableSchema, title: str) -> bool:

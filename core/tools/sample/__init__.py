@@ -52,20 +52,25 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
     name = "sample"
     settings = NocodbSettings
 
-    def is_used(self, own: NocodbSettings, shared: SharedSettings) -> bool:
+    def is_used(self, settings: NocodbSettings, shared: SharedSettings) -> bool:
         """Return True if neither real tables nor several processes are configured, and either no
         chat platform is connected or PONTE_SAMPLE is on."""
-        others = (own.nocodb_url, own.nocodb_token, own.nocodb_base_id, shared.database_url)
-        if any(others) or own.ponte_sample == "off":
+        others = (
+            settings.nocodb_url,
+            settings.nocodb_token,
+            settings.nocodb_base_id,
+            shared.database_url,
+        )
+        if any(others) or settings.ponte_sample == "off":
             return False
-        return shared.is_personal or own.ponte_sample == "on"
+        return shared.is_personal or settings.ponte_sample == "on"
 
-    def summary(self, own: NocodbSettings, shared: SharedSettings) -> Health | None:
+    def summary(self, settings: NocodbSettings, shared: SharedSettings) -> Health | None:
         """Return the line about the sample base on the start screen; None if it is off. If it is
         off only because a chat platform is connected, the line says how to turn it on."""
-        if not self.is_used(own, shared):
-            on = own.model_copy(update={"ponte_sample": "on"})
-            is_unset = own.ponte_sample != "off" and self.is_used(on, shared)
+        if not self.is_used(settings, shared):
+            on = settings.model_copy(update={"ponte_sample": "on"})
+            is_unset = settings.ponte_sample != "off" and self.is_used(on, shared)
             return Health(self.name, "off", "set PONTE_SAMPLE=on") if is_unset else None
         return Health(self.name, "on", SAMPLE_SENTENCE)
 
@@ -82,8 +87,8 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         source = SampleSource(_open(deps), BASE_TITLE, deps.config, for_invited=for_invited)
         return ToolBundle(source, [source.rows], titles=source.titles)
 
-    def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
-        return {"tool": REST_TOOLS if own.nocodb == "off" else ()}
+    def rule_names(self, settings: NocodbSettings, config: OperatorConfig) -> RuleNames:
+        return {"tool": REST_TOOLS if settings.nocodb == "off" else ()}
 
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
         """The file is not created. Raise NocoError if it cannot be used, PonteError if a rule names
@@ -97,8 +102,8 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         count = await base.count_all_rows()
         if not count:
             return [Health(self.name, "on", say("sample tables; created when they're first used"))]
-        words = plural("sample tables: {count} row", "sample tables: {count} rows", count)
-        return [Health(self.name, "on", words)]
+        sentence = plural("sample tables: {count} row", "sample tables: {count} rows", count)
+        return [Health(self.name, "on", sentence)]
 
 
 def _open(deps: IntegrationDependencies[NocodbSettings]) -> SampleApi:

@@ -84,13 +84,13 @@ class SampleTable:
 
     @property
     def display(self) -> Json:
-        return next(each for each in self.fields if each["type"] != "ID")
+        return next(field for field in self.fields if field["type"] != "ID")
 
     def field(self, id: str) -> Json:
-        return next(each for each in self.fields if each["id"] == id)
+        return next(field for field in self.fields if field["id"] == id)
 
     def find_field(self, name: str) -> Json | None:
-        return next((each for each in self.fields if name in (each["id"], each["title"])), None)
+        return next((field for field in self.fields if name in (field["id"], field["title"])), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +110,14 @@ PART_SEPARATOR = " × "
 def translate_table(table: SampleTable) -> SampleTable:
     """Return a table with its titles and choices in the language of the task. Its ids stay."""
     fields = []
-    for each in table.fields:
-        options = dict(each.get("options", {}))
+    for column in table.fields:
+        options = dict(column.get("options", {}))
         if "choices" in options:
             options["choices"] = [{"title": translate_word(c["title"])} for c in options["choices"]]
         # The shop of the Portuguese tables is in Brazil.
         if babel_locale() == "pt_BR" and "currency_code" in options:
             options["currency_code"] = "BRL"
-        fields.append({**each, "title": translate_word(each["title"]), "options": options})
+        fields.append({**column, "title": translate_word(column["title"]), "options": options})
     return replace(table, title=translate_word(table.title), fields=tuple(fields))
 
 
@@ -227,7 +227,7 @@ class _Snapshot:
                 return len(self.children(column).get(id, ()))
             case "LinkToAnotherRecord" if _leads_to_many(column):
                 linked = self.children(column).get(id, ())
-                return [self.linked_row(_related_table(column), each) for each in linked]
+                return [self.linked_row(_related_table(column), child) for child in linked]
             case "LinkToAnotherRecord":
                 if (owner := row.cells.get(column["title"])) is None:
                     return None
@@ -243,8 +243,10 @@ class _Snapshot:
                 link = table.field(options["related_field_id"])
                 other = self.tables[_related_table(link)]
                 field = other.field(options["related_table_rollup_field_id"])
-                cells = (self.cell(other, field, each) for each in self.children(link).get(id, ()))
-                total = sum((parse_number(each) or Decimal() for each in cells), Decimal())
+                cells = (
+                    self.cell(other, field, child) for child in self.children(link).get(id, ())
+                )
+                total = sum((parse_number(cell) or Decimal() for cell in cells), Decimal())
                 return _plain_number(float(total))
             case _:
                 return row.cells.get(column["title"])
@@ -254,11 +256,11 @@ class _Snapshot:
         times = {"CreatedAt": row.created_at, "UpdatedAt": row.updated_at}
         # NocoDB takes ids and titles of fields; the times have their titles as ids. The row's own
         # id (type "ID") is no cell: the record has it beside them.
-        keys = set(names) or {each["title"] for each in table.fields} | times.keys()
+        keys = set(names) or {field["title"] for field in table.fields} | times.keys()
         cells = {
-            each["title"]: self.cell(table, each, id)
-            for each in table.fields
-            if each["type"] != "ID" and keys & {each["id"], each["title"]}
+            field["title"]: self.cell(table, field, id)
+            for field in table.fields
+            if field["type"] != "ID" and keys & {field["id"], field["title"]}
         }
         return NocoRecord(str(id), {**cells, **{n: t for n, t in times.items() if n in keys}})
 
@@ -357,7 +359,7 @@ class SampleApi:
         if (language := self._find_language()) != self._language:
             self._language = language
             self.drift_count += 1
-        return [NamedTable(each.id, each.title) for each in self._tables(language).values()]
+        return [NamedTable(table.id, table.title) for table in self._tables(language).values()]
 
     def _find_language(self) -> str:
         with suppress(OSError), self.path.open("rb") as file:
@@ -371,7 +373,7 @@ class SampleApi:
         if language not in self._tables_in:
             with use_locale(language):
                 tables = map(translate_table, self._english_tables)
-                self._tables_in[language] = {each.id: each for each in tables}
+                self._tables_in[language] = {table.id: table for table in tables}
         return self._tables_in[language]
 
     async def describe_table(self, at: TableId) -> Json:
@@ -396,10 +398,10 @@ class SampleApi:
         # Sorted by the last field first: a sort keeps the order of equal rows, so the first field
         # decides in the end, and equal rows stay in the order of their ids.
         ids = sorted(state.rows.get(table.id, {}))
-        for each in reversed(query.sort):
+        for sort_field in reversed(query.sort):
             ids.sort(
-                key=lambda id: state.sort_key(table, each.field, id),
-                reverse=each.direction == "desc",
+                key=lambda id: state.sort_key(table, sort_field.field, id),
+                reverse=sort_field.direction == "desc",
             )
         start, end = (query.page - 1) * query.size, query.page * query.size
         records = [state.record(table, id, query.fields) for id in ids[start:end]]
@@ -430,8 +432,8 @@ class SampleApi:
         else:
             owner = state.rows[table.id][id].cells.get(link["title"])
             linked = () if owner is None else (owner,)
-        rows = [state.linked_row(_related_table(link), each) for each in linked]
-        return [NocoRecord(str(each["id"]), each["fields"]) for each in rows]
+        rows = [state.linked_row(_related_table(link), linked_id) for linked_id in linked]
+        return [NocoRecord(str(row["id"]), row["fields"]) for row in rows]
 
     async def create_rows(self, at: TableId, rows: Sequence[Json], *, by: str = "") -> Records:
         """Ids of deleted rows are never given again, as in NocoDB. `by` is the asker for NocoDB's
@@ -475,7 +477,7 @@ class SampleApi:
         def write(state: _Snapshot) -> None:
             """All ids are checked first, so that nothing is deleted if one is missing."""
             table = state.find_table(at)
-            for id in [state.find_row_id(table.id, each) for each in ids]:
+            for id in [state.find_row_id(table.id, row_id) for row_id in ids]:
                 for link in filter(_leads_to_many, table.fields):
                     state.link_children(link, state.children(link).get(id, ()), None)
                 del state.rows[table.id][id]
@@ -497,13 +499,13 @@ class SampleApi:
             id, other = state.find_row_id(table.id, row), _related_table(link)
             # Ids that are not linked are ignored, as NocoDB does.
             if remove and _leads_to_many(link):
-                linked = [each for each in state.children(link).get(id, ()) if str(each) in ids]
+                linked = [child for child in state.children(link).get(id, ()) if str(child) in ids]
                 state.link_children(link, linked, None)
             elif remove:
                 if str(state.rows[table.id][id].cells.get(link["title"])) in ids:
                     state.write_cells(table.id, id, {link["title"]: None})
             else:
-                linked = [state.find_row_id(other, each) for each in ids]
+                linked = [state.find_row_id(other, row_id) for row_id in ids]
                 if _leads_to_many(link):
                     state.link_children(link, linked, id)
                 elif linked:

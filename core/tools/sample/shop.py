@@ -72,7 +72,7 @@ def _field(id: str, title: str, type: str, **options: Any) -> Json:
 
 
 def _select(id: str, title: str, *choices: str) -> Json:
-    return _field(id, title, "SingleSelect", choices=[{"title": each} for each in choices])
+    return _field(id, title, "SingleSelect", choices=[{"title": choice} for choice in choices])
 
 
 def _link_to_one(id: str, title: str, table: str) -> Json:

@@ -303,7 +303,7 @@ def error_details(answer: HttpAnswer) -> str:
     parts = [f"status {answer.status}"]
     if isinstance(body, Mapping):
         texts = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
-        parts += [each for each in texts if isinstance(each, str) and each]
+        parts += [text for text in texts if isinstance(text, str) and text]
     return withhold_secrets(to_one_line(": ".join(parts)))[:200]
 
 

@@ -140,7 +140,7 @@ def describe_progress(status: RunStatus) -> str:
     share = "" if status.share is None else f"{status.share * 100:.0f} %"
     doing = say(_WAITING if status.state == "CREATED" else _RUNNING)
     # StackSpot chose the step's name, and Discord shows progress as Markdown.
-    details = " · ".join(each for each in (share, make_inert(status.step)) if each)
+    details = " · ".join(part for part in (share, make_inert(status.step)) if part)
     return f"{doing} {details}".strip()
 
 
@@ -256,7 +256,7 @@ def _draft_run(command: QuickCommand, inputs: Inputs, conversation: str) -> Draf
     """
     plain = isinstance(inputs, str)
     declared = {
-        name: [str(about.get("type", "text")), [str(each) for each in about.get("choices", ())]]
+        name: [str(about.get("type", "text")), [str(choice) for choice in about.get("choices", ())]]
         for name, about in command.inputs.items()
     }
     # "key": how the card calls the id of the row, which is that of the run at StackSpot.
@@ -305,7 +305,7 @@ class StackSpotSource:
         # Commands that ponte.toml limits to some people or places are not listed: the person names
         # one.
         everybodys = self._commands.everybodys
-        listed = tuple(each for each in everybodys if viewer.may("command", each.slug))
+        listed = tuple(command for command in everybodys if viewer.may("command", command.slug))
         agents = self._known_agents(viewer)
         lines = [f"- {name}{_describe_entry(a.title, a.description)}" for name, a in agents.items()]
         descriptions = (describe_commands(listed), _AGENTS.format(lines="\n".join(lines)))
@@ -339,7 +339,9 @@ class StackSpotSource:
 
     def _known_agents(self, viewer: Viewer) -> Mapping[str, StackSpotAgent]:
         listed = self._config.known_agents.items()
-        return {name: StackSpotAgent(*each) for name, each in listed if viewer.may("agent", name)}
+        return {
+            name: StackSpotAgent(*fields) for name, fields in listed if viewer.may("agent", name)
+        }
 
     async def health(self) -> Health:
         try:
@@ -426,8 +428,8 @@ class QuickCommandTool(FunctionTool):
 
 
 def _describe_entry(title: str, description: str) -> str:
-    words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
-    return f": {to_one_line(words, _MAX_ABOUT_CHARACTERS)}" if words else ""
+    summary = ". ".join(part.strip().rstrip(".") for part in (title, description) if part.strip())
+    return f": {to_one_line(summary, _MAX_ABOUT_CHARACTERS)}" if summary else ""
 
 
 async def _with_file(ctx: ToolContext, reply: str, stem: str) -> Outcome:

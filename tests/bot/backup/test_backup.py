@@ -24,8 +24,8 @@ from typing import Any
 
 import pytest
 
-from bot.backup import backup as work
-from bot.backup.backup import (
+from bot.features.backup import backup as work
+from bot.features.backup.backup import (
     BACKUP_NAMES,
     FORMAT_VERSION,
     MANIFEST_NAME,

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from bot.backup.migrate import NotTheSame, migrate
+from bot.features.backup.migrate import NotTheSame, migrate
 from bot.home import Home
 from bot.settings import Settings
 from bot.stores import SCHEMA, Stores

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bot.backup.backup import ArchiveMember, Manifest
+from bot.features.backup.backup import ArchiveMember, Manifest
 from bot.stores import SCHEMA
 from core.store import schema as snapshot
 from tests.bot.backup.test_backup import names, rewritten

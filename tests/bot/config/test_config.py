@@ -19,6 +19,7 @@ from bot.config.ponte_toml import (
     read_config,
 )
 from bot.config.reload import Reloader
+from bot.features.schedules.feature import SchedulesConfig
 from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.changes.approval import Approvers, TableRule
@@ -27,7 +28,6 @@ from core.money.allowances import Allowance
 from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price
 from core.people.audit import OPERATOR, Audit
 from core.people.rules import Rule
-from core.schedules.schedule import ScheduleLimits
 from tests.fakes.peers import ConnectedPeers
 
 GOOD = """
@@ -470,8 +470,8 @@ def test_what_may_be_spent_and_what_it_costs(tmp_path: Path) -> None:
 
 def test_what_is_written_about_schedules(tmp_path: Path) -> None:
     config = read(tmp_path, "[schedules]\nshortest_minutes = 5\nper_person = 3")
-    assert LiveConfig(config).schedule_limits == ScheduleLimits(5, 3)
-    assert LiveConfig(read(tmp_path, "")).schedule_limits == ScheduleLimits()
+    assert LiveConfig(config).section("schedules") == SchedulesConfig(5, 3)
+    assert LiveConfig(read(tmp_path, "")).section("schedules") == SchedulesConfig()
     assert refusal(tmp_path, "[schedules]\nshortest_minutes = 0") == [
         "ponte.toml:2: 'shortest_minutes': write a number that is at least 1."
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.config.ponte_toml import Config, read_config
-from bot.config.webhooks import check_secrets, find_faults
+from bot.config.reload import check_secrets, misspelt_names
 from bot.logs import Redaction
 from bot.settings import Settings
 from core.base.errors import SettingsError
@@ -30,10 +30,10 @@ def read(tmp_path: Path, name: str = "acme", **changed: str) -> Config:
 
 def test_a_provider_as_it_is_written(tmp_path: Path) -> None:
     config = read(tmp_path, label='"Acme"', anyone="", groups='["finance"]')
-    provider = config.sign_in["acme"].provider("acme", {"ACME_SECRET": "s"}.__getitem__)
+    provider = config.section("sign_in")["acme"].provider("acme", {"ACME_SECRET": "s"}.__getitem__)
     assert (provider.label, sorted(provider.groups)) == ("Acme", ["finance"])
     assert (provider.secret, "secret" in repr(provider)) == ("s", False)
-    here = read(tmp_path, issuer='"http://127.0.0.1:8080/realms/a"').sign_in["acme"]
+    here = read(tmp_path, issuer='"http://127.0.0.1:8080/realms/a"').section("sign_in")["acme"]
     assert here.provider("acme", lambda _: "").label == "acme"
 
 
@@ -113,8 +113,8 @@ def test_a_secret_that_is_not_set_is_named_and_one_that_is_set_is_masked(
 ) -> None:
     config, settings = read(tmp_path), Settings()
     fault = "ponte.toml:1: ACME_SECRET isn't set. Sign-in with acme needs it."
-    assert list(find_faults(config, settings)) == [fault]
+    assert list(misspelt_names(config, settings)) == [fault]
     monkeypatch.setenv("ACME_SECRET", "a-secret-of-acme-in-tests")
-    assert list(find_faults(config, settings)) == []
+    assert list(misspelt_names(config, settings)) == []
     check_secrets(config, settings)
     assert "a-secret-of-acme" not in Redaction([]).of("with a-secret-of-acme-in-tests")

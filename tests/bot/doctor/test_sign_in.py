@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bot.config.ponte_toml import Config
-from bot.config.sign_in import SignInConfig
+from bot.features.sign_in.feature import SignInConfig
 from tests.bot.doctor.test_doctor import doctor
+from tests.fakes.config import with_sections
 from tests.fakes.oidc import FakeProvider
 from tests.real.nginx import free_port
 
@@ -14,7 +15,9 @@ SLACK = {"ponte_sign_in_slack_id": "1.2", "ponte_sign_in_slack_secret": "a-secre
 
 
 def config(issuer: str) -> Config:
-    return Config(sign_in={"acme": SignInConfig(issuer, "ponte", "ACME_SECRET", anyone=True)})
+    return with_sections(
+        sign_in={"acme": SignInConfig(issuer, "ponte", "ACME_SECRET", anyone=True)}
+    )
 
 
 async def test_each_provider_is_asked_for_its_discovery_document(tmp_path: Path) -> None:

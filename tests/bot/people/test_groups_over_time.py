@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from bot import people
 from bot.compose import compose
 from bot.config.ponte_toml import AccessRule, Config, read_config
+from bot.features.sign_in import accounts
 from bot.home import Home, Start
 from bot.integrations import FACES
 from bot.ponte import Ponte
@@ -135,7 +135,7 @@ async def office(
         monkeypatch.setenv(name, value)
     (tmp_path / "ponte.toml").write_text(FILE.format(approvals=approvals))
     shelf, clock = ShelfSource(), Clock(time.time())
-    monkeypatch.setattr(people, "time", SimpleNamespace(time=clock))
+    monkeypatch.setattr(accounts, "time", SimpleNamespace(time=clock))
     others = [face for face in FACES if face.name not in ("model", "code")]
     faces = (Scripted(Speaker()), *others, Shelf(shelf))
     settings = load(faces)

@@ -21,7 +21,7 @@ import httpx
 import pytest
 
 from bot.operation_results import ForgottenPerson
-from bot.operation_texts import TEXTS, View
+from bot.operation_texts import TEXT_LISTS, View
 from tests.bot.conftest import RunningPonte, Shell
 from tests.bot.test_process import ROOT, Machine
 
@@ -247,7 +247,7 @@ def test_a_list_for_people(ponte_with_home: Shell) -> None:
 def test_a_day_on_which_nobody_was_seen_is_a_dash() -> None:
     numbers = {"messages": 1, "files": 0, "changes": 0, "decisions": 0}
     ana = {"name": "Ana", "first": 1e9, "last": 0.0, "person": "slack:T1:U1", **numbers}
-    _, line = TEXTS["person list"].lines([ana], View(UTC))
+    _, line = TEXT_LISTS["person list"]([ana], View(UTC))
     assert re.split(r" {2,}", line.strip())[:3] == ["Ana", "Sep 9, 2001", "–"]
 
 

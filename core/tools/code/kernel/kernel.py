@@ -78,7 +78,7 @@ class Frames:
         self._restore = os.dup2
 
     def send(self, frame: Frame) -> None:
-        plain = {key: _replace_surrogates(each) for key, each in frame.items()}
+        plain = {key: _replace_surrogates(value) for key, value in frame.items()}
         self._write_all(self._pipe, json.dumps(plain).encode() + b"\n")
 
     def mark(self, run: str) -> None:
@@ -391,13 +391,13 @@ def _prepare_matplotlib() -> None:
 def _own(handle: int) -> int:
     """Return a copy of the descriptor `handle` that user code does not know. If it is stdin (0),
     user code gets an empty one in its place, so that `input()` does not take the bot's requests."""
-    own = os.dup(handle)
+    duplicate = os.dup(handle)
     if handle == 0:
         ended, writing = os.pipe()
         os.close(writing)
         os.dup2(ended, 0)
         os.close(ended)
-    return own
+    return duplicate
 
 
 def _hide_modules() -> None:

@@ -130,8 +130,8 @@ class Bubblewrap:
 def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Iterator[str]:
     """An empty tmpfs hides each folder with Ponte's own modules below what Python reads. The order
     counts: a later mount covers earlier ones, and everything is made read-only last."""
-    system, own = trees.system_folders(), trees.python_folders(python)
-    hidden = trees.find_hidden((*system, *own))
+    system, python_paths = trees.system_folders(), trees.python_folders(python)
+    hidden = trees.find_hidden((*system, *python_paths))
     for tree in system:
         yield from ("--ro-bind", str(tree), str(tree))
     # On most systems /bin and the like are links into /usr; on others they are folders.
@@ -147,7 +147,7 @@ def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Itera
     for folder, size in sizes.items():
         yield from ("--size", str(size), "--tmpfs", folder)
     # After the tmpfs, which would cover an environment below /tmp.
-    for tree in own:
+    for tree in python_paths:
         yield from ("--ro-bind", str(tree), str(tree))
     for tree in hidden:
         yield from ("--size", "4096", "--tmpfs", str(tree), "--remount-ro", str(tree))

@@ -86,16 +86,16 @@ class ProgramPipes:
         return ProgramEnds(stdin, output, frames, life)
 
     def close(self) -> None:
-        for each in self._transports:
-            each.close()
+        for transport in self._transports:
+            transport.close()
 
     async def end(self) -> None:
         """Close the pipes after the program's end. Its last output is read into the streams first,
         for up to `LAST_OUTPUT_SECONDS`: a reader gets it even after this."""
-        ends = [asyncio.ensure_future(each.ended.wait()) for each in self._reading]
+        ends = [asyncio.ensure_future(protocol.ended.wait()) for protocol in self._reading]
         _, late = await asyncio.wait(ends, timeout=LAST_OUTPUT_SECONDS)
-        for each in late:
-            each.cancel()
+        for task in late:
+            task.cancel()
         self.close()
 
     async def _reader(self, limit: int) -> tuple[asyncio.StreamReader, int]:
@@ -214,10 +214,10 @@ class RunningProgram:
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
                 if await self._pipes.life.read(len(FENCED_BYTE)) == FENCED_BYTE:
                     return
-                words = (await self.output.read(MAX_FAILURE_BYTES)).decode(errors="replace").strip()
+                cause = (await self.output.read(MAX_FAILURE_BYTES)).decode(errors="replace").strip()
         except TimeoutError:
-            words = say(NOT_STARTED_IN_TIME, "en", seconds=START_TIMEOUT_SECONDS)
-        raise SandboxFailed(words or say(ENDED_SILENTLY, "en"))
+            cause = say(NOT_STARTED_IN_TIME, "en", seconds=START_TIMEOUT_SECONDS)
+        raise SandboxFailed(cause or say(ENDED_SILENTLY, "en"))
 
     async def _end(self) -> None:
         """Kill the program and all that it has started, wait until nothing of it runs, then close

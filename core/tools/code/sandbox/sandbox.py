@@ -104,9 +104,9 @@ KERNEL_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 def explain_start_failure(cause: str) -> str:
     """bubblewrap's messages: https://github.com/containers/bubblewrap/blob/main/bubblewrap.c."""
     last_line = cause.strip().splitlines()[-1] if cause.strip() else ""
-    for needle, words in _RECOGNISED:
+    for needle, sentence in _RECOGNISED:
         if needle in cause:
-            return say(words, "en", said=last_line)
+            return say(sentence, "en", said=last_line)
     return last_line
 
 
@@ -138,8 +138,8 @@ class SandboxFailed(ToolError):
 
 # Not all of /usr: programs of one's own are often put into /usr/src/app, settings and all.
 SYSTEM_FOLDERS = tuple(
-    Path("/usr", each)
-    for each in (
+    Path("/usr", name)
+    for name in (
         *("bin", "lib", "lib32", "lib64", "libx32", "share"),
         *("local/bin", "local/lib", "local/lib64", "local/share"),
     )
@@ -157,7 +157,7 @@ KERNEL_FILE = "kernel.py"
 
 
 def system_folders() -> tuple[Path, ...]:
-    return tuple(each for each in SYSTEM_FOLDERS if each.is_dir())
+    return tuple(folder for folder in SYSTEM_FOLDERS if folder.is_dir())
 
 
 def python_folders(python: Path) -> tuple[Path, ...]:
@@ -165,7 +165,7 @@ def python_folders(python: Path) -> tuple[Path, ...]:
     environment = python.parent.parent
     base = python.resolve().parent.parent
     folders = dict.fromkeys((environment, environment.resolve(), base))
-    return tuple(each for each in folders if not each.is_relative_to("/usr"))
+    return tuple(folder for folder in folders if not folder.is_relative_to("/usr"))
 
 
 def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
@@ -176,11 +176,13 @@ def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
     packages = {"site-packages", "dist-packages"}
     ours = set[Path]()
     # An empty entry of `sys.path` is the present folder.
-    for path in (Path(each) for each in sys.path if os.path.isdir(each or ".")):
-        is_standard = any(path.is_relative_to(each) for each in standard)
+    for path in (Path(name) for name in sys.path if os.path.isdir(name or ".")):
+        is_standard = any(path.is_relative_to(folder) for folder in standard)
         if not is_standard or packages & set(path.parts):
             ours.add(path.resolve())
-    return tuple(sorted(each for each in ours if any(_is_below(each, tree) for tree in trees)))
+    return tuple(
+        sorted(folder for folder in ours if any(_is_below(folder, tree) for tree in trees))
+    )
 
 
 def split_around(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
@@ -189,7 +191,7 @@ def split_around(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, boo
     A sandbox can only allow whole folders. So a folder with something hidden below it is split into
     its children.
     """
-    within = [each for each in hidden if _is_below(each, tree)]
+    within = [path for path in hidden if _is_below(path, tree)]
     if not within:
         yield tree, True
         return
@@ -257,8 +259,8 @@ class RuntimeFolder:
                 shutil.copyfile(kernel, folder / KERNEL_FILE)
                 for file in Path(inside.__file__).parent.glob("*.py"):
                     shutil.copyfile(file, folder / "inside" / file.name)
-                for each in (folder, *folder.rglob("*")):
-                    each.chmod(0o755 if each.is_dir() else 0o644)
+                for path in (folder, *folder.rglob("*")):
+                    path.chmod(0o755 if path.is_dir() else 0o644)
                 self._programs[kernel] = folder
             return self._programs[kernel]
 
@@ -268,14 +270,14 @@ class RuntimeFolder:
         with self._making:
             runtime = self._make_folder()
         folder = Path(tempfile.mkdtemp(prefix="session-", dir=runtime))
-        for each in (folder, folder / "work", folder / "tmp"):
-            each.mkdir(mode=0o700, exist_ok=True)
+        for path in (folder, folder / "work", folder / "tmp"):
+            path.mkdir(mode=0o700, exist_ok=True)
             if owner is not None:
-                os.chown(each, owner, owner)
+                os.chown(path, owner, owner)
         return folder
 
     def sessions(self) -> list[str]:
-        return [each.name for each in self._folder.glob("session-*")] if self._folder else []
+        return [path.name for path in self._folder.glob("session-*")] if self._folder else []
 
     def close(self) -> None:
         if self._folder is not None:
@@ -311,7 +313,9 @@ def remove(folder: Path) -> None:
         if here is None:  # a file, which is removed already
             continue
         with os.scandir(here) as entries:
-            waiting += [_remove_or_move(each, folder, f".{next(moved)}.moved") for each in entries]
+            waiting += [
+                _remove_or_move(dir_entry, folder, f".{next(moved)}.moved") for dir_entry in entries
+            ]
         here.rmdir()
     folder.rmdir()
 

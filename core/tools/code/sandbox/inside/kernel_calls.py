@@ -19,7 +19,9 @@ def prctl(option: int, value: int) -> None:
 
 def call(number: int, *arguments: int | ctypes.c_void_p | None) -> int:
     """An argument None is a null pointer. Raise OSError."""
-    wide = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
+    wide = [
+        ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments
+    ]
     result = int(_libc.syscall(ctypes.c_long(number), *wide))
     if result < 0:
         raise _error()

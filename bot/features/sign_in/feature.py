@@ -1,21 +1,25 @@
-"""The sections of ponte.toml for people who sign in to the page, and for programs that act for
-them."""
+"""Sign-in to the page with a company's accounts: `[page]` and `[sign_in.NAME]` of ponte.toml."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, StrictBool
 
-from bot.config.toml_values import HookPlace, StrictSection, VariableName
-from core.integrations import must_match
+from bot.config.toml_values import StrictSection, VariableName
+from bot.features.base import Feature
+from core.base.i18n import say
+from core.integrations import Integration, SettingsPart, SharedSettings, must_match
+from core.people.rules import OIDC_PLATFORM, OIDC_RIGHTS
+from core.people.sign_ins import SIGN_INS_TABLE
 
 if TYPE_CHECKING:
     from adapters.web.oidc.provider import Provider
 
+_UNSET = "{where}: {variable} isn't set. Sign-in with {name} needs it."
 ENTRA_HOSTS = (
     "microsoftonline.com",
     "microsoftonline.us",
@@ -138,10 +142,45 @@ class SignInConfig(StrictSection):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class McpServerConfig(StrictSection):
-    """Requests of programs that connect over MCP (`PONTE_MCP=on`)."""
+class SignInIntegration(Integration[SettingsPart]):
+    """The people of all providers: one platform, on which nobody writes."""
 
-    post_to: HookPlace | None = None
-    """a channel or a person that gets the cards of all requests; default: whoever asked, in a
-    direct message or on the page"""
+    name = OIDC_PLATFORM
+    settings = SettingsPart
+    rights = OIDC_RIGHTS
+    ids = r"[a-z0-9_-]+:(?:[^:,\s]+|group:[^,]+)"
+
+    def summary(self, own: SettingsPart, shared: SharedSettings) -> None:
+        """Return None: the page's check tells about providers."""
+
+
+class SignInFeature(Feature):
+    """Reads the providers in ponte.toml, and checks their secrets."""
+
+    def list_secrets(self, config: Any) -> Iterator[tuple[str, bool]]:
+        for provider in config.sign_in.values():
+            yield provider.secret, True
+
+    def find_faults(self, config: Any, settings: Any) -> Iterator[str]:
+        for name, provider in config.sign_in.items():
+            if not settings.variable(provider.secret):
+                where, variable = config.location("sign_in", name), provider.secret
+                yield say(_UNSET, where=where, variable=variable, name=name)
+
+
+FEATURE = SignInFeature(
+    integration=SignInIntegration(),
+    tables=(SIGN_INS_TABLE,),
+    tables_after="api_tokens",
+    sections={"page": PageConfig, "sign_in": Mapping[ProviderName, SignInConfig]},
+    audit_sentences={
+        "person-added": "{asker} invited {person}",
+        "person-link-renewed": "{asker} renewed {person}'s sign-in link",
+        "person-removed": "{asker} removed {person}",
+        "person-signed-in": "{person} signed in",
+        "person-sessions-ended": "{person} signed out everywhere",
+        "api-token-added": "{asker} created an API token for {person}",
+        "api-token-revoked": "{asker} revoked one of {person}'s API tokens",
+        "provider-moved": "{asker} moved the sign-in {provider} to {issuer}",
+    },
+)

@@ -1,0 +1,24 @@
+"""The language model."""
+
+from __future__ import annotations
+
+from bot.features.base import Feature, SetupCard, SetupField, SetupLink
+from core.models import MODEL_INTEGRATION
+
+FEATURE = Feature(
+    integration=MODEL_INTEGRATION,
+    card=SetupCard(
+        "model",
+        "Model",
+        "Answers questions and uses your tables, quick commands and Python.",
+        "An OpenAI API key, or the address of another server that has OpenAI's API, such as "
+        "Ollama, llama.cpp, vLLM or LM Studio. OpenAI charges for each answer.",
+        (
+            SetupField("openai_base_url", words="Address", example="http://127.0.0.1:11434/v1"),
+            SetupField("openai_api_key", words="API key", is_secret=True, example="sk-…"),
+            SetupField("ponte_model", words="Name of the model"),
+            SetupField("ponte_transcribe_model", words="Model for voice messages (optional)"),
+        ),
+        (SetupLink("https://platform.openai.com/api-keys", words="Create an API key at OpenAI"),),
+    ),
+)

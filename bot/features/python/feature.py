@@ -1,0 +1,24 @@
+"""Python for the model, in a sandbox or at OpenAI."""
+
+from __future__ import annotations
+
+from bot.features.base import Feature, SetupCard, SetupField
+from core.tools.code import CODE_INTEGRATION
+
+FEATURE = Feature(
+    integration=CODE_INTEGRATION,
+    card=SetupCard(
+        "code",
+        "Python",
+        "Calculates, reads files and draws plots with Python.",
+        "Usually nothing: auto uses OpenAI's interpreter with OpenAI's models, and otherwise "
+        "a sandbox on this machine.",
+        (
+            SetupField(
+                "ponte_code",
+                words="Where Python runs",
+                choices=("auto", "hosted", "local", "off"),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,80 @@
+"""Lists, shows and changes the schedules of everyone."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Annotated
+
+from bot.operation_results import Json, Rows
+from bot.operations import ShellArgument, add_command_group, operation
+
+if TYPE_CHECKING:
+    from bot.ponte import Ponte
+    from core.domain.messages import Person
+    from core.schedules.schedule import Schedule
+
+add_command_group(
+    "schedules", "List, show, pause, resume, run and delete schedules.", after="changes"
+)
+
+
+ScheduleId = Annotated[
+    str, ShellArgument("The schedule's ID (six characters).", ("schedules list", "id"))
+]
+
+
+@operation("schedules list", admin_page=True, example="--json")
+async def list_schedules(ponte: Ponte) -> Rows:
+    """List everyone's schedules."""
+    return await ponte.engine.schedules.list_all()
+
+
+@operation("schedules show", example="abc234")
+async def show_schedule(ponte: Ponte, id: ScheduleId) -> Json:
+    """Show a schedule and its last runs."""
+    return await ponte.engine.schedules.show(id.lower())
+
+
+_ON_SCHEDULE: Json = {"admin_page": True, "example": "abc234", "shown_by": "schedules show {id}"}
+
+
+@operation("schedules pause", sentence="Paused {id}.", **_ON_SCHEDULE)
+async def pause_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
+    """Pause a schedule until someone resumes it."""
+    return _to_json(await ponte.engine.schedules.store.pause(id.lower(), "person", actor))
+
+
+@operation("schedules resume", **_ON_SCHEDULE)
+async def resume_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
+    """Resume a paused schedule. Runs that were due in the meantime are skipped."""
+    return _to_json(await ponte.engine.schedules.store.resume(id.lower(), actor))
+
+
+@operation(
+    "schedules run",
+    sentence="Started a run of {id}. The answer will be posted in the schedule's channel.",
+    **_ON_SCHEDULE,
+)
+async def run_schedule(ponte: Ponte, id: ScheduleId, actor: Person, once: str = "") -> Json:
+    """Run a schedule now, with its owner's permissions. Its times don't change."""
+    store = ponte.engine.schedules.store
+    # The same event, such as a form that is sent twice, starts one run.
+    await store.run_now(id.lower(), once or secrets.token_hex(8), actor)
+    return _to_json(await store.get(id.lower()))
+
+
+@operation(
+    "schedules delete",
+    confirm="Delete the schedule {id}?",
+    sentence="Deleted {id}.",
+    **_ON_SCHEDULE,
+)
+async def delete_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
+    """Delete a schedule."""
+    return _to_json(await ponte.engine.schedules.store.delete(id.lower(), by=actor))
+
+
+def _to_json(schedule: Schedule) -> Json:
+    from core.schedules.service import to_json  # not loaded by `ponte --help`
+
+    return to_json(schedule)
