@@ -17,7 +17,7 @@ from core.base.text import clean_text, clip_line, run_off_loop, truncate_with_no
 from core.base.trust import defang, make_inert, show_reason
 from core.changes.approval import Approval, find_workspace
 from core.changes.card_rows import build_rows, read_rows
-from core.changes.kinds import DONE, Kind, Kinds
+from core.changes.kinds import Kind, Kinds
 from core.changes.ledger import SqlLedger
 from core.changes.standing import (
     Allowed,
@@ -115,7 +115,6 @@ class CardBuilder:
             sentences = _describe_request(change, deciders, needs_admin, count, asker)
         else:
             sentences = self._describe_decision(change, shows_names=True, undo=undo)
-            sentences = [sentence for sentence in sentences if sentence != say(DONE)]  # the badge
         return Card(
             id=change.id,
             kind=change.kind,

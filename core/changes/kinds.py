@@ -112,10 +112,9 @@ def is_deed_title(title: str) -> bool:
 
 TEXT_KEY = "Text"
 _ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."
-DONE = "Done."
 _OUTCOMES: Mapping[str, str] = {
     "applying": "In progress.",
-    "done": DONE,
+    "done": "Done.",
     "failed": "Nothing was changed. {words}",
     "partial": "The result is unknown. Check it before you ask again. {words}",
     "undone": "Done, then undone by {undo}.",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -43,7 +42,7 @@ _on_card = partial(Button, place="card", subject=CARD_SUBJECT)
 _ROWS = (
     _on_card("approve", "Approve", style="primary"),
     _on_card("change", "Change…", form=ButtonForm("")),
-    _on_card("deny", "Deny"),
+    _on_card("deny", "Deny", style="danger"),
     _on_card("undo", "Undo"),
     _on_card(
         "reason",
@@ -102,18 +101,10 @@ def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
             is_answers = button.place == "answer" and not shown.is_private
             is_offered = is_answers and button.is_offered(shown)
         if is_offered and not button.choices:
-            offers.append(_offer_one(button, subject, shown))
+            offers.append(ButtonOffer(button, subject, say(button.label)))
         for choice, (label, emoji) in button.choices.items() if is_offered else ():
             offers.append(ButtonOffer(button, f"{choice}:{subject}", say(label), emoji))
     return tuple(offers)
-
-
-def _offer_one(button: Button, subject: str, shown: Answer | Card) -> ButtonOffer:
-    label = say(button.label)
-    if isinstance(shown, Card) and button.name == "approve":
-        label = shown.label or label
-        button = replace(button, style="danger") if shown.is_deletion else button
-    return ButtonOffer(button, subject, label)
 
 
 def offer_together(cards: Sequence[Card]) -> ButtonOffer | None:

@@ -320,10 +320,6 @@ class Card:
     """What the button to approve does (`Kind.name_deed`); "" for *Approve*."""
 
     @property
-    def is_deletion(self) -> bool:
-        return bool(self.rows) and all(row["after"] is None for row in self.rows)
-
-    @property
     def text_with_result(self) -> str:
         # On Slack and Discord, three backticks end the block, also one that began with four.
         result = self.result.replace("```", "'''")
