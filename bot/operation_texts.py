@@ -430,7 +430,6 @@ def _plain(value: Any) -> str:
 
 
 def _turn_state(row: Any, view: View) -> str:
-    """Return the state of a message. One that a limit refused is no fault of Ponte."""
     state = "refused" if row["reason"] == OverBudget.code else row["state"]
     return say(TURN_WORDS.get(state) or state)
 

@@ -375,7 +375,6 @@ def _forwarded_text(message: discord.Message) -> str:
 
 
 def _embed_text(embed: discord.Embed) -> str:
-    """Return the text of another app's embed; "" for the preview of a link."""
     if embed.type != "rich":
         return ""
     fields = [f"{field.name}: {field.value}" for field in embed.fields]

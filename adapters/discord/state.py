@@ -139,7 +139,6 @@ class DiscordState(StoredState):
     """
 
     def __init__(self, peers: Peers | None = None) -> None:
-        """`peers`: the other processes of Ponte; None if there are none."""
         super().__init__()
         self._peers = peers or Alone()
         self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._dump_data)

@@ -103,8 +103,6 @@ class SlackPeople:
         peers: Peers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`rows` stores people across restarts; `peers` are the other processes of Ponte, of which
-        one lists everybody."""
         self._api = api
         self._rows = rows
         self._peers = peers or Alone()

@@ -686,7 +686,6 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _list_sections(faces: Faces) -> tuple[tuple[str, type[Any]], ...]:
-    """Return the name and the type of each section that integrations add to the file."""
     return tuple((face.name, face.section) for face in faces if face.section)
 
 

@@ -238,5 +238,4 @@ def _read_mode(path: Path) -> int:
 
 
 def _is_reachable(path: Path) -> bool:
-    """Return True if other users can reach the file: they can enter all folders above it."""
     return all(_read_mode(folder) & 0o001 for folder in path.parents)

@@ -262,7 +262,6 @@ class FailedEvents:
     an exception, since the process started. The status of the platform shows the number."""
 
     def __init__(self, platform: str) -> None:
-        """Begin to count for the platform with this name."""
         self._platform = platform
         self._log = structlog.get_logger(platform)
         self._count = 0

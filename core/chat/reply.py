@@ -43,7 +43,6 @@ class TurnPosts:
     """
 
     def __init__(self, journal: Journal, turn: Turn) -> None:
-        """`turn` has the posts that earlier attempts at it recorded."""
         self._journal = journal
         self._turn = turn
         self.key = ""
@@ -109,7 +108,6 @@ class GrowingReply:
     formats posts and sends the requests."""
 
     def __init__(self, surface: Surface, posts: PostJournal, turn: str) -> None:
-        """Create the reply to the turn with the id `turn`. `posts` records its posts."""
         self._surface = surface
         self._posts = posts
         self._turn = turn
