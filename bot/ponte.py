@@ -91,7 +91,6 @@ class Surfaces:
         return descriptor
 
     async def stop_intake(self) -> None:
-        """Stop accepting messages on every platform."""
         self.is_stopping = True
         for platform in self.all:
             await platform.stop_intake()

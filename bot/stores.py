@@ -225,7 +225,6 @@ class Stores:
         return await self.database.write(write)
 
     async def close(self) -> None:
-        """Close all stores."""
         await self.audit.close()
         await self.threads.close()
         await self.database.close()

@@ -303,5 +303,4 @@ def _file_id(attachment: Attachment) -> str:
 
 
 def find_message_links(text: str) -> Sequence[MessageLink]:
-    """Return the links to messages in a text."""
     return [MessageLink(**match.groupdict("")) for match in _LINK.finditer(text)]

@@ -398,11 +398,9 @@ class DiscordHandlers:
         await self._submit(interaction, InteractionRequest(text, "spend", files=_as_files(file)))
 
     async def run_word(self, interaction: Interaction, word: str) -> None:
-        """Handle a command without options, such as `/status`."""
         await self._submit(interaction, InteractionRequest(word, is_private=word in PRIVATE_WORDS))
 
     async def undo(self, interaction: Interaction, change: str) -> None:
-        """Handle `/undo`: submit the command that undoes the change with this id."""
         await self._submit(interaction, InteractionRequest(f"undo {change.lower()}"))
 
     async def find_slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:

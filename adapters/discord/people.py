@@ -208,7 +208,6 @@ class Roles:
         await self._guild_lists.close()
 
     def forget(self, ids: Collection[str]) -> None:
-        """Erase the roles of people with these ids."""
         self._members.forget(ids)
 
     async def note_roles(self, user: discord.abc.User) -> None:

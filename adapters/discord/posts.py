@@ -305,7 +305,6 @@ class PostOwners:
 
 
 def answered_id(message: discord.Message) -> int | None:
-    """Return the id of the message that this one replies to, or None."""
     return message.reference.message_id if message.reference else None
 
 

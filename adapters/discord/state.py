@@ -150,7 +150,6 @@ class DiscordState(StoredState):
         self._peers.on("remembered", self._on_remembered)
 
     async def open(self) -> None:
-        """Read the stored state into this object."""
         self._replace_data(await self._row.read())
 
     async def forget(self, ids: frozenset[str]) -> None:
@@ -179,7 +178,6 @@ class DiscordState(StoredState):
         self.leads = True
 
     async def close(self) -> None:
-        """Store what has changed and stop."""
         await self._row.close()
 
     async def _on_remembered(self, name: str) -> None:
@@ -215,7 +213,6 @@ class DiscordState(StoredState):
         return thread if time.time() - at < ALIAS_SECONDS else None
 
     def note_language(self, person: int, language: str) -> None:
-        """Remember the language of a person."""
         if self.languages.get(str(person)) != language:
             self.languages[str(person)] = language
             self.note_change()

@@ -96,7 +96,6 @@ class DiscordSurface(Surface):
         return 0.0
 
     async def end_activity(self) -> None:
-        """Stop the typing indicator and the delayed work of this turn."""
         await self.signs.end(self._to.turn)
 
     async def _put_files(self, put: posts.Put, files: Sequence[File], largest: int) -> str:

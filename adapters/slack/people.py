@@ -154,7 +154,6 @@ class SlackPeople:
         self._groups = {group: frozenset(users) for group, users in groups.items()}
 
     async def close(self) -> None:
-        """Stop all tasks of the directory."""
         await self._tasks.close()
         await self._members.close()
 

@@ -237,7 +237,6 @@ class Screen:
         self._shown = text
 
     def _render_block(self, text: str, last: bool = False) -> None:
-        """Render the part of `text` that is not rendered yet and will not change any more."""
         self._replace_preview(render_markdown(text[self._rendered :]) + ("\n" if last else "\n\n"))
         self._shown, self._rendered, self._preview = text, len(text), ""
 

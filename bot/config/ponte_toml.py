@@ -691,8 +691,6 @@ def _list_sections(faces: Faces) -> tuple[tuple[str, type[Any]], ...]:
 
 @cache
 def _file_adapter(sections: tuple[tuple[str, type[Any]], ...]) -> TypeAdapter[Config]:
-    """Return pydantic's validator of a file with these sections of integrations. It is cached,
-    because building one takes long."""
     return TypeAdapter(_file_class(sections))
 
 

@@ -202,7 +202,6 @@ class Reloader:
         return config
 
     async def health(self) -> Health:
-        """Return the state of ponte.toml, as `status` shows it."""
         return describe_config_file(self._live.current, self._settings.ponte_config)
 
     async def reload_everywhere(self, by: Person) -> Reload:

@@ -96,7 +96,6 @@ class FileDownloads:
             await self.fetch(message, attachment)
 
     async def close(self) -> None:
-        """Cancel all downloads that are under way, because this process stops."""
         await cancel_all(self._under_way.values())
 
     def _task(self, message: Message, attachment: Attachment) -> asyncio.Task[File | None]:

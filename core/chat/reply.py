@@ -371,8 +371,6 @@ class GrowingReply:
         await self._record_post(upload, id)
 
     def _list_uploads(self, answer: Answer) -> Sequence[File]:
-        """Return the files of the answer that are uploaded. Where the last post has a button that
-        shows the code of runs, the files with that code are not."""
         has_button = self._surface.has_code_button
         return [file for file in answer.files if not (has_button and file.is_run_code)]
 
