@@ -177,8 +177,8 @@ class Stores:
         if not url:
             return await cls.open_in_home(home.path)
         stores = await cls.open_shared(url, takes=takes, works=works)
-        for name, own in home.secrets().items():
-            home.share(name, await stores.secret(name, own))
+        for name, secret in home.secrets().items():
+            home.share(name, await stores.secret(name, secret))
         return stores
 
     @classmethod

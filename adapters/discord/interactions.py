@@ -387,7 +387,7 @@ class DiscordHandlers:
             commands = await self.interactions.find_quick_commands(
                 self._make_interaction(interaction), QUICK_COMMAND_LOOKUP_SECONDS
             )
-            command = next((each for each in commands if each.slug == slug), None)
+            command = next((command for command in commands if command.slug == slug), None)
             if command is None or command.inputs:
                 await self._show_form(interaction, lambda: forms.quick_form(slug, command))
                 return
@@ -608,7 +608,7 @@ async def register(
     # In a fixed order, so that their hash changes only if one of them has changed. The id of the
     # application is part of it, because another app has none of them.
     commands = tree.get_commands()
-    payloads = [await one.get_translated_payload(tree, Translations()) for one in commands]
+    payloads = [await command.get_translated_payload(tree, Translations()) for command in commands]
     body = json.dumps(payloads, sort_keys=True)
     digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()
     if digest == state.commands:  # Discord has them already

@@ -140,7 +140,7 @@ def own_files_of(message: discord.Message) -> tuple[Attachment, ...]:
     recordings. Forwarded files, which come last, are of somebody else."""
     files = files_of(message)
     pairs = zip(files, message.attachments, strict=False)
-    recordings = [mark_recording(file, own.duration) for file, own in pairs]
+    recordings = [mark_recording(file, pair.duration) for file, pair in pairs]
     return (*recordings, *files[len(recordings) :])
 
 

@@ -439,7 +439,7 @@ class SlackPeople:
             members = [self._read_member(user) for user in users if not user.get("deleted")]
             deleted_ids = [str(user.get("id", "")) for user in users if user.get("deleted")]
             # People of other workspaces are looked up only when they write.
-            return [one for one in members if self.team in one.belongs_to], deleted_ids
+            return [member for member in members if self.team in member.belongs_to], deleted_ids
 
         while True:
             try:

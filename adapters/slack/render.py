@@ -467,7 +467,7 @@ def cards_blocks(
             drawn[number] = card_blocks(cards[number], share, row_blocks.has_table(drawn[number]))
     blocks = [block for each in drawn for block in each]
     buttons = [each for block in blocks if block["type"] == "actions" for each in block["elements"]]
-    pressed = {each["value"] for each in buttons if each["action_id"] == APPROVE_ACTION}
+    pressed = {button["value"] for button in buttons if button["action_id"] == APPROVE_ACTION}
     # One button approves all, but only if each card's own button is still there after the cut.
     together = offer_together(cards) if len(cards) > 1 else None
     if together and pressed.issuperset(together.subject.split()):

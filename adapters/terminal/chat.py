@@ -404,9 +404,9 @@ class TerminalChat:
         self._typed_seq = max((one["seq"] for one in typed), default=0)
         if not past:
             suggestions = await self._read_list("/welcome", "suggestions")
-            self._suggestions = [one["text"] for one in suggestions]
+            self._suggestions = [suggestion["text"] for suggestion in suggestions]
         commands = await self._read_list("/quick-commands", "commands")
-        return LineEditor(past, [one["slug"] for one in commands])
+        return LineEditor(past, [command["slug"] for command in commands])
 
     async def _read_list(self, path: str, field: str) -> list[Any]:
         with suppress(HttpError):

@@ -67,9 +67,9 @@ def _check_place(value: str, info: ValidationInfo) -> str:
     chats, _, owners = _platform_forms(info)
     faces = (info.context or {})["faces"]
     forms = [
-        rf"{face.name}(:{face.workspace_ids or '[A-Za-z0-9]+'}(:[A-Za-z0-9]+)?)?"
-        for face in faces
-        if isinstance(face, ChatIntegration)
+        rf"{integration.name}(:{integration.workspace_ids or '[A-Za-z0-9]+'}(:[A-Za-z0-9]+)?)?"
+        for integration in faces
+        if isinstance(integration, ChatIntegration)
     ]
     if not re.fullmatch("|".join((*owners, *forms)), value):
         # The first and the last platform are the examples; the last one has servers.

@@ -146,7 +146,9 @@ async def describe_unread(
     bytes. Raises NotFound.
     """
     # Those that are too large were not downloaded either. They have sentences of their own.
-    too_large_files = [large for one in message.attachments if (large := too_large(one))]
+    too_large_files = [
+        large for attachment in message.attachments if (large := too_large(attachment))
+    ]
     unread_names = [
         name for name in missing if name not in {large.values["name"] for large in too_large_files}
     ]

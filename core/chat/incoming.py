@@ -129,8 +129,8 @@ def list_answer_all_places(places: ConfiguredPlaces, platform: str) -> Sequence[
     (`answer_everything`), as in ponte.toml. They are worth a note to the operator."""
     return [
         place
-        for place, own in places.channels.items()
-        if own.answer_everything and place.partition(":")[0] == platform
+        for place, channel in places.channels.items()
+        if channel.answer_everything and place.partition(":")[0] == platform
     ]
 
 

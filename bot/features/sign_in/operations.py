@@ -149,7 +149,7 @@ async def list_api_tokens(
 ) -> Rows:
     """List API tokens with ID, person, purpose, date added, expiry and last use."""
     person = ponte.accounts.person(name, owner=True).key if name else ""
-    return [_without_hash(one) for one in await ponte.accounts.list_api_tokens(person)]
+    return [_without_hash(token) for token in await ponte.accounts.list_api_tokens(person)]
 
 
 def _without_hash(token: ApiToken) -> Json:
