@@ -191,7 +191,6 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Close the database and the other stores."""
         await self.stores.close()
 
 

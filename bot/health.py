@@ -46,7 +46,10 @@ class PartHealth:
     async def list_all(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
         """Return the health of each part, all asked at the same time. A part that takes longer than
         `patience` (seconds) has given no response."""
-        live = {**self._live, **{own.name: own.health for own in self._list_platforms()}}
+        live = {
+            **self._live,
+            **{platform.name: platform.health for platform in self._list_platforms()},
+        }
         parts = await asyncio.gather(
             *(self._ask_part(part, live.get(part.name), patience) for part in self._lineup)
         )

@@ -12,7 +12,7 @@ from core.people.rules import OWNER_ID, PlatformRights
 from core.tools.posting import PLACE_POST
 
 Faces = Sequence[Integration[Any]]
-FACES: Faces = tuple(each.integration for each in find_features() if each.integration)
+FACES: Faces = tuple(feature.integration for feature in find_features() if feature.integration)
 
 KINDS: dict[str, Kind] = {"post": PLACE_POST}
 """The kinds of change, by `Draft.kind`."""
@@ -35,7 +35,7 @@ page itself."""
 
 def collect_rights(faces: Faces) -> Mapping[str, PlatformRights]:
     """Return the default rights of people by platform, for each integration that has people."""
-    return {face.name: face.rights for face in faces if face.rights}
+    return {integration.name: integration.rights for integration in faces if integration.rights}
 
 
 PLATFORM_RIGHTS = collect_rights(FACES)

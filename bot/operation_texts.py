@@ -168,12 +168,12 @@ class TextList:
             # A column without a field makes its cell from the whole row.
             [
                 [
-                    each.cell(row.get(each.field, "") if each.field else row, view)
-                    for each in columns
+                    column.cell(row.get(column.field, "") if column.field else row, view)
+                    for column in columns
                 ]
                 for row in rows
             ],
-            {n for n, one in enumerate(columns) if one.cell in (_number, _tokens, _dollars)},
+            {n for n, column in enumerate(columns) if column.cell in (_number, _tokens, _dollars)},
             say(self._empty) if self._empty else "",
         )
 
@@ -430,7 +430,6 @@ def _plain(value: Any) -> str:
 
 
 def _turn_state(row: Any, view: View) -> str:
-    """Return the state of a message. One that a limit refused is no fault of Ponte."""
     state = "refused" if row["reason"] == OverBudget.code else row["state"]
     return say(TURN_WORDS.get(state) or state)
 
@@ -539,7 +538,7 @@ def describe_setup_undo(result: Row, view: View) -> Iterator[str]:
 
 TEXTS: dict[str, ResultText] = {
     "status": ResultText(
-        format_parts, has_failed=lambda parts: any(one["state"] == "failing" for one in parts)
+        format_parts, has_failed=lambda parts: any(part["state"] == "failing" for part in parts)
     ),
     "reload": ResultText(describe_reload),
     "usage": ResultText(format_usage, people=("name", "person")),

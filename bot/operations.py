@@ -484,12 +484,12 @@ async def list_threads(ponte: Ponte) -> Rows:
     journal = ponte.engine.conversations.journal
     return [
         {
-            "conversation": one.conversation,
-            "thread": one.id,
-            "used_at": one.used_at,
-            "messages": len(await journal.list_entries(one.conversation)),
+            "conversation": thread.conversation,
+            "thread": thread.id,
+            "used_at": thread.used_at,
+            "messages": len(await journal.list_entries(thread.conversation)),
         }
-        for one in await journal.list_threads()
+        for thread in await journal.list_threads()
     ]
 
 

@@ -24,7 +24,7 @@ NO_POSTGRES_SENTENCE = (
 def summaries(settings: Settings) -> tuple[Health, ...]:
     """Return the state of each part as the settings alone tell it (configured or not), in the order
     of the start screen. No service is asked."""
-    integration_lines = (face.summary(settings, settings) for face in settings.faces)
+    integration_lines = (integration.summary(settings, settings) for integration in settings.faces)
     shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
     if settings.transcribe_model:
         shared.append(Health("voice", "on", settings.transcribe_model))

@@ -69,7 +69,7 @@ class Surfaces:
     @property
     def page(self) -> Any:
         """The web page's platform, None if it is off or not built yet."""
-        return next((platform for face, platform in self.owned if face is WEB), None)
+        return next((platform for integration, platform in self.owned if integration is WEB), None)
 
     async def start(self) -> None:
         """Start all platforms. Raise PonteError if one cannot be served."""
@@ -78,7 +78,7 @@ class Surfaces:
     async def _start(self, platform: Platform) -> None:
         # The terminal's socket is served always, because commands of the shell use it. In a process
         # that accepts no messages, a chat platform starts to post answers only.
-        always = [own for face, own in self.owned if face.always]
+        always = [own for integration, own in self.owned if integration.always]
         if self.accepts or platform in always:
             await platform.start()
         elif platform in self.chats:
@@ -91,7 +91,6 @@ class Surfaces:
         return descriptor
 
     async def stop_intake(self) -> None:
-        """Stop accepting messages on every platform."""
         self.is_stopping = True
         for platform in self.all:
             await platform.stop_intake()
@@ -169,8 +168,12 @@ class Ponte:
         from core.erasure import SqlPersonalData
 
         data = SqlPersonalData(self.engine.stores.database, canonical_person)
-        chats = [face for face in self.settings.faces if isinstance(face, ChatIntegration)]
-        listing = [face.name for face in chats if face.lists_people]
+        chats = [
+            integration
+            for integration in self.settings.faces
+            if isinstance(integration, ChatIntegration)
+        ]
+        listing = [integration.name for integration in chats if integration.lists_people]
         return PersonalDataService(self.engine, data, self.accounts, self.surfaces.chats, listing)
 
     @property
@@ -262,7 +265,7 @@ class Ponte:
         serves no page."""
         owned = self.surfaces.owned
         surfaces = [each for each in owned if self.surfaces.accepts or each[0].always]
-        links = (face.link(self.settings, own, self.home) for face, own in surfaces)
+        links = (integration.link(self.settings, own, self.home) for integration, own in surfaces)
         return next((both for both in links if both[0]), ("", ""))
 
     async def find_problems(self, *model: ModelRequests) -> Sequence[DoctorFinding]:
@@ -270,7 +273,7 @@ class Ponte:
         ask each service."""
         async with self._checking:
             findings = [one async for one in self.check(self.inputs, *model)]
-        if not model and all(one.part != "database" for one in findings):
+        if not model and all(finding.part != "database" for finding in findings):
             # The checks look at Postgres alone; SQLite is this process's own.
             part = await self.engine.stores.health()
             findings.insert(0, DoctorFinding(part.name, part.state, part.words))
@@ -315,7 +318,7 @@ class Ponte:
                 one.repeated_by,
                 one.proposal.revision,
                 # Two accounts of one person are one approval.
-                len({canonical_person(each.person.key) for each in one.consents}),
+                len({canonical_person(consent.person.key) for consent in one.consents}),
             )
             for one in (before, after)
         ]
@@ -366,6 +369,6 @@ class Ponte:
     async def list_entries(self, conversation: str) -> Sequence[HistoryEntry]:
         """Return the messages and answers of a stored conversation. Raise NotFound."""
         journal = self.engine.conversations.journal
-        if not any(one.conversation == conversation for one in await journal.list_threads()):
+        if not any(thread.conversation == conversation for thread in await journal.list_threads()):
             raise NotFound(what="conversation")
         return await journal.list_entries(conversation)

@@ -68,7 +68,9 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
 async def report_pending(changes: ChangeService) -> Rows:
     """Return a row for each request, of anybody, that waits for a decision, without its values.
     `asker` is a person's key."""
-    requests = [(one, one.proposal) for one in await changes.ledger.list_waiting_for_people()]
+    requests = [
+        (person, person.proposal) for person in await changes.ledger.list_waiting_for_people()
+    ]
     return [
         {
             "id": change.id,
@@ -265,7 +267,7 @@ async def check_rights(
         settings.ponte_admins,
         PlatformPeople(
             dict.fromkeys(platforms, membership),
-            {name: is_guest for name, own in platforms.items() if own.own_workspace},
+            {name: is_guest for name, platform in platforms.items() if platform.own_workspace},
         ),
     )
     # A verdict is right with unknown groups too, but may name another rule than the first.
@@ -284,10 +286,10 @@ async def check_rights(
             "are invited."
         )
         lines = [
-            replace(one, allowed=False, rule="none", why=why)
-            if one.allowed and one.right.partition(":")[0] == "read"
-            else one
-            for one in lines
+            replace(line, allowed=False, rule="none", why=why)
+            if line.allowed and line.right.partition(":")[0] == "read"
+            else line
+            for line in lines
         ]
     notes = [*misspelt_names(config, settings)]
     approvers = [table.approvers for table in config.tables.values()]
@@ -312,9 +314,9 @@ async def find_rights(
         settings.ponte_allow,
         settings.ponte_admins,
     )
-    named = [each for each in _named_rights(config, policy) if each.split(":")[0] in kinds]
+    named = [right for right in _named_rights(config, policy) if right.split(":")[0] in kinds]
     verdicts = [await _judge_right(policy, config, who, where, right) for right in (*kinds, *named)]
-    return {one.right: one.rule for one in verdicts if one.allowed}
+    return {verdict.right: verdict.rule for verdict in verdicts if verdict.allowed}
 
 
 async def _judge_right(
@@ -369,7 +371,7 @@ def _describe_rule(rule: Rule) -> str:
         "allow": rule.allow,
         "deny": rule.deny,
     }
-    return "; ".join(f"{key} {', '.join(each)}" for key, each in parts.items() if each)
+    return "; ".join(f"{key} {', '.join(part)}" for key, part in parts.items() if part)
 
 
 def _named_rights(config: Config, policy: Policy) -> Iterator[str]:

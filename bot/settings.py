@@ -207,7 +207,11 @@ if TYPE_CHECKING:
 
 else:
     # The first stands last in `.env.example`.
-    _parts = [WebSettings, _SharedSettings, *(face.settings for face in reversed(FACES))]
+    _parts = [
+        WebSettings,
+        _SharedSettings,
+        *(integration.settings for integration in reversed(FACES)),
+    ]
     _parts = tuple(part for part in dict.fromkeys(_parts) if part is not SettingsPart)
     _Parts = create_model("_Parts", __base__=_parts)
 
@@ -284,8 +288,10 @@ class Settings(_Parts):
     def is_personal(self) -> bool:
         """True if neither a chat platform nor Postgres is configured, not even partly: then only
         the owner and invited people use this Ponte."""
-        chats = [face for face in self.faces if isinstance(face, ChatIntegration)]
-        names = {name for face in chats for name in face.settings.model_fields}
+        chats = [
+            integration for integration in self.faces if isinstance(integration, ChatIntegration)
+        ]
+        names = {name for integration in chats for name in integration.settings.model_fields}
         names.add("database_url")
         return not any(getattr(self, name) for name in names & self.model_fields_set)
 
@@ -333,10 +339,12 @@ def service_of(card: str, faces: Faces = FACES) -> frozenset[str]:
     """Return the names of the settings with the address and the secrets of the service of a card of
     the set-up page. All of them must come from one source, so that no secret is sent to an address
     of another source."""
-    face = next((one for one in faces if one.name == card), None)
-    if face is None:
+    integration = next((face for face in faces if face.name == card), None)
+    if integration is None:
         return frozenset()
-    return frozenset([*face.sent_to, *(name for names in face.sent_to.values() for name in names)])
+    return frozenset(
+        [*integration.sent_to, *(name for names in integration.sent_to.values() for name in names)]
+    )
 
 
 def _without_empty(names: Mapping[str, str]) -> dict[str, str]:
@@ -400,7 +408,11 @@ def _without_split_services(
 def _environment_class(faces: Faces) -> type[Settings]:
     """Return the class that reads the settings of these integrations (a tuple) from the
     environment. It is cached, because building one takes 8 ms."""
-    more = [face.settings for face in faces if not issubclass(Settings, face.settings)]
+    more = [
+        integration.settings
+        for integration in faces
+        if not issubclass(Settings, integration.settings)
+    ]
     combined: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
     combined.faces = faces
     return type("Environment", (combined, _ReadEnvironment), {"model_config": _READ_OPTIONS})
@@ -463,7 +475,9 @@ def _list_notes(settings: Settings) -> Iterator[str]:
     for name in sorted(variables.keys() - fields):
         # Only names with the same beginning, as PONTE_, so that nobody else's variables are
         # reported.
-        ours = [one for one in fields if one.partition("_")[0] == name.upper().partition("_")[0]]
+        ours = [
+            field for field in fields if field.partition("_")[0] == name.upper().partition("_")[0]
+        ]
         likely = difflib.get_close_matches(name.upper(), ours, 1, TYPO_SIMILARITY)
         # A name in lower case is the setting itself.
         if likely and likely[0] != name.upper():
@@ -502,7 +516,7 @@ def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
     integrations.
     """
     filed = _names_from(settings, "file")
-    sent_to = {k: v for face in settings.faces for k, v in face.sent_to.items()}
+    sent_to = {k: v for integration in settings.faces for k, v in integration.sent_to.items()}
     # The server for traces belongs to no integration.
     sent_to["otel_exporter_otlp_endpoint"] = ("otel_exporter_otlp_headers",)
     for address, secrets in sent_to.items():

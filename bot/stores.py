@@ -177,8 +177,8 @@ class Stores:
         if not url:
             return await cls.open_in_home(home.path)
         stores = await cls.open_shared(url, takes=takes, works=works)
-        for name, own in home.secrets().items():
-            home.share(name, await stores.secret(name, own))
+        for name, secret in home.secrets().items():
+            home.share(name, await stores.secret(name, secret))
         return stores
 
     @classmethod
@@ -225,7 +225,6 @@ class Stores:
         return await self.database.write(write)
 
     async def close(self) -> None:
-        """Close all stores."""
         await self.audit.close()
         await self.threads.close()
         await self.database.close()

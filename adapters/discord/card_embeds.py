@@ -164,12 +164,10 @@ def describe_cards(cards: Sequence[Card]) -> list[str]:
 
 
 def name_press(press: ButtonOffer | ButtonPress) -> str:
-    """Return the id of a button, or of its form."""
     return f"ponte:{press.button.name}:{press.subject.replace(' ', ',')}"
 
 
 def read_press(id: str) -> tuple[str, str]:
-    """Return the name and the subject in an id that `name_press` made."""
     _, name, subject = f"{id}::".split(":", 2)
     return name, subject.rstrip(":").replace(",", " ")
 

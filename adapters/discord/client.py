@@ -155,7 +155,6 @@ def snowflake() -> int:
 
 
 def own_id(client: discord.Client) -> int:
-    """Return the id of our bot user; 0 before the login."""
     return client.user.id if client.user else 0
 
 

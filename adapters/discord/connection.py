@@ -172,7 +172,6 @@ class GatewayConnection:
         self._client.set_result(client)
 
     def on_connected(self) -> None:
-        """Note that a connection was made, which ends the wait of `start`."""
         self._trouble = ""
         self._connected.set()
 
@@ -409,11 +408,9 @@ class DiscordClient(discord.Client):
             self._events.on_failure(error, event_method)
 
     async def on_connect(self) -> None:
-        """Tell the adapter that a new session has started."""
         await self._events.on_connect()
 
     async def on_interaction(self, interaction: Interaction) -> None:
-        """Pass a command, click or form on to the adapter."""
         await self._events.on_interaction(interaction)
 
 

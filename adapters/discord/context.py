@@ -184,7 +184,6 @@ class DiscordContext:
         return found, await self._count_messages(thread, newest)
 
     async def _count_messages(self, thread: int, newest: Sequence[discord.Message]) -> int:
-        """Return the number of messages of a thread; 0 unless the page `newest` is full."""
         if len(newest) < MAX_THREAD_MESSAGES:
             return 0
         client = await self.client()
@@ -304,5 +303,4 @@ def _file_id(attachment: Attachment) -> str:
 
 
 def find_message_links(text: str) -> Sequence[MessageLink]:
-    """Return the links to messages in a text."""
     return [MessageLink(**match.groupdict("")) for match in _LINK.finditer(text)]

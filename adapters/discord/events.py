@@ -339,7 +339,7 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
     if message.message_snapshots:
         words = names_of(message, me).write(_forwarded_text(message))[:DISCORD_QUOTE_CHARACTERS]
         quotes.append(Quote("a forwarded message", words))
-    return tuple(one for one in quotes if one.text or one.reference)
+    return tuple(quote for quote in quotes if quote.text or quote.reference)
 
 
 def quote_of(
@@ -370,12 +370,11 @@ def _forwarded_text(message: discord.Message) -> str:
     texts = [snapshot.content for snapshot in snapshots]
     texts += [_embed_text(embed) for snapshot in snapshots for embed in snapshot.embeds]
     texts += [f"[{sticker.name}]" for snapshot in snapshots for sticker in snapshot.stickers]
-    texts += [words for each in snapshots for words in _component_texts(each.components)]
+    texts += [words for snapshot in snapshots for words in _component_texts(snapshot.components)]
     return text.clean_text("\n".join(filter(None, texts)))
 
 
 def _embed_text(embed: discord.Embed) -> str:
-    """Return the text of another app's embed; "" for the preview of a link."""
     if embed.type != "rich":
         return ""
     fields = [f"{field.name}: {field.value}" for field in embed.fields]

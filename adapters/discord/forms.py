@@ -37,7 +37,6 @@ MAX_MENU_OPTIONS, MAX_OPTION_CHARACTERS, MAX_MENUS = 25, 100, 5
 
 
 def ask_form() -> discord.ui.Modal:
-    """Return the form of `/ask`: one field for a message of several lines."""
     question = FormField(PROMPT_FIELD, say("Your message"), "lines", is_required=True)
     return build_form(ASK_ID, say("Ask Ponte"), [question])
 

@@ -138,7 +138,6 @@ class DiscordThreads:
         return True
 
     async def close(self) -> None:
-        """Wait for the threads that are being created."""
         await asyncio.gather(*self._opening.values(), return_exceptions=True)
 
 

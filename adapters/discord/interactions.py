@@ -387,7 +387,7 @@ class DiscordHandlers:
             commands = await self.interactions.find_quick_commands(
                 self._make_interaction(interaction), QUICK_COMMAND_LOOKUP_SECONDS
             )
-            command = next((each for each in commands if each.slug == slug), None)
+            command = next((command for command in commands if command.slug == slug), None)
             if command is None or command.inputs:
                 await self._show_form(interaction, lambda: forms.quick_form(slug, command))
                 return
@@ -398,11 +398,9 @@ class DiscordHandlers:
         await self._submit(interaction, InteractionRequest(text, "spend", files=_as_files(file)))
 
     async def run_word(self, interaction: Interaction, word: str) -> None:
-        """Handle a command without options, such as `/status`."""
         await self._submit(interaction, InteractionRequest(word, is_private=word in PRIVATE_WORDS))
 
     async def undo(self, interaction: Interaction, change: str) -> None:
-        """Handle `/undo`: submit the command that undoes the change with this id."""
         await self._submit(interaction, InteractionRequest(f"undo {change.lower()}"))
 
     async def find_slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
@@ -610,7 +608,7 @@ async def register(
     # In a fixed order, so that their hash changes only if one of them has changed. The id of the
     # application is part of it, because another app has none of them.
     commands = tree.get_commands()
-    payloads = [await one.get_translated_payload(tree, Translations()) for one in commands]
+    payloads = [await command.get_translated_payload(tree, Translations()) for command in commands]
     body = json.dumps(payloads, sort_keys=True)
     digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()
     if digest == state.commands:  # Discord has them already

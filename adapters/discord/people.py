@@ -77,7 +77,7 @@ async def find_labels(client: discord.Client, names: Collection[str]) -> Mapping
             labels[name] = DisplayName(role.name, is_group=True)
     try:
         people = await find_people(client, [name for name in names if name not in labels])
-        labels |= {one.key: DisplayName(one.name) for one in people if one.name}
+        labels |= {person.key: DisplayName(person.name) for person in people if person.name}
     except (PonteError, *IN_DOUBT) as error:
         log.info("could not look up the names of users", error=type(error).__name__)
     return labels
@@ -208,7 +208,6 @@ class Roles:
         await self._guild_lists.close()
 
     def forget(self, ids: Collection[str]) -> None:
-        """Erase the roles of people with these ids."""
         self._members.forget(ids)
 
     async def note_roles(self, user: discord.abc.User) -> None:

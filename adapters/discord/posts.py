@@ -140,7 +140,7 @@ def own_files_of(message: discord.Message) -> tuple[Attachment, ...]:
     recordings. Forwarded files, which come last, are of somebody else."""
     files = files_of(message)
     pairs = zip(files, message.attachments, strict=False)
-    recordings = [mark_recording(file, own.duration) for file, own in pairs]
+    recordings = [mark_recording(file, pair.duration) for file, pair in pairs]
     return (*recordings, *files[len(recordings) :])
 
 
@@ -305,7 +305,6 @@ class PostOwners:
 
 
 def answered_id(message: discord.Message) -> int | None:
-    """Return the id of the message that this one replies to, or None."""
     return message.reference.message_id if message.reference else None
 
 

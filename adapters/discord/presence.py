@@ -126,7 +126,6 @@ class DiscordSigns:
             await asyncio.sleep(TYPING_PERIOD_SECONDS)
 
     async def close(self) -> None:
-        """Stop all indicators and all delayed work."""
         signs = [*self._signs.values(), *self._later.values()]
         for sign in signs:
             sign.cancel()

@@ -409,7 +409,6 @@ def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
 
 
 def _convert_long_code(code: str) -> str:
-    """Return a code span; a long one as a block, which `split_text` closes in each post."""
     content = _TICKS.sub("`\u200b", code.strip("`"))
     return f"\n```\n{content}\n```\n" if len(code) > MAX_CODE_SPAN_CHARACTERS else code
 

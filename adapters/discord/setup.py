@@ -92,5 +92,4 @@ async def check(
 
 
 def invite_url(application: int) -> str:
-    """Return the address where the owner of a server adds Ponte to it."""
     return discord.utils.oauth_url(application, permissions=PERMISSIONS, scopes=INVITATION_SCOPES)

@@ -139,7 +139,6 @@ class DiscordState(StoredState):
     """
 
     def __init__(self, peers: Peers | None = None) -> None:
-        """`peers`: the other processes of Ponte; None if there are none."""
         super().__init__()
         self._peers = peers or Alone()
         self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._dump_data)
@@ -151,7 +150,6 @@ class DiscordState(StoredState):
         self._peers.on("remembered", self._on_remembered)
 
     async def open(self) -> None:
-        """Read the stored state into this object."""
         self._replace_data(await self._row.read())
 
     async def forget(self, ids: frozenset[str]) -> None:
@@ -180,7 +178,6 @@ class DiscordState(StoredState):
         self.leads = True
 
     async def close(self) -> None:
-        """Store what has changed and stop."""
         await self._row.close()
 
     async def _on_remembered(self, name: str) -> None:
@@ -216,7 +213,6 @@ class DiscordState(StoredState):
         return thread if time.time() - at < ALIAS_SECONDS else None
 
     def note_language(self, person: int, language: str) -> None:
-        """Remember the language of a person."""
         if self.languages.get(str(person)) != language:
             self.languages[str(person)] = language
             self.note_change()

@@ -96,7 +96,6 @@ class DiscordSurface(Surface):
         return 0.0
 
     async def end_activity(self) -> None:
-        """Stop the typing indicator and the delayed work of this turn."""
         await self.signs.end(self._to.turn)
 
     async def _put_files(self, put: posts.Put, files: Sequence[File], largest: int) -> str:
@@ -288,7 +287,6 @@ class ChannelSurface(DiscordSurface):
         await self._end_answer(post, part)
 
     async def _offer_stop(self) -> None:
-        """Add the stop button to the newest post, which may still grow."""
         async with self._changing:
             for post, state in list(self._post_states.items())[-1:]:  # the newest, if there is one
                 if state and not state.stop:
@@ -623,7 +621,6 @@ class ClickSurface(TokenSurface):
 
     @property
     def _card(self) -> str:
-        """The id of the message that contains the card, as `channel:message`."""
         return f"{self._where}:{self._to.source}"
 
     async def _redraw(self, card: Card) -> None:

@@ -440,7 +440,6 @@ class SlackAdapter(ChatPlatform):
             await self._socket.stop()
 
     async def close(self) -> None:
-        """Stop all tasks and close the connections to Slack."""
         await self._tasks.close()
         await self._downloads.close()
         await self.workspace.directory.close()

@@ -109,7 +109,6 @@ class FeatureFlags:
         """Consecutive refusals of each feature that is still on."""
 
     def is_on(self, feature: Feature) -> bool:
-        """Return whether a feature may be tried now."""
         return feature not in self._off or self._off[feature][1] <= self._clock()
 
     def note_success(self, feature: Feature) -> None:
@@ -204,7 +203,6 @@ class SlackApi:
             return self._client
 
     async def close(self) -> None:
-        """Close the HTTP session."""
         await self.shared_answers.close()
         if self._session is not None:
             await self._session.close()

@@ -100,8 +100,6 @@ class SlackSocket(AsyncSocketModeHandler):
         store: StoreEvent,
         on_failure: OnFailure,
     ) -> None:
-        """`store` stores an event, `on_failure` notes an exception. `proxy` is the address of the
-        proxy to use, None for none."""
         self._store = store
         self._on_failure = on_failure
         super().__init__(app, app_token, sdk_log(), ping_interval=PING_SECONDS)

@@ -264,7 +264,6 @@ class SlackContext:
         ]
 
     def _people(self, message: Message) -> set[str]:
-        """Return the ids of the author, of people mentioned by id, and of quoted authors."""
         quoted = {quote.name for quote in message.context if _PERSON.fullmatch(quote.name)}
         return {message.author.id, *_SOMEBODY.findall(message.text), *quoted}
 
@@ -381,7 +380,6 @@ def _content_of(post: Json) -> str:
 
 
 def _is_reply(message: Message) -> bool:
-    """Return whether a person wrote a message below another one in a thread of a channel."""
     source = Source.read(message.reply_to.source)
     is_spoken = source.kind == "message" and message.origin.is_attended
     return message.address.is_shared and is_spoken and source.thread not in ("", source.ts)

@@ -112,7 +112,6 @@ class ParsedMessage:
         return event_key(self.team, self.channel, self.ts)
 
     def mentions(self, bot: str) -> bool:
-        """Return whether the message mentions the user `bot`."""
         return bot in mentioned_ids(self.text)
 
 
@@ -156,7 +155,6 @@ def forwarded_messages(message: Payload) -> Sequence[tuple[str, str, Payload]]:
 
 
 def is_forwarded(attachment: Payload) -> bool:
-    """Return whether an attachment is a forwarded message."""
     return bool(attachment.get("is_share") or attachment.get("is_msg_unfurl"))
 
 

@@ -102,8 +102,8 @@ class SlackHome:
         """Offer the person messages that they can send with one click, as suggested prompts in the
         Messages tab."""
         prompts = [
-            {"title": each.text[:_PROMPT_TITLE_CHARACTERS], "message": each.text}
-            for each in start.suggestions
+            {"title": suggestion.text[:_PROMPT_TITLE_CHARACTERS], "message": suggestion.text}
+            for suggestion in start.suggestions
         ]
         if prompts:
             # With a `thread_ts`, Slack shows nothing in an app with an agent view. "prompts" is the
@@ -154,7 +154,7 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
         blocks.append(_build_note(say(_ALL_SCHEDULES)))
     for title, lines in (
         (say("Remaining"), overview.remaining),
-        (say("Try one of these"), [each.text for each in start.suggestions]),
+        (say("Try one of these"), [suggestion.text for suggestion in start.suggestions]),
     ):
         if lines:
             words = "\n".join(f"• {line}" for line in lines[:MAX_HOME_LINES])

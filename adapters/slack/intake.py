@@ -264,7 +264,6 @@ class SlackLocations:
     conversation."""
 
     def settings_of(self, channel: str) -> AddressingSettings:
-        """Return the settings of a channel."""
         return self.places.channel(Address("slack", channel, self.workspace.team, is_shared=True))
 
     def is_flat(self, channel: str, event: Payload) -> bool:

@@ -103,8 +103,6 @@ class SlackPeople:
         peers: Peers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`rows` stores people across restarts; `peers` are the other processes of Ponte, of which
-        one lists everybody."""
         self._api = api
         self._rows = rows
         self._peers = peers or Alone()
@@ -156,7 +154,6 @@ class SlackPeople:
         self._groups = {group: frozenset(users) for group, users in groups.items()}
 
     async def close(self) -> None:
-        """Stop all tasks of the directory."""
         await self._tasks.close()
         await self._members.close()
 
@@ -442,7 +439,7 @@ class SlackPeople:
             members = [self._read_member(user) for user in users if not user.get("deleted")]
             deleted_ids = [str(user.get("id", "")) for user in users if user.get("deleted")]
             # People of other workspaces are looked up only when they write.
-            return [one for one in members if self.team in one.belongs_to], deleted_ids
+            return [member for member in members if self.team in member.belongs_to], deleted_ids
 
         while True:
             try:

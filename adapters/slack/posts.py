@@ -238,7 +238,6 @@ class SlackPosts:
     """
 
     def __init__(self, lookup: PostLookup) -> None:
-        """`lookup` names the place and the turn, and finds the turn's posts there."""
         self._lookup = lookup
         self._workspace = lookup.workspace
         self._api = lookup.workspace.api

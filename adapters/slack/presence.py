@@ -120,7 +120,6 @@ class CommandNotices:
             self._tasks.start(self._show_notice(turn, url, words))
 
     def end(self, turn: str) -> None:
-        """Withdraw the notice of `turn`, because its answer is posted."""
         if answered := self._waiting.get(turn):
             answered.set()
 
@@ -184,7 +183,6 @@ class SlackSigns:
         await self._call_reactions("reactions.add", place, _SIGN_PATIENCE)
 
     async def unmark(self, place: str) -> None:
-        """Remove the reaction for waiting from the message at CHANNEL:TS."""
         await self._call_reactions("reactions.remove", place, client.SLACK_PLACE_SECONDS)
 
     async def _call_reactions(self, method: str, place: str, patience: float) -> None:

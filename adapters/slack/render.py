@@ -232,7 +232,6 @@ def escape_text(text: str) -> str:
 
 
 def mentioned_ids(text: str) -> frozenset[str]:
-    """Return the ids of the people that a message from Slack mentions."""
     return frozenset(f["id"] for f in _FROM_SLACK.finditer(text) if f["kind"] == "@")
 
 
@@ -349,8 +348,6 @@ class PostContent:
         return blocks
 
     def _complete(self, blocks: list[Json], text_bytes: int, tables: bool) -> Json:
-        """Return the body of a call: `blocks` with what comes below them, and a plain `text` of at
-        most `text_bytes` for notifications."""
         room = ALL_BLOCKS_BYTES - blocks_size(blocks) if self.cards else 0
         blocks = [*blocks, *self.build_end(room, tables)]
         cards_text = "\n".join(map(card_text, self.cards))
@@ -470,7 +467,7 @@ def cards_blocks(
             drawn[number] = card_blocks(cards[number], share, row_blocks.has_table(drawn[number]))
     blocks = [block for each in drawn for block in each]
     buttons = [each for block in blocks if block["type"] == "actions" for each in block["elements"]]
-    pressed = {each["value"] for each in buttons if each["action_id"] == APPROVE_ACTION}
+    pressed = {button["value"] for button in buttons if button["action_id"] == APPROVE_ACTION}
     # One button approves all, but only if each card's own button is still there after the cut.
     together = offer_together(cards) if len(cards) > 1 else None
     if together and pressed.issuperset(together.subject.split()):
@@ -505,7 +502,6 @@ def card_text(card: Card) -> str:
 
 
 def escaped_size(text: str) -> int:
-    """Return the bytes of an unescaped text after escaping."""
     marks = 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))
     return len(text.encode(errors="surrogatepass")) + marks
 
@@ -719,12 +715,10 @@ def _build_card_section(card: Card, name: str, words: str) -> Json:
 
 
 def build_header(text: str) -> Json:
-    """Return a block with a title."""
     return {"type": "header", "text": make_plain_text(text, _HEADER_BYTES)}
 
 
 def build_section(mrkdwn: str) -> Json:
-    """Return a block with escaped text, cut to what a section can hold."""
     mrkdwn = cut_escaped(mrkdwn, SECTION_BYTES) or "–"
     return {"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn}}
 

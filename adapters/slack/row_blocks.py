@@ -138,7 +138,6 @@ def build_rows_block(
 
 
 def has_table(blocks: Sequence[Json]) -> bool:
-    """Return whether one of the blocks is a table."""
     return any(block.get("type") == TABLE_BLOCK for block in blocks)
 
 

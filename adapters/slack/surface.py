@@ -460,7 +460,6 @@ class SlackSurface(Surface):
 
 
 def _read_ts(post: str) -> str:
-    """Return the time stamp in a post's id."""
     return post.rpartition(":")[2]
 
 

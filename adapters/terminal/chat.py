@@ -233,7 +233,6 @@ class DownloadFolder:
 
 
 def _expand_home(name: str) -> Path:
-    """Return the path; `~` and `~ana` at its beginning are home folders, if there are such."""
     with suppress(RuntimeError):
         return Path(name).expanduser()
     return Path(name)
@@ -375,8 +374,6 @@ class TerminalChat:
     def __init__(
         self, http: HttpClient, screen: Screen, downloads: DownloadFolder, *, is_typed: bool
     ) -> None:
-        """`http` reaches Ponte's HTTP API, `screen` shows the answers, and `downloads` is where
-        their files are saved. `is_typed`: a person types the messages, in contrast to a script."""
         self._http = http
         self._downloads = downloads
         self._screen = screen
@@ -407,12 +404,11 @@ class TerminalChat:
         self._typed_seq = max((one["seq"] for one in typed), default=0)
         if not past:
             suggestions = await self._read_list("/welcome", "suggestions")
-            self._suggestions = [one["text"] for one in suggestions]
+            self._suggestions = [suggestion["text"] for suggestion in suggestions]
         commands = await self._read_list("/quick-commands", "commands")
-        return LineEditor(past, [one["slug"] for one in commands])
+        return LineEditor(past, [command["slug"] for command in commands])
 
     async def _read_list(self, path: str, field: str) -> list[Any]:
-        """Return a list in an answer of the API; an empty one if Ponte does not give it."""
         with suppress(HttpError):
             answer = await self._http.get_json(f"{SOCKET_ORIGIN}{path}", headers=self._headers)
             return list(answer[field])
@@ -491,14 +487,12 @@ class TerminalChat:
             counting.cancel()
 
     async def _show_elapsed_time(self) -> None:
-        """Add the time to the line of progress each second, once the turn takes long."""
         for seconds in itertools.count(1):
             await asyncio.sleep(1)
             if seconds >= SHOW_TIME_AFTER_SECONDS:
                 self._screen.show_progress(f"{seconds} s · {self._doing}")
 
     def _update_progress(self, words: str) -> None:
-        """Show words in the line of progress, also later beside the time."""
         self._doing = words
         self._screen.show_progress(words)
 
@@ -567,12 +561,10 @@ class TerminalChat:
                         self._fail(data["message"])
 
     def _fail(self, words: str) -> None:
-        """Write why a message was not answered, and note it for the exit code."""
         self.has_failed = True
         self._screen.write_line(words)
 
     async def _stop(self, turn: str) -> None:
-        """Ask Ponte to stop a turn. Its stream then ends by itself."""
         self._update_progress(say("Stopping…"))
         with suppress(HttpError):
             url = f"{SOCKET_ORIGIN}/turns/{turn}/stop"

@@ -174,7 +174,6 @@ class Screen:
     """
 
     def __init__(self, stdout: TextIO, *, shows_shell_commands: bool = False) -> None:
-        """`stdout` is a terminal or a pipe."""
         self.live = stdout.isatty()
         """The output is a terminal, on which text can be replaced."""
         self._shows_shell_commands = shows_shell_commands
@@ -238,7 +237,6 @@ class Screen:
         self._shown = text
 
     def _render_block(self, text: str, last: bool = False) -> None:
-        """Render the part of `text` that is not rendered yet and will not change any more."""
         self._replace_preview(render_markdown(text[self._rendered :]) + ("\n" if last else "\n\n"))
         self._shown, self._rendered, self._preview = text, len(text), ""
 
@@ -363,8 +361,6 @@ class Screen:
         return f" {shlex.quote(example) if self._shows_shell_commands else example}"
 
     def _card_line(self, indent: int, text: str) -> None:
-        """Write text of a card, indented by `indent` columns. A terminal gets more lines if the
-        text is wider than its window."""
         text, margin = self._without_links(clean_text(text)), " " * indent
         columns = shutil.get_terminal_size().columns
         lines = wrap_text(text, columns - indent) if self.live else text.split("\n")
@@ -376,7 +372,6 @@ class Screen:
         return defang_for_terminal(text) if self.live else text
 
     def _erase_progress(self) -> None:
-        """Erase the line about the progress, if there is one."""
         if self._progress:
             self._write(_WIPE)
             self._progress = False
@@ -535,8 +530,6 @@ def _simplify_tokens(tokens: Iterable[Token]) -> Iterable[Token]:
 
 
 def _draw(renderable: RenderableType, columns: int) -> str:
-    """Return what rich draws in that width, as text with escape sequences for colors, without empty
-    lines around it."""
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, color_system="standard", width=max(columns, 1))
     console.print(renderable, crop=False)

@@ -93,9 +93,9 @@ def add_operations() -> None:
         group = cli
         if above:
             group = _GROUPS.setdefault(above[0], typer.Typer())
-            if group not in [one.typer_instance for one in cli.registered_groups]:
+            if group not in [group.typer_instance for group in cli.registered_groups]:
                 cli.add_typer(group, name=above[0], no_args_is_help=True)
-        if name not in [one.name for one in group.registered_commands]:
+        if name not in [command.name for command in group.registered_commands]:
             example = f"Example: ponte {each.name} {each.example}".rstrip()
             group.command(name, epilog=example)(_make_command(each))
 

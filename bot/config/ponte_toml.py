@@ -395,7 +395,7 @@ class Config(_FeatureSections):
         # Tables that a right names, as in "read:Orders": a wrong name would be a rule for nothing,
         # so it is looked for among the tables that exist. Patterns with `*` name none.
         right_lists = [(r.allow, r.deny) for r in self.rules]
-        right_lists += [(own.allow, own.deny) for own in self.channels.values()]
+        right_lists += [(channel.allow, channel.deny) for channel in self.channels.values()]
         rights = (right for allow, deny in right_lists for right in (*allow, *deny))
         about = (right.partition(":") for right in rights if "*" not in right)
         named = {name for kind, _, name in about if name and kind in ("read", "propose", "approve")}
@@ -415,8 +415,8 @@ class Config(_FeatureSections):
                 for n, r in enumerate(self.rules)
             ),
             {
-                place: Rule(at("channels", place), allow=own.allow, deny=own.deny)
-                for place, own in self.channels.items()
+                place: Rule(at("channels", place), allow=channel.allow, deny=channel.deny)
+                for place, channel in self.channels.items()
             },
             {name: frozenset(people) for name, people in self.groups.items()},
             stand_ins,
@@ -426,7 +426,8 @@ class Config(_FeatureSections):
     def turn_allowances(self) -> tuple[Allowance, ...]:
         """The allowances, for the `Budget`. Each has its line in the file as its source."""
         allowances = [
-            each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
+            allowance.allowance(self.location("allowances", n))
+            for n, allowance in enumerate(self.allowances)
         ]
         for feature in find_features():
             allowances += feature.allowances(self)
@@ -436,7 +437,7 @@ class Config(_FeatureSections):
     def price_list(self) -> Prices:
         """The operator's prices, for the `Budget`."""
         own = self.prices
-        models = {name: each.price for name, each in own.models.items()}
+        models = {name: model.price for name, model in own.models.items()}
         calls: dict[str, float] = {}
         for feature in find_features():
             calls |= feature.call_prices(self)
@@ -487,13 +488,17 @@ class Config(_FeatureSections):
     def retention(self) -> Mapping[str, int]:
         """The days after which conversations are forgotten, of the places that have a value of
         their own."""
-        return {place: n for place, own in self.channels.items() if (n := own.retention_days)}
+        return {
+            place: n for place, channel in self.channels.items() if (n := channel.retention_days)
+        }
 
     def section(self, name: str) -> Any:
         """Return the section that a feature or an integration adds to the file; that of an
         integration has its defaults if no file was read."""
         value = getattr(self, name, None)
-        default = next((face.section for face in FACES if face.name == name), None)
+        default = next(
+            (integration.section for integration in FACES if integration.name == name), None
+        )
         return default() if value is None and default else value
 
     @property
@@ -501,8 +506,8 @@ class Config(_FeatureSections):
         """Return id, title and description of each agent by name, in English or in the only
         language given."""
         return {
-            name: (one.id, in_language(one.title, "en"), in_language(one.description, "en"))
-            for name, one in self.agents.items()
+            name: (agent.id, in_language(agent.title, "en"), in_language(agent.description, "en"))
+            for name, agent in self.agents.items()
         }
 
 
@@ -633,12 +638,12 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     `[groups]` does not have, and rights to decide that are given to a place or to all people of a
     platform. Only people and groups can decide on changes: whoever can join a channel would
     otherwise be an approver."""
-    surfaces = {face.name for face in faces}
-    chats = {face.name for face in faces if isinstance(face, ChatIntegration)}
+    surfaces = {integration.name for integration in faces}
+    chats = {integration.name for integration in faces if isinstance(integration, ChatIntegration)}
     # On Discord an id alone does not say whether it is a place or a person, so the workspaces,
     # servers and channels count that the file uses as places.
     used = [*config.channels, *(place for rule in config.rules for place in rule.where)]
-    used += [place for each in config.allowances for place in each.where]
+    used += [place for allowance in config.allowances for place in allowance.where]
     used += [place for command in config.quick_commands.values() for place in command.where]
     parts = (place.split(":") for place in used)
     known_places = frozenset(f"{platform}:{id}" for platform, *ids in parts for id in ids)
@@ -647,7 +652,9 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
         """Return the first of these names that is that of a place; "" if none is. A group stands
         for its members."""
         members = (one for name in names for one in config.groups.get(name, (name,)))
-        return next((one for one in members if one in known_places or is_place(one, faces)), "")
+        return next(
+            (member for member in members if member in known_places or is_place(member, faces)), ""
+        )
 
     # The paths and values of all lists of people who decide, or who change rows without approval.
     lists = [
@@ -686,14 +693,13 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _list_sections(faces: Faces) -> tuple[tuple[str, type[Any]], ...]:
-    """Return the name and the type of each section that integrations add to the file."""
-    return tuple((face.name, face.section) for face in faces if face.section)
+    return tuple(
+        (integration.name, integration.section) for integration in faces if integration.section
+    )
 
 
 @cache
 def _file_adapter(sections: tuple[tuple[str, type[Any]], ...]) -> TypeAdapter[Config]:
-    """Return pydantic's validator of a file with these sections of integrations. It is cached,
-    because building one takes long."""
     return TypeAdapter(_file_class(sections))
 
 
@@ -717,7 +723,7 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
             return f"{key!r}: {hint}"
         # `as` is a keyword of Python, so the field of that key is `as_`. Fields that the file does
         # not set, such as its own path, have `init=False`.
-        known = [each.name.rstrip("_") for each in fields(kind) if each.init]
+        known = [field.name.rstrip("_") for field in fields(kind) if field.init]
         return f"{key!r} is not known here; known are {', '.join(known)}"
     if error["type"] == "value_error":
         return f"{key!r}: {error['ctx']['error']}"

@@ -97,7 +97,7 @@ class QuickCommandRegistry:
             (await self._judge_right(person, address, slug)).raise_if_denied()
             return QuickCommand(slug, slug, effect="spend")
         if command is None:
-            slugs = [each.slug for each in await self.list_commands(person, address)]
+            slugs = [command.slug for command in await self.list_commands(person, address)]
             if near := difflib.get_close_matches(slug, slugs, 1):
                 raise UnknownCommand(_UNKNOWN, slug=slug, near=near[0])
             if slugs:

@@ -74,9 +74,9 @@ def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
     # tool, command and agent. The tools named first belong to no integration.
     known_by_kind: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
     known_by_kind["tool"] = frozenset((*SCHEDULE_TOOLS, "post_message", "read_messages"))
-    for face in settings.faces:
-        if isinstance(face, ToolIntegration):
-            for kind, names in face.rule_names(settings, config).items():
+    for integration in settings.faces:
+        if isinstance(integration, ToolIntegration):
+            for kind, names in integration.rule_names(settings, config).items():
                 known_by_kind[kind] = known_by_kind[kind].union(names)
 
     written = [_WrittenName(config.location("tools", name), "tool", name) for name in config.tools]
@@ -165,7 +165,7 @@ class Reloader:
         """
         settings, before, now = self._settings, self._live.current, self._read(required=True)
         self._live.current = now
-        names = [face.name for face in settings.faces if face.section]
+        names = [integration.name for integration in settings.faces if integration.section]
         later = [name for name in names if before.section(name) != now.section(name)]
         log.info("config reloaded", file=str(now.path))
         if misspelt := misspelt_names(now, settings):
@@ -202,7 +202,6 @@ class Reloader:
         return config
 
     async def health(self) -> Health:
-        """Return the state of ponte.toml, as `status` shows it."""
         return describe_config_file(self._live.current, self._settings.ponte_config)
 
     async def reload_everywhere(self, by: Person) -> Reload:

@@ -46,8 +46,6 @@ def _check_positive(value: int) -> int:
 
 
 def _parse_duration(value: object) -> float:
-    """Return the seconds of a duration such as `4h`, `30m` or `0` in ponte.toml. Raise
-    ValueError."""
     match = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('write minutes or hours in quotes, as in "30m" or "4h"; "0" turns it off')
@@ -69,9 +67,9 @@ def _check_place(value: str, info: ValidationInfo) -> str:
     chats, _, owners = _platform_forms(info)
     faces = (info.context or {})["faces"]
     forms = [
-        rf"{face.name}(:{face.workspace_ids or '[A-Za-z0-9]+'}(:[A-Za-z0-9]+)?)?"
-        for face in faces
-        if isinstance(face, ChatIntegration)
+        rf"{integration.name}(:{integration.workspace_ids or '[A-Za-z0-9]+'}(:[A-Za-z0-9]+)?)?"
+        for integration in faces
+        if isinstance(integration, ChatIntegration)
     ]
     if not re.fullmatch("|".join((*owners, *forms)), value):
         # The first and the last platform are the examples; the last one has servers.
@@ -278,7 +276,6 @@ class TomlLines:
         return 1
 
     def _note_line(self, path: KeyPath, number: int) -> None:
-        """Note the line of a key, also for the tables around it that have no line yet."""
         for length in range(1, len(path) + 1):
             self._lines.setdefault(path[:length], number)
 

@@ -147,7 +147,6 @@ def _read_requirements() -> list[str]:
 
 
 def _version_numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version without zeros at its end, so that `1.30` equals `1.30.0`."""
     match = re.match(r"\d+(?:\.\d+)*", version)
     numbers = [int(one) for one in match[0].split(".")] if match else []
     while numbers and not numbers[-1]:

@@ -97,15 +97,15 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
             failing |= {name} if finding.state == "failing" else set()
             yield finding
     async with _open_parts(start) as parts:
-        for face in settings.faces:
+        for integration in settings.faces:
             # It gets its own settings and the shared ones. `settings` has both.
-            part = face.summary(settings, settings)
-            if part is None and not face.is_used(settings, settings):
+            part = integration.summary(settings, settings)
+            if part is None and not integration.is_used(settings, settings):
                 continue
             # The live service is asked only if its settings are complete.
             is_off = part is not None and part.state != "on"
-            face_check = _as_is(part) if part and is_off else face.check(parts)
-            name = part.name if part else face.name
+            face_check = _as_is(part) if part and is_off else integration.check(parts)
+            name = part.name if part else integration.name
             for finding in await _run_check(settings, name, face_check):
                 yield finding
     # The usage is in the database, so without it there is nothing to read.
@@ -125,11 +125,11 @@ async def check_integration(
     and the values that its settings can have, such as names of models, by setting. A face is the
     object that stands for an integration in the settings."""
     settings, choices = start.settings, dict[str, Sequence[str]]()
-    face = next(one for one in settings.faces if one.name == name)
+    integration = next(face for face in settings.faces if face.name == name)
     async with _open_parts(start) as parts:
-        findings = await _run_check(settings, name, face.check(parts))
+        findings = await _run_check(settings, name, integration.check(parts))
         with suppress(Exception):  # a server may answer anything; `findings` says what is wrong
-            choices = {**await face.list_choices(parts)}
+            choices = {**await integration.list_choices(parts)}
     return findings, choices
 
 
@@ -186,14 +186,14 @@ def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
     """Return the host and port of each integration's server, and the setting that holds it. The
     rest of an address may be secret. Of two addresses, the first counts."""
     addresses = {}
-    for face in settings.faces:  # the objects that stand for integrations
+    for integration in settings.faces:  # the objects that stand for integrations
         # The names of its settings that hold an address.
-        for setting in face.sent_to:
+        for setting in integration.sent_to:
             value = getattr(settings, setting, None)
             parts = urlsplit(plain_value(value) if isinstance(value, str | SecretStr) else "")
-            if parts.hostname and face.name not in addresses:
+            if parts.hostname and integration.name not in addresses:
                 port = f":{parts.port}" if parts.port else ""
-                addresses[face.name] = (f"{parts.hostname}{port}", setting.upper())
+                addresses[integration.name] = (f"{parts.hostname}{port}", setting.upper())
     return addresses
 
 
@@ -279,7 +279,9 @@ async def _check_home(start: Start) -> Sequence[Health]:
     it, in which it would be created, is tested instead. Raise PonteError, OSError."""
     path = start.home.path
     # A link whose target is missing does not "exist", but no folder can be created in its place.
-    nearest = next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
+    nearest = next(
+        parent for parent in (path, *path.parents) if parent.exists() or parent.is_symlink()
+    )
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise PonteError("Can't write to {path}. Set PONTE_HOME to another folder.", path=path)
     await asyncio.to_thread(check_free_space, nearest)

@@ -38,16 +38,16 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
     ponte.toml limits how many turns a day each person has on that platform."""
     findings = [*_check_home(home), *_check_files(settings)]
     findings += _check_rights_and_caps(settings, config)
-    for face in settings.faces:
+    for integration in settings.faces:
         # Empty `who` or `where` stand for everybody or everywhere.
         capped = any(
-            each.of == "each person" and each.per == "day" and each.turns is not None
-            and (not each.who or {face.name, EVERYBODY_IN_RULES} & {*each.who})
-            and (not each.where or face.name in each.where)
-            for each in config.allowances
+            allowance.of == "each person" and allowance.per == "day" and allowance.turns is not None
+            and (not allowance.who or {integration.name, EVERYBODY_IN_RULES} & {*allowance.who})
+            and (not allowance.where or integration.name in allowance.where)
+            for allowance in config.allowances
         )  # fmt: skip
         # `settings` stands for the integration's own settings, too: they are a part of it.
-        own = face.safety(settings, settings, home)
+        own = integration.safety(settings, settings, home)
         findings += [one for one in own if not (capped and one.is_uncapped)]
     # Names in ponte.toml, as of tools and agents, that do not exist and so have no effect.
     misspelt = misspelt_names(config, settings)
@@ -81,7 +81,7 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
     )
     yield SafetyFinding("limits", say(words, costly=limits.costly_calls, total=limits.tool_calls))
     # Only a limit of money limits the cost; the number is that of all limits.
-    if any(each.money is not None for each in config.allowances):
+    if any(allowance.money is not None for allowance in config.allowances):
         words = plural(
             "ponte.toml limits usage ({count} limit)",
             "ponte.toml limits usage ({count} limits)",
@@ -111,7 +111,7 @@ def describe_unpriced(settings: Settings, config: Config) -> str:
     voice = settings.transcribe_model
     if voice and prices.run_cost(PaidRun("transcription", voice)) is None:
         unknown.append(voice)
-    is_limited = any(each.money is not None for each in config.allowances)
+    is_limited = any(allowance.money is not None for allowance in config.allowances)
     # `demo`: the demo model answers, on no server.
     if settings.demo or not is_limited or not unknown:
         return ""
@@ -238,5 +238,4 @@ def _read_mode(path: Path) -> int:
 
 
 def _is_reachable(path: Path) -> bool:
-    """Return True if other users can reach the file: they can enter all folders above it."""
     return all(_read_mode(folder) & 0o001 for folder in path.parents)

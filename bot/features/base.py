@@ -61,7 +61,7 @@ class SetupCard:
     def names(self) -> frozenset[str]:
         """The names of the settings that the card's fields set, as environment variables: in
         capitals."""
-        return frozenset(each.setting.upper() for each in self.fields)
+        return frozenset(field.setting.upper() for field in self.fields)
 
 
 @dataclass(frozen=True, kw_only=True)

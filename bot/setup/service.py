@@ -118,10 +118,10 @@ class SetupService:
             # The demo model always runs; a card "on" would look like a model that is connected.
             if card.name == "model" and self._board.is_demo:
                 part = replace(part, state="off") if part else None
-            face = next(one for one in self._settings.faces if one.name == card.name)
+            integration = next(face for face in self._settings.faces if face.name == card.name)
             links = list(card.links)
             # In a thread, because Slack imports a module for its link.
-            if creation := await asyncio.to_thread(face.creation_link, self._settings):
+            if creation := await asyncio.to_thread(integration.creation_link, self._settings):
                 links.insert(0, SetupLink(creation, words="Create the app in {title}"))
             cards.append(
                 {
@@ -129,11 +129,11 @@ class SetupService:
                     "title": card.title,
                     "purpose": say(card.purpose),
                     "needs": say(card.needs),
-                    "links": {say(one.words, title=card.title): one.url for one in links},
+                    "links": {say(link.words, title=card.title): link.url for link in links},
                     "state": part.state if part else "off",
                     "words": part.words if part else "",
                     "locked": self._why_locked(card),
-                    "fields": [self._show_field(each, stored) for each in card.fields],
+                    "fields": [self._show_field(field, stored) for field in card.fields],
                     "stored": bool(own := stored.keys() & card.names),
                     "is_new": bool(trial and trial.state == "saved" and own & {*trial.names}),
                 }
@@ -171,15 +171,15 @@ class SetupService:
         if why := self._why_locked(own):
             raise BadInput("{why}", why=why)
         typed = {
-            each.setting: check_value(each.setting.upper(), values.get(each.setting, ""))
-            for each in own.fields
+            field.setting: check_value(field.setting.upper(), values.get(field.setting, ""))
+            for field in own.fields
         }
         # Secrets are kept only if every other setting of the service is as it was. `service_of` has
         # the names of the settings with the address and the secrets of the card's service; other
         # fields of the card may change. `kept` are the values with which the secrets belong.
         service = service_of(card)
-        hidden = [each for each in own.fields if each.is_secret]
-        shown = [each for each in own.fields if each.setting in service and not each.is_secret]
+        hidden = [field for field in own.fields if field.is_secret]
+        shown = [field for field in own.fields if field.setting in service and not field.is_secret]
         kept = {name.lower(): value for name, value in self._stored.read().items()}
         if earlier and not all(typed[each.setting] for each in hidden):
             # The form sends no secret again: what was left empty was typed in the earlier draft.
@@ -220,7 +220,7 @@ class SetupService:
             "values": {f.setting: own.values[f.setting] for f in fields if not f.is_secret},
             "endings": {f.setting: _ending(own.values[f.setting]) for f in fields if f.is_secret},
             "choices": own.choices,
-            "findings": [asdict(each) for each in own.findings],
+            "findings": [asdict(finding) for finding in own.findings],
         }
 
     async def check(self, draft: str) -> None:
@@ -235,9 +235,9 @@ class SetupService:
         if own.card != "code" and not any(own.values.values()):
             raise BadInput("Fill in the fields first, then check them.")
         settings = self._load(own)
-        face: Integration[Any] = next(f for f in settings.faces if f.name == own.card)
+        integration: Integration[Any] = next(f for f in settings.faces if f.name == own.card)
         # `Settings` has both the integration's own settings and those that integrations share.
-        part = face.summary(settings, settings)
+        part = integration.summary(settings, settings)
         if part and part.state != "on":  # a setting is missing, so there is nothing to connect to
             own.findings = [DoctorFinding(part.name, part.state, say(part.words))]
             return
@@ -469,7 +469,7 @@ class SetupService:
         or a secret of its service is set in the environment or .env, because these must come from
         one source, or if all of its settings are."""
         names = sorted(service_of(card.name, self._settings.faces))
-        reasons = [self._why_set_elsewhere(each.setting) for each in card.fields]
+        reasons = [self._why_set_elsewhere(field.setting) for field in card.fields]
         of_service = next(filter(None, map(self._why_set_elsewhere, names)), "")
         return of_service or (reasons[0] if all(reasons) else "")
 

@@ -232,4 +232,8 @@ def _line(name: str, value: str) -> str:
 
 def _parse(text: str) -> dict[str, str]:
     bindings = parse_stream(io.StringIO(text))
-    return {one.key: one.value or "" for one in bindings if one.key and not one.error}
+    return {
+        binding.key: binding.value or ""
+        for binding in bindings
+        if binding.key and not binding.error
+    }

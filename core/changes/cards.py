@@ -129,6 +129,7 @@ class CardBuilder:
             revision=change.proposal.revision,
             seq=change.proposal.seq,
             decided_at=(undo or change).decided_at or None,
+            label=kind.name_deed(change) if change.state == "open" else "",
         )
 
     def _build_rows(self, change: Change, undo: Change | None) -> tuple[dict[str, Any], ...]:

@@ -101,6 +101,15 @@ class EditableApplier(Applier, Protocol):
         """Rows and choices are read again with the changer's rights."""
 
 
+MAX_DEED_TITLE_CHARACTERS = 30
+
+
+def is_deed_title(title: str) -> bool:
+    """Return whether a title may stand on a button: short, and without characters that are
+    invisible or change the direction of text."""
+    return 0 < len(title) <= MAX_DEED_TITLE_CHARACTERS and to_one_line(title) == title
+
+
 TEXT_KEY = "Text"
 _ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."
 _OUTCOMES: Mapping[str, str] = {
@@ -163,6 +172,11 @@ class Kind:
 
     def build_title(self, change: Change) -> str:
         return say(self.title, title=clip_line(change.draft.title))
+
+    def name_deed(self, change: Change) -> str:
+        """Return what approving does, in a few words for the button, made from the stored change
+        alone; "" for *Approve*. Words of a model or of another server never name it."""
+        return ""
 
     def describe(self, change: Change) -> str:
         """People who approve the change must see all of this text. It is untrusted."""

@@ -160,7 +160,7 @@ class ApprovalNotices:
         many failed. Raise TakenOver: another process counts this one as dead, so that it must post
         nothing more."""
         # One that fails must not cancel the others, which may be in the middle of a post.
-        results = await asyncio.gather(*(step(one) for one in things), return_exceptions=True)
+        results = await asyncio.gather(*(step(thing) for thing in things), return_exceptions=True)
         failures = 0
         for error in results:
             if isinstance(error, TakenOver):
@@ -375,7 +375,7 @@ class ApprovalNotices:
         if one.kind == "reminder":
             # An approver is reminded below the copy of the card, where its buttons are.
             copies = await self.outbox.list_copies(one.change)
-            copy = next((each for each in copies if each.person.key == one.person.key), None)
+            copy = next((copy for copy in copies if copy.person.key == one.person.key), None)
             if copy is not None and copy.reply_to is not None:
                 messenger = self.messengers[one.person.platform]
                 return messenger.destination_after(copy.reply_to, copy.post), copy.locale
@@ -599,7 +599,7 @@ class CardRedraw:
         # Other final states have no post: it failed for good, a person removed it, or the message
         # was withdrawn.
         answer = turn.answer if turn.state in _POSTED_STATES else None
-        if answer is None or not {one.id for one in answer.cards} & {one.id for one in cards}:
+        if answer is None or not {card.id for card in answer.cards} & {card.id for card in cards}:
             return True
         # All cards of the answer are drawn. One id is enough, to log and to count failed tries.
         return await self._refresh(turn, answer, cards[0].id)

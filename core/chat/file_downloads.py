@@ -96,7 +96,6 @@ class FileDownloads:
             await self.fetch(message, attachment)
 
     async def close(self) -> None:
-        """Cancel all downloads that are under way, because this process stops."""
         await cancel_all(self._under_way.values())
 
     def _task(self, message: Message, attachment: Attachment) -> asyncio.Task[File | None]:
@@ -147,7 +146,9 @@ async def describe_unread(
     bytes. Raises NotFound.
     """
     # Those that are too large were not downloaded either. They have sentences of their own.
-    too_large_files = [large for one in message.attachments if (large := too_large(one))]
+    too_large_files = [
+        large for attachment in message.attachments if (large := too_large(attachment))
+    ]
     unread_names = [
         name for name in missing if name not in {large.values["name"] for large in too_large_files}
     ]

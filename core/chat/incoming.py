@@ -129,8 +129,8 @@ def list_answer_all_places(places: ConfiguredPlaces, platform: str) -> Sequence[
     (`answer_everything`), as in ponte.toml. They are worth a note to the operator."""
     return [
         place
-        for place, own in places.channels.items()
-        if own.answer_everything and place.partition(":")[0] == platform
+        for place, channel in places.channels.items()
+        if channel.answer_everything and place.partition(":")[0] == platform
     ]
 
 
@@ -262,7 +262,6 @@ class FailedEvents:
     an exception, since the process started. The status of the platform shows the number."""
 
     def __init__(self, platform: str) -> None:
-        """Begin to count for the platform with this name."""
         self._platform = platform
         self._log = structlog.get_logger(platform)
         self._count = 0

@@ -106,7 +106,9 @@ class People:
     def list_keys(self, key: str) -> Sequence[str]:
         """Return all keys under which the person with this key acts: the owner of the page is the
         same person as the owner of the terminal."""
-        owned = sorted(name for name, own in self.policy.platforms.items() if own.has_one_owner)
+        owned = sorted(
+            name for name, platform in self.policy.platforms.items() if platform.has_one_owner
+        )
         return [f"{name}:{OWNER_ID}" for name in owned] if self._is_owner(key) else [key]
 
     def _is_owner(self, key: str) -> bool:

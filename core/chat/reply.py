@@ -43,7 +43,6 @@ class TurnPosts:
     """
 
     def __init__(self, journal: Journal, turn: Turn) -> None:
-        """`turn` has the posts that earlier attempts at it recorded."""
         self._journal = journal
         self._turn = turn
         self.key = ""
@@ -109,7 +108,6 @@ class GrowingReply:
     formats posts and sends the requests."""
 
     def __init__(self, surface: Surface, posts: PostJournal, turn: str) -> None:
-        """Create the reply to the turn with the id `turn`. `posts` records its posts."""
         self._surface = surface
         self._posts = posts
         self._turn = turn
@@ -373,8 +371,6 @@ class GrowingReply:
         await self._record_post(upload, id)
 
     def _list_uploads(self, answer: Answer) -> Sequence[File]:
-        """Return the files of the answer that are uploaded. Where the last post has a button that
-        shows the code of runs, the files with that code are not."""
         has_button = self._surface.has_code_button
         return [file for file in answer.files if not (has_button and file.is_run_code)]
 

@@ -316,6 +316,8 @@ class Card:
     result: str = ""
     """What a call or a quick command returned, where the answer to the decision does not tell it:
     at most MAX_CARD_RESULT_CHARACTERS."""
+    label: str = ""
+    """What the button to approve does (`Kind.name_deed`); "" for *Approve*."""
 
     @property
     def text_with_result(self) -> str:

@@ -163,8 +163,10 @@ class Votes(SqlStore):
         # `at` is the place (Address) of an answer, looked up once. `shared`: the person has shared
         # the question and the answer.
         places = list({at for at, entry in entries if not entry["shared"]})
-        is_public = await asyncio.gather(*(_is_public(one, messengers) for one in places))
-        hidden_places = {one for one, public in zip(places, is_public, strict=True) if not public}
+        is_public = await asyncio.gather(*(_is_public(place, messengers) for place in places))
+        hidden_places = {
+            place for place, public in zip(places, is_public, strict=True) if not public
+        }
         hidden = {"question": None, "answer": None}
         return [
             {**entry, **hidden} if at in hidden_places and not entry["shared"] else entry
@@ -225,15 +227,15 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
         "reason": row["reason"],
         "shared": bool(row["is_shared"]),
         "models": list(dict.fromkeys(models)),
-        "tools": list(dict.fromkeys(one["name"] for one in calls)),
+        "tools": list(dict.fromkeys(call["name"] for call in calls)),
         # The output of a failed tool call is JSON with the code of the error. It counts also if a
         # later call of the tool succeeds: that one may have another purpose.
         "errors": list(
             dict.fromkeys(
-                f"{one['name']}: {found[1]}"
-                for one in calls
-                if one["outcome"]
-                if (found := _CODE.match(decode_json(Outcome, one["outcome"]).text))
+                f"{call['name']}: {found[1]}"
+                for call in calls
+                if call["outcome"]
+                if (found := _CODE.match(decode_json(Outcome, call["outcome"]).text))
             )
         ),
         "seconds": round(max(0.0, row["updated_at"] - row["created_at"]), 1),

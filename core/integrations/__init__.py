@@ -677,8 +677,8 @@ def is_place(name: str, faces: Sequence[Integration[Any]]) -> bool:
     """Return True if `name` has the form of a workspace or a channel of a chat platform, as in
     `slack:T1`, and not that of a person."""
     platform, _, id = name.partition(":")
-    chats = [face for face in faces if isinstance(face, ChatIntegration)]
-    forms = (face.place_ids for face in chats if face.name == platform)
+    chats = [integration for integration in faces if isinstance(integration, ChatIntegration)]
+    forms = (integration.place_ids for integration in chats if integration.name == platform)
     return any(form and re.fullmatch(form, id) for form in forms)
 
 
@@ -687,6 +687,12 @@ def list_person_forms(
 ) -> tuple[list[str], list[str], list[str]]:
     """Return three lists: the names of chat platforms, the patterns of keys of people and groups on
     all platforms, and the names of the surfaces that belong to the owner (page, terminal)."""
-    chats = [face.name for face in faces if isinstance(face, ChatIntegration)]
-    owners = [face.name for face in faces if isinstance(face, OwnerIntegration)]
-    return chats, [f"{face.name}:({face.ids})" for face in faces if face.ids], owners
+    chats = [integration.name for integration in faces if isinstance(integration, ChatIntegration)]
+    owners = [
+        integration.name for integration in faces if isinstance(integration, OwnerIntegration)
+    ]
+    return (
+        chats,
+        [f"{integration.name}:({integration.ids})" for integration in faces if integration.ids],
+        owners,
+    )

@@ -18,6 +18,7 @@ from typing import Literal
 
 from core.base.i18n import say
 from core.base.text import fold_to_letters
+from core.commands.suggestions import NEXT_LINE
 from core.domain.messages import Item
 from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.domain.ports import Model
@@ -230,7 +231,7 @@ def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
     if isinstance(decision, list) or step not in steps[:-1]:
         return decision
     following, _ = TOUR[steps[steps.index(step) + 1]]
-    return f"{decision}\n\n{say('Next, try: `{message}`', message=say(following))}".strip()
+    return f"{decision}\n\n{say(NEXT_LINE, message=say(following))}".strip()
 
 
 def _draw_sales(turn: DemoTurn) -> Decision:

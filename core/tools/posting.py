@@ -32,7 +32,7 @@ from core.base.markdown import escape_markdown
 from core.base.tasks import retry
 from core.base.text import clean_text, clip_line, fold_case, to_one_line
 from core.base.trust import quote_inert
-from core.changes.kinds import TEXT_KEY, Batch, Changer, Kind
+from core.changes.kinds import TEXT_KEY, Batch, Changer, Kind, is_deed_title
 from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.messages import (
     Address,
@@ -371,6 +371,14 @@ class PlacePost(Kind):
     outcomes = _OUTCOMES
     no_undo = NO_UNDO
     has_rows = False
+
+    def build_title(self, change: Change) -> str:
+        """Return the title of the card: the name of the place, and the platform's id of it."""
+        return f"{super().build_title(change)} ({change.draft.view.place.rpartition(':')[2]})"
+
+    def name_deed(self, change: Change) -> str:
+        title = change.draft.title
+        return say(self.title, title=title) if is_deed_title(title) else ""
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
         return [("propose",), ("post", draft.view.place)]

@@ -238,9 +238,9 @@ def read_transcript(body: str) -> tuple[str, float]:
     if not isinstance(words, str):
         if not segments:
             raise ModelServerFault("foreign")
-        words = " ".join(str(each.get("text", "")).strip() for each in segments)
+        words = " ".join(str(segment.get("text", "")).strip() for segment in segments)
     # Whisper invents words for silence, such as "Thanks for watching!".
-    silences = [each.get("no_speech_prob") for each in segments]
+    silences = [segment.get("no_speech_prob") for segment in segments]
     if silences and all(isinstance(p, float) and p > NO_SPEECH_PROBABILITY for p in silences):
         words = ""
     usage = answer.get("usage")

@@ -89,7 +89,7 @@ async def test_the_last_traces_are_sent_within_the_rest_of_the_grace() -> None:
             True,
             (),
             AsyncExitStack(),
-            cast("Any", SimpleNamespace(close=close)),
+            (close,),
         )
         await app.stop(hurry)
         hurry.set()

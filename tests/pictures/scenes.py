@@ -357,6 +357,7 @@ async def form_of_a_card(studio: Studio, camera: Camera) -> AsyncIterator[Pictur
         yield await photograph_page("page-change", page, camera)
         await page.reload()
         await card.locator(".deny").click()
+        await card.locator(".reason [type=submit]").click()
         await expect(card).to_have_attribute("data-state", "denied")
 
 

@@ -63,6 +63,7 @@ class CardState(TypedDict):
     result: str
     rows: list[dict[str, Any]]
     actions: list[ChangeAction]
+    label: str
     state: str
     expires_at: float | None
     decided_at: float | None

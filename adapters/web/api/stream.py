@@ -441,6 +441,7 @@ def card_json(card: Card) -> CardState:
         "result": card.result,
         "rows": rows,
         "actions": list(card.actions),
+        "label": card.label or say("Approve"),
         "state": card.state,
         "expires_at": card.expires_at,
         "decided_at": card.decided_at,

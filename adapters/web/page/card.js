@@ -4,7 +4,7 @@
 import { $, make } from "./element.js";
 import { post } from "./server.js";
 import { alignFigures } from "./tables.js";
-import { locale, say } from "./words.js";
+import { moment, say } from "./words.js";
 
 const LONG = 36; // characters of a cell that is read in several lines,
 const LONG_NAME = 18; // and of one in the first column, which stays in sight
@@ -26,8 +26,8 @@ export function place(card, home, conversation) {
     const drawn = draw(card, copy.dataset.conversation);
     const active = document.activeElement;
     const focused = copy.contains(active);
-    const form = card.actions.includes("change") && copy.querySelector("form");
-    if (form) drawn.querySelector(".note").before(form);
+    const form = copy.querySelector("form");
+    if (card.actions.includes(form?.dataset.action)) drawn.querySelector(".note").before(form);
     copy.replaceWith(drawn);
     const same = drawn.contains(active) ? active : drawn.querySelector(`[data-action="${active.dataset.action}"]`);
     if (focused) (same ?? drawn).focus({ preventScroll: true });
@@ -87,12 +87,13 @@ function draw(card, conversation) {
   const drawn = make("article", { class: "card", tabindex: "-1", "aria-label": card.title, "data-state": card.state,
     "data-card": card.id, "data-conversation": conversation },
     make("h3", { dir: "auto", text: card.title }),
-    make("p", { class: "state" }, make("strong", { class: "badge", text: state }), make("span", { text: moment(card) }), make("small", { text: card.id })),
+    make("p", { class: "state" }, make("strong", { class: "badge", text: state }), make("span", { text: timeOf(card) }), make("small", { text: card.id })),
     make("div", { dir: "auto", class: "words" }, ...blocks(card.text, card.state)), ...whole(card.result),
     ...rows(card.rows, card.state), note, buttons);
   for (const action of card.actions) {
-    const text = say(action === "again" ? "card_again" : action), label = `${text}: ${card.title}`;
-    buttons.append(make("button", { type: "button", class: action, "data-action": action, text, "aria-label": label,
+    const text = action === "approve" ? card.label : say(action === "again" ? "card_again" : action), label = `${text}: ${card.title}`;
+    const isDeletion = action === "approve" && card.rows.length > 0 && card.rows.every(({ after }) => after === null);
+    buttons.append(make("button", { type: "button", class: isDeletion ? "approve danger" : action, "data-action": action, text, "aria-label": label,
       on: { click: ({ currentTarget }) => decide(card.id, action, conversation, currentTarget) } }));
   }
   return drawn;
@@ -123,12 +124,11 @@ function words(text) {
 }
 
 /** When an open card expires, or when the other was decided. */
-function moment(card) {
+function timeOf(card) {
   const open = card.state === "open";
   const at = open ? card.expires_at : card.decided_at;
   if (!at) return "";
-  const date = new Date(at * 1000), year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
-  const when = date.toLocaleString(locale, { year, month: "short", day: "numeric", hour: locale.startsWith("en") ? "numeric" : "2-digit", minute: "2-digit" });
+  const when = moment(new Date(at * 1000), true);
   return open ? say("expires", { when }) : when;
 }
 
@@ -193,8 +193,9 @@ function cell(field, ...content) {
     request. Return whether it counted (not if someone changed the card first); undefined if it was refused. */
 export async function decide(id, action, conversation, button, more = {}) {
   const { card } = shown.get(id);
-  if (action === "reason") {
-    return (await import("./reason.js")).open((reason) => decide(id, "deny", conversation, button, { reason }));
+  if (["deny", "reason"].includes(action) && more.reason === undefined) {
+    tell(id, "");
+    return (await import("./reason.js")).open(action, button.closest(".card"), (reason) => decide(id, "deny", conversation, button, { reason }));
   }
   if (action === "change" && !more.values) {
     tell(id, "");

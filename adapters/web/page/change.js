@@ -46,6 +46,7 @@ function draw({ id, revision, title, fields }, copy, conversation, frame, card, 
     const focused = form.contains(document.activeElement) ? document.activeElement : event.submitter;
     const isDone = await card.decide(id, "change", conversation, focused, { revision, values: changed });
     if (isDone === undefined) { // refused: what was typed stays
+      markInvalid(inputs, changed, form.nextElementSibling?.textContent ?? "");
       form.nextElementSibling?.scrollIntoView({ block: "nearest" });
       return;
     }
@@ -53,31 +54,74 @@ function draw({ id, revision, title, fields }, copy, conversation, frame, card, 
     form.remove();
     if (isOpen && !isDone) open(id, conversation, frame, card, changed); // someone else changed it first
   };
-  const escape = (event) => {
-    if (event.key !== "Escape" || isComposing(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
-    close();
-  };
-  const form = make("form", { "aria-label": `${say("change")}: ${title}`, on: { submit: save, keydown: escape } },
-    ...groups(fields, inputs.map(([, input]) => input)),
+  const form = make("form", { "aria-label": `${say("change")}: ${title}`, "data-action": "change", on: { submit: save, keydown: onEscape(close) } },
+    ...layOut(fields, inputs.map(([, input]) => input)),
     make("div", { class: "actions" }, make("button", { type: "submit", text: say("save") }),
       make("button", { type: "button", text: say("cancel"), on: { click: close } })));
   copy.querySelector(".note").before(form);
   inputs[0][1].focus();
 }
 
-/** The labelled inputs; those of one row of several are a group with its name, or its number. */
-function groups(fields, inputs) {
-  const rows = new Map();
-  fields.forEach(({ key, label, row }, at) => {
-    const number = key === label ? "" : /^(\d+)\./.exec(key)?.[1] ?? "";
-    if (!rows.has(number)) rows.set(number, number ? [make("legend", { dir: "auto", text: row || `${say("row")} ${number}` })] : []);
-    const name = make("span", { dir: "auto", text: label });
-    const isBox = inputs[at].type === "checkbox";
-    rows.get(number).push(make("label", { class: isBox && "check" }, ...(isBox ? [inputs[at], name] : [name, inputs[at]])));
+/** A handler of keys that closes a form in a card, and not the dialog around it. */
+export function onEscape(close) {
+  return (event) => {
+    if (event.key !== "Escape" || isComposing(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    close();
+  };
+}
+
+/** The labelled inputs of one row; those of several are cells of a table. */
+function layOut(fields, inputs) {
+  const isOneRow = fields.every(({ key, label }) => key === label);
+  if (!isOneRow) return [tableOf(fields, inputs)];
+  return fields.map(({ label }, at) => {
+    const name = make("span", { dir: "auto", text: label }), isBox = inputs[at].type === "checkbox";
+    return make("label", { class: isBox && "check" }, ...(isBox ? [inputs[at], name] : [name, inputs[at]]));
   });
-  return [...rows].flatMap(([number, parts]) => (number ? [make("fieldset", {}, ...parts)] : parts));
+}
+
+/** A row for each row of the card, below one whose values go into all of them. */
+function tableOf(fields, inputs) {
+  const labels = [...new Set(fields.map(({ label }) => label))];
+  const rows = new Map([["", { name: say("all_rows"), cells: new Map() }]]);
+  fields.forEach(({ key, label, row }, at) => {
+    const [number] = /^\d+/.exec(key), name = row || `${say("row")} ${number}`;
+    if (!rows.has(number)) rows.set(number, { name, cells: new Map() });
+    rows.get(number).cells.set(label, inputs[at]);
+    inputs[at].setAttribute("aria-label", `${label}, ${name}`);
+  });
+  for (const label of labels) {
+    const column = inputs.filter((_, at) => fields[at].label === label);
+    rows.get("").cells.set(label, inputForAll(fields.find((field) => field.label === label), column));
+  }
+  const heading = (scope, role, text) => make("th", { scope, role, dir: "auto", text });
+  const line = ({ name, cells }) => make("tr", { role: "row" }, heading("row", "rowheader", name),
+    ...labels.map((label) => make("td", { role: "cell", "data-head": `${label}: ` }, cells.get(label) ?? "–")));
+  return make("div", { class: "table", tabindex: "0", role: "group", "aria-label": say("table") }, make("table", { role: "table" },
+    make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, ...[say("row"), ...labels].map((text) => heading("col", "columnheader", text)))),
+    make("tbody", { role: "rowgroup" }, ...[...rows.values()].map(line))));
+}
+
+/** An input that writes into those of its column. A box is mixed where they differ. */
+function inputForAll(field, column) {
+  const values = new Set(column.map(read)), value = values.size === 1 ? [...values][0] : "";
+  const input = inputOf({ ...field, value });
+  input.setAttribute("aria-label", `${field.label}, ${say("all_rows")}`);
+  input.indeterminate = values.size > 1;
+  input.addEventListener("input", () => { for (const one of column) write(one, read(input)); });
+  return input;
+}
+
+/** Mark the inputs that an error names, or the only one that was changed. */
+function markInvalid(inputs, changed, message) {
+  for (const [key, input] of inputs) {
+    const label = key.replace(/^\d+\./, "");
+    const isMeant = key in changed && (message.includes(label) || Object.keys(changed).length === 1);
+    if (isMeant) input.setAttribute("aria-invalid", "true");
+    else input.removeAttribute("aria-invalid");
+  }
 }
 
 function inputOf({ type, value, options }) {

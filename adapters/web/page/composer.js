@@ -2,6 +2,7 @@
 
 import { began } from "./conversations.js";
 import { $, againButton, isComposing, make, notice, randomKey, scrollPage } from "./element.js";
+import { icon } from "./icons.js";
 import * as log from "./log.js";
 import { post, request } from "./server.js";
 import { locale, say } from "./words.js";
@@ -229,6 +230,14 @@ function ask({ how, turn, text, files: attached }) {
   else edit(turn, text, attached);
 }
 
+/** Add a suggested message to what is written. */
+function fillIn(message) {
+  $("text").value = [$("text").value.trim(), message].filter(Boolean).join("\n");
+  keepDraft();
+  fit();
+  $("text").focus();
+}
+
 function edit(turn, text, attached) {
   if (!replaces) aside = { text: $("text").value, files };
   replacing(turn);
@@ -389,7 +398,12 @@ export function offerModels(names) {
 export function start() {
   const text = $("text");
   $("model-choice").addEventListener("change", (event) => localStorage.setItem("model", event.target.value));
-  $("ask").addEventListener("submit", (event) => { event.preventDefault(); sendBox(); });
+  for (const name of ["send", "stop"]) $(name).append(icon(name));
+  $("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    sendBox();
+    if (!touched.matches) text.focus(); // the button may be hidden now
+  });
   text.addEventListener("input", () => { fit(); keepDraft(); });
   text.addEventListener("keydown", (event) => {
     if (isComposing(event)) return;
@@ -399,6 +413,7 @@ export function start() {
       const { turn, text: said, files: attached } = log.lastAsked();
       edit(turn, said, attached);
     }
+    if (event.key === "/" && !text.value && !$("quick").hidden) $("quick").click(); // the sign stays if no command is chosen
     if (event.key !== "Enter" || event.shiftKey || touched.matches) return;
     event.preventDefault();
     sendBox();
@@ -414,6 +429,7 @@ export function start() {
   $("stop").addEventListener("click", stop);
   addEventListener("reconnected", flushAll);
   $("unedit").addEventListener("click", giveUp);
+  addEventListener("click", ({ target }) => target.dataset.fill && fillIn(target.dataset.fill));
   addEventListener("asking", (event) => ask(event.detail));
   const dragging = (on) => (event) => {
     if (!event.dataTransfer.types.includes("Files")) return;

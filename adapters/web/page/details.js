@@ -3,7 +3,7 @@
 import { $, againButton, make, notice, stick } from "./element.js";
 import { grow } from "./growing.js";
 import { request } from "./server.js";
-import { locale, say } from "./words.js";
+import { locale, moment, say } from "./words.js";
 
 await Promise.all(["details.css", "data.css"].map((name) => new Promise((resolve) => {
   const href = new URL(name, import.meta.url);
@@ -168,7 +168,7 @@ function drawNotice({ id, text, at }) {
   const close = make("button", { type: "button", text: say("close"), on: { click: () => request(`/me/notices/${id}`, { method: "DELETE" })
     .then(() => { item.remove(); ($("person-notices").querySelector("button") ?? $("text")).focus(); },
       (error) => notice(error.message)) } });
-  const item = make("li", {}, make("span", { text }), make("time", { datetime: when.toISOString(), text: when.toLocaleDateString(locale) }), close);
+  const item = make("li", {}, make("span", { text }), make("time", { datetime: when.toISOString(), text: moment(when) }), close);
   return item;
 }
 

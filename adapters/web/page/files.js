@@ -1,4 +1,4 @@
-// Files under what was said: pictures are shown, code that ran unfolds, all else is a link.
+// Files under what was said: pictures are shown, all else is a link. What Python made is in one frame with its code.
 
 import { make, stick } from "./element.js";
 import { say } from "./words.js";
@@ -6,8 +6,40 @@ import { say } from "./words.js";
 const PICTURE = /^image\/(png|jpeg|gif|webp)$/;
 const CODE = "text/x-python";
 
+/** The code of a run follows the files that it made. */
 export function filesOf(files) {
-  return make("ul", { class: "files", hidden: files.length === 0 }, ...files.map(shown));
+  const items = [];
+  let made = [];
+  for (const file of files) {
+    if (file.type === CODE && file.url) {
+      items.push(make("li", { class: "ran" }, ...(made.length ? framed(made, file) : [unfolding(file)])));
+      made = [];
+    } else made.push(file);
+  }
+  return make("ul", { class: "files", hidden: files.length === 0 }, ...items, ...made.map(shown));
+}
+
+/** Two tabs, as W3C's pattern has them: arrows move, and the tab with the focus is shown. */
+function framed(made, file) {
+  const panels = [make("ul", { class: "files", role: "tabpanel" }, ...made.map(shown)), make("div", { role: "tabpanel", hidden: true })];
+  const choose = (chosen) => {
+    tabs.forEach((tab, at) => {
+      tab.setAttribute("aria-selected", String(at === chosen));
+      tab.tabIndex = at === chosen ? 0 : -1;
+      panels[at].hidden = at !== chosen;
+    });
+    if (chosen && !panels[1].hasChildNodes()) panels[1].append(...codeOf(file));
+  };
+  const tabs = [say("result"), say("code")].map((text, at) => make("button", { type: "button", role: "tab", text, on: { click: () => choose(at) } }));
+  const move = (event) => {
+    if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+    const other = tabs[1 - tabs.indexOf(document.activeElement)];
+    other.focus();
+    other.click();
+  };
+  tabs.forEach((tab, at) => panels[at].setAttribute("aria-label", tab.textContent));
+  choose(0);
+  return [make("div", { role: "tablist", "aria-label": say("ran"), on: { keydown: move } }, ...tabs), ...panels];
 }
 
 function shown(file) {
@@ -17,22 +49,25 @@ function shown(file) {
     const image = make("img", { src: file.url, alt: file.name, on: { load: () => stick() } });
     return make("li", {}, make("a", { href: file.url, target: "_blank", rel: "noopener" }, image));
   }
-  const link = make("a", { href: file.url, download: file.name }, name);
-  return file.type === CODE ? make("li", { class: "ran" }, unfolding(file, link)) : make("li", {}, link);
+  return make("li", {}, make("a", { href: file.url, download: file.name }, name));
 }
 
-/** The code is fetched when it is first unfolded. */
-function unfolding(file, link) {
-  const code = make("code");
-  const pre = make("pre", { tabindex: "0", dir: "ltr", role: "group", "aria-label": say("code") }, code);
-  const fold = make("details", {}, make("summary", { text: say("ran") }), pre, link);
-  fold.addEventListener("toggle", async () => {
-    if (!fold.open || code.textContent) return;
-    const answer = await fetch(file.url).catch(() => ({ ok: false }));
+function unfolding(file) {
+  const fold = make("details", {}, make("summary", { text: say("ran") }));
+  fold.addEventListener("toggle", () => fold.children.length > 1 || fold.append(...codeOf(file)));
+  return fold;
+}
+
+/** The code, which is fetched now, and a link that saves it. */
+function codeOf(file) {
+  const code = make("code", { class: "language-python" });
+  fetch(file.url).catch(() => ({ ok: false })).then(async (answer) => {
     const text = answer.ok ? await answer.text() : say("no_connection");
     stick(() => { code.textContent = text; });
+    (await import("./code.js")).colour(code);
   });
-  return fold;
+  return [make("pre", { tabindex: "0", dir: "ltr", role: "group", "aria-label": say("code") }, code),
+    make("a", { href: file.url, download: file.name }, make("bdi", { text: file.name }))];
 }
 
 export async function copied(text) {

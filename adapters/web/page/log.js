@@ -8,7 +8,7 @@ import { grow } from "./growing.js";
 import { copyButton, iconButton } from "./icons.js";
 import * as notices from "./notices.js";
 import * as tables from "./tables.js";
-import { locale, say } from "./words.js";
+import { clock, say } from "./words.js";
 
 const details = () => import("./details.js"); // what is seldom asked for
 let counting = 0;
@@ -54,9 +54,8 @@ export function running() {
 export function place(turn, at = Date.now() / 1000) {
   if (turns.has(turn)) return turns.get(turn);
   const time = new Date(at * 1000);
-  const short = time.toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit" });
-  const link = make("a", { class: "at", href: `#${conversation}/${turn}`, title: say("link") },
-    make("time", { datetime: time.toISOString(), text: short }));
+  const link = make("a", { class: "at", href: `#${conversation}/${turn}`, title: say("message_link") },
+    make("time", { datetime: time.toISOString(), text: clock(time) }));
   const shown = {
     turn, running: false, clicked: false, text: "", doing: "",
     item: make("li", { id: `turn-${turn}` }), replaces: "",
@@ -208,7 +207,7 @@ export function showAnswer(answer) {
   const shown = place(answer.turn, answer.at);
   run(shown, false);
   stick(() => {
-    for (const one of shown.body.querySelectorAll(".tools:not(.room)")) one.remove();
+    for (const one of shown.body.querySelectorAll(".above:not(.room)")) one.remove();
     fill(shown, answer.html);
     if (answer.response !== undefined) $("spoken").textContent = shown.body.textContent;
     tables.dress(shown.body, shown.turn);
@@ -291,6 +290,7 @@ function fill(shown, html) {
       colour(code);
       label(code.parentElement, code);
     }
+    for (const code of content.querySelectorAll("code.suggestion")) code.replaceWith(chip(code.textContent));
     typeset?.(content);
   });
   if (typeset || !shown.body.querySelector(".math")) return;
@@ -299,6 +299,11 @@ function fill(shown, html) {
     ({ typeset } = math);
     stick(() => typeset($("log")));
   }).catch(() => {}); // the formulas stay as they were written
+}
+
+/** A button that fills a suggested message into the box. */
+function chip(text) {
+  return make("button", { type: "button", class: "chip", dir: "auto", text, "data-fill": text });
 }
 
 /** Take the lines that name sources from the end of a text. Their zone is in their title. */
@@ -311,11 +316,7 @@ function takeSources(content) {
     last.title = last.textContent;
     last.tabIndex = 0;
     const [, before, zone, after] = ZONE.exec(text.data);
-    const at = before.lastIndexOf(", ");
-    const time = make("span", {}, before.slice(at), make("span", { class: "unseen", text: zone }), after);
-    text.data = before.slice(0, at);
-    while (text.nextSibling) time.append(text.nextSibling);
-    last.replaceChildren(make("span", {}, ...last.childNodes), time);
+    text.replaceWith(before, make("span", { class: "unseen", text: zone }), after);
     lines.unshift(last);
     last.remove();
   }

@@ -83,9 +83,9 @@ async function signedIn(typed) {
 }
 
 /** At once: what is typed next belongs to it, and the browser tells of the new address only later. */
-function go(id) {
+function go(id, isNew = false) {
   location.hash = id;
-  read(id);
+  read(id, isNew);
 }
 
 async function open() {
@@ -94,7 +94,7 @@ async function open() {
   if (!(await session.ask()).signed_in) return (await import("./sign-in.js")).show(true);
   if (entered || !current) await introduce().catch(() => {});
   const [id, turn] = await linked();
-  if (entered || id !== current) await read(id);
+  if (entered || id !== current) await read(id, !location.hash && !localStorage.getItem("person"));
   if ($("trouble").textContent) notice($("trouble").textContent); // another sign-in failed
   const shown = turn && document.getElementById(`turn-${turn}`);
   if (shown) {
@@ -104,14 +104,15 @@ async function open() {
 }
 
 /** Everything so far, then the stream from there on. */
-async function read(id) {
+async function read(id, isNew = false) {
   const isOther = id !== opened;
   const focused = document.activeElement;
   current = id;
   if (isOther) notice("");
   stream.leave();
   log.clear(id);
-  $("loading").hidden = false;
+  $("loading").hidden = isNew;
+  $("welcome").hidden = !isNew; // at once, so that the box does not move later
   composer.turnTo(id);
   approvals.turnTo(id);
   conversations.show(id);
@@ -191,7 +192,7 @@ async function forget(forgetting) {
   if (forgetting === current) stream.leave();
   try {
     await conversations.forget(forgetting);
-    if (forgetting === current) go(randomKey());
+    if (forgetting === current) go(randomKey(), true);
     else $("text").focus();
     $("spoken").textContent = say("forgotten");
   } catch (error) {
@@ -218,9 +219,10 @@ async function showShortcuts() {
 function pressed(event) {
   if (isComposing(event)) return;
   if (event.key === "Escape" && !event.target.closest?.("dialog")) menu(false);
-  const writing = event.target.closest?.("input, textarea, select, dialog, [role=menu]");
-  if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const act = { "?": showShortcuts, "/": () => { menu(true); $("search").focus(); }, n: () => go(randomKey()),
+  const elsewhere = event.target.closest?.("input, textarea, select, dialog, .card, [role=menu]");
+  if (elsewhere || event.ctrlKey || event.metaKey || event.altKey || localStorage.getItem("shortcuts") === "off") return;
+  const commands = () => { $("text").focus(); if (!$("quick").hidden) $("quick").click(); };
+  const act = { "?": showShortcuts, "/": commands, s: () => { menu(true); $("search").focus(); }, n: () => go(randomKey(), true),
     w: () => $("text").focus() }[event.key];
   if (!act) return;
   event.preventDefault();
@@ -262,7 +264,7 @@ function start() {
   });
   if (!navigator.onLine) checkNetwork();
   addEventListener("reread", () => read(current));
-  $("new").addEventListener("click", () => { $("search").value = ""; go(randomKey()); });
+  $("new").addEventListener("click", () => { $("search").value = ""; go(randomKey(), true); });
   $("me").addEventListener("click", async () => (await import("./person.js")).open(person, {
     rename: async () => (await import("./naming.js")).open(person.name, introduce),
     showTokens: async () => (await import("./tokens.js")).open(), leave: () => leave(), leaveEverywhere: () => leave(true) }));

@@ -39,6 +39,7 @@ function run() {
   const { slug, inputs } = chosen();
   const fields = [...$("quick-inputs").querySelectorAll("textarea, input, select")];
   const given = fields.map((field) => [field.name, field.value]).filter(([, value]) => value.trim());
+  if ($("text").value === "/") $("text").value = ""; // it opened this form
   submit(`quick-command ${slug} ${inputs.length > 0 ? named(given) : plain(given[0]?.[1] ?? "")}`, { files: takeFiles() });
   $("text").focus();
 }

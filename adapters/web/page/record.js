@@ -18,7 +18,7 @@ export function start() {
   if (button || !navigator.mediaDevices?.getUserMedia || !type()) return;
   button = make("button", { type: "button", id: "record", on: { click: toggle } });
   draw();
-  $("attach").after(button);
+  $("quick").after(button);
 }
 
 function type() {

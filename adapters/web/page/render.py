@@ -38,6 +38,7 @@ from core.base.markdown import (
 )
 from core.base.spreadsheets import Cell, ExportColumn
 from core.base.trust import split_web_addresses
+from core.commands.suggestions import is_suggestion
 from core.domain.rows import Chart, Placed, RowsResult, split_placed
 
 ExportSource = tuple[list[ExportColumn], list[list[Cell]], str]
@@ -414,7 +415,11 @@ def _render_code(tokens: Sequence[Token], at: int) -> str:
     # other platforms need and this page does not.
     content = tokens[at].content
     code = html.escape(content)
-    return code if is_address(content) or _MAIL.fullmatch(content) else f"<code>{code}</code>"
+    if is_address(content) or _MAIL.fullmatch(content):
+        return code
+    if at and is_suggestion(tokens[0].content, content):
+        return f'<code class="suggestion">{code}</code>'
+    return f"<code>{code}</code>"
 
 
 def _filter_attribute(tag: str, name: str, value: str) -> str | None:
@@ -427,7 +432,7 @@ def _filter_attribute(tag: str, name: str, value: str) -> str | None:
         case "img", "src":
             return value if OWN_FILE_PATTERN.fullmatch(value) else None
         case "code", "class":
-            return value if _LANGUAGE.fullmatch(value) else None
+            return value if value == "suggestion" or _LANGUAGE.fullmatch(value) else None
         case _, "class":
             return value if {*value.split()} <= _CLASSES[tag] else None
     return value

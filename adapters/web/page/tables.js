@@ -16,17 +16,18 @@ const details = () => import("./details.js"); // what is seldom asked for
 
 const room = (of) => make("p", { class: `${of} room` }); // of buttons that come when the answer has ended
 
+const rowsOf = (frame) => frame.querySelectorAll("tbody tr");
+
 /** Give the tables of a text that grows the size that they will have. */
 export function prepare(content) {
-  for (const figure of content.querySelectorAll("figure.chart")) figure.append(room("tools"));
   for (const frame of content.querySelectorAll("div.table")) {
-    const table = frame.querySelector("table");
-    alignFigures(table);
-    frame.after(...(table.tBodies[0]?.rows.length > SHORT ? [room("rows")] : []), room("tools"));
+    alignFigures(frame.querySelector("table"));
+    frame.before(room("above"));
+    if (rowsOf(frame).length > SHORT) frame.after(room("rows"));
   }
 }
 
-/** Label the tables of a turn's answer, and put their buttons under them. */
+/** Label the tables of a turn's answer: their controls stand in one row above the heading. */
 export function dress(body, turn) {
   for (const one of body.querySelectorAll(".room")) one.remove();
   body.querySelectorAll("figure.chart").forEach(offerChart);
@@ -35,42 +36,53 @@ export function dress(body, turn) {
     frame.setAttribute("aria-label", say("table"));
     details().then((one) => one.makeSortable(frame));
     widths.observe(frame);
-    frame.after(...offerRows(frame), make("p", { class: "tools" },
+    const download = (form) => details().then((one) => one.download(turn, at + 1, form));
+    frame.before(make("div", { class: "above" }, ...offerFilter(frame),
       copyButton("copy", "copy_table", async () => copied((await details()).cells(frame))),
-      ...["CSV", "XLSX", "JSON"].map((text) => {
-        const label = say("download_as", { form: text });
-        return make("button", { type: "button", class: "quiet-button", "aria-label": label, title: label, text,
-          on: { click: () => details().then((one) => one.download(turn, at + 1, text.toLowerCase())) } });
-      }),
+      downloadButton({ CSV: download, XLSX: download, JSON: download }),
       iconButton("wide", "wide", () => details().then((one) => one.widen(frame)))));
+    frame.after(...offerRows(frame));
   });
+}
+
+/** A button with a menu of forms; each is called with its name in small letters. */
+function downloadButton(forms) {
+  const entries = Object.entries(forms).map(([text, save]) => ({ text, act: () => save(text.toLowerCase()) }));
+  const button = make("button", { type: "button", class: "quiet-button download", "aria-haspopup": "menu", "aria-expanded": "false",
+    text: say("download"), on: { click: async () => (await import("./menu.js")).toggleMenu(button, entries) } });
+  return button;
 }
 
 /** The buttons of a chart: copy it, and save it as a picture. */
 function offerChart(figure) {
-  const save = (text, label) => make("button", { type: "button", class: "quiet-button", "aria-label": label, title: label, text,
-    on: { click: () => details().then((one) => one.saveChart(figure, text.toLowerCase())) } });
-  figure.append(make("p", { class: "tools" },
+  const save = (form) => details().then((one) => one.saveChart(figure, form));
+  figure.append(make("div", { class: "above" },
     ...(globalThis.ClipboardItem ? [copyButton("copy", "copy_chart", async () => (await details()).copyChart(figure))] : []),
-    ...["PNG", "SVG"].map((text) => save(text, say("save_as", { form: text })))));
+    downloadButton({ PNG: save, SVG: save })));
 }
 
-/** A button that shows all rows of a table, and a box that filters them, if there are many. */
+/** A button that shows all rows of a table. */
 function offerRows(frame) {
-  const rows = [...frame.querySelectorAll("tbody tr")];
-  if (rows.length <= SHORT) return [];
-  const all = make("button", { type: "button", text: say("show_all", { count: rows.length }), on: { click: () => {
+  const { length: count } = rowsOf(frame);
+  if (count <= SHORT) return [];
+  const all = make("button", { type: "button", text: say("show_all", { count }), on: { click: () => {
     frame.classList.add("all");
-    all.remove();
+    all.parentElement.remove();
     frame.focus({ preventScroll: true });
   } } });
-  if (rows.length <= FILTERED) return [make("p", { class: "rows" }, all)];
+  return [make("p", { class: "rows" }, all)];
+}
+
+/** A box that filters the rows, if there are many. */
+function offerFilter(frame) {
+  const rows = [...rowsOf(frame)];
+  if (rows.length <= FILTERED) return [];
   const box = make("input", { type: "search", "aria-label": say("filter_rows"), placeholder: say("filter_rows"), on: { input: () => {
     const words = box.value.trim().toLocaleLowerCase();
     frame.classList.toggle("filtered", words !== "");
     for (const row of rows) row.hidden = !row.textContent.toLocaleLowerCase().includes(words);
   } } });
-  return [make("p", { class: "rows" }, all, box)];
+  return [box];
 }
 
 /** Columns that hold nothing but figures stand to the right, if the answer says nothing else. Where

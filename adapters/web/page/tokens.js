@@ -3,10 +3,10 @@
 import { closing, draw } from "./dialogs.js";
 import { $, againButton, make } from "./element.js";
 import { post, request } from "./server.js";
-import { locale, say } from "./words.js";
+import { moment, say } from "./words.js";
 
 function describe({ name, seen, expired }) {
-  const day = seen && new Date(`${seen}T12:00`).toLocaleDateString(locale);
+  const day = seen && moment(new Date(`${seen}T12:00`));
   const used = expired ? say("token_expired") : seen ? say("token_used", { when: day }) : say("token_unused");
   return make("span", {}, make("bdi", { text: name || say("token_unnamed") }), ` · ${used}`);
 }

@@ -50,9 +50,12 @@ function showConnections(parts) {
 
 /** Who runs Ponte gets the parts. */
 function showModel(demo, part, connect) {
-  $("tries").append(...connect.map((name) => make("li", {}, make("a", { href: `/admin/setup?card=${name}`, text: say(`connect_${name}`) }))));
   const more = demo && part && !connect.length ? ` ${say("model_line")}` : "";
+  $("tries").append(...connect.map((name) => make("li", {}, make("a", { href: `/admin/setup?card=${name}`, text: say(`connect_${name}`) }))));
+  const isNamed = !demo && ["on", "checking"].includes(part?.state);
   $("model").hidden = !demo && !part;
   $("model").dataset.state = part?.state ?? "";
-  $("model").textContent = say(demo ? "demo_model" : "model_words", { words: part?.words }) + more;
+  const line = say(demo ? "demo_model" : "model_words", { words: isNamed ? part.words.split(" ")[0] : part?.words });
+  $("model").firstElementChild.textContent = line + more;
+  $("model").lastElementChild.textContent = isNamed && part.words.includes(" ") ? part.words : "";
 }

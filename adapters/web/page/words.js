@@ -22,6 +22,18 @@ export function say(key, values = {}) {
   return (words[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
+const CLOCK = { hour: locale.startsWith("en") ? "numeric" : "2-digit", minute: "2-digit" };
+const DAY = { month: "short", day: "numeric" };
+
+/** The time of day. */
+export const clock = (date) => date.toLocaleTimeString(locale, CLOCK);
+
+/** The day, with its year unless that is this one, and the time of day if `hasTime`. */
+export function moment(date, hasTime = false) {
+  const year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  return date.toLocaleString(locale, { ...DAY, year, ...(hasTime && CLOCK) });
+}
+
 /** Put the words into the marks of the HTML, which holds the English ones. */
 export function translate() {
   document.documentElement.lang = locale;

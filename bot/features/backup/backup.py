@@ -709,9 +709,9 @@ async def _close_unfinished_work(
             closed = await close_unfinished(stores.database)
             # What a chat adapter remembers may be outdated, too: messages that were sent since the
             # backup must not be answered as if they were new. FACES are all integrations.
-            for face in FACES:
-                if isinstance(face, ChatIntegration):
-                    await face.prepare_restored(stores.database)
+            for integration in FACES:
+                if isinstance(integration, ChatIntegration):
+                    await integration.prepare_restored(stores.database)
         # Conversations on the model's server may have turns that the backup does not have, so the
         # thread's small record (`record`), which refers to them, is emptied.
         await stores.database.write(lambda c: c.execute("UPDATE threads SET record = ''").close())

@@ -41,7 +41,6 @@ class SignInLink:
 
 
 def _page_for_links(ponte: Ponte) -> str:
-    """Return the page's address, also if it is not served now; "" if it has no fixed one."""
     from core.base.errors import PonteError
 
     if ponte.settings.ponte_web == "off":
@@ -62,7 +61,6 @@ def _check_links(ponte: Ponte) -> None:
 
 
 def _make_link(person: Person, page: str, token: str, earlier: int = 0) -> SignInLink:
-    """Return a new sign-in token of a person, and the page's link with it if there is a page."""
     from adapters.web import add_token
 
     link = add_token(page, token) if page else ""
@@ -151,7 +149,7 @@ async def list_api_tokens(
 ) -> Rows:
     """List API tokens with ID, person, purpose, date added, expiry and last use."""
     person = ponte.accounts.person(name, owner=True).key if name else ""
-    return [_without_hash(one) for one in await ponte.accounts.list_api_tokens(person)]
+    return [_without_hash(token) for token in await ponte.accounts.list_api_tokens(person)]
 
 
 def _without_hash(token: ApiToken) -> Json:

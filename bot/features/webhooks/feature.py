@@ -75,7 +75,7 @@ Selection = Annotated[
     Mapping[FieldPath, tuple[str, ...]],
     BeforeValidator(
         lambda fields: (
-            {name: [one] if isinstance(one, str) else one for name, one in fields.items()}
+            {name: [field] if isinstance(field, str) else field for name, field in fields.items()}
             if isinstance(fields, dict)
             else fields
         )
@@ -213,7 +213,11 @@ class WebhookFeature(Feature):
 
     def find_faults(self, config: Any, settings: Any) -> Iterator[str]:
         # A face gets its own settings and the shared ones. `settings` has both.
-        used = {face.name for face in settings.faces if face.is_used(settings, settings)}
+        used = {
+            integration.name
+            for integration in settings.faces
+            if integration.is_used(settings, settings)
+        }
         for name, own in config.hooks.items():
             hook, where = own.hook(name, settings.variable), config.location("hooks", name)
             if not hook.secret:

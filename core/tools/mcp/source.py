@@ -284,6 +284,7 @@ class McpServers:
         """Return whether the tool reported an error, and its text. Raise ToolError if it was not
         called: the tool is no longer set up, or is not the one that was approved. Raise WriteUnsure
         if the server may or may not have made the call."""
+        # ponte.toml or the accepted definitions may have changed since the proposal.
         self.watch()
         await self._load()
         state, tool = self._states.get(str(target["server"])), str(target["tool"])

@@ -17,7 +17,7 @@ from core.base.i18n import plural, say
 from core.base.text import clip_line, fold_case, to_one_line
 from core.base.value_formats import format_value
 from core.changes.card_rows import build_rows, guess_input_type, name_rows
-from core.changes.kinds import Kind
+from core.changes.kinds import Kind, is_deed_title
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
     SAMPLE_APPLIER,
@@ -374,6 +374,9 @@ class CreateRows(_EditableRows):
     titles = ("Create a row in {table}", "Create {count} rows in {table}")
     is_repeatable = False
 
+    def name_deed(self, change: Change) -> str:
+        return plural("Add {count} row", "Add {count} rows", len(change.rows))
+
     def may_be_automatic(self, draft: Draft) -> bool:
         """A rule may let one new row without files be applied without a person."""
         has_files = any(not kind for kind, _ in draft.target.get("inputs", {}).values())
@@ -384,6 +387,36 @@ class UpdateRows(_EditableRows):
     """The kind of change that writes values, links and files of existing rows."""
 
     titles = ("Change a row in {table}", "Change {count} rows in {table}")
+
+    def name_deed(self, change: Change) -> str:
+        """Name the option where all rows get one value in one select or checkbox of the schema, and
+        nothing else."""
+        written = [step.write.after or {} for step in change.steps]
+        (field, value), *others = written[0].items() or [("", None)]
+        kind, options = change.draft.target.get("inputs", {}).get(field, ("", ()))
+        is_choice = field in change.draft.view.choice_fields and not change.proposal.undone_change
+        count = len(change.rows)
+        if others or any(values != written[0] for values in written[1:]) or not is_choice:
+            pass
+        elif kind == "select" and value in options and is_deed_title(str(value)):
+            return plural(
+                "Mark {count} as {option}", "Mark {count} as {option}", count, option=value
+            )
+        elif kind == "checkbox" and isinstance(value, bool) and is_deed_title(field):
+            if value:
+                return plural(
+                    "Check {field} in {count} row",
+                    "Check {field} in {count} rows",
+                    count,
+                    field=field,
+                )
+            return plural(
+                "Uncheck {field} in {count} row",
+                "Uncheck {field} in {count} rows",
+                count,
+                field=field,
+            )
+        return plural("Approve {count} row", "Approve {count} rows", count)
 
     def changes_only(self, draft: Draft, fields: Collection[str]) -> bool:
         """Only then may a rule let it be applied without a person: such fields hold no free
@@ -398,6 +431,9 @@ class DeleteRows(RowsKind):
     """The kind of change that deletes rows."""
 
     titles = ("Delete a row in {table}", "Delete {count} rows in {table}")
+
+    def name_deed(self, change: Change) -> str:
+        return plural("Delete {count} row", "Delete {count} rows", len(change.rows))
 
     def needs_admin(self, draft: Draft) -> str:
         return _ADMIN_DELETE

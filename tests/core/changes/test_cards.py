@@ -384,3 +384,53 @@ def test_three_rows_or_two_deleted_ones_become_a_table_that_hides_no_change() ->
     assert table is not None
     assert len(table.header) == 6
     assert tabulate(rows(2, fields=6, after=None)) is None
+
+
+CHOICE_INPUTS = {
+    "Status": ["select", ["Open", "Paid"]],
+    "Note": ["text", []],
+    "Sent": ["checkbox", []],
+}
+CHOICES = {"key": "Id", "inputs": CHOICE_INPUTS, "choice_fields": ["Status", "Sent"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "label"),
+    [
+        ("update", [{"Status": "Paid"}] * 3, "Mark 3 as Paid"),
+        ("update", [{"Status": "Paid"}], "Mark 1 as Paid"),
+        ("update", [{"Sent": True}] * 2, "Check Sent in 2 rows"),
+        ("update", [{"Sent": False}], "Uncheck Sent in 1 row"),
+        ("update", [{"Status": "Paid"}, {"Status": "Open"}], "Approve 2 rows"),
+        ("update", [{"Status": "Paid", "Sent": True}], "Approve 1 row"),
+        ("update", [{"Note": "Paid"}], "Approve 1 row"),
+        ("update", [{"Status": "Denied"}], "Approve 1 row"),  # no option of the schema
+        ("create", [{"Status": "Paid"}] * 2, "Add 2 rows"),
+        ("delete", [None, None], "Delete 2 rows"),
+    ],
+)
+def test_the_button_names_the_deed(kind: str, values: list[Any], label: str) -> None:
+    rows = [
+        RowWrite("" if kind == "create" else str(n), None if kind == "create" else {}, value)
+        for n, value in enumerate(values)
+    ]
+    assert CARDS.build(with_target(change(kind, *rows), CHOICES)).label == label
+
+
+@pytest.mark.parametrize("option", ["x" * 31, "Paid\u202e", "a\nb", "\u200b"])
+def test_an_odd_option_is_not_on_the_button(option: str) -> None:
+    target = {**CHOICES, "inputs": {"Status": ["select", [option]]}}
+    made = with_target(change("update", RowWrite("1", {}, {"Status": option})), target)
+    assert CARDS.build(made).label == "Approve 1 row"
+
+
+@pytest.mark.parametrize(
+    ("title", "label"), [("#sales", "Post to #sales"), ("x" * 31, ""), ("#a\u202eb", "")]
+)
+def test_a_post_names_its_place_by_name_and_id(title: str, label: str) -> None:
+    made = with_target(
+        change("post", RowWrite(after={"text": "Hi"}), title=title), {"place": "slack:T1:C9"}
+    )
+    card = CARDS.build(made)
+    assert card.label == label
+    assert card.title.endswith("(C9)")

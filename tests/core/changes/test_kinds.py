@@ -294,7 +294,7 @@ TABLE: Mapping[str, tuple[Probe, tuple[str, ...]]] = {
     "title of the card": (
         title,
         ("Create a row in People", "Change a row in People", "Delete a row in People",
-         "Run Fix it", "Post to #sales", "Reminder: Hello", "Call desk: file"),
+         "Run Fix it", "Post to #sales (C1)", "Reminder: Hello", "Call desk: file"),
     ),
     "text of the card": (text, ("none", "none", "none", "none", "Hello", "> Hello",
                                "The server desk gets these arguments:")),
@@ -354,4 +354,4 @@ async def test_what_a_kind_decides(tmp_path: Path, decision: str) -> None:
 
 
 def test_each_kind_has_a_column() -> None:
-    assert list(DRAFTS) == list(KINDS)
+    assert {*DRAFTS} == {*KINDS}

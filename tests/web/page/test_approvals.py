@@ -87,6 +87,7 @@ async def test_requests_are_counted_listed_and_decided(ponte: WebPonte, page: Pa
     assert [row.message.address.conversation for row in ponte.rows.values()] == ["web:work"]
     other = dialog.locator("[data-card=def567]")
     await other.get_by_role("button", name="Deny").click()
+    await other.locator("form").get_by_role("button", name="Deny").click()
     await expect(other.locator(".state strong")).to_have_text("denied")
     assert ponte.rows[2].message.address.conversation == "web:main", "the one that is open"
     await page.keyboard.press("Escape")
@@ -119,6 +120,7 @@ async def test_a_card_in_the_log_and_in_the_list_is_decided_in_both(
     await expect(page.locator("#requests .card")).to_have_count(1)
     decides(ponte, "refused")
     await page.locator("#requests").get_by_role("button", name="Deny").click()
+    await page.locator("#requests form.reason").get_by_role("button", name="Deny").click()
     for place in ("#requests", "#log"):
         note = page.locator(f"{place} .card .note")
         await expect(note).to_have_text("Someone else must approve it.")

@@ -200,7 +200,7 @@ async def test_a_decision_of_somebody_else_closes_the_form(ponte: WebPonte, page
     await expect(page.locator(".card")).to_be_focused()
 
 
-async def test_rows_are_groups_and_odd_labels_and_values_stay_text(
+async def test_rows_are_a_table_and_odd_labels_and_values_stay_text(
     ponte: WebPonte, page: Page
 ) -> None:
     """Nothing that a table holds becomes HTML or takes the place of a property of the form. A value
@@ -213,9 +213,9 @@ async def test_rows_are_groups_and_odd_labels_and_values_stay_text(
     )
     changes(ponte, Answer("x"), replace(FORM, title=evil, fields=fields))
     form = await open_form(page)
-    await expect(form.get_by_role("group")).to_have_count(4)
-    await expect(form.locator("legend")).to_have_text(["Ann", "Ann", "Row 3", evil])
-    await expect(form.locator("label").first).to_have_text(evil)
+    names = form.locator("tbody th")
+    await expect(names).to_have_text(["All rows", "Ann", "Ann", "Row 3", evil])
+    await expect(form.locator("thead th").nth(1)).to_have_text(evil)
     await expect(form.locator("input").first).to_have_value(evil)
     assert await page.locator(".card img").count() == 0
     await page.keyboard.press("Escape")
@@ -237,6 +237,38 @@ async def test_rows_are_groups_and_odd_labels_and_values_stay_text(
     await page.get_by_role("button", name="Change…").click()
     await expect(page.locator(".card .note")).to_have_text("Only Ana can change it.")
     await expect(form).to_have_count(0)
+
+
+async def test_the_first_row_writes_into_all_and_an_error_stands_at_its_cell(
+    ponte: WebPonte, page: Page
+) -> None:
+    fields = tuple(
+        field
+        for n, city in ((1, "Porto"), (2, "Faro"))
+        for field in (
+            FormField(f"{n}.City", "City", "text", city, row=f"{n}. Ann"),
+            FormField(f"{n}.Status", "Status", "select", "Open", ("Open", "Paid"), f"{n}. Ann"),
+        )
+    )
+    ponte.board.forms["abc234"] = replace(FORM, fields=fields)
+
+    async def script(turn: Turn) -> Answer:
+        if not turn.message.is_click:
+            return Answer("Shall I?", cards=(OPEN,))
+        return Answer("There is no City Evora.", "failed", code="bad_request")
+
+    ponte.script = script
+    form = await open_form(page)
+    await expect(form.get_by_label("Status, All rows")).to_have_value("Open")
+    await expect(form.get_by_label("City, All rows")).to_have_value("")
+    await form.get_by_label("Status, All rows").select_option("Paid")
+    await form.get_by_label("City, 2. Ann").fill("Evora")
+    await page.keyboard.press("Enter")
+    await expect(form.locator("[aria-invalid=true]")).to_have_count(1)
+    await expect(form.get_by_label("City, 2. Ann")).to_have_attribute("aria-invalid", "true")
+    assert ponte.rows[2].message.text == (
+        'change abc234 {"1.Status": "Paid", "2.City": "Evora", "2.Status": "Paid"}'
+    )
 
 
 async def test_the_form_fits_and_axe_finds_nothing(ponte: WebPonte, axe_tab: Page) -> None:

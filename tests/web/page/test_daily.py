@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from core.domain.messages import Answer
-from tests.web.page.browser import say, visit
+from tests.web.page.browser import choose, say, visit
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -35,7 +35,7 @@ async def test_an_answer_and_its_tables_can_be_copied(ponte: WebPonte, page: Pag
     assert await clipboard(page) == TABLE
     await expect(page.locator("#title")).to_have_text("rows?")
     async with page.expect_download() as download:
-        await page.get_by_role("button", name="Download as CSV").click()
+        await choose(page, "CSV", ".download")
     file = await download.value
     assert file.suggested_filename == "rows.csv"
     assert (await file.path()).read_text("utf-8").splitlines() == [

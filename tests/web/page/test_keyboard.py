@@ -85,8 +85,13 @@ async def test_the_focus_stays_after_a_refusal_and_a_decision_of_others(
     await say(page, "ask")
     await page.locator(".card .deny").focus()
     await page.keyboard.press("Space")
+    await expect(page.get_by_label("Reason")).to_be_focused()
+    await page.keyboard.type("not paid yet")  # letters of the reason are no shortcuts
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
     await expect(page.locator(".card .note")).to_have_text("An admin must decide this.")
     await expect(page.locator(".card .deny")).to_be_focused()
+    assert [row.message.text for row in ponte.rows.values()][-1].endswith(" not paid yet")
     async with ponte.client() as client:
         await client.post("/chat", json={"message": "elsewhere", "conversation": "main"})
     await expect(page.locator(".card .state strong").first).to_have_text("done")

@@ -170,7 +170,16 @@ async def test_a_printed_conversation_has_all_of_it_and_nothing_of_the_page(
     await answer_with(ponte, page, Answer(text, cards=(card_of(12),)))
     await page.locator(".card .table").wait_for()
     await page.emulate_media(media="print", color_scheme="dark")
-    for secrets in ("#side", "#ask", "#options", ".tools", ".bar button", ".actions", "#notice"):
+    for secrets in (
+        "#side",
+        "#ask",
+        "#options",
+        ".tools",
+        ".above",
+        ".bar button",
+        ".actions",
+        "#notice",
+    ):
         await expect(page.locator(secrets).first).to_be_hidden()
     cut = """all => all.filter(e => e.scrollHeight > e.clientHeight + 1
         || e.scrollWidth > e.clientWidth + 1).map(e => e.className || e.tagName)"""

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, Route, expect
 
+from core.domain.messages import Answer
 from tests.web.page.browser import ask, choose, resize, say, visit
 from tests.web.page.test_loading import file
 from tests.web.page.test_models import give_models
-from tests.web.web_ponte import WebPonte
+from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -213,3 +214,43 @@ async def test_the_buttons_around_the_box_take_a_click(page: Page) -> None:
     await expect(page.locator("#keys-list")).to_be_hidden()
     await page.locator("#tries [data-kind=help]").click()
     await expect(page.locator("#welcome")).to_be_hidden()
+
+
+async def test_one_button_sends_and_stops(ponte: WebPonte, page: Page) -> None:
+    """While an answer grows, the button sends only what has been written meanwhile."""
+    stopped = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        if not turn.message.is_click:
+            await stopped.wait()
+        stopped.set()
+        return Answer("Done.")
+
+    ponte.script = script
+    send, stop = page.locator("#send"), page.locator("#stop")
+    await expect(stop).to_be_hidden()
+    await page.fill("#text", "count")
+    await send.click()
+    await expect(stop).to_be_visible()
+    await expect(send).to_be_hidden()
+    await expect(page.locator("#text")).to_be_focused()
+    await page.fill("#text", "and then")
+    await expect(send).to_be_visible()
+    await page.fill("#text", "")
+    await stop.click()
+    await expect(page.locator(".body").first).to_have_text("Done.")
+    await expect(send).to_be_visible()
+    await expect(stop).to_be_hidden()
+
+
+async def test_a_suggestion_is_a_button_that_only_fills_it_in(ponte: WebPonte, page: Page) -> None:
+    texts = ("Draw the sales by month", "approve abc234-1234", "Ask @everyone", "See www.evil.test")
+    ponte.answers(Answer("\n\n".join(f"Next, try: `{text}`" for text in texts)))
+    await say(page, "next?")
+    chips = page.locator(".body .chip")
+    await expect(chips).to_have_text(texts[:1])
+    await page.fill("#text", "Please:")
+    await chips.click()
+    await expect(page.locator("#text")).to_have_value(f"Please:\n{texts[0]}")
+    await expect(page.locator("#text")).to_be_focused()
+    assert len(ponte.rows) == 1

@@ -19,7 +19,7 @@ PNG = bytes.fromhex(
 )
 
 
-async def test_plots_are_shown_and_open_large_code_unfolds_and_other_files_are_links(
+async def test_what_python_made_and_its_code_are_two_tabs_and_plots_open_large(
     ponte: WebPonte, page: Page
 ) -> None:
     code = "print('<b>6</b>')  # <script>document.title='owned'</script>\nx = 7"
@@ -43,12 +43,16 @@ async def test_plots_are_shown_and_open_large_code_unfolds_and_other_files_are_l
     await expect(image).to_be_visible()
     assert await image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
     view = page.locator(".ran pre")
-    await expect(view).to_be_hidden()
-    await page.get_by_text("Code that ran").click()
+    await expect(view).to_have_count(0)
+    await page.get_by_role("tab", name="Result").focus()
+    await page.keyboard.press("ArrowRight")
+    await expect(page.get_by_role("tab", name="Code")).to_be_focused()
     await expect(view).to_have_text(code)
     await expect(view).to_be_visible()
+    await expect(image).to_be_hidden()
     assert await page.title() != "owned"
-    for name in ("x.html", "code.py"):
+    for name, tab in (("code.py", "Code"), ("x.html", "Result")):
+        await page.get_by_role("tab", name=tab).click()
         async with page.expect_download() as download:
             await page.get_by_role("link", name=name).click()
         assert (await download.value).suggested_filename == name

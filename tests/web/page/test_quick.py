@@ -37,6 +37,26 @@ async def test_the_button_is_hidden_without_quick_commands(page: Page) -> None:
     await expect(page.locator("#quick")).to_be_hidden()
 
 
+async def test_a_slash_in_an_empty_box_opens_them_and_stays_if_none_is_run(
+    ponte: WebPonte, tab: Page
+) -> None:
+    ponte.board.known = [ECHO]
+    await visit(tab, ponte.link)
+    await expect(tab.locator("#quick")).to_be_visible()
+    for key, left in (("Escape", "/"), ("Enter", "")):
+        await tab.fill("#text", "")
+        await tab.locator("#text").press("/")
+        await expect(tab.locator("#quick-form")).to_be_visible()
+        if key == "Enter":
+            await tab.get_by_role("button", name="Run", exact=True).focus()
+        await tab.keyboard.press(key)
+        await expect(tab.locator("#quick-form")).to_be_hidden()
+        await expect(tab.locator("#text")).to_have_value(left)
+    await tab.fill("#text", "either")
+    await tab.locator("#text").press("/")
+    await expect(tab.locator("#quick-form")).to_be_hidden()
+
+
 async def test_inputs_are_fields_of_their_kind(ponte: WebPonte, tab: Page) -> None:
     await open_commands(ponte, tab, ECHO, REPORT)
     await tab.get_by_label("Quick command", exact=True).select_option("Report")

@@ -167,7 +167,7 @@ async def test_an_answer_to_a_long_message_begins_in_view(ponte: WebPonte, page:
     await expect(page.locator(".body p").last).not_to_be_in_viewport()
 
 
-async def test_the_source_is_one_quiet_line_with_its_zone_on_demand(
+async def test_all_of_a_source_is_in_sight_and_its_zone_on_demand(
     ponte: WebPonte, page: Page
 ) -> None:
     wide = SOURCE.replace("Customers", "Customers, " + "Name contains “something”, " * 9)
@@ -179,8 +179,8 @@ async def test_the_source_is_one_quiet_line_with_its_zone_on_demand(
     await expect(page.locator(".body")).to_have_text("Three.")
     for width in (390, 1280):
         await resize(page, width)
-        heights = await lines.evaluate_all("all => all.map(e => e.offsetHeight)")
-        assert heights == [24, 24], "one line each"
+        cut = await lines.evaluate_all("all => all.some(e => e.scrollWidth > e.clientWidth)")
+        assert not cut, "a filter that is cut would be another one"
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
     await expect(lines.first).to_have_attribute("title", f"{SOURCE} NocoDB")
     seen = """e => {
@@ -193,8 +193,6 @@ async def test_the_source_is_one_quiet_line_with_its_zone_on_demand(
     await expect(lines.first.get_by_role("link")).to_have_attribute(
         "href", "https://nocodb.example/dashboard"
     )
-    await lines.last.focus()
-    assert await lines.last.evaluate("e => e.offsetHeight") > 24, "all of it for who wants it"
     ponte.answers(Answer(f"{SOURCE}\n\nThat was a quote (of mine)."))
     await say(page, "quote it")
     await wait_for_end(page)

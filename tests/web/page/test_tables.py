@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -170,7 +169,7 @@ async def test_figures_stand_to_the_right_and_all_of_it_in_the_whole_window(
     await say(tab, "20")
     right = tab.locator(".body th.right")
     await expect(right).to_have_text(["Balance", "Score"] * 2)
-    await tab.locator(".tools").get_by_role("button", name="Full screen").click()
+    await tab.get_by_role("button", name="Full screen").click()
     frame = tab.locator("#wide .table")
     await expect(frame).to_be_focused()
     await frame.evaluate("e => { e.scrollTo(400, 0); }")
@@ -209,18 +208,20 @@ async def test_a_csv_file_opens_in_the_spreadsheet_of_the_reader(
     page = await context.new_page()
     await visit(page, ponte.link)
     await say(page, "sums")
-    file = page.locator(".table + .tools").get_by_role("button", name=re.compile("CSV$"))
-    text = (await download(page, file)).read_text("utf-8")
+    text = (await download(page, page.locator(".download"), "CSV")).read_text("utf-8")
     assert text.splitlines() == ["\ufeffName;Sum", '"a; b";1234,5', "'＝1+1;-3"]
     await context.close()
 
 
-async def download(page: Page, file: Locator) -> Path:
-    """Press the button of a file with the keyboard. Return where it was saved."""
-    await file.focus()
+async def download(page: Page, button: Locator, form: str) -> Path:
+    """Choose a form from the menu of a button with the keyboard. Return where it was saved."""
+    await button.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("menu")).to_be_visible()
+    await page.keyboard.press(form[0])
     async with page.expect_download() as saved:
         await page.keyboard.press("Enter")
-    assert (await saved.value).suggested_filename.endswith(str(await file.text_content()).lower())
+    assert (await saved.value).suggested_filename.endswith(form.lower())
     return await (await saved.value).path()
 
 
@@ -228,11 +229,14 @@ async def test_every_table_is_offered_as_a_file(ponte: WebPonte, tab: Page) -> N
     await open_page(ponte, tab, 390)
     await say(tab, "sales")
     await tab.locator(".chart summary").click()
-    files = tab.get_by_role("button", name="Download as")
-    await expect(files).to_have_text(["CSV", "XLSX", "JSON"] * 2)
-    rows = json.loads((await download(tab, files.nth(2))).read_text("utf-8"))
+    files = tab.locator(".table").locator(
+        "xpath=preceding-sibling::div[@class='above'][1]/button[contains(@class,'download')]"
+    )
+    rows = json.loads((await download(tab, files.nth(0), "JSON")).read_text("utf-8"))
     assert rows[0] == {"Name": "b", "Size": 9}
-    book = openpyxl.load_workbook(io.BytesIO((await download(tab, files.nth(4))).read_bytes()))
+    book = openpyxl.load_workbook(
+        io.BytesIO((await download(tab, files.nth(1), "XLSX")).read_bytes())
+    )
     assert [[cell.value for cell in row] for row in book.active] == [
         [None, "Sum"],
         ["a", 9],
@@ -249,7 +253,7 @@ async def test_a_long_table_shows_ten_rows_and_all_at_a_press(ponte: WebPonte, p
     ponte.answers(Answer("\n".join(["| Invoice | Customer |", "| --- | --- |", *lines])))
     await say(page, "invoices")
     rows = page.locator(".body tbody tr:visible")
-    await expect(page.locator(".body .tools").first).to_be_attached()
+    await expect(page.locator(".body .above").first).to_be_attached()
     await expect(rows).to_have_count(10)
     # Sorted, the ten are others. The whole heading is the button, once its style is loaded.
     await expect(page.locator(".body thead th").nth(1)).to_have_css("padding", "0px")
@@ -274,7 +278,7 @@ async def test_a_table_of_ten_rows_offers_no_more(ponte: WebPonte, page: Page) -
     ponte.answers(Answer("\n".join(["| No. | Customer |", "| --- | --- |", *lines])))
     await say(page, "invoices")
     await expect(page.locator(".body tbody tr:visible")).to_have_count(10)
-    await expect(page.locator(".body .tools").first).to_be_attached()
+    await expect(page.locator(".body .above").first).to_be_attached()
     await expect(page.locator(".rows")).to_have_count(0)
 
 
@@ -282,8 +286,7 @@ async def test_a_chart_is_saved_as_a_picture_and_as_a_drawing(ponte: WebPonte, t
     await open_page(ponte, tab, 1280)
     await say(tab, "sales")
     for form, begin in (("PNG", b"\x89PNG"), ("SVG", b"<svg ")):
-        button = tab.get_by_role("button", name=f"Save as {form}")
-        data = (await download(tab, button)).read_bytes()
+        data = (await download(tab, tab.locator(".download").last, form)).read_bytes()
         assert data.startswith(begin), form
     assert b'fill="rgb(' in data
     assert b"<text" in data

@@ -47,8 +47,15 @@ async def test_the_first_visit_shows_what_is_connected_and_what_will_work(
         [re.compile("show Customers$"), re.compile("list tables$"), re.compile("do\\?$")]
     )
     ponte.board.is_demo = False
+    ponte.board.parts[0] = Health("model", "on", "gpt-large at host: conversations stored there")
     await tab.reload()
-    await expect(tab.locator("#model")).to_have_text("Model: gpt-large")
+    await expect(tab.locator("#model summary")).to_have_text("Model: gpt-large")
+    await expect(tab.locator("#model p")).to_be_hidden()
+    await tab.locator("#model summary").click()
+    await expect(tab.locator("#model p")).to_have_text(re.compile("^gpt-large at host: conv"))
+    edges = "all => all.map(e => e.getBoundingClientRect()).flatMap(e => [e.top, e.bottom])"
+    places = await tab.locator("#welcome, #box, #tries").evaluate_all(edges)
+    assert places == sorted(places), "greeting, box, cards"
     await tab.locator("#commands").get_by_role("button", name="Explain code").click()
     await expect(tab.locator("#quick-slug")).to_have_value("explain")
     await tab.keyboard.press("Escape")
