@@ -118,24 +118,14 @@ async def compose(
         people = await _build_people(settings, live, stores, accounts, deps.pseudonym)
         policy = people.policy
 
-        used = [
-            integration for integration in settings.faces if integration.is_used(settings, settings)
-        ]
+        used = [face for face in settings.faces if face.is_used(settings, settings)]
         quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
-        tools = [
-            integration.build(deps, quick)
-            for integration in used
-            if isinstance(integration, ToolIntegration)
-        ]
+        tools = [face.build(deps, quick) for face in used if isinstance(face, ToolIntegration)]
         for bundle in reversed(tools):
             closing.push_async_callback(bundle.close)
         toolbox = Toolbox([bundle.source for bundle in tools])
         closing.push_async_callback(toolbox.close)
-        (model_face,) = [
-            integration
-            for integration in settings.faces
-            if isinstance(integration, ModelIntegration)
-        ]
+        (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
         model, start_model = model_face.build(
             deps, stores.journal.record_object_to_erase, toolbox.list_specs
         )
@@ -168,11 +158,7 @@ async def compose(
         }
         if isinstance(model, ServedModel):
             reports |= {"voice": partial(model.check_voice, settings.transcribe_model)}
-        optional = [
-            integration.name
-            for integration in settings.faces
-            if isinstance(integration, ToolIntegration)
-        ]
+        optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
         board = HealthBoard(
             PartHealth(
                 list_parts(settings, accepts=accepts, surfaces=surfaces),
@@ -184,9 +170,9 @@ async def compose(
             (*optional, "config", "voice"),
             next((bundle.titles for bundle in tools if bundle.titles), None),
         )
-        for integration in used:
-            if surfaces and isinstance(integration, ChatIntegration):
-                chat = await integration.build(deps, engine.conversations, people, board)
+        for face in used:
+            if surfaces and isinstance(face, ChatIntegration):
+                chat = await face.build(deps, engine.conversations, people, board)
                 own_surfaces.chats.append(chat)
                 policy.people.add(chat)
                 engine.platforms.add_chat(chat)
@@ -238,9 +224,9 @@ async def compose(
 def _generate_secrets(settings: Settings, home: Home) -> Secrets:
     return {
         name: SecretStr(secret)
-        for integration in settings.faces
-        if isinstance(integration, OwnerIntegration)
-        for name, secret in integration.secrets(settings, home).items()
+        for face in settings.faces
+        if isinstance(face, OwnerIntegration)
+        for name, secret in face.secrets(settings, home).items()
     }
 
 
@@ -291,7 +277,7 @@ def list_parts(settings: Settings, *, accepts: bool, surfaces: bool) -> Sequence
             return not isinstance(face, ChatIntegration | OwnerIntegration)
         return accepts or not isinstance(face, OwnerIntegration) or face.always
 
-    unserved = {integration.name for integration in settings.faces if not is_served(integration)}
+    unserved = {face.name for face in settings.faces if not is_served(face)}
     return [
         Health(
             part.name,

@@ -142,7 +142,13 @@ class ChangeRequests:
     async def _store(
         self, caller: Caller, key: str, digest: str, tool: str, draft: Draft
     ) -> Change | None:
-        """Raise ToolError, also if the turn takes longer than PROPOSAL_SECONDS."""
+        """Store the message of a request under `key`, wait for its turn, and return its proposal;
+        None if it ended without one. Raise ToolError, also if the turn takes longer than
+        PROPOSAL_SECONDS.
+
+        The message carries the draft in its origin, from which the turn makes the proposal.
+        `digest` is the hash of its content, by which an equal request finds it.
+        """
         to = await self.find_destination(caller, turn_id(key))
         origin = MessageOrigin(
             MCP_ORIGIN,

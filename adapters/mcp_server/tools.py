@@ -283,7 +283,9 @@ class McpTools:
     async def _make_context(
         self, caller: Caller, address: Address, tool: Tool, arguments: Json
     ) -> ToolContext:
-        """The message is empty, with the person and the place alone."""
+        """Return what a tool gets when a program calls it: there is no turn (its number is 0), no
+        transcript and no progress to show. The message is empty, with the person and the place
+        alone."""
         text = compact_json(arguments)
         message = Message("", "", caller.person, address, ReplyTo(address, caller.person, "", ""))
         call = ToolCall("mcp", tool.spec.name, text, tool.effect_of(text))

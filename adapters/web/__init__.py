@@ -173,7 +173,9 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         return [Health("web", "on", sentence), *await self._check_sign_in(deps)]
 
     async def _check_sign_in(self, deps: IntegrationDependencies[WebSettings]) -> Sequence[Health]:
-        """Without the secret, nobody expects that sign-in."""
+        """Return for each sign-in provider whether its discovery document can be used, and why
+        sign-in with Slack is off although its secret is set. Without the secret, nobody expects
+        that sign-in. The imports are here, because a Ponte without the page needs none of them."""
         from adapters.web.oidc.client import ProviderClient
         from adapters.web.oidc.provider import SignInRefused, list_providers
 

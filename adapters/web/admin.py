@@ -183,6 +183,8 @@ class AdminView:
             return await self.show(tab, failure, status_of(error))
 
     async def _run_action(self, form: Mapping[str, str]) -> str:
+        """Run the operation of a form (`do`) with the fields `argument-…` as its arguments, and
+        return HTML about the result. Raise NotAllowed, UnknownPath, BadInput, SettingsError."""
         do, prefix = form.get("do", ""), "argument-"
         if do not in {operation["name"] for operation in self._operator.list_forms()}:
             raise UnknownPath
@@ -344,6 +346,8 @@ class AdminView:
         return section("ponte.toml", body, "ponte reload")
 
     async def _operations(self) -> str:
+        """Return a form for each operation that no other tab shows (IN_OTHER_TABS). The operation
+        describes its fields: one with options is a menu, a long one a text area."""
         sections = []
         for operation in self._operator.list_forms():
             if operation["name"] in IN_OTHER_TABS:
@@ -391,6 +395,8 @@ TABS = {
 
 
 def _render_examples() -> str:
+    """Return an HTML list of the headings of ponte.toml. Each opens to an example in a text area,
+    so that it can be copied as text, by keyboard too."""
     # The example file has its settings commented out, so the `#` before each of them is removed.
     examples: dict[str, str] = {}
     for lines, start in _EXAMPLE.findall(CONFIG_EXAMPLE):

@@ -95,9 +95,11 @@ class Forms:
     def build_table(
         self, table: ListTable, rows: Sequence[Row], actions: Sequence[RowAction]
     ) -> str:
-        """Each cell names its heading in `data-head`, which the style sheet shows on a phone.
-        `table.fields` has for each column the key of its value in `rows`, and `table.numbers` the
-        columns of numbers, which are aligned to the right."""
+        """Return a list as an HTML table, with the forms of each row's `actions` in the last
+        column. `table` has its texts, `rows` the values behind them, in the same order. Each cell
+        names its heading in `data-head`, which the style sheet shows on a phone. `table.fields` has
+        for each column the key of its value in `rows`, and `table.numbers` the columns of numbers,
+        which are aligned to the right."""
         if not rows:
             return f"<p>{escape(table.empty)}</p>" if table.empty else ""
         headings = [*map(escape, table.headings), *([escape(say("actions"))] if actions else [])]

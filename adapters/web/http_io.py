@@ -516,7 +516,9 @@ def requested_locale(headers: Mapping[str, str]) -> str:
 
 
 def error_response(error: PonteError, visit: Visit) -> Response:
-    """Retry-After says after how many seconds a client may try again."""
+    """Return an error as JSON, or as a page to a browser that opens an address. Under
+    COMPATIBLE_PREFIX it is JSON in the form of OpenAI's errors. Retry-After says after how many
+    seconds a client may try again."""
     status, accepted = errors.status_of(error), visit.headers.get("accept", "")
     # 503: Ponte stops, or the database or a platform did not answer.
     headers = {"Vary": "Accept"} | ({"Retry-After": "2"} if status == 503 else {})

@@ -192,7 +192,9 @@ class Hub:
         self._visitor_check_due.set()
 
     async def _end_streams_of_departed(self) -> None:
-        """If the check fails, the streams stay open until the next one."""
+        """Close the streams of visitors who are not allowed any more, while any stream has a
+        visitor that can expire. They are checked every few seconds, and at once after
+        `recheck_visitors`. If the check fails, the streams stay open until the next one."""
         while visitors := {
             follower.visitor for follower in self._followers if follower.visitor.can_expire
         }:

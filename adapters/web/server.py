@@ -158,7 +158,10 @@ class HttpConnection(H11Protocol):
         return self.transport.is_closing()
 
     def _update_phase(self) -> None:
-        """h11's state machine knows it (`conn.their_state`). `cycle` is uvicorn's object for the
+        """Set the connection's phase and its time limit by what the client has to send next: the
+        head of a request, its body, or nothing, between two requests or while it is answered.
+
+        h11's state machine knows it (`conn.their_state`). `cycle` is uvicorn's object for the
         present request, None before the first. `trailing_data[0]` are bytes that arrived and are
         not parsed yet. When the server stops, the answer under way also becomes the last one."""
         if self._is_closing:

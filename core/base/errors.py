@@ -65,9 +65,11 @@ class PonteError(Exception):
         super().__init__(self.sentence)
 
     def words(self) -> str:
-        """Return the sentence for a person in the language of the current task. The value `{time}`
-        is made of `seconds`, because its words depend on the language. A placeholder without a
-        value must not hide the error, so it then stays in the sentence."""
+        """Return the sentence for a person in the language of the current task. Values that are
+        errors or texts of Ponte themselves are translated, too: _TRANSLATED_VALUES are the names
+        under which such texts come. The value `{time}` is made of `seconds`, because its words
+        depend on the language. `proxy` is a value of errors of requests that went through one. A
+        placeholder without a value must not hide the error, so it then stays in the sentence."""
         values = {
             name: value.words() if isinstance(value, PonteError) else translate_word(str(value))
             for name, value in self.values.items()

@@ -29,9 +29,13 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def parse_wait(value: str) -> float | None:
-    """None if it is no time. The value is a number or a date (RFC 9110, section 10.2.3). Some
+    """Return the seconds that a text, such as the value of a Retry-After header, asks to wait, or
+    None if it is no time.
+
+    The value is a number or a date (RFC 9110, section 10.2.3). A date in the past gives 0. Some
     servers send a time with its unit ("45s"), an ISO 8601 date, or the moment in seconds or
-    milliseconds since 1970."""
+    milliseconds since 1970.
+    """
     if _SECONDS_PATTERN.fullmatch(value):
         seconds = float(value)
         # Moments since 1970 have ten digits in seconds and thirteen in milliseconds.

@@ -249,9 +249,13 @@ class ModelServerClient:
         pause: float = REQUEST_TIMEOUT_SECONDS,
         deadline: float | None = ANSWER_DEADLINE_SECONDS,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """`pause` is the longest pause within the response, `deadline` the longest time of all, in
-        seconds. No redirect is followed: it would send the body to another host. Raise
-        ModelServerFault, also for errors inside the block, and for a status other than 2xx."""
+        """Send a request and yield the response, whose body is not read yet. The first request
+        opens the session, which keeps connections for later ones.
+
+        `pause` is the longest pause within the response, `deadline` the longest time of all, in
+        seconds. No redirect is followed: it would send the body to another host. Raises
+        ModelServerFault, also for errors inside the block, and for a status other than 2xx.
+        """
         sdk = await self.load_sdk()
         library = importlib.import_module("aiohttp")
         base = urlsplit(self.place.base_url)
@@ -483,9 +487,14 @@ class _EventParser:
         self._name = ""
 
     def read_lines(self, lines: list[bytearray]) -> Iterator[Json]:
-        """Servers deviate from the form of events in many ways: `data:` lines, perhaps a name, and
-        an empty line at the end. For a body of JSON in place of a stream, the lines are only
-        collected. Raise ModelServerFault for an error."""
+        """Take in these lines of the stream, and yield the events that they complete, up to
+        `[DONE]`.
+
+        An event has `data:` lines and perhaps a name, and ends with an empty line. Servers deviate
+        from that in many ways. For a body of JSON in place of a stream, the lines are only
+        collected. `_read_value` yields the events in one JSON value, and raises ModelServerFault
+        for an error in it. EVENT_FIELDS are all names that a line of a stream can begin with.
+        """
         for line in lines:
             if self.is_done:
                 return

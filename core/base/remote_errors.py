@@ -115,7 +115,9 @@ class ErrorRow:
         )
 
     def matches(self, failure: Exception) -> bool:
-        """True if one of its kinds fits, or it has none, and its condition holds."""
+        """Return True if this row of an `ErrorTable` applies to the failure: one of its kinds fits
+        (a class, an HTTP status, a range of them, or the name of a kind), or it has none, and its
+        condition holds."""
         status, name = getattr(failure, "status", 0), getattr(failure, "kind", "")
         is_kind = not self.kinds
         for kind in self.kinds:
@@ -147,8 +149,13 @@ class ErrorTable(Generic[E]):
         return next(row for row in self._rows if row.matches(failure))
 
     def explain(self, failure: Exception, **values: object) -> E:
-        """`values` fill the placeholders of the sentence and the hint, as do the values that the
-        row reads from the failure."""
+        """Return the error that the table has for this failure of the service, in words for a
+        person and a model.
+
+        `values` fill the placeholders of the sentence and the hint, as do the values that the row
+        reads from the failure. A row names its error by a class, or by a code: then it is an error
+        of the table's class.
+        """
         row = self.find(failure)
         if row.values:
             values |= row.values(failure)

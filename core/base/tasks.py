@@ -143,8 +143,12 @@ async def retry(
     max_wait_seconds: float = math.inf,
     sleep: Sleep = asyncio.sleep,
 ) -> A:
-    """Give up when `wait` returns None, or when all pauses together would exceed
-    `max_wait_seconds`; then raise the last error. Other errors are raised at once."""
+    """Return the result of `call`. If it raises one of `errors`, sleep as long as `wait` says for
+    the error and the number of failed attempts, and call it again.
+
+    Give up when `wait` returns None, or when all pauses together would exceed `max_wait_seconds`.
+    Then raise the last error. Other errors are raised at once.
+    """
     failed, waited = 0, 0.0
     while True:
         try:
@@ -161,8 +165,12 @@ async def retry(
 def retry_blocking(
     call: Callable[[], A], errors: type[E] | tuple[type[E], ...], wait: Wait[E]
 ) -> A:
-    """The sleep blocks the thread, so never run this in the event loop's thread; `retry` is for
-    coroutines."""
+    """Return the result of `call`. If it raises one of `errors`, sleep as long as `wait` says for
+    the error and the number of failed attempts, and call it again. The sleep blocks the thread, so
+    never run this in the event loop's thread; `retry` is for coroutines.
+
+    Raise the last error when `wait` returns None.
+    """
     failed = 0
     while True:
         try:

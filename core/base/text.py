@@ -255,7 +255,9 @@ def fold_to_letters(text: str) -> str:
 
 
 def _is_inside_character(text: str, place: int, start: int) -> bool:
-    """`start` is an index that is known to lie between two characters."""
+    """Return whether a cut at index `place` would separate what a person sees as one character:
+    letters and their accents, emoji with skin tones, flags of two letters, signs after a backslash.
+    `start` is an index that is known to lie between two characters."""
     before, after = text[place - 1], text[place]
     # No character below the first combining mark continues another one, except an escaped one.
     if after < "\u0300":

@@ -321,7 +321,10 @@ class Trust:
         after: bool = False,
         whole: bool = True,
     ) -> str:
-        """A space inside the signs of a link (`] (`, `] :`, `< …`) makes them plain text.
+        """Return a piece of one line outside code, in which all addresses and links are disabled
+        that are not allowed. It is read part by part: links, beginnings of links, text in angle
+        brackets, and chunks without spaces. A space inside the signs of a link (`] (`, `] :`, `<
+        …`) makes them plain text.
 
         `sure`: platforms would read code there as code, so an address may be disabled by backticks.
         `before` and `after`: a code span is directly next to the text. `whole`: allowed links in
@@ -431,7 +434,9 @@ class Trust:
         return chunk[:start] + self._disable_address(address, code) + chunk[end:]
 
     def _sanitize_decoded(self, chunk: str, start: int, code: bool) -> str:
-        """`code`: platforms would read backticks around it as code, so backticks may disable it.
+        """Return a piece of prose whose entities and escapes are decoded, with the address that
+        begins at `start` disabled. `code`: platforms would read backticks around it as code, so
+        backticks may disable it. Otherwise, its dots and colons are put in brackets.
 
         If more than simple marks surround the address, all of the piece is disabled: what is
         decoded could be Markdown.

@@ -58,7 +58,9 @@ def format_kind(format: str | None) -> str:
 
 
 def parse_number(value: object) -> Decimal | None:
-    """A float counts by its shortest form, which tables show: 0.1 is exactly 0.1."""
+    """Return the exact number that a value is, or that its text is as programs write it (`12.5`);
+    None for any other value, for infinity, and for more digits than `MAX_DIGITS`. A float counts by
+    its shortest form, which tables show: 0.1 is exactly 0.1."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     try:
@@ -80,8 +82,10 @@ def decimal_places(format: str) -> int:
 
 
 def fix_places(format: str, values: Iterable[object]) -> str:
-    """All cells of a column show the same number of decimal places, at most `MAX_FIXED_PLACES`:
-    more are an artefact of floats."""
+    """Return the format of a column with as many decimal places as the longest of its values has,
+    so that all its cells show the same number of them. At most `MAX_FIXED_PLACES`: more are an
+    artefact of floats. A format that has a number of decimal places already, or needs none, is
+    returned as it is."""
     if format not in ("number", "plain", "percent"):
         return format
     numbers = (parse_number(value) for value in values)
@@ -120,9 +124,10 @@ def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
 def format_value(
     value: object, format: str, locale: str | None = None, this_year: int | None = None
 ) -> str:
-    """`locale` None: that of the current task. A number without a format has the decimal sign of
-    the language. A moment is written without its zone. With `this_year`, days are short, and have
-    their year only if that is another one."""
+    """Return a value of a table as text in the language `locale` (None: that of the current task):
+    a number by its format, a day or a moment in words, all else as it is. A number without a format
+    has the decimal sign of the language. A moment is written without its zone. With
+    `this_year`, days are short, and have their year only if that is another one."""
     if isinstance(value, datetime):
         return format_moment(value, locale, "medium" if value.second else "short", this_year)
     if isinstance(value, date):
@@ -149,7 +154,9 @@ def format_duration(seconds: Decimal, format: str) -> str:
 
 
 def spreadsheet_format(format: str) -> str:
-    """The spreadsheet replaces `.` and `,` by the separators of its own language."""
+    """Return a column's format as the number format of cells in an Excel file, such as `#,##0.00`.
+    The spreadsheet replaces `.` and `,` by the separators of its own language. `format` is a kind
+    with its options, as in `currency BRL 2` or `duration h:mm:ss`."""
     kind, places = format_kind(format), decimal_places(format)
     digits = ("0" if kind == "plain" else "#,##0") + ("." + "0" * places if places else "")
     is_english = babel_locale() == "en"

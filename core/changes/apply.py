@@ -100,10 +100,13 @@ class ChangeRunner:
             await asyncio.wait(self._flights)
 
     async def run(self, change: Change, doing: Doing | None = None) -> Change:
-        """Raise Draining or NotStored; the same approval then continues it later.
+        """Apply the change batch by batch and return it at its end. Raise Draining or NotStored;
+        the same approval then continues it later.
 
-        Cancelling this call stops the waiting for a run: its steps are recorded as unknown, and the
-        change is returned. A write to a table continues until it is recorded.
+        A run is a change such as a quick command, whose system works on after the request. `doing`
+        is called with the progress of a run. Cancelling this call stops the waiting for a run: its
+        steps are recorded as unknown, and the change is returned. A write to a table continues
+        until it is recorded.
         """
         run = self._open(change, doing)
         if run is None:
@@ -206,8 +209,9 @@ class ChangeRunner:
                 await self._write(run, batch, ready)
 
     async def _write(self, run: _Run, batch: Batch, steps: list[ChangeStep]) -> None:
-        """`sure` tells `_read_back` that the system confirmed the write: otherwise it may write
-        once more rows that are not there."""
+        """Write the rows of these steps once, then read them back to see what happened. `patience`
+        is the number of seconds that the applier may take. `sure` tells `_read_back` that the
+        system confirmed the write: otherwise it may write once more rows that are not there."""
         try:
             async with asyncio.timeout(run.applier.patience):
                 writes = await batch.write([step.write for step in steps])
@@ -331,11 +335,13 @@ class ChangeRunner:
 
 
 async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> Sequence[RowCheck]:
-    """Raise ToolError for every failure, also for a bug of Ponte, so that the change still gets an
-    end.
+    """Return the current state of the rows within the applier's timeout (`patience`). Raise
+    ToolError for every failure, also for a bug of Ponte, so that the change still gets an end.
 
-    With a listener (`run.doing`, which shows the person the progress), a batch that can report its
-    progress does so meanwhile.
+    Each step is the write of one row; `batch` reads and writes the rows of these steps. For a run
+    in another system, such as a quick command, this waits for its end. With a listener
+    (`run.doing`, which shows the person the progress), a batch that can report its progress does so
+    meanwhile.
     """
     rows = [step.write for step in steps]
     try:
@@ -395,7 +401,11 @@ class ChangeLifecycle:
         rule: str = "",
         reason: str = "",
     ) -> Change:
-        """If another event decided or changed it first, return it as it is."""
+        """Give an open proposal the final state `state` (denied, expired or withdrawn), and return
+        it. If another event decided or changed it first, return it as it is.
+
+        `rule` is the rule that lets the person decide, `reason` why they deny it.
+        """
         # The model reads this note about the end on its next turn.
         closed = replace(change, state=state, decider=decider, denial_reason=reason)
         note, revision = self.builder.build_note(closed), change.proposal.revision
@@ -428,7 +438,11 @@ class ChangeLifecycle:
         return ended
 
     async def apply(self, change: Change, doing: Doing | None = None) -> Change:
-        """If this raises Draining or NotStored, the same approval continues it later."""
+        """Apply a change that an approval has claimed, and return it at its end. If this raises
+        Draining or NotStored, the same approval continues it later.
+
+        `doing` shows the person the progress of a run in another system.
+        """
         # Cards show "In progress" only after SHOW_APPLYING_SECONDS. Most changes end before this
         # delay, and their card needs only one edit.
         redraw = asyncio.get_running_loop().call_later(SHOW_APPLYING_SECONDS, self.on_change)

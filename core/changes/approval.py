@@ -64,7 +64,9 @@ _DEFAULT = TableRule()
 
 
 def join_rules(first: TableRule, other: TableRule) -> TableRule:
-    """If both name approvers and have none in common, admins approve."""
+    """Return the rule for a change of the table of `one` that also changes rows of a linked table,
+    that of `other`: it allows only what both allow. If both name approvers and have none in common,
+    admins approve."""
     # `auto_fields` and `auto_people` stay those of `first`: updates of such fields change no links.
     # `Access` lists its values from the strictest to the most permissive one.
     common = first.approvers & other.approvers or frozenset({"admins"})
@@ -184,7 +186,11 @@ class Approval:
         return operator and self.is_owner(person)
 
     async def allow_draft(self, person: Person, address: Address, draft: Draft) -> str:
-        """The model reads the error. The hint keeps it from trying other tools to the same end."""
+        """Return the rule that allows the person to propose this draft here, for the audit log.
+        Raise ToolError if the person lacks a right to it, or if nobody may change its table.
+
+        The model reads the error. The hint keeps it from trying other tools to the same end.
+        """
         hint = "tell the person; do not look for another way"
         if self.rule_for(draft).access in ("hidden", "read"):
             raise ToolError(REFUSAL_SENTENCES["read_only"], code="read_only", hint=hint)
@@ -204,7 +210,9 @@ class Approval:
         return verdicts[0].rule  # the first right is the general one, as to propose
 
     def approvers(self, proposal: Proposal) -> Approvers:
-        """The required number of approvals is the larger one of table and tool."""
+        """Return the approvers that the operator named for the proposal's table, else for its tool,
+        else for the channel in which it was asked for. The required number of approvals is the
+        larger one of table and tool."""
         if self.kinds[proposal.draft.kind].is_personal:  # such as a person's own schedule
             return _ASKER_ALONE
         table = self.rule_for(proposal.draft)
@@ -214,8 +222,12 @@ class Approval:
         return Approvers(names, max(table.approvals, tool.count), table.approvers_only)
 
     async def judge_approver(self, person: Person, address: Address, table: str) -> Verdict:
-        """With `approvers_only`, only the table's named approvers may decide. Bots and guests never
-        do."""
+        """Return whether the person may decide on what others propose for this table: by a right,
+        or as one of its named approvers. `own` below is the operator's rule for the table; with
+        `approvers_only`, only its named approvers may.
+
+        Bots and guests never decide.
+        """
         table_rule = self.config.table_rules.find_rule(table)
         # ASKER stands for whoever proposed a change, and this is about what others propose.
         # `max_age`: how old the platform's facts about the person may be.
@@ -292,7 +304,11 @@ class Approval:
         since: float = 0.0,
         waits: bool = True,
     ) -> Standing:
-        """- `here`: the place in which they decide or read.
+        """Return all facts about the person and the change on which it depends what the person may
+        do with it: their rights, whether they asked for it, whether they can see its card. The
+        fields of `Standing` say what each fact is; the functions in RULES judge by them.
+
+        - `here`: the place in which they decide or read.
         - `is_click`: they clicked a button or open a form. The platform guarantees that a click
           comes from a place that shows the card.
         - `actions`: what is to be judged. Only if the rules of these actions need it, find out

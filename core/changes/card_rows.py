@@ -132,6 +132,8 @@ def name_rows(change: Change, steps: Sequence[ChangeStep]) -> list[str]:
 def _build_named_rows(
     groups: Sequence[Sequence[ChangeStep]], view: TargetView, is_whole: bool = False
 ) -> list[dict[str, Any]]:
+    """Return the rows of a card. Each group has all writes to one row. Long values are cut unless
+    `is_whole`. If several rows have the same name, their ids are added to tell them apart."""
     rows = [_build_row(steps, view, is_whole) for steps in groups]
     count = Counter(row["name"] for row in rows)
     for row in rows:
@@ -143,8 +145,12 @@ def _build_named_rows(
 def _build_row(
     steps: Sequence[ChangeStep], view: TargetView, is_whole: bool = False
 ) -> dict[str, Any]:
-    """An update of links or files shows which ones it adds (`+`) and removes (`-`). `listed` are
-    the fields with such lists. A secret is never shown, only that it changes."""
+    """Return one row of the card. `steps` are all writes to this row, `view` what is known of its
+    table. Long values are cut unless `is_whole`.
+
+    An update of links or files shows which ones it adds (`+`) and removes (`-`). `listed` are the
+    fields with such lists. A secret is never shown, only that it changes.
+    """
     id, listed = steps[0].write.id, view.link_fields
     longest = None if is_whole else MAX_CHANGE_CELL_CHARACTERS
     before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
@@ -278,7 +284,9 @@ def guess_input_type(value: Any) -> str:
 
 
 def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str]) -> Cells | None:
-    """If several steps write links of one field, their lists are concatenated."""
+    """Return the values of a row before or after all its steps (`side` is "before" or "after");
+    None if the row does not exist then. Fields in `concealed` are left out, because the readers may
+    not know of them. If several steps write links of one field, their lists are concatenated."""
     joined: Cells = {}
     sides: list[Row | None] = [getattr(step.write, side) for step in steps]
     for values in sides:
@@ -293,6 +301,8 @@ def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str
 
 
 def _name_entries(entries: Sequence[Any]) -> list[str]:
+    """Return each entry of a cell with a list (linked rows, files, people) as text. If several
+    linked rows have the same name, their ids are added to tell them apart."""
     labels = [str(_cell(element)) for element in entries]
     is_row = [
         isinstance(element, dict) and element.keys() == {"id", "title"} for element in entries
@@ -332,6 +342,9 @@ def hides_address(value: Any) -> bool:
 
 
 def _cell(value: Any, longest: int | None = None) -> Any:
+    """Return a value of a table as a card shows it: numbers and truth values as they are, all else
+    as plain text, cut to `longest` characters (None: not cut). A file or a linked row is shown by
+    its name."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):

@@ -145,8 +145,10 @@ class CardBuilder:
         return tuple(sorted(restored, key=lambda row: order.get(row["id"], len(order))))
 
     def list_written(self, change: Change, undo: Change | None = None) -> list[str]:
-        """The items hold values of the table, so they are for people who see the card, and not for
-        a model."""
+        """Return an item of a Markdown list for each of the first rows that the change has written,
+        or that `undo`, the change that took it back, has. Return [] if nothing was written to a
+        table. The items hold values of the table, so they are for people who see the card, and not
+        for a model."""
         written = undo or change
         # A kind that can be undone writes rows. An erased change has no values any more.
         if written.state != "done" or not self.kind(change).can_be_undone or written.is_erased:
@@ -250,7 +252,9 @@ def _word_result(result: str) -> str:
 
 
 def _describe_written(row: Mapping[str, Any]) -> str:
-    """The values are untrusted, so the Markdown links and mentions nothing on any platform."""
+    """Return one line about a row that was written: its name with its new values, or that it was
+    added or deleted. `row` is as a card stores it. The values are untrusted, so the Markdown links
+    and mentions nothing on any platform."""
     pairs = ((change["field"], change["after"] or change["before"]) for change in row["changes"])
     name, values = row["name"], ", ".join(map(" ".join, pairs))
     is_update = None not in (row["before"], row["after"])
@@ -262,6 +266,12 @@ def _describe_written(row: Mapping[str, Any]) -> str:
 def _describe_request(
     change: Change, deciders: str, needs_admin: bool, needed: int, name: str | None
 ) -> list[str]:
+    """Return the sentences on the card of an open proposal: who asks for it, and who must approve.
+
+    `deciders` are the names of people who can; "" if none is known. `needed` is how many must
+    approve. `needs_admin`: the asker cannot approve it. `name` is the asker's; "" if they are the
+    reader, None for the one that is stored.
+    """
     asker = change.proposal.asker
     name = clip_line(asker.name or asker.id) if name is None else name
     client = change.proposal.origin.client

@@ -71,8 +71,11 @@ def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
 
 
 def forget_changes(connection: SqlConnection, conversation: str) -> None:
-    """A change that is being applied keeps these values until it has finished, because it needs
-    them."""
+    """Withdraw the conversation's open proposals, and erase the stored values of the rows of all
+    its changes, also where answers of other conversations show them.
+
+    A change that is being applied keeps these values until it has finished, because it needs them.
+    """
     rows = connection.execute(
         "SELECT id, state, seq FROM changes WHERE conversation = ?", (conversation,)
     ).fetchall()
@@ -207,8 +210,13 @@ class SqlLedger(SqlStore):
         revision: int = 1,
         rule: str = "",
     ) -> Change:
-        """Only one event can claim it. A second caller gets the change as the first one left it,
-        with another `decision_seq` than its own."""
+        """Begin to apply this revision of an open proposal for the event `seq`, the person's
+        message or click; or expire the proposal if it is too old. Return the change.
+
+        Only one event can claim it. A second caller gets the change as the first one left it, with
+        another `decision_seq` than its own. `rule` is the rule that allowed the approval, for the
+        audit log.
+        """
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             return change
@@ -302,9 +310,11 @@ class SqlLedger(SqlStore):
         reason: str = "",
         rule: str = "",
     ) -> Change:
-        """`reason` is that of a denial. `decider` is None if nobody decided; `rule` is the rule
-        that allowed the decision, for the audit log. A proposal whose values nobody changed has
-        revision 1. Raise Superseded if another event closed, claimed or changed it first."""
+        """End this revision of an open proposal with the state `state` (denied, expired,
+        withdrawn), and store `note` for the model's next turn. `reason` is that of a denial.
+        `decider` is None if nobody decided; `rule` is the rule that allowed the decision, for the
+        audit log. A proposal whose values nobody changed has revision 1. Return the change. Raise
+        Superseded if another event closed, claimed or changed it first."""
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             raise Superseded
@@ -339,7 +349,12 @@ class SqlLedger(SqlStore):
         rule: str = "",
     ) -> Change:
         """Store `proposal` as the next revision of an open proposal whose values a person changed,
-        and `note` for the model's next turn. Approvals of the former revision are deleted."""
+        and `note` for the model's next turn. Approvals of the former revision are deleted. Return
+        the change: as it was if it has expired, or if another event changed or decided it first.
+
+        With `asks_nobody`, approvers get no first notice of it, because its asker decides. `rule`
+        is the rule that allowed the revision, for the audit log.
+        """
         change = _get_locked(connection, proposal.id)
         former = change.proposal
         is_next = former.revision + 1 == proposal.revision
@@ -438,8 +453,10 @@ class SqlLedger(SqlStore):
         now: float,
         steps: Sequence[ChangeStep] = (),
     ) -> Change:
-        """For the undo of a change, the state of the undone one changes, too. With steps, raise
-        Superseded or TakenOver if `seq` has no claim here (`_check_claim`).
+        """Store the last steps and the final state of a change that the event `seq` claims, and
+        return the change. `note` is stored for the model's next turn. For the undo of a change, the
+        state of the undone one changes, too. With steps, raise Superseded or TakenOver if `seq` has
+        no claim here (`_check_claim`).
 
         A second call without steps, as after a crash, changes nothing. Setting the state of the
         undone change raises its version, so that its card is drawn again.
@@ -473,6 +490,9 @@ class SqlLedger(SqlStore):
         return change
 
     def _check_claim(self, connection: SqlConnection, change: Change, seq: int) -> None:
+        """Raise Superseded if the change is not being applied for the event `seq`, and TakenOver if
+        another process handles that event now. `_owner` is the id of this process, "" if no other
+        one shares the database."""
         if change.state != "applying" or change.decision_seq != seq:
             raise Superseded
         # An event that no process has taken has the owner "".
@@ -545,7 +565,9 @@ class SqlLedger(SqlStore):
         return sorted(changes, key=lambda change: change.proposal.created_at)
 
     async def record_drawn(self, change: Change) -> None:
-        """A newer version that another process has drawn stays."""
+        """Record that the card shows this version of the change, so that it is not drawn again; or
+        that nobody can see the card any more. A newer version that another process has drawn
+        stays."""
         await self._database.write(
             lambda c: c.execute(
                 "UPDATE changes SET drawn_version = ? WHERE id = ? AND drawn_version < ?",
@@ -626,7 +648,9 @@ def _get_locked(connection: SqlConnection, id: str) -> Change:
 
 
 def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: int) -> bool:
-    """Rows count also if their update failed or was undone."""
+    """Return whether the operator's policy may update the rows of this proposal without a person,
+    after those that it has updated already: at most MAX_AUTO_UPDATES in one turn, and `per_hour` of
+    the table in an hour. Rows count also if their update failed or was undone."""
     draft = proposal.draft
     # Conversations share the limit of a table (`applier` is its system, `title` its name), so its
     # proposals are stored one after the other.
@@ -738,6 +762,8 @@ def _erase_contents(connection: SqlConnection, id: str) -> None:
 
 
 def _erase_rows(connection: SqlConnection, id: str) -> None:
+    """Erase the stored values of all rows of a change, and the reason of a denial, which may name
+    values. The ids of the rows remain."""
     connection.execute("UPDATE changes SET denial_reason = '' WHERE id = ?", (id,))
     connection.execute(
         "UPDATE steps SET before = NULL, after = NULL, current = NULL, applier_data = '',"

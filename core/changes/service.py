@@ -79,9 +79,13 @@ class Proposals:
     lifecycle: ChangeLifecycle
 
     async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome:
-        """A change that the operator's policy allows is applied at once. A message that a person
-        asks again does not propose a change that its thread has already applied. Raise ToolError,
-        Superseded, and what `ChangeLifecycle.apply` raises."""
+        """Store the draft of a write tool as a proposal, which waits for a person's approval, and
+        return the outcome of the tool's call for the model.
+
+        A change that the operator's policy allows is applied at once. A message that a person asks
+        again does not propose a change that its thread has already applied. Raise ToolError,
+        Superseded, and what `ChangeLifecycle.apply` raises.
+        """
         if not 1 <= draft.row_count <= MAX_PROPOSAL_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS  # the model corrects its call
             raise ToolError(sentence, code="rows", count=draft.row_count, most=MAX_PROPOSAL_ROWS)
@@ -213,9 +217,15 @@ class Decisions:
     appliers: Mapping[str, Applier]
 
     async def decide(self, action: ChangeAction, decision: DecisionRequest) -> Answer:
-        """An event can come here again after a crash (`ours`): it continues what it began. If the
-        person saw another revision than the present one, nothing is done. Raise NotFound (also if
-        the person may not see the card), NotAllowed, Expired, ToolError, Draining or NotStored."""
+        """Approve, change, deny or undo a change, or propose it again, for a person who typed the
+        command or clicked the button. Return the answer for the person.
+
+        The same event can come here again after a crash (`ours`): it continues what it began. If
+        the person saw another revision than the present one, nothing is done.
+
+        Raise NotFound (also if the person may not see the card), NotAllowed, Expired, ToolError,
+        Draining or NotStored.
+        """
         if action == "approve":  # before the change is read, so that the answer reveals nothing
             _refuse_program(decision)
         change = await self.ledger.get(decision.id)
@@ -358,8 +368,11 @@ class Decisions:
     async def _ask_to_read(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> Answer | None:
-        """Raise NotAllowed if its asker may not have it applied in the other system. A click needs
-        no such check: a button is only under a card that shows everything."""
+        """Return the answer that shows the change in full, if the person typed `approve` and cannot
+        have seen all of it; they can then type it with a code. Return None if nothing keeps them
+        from approving. Raise NotAllowed if its asker may not have it applied in the other
+        system. A click needs no such check: a button is only under a card that shows
+        everything."""
         if not decision.is_click and not await self._is_seen(change, decision, standing):
             here = decision.address
             # Values are not shown to the readers of another place.
@@ -387,8 +400,13 @@ class Decisions:
     async def _approve(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> _Result:
-        """The same event may run this again after a crash: a change that it has claimed
-        (`decision_seq`) is then applied to its end."""
+        """Record the approval. Claim and apply the change once enough people have approved it.
+        Return the change as it is then and a sentence for the answer, or an answer that shows the
+        change in full first.
+
+        The same event may run this again after a crash: a change that it has claimed
+        (`decision_seq`) is then applied to its end.
+        """
         count = standing.needed_approvals
         # An earlier process claimed the change and wrote nothing yet. The person may have lost the
         # right since.
@@ -504,7 +522,11 @@ class Decisions:
         return draft, await self.approval.allow_draft(person, address, draft)
 
     async def _undo(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
-        """The same event may run this again after a crash: it continues the undo that it began."""
+        """Take an applied change back by a new change, which is applied at once, and return the
+        answer. If it cannot be taken back, the answer says why.
+
+        The same event may run this again after a crash: it continues the undo that it began.
+        """
         if change.state == "applying":  # it cannot be undone before it has ended
             return change, ""
         undo = await self.ledger.get(change.undone_by) if change.undone_by else None
@@ -553,6 +575,9 @@ class Decisions:
     async def _not_undone(
         self, change: Change, undo: Change | None, decision: DecisionRequest
     ) -> Answer:
+        """Return the answer if the request to undo `change` took nothing back: somebody else has
+        undone it (`undo`), its rows were erased, its kind cannot be undone, or nothing was
+        written."""
         builder, changes = self.views.builder, [change]
         if undo is not None:
             sentences = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id)]
@@ -571,7 +596,9 @@ class Decisions:
     async def _propose_again(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> _Result:
-        """A person decides on it, even if the operator's policy would approve it."""
+        """Store a new proposal with the values of a denied, expired or failed one, whose asker
+        wants it again, and return an answer with its card. A person decides on it, even if the
+        operator's policy would approve it."""
         person = decision.person
         is_offered = "again" in self.views.builder.possible_actions(change)
         if not is_offered and not change.repeated_by:
@@ -610,6 +637,8 @@ class Decisions:
         return Answer(cards.describe_proposals(1), cards=(card,), has_own_post=True)
 
     async def _is_seen(self, change: Change, decision: DecisionRequest, standing: Standing) -> bool:
+        """Return whether the person who typed `approve` can have seen all of the change where they
+        typed it. A button is only under a card that shows everything."""
         proposal, here, origin_address = change.proposal, decision.address, change.proposal.address
         if decision.code:  # digits that Ponte showed to them below the full text
             return decision.code == _code(change, decision)

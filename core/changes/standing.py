@@ -296,6 +296,8 @@ def shows_button(action: ChangeAction, standing: Standing) -> bool:
 
 
 def _object_to_undo(standing: Standing) -> _Objections:
+    """Yield the objections against a decision of the person: that they may not decide, or that the
+    change's asker has lost the right to ask for it."""
     if standing.is_read_only:
         yield "read_only"
     yield from _object_to_decider(standing)
@@ -307,8 +309,9 @@ def _object_to_undo(standing: Standing) -> _Objections:
 
 
 def _object_to_decider(standing: Standing) -> _Objections:
-    """Only the first one counts. A plain `return` before the end means that nothing (more) speaks
-    against it.
+    """Yield the objections against a decision of the person on the change: codes of refusals,
+    rights that they lack, or facts that are not known. Only the first one counts. A plain `return`
+    before the end means that nothing (more) speaks against it.
 
     A personal change is decided by its asker. Others are decided by an admin, by somebody with the
     rights to approve, or by a person that the operator named as an approver; if nobody is named and

@@ -87,7 +87,8 @@ def _find_fields(fields: Sequence[FormField], name: str) -> Sequence[FormField]:
 
 
 def _read_text(field: FormField, text: str, now: datetime, locales: Collection[str]) -> str:
-    """Blank text empties the field."""
+    """Return a value that a person typed into `field`, in the form that a draft has. Blank text
+    empties the field. Raise BadInput for a text that has no meaning, or two."""
     if not text.strip():
         return text
     if field.options:
@@ -112,6 +113,8 @@ def _read_text(field: FormField, text: str, now: datetime, locales: Collection[s
 
 
 def _parse_text(field: FormField, text: str, now: datetime, locale: str) -> str | None:
+    """Return what a person typed into a field in the form that a draft has; None if it is no
+    value of the field's type."""
     value: object = text
     match field.type:
         case "number" if ":" not in text:  # `1:30` is a duration, and stays as it is

@@ -190,9 +190,13 @@ class TypedCommand:
 
 @lru_cache(maxsize=128)  # several parts of a turn ask for the same message
 def parse_command(text: str) -> TypedCommand | None:
-    """A message is a command only if all of it has the form of one, but for emoji at its ends:
-    "stop doing that" and "❌ approve abc234" are for the model. Raise UnknownCommand for an invalid
-    name (slug) of a quick command, and BadInput for inputs that cannot be parsed."""
+    """Return the command that a message is, or None if the message is for the model. The name of
+    the command may be written in English or in any supported language.
+
+    A message is a command only if all of it has the form of one, but for emoji at its ends: "stop
+    doing that" and "❌ approve abc234" are for the model. Raise UnknownCommand for an invalid name
+    (slug) of a quick command, and BadInput for inputs that cannot be parsed.
+    """
     command = _parse(text)
     if command is None and len(text) <= _LONGEST_DECISION:
         command = _parse(_EMOJI.sub("", text))
@@ -268,7 +272,9 @@ def parse_message(message: Message) -> TypedCommand | None:
 
 
 def is_decision(message: Message) -> bool:
-    """A command with an error waits for its turn, which reports the error."""
+    """Return whether the message is one of IMMEDIATE_COMMANDS, such as a decision on a change: it
+    runs at once, before the messages that wait in its conversation. A command with an error waits
+    for its turn, which reports the error."""
     text = message.text.strip()
     # A quick look first: long messages, which are many, need not be parsed. Only `change` and
     # `deny`, which free text follows, can be long.
@@ -326,8 +332,9 @@ def _may_be_long(text: str) -> bool:
 
 
 def _parse_change(rest: str) -> TypedCommand | None:
-    """A line without `=` continues the value above it. Raise BadInput for invalid JSON or a
-    repeated name."""
+    """Return the command `change` from what follows its name: an id, then the new values, as a JSON
+    object or as lines such as `Status = Paid`. A line without `=` continues the value above it.
+    Return None if that is no such command. Raise BadInput for invalid JSON or a repeated name."""
     match = _CHANGE.fullmatch(rest)
     if match is None:
         return None
@@ -348,7 +355,9 @@ def _parse_change(rest: str) -> TypedCommand | None:
 
 
 def _strip_courtesies(text: str) -> str:
-    """Only commands that decide and delete nothing (`_PLAIN_COMMANDS`) are recognised so freely."""
+    """Return the English command if the message adds only marks, the end of a sentence or a polite
+    word to it, as in "Stop, please!"; otherwise return the text as it is. Only commands that decide
+    and delete nothing (`_PLAIN_COMMANDS`) are recognised so freely."""
     if len(text) > _LONGEST_DECISION:  # longer than any command that runs at once
         return text
     inner = _strip_edges(text)

@@ -212,7 +212,9 @@ def check_inputs(command: QuickCommand, inputs: Inputs, *, is_typed: bool = Fals
 async def collect_inputs(
     command: QuickCommand, typed: Inputs, message: Message, attached: Attached, read_file: Read
 ) -> Inputs:
-    """A file beside typed inputs is the one required input that was not typed.
+    """Return the inputs of a quick command before they are checked: typed text, else the attached
+    file, else the text of the message that was replied to. A file beside typed inputs is the one
+    required input that was not typed.
 
     Raise BadInput or TooLarge if the file cannot be the input, so that the command does not run
     without it. Raise NotFound if the file is not stored any more.
@@ -248,7 +250,9 @@ async def collect_inputs(
 
 
 async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequence[File]]:
-    """A JSON object or list becomes a code block. `keep` stores the file; its errors are raised.
+    """Return the result of a quick command as a person sees it: its text, and, if it is long, its
+    beginning and a file called `name` with all of it. A JSON object or list becomes a code block.
+    `keep` stores the file; its errors are raised.
 
     Links are checked later, with the whole answer, because the rules depend on the platform.
     """
@@ -280,6 +284,8 @@ def _parse_finite(text: str) -> float:
 
 
 def _clean_json(value: Any, depth: int = 1) -> Any:
+    """Return a JSON value with all its texts cleaned of invisible characters. Raise ValueError if
+    it is nested deeper than _DEEPEST. `depth` is the level of `value`; the first one is 1."""
     if depth > _DEEPEST:
         raise ValueError(f"nested deeper than {_DEEPEST}")
     if isinstance(value, str):
@@ -311,7 +317,9 @@ def _example(slug: str, names: list[str]) -> str:
 
 
 def _number(value: Any, is_typed: bool) -> int | float | None:
-    """With `is_typed`, a person wrote the text in the form of their language, as in "12,5"."""
+    """Return the number that an input is, or that its text means, for an input of the type number;
+    None if it is none, or is infinite. With `is_typed`, a person wrote the text in the form of
+    their language, as in "12,5"."""
     if isinstance(value, str):
         number = parse_typed_number(value) if is_typed else parse_number(value)
         if number is not None:
@@ -323,8 +331,12 @@ def _number(value: Any, is_typed: bool) -> int | float | None:
 
 
 def _decode_file(file: File, data: bytes) -> str:
-    """`file.size` is what the platform stated before the download; `data` may be longer. It is
-    empty if the file was not downloaded, because the stated size exceeds the limit."""
+    """Return the text of a file that is the input of a quick command. Raise TooLarge, or BadInput
+    if it is not text. A byte order mark tells the encoding; without one it is UTF-8.
+
+    `file.size` is what the platform stated before the download; `data` may be longer. It is empty
+    if the file was not downloaded, because the stated size exceeds the limit.
+    """
     if max(file.size, len(data)) > MAX_INPUT_FILE_BYTES:
         size = format_number(max(file.size, len(data)))
         raise TooLarge(_LARGE, name=file.name, size=size, limit=format_number(MAX_INPUT_FILE_BYTES))

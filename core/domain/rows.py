@@ -201,8 +201,9 @@ def place_results(
 def split_placed(
     text: str, placed: Sequence[Placed]
 ) -> list[tuple[str, RowsResult | Chart | None]]:
-    """Return pieces of Markdown, each with its data; None for text. A result whose Markdown was cut
-    or changed is not found, and stays a part of the text."""
+    """Split a text at the tables and charts that `place_results` placed in it, so that a platform
+    can show each in a form of its own. Return pieces of Markdown, each with its data; None for
+    text. A result whose Markdown was cut or changed is not found, and stays a part of the text."""
     pieces = list[tuple[str, RowsResult | Chart | None]]()
     for placed_result in placed:
         before, found, after = f"\n{text}\n".partition(f"\n{placed_result.text}\n")

@@ -212,7 +212,9 @@ class SqlPersonalData(SqlStore):
 
     @query
     def find(self, connection: SqlConnection, typed_name: str) -> KnownPerson:
-        """An erasure and an export search for these.
+        """Return the person whom the operator names by a key such as `slack:T1:U1`, also written
+        `slack:T1/U1`, with all names and ids under which they occur in the tables. An erasure and
+        an export search for these.
 
         `slack:U1` suffices if it fits one person only. Raises UnknownPerson, AmbiguousPerson.
         """
@@ -496,7 +498,9 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
 
 
 def _hide_secrets(value: Any) -> Any:
-    """Such fields are platforms' tokens, and fields of table rows with names such as "password"."""
+    """Return parsed JSON of an export in which the value of each secret field is replaced by True
+    or False for whether it is set: the file with the export should hold no secrets. Such fields are
+    platforms' tokens, and fields of table rows with names such as "password"."""
     if isinstance(value, dict):
         return {
             name: bool(element)
@@ -652,7 +656,10 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
 
 
 def _clear_records(work: _ErasureWork) -> None:
-    """The conversation on the model's server may hold what they wrote or decided, so it is erased
+    """Remove the person from the records of threads that stay: those of shared conversations, and
+    those in which the model read what the person decided about a change (`decided_threads`).
+
+    The conversation on the model's server may hold what they wrote or decided, so it is erased
     there. Its id goes here, and the thread's next turn begins a new one. The code container goes
     only with a shared thread, where it may hold files of theirs. In a thread where they only
     decided, no file is theirs, so it stays."""

@@ -239,8 +239,13 @@ class SqlInbox(SqlStore):
     def _amend_message(
         self, connection: SqlConnection, event_key: str, message: Message | None
     ) -> tuple[int, AmendResult, Queued | None]:
-        """An edit older than what is stored is ignored ("unknown"), as is an edit of a withdrawn
-        message."""
+        """Store an edited message, or withdraw a deleted one (`message` is None). An edit older
+        than what is stored is ignored ("unknown"), as is an edit of a withdrawn message.
+
+        Return the `seq`; the result for the caller of `amend` ("unstarted" or "started": whether
+        the message's turn had begun; "unknown": there is nothing to change); and, if the message
+        was stored once more at the end of the queue, what `enqueue` needs for it, else None.
+        """
         # `read_locked_message` needs the `seq`: it locks the conversation and then reads the row.
         seq = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
         row = connection.read_locked_message(seq) if seq else None
@@ -347,6 +352,8 @@ class SqlInbox(SqlStore):
 
     @transaction
     def _withdraw(self, connection: SqlConnection, seq: int) -> bool:
+        """Withdraw a message that waits, or ask another process that runs its turn to stop. Return
+        whether one of both was done; False if the turn has ended, or runs in this process."""
         row = connection.read_locked_message(seq)
         if row is None or row["state"] in FINAL_STATES:
             return False
@@ -473,9 +480,13 @@ def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
 def _is_too_late(
     connection: SqlConnection, seq: int, before: Message, message: Message | None
 ) -> bool:
-    """True for a decision (such as `approve ID`), which may be half carried out, and for an edit if
-    the turn has recorded items or tool calls. The deletion of any other message than a decision is
-    never too late: it removes the text."""
+    """Return whether an edit or deletion comes too late for a turn that has begun, so that the turn
+    goes on with its message `before`. `message` is the edited one, None if it was deleted.
+
+    That is so for a decision (such as `approve ID`), which may be half carried out, and for an edit
+    if the turn has recorded items or tool calls. The deletion of any other message than a decision
+    is never too late: it removes the text.
+    """
     if message is None or grammar.is_decision(before):
         return grammar.is_decision(before)
     sql = (

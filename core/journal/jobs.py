@@ -370,9 +370,11 @@ class Jobs(TurnExecutor):
         queue."""
 
     async def _is_admitted(self, seq: int, priority: int) -> bool:
-        """A turn that may not gets a new job, due a moment later, and gives up its place.
+        """Return whether the turn may begin now. It may once the platform has told who its author
+        is. A turn that may not gets a new job, due a moment later, and gives up its place.
 
-        The first question waits for nothing (0.0 seconds): most authors are known.
+        `admit` answers that within the given seconds; without one, each turn may begin. The first
+        question waits for nothing (0.0 seconds): most authors are known.
         """
         if self.admit is None:
             return True
@@ -403,6 +405,9 @@ class Jobs(TurnExecutor):
                 log.warning("could not send a heartbeat", error=str(error))
 
     async def _beat(self) -> None:
+        """Write a sign of life for the other processes. Cancel turns that somebody stopped, or that
+        another process has taken over. `own` knows when this process gave its last
+        sign (`seen_at`), and whether it still counts as alive."""
         # Measured before the write, so that this process never believes itself alive longer than
         # the others do.
         began = time.monotonic()

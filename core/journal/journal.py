@@ -113,9 +113,13 @@ class Journal(SqlThreads):
             raise TakenOver
 
     async def begin(self, seq: int) -> Turn | None:
-        """On a shared database, the query that fetched the turn's job usually began the turn, too,
-        to save a transaction; `take_begun` then returns its facts once. The attempt counts even if
-        the process is killed at once. After a power failure, it may not count."""
+        """Start an attempt of a turn and return the turn. Return None if the turn has ended.
+
+        On a shared database, the query that fetched the turn's job usually began the turn, too, to
+        save a transaction; `take_begun` then returns its facts once. `take_begun` is None where one
+        process is alone with its database. The attempt counts even if the process is killed at
+        once. After a power failure, it may not count.
+        """
         if self.take_begun and (turn_facts := self.take_begun(seq)):
             turn = turn_begun_by_fetch(seq, turn_facts)
             if not turn.message.replaced_turn:
@@ -314,9 +318,13 @@ class Journal(SqlThreads):
         key: str = "",
         also: TransactionStep | None = None,
     ) -> None:
-        """`last` is the model's last round, if it is not recorded yet. `key` is the key of the
-        answer's first post, if the platform is about to make that post; else "". Do nothing if the
-        turn has an answer already."""
+        """Store the answer, record open tool calls as interrupted, and settle reserved costs.
+        `also` runs in the same transaction.
+
+        `last` is the model's last round, if it is not recorded yet. `key` is the key of the
+        answer's first post, if the platform is about to make that post; else "". `current` tells
+        whether the turn has reserved costs. Do nothing if the turn has an answer already.
+        """
         changed = connection.execute(
             "UPDATE inbox SET state = ?, answer = ?, updated_at = ?"
             " WHERE seq = ? AND state = 'running'",
@@ -476,8 +484,12 @@ class Journal(SqlThreads):
     def replace_cards(
         self, connection: SqlConnection, seq: int, cards: Sequence[Card] = ()
     ) -> Turn | None:
-        """Return None if the turn does not exist or was withdrawn (its author deleted the message,
-        or it was forgotten): then there is no card to redraw."""
+        """Replace the cards in a turn's answer by those of `cards` with the same ids, and return
+        the turn with all its records. Without `cards`, only return the turn.
+
+        Return None if the turn does not exist or was withdrawn (its author deleted the message, or
+        it was forgotten): then there is no card to redraw.
+        """
         row = connection.read_locked_message(seq)
         if row is None or row["state"] == "withdrawn":
             return None
@@ -562,12 +574,13 @@ class Journal(SqlThreads):
 
 
 def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
-    """A turn that is already answered goes on where it was: only "new" becomes "running".
+    """Start an attempt of a turn and return the turn with all its records. A turn that is already
+    answered goes on where it was: only "new" becomes "running".
 
-    The attempt number rises unless `owner`, a process's id, has the turn already. A turn keeps the
-    generation and thread of its first attempt: if the conversation was forgotten since then, its
-    writes are refused. If the message asks an earlier turn again (`replaced_turn`), the model no
-    longer reads that one.
+    Return None if the turn does not exist or has ended. The attempt number rises unless `owner`, a
+    process's id, has the turn already. A turn keeps the generation and thread of its first attempt:
+    if the conversation was forgotten since then, its writes are refused. If the message asks an
+    earlier turn again (`replaced_turn`), the model no longer reads that one.
     """
     row = connection.read_locked_message(seq)
     if row is None or row["state"] in FINAL_STATES:
@@ -693,8 +706,9 @@ def _add_items(
 def _add_round(
     connection: SqlConnection, turn: Turn, output: RoundOutput, *, has_holds: bool = True
 ) -> Sequence[SqlRow] | None:
-    """`has_holds` is False if the turn has reserved nothing. `turn.needs` are the rights without
-    which nobody may read what the model wrote in this turn.
+    """Record the model's output of a round, and charge what it cost in place of what was reserved
+    for it, unless that was done before. `has_holds` is False if the turn has reserved nothing.
+    `turn.needs` are the rights without which nobody may read what the model wrote in this turn.
 
     Return the turn's reservations that remain, or None if this function had no need to read them.
     """

@@ -154,8 +154,12 @@ def return_stranded(connection: SqlConnection) -> None:
 
 
 def delete_leftovers(connection: SqlConnection) -> None:
-    """A process counts as dead after LEASE_SECONDS without a sign of life. Its row stays for a few
-    leases more, in case that it was only frozen."""
+    """Delete rows and jobs that dead processes left, and give a job to each turn that may begin.
+    Each process does so every few seconds.
+
+    A process counts as dead after LEASE_SECONDS without a sign of life. Its row stays for a few
+    leases more, in case that it was only frozen.
+    """
     lease = processes.LEASE_SECONDS
     # Deletes jobs without an unfinished turn: cancelled ones, and those of a process that died
     # after the turn ended and before the job did.

@@ -411,7 +411,9 @@ class SqlThreads(SqlStore):
 
     @transaction
     def claim_title(self, connection: SqlConnection, thread: str) -> bool:
-        """A second request to the model would cost money."""
+        """Return whether the caller must make the title of this thread: only the first caller, and
+        only if no person gave the conversation a title. A second request to the model would cost
+        money."""
         # The title is NULL until somebody claims it. The UPDATE tests the title itself, so only one
         # of several callers changes the row.
         claimed = connection.execute(
@@ -546,10 +548,12 @@ def insert_remotes(
     owner: str = "",
     forgotten: str = "NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread)",
 ) -> tuple[str, dict[str, object]]:
-    """Objects that the process `owner` made in advance have no thread (""); they belong to the
-    first one that uses them.
+    """Return the SQL statement that stores the ids of objects on the model's server, and its
+    values; "" if there is nothing to store. Objects that the process `owner` made in advance have
+    no thread (""); they belong to the first one that uses them.
 
-    `forgotten` is the SQL condition that the thread was forgotten meanwhile.
+    `forgotten` is the SQL condition that the thread was forgotten meanwhile. Then the objects are
+    marked for erasure (`erasure` = 1) at once.
     """
     # One INSERT cannot change one row twice, so each object must occur once. Without an id, Ponte
     # could not erase an object later.
@@ -658,8 +662,12 @@ def decode_needs(text: str) -> frozenset[Need]:
 
 
 def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetResult:
-    """The conversation's generation rises, so that turns that still run can store nothing more. The
-    caller cancels these (`ForgetResult.running`) and removes the bytes of the files."""
+    """Erase a conversation: blank its messages and answers, delete its transcript, tool calls and
+    files, and mark what the model's server stores of it for erasure. Return what was forgotten.
+
+    The conversation's generation rises, so that turns that still run can store nothing more. The
+    caller cancels these (`ForgetResult.running`) and removes the bytes of the files.
+    """
     connection.lock_key(conversation)
     # An unfinished decision is left out: it may be the `forget` that is being carried out.
     rows = connection.execute(

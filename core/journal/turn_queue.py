@@ -110,6 +110,8 @@ class Places:
         await self._changed.wait()
 
     def _hand_on(self) -> None:
+        """Give free places to turns that gave theirs up for a while and want one again, and wake
+        the callers that wait until a place is free or a turn has ended."""
         while self._returning and len(self._holders) < self.total:
             seq, free = self._returning.popleft()
             if not free.done():  # else the wait was cancelled
@@ -157,7 +159,12 @@ class TurnQueue:
         (channel, person), (round, "person", person) and (round, "channel", channel)."""
 
     def add(self, seq: int, sender: Sender) -> int:
-        """Add a turn and return how many turns are before it in its conversation."""
+        """Add a turn and return how many turns are before it in its conversation.
+
+        Its position puts it into a round, so that nobody's many messages delay those of others.
+        `_last` has the highest positions so far; the first element of its values is one. Its keys
+        (`_keys`) are the person in the channel, and the person and the channel in each round.
+        """
         number = self._present if self._open else 0  # the turn's round; an empty queue begins at 0
         # A ready turn that too many later messages may overtake makes its round the present one.
         oldest = next(iter(self._oldest.values()), None)

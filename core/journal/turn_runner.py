@@ -243,7 +243,12 @@ class TurnExecutor(SqlStore):
         return False
 
     def _end_cancellation(self, seq: int) -> None:
-        """Python counts the cancellations of a task, so each one is taken back."""
+        """Let the present task go on after the runner itself cancelled the turn's handler: for a
+        stop, for a drain, or because another process has the turn. Let the cancellation pass if
+        something else cancelled the task.
+
+        Python counts the cancellations of a task, so each one is taken back.
+        """
         task = asyncio.current_task()
         is_own = seq in self._stopped or seq in self._taken_over or self._draining.is_set()
         while task and task.cancelling():
@@ -252,6 +257,11 @@ class TurnExecutor(SqlStore):
             task.uncancel()
 
     async def _wait_until_alone(self, seq: int) -> bool:
+        """Wait until no other turn runs in this process, so that the turn `seq` can run alone.
+
+        Return False if others still run after RUN_ALONE_SECONDS, or if a stop of the turn or the
+        end of the process ends the wait.
+        """
         # `cancel` and `drain` cancel the tasks in `_admitting` (by `seq`). They may have come
         # before this one: then the turn is in `_stopped`, or `_draining` is set.
         task = self._admitting[seq] = asyncio.ensure_future(self.places.wait_until_quiet())

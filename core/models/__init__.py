@@ -231,7 +231,9 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         return {"ponte_model": sorted(str(model["id"]) for model in models)}
 
     def describe_requests(self, deps: IntegrationDependencies[ModelSettings]) -> str:
-        """A context whose size is in the table of OpenAI's models is not tested."""
+        """Return the words with which `ponte doctor --model` asks before `send_requests`: what is
+        sent, and that it costs money; "" if the demo model answers. A context whose size is in the
+        table of OpenAI's models is not tested."""
         if deps.own.demo:
             return ""
         from core.models.context_size import ContextSizes
@@ -292,6 +294,8 @@ def _serve_model(
     late: RecordLateRemote,
     list_tools: ListTools | None = None,
 ) -> ServedModel:
+    """Return a model behind the server that the settings name, with the API that they name; with
+    "auto", the model finds out which one the server has."""
     from core.models.served_model import ServedModel
 
     settings = deps.own

@@ -259,7 +259,9 @@ class AnswerReader:
         return self.error is not None or classify_end(self.finish) == "failed"
 
     def rescue(self, fault: ModelServerFault) -> ModelAnswer | None:
-        """An answer with calls is not used: the last one may be incomplete."""
+        """Return what can be used of the answer after a fault: all of it if the server had named
+        the reason for the end before, else its text; None if nothing can. An answer with calls is
+        not used: the last one may be incomplete."""
         if self.finish and not self._has_failed and self.parts:
             with suppress(ModelServerFault):
                 return self.read_answer()
@@ -281,7 +283,9 @@ class AnswerReader:
         return (ResponseStarted(id),)
 
     def add_text(self, piece: str, message: object = 0, part: object = 0) -> Sequence[ModelEvent]:
-        """`message` and `part` are the server's numbers."""
+        """Add a piece of the text of a message, and return the events for whoever shows it: new
+        text, or that text which was shown turned out to be a thought. `message` and `part` are the
+        server's numbers."""
         if not piece:
             return ()
         self._count(len(piece))
@@ -447,8 +451,12 @@ class AnswerReader:
                     self._sources[url] = self._sources.get(url) or title
 
     def take_whole(self, read: Callable[[], Sequence[ModelEvent]]) -> Sequence[ModelEvent]:
-        """Kinds of parts (text, calls, opaque items) that it lacks stay. Its text is shown if none
-        was shown before."""
+        """Take the whole answer that `read` adds, in place of the parts so far: some servers repeat
+        at the end, as a whole, what they sent in pieces.
+
+        Kinds of parts (text, calls, opaque items) that it lacks stay. Its text is shown if none was
+        shown before.
+        """
         before, carried, has_shown = self.parts, self._carried, self.has_shown
         # The whole answer is read into empty parts. `_carried` has the fields of the message that
         # the server wants back with the next request; if the whole one has none, those of the
@@ -641,7 +649,8 @@ def read_arguments(raw: Json) -> object:
 
 
 def find_objects(text: str) -> list[str]:
-    """None of them if one is cut.
+    """Return the JSON objects in the arguments of a call, without what servers and models put
+    around them: a code block, a list, another text of JSON, or words. None of them if one is cut.
 
     There are several if a server sends several calls of one tool as one. Arguments may be wrapped
     several times, as JSON in a text in a list; `MAX_WRAPPERS` bounds that.

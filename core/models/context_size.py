@@ -177,8 +177,9 @@ class ContextSizes:
         concerns the key nor passes: it can be reached, but may not have this path."""
 
     def of(self, model: str) -> ContextSize:
-        """If the server refused requests above a smaller size (`_refused`), that size counts
-        instead."""
+        """Return the size as it is known now, by the surest source: the operator's setting, the
+        server's own answer, the table of OpenAI's models, or an assumption. If the server refused
+        requests above a smaller size (`_refused`), that size counts instead."""
         # Gateways put a provider before the name, as in "openai/gpt-5".
         name = model.rpartition("/")[2]
         known = [prefix for prefix in OPENAI_CONTEXT_TOKENS if name.startswith(prefix)]
@@ -200,7 +201,10 @@ class ContextSizes:
         return refused if is_refused else size
 
     async def wait(self, model: str, seconds: float = CONTEXT_WAIT_SECONDS) -> None:
-        """Wait at most `seconds` for the answer; a later answer is used by later turns.
+        """Make the size of a model known: ask the server, unless its latest answer is younger than
+        CONTEXT_KNOWN_SECONDS, or CONTEXT_PAUSE_SECONDS if it was not sure. Wait at most `seconds`
+        for the answer; a later answer is used by later turns. The question goes on in
+        a task (`_questions`), which all turns share.
 
         OpenAI's own server is not asked: it does not tell sizes, and OPENAI_CONTEXT_TOKENS has
         them. Nor is any server for a model whose size the operator has set (`_setting`).
@@ -247,6 +251,9 @@ class ContextSizes:
         self._refused[model] = size, until
 
     async def _ask(self, model: str) -> None:
+        """Ask all paths where servers tell the size of a model, and store it. If the server has
+        not loaded the model yet, the next turn asks again; if it answered nothing sure, a turn
+        after a pause does."""
         try:
             async with asyncio.timeout(CONTEXT_ASK_SECONDS):
                 self.model_list = listed = self.model_list or await self._get("/models")
@@ -297,6 +304,8 @@ class ContextSizes:
         return tokens if is_loaded else min(tokens, UNLOADED_CONTEXT_TOKENS), is_loaded
 
     async def _get(self, path: str, body: Json | None = None) -> Json:
+        """Ask the model's server at a path where some servers tell the context's size. Return the
+        JSON object there; {} if the server has none."""
         try:
             return await (self._client.post(path, body) if body else self._client.get(path))
         except ModelServerFault as fault:
@@ -430,9 +439,13 @@ def fit_request(
 
 
 def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundRequest:
-    """Tools that the last message names are kept first, then those that the conversation used, then
-    those that share the most words with its messages. The instructions list those that are left
-    out, so that the model can tell the person to name one."""
+    """Return the request with tools that fit, together with its instructions, into `most` tokens.
+
+    All of them are shortened if they are too long. If that is not enough, some are left out. Tools
+    that the last message names are kept first, then those that the conversation used, then those
+    that share the most words with its messages. The instructions list those that are left out, so
+    that the model can tell the person to name one.
+    """
     room = most - count_tokens(ask.instructions + ask.preface)
     if tool_tokens(ask.tools) <= room:
         return ask

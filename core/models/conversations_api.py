@@ -205,9 +205,13 @@ class BackgroundStream:
             await self._on_late_id(response)
 
     async def _read(self) -> None:
-        """While nobody takes events, reading pauses after MAX_WAITING_EVENTS, so that memory is
+        """Read the stream to its end, whether or not anybody still listens.
+
+        While nobody takes events, reading pauses after MAX_WAITING_EVENTS, so that memory is
         bounded. The response's id is reported (`report_late_id`) if the listener has left without
-        it: the response must be erased later."""
+        it: the response must be erased later. At the end, the queue gets None, or the error that
+        broke the stream.
+        """
         end: Exception | None = None
         named = False
         try:
@@ -536,8 +540,11 @@ class ConversationRound:
     async def _recover_or_raise(
         self, fault: ModelServerFault, body: Json, reader: ResponsesReader
     ) -> None:
-        """An answer that the server has is fetched (`_adopt_response`), and what came of a broken
-        one is kept (`rescue`), because to ask again would pay twice. `_is_certain` False: the next
+        """Return if the round can continue: with an answer (`_answer`), or with another attempt,
+        before which `_prepare_retry` has set the next step (`_step`). Raise ModelError otherwise.
+
+        An answer that the server has is fetched (`_adopt_response`), and what came of a broken one
+        is kept (`rescue`), because to ask again would pay twice. `_is_certain` False: the next
         round first reads what the server has stored. `_tries` counts the faults of this round."""
         self._tries["all"] += 1
         # A server that was silent for long is not waited for once more.
@@ -654,9 +661,13 @@ def _find_overlaps(
 def _reconcile_rest(
     missing: Sequence[Item], extra: Sequence[Json], was_asked: bool
 ) -> Reconciliation | None:
-    """Extra items alone are the answer, if the question was sent before (`was_asked`). Calls
-    without outputs, of an answer that was lost, must be answered before anything else can be
-    sent."""
+    """Return what to do with the items that follow the common part: `missing` items of the
+    transcript that the server lacks, and `extra` items of the server that the transcript lacks.
+    None: create a new conversation.
+
+    Extra items alone are the answer, if the question was sent before (`was_asked`). Calls
+    without outputs, of an answer that was lost, must be answered before anything else can be sent.
+    """
     # The server has nothing more. What it lacks is sent. If it has the question already, but no
     # answer, there would be nothing to send.
     if not extra:

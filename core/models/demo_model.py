@@ -235,6 +235,8 @@ def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
 
 
 def _draw_sales(turn: DemoTurn) -> Decision:
+    """Return the answer with the chart of the sales by month. Before that, in one round each,
+    return the call that sums up the invoices by month, and the call that draws these rows."""
     if (summary := turn.find_reply(SUMMARY_TOOL)) is None:
         args = {
             "table": turn.translate("Invoices"),
@@ -263,7 +265,10 @@ def _draw_sales(turn: DemoTurn) -> Decision:
 
 
 def _propose_payment(turn: DemoTurn) -> Decision:
-    """A proposal ends the turn, so there is an answer here only if nothing could be proposed."""
+    """Return the call that proposes to mark the named invoice as paid; in the round before it, the
+    call that reads this invoice. A proposal ends the turn, so there is an answer here only if
+    nothing could be proposed. A message can also ask for the oldest overdue invoice without its
+    number: `find_invoice` then returns OLDEST_OVERDUE."""
     if UPDATE_TOOL not in turn.tools:
         return say("You don't have permission to change rows here.")
     if not (number := find_invoice(turn.now.text)):
@@ -297,6 +302,8 @@ def _equals(turn: DemoTurn, field: str, value: str) -> Mapping[str, str]:
 def _query_invoices(
     turn: DemoTurn, filters: Sequence[Mapping[str, str]], limit: int, export: str | None = None
 ) -> PlannedCall:
+    """Return the call of a tool that reads invoices of the sample tables, the one that is due first
+    on top. `export`: the format of a file that the tool makes of the rows, such as "csv"."""
     names = ("Number", "Customer", "Amount", "Status", "Due")
     args = {
         "table": turn.translate("Invoices"),
@@ -374,8 +381,11 @@ class DemoModel(Model):
     level = "demo"
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Calls are planned with all arguments that a tool can have. Those that the offered tool
-        does not have are left out, unless its schema names none: then it may take any."""
+        """Yield the events of this round: the answer in pieces, as a real model streams it, or the
+        calls of tools. A title is the first line of the message.
+
+        Calls are planned with all arguments that a tool can have. Those that the offered tool does
+        not have are left out, unless its schema names none: then it may take any."""
         if ask.for_title:
             title = ask.input[0].text.strip().partition("\n")[0].rstrip("?!.… ")
             yield RoundCompleted((Item(kind="message", role="assistant", text=title),))
@@ -413,6 +423,8 @@ class DemoModel(Model):
 
 
 def _decide(turn: DemoTurn) -> Decision:
+    """Return the answer's text, or the calls for this round if their outcomes are needed first. A
+    step of the tour that does not exist here is answered like any other message."""
     kind, rest = _parse_message(turn)
     match kind:
         case "history":
@@ -442,8 +454,10 @@ def _decide(turn: DemoTurn) -> Decision:
 
 
 def _parse_message(turn: DemoTurn) -> tuple[Kind, str]:
-    """Commands may begin with / or !. Code and arguments may have several lines, so their patterns
-    match the whole message, and the others its first line.
+    """Return what the message asks for (the first pattern that matches, else a step of the tour),
+    and the rest of it: the table, the code, or the tool and its arguments. Commands may begin with
+    / or !. Code and arguments may have several lines, so their patterns match the whole message,
+    and the others its first line.
 
     Over sample tables, "show me the overdue invoices" is a step of the tour and not the name of a
     table.
@@ -463,6 +477,8 @@ def _parse_message(turn: DemoTurn) -> tuple[Kind, str]:
 
 
 def _introduce(turn: DemoTurn) -> str:
+    """Return the demo model's answer to anything that it does not understand: what it is, the steps
+    of its tour, and the sentences that it knows."""
     steps = list_steps(turn)
     parts = [say(_WHO)]
     # Without tables and Python, quick commands are the only step, and no tour.
@@ -478,7 +494,11 @@ def _introduce(turn: DemoTurn) -> str:
 
 
 def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
-    """A bridge is a server in front of NocoDB. Models reach all of its tools by a single one,
+    """Return the call of the NocoDB tool that the person named, with or without `nocodb_`, or of
+    one of the bridge's tools; its outcome once that is there. `rest` is the name and the arguments
+    as JSON.
+
+    A bridge is a server in front of NocoDB. Models reach all of its tools by a single one,
     BRIDGE_TOOL."""
     tool, _, text = rest.partition(" ")
     name = f"{NOCODB_PREFIX}{tool.removeprefix(NOCODB_PREFIX)}"
@@ -506,6 +526,8 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
 
 
 def _decide_on_tables(turn: DemoTurn) -> Decision:
+    """Return the demo model's next step for "list tables": the calls of tools that find them, or
+    the answer, once the results of these calls are there."""
     if TABLES_TOOL in turn.tools:
         if (reply := turn.find_reply(TABLES_TOOL)) is None:
             return [PlannedCall(TABLES_TOOL, {})]
@@ -586,8 +608,11 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
 
 
 def _find_bridge_tables(turn: DemoTurn) -> tuple[Mapping[str, str], Sequence[str]] | Decision:
-    """The bridge, a server in front of NocoDB, lists tables by base, so the bases are listed
-    first."""
+    """Return the titles of tables by their ids, and what could not be read. Before that, return the
+    calls that are still needed, or why there are no tables.
+
+    The bridge, a server in front of NocoDB, lists tables by base, so the bases are listed first.
+    """
     if (listed := turn.find_reply(f"{BRIDGE_TOOL}:list_bases")) is None:
         return [_bridge_call("list_bases")]
     if listed.error:

@@ -130,10 +130,14 @@ class DemoTurn:
 
     @classmethod
     async def read(cls, request: RoundRequest) -> DemoTurn:
-        """Ponte writes the date into the preface before the last message. Sample tables are
-        recognized by a phrase in the tools' descriptions, and their language by the title of the
-        invoices there, "en" if it is in none: a real model reads these texts, too. A request
-        without any message counts as an empty one."""
+        """Return the turn of a round's request, with all that the demo model needs: it stores
+        nothing itself. `now` is the last message with its calls so far, `earlier` is what came
+        before it.
+
+        Ponte writes the date into the preface before the last message. Sample tables are recognized
+        by a phrase in the tools' descriptions, and their language by the title of the invoices
+        there, "en" if it is in none: a real model reads these texts, too. A request without any
+        message counts as an empty one."""
         items = [*await request.history(), *request.input]
         *earlier, now = _split_exchanges(items) or [DemoExchange("", "")]
         day = _DAY_IN_PREFACE.search(request.preface)
@@ -255,7 +259,10 @@ def _find_cell_title(value: object) -> str:
 
 
 def _split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
-    """Quotes and notes of Ponte are left out, and what comes before the first message."""
+    """Return the thread as exchanges, oldest first: a message of a person, with the calls and the
+    answer that followed. Quotes and notes of Ponte are left out, and what comes before the first
+    message. `calls` are the calls so far, to find the one of an output. A call without an output
+    is left out."""
     thread: list[DemoExchange] = []
     calls: dict[str, Item] = {}
     for item in items:

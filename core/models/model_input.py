@@ -168,8 +168,10 @@ def drop_unanswered_turns(items: Sequence[Item]) -> list[Item]:
 
 
 def describe_calls(items: Sequence[Item]) -> list[Item]:
-    """Fields that servers sent with items (`raw`) are left out, too, and so are whole items of a
-    server's own, such as reasoning."""
+    """Return the items with each call and its output as one message in words, for a server that
+    does not take them back. Fields that servers sent with items (`raw`) are left out, too, and so
+    are whole items of a server's own, such as reasoning. The items are paired: each output has its
+    call."""
     calls = {item.call_id: item for item in items if item.kind == "call"}
     described_items: list[Item] = []
     for item in items:
@@ -198,9 +200,10 @@ def describe_files(item: Item, shown: Sequence[File] = ()) -> Item:
 def fit_files(
     items: Sequence[Item], room: int, measure: Callable[[File], int], most_pictures: float
 ) -> list[Item]:
-    """The files of the newest message come first, in their order, because the question is about
-    them. Others are described in words. Files that a tool made for the person alone take no room
-    (`read_files`)."""
+    """Return the items with files of at most `room` in all, as `measure` counts them (tokens or
+    bytes), and at most `most_pictures` pictures (`math.inf`: any number). The files of the newest
+    message come first, in their order, because the question is about them. Others are described in
+    words. Files that a tool made for the person alone take no room (`read_files`)."""
     fitted = list[Item]()
     for item in reversed(items):
         shown = list[File]()
@@ -374,6 +377,9 @@ class ModelInput:
         return items_sent
 
     async def _file_part(self, file: File) -> Json:
+        """Return a file as a part of a message: a picture, a document, its text, or words in place
+        of a file that the model cannot read: an audio clip, a type that the server does not take, a
+        file that was deleted, that is no text, or that the server refused."""
         kind = file.type.split(";")[0].strip().lower()
         if kind.startswith("audio/"):
             return _text_part(

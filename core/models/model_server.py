@@ -307,8 +307,10 @@ def is_broken_picture(fault: ModelServerFault) -> bool:
 
 
 def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
-    """If the server says that it does not know a field, and names none, all optional fields are
-    returned. Empty: the refusal is about something else."""
+    """Return the fields of a request that the server does not take and that may be left out: one
+    optional field that the refusal names, or keys of the tools' schemas. If the server says that it
+    does not know a field, and names none, all optional fields are returned. Empty: the refusal is
+    about something else."""
     if fault.status not in (400, 422):
         return set()
     optional_fields = {name for name in OPTIONAL_FIELDS if name in body}
@@ -671,6 +673,9 @@ class ModelServer:
         )
 
     def _adapt_output_limit(self, fault: ModelServerFault, body: Json) -> bool:
+        """Send another limit of the answer's tokens from now on, if the server refused it: a lower
+        one that the server names, or the present one in the other field of Chat Completions. Return
+        whether that changes the request."""
         field = next((name for name in OUTPUT_LIMIT_FIELDS if name in body), "")
         fault_text = f"{fault.param} {fault.message}"
         if (

@@ -138,12 +138,13 @@ class RoundHistory:
         return int(self._estimated_tokens * self._server.sizes.scale(self.model))
 
     def leave_out(self, fault: ModelServerFault, transcript: Sequence[Item], body: Json) -> bool:
-        """Raise TooLong if the last message does not fit into the size that the server names.
+        """Leave more out after a refusal. Return whether that changes the request. Raise TooLong if
+        the last message does not fit into the size that the server names.
 
-        After a refusal without a known reason, one step after the other is tried, until one changes
-        the request: the same request would be refused again. The steps are `CALLS`, `FAILED_TURNS`,
-        `FILES` and `EARLIER_TURNS`, in this order.
-        """
+        A request that is too long is shortened. After a refusal without a known reason, one step
+        after the other is tried, until one changes the request: the same request would be refused
+        again. The steps are `CALLS`, `FAILED_TURNS`, `FILES` and `EARLIER_TURNS`, in this order.
+        `omission` is the last one taken, and `choose` builds the request by it."""
         answer = max(body.get(field, 0) for field in OUTPUT_LIMIT_FIELDS)
         before = list(self.choose(transcript))
         # A limit of tokens per minute also counts the tokens that are reserved for the answer.
@@ -184,7 +185,9 @@ class RoundHistory:
     def _shorten(
         self, fault: ModelServerFault, transcript: Sequence[Item], body: Json, answer: int
     ) -> bool:
-        """`answer`: the tokens that are reserved for the answer; the server counts them, too."""
+        """Fit the request to the size that the server names, or else to half of itself, once in a
+        round. Return whether that changes the request. `answer`: the tokens that are reserved for
+        the answer; the server counts them, too."""
         if self._is_shortened:
             return False
         self._is_shortened = True
@@ -286,6 +289,8 @@ class ResponsesReader(AnswerReader):
         return ()
 
     def _read_response(self, response: Json, kind: str) -> Sequence[ModelEvent]:
+        """Take the response that ends a stream, or the whole of one that was not streamed: its
+        status, model, usage and output. Return the events for text that was not streamed before."""
         status = read_word(response.get("status")) or kind.removeprefix("response.")
         reason = read_word(read_object(response.get("incomplete_details")).get("reason"))
         # Some servers repeat the status of the first event in the last one.
@@ -309,8 +314,9 @@ class ResponsesReader(AnswerReader):
         return [*events, *self.take_whole(read_output)]
 
     def _read_item(self, item: Json, number: object) -> Sequence[ModelEvent]:
-        """Return the events for text that was not streamed before. Items of other types are left
-        out."""
+        """Take a complete item of the response: a message, a call, or encrypted reasoning, which is
+        sent back with the next request. `number`: its place in the output. Return the events for
+        text that was not streamed before. Items of other types are left out."""
         kind, content = item.get("type", "message"), item.get("content")
         if kind == "message" and item.get("role", "assistant") == "assistant":
             # OpenAI's word for commentary or final answer, which goes back with the message.
@@ -486,8 +492,9 @@ class ChatCompletionsReader(AnswerReader):
         """Add a chunk and return the events that it causes. Raise ModelServerFault for an oversized
         answer.
 
-        Token counts come in one of several places. `finish` is the reason for the end.
-        """
+        `delta` has the next pieces, `message` either pieces (servers that name them so), or the
+        whole answer: in place of a stream, or at its end, where it repeats the pieces. Token counts
+        come in one of several places. `finish` is the reason for the end."""
         if event is END_EVENT:
             self.finish = self.finish or END_OF_STREAM
             return ()
@@ -537,8 +544,10 @@ class ChatCompletionsReader(AnswerReader):
         )
 
     def _read_pieces(self, delta: Json) -> Sequence[ModelEvent]:
-        """Servers name a call's pieces by an index, by an id, or not at all. Calls come in
-        `tool_calls`, in the content, or in `function_call`, which is the older form."""
+        """Add the pieces of text and of tool calls in one part of a stream (`delta` or `message`),
+        and return the events for the text. Servers name a call's pieces by an index, by an id, or
+        not at all. Calls come in `tool_calls`, in the content, or in `function_call`, which is the
+        older form."""
         self.add_carried(delta)  # fields to send back, such as a model's thoughts
         self.add_sources(delta)
         events = self.add_text(read_text(delta.get("content")) + read_text(delta.get("refusal")))

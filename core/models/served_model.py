@@ -421,7 +421,9 @@ class ServedModel(Model):
         await self._client.close()
 
     async def _probe(self, tries: Counter[str]) -> None:
-        """A server that still loads the model is asked again; `tries` counts that."""
+        """Find out which API the server has (`_level`), whether it lists the model, and the model's
+        size. `_trouble` gets the reason if the server cannot be used, which the health line shows.
+        A server that still loads the model is asked again; `tries` counts that."""
         try:
             if self._level is None:
                 self._level = await probe_level(self._client, self._options.model)
@@ -462,6 +464,9 @@ class ServedModel(Model):
 
 
 async def _supports_conversations(client: ModelServerClient) -> bool:
+    """Return whether the server has OpenAI's Conversations, by creating an empty one, which costs
+    nothing, and deleting it. Raise NoEndpoint if there is no API at this address, and
+    ModelServerFault if the failure says nothing about that (a wrong key, a dead server)."""
     try:
         body = await client.post("/conversations", {})
     except ModelServerFault as fault:

@@ -138,12 +138,14 @@ class GrowingAnswer:
         return "".join(self._parts)
 
     def add(self, piece: str, *, is_last: bool = False) -> str:
-        """Return the text that can be shown now, after `text` so far.
+        """Add a piece of the answer. Return the text that can be shown now, after `text` so far.
 
         If `is_unopened` becomes true, the text before counts no more. `is_last`: the answer ends
         with this piece, so nothing waits for a next one.
 
-        A piece may end anywhere.
+        A piece may end anywhere. `_closing` is the pattern that ends an open thought. `_held` is
+        the end of a piece that may be the beginning of a tag, or that is blank so far: it waits for
+        the next piece. `_skips_space`: a thought has ended, and the space after it is not shown.
         """
         text, self._held, at = self._held + piece, "", 0
         part_count = len(self._parts)
@@ -230,7 +232,14 @@ class GrowingAnswer:
         return len(text)
 
     def _read_tag(self, tag: str, after: str) -> None:
-        """In code, or between spaces and quotes, a tag is text that a person reads."""
+        """Read a tag, which begins or ends a thought, begins a call, is a mark that is not shown,
+        or is text. `after` has the next characters.
+
+        In code, or between spaces and quotes, a tag is text that a person reads. A
+        closing tag that nothing opened ends a thought that began with the answer, so all that was
+        shown before it is withdrawn (`is_unopened`). `_is_blank`: nothing but space is shown so
+        far. A mention has spaces, quotes or punctuation on both sides. A tag that begins a call,
+        and all that follows it, goes to `calls`."""
         name = tag.lower()
         closings = TAGS.get(name, ())
         is_code = self._code.is_block and not self._is_blank

@@ -184,9 +184,13 @@ def read_bare_calls(text: str) -> list[tuple[str, Any]]:
 
 
 def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Each form of markup is tried. One counts only if each of its matches is a call, and nothing
-    that looks like a part of one is left beside them (`_REST_OF_CALL`): of a text that is
-    understood only in part, nothing runs."""
+    """Return the calls, each a name and its arguments, that a model has written as text in its own
+    markup instead of calling a tool.
+
+    Each form of markup is tried. One counts only if each of its matches is a call, and nothing that
+    looks like a part of one is left beside them (`_REST_OF_CALL`): of a text that is understood
+    only in part, nothing runs.
+    """
     for pattern, argument in _FORMS:
         calls = list[tuple[str, Any]]()
         for match in re.finditer(pattern, markup, re.DOTALL):
@@ -211,8 +215,10 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _read_arguments(pattern: str, content: str, schema: Any) -> Iterator[tuple[str, Any]]:
-    """A value is JSON or Python, unless the tag (`string="true"`, as DeepSeek writes it) or the
-    tool's schema says that it is text. What is neither is text, too."""
+    """Yield the names and values of the arguments between tags in a call's content. The groups of
+    `pattern` are an argument's name, the attributes of its tag, and its value. A value is JSON or
+    Python, unless the tag (`string="true"`, as DeepSeek writes it) or the tool's schema says that
+    it is text. What is neither is text, too."""
     properties = (schema or {}).get("properties", {})
     for name, attributes, value_text in re.findall(pattern, content, re.DOTALL):
         # A schema has one type, or a list of types.
@@ -228,6 +234,9 @@ def _read_arguments(pattern: str, content: str, schema: Any) -> Iterator[tuple[s
 
 
 def _read_json(name: str, text: str) -> list[tuple[str, Any]]:
+    """Return the calls in the content of a tag: with a `name`, the arguments of that tool as one
+    JSON object; without one (""), JSON objects that have a name and arguments, or calls in Python.
+    Return none for anything else."""
     # Marks of DeepSeek and Kimi before the JSON, a fence around it, and an end tag of Mistral.
     text = re.sub(r"^(?:<\|tool_(?:sep|call_argument_begin)\|>|\s|```json)*", "", text)
     text = text.rstrip("` \n").removesuffix("[/TOOL_CALLS]")
@@ -271,6 +280,8 @@ def _name_calls(values: list[Any]) -> list[tuple[str, Any]]:
 
 
 def _read_python(source: str) -> list[tuple[str, Any]]:
+    """Return the calls in Python code that a model wrote as text, such as `[tables(base="a")]`;
+    none if it is not only calls with named arguments."""
     try:
         tree = _parse_python(source)
         calls = list[tuple[str, Any]]()

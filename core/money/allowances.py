@@ -298,7 +298,11 @@ class OverAllowance(OverBudget):
         self.resets = period_end(count.period, operators).astimezone(zone)
 
     def words(self) -> str:
-        """`left` is negative if the limit was lowered after more had been used."""
+        """Return the message for the person, with the time at which the next period begins.
+
+        `LEFT` and `REACHED` have a sentence for each kind of count (`of`), such as "each person".
+        `left` is negative if the limit was lowered after more had been used.
+        """
         allowance, remaining = self.allowance, max(0, self.left)
         sentence = say(
             (LEFT if remaining else REACHED)[allowance.of],

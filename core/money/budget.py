@@ -246,8 +246,9 @@ class Budget(SqlStore):
     async def reserve_approved_run(
         self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
     ) -> None:
-        """`person` asked for the run, which somebody approved in the event `seq`. Raise
-        OverBudget."""
+        """Reserve a run that somebody approved in the event `seq`, such as a quick command.
+        `person` is the one who asked for the run, and in whose allowances it counts. Nothing is
+        reserved if none of these limits tokens or money. Raise OverBudget."""
         payer, day, place = self._money_key(person.key), self._today(), place_names(address)[-1]
         # The reservation takes its day from this row. `is_counted` is 0, so that it adds no turn to
         # the reports.
@@ -415,12 +416,15 @@ class Budget(SqlStore):
     def report(
         self, connection: SqlConnection, by: ReportRow, since: str = "", place: str = ""
     ) -> Sequence[Mapping[str, Any]]:
-        """The keys are `name`, `turns`, `calls`, `input`, `cached`, `output`, `reasoning`, `cost`
-        and `estimated`. `turns` is None by model and tool, `calls` by person, channel and day.
-        `cost` is in US dollars, None if no price is known. `estimated` counts calls whose amounts
-        are estimates.
+        """Return the usage since that day (ISO; "" for today), one mapping for each person,
+        channel, model, tool or day.
 
-        The most expensive come first; days are in order.
+        The keys are `name`, `turns`, `calls`, `input`, `cached`, `output`, `reasoning`, `cost` and
+        `estimated`. `turns` is None by model and tool, `calls` by person, channel and day. `cost`
+        is in US dollars, None if no price is known. `estimated` counts calls whose amounts are
+        estimates.
+
+        The most expensive come first; days are in order. With `place`, return only the usage there.
         """
         if by in ("model", "tool"):
             sql = (
@@ -492,9 +496,10 @@ class Budget(SqlStore):
     async def scopes(
         self, person: Person, address: Address, origin: MessageOrigin = PERSON
     ) -> tuple[Scope, ...]:
-        """Counters come in the order in which transactions lock them. The two of the daily caps
-        exist without a cap as well: a cap may hold for some people only, and the counter of
-        everybody counts all of them."""
+        """Return the counters that apply to the person at that address, in the order in which
+        transactions lock them: one for each allowance of ponte.toml that names the person and the
+        place, and two for the daily caps of messages. Those two exist without a cap as well: a cap
+        may hold for some people only, and the counter of everybody counts all of them."""
         # All accounts of one person count together.
         payer, place = self._money_key(person.key), place_names(address)
         # The daily messages of one person and of all people together; 0 for no cap: then the
@@ -555,11 +560,12 @@ class Budget(SqlStore):
         call: ModelCall,
         zone: tzinfo,
     ) -> Grant | None:
-        """Raise OverAllowance if fewer than MIN_OUTPUT_TOKENS are left.
+        """Reserve a call with its `max_output`, or with fewer tokens if an allowance has less left.
+        Return None if no allowance limits tokens or money. Raise OverAllowance if fewer than
+        MIN_OUTPUT_TOKENS are left.
 
         The full amount is added to the counters first, which locks their rows, and is lowered in
-        the same transaction if it exceeds a limit.
-        """
+        the same transaction if it exceeds a limit."""
         scopes = _bounding_scopes(scopes)
         if not scopes:
             return None
@@ -654,9 +660,11 @@ def _read_count(connection: SqlConnection, scope: Scope, period: str) -> Allowan
 
 
 def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: int = 0) -> Spend:
-    """An operator can add an allowance in the middle of a month, and its first count begins with
-    what the month has cost so far. Without `counts_past_usage` it begins at 0: the table `usage`
-    does not tell which groups a person had."""
+    """Return what was spent in that period before the allowance had a counter, except by the turn
+    `without` (0 for none), which the caller adds itself. An operator can add an allowance in the
+    middle of a month, and its first count begins with what the month has cost so far. Without
+    `counts_past_usage` it begins at 0: the table `usage` does not tell which groups a person had.
+    """
     if not scope.counts_past_usage:
         return Spend()
     # Days are compared as texts, so "-31" is the end of every month.
@@ -694,8 +702,9 @@ def _insert_hold(
     counts: Iterable[AllowanceCount],
     bound: Spend,
 ) -> None:
-    """The row names the counters to which its upper bound (`bound`) was added, so that they can be
-    corrected when the real cost is known."""
+    """Store a reservation of one call: its upper bound (`bound`), and the counters to which this
+    was added, so that they can be corrected when the real cost is known. `part` names the call
+    within the turn `seq`; `kind` and `name` are the call's in reports; `person` is who pays."""
     scopes = json.dumps([[count.scope.key, count.period] for count in counts])
     connection.execute(
         "INSERT INTO holds (seq, part, person, kind, name, scopes, tokens, money, created_at)"

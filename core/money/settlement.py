@@ -20,9 +20,12 @@ def settle_round(
     *,
     has_holds: bool = True,
 ) -> list[SqlRow]:
-    """Earlier calls of the round were interrupted, for example by a crash, and their usage is not
-    known, so they count with their upper bounds. Return the turn's other reservations. `has_holds`
-    False: none are read. A call without one is recorded as attempt 0."""
+    """Replace the reservation of a round's last call with what the round really used. Earlier calls
+    of the round were interrupted, for example by a crash, and their usage is not known, so they
+    count with their upper bounds. Return the turn's other reservations.
+
+    `has_holds`: False if the caller knows that the turn has no reservations, so that none are read.
+    A call without one is recorded as attempt 0."""
     # A reservation for a model call has the name `r{round}.{attempt}` in `part`.
     holds = _read_holds(connection, seq) if has_holds else []
     round_holds = [hold for hold in holds if hold["part"].startswith(f"r{number}.")]

@@ -175,7 +175,10 @@ class TurnTrace:
         self._turn = turn
 
     def __enter__(self) -> None:
-        """The root span begins when the message was accepted, not now. It stays open, and it is
+        """Begin the trace of a turn, with its wait in the queue as the first span. The names of the
+        values are those of OpenTelemetry's conventions for generative AI.
+
+        The root span begins when the message was accepted, not now. It stays open, and it is
         exported only by the process that ends the turn (`__exit__`)."""
         if _recorder is None:
             _TRACE.set(None)

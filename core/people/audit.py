@@ -159,8 +159,12 @@ class Audit(SqlStore):
 
     @in_batches
     def purge(self, connection: SqlConnection, before: str = "") -> int:
-        """`size` is the number of characters of a line and of all before it, so no sum is needed.
-        The time of a line has a fixed place in its JSON, from the ninth character."""
+        """Delete the lines written before that moment (in the format of the lines), and the oldest
+        ones over MAX_AUDIT_LOG_CHARACTERS. Return how many there were.
+
+        `size` is the number of characters of a line and of all before it, so no sum is needed. The
+        time of a line has a fixed place in its JSON, from the ninth character. This statement is
+        repeated in new transactions (`in_batches`) until it deletes nothing."""
         # No time is before "", so then only the size counts.
         return connection.execute(
             "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?)"

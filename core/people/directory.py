@@ -507,6 +507,8 @@ def _delete(connection: SqlConnection, platform: str, ids: Collection[str]) -> N
 
 
 def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]:
+    """Return a member as the values of a row of the table `directory`, in the order of its
+    columns. The ids of the member's groups or roles (`belongs_to`) become one text."""
     return (
         platform,
         member.scope,

@@ -438,9 +438,13 @@ class Policy:
     async def has_left(
         self, person: Person, address: Address, since: float, *, is_deed: bool = False
     ) -> bool | None:
-        """`since` is in Unix seconds. `is_deed`: True also if they have withdrawn what they asked
-        for or approved then (`withdrawals`). None if the platform does not answer in time, or does
-        not tell. On a platform without such a look-up, nobody leaves."""
+        """Return True if a person who was a member of the place `address` at the time `since` (in
+        Unix seconds) is a member no longer, False if they still are. `is_deed`: True also if they
+        have withdrawn what they asked for or approved then (`withdrawals`).
+
+        Return None if the platform does not answer in time, or does not tell. On a platform without
+        such a look-up, nobody leaves.
+        """
         ask = self.people.departures.get(person.platform)
         ask = self.people.withdrawals.get(person.platform, ask) if is_deed else ask
         if ask is None:
@@ -658,8 +662,9 @@ class Policy:
     async def _look_up_guest(
         self, person: Person, max_age: float, seconds: float
     ) -> tuple[bool | None, bool]:
-        """None if the platform does not disclose it or did not answer. On platforms without guests
-        nobody is one."""
+        """Return whether a person is a guest, None if the platform does not disclose it or did not
+        answer, and whether it answered within `seconds`. On platforms without guests nobody is
+        one. `max_age` is the maximum age in seconds of data from the platform's own cache."""
         if person.platform not in self.people.guests:
             return False, True
         try:
@@ -682,10 +687,12 @@ class Policy:
     async def _look_up_groups(
         self, person: Person, max_age: float, seconds: float
     ) -> tuple[frozenset[str] | None, bool]:
-        """None if the platform does not disclose them or did not answer. They are cached for a
-        short time, because each decision asks for them; not those of OIDC people, which every
-        process reads from the database, so that the latest ones count at once. In the result, each
-        id begins with the platform's name, as in rules; some platforms add it themselves."""
+        """Return the groups or roles of a person, None if the platform does not disclose them or
+        did not answer, and whether it answered in time. They are cached for a short time, because
+        each decision asks for them; not those of OIDC people, which every process reads from the
+        database, so that the latest ones count at once. In the result, each id begins with the
+        platform's name, as in rules; some platforms add it themselves. `max_age` is the maximum age
+        in seconds of data from the adapter's own cache, and `seconds` the maximum wait."""
         now = self.clock()
         expires, groups = self._groups.get(person.key, (0.0, None))
         if now < expires:

@@ -124,8 +124,12 @@ class Rule:
     deny: tuple[str, ...] = ()
 
     def decide(self, right: str, names: Sequence[str]) -> Ruling:
-        """A denial takes precedence. Without names, a rule that allows the right for any name
-        allows it: the question is then whether the person has the right at all."""
+        """Return "allow" or "deny" if this rule says that about the right for one of these names
+        of a thing (a table has its title and its id), else "silent".
+
+        A denial takes precedence. Without names, a rule that allows the right for any name allows
+        it: the question is then whether the person has the right at all.
+        """
         # Without names, only a denial of the whole right counts, as `read`, not `read:Orders`.
         denied = self._deny_patterns.get(right)
         if denied and denied.covers(names):

@@ -91,6 +91,8 @@ class ScheduleChange(Kind):
         return f"{quote_inert(draft.text)}\n\n" + "\n".join(lines)
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
+        """Return the fields of the card's form, in which people can edit the proposed schedule: the
+        text, the time and its zone; () for a deletion. The change has one step, for its one row."""
         if (row := change.steps[0].write.after) is None:
             return ()
         draft = read_row(row)

@@ -244,9 +244,11 @@ class Schedules(SqlStore):
         by: Person | None = None,
         change: str = "",
     ) -> Schedule:
-        """A run that has not begun is then not carried out.
+        """Delete a schedule with its runs and the notices about them, and return it as it was. A
+        run that has not begun is then not carried out.
 
-        `change` is the change that deletes it, for the audit log.
+        Raise BadSchedule if it has another revision than `revision`, if that is set. `change` is
+        the change that deletes it, for the audit log.
         """
         schedule = _lock_schedule(connection, id)
         if revision not in ("", schedule.revision):
@@ -434,8 +436,9 @@ class Schedules(SqlStore):
 
     @query
     def find_open_card(self, connection: SqlConnection, id: str, before: int) -> str:
-        """While there is one, the present run proposes nothing. `before` is the `seq` of the
-        present run's turn."""
+        """Return the id of the oldest proposal of an earlier run of the schedule `id` that waits
+        for a decision or is being applied, "" if there is none. While there is one, the present
+        run proposes nothing. `before` is the `seq` of the present run's turn."""
         row = connection.execute(
             "SELECT changes.id FROM schedule_runs AS runs JOIN changes USING (seq)"
             " WHERE runs.schedule = ? AND runs.seq <> ? AND changes.state IN ('open',"
@@ -452,6 +455,8 @@ class Schedules(SqlStore):
 
     @_schedule_transaction
     def _settle(self, connection: SqlConnection, rows: Sequence[SqlRow]) -> int:
+        """Record the results of runs whose turns have ended; `rows` have the states and the answers
+        of these turns. Return for how many runs that was not done before."""
         count = 0
         for row in rows:
             # The turn's state decides; the code of its answer says why it failed.
@@ -537,6 +542,9 @@ class Schedules(SqlStore):
     def _queue_run(
         self, connection: SqlConnection, schedule: Schedule, due: float, key: str, is_late: bool
     ) -> tuple[ScheduleRun, _Queued]:
+        """Store the message of a run and its row, in the caller's transaction, and return the run
+        and what `_enqueue` needs. `key` is the event key, by which the message and the row are
+        stored once."""
         to = self._find_destination(schedule.reply_to)
         row = connection.execute(_READ_UNTIL_SQL, (schedule.id,)).fetchone()
         read_until = row["handle"] if row else ""
@@ -622,12 +630,13 @@ def _insert_run(
     is_late: bool = False,
     missed: int = 1,
 ) -> ScheduleRun:
-    """Only a run in the state "queued" is not over yet. A row with this key, which can exist if the
-    clock was set back, stays as it is. The run that is returned has the present values all the
-    same.
+    """Store the row of a run and return the run. Only a run in the state "queued" is not over
+    yet. A row with this key, which can exist if the clock was set back, stays as it is. The run
+    that is returned has the present values all the same.
 
-    `now` is stored as `started_at`, which orders the runs, also for one that never begins. `missed`
-    is the number of due times for which a row of a missed run stands.
+    `due` is when the run should begin, and `seq` its message in the inbox; 0 for a run that has
+    none. `now` is stored as `started_at`, which orders the runs, also for one that never begins.
+    `missed` is the number of due times for which a row of a missed run stands.
     """
     ended = 0.0 if state == "queued" else now
     connection.execute(

@@ -93,7 +93,10 @@ class Scheduler:
                     await self._changed.wait()
 
     async def start_due_runs(self) -> float:
-        """Return the seconds until the next look. Raise NotStored."""
+        """Start due runs, record the results of ended ones, and report those that did not go well.
+        Return the seconds until the next look. Raise NotStored.
+
+        `waiting`: a run could not start, because its owner's status is not known yet."""
         schedules = self.schedules
         now = await schedules.read_clock()
         drift = now - time.monotonic()
@@ -155,8 +158,10 @@ MAX_STATUS_WAIT_SECONDS = 600.0
 async def check_rights(
     policy: Policy, config: ScheduleConfig, person: Person, address: Address, command_text: str
 ) -> None:
-    """Each run chats; one of a quick command also needs the rights to spend and to that command,
-    and to propose if it changes data."""
+    """Raise NotAllowed unless the person has the rights that a schedule's runs need; StatusUnknown
+    if that is not known now. Each run chats; one of a quick command also needs the rights to spend
+    and to that command, and to propose if it changes data. `command_text` is the command, "" for
+    other kinds."""
     needed: list[tuple[str, ...]] = [("chat",)]
     with suppress(BadInput):  # the run itself says what is wrong with the command
         if command := grammar.parse_command(command_text):
@@ -186,10 +191,11 @@ class ScheduleOrigin(Origin):
     wake: Callable[[], None]
 
     async def check_start(self, turn: Turn) -> str:
-        """A run whose answer is stored already, by an attempt before a crash, may always end. An
-        allowance counts the run once, also if it resumes after a crash. Return the id of an
-        undecided proposal of an earlier run, "" if there is none: until it is decided, this run
-        proposes nothing."""
+        """Raise RunSkipped unless the run may begin: it belongs to the schedule as it is now, its
+        owner has the rights, and no allowance is used up. A run whose answer is stored already, by
+        an attempt before a crash, may always end. An allowance counts the run once, also if it
+        resumes after a crash. Return the id of an undecided proposal of an
+        earlier run, "" if there is none: until it is decided, this run proposes nothing."""
         if turn.answer is None:
             # Edited, paused or deleted since the run was queued.
             if not await self.schedules.is_current(turn.seq):
@@ -212,6 +218,9 @@ class ScheduleOrigin(Origin):
         return await self.schedules.find_open_card(turn.message.origin.id, turn.seq)
 
     async def _check_owner(self, message: Message) -> None:
+        """Raise NotAllowed unless the owner may still have a schedule in this place: they have the
+        rights, are a member, and can read the place. Raise StatusUnknown if the platform does not
+        report that now."""
         person, address = message.author, message.address
         # The text of another kind is for the model, or only posted: it names no command.
         text = message.text if message.origin.data["kind"] == "command" else ""
@@ -276,11 +285,11 @@ class ScheduleReports:
     wake: Callable[[], None]
 
     async def report(self, schedule: Schedule, run: ScheduleRun) -> None:
-        """Raise NotStored.
+        """Store the notices about a run of a schedule that was missed, failed or was refused, each
+        once: for its owner, and for admins where they can mend it. Raise NotStored.
 
         `kind` is the notice's sentence in `core.people.notices`; "" sends none, and the run counts
-        as reported.
-        """
+        as reported."""
         kind, for_admins = "", False
         if run.state == "missed":
             kind = "schedule-missed"

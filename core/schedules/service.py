@@ -324,8 +324,10 @@ class Scheduling:
         )
 
     async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
-        """In a shared place, answers that others need not read are private. `is_demo`: the demo
-        model answers. Raise NotFound, NotAllowed, StatusUnknown or BadSchedule."""
+        """Carry out a typed command about schedules: `schedules` lists them (its ID is the number
+        of a page), `schedule ID …` shows or manages one. In a shared place, answers that others
+        need not read are private. `is_demo`: the demo model answers. Raise NotFound, NotAllowed,
+        StatusUnknown or BadSchedule."""
         message, service, id = turn.message, self.service, command.id
         who = message.author, message.address
         if command.name == "schedules":
@@ -476,11 +478,12 @@ class ScheduleApplier:
             )
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """An edit begins from the schedule as it is now.
+        """Return the draft of a schedule's proposal with the text, time or time zone that a person
+        entered into its form (`values`). An edit begins from the schedule as it is now. Raise
+        ToolError, BadSchedule, NotFound, NotAllowed or StatusUnknown.
 
-        Its `before` is None for a new schedule, and its `applier_data` is the JSON of where the
-        runs are answered, and to whom (`ReplyTo`).
-        """
+        The proposal has one row. Its `before` is None for a new schedule, and its `applier_data` is
+        the JSON of where the runs are answered, and to whom (`ReplyTo`)."""
         service = self._schedules.service
         base = await service.find_base(change.id, changer.person, changer.address)
         (row,) = base.rows

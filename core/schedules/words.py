@@ -95,6 +95,8 @@ def describe_date(when: datetime) -> str:
 
 
 def _describe_cron(rule: ScheduleRule) -> str:
+    """Return the rule in words in the current language, "" if no sentence covers it. The five
+    fields are those of cron, in which `*` means every value."""
     minute, hour, day, month, weekday = rule.cron.split()
     if (day, month, weekday) == ("*", "*", "*") and hour == "*":
         if step := re.fullmatch(r"\*/(\d+)", minute):
@@ -120,6 +122,8 @@ def _describe_cron(rule: ScheduleRule) -> str:
 
 
 def _describe_weekly(day: str, month: str, weekday: str, times: str) -> str:
+    """Return a sentence for a rule that runs every day or on some days of the week; "" for another
+    rule. `times` are its times of day in words; the other arguments are fields of the cron rule."""
     if (day, month) != ("*", "*"):
         return ""
     if weekday == "*":
@@ -170,6 +174,8 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
 
 
 def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
+    """Return a sentence for a rule that runs on one day of some months, as in `every year on March
+    1 and June 1 at …`; "" for another rule. Months without that day follow in brackets."""
     # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import format_skeleton
 
@@ -186,7 +192,8 @@ def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
 
 
 def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
-    """The rule runs on no other day instead."""
+    """Return which of the months lack one of the days, in brackets in the current language, as in
+    ` (no day 31 in April and June)`; "" if none does. The rule runs on no other day instead."""
     from babel.dates import format_skeleton, get_month_names
 
     names = get_month_names("wide", "stand-alone", babel_locale())
@@ -207,6 +214,8 @@ def _has_day(month: int, day: int) -> bool:
 
 
 def _parse_list(field: str, names: Sequence[str]) -> list[int]:
+    """Return the numbers of a field of cron such as `1,15` or `MON-WED`, sorted; none if it has
+    another form, such as `*/5`. `names` are the names of its values by number, () for none."""
     numbers = list[int]()
     for part in field.split(","):
         first, _, last = part.partition("-")

@@ -65,10 +65,10 @@ write that shares it fails."""
 
 
 def area_condition(area: ConversationArea) -> tuple[str, Sequence[str | int]]:
-    """Return the condition with the values of its placeholders. A conversation's key begins with
-    the names of its place (`Address.conversation`): it is compared with the area's place and those
-    that are excluded from the area. The key of a conversation of a single request contains
-    ONE_REQUEST_PREFIX."""
+    """Return an SQL condition that is true if the column `conversation` belongs to the area, and
+    the values of its placeholders. A conversation's key begins with the names of its place
+    (`Address.conversation`): it is compared with the area's place and those that are excluded from
+    the area. The key of a conversation of a single request contains ONE_REQUEST_PREFIX."""
     # With a colon at both ends, `slack:T1` is no beginning of `slack:T12`. LIKE would take `_` and
     # `%` in an id for wildcards.
     clause = "substr(conversation || ':', 1, ?) = ?"

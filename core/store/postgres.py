@@ -137,8 +137,10 @@ class PostgresStatements:
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
-        """A function in the database adds in the order given, so that all transactions lock the
-        rows in one order."""
+        """Add to all counters (each a scope and a period) in one statement, and return their new
+        values, which are None for a counter without a row. `money` is billionths of a US dollar. A
+        function in the database adds in the order given, so that all transactions lock the rows in
+        one order."""
         return self.execute(
             "SELECT * FROM ponte_count(?::text[], ?::text[], ?, ?, ?)",
             (
@@ -301,9 +303,13 @@ class PostgresDatabase:
     def _transact(
         self, work: Callable[[SqlConnection], T], *, reads: bool = False, single: bool = False
     ) -> T:
-        """A transient failure is retried up to MAX_TRANSACTION_ATTEMPTS times in total, after a
-        random delay of at most 0.08, 0.32, 1.28 and 5.12 seconds. Raises NotStored, Unstorable, and
-        whatever `work` raises."""
+        """Run `work` in a transaction and return its result. Blocking. `reads`: it only reads, and
+        sees one state of the data. `single`: it is one statement, which needs no BEGIN and COMMIT.
+
+        A transient failure is retried up to MAX_TRANSACTION_ATTEMPTS times in total, after a
+        random delay of at most 0.08, 0.32, 1.28 and 5.12 seconds. Raises NotStored, Unstorable,
+        and whatever `work` raises.
+        """
 
         def wait(passing: _TransientError, failed: int) -> float | None:
             """Return the seconds until the transaction is tried again, None after the last attempt.

@@ -173,7 +173,9 @@ _NAME = re.compile(r"CREATE (TABLE|INDEX|VIEW) (\w+)")
 
 
 def find_foreign_entry(path: Path, schema: Schema) -> str:
-    """A file that somebody hands over as a backup could contain triggers or views of their own.
+    """Return the name of the first table, index or view of a SQLite file that Ponte did not create
+    or that is missing, "" if there is none. A file that somebody hands over as a backup could
+    contain triggers or views of their own.
 
     The file may have the schema of any version from 1 to that of `schema`. Raise sqlite3.Error for
     a damaged file.
@@ -292,7 +294,11 @@ def count_rows(path: Path) -> Mapping[str, int]:
 
 
 def snapshot_before_migration(path: Path, schema: Schema) -> None:
-    """Raises NoRoom, NotStored; the database is unchanged then."""
+    """Copy the database into SNAPSHOT_FOLDER if `schema` has migrations for it, so that an operator
+    can return to the earlier version of Ponte.
+
+    Also removes old snapshots. Raises NoRoom, NotStored; the database is unchanged then.
+    """
     folder = path.parent / SNAPSHOT_FOLDER
     if not path.exists():
         return

@@ -222,7 +222,10 @@ class Parameter:
     default: object = None
 
     def schema(self, *, strict: bool) -> Schema:
-        """Raise UnfitSchema with the parameter's name."""
+        """Return the JSON schema of the parameter. Raise UnfitSchema with the parameter's name.
+
+        A strict schema requires all parameters, so an optional one accepts null. Otherwise an
+        optional one is left out, and its schema has no null."""
         try:
             raw_schema = _json_schema(self.adapter)
             # (): inside no definition.
@@ -336,10 +339,14 @@ class Parameters:
 
 
 def _validate(adapter: TypeAdapter[Any], value: object) -> Any:
-    """A list or an object may be JSON in a text, also inside others, as vLLM and some gateways send
-    them, and an object may be the only one of a list. Raise pydantic's error. Each round decodes
-    what stands at the places of pydantic's errors, and checks again: an inner text shows only after
-    its outer one is decoded."""
+    """Return the checked value. A list or an object may be JSON in a text, also inside others, as
+    vLLM and some gateways send them, and an object may be the only one of a list. Raise pydantic's
+    error.
+
+    Each round decodes what stands at the places of pydantic's errors, and checks again: an inner
+    text shows only after its outer one is decoded. It ends when a round decodes nothing.
+    LIST_ERRORS: pydantic's errors where a list was expected, so that an object becomes its only
+    element."""
     while True:
         try:
             return adapter.validate_python(value)
@@ -436,8 +443,11 @@ class FunctionTool:
         return self if RIGHT_OF_EFFECT[self.effect] in allowed else None
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
-        """Text becomes an outcome as it is, None becomes "Done.", anything else compact JSON. Raise
-        ToolError."""
+        """Check the arguments, call the function, and return its outcome with a limited length.
+
+        Text becomes an outcome as it is, None becomes "Done.", anything else compact JSON. An
+        Outcome is what the function wants to return besides text, such as rows. Raise ToolError.
+        """
         values = self._parameters.read(arguments)
         if self._parameters.ctx:
             values[self._parameters.ctx] = ctx

@@ -78,8 +78,9 @@ class MadeCall:
         return self.item.name, arguments
 
     def describe(self) -> str:
-        """Only Ponte's errors have a `problem`: the text of others is of the model's code, or for
-        the model."""
+        """Return what the call was for, after the cause if it failed: the caption of its rows, its
+        table, or what people saw while it ran. Only Ponte's errors have a `problem`: the text of
+        others is of the model's code, or for the model."""
         data, cause = self.outcome.data, clip_line(self.outcome.problem, MAX_CAUSE_CHARACTERS)
         subject = data.caption if isinstance(data, RowsResult) else ""
         subject = clip_line(subject or read_text_argument(self.item.arguments, "table"))

@@ -316,6 +316,11 @@ class CommandService:
         return TypedRuns(self.stores.journal, self.people, self.assistant)
 
     async def _describe_help(self, turn: Turn, rights: PlaceRights | None) -> str:
+        """Return the text of `help`: the commands, the person's rights and what works, messages
+        that they can send, a sentence if they can ask about no tables, and a link to the guide.
+        Parts without content are left out. `rights` are the person's rights at the place of the
+        message; with None, the parts about them are left out. `find_board` returns the
+        board with the health of all parts."""
         message, url = turn.message, self.upkeep.config.turn.guide_url
         tools = await self.assistant.toolbox.tools(rights) if rights else ()
         start = await find_starting_points(
@@ -472,6 +477,8 @@ class CommandService:
         return say("Stopped.")
 
     async def _list_latest_changes(self, turn: Turn) -> str:
+        """Return a list of the latest changes in any state, for the command `changes`: of this
+        conversation, or of all if the person may see all."""
         message = turn.message
         all = self.changes.approval.sees_all(message.author)
         where = "" if all else message.address.conversation
@@ -494,6 +501,9 @@ class CommandService:
         return "\n".join(lines)
 
     async def _list_approvals(self, turn: Turn) -> Answer:
+        """List the changes that the person can approve, for the command `approvals`. Where nobody
+        else reads, the oldest are cards with buttons. In shared places, list only those of the same
+        channel and count the others."""
         person, here = turn.message.author, turn.message.address
         requests = await self.changes.views.waiting_for(person, here)
         if not requests:
@@ -535,7 +545,9 @@ class CommandService:
         return Answer("\n\n".join(paragraphs), cards=cards, is_private=here.is_shared)
 
     def _describe_request(self, change: Change, reader: Person, here: Address) -> str:
-        """The time left is at least a minute, because the request is still open."""
+        """Return the line of a request in a list: id, title, who asked, and the time until it
+        expires (at least a minute, because it is still open). `reader` and `here` (where the list
+        is posted) decide how the asker is named."""
         views = self.changes.views
         values = {
             "id": change.id,
@@ -548,7 +560,10 @@ class CommandService:
         return say("`{id}` {title}: requested by {name}, expires in {left}.", name=name, **values)
 
     async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
-        """An ID can name the revision of the proposal that the person saw (`ID.2`)."""
+        """Approve, deny, edit, undo or repeat a change, or approve several, and return the answer,
+        with the result of each approved run: a change can be one, such as a quick command that
+        waited for the approval. An ID can name the revision of the proposal that the person saw
+        (`ID.2`)."""
         message = turn.message
         requests = []
         for word in command.id.split():

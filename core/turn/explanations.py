@@ -65,6 +65,9 @@ async def explain_right(
 
 
 async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
+    """Return an answer to `why ID`: the rules for the asker's request, who may decide on it, and
+    the rule for the decision, each by the rules of now. Raise NotFound if no change has this id, or
+    the turn's author may not see it."""
     message, approval = turn.message, changes.approval
     try:
         change = await changes.ledger.get(id)

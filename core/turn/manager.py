@@ -141,12 +141,13 @@ class ConversationManager:
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
 
     async def handle(self, seq: int) -> None:
-        """Return at once if the journal has nothing left to do for it. Unexpected errors are
-        raised, so that the turn runs again, at most MAX_FAILED_ATTEMPTS times.
+        """Run the turn with this `seq` until the last post of its answer is recorded. Return at
+        once if the journal has nothing left to do for it. Unexpected errors are raised, so that the
+        turn runs again, at most MAX_FAILED_ATTEMPTS times. The next attempt posts an apology. If
+        that fails too, the turn ends without an answer.
 
         NotStored and Superseded (the conversation was forgotten) are no fault of the turn, so they
-        are not counted.
-        """
+        are not counted."""
         try:
             if self._failures.get(seq, 0) > MAX_FAILED_ATTEMPTS:  # the apology failed too
                 await self._journal.abandon(seq, PonteError.code)
@@ -160,6 +161,13 @@ class ConversationManager:
         self._failures.pop(seq, None)
 
     async def _run_attempt(self, seq: int) -> None:
+        """Run a turn from its beginning, or from where an earlier attempt ended, to the end of its
+        posts.
+
+        The `except` clauses are the ways in which a turn ends without an answer. After an
+        unexpected error the runner calls this again; after MAX_FAILED_ATTEMPTS the person gets an
+        apology instead.
+        """
         turn = await self._journal.begin(seq)
         if turn is None:
             return
@@ -278,8 +286,13 @@ class ConversationManager:
             return self._apologise(run, PonteError(turn=run.turn.id))
 
     async def _make_answer(self, run: ManagedRun) -> Answer:
-        """First comes what may refuse the message, then who may answer it: its origin (the text of
-        a schedule or a webhook), a command, and else the model."""
+        """Return the answer of a command or of the model, with notes under it. Raise the error that
+        prevents it, such as NotAllowed, OverBudget and Empty.
+
+        First comes what may refuse the message, then who may answer it: its origin (the text of a
+        schedule or a webhook), a command, and else the model. `readable` of the briefing is set if
+        the asker may not read all of the thread; the sandbox state of this turn is then its own,
+        and is deleted after it."""
         turn, prepare = run.turn, self._preparation
         # Only so many turns run at once, each in a "place". While a slow platform is asked for the
         # asker's rights and the context, `_without_place` lets another turn have this one's place.
@@ -324,7 +337,9 @@ class ConversationManager:
 
     async def _store_answer(self, run: ManagedRun, answer: Answer) -> Answer:
         """Record the answer with the key of its first post, and return it. After a crash, a process
-        finds a post that exists already by that key."""
+        finds a post that exists already by that key. The record of the thread is written in the
+        same transaction (`step`). If the answer cannot be stored, record and return an apology
+        instead. The cost of the model's last round is recorded in both cases."""
         step = None
         if record := self._changed_record(run):
             # Stores which thread is the conversation's current one, if that is kept in a file.
@@ -360,6 +375,12 @@ class ConversationManager:
         return replace(record, used_at=time.time()) if record != before else None
 
     async def _deliver(self, run: ManagedRun, answer: Answer) -> None:
+        """Post the answer, then end the turn as done, removed (its post was deleted) or
+        undeliverable (the platform refuses it). After that, start what follows: a title, and the
+        redrawing of cards.
+
+        `posts.held` is the answer's last post, whose id is stored in the transaction that ends the
+        turn. `rounds` is None if the turn asked no model, as for a command."""
         state: TurnState = answer.status
         reason = ""
         platform = run.turn.message.address.platform
@@ -407,6 +428,9 @@ class ConversationManager:
                 await self._put_back_unless_stopped(run)
 
     def _count_end(self, run: ManagedRun, state: TurnState, code: str = "", **facts: str) -> None:
+        """Record the end of a turn in the log, in metrics and in its trace. The log also gets
+        `facts`. `code` is an error's code, "" without one. `rounds` is None if no model was asked,
+        as for a command."""
         # What sent the message, such as the scheduler, may wait for the end of its turn.
         run.origin.on_end()
         address, seconds = run.turn.message.address, time.time() - run.turn.accepted_at
@@ -449,6 +473,9 @@ class ConversationManager:
             task.uncancel()
 
     async def _without_place(self, seq: int, request: Coroutine[Any, Any, T]) -> T:
+        """Await a request to the platform. Only so many turns run at the same time, each in a
+        place. If the request takes longer than `PLATFORM_SECONDS`, give up the turn's place, so
+        that another turn can run meanwhile, and take a place again afterwards."""
         loop = asyncio.get_running_loop()
         timer = loop.call_later(PLATFORM_SECONDS, self._inbox.leave_place, seq)
         try:

@@ -136,7 +136,9 @@ class Admission:
     async def _prepare(
         self, message: Message, confirmed: bool, limit: float, seconds: float
     ) -> bool:
-        """Return False if the caller's `seconds` end before either."""
+        """Return True once the author is known, or once `limit` seconds have passed without that.
+        Return False if the caller's `seconds` end before either. `confirmed`: only data that the
+        platform has confirmed lately counts."""
         if limit <= 0:
             return True
         is_known = await self._policy.prepare(

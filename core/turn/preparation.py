@@ -107,9 +107,14 @@ class Preparation:
     platforms: Platforms
 
     async def look_up(self, run: TurnRun) -> tuple[PlaceRights, Sequence[str]]:
-        """Context is loaded for messages to the model. It is also loaded for quick commands,
-        because their input may be the message that they reply to. A resumed turn with recorded
-        items loads none, because the transcript has it. Raise Requeued and PostRemoved."""
+        """Look up the rights of the turn's author, and the message with its context (quoted
+        messages, the thread before it, their files). Return the rights, and sentences about
+        context that could not be loaded.
+
+        Context is loaded for messages to the model. It is also loaded for quick commands, because
+        their input may be the message that they reply to. A resumed turn with recorded items loads
+        none, because the transcript has it. Raise Requeued and PostRemoved.
+        """
         turn, before, inbox = run.turn, run.turn.message, self.assistant.contexts.stores.inbox
         if inbox.is_stopped(turn.seq):  # stopped before this task began, so nothing cancelled it
             raise asyncio.CancelledError

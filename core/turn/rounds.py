@@ -135,8 +135,11 @@ class Rounds:
         answer."""
 
     async def answer(self) -> Answer:
-        """A resumed turn continues after its last stored item. Raise a ModelError, OverBudget,
-        PostRemoved, Superseded or NotStored."""
+        """Run rounds until there is an answer, and return it. A resumed turn continues after its
+        last stored item. Raise a ModelError, OverBudget, PostRemoved, Superseded or NotStored.
+
+        A round is one request to the model; `open_calls` are the tool calls that it asked for and
+        that have no outcome yet."""
         transcript = self.transcript
         # What was understood of voice messages, which the person sees before the model answers.
         if transcript.opening:
@@ -178,6 +181,9 @@ class Rounds:
         return await self._build_answer()
 
     async def _build_answer(self) -> Answer:
+        """Return the answer. If proposals wait for a person, it consists of results, a sentence of
+        Ponte's own and their cards, and the model's text is left out. Otherwise it is the model's
+        text, with notes on why it ends early, and with its sources."""
         transcript, paying = self.transcript, self.briefing.payment
         cards, used_up = await self.cards(), self.calls.guards.used_up
         files = transcript.files()
@@ -270,7 +276,9 @@ class Rounds:
         self.transcript.streamed_text = self.transcript.text
 
     def describe_unread(self) -> list[str]:
-        """Files that other notes name are left out."""
+        """Return sentences on the files of the message that neither the model nor code read: their
+        kind is one that the model's server does not take, or they did not fit into the request.
+        Files that other notes name are left out."""
         kinds = self._ends[-1].file_kinds if self._ends else None
         items = self.transcript.items
         # Code can read every kind of file.
@@ -357,6 +365,10 @@ class Rounds:
             await asyncio.gather(*beside, return_exceptions=True)
 
     def _build_request(self, number: int) -> RoundRequest:
+        """Return the request for a round to the model. Its input is the items that the model has
+        not received yet; a server that stores no conversation also gets the `history` before them.
+        `response` is the id of the response to this round if an earlier attempt asked before a
+        crash."""
         items = self.transcript.items
         # The item after the model's last output is the first one that it has not received.
         received = (
@@ -376,6 +388,9 @@ class Rounds:
         )
 
     async def _load_history(self, first_unsent: int) -> Sequence[Item]:
+        """Return the transcript of the thread before the first unsent item, for servers that store
+        no conversation and get all of it with each request. If the asker may not read all of it,
+        return the part that they may read (`readable`)."""
         own_items, briefing = self.transcript.items[:first_unsent], self.briefing
         if not briefing.request.previous_seq:  # this turn is the first of its thread
             return own_items
@@ -533,6 +548,9 @@ class ToolCalls:
         return {"event": "tool-run", **whose, "tool": call.name, "outcome": outcome, "rule": rule}
 
     async def _check_and_run(self, call: ToolCall) -> Outcome:
+        """Run the call unless a guard stops it. Return its outcome with the cost of the run, if it
+        was begun. `_codes` is read here: `_run_tool` stores in it the error code of a call that
+        failed, by the call's id."""
         if self._transcript.waiting_proposals() and is_repeated(call.call_id, self.list_made()):
             return outcome_of_error(RAN_BEFORE)
         if refusal := await self.guards.stop(call):
@@ -562,8 +580,10 @@ class ToolCalls:
         return replace(outcome, usage=usage, paid=paid.report_name)
 
     async def _run_tool(self, tool: Tool, call: ToolCall) -> Outcome:
-        """Note in the outcome which rights somebody needs to read it. A write only proposes, so the
-        right to read is needed."""
+        """Run the tool within its timeout. Turn errors into outcomes, which the model reads, except
+        those that end the attempt at the turn (Draining, NotStored, PostRemoved, Superseded). Note
+        in the outcome which rights somebody needs to read it. A write only proposes, so the right
+        to read is needed. `_codes` gets the error code, for the trace and for the cost."""
         right = RIGHT_OF_EFFECT[call.effect]
         needs = {("tool", call.name), ("read" if right == "propose" else right,)}
         viewer = Viewer(self.guards.run.rights, needs)
@@ -596,8 +616,9 @@ class ToolCalls:
         return replace(outcome, needs=frozenset(viewer.needs))
 
     def _make_context(self, call: ToolCall, viewer: Viewer) -> ToolContext:
-        """A call that begins to run in another system (`record_handle`) is cancelled if the turn is
-        being stopped."""
+        """Return the context that a tool gets with a call: by it the tool proposes changes, reads
+        earlier results, and records objects that it creates in other systems. A call that begins to
+        run in another system (`record_handle`) is cancelled if the turn is being stopped."""
         transcript, briefing = self._transcript, self._transcript.briefing
         ctx = self._contexts.make_context(
             self.guards.run.turn,
@@ -631,6 +652,9 @@ class ToolCalls:
         )
 
     async def _record_object_to_erase(self, remote: Remote) -> None:
+        """Store in the journal that an object now exists on a server, so that it is erased when the
+        conversation is forgotten. A container is also stored in the thread's record, so that later
+        turns use it."""
         stores, transcript = self._contexts.stores, self._transcript
         await stores.journal.record_object_to_erase(transcript.thread.id, remote)
         if remote.kind == "container":

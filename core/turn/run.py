@@ -124,8 +124,14 @@ class TurnPayment:
         return self._grant is not None and self._grant.is_lowered
 
     async def begin(self, number: int, *, is_repeated: bool) -> None:
-        """`is_repeated`: the round was requested before a crash. Its response may still exist, so a
-        new reservation is made only if the request is sent again (`_later`). Raise OverBudget."""
+        """Prepare the first request of a round. Raise OverBudget.
+
+        `is_repeated`: the round was requested before a crash. Its response may still exist, so a
+        new reservation is made only if the request is sent again (`_later`).
+
+        `_grant` is the present reservation; its `part` begins with the round's number. `_unused`:
+        no request was sent with it.
+        """
         self._number, self._later = number, is_repeated
         if is_repeated:
             self._grant, self._unused = None, False
@@ -160,7 +166,12 @@ class TurnPayment:
             await self._budget.release(self._turn, self._grant.part)
 
     def record_usage(self, usage: Usage) -> None:
-        """Reasoning tokens are added to the input of the next round, of which they are a part."""
+        """Replace the reservation by the real usage of the round in this turn's counts, which tell
+        whether an allowance is nearly used (`claim_notices`). The database is changed elsewhere.
+        Reasoning tokens are added to the input of the next round, of which they are a part.
+
+        `_grant` is the reservation of the round (None without a limit), and its `bound` the usage
+        that was reserved. After this call it is used up (`_unused`)."""
         self._tokens_beside_thread += usage.reasoning
         if self._grant is None:
             return

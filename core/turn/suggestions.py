@@ -61,6 +61,9 @@ class StartingPoints:
         return list(islice(self._suggest(), MAX_SUGGESTIONS)) if self.may_chat else ()
 
     def _suggest(self) -> Iterator[Suggestion]:
+        """Yield messages that a new conversation may begin with, by what is connected: first
+        tables, then quick commands and code, then help. The demo model understands only a few
+        sentences, so it gets no others."""
         # They may have been made in another language than this reader's.
         invoices = {say("Invoices", locale) for locale in LOCALES} if self.is_sample else set[str]()
         if invoices & {*self.tables}:
@@ -90,7 +93,9 @@ class StartingPoints:
 async def find_starting_points(
     board: StatusBoard, policy: Policy | None, person: Person, address: Address
 ) -> StartingPoints:
-    """Without a policy, they may do everything."""
+    """Return what the person can begin with at the address. Without a policy, they may do
+    everything. Tables are listed only for people who may read, and those to change only for people
+    who may propose changes too."""
     viewer = Viewer(await policy.rights(person, address) if policy else None)
     may_read, parts = viewer.may("read"), await board.health()
     may_change = may_read and viewer.may("propose")

@@ -51,8 +51,9 @@ def shorten_title(text: str) -> str:
 
 
 def clean_title(suggested: str) -> str:
-    """A line that announces the title ("Here is a title:") is skipped, a label before it
-    removed."""
+    """Return a model's suggestion as a title: its first line without Markdown, addresses, mentions
+    and quotation marks, at most MAX_CONVERSATION_TITLE_CHARACTERS. Return "" if nothing is left.
+    A line that announces the title ("Here is a title:") is skipped, a label before it removed."""
     # A title stands at the beginning; a long text would only take time.
     text = clean_text(suggested[:2000])
     # Some models answer with JSON such as {"title": "…"}.
@@ -103,7 +104,10 @@ class TitleMaker:
             )
 
     async def _ask_model(self, turn: Turn, answer: Answer, model: str) -> str:
-        """The cost is recorded in any case."""
+        """Return the title as the model wrote it, "" if its answer is incomplete. The model gets
+        the beginning of the message, of its answer, and the request for a title. The cost is
+        recorded in any case. `model` is "" for the default. Raise ModelError, OverBudget,
+        NotStored."""
         message = turn.message
         question = "\n".join([message.text, *(file.name for file in message.attachments)])
         question, answered = (

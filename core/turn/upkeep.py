@@ -62,6 +62,9 @@ class Upkeep:
         return await self._clean_up(conversation, forgot)
 
     async def _clean_up(self, conversation: str, forgot: ForgetResult) -> int:
+        """Delete what is left of a conversation that the journal has forgotten: its running turns,
+        files, sandbox states and threads, and then (`erase`) its objects on the model's server.
+        Return its number of messages."""
         stores = self.conversations
         for seq in forgot.running:
             await stores.inbox.cancel(seq)
@@ -116,6 +119,8 @@ class Upkeep:
             log.exception("maintenance failed unexpectedly")
 
     async def _forget_all_idle(self) -> None:
+        """Forget the conversations that nobody has used for the days that apply to their place.
+        Then delete finished messages and changes of these places that are as old."""
         stores = self.conversations
         # An area is a place without the places in it that have their own number of days. The
         # first area has the conversations of single requests to the API (`is_one_request`).

@@ -306,7 +306,7 @@ async def page_on_a_desk(studio: Studio, camera: Camera) -> AsyncIterator[Pictur
         await page.set_input_files("#files", csv)
         await asks(page, PLOTTED, "Sales grew")
         await expect(page.locator(".answer .files img")).to_be_visible()
-        await page.get_by_text("Code that ran").click()
+        await page.get_by_role("tab", name="Code").click()
         await expect(page.locator(".ran pre")).to_contain_text("read_csv")
         await expect(page.locator("#approvals-count")).to_have_text("1")
         yield await photograph_page("page-code", page, camera)

@@ -325,9 +325,13 @@ class ChatRoutes(MessageRoutes):
     async def _accept(
         self, request: Request, body: http_io.ChatRequest, uploads: list[http_io.UploadedFile]
     ) -> tuple[Receipt, Message]:
-        """A repeat of its `event_key`, or of its Idempotency-Key, returns those of the first one,
+        """Store the message of the request. Return the receipt with its turn, and the message. A
+        repeat of its `event_key`, or of its Idempotency-Key, returns those of the first one,
         whatever else it carries. Raise NoSuchModel, Empty, NotStored, and what
-        `_take_over_replaced` raises."""
+        `_take_over_replaced` raises.
+
+        `body.replaces` is the turn whose message the person sends again, changed or not;
+        `body.keep_files` are the files of that message that the new one keeps."""
         own_key = body.event_key or http_io.read_idempotency_key(request)
         key = self.visitors.make_event_key(visitor_of(request).person, own_key)
         # Before anything is checked: what was accepted once is not refused at its repetition. The

@@ -314,8 +314,12 @@ class CompletionWriter:
             self._text = text
 
     async def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
-        """A client cannot take text back. So if the final text does not continue what was streamed,
-        the whole of it follows as a new paragraph."""
+        """Yield the last events of a streamed completion: the rest of the text, the reason of its
+        end, the usage if it was asked for.
+
+        A client cannot take text back. So if the final text does not continue what was streamed,
+        the whole of it follows as a new paragraph.
+        """
         accepted = self._accepted
         # The HTTP status was sent already, so the error is an event.
         if isinstance(outcome, PonteError) or outcome.status == "failed":
@@ -625,8 +629,12 @@ def without_begun_stop(text: str, stops: Sequence[str]) -> str:
 
 
 def files_text(files: Sequence[File], page_url: str) -> str:
-    """A link to the file itself would fail, because browsers do not send the page's cookie with
-    links of other sites."""
+    """Return a text with the names of an answer's files and the address of the page, or their paths
+    on this server if there is no page (`page_url` is ""); "" if there are no files.
+
+    A link to the file itself would fail, because browsers do not send the page's cookie with links
+    of other sites.
+    """
     names = ", ".join(to_one_line(file.name) for file in files)
     if names and page_url:
         return say(
@@ -637,8 +645,9 @@ def files_text(files: Sequence[File], page_url: str) -> str:
 
 
 def card_text(card: Card, page_url: str) -> str:
-    """Addresses in it are defanged, because they come from other people's data and clients link
-    them."""
+    """Return a card as text for a client of OpenAI's API, which has no buttons: what would be done,
+    and the page on which a person decides. Addresses in it are defanged, because they come from
+    other people's data and clients link them."""
     rows = [
         "- " + to_one_line(": ".join(filter(None, [row.name and f"**{row.name}**", row.text])))
         for row in read_rows(card.rows)

@@ -115,8 +115,12 @@ def is_open(path: str) -> bool:
 
 
 def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
-    """Summary and description come from the handler's docstring, schemas from its annotations,
-    errors from its declaration."""
+    """Return the description of one route in OpenAPI's form. Summary and description come from the
+    handler's docstring, schemas from its annotations, errors from its declaration.
+
+    `path` is the route's path without the types of its parameters, as in `{id:path}`. `schemas` has
+    the schemas of JSON that a route returns ("serialization") or reads ("validation") by operation
+    id, and those of errors by their type."""
     declaration = route.declaration
     # The first sentence is the summary. Sentences on what a handler raises are for its readers.
     docstring = " ".join((route.handler.__doc__ or "").split())

@@ -175,8 +175,10 @@ class PageWriter:
             yield event
 
     async def write_end(self, outcome: Answer | PonteError, id: str = "") -> AsyncIterator[bytes]:
-        """The last event carries `id`: on the page the cursor, from which the tab goes on after a
-        lost connection."""
+        """Yield the cards, the files and `done`, or `error`. The last event carries `id`:
+        on the page the cursor, from which the tab goes on after a lost connection. `_has_html`: the
+        client wants HTML too. `outcome.placed` are the tables and charts that Ponte has put into
+        the text."""
         if isinstance(outcome, PonteError):
             error = {"code": outcome.code, "message": outcome.words(), "turn": self._turn}
             yield format_event("error", error, id)
@@ -321,8 +323,13 @@ class ConversationEvents:
             yield format_event("requests", {"count": len(waiting)})
 
     async def _catch_up(self) -> AsyncIterator[bytes]:
-        """Yield a `reset` if one of them replaced what the tab shows, or if the thread is another
-        one: the tab then loads the conversation again."""
+        """Yield from the journal the turns that ended unseen, and watch those that run. Yield a
+        `reset` if one of them replaced what the tab shows, or if the thread is another one: the tab
+        then loads the conversation again.
+
+        `_cursor` is the position up to which the tab has read, `_writers` has for each turn what
+        the tab has seen of it. `_skips_ended`: the tab came without a cursor and has just read the
+        conversation, so its ended turns are marked as read, and not sent."""
         # The commands `new` and `forget` begin another thread. "": the cursor names none.
         thread = await self._journal.find_thread_id(self._key)
         resets = bool(self._cursor.thread) and self._cursor.thread != thread
@@ -352,6 +359,8 @@ class ConversationEvents:
         self._skips_ended = False
 
     async def _write_turn(self, live: LiveTurn) -> AsyncIterator[bytes]:
+        """Yield the events of what changed in one turn: cards that were redrawn, its message for a
+        tab that does not have it, its progress or its end."""
         for card in live.cards:
             yield format_event("card", {**card_json(card), "turn": live.turn})
         if live.cards:

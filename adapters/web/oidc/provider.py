@@ -239,7 +239,9 @@ def check_redirect(provider: Provider, found: Discovery, query: Mapping[str, str
 def identify(
     claims: Mapping[str, Any], provider: Provider, nonce: str, now: float, team: str = ""
 ) -> Identity:
-    """Raise SignInRefused. `team` is the id of Ponte's Slack workspace."""
+    """Return who signed in by the claims of an ID token whose signature is valid. Raise
+    SignInRefused. `team` is the id of Ponte's Slack workspace. The identity of a person of an OIDC
+    provider also has the groups of the token, which are the person's groups at the provider."""
     _check_token(claims, provider, nonce, now)
     # `sub` is the id of the account at the provider. Names can change, it does not.
     subject = claims.get("sub")
@@ -292,7 +294,8 @@ def _check_token(claims: Mapping[str, Any], provider: Provider, nonce: str, now:
 
 
 def _check_admission(claims: Mapping[str, Any], provider: Provider) -> tuple[str, ...]:
-    """Raise SignInRefused."""
+    """Return the groups of somebody who may sign in by the rule of ponte.toml for this provider:
+    anyone, accounts of some domains, or members of some groups. Raise SignInRefused."""
     # Some providers send one group as a text and not as a list.
     value, elsewhere = claims.get("groups"), claims.get("_claim_names")
     groups = tuple(_texts([value] if isinstance(value, str) else value))

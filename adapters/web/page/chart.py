@@ -96,8 +96,9 @@ def _draw_plot(chart: Chart) -> str:
 def _draw_bars(
     chart: Chart, series: Series, colour: str, scale: Scale, step: float, n: int
 ) -> Iterator[str]:
-    """`scale` returns the height of a value in pixels, `step` is the room of a label with the bars
-    of all series beside each other, and `n` the number of this series."""
+    """Yield the SVG of a bar for each value, with the value above it if they are few. `scale`
+    returns the height of a value in pixels, `step` is the room of a label with the bars of all
+    series beside each other, and `n` the number of this series."""
     # A tenth of the room stays free on each side.
     width = step * 0.8 / len(chart.series)
     shows_values = len(chart.labels) * len(chart.series) <= MAX_VALUES_SHOWN
@@ -118,7 +119,9 @@ def _draw_bars(
 def _draw_line(
     chart: Chart, series: Series, colour: str, scale: Scale, step: float
 ) -> Iterator[str]:
-    """In a chart of areas, the area under the line comes first."""
+    """Yield the SVG of a line through the values, which ends where one is missing, and of a point
+    for each. In a chart of areas, the area under the line comes first. `scale` returns the height
+    of a value in pixels, `step` is the room of a label."""
     points = {
         at: (LEFT_SPACE + step * (at + 0.5), scale(value))
         for at, value in enumerate(series.values)

@@ -157,7 +157,9 @@ def _parse_footnote(state: StateBlock, start: int, end: int, silent: bool) -> bo
 
 
 def _parse_footnote_reference(state: StateInline, silent: bool) -> bool:
-    """References are numbered in the order of the footnotes."""
+    """Parse the reference to a footnote, as in `[^1]`, if the text has such a footnote. References
+    are numbered in the order of the footnotes. A rule of markdown-it: return whether one begins
+    here, and add its token unless `silent`."""
     match = _REFERENCE.match(state.src, state.pos)
     labels = list(state.env.get("footnotes", ()))
     if match is None or match[1] not in labels:
@@ -319,6 +321,9 @@ def document_to_html(text: str) -> str:
 
 
 def _render_data(text: str, data: RowsResult | Chart | None) -> str:
+    """Return the HTML of one piece of an answer: a table of rows that a tool read, a chart with the
+    table of its values below, or text (`data` is None). `text` is the Markdown of the piece, which
+    a chart does not need."""
     if isinstance(data, Chart):
         rows = data.to_rows()
         return draw_chart(data, _render_data(rows.to_markdown(), rows))
@@ -361,6 +366,8 @@ def find_tables(text: str, placed: tuple[Placed, ...] = ()) -> list[ExportSource
 
 
 def _read_markdown_tables(text: str) -> list[ExportSource]:
+    """Return the tables of a Markdown text for a download: for each its columns, its rows and no
+    caption. The first row of a table holds the titles of its columns."""
     tables = list[list[list[Cell]]]()
     tokens = _make_parser().parse(text)
     for at, token in enumerate(tokens):

@@ -69,7 +69,9 @@ class SetupView:
         return f"<p>{escape(sentence)}</p>{view._state(setup)}{cards}{sign_in}"
 
     def _state(self, setup: Json) -> str:
-        """The result of the last step comes first, unless it stands on its card."""
+        """Return the HTML about the newest settings: whether they wait for the next start, with
+        buttons to start again or to undo, or why a start with them failed. The result of the last
+        step comes first, unless it stands on its card."""
         trial, above = setup["trial"], "" if self.open_card else self.result
         if trial is None:
             return above
@@ -86,6 +88,8 @@ class SetupView:
         return f'{above}<div class="notice"><p>{escape(message)} {escape(hint)}</p>{form}</div>'
 
     def _card(self, card: Json, setup: Json) -> str:
+        """Return the HTML of one service (the model, Slack, tables): its state, what it needs, and
+        the form to connect it. Only the card whose form was sent last is unfolded."""
         is_open = card["name"] == self.open_card
         # Saved settings take effect after a restart; until then, the card's own state is the old
         # one.

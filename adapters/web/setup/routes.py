@@ -183,7 +183,8 @@ class SetupRoutes(RouteGroup):
         return min(age, since) <= FRESH_SECONDS
 
     async def _confirm(self, request: Request, visitor: Visitor, form: Form) -> str:
-        """Raise TooManyTries, NotStored."""
+        """Return "" if the owner signed in or gave their token within the last FRESH_SECONDS, or
+        gives it with this form; else a sentence to translate. Raise TooManyTries, NotStored."""
         if token := form.get("token", ""):
             # The visit has the client's address, for which wrong tokens are counted. The sign-in
             # link, which holds the token, is accepted in its place.

@@ -254,6 +254,8 @@ class CodeInterpreter:
     async def _run_once(
         self, prompt: CodePrompt, files: InputFiles, ctx: ToolContext | None, person: str
     ) -> tuple[RunResult, str]:
+        """Wait for the run that an earlier process started, or start one, in the conversation's
+        container or a new one. Return its result and the model's own words."""
         if ctx and ctx.call.handle:
             execution = parse_execution(await poll_response(self._client, ctx.call.handle))
             # The run may have been in another container than the one that is known here.
@@ -365,8 +367,13 @@ class CodeInterpreter:
             self._containers.discard(id)
 
     def _add_cost(self, usage: Usage, container: Container | None, model: str = "") -> Usage:
-        """`model` is the name under which the server answered. It may have another price than the
-        requested one, and the higher price counts."""
+        """Return `usage` with the cost of tokens and of the container's session, if prices are
+        known.
+
+        `model` is the name under which the server answered. It may have another price than the
+        requested one, and the higher price counts. `official`: the server is OpenAI's, so that its
+        price list applies, too.
+        """
         prices = replace(self._choice.config.price_list, official=self._client.place.is_official)
         session = prices.container_session
         cost = prices.highest_cost((self._choice.model, model), usage)
@@ -440,6 +447,8 @@ class HostedBackend:
         return bool(self._client.place.key) or not self._client.place.is_official
 
     async def run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
+        """Run code in the container of the thread. Raise ToolError if it could not be run. The
+        threads used last are remembered, so that their containers need not be looked up."""
         interpreter = self._threads.pop(ctx.memory_id, None) or CodeInterpreter(
             self._client, self._choice, container=ctx.thread.container, containers=self._containers
         )
@@ -471,6 +480,8 @@ class HostedBackend:
             await interpreter.forget()
 
     async def health(self) -> Health:
+        """Return the backend's state, without a request: off without a key, failing if the last run
+        failed for a reason that concerns the server (`SERVER_CODES`)."""
         about = {"model": self._choice.model, "host": self._client.place.host}
         if not await self.is_available():
             return Health("code", "off", say("hosted: OPENAI_API_KEY isn't set"))

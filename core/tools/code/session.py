@@ -323,6 +323,8 @@ class KernelSession:
         return fault
 
     async def _send_run(self, run: KernelRun, code: str, files: InputFiles) -> None:
+        """Put files that the kernel does not have into the work folder, then send the code. A file
+        that the code itself made is there already."""
         stdin = self._process.stdin
         for file in files:
             if (file.id, file.name) in self._uploads:

@@ -57,7 +57,8 @@ NO_CODE_GIVEN = "There is no code to run. Write Python code, or put it in a code
 
 
 def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
-    """Output is cut in its middle, so that everything else fits."""
+    """Return a result for the model as plain text: what was lost or changed, the output, the value,
+    the error, and the names of files. Output is cut in its middle, so that everything else fits."""
     with use_locale("en"):
         limits = _describe_limits(ran)
     changed = f"[Different code ran instead of yours:]\n{ran.changed_code}"

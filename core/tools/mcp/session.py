@@ -94,6 +94,9 @@ class _CappedStream(httpx2.AsyncByteStream):
         self._stream, self._on_close = stream, on_close
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes. Raise httpx2.ReadError beyond a limit on its bytes or lines,
+        or for JSON with so many or so deeply nested values that reading it would take long
+        (`_check_values`)."""
         count = lines = 0
         # The event that is not complete yet. It is checked before its last chunk is passed on,
         # because the SDK parses it then.

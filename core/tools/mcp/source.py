@@ -459,6 +459,8 @@ class McpTool(FunctionTool):
         return cap_text(Outcome("ok", f"{result.text}{names}" or "Done.", files))
 
     def _draft(self, values: Mapping[str, Any]) -> Draft:
+        """Return the draft of this call, which people approve: the server and the tool by name, the
+        hash of its accepted definition, its price in ponte.toml, and the arguments as its row."""
         server, tool = self._server, self._tool
         target = {
             "server": server.name,

@@ -137,7 +137,9 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     def build(
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickCommands
     ) -> ToolBundle:
-        """A bridge attaches no files, so it needs no `read_file`."""
+        """Return the tools and the applier of approved writes: over NocoDB's REST API or a bridge,
+        whichever NOCODB_URL names. A bridge attaches no files, so it needs no `read_file`. The
+        quick commands (`quick`) are for other integrations, which run or provide them."""
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
 
@@ -151,6 +153,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         return ToolBundle(bridge, [bridge.rows])
 
     def rule_names(self, settings: NocodbSettings, config: OperatorConfig) -> RuleNames:
+        """Return the names of tools that rules in ponte.toml may use. If NocoDB is off, those of
+        both drivers: its REST API and a bridge."""
         match settings.nocodb:
             case "rest":
                 return {"tool": REST_TOOLS}

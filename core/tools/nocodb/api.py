@@ -432,11 +432,13 @@ class NocoApi:
         await self._write("PATCH", f"/api/v2/tables/{_quote_step(at.table)}/records", body, by)
 
     async def upload_file(self, name: str, type: str, data: bytes, *, by: str = "") -> Json:
-        """Raise NocoError.
+        """Store a file that no row has yet, and return it. Raise NocoError.
 
         The title of the result is the name, but its path is another one. This is v2: v3 uploads
-        into a row, where a second attempt would attach the file twice, and it changes the title. A
-        failure is never WriteUnsure, because no row has changed.
+        into a row, where a second attempt would attach the file twice, and it changes the title.
+        A failure is never WriteUnsure, because no row has changed. Only a 429, by which NocoDB
+        refuses a call, is followed by another attempt. `by` is the person who asked, for NocoDB's
+        audit.
         """
         try:
             answer = await retry(
@@ -508,7 +510,9 @@ class NocoApi:
             raise self._explain(error) from None
 
     async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
-        """The write is repeated only after failures that show that NocoDB did nothing."""
+        """Send a write and return NocoDB's answer. `by` is the person who asked, for NocoDB's
+        record of changes. The write is repeated only after failures that show that NocoDB did
+        nothing. Raise NocoError if nothing was written, WriteUnsure if something may have been."""
         try:
             return await retry(
                 lambda: self._send(method, path, body=body, by=by),
@@ -536,6 +540,8 @@ class NocoApi:
         by: str = "",
         timeout: float = 0.0,
     ) -> Any:
+        """Send one request, not faster (`_pace`) and not more at once (`_gate`) than NocoDB allows.
+        NocoDB's audit of rows shows `by`, the person who asked, as a part of the user agent."""
         headers = {"xc-token": self._token}
         if by:
             # Only ASCII letters, digits and `_:.@-` of it are sent, at most 100.

@@ -141,7 +141,9 @@ class BridgeTableFilter:
     """A view's id → its table's."""
 
     async def check(self, viewer: Viewer, tool: str, args: Mapping[str, Any]) -> None:
-        """Only the arguments count: all tools name tables and views alike.
+        """Raise ToolError if the call would read a hidden table or view, and BridgeError if the
+        bridge fails. Also record which rights the readers of the result need (`note_need`). Only
+        the arguments count: all tools name tables and views alike.
 
         The error does not reveal whether that table exists. If nothing is hidden from this person,
         nothing is asked of the bridge, and a table that it has not described yet may be any one:
@@ -217,7 +219,9 @@ class BridgeTableFilter:
         return {**result, "list": visible_tables} if isinstance(result, dict) else visible_tables
 
     def _is_hidden(self, viewer: Viewer, table: Any) -> bool:
-        """An entry of an unknown form is hidden if the rules hide anything."""
+        """Return whether the rules hide this entry of the bridge's list of tables from the reader,
+        and note its names, which later checks use. An entry of an unknown form is hidden if the
+        rules hide anything. The readers of a visible object need the right to read that table."""
         if not isinstance(table, dict):
             # A text can be a title or an id: the rules about a table of that name decide.
             visible = isinstance(table, str) and self.config.table_rules.is_visible(viewer, table)
@@ -273,6 +277,8 @@ class BridgeSource:
             return await self._find_tools()
 
     async def _find_tools(self) -> Sequence[Tool]:
+        """Return the tools for the model. The bridge is asked which tools it has if its list is
+        old; the model's tool is built again if the list has changed."""
         tool_names = self._tool_names
         if self._clock() >= self._until:
             # Set before the bridge is asked, so that no other turn waits for it too. If it fails,
@@ -456,6 +462,9 @@ class BridgeSource:
     async def close(self) -> None: ...
 
     def _build_tool(self, function: Function, names: Sequence[str]) -> ExecuteTool:
+        """Return the tool `nocodb_execute`, which calls `function`. Its description lists those
+        tools of `names` that the bridge offers, with their arguments, and says whether changes can
+        be proposed."""
         usable_names = [name for name in self._tool_names if name in names]
         writing = ", ".join(name for name in usable_names if name in BRIDGE_WRITE_TOOLS)
         description = _DESCRIPTION.format(
@@ -476,8 +485,12 @@ class BridgeSource:
         )
 
     def _find_permitted(self, tool: str, most: BridgeEffect) -> BridgeTool:
-        """Only known names are ever sent: the public code would run any of its own methods by
-        name."""
+        """Return the entry of a tool of the bridge. Raise ToolError for a tool that is unknown or
+        forbidden, that this bridge does not have, or that does more than `most` ("read": no
+        writes).
+
+        Only known names are ever sent: the public code would run any of its own methods by name.
+        """
         entry = BRIDGE_TOOLS.get(tool)
         # Before the general refusals: this one says how files can be attached instead.
         if tool == "upload_file":
@@ -545,7 +558,8 @@ def _cells(data: Data) -> Cells:
 
 
 def _retype(text: str, old: object) -> object:
-    """A text that is no JSON stays text."""
+    """Return the text that a person typed into a form as a value of the type of `old`: a number,
+    true or false, a list, or text. "" is no value (None). A text that is no JSON stays text."""
     if not isinstance(old, str):
         with suppress(ValueError):
             value = json.loads(text) if text else None

@@ -318,11 +318,12 @@ def read_bridge_id(value: object) -> str:
 
 
 def parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | list[Data]:
-    """Raise ToolError with the tool's signature as hint.
+    """Return the rows that a call of a write tool names: for `kind` "create" the values of new
+    rows, else new values by the row's id (none for "delete"). Raise ToolError with the tool's
+    signature as hint.
 
     Tools named bulk_… take a list of rows, whose ids are in "id" or "Id"; the others take one. A
-    create takes a list, too, as the public bridge does.
-    """
+    create takes a list, too, as the public bridge does."""
     unknown = args.keys() - set(tool.argument_names)
     if unknown or not all(name in args for name in tool.argument_names):
         raise _bad_call(tool, "an argument is missing or unknown")

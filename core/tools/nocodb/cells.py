@@ -121,7 +121,10 @@ def export_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[
 
 
 def export_cell(field: Field, cell: object, zone: Zone) -> Cell:
-    """A text becomes a number only in a field of numbers: "007" elsewhere stays text. A lookup that
+    """Return a cell as a number, truth value, day, moment (in `zone`) or text; None if it is
+    empty. A spreadsheet then gets cells of these types.
+
+    A text becomes a number only in a field of numbers: "007" elsewhere stays text. A lookup that
     shows one value is that value."""
     if field.type == "Lookup" and isinstance(cell, list | tuple) and len(cell) == 1:
         (cell,) = cell
@@ -162,7 +165,11 @@ def describe_file(file: object) -> str:
 
 
 def _format_cell(field: Field, cell: object, zone: Zone) -> str:
-    """A link ends in "…" if NocoDB may have left rows out."""
+    """Return a cell as text: links, files and people by title, moments in `zone`, several values
+    separated by commas.
+
+    A link ends in "…" if NocoDB may have left rows out. A text that is no moment stays as it is.
+    """
     # By `format`: a lookup of moments has them too, in a list.
     if "moment" in (field.kind, field.format):
         members = cell if isinstance(cell, list | tuple) else [cell]

@@ -74,10 +74,13 @@ class TableSchema:
 
     @classmethod
     def of(cls, table: TableDescription) -> TableSchema:
-        """`target` is stored with each draft. It tells cards and rules about the table later, when
-        it is not described again: titles, formats, fields that NocoDB fills, and the hash of each
-        field, by which a change of the table since then is noticed. Concealed links are in `fields`
-        too, because the undo of a deletion restores whole rows."""
+        """Return the schema for writes to a described table.
+
+        `target` is stored with each draft. It tells cards and rules about the table later, when it
+        is not described again: titles, formats, fields that NocoDB fills, and the hash of each
+        field, by which a change of the table since then is noticed. Its `choice_fields` hold no
+        free text, so that the policy may update them without a person. Concealed links are in
+        `fields` too, because the undo of a deletion restores whole rows."""
         plain = {
             field.title: field for field in table.fields if not (field.is_computed or field.is_link)
         }

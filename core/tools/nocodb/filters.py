@@ -406,8 +406,11 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
 
 
 def build_condition(field: Field, op: Op, value: Value, now: datetime) -> FilterCondition:
-    """`now` is in the asker's zone. Raise ToolError for an operator that the type of the field does
-    not have, or for values that do not fit it."""
+    """Return the condition for one filter. `now` is in the asker's zone. Raise ToolError for an
+    operator that the type of the field does not have, or for values that do not fit it.
+
+    The kind of the field decides how values are compared: checkboxes first, then `blank`, dates,
+    numbers, and texts last."""
     values = [] if value is None else [*value] if isinstance(value, list) else [value]
     if op in _BLANK_OPS:
         values = []  # they need none, so one that is given does no harm

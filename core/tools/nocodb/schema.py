@@ -418,9 +418,13 @@ class Schemas:
     async def _find_sources(
         self, viewer: Viewer, table: TableDescription, field: Field
     ) -> tuple[Sequence[Field], bool]:
-        """Follow links, lookups and formulas to any depth, and also return whether this person may
-        see all of the fields. `sources` are ids or titles of the fields that a field shows,
-        `link_id` is the link over which a lookup or rollup does so."""
+        """Return the fields whose values the field shows, over any number of links, lookups and
+        formulas, and whether this person may see all of them. The caller leaves out a field that
+        would show values of a hidden table, and marks one that shows a secret.
+
+        `waiting` are the fields still to be followed, each with its table; the first one is the
+        field itself. `sources` are ids or titles of the fields that a field shows, `link_id` is the
+        link over which a lookup or rollup does so."""
         visible, waiting = await self.visible_tables(viewer), [(table, field)]
         may_see_all = True
         for table, column in waiting:  # it grows
@@ -574,6 +578,8 @@ def format_outline(
 
 
 def _join_fitting(parts: Sequence[str], glue: str, room: int, tail: str, none_fits: str) -> str:
+    """Return as many whole parts, joined by `glue`, as fit into `room` characters, followed by
+    `more` with the number of the others in place of its `{}`; `none_fits` if not even one fits."""
     for count in range(len(parts), 0, -1):
         rest = tail.format(len(parts) - count) if count < len(parts) else ""
         text = glue.join(parts[:count]) + rest

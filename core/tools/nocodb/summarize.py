@@ -237,8 +237,9 @@ def group_records(
 def _group_keys(
     field: Field, cell: object, bucket: Bucket | None, zone: tzinfo | None
 ) -> list[GroupKey]:
-    """Return one key for each linked row, option or person in the cell, and none for an empty
-    cell."""
+    """Return the keys of the groups that a row with this cell belongs to: one for each linked row,
+    option or person in it, and none for an empty cell. A key is the label that people read, the id
+    of a linked row, and what else keeps apart groups with one label; "" for nothing."""
     # A linked row: its id keeps apart rows with one title. Its cell may hold signed addresses.
     if isinstance(cell, Mapping) and "fields" in cell:
         title = cells.cell_title(redact(dict(cell)))

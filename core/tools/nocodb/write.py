@@ -141,9 +141,13 @@ class TableBatch:
         self._is_written = False
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Raise ToolError `drift` if fields of the table changed since the draft was made. Called
-        before the write and after it (`_is_written`). An undo (`CELL_BY_CELL`) goes on although
-        fields changed, and leaves those alone."""
+        """Compare each row with the table as it is now, and return for each one whether it is as
+        before the write, as after it, or otherwise. Raise ToolError `drift` if fields of the table
+        changed since the draft was made.
+
+        It is called before the write and after it (`_is_written`). First come created rows, then
+        deleted ones, then updates. An undo (`CELL_BY_CELL`) goes on although fields changed, and
+        leaves those alone."""
         draft, schema = self._draft, await self._read_schema()
         names = dict.fromkeys(name for row in rows for name in _field_names(row))
         changed = schema.changed_fields(draft.target, names)
@@ -237,7 +241,9 @@ class TableBatch:
     async def _write_uploaded(
         self, schema: TableSchema, rows: Sequence[RowWrite]
     ) -> Sequence[RowWrite]:
-        """Links and files need calls of their own, besides that for the plain values."""
+        """Make the calls that write these rows, whose files are uploaded already, and return the
+        rows with their ids. Links and files need calls of their own, besides that for the plain
+        values. Each call names who asked (`asker_key`), for NocoDB's audit."""
         draft = self._draft
         match draft.kind:
             case "create":
@@ -312,7 +318,10 @@ class TableBatch:
         return [id for id in ids if id in rows and (rows[id].owner or {"id": row})["id"] == row]
 
     def _rebase_files(self, schema: TableSchema, row: RowWrite, now: RowImage | None) -> RowWrite:
-        """A cell is written as a whole list. `old` are the files when it was proposed, `new` those
+        """Return the update with the files that others added or removed since it was proposed, so
+        that these changes are no conflict and are not overwritten.
+
+        A cell is written as a whole list. `old` are the files when it was proposed, `new` those
         that the update wants, `current` those of now. An update that clears a field means all its
         files, so it is left as it is; then other files are a conflict, except for an undo."""
         before, after = dict(row.before or {}), dict(row.after or {})
@@ -329,11 +338,15 @@ class TableBatch:
         return replace(row, before=before, after=after)
 
     def _compare_update(self, schema: TableSchema, row: RowWrite, now: RowImage | None) -> RowCheck:
-        """A typed field that already has its new value is no conflict. Of a link to many rows, only
+        """Compare a row with its update, and return "after" if it has all new values, "before" if
+        it still has the earlier ones, else "other", which is a conflict.
+
+        A typed field that already has its new value is no conflict. Of a link to many rows, only
         the rows that the update adds or removes are compared. Without an earlier value of a field
         (`is_described` False), nobody can say that it is unchanged. A driver is typed if the system
         describes the types of its fields, as NocoDB's own API does. A bridge does not, and writes
-        all fields at once, so each must be unchanged."""
+        all fields at once, so each must be unchanged.
+        """
         # The row was deleted.
         if now is None:
             return RowCheck("other", row)

@@ -598,9 +598,11 @@ class SampleApi:
         return state
 
     def _fill(self, connection: sqlite3.Connection) -> None:
-        """`PRAGMA user_version` stores the language of the content.
+        """Replace everything by the first content, under a new id of the base, by which drafts from
+        before are refused. `PRAGMA user_version` stores the language of the content.
 
-        `_new_language` is the language for a new file, or that of a reset.
+        `_make_content` returns English rows by the table's id. `_new_language` is the language for
+        a new file, or that of a reset.
         """
         for name in ("base", "last_ids", "table_rows"):
             connection.execute(f"DELETE FROM {name}")  # noqa: S608 - a constant

@@ -223,6 +223,8 @@ def make_shop(zone: str, now: datetime | None = None) -> Content:
 
 
 def _make_order(number: int, now: datetime) -> NewRow:
+    """Return one order of the invented shop. All values follow from its number, so that each new
+    base has the same orders, aged from `now`."""
     age = round((_ORDER_COUNT - number) * _DAYS_BETWEEN_ORDERS)
     clock = time(8 + number * 7 % 12, number * 13 % 60)
     # The newest order is from yesterday: today, its time of day may be still to come.

@@ -360,7 +360,9 @@ class StackSpotApi:
     async def _retry_request(
         self, send: Callable[[StackSpotRequest], Awaitable[Any]], request: StackSpotRequest
     ) -> Any:
-        """Raise StackSpotError."""
+        """Send a request and return the JSON of the answer. After failures that may pass, send it
+        again; which ones these are depends on whether it may have started a paid run. Raise
+        StackSpotError."""
         clock = self._clock
         try:
             return await retry(

@@ -216,7 +216,9 @@ class RunBatch:
         ]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Raise ToolError if the run was not started, WriteUnsure if that is not known."""
+        """Start the run and return its row with the id of the run at StackSpot. Raise ToolError if
+        it was not started, WriteUnsure if that is not known. A batch has one row, and the row's
+        `after` has the command's inputs. The run is in the conversation of the asker's thread."""
         (row,) = rows
         target, after = self._draft.target, dict(row.after or {})
         # Free text has a name only on the card; StackSpot gets the text alone.
@@ -229,8 +231,9 @@ class RunBatch:
         return [replace(row, id=execution)]
 
     async def _read_outcome(self, row: RowWrite, on_progress: OnProgress | None = None) -> RowCheck:
-        """A run that did not end in time, or could not be read, is neither done nor failed
-        ("other")."""
+        """Wait for the end of a run and return its state as that of a row: "before" (not started:
+        the run has no id), "after" (done) or "failed". A run that did not end in time, or could not
+        be read, is neither done nor failed ("other")."""
         if not row.id:
             return RowCheck("before", row)
         try:
@@ -301,7 +304,10 @@ class StackSpotSource:
         )
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """A call while StackSpot is down explains the failure."""
+        """Return the tools, also while StackSpot is down: a call then explains the failure.
+
+        Their descriptions name the commands and agents that this person may use. `asks_first` and
+        `costs` tell for a call whether it is only proposed, and what it costs."""
         # Commands that ponte.toml limits to some people or places are not listed: the person names
         # one.
         everybodys = self._commands.everybodys

@@ -247,7 +247,7 @@ async def test_a_suggestion_is_a_button_that_only_fills_it_in(ponte: WebPonte, p
     texts = ("Draw the sales by month", "approve abc234-1234", "Ask @everyone", "See www.evil.test")
     ponte.answers(Answer("\n\n".join(f"Next, try: `{text}`" for text in texts)))
     await say(page, "next?")
-    chips = page.locator(".body .chip")
+    chips = page.locator(".body [data-fill]")
     await expect(chips).to_have_text(texts[:1])
     await page.fill("#text", "Please:")
     await chips.click()

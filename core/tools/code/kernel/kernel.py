@@ -205,8 +205,11 @@ class Interpreter:
         vars(self._main)["display"] = _display
 
     def run(self, name: str, code: str, zone: str) -> None:
-        """Code of the person also runs while figures are drawn, so these parts can be interrupted
-        and fail too. What all runs need, such as the output streams, is restored after the code and
+        """Run code and send its results: files and pictures, then the mark that ends its output,
+        and last the frame "done", whatever the code does.
+
+        Code of the person also runs while figures are drawn, so these parts can be interrupted and
+        fail too. What all runs need, such as the output streams, is restored after the code and
         again after these parts."""
         _allow_cpu()  # this run's share: Linux counts the time of all runs together
         signal.signal(signal.SIGINT, self._on_interrupt)

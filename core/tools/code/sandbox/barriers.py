@@ -270,6 +270,8 @@ async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | 
 
 
 def _prepare_outside(limits: SandboxLimits) -> Outside:
+    """Return what the probe inside tries to reach: a file and a folder that everybody but the
+    sandbox may write to, and the process of Ponte; and the memory that it may use."""
     folder = Path(tempfile.mkdtemp(prefix="ponte-probe-"))
     folder.chmod(0o777)
     file = folder / "file"

@@ -129,7 +129,9 @@ def kernel_command_line(
     landlock: LandlockPaths | None = None,
     beside: int = 0,
 ) -> list[str]:
-    """`-I` keeps the environment and the current folder out of Python's modules.
+    """Return the command that fences itself and then runs the kernel in the folder `program`. `-I`
+    keeps the environment and the current folder out of Python's modules. `ends`: the descriptors of
+    its pipes; results go through `frames`, and `life` ends with the program.
 
     Under Landlock the program ends itself when its parent, the bot, ends; elsewhere bubblewrap ends
     it. `beside`: the threads that its user runs elsewhere. Linux counts them together with the
@@ -475,7 +477,9 @@ class DiskMeter:
         return say(TOO_MANY_BYTES, "en", size=most // MiB) if use.size > most else ""
 
     def _measure(self) -> _DiskUse:
-        """More entries than allowed end the count."""
+        """Count the files below the program's folder and their size on the disk. More entries than
+        allowed end the count. `moved` says that files disappeared meanwhile: the caller then stops
+        the program and measures again."""
         use = _DiskUse()
         folders = [str(self.folder)]
         while folders and use.count <= self.limits.entries:
@@ -515,6 +519,8 @@ class DiskMeter:
         return use
 
     def _count_entry(self, entry: os.DirEntry[str], use: _DiskUse, folders: list[str]) -> None:
+        """Add one entry of a folder to `use`; a folder below is added to `folders`. A file that the
+        program moved or removed meanwhile is noted, because the count may then lack some."""
         try:
             about = entry.stat(follow_symlinks=False)
         except FileNotFoundError:

@@ -179,15 +179,16 @@ class FilterStep(NamedTuple):
 
 
 def build_filter(machine: str, pid: int) -> list[FilterStep]:
-    """Raise UnknownMachine.
+    """Return the seccomp filter that process `pid` of the sandbox loads, on the kind of machine
+    that `uname -m` calls `machine`. Raise UnknownMachine.
 
     The filter allows the system calls of a program that computes and handles its own files, some of
     them only with certain arguments, and signals only to `pid` itself. Other calls get an error, or
     succeed without an effect.
 
-    First it kills a process that uses another architecture's numbers. The second value of a
-    comparison (JUMP_EQUAL) is how many of the next steps are skipped if both are equal, the third
-    one if they are not.
+    First it kills a process that uses another architecture's numbers. Then it compares the number
+    of the call with each number in the tables. The second value of a comparison (JUMP_EQUAL) is how
+    many of the next steps are skipped if both are equal, the third one if they are not.
     """
     if machine not in ARCHITECTURES:
         raise UnknownMachine(machine)
