@@ -103,6 +103,7 @@ class McpEndpoint:
         """
         hub = self._find_hub()
         auth = hub and hub.visitors.auth
+        # `_tools` is None where MCP is off, and `hub` without the page, which checks the tokens.
         if self._tools is None or hub is None or not isinstance(auth, TokenAuthentication):
             return _refuse("off")
         if not hub.is_accepting:
@@ -124,6 +125,7 @@ class McpEndpoint:
             if not isinstance(request, dict):
                 # A list of requests: newer versions of MCP have no batches.
                 return _refuse("batch")
+            # The person's own conversation on the page, for requests over MCP.
             address = hub.visitors.address_of(visitor.person, MCP_ORIGIN)
             caller = Caller(visitor.person, address, self._find_name(visitor, headers, request))
             async with self._take_place(caller.token):

@@ -216,6 +216,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             return
         # Everybody who has the token has the owner's rights.
         try:
+            # The setting, or else the token that Ponte created and keeps in its home folder.
             token = plain_value(settings.ponte_web_token) or home.kept_web_token()
         except PonteError as error:
             yield SafetyFinding("token", error.words(), "unsafe")

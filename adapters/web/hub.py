@@ -225,6 +225,7 @@ class Hub:
 
     def watch(self, conversation: str, seq: int, message: Message) -> None:
         """Show this turn to all followers of the conversation until it has an answer."""
+        # Nobody follows the conversation, or the turn is watched already.
         channel = self._channels.get(conversation)
         if channel is None or seq in self._watches or self._closed:
             return
@@ -493,6 +494,7 @@ class WebAdapter(Platform):
         """The socket for commands has no server before its first connection; then only the socket
         is closed."""
         await self.hub.close()
+        # The only task loads and starts the server.
         await self._tasks.close(SERVER_START_SECONDS)
         self.address = ""
         if self._server is not None:

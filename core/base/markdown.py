@@ -74,6 +74,7 @@ def escape_cell(text: str) -> str:
 def to_plain_text(text: str) -> str:
     """Lists, tables, code blocks and paragraphs with a formula stay as they are. An answer in JSON
     stays complete, because a program may read it."""
+    # The parser would take too long for a text that is too complex.
     if is_too_complex(text) or _is_json(text):
         return text
     # `words` is built from the parts of a paragraph (a token of the type "inline"), without marks,

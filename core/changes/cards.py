@@ -115,6 +115,7 @@ class CardBuilder:
             sentences = _describe_request(change, deciders, needs_admin, count, asker)
         else:
             sentences = self._describe_decision(change, shows_names=True, undo=undo)
+        # the turn that proposed it
         return Card(
             id=change.id,
             kind=change.kind,
@@ -223,12 +224,14 @@ class CardBuilder:
                 reason = show_reason(change.denial_reason)
                 return [say(_DENIED_BECAUSE, name=name, reason=reason)]
             return [say(_CLOSED[change.state], name=name)]  # only that of a denial has the name
+        # `undone_change`: the id of the change that this one takes back; "" if this is no undo.
         who = _UNDO_BY if change.proposal.undone_change else _APPROVED
+        # POLICY_PERSON stands for a rule of ponte.toml that approves without a person.
         is_policy, kind = change.decider == POLICY_PERSON, self.kind(change)
         sentences = [say(_ALLOWED) if is_policy else say(who, name=_list_approvers(change))]
         if change.proposal.revision > 1:
             sentences.append(describe_revision(change))
-        if undo:
+        if undo:  # the card of an undone change needs no more
             return [*sentences, say(_UNDONE_BY, name=_list_approvers(undo))]
         sentences += kind.describe_outcome(change, shows_names=shows_names)
         if change.state == "applying" or not kind.can_be_undone:
@@ -240,6 +243,7 @@ class CardBuilder:
             sentences.append(
                 say("See {undo}, the request to undo this change.", undo=change.undone_by)
             )
+        # The stored rows were erased by `forget`, or because the time for an undo is over.
         if change.is_forgotten and change.written_steps:
             sentences.append(say(ERASED))
         elif change.has_lapsed and change.written_steps and not change.undone_by:
@@ -274,6 +278,7 @@ def _describe_request(
     """
     asker = change.proposal.asker
     name = clip_line(asker.name or asker.id) if name is None else name
+    # The name of the program with which the person asked over MCP; else "".
     client = change.proposal.origin.client
     if client:
         sentence = (
@@ -285,7 +290,7 @@ def _describe_request(
     if change.proposal.revision > 1:
         # Who changed the values asks for the change now, so this names both.
         sentences = [describe_revision(change, name)]
-    sentences += _describe_note(change)
+    sentences += _describe_note(change)  # a remark of the tool that proposed it, if any
     if deciders:
         sentences.append(say("Waiting for {names}.", names=deciders))
     elif change.proposal.has_named_approvers:
@@ -401,6 +406,7 @@ class ChangeViews:
             undo = await self.ledger.get(change.undone_by) if is_undone else None
             card = self.builder.build(change, actions, undo=undo)
             return replace(card, result=await self._find_result(change, address))
+        # `own`: whether the asker can approve it themself.
         asker_standing = await self.approval.find_standing(
             change, person, proposal.address, actions=["approve"]
         )

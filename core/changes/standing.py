@@ -158,6 +158,7 @@ def require(judgment: Judgment) -> str:
             raise NotAllowed(_ASKER_UNKNOWN, id=judgment.id)
         case NotKnown(fact="asker_propose"):
             raise StatusUnknown(_ASKER_UNKNOWN, id=judgment.id)
+    # Any other fact that a platform did not tell is about the person who wants to do something.
     raise StatusUnknown
 
 
@@ -204,6 +205,7 @@ def may_see(standing: Standing) -> _Objections:
     is_known = has_card or standing.has_asked or standing.is_named
     if is_known or any(right.allowed for right in rights):
         return
+    # None: the platform did not tell whether the person is a named approver.
     if standing.is_named is None:
         yield NotKnown("is_named")
     yield from (right for right in rights if right.is_unknown)

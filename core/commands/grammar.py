@@ -211,6 +211,7 @@ def parse_command(text: str) -> TypedCommand | None:
 
 def _parse(text: str) -> TypedCommand | None:
     text = text.strip()
+    # A message that is one Python code block runs the code.
     if text.startswith(("```", "~~~")) and (block := _parse_code_block(clean_text(text))):
         return block
     text = _strip_courtesies(text)
@@ -224,7 +225,7 @@ def _parse(text: str) -> TypedCommand | None:
     if name not in COMMAND_NAMES:
         return None
     rest = clean_text(text).strip()[head.end() if head else 0 :].strip()
-    end = rest.rstrip(".!?")
+    end = rest.rstrip(".!?")  # `rest` without the end of a sentence
     # A command whose rest has another form is a message for the model.
     if name == "quick-command":
         slug, *inputs = rest.split(maxsplit=1)[:2] if rest else ("",)

@@ -125,7 +125,7 @@ class Chart:
 
     def to_markdown(self) -> str:
         """A bar's length is that of the absolute value."""
-        lines = list[tuple[str, str, float]]()
+        lines = list[tuple[str, str, float]]()  # for each bar: its name, its text, its value
         for at, label in enumerate(self.labels):
             for series in self.series:
                 name = f"{label} · {series.name}" if len(self.series) > 1 else label
@@ -172,6 +172,7 @@ def place_results(
     of it. Lines of code blocks stay as they are. Blank lines separate a table from the text, as
     Markdown needs it.
     """
+    # The last line of a growing text may be the beginning of `[table:r1]`.
     if is_growing and _OPEN_REFERENCE.fullmatch(text, text.rfind("\n") + 1):
         text = text[: max(0, text.rfind("\n"))]
     if "[table:" not in text and "[chart:" not in text:

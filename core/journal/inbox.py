@@ -99,9 +99,11 @@ class SqlInbox(SqlStore):
         """A cache that saves a read at the turn's beginning. The database has all messages, so a
         bound is harmless."""
         self._runner = runner = runner or LocalRunner(database)
+        # The other parts of Ponte know the inbox, and not which runner it has.
         self.run, self.drain, self.running_turn = runner.run, runner.drain, runner.running_turn
         # The number of working turns is limited. One that only waits leaves its place to another.
         self.leave_place, self.take_place = runner.leave_place, runner.take_place
+        # Whether a person stopped a turn, and whether another process has it now.
         self.is_stopped, self.is_taken_over = runner.is_stopped, runner.is_taken_over
 
     @property
@@ -345,7 +347,7 @@ class SqlInbox(SqlStore):
         if self._runner.cancel(seq):
             return True
         if await self._withdraw(seq):
-            self._runner.wake(seq)
+            self._runner.wake(seq)  # callers that wait for its answer learn that none will come
             return True
         # The turn began in this process between the two looks, or it has ended.
         return self._runner.cancel(seq)
@@ -405,7 +407,7 @@ class SqlInbox(SqlStore):
         The caller passes that `seq` as `after` to the next call, and 0 to the first one. A result
         of 0 tells that none is left.
         """
-        there, values = area_condition(area)
+        there, values = area_condition(area)  # an SQL condition on `conversation`
         old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"  # a view of ended turns
         if area != ALL_CONVERSATIONS:
             old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
@@ -474,7 +476,7 @@ def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
         return None
     if row["answer"]:
         return decode_json(Answer, row["answer"])
-    return Answer("", status="stopped")
+    return Answer("", status="stopped")  # ended before there was an answer
 
 
 def _is_too_late(

@@ -298,7 +298,7 @@ class Journal(SqlThreads):
         if changed is None:
             return
         also(connection)
-        name = outcome.paid or changed["name"]
+        name = outcome.paid or changed["name"]  # what reports of costs call it
         settlement.settle_call(connection, turn.seq, call_id, name, outcome.usage)
         # A command that a person typed has no call in the transcript.
         items = read_items(connection, turn.seq)
@@ -339,7 +339,7 @@ class Journal(SqlThreads):
         unsettled = None  # the reservations that remain, if recording the round has read them
         if last is not None:
             unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
-        if current["has_holds"]:
+        if current["has_holds"]:  # release what was reserved and not spent
             settlement.settle_holds(connection, turn.seq, unsettled)
         has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
         # The first round has no calls before it, and most turns end with it.
@@ -692,6 +692,7 @@ def _add_items(
     read them."""
     if not items:
         return ()
+    # One JSON text for each item.
     now, needs_text, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
     # Read back, so that this attempt works with the same items as one after a crash.
     stored = tuple(decode_json(Item, item) for item in texts)

@@ -168,7 +168,9 @@ def delete_leftovers(connection: SqlConnection) -> None:
         "DELETE FROM processes WHERE seen_at < extract(epoch FROM now()) - ?",
         (PROCESS_ROW_LEASES * lease,),
     )
+    # Jobs that were handed to a dead process go back to their platform's queue.
     return_stranded(connection)
+    # Empty conversations that it created ahead on the model's server are marked for erasure.
     connection.execute(SPARE_CONVERSATIONS_SQL)
     # Usually the end of a turn gives the next one its job. Two transactions that end at the same
     # moment can both miss a turn. `ponte_ready` gives a job to one turn of this sender at a time,
@@ -176,6 +178,7 @@ def delete_leftovers(connection: SqlConnection) -> None:
     for flow in select_values(connection, WITHOUT_JOB_SQL):
         while select_value(connection, "SELECT ponte_ready(?)", flow):
             pass
+    # What running turns have written so far, and rate limits, as far as nobody needs them any more.
     for table, column in (("progress", "updated_at"), ("paces", "due_at")):
         connection.execute(
             f"DELETE FROM {table} WHERE {column} < extract(epoch FROM now()) - ?",  # noqa: S608

@@ -392,6 +392,7 @@ class SqlThreads(SqlStore):
             answer = decode_json(Answer, row["answer"]).text if row["answer"] else ""
             text = fold_case(f"{message_text}\n{answer}")
             if search_words and all(word in text for word in search_words):
+                # The excerpt comes from the text that has the first word.
                 source = message_text if search_words[0] in fold_case(message_text) else answer
                 hits[row["conversation"]] = find_excerpt(row["turn"], source, search_words[0])
         return hits
@@ -783,7 +784,7 @@ def list_idle_conversations(
 ) -> Sequence[str]:
     """Only conversations with content and without unfinished turns are returned. With
     `conversation`, only that one is considered."""
-    there, values = area_condition(area)
+    there, values = area_condition(area)  # an SQL condition on `conversation`, and its values
     if conversation:
         there, values = f"{there} AND conversation = ?", [*values, conversation]
     return select_values(

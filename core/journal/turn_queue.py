@@ -215,6 +215,7 @@ class TurnQueue:
                 self._last[key] = (position, count - 1)
         self._active[turn.flow] -= 1
         queue = self._conversations[turn.sender.conversation]
+        # `one`: only the first turn of a conversation can run
         queue.popleft()  # `turn`: only the first turn of a conversation can run
         if queue:
             self._make_ready(queue[0])

@@ -442,7 +442,7 @@ class LocalRunner(TurnExecutor):
         while self._open and not self._draining.is_set() and self.places.is_free:
             if (seq := self._queue.next()) is None:
                 return
-            _, sender = self._since.pop(seq)
+            _, sender = self._since.pop(seq)  # it waits no longer
             metrics.queued.dec()
             if seq not in self._suspects:
                 self.places.begin(seq)  # takes a place; `run_turn_alone` does it for a suspect
@@ -513,6 +513,7 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
                 (CRASHED_REASON, time.time(), seq),
             )
             return
+        # The apology names the number of attempts.
         refusal = f"{CRASHED_REASON}:{row['attempt']}"
     # This run is counted in advance. `end_alone` takes it back if the process survives.
     sql = "UPDATE inbox SET solo_crashes = solo_crashes + 1, refusal = ? WHERE seq = ?"

@@ -147,6 +147,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         # Not at the top: commands that only read the settings load this module, too.
         from core.models.model_server import ModelOptions
 
+        # The key of the pseudonyms under which the server knows people.
         secret = deps.home.pseudonyms()
         options = ModelOptions(secret=secret, spare_conversations=SPARE_CONVERSATION_COUNT)
         model = _serve_model(deps, options, late, list_tools)

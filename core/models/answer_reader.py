@@ -387,6 +387,7 @@ class AnswerReader:
         completed. An equal call that is complete already is marked (`may_be_two`), not added: it
         runs once, and its output says so to the model."""
         arguments_json = dump_arguments(arguments)
+        # An empty field beside the text: this call is not added to the answer.
         if not (id or name or arguments_json):
             return CallPart(index)
         # The call at this index counts first, then the one with this id, then, without both, the
@@ -554,6 +555,7 @@ class AnswerReader:
         items: dict[object, Item] = {}
         for part in self.parts:
             if isinstance(part, TextPart):
+                # All parts of a message become one text.
                 key = ("text", part.key[0])
                 text = remove_thoughts("".join(part.pieces))
                 # Some servers read a call and leave the beginning of its mark in the text.

@@ -219,6 +219,7 @@ class ContextSizes:
         if model not in self._questions or is_old:
             self._asked_at[model] = now
             self._questions[model] = asyncio.create_task(self._ask(model))
+        # Without an answer yet, or with an old one, the turn waits for the new one.
         if (model not in self._server_tokens or is_old) and not self._questions[model].done():
             await asyncio.wait({self._questions[model]}, timeout=seconds)
 
@@ -291,6 +292,7 @@ class ContextSizes:
             self._get("/model/info"),  # LiteLLM
         )
         sizes = map(find_size, (props, _entry_of(running, model), _entry_of(proxy, model)))
+        # These count as the sizes of loaded models.
         if tokens := next(filter(None, sizes), 0):
             return tokens, True
         num_ctx = NUM_CTX_PATTERN.search(str(shown.get("parameters")))
@@ -460,6 +462,7 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
     newest = compose_letters(newest)
     beginning = newest[:MAX_COMPARED_CHARACTERS]
 
+    # The tools to keep come first in the order of this key.
     def rank(tool: ToolSpec) -> tuple[bool, int, bool, int]:
         # The words that people have for each part of the tool's name, in three languages.
         parts = [NAME_WORDS.get(part, rf"{part}\w*") for part in tool.name.split("_") if part]
@@ -509,6 +512,7 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
     """
     if estimate_tokens(items) <= room:
         return list(items)
+    # The index at which the last turn begins.
     last = (find_turn_starts(items) or [0])[-1]
     texts = list(map(describe_files, items))
     # What must not be cut: the last message itself, and the calls of its turn.
@@ -558,6 +562,7 @@ def is_cuttable(item: Item) -> bool:
 
 def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
     """Long ones are cut, a result to its beginning and a quote to its end."""
+    # All that can be cut.
     texts = [item for item in items if is_cuttable(item)]
     if not texts or estimate_tokens(texts) <= most:
         return list(items)

@@ -138,6 +138,7 @@ def reconcile(
     """`tail` holds the conversation's newest items, oldest first; `is_complete`: it has no others.
     `was_asked`: this question was sent before, so items after it may be its answer. Both are cut
     into a part that they have in common, and the items that each has after it."""
+    # The items that can be compared: no encrypted reasoning, and no answers without text.
     own_items = [
         item
         for item in transcript
@@ -231,6 +232,7 @@ class BackgroundStream:
         except Exception as error:
             end = error
         finally:
+            # Raised again by `events`, for a listener. Nobody else needs it.
             self.has_ended = True
             self._events.put_nowait(end)
 
@@ -390,6 +392,7 @@ class ConversationRound:
                         continue
                     if paying and (most := await paying(estimate_max_tokens(body))) is not None:
                         size = self._server.sizes.of(self._history.model)
+                        # The part of the context that is kept free for the answer.
                         room = size.tokens - size.room
                         self._server.limit_output(body, MAX_OUTPUT_FIELD, min(most, room))
                     async with aclosing(self._stream_response(body, reader)) as events:
@@ -402,7 +405,7 @@ class ConversationRound:
                     paying.on_refused_request()
                 await self._recover_or_raise(fault, body, reader)
                 if self._answer is None and reader.has_shown:
-                    yield TextWithdrawn()
+                    yield TextWithdrawn()  # the next attempt streams the answer from its beginning
         self._history.on_answer()
         answer = self._answer
         # A turn whose tools still run is not complete in the conversation.
@@ -472,6 +475,7 @@ class ConversationRound:
     async def _build_body(self) -> Json:
         """If the conversation cannot take it, set `_step` to "anew" as well; the caller then
         creates a new conversation and builds the body again."""
+        # `fit` leaves out what is too long for the model, and sets `request` to what is sent.
         server, items = self._server, self._history.fit(self._items)
         ask = self._history.request
         input = await server.input.build_items(
@@ -574,6 +578,7 @@ class ConversationRound:
         if refuses_conversations(fault) or self._tries["gone"] > MAX_GONE_CONVERSATIONS:
             raise NoEndpoint(NO_CONVERSATIONS)
         if is_locked(fault):
+            # After `CONVERSATION_LOCK_SECONDS`, a new one is used.
             self._tries["locked"] += 1
             wait = LOCK_BACKOFF.seconds_after(self._tries["locked"])
             # The pauses double from 1 s on, so all of them until now take `2 * wait - 1` seconds.

@@ -148,6 +148,7 @@ class DemoTurn:
                 locale for locale in LOCALES if any(say("Invoices", locale) in d for d in described)
             )
             language = next(named, "en")
+        # Ponte's notes about the changes that people decided.
         return cls(
             now,
             earlier,

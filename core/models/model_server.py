@@ -530,6 +530,7 @@ class ModelServer:
         if is_too_long(fault) or fault.is_policy_refusal:
             return False
         if fault.code == "invalid_function_parameters":
+            # The tool is sent without a strict schema from now on.
             for function in (tool.get("function", tool) for tool in body.get("tools", ())):
                 if f"'{function['name']}'" in fault.message and function.get("strict"):
                     log.warning("model server rejected a strict tool schema", tool=function["name"])
@@ -584,8 +585,10 @@ class ModelServer:
             and is_unexplained
             and not (fault.code or fault.status or fault.may_pass)
         ):
+            # The answer ended early, and the server does not say why.
             tries["lost"] += 1
             return tries["lost"] == 1
+        # All other faults: only those that pass by themselves are worth another attempt.
         tries["passing"] += 1
         # Longer than a person waits: they read when to ask again. `told_limit`: a request that the
         # server's rate limit can never pass, however long one waits.
@@ -717,8 +720,10 @@ async def read_events(
             async with asyncio.timeout(min(silence, remaining)):
                 event = await anext(source)
         except TimeoutError:
+            # The answer is complete; only what may come after it is missing.
             if until < math.inf:
                 return
+            # Which of the two limits ended the wait?
             if remaining > silence:
                 raise ModelServerFault("silent") from None
             minutes = f"{MAX_ROUND_SECONDS / 60:.0f} minutes"

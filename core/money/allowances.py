@@ -138,6 +138,7 @@ class Allowance:
     def merge_stricter(self, other: Allowance) -> Allowance:
         """Both allowances count the same thing and so limit the same units."""
         lower = {unit: min(limit, getattr(other, unit)) for unit, limit in self.limits()}
+        # The message about a reached limit names the allowance that set it.
         source = other.source if lower == dict(other.limits()) else self.source
         return replace(self, source=source, **lower)
 
@@ -288,7 +289,7 @@ class OverAllowance(OverBudget):
         self, count: AllowanceCount, unit: Unit, left: int, zone: tzinfo, operators: tzinfo
     ) -> None:
         allowance = count.scope.allowance
-        super().__init__(limit=getattr(allowance, unit))
+        super().__init__(limit=getattr(allowance, unit))  # for the placeholder in the sentence
         self.allowance = allowance
         self.unit = unit
         self.limit = (

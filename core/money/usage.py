@@ -73,6 +73,7 @@ class Price:
     def max_cost(self, input: int, output: int) -> int:
         """The cost is in billionths of a dollar. The most expensive kind of input counts, because
         nobody knows before the call which part of the input the server's cache has."""
+        # Some models cost more for each token if the input is very long.
         input_factor, output_factor = self.long_factors(input)
         input_cost = input * max(self.input, self.cached, self.written) * input_factor
         output_cost = output * self.output * output_factor
@@ -85,6 +86,7 @@ class Price:
         token_price = self.output * self.long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
         # `max_cost` rounds up, so one billionth of a dollar stays unspent.
         remaining = money - self.max_cost(input, 0) - 1
+        # Where output costs nothing, any amount is affordable.
         return 10**9 if token_price <= 0 else max(0, math.floor(remaining / token_price))
 
     def long_factors(self, input: int) -> tuple[float, float]:
@@ -243,7 +245,7 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
     spoken = _find_details(usage, "output_tokens_details", "completion_tokens_details")
     # Most servers count reasoning among the details, some beside them.
     reasoning = _find_count({**usage, **spoken}, "reasoning_tokens") or 0
-    total = _find_count(usage, "total_tokens") or 0
+    total = _find_count(usage, "total_tokens") or 0  # 0: not told
     if output and reasoning > output:  # it is not part of the output (xAI)
         output += reasoning
     if input is None:  # DeepSeek names both parts of it, and gateways drop the sum

@@ -199,7 +199,7 @@ class MemberDirectory:
         platform refuses. `scope` is where the person is a member, such as a server of Discord."""
         place = (scope, id)
         while (member := await self.find(id, max_age, scope)) is None:
-            self.want(id, scope)
+            self.want(id, scope)  # begins a look-up, or joins the one under way
             lookup = self._lookups[place]
             # A look-up that failed is repeated only while somebody waits for it.
             lookup.waiter_count += 1
@@ -215,7 +215,7 @@ class MemberDirectory:
         """Begin to look a person up, without waiting."""
         place = (scope, id)
         self._lookups.setdefault(place, _MemberLookup())
-        if place not in self._asked:
+        if place not in self._asked:  # no request about them is under way
             self._wanted[place] = None
         if self._asking is None or self._asking.done():
             self._asking = self._tasks.start(self._ask_all())
@@ -244,6 +244,8 @@ class MemberDirectory:
                 or now - entry.written_at > write_again
                 or replace(entry.member, confirmed_at=now) != member
             ):
+                # An entry that did not change is written only now and then, to show that it is
+                # confirmed.
                 changed.append(member)
         if not unasked:
             self._remember_all(fresh, changed)
@@ -346,6 +348,7 @@ class MemberDirectory:
             seconds = error.seconds if isinstance(error, PlatformBusy) else ASK_AGAIN_SECONDS
             log.info("could not look up a user; retrying", error=repr(error), delay_seconds=seconds)
         else:
+            # The platform knows nobody of that id, or does not tell: waiting longer would not help.
             self._asked.discard(place)
             await self.take([member])  # also ends the lookup, for those who wait
             return
@@ -356,7 +359,7 @@ class MemberDirectory:
                     # Ends the pause early: the person can also come in a list or an event.
                     await lookup.finished.wait()
         self._asked.discard(place)
-        lookup = self._lookups.get(place)
+        lookup = self._lookups.get(place)  # None: the person came during the pause
         if lookup is not None and lookup.waiter_count:
             self.want(place[1], place[0])
         else:
@@ -485,6 +488,7 @@ class SqlDirectory(SqlStore):
     @transaction
     def forget(self, connection: SqlConnection, platform: str, ids: Collection[str]) -> None:
         """A hash of each id is stored, by which no later `put` brings the people back."""
+        # No `put` may be between its look for forgotten people and its writing.
         connection.lock_key(_LOCK_KEY)
         for id in ids:
             connection.execute(

@@ -253,7 +253,7 @@ class Rights:
         not be asked. Commands of admins use `administer`. A decision on a change looks up rights of
         its own, so `approve` does not count here."""
         if (book := self.policy.read_rules()) is not self._book:
-            self._use_rules(book)
+            self._use_rules(book)  # also sets `_is_complete` to None
         if self._is_complete is None:
             # Either the person's groups and guest status are known, or no rule of ponte.toml needs
             # them to know whether it matches, and no default does for the rights below.
@@ -321,7 +321,7 @@ class Policy:
             if platform_rights.default_rights >= BASIC_RIGHTS:
                 # Elsewhere, people of the page have only the place where the operator has the
                 # requests of their programs posted. Its own rule can only take rights away.
-                where = frozenset()
+                where = frozenset()  # every place
             allow = tuple(sorted(platform_rights.default_rights))
             last.append(Rule(rules.DEFAULT_RULE, who, where, allow=allow))
         self.default_rules = tuple(last)
@@ -347,14 +347,16 @@ class Policy:
         `_CONFIRM_TIMEOUT_SECONDS` for confirmed data. Then it also requests older data, which
         counts for some rights (`find_max_age`)."""
         rights = self.rights_by(person, address, self._cached_facts(person))
-        if rights.is_complete:
+        if rights.is_complete:  # no right depends on data that is missing
             return rights
         confirmed, _ = await self._look_up(
             person, MAX_CONFIRMED_AGE_SECONDS, _CONFIRM_TIMEOUT_SECONDS
         )
-        if confirmed.is_whole:
+        if confirmed.is_whole:  # the groups and the guest status are known
             return self.rights_by(person, address, confirmed)
         facts, _ = await self._look_up(person, MAX_STALE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
+        # The inner `Rights`, by confirmed data alone, decide on every right that older data is not
+        # enough for.
         return Rights(self, person, address, facts, Rights(self, person, address, confirmed))
 
     async def prepare(
@@ -367,6 +369,7 @@ class Policy:
         # Only confirmed answers are cached: they are enough with and without `confirmed`.
         if self.is_prepared(person, address):
             return True
+        # `_lookups` are the look-ups in the background, by person.
         max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS
         _, answered = await self._look_up(person, max_age, seconds)
         if not answered and not seconds and person.key not in self._lookups:
@@ -466,7 +469,9 @@ class Policy:
         if programs and (right not in programs.rights or person.id not in programs.groups):
             return _Decision(Verdict(False, rules.STAND_IN_REASON, right=right))
         decision = self._decide_by_rules(rights, book, right, names)
+        # `right_name` is the right as people read it, such as "approve:TABLE" for one table.
         guest, right_name = rights.known.guest, decision.verdict.right
+        # What follows only denies, so a denial by the rules needs no further test.
         if right not in DECISION_RIGHTS or not decision.verdict.allowed:
             return decision
         if person.is_bot:
@@ -503,7 +508,7 @@ class Policy:
             if fits:
                 reason = "" if allows else rules.RULE_REASONS[right]
                 return _Decision(Verdict(allows, reason, rule.source, right_name), others)
-            if fits is None:
+            if fits is None:  # the rule may or may not match, so a later one decides for now
                 others |= {allows}
         # A webhook may chat, and things with a name of their own may be used, unless a rule denies
         # it.
@@ -533,6 +538,7 @@ class Policy:
         An empty set of names is that of a rule without `who`, and matches everybody, except if
         `reading` is "people": then only a name can match.
         """
+        # `stand_ins`: configured programs such as webhooks; `groups` has the group of each by id.
         is_account = person.platform in self.platforms
         if not is_account and (programs := self.read_rules().stand_ins.get(person.platform)):
             if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
@@ -567,6 +573,7 @@ class Policy:
         becomes an admin by being in a channel. With "members", a place means its members, not its
         guests.
         """
+        # `own` says how the names of the person's platform are read (`PlatformRights`).
         platform, _, id = name.partition(":")
         platform_rights = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "admins":
@@ -640,6 +647,7 @@ class Policy:
     ) -> Rights:
         """With `waits`, ask the platform once if the cache does not suffice. `names` are those for
         which `Rights.fits` is asked later, so that groups among them are looked up."""
+        # The cache has only data that the platform confirmed lately, enough for every `max_age`.
         facts = self._cached_facts(person, names)
         if waits and not facts.is_whole:
             facts, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)
@@ -650,6 +658,7 @@ class Policy:
     ) -> tuple[_PersonFacts, bool]:
         """Return the facts, and whether the platform answered; an answer that discloses nothing
         counts."""
+        # No group changes a decision, so an empty set stands for the person's groups.
         if not self.groups_matter(person.platform, names):
             guest, has_answered = await self._look_up_guest(person, max_age, seconds)
             return _PersonFacts(frozenset(), guest), has_answered

@@ -549,6 +549,7 @@ class Schedules(SqlStore):
         row = connection.execute(_READ_UNTIL_SQL, (schedule.id,)).fetchone()
         read_until = row["handle"] if row else ""
         message = make_run_message(schedule, to, due, key, is_late, read_until)
+        # `_`: whether the message runs at once. That of a run never does.
         receipt, _ = self._inbox.store_message(connection, message)
         run = _insert_run(
             connection, schedule, key, due, self._clock(), "queued", receipt.seq, is_late=is_late

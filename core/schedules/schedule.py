@@ -432,6 +432,7 @@ def _checked_fields(cron: str) -> str:
     out, because cronsim would treat such a job as one of every hour, and skip the hour that a
     change of the clock leaves out. So are ranges over the end of a day, week, month or year, such
     as `FRI-MON`, which cronsim refuses."""
+    # `_FIELDS` has, for each field, its first value, the number of its values, and their names.
     fields = cron.upper().split()
     if len(fields) != len(_FIELDS) or len(cron) > 200:
         raise BadSchedule(
@@ -453,6 +454,7 @@ def _checked_fields(cron: str) -> str:
 def _split_range(part: str, first: int, count: int, names: Sequence[str]) -> str:
     """Return a range over the end of its cycle as a list: of weekdays (`first` 0, `count` 7),
     `FRI-MON` becomes `5,6,0,1`."""
+    # `end` is None if the part has no dash.
     begin, end = (parse_field_number(bound, names) for bound in (*part.split("-", 1), "")[:2])
     # Of weekdays, 7 is Sunday as well as 0.
     if begin is None or end is None or not first <= end < begin < first + count + (count == 7):

@@ -153,6 +153,7 @@ class ScheduleService:
             # Refuses if people read the reply here who cannot read the place of the proposal.
             _check_readers(change.proposal.address, address)
             replaced = change.draft
+            # A new schedule: there is nothing stored that it edits.
             if not replaced.rows[0].id:
                 return replaced
             schedule = await self._get_as_human(replaced.rows[0].id, by, address)
@@ -165,6 +166,7 @@ class ScheduleService:
         # Where the runs are answered, with the state and the number of runs that an undo restores.
         applier_data = add_progress(encode_json(schedule.reply_to), schedule)
         write = RowWrite(schedule.id, row, after, applier_data)
+        # The draft has the kind of the schedule as its title.
         draft = Draft(SCHEDULE_APPLIER, SCHEDULE_KIND, target, schedule.draft.kind, (write,))
         return replace(draft, change_id=replaced.change_id) if replaced else draft
 
@@ -208,7 +210,7 @@ class ScheduleService:
         )
         first = (page - 1) * SCHEDULES_PER_PAGE
         page_schedules = listed[first : first + SCHEDULES_PER_PAGE] if page > 0 else ()
-        return page_schedules, -(-len(listed) // SCHEDULES_PER_PAGE)
+        return page_schedules, -(-len(listed) // SCHEDULES_PER_PAGE)  # rounded up
 
     async def get(self, id: str, by: Person, address: Address) -> Schedule:
         """Return a schedule that the person may see: their own, one of this channel, or any if they
@@ -357,6 +359,7 @@ class Scheduling:
                     "14:00 to call Ana.”"
                 )
             return Answer(reply, is_private=message.address.is_shared)
+        # the parser lets nothing else through
         match command.slug:
             case "show":
                 schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
@@ -527,6 +530,7 @@ class _ScheduleBatch:
         """A written schedule has the id of the change as its revision. The schedule's state and the
         number of its runs are added to the row, because an undo restores them."""
         (row,) = rows
+        # A new schedule gets the id of its change.
         row = replace(row, id=row.id or self.draft.change_id)
         try:
             schedule = await self.service.schedules.get(row.id)
@@ -549,7 +553,7 @@ class _ScheduleBatch:
         service, target = self.service, self.draft.target
         # The revision that the schedule must still have; "" for one that does not exist yet.
         former = "" if row.before is None else target["revision"]
-        to = decode_json(ReplyTo, row.applier_data)
+        to = decode_json(ReplyTo, row.applier_data)  # where its runs are answered, and to whom
         try:
             if row.after is None:
                 change = self.draft.change_id

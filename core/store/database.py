@@ -408,6 +408,7 @@ class SqliteDatabase:
 
         await self.write(work, alone=True)  # SQLite truncates the log outside of transactions only
         if whole:
+            # Copies from before an upgrade still have the data.
             await asyncio.to_thread(snapshot.remove_snapshots, self.path.parent)
 
     async def remove_old_copies(self) -> None:
@@ -498,7 +499,7 @@ class SqliteDatabase:
                     try:
                         job.result.append(job.work(self._writing))
                     except sqlite3.Error as error:
-                        job.error = self._unusable(error)
+                        job.error = self._unusable(error)  # NotStored, with the reason
             self._loop.call_soon_threadsafe(_settle_all, batch)
         self._connection.close()
 
@@ -511,6 +512,7 @@ class SqliteDatabase:
         while len(batch) < MAX_WRITES_PER_COMMIT and not self._writes.empty():
             job = self._writes.get()
             if job is None:
+                # Commit this batch first. The next call then returns None.
                 self._writes.put(None)
                 break
             batch.append(job)
@@ -549,6 +551,7 @@ class SqliteDatabase:
     def _run_in_savepoint(self, connection: sqlite3.Connection, job: _Write[Any]) -> None:
         """Raise sqlite3.Error if the disk or the file fails."""
         connection.execute("SAVEPOINT job")
+        # `_writing` is this connection as stores use it.
         try:
             job.result.append(job.work(self._writing))
         except BaseException as error:  # raised where the caller awaits this write

@@ -77,6 +77,7 @@ def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
     """A model reads both texts, as the description of a tool and of its parameters. Sections are
     those of the Google style; all but the arguments are only for programmers."""
     lines = inspect.cleandoc(text).splitlines()
+    # Where each section begins, and the end of the text, so that pairs of them enclose a section.
     edges = [number for number, line in enumerate(lines) if _HEADING.match(line)] + [len(lines)]
     arguments: dict[str, list[str]] = {}
     for start, end in itertools.pairwise(edges):
@@ -171,6 +172,7 @@ class SchemaCloser:
                 result["type"] = [kind["type"] for kind in kinds]
             else:
                 result["anyOf"] = kinds
+        # Only objects have more: their properties.
         if schema.get("type") != "object":
             return result
         # `dict[str, int]` has only `additionalProperties`, the schema of its values; for `dict[str,
@@ -303,6 +305,7 @@ class Parameters:
                 code="bad_json",
                 hint=f"it is {_KINDS.get(type(raw_values), 'something else')}",
             )
+        # `wrong` collects what is wrong with all arguments, so that one more call can be right.
         values: dict[str, Any] = {}
         names = [parameter.name for parameter in self.parameters]
         # A model chose unknown names and keys, so they are cut.
@@ -424,7 +427,7 @@ class FunctionTool:
         try:
             self._parameters = Parameters.of(function)
             schema = self._parameters.schema(strict=strict)
-        except TypeError as error:
+        except TypeError as error:  # UnfitSchema is one, too
             raise TypeError(f"{name!r}: {error}") from error
         self.spec = ToolSpec(name, description, schema, strict)
         self.effect = effect

@@ -139,6 +139,7 @@ class TypedRuns:
         if turn.calls:
             call = turn.calls[0]
         outcome = call.outcome
+        # With an outcome, an earlier attempt ran the code and ended before it answered.
         if outcome is None:
             if turn.calls and not call.handle:
                 await note("unknown")
@@ -188,6 +189,7 @@ class TypedRuns:
         rule = await _check_right(self.people.policy, turn, *needed)
         note = partial(_audit_run, self.people.audit, turn, f"command:{quick.slug}", rule)
         call = ToolCall(QUICK_COMMAND_TOOL, quick.slug, grammar.render_command(command), "spend")
+        # An earlier attempt of this turn recorded the call before the run began.
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
@@ -273,6 +275,7 @@ class CommandService:
     ) -> Answer:
         """Raise errors that the conversation manager shows to the person, such as NotAllowed,
         NotFound or BadInput."""
+        # A sentence if ponte.toml on disk is newer than the rules in effect, else "".
         match command.name:
             case "quick-command":
                 return await self._runs.run_quick_command(turn, command, show, rights)
@@ -440,6 +443,7 @@ class CommandService:
             "Deleted this conversation ({count} messages).",
             forgot,
         )
+        # A sentence on where deleted data may still exist, such as backups; "" if nowhere.
         remains = self.upkeep.remains_notice
         return f"{deleted} {say(remains)}" if remains else deleted
 

@@ -169,7 +169,7 @@ class ConversationManager:
         apology instead.
         """
         turn = await self._journal.begin(seq)
-        if turn is None:
+        if turn is None:  # the turn has ended
             return
         platform = turn.message.address.platform
         if turn.is_untouched:  # only the first attempt comes from the queue
@@ -399,7 +399,7 @@ class ConversationManager:
         # Only after an answer of the model; titles are shown on the page alone.
         if run.rounds and is_listed and state == "done":
             request = run.rounds.briefing.request
-            if not request.previous_seq:
+            if not request.previous_seq:  # the first exchange of the conversation
                 title = self._titles.make_title(run.turn, answer, request.model)
                 self.background_tasks.start(title)
         if answer.code:
@@ -497,6 +497,7 @@ class ConversationManager:
                 if stands is None or stands.state in FINAL_STATES:
                     break
             await asyncio.sleep(TAKEOVER_POLL_SECONDS)
+        # Without an answer and posts, all posts of this process are deleted.
         answer = stands.answer if stands and stands.answer else Answer("")
         await run.reply.correct_late_posts(answer, stands.posts if stands else ())
 

@@ -71,7 +71,7 @@ def build_items(
             items.append(item)
     notes = [UNREADABLE.format(name=name) for name in missing]
     text = "\n".join([message.text, *notes]).strip()
-    if items and not (text or files or spoken):
+    if items and not (text or files or spoken):  # the message consists of quotes alone
         return items
     name = to_one_line(message.author.name)
     if name in (CONTEXT_NAME, NOTE_NAME):

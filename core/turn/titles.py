@@ -141,6 +141,7 @@ class TitleMaker:
         finally:
             await payment.settle(completed.usage if completed else None)
         if completed is None:
+            # The stream ended without an answer; the conversation simply gets no title.
             return ""
         metrics.count_model_call(completed.usage, name)
         # Cut at the token limit, or ended by an error (`broken`): it may end within a thought.

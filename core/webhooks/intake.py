@@ -384,6 +384,7 @@ def _parse_body(body: bytes, content_type: str) -> Any:
             # Only objects and lists count as JSON: `12` in a field is a text.
             value = _parse_value(text) if text.lstrip()[:1] in ("{", "[") else text
             fields.setdefault(name, []).append(value)
+    # A field that comes more than once is a list.
     form = {name: values if values[1:] else values[0] for name, values in fields.items()}
     # GitHub and Slack send their JSON in the field `payload` of a form.
     return form["payload"] if [*fields] == ["payload"] else form or parsed

@@ -182,6 +182,7 @@ def _read_message(message: RequestMessage, param: str) -> PromptMessage:
     if not isinstance(message.content, list):
         return PromptMessage(message.role, message.content or "")
     texts: list[str] = []
+    # Each as a data: URL or base64, its name ("" for none), and its place, which errors name.
     files: list[tuple[str, str, str]] = []
     for n, part in enumerate(message.content):
         where = f"{param}.content[{n}]"

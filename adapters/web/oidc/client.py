@@ -93,6 +93,7 @@ class ProviderClient:
         asked_at = self.clock()
         async with self._locks[url]:
             read_at, until, answer = self._answers.get(url, (0.0, 0.0, None))
+            # The cached answer has expired, or was read before this call asked for a newer one.
             if until <= asked_at or (is_new and read_at < asked_at):
                 try:
                     answer, seconds = await self._request("GET", url), CACHE_SECONDS

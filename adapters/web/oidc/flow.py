@@ -94,7 +94,7 @@ class SignIn:
         is_own = match and hmac.compare_digest(state, expected.encode())
         if not match or not is_own or int(match[1], 16) <= self.now() or cookie in self._used:
             raise refusal("expired")
-        self._used[cookie] = True
+        self._used[cookie] = True  # `_used`: cookies of sign-ins that came back
         found = await self.client.discover(provider)
         code = check_redirect(provider, found, query)
         team = await self._find_team(provider)

@@ -129,11 +129,13 @@ def _draw_line(
     }
     runs = list[list[tuple[float, float]]]()
     for at, point in points.items():
+        # After a missing value, a new line begins.
         if at - 1 not in points:
             runs.append([])
         runs[-1].append(point)
     lines = ["M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run) for run in runs]
     if chart.kind == "area":
+        # Each line is closed along the zero line.
         floor = scale(0)
         shapes = (
             f"{line}V{floor:.1f}H{run[0][0]:.1f}Z" for line, run in zip(lines, runs, strict=True)

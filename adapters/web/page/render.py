@@ -88,7 +88,7 @@ def _loosen(state: StateCore) -> None:
 def _parse_inline_math(state: StateInline, silent: bool) -> bool:
     """A rule of markdown-it: return whether one begins here, and add its token unless `silent`."""
     source, begin = state.src, state.pos
-    opener = source[begin : begin + 2]
+    opener = source[begin : begin + 2]  # `$$`, `\[` and `\(` have two characters
     if closer := _CLOSERS.get(opener):
         end = source.find(closer, begin + 2, begin + MAX_FORMULA_CHARS)
         if end < 0 or not source[begin + 2 : end].strip():

@@ -99,6 +99,7 @@ class ConversationRoutes(MessageRoutes):
         `?search=` returns those with all these words in a turn, each with the newest such `turn`
         and an excerpt of it, and those with all of them in the title."""
         platform, journal = self.visitors.auth.platform, self.conversations.journal
+        # The person in the addresses of the visitor's conversations, "" for the owner.
         person = self.visitors.address_person(visitor_of(request).person)
         search_text = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
         # Conversations in which a turn has the words, by key. Titles are compared below. Without
@@ -201,6 +202,7 @@ class ConversationRoutes(MessageRoutes):
                     for turn, record in answers_by_turn.items()
                 }
             )
+        # The reader's own votes, by turn.
         votes: Mapping[str, str] = {}
         if any(answer.is_rateable for answer in answers_by_turn.values()):
             person = visitor_of(request).person

@@ -72,6 +72,8 @@ class SetupView:
         """Return the HTML about the newest settings: whether they wait for the next start, with
         buttons to start again or to undo, or why a start with them failed. The result of the last
         step comes first, unless it stands on its card."""
+        # `trial` is about stored settings that the running Ponte does not use; None: there are
+        # none. `can_apply`: this Ponte can start itself again.
         trial, above = setup["trial"], "" if self.open_card else self.result
         if trial is None:
             return above
@@ -107,6 +109,7 @@ class SetupView:
         )
         body = f"<p>{escape(card['purpose'])}</p>" if status else ""
         body += f"<p>{escape(card['needs'])}</p>" + (f"<ul>{links}</ul>" if links else "")
+        # `locked` is a sentence on why the card cannot be changed here; "" if it can.
         if card["locked"]:
             body += notice("note", card["locked"])
         else:
@@ -157,6 +160,7 @@ class SetupView:
         body = f"<h2>{escape(say('Who can do what'))}</h2><ul>{lists}</ul>"
         if people["locked"]:
             return body + notice("note", people["locked"])
+        # Without a claim, only the search is shown.
         if claim := people["claims"].get(platform):
             id = hidden_field("id", claim["id"])
             if claim["is_proven"]:

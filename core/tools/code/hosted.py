@@ -189,6 +189,7 @@ class CodeInterpreter:
         `ctx`, cancelling deletes the container, so that nothing in it continues. `person` is the
         asker's pseudonym (`safety_identifier`), or "".
         """
+        # The second value is the model's own words, which count only for a request in words.
         ran, _ = await self._execute(CodePrompt.of(code), files, ctx, person)
         return ran
 

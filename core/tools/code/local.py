@@ -128,6 +128,8 @@ class Kernels:
                     await slot.end(ENDED)
                 if slot.session and slot.python != python:
                     await slot.end(NEW_PYTHON)
+                # Another process may have run the thread's newer code; then this kernel's state is
+                # old.
                 if slot.session and not await self._places.is_here(thread):
                     await slot.end(self._places.why)
                 # Why earlier variables are gone, for the result; "" if they are there, or if the
@@ -143,6 +145,7 @@ class Kernels:
                 session.zone = zone
                 ran = await session.run(code, files)
                 if ran.is_state_lost:
+                    # The next run begins with a new kernel.
                     await self._end_kernel(thread, slot, _FAULTS.get(ran.fault, ENDED))
                 return replace(ran, reset=bool(why), why_reset=why)
             except asyncio.CancelledError:
@@ -314,5 +317,6 @@ class LocalBackend:
             self._choice = SandboxChoice(
                 None, PonteError("{why}", why=explain_start_failure(failed.cause))
             )
+        # The sentence of the reason names the sandbox, or says why there is none.
         log.debug("selected the sandbox", sandbox=str(self._choice.reason))
         return self._choice

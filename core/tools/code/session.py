@@ -269,6 +269,7 @@ class KernelSession:
         When the time is over, the code is interrupted first, which keeps the kernel's variables; a
         kernel that does not report the end of the run (`run.done`) then is killed.
         """
+        # What was printed after the end of the last run belongs to this one.
         run = KernelRun(secrets.token_hex(8), self._early_output)
         following = asyncio.create_task(self._follow_run(run, code, files))
         fault: Fault = ""
@@ -281,6 +282,7 @@ class KernelSession:
             await self._interrupt(run, following)
             raise
         finally:
+            # It did not stop at the interrupt, so its process ends.
             if run.done is None:
                 await self.kill()
             await cancel_all([following])

@@ -164,9 +164,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 await (await self._inner.handle_async_request(request)).aclose()
             return httpx2.Response(200)
         response = await self._inner.handle_async_request(request)
+        # 0: no error, and no redirect.
         status = response.status_code if response.status_code >= 300 else 0
         if request.method == "POST":  # calls; that a server refuses streams is no fault of it
-            self.status = status
+            self.status = status  # named in the error if the call fails
             # The SDK follows up to 20 redirects, and sends the call to each of them.
             self._redirects = self._redirects + 1 if 300 <= status < 400 else 0
             if self._redirects > 1:
@@ -250,7 +251,7 @@ def _explain(
     how many seconds the server had."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, ToolError):
+    if isinstance(error, ToolError):  # Ponte's own, which has its words already
         return error
     if isinstance(error, TimeoutError):
         return McpServerError(_SILENT, code="timeout", name=server.name, seconds=round(limit))
@@ -406,6 +407,7 @@ async def call_tool(
             # With these codes, a server refuses a call before it runs the tool.
             is_called = error.code not in _REFUSED_CODES
             raise
+        # In place of a result, this server asks for more input, and waits with the call for it.
         if result.get("resultType") == "input_required":
             is_called = False
             raise McpServerError(_ASKS, code="asks", hint="tell the person", name=server.name)

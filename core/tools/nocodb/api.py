@@ -298,6 +298,7 @@ class NocoApi:
         its own. Raise NocoError."""
         bases = []
         for base in _object_list(await self._read("/api/v2/meta/bases"), "list"):
+            # The databases of the base; an answer without them is read as one without any.
             sources = base.get("sources")
             listed = sources if isinstance(sources, list) else []
             databases = [source for source in listed if isinstance(source, Mapping)]

@@ -94,6 +94,7 @@ def format_display_row(
                 format(field, member, year if len(cell) == 1 else None) for member in cell
             )
         value = export_cell(field, cell, zone)
+        # None: the language of the current task. Truth values are words, an empty cell is "".
         return (
             format_value(value, field.format, None, year)
             if not isinstance(value, bool | None)

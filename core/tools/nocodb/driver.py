@@ -284,6 +284,7 @@ class RestDriver(TableDriver):
         else:
             for start in range(0, len(unique), MAX_IDS_PER_READ):
                 part = unique[start : start + MAX_IDS_PER_READ]
+                # `v3`: the filter in the syntax of NocoDB's API v3.
                 where = build_clause(schema.key.id, "in", *part).v3
                 query = PageQuery(field_ids, where, size=len(part))
                 page = await self._api.fetch_page(schema.at, query)
@@ -342,7 +343,7 @@ class RestDriver(TableDriver):
         before anything is uploaded."""
         lists = {name: value for name, value in row.items() if isinstance(value, list)}
         for file in (member for value in lists.values() for member in value if is_new_file(member)):
-            await self._read_approved_file(file)
+            await self._read_approved_file(file)  # all of them, before one is uploaded
         uploaded = {
             name: [await self._upload_file(e, by) if is_new_file(e) else e for e in value]
             for name, value in lists.items()
@@ -399,6 +400,7 @@ class RestDriver(TableDriver):
             try:
                 await self._api.write_links(schema.at, field.id, id, part, remove=is_removal, by=by)
             except ToolError as error:
+                # The first request: nothing was changed.
                 if not number:
                     raise
                 raise WriteUnsure(str(error), code=error.code) from error
@@ -418,6 +420,7 @@ class RestDriver(TableDriver):
             and link.related_id == schema.at.table
             and link.holds_one
         ]
+        # `other.name` is the field that rows are told by, None if there is none.
         names = [field.title for field in (other.name, *backs) if field]
         owned: dict[str, LinkableRow] = {}
         for id, snapshot in (await self.rows(other, ids, names)).items():

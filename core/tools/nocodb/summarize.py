@@ -216,7 +216,8 @@ def group_records(
             keys = _group_keys(field, _read_cell(row, inner_field, link), bucket, zone)
             for key in dict.fromkeys(keys or [_EMPTY]):  # none: the group of empty cells
                 members.setdefault(key, []).append(row)
-        for key, rows in (members or {_EMPTY: []}).items():
+        for key, rows in (members or {_EMPTY: []}).items():  # no linked row: the same group
+            # Of the linked rows, only those of this group.
             part = replace(record, fields={**record.fields, link.id: rows}) if link else record
             groups.setdefault(key, []).append(part)
     order = sorted(groups, key=lambda key: (0 if field.is_time else -len(groups[key]), key))
@@ -251,6 +252,7 @@ def _group_keys(
         if field.kind == "moment":  # it is on another day in another zone
             moment = fieldtypes.parse_moment(cell, zone)
             day = moment.date() if moment else None
+        # `_BUCKETS` has the function that names a day's period, such as 2026-11.
         return [(_BUCKETS[bucket or "day"](day), "", "")] if day else []
     if field.kind == "check":
         return [("checked" if cell else "not checked", "", "")]
@@ -337,6 +339,7 @@ async def fetch_figures(
             return None
         cells[figure] = answer[key]
     figures: list[Figure] = []
+    # Each figure is checked with the number of filled cells, which was asked for beside it.
     for column, fn in pairs:
         if fn == "count":
             figures.append(Decimal(row_count))
@@ -391,6 +394,7 @@ class ReadTools(QueryTools):
                 code="bad_aggregate",
                 most=MAX_FIGURES,
             )
+        # Links whose linked rows must be read: to count them, or to group by them.
         links = [figure.field for figure in aggregates if figure.fn == "count"]
         links += [group_by] if group_by else []
         names = [*(figure.field for figure in aggregates), *links]
@@ -420,6 +424,7 @@ class ReadTools(QueryTools):
             summary = RowSummary(rows, _compute_figures(query, pairs, rows.records), groups)
         data = _build_outcome(query, pairs, summary, group)
         rows = summary.rows
+        # The rows that the figures are of: all, or those that were read.
         counted = rows.total if rows.is_complete else len(rows.records)
         cut, count = "", len(summary.groups)
         if group and len(data["rows"]) < count:
@@ -454,6 +459,7 @@ class ReadTools(QueryTools):
         # ignore, so that they would be of all rows.
         count = await self.api.count_rows(selection.table.at, selection.where.v3)
         is_rounded = bool(asked) and not can_aggregate(selection, asked, exact=True)
+        # Few enough to add up exactly here.
         if is_rounded and count <= self.reading.max_rows:
             return None
         figures = await fetch_figures(self.api, selection, pairs, query.zone, count)

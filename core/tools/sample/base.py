@@ -222,6 +222,8 @@ class _Snapshot:
         computed, as NocoDB does; a link to one row is stored as that row's id. A rollup here is
         always a sum."""
         row, options = self.rows[table.id][id], column.get("options", {})
+        # Of a link, the cell is the number of its rows ("Links"), these rows, or one row.
+        # The field of the row that the link leads to, which may be a lookup again.
         match column["type"]:
             case "Links":
                 return len(self.children(column).get(id, ()))
@@ -268,10 +270,11 @@ class _Snapshot:
         """A link sorts by the display value of its row."""
         column = table.find_field(name)
         if column is None or column["type"] == "ID":
+            # CreatedAt and UpdatedAt are no fields of the table.
             cell = id if column else self.record(table, id, [name]).fields.get(name)
         else:
             cell = self.cell(table, column, id)
-        if isinstance(cell, Mapping):
+        if isinstance(cell, Mapping):  # a linked row: its only field is its display value
             cell = next(iter(cell["fields"].values()), None)
         if isinstance(cell, bool | int | float):
             return (True, float(cell), "")
@@ -478,6 +481,7 @@ class SampleApi:
             """All ids are checked first, so that nothing is deleted if one is missing."""
             table = state.find_table(at)
             for id in [state.find_row_id(table.id, row_id) for row_id in ids]:
+                # `children`: the ids of the linked rows, by the row that they belong to.
                 for link in filter(_leads_to_many, table.fields):
                     state.link_children(link, state.children(link).get(id, ()), None)
                 del state.rows[table.id][id]
@@ -499,6 +503,7 @@ class SampleApi:
             id, other = state.find_row_id(table.id, row), _related_table(link)
             # Ids that are not linked are ignored, as NocoDB does.
             if remove and _leads_to_many(link):
+                # Of the rows that belong to this one, those of the ids belong to none (None) now.
                 linked = [child for child in state.children(link).get(id, ()) if str(child) in ids]
                 state.link_children(link, linked, None)
             elif remove:
@@ -552,6 +557,7 @@ class SampleApi:
                 # The file may have been made by somebody else; its schema must run no functions
                 # (https://www.sqlite.org/pragma.html#pragma_trusted_schema).
                 connection.execute("PRAGMA trusted_schema = OFF")
+                # Empty for a new file, which is filled below.
                 schema = self._schema_of(connection)
                 if not schema or writes:
                     connection.execute("BEGIN IMMEDIATE")
@@ -720,6 +726,7 @@ class SampleSource(TableSource):
         *,
         for_invited: bool = False,
     ) -> None:
+        # Does the approved writes, and reads the rows of drafts.
         driver = SampleDriver(api)
         self._sample, self._title, self._for_invited = api, title, for_invited
         super().__init__(api, driver, drafting=driver, config=config)

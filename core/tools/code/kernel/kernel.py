@@ -116,7 +116,7 @@ class WorkFolder:
             self._seen[path] = _stamp(os.stat(path))
         except OSError:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                os.unlink(path)  # half a file is none
             return False
         return True
 
@@ -190,6 +190,7 @@ class Interpreter:
         self._work = work
         # The module in which code runs, so that its variables stay from run to run.
         self._main = types.ModuleType("__main__")
+        # How many runs there were.
         self._count = 0
         self._sources: set[str] = set()
         """Names of the person's code in tracebacks ("<run 3>"). Lines of other files are left
@@ -290,7 +291,7 @@ class Interpreter:
         self._frames.restore_output()
         try:
             self._stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # closed by user code
             self._stream = sys.stdout = sys.stderr = _stream(1)
 
     def _format_error(self, error: BaseException) -> str:
@@ -413,6 +414,7 @@ def _hide_modules() -> None:
 
 def main() -> None:
     """A thread (`_listen`) reads them, and hands them over by the queue `waiting`."""
+    # User code runs in this process too and may change whatever it imports.
     _hide_modules()
     _prepare_matplotlib()
     # From here on, requests and output have descriptors that user code does not know.
@@ -422,6 +424,7 @@ def main() -> None:
     sys.stdout = sys.stderr = _stream(1)
     interpreter = Interpreter(frames, work)
     waiting: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+    # An interrupt must be read while the main thread runs user code.
     threading.Thread(target=_listen, args=(requests, waiting, interpreter), daemon=True).start()
     frames.send({"ready": True})
     while (request := waiting.get()) is not None:
