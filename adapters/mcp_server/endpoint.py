@@ -173,7 +173,8 @@ class McpEndpoint:
 
     @asynccontextmanager
     async def _take_place(self, token: str) -> AsyncIterator[None]:
-        """Raise _TooMany if too many wait already."""
+        """Hold a place among the requests of the token that run at the same time, and wait for it
+        first. Raise _TooMany if too many wait already."""
         queue = self._queues.setdefault(token, _TokenQueue())
         total = sum(token_queue.count for token_queue in self._queues.values())
         if queue.count >= MAX_MCP_REQUESTS_OF_TOKEN or total >= MAX_MCP_REQUESTS:
@@ -255,6 +256,8 @@ class McpEndpoint:
 
 
 def _refuse(name: str, reason: str = "") -> HttpAnswer:
+    """Return the HTTP answer for the refusal of that name (a key of _REFUSALS), as an error of
+    JSON-RPC. `reason` replaces its sentence."""
     status, sentence = _REFUSALS[name]
     code = _PARSE_ERROR if name == "json" else _INVALID_REQUEST
     error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": reason or sentence}}

@@ -416,7 +416,8 @@ def _render_examples() -> str:
 
 
 def _draw_days(rows: Sequence[Json], table: str) -> str:
-    """Days without any message are shown too, so that the axis has no gaps."""
+    """Return a chart of the cost of each day, or of the messages if no cost is known, above
+    `table`. Days without any message are shown too, so that the axis has no gaps."""
     has_cost = any(row.get("cost") for row in rows)
     title = say("US dollars") if has_cost else say("messages")
     by_day = {date.fromisoformat(str(row["name"])): row for row in rows}

@@ -380,7 +380,8 @@ class RequestWatch:
         await cancel_all(self._tasks.values())
 
     async def _count(self, person: Person) -> None:
-        """People without an open stream are forgotten."""
+        """Find out which requests wait for a person, and again if something changed meanwhile.
+        `_counts` has their ids by person. People without an open stream are forgotten."""
         while person in self._outdated:
             self._outdated.discard(person)
             with suppress(PonteError):  # the number that was shown last stays

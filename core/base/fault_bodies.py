@@ -110,8 +110,12 @@ class FaultBody:
 
 
 def parse_fault_body(body: object) -> FaultBody:
-    """Services put the same facts at different places, so all values are collected with their keys,
-    and the keys tell what a value is. Outer values count before inner ones."""
+    """Return what the body of an error response says, in any of the forms that services use. `body`
+    is decoded JSON or a text.
+
+    Services put the same facts at different places, so all values are collected with their keys,
+    and the keys tell what a value is. Outer values count before inner ones.
+    """
     # The texts and numbers with their keys, the outer ones first.
     values, waiting = list[tuple[str, object]](), deque([("", body)])
     # The body is untrusted: it may be nested without end.

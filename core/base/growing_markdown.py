@@ -110,8 +110,11 @@ def length_before_open_address(text: str) -> int:
 
 
 def ended_blocks_length(text: str) -> int:
-    """Later text does not change the blocks before the last top-level one. An incomplete last line
-    is ignored, because it can still change the structure."""
+    """Return the index at which the last top-level block of a growing Markdown text starts; 0 if
+    there is only one. Later text does not change the blocks before it, so they are finished.
+
+    An incomplete last line is ignored, because it can still change the structure.
+    """
     text = text[: text.rfind("\n") + 1]
     if is_too_complex(text):  # it is not parsed, so nothing counts as finished
         return 0

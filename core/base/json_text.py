@@ -114,6 +114,8 @@ def to_json_line(value: object) -> str:
 
 
 def _storable(value: Any) -> Any:
+    """Return the value with U+FFFD in place of each half of a surrogate pair, at any depth. No
+    database can store such a half."""
     if isinstance(value, str):
         return in_whole_characters(value)
     if isinstance(value, dict):

@@ -405,8 +405,12 @@ def _refuse_compression(headers: Mapping[str, str]) -> None:
 
 
 def _as_fault(error: Exception) -> ModelServerFault | None:
-    """None for an error of something else. "unsent" if there was no connection, "lost" if the
-    response is missing. The libraries are imported here, and not above, because that is slow."""
+    """Return the fault that an error of the HTTP libraries, the SDK or JSON is, or None. Its kind
+    tells whether the request may have had an effect: "unsent" if there was no connection, "lost" if
+    the response is missing.
+
+    The libraries are imported here, and not above, because that is slow.
+    """
     if isinstance(error, ModelServerFault):
         return error
     library = importlib.import_module("aiohttp")

@@ -134,8 +134,9 @@ def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | No
 
 
 def dedent_block(text: str, fence: Fence) -> str:
-    """The block continues without indentation in the next part of the text. Lines after its end
-    stay as they are."""
+    """Return the rest of an indented code block with the indentation of its fence removed from each
+    line, because the block continues without indentation in the next part of the text. Lines after
+    the end of the block stay as they are."""
     lines = text.split("\n")
     for number, line in enumerate(lines):
         spaces = len(line) - len(line.lstrip(" "))
@@ -229,8 +230,12 @@ class _Part:
         return part.rstrip(), _skip(_BLANK_LINES, self.text, cut.next), None
 
     def _best_cut(self) -> _Cut:
-        """Quality and position are traded: a good place counts only beyond a third or half of the
-        part."""
+        """Return the place where this part of a long text ends best: after a paragraph, else after
+        a sentence, else between words.
+
+        Quality and position are traded: a good place counts only beyond a third or half of the
+        part.
+        """
         # After the loop, `line` is the start of the first line that does not fit, and `fence` is
         # open before it.
         cuts: list[_Cut] = []

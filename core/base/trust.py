@@ -289,9 +289,12 @@ class Trust:
         return _TERMINAL_CHUNK.sub(lambda found: self._defang_terminal_chunk(found[0]), line)
 
     def _defang_terminal_chunk(self, chunk: str) -> str:
-        """An allowed address is kept only if the piece ends with it, or with at most
-        MAX_TRAILING_MARKS characters after it. Addresses count as written, and as they look once
-        the piece's Markdown is rendered."""
+        """Return a piece of a line without spaces for a terminal, with the addresses in it broken
+        that are not allowed. An allowed one is kept only if the piece ends with it, or with at most
+        MAX_TRAILING_MARKS characters after it.
+
+        Addresses count as written, and as they look once the piece's Markdown is rendered.
+        """
         if ":" not in chunk and "&" not in chunk and "www." not in chunk.lower():
             return chunk
         out, at = list[str](), 0

@@ -141,7 +141,9 @@ def format_value(
 
 
 def format_duration(seconds: Decimal, format: str) -> str:
-    """`1:30`, with seconds if it has any or if the format asks for them (`1:30:05.25`)."""
+    """Return a number of seconds as hours and minutes, as in `1:30`, and seconds if it has any or
+    if the format asks for them (`1:30:05`, `1:30:05.25`). `format` has the form, as in
+    "duration h:mm:ss"."""
     form = format.partition(" ")[2] or "h:mm"
     whole_minutes, rest = divmod(abs(seconds), 60)
     hours, minutes = divmod(int(whole_minutes), 60)
@@ -290,7 +292,8 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
 
 
 def parse_typed_truth(text: str) -> bool | None:
-    """True is also "yes" in any of Ponte's languages."""
+    """Return the truth value that a person typed: `true`, `1`, or "yes" in any of Ponte's languages
+    is True, their opposites are False. Return None for any other text."""
     word, names = fold_to_letters(text), {"true": True, "1": True, "false": False, "0": False}
     names |= {
         fold_to_letters(say(name, locale)): name == "Yes"

@@ -480,7 +480,8 @@ class ChangeLifecycle:
             )
 
     async def settle_payment(self, change: Change, seq: int) -> None:
-        """A run has an id once it has begun."""
+        """Charge the cost that `reserve_payment` reserved if the event `seq` began the run, or may
+        have begun it; otherwise release it. A run has an id once it has begun."""
         paid = self.builder.kind(change).paid_run(change.draft)
         if self.purse and paid:
             has_begun = change.decision_seq == seq and any(

@@ -322,6 +322,8 @@ def _id(linked: Any) -> str:
 
 
 def _cells(row: Mapping[str, Any], longest: int | None) -> Cells:
+    """Return a row's values as a card shows them: without secrets, empty fields last. With
+    `longest`, long texts and many fields are cut."""
     # `redact` masks secrets, and leaves out fields with names such as `signedUrl`. The latter keep
     # their value here, because a card must not hide a field.
     values = {**row, **redact(dict(row))}

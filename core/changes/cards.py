@@ -213,7 +213,9 @@ class CardBuilder:
     def _describe_decision(
         self, change: Change, *, shows_names: bool, undo: Change | None = None
     ) -> list[str]:
-        """`shows_names`: the readers may see names of rows and the reason of a denial."""
+        """Return the sentences about the decision and its result. `shows_names`: the readers may
+        see names of rows and the reason of a denial. `undo` is the change that took this one back,
+        if its card is drawn."""
         if change.kind == "proposal":  # it was never approved
             # For a forgotten one, _CLOSED tells that its conversation was deleted.
             if change.state == "withdrawn" and not change.is_forgotten:
@@ -520,8 +522,10 @@ class ChangeViews:
     async def _list_deciders(
         self, names: Collection[str], viewer: Person, address: Address, asker: str, only_named: bool
     ) -> str:
-        """`names` are the people and groups that the operator named, and `asker` the name of the
-        change's asker, "" if they cannot decide. `only_named`: admins cannot.
+        """Return who can decide on a change, as text such as "Ana, someone in Finance or an
+        admin"; "" if no name is known. `names` are the people and groups that the operator named,
+        and `asker` the name of the change's asker, "" if they cannot decide. `only_named`: admins
+        cannot.
 
         It names at most MAX_NAMED_DECIDERS people and groups. In place of a name of another
         platform it tells only the platform, unless the viewer may see all changes.

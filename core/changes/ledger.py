@@ -686,8 +686,9 @@ def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: i
 
 
 def _insert(connection: SqlConnection, change: Change, last_notice: str = "") -> Change:
-    """If its id is in use, the change gets another one.
+    """Store a new change and return it as stored. If its id is in use, the change gets another one.
 
+    Notices tell approvers about a change: "asked", "reminded", "expired", in this order.
     `last_notice` is the last one that counts as sent; "" for none, "never" to send none at all.
     """
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
@@ -724,7 +725,8 @@ def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[Change
 def _set_state(
     connection: SqlConnection, id: str, state: ChangeState, **columns: str | int | float
 ) -> None:
-    """The version rises, so that the card is drawn again."""
+    """Set the state of a change and these `columns`; other columns keep their values (a parameter
+    of None, through `coalesce`). The version rises, so that the card is drawn again."""
     connection.execute(
         "UPDATE changes SET state = :state, version = version + 1,"
         " decision_seq = coalesce(:decision_seq, decision_seq),"
@@ -758,7 +760,8 @@ def _put_reason(
 
 
 def _erase_contents(connection: SqlConnection, id: str) -> None:
-    """Ids of rows and keys of people remain, for the audit."""
+    """Erase the stored values of a change's rows, and the names of the people who asked for it,
+    decided on it or approved it. Ids of rows and keys of people remain, for the audit."""
     _erase_rows(connection, id)
     row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
     connection.execute(

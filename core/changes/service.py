@@ -389,6 +389,8 @@ class Decisions:
         return None
 
     async def _deny(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
+        """Deny an open proposal, or store the reason of a denial that has none. Return the change,
+        with no sentence for the answer."""
         person, reason = decision.person, decision.reason
         if change.state == "open":
             rule = require(judge_denial(standing))
@@ -454,7 +456,9 @@ class Decisions:
     async def _change(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> _Result:
-        """From then on, the person counts as its asker, and earlier approvals do not count."""
+        """Store an open proposal with the values that the person typed, as a new revision, and
+        return it with a sentence for the answer. From then on, the person counts as its asker, and
+        earlier approvals do not count."""
         person, proposal = decision.person, change.proposal
         sentence = say(_REVISED, id=change.id)
         if change.state != "open" or proposal.is_revised_by(decision.seq):  # before a crash
@@ -503,8 +507,10 @@ class Decisions:
         decision: DecisionRequest,
         fields: Sequence[FormField] = (),
     ) -> tuple[Draft, str]:
-        """The applier reads table and rows again with the rights of that person, who may see less
-        than the one who asked for the change."""
+        """Return the draft of a proposal with other values, and the rule that allows `decision`'s
+        person to propose it. The applier reads table and rows again with the rights of that
+        person, who may see less than the one who asked for the change. Raise BadInput, ToolError,
+        NotAllowed."""
         applier, person = self.appliers.get(change.draft.applier), decision.person
         if not isinstance(applier, EditableApplier):
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)

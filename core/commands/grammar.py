@@ -380,7 +380,8 @@ def _strip_edges(text: str) -> str:
 
 
 def _translate_name(text: str, start: str) -> str:
-    """`start` is the beginning of the text without invisible characters."""
+    """Return the text with the English command name in place of a translated one at its beginning;
+    else the text as it is. `start` is the beginning of the text without invisible characters."""
     # A translation may have two words; it is then the whole message.
     whole = " ".join(_fold(start).split())
     if len(text) <= _LONGEST_DECISION and whole in _ENGLISH_NAMES:
@@ -391,6 +392,8 @@ def _translate_name(text: str, start: str) -> str:
 
 
 def _parse_code_block(text: str) -> TypedCommand | None:
+    """Return the command that runs a Python code block, if the whole message is one block that is
+    marked as Python; else None."""
     opening, *lines = text.split("\n")
     # `fence_after_line` returns the fence of the block that is open after a line, or None. Its last
     # argument, the longest allowed mark, counts only for a line that may open a block.

@@ -350,10 +350,14 @@ class SqlPersonalData(SqlStore):
     def erase(
         self, connection: SqlConnection, who: KnownPerson, at_work: Collection[str] | None = None
     ) -> Erasure:
-        """The erasure is one transaction. Delete the person's files and thread records first,
-        because these rows are needed to find them. `at_work` names the platforms on which a change
-        may be under way, None for all. Raises StillApplying if a change that the person asked for
-        or decided is being applied on one of them."""
+        """Delete the person's rows, remove their name from other people's rows, and mark objects on
+        the model's server with their data for erasure.
+
+        This is one transaction. Delete the person's files and thread records first, because these
+        rows are needed to find them. `at_work` names the platforms on which a change may be under
+        way, None for all. Raises StillApplying if a change that the person asked for or decided is
+        being applied on one of them.
+        """
         places = _find_conversations(connection, who)
         # All locks are taken in one order, so that two erasures cannot deadlock.
         for conversation in sorted((*places.alone, *places.shared)):
@@ -437,8 +441,9 @@ def _find_keys(
 
 
 def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonConversations:
-    """A key that ends in `:@` and the person's id is their own conversation on their platform; one
-    with their whole key is that on the page.
+    """Return the conversations in which the person wrote, has a file or asked for a change, and
+    those whose key names them. A key that ends in `:@` and the person's id is their own
+    conversation on their platform; one with their whole key is that on the page.
 
     What is theirs alone is deleted; in shared ones, what others wrote stays.
     """

@@ -58,8 +58,9 @@ class SenderLimits:
         return bool(self.per_minute or self.waiting)
 
     def exceeded_limit(self, connection: SqlConnection, person: str, now: float) -> str:
-        """Return "" if it exceeds none. `person` is the sender's key, and both counts include the
-        new message."""
+        """Return the limit that the message just stored exceeds, as in "fast:20" (more than 20 in
+        this minute) or "waiting:5". Return "" if it exceeds none. `person` is the sender's key, and
+        both counts include the new message."""
         if _is_too_fast(connection, person, self.per_minute, now):
             return f"fast:{self.per_minute}"
         if self.waiting:
@@ -200,10 +201,11 @@ class SqlInbox(SqlStore):
         return receipt, runs_at_once
 
     def enqueue(self, message: Message, receipt: Receipt, decision: bool) -> int:
-        """Return how many turns of its conversation come first in this process's queue; 0 if
-        processes share the queue, because the receipt has the number then.
+        """Queue a message that `store_message` stored, after its transaction. Return how many turns
+        of its conversation come first in this process's queue; 0 if processes share the queue,
+        because the receipt has the number then.
 
-        `decision`: it runs at once.
+        `decision`: it runs at once. A message that was stored before is queued already: return 0.
         """
         if not receipt.is_new:
             return 0
@@ -368,8 +370,12 @@ class SqlInbox(SqlStore):
         self._runner.admit = admit
 
     async def find_unstarted(self, seq: int) -> tuple[Message, float] | None:
-        """Messages that are still in memory are tried first, because that saves a read of the
-        database. They leave the memory, since the turn asks only once."""
+        """Return the message of a turn without a stored answer, and when it was stored (seconds
+        since 1970). Return None for any other turn.
+
+        Messages that are still in memory are tried first, because that saves a read of the
+        database. They leave the memory, since the turn asks only once.
+        """
         if new := self._new_messages.pop(seq, None):
             return new
         # With a shared database, a message (JSON) comes with the job that this process fetched.
@@ -432,8 +438,9 @@ def _sender_of(message: Message) -> Sender:
 
 
 def _drop_conversations(connection: SqlConnection, before: float, area: ConversationArea) -> None:
-    """Each is of a single request (API, MCP), to which nobody returns, so the empty rows would pile
-    up."""
+    """Delete the conversations of `area` that nobody used since `before` (seconds since 1970) and
+    that have neither messages nor transcript items. Each is of a single request (API, MCP), to
+    which nobody returns, so the empty rows would pile up."""
     there, values = area_condition(area)
     unused = (
         f"SELECT conversation FROM conversations WHERE used_at < ? AND {there}"  # noqa: S608
@@ -450,6 +457,8 @@ def _drop_conversations(connection: SqlConnection, before: float, area: Conversa
 
 
 def _is_too_fast(connection: SqlConnection, person: str, limit: int, now: float) -> bool:
+    """Return whether the person (a key) has sent `limit` messages in the last minute; if not,
+    count one more. 0 is no limit."""
     if not limit:
         return False
     # Each second has a counter. Without the lock (on Postgres), transactions at the same moment
@@ -469,6 +478,8 @@ def _is_too_fast(connection: SqlConnection, person: str, limit: int, now: float)
 
 
 def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
+    """Return the answer of a turn, None if it has not ended. Raise Forgotten if the message was
+    withdrawn or erased."""
     row = get_row(connection, seq)
     if row is None or row["state"] == "withdrawn":
         raise Forgotten

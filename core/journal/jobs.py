@@ -447,7 +447,8 @@ class Jobs(TurnExecutor):
             await asyncio.sleep(RECHECK_SECONDS)
 
     async def sweep(self) -> None:
-        """Raise NotStored."""
+        """Give new jobs to turns whose process died, delete what dead processes left, and drop jobs
+        that this process holds without running them. Raise NotStored."""
         for seq in await self._select(STALLED_TURNS_SQL, processes.LEASE_SECONDS):
             if await self._database.write(partial(take_over, seq=seq)):
                 log.info("took over a turn of a dead process", turn_seq=seq)

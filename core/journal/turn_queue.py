@@ -228,6 +228,8 @@ class TurnQueue:
         self._release(turn.flow)
 
     def _release(self, flow: tuple[str, str]) -> None:
+        """Make turns ready that were held back, in the order of their positions, up to
+        MAX_PERSON_TURNS_IN_CHANNEL. `flow` is their channel and person."""
         heap = self._held[flow]
         while heap and self._active[flow] < MAX_PERSON_TURNS_IN_CHANNEL:
             self._active[flow] += 1

@@ -91,8 +91,12 @@ class TurnExecutor(SqlStore):
         await self.places.come_back(seq)
 
     def cancel(self, seq: int) -> bool:
-        """A handler that ends before it has recorded the stop runs again. Then `is_stopped` returns
-        True, so that it records the stop and does nothing else."""
+        """Cancel the turn's handler once, because a person stopped the turn. Return whether the
+        turn is in this process now.
+
+        A handler that ends before it has recorded the stop runs again. Then `is_stopped` returns
+        True, so that it records the stop and does nothing else.
+        """
         if seq not in self._current:
             return False
         if seq not in self._stopped:

@@ -139,6 +139,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         late: RecordLateRemote,
         list_tools: ListTools,
     ) -> tuple[Model, Callable[[], None]]:
+        """Return the model that the settings choose, and the function that starts its background
+        work; the demo model has none."""
         settings = deps.own
         if settings.demo:
             from core.models.demo_model import DemoModel
@@ -154,11 +156,11 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         return model, model.start
 
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
-        """Raise PonteError if the server refuses or lacks PONTE_MODEL.
+        """Return the state of the model for `ponte doctor`: ask its server for the list of models,
+        which costs nothing. Raise PonteError if the server refuses or lacks PONTE_MODEL.
 
         A server without such a list may still be right: then only its Chat Completions are tried,
-        and the line says that the model could not be looked up.
-        """
+        and the line says that the model could not be looked up."""
         from core.models.context_size import (
             CONTEXT_ASK_SECONDS,
             ContextSizes,

@@ -280,8 +280,9 @@ class ContextSizes:
             self._asked_at[model] += CONTEXT_PAUSE_SECONDS - CONTEXT_KNOWN_SECONDS
 
     async def _ask_native(self, model: str) -> tuple[int, bool]:
-        """Return the tokens, 0 for none, and whether they are sure: a model that is not loaded may
-        be loaded with a smaller context than it could have."""
+        """Ask the paths where local servers (Ollama, LM Studio, llama.cpp) and the proxy LiteLLM
+        tell the size, besides OpenAI's API. Return the tokens, 0 for none, and whether they are
+        sure: a model that is not loaded may be loaded with a smaller context than it could have."""
         # The address of OpenAI's API ends in /v1; the other APIs are beside it ("/.."). A path that
         # the server does not have gives {}.
         props, running, shown, studio, proxy = await asyncio.gather(
@@ -318,8 +319,9 @@ class ContextSizes:
 
 
 def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) -> str:
-    """`tools` are those that are on; None for all that Ponte has. `needed` is the context in which
-    they take no more than their share, rounded up to whole 1,024 tokens."""
+    """Return what the operator should know about a size; "" if it is large enough, and in the table
+    of OpenAI's models. `tools` are those that are on; None for all that Ponte has. `needed` is the
+    context in which they take no more than their share, rounded up to whole 1,024 tokens."""
     needed = TOOLS_CONTEXT_TOKENS
     # The size is then what the account's rate limit allows at a time. The model itself reads more,
     # so another size of its context, which is what SIZE_SMALL advises, would not help.
@@ -339,8 +341,9 @@ def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) ->
 
 
 def find_size(value: object) -> int:
-    """The smallest counts, because servers name the size that a model could have beside the one
-    with which it is loaded."""
+    """Return the smallest context size (in tokens) that the JSON of a model server names anywhere;
+    0 if it names none. The smallest counts, because servers name the size that a model could have
+    beside the one with which it is loaded."""
     if isinstance(value, list):
         value = dict(enumerate(value))
     if not isinstance(value, Mapping):

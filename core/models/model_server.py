@@ -486,7 +486,8 @@ class ModelServer:
         }
 
     def reasoning_effort(self, ask: RoundRequest) -> str:
-        """OpenAI gets "low" if the operator chose none."""
+        """Return the reasoning effort to send for this round, or "" to leave the field out, so that
+        the server's default counts. OpenAI gets "low" if the operator chose none."""
         if (ask.model or self.options.model) in self.models_without_reasoning:
             return "none"
         if ask.for_title:
@@ -496,8 +497,12 @@ class ModelServer:
         return self.options.effort or ("low" if self.official else "")
 
     def define_tools(self, tools: Sequence[ToolSpec]) -> list[Json]:
-        """Other servers than OpenAI's get it for all tools or for none: Cerebras refuses a mixture
-        (RooCodeInc/Roo-Code issue 10334)."""
+        """Return the tools' names, descriptions and schemas, with `strict` only where it is true.
+
+        Other servers than OpenAI's get it for all tools or for none: Cerebras refuses a mixture
+        (RooCodeInc/Roo-Code issue 10334). `_loose_tools`: the tools whose strict schema this server
+        has refused.
+        """
         strict = {tool.name for tool in tools if tool.strict} - self._loose_tools
         if "strict" in self._refused_fields or not (self.official or len(strict) == len(tools)):
             strict.clear()
@@ -623,7 +628,8 @@ class ModelServer:
         unseen_files: tuple[str, ...],
         thread: Thread | None = None,
     ) -> RoundCompleted:
-        """`thread` has the conversation on the server, if there is one.
+        """Return the end of a round that was asked with `body`: the items of the answer, its cost,
+        and whether it is cut off. `thread` has the conversation on the server, if there is one.
 
         Raise ModelError if the answer is empty, or if the server's content filter cut it. Token
         counts that the server does not report are replaced by upper estimates, so that limits on

@@ -537,8 +537,10 @@ class ChatCompletionsReader(AnswerReader):
         return events
 
     def _is_whole(self, message: Json) -> bool:
-        """A message is the whole answer if it begins with the text so far, and has the calls so far
-        with equal arguments, perhaps more. Taken as a piece, it would double the answer."""
+        """Return whether a message in the last chunk is the whole answer, which repeats the pieces
+        before it, or one more piece of it. It is whole if it begins with the text so far, and has
+        the calls so far with equal arguments, perhaps more. Taken as a piece, it would double the
+        answer."""
         calls = read_calls(message.get("tool_calls"))
         functions = [read_object(call.get("function")) for call in calls]
         is_same = all(
@@ -644,7 +646,9 @@ def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
 
 
 def merge_roles(messages: Sequence[Json]) -> list[Json]:
-    """The instructions become the beginning of the first message of the person."""
+    """Return chat messages without a system message, with one message of a role in a row: some
+    chat templates take nothing else. The instructions become the beginning of the first message of
+    the person."""
     merged: list[Json] = []
     for message in messages:
         role = "user" if message["role"] == "system" else message["role"]

@@ -162,8 +162,10 @@ class Trial:
             yield DoctorFinding(USAGE, "on", sentence)
 
     async def _check_context(self, size: ContextSize) -> DoctorFinding:
-        """Some servers drop what does not fit without an error. The text has three quarters of what
-        Ponte would send at most: its tokens are only estimated (three bytes each)."""
+        """Ask a question whose answer is at the beginning of a long text, and return whether the
+        model read it. Some servers drop what does not fit without an error. The text has three
+        quarters of what Ponte would send at most: its tokens are only estimated (three bytes
+        each)."""
         most = min(size.room, MAX_TRIAL_TEXT_TOKENS) * 3 // 4
         filler, tokens = FILLER * (most * 3 // len(FILLER)), format_number(most)
         # The text begins with the word that is asked for (`TOOL_RESULT`). The earlier turns are

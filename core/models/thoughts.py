@@ -271,6 +271,8 @@ class GrowingAnswer:
             self._code = GrowingCode()
 
     def _show(self, text: str) -> None:
+        """Add text to the answer that people see, and follow whether it ends inside code, where a
+        tag is text."""
         if not text:
             return
         self._parts.append(text)

@@ -171,7 +171,8 @@ def read_written_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str,
 
 
 def read_bare_calls(text: str) -> list[tuple[str, Any]]:
-    """An object with a name alone may be data, and is no call."""
+    """Return the calls of which a whole text consists, in JSON with names and arguments, or in
+    Python; none for any other text. An object with a name alone may be data, and is no call."""
     text = text.strip()
     if len(text) > MAX_BARE_CALL_CHARACTERS or not text.endswith(("}", "]")):
         return []

@@ -350,10 +350,14 @@ COUNTED_WORDS = {
 
 
 def max_item_tokens(item: str) -> int:
-    """`item` is JSON, as it is stored. It is searched as text first, because most items have no
-    files and need not be parsed. Its text counts one token for each byte, plus an overhead. The
-    number of pages of a PDF is not known. A text file counts its first `MAX_TEXT_FILE_BYTES` bytes,
-    because the rest is not sent."""
+    """Return an upper bound of the tokens of a transcript item, including its files.
+
+    `item` is JSON, as it is stored. It is searched as text first, because most items have no files
+    and need not be parsed. Its text counts one token for each byte, plus an overhead. A picture
+    counts `MAX_PICTURE_TOKENS`. A PDF counts `MAX_DOCUMENT_TOKENS`, because its number of pages is
+    not known. A text file counts its first `MAX_TEXT_FILE_BYTES` bytes, because the rest is not
+    sent.
+    """
     # A user message is sent with its date and its author's name and language, so it gets more.
     most = len(item.encode()) + (
         _MESSAGE_OVERHEAD_TOKENS if '"role":"user"' in item else _ITEM_OVERHEAD_TOKENS

@@ -284,8 +284,9 @@ class Budget(SqlStore):
         paid: PaidRun,
         zone: tzinfo,
     ) -> None:
-        """Do nothing if this call has a reservation or a cost already: a turn that resumes after a
-        crash makes the call again. Raise OverAllowance."""
+        """Reserve the upper bound of a run: its own price, and that of the model call that it may
+        include. Do nothing if this call has a reservation or a cost already: a turn that resumes
+        after a crash makes the call again. Raise OverAllowance."""
         part, person = f"call:{call_id}", self._money_key(asker.key)
         if connection.execute(
             "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"

@@ -194,8 +194,11 @@ class Prices:
         return max((cost for cost in costs if cost is not None), default=None)
 
     def cost(self, model: str, usage: Usage) -> float | None:
-        """None: unknown. Input that the server read from its cache or wrote to it has prices of its
-        own."""
+        """Return the cost of one call in US dollars. None: unknown.
+
+        Input that the server read from its cache or wrote to it has prices of its own. Some models
+        cost more for each token if the input is very long (`long_factors`).
+        """
         price = self.find(model)
         if price is None:
             return None
@@ -208,9 +211,12 @@ class Prices:
         return (input_cost * input_factor + usage.output * price.output * output_factor) / 1_000_000
 
     def run_cost(self, paid: PaidRun) -> float | None:
-        """None: unknown. The operator's price comes first. OpenAI's list applies only if the server
-        is OpenAI's (`official`). Any other run than a container or a transcription has the price of
-        its name, or else that of `ANY_NAME`."""
+        """Return the cost of one run in US dollars, without its model call. None: unknown.
+
+        The operator's price comes first. OpenAI's list applies only if the server is OpenAI's
+        (`official`). A transcription costs its minutes, and `paid.name` is its model. A container
+        costs one session. Any other run has the price of its name, or else that of `ANY_NAME`.
+        """
         if paid.kind == "container":
             return self.container_session
         if paid.kind == "transcription":

@@ -252,8 +252,10 @@ def add_change_line(
     rule: str = "",
     undo_asker: Person | None = None,
 ) -> None:
-    """`unknown_rows` are the numbers, from 1, of rows of which it is not known whether they were
-    written. `undo_asker` is the person who undoes the change, if the line records that."""
+    """Write a line about a change, in the transaction of what it records: ids and counts of rows,
+    never their values. `unknown_rows` are the numbers, from 1, of rows of which it is not known
+    whether they were written. `undo_asker` is the person who undoes the change, if the line records
+    that."""
     proposal, draft, view = change.proposal, change.draft, change.draft.view
     # A post goes to a channel (`slack:T1:C1`), or to a person (`slack:U1`), who is left out.
     channel = view.place if view.place.count(":") == 2 else ""

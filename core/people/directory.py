@@ -183,8 +183,9 @@ class MemberDirectory:
         return entry.member if entry else None
 
     async def find(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
-        """If no other process writes rows, a person in memory has no newer row, so the database is
-        not read for them."""
+        """Return the person if the platform confirmed their data within `max_age` seconds, in
+        memory or in a row of the database. If no other process writes rows, a person in memory has
+        no newer row, so the database is not read for them."""
         place = (scope, id)
         entry = self._known.get(place)
         if entry and self._is_fresh(entry.member, max_age):
@@ -195,8 +196,10 @@ class MemberDirectory:
         return entry.member if entry and self._is_fresh(entry.member, max_age) else None
 
     async def resolve(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
-        """Wait for the platform's answer as long as it takes; callers limit the wait. None if the
-        platform refuses. `scope` is where the person is a member, such as a server of Discord."""
+        """Return the person with data that the platform confirmed within `max_age` seconds. If it
+        is not stored, look the person up, and wait for the answer as long as it takes; callers
+        limit the wait. Return None if the platform refuses. `scope` is where the person is a
+        member, such as a server of Discord."""
         place = (scope, id)
         while (member := await self.find(id, max_age, scope)) is None:
             self.want(id, scope)  # begins a look-up, or joins the one under way
@@ -212,7 +215,8 @@ class MemberDirectory:
         return member
 
     def want(self, id: str, scope: str = "") -> None:
-        """Begin to look a person up, without waiting."""
+        """Begin to look a person up, without waiting. Start the task that asks the platform, and
+        the one that reads rows of other processes, unless they run already."""
         place = (scope, id)
         self._lookups.setdefault(place, _MemberLookup())
         if place not in self._asked:  # no request about them is under way
@@ -530,6 +534,8 @@ def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]
 
 
 def _member(row: SqlRow) -> PlatformMember:
+    """Return the member in a row of the table `directory`, in which spaces separate the ids of the
+    member's groups or roles (`belongs_to`)."""
     return PlatformMember(
         id=row["id"],
         scope=row["scope"],

@@ -401,8 +401,12 @@ class Policy:
         return sorted(set(names))
 
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
-        """Names of places do not match. The name of a platform matches only its owner. Raise
-        StatusUnknown if the platform does not tell the person's groups now."""
+        """Return True if one of the names is the person, or a group, role or set of people that
+        includes the person.
+
+        Names of places do not match. The name of a platform matches only its owner. Raises
+        StatusUnknown if the platform does not tell the person's groups now.
+        """
         for waits in (False, True):  # first with the cached data alone
             rights = await self.look_up_rights(
                 person, address, names, max_age=find_max_age(person), waits=waits
@@ -417,8 +421,12 @@ class Policy:
         return rights.fits(names, "all") is not False
 
     async def is_named_anywhere(self, person: Person, address: Address) -> bool | None:
-        """Only rules that allow something count. None if the platform does not report the person's
-        groups now. `PEOPLE_SETS` such as `everybody` in rules do not count."""
+        """Return True if PONTE_ALLOW, PONTE_ADMINS or a rule that allows something names the
+        person; None if the platform does not report their groups now.
+
+        The name of a group of the person, or of this place, counts too. `PEOPLE_SETS` such as
+        `everybody` in rules do not.
+        """
         rights = await self.look_up_rights(person, address)
         ruled = (rule.who for rule in self.read_rules().rules if rule.allow)
         names = frozenset({"admins"}).union(
@@ -566,8 +574,9 @@ class Policy:
         known: _PersonFacts,
         reading: PlaceReading,
     ) -> bool | None:
-        """The name is a set ("guests"), a group of ponte.toml, a platform, a person, a channel, a
-        workspace or a role.
+        """Return whether a name in a rule means this person in this place; None if their groups are
+        not known. The name is a set ("guests"), a group of ponte.toml, a platform, a person, a
+        channel, a workspace or a role.
 
         `reading`: with "people", only names of people, groups and roles count, so that nobody
         becomes an admin by being in a channel. With "members", a place means its members, not its
@@ -656,8 +665,11 @@ class Policy:
     async def _look_up(
         self, person: Person, max_age: float, seconds: float, names: frozenset[str] = frozenset()
     ) -> tuple[_PersonFacts, bool]:
-        """Return the facts, and whether the platform answered; an answer that discloses nothing
-        counts."""
+        """Look up the person's groups and guest status, waiting up to `seconds`.
+
+        `max_age` is the maximum age of the data in seconds. Return the facts, and True if the
+        platform answered. An answer that discloses nothing counts.
+        """
         # No group changes a decision, so an empty set stands for the person's groups.
         if not self.groups_matter(person.platform, names):
             guest, has_answered = await self._look_up_guest(person, max_age, seconds)

@@ -197,8 +197,9 @@ class ScheduleFilter:
 def make_run_message(
     schedule: Schedule, to: ReplyTo, due: float, event_key: str, is_late: bool, read_until: str
 ) -> Message:
-    """`to` is the destination of its answer. Nobody waits for the answer, a model may have written
-    the text (so `is_authored` is False), and the turn reads no earlier messages."""
+    """Return the message that carries out a run, as if the schedule's owner had sent its text in
+    its place. `to` is the destination of its answer. Nobody waits for the answer, a model may have
+    written the text (so `is_authored` is False), and the turn reads no earlier messages."""
     turn, draft = turn_id(event_key), schedule.draft
     # A platform's token for the answer to a message expires soon, so a run has none.
     reply_to = replace(to, asker=schedule.owner, turn=turn, token="", token_expires_at=0.0)
@@ -246,7 +247,8 @@ _FIELDS = ((0, 60, ()), (0, 24, ()), (1, 31, ()), (1, 12, MONTHS), (0, 7, WEEKDA
 
 
 def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> ScheduleDraft:
-    """Raise BadSchedule for a value that is wrong or outside the `limits`."""
+    """Return the draft with a cleaned text, a rule that cronsim reads, and the full name of its
+    time zone. Raise BadSchedule for a value that is wrong or outside the `limits`."""
     what = clean_text(draft.text).strip()
     if not what:
         raise BadSchedule("Say what the schedule should do.")

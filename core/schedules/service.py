@@ -190,8 +190,9 @@ class ScheduleService:
     async def list_page(
         self, by: Person, address: Address, page: int
     ) -> tuple[Sequence[Schedule], int]:
-        """A person can have several accounts, each with a key; the place of a thread is the thread
-        and its channel."""
+        """Return a page of the person's schedules and those of this place, active ones first, and
+        the number of pages. Pages count from 1. A person can have several accounts, each with a
+        key; the place of a thread is the thread and its channel."""
         schedules = dict[str, Schedule]()
         for key in self.people.list_keys(by.key):
             for schedule in await self.schedules.list_matching(ScheduleFilter(person=key)):
@@ -232,6 +233,8 @@ class ScheduleService:
         return schedule.owner.key in self.people.list_keys(by.key)
 
     async def _get_managed(self, id: str, by: Person, address: Address) -> Schedule:
+        """Return a schedule that the person may pause, run or delete: their own, or any if they are
+        an admin. Raise NotFound, NotAllowed, StatusUnknown."""
         schedule = await self._get_as_human(id, by, address)
         if self.is_owner(schedule, by):
             return schedule
@@ -437,7 +440,8 @@ class Scheduling:
         await self._tasks.close()
 
     def _find_destination(self, to: ReplyTo) -> ReplyTo:
-        """A run answers no message, so it cannot use `to` itself."""
+        """Return where a run in the place of `to` posts: as a new post in a channel, else below the
+        earlier messages. A run answers no message, so it cannot use `to` itself."""
         messenger = self.platforms.messengers.get(to.address.platform)
         if messenger is None:
             return to
@@ -527,8 +531,10 @@ class _ScheduleBatch:
     service: ScheduleService
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """A written schedule has the id of the change as its revision. The schedule's state and the
-        number of its runs are added to the row, because an undo restores them."""
+        """Return whether the schedule is as before the change, as after it (an earlier attempt
+        wrote it), or otherwise (somebody else changed it). A written schedule has the id of the
+        change as its revision. The schedule's state and the number of its runs are added to the
+        row, because an undo restores them."""
         (row,) = rows
         # A new schedule gets the id of its change.
         row = replace(row, id=row.id or self.draft.change_id)

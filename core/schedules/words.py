@@ -83,7 +83,8 @@ def describe_result(state: str, missed: int, *, is_late: bool) -> str:
 
 
 def describe_date(when: datetime) -> str:
-    """A time that comes twice on that day, because clocks go back, has its offset."""
+    """Return a date with its weekday and time in the current language, as in `Monday, November 23,
+    2026, 9:00 AM`. A time that comes twice on that day, because clocks go back, has its offset."""
     from babel.dates import get_timezone_gmt
 
     date_text = f"{format_date(when, None, 'full')}, {_format_time(when.time())}"

@@ -456,6 +456,8 @@ class SqliteDatabase:
         return connection
 
     def _open(self) -> None:
+        """Open the connection on which the writer's thread will work, and migrate the file. Raise
+        NotStored or DifferentSchema if the file cannot be used."""
         try:
             self._connection = self._connect()
             try:
@@ -504,7 +506,8 @@ class SqliteDatabase:
         self._connection.close()
 
     def _next_batch(self) -> list[_Write[Any]] | None:
-        """Return None at the end: then the queue has None."""
+        """Wait for a write and return it with those that have queued up behind it, which one commit
+        makes durable. Return None at the end: then the queue has None."""
         first = self._writes.get()
         if first is None:
             return None
@@ -570,6 +573,8 @@ class SqliteDatabase:
             connection.execute("RELEASE job")
 
     def _read(self, work: Callable[[SqlConnection], T]) -> T:
+        """Run `work` on the connection that only reads, which is opened with the first read. All
+        its statements see one state of the tables."""
         try:
             if self._reading is None:
                 connection = self._connect()

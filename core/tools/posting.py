@@ -96,7 +96,9 @@ class PlacePosts:
         raise ToolError(NO_UNDO)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Raise ToolError unless they can write in the place, also if that is not known."""
+        """Return the draft with another text, as a post of the changer: the post then says that
+        they requested it. Raise ToolError unless they can write in the place, also if that is not
+        known."""
         draft, asker = change.draft, changer.person
         # "typed" is the text as a person typed it, without the quote marks and the last line that
         # the post has.

@@ -112,7 +112,8 @@ def nullable(schema: Schema) -> Schema:
 
 
 def _without_null(schema: Schema) -> Schema:
-    """An `anyOf` with one type left is that type."""
+    """Return the schema without null, for a tool that is not strict: there, a model leaves out an
+    optional parameter instead of sending null. An `anyOf` with one type left is that type."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     if len(kinds) == 1:
         return dict(kinds[0])
@@ -375,8 +376,9 @@ def decode_json(value: Any) -> Any:
 
 
 def decode_value(value: Any, place: Sequence[int | str], is_list: bool) -> Any:
-    """`place` is the path to a wrong value: keys and indexes. If `is_list`, a list was expected
-    there, so an object at `place` becomes a list of one."""
+    """Return `value`, in which a text on the way to `place` is replaced by the list or object that
+    it contains as JSON. `place` is the path to a wrong value: keys and indexes. If `is_list`, a
+    list was expected there, so an object at `place` becomes a list of one."""
     if (decoded := decode_json(value)) is not value:
         return decoded  # the caller checks again, and decodes the texts inside in its next round
     if not place:
@@ -624,6 +626,8 @@ class Toolbox:
         await asyncio.gather(*(source.close() for source in self._sources))
 
     async def _all(self, viewer: Viewer) -> dict[str, Tool]:
+        """Return the tools that all sources have for this person, by name. Raise SettingsError if
+        two of them have the same name."""
         by_name: dict[str, Tool] = {}
         for source in self._sources:  # one after the other: mostly all have theirs in memory
             for tool in await source.tools(viewer):

@@ -238,6 +238,8 @@ class ToolContexts:
     async def _fetch_attachment(
         self, message: Message, attachment: Attachment, stored_files: Mapping[tuple[str, int], File]
     ) -> File | None:
+        """Return one file, stored or downloaded; None if it cannot be had in time, or the platform
+        has no files to download."""
         name = text.safe_file_name(attachment.name)
         if attachment.file:  # stored with the message, as by the page
             return File(attachment.file, name, attachment.type, attachment.size)

@@ -256,8 +256,9 @@ class ConversationManager:
         return await self._store_answer(run, _plain_apology(PonteError(turn=run.turn.id)))
 
     async def _find_answer(self, run: ManagedRun) -> Answer:
-        """If the process drains (it is being stopped and lets turns end), the turn goes back to the
-        queue."""
+        """Return the answer, or an apology for the error that prevents it. A person's stop produces
+        a short answer with the text so far. If the process drains (it is being stopped and lets
+        turns end), the turn goes back to the queue."""
         try:
             return await self._make_answer(run)
         except asyncio.CancelledError:  # a person's stop, or the end of the process
@@ -364,8 +365,9 @@ class ConversationManager:
         return answer
 
     def _changed_record(self, run: ManagedRun) -> Thread | None:
-        """None if only its time of last use changed, or if no later turn continues the turn's
-        remote conversation (`is_apart`)."""
+        """Return the thread's record (its objects on the model's server, its participants) as it is
+        now; None if only its time of last use changed, or if the turn has a remote conversation of
+        its own, which no later turn continues (`is_apart`)."""
         if run.rounds is None or run.rounds.briefing.is_apart:
             return None
         before, after = run.rounds.briefing.request.thread, run.rounds.transcript.thread

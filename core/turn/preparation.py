@@ -159,11 +159,14 @@ class Preparation:
         return rights, missing
 
     async def make_briefing(self, run: TurnRun) -> ModelBriefing:
-        """The order matters: what can refuse the message comes before what takes long or costs,
-        and the items of the message and the reservation of the first model call are stored in
-        one transaction. A resumed turn has its items already and only reads `provenance`:
-        whether the thread contains text from outside, who wrote its links, and which rights its
-        results need."""
+        """Record the message and its files, reserve the cost of the answer, and return the briefing
+        of the model. Raise NotAllowed and OverBudget.
+
+        The order matters: what can refuse the message comes before what takes long or costs, and
+        the items of the message and the reservation of the first model call are stored in one
+        transaction. A resumed turn has its items already and only reads `provenance`: whether the
+        thread contains text from outside, who wrote its links, and which rights its results
+        need."""
         assistant, budget, message = self.assistant, self.people.budget, run.turn.message
         contexts, journal = assistant.contexts, assistant.contexts.stores.journal
         every_tool = await assistant.toolbox.tools(run.rights) if run.rights else ()

@@ -544,6 +544,8 @@ class ToolCalls:
         return earlier_call.effect not in REPEATABLE_EFFECTS and not proposes
 
     async def _record_end(self, call: ToolCall, outcome: Outcome) -> None:
+        """Record the outcome of a call. A run that can cost money is written to the audit log in
+        the same transaction."""
         journal, line = self._contexts.stores.journal, NO_STEP
         if call.call_id in self.guards.rules and outcome.status != "proposed":
             line = audit_step(**self._describe_run(call, outcome.status))
@@ -760,7 +762,9 @@ class TurnTranscript:
         return titles
 
     def model_source_lines(self) -> list[str]:
-        """Titles of web pages are text from outside, so links and markup in them are disabled."""
+        """Return the list of web pages that the model's server named as sources, as one block of
+        Markdown; none if it named none. Their titles are text from outside, so links and markup in
+        them are disabled."""
         trust, sources = self.provenance[1], list(self._model_sources.items())
         lines = [
             trust.sanitize(f"{n}. {title and markdown.escape_markdown(title) + ' '}{url}")

@@ -90,8 +90,12 @@ class TitleMaker:
     model: Model
 
     async def make_title(self, turn: Turn, answer: Answer, model: str) -> None:
-        """`model` is "" for the default. Failures and used-up allowances are only logged: the list
-        then shows the first words of the message."""
+        """Make and store the title of the turn's thread, unless it has one or the model was asked
+        for one before.
+
+        `model` is "" for the default. Failures and used-up allowances are only logged: the list
+        then shows the first words of the message.
+        """
         try:
             # True once for each thread, so that a title is never paid for twice.
             if await self.journal.claim_title(turn.thread):

@@ -142,7 +142,8 @@ def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: fl
 
 
 def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Only the checks of other kinds use `body` and `now`."""
+    """Return True if a header of the request holds the webhook's secret, for services that do not
+    sign their requests. Only the checks of other kinds use `body` and `now`."""
     value = headers.get(hook.header.lower(), "")
     # Some senders can set only Authorization, with a scheme: "Bearer SECRET", "Basic …".
     scheme, _, credentials = value.partition(" ")

@@ -367,8 +367,9 @@ class ChatRoutes(MessageRoutes):
         return await self.accept(message)
 
     async def _take_over_replaced(self, message: Message, keep_files: str | None) -> Message:
-        """If its text has not changed, nobody has typed it now, so it is trusted as much as the
-        first one was.
+        """Return `message` with files of the message that it replaces: those of `keep_files` (ids
+        with spaces between them), or all if that is None. If its text has not changed, nobody has
+        typed it now, so it is trusted as much as the first one was.
 
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """

@@ -192,7 +192,8 @@ class PageWriter:
         yield format_event("done", body, id)
 
     async def _text_change(self, shown: Progress | Answer) -> Json:
-        """`reset` is set if the new text replaces the old."""
+        """Return what was added to the text. `reset` is set if the new text replaces the old.
+        `shown.placed` are the rows and charts in the text; HTML shows them as tables and charts."""
         text = shown.text
         is_continued = text.startswith(self._text)
         data: Json = {"turn": self._turn, "text": text[len(self._text) :] if is_continued else text}

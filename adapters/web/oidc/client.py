@@ -54,9 +54,10 @@ class ProviderClient:
     async def redeem(
         self, provider: Provider, found: Discovery, code: str, verifier: str, redirect: str
     ) -> Mapping[str, Any]:
-        """`verifier` proves that this Ponte began the sign-in (PKCE, RFC 7636). `redirect` is the
-        address of the redirect that brought the code, which the provider compares. Raise
-        SignInRefused."""
+        """Exchange the code that a visitor brought back from the provider for an ID token, and
+        return the token's claims about them. `verifier` proves that this Ponte began the sign-in
+        (PKCE, RFC 7636). `redirect` is the address of the redirect that brought the code, which the
+        provider compares. Raise SignInRefused."""
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect}
         form |= {"code_verifier": verifier} if found.has_pkce else {}
         headers = {"Accept": "application/json"}

@@ -167,6 +167,8 @@ def _format_tick(value: float, chart: Chart) -> str:
 
 
 def _draw_pie(chart: Chart) -> str:
+    """Return the SVG of a pie: one path for each value, which begins at twelve o'clock and goes on
+    clockwise."""
     values = [max(0, value or 0) for value in chart.series[0].values]
     total, turned, parts = sum(values) or 1, 0.0, []
     radius, middle_x, middle_y = HEIGHT / 2 - TOP_SPACE, WIDTH / 2, HEIGHT / 2

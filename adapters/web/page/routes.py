@@ -608,6 +608,8 @@ class AccountRoutes(RouteGroup):
 
 
 def _token_json(token: ApiToken) -> answers.ApiTokenEntry:
+    """Return what people may see of a token. Times are in seconds since the epoch; `expires` is 0
+    for never."""
     is_expired = token.is_expired(datetime.now(UTC).timestamp())
     return {
         "id": token.id,

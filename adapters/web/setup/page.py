@@ -149,8 +149,12 @@ class SetupView:
         return self._form(name, hidden + fields + note + self._token_field() + buttons)
 
     def _people(self, card: Json, people: Json) -> str:
-        """The owner first claims to be somebody on the platform, and proves it by sending a word
-        from there. Then they can give rights to that account, and to others that a search finds."""
+        """Return the HTML of a chat platform's card that shows who may change data and who
+        approves, with forms to add and remove people.
+
+        The owner first claims to be somebody on the platform, and proves it by sending a word from
+        there. Then they can give rights to that account, and to others that a search finds.
+        """
         platform = card["name"]
         lists = "".join(
             f"<li>{escape(say(PEOPLE_LISTS[setting], people=', '.join(people[setting])))}</li>"
@@ -313,6 +317,8 @@ def _render_sign_in(page_url: str) -> str:
 
 
 def _render_people(people: Mapping[str, Json]) -> str:
+    """Return the HTML of radio buttons by which one of these people is chosen. `people` maps their
+    keys to their `name` and `details`."""
     choices = ""
     for id, person in people.items():
         choices += (

@@ -77,7 +77,8 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
                 return Health("code", "on", "Python in a sandbox on this machine")
 
     def build_backend(self, deps: IntegrationDependencies[CodeSettings]) -> CodeBackend:
-        """Nothing is started yet."""
+        """Return what runs Python for the tool, as the settings choose it: the sandbox on this
+        machine, or OpenAI's containers. Nothing is started yet."""
         settings, shared = deps.own, deps.shared
         if self.choose_place(settings, shared) == "local":
             return self._build_local(deps)

@@ -269,7 +269,8 @@ class LocalBackend:
         await self._kernels.forget(thread)
 
     async def health(self) -> Health:
-        """Without a sandbox it is failing only if the operator chose it."""
+        """Return the backend's state: which sandbox it uses, or why there is none, and what is
+        missing of its libraries. Without a sandbox it is failing only if the operator chose it."""
         choice = await self._wait_for_proof()
         text = say("local: {words}", words=choice.reason.words())
         if choice.sandbox is None:
@@ -307,6 +308,8 @@ class LocalBackend:
         return await asyncio.shield(self._proof)
 
     async def _prove_sandbox(self) -> SandboxChoice:
+        """Find a sandbox that works on this machine, by trying to break out of it, and remember it.
+        Without one, no code runs here."""
         try:
             # The proof needs no libraries, and must not wait until they are installed.
             python = await self._environment.bare()

@@ -203,8 +203,9 @@ class KernelRun:
         return ended
 
     def build_result(self, fault: Fault, *, is_state_lost: bool) -> RunResult:
-        """`fault` says why it was ended from outside; the kernel then reported neither a value nor
-        an error. `is_state_lost`: the variables are gone with the kernel."""
+        """Return the result of the run, as far as it came. `fault` says why it was ended from
+        outside; the kernel then reported neither a value nor an error. `is_state_lost`: the
+        variables are gone with the kernel. Only the first files that were left out are named."""
         left_out = list(self.left_out)
         if self._left_out_count > _MAX_NAMED_LEFT_OUT:
             unnamed = self._left_out_count - _MAX_NAMED_LEFT_OUT

@@ -101,9 +101,10 @@ def cut_middle(printed: str, max_characters: int) -> str:
 
 
 def shorten_output(printed: str) -> str:
-    """That saves tokens. Such programs write a carriage return, backspaces, or a sequence that
-    moves the cursor up. A line that comes more than `MAX_EQUAL_LINES` times is there once, with its
-    count."""
+    """Return what was printed as a terminal shows it: of a line that overwrites itself, such as a
+    progress bar, the last state. That saves tokens. Such programs write a carriage return,
+    backspaces, or a sequence that moves the cursor up. A line that comes more than
+    `MAX_EQUAL_LINES` times is there once, with its count."""
     lines = list[str]()
     for line in printed.split("\n"):
         state = _LINE_UP.sub("", line)

@@ -149,8 +149,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self.status = self._redirects = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """By the protocol, GET opens a stream for notices, POST makes a call, and DELETE ends a
-        session. Raise httpx2's errors, as the SDK expects them."""
+        """Send a request of the SDK, and check the answer as far as it is read: its size, the
+        number of its values, redirects. By the protocol, GET opens a stream for notices, POST makes
+        a call, and DELETE ends a session. Raise httpx2's errors, as the SDK expects them."""
         if request.method == "GET":
             # Without `_on_stream_end`, nobody wants notices of the server. 405 is how a server says
             # that it has no stream for them, so the SDK goes on without.

@@ -187,6 +187,8 @@ class McpServers:
         return await asyncio.gather(*map(self._check, servers))
 
     async def _check(self, server: McpServer) -> Health:
+        """Ask a server for its tools now, and return its state in words. A server that does not
+        answer is "failing"."""
         state = ServerState(server)
         try:
             state.offered = await self._ask(server, CHECK_TIMEOUT_SECONDS)
@@ -241,8 +243,9 @@ class McpServers:
         return self._list_differences(name, offered)
 
     def _list_differences(self, name: str, offered: Definitions) -> Sequence[Mapping[str, str]]:
-        """A tool that ponte.toml does not name has the definition "", so it is listed only if it
-        was accepted before."""
+        """Return the tools of a server whose definition now is not the accepted one: their name,
+        what changed, and both definitions, "" for none. A tool that ponte.toml does not name has
+        the definition "", so it is listed only if it was accepted before."""
         accepted = self._accepted.get(name, {})
         return [
             {
@@ -384,8 +387,9 @@ class McpServers:
             await asyncio.sleep(MCP_RETRY_SECONDS)
 
     def _note_listing(self, state: ServerState, offered: Definitions) -> None:
-        """Before the accepted definitions are loaded, nobody knows; `_load` notes the lists again
-        then."""
+        """Note what a server offers now, and log which tools are off until they are accepted, once
+        for each set of tools. Before the accepted definitions are loaded, nobody knows; `_load`
+        notes the lists again then."""
         state.offered, state.fault = offered, ""
         off = self._find_unaccepted(state) if self._is_loaded else ()
         if off and off != state.logged:
@@ -501,7 +505,9 @@ class McpTool(FunctionTool):
 
 
 async def _save_files(ctx: ToolContext, result: McpResult) -> tuple[File, ...]:
-    """At most `MAX_RESULT_FILES`, and none where no files can be sent."""
+    """Store the pictures and other files of a result in the conversation, and return them: the
+    person gets them with the answer. At most `MAX_RESULT_FILES`, and none where no files can be
+    sent."""
     if ctx.files is None:
         return ()
     saved = list[File]()

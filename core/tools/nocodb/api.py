@@ -309,7 +309,8 @@ class NocoApi:
         return bases
 
     async def fetch_role(self, base: str) -> str:
-        """Raise NocoError.
+        """Return the role of the token's user in that base, or "" if this NocoDB version does not
+        tell it. Raise NocoError.
 
         Roles are owner, creator, editor, commenter and viewer. Only v1 of the API returns them.
         """

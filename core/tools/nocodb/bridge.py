@@ -169,9 +169,13 @@ class BridgeTableFilter:
             await self._check_table(viewer, self._views[view], _no_such_view())
 
     async def _check_table(self, viewer: Viewer, table: str, hidden: ToolError) -> None:
-        """Some bridges take a title in place of an id. So a table that the bridge does not describe
+        """Raise `hidden` if the person may not know the table, and record that readers of the
+        result need the right to read it.
+
+        Some bridges take a title in place of an id. So a table that the bridge does not describe
         must be named by its id, and so must all hidden tables in ponte.toml: otherwise nobody knows
-        whether a rule means this table."""
+        whether a rule means this table.
+        """
         rules = self.config.table_rules
         names = self._names.get(table)
         if names is None:

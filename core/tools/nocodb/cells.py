@@ -44,8 +44,12 @@ def cell_texts(cell: object) -> tuple[str, ...]:
 
 
 def cell_title(cell: Mapping[str, object]) -> str:
-    """A linked row is {"id", "fields": {display: value}}. One whose display field is secret goes by
-    its id."""
+    """Return the title of a linked row, a file or a person; never the address at which a file can
+    be loaded.
+
+    A linked row is {"id", "fields": {display: value}}. One whose display field is secret goes by
+    its id.
+    """
     fields = cell.get("fields")
     if isinstance(fields, Mapping):
         values = (value for name, value in fields.items() if not is_secret_name(name))

@@ -473,8 +473,9 @@ class WriteTools:
         filters: LooseFilters = (),
         match: Match = "all",
     ) -> Outcome:
-        """A filter is evaluated now: the draft names the rows that it finds, so that people approve
-        these and no others."""
+        """Propose to delete rows of a table: return what the model reads about the proposal, which
+        a person must approve. A filter is evaluated now: the draft names the rows that it finds, so
+        that people approve these and no others."""
         # Exactly one of both: without either, it would be all rows.
         if bool(ids) == bool(filters):
             raise ToolError(

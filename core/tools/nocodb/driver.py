@@ -262,8 +262,9 @@ class RestDriver(TableDriver):
     async def rows(
         self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
-        """Rows are fetched in one filtered request for many, or one by one where the table has no
-        field with the id or the server takes no filters."""
+        """Return the existing rows by their ids. They are fetched in one filtered request for many,
+        or one by one where the table has no field with the id or the server takes no filters.
+        `names` None: all fields. A row that does not exist is left out."""
         fields = [f for title, f in schema.fields.items() if names is None or title in names]
         # The key is always among them: asked for no fields, NocoDB would return hidden columns.
         field_ids = [field.id for field in (*fields, *([schema.key] if schema.key else []))]
@@ -371,6 +372,8 @@ class RestDriver(TableDriver):
         return data
 
     async def _upload_file(self, file: Mapping[str, Any], by: str) -> Mapping[str, Any]:
+        """Upload a file of a draft and return it as NocoDB stores it. `by` names who asked, for
+        NocoDB's own audit."""
         name, type = str(file["title"]), str(file["mimetype"])
         data = await self._read_approved_file(file)
         stored = await self._api.upload_file(name, type, data, by=by)
@@ -408,8 +411,9 @@ class RestDriver(TableDriver):
     async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
-        """For links where a row can belong to one row only, the table has a link back, which names
-        that owner."""
+        """Return the rows of the linked table with these ids, each with its title and the row to
+        which it belongs. For links where a row can belong to one row only, the table has a link
+        back, which names that owner."""
         other = await self.describe({"base": schema.at.base, "table_id": field.related_id})
         # Links of that table that may be the other end of `field`: they lead to the table of
         # `schema`, and hold one row at most, the owner.

@@ -557,6 +557,8 @@ def _matches_loosely(letter: str) -> bool:
 
 
 def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
+    """Return the operator if fields of this type have it. The model reads the ToolError, and which
+    operators there are."""
     if op in ops:
         return op
     raise ToolError(

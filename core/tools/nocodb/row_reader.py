@@ -277,7 +277,8 @@ class RowReader:
     async def _fetch_page(
         self, selection: RowSelection, wish: ColumnChoice, number: int, size: int
     ) -> RecordPage:
-        """Rows come in an order that stays the same from page to page."""
+        """Fetch one page of the rows that match, in an order that stays the same from page to page,
+        with the fields to show, those to check filters by, and the links to follow."""
         table = selection.table
         # Fields of linked rows (`via`) are not of this table: their rows are read by themselves. A
         # link with a link back is followed from the other table.

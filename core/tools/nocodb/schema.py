@@ -490,7 +490,8 @@ class Schemas:
         return found or field.format
 
     async def _fetch_base(self) -> NocoBase:
-        """Raise NocoError with what to set."""
+        """Return the base that NOCODB_BASE_ID names, by its id or title, or the only one that the
+        token can open. Raise NocoError with what to set."""
         bases = await self._api.list_bases()
         if self._base_id:
             name = self._base_id.casefold()

@@ -136,7 +136,10 @@ async def fetch_overview(api: TableApi, schemas: Schemas) -> BaseOverview:
 
 
 async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
-    """Only the error for a missing route (`nocodb_missing`) counts. Any other answer shows that the
+    """Ask NocoDB for one of each thing that older versions cannot do, and return the names (in
+    `_GAPS`) of what it lacks.
+
+    Only the error for a missing route (`nocodb_missing`) counts. Any other answer shows that the
     route exists, so the aggregate needs no field."""
     # The role of the token's user is "" if NocoDB does not tell it.
     gaps = [] if overview.role else ["role"]

@@ -195,11 +195,14 @@ def divide_exactly(total: Decimal, count: int, places: int) -> Decimal:
 def group_records(
     records: Sequence[NocoRecord], field: Field, bucket: Bucket | None, zone: tzinfo | None
 ) -> dict[str, list[NocoRecord]]:
-    """A row with several options, links or people is in each of their groups. If the field
-    belongs to linked rows (`via`), each group has the row with only those linked rows that have
-    its value. Moments are assigned to their day in `zone`. Raise ToolError if `bucket` is given
-    for a field without dates. Different groups can look alike; their labels then get the row's
-    id or a number."""
+    """Return the rows of each group by its label: times in order, other labels by number of rows,
+    the largest first.
+
+    A row with several options, links or people is in each of their groups. If the field belongs to
+    linked rows (`via`), each group has the row with only those linked rows that have its value.
+    Moments are assigned to their day in `zone`. Raise ToolError if `bucket` is given for a field
+    without dates. Different groups can look alike; their labels then get the row's id or a number.
+    """
     if bucket and not field.is_time:
         raise ToolError(
             "{field} doesn't contain dates, so it can't be grouped by {bucket}.",
@@ -469,6 +472,8 @@ class ReadTools(QueryTools):
 
 
 def _check_function(column: Field, fn: Fn) -> None:
+    """Raise ToolError if the function cannot be computed of the field. Its hint names those that
+    can, for the model."""
     functions, hint = _ANY_FNS, ""
     if column.kind == "number" or column.field_type.may_hold_numbers:
         functions = _NUMBER_FNS

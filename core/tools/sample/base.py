@@ -254,6 +254,8 @@ class _Snapshot:
                 return row.cells.get(column["title"])
 
     def record(self, table: SampleTable, id: int, names: Sequence[str] = ()) -> NocoRecord:
+        """Return a row in the form of NocoDB's API, with the fields of these ids or titles; without
+        names, with all fields."""
         row = self.rows[table.id][id]
         times = {"CreatedAt": row.created_at, "UpdatedAt": row.updated_at}
         # NocoDB takes ids and titles of fields; the times have their titles as ids. The row's own
@@ -365,6 +367,8 @@ class SampleApi:
         return [NamedTable(table.id, table.title) for table in self._tables(language).values()]
 
     def _find_language(self) -> str:
+        """Return the language of the tables in the file, from the file's header; if there is no
+        file, that of a new one."""
         with suppress(OSError), self.path.open("rb") as file:
             # https://www.sqlite.org/fileformat2.html#user_version_number
             header = file.read(64)
@@ -668,7 +672,8 @@ def _save_row(connection: sqlite3.Connection, table: str, id: int, row: _StoredR
 
 
 def _stored_cells(table: SampleTable, cells: Json) -> dict[str, Any]:
-    """Unknown and computed fields are ignored, as NocoDB does."""
+    """Return the values of a written row in the form in which the file stores them, by the fields'
+    titles. Unknown and computed fields are ignored, as NocoDB does."""
     values = {}
     for name, value in cells.items():
         column = table.find_field(name)

@@ -121,8 +121,9 @@ class WorkFolder:
         return True
 
     def list_changed(self) -> Iterator[tuple[str, str]]:
-        """A file in a folder is named by its whole path, with underscores, because files for people
-        have no folders."""
+        """Yield name and path of each regular file that is new or changed since the last call: the
+        files that a run made. A file in a folder is named by its whole path, with underscores,
+        because files for people have no folders."""
         stamps = {}
         for path in self._walk():
             try:
@@ -282,6 +283,8 @@ class Interpreter:
         raise KeyboardInterrupt
 
     def _restore_state(self) -> None:
+        """Undo what a run may have changed and all runs need: tracing, builtins, the lines for
+        tracebacks, and the streams."""
         sys.settrace(None)
         sys.setprofile(None)
         vars(builtins).clear()
@@ -303,7 +306,8 @@ class Interpreter:
             return type(error).__name__
 
     def _trim_traceback(self, node: traceback.TracebackException | None, ids: set[int]) -> None:
-        """`ids` are the errors that were seen: they can refer to each other."""
+        """Remove all lines of a traceback but those of the person's code, also in the errors that
+        caused this one. `ids` are the errors that were seen: they can refer to each other."""
         if node is None or id(node) in ids:
             return
         ids.add(id(node))

@@ -249,9 +249,10 @@ class RuntimeFolder:
         self._programs: dict[Path, Path] = {}
 
     def program(self, kernel: Path) -> Path:
-        """The copies run as another user, who may be unable to read the folder where Ponte is
-        installed. Each is made once, under a lock, because kernels start in several threads.
-        `_make_folder` forgets them if a cleaner of /tmp removed them."""
+        """Return a folder with copies of the file `kernel.py` and the package `inside`, which run
+        inside the sandbox. There they run as another user, who may be unable to read the folder
+        where Ponte is installed. Each copy is made once, under a lock, because kernels start in
+        several threads. `_make_folder` forgets the copies if a cleaner of /tmp removed them."""
         with self._making:
             runtime = self._make_folder()
             if kernel not in self._programs:
