@@ -227,7 +227,8 @@ class HttpClient:
 
     @contextlib.contextmanager
     def _name_proxy(self, url: str) -> Iterator[None]:
-        """A timeout of the whole request becomes an HttpTimeout."""
+        """Add the proxy for this address to an error of the block, and make a timeout of the whole
+        request an HttpTimeout."""
         try:
             yield
         except (HttpError, TimeoutError) as error:

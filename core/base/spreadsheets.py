@@ -200,7 +200,8 @@ def _encode_xlsx(
             sheet.write_string(row, at, text, style)
 
     def write(row: int, at: int, cell: Cell) -> None:
-        """What Excel cannot hold exactly (early dates, long numbers) is text."""
+        """Write a cell with its type. What Excel cannot hold exactly (early dates, long numbers) is
+        text."""
         # bool before numbers and dates: to Python, True is the number 1.
         column = columns[at]
         if isinstance(cell, bool):

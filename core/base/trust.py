@@ -215,10 +215,13 @@ class Trust:
         return "\n".join(lines)
 
     def sanitize(self, text: str, stray_ticks: commonmark.StrayTicks = 0) -> str:
-        """A model that was misled by a table or a file could otherwise send people, or data in an
-        address, to a foreign server.
+        """Return the text with all addresses disabled that are not allowed: they stay readable, but
+        no platform makes links of them. A model that was misled by a table or a file could
+        otherwise send people, or data in an address, to a foreign server.
 
-        Sanitizing the result once more changes nothing.
+        `stray_ticks` is `CodeLines.stray_ticks` of the text before this one: how its unpaired
+        backticks change what Discord reads as code here. Sanitizing the result once more changes
+        nothing.
         """
         # A pipe or a file links nothing.
         if not self.links_anything or not _may_hold_address(text):

@@ -362,10 +362,11 @@ def _object_to_decider(standing: Standing) -> _Objections:
 
 
 def _object_to_change(standing: Standing) -> _Objections:
-    """Who changes them asks for the change from then on, so they need the rights to propose it:
-    where it was asked for (`propose_there`), and in the place from which they change it
-    (`propose_here`). Who changes it from a copy of its card, as in a direct message, has the rights
-    of the place where it was asked for. So the place of the copy does not count."""
+    """Yield the objections against a change of the proposal's values by the person. Who changes
+    them asks for the change from then on, so they need the rights to propose it: where it was
+    asked for (`propose_there`), and in the place from which they change it (`propose_here`). Who
+    changes it from a copy of its card, as in a direct message, has the rights of the place where
+    it was asked for. So the place of the copy does not count."""
     yield from _object_to_member(standing)
     if standing.is_personal and not standing.is_asker:  # such as somebody's own schedule
         yield "only_asker"

@@ -428,11 +428,11 @@ def tool_tokens(tools: Iterable[ToolSpec]) -> int:
 def fit_request(
     ask: RoundRequest, items: Sequence[Item], room: int, most_items: int
 ) -> tuple[RoundRequest, Sequence[Item], int]:
-    """Raise TooLong. The items have at most `most_items` tokens, unless the last message has more.
+    """Return a request and items that fit into `room` tokens together, and their tokens. Raise
+    TooLong. The items have at most `most_items` tokens, unless the last message has more.
 
     Tools and instructions get their share first (`FIXED_SHARE`), or less if the last message needs
-    it, but never less than a quarter of the room. The items get the rest.
-    """
+    it, but never less than a quarter of the room. The items get the rest."""
     # What of the last turn (the limit 0 keeps it alone) cannot be cut: the person's message and
     # the turn's calls. The note stands in place of earlier turns, if these do not fit.
     fixed_items = [item for item in keep_newest_turns(items, 0) if not is_cuttable(item)]

@@ -467,9 +467,13 @@ class Policy:
             return None
 
     def decide(self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]) -> _Decision:
-        """A configured program that writes messages itself, such as a webhook (`StandIns`), has at
+        """Return the decision for the right by known data and the rules of `book`.
+
+        A configured program that writes messages itself, such as a webhook (`StandIns`), has at
         most the rights of its kind. For `DECISION_RIGHTS`, deny programs and guests. If the guest
-        status is not known, add a denial to `others`: the decision is then not certain."""
+        status is not known, add a denial to `others`, what the decision may be once more is known:
+        it is then not certain.
+        """
         person = rights.person
         is_account = person.platform in self.platforms
         # None: the person is no such program.

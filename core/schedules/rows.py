@@ -690,6 +690,8 @@ def _add_audit_line(
     by: Person | None,
     change: str = "",
 ) -> None:
+    """Write a line to the audit log about what the person `by` did with a schedule; nothing if
+    Ponte itself did it. `change` is the id of the approved change by which they did it, if any."""
     if by is not None:
         # `person` is whose schedule it is; the line names `by` as the asker.
         facts = {"person": schedule.owner.key, "schedule": schedule.id, "change": change}

@@ -491,8 +491,9 @@ class SqliteDatabase:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
     def _run_writer(self) -> None:
-        """The callers of a group are answered on the event loop after the commit. Writes that must
-        run outside of any transaction (`alone`) come after the others of their group."""
+        """Commit queued writes in groups until the database is closed. This is the writer
+        thread. The callers of a group are answered on the event loop after the commit. Writes that
+        must run outside of any transaction (`alone`) come after the others of their group."""
         while (batch := self._next_batch()) is not None:
             if together := [job for job in batch if not job.alone]:
                 self._commit(together)

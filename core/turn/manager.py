@@ -489,8 +489,9 @@ class ConversationManager:
         return result
 
     async def _give_way(self, run: ManagedRun) -> None:
-        """Once that process has finished the turn, correct the posts that this one made too late:
-        it was suspended, and did not know that another one had taken over."""
+        """Wait until the process that took the turn over has finished it. Then correct the posts
+        that this process made too late: it was suspended, and did not know that another one had
+        taken over."""
         await run.reply.wait_for_updates()
         while True:
             with suppress(NotStored):

@@ -332,7 +332,8 @@ class ConversationRoutes(MessageRoutes):
     def _follow(
         self, request: Request, id: str, cursor: str, stack: ExitStack
     ) -> AsyncIterator[bytes]:
-        """What the stream holds is closed with `stack`."""
+        """Return the stream of a conversation's events after `cursor`, the position up to which the
+        client has read. What the stream holds is closed with `stack`."""
         address, visitor = self._find_address(request, id), visitor_of(request)
         if request.method == "HEAD":  # only the headers are wanted, so nothing is followed
             return stream.merge_streams([])

@@ -242,13 +242,13 @@ class RowReader:
     async def _fetch_linked_table(
         self, selection: RowSelection, join: Join, ids: Sequence[str] | None = None
     ) -> SelectedRows:
-        """With `ids`, only those rows are wanted; NocoDB is asked for them alone if they are few.
-        Each row has its display field first, because that names it.
+        """Return the rows of the linked table that fit the filters on them. With `ids`, only those
+        rows are wanted; NocoDB is asked for them alone if they are few. Each row has its display
+        field first, because that names it.
 
         Raise ToolError if a filter or `ids` needs rows beyond the limit: a row must not count as
-        one without linked rows only because they were not read. Otherwise the caption of the result
-        says how many of them were read.
-        """
+        one without linked rows only because they were not read. Otherwise the caption of the
+        result says how many of them were read."""
         condition = selection.linked_condition(join.link)
         conditions = condition.linked if condition else ()
         # One linked row must fit all the filters.
