@@ -503,6 +503,8 @@ class SqliteDatabase:
                         job.result.append(job.work(self._writing))
                     except sqlite3.Error as error:
                         job.error = self._unusable(error)  # NotStored, with the reason
+                    except Exception as error:  # it must not end the thread: all writes would wait
+                        job.error = error
             self._loop.call_soon_threadsafe(_settle_all, batch)
         self._connection.close()
 
