@@ -30,7 +30,8 @@ for the table of buttons; 3,000 for features in folders of their own, nearly all
 for buttons that name the deed."""
 MAX_TEXT_WORDS = 234_200
 """282,395 before the text was read again. At 214,939 blind readers understood 48 % of the changed
-bodies and 62 % before, at 223,925 half and 73 %, so the reasons came back. Of docstrings, of the strings that explain fields and of comments."""
+bodies and 62 % before, at 223,925 half and 73 %, so the reasons came back. Of docstrings, of the
+strings that explain fields and of comments."""
 MAX_LONG_STRING_WORDS = 20_470
 """Of sentences, SQL and other strings that are no text and have at least `LONG_STRING` words."""
 LONG_STRING = 12
