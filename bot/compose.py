@@ -239,6 +239,8 @@ async def _build_people(
 ) -> People:
     """Build what is known about people, and what they may do. Chat platforms are added to
     `policy.people` later."""
+    # How the policy finds out about people of the page and of OIDC providers, whom no chat platform
+    # knows.
     policy = Policy(
         collect_rights(settings.faces),
         lambda: live.rule_book,

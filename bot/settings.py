@@ -203,7 +203,7 @@ if TYPE_CHECKING:
     class _Parts(
         WebSettings, _SharedSettings, CodeSettings, NocodbSettings, SlackSettings, ModelSettings
     ):
-        """Those that code outside of a feature reads by name."""
+        """The settings that code outside of a feature reads by name."""
 
 else:
     # The first stands last in `.env.example`.

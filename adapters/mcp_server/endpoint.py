@@ -103,6 +103,7 @@ class McpEndpoint:
         """
         hub = self._find_hub()
         auth = hub and hub.visitors.auth
+        # `_tools` is None where MCP is off, and `hub` without the page, which checks the tokens.
         if self._tools is None or hub is None or not isinstance(auth, TokenAuthentication):
             return _refuse("off")
         if not hub.is_accepting:
@@ -124,6 +125,7 @@ class McpEndpoint:
             if not isinstance(request, dict):
                 # A list of requests: newer versions of MCP have no batches.
                 return _refuse("batch")
+            # The person's own conversation on the page, for requests over MCP.
             address = hub.visitors.address_of(visitor.person, MCP_ORIGIN)
             caller = Caller(visitor.person, address, self._find_name(visitor, headers, request))
             async with self._take_place(caller.token):
@@ -171,7 +173,8 @@ class McpEndpoint:
 
     @asynccontextmanager
     async def _take_place(self, token: str) -> AsyncIterator[None]:
-        """Raise _TooMany if too many wait already."""
+        """Hold a place among the requests of the token that run at the same time, and wait for it
+        first. Raise _TooMany if too many wait already."""
         queue = self._queues.setdefault(token, _TokenQueue())
         total = sum(token_queue.count for token_queue in self._queues.values())
         if queue.count >= MAX_MCP_REQUESTS_OF_TOKEN or total >= MAX_MCP_REQUESTS:
@@ -253,6 +256,8 @@ class McpEndpoint:
 
 
 def _refuse(name: str, reason: str = "") -> HttpAnswer:
+    """Return the HTTP answer for the refusal of that name (a key of _REFUSALS), as an error of
+    JSON-RPC. `reason` replaces its sentence."""
     status, sentence = _REFUSALS[name]
     code = _PARSE_ERROR if name == "json" else _INVALID_REQUEST
     error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": reason or sentence}}

@@ -120,7 +120,8 @@ class ChangeRequests:
         return next(same, None)
 
     async def propose(self, caller: Caller, digest: str, tool: str, draft: Draft) -> Change | None:
-        """`digest` is the hash of what the `draft` would write. Raise ToolError.
+        """Store a request and return its proposal; None if an allowance is used up or the request
+        was withdrawn. `digest` is the hash of what the `draft` would write. Raise ToolError.
 
         The inbox stores a message of each key once. So two calls with the same arguments at the
         same moment have the same key, and make one proposal.

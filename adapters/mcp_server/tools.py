@@ -186,7 +186,9 @@ class McpTools:
     async def _read(
         self, caller: Caller, name: str, arguments: Json, result_id: str = "", **results: Outcome
     ) -> Outcome:
-        """Raise ToolError, also if the arguments ask for a file, and the errors of `_find_tools`.
+        """Call a tool that reads, with the rights that the person has in their own conversation on
+        the page, which nobody else reads. Raise ToolError, also if the arguments ask for a file,
+        and the errors of `_find_tools`.
 
         `result_id` names the outcome's rows, so that a chart can refer to them; `results` are the
         outcomes to which a chart may refer.

@@ -146,8 +146,9 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         return {"ponte_web_token": home.web_token()} if is_generated else {}
 
     async def check(self, deps: IntegrationDependencies[WebSettings]) -> Sequence[Health]:
-        """Raise OSError if the address is not one of this machine, PonteError if another program
-        uses the port."""
+        """Return whether the port is free, or used by the running Ponte, and whether each sign-in
+        provider can be used. Raise OSError if the address is not one of this machine, PonteError
+        if another program uses the port."""
         settings = deps.own
         host, port = settings.ponte_web_host, settings.ponte_web_port
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -216,6 +217,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             return
         # Everybody who has the token has the owner's rights.
         try:
+            # The setting, or else the token that Ponte created and keeps in its home folder.
             token = plain_value(settings.ponte_web_token) or home.kept_web_token()
         except PonteError as error:
             yield SafetyFinding("token", error.words(), "unsafe")

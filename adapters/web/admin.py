@@ -276,6 +276,7 @@ class AdminView:
         # 32 characters are the most that a name may have (`WebIntegration.ids`).
         attributes = 'required maxlength="32" autocomplete="off"'
         name = field("argument-name", say("Name"), attributes=attributes)
+        # "approve" is the CSS class of the button, "filter" that of the form.
         form = self._forms.build("people", "people add", name, say("Invite"), "approve", "filter")
         note = escape(say("Lowercase letters, digits, dots, hyphens and underscores."))
         invite = section(say("Invite someone"), f"<p>{note}</p>{form}", "ponte people add NAME")
@@ -335,12 +336,13 @@ class AdminView:
         sentence = say("The file has no errors.")
         for part in await self._run("status"):
             if (part["name"], part["state"]) == ("config", "off"):
-                sentence = part["words"]
+                sentence = part["words"]  # there is no file
         state = f'<ul class="faults">{listed}</ul>' if faults else f"<p>{escape(sentence)}</p>"
         sentence = say(
             "Rules, limits and prices can only be edited in the file. Reload to apply your "
             "changes. If the file has errors, nothing changes."
         )
+        # The CSS class "approve" gives the button the color of the page's main buttons.
         form = self._forms.build("config", "reload", "", say("Reload"), "approve")
         body = f"{state}<p>{escape(sentence)}</p>{form}{_render_examples()}"
         return section("ponte.toml", body, "ponte reload")
@@ -371,6 +373,7 @@ class AdminView:
                     fields += field(
                         name, label, attributes="required" if argument["required"] else ""
                     )
+            # The CSS class "filter" puts the fields and the button side by side.
             form = self._forms.build(
                 "operations", operation["name"], fields, say("Run"), kind="filter"
             )
@@ -413,7 +416,8 @@ def _render_examples() -> str:
 
 
 def _draw_days(rows: Sequence[Json], table: str) -> str:
-    """Days without any message are shown too, so that the axis has no gaps."""
+    """Return a chart of the cost of each day, or of the messages if no cost is known, above
+    `table`. Days without any message are shown too, so that the axis has no gaps."""
     has_cost = any(row.get("cost") for row in rows)
     title = say("US dollars") if has_cost else say("messages")
     by_day = {date.fromisoformat(str(row["name"])): row for row in rows}

@@ -225,6 +225,7 @@ class Hub:
 
     def watch(self, conversation: str, seq: int, message: Message) -> None:
         """Show this turn to all followers of the conversation until it has an answer."""
+        # Nobody follows the conversation, or the turn is watched already.
         channel = self._channels.get(conversation)
         if channel is None or seq in self._watches or self._closed:
             return
@@ -379,7 +380,8 @@ class RequestWatch:
         await cancel_all(self._tasks.values())
 
     async def _count(self, person: Person) -> None:
-        """People without an open stream are forgotten."""
+        """Find out which requests wait for a person, and again if something changed meanwhile.
+        `_counts` has their ids by person. People without an open stream are forgotten."""
         while person in self._outdated:
             self._outdated.discard(person)
             with suppress(PonteError):  # the number that was shown last stays
@@ -493,6 +495,7 @@ class WebAdapter(Platform):
         """The socket for commands has no server before its first connection; then only the socket
         is closed."""
         await self.hub.close()
+        # The only task loads and starts the server.
         await self._tasks.close(SERVER_START_SECONDS)
         self.address = ""
         if self._server is not None:

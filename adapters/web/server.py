@@ -459,6 +459,7 @@ def make_application(
 ) -> ASGIApp:
     """`mounted` are other adapters' handlers by exact path, and `find_hook` finds those of
     webhooks. They authenticate their callers by a signature, so they come before the guard."""
+    # The paths of these handlers. `/openapi.json` lists them beside the routes.
     signed = [*mounted, *([HOOKS_PATH] if find_hook else [])]
     app = Starlette(
         routes=[*routes, *DocumentRoutes(routes, signed).routes],

@@ -37,6 +37,8 @@ class WebSettings(SettingsPart):
     @field_validator("ponte_web_token")
     @classmethod
     def _check_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """Return the token of PONTE_WEB_TOKEN. Raise ValueError if it is weak, or missing where
+        others than this machine can open the page."""
         host, url = info.data.get("ponte_web_host", "127.0.0.1"), info.data.get("ponte_web_url")
         if value is not None and (wrong := token_fault(plain_value(value))):
             raise ValueError(wrong)

@@ -208,6 +208,7 @@ class TokenAuthentication:
     async def find_visitor(self, headers: Mapping[str, str], address: str) -> Visitor:
         """Raise Unauthorized, WrongToken, TooManyTries after too many wrong tokens, and
         NotStored."""
+        # `address`, the client's, serves the limit of wrong tokens.
         visitor = await self._read_session(headers)
         # A valid seal is not enough: the person may have signed out, or lost their access.
         if visitor and not await visitor.is_signed_out(self.access):
@@ -317,6 +318,7 @@ class TokenAuthentication:
         # NotConfirmed: Slack has not confirmed the person for an hour, so their access is unknown.
         except (Refusal, errors.NotConfirmed):
             return False
+        # `until` is the end of the session, 0 for a request without one.
         return not (await visitor.is_signed_out(access) or 0 < visitor.until <= access.now())
 
     def new_session(self, visitor: Visitor | None = None, label: str = "") -> str:
@@ -392,6 +394,7 @@ class TokenAuthentication:
         visitor = await find_kind(cookie.name).find(self.access, cookie.name)
         if visitor is None or not cookie.is_of(visitor):
             return None
+        # From here on, the claim is one that Ponte has made.
         visitor = visitor.read_claim(cookie.claim)
         if visitor.until <= self.access.now():
             return None

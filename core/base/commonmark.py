@@ -62,11 +62,11 @@ def find_code_lines(text: str, lines: Sequence[str], stray_ticks: StrayTicks = 0
     """
     # Lines of sure blocks with a backtick, which a stray one before could pair with.
     sure, ticked, disputed = set[int](), set[int](), set[int]()
-    may = any(mark in text for mark in ("`", "~~~", "    ", "\t"))
+    may = any(mark in text for mark in ("`", "~~~", "    ", "\t"))  # else there is no code
     for token in parse_blocks(text) if may else ():
         if token.type not in ("fence", "code_block") or not token.map:
             continue
-        start, end = token.map
+        start, end = token.map  # numbers of the first line and of the line after the last one
         closes = end - 1 > start and _CLOSING.fullmatch(lines[end - 1])  # not cut off
         plain = token.markup == "```" and "```" not in token.content
         # Only blocks of this form are code on all platforms; of others they disagree.
@@ -109,9 +109,10 @@ def unescape(text: str) -> str:
     """In a text of more than `MAX_TARGET_CHARACTERS`, or with more than `_MAX_ESCAPE_LAYERS`
     layers, the remaining `&` become `+` and backslashes are removed, so that a renderer finds
     nothing more to decode."""
-    for layer in range(len(text)):
+    for layer in range(len(text)):  # each layer makes the text shorter, so this many suffice
         if "&" not in text and "\\" not in text:
             break
+        # Imported at the first use only, because the import takes a moment.
         library = importlib.import_module("markdown_it.common.utils")
         before, text = text, str(library.unescapeAll(text))
         if text == before:

@@ -48,7 +48,8 @@ def parse_wait(value: str) -> float | None:
             moment = parse(value)
             # The zone "-0000" is UTC, too, but gives a moment without a zone.
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+            return max(0.0, (moment - datetime.now(UTC)).total_seconds())  # a past date gives 0
+    # It begins with a number and is no date: perhaps a time with its unit.
     return _as_seconds(value) if _SECONDS_PATTERN.match(value) else None
 
 
@@ -109,8 +110,13 @@ class FaultBody:
 
 
 def parse_fault_body(body: object) -> FaultBody:
-    """Services put the same facts at different places, so all values are collected with their keys,
-    and the keys tell what a value is. Outer values count before inner ones."""
+    """Return what the body of an error response says, in any of the forms that services use. `body`
+    is decoded JSON or a text.
+
+    Services put the same facts at different places, so all values are collected with their keys,
+    and the keys tell what a value is. Outer values count before inner ones.
+    """
+    # The texts and numbers with their keys, the outer ones first.
     values, waiting = list[tuple[str, object]](), deque([("", body)])
     # The body is untrusted: it may be nested without end.
     for _ in range(MAX_ERROR_VALUES):
@@ -176,6 +182,7 @@ def _as_seconds(value: object) -> float | None:
     """The value is a number, or a text such as "45.8s", "1m12s" or "20 seconds"."""
     if type(value) in (int, float) or (isinstance(value, str) and value.isdigit()):
         return max(0.0, _as_number(value))
+    # Each unit that is a word becomes its first letter: "20 seconds" → "20 s".
     text = re.sub(
         r"(sec|min|hour|day)\w*", lambda unit: unit[1][0], str(value), flags=re.IGNORECASE
     )

@@ -37,6 +37,7 @@ class GrowingMarkdown:
         """
         if not trust.links_anything:  # as in a pipe or a file, which links nothing
             return text
+        # A file or a source that came meanwhile changes which links are allowed.
         if trust != self._trust or not text.startswith(self._source):
             self._trust, self._source, self._done, self._stray_ticks = trust, "", "", 0
             self._shown, self._length = "", 0
@@ -46,6 +47,8 @@ class GrowingMarkdown:
         if self._length and abs(len(text) - self._length) < len(tail) // 20:
             return self._shown
         self._length = len(text)
+        # What is finished goes from `tail` to `_source`, and its safe form to `_done`, so that it
+        # is not parsed again.
         if end := ended_blocks_length(tail) or self._last_line_start(tail):
             block = tail[:end]
             self._done += trust.sanitize(block, self._stray_ticks)
@@ -69,6 +72,8 @@ class GrowingMarkdown:
         before = text[:end]
         if not before or is_too_complex(before) or settled_length(before) < end:
             return 0
+        # Unpaired backticks (`stray_ticks`) change what Discord reads as code later, and on lines
+        # in `disputed` platforms disagree about that.
         code = commonmark.find_code_lines(before, before.split("\n"), self._stray_ticks)
         return 0 if code.stray_ticks or code.disputed else end
 
@@ -99,16 +104,21 @@ def length_before_open_address(text: str) -> int:
     """Return the length up to the line with the first address in an open code block: without an
     end, the block may turn out to be no code."""
     fences = [match.start() for match in _FENCE.finditer(text)]
+    # With an odd number of fences, the last one opens a block.
     hot = HOT.search(text, fences[-1]) if len(fences) % 2 else None
     return text.rfind("\n", 0, hot.start()) + 1 if hot else len(text)
 
 
 def ended_blocks_length(text: str) -> int:
-    """Later text does not change the blocks before the last top-level one. An incomplete last line
-    is ignored, because it can still change the structure."""
+    """Return the index at which the last top-level block of a growing Markdown text starts; 0 if
+    there is only one. Later text does not change the blocks before it, so they are finished.
+
+    An incomplete last line is ignored, because it can still change the structure.
+    """
     text = text[: text.rfind("\n") + 1]
-    if is_too_complex(text):
+    if is_too_complex(text):  # it is not parsed, so nothing counts as finished
         return 0
+    # A token that closes a block has the nesting -1.
     starts = [
         t.map[0] for t in commonmark.parse_blocks(text) if t.map and t.level == 0 and t.nesting >= 0
     ]

@@ -192,6 +192,7 @@ class HttpClient:
         """Return the body of a successful response. It is read piece by piece, so that one of more
         than `cap` bytes (0: the client's own limit) raises HttpTooLarge early. The timeout is for
         all of it: a server may send slowly without end."""
+        # Errors of this block name the proxy, and a TimeoutError becomes an HttpTimeout.
         with self._name_proxy(url):
             async with (
                 asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
@@ -220,13 +221,14 @@ class HttpClient:
         maximum of seconds without a byte. A line longer than the cap raises HttpTooLarge. Raises
         HttpError, also while lines are read."""
         options = {"json": body, "data": form, "files": files, "headers": headers}
-        with self._name_proxy(url):
+        with self._name_proxy(url):  # adds the proxy to errors
             async with self._open_response(method, url, options, silence) as answer:
                 yield _split_lines(answer.aiter_bytes(), self._cap)
 
     @contextlib.contextmanager
     def _name_proxy(self, url: str) -> Iterator[None]:
-        """A timeout of the whole request becomes an HttpTimeout."""
+        """Add the proxy for this address to an error of the block, and make a timeout of the whole
+        request an HttpTimeout."""
         try:
             yield
         except (HttpError, TimeoutError) as error:

@@ -212,8 +212,9 @@ def format_date(
     length: Literal["medium", "full", "MMMd", "yMMM", "yMMMd"] = "medium",
     this_year: int | None = None,
 ) -> str:
-    """`length` "MMMd" has no year; "yMMM" is a month. With `this_year` the date is short, and has
-    its year only if that is another one."""
+    """Return a date, as in `Nov 18, 2026`. With the `length` "MMMd", it has no year; with "yMMM",
+    it is a month. With `this_year` it is short, and has its year only if that is another one. The
+    first day of a month is `1er` in French (`write_first_day`)."""
     from babel.dates import format_date as format_by_cldr
     from babel.dates import format_skeleton
 

@@ -36,13 +36,14 @@ def make_storable(value: T) -> T:
 def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
     """A small text can make millions of objects, so it is checked before it is parsed. "many" for
     more than `values` values, "deep" if nested deeper than `depth`, else ""."""
+    # Each match of `_STRUCTURE` is a bracket, a comma, or a whole string.
     value_count = open_brackets = 0
     most = 4 * values + 2
     for number, match in enumerate(_STRUCTURE.finditer(raw)):
         sign = raw[match.start()]
         if sign in _CLOSING_BRACKETS:
             open_brackets -= 1
-        elif sign in _BEFORE_VALUES:
+        elif sign in _BEFORE_VALUES:  # "[", "{" or ",": a value follows
             value_count += 1
             open_brackets += sign != _COMMA
             if open_brackets > depth:
@@ -113,6 +114,8 @@ def to_json_line(value: object) -> str:
 
 
 def _storable(value: Any) -> Any:
+    """Return the value with U+FFFD in place of each half of a surrogate pair, at any depth. No
+    database can store such a half."""
     if isinstance(value, str):
         return in_whole_characters(value)
     if isinstance(value, dict):

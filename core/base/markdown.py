@@ -72,8 +72,12 @@ def escape_cell(text: str) -> str:
 
 
 def to_plain_text(text: str) -> str:
-    """Lists, tables, code blocks and paragraphs with a formula stay as they are. An answer in JSON
-    stays complete, because a program may read it."""
+    """Return Markdown without its escapes and without the marks of emphasis, code spans and links.
+
+    Lists, tables, code blocks and paragraphs with a formula stay as they are. Struck text keeps its
+    marks. An answer in JSON stays complete, because a program may read it.
+    """
+    # The parser would take too long for a text that is too complex.
     if is_too_complex(text) or _is_json(text):
         return text
     # `words` is built from the parts of a paragraph (a token of the type "inline"), without marks,

@@ -168,7 +168,7 @@ class ModelServerFault(Exception):
         named = is_known and _QUOTA.search(text)
         # Servers that send no code say it in the message.
         in_words = self.status < 500 and _QUOTA_WORDS.search(self.message)
-        return self.status == 402 or bool(named or in_words)
+        return self.status == 402 or bool(named or in_words)  # 402: payment required
 
     @property
     def is_wrong_key(self) -> bool:

@@ -374,6 +374,7 @@ def _make_sdk_client(
     http.load_library()
     importlib.import_module("aiohttp")  # its import is slow, too; other requests use it
     tls = http.load_tls_context()
+    # raises for a refusal or compressed body
     web = module.DefaultAsyncHttpxClient(
         proxy=proxy,
         verify=tls,
@@ -404,8 +405,12 @@ def _refuse_compression(headers: Mapping[str, str]) -> None:
 
 
 def _as_fault(error: Exception) -> ModelServerFault | None:
-    """None for an error of something else. "unsent" if there was no connection, "lost" if the
-    response is missing. The libraries are imported here, and not above, because that is slow."""
+    """Return the fault that an error of the HTTP libraries, the SDK or JSON is, or None. Its kind
+    tells whether the request may have had an effect: "unsent" if there was no connection, "lost" if
+    the response is missing.
+
+    The libraries are imported here, and not above, because that is slow.
+    """
     if isinstance(error, ModelServerFault):
         return error
     library = importlib.import_module("aiohttp")
@@ -453,9 +458,10 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
         _check_size(total, MAX_STREAM_BYTES)
         if parser.is_done:
             continue
-        waiting += chunk
+        waiting += chunk  # bytes of lines that have not ended
         # Only the new bytes are searched. A "\r" at the end may be half of "\r\n".
         searched = max(0, len(waiting) - len(chunk) - 1)
+        # The end of the last complete line.
         end = 1 + max(waiting.rfind(b"\n", searched), waiting.rfind(b"\r", searched, -1))
         event = SIGN_OF_LIFE
         for event in parser.read_lines(waiting[:end].splitlines()):
@@ -463,10 +469,12 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
         if event is SIGN_OF_LIFE:  # the chunk completed no event, but the server is not silent
             yield event
         del waiting[:end]
+        # `parser.data` has the complete lines of an event, or of a JSON body, that has not ended.
         _check_size(len(waiting) + len(parser.data), MAX_EVENT_BYTES)
     # Some servers leave out the empty line after the last event, so one is added.
     for event in parser.read_lines([*waiting.splitlines(), bytearray()]):
         yield event
+    # Yields nothing for a stream, and the objects of a JSON body in its place.
     for event in parser.read_body():
         yield event
 
@@ -501,6 +509,7 @@ class _EventParser:
             # The first line with text tells whether this is a stream or a body of JSON.
             if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
                 self._is_json = line.startswith((b"{", b"["))
+            # A body in place of a stream; `read_body` reads it at its end.
             if self._is_json:
                 self.data += line + b"\n"
                 continue
@@ -521,7 +530,7 @@ class _EventParser:
                     self.data += value + b"\n"
             elif name == b"data":
                 self.data += value + b"\n"
-            elif not line:
+            elif not line:  # the empty line ends an event
                 data, self.data = self.data.strip(), bytearray()
                 # Other data than JSON, such as a word that keeps the connection open, is no part of
                 # an answer. After `event: error` it is the error's text, which must not be lost.
@@ -536,6 +545,7 @@ class _EventParser:
         """Yield the objects of a JSON body: one object, a list of them, or one on each line.
         Afterwards raise ModelServerFault if the body was sent by another server, such as the web
         page of a proxy."""
+        # `read_lines` has yielded the events of any other body already.
         try:
             values = [_parse(self.data)] if self._is_json else []
         except ValueError:

@@ -38,7 +38,8 @@ def create_file(name: str | Path, folder: int | None = None) -> BinaryIO:
 
 
 def has_content(name: str, folder: int, data: bytes) -> bool:
-    """A file of another user could change later.
+    """Return True if `name` is a regular file of this user with exactly these bytes, so that it
+    need not be written again. A file of another user could change later.
 
     `folder` is the descriptor of its folder. A symbolic link does not count.
     """
@@ -60,6 +61,8 @@ def has_content(name: str, folder: int, data: bytes) -> bool:
 
 @contextmanager
 def _open_folder(path: str, parent: int | None = None) -> Iterator[int]:
+    """Yield the descriptor of a folder that is no symbolic link. `parent` is the descriptor of the
+    folder that `path` is relative to."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     folder = os.open(path, flags, dir_fd=parent)
     try:

@@ -32,7 +32,7 @@ class Proxies:
         try:
             parts = urlsplit(url)
             port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-        except ValueError:
+        except ValueError:  # it is no address
             return None
         proxy = self.https if parts.scheme in ("https", "wss") else self.http
         host = (parts.hostname or "").lower().rstrip(".")

@@ -162,7 +162,7 @@ class ErrorTable(Generic[E]):
         if proxy := getattr(failure, "proxy", ""):
             values["proxy"] = proxy
         if not isinstance(row.error, str):
-            sentence = (row.sentence,) if row.sentence else ()
+            sentence = (row.sentence,) if row.sentence else ()  # else that of the class
             return cast(E, row.error(*sentence, **values))
         # `unsure`: the request may have had its effect. `passing`: it may succeed a moment later.
         unknown = row.outcome_unknown

@@ -70,10 +70,11 @@ def fence_after_line(line: str, fence: Fence | None, longest: int) -> Fence | No
     as text, because no post could contain it twice."""
     if fence is not None:
         return None if _closes(line, fence) else fence
+    # No block is open: does the line open one?
     match = _OPENING.fullmatch(line)
     if match is None or len(match["mark"]) > longest:
         return None
-    if match["mark"][0] == "`" and "`" in match["info"]:
+    if match["mark"][0] == "`" and "`" in match["info"]:  # it is a code span on one line
         return None
     indent = " " * len(match["indent"].expandtabs(4))
     return Fence(indent[:longest], match["mark"], match["info"].rstrip())
@@ -100,7 +101,7 @@ def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
     places: defaultdict[int, deque[int]] = defaultdict(deque)
     for start, end, _ in runs:
         places[end - start].append(start)
-    at = 0
+    at = 0  # the end of the last code span
     for start, end, escaped in runs:
         if start < at:  # inside the last span
             continue
@@ -133,8 +134,9 @@ def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | No
 
 
 def dedent_block(text: str, fence: Fence) -> str:
-    """The block continues without indentation in the next part of the text. Lines after its end
-    stay as they are."""
+    """Return the rest of an indented code block with the indentation of its fence removed from each
+    line, because the block continues without indentation in the next part of the text. Lines after
+    the end of the block stay as they are."""
     lines = text.split("\n")
     for number, line in enumerate(lines):
         spaces = len(line) - len(line.lstrip(" "))
@@ -161,6 +163,7 @@ def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ..
     Raises ValueError for a `limit` under `MIN_PART_CHARACTERS`. With another `size` than `len`,
     that minimum is multiplied by `MAX_CHARACTER_SIZE`.
     """
+    # A part needs room for the lines that close and open a code block, and some text.
     smallest = MIN_PART_CHARACTERS if size is len else MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE
     if limit < smallest:
         raise ValueError(f"a limit of {limit} characters is under {smallest}")
@@ -210,6 +213,7 @@ class _Part:
     def next_part(self) -> tuple[str, int, Fence | None]:
         """Return the text of this part, and where the next part begins: the index, and the fence of
         the code block that is open there. The text is "" if only blank lines were left."""
+        # All of the rest, if it fits together with the line that closes an open code block.
         end = len(self.text)
         if end <= self.stop and self._fits(end, fence := self._open_at(end)):
             cut = _Cut(end, end, fence, None)
@@ -226,8 +230,12 @@ class _Part:
         return part.rstrip(), _skip(_BLANK_LINES, self.text, cut.next), None
 
     def _best_cut(self) -> _Cut:
-        """Quality and position are traded: a good place counts only beyond a third or half of the
-        part."""
+        """Return the place where this part of a long text ends best: after a paragraph, else after
+        a sentence, else between words.
+
+        Quality and position are traded: a good place counts only beyond a third or half of the
+        part.
+        """
         # After the loop, `line` is the start of the first line that does not fit, and `fence` is
         # open before it.
         cuts: list[_Cut] = []
@@ -309,7 +317,7 @@ class _Part:
             place = find_character_boundary(self.text, end, self.start)
             # If all before `end` is one character (letters and accents), cut within it.
             place = place if place > self.start else end
-            now = self._open_at(place)
+            now = self._open_at(place)  # the code block that is open there, None if none is
             if self._fits(place, now):
                 yield self._cut_at(place, now)
             end = place - 1
@@ -351,6 +359,7 @@ def _fitting_length(text: str, start: int, limit: int, size: SizeFunction) -> in
     rest = len(text) - start
     if rest <= limit and (whole := size(text[start:])) <= limit:
         return rest + limit - whole
+    # A binary search: so many characters fit, and so many are too many.
     fits, over = 0, min(limit, rest) + 1
     while over - fits > 1:
         middle = (fits + over) // 2

@@ -87,7 +87,8 @@ def _number(column: ExportColumn, cell: Cell) -> Decimal | None:
 
 
 def _plain_text(cell: Cell) -> str:
-    """Halves of surrogate pairs, which no file can hold, are replaced."""
+    """Return the cell as the text that files have: truth values in lower case, days and times in
+    ISO 8601 without a zone. Halves of surrogate pairs, which no file can hold, are replaced."""
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, datetime):
@@ -199,7 +200,8 @@ def _encode_xlsx(
             sheet.write_string(row, at, text, style)
 
     def write(row: int, at: int, cell: Cell) -> None:
-        """What Excel cannot hold exactly (early dates, long numbers) is text."""
+        """Write a cell with its type. What Excel cannot hold exactly (early dates, long numbers) is
+        text."""
         # bool before numbers and dates: to Python, True is the number 1.
         column = columns[at]
         if isinstance(cell, bool):

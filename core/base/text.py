@@ -91,10 +91,11 @@ def clean_text(text: str) -> str:
     Joiners in emoji, marks of right-to-left text and letters of every language remain. Half of a
     surrogate pair becomes U+FFFD. The function is idempotent.
     """
-    if _PLAIN.fullmatch(text):
+    if _PLAIN.fullmatch(text):  # ASCII without control characters
         return text
     # Escape sequences first: without its first character, the rest of one would stay as text.
     text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
+    # Group 1 of each pattern is what stays: a flag, one variation selector, one joiner.
     text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
     return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
 
@@ -116,6 +117,8 @@ class GrowingText:
         if not text.startswith(self._source):
             self._source = self._done = self._shown = ""
             self._length = 0
+        # `_source` is the final part of the text and `_done` its cleaned form, so only what follows
+        # is cleaned again. `_length` is the length of the text when it was last cleaned.
         tail = text[len(self._source) :]
         if cut := _settled_length(tail):
             self._done += clean_text(tail[:cut])
@@ -141,6 +144,7 @@ def _settled_length(text: str) -> int:
     # No real character is as long as `_LONGEST_CHARACTER` code points, so the search ends there. A
     # result of 0 is never wrong: nothing counts as final, and the whole text is cleaned again.
     for place in range(len(text) - 1, max(0, len(text) - _LONGEST_CHARACTER), -1):
+        # `_HIDDEN` characters are removed, so they separate nothing.
         if unicodedata.category(text[place])[0] in "LNPSZ" and not _HIDDEN.match(text[place]):
             return place
     return 0

@@ -175,8 +175,10 @@ class Trust:
         """Rejects what parsers read in different ways: a user name, a backslash, or a host with
         other than plain letters. Also rejects text after the host that could begin another
         address."""
+        # The asker wrote this address, or it is one of Ponte's own.
         if url in self.written:
             return True
+        # Platforms also link a host without a scheme.
         whole = url if _SCHEME.match(url) and "://" in url else f"https://{url}"
         # `_NEVER`: characters that no address may contain. Browsers skip more than two slashes and
         # find another host than `urlsplit`.
@@ -213,17 +215,22 @@ class Trust:
         return "\n".join(lines)
 
     def sanitize(self, text: str, stray_ticks: commonmark.StrayTicks = 0) -> str:
-        """A model that was misled by a table or a file could otherwise send people, or data in an
-        address, to a foreign server.
+        """Return the text with all addresses disabled that are not allowed: they stay readable, but
+        no platform makes links of them. A model that was misled by a table or a file could
+        otherwise send people, or data in an address, to a foreign server.
 
-        Sanitizing the result once more changes nothing.
+        `stray_ticks` is `CodeLines.stray_ticks` of the text before this one: how its unpaired
+        backticks change what Discord reads as code here. Sanitizing the result once more changes
+        nothing.
         """
+        # A pipe or a file links nothing.
         if not self.links_anything or not _may_hold_address(text):
             return text
         # Parsing it could take seconds, so every address in it is disabled.
         if is_too_complex(text):
             return self.defang(text)
         source = before = text.replace("\r\n", "\n").replace("\r", "\n")
+        # Terminals link addresses inside code too.
         if not self.is_code_inert:
             sanitized = self._sanitize_for_terminal(source, stray_ticks)
             return text if sanitized == source else sanitized
@@ -285,20 +292,25 @@ class Trust:
         return _TERMINAL_CHUNK.sub(lambda found: self._defang_terminal_chunk(found[0]), line)
 
     def _defang_terminal_chunk(self, chunk: str) -> str:
-        """An allowed address is kept only if the piece ends with it, or with at most
-        MAX_TRAILING_MARKS characters after it. Addresses count as written, and as they look once
-        the piece's Markdown is rendered."""
+        """Return a piece of a line without spaces for a terminal, with the addresses in it broken
+        that are not allowed. An allowed one is kept only if the piece ends with it, or with at most
+        MAX_TRAILING_MARKS characters after it.
+
+        Addresses count as written, and as they look once the piece's Markdown is rendered.
+        """
         if ":" not in chunk and "&" not in chunk and "www." not in chunk.lower():
             return chunk
         out, at = list[str](), 0
         while match := _HOT_IN_TERMINAL.search(chunk, at):
             start = _address_start(chunk, match.start(), at)
             end = _address_end(chunk, start)
+            # More marks after an allowed address could carry data to its server.
             if self.allows(chunk[start:end]) and len(chunk) - end <= MAX_TRAILING_MARKS:
                 return "".join([*out, chunk[at:]])
             # Its entities and escapes are decoded, so that none of them hides a part of an address.
             if "&" in chunk[start:] or "\\" in chunk[start:]:
                 chunk = chunk[:start] + commonmark.unescape(chunk[start:])
+            # Break it up to the next character that no address has, such as a bracket.
             other = _NOT_IN_ADDRESS.search(chunk, max(match.end(), start + 1))
             end = min(end, other.start()) if other else _address_end(chunk, start)
             out += [chunk[at:start], _break_address(chunk[start:end])]
@@ -345,6 +357,9 @@ class Trust:
             beside = beside or (out[-1] == "" and out[-2].endswith("`"))
             escaped = text[max(0, piece.start() - 1) : piece.start()] in ("\\", "<")
             code = sure and self.is_code_inert and not beside and not escaped
+            # a whole link or image: `[label](target)`
+            # `](` of a link that `_LINK` does not match
+            # an autolink, `<https://…>`, or a tag
             match piece.lastgroup:
                 case "link":
                     label = self._sanitize_prose(piece["label"], sure, whole=whole)

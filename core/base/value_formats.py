@@ -106,6 +106,7 @@ def format_amount(number: Decimal, format: str, locale: str | None = None) -> st
 def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
     """Return a number as people of a language write it. It shows all its decimal places, at least
     those of its column's format, because a person decides by what they read."""
+    # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.numbers import format_currency, format_decimal
 
     # Infinity has a text as its exponent.
@@ -140,7 +141,9 @@ def format_value(
 
 
 def format_duration(seconds: Decimal, format: str) -> str:
-    """`1:30`, with seconds if it has any or if the format asks for them (`1:30:05.25`)."""
+    """Return a number of seconds as hours and minutes, as in `1:30`, and seconds if it has any or
+    if the format asks for them (`1:30:05`, `1:30:05.25`). `format` has the form, as in
+    "duration h:mm:ss"."""
     form = format.partition(" ")[2] or "h:mm"
     whole_minutes, rest = divmod(abs(seconds), 60)
     hours, minutes = divmod(int(whole_minutes), 60)
@@ -148,6 +151,7 @@ def format_duration(seconds: Decimal, format: str) -> str:
     # Decimal places of the seconds: those of the form, or of the value if it has more.
     fraction = max(len(form.partition(".")[2]), len(f"{rest.normalize():f}".partition(".")[2]))
     if rest or "ss" in form:
+        # Two digits, and with a fraction the point and its digits.
         width = fraction + 3 if fraction else 2
         text += f":{rest:0{width}.{fraction}f}"
     return text
@@ -194,7 +198,8 @@ def spreadsheet_format(format: str) -> str:
 def parse_typed_number(text: str, format: str = "", locale: str | None = None) -> Decimal | None:
     """Return a number typed like "1.234,50", "R$ 5" or "12 %". Spaces separate thousands in every
     language."""
-    text = _simplify(text[: MAX_DIGITS + 1])
+    # `_simplify` unifies the forms of spaces, digits, minus signs and apostrophes.
+    text = _simplify(text[: MAX_DIGITS + 1])  # a longer text costs no time
     if len(text) > MAX_DIGITS:
         return None
     # As in "US$" or "%".
@@ -206,6 +211,7 @@ def parse_typed_number(text: str, format: str = "", locale: str | None = None) -
     # between thousands is at 1, the decimal one at 5.
     sample = _simplify(format_amount(Decimal("1234.5"), "number", locale))
     group, point = sample[1], sample[5]
+    # Digits alone, or in groups of three with the same separator between all groups.
     whole = rf"\d+|[1-9]\d{{0,2}}([{group} ])\d{{3}}(\2\d{{3}})*"
     if re.fullmatch(rf"[-+]?({whole})([{point}]\d+)?", text, re.ASCII):
         return Decimal(text.replace(" ", "").replace(group, "").replace(point, "."))
@@ -223,12 +229,13 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
     with the month's name, or a word such as `tomorrow`. `today` is the present day in their time
     zone. Raise BadInput for a day such as `03/04/2026` if the country of an English `locale` is not
     known."""
+    # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import get_month_names
 
     folded_text, cldr = fold_to_letters(_simplify(text)), babel_locale(locale)
     near_days = say("yesterday", locale), say("today", locale), say("tomorrow", locale)
     if folded_text in (names := list(map(fold_to_letters, near_days))):
-        return today + timedelta(names.index(folded_text) - 1)
+        return today + timedelta(names.index(folded_text) - 1)  # -1, 0 or 1 days
     # A month may be shortened to three letters or more: `dec` is one of the words in `letters`.
     letters = re.findall(r"[a-z]{3,}", folded_text)
     months = [
@@ -261,6 +268,7 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
     with an offset such as `UTC-03:00`; without one, it is in the zone of `now`. A day alone is its
     first moment. Raise BadInput as `parse_typed_day` does."""
     iso = _simplify(text)  # read as it is if it has an ISO form such as `2026-12-24T14:30`
+    # The French `14h30` becomes `14:30`.
     folded_text = _HOUR.sub(lambda match: f"{match[1]}:{match[2] or '00'}", fold_to_letters(iso))
     # The groups: day, hour, `:` with the minutes and seconds, `a` or `p` of AM and PM, the word
     # `utc`, `gmt` or `z`, the offset.
@@ -284,7 +292,8 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
 
 
 def parse_typed_truth(text: str) -> bool | None:
-    """True is also "yes" in any of Ponte's languages."""
+    """Return the truth value that a person typed: `true`, `1`, or "yes" in any of Ponte's languages
+    is True, their opposites are False. Return None for any other text."""
     word, names = fold_to_letters(text), {"true": True, "1": True, "false": False, "0": False}
     names |= {
         fold_to_letters(say(name, locale)): name == "Yes"

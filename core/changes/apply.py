@@ -109,7 +109,7 @@ class ChangeRunner:
         until it is recorded.
         """
         run = self._open(change, doing)
-        if run is None:
+        if run is None:  # its system is no longer connected
             return await self._give_up(change)
         while steps := run.next_batch():
             if self._held.is_set():
@@ -144,6 +144,7 @@ class ChangeRunner:
         cancellation back, so that the caller returns the ended change.
         """
         flight = asyncio.create_task(work)
+        # A process that ends waits for these (`wait_for_records`).
         self._flights.add(flight)
         flight.add_done_callback(self._flights.discard)
         try:
@@ -274,6 +275,7 @@ class ChangeRunner:
         ToolError."""
         if not run.kind.has_end:
             return await _check_rows(run, batch, steps)
+        # `_held` is set when this process stops, `run.stop_waiting` when a person ends the wait.
         reading = asyncio.create_task(_check_rows(run, batch, steps))
         has_begun = any(step.write.id for step in steps)  # the other system gave the run an id
         ends = [
@@ -367,8 +369,8 @@ def _judge_step(step: ChangeStep, row: RowCheck, sure: bool) -> ChangeStep:
     if row.state == "failed":
         return replace(step, state="failed")
     # A created row that exists was written, even if some of its fields differ.
-    if (sure or step.write.before is None) and row.current is not None:
-        if step.write.after is None:
+    if (sure or step.write.before is None) and row.current is not None:  # None: a creation
+        if step.write.after is None:  # a deletion
             return replace(step, state="failed", explanation=_STILL_THERE)
         return replace(step, state="differs", explanation=", ".join(row.differing_fields))
     if row.state == "before" and not sure:
@@ -415,7 +417,7 @@ class ChangeLifecycle:
             )
         except Superseded:
             return await self.ledger.get(change.id)
-        self.note_event(result.state, result)
+        self.note_event(result.state, result)  # logs the end and has the card drawn again
         return result
 
     async def add_reason(self, change: Change, reason: str) -> Change:
@@ -450,7 +452,7 @@ class ChangeLifecycle:
             ended = await self.runner.run(change, doing)
         finally:
             redraw.cancel()
-        self.note_event(ended.state, ended)
+        self.note_event(ended.state, ended)  # logs the end and has the card drawn again
         return ended
 
     def note_event(self, event: str, change: Change) -> None:
@@ -478,7 +480,8 @@ class ChangeLifecycle:
             )
 
     async def settle_payment(self, change: Change, seq: int) -> None:
-        """A run has an id once it has begun."""
+        """Charge the cost that `reserve_payment` reserved if the event `seq` began the run, or may
+        have begun it; otherwise release it. A run has an id once it has begun."""
         paid = self.builder.kind(change).paid_run(change.draft)
         if self.purse and paid:
             has_begun = change.decision_seq == seq and any(

@@ -275,7 +275,7 @@ class Approval:
     def to_be_asked(self, change: Change) -> frozenset[str]:
         """Return the names (`platform:ID`) of people and groups to ask for a decision; empty if the
         asker can decide alone."""
-        proposal, book = change.proposal, self.policy.read_rules()
+        proposal, book = change.proposal, self.policy.read_rules()  # `book` has groups of people
         # `names`: named as approvers, or allowed to approve by a rule. `named`: only the approvers,
         # with the number of them that must approve.
         names, named = self.named_deciders(change), self.approvers(proposal)
@@ -348,6 +348,9 @@ class Approval:
         # the change has no thread to compare: there was none before its answer was posted.
         began_alone = not proposal.origin.is_by_person
         is_same_thread = began_alone or here.thread == there.thread
+        # The change, and what the operator's rules say about it.
+        # The person, and what they have done with the change.
+        # Their rights here, and where the change was asked for.
         standing = Standing(
             id=change.id,
             is_read_only=self.rule_for(draft).access in ("hidden", "read"),

@@ -112,6 +112,7 @@ def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
     if len(fields) >= MAX_CARD_TABLE_COLUMNS:
         return None
     changes_by_field = [{change.field: change for change in row.changes} for row in rows]
+    # The first column has each row's name, or its number in the card.
     return CardTable(
         (rows[0].name_field or say("Row"), *fields),
         tuple(
@@ -173,6 +174,7 @@ def _build_row(
             changed[name] = _cell(", ".join(map(" ".join, pairs)), longest)
         before = {name: value for name, value in before.items() if name not in listed}
         after = {**before, **after, **changed}
+    # From here on, `before` and `after` have the values as the card shows them.
     raw = before, after
     before, after = (None if side is None else _cells(side, longest) for side in raw)
     if raw[0] and raw[1] and before and after:
@@ -257,6 +259,7 @@ def _format(value: Any, format: str | None) -> str:
                 return format_date(date.fromisoformat(text))
             if _MOMENT.fullmatch(text):
                 moment = datetime.fromisoformat(text)
+                # Without seconds, the time is shown without them. `_MOMENT` requires a time zone.
                 length: Literal["short", "medium"] = "medium" if moment.second else "short"
                 date_and_time = f"{format_moment(moment, length=length)} {moment.tzname()}"
                 # The formatted time has no fractions of a second, so it could hide a difference.
@@ -319,6 +322,8 @@ def _id(linked: Any) -> str:
 
 
 def _cells(row: Mapping[str, Any], longest: int | None) -> Cells:
+    """Return a row's values as a card shows them: without secrets, empty fields last. With
+    `longest`, long texts and many fields are cut."""
     # `redact` masks secrets, and leaves out fields with names such as `signedUrl`. The latter keep
     # their value here, because a card must not hide a field.
     values = {**row, **redact(dict(row))}

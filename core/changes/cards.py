@@ -115,6 +115,7 @@ class CardBuilder:
             sentences = _describe_request(change, deciders, needs_admin, count, asker)
         else:
             sentences = self._describe_decision(change, shows_names=True, undo=undo)
+        # the turn that proposed it
         return Card(
             id=change.id,
             kind=change.kind,
@@ -212,7 +213,9 @@ class CardBuilder:
     def _describe_decision(
         self, change: Change, *, shows_names: bool, undo: Change | None = None
     ) -> list[str]:
-        """`shows_names`: the readers may see names of rows and the reason of a denial."""
+        """Return the sentences about the decision and its result. `shows_names`: the readers may
+        see names of rows and the reason of a denial. `undo` is the change that took this one back,
+        if its card is drawn."""
         if change.kind == "proposal":  # it was never approved
             # For a forgotten one, _CLOSED tells that its conversation was deleted.
             if change.state == "withdrawn" and not change.is_forgotten:
@@ -223,12 +226,14 @@ class CardBuilder:
                 reason = show_reason(change.denial_reason)
                 return [say(_DENIED_BECAUSE, name=name, reason=reason)]
             return [say(_CLOSED[change.state], name=name)]  # only that of a denial has the name
+        # `undone_change`: the id of the change that this one takes back; "" if this is no undo.
         who = _UNDO_BY if change.proposal.undone_change else _APPROVED
+        # POLICY_PERSON stands for a rule of ponte.toml that approves without a person.
         is_policy, kind = change.decider == POLICY_PERSON, self.kind(change)
         sentences = [say(_ALLOWED) if is_policy else say(who, name=_list_approvers(change))]
         if change.proposal.revision > 1:
             sentences.append(describe_revision(change))
-        if undo:
+        if undo:  # the card of an undone change needs no more
             return [*sentences, say(_UNDONE_BY, name=_list_approvers(undo))]
         sentences += kind.describe_outcome(change, shows_names=shows_names)
         if change.state == "applying" or not kind.can_be_undone:
@@ -240,6 +245,7 @@ class CardBuilder:
             sentences.append(
                 say("See {undo}, the request to undo this change.", undo=change.undone_by)
             )
+        # The stored rows were erased by `forget`, or because the time for an undo is over.
         if change.is_forgotten and change.written_steps:
             sentences.append(say(ERASED))
         elif change.has_lapsed and change.written_steps and not change.undone_by:
@@ -274,6 +280,7 @@ def _describe_request(
     """
     asker = change.proposal.asker
     name = clip_line(asker.name or asker.id) if name is None else name
+    # The name of the program with which the person asked over MCP; else "".
     client = change.proposal.origin.client
     if client:
         sentence = (
@@ -285,7 +292,7 @@ def _describe_request(
     if change.proposal.revision > 1:
         # Who changed the values asks for the change now, so this names both.
         sentences = [describe_revision(change, name)]
-    sentences += _describe_note(change)
+    sentences += _describe_note(change)  # a remark of the tool that proposed it, if any
     if deciders:
         sentences.append(say("Waiting for {names}.", names=deciders))
     elif change.proposal.has_named_approvers:
@@ -401,6 +408,7 @@ class ChangeViews:
             undo = await self.ledger.get(change.undone_by) if is_undone else None
             card = self.builder.build(change, actions, undo=undo)
             return replace(card, result=await self._find_result(change, address))
+        # `own`: whether the asker can approve it themself.
         asker_standing = await self.approval.find_standing(
             change, person, proposal.address, actions=["approve"]
         )
@@ -514,8 +522,10 @@ class ChangeViews:
     async def _list_deciders(
         self, names: Collection[str], viewer: Person, address: Address, asker: str, only_named: bool
     ) -> str:
-        """`names` are the people and groups that the operator named, and `asker` the name of the
-        change's asker, "" if they cannot decide. `only_named`: admins cannot.
+        """Return who can decide on a change, as text such as "Ana, someone in Finance or an
+        admin"; "" if no name is known. `names` are the people and groups that the operator named,
+        and `asker` the name of the change's asker, "" if they cannot decide. `only_named`: admins
+        cannot.
 
         It names at most MAX_NAMED_DECIDERS people and groups. In place of a name of another
         platform it tells only the platform, unless the viewer may see all changes.

@@ -357,6 +357,7 @@ class SqlLedger(SqlStore):
         """
         change = _get_locked(connection, proposal.id)
         former = change.proposal
+        # If it is not the next one, another event has revised the proposal first.
         is_next = former.revision + 1 == proposal.revision
         if change.state != "open" or not is_next or former.expires_at <= proposal.created_at:
             return change
@@ -368,6 +369,7 @@ class SqlLedger(SqlStore):
         for table in ("steps", "consents"):
             connection.execute(f"DELETE FROM {table} WHERE change = ?", (change.id,))  # noqa: S608
         _put_steps(connection, revised, proposal.draft.steps)
+        # The new version makes its cards be drawn again.
         _set_state(connection, change.id, "open")
         _add_note(connection, change, note)
         change = _get_change(connection, change.id)
@@ -507,6 +509,8 @@ class SqlLedger(SqlStore):
     @query
     def has_open(self, connection: SqlConnection, conversation: str) -> bool:
         """True if a proposed change of that conversation waits for a person's decision."""
+        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
+        # partial index `changes_open`, which SQLite uses only for a query that contains it.
         return bool(
             select_value(
                 connection,
@@ -522,6 +526,8 @@ class SqlLedger(SqlStore):
     ) -> Sequence[int]:
         """Return the `seq` of each unfinished message or click that approved a change and now waits
         until it is applied, the latest first."""
+        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
+        # partial index `changes_open`, which SQLite uses only for a query that contains it.
         rows = connection.execute(
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
             " AND state IN ('open', 'applying') AND state = 'applying'"
@@ -576,6 +582,8 @@ class SqlLedger(SqlStore):
         )
 
     async def list_overdue(self, now: float) -> Sequence[Change]:
+        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
+        # partial index `changes_open`, which SQLite uses only for a query that contains it.
         return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " AND expires_at <= :now",
@@ -583,6 +591,8 @@ class SqlLedger(SqlStore):
         )
 
     async def list_abandoned(self) -> Sequence[Change]:
+        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
+        # partial index `changes_open`, which SQLite uses only for a query that contains it.
         return await self._select_changes(
             "SELECT * FROM changes"  # noqa: S608
             " WHERE state IN ('open', 'applying') AND state = 'applying'"
@@ -594,6 +604,7 @@ class SqlLedger(SqlStore):
         """Erase the stored values of the rows of changes that ended before `before` (seconds since
         1970), because the time to undo them is over. Who did what remains. A card that still offers
         undo is drawn again: its version rises."""
+        # the contents became too old
         ids = select_values(
             connection,
             "UPDATE changes SET erasure_reason = ?, version = version + CASE WHEN undone_by = ''"
@@ -675,8 +686,9 @@ def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: i
 
 
 def _insert(connection: SqlConnection, change: Change, last_notice: str = "") -> Change:
-    """If its id is in use, the change gets another one.
+    """Store a new change and return it as stored. If its id is in use, the change gets another one.
 
+    Notices tell approvers about a change: "asked", "reminded", "expired", in this order.
     `last_notice` is the last one that counts as sent; "" for none, "never" to send none at all.
     """
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
@@ -713,7 +725,8 @@ def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[Change
 def _set_state(
     connection: SqlConnection, id: str, state: ChangeState, **columns: str | int | float
 ) -> None:
-    """The version rises, so that the card is drawn again."""
+    """Set the state of a change and these `columns`; other columns keep their values (a parameter
+    of None, through `coalesce`). The version rises, so that the card is drawn again."""
     connection.execute(
         "UPDATE changes SET state = :state, version = version + 1,"
         " decision_seq = coalesce(:decision_seq, decision_seq),"
@@ -747,7 +760,8 @@ def _put_reason(
 
 
 def _erase_contents(connection: SqlConnection, id: str) -> None:
-    """Ids of rows and keys of people remain, for the audit."""
+    """Erase the stored values of a change's rows, and the names of the people who asked for it,
+    decided on it or approved it. Ids of rows and keys of people remain, for the audit."""
     _erase_rows(connection, id)
     row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
     connection.execute(

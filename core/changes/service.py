@@ -234,7 +234,7 @@ class Decisions:
         ours = change.decision_seq == decision.seq
         if not ours:
             require(may_see(standing))
-        ours |= change.proposal.is_revised_by(decision.seq)
+        ours |= change.proposal.is_revised_by(decision.seq)  # it changed the values before a crash
         # Another event is applying the change. If that event has ended, the change is ended first.
         is_others = change.state == "applying" and change.decision_seq != decision.seq
         if is_others and change.id in [
@@ -244,7 +244,7 @@ class Decisions:
         # Expiry is checked here, too, because the periodic check may not have run yet.
         if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
             change = await self.lifecycle.close(change, "expired", None)
-        if change.version != version:
+        if change.version != version:  # the change was ended or has expired just now
             standing = await self._find_standing(action, change, decision)
         # Only the last version can have been decided, so `undo` and `again` need no revision.
         is_final = action in ("undo", "again")
@@ -260,6 +260,7 @@ class Decisions:
             "undo": self._undo,
             "again": self._propose_again,
         }
+        # A deed returns the answer, or the change as it is then and a sentence for the answer.
         result: _Result = change, ""
         if is_shown:
             result = await deeds[action](change, decision, standing)
@@ -388,6 +389,8 @@ class Decisions:
         return None
 
     async def _deny(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
+        """Deny an open proposal, or store the reason of a denial that has none. Return the change,
+        with no sentence for the answer."""
         person, reason = decision.person, decision.reason
         if change.state == "open":
             rule = require(judge_denial(standing))
@@ -423,7 +426,7 @@ class Decisions:
                 revision = change.proposal.revision
                 change = await self.ledger.consent(change.id, consent, revision, rule)
                 self.lifecycle.on_change()
-                if change.proposal.revision != revision:
+                if change.proposal.revision != revision:  # somebody changed the values meanwhile
                     return change, ""
                 if change.state == "open":
                     counted = await self.views.list_consents(change, decision.person)
@@ -441,7 +444,7 @@ class Decisions:
             change = await self.ledger.claim(
                 change.id, decision.seq, decision.person, self.lifecycle.clock(), revision, rule
             )
-            if change.decision_seq != decision.seq:
+            if change.decision_seq != decision.seq:  # another event claimed it first
                 await self.lifecycle.settle_payment(change, decision.seq)
         if change.state == "applying" and change.decision_seq == decision.seq:
             change = await self.lifecycle.apply(change, decision.show_progress)
@@ -453,7 +456,9 @@ class Decisions:
     async def _change(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> _Result:
-        """From then on, the person counts as its asker, and earlier approvals do not count."""
+        """Store an open proposal with the values that the person typed, as a new revision, and
+        return it with a sentence for the answer. From then on, the person counts as its asker, and
+        earlier approvals do not count."""
         person, proposal = decision.person, change.proposal
         sentence = say(_REVISED, id=change.id)
         if change.state != "open" or proposal.is_revised_by(decision.seq):  # before a crash
@@ -471,6 +476,7 @@ class Decisions:
         by_language = {nearest_locale(locale): locale for locale in locales}
         typed_at = datetime.fromtimestamp(now, decision.zone)
         values = match_values(fields, decision.values, typed_at, by_language.values())
+        # `rule` lets the person propose these values. The audit log names it.
         draft, rule = await self._revise(change, values, decision, fields)
         count = len({field.row for field in fields if field.key in values})
         if count > 1:
@@ -490,7 +496,7 @@ class Decisions:
         note = self.views.builder.kind(after).build_note(after, _REVISED_NOTE)
         change = await self.ledger.revise(revised, note, asks_nobody=asks_nobody, rule=rule)
         self.lifecycle.on_change()
-        if not change.proposal.is_revised_by(decision.seq):
+        if not change.proposal.is_revised_by(decision.seq):  # somebody else was faster
             return await self._describe_replaced(change, decision)
         return change, sentence
 
@@ -501,8 +507,10 @@ class Decisions:
         decision: DecisionRequest,
         fields: Sequence[FormField] = (),
     ) -> tuple[Draft, str]:
-        """The applier reads table and rows again with the rights of that person, who may see less
-        than the one who asked for the change."""
+        """Return the draft of a proposal with other values, and the rule that allows `decision`'s
+        person to propose it. The applier reads table and rows again with the rights of that
+        person, who may see less than the one who asked for the change. Raise BadInput, ToolError,
+        NotAllowed."""
         applier, person = self.appliers.get(change.draft.applier), decision.person
         if not isinstance(applier, EditableApplier):
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
@@ -601,10 +609,13 @@ class Decisions:
         operator's policy would approve it."""
         person = decision.person
         is_offered = "again" in self.views.builder.possible_actions(change)
+        # `repeated_by`: the proposal that was already made of this one; the answer names it.
         if not is_offered and not change.repeated_by:
             raise BadInput(_NOT_AGAIN, id=change.id)
         require(judge_repeat(standing))
+        # Else it was repeated already, by an earlier delivery of this event or by somebody else.
         if is_offered:
+            # `rule` lets the person propose these values. The audit log names it.
             draft, rule = await self._revise(change, {}, decision)
             now = self.lifecycle.clock()
             proposal = replace(
@@ -629,7 +640,7 @@ class Decisions:
                 self.lifecycle.note_event("proposed", new)
         else:
             new = await self.ledger.get(change.repeated_by)
-        if new.proposal.seq != decision.seq:
+        if new.proposal.seq != decision.seq:  # another event did
             sentences = [say(_REPEATED, id=change.id, new=new.id)]
             return await self.views.build_answer(sentences, [new], decision)
         # Posted as a message of its own, because the card of the old proposal stays.

@@ -158,6 +158,7 @@ def require(judgment: Judgment) -> str:
             raise NotAllowed(_ASKER_UNKNOWN, id=judgment.id)
         case NotKnown(fact="asker_propose"):
             raise StatusUnknown(_ASKER_UNKNOWN, id=judgment.id)
+    # Any other fact that a platform did not tell is about the person who wants to do something.
     raise StatusUnknown
 
 
@@ -204,6 +205,7 @@ def may_see(standing: Standing) -> _Objections:
     is_known = has_card or standing.has_asked or standing.is_named
     if is_known or any(right.allowed for right in rights):
         return
+    # None: the platform did not tell whether the person is a named approver.
     if standing.is_named is None:
         yield NotKnown("is_named")
     yield from (right for right in rights if right.is_unknown)
@@ -360,10 +362,11 @@ def _object_to_decider(standing: Standing) -> _Objections:
 
 
 def _object_to_change(standing: Standing) -> _Objections:
-    """Who changes them asks for the change from then on, so they need the rights to propose it:
-    where it was asked for (`propose_there`), and in the place from which they change it
-    (`propose_here`). Who changes it from a copy of its card, as in a direct message, has the rights
-    of the place where it was asked for. So the place of the copy does not count."""
+    """Yield the objections against a change of the proposal's values by the person. Who changes
+    them asks for the change from then on, so they need the rights to propose it: where it was
+    asked for (`propose_there`), and in the place from which they change it (`propose_here`). Who
+    changes it from a copy of its card, as in a direct message, has the rights of the place where
+    it was asked for. So the place of the copy does not count."""
     yield from _object_to_member(standing)
     if standing.is_personal and not standing.is_asker:  # such as somebody's own schedule
         yield "only_asker"

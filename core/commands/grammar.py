@@ -211,6 +211,7 @@ def parse_command(text: str) -> TypedCommand | None:
 
 def _parse(text: str) -> TypedCommand | None:
     text = text.strip()
+    # A message that is one Python code block runs the code.
     if text.startswith(("```", "~~~")) and (block := _parse_code_block(clean_text(text))):
         return block
     text = _strip_courtesies(text)
@@ -224,7 +225,7 @@ def _parse(text: str) -> TypedCommand | None:
     if name not in COMMAND_NAMES:
         return None
     rest = clean_text(text).strip()[head.end() if head else 0 :].strip()
-    end = rest.rstrip(".!?")
+    end = rest.rstrip(".!?")  # `rest` without the end of a sentence
     # A command whose rest has another form is a message for the model.
     if name == "quick-command":
         slug, *inputs = rest.split(maxsplit=1)[:2] if rest else ("",)
@@ -379,7 +380,8 @@ def _strip_edges(text: str) -> str:
 
 
 def _translate_name(text: str, start: str) -> str:
-    """`start` is the beginning of the text without invisible characters."""
+    """Return the text with the English command name in place of a translated one at its beginning;
+    else the text as it is. `start` is the beginning of the text without invisible characters."""
     # A translation may have two words; it is then the whole message.
     whole = " ".join(_fold(start).split())
     if len(text) <= _LONGEST_DECISION and whole in _ENGLISH_NAMES:
@@ -390,6 +392,8 @@ def _translate_name(text: str, start: str) -> str:
 
 
 def _parse_code_block(text: str) -> TypedCommand | None:
+    """Return the command that runs a Python code block, if the whole message is one block that is
+    marked as Python; else None."""
     opening, *lines = text.split("\n")
     # `fence_after_line` returns the fence of the block that is open after a line, or None. Its last
     # argument, the longest allowed mark, counts only for a line that may open a block.

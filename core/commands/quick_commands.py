@@ -119,6 +119,7 @@ def parse_input(text: str) -> Inputs:
             raise BadInput(_NO_OBJECT, line=error.lineno, column=error.colno) from None
         except (ValueError, RecursionError):  # infinity, NaN, or nested too deeply
             raise BadInput(_NO_OBJECT, line=1, column=1) from None
+    # All of it is one quoted text.
     if _WHOLE.fullmatch(text):
         return _unquote(text)
     if not _KEY.match(text):
@@ -243,6 +244,7 @@ async def collect_inputs(
                 from_file = parse_input(content)
         has_its_names = isinstance(from_file, dict) and from_file.keys() <= command.inputs.keys()
         return from_file if has_its_names or not command.inputs else content
+    # With typed inputs, the file is the one required input that was not typed.
     lacking = [name for name in _required_names(command) if name not in typed]
     if isinstance(typed, str) or len(lacking) != 1:
         raise BadInput(_SPARE, name=file.name)
@@ -292,6 +294,7 @@ def _clean_json(value: Any, depth: int = 1) -> Any:
         return clean_text(value)
     if isinstance(value, list):
         return [_clean_json(element, depth + 1) for element in value]
+    # `check_unique_names` has cleaned the names.
     if isinstance(value, dict):
         return {name: _clean_json(element, depth + 1) for name, element in value.items()}
     return value

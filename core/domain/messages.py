@@ -91,8 +91,9 @@ class Address:
         return ":".join(filter(None, (self.platform, self.workspace, self.channel)))
 
     def is_same_channel(self, other: Address) -> bool:
-        """The thread does not matter: all threads of a channel have its readers. In a channel that
-        is not shared, each person has a conversation of their own."""
+        """Return whether the same people read both places, so that what one of them shows may be
+        shown in the other. The thread does not matter: all threads of a channel have its readers.
+        In a channel that is not shared, each person has a conversation of their own."""
         same = (self.platform, self.workspace, self.channel) == (
             other.platform,
             other.workspace,
@@ -486,8 +487,9 @@ def render_quote(quote: Quote) -> str:
 
 
 def remove_quotes_of(context: str, names: Collection[str]) -> str:
-    """A quote has the form that `render_quote` writes: it begins with `> 'NAME': `, and all its
-    lines with `>`."""
+    """Return the text of a context item without the quotes of people with these names, for example
+    because these people had their data erased. A quote has the form that `render_quote` writes: it
+    begins with `> 'NAME': `, and all its lines with `>`."""
     lines_now, left_out = list[str](), False
     begins = tuple(f"> {name!r}: " for name in names)
     for line in context.split("\n"):

@@ -41,8 +41,9 @@ class RowColumn:
     format: str = ""
 
     def read_cell(self, text: str, value: Value) -> Cell:
-        """`text` is what the cell shows. `value` is the value behind it, or None if the cell is
-        only text."""
+        """Return a cell for a file to download, with its own type: a number, truth value, day,
+        moment or text. `text` is what the cell shows. `value` is the value behind it, or None if
+        the cell is only text."""
         if value is None:  # an empty cell in a column of numbers; text in any other column
             return None if self.kind == "number" else text or None
         if not isinstance(value, str):
@@ -124,8 +125,9 @@ class Chart:
         )
 
     def to_markdown(self) -> str:
-        """A bar's length is that of the absolute value."""
-        lines = list[tuple[str, str, float]]()
+        """Return the chart as a list of bars made of characters, in a code block, for platforms
+        that draw no charts. A bar's length is that of the absolute value."""
+        lines = list[tuple[str, str, float]]()  # for each bar: its name, its text, its value
         for at, label in enumerate(self.labels):
             for series in self.series:
                 name = f"{label} · {series.name}" if len(self.series) > 1 else label
@@ -172,6 +174,7 @@ def place_results(
     of it. Lines of code blocks stay as they are. Blank lines separate a table from the text, as
     Markdown needs it.
     """
+    # The last line of a growing text may be the beginning of `[table:r1]`.
     if is_growing and _OPEN_REFERENCE.fullmatch(text, text.rfind("\n") + 1):
         text = text[: max(0, text.rfind("\n"))]
     if "[table:" not in text and "[chart:" not in text:

@@ -187,6 +187,7 @@ class SqlPersonalData(SqlStore):
                 "SELECT message FROM inbox WHERE seq = ?", (row["seq"],)
             )
             summary["name"] = decode_json(Message, message_row.fetchone()["message"]).author.name
+        # The other tables that record what a person did and when (`seen_at` is the column).
         for table in self._database.tables:
             if not table.seen_at or table.name == "inbox":
                 continue
@@ -294,6 +295,7 @@ class SqlPersonalData(SqlStore):
     ) -> Sequence[Mapping[str, Any]]:
         """Rows are in the order of the table's first two columns."""
         columns: Sequence[Column] = ()
+        # Other people's changes that the person decided on (`_DECIDED`): without their values.
         if section == "decisions":
             sql = (
                 f"SELECT id, kind, title, state, decided_at, denial_reason {_DECIDED}"
@@ -307,6 +309,7 @@ class SqlPersonalData(SqlStore):
             if table is None:
                 raise NotFound(what=section)
             columns = table.columns
+            # The table's own condition, or the usual one for the owner of its rows.
             condition = table.rows or _CONDITIONS[table.whose]
             sql = f"SELECT * FROM {table.name} WHERE {condition} ORDER BY 1, 2"  # noqa: S608
         sql += f" LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin"
@@ -347,10 +350,14 @@ class SqlPersonalData(SqlStore):
     def erase(
         self, connection: SqlConnection, who: KnownPerson, at_work: Collection[str] | None = None
     ) -> Erasure:
-        """The erasure is one transaction. Delete the person's files and thread records first,
-        because these rows are needed to find them. `at_work` names the platforms on which a change
-        may be under way, None for all. Raises StillApplying if a change that the person asked for
-        or decided is being applied on one of them."""
+        """Delete the person's rows, remove their name from other people's rows, and mark objects on
+        the model's server with their data for erasure.
+
+        This is one transaction. Delete the person's files and thread records first, because these
+        rows are needed to find them. `at_work` names the platforms on which a change may be under
+        way, None for all. Raises StillApplying if a change that the person asked for or decided is
+        being applied on one of them.
+        """
         places = _find_conversations(connection, who)
         # All locks are taken in one order, so that two erasures cannot deadlock.
         for conversation in sorted((*places.alone, *places.shared)):
@@ -434,8 +441,9 @@ def _find_keys(
 
 
 def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonConversations:
-    """A key that ends in `:@` and the person's id is their own conversation on their platform; one
-    with their whole key is that on the page.
+    """Return the conversations in which the person wrote, has a file or asked for a change, and
+    those whose key names them. A key that ends in `:@` and the person's id is their own
+    conversation on their platform; one with their whole key is that on the page.
 
     What is theirs alone is deleted; in shared ones, what others wrote stays.
     """
@@ -478,6 +486,7 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
         values = {"conversation": conversation, "person": who.key}
         is_alone = is_direct or connection.execute(sql, values).fetchone() is None
         (alone if is_alone else shared).append(conversation)
+    # Threads in which the model has read their texts, or what they decided.
     threads = connection.execute(
         "SELECT DISTINCT items.thread, threads.conversation FROM items"
         " JOIN threads ON threads.id = items.thread WHERE items.person = ? ORDER BY items.thread",
@@ -586,11 +595,13 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
     """Answers that show the person's own changes are blanked, and the model's notes about these are
     deleted. Where an answer only lists them, or the person only decided on a change, their name is
     replaced."""
+    # Ids of changes that they decided on, asked for, or once changed the values of.
     ids_of_theirs = work.decided | work.gone | work.revised
     answers = work.connection.execute(
         f"SELECT seq, answer FROM inbox WHERE person <> :person AND {SHOWS_CHANGES_SQL}",  # noqa: S608
         work.who.values,
     )
+    # The quick search in the JSON text avoids decoding answers that show none of these changes.
     for row in [row for row in answers if ids_of_theirs & find_possible_changes(row["answer"])]:
         answer = decode_json(Answer, row["answer"])
         on_cards, read_out = find_shown_changes(answer)
@@ -622,6 +633,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
             sql = "UPDATE outbox SET text = ? WHERE change = ? AND kind = ? AND person = ?"
             _update(work, sql, _without_person(row["text"], work), id, row["kind"], row["person"])
         work.run_for_each("UPDATE changes SET version = version + 1 WHERE id = ?", [id])
+    # Notes of the model about changes.
     changes = work.gone | work.decided
     threads = set[str]()
     for id in changes:
@@ -634,6 +646,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
         elif named:
             bare = encode_json(replace(item, text=_without_person(item.text, work)))
             _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, number)
+    # Quotes of the person's messages.
     names = work.who.names | {work.who.id}
     erase_readings(work.connection, names=names, limit=MAX_SEQ)
     for conversation in work.places.shared:

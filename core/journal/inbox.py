@@ -58,8 +58,9 @@ class SenderLimits:
         return bool(self.per_minute or self.waiting)
 
     def exceeded_limit(self, connection: SqlConnection, person: str, now: float) -> str:
-        """Return "" if it exceeds none. `person` is the sender's key, and both counts include the
-        new message."""
+        """Return the limit that the message just stored exceeds, as in "fast:20" (more than 20 in
+        this minute) or "waiting:5". Return "" if it exceeds none. `person` is the sender's key, and
+        both counts include the new message."""
         if _is_too_fast(connection, person, self.per_minute, now):
             return f"fast:{self.per_minute}"
         if self.waiting:
@@ -99,9 +100,11 @@ class SqlInbox(SqlStore):
         """A cache that saves a read at the turn's beginning. The database has all messages, so a
         bound is harmless."""
         self._runner = runner = runner or LocalRunner(database)
+        # The other parts of Ponte know the inbox, and not which runner it has.
         self.run, self.drain, self.running_turn = runner.run, runner.drain, runner.running_turn
         # The number of working turns is limited. One that only waits leaves its place to another.
         self.leave_place, self.take_place = runner.leave_place, runner.take_place
+        # Whether a person stopped a turn, and whether another process has it now.
         self.is_stopped, self.is_taken_over = runner.is_stopped, runner.is_taken_over
 
     @property
@@ -198,10 +201,11 @@ class SqlInbox(SqlStore):
         return receipt, runs_at_once
 
     def enqueue(self, message: Message, receipt: Receipt, decision: bool) -> int:
-        """Return how many turns of its conversation come first in this process's queue; 0 if
-        processes share the queue, because the receipt has the number then.
+        """Queue a message that `store_message` stored, after its transaction. Return how many turns
+        of its conversation come first in this process's queue; 0 if processes share the queue,
+        because the receipt has the number then.
 
-        `decision`: it runs at once.
+        `decision`: it runs at once. A message that was stored before is queued already: return 0.
         """
         if not receipt.is_new:
             return 0
@@ -345,7 +349,7 @@ class SqlInbox(SqlStore):
         if self._runner.cancel(seq):
             return True
         if await self._withdraw(seq):
-            self._runner.wake(seq)
+            self._runner.wake(seq)  # callers that wait for its answer learn that none will come
             return True
         # The turn began in this process between the two looks, or it has ended.
         return self._runner.cancel(seq)
@@ -366,8 +370,12 @@ class SqlInbox(SqlStore):
         self._runner.admit = admit
 
     async def find_unstarted(self, seq: int) -> tuple[Message, float] | None:
-        """Messages that are still in memory are tried first, because that saves a read of the
-        database. They leave the memory, since the turn asks only once."""
+        """Return the message of a turn without a stored answer, and when it was stored (seconds
+        since 1970). Return None for any other turn.
+
+        Messages that are still in memory are tried first, because that saves a read of the
+        database. They leave the memory, since the turn asks only once.
+        """
         if new := self._new_messages.pop(seq, None):
             return new
         # With a shared database, a message (JSON) comes with the job that this process fetched.
@@ -405,7 +413,7 @@ class SqlInbox(SqlStore):
         The caller passes that `seq` as `after` to the next call, and 0 to the first one. A result
         of 0 tells that none is left.
         """
-        there, values = area_condition(area)
+        there, values = area_condition(area)  # an SQL condition on `conversation`
         old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"  # a view of ended turns
         if area != ALL_CONVERSATIONS:
             old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
@@ -430,8 +438,9 @@ def _sender_of(message: Message) -> Sender:
 
 
 def _drop_conversations(connection: SqlConnection, before: float, area: ConversationArea) -> None:
-    """Each is of a single request (API, MCP), to which nobody returns, so the empty rows would pile
-    up."""
+    """Delete the conversations of `area` that nobody used since `before` (seconds since 1970) and
+    that have neither messages nor transcript items. Each is of a single request (API, MCP), to
+    which nobody returns, so the empty rows would pile up."""
     there, values = area_condition(area)
     unused = (
         f"SELECT conversation FROM conversations WHERE used_at < ? AND {there}"  # noqa: S608
@@ -448,6 +457,8 @@ def _drop_conversations(connection: SqlConnection, before: float, area: Conversa
 
 
 def _is_too_fast(connection: SqlConnection, person: str, limit: int, now: float) -> bool:
+    """Return whether the person (a key) has sent `limit` messages in the last minute; if not,
+    count one more. 0 is no limit."""
     if not limit:
         return False
     # Each second has a counter. Without the lock (on Postgres), transactions at the same moment
@@ -467,6 +478,8 @@ def _is_too_fast(connection: SqlConnection, person: str, limit: int, now: float)
 
 
 def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
+    """Return the answer of a turn, None if it has not ended. Raise Forgotten if the message was
+    withdrawn or erased."""
     row = get_row(connection, seq)
     if row is None or row["state"] == "withdrawn":
         raise Forgotten
@@ -474,7 +487,7 @@ def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
         return None
     if row["answer"]:
         return decode_json(Answer, row["answer"])
-    return Answer("", status="stopped")
+    return Answer("", status="stopped")  # ended before there was an answer
 
 
 def _is_too_late(

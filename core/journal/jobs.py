@@ -248,6 +248,7 @@ class Jobs(TurnExecutor):
         self._side_tasks.start(self._keep_sweeping())
         if self._works:
             for suffix in ("", DECISION_QUEUE_SUFFIX):
+                # Without names, None: the worker fetches jobs of all queues.
                 queues = [f"{platform}{suffix}" for platform in platforms] or None
                 if queues and not suffix:  # the queue of turns that other processes hand over
                     queues.append(f"@{self.process}")
@@ -353,6 +354,7 @@ class Jobs(TurnExecutor):
     async def _wait_for_room(self, queues: Iterable[str] | None) -> bool:
         """A worker has queues of turns or of decisions, never both, so the first one tells which
         places count. None means all queues, of a process without named platforms."""
+        # The places limit how many turns, or how many decisions, run in this process at once.
         places = self._places_of(next(iter(queues), "") if queues else "")
         if not places.is_free:
             waits = [
@@ -445,7 +447,8 @@ class Jobs(TurnExecutor):
             await asyncio.sleep(RECHECK_SECONDS)
 
     async def sweep(self) -> None:
-        """Raise NotStored."""
+        """Give new jobs to turns whose process died, delete what dead processes left, and drop jobs
+        that this process holds without running them. Raise NotStored."""
         for seq in await self._select(STALLED_TURNS_SQL, processes.LEASE_SECONDS):
             if await self._database.write(partial(take_over, seq=seq)):
                 log.info("took over a turn of a dead process", turn_seq=seq)

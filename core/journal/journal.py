@@ -176,10 +176,11 @@ class Journal(SqlThreads):
         reserve: TransactionStep | None,
     ) -> RecordedMessage:
         """Store the person's message as items of the transcript, with notes about changes since the
-        last turn, and reserve the cost.
+        last turn, and reserve the cost. A turn that begins again has its items already.
 
-        Return the items and where the thread's texts come from: a text that somebody else wrote may
-        try to mislead the model, so links are then allowed less.
+        `current` tells whether the turn has items already, and its thread notes. Return the items
+        and where the thread's texts come from: a text that somebody else wrote may try to mislead
+        the model, so links are then allowed less.
         """
         message = turn.message
         # Text from outside: an attached file, a quote of somebody else (a note is Ponte's own), an
@@ -285,7 +286,8 @@ class Journal(SqlThreads):
         outcome: Outcome,
         also: TransactionStep = NO_STEP,
     ) -> None:
-        """`also` runs in the same transaction.
+        """Record the outcome of a tool call, and replace its reserved cost by the real one, unless
+        that was done before. `also` runs in the same transaction.
 
         If the transcript contains the call, append its output there.
         """
@@ -298,7 +300,7 @@ class Journal(SqlThreads):
         if changed is None:
             return
         also(connection)
-        name = outcome.paid or changed["name"]
+        name = outcome.paid or changed["name"]  # what reports of costs call it
         settlement.settle_call(connection, turn.seq, call_id, name, outcome.usage)
         # A command that a person typed has no call in the transcript.
         items = read_items(connection, turn.seq)
@@ -339,7 +341,7 @@ class Journal(SqlThreads):
         unsettled = None  # the reservations that remain, if recording the round has read them
         if last is not None:
             unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
-        if current["has_holds"]:
+        if current["has_holds"]:  # release what was reserved and not spent
             settlement.settle_holds(connection, turn.seq, unsettled)
         has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
         # The first round has no calls before it, and most turns end with it.
@@ -378,8 +380,12 @@ class Journal(SqlThreads):
 
     @transaction
     def record_posted(self, connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
-        """A turn whose thread was forgotten meanwhile (a later generation) still records it,
-        because the post exists on the platform and must be found to delete it."""
+        """Record the platform's id of a post of this turn's answer.
+
+        Raise TakenOver if another process has begun the turn again (a later attempt). A turn whose
+        thread was forgotten meanwhile (a later generation) still records it, because the post
+        exists on the platform and must be found to delete it.
+        """
         attempt = select_value(connection, "SELECT attempt FROM inbox WHERE seq = ?", turn.seq)
         if (attempt or 0) > turn.attempt:  # None: the message's row was purged
             raise TakenOver
@@ -540,7 +546,8 @@ class Journal(SqlThreads):
 
     @query
     def list_recent_turns(self, connection: SqlConnection) -> Sequence[TurnSummary]:
-        """The texts of the turns are left out.
+        """Return the turns that an operator sees: the unfinished ones, the oldest first, then those
+        of the newest messages that failed, the latest first. Their texts are left out.
 
         Requests to webhooks that filled no field of their template are listed with the failed ones:
         nothing was posted for them.
@@ -692,6 +699,7 @@ def _add_items(
     read them."""
     if not items:
         return ()
+    # One JSON text for each item.
     now, needs_text, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
     # Read back, so that this attempt works with the same items as one after a crash.
     stored = tuple(decode_json(Item, item) for item in texts)

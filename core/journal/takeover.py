@@ -101,11 +101,12 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
 
 
 def postpone_turn(connection: SqlConnection, seq: int, priority: int, now: float) -> bool:
-    """The platform has not told its author yet, so other turns get its place. Its new job comes
-    before all that wait in its conversation.
+    """Give a turn that cannot begin yet a new job, due later, before all jobs that wait in its
+    conversation. The platform has not told its author yet, so other turns get its place.
 
-    The delay is half the turn's age, within FIRST_POSTPONED_SECONDS and MAX_POSTPONED_SECONDS.
-    Return False if the turn has ended.
+    `priority` is that of the present job, and `now` is in seconds since the epoch. The delay is
+    half the turn's age, within FIRST_POSTPONED_SECONDS and MAX_POSTPONED_SECONDS. Return False if
+    the turn has ended.
     """
     row = connection.read_locked_message(seq)
     if row is None or row["state"] in FINAL_STATES:
@@ -133,10 +134,13 @@ def put_back_unhandled(connection: SqlConnection, seq: int, owner: str) -> None:
 
 
 def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -> str:
-    """The variables of the conversation's Python code live in that process. Return the id of the
-    other process, or "" if this process has the kernel, if nobody has one, or if the turn has
-    ended. The new job begins when the present one has ended, because both have the lock of the
-    conversation."""
+    """Give a turn a new job for the process that runs the kernel of its conversation.
+
+    The variables of the conversation's Python code live in that process. `own_id` is this process.
+    Return the id of the other process, or "" if this process has the kernel, if nobody has one, or
+    if the turn has ended. The new job begins when the present one has ended, because both have the
+    lock of the conversation.
+    """
     row = connection.execute(KERNEL_HOLDER_SQL, (seq, own_id, processes.LEASE_SECONDS)).fetchone()
     if row is None:
         return ""
@@ -168,7 +172,9 @@ def delete_leftovers(connection: SqlConnection) -> None:
         "DELETE FROM processes WHERE seen_at < extract(epoch FROM now()) - ?",
         (PROCESS_ROW_LEASES * lease,),
     )
+    # Jobs that were handed to a dead process go back to their platform's queue.
     return_stranded(connection)
+    # Empty conversations that it created ahead on the model's server are marked for erasure.
     connection.execute(SPARE_CONVERSATIONS_SQL)
     # Usually the end of a turn gives the next one its job. Two transactions that end at the same
     # moment can both miss a turn. `ponte_ready` gives a job to one turn of this sender at a time,
@@ -176,6 +182,7 @@ def delete_leftovers(connection: SqlConnection) -> None:
     for flow in select_values(connection, WITHOUT_JOB_SQL):
         while select_value(connection, "SELECT ponte_ready(?)", flow):
             pass
+    # What running turns have written so far, and rate limits, as far as nobody needs them any more.
     for table, column in (("progress", "updated_at"), ("paces", "due_at")):
         connection.execute(
             f"DELETE FROM {table} WHERE {column} < extract(epoch FROM now()) - ?",  # noqa: S608

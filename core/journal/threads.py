@@ -200,6 +200,8 @@ class FileThreadMap(SqlThreadMap):
             beside.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def _run_in_thread(self, work: Callable[[], T]) -> T:
+        """Run `work` in the one thread that uses the file, because sqlitedict blocks. Raises
+        NotStored if it fails or takes too long."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(THREAD_MAP_TIMEOUT_SECONDS):
@@ -392,6 +394,7 @@ class SqlThreads(SqlStore):
             answer = decode_json(Answer, row["answer"]).text if row["answer"] else ""
             text = fold_case(f"{message_text}\n{answer}")
             if search_words and all(word in text for word in search_words):
+                # The excerpt comes from the text that has the first word.
                 source = message_text if search_words[0] in fold_case(message_text) else answer
                 hits[row["conversation"]] = find_excerpt(row["turn"], source, search_words[0])
         return hits
@@ -400,7 +403,11 @@ class SqlThreads(SqlStore):
     def set_listing(
         self, connection: SqlConnection, conversation: str, title: str | None, pinned: bool | None
     ) -> None:
-        """Raises NotFound if the conversation is unknown."""
+        """Set a conversation's title, and whether it is pinned to the top of the list; None leaves
+        a value unchanged.
+
+        Raises NotFound if the conversation is unknown.
+        """
         changed = connection.execute(
             "UPDATE conversations SET title = coalesce(?, title),"
             " is_pinned = coalesce(?, is_pinned) WHERE conversation = ?",
@@ -490,8 +497,11 @@ class SqlThreads(SqlStore):
 
     @transaction
     def record_erasure(self, connection: SqlConnection, remote: Remote, is_erased: bool) -> None:
-        """After MAX_ERASURE_TRIES failed attempts, the object is only listed for the operator
-        (`erasure` = 2)."""
+        """Record an attempt to erase an object on the model's server.
+
+        If `is_erased`, its row is deleted. Otherwise Ponte will try again. After MAX_ERASURE_TRIES
+        failed attempts, the object is only listed for the operator (`erasure` = 2).
+        """
         key = (remote.kind, remote.id)
         if is_erased:
             connection.execute("DELETE FROM remotes WHERE kind = ? AND id = ?", key)
@@ -602,9 +612,12 @@ def find_excerpt(turn: str, text: str, word: str) -> SearchHit:
 
 
 def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[object, ...]]:
-    """The conversation must be of `platform`, and must be `person`'s own, or no one person's if
-    `person` is "". The key of a personal conversation ends in `:@` and the person
-    (`Address.conversation`)."""
+    """Return an SQL condition on conversation keys, and the values for its placeholders.
+
+    `key` is the column or expression with the key. The conversation must be of `platform`, and
+    must be `person`'s own, or no one person's if `person` is "". The key of a personal conversation
+    ends in `:@` and the person (`Address.conversation`).
+    """
     # Not LIKE, because `_` and `%` in an id would match other characters.
     begins, values = f"substr({key}, 1, ?) = ?", (len(platform) + 1, f"{platform}:")
     if not person:
@@ -781,9 +794,12 @@ def list_idle_conversations(
     area: ConversationArea = ALL_CONVERSATIONS,
     conversation: str = "",
 ) -> Sequence[str]:
-    """Only conversations with content and without unfinished turns are returned. With
-    `conversation`, only that one is considered."""
-    there, values = area_condition(area)
+    """Return the keys of conversations in `area` that nobody used since `since`, to be forgotten.
+
+    `since` is in seconds since the epoch. Only conversations with content and without unfinished
+    turns are returned. With `conversation`, only that one is considered.
+    """
+    there, values = area_condition(area)  # an SQL condition on `conversation`, and its values
     if conversation:
         there, values = f"{there} AND conversation = ?", [*values, conversation]
     return select_values(

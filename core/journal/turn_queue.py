@@ -215,6 +215,7 @@ class TurnQueue:
                 self._last[key] = (position, count - 1)
         self._active[turn.flow] -= 1
         queue = self._conversations[turn.sender.conversation]
+        # `one`: only the first turn of a conversation can run
         queue.popleft()  # `turn`: only the first turn of a conversation can run
         if queue:
             self._make_ready(queue[0])
@@ -227,6 +228,8 @@ class TurnQueue:
         self._release(turn.flow)
 
     def _release(self, flow: tuple[str, str]) -> None:
+        """Make turns ready that were held back, in the order of their positions, up to
+        MAX_PERSON_TURNS_IN_CHANNEL. `flow` is their channel and person."""
         heap = self._held[flow]
         while heap and self._active[flow] < MAX_PERSON_TURNS_IN_CHANNEL:
             self._active[flow] += 1

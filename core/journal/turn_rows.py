@@ -285,6 +285,7 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
         " AND is_notified = 0 ORDER BY seq DESC LIMIT 1",
         (row["conversation"],),
     ).fetchone()
+    # Stored as "reason:limit", for example "fast:20"; "" if the message is not refused.
     return Turn(
         seq=seq,
         attempt=row["attempt"],
@@ -326,6 +327,7 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
     # "waiting:5" for more than 5 that wait.
     refusal, _, limit = facts["refusal"].partition(":")
     record = facts["record"]
+    # Of an earlier answer in this conversation that could not be posted.
     return Turn(
         seq=seq,
         attempt=1,

@@ -91,8 +91,12 @@ class TurnExecutor(SqlStore):
         await self.places.come_back(seq)
 
     def cancel(self, seq: int) -> bool:
-        """A handler that ends before it has recorded the stop runs again. Then `is_stopped` returns
-        True, so that it records the stop and does nothing else."""
+        """Cancel the turn's handler once, because a person stopped the turn. Return whether the
+        turn is in this process now.
+
+        A handler that ends before it has recorded the stop runs again. Then `is_stopped` returns
+        True, so that it records the stop and does nothing else.
+        """
         if seq not in self._current:
             return False
         if seq not in self._stopped:
@@ -442,7 +446,7 @@ class LocalRunner(TurnExecutor):
         while self._open and not self._draining.is_set() and self.places.is_free:
             if (seq := self._queue.next()) is None:
                 return
-            _, sender = self._since.pop(seq)
+            _, sender = self._since.pop(seq)  # it waits no longer
             metrics.queued.dec()
             if seq not in self._suspects:
                 self.places.begin(seq)  # takes a place; `run_turn_alone` does it for a suspect
@@ -513,6 +517,7 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
                 (CRASHED_REASON, time.time(), seq),
             )
             return
+        # The apology names the number of attempts.
         refusal = f"{CRASHED_REASON}:{row['attempt']}"
     # This run is counted in advance. `end_alone` takes it back if the process survives.
     sql = "UPDATE inbox SET solo_crashes = solo_crashes + 1, refusal = ? WHERE seq = ?"

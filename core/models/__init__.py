@@ -139,6 +139,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         late: RecordLateRemote,
         list_tools: ListTools,
     ) -> tuple[Model, Callable[[], None]]:
+        """Return the model that the settings choose, and the function that starts its background
+        work; the demo model has none."""
         settings = deps.own
         if settings.demo:
             from core.models.demo_model import DemoModel
@@ -147,17 +149,18 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         # Not at the top: commands that only read the settings load this module, too.
         from core.models.model_server import ModelOptions
 
+        # The key of the pseudonyms under which the server knows people.
         secret = deps.home.pseudonyms()
         options = ModelOptions(secret=secret, spare_conversations=SPARE_CONVERSATION_COUNT)
         model = _serve_model(deps, options, late, list_tools)
         return model, model.start
 
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
-        """Raise PonteError if the server refuses or lacks PONTE_MODEL.
+        """Return the state of the model for `ponte doctor`: ask its server for the list of models,
+        which costs nothing. Raise PonteError if the server refuses or lacks PONTE_MODEL.
 
         A server without such a list may still be right: then only its Chat Completions are tried,
-        and the line says that the model could not be looked up.
-        """
+        and the line says that the model could not be looked up."""
         from core.models.context_size import (
             CONTEXT_ASK_SECONDS,
             ContextSizes,

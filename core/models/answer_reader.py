@@ -387,6 +387,7 @@ class AnswerReader:
         completed. An equal call that is complete already is marked (`may_be_two`), not added: it
         runs once, and its output says so to the model."""
         arguments_json = dump_arguments(arguments)
+        # An empty field beside the text: this call is not added to the answer.
         if not (id or name or arguments_json):
             return CallPart(index)
         # The call at this index counts first, then the one with this id, then, without both, the
@@ -420,8 +421,9 @@ class AnswerReader:
             self._carried.setdefault(name, []).append(value)
 
     def carried_fields(self, fields: Json) -> Json:
-        """The fields count for the limit of an answer, beyond which `_count` raises
-        ModelServerFault."""
+        """Return those fields of a server's message or call that the server wants back in the next
+        request, such as a model's thoughts or signatures. They count for the limit of an answer,
+        beyond which `_count` raises ModelServerFault."""
         carried = {
             name: value
             for name, value in fields.items()
@@ -554,6 +556,7 @@ class AnswerReader:
         items: dict[object, Item] = {}
         for part in self.parts:
             if isinstance(part, TextPart):
+                # All parts of a message become one text.
                 key = ("text", part.key[0])
                 text = remove_thoughts("".join(part.pieces))
                 # Some servers read a call and leave the beginning of its mark in the text.
@@ -622,7 +625,8 @@ def read_call_id(call: Json, *names: str) -> str:
 
 
 def read_text(content: object) -> str:
-    """Thoughts and calls among the parts are left out."""
+    """Return the text in a message's content: a text, or parts under any of the names that servers
+    have for them. Thoughts and calls among the parts are left out."""
     if isinstance(content, list):
         return "".join(map(read_text, content))
     if not isinstance(content, dict):
@@ -634,7 +638,8 @@ def read_text(content: object) -> str:
 
 
 def dump_arguments(arguments: object) -> str:
-    """Some servers send arguments as an object."""
+    """Return the arguments of a call, or another value, as JSON text; a text as it is, and None as
+    "". Some servers send arguments as an object."""
     if arguments is None or isinstance(arguments, str):
         return arguments or ""
     try:

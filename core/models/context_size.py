@@ -219,6 +219,7 @@ class ContextSizes:
         if model not in self._questions or is_old:
             self._asked_at[model] = now
             self._questions[model] = asyncio.create_task(self._ask(model))
+        # Without an answer yet, or with an old one, the turn waits for the new one.
         if (model not in self._server_tokens or is_old) and not self._questions[model].done():
             await asyncio.wait({self._questions[model]}, timeout=seconds)
 
@@ -279,8 +280,9 @@ class ContextSizes:
             self._asked_at[model] += CONTEXT_PAUSE_SECONDS - CONTEXT_KNOWN_SECONDS
 
     async def _ask_native(self, model: str) -> tuple[int, bool]:
-        """Return the tokens, 0 for none, and whether they are sure: a model that is not loaded may
-        be loaded with a smaller context than it could have."""
+        """Ask the paths where local servers (Ollama, LM Studio, llama.cpp) and the proxy LiteLLM
+        tell the size, besides OpenAI's API. Return the tokens, 0 for none, and whether they are
+        sure: a model that is not loaded may be loaded with a smaller context than it could have."""
         # The address of OpenAI's API ends in /v1; the other APIs are beside it ("/.."). A path that
         # the server does not have gives {}.
         props, running, shown, studio, proxy = await asyncio.gather(
@@ -291,6 +293,7 @@ class ContextSizes:
             self._get("/model/info"),  # LiteLLM
         )
         sizes = map(find_size, (props, _entry_of(running, model), _entry_of(proxy, model)))
+        # These count as the sizes of loaded models.
         if tokens := next(filter(None, sizes), 0):
             return tokens, True
         num_ctx = NUM_CTX_PATTERN.search(str(shown.get("parameters")))
@@ -316,8 +319,9 @@ class ContextSizes:
 
 
 def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) -> str:
-    """`tools` are those that are on; None for all that Ponte has. `needed` is the context in which
-    they take no more than their share, rounded up to whole 1,024 tokens."""
+    """Return what the operator should know about a size; "" if it is large enough, and in the table
+    of OpenAI's models. `tools` are those that are on; None for all that Ponte has. `needed` is the
+    context in which they take no more than their share, rounded up to whole 1,024 tokens."""
     needed = TOOLS_CONTEXT_TOKENS
     # The size is then what the account's rate limit allows at a time. The model itself reads more,
     # so another size of its context, which is what SIZE_SMALL advises, would not help.
@@ -337,8 +341,9 @@ def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) ->
 
 
 def find_size(value: object) -> int:
-    """The smallest counts, because servers name the size that a model could have beside the one
-    with which it is loaded."""
+    """Return the smallest context size (in tokens) that the JSON of a model server names anywhere;
+    0 if it names none. The smallest counts, because servers name the size that a model could have
+    beside the one with which it is loaded."""
     if isinstance(value, list):
         value = dict(enumerate(value))
     if not isinstance(value, Mapping):
@@ -423,11 +428,11 @@ def tool_tokens(tools: Iterable[ToolSpec]) -> int:
 def fit_request(
     ask: RoundRequest, items: Sequence[Item], room: int, most_items: int
 ) -> tuple[RoundRequest, Sequence[Item], int]:
-    """Raise TooLong. The items have at most `most_items` tokens, unless the last message has more.
+    """Return a request and items that fit into `room` tokens together, and their tokens. Raise
+    TooLong. The items have at most `most_items` tokens, unless the last message has more.
 
     Tools and instructions get their share first (`FIXED_SHARE`), or less if the last message needs
-    it, but never less than a quarter of the room. The items get the rest.
-    """
+    it, but never less than a quarter of the room. The items get the rest."""
     # What of the last turn (the limit 0 keeps it alone) cannot be cut: the person's message and
     # the turn's calls. The note stands in place of earlier turns, if these do not fit.
     fixed_items = [item for item in keep_newest_turns(items, 0) if not is_cuttable(item)]
@@ -460,6 +465,7 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
     newest = compose_letters(newest)
     beginning = newest[:MAX_COMPARED_CHARACTERS]
 
+    # The tools to keep come first in the order of this key.
     def rank(tool: ToolSpec) -> tuple[bool, int, bool, int]:
         # The words that people have for each part of the tool's name, in three languages.
         parts = [NAME_WORDS.get(part, rf"{part}\w*") for part in tool.name.split("_") if part]
@@ -509,6 +515,7 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
     """
     if estimate_tokens(items) <= room:
         return list(items)
+    # The index at which the last turn begins.
     last = (find_turn_starts(items) or [0])[-1]
     texts = list(map(describe_files, items))
     # What must not be cut: the last message itself, and the calls of its turn.
@@ -558,6 +565,7 @@ def is_cuttable(item: Item) -> bool:
 
 def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
     """Long ones are cut, a result to its beginning and a quote to its end."""
+    # All that can be cut.
     texts = [item for item in items if is_cuttable(item)]
     if not texts or estimate_tokens(texts) <= most:
         return list(items)

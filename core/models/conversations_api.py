@@ -135,9 +135,14 @@ def reconcile(
     was_asked: bool,
     is_complete: bool,
 ) -> Reconciliation | None:
-    """`tail` holds the conversation's newest items, oldest first; `is_complete`: it has no others.
+    """Compare a conversation on the server with the transcript and return what it lacks, or None to
+    create a new one.
+
+    `tail` holds the conversation's newest items, oldest first; `is_complete`: it has no others.
     `was_asked`: this question was sent before, so items after it may be its answer. Both are cut
-    into a part that they have in common, and the items that each has after it."""
+    into a part that they have in common, and the items that each has after it.
+    """
+    # The items that can be compared: no encrypted reasoning, and no answers without text.
     own_items = [
         item
         for item in transcript
@@ -231,6 +236,7 @@ class BackgroundStream:
         except Exception as error:
             end = error
         finally:
+            # Raised again by `events`, for a listener. Nobody else needs it.
             self.has_ended = True
             self._events.put_nowait(end)
 
@@ -316,7 +322,8 @@ class SpareConversations:
         await cancel_all([self._refill_task])
 
     async def _create_spares(self) -> None:
-        """Waits first, so that it does not delay an answer."""
+        """Create conversations ahead, so that a new thread need not wait for one. Each is recorded
+        for erasure before it is used. Waits first, so that it does not delay an answer."""
         await asyncio.sleep(SPARE_DELAY_SECONDS)
         try:
             while len(self._conversation_ids) < self._server.options.spare_conversations:
@@ -363,12 +370,11 @@ class ConversationRound:
         stream that is not known, so the next round reads the conversation's end."""
 
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
-        """Raise ModelError.
+        """Ask the round and yield its events. Raise ModelError.
 
-        After a fault, `_recover_or_raise` sets the next step, or finds the answer. `paying`
-        reserves the cost of each request, and says how many tokens its answer may have (None: no
-        limit).
-        """
+        Each pass of the loop does what `_step` demands, then sends the request. After a fault,
+        `_recover_or_raise` sets the next step, or finds the answer. `paying` reserves the cost of
+        each request, and says how many tokens its answer may have (None: no limit)."""
         paying = self._ask.payment
         body: Json = {}
         if self._ask.response:  # asked before a crash: the server may still have the answer
@@ -390,6 +396,7 @@ class ConversationRound:
                         continue
                     if paying and (most := await paying(estimate_max_tokens(body))) is not None:
                         size = self._server.sizes.of(self._history.model)
+                        # The part of the context that is kept free for the answer.
                         room = size.tokens - size.room
                         self._server.limit_output(body, MAX_OUTPUT_FIELD, min(most, room))
                     async with aclosing(self._stream_response(body, reader)) as events:
@@ -402,7 +409,7 @@ class ConversationRound:
                     paying.on_refused_request()
                 await self._recover_or_raise(fault, body, reader)
                 if self._answer is None and reader.has_shown:
-                    yield TextWithdrawn()
+                    yield TextWithdrawn()  # the next attempt streams the answer from its beginning
         self._history.on_answer()
         answer = self._answer
         # A turn whose tools still run is not complete in the conversation.
@@ -446,9 +453,11 @@ class ConversationRound:
         )
 
     async def _create_conversation(self) -> RemoteStored:
-        """The conversation is created empty, so that an id that is lost in a crash leaves nothing
-        of the thread behind. Until the round ends, what it holds counts as unknown: after a crash,
-        it is read before it is used. `is_listed`: a spare one is recorded for erasure already."""
+        """Use a new conversation from now on, a spare one if there is one, and return the event
+        that records its id. It is created empty, so that an id that is lost in a crash leaves
+        nothing of the thread behind. Until the round ends, what it holds counts as unknown: after a
+        crash, it is read before it is used. `is_listed`: a spare one is recorded for erasure
+        already."""
         spare = self._spares.take()
         id = spare or str((await self._server.client.post("/conversations", {}))["id"])
         log.info(
@@ -472,6 +481,7 @@ class ConversationRound:
     async def _build_body(self) -> Json:
         """If the conversation cannot take it, set `_step` to "anew" as well; the caller then
         creates a new conversation and builds the body again."""
+        # `fit` leaves out what is too long for the model, and sets `request` to what is sent.
         server, items = self._server, self._history.fit(self._items)
         ask = self._history.request
         input = await server.input.build_items(
@@ -562,18 +572,19 @@ class ConversationRound:
 
     async def _prepare_retry(self, fault: ModelServerFault, body: Json) -> bool:
         """Set `_step` to what may help against this fault, after a pause where that may help, and
-        return True. Return False if nothing does.
+        return True. Return False if nothing does. The caller then asks again by `_step`: "looking"
+        compares the conversation on the server with the transcript first, "anew" creates a new one.
 
         In this order: a conversation that another request uses, one that is gone, one with a call
-        without output, something in the request that the server refuses, and a fault that may pass.
-        `_tries` counts the attempts against each, so that they end.
-        """
+        without output, something in the request that the server refuses, and a fault that may
+        pass. `_tries` counts the attempts against each, so that they end."""
         remote = self._thread.remote
         is_gone = is_conversation_gone(fault, remote)
         self._tries["gone"] += is_gone
         if refuses_conversations(fault) or self._tries["gone"] > MAX_GONE_CONVERSATIONS:
             raise NoEndpoint(NO_CONVERSATIONS)
         if is_locked(fault):
+            # After `CONVERSATION_LOCK_SECONDS`, a new one is used.
             self._tries["locked"] += 1
             wait = LOCK_BACKOFF.seconds_after(self._tries["locked"])
             # The pauses double from 1 s on, so all of them until now take `2 * wait - 1` seconds.
@@ -597,9 +608,10 @@ class ConversationRound:
         return True
 
     async def _leave_out_refused(self, fault: ModelServerFault, body: Json) -> bool:
-        """`body` is {} if the refusal came while items were added to a new conversation; then these
-        items are looked at. A new conversation follows ("anew") if items of the transcript are left
-        out: the present one still holds them."""
+        """Leave out what the server refused, here or in the items of a new conversation. Return
+        whether there is something. `body` is {} if the refusal came while items were added to a new
+        conversation; then these items are looked at. A new conversation follows ("anew") if items
+        of the transcript are left out: the present one still holds them."""
         transcript = await self._transcript()
         # `status` is 0 if the server named none, as when no answer arrived: that is no refusal.
         if not body and fault.status:
@@ -692,8 +704,9 @@ def _is_transcript_item(item: Json) -> bool:
 
 
 def _is_same_item(item: Item, raw: Json) -> bool:
-    """The server has no ids of Ponte's messages, so these are compared by their text, with or
-    without the speaker's name before it."""
+    """Return whether an item of the transcript and one of the server are the same. Calls and
+    outputs are compared by the call's id. The server has no ids of Ponte's messages, so these are
+    compared by their text, with or without the speaker's name before it."""
     kind = raw.get("type", "message")
     if kind in ("function_call", "function_call_output"):
         is_same_kind = item.kind == ("call" if kind == "function_call" else "output")

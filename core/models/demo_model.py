@@ -180,6 +180,7 @@ def list_steps(turn: DemoTurn) -> list[TourStep]:
 
 def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
     """Return None if the step does not exist here, for example without sample tables."""
+    # The first round reads the invoices; the next one, which has the reply, answers.
     match step:
         case "overdue" | "export" if turn.is_sample:
             filters = (
@@ -250,6 +251,7 @@ def _draw_sales(turn: DemoTurn) -> Decision:
     if summary.error or not summary.rows:
         return format_rows(turn.translate("Invoices"), summary)
     if (chart := turn.find_reply(CHART_TOOL)) is None:
+        # The columns of the first row: the month, the number of rows, and the sum.
         month, *_, amount = summary.rows[0]
         args = {
             "result": summary.result_id,
@@ -286,6 +288,7 @@ def _propose_payment(turn: DemoTurn) -> Decision:
     status, paid = turn.translate("Status"), turn.translate("Paid")
     if row.get(status) == paid:
         return say("{number} is already paid.", number=number)
+    # A reply in this turn means that the proposal failed.
     if reply := turn.find_reply(UPDATE_TOOL):
         return format_reply(UPDATE_TOOL, reply)
     # Without a known date (`today` is ""), the day of the payment is left out.
@@ -305,6 +308,7 @@ def _query_invoices(
     """Return the call of a tool that reads invoices of the sample tables, the one that is due first
     on top. `export`: the format of a file that the tool makes of the rows, such as "csv"."""
     names = ("Number", "Customer", "Amount", "Status", "Due")
+    # `translate` returns a title in the language of the sample tables.
     args = {
         "table": turn.translate("Invoices"),
         "filters": filters,
@@ -405,7 +409,7 @@ class DemoModel(Model):
             return
         for piece in re.findall(r"\s*\S+\s*", decision):
             yield TextDelta(piece)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # other tasks run between two pieces
         yield RoundCompleted((Item(kind="message", role="assistant", text=decision),))
 
     async def health(self) -> Health:
@@ -426,6 +430,7 @@ def _decide(turn: DemoTurn) -> Decision:
     """Return the answer's text, or the calls for this round if their outcomes are needed first. A
     step of the tour that does not exist here is answered like any other message."""
     kind, rest = _parse_message(turn)
+    # The author's name is "" if the platform gave none.
     match kind:
         case "history":
             if not turn.earlier:
@@ -513,7 +518,7 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
     try:
         args = json.loads(text or "{}")
     except (ValueError, RecursionError):
-        args = None
+        args = None  # answered below, like JSON that is no object
     if not re.fullmatch(r"\w+", tool) or not isinstance(args, dict):
         return say("Type `/nocodb TOOL {json}`: the name of a tool, then its arguments as JSON.")
     # BRIDGE_TOOL itself is called only by `_bridge_call`.
@@ -531,11 +536,14 @@ def _decide_on_tables(turn: DemoTurn) -> Decision:
     if TABLES_TOOL in turn.tools:
         if (reply := turn.find_reply(TABLES_TOOL)) is None:
             return [PlannedCall(TABLES_TOOL, {})]
+        # In words for people; an answer in another form, such as an error, as it is.
         answer = _describe_outlines(str(reply.value)) or format_reply("NocoDB", reply)
         return f"{say('These are sample tables:')}\n\n{answer}" if turn.is_sample else answer
+    # Without NocoDB's own tools, a bridge may be there: a server in front of NocoDB.
     if BRIDGE_TOOL not in turn.tools:
         return say(_NO_TABLES)
     tables = _find_bridge_tables(turn)
+    # A sentence for the person, or calls to make first.
     if not isinstance(tables, tuple):
         return tables
     titles, problems = tables
@@ -560,6 +568,7 @@ def _describe_outlines(text: str) -> str:
 def _show_table(turn: DemoTurn, name: str) -> Decision:
     """A bridge takes ids of tables only, so its tables are listed first, unless the name is an
     id."""
+    # NocoDB itself or the sample tables; else a bridge, which is a server in front of NocoDB.
     if QUERY_TOOL in turn.tools:
         if (reply := turn.find_reply(QUERY_TOOL)) is None:
             # All arguments, because the tool's strict schema requires each of them.
@@ -581,10 +590,12 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
         id = title = name
     else:
         tables = _find_bridge_tables(turn)
+        # A sentence for the person, or calls to make first.
         if not isinstance(tables, tuple):
             return tables
         titles, problems = tables
         named = {title.casefold(): id for id, title in titles.items()}
+        # By title in any case, else by id.
         if (id := named.get(name.casefold(), name)) not in titles:
             # There may be many tables, so at most as many are named as an answer shows rows.
             names = (
@@ -622,6 +633,7 @@ def _find_bridge_tables(turn: DemoTurn) -> tuple[Mapping[str, str], Sequence[str
     # Each base takes a call of its own, so only the first ones are read.
     bases = dict(list(every_base.items())[:_MAX_BASES])
     calls = turn.now.calls_of(f"{BRIDGE_TOOL}:list_tables")
+    # The replies that this turn has already, by base.
     replies = {str(call.args.get("base_id")): call.reply for call in calls}
     if missing := [id for id in bases if id not in replies]:
         return [_bridge_call("list_tables", base_id=id) for id in missing]

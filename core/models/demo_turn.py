@@ -148,6 +148,7 @@ class DemoTurn:
                 locale for locale in LOCALES if any(say("Invoices", locale) in d for d in described)
             )
             language = next(named, "en")
+        # Ponte's notes about the changes that people decided.
         return cls(
             now,
             earlier,
@@ -171,7 +172,8 @@ class DemoTurn:
 
 
 def run_python(turn: DemoTurn, code: str) -> Decision:
-    """`code` may be in a fence."""
+    """Return the output of the code, or the call that runs it, if it did not run in this turn yet.
+    `code` may be in a fence."""
     code = re.sub(r"\A(`{3,}|~{3,})[^\n]*\n(.*?)\n?\1\Z", r"\2", code, flags=re.DOTALL)
     if PYTHON_TOOL not in turn.tools:
         return say(_NO_PYTHON)
@@ -189,8 +191,9 @@ def format_reply(name: str, reply: ToolReply) -> str:
 
 
 def format_rows(name: str, reply: ToolReply) -> str:
-    """If the outcome names a reference (`show`, as in "[table: r1]"), that takes the place of the
-    table: Ponte shows the rows there."""
+    """Return the rows that a call read as a sentence and a table, or its failure in words. If the
+    outcome names a reference (`show`, as in "[table: r1]"), that takes the place of the table:
+    Ponte shows the rows there. `name` is the table's."""
     if reply.error:
         return describe_failure(reply)
     rows, total, title = reply.rows, reply.total, escape_inline(name)
@@ -242,6 +245,8 @@ def escape_inline(text: str, longest: int = 200) -> str:
 
 
 def _format_cell(value: object) -> str:
+    """Return a cell of a row for a table in an answer: linked rows and attachments by title, lists
+    by their members."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -79,6 +79,7 @@ def pair_calls(items: Sequence[Item]) -> list[Item]:
     call found for function call output …"). A turn that crashed between call and output leaves a
     call alone."""
     whole: list[Item] = []
+    # The ids of calls that have no output yet, in their order.
     open_calls: dict[str, None] = {}
     call_ids: set[str] = set()
     for item in items:
@@ -208,6 +209,7 @@ def fit_files(
     for item in reversed(items):
         shown = list[File]()
         for file in read_files(item):
+            # True counts as one picture.
             is_picture = file_kind(file.type, file.name) == "picture"
             if measure(file) <= room and most_pictures >= is_picture:
                 shown.append(file)
@@ -251,6 +253,7 @@ class ModelInput:
         long one is replaced, and that of another server: by the next free one in the form (`form`)
         that this server or the model uses."""
         calls = [item for item in items if item.kind == "call"]
+        # By Ponte's id: the id that this server gave to the call; "" for none.
         server_ids = self.server_call_ids(calls)
         # By the server's id: Ponte's id of the call that keeps it, the newest call first. Reversed,
         # so that of two calls with one id the first one keeps it.
@@ -269,6 +272,7 @@ class ModelInput:
         ):
             form = "call{number:05}"
         ids, number = {key: id for id, key in owners.items()}, 0
+        # `number` goes on from call to call; ids that the server gave are passed over.
         for call in calls:
             while call.call_id not in ids:
                 id = form.format(name=_sendable_name(call.name), number=number)
@@ -386,6 +390,7 @@ class ModelInput:
                 f"[A voice clip, {file.name!r}. You cannot hear it: tell the person so, and ask "
                 "them to write what was said.]"
             )
+        # `kinds`: what this server takes of texts, pictures and PDF.
         sendable = file_kind(kind, file.name) in self.kinds
         if not sendable or self._read is None:
             why = "" if sendable else ", of a kind that you cannot read"
@@ -448,7 +453,7 @@ def user_text(item: Item, with_names: bool) -> str:
     name."""
     if item.name == CONTEXT_NAME:
         return fence_untrusted("quoted", item.text)
-    if item.name == NOTE_NAME:
+    if item.name == NOTE_NAME:  # Ponte itself wrote it
         return item.text
     # A message may have only files.
     text = item.text or ("" if item.spoken else "(sent without words)")

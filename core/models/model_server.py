@@ -486,7 +486,8 @@ class ModelServer:
         }
 
     def reasoning_effort(self, ask: RoundRequest) -> str:
-        """OpenAI gets "low" if the operator chose none."""
+        """Return the reasoning effort to send for this round, or "" to leave the field out, so that
+        the server's default counts. OpenAI gets "low" if the operator chose none."""
         if (ask.model or self.options.model) in self.models_without_reasoning:
             return "none"
         if ask.for_title:
@@ -496,8 +497,12 @@ class ModelServer:
         return self.options.effort or ("low" if self.official else "")
 
     def define_tools(self, tools: Sequence[ToolSpec]) -> list[Json]:
-        """Other servers than OpenAI's get it for all tools or for none: Cerebras refuses a mixture
-        (RooCodeInc/Roo-Code issue 10334)."""
+        """Return the tools' names, descriptions and schemas, with `strict` only where it is true.
+
+        Other servers than OpenAI's get it for all tools or for none: Cerebras refuses a mixture
+        (RooCodeInc/Roo-Code issue 10334). `_loose_tools`: the tools whose strict schema this server
+        has refused.
+        """
         strict = {tool.name for tool in tools if tool.strict} - self._loose_tools
         if "strict" in self._refused_fields or not (self.official or len(strict) == len(tools)):
             strict.clear()
@@ -530,6 +535,7 @@ class ModelServer:
         if is_too_long(fault) or fault.is_policy_refusal:
             return False
         if fault.code == "invalid_function_parameters":
+            # The tool is sent without a strict schema from now on.
             for function in (tool.get("function", tool) for tool in body.get("tools", ())):
                 if f"'{function['name']}'" in fault.message and function.get("strict"):
                     log.warning("model server rejected a strict tool schema", tool=function["name"])
@@ -584,8 +590,10 @@ class ModelServer:
             and is_unexplained
             and not (fault.code or fault.status or fault.may_pass)
         ):
+            # The answer ended early, and the server does not say why.
             tries["lost"] += 1
             return tries["lost"] == 1
+        # All other faults: only those that pass by themselves are worth another attempt.
         tries["passing"] += 1
         # Longer than a person waits: they read when to ask again. `told_limit`: a request that the
         # server's rate limit can never pass, however long one waits.
@@ -620,7 +628,8 @@ class ModelServer:
         unseen_files: tuple[str, ...],
         thread: Thread | None = None,
     ) -> RoundCompleted:
-        """`thread` has the conversation on the server, if there is one.
+        """Return the end of a round that was asked with `body`: the items of the answer, its cost,
+        and whether it is cut off. `thread` has the conversation on the server, if there is one.
 
         Raise ModelError if the answer is empty, or if the server's content filter cut it. Token
         counts that the server does not report are replaced by upper estimates, so that limits on
@@ -717,8 +726,10 @@ async def read_events(
             async with asyncio.timeout(min(silence, remaining)):
                 event = await anext(source)
         except TimeoutError:
+            # The answer is complete; only what may come after it is missing.
             if until < math.inf:
                 return
+            # Which of the two limits ended the wait?
             if remaining > silence:
                 raise ModelServerFault("silent") from None
             minutes = f"{MAX_ROUND_SECONDS / 60:.0f} minutes"

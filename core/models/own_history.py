@@ -145,6 +145,7 @@ class RoundHistory:
         after the other is tried, until one changes the request: the same request would be refused
         again. The steps are `CALLS`, `FAILED_TURNS`, `FILES` and `EARLIER_TURNS`, in this order.
         `omission` is the last one taken, and `choose` builds the request by it."""
+        # The tokens that this request reserves for the answer.
         answer = max(body.get(field, 0) for field in OUTPUT_LIMIT_FIELDS)
         before = list(self.choose(transcript))
         # A limit of tokens per minute also counts the tokens that are reserved for the answer.
@@ -295,6 +296,7 @@ class ResponsesReader(AnswerReader):
         reason = read_word(read_object(response.get("incomplete_details")).get("reason"))
         # Some servers repeat the status of the first event in the last one.
         self.finish = "stop" if status in ("queued", "in_progress") else status
+        # "incomplete" has a reason beside it: a content filter, or a limit of tokens.
         if status == "incomplete":
             self.finish = reason if classify_end(reason) == "filter" else "length"
         elif classify_end(status) == "failed":
@@ -302,11 +304,13 @@ class ResponsesReader(AnswerReader):
         self.has_ended = True
         self.model = read_word(response.get("model"))
         self.add_usage(response.get("usage"))
+        # Takes the id of the response, and tells it if no earlier event did.
         events = list(self.add_start(response))
         # Some servers send the text alone.
         output = response.get("output") or response.get("output_text")
         items = read_objects({"content": output} if isinstance(output, str) else output)
 
+        # It takes the place of what was streamed (`take_whole`).
         def read_output() -> Sequence[ModelEvent]:
             pairs = enumerate(items)
             return [event for n, item in pairs for event in self._read_item(item, str(n))]
@@ -365,6 +369,8 @@ class OwnHistoryApi:
         A lost answer is asked for once more: the server keeps nothing, so a second request costs
         only money.
         """
+        # `tries` counts failed attempts by the kind of fault; `payment` reserves the cost of each
+        # request and says how many tokens its answer may have (None: no limit).
         server, tries = self._server, Counter[str]()
         transcript = [*await ask.history(), *ask.input]
         history = RoundHistory(server, ask)
@@ -373,6 +379,7 @@ class OwnHistoryApi:
             body = server.without_refused_fields(await self.build_body(history.request, items))
             # Limits on spending may allow only a shorter answer.
             if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
+                # The part of the context that the request leaves.
                 room = server.sizes.of(history.model).tokens - history.sent_tokens
                 server.limit_output(body, self.max_tokens_field, min(most, room))
             model = body["model"]
@@ -433,6 +440,7 @@ class ResponsesApi(OwnHistoryApi):
         """The server is told to store nothing (`store`), and OpenAI to send its reasoning
         encrypted, so that it can be sent back."""
         input = self._server.input
+        # A summary of the server's own (compaction) takes the place of older items.
         input_items = await input.build_items(
             input.drop_compacted(items), preface=ask.preface, with_names=has_other_speakers(ask)
         )
@@ -461,6 +469,7 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
     }
     if ask.tools:
         definitions = server.define_tools(ask.tools)
+        # `define_tools` sets `strict` only where it is true. Here it is always sent.
         body["tools"] = [
             {"type": "function", "strict": False, **definition} for definition in definitions
         ]
@@ -528,8 +537,10 @@ class ChatCompletionsReader(AnswerReader):
         return events
 
     def _is_whole(self, message: Json) -> bool:
-        """A message is the whole answer if it begins with the text so far, and has the calls so far
-        with equal arguments, perhaps more. Taken as a piece, it would double the answer."""
+        """Return whether a message in the last chunk is the whole answer, which repeats the pieces
+        before it, or one more piece of it. It is whole if it begins with the text so far, and has
+        the calls so far with equal arguments, perhaps more. Taken as a piece, it would double the
+        answer."""
         calls = read_calls(message.get("tool_calls"))
         functions = [read_object(call.get("function")) for call in calls]
         is_same = all(
@@ -635,7 +646,9 @@ def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
 
 
 def merge_roles(messages: Sequence[Json]) -> list[Json]:
-    """The instructions become the beginning of the first message of the person."""
+    """Return chat messages without a system message, with one message of a role in a row: some
+    chat templates take nothing else. The instructions become the beginning of the first message of
+    the person."""
     merged: list[Json] = []
     for message in messages:
         role = "user" if message["role"] == "system" else message["role"]

@@ -162,8 +162,10 @@ class Trial:
             yield DoctorFinding(USAGE, "on", sentence)
 
     async def _check_context(self, size: ContextSize) -> DoctorFinding:
-        """Some servers drop what does not fit without an error. The text has three quarters of what
-        Ponte would send at most: its tokens are only estimated (three bytes each)."""
+        """Ask a question whose answer is at the beginning of a long text, and return whether the
+        model read it. Some servers drop what does not fit without an error. The text has three
+        quarters of what Ponte would send at most: its tokens are only estimated (three bytes
+        each)."""
         most = min(size.room, MAX_TRIAL_TEXT_TOKENS) * 3 // 4
         filler, tokens = FILLER * (most * 3 // len(FILLER)), format_number(most)
         # The text begins with the word that is asked for (`TOOL_RESULT`). The earlier turns are
@@ -192,6 +194,7 @@ class Trial:
         async def history() -> Sequence[Item]:
             return before
 
+        # the turns of the test thread are 1, 2, 3; 0 is none
         request = RoundRequest(
             self.thread,
             f"doctor{turn}",
@@ -210,14 +213,14 @@ class Trial:
                 if isinstance(event, TextDelta):
                     pieces += 1
                 elif isinstance(event, RemoteStored):
-                    self.remotes.append(event.remote)
+                    self.remotes.append(event.remote)  # the server stores it; `erase` erases it
                     self.thread = event.thread or self.thread
                 elif isinstance(event, RoundCompleted):
                     self.thread = event.thread or self.thread
                     self.transcript = (*before, *items, *event.items)
                     self.usages.append(event.usage)
                     return event.items, pieces
-        raise ModelDown
+        raise ModelDown  # the answer ended before its round was completed
 
 
 def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
@@ -227,6 +230,7 @@ def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
             "tables, quick commands or Python"
         )
         return DoctorFinding(CALL, "failing", say(sentence))
+    # A call without a city, or with arguments that are no JSON, is one of the wrong kind.
     try:
         mine = [call for call in calls if call.name == TRIAL_TOOL.name]
         cities = [json.loads(call.arguments)["city"] for call in mine]
@@ -512,6 +516,7 @@ async def _erase_conversation(client: ModelServerClient, id: str) -> None:
         except ModelServerFault as fault:
             if fault.status not in NOT_FOUND_STATUSES:
                 raise
+            # The conversation does not exist (any more).
             return
         new_ids = {read_id(item) for item in read_objects(page.get("data"))} - {"", *seen_ids}
         for item in new_ids:

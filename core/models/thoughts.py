@@ -149,6 +149,8 @@ class GrowingAnswer:
         """
         text, self._held, at = self._held + piece, "", 0
         part_count = len(self._parts)
+        # `at` is the index up to which the text has been read. Each pass shows text, skips a
+        # thought, or reads one tag.
         while at < len(text):
             if self.calls:
                 self.calls += text[at:]
@@ -156,6 +158,7 @@ class GrowingAnswer:
             if self._closing:
                 at = self._skip_thought(text, at, self._closing, is_last)
                 continue
+            # Space after a thought is not shown.
             after_thought = self._skips_space
             if after_thought:
                 at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
@@ -255,6 +258,7 @@ class GrowingAnswer:
         # Only a tag like `<|think|>` begins a thought within a line; another one there is text.
         is_special = tag.startswith("<|") and not is_mention
         if closings and (self._code.is_line_blank or is_special) and not is_code:
+            # What was shown before is only blank space.
             if self._is_blank:
                 self._parts.clear()
             self._closing = re.compile("|".join(map(re.escape, closings)), re.IGNORECASE)
@@ -267,6 +271,8 @@ class GrowingAnswer:
             self._code = GrowingCode()
 
     def _show(self, text: str) -> None:
+        """Add text to the answer that people see, and follow whether it ends inside code, where a
+        tag is text."""
         if not text:
             return
         self._parts.append(text)

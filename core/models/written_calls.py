@@ -161,6 +161,7 @@ def read_written_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str,
     Forms that differ only in prefixes (`antml:`) or in DeepSeek's characters (｜, ▁) become one
     first.
     """
+    # Both limits bound the time that the patterns take.
     if len(markup) > MAX_MARKUP_CHARACTERS or len(_MARK.findall(markup)) > MAX_MARKS:
         return []
     markup = _NAMESPACES.sub(r"\1", _DSML.sub("", markup))
@@ -170,7 +171,8 @@ def read_written_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str,
 
 
 def read_bare_calls(text: str) -> list[tuple[str, Any]]:
-    """An object with a name alone may be data, and is no call."""
+    """Return the calls of which a whole text consists, in JSON with names and arguments, or in
+    Python; none for any other text. An object with a name alone may be data, and is no call."""
     text = text.strip()
     if len(text) > MAX_BARE_CALL_CHARACTERS or not text.endswith(("}", "]")):
         return []
@@ -191,6 +193,7 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
     looks like a part of one is left beside them (`_REST_OF_CALL`): of a text that is understood
     only in part, nothing runs.
     """
+    # `pattern` is a form's call with its name and content, `argument` an argument in that.
     for pattern, argument in _FORMS:
         calls = list[tuple[str, Any]]()
         for match in re.finditer(pattern, markup, re.DOTALL):
@@ -204,6 +207,7 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
                 # No arguments in tags: the content is JSON, or empty for a call without arguments.
                 # An empty one counts unless its closing tag is missing: then `end` is [""].
                 found = _read_json(name, rest) if rest or end != [""] else []
+            # Each match must be a call, or a list of calls, whatever the others hold.
             if not found:
                 break
             calls += found

@@ -138,6 +138,7 @@ class Allowance:
     def merge_stricter(self, other: Allowance) -> Allowance:
         """Both allowances count the same thing and so limit the same units."""
         lower = {unit: min(limit, getattr(other, unit)) for unit, limit in self.limits()}
+        # The message about a reached limit names the allowance that set it.
         source = other.source if lower == dict(other.limits()) else self.source
         return replace(self, source=source, **lower)
 
@@ -288,7 +289,7 @@ class OverAllowance(OverBudget):
         self, count: AllowanceCount, unit: Unit, left: int, zone: tzinfo, operators: tzinfo
     ) -> None:
         allowance = count.scope.allowance
-        super().__init__(limit=getattr(allowance, unit))
+        super().__init__(limit=getattr(allowance, unit))  # for the placeholder in the sentence
         self.allowance = allowance
         self.unit = unit
         self.limit = (
@@ -349,10 +350,14 @@ COUNTED_WORDS = {
 
 
 def max_item_tokens(item: str) -> int:
-    """`item` is JSON, as it is stored. It is searched as text first, because most items have no
-    files and need not be parsed. Its text counts one token for each byte, plus an overhead. The
-    number of pages of a PDF is not known. A text file counts its first `MAX_TEXT_FILE_BYTES` bytes,
-    because the rest is not sent."""
+    """Return an upper bound of the tokens of a transcript item, including its files.
+
+    `item` is JSON, as it is stored. It is searched as text first, because most items have no files
+    and need not be parsed. Its text counts one token for each byte, plus an overhead. A picture
+    counts `MAX_PICTURE_TOKENS`. A PDF counts `MAX_DOCUMENT_TOKENS`, because its number of pages is
+    not known. A text file counts its first `MAX_TEXT_FILE_BYTES` bytes, because the rest is not
+    sent.
+    """
     # A user message is sent with its date and its author's name and language, so it gets more.
     most = len(item.encode()) + (
         _MESSAGE_OVERHEAD_TOKENS if '"role":"user"' in item else _ITEM_OVERHEAD_TOKENS

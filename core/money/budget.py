@@ -201,8 +201,9 @@ class Budget(SqlStore):
 
     async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
         """The step raises OverBudget."""
-        scopes = await self._scopes_of(turn.message)
+        scopes = await self._scopes_of(turn.message)  # the counters that apply to it
         zone, day = self.zone_of(turn.message), self._today()
+        # All accounts of a person are counted under one key.
         person, address = self._money_key(turn.message.author.key), turn.message.address
 
         def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
@@ -257,6 +258,7 @@ class Budget(SqlStore):
             " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING"
         )
         await self._execute(sql, seq, day, payer, address.conversation, place)
+        # The person's own time zone is not known here, so a refusal tells its time in `self.zone`.
         if scopes := _bounding_scopes(await self.scopes(person, address)):
             await self._reserve_run(person, scopes, seq, call_id, paid, self.zone)
 
@@ -282,8 +284,9 @@ class Budget(SqlStore):
         paid: PaidRun,
         zone: tzinfo,
     ) -> None:
-        """Do nothing if this call has a reservation or a cost already: a turn that resumes after a
-        crash makes the call again. Raise OverAllowance."""
+        """Reserve the upper bound of a run: its own price, and that of the model call that it may
+        include. Do nothing if this call has a reservation or a cost already: a turn that resumes
+        after a crash makes the call again. Raise OverAllowance."""
         part, person = f"call:{call_id}", self._money_key(asker.key)
         if connection.execute(
             "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"
@@ -340,16 +343,19 @@ class Budget(SqlStore):
     ) -> UsageTotal:
         """Return the usage of one person (a key) or of all, and how many of its calls have
         estimated costs."""
+        # An empty text selects everything.
         there = (
             "day = :day AND (:person = '' OR usage.person = :person)"
             " AND (:place = '' OR place = :place)"
         )
+        # All keys of one human are counted under one of them.
         payer = "" if person is None else self._money_key(person)
         values = {"day": self._today(), "person": payer, "place": place}
         row = connection.execute(
             f"SELECT sum(is_counted) AS turns, {_SUMS.format(t='usage')} FROM usage WHERE {there}",  # noqa: S608
             values,
         ).fetchone()
+        # Calls whose real cost never became known.
         unsettled = connection.execute(
             "SELECT count(*) AS n FROM usage JOIN spendings ON spendings.seq = usage.seq"  # noqa: S608
             f" WHERE is_upper_bound = 1 AND {there}",
@@ -399,10 +405,12 @@ class Budget(SqlStore):
             " WHERE period IN (?, ?) ORDER BY scope"
         )
         for row in await self._database.read(lambda c: c.execute(sql, (day, day[:7])).fetchall()):
+            # `counted` is the key of the person or the place, "" for a counter of everybody.
             rule, _, counted = str(row["scope"]).partition(":")
             for allowance in self.config.turn_allowances:
                 payer = counted if allowance.of == "each person" else ""
                 scope = Scope(row["scope"], allowance, payer, "" if payer else counted)
+                # Of another allowance, or listed first already.
                 if allowance.key != rule or scope.key in scope_keys:
                     continue
                 # An allowance with a name keeps its key if it is changed from days to months. Then
@@ -533,7 +541,7 @@ class Budget(SqlStore):
             # Past usage is stored without the groups of its people, so it cannot be counted here.
             if rule.who and rule.of != "each person":
                 scope = replace(scope, counts_past_usage=False)
-            if same := scopes.get(scope.key):
+            if same := scopes.get(scope.key):  # two allowances that count the same thing
                 scope = replace(scope, allowance=rule.merge_stricter(same.allowance))
             scopes[scope.key] = scope
         # Sorted, so that all transactions lock the counters' rows in one order. Rows that many
@@ -569,6 +577,7 @@ class Budget(SqlStore):
         scopes = _bounding_scopes(scopes)
         if not scopes:
             return None
+        # The call reads the transcript of its thread, or only the items of its own turn.
         sql = "SELECT item FROM items WHERE thread = ? AND is_replaced = 0"
         values: list[object] = [turn.thread]
         if not turn.message.origin.reads_history:
@@ -580,6 +589,7 @@ class Budget(SqlStore):
         if any(count.scope.allowance.exceeded_unit(count.spent) for count in counts):
             # A full answer does not fit.
             before = [(count, count.spent - bound) for count in counts]
+            # The smallest of what the allowances have left.
             output = min(
                 call.remaining_output_tokens(c.scope.allowance, spent, input) for c, spent in before
             )
@@ -587,6 +597,7 @@ class Budget(SqlStore):
             lower = call.max_spend(input, max(output, least))
             counts = _add_to_counters(connection, scopes, day, lower - bound)
             bound = lower
+            # With less than a useful answer left, this raises OverAllowance.
             self._check_limits(counts, bound, zone)
         # Each attempt of a round has a part of its own: an earlier one may be paid for, too.
         rows = connection.execute(
@@ -631,7 +642,7 @@ def _add_to_counters(
     counts, amounts = [], (spend.turns, spend.tokens, spend.money)
     rows = connection.add_to_counters(counters, *amounts)
     for scope, (key, period), row in zip(scopes, counters, rows, strict=True):
-        if row["turns"] is None:
+        if row["turns"] is None:  # the counter has no row yet: this is its first use in the period
             past = _past_spend(connection, scope, period, without)
             # Another transaction may insert the row first. Then only the update below adds.
             connection.execute(
@@ -682,6 +693,7 @@ def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: i
     )
     past = Spend()
     for row in rows:
+        # A rule can name the platform, the workspace or the channel.
         parts = str(row["place"]).split(":", 2)
         names = {":".join(parts[:length]) for length in (1, 2, 3)}
         where = scope.allowance.where

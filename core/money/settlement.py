@@ -78,6 +78,7 @@ def release_call_hold(connection: SqlConnection, seq: int, part: str) -> None:
 
 def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
     connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
+    # The difference is negative if the call cost less than its upper bound, as most do.
     extra = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
     if extra != Spend():
         connection.add_to_counters(

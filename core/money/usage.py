@@ -73,6 +73,7 @@ class Price:
     def max_cost(self, input: int, output: int) -> int:
         """The cost is in billionths of a dollar. The most expensive kind of input counts, because
         nobody knows before the call which part of the input the server's cache has."""
+        # Some models cost more for each token if the input is very long.
         input_factor, output_factor = self.long_factors(input)
         input_cost = input * max(self.input, self.cached, self.written) * input_factor
         output_cost = output * self.output * output_factor
@@ -85,6 +86,7 @@ class Price:
         token_price = self.output * self.long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
         # `max_cost` rounds up, so one billionth of a dollar stays unspent.
         remaining = money - self.max_cost(input, 0) - 1
+        # Where output costs nothing, any amount is affordable.
         return 10**9 if token_price <= 0 else max(0, math.floor(remaining / token_price))
 
     def long_factors(self, input: int) -> tuple[float, float]:
@@ -192,8 +194,11 @@ class Prices:
         return max((cost for cost in costs if cost is not None), default=None)
 
     def cost(self, model: str, usage: Usage) -> float | None:
-        """None: unknown. Input that the server read from its cache or wrote to it has prices of its
-        own."""
+        """Return the cost of one call in US dollars. None: unknown.
+
+        Input that the server read from its cache or wrote to it has prices of its own. Some models
+        cost more for each token if the input is very long (`long_factors`).
+        """
         price = self.find(model)
         if price is None:
             return None
@@ -206,9 +211,12 @@ class Prices:
         return (input_cost * input_factor + usage.output * price.output * output_factor) / 1_000_000
 
     def run_cost(self, paid: PaidRun) -> float | None:
-        """None: unknown. The operator's price comes first. OpenAI's list applies only if the server
-        is OpenAI's (`official`). Any other run than a container or a transcription has the price of
-        its name, or else that of `ANY_NAME`."""
+        """Return the cost of one run in US dollars, without its model call. None: unknown.
+
+        The operator's price comes first. OpenAI's list applies only if the server is OpenAI's
+        (`official`). A transcription costs its minutes, and `paid.name` is its model. A container
+        costs one session. Any other run has the price of its name, or else that of `ANY_NAME`.
+        """
         if paid.kind == "container":
             return self.container_session
         if paid.kind == "transcription":
@@ -243,7 +251,7 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
     spoken = _find_details(usage, "output_tokens_details", "completion_tokens_details")
     # Most servers count reasoning among the details, some beside them.
     reasoning = _find_count({**usage, **spoken}, "reasoning_tokens") or 0
-    total = _find_count(usage, "total_tokens") or 0
+    total = _find_count(usage, "total_tokens") or 0  # 0: not told
     if output and reasoning > output:  # it is not part of the output (xAI)
         output += reasoning
     if input is None:  # DeepSeek names both parts of it, and gateways drop the sum

@@ -180,7 +180,7 @@ class TurnTrace:
 
         The root span begins when the message was accepted, not now. It stays open, and it is
         exported only by the process that ends the turn (`__exit__`)."""
-        if _recorder is None:
+        if _recorder is None:  # tracing is off
             _TRACE.set(None)
             return
         turn = self._turn

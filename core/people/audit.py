@@ -110,6 +110,7 @@ class Audit(SqlStore):
 
     async def forget(self, person: str) -> None:
         """Waits for pending lines first, because a line could create a pseudonym again."""
+        # In a task, because tasks start in the order of their creation: after those of `note`.
         await asyncio.create_task(self._wait_for_pending())
         await self._execute("DELETE FROM audit_keys WHERE person = ?", person)
 
@@ -134,6 +135,7 @@ class Audit(SqlStore):
             the last one."""
             sql = "SELECT pseudonym, person FROM audit_keys"
             people = {row["pseudonym"]: row["person"] for row in connection.execute(sql)}
+            # An empty text is in each line: without a person, all lines fit.
             names = [json.dumps(person) if person else ""]
             for pseudonym, key in people.items():
                 # A person may be named without their workspace, as in `slack:U1`.
@@ -151,6 +153,8 @@ class Audit(SqlStore):
                 and any(name in row["line"] for name in names)
             ]
             page = hits[:MAX_PAGE_LINES]
+            # A full page ends at its last line, a scan that found less at the last line that it
+            # read.
             end = page[-1:] if len(hits) > len(page) else rows[MAX_SCANNED_LINES - 1 :]
             lines = [_replace_people(json.loads(row["line"]), people) for row in page]
             return lines, "".join(str(row["id"]) for row in end)
@@ -228,6 +232,7 @@ def audit_step(
 ) -> TransactionStep:
     """The step runs in the transaction of what the line records, so that neither is stored without
     the other."""
+    # `facts` may replace it here; empty facts are not stored
     fields = {
         "at": _format_now(),  # first, because `purge` and `read` find it by its place in the line
         "event": event,
@@ -247,11 +252,14 @@ def add_change_line(
     rule: str = "",
     undo_asker: Person | None = None,
 ) -> None:
-    """`unknown_rows` are the numbers, from 1, of rows of which it is not known whether they were
-    written. `undo_asker` is the person who undoes the change, if the line records that."""
+    """Write a line about a change, in the transaction of what it records: ids and counts of rows,
+    never their values. `unknown_rows` are the numbers, from 1, of rows of which it is not known
+    whether they were written. `undo_asker` is the person who undoes the change, if the line records
+    that."""
     proposal, draft, view = change.proposal, change.draft, change.draft.view
     # A post goes to a channel (`slack:T1:C1`), or to a person (`slack:U1`), who is left out.
     channel = view.place if view.place.count(":") == 2 else ""
+    # Each id once, in order: several steps can write one row.
     row_ids = dict.fromkeys(step.write.id for step in change.written_steps)
     fields = {
         "at": _format_now(),  # first, because `purge` finds it by its place in the line
@@ -340,6 +348,7 @@ async def import_audit_files(database: Database, home: Path) -> None:
     def write(connection: SqlConnection) -> None:
         # With the first line in the table, an earlier start was killed before it deleted the files.
         if not select_value(connection, "SELECT 1 FROM audit WHERE line = ? LIMIT 1", lines[0]):
+            # 1: these old lines are not written to the JSON log.
             _insert_lines(connection, lines, is_logged=1)
 
     try:

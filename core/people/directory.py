@@ -183,8 +183,9 @@ class MemberDirectory:
         return entry.member if entry else None
 
     async def find(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
-        """If no other process writes rows, a person in memory has no newer row, so the database is
-        not read for them."""
+        """Return the person if the platform confirmed their data within `max_age` seconds, in
+        memory or in a row of the database. If no other process writes rows, a person in memory has
+        no newer row, so the database is not read for them."""
         place = (scope, id)
         entry = self._known.get(place)
         if entry and self._is_fresh(entry.member, max_age):
@@ -195,11 +196,13 @@ class MemberDirectory:
         return entry.member if entry and self._is_fresh(entry.member, max_age) else None
 
     async def resolve(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
-        """Wait for the platform's answer as long as it takes; callers limit the wait. None if the
-        platform refuses. `scope` is where the person is a member, such as a server of Discord."""
+        """Return the person with data that the platform confirmed within `max_age` seconds. If it
+        is not stored, look the person up, and wait for the answer as long as it takes; callers
+        limit the wait. Return None if the platform refuses. `scope` is where the person is a
+        member, such as a server of Discord."""
         place = (scope, id)
         while (member := await self.find(id, max_age, scope)) is None:
-            self.want(id, scope)
+            self.want(id, scope)  # begins a look-up, or joins the one under way
             lookup = self._lookups[place]
             # A look-up that failed is repeated only while somebody waits for it.
             lookup.waiter_count += 1
@@ -212,10 +215,11 @@ class MemberDirectory:
         return member
 
     def want(self, id: str, scope: str = "") -> None:
-        """Begin to look a person up, without waiting."""
+        """Begin to look a person up, without waiting. Start the task that asks the platform, and
+        the one that reads rows of other processes, unless they run already."""
         place = (scope, id)
         self._lookups.setdefault(place, _MemberLookup())
-        if place not in self._asked:
+        if place not in self._asked:  # no request about them is under way
             self._wanted[place] = None
         if self._asking is None or self._asking.done():
             self._asking = self._tasks.start(self._ask_all())
@@ -244,6 +248,8 @@ class MemberDirectory:
                 or now - entry.written_at > write_again
                 or replace(entry.member, confirmed_at=now) != member
             ):
+                # An entry that did not change is written only now and then, to show that it is
+                # confirmed.
                 changed.append(member)
         if not unasked:
             self._remember_all(fresh, changed)
@@ -346,6 +352,7 @@ class MemberDirectory:
             seconds = error.seconds if isinstance(error, PlatformBusy) else ASK_AGAIN_SECONDS
             log.info("could not look up a user; retrying", error=repr(error), delay_seconds=seconds)
         else:
+            # The platform knows nobody of that id, or does not tell: waiting longer would not help.
             self._asked.discard(place)
             await self.take([member])  # also ends the lookup, for those who wait
             return
@@ -356,7 +363,7 @@ class MemberDirectory:
                     # Ends the pause early: the person can also come in a list or an event.
                     await lookup.finished.wait()
         self._asked.discard(place)
-        lookup = self._lookups.get(place)
+        lookup = self._lookups.get(place)  # None: the person came during the pause
         if lookup is not None and lookup.waiter_count:
             self.want(place[1], place[0])
         else:
@@ -485,6 +492,7 @@ class SqlDirectory(SqlStore):
     @transaction
     def forget(self, connection: SqlConnection, platform: str, ids: Collection[str]) -> None:
         """A hash of each id is stored, by which no later `put` brings the people back."""
+        # No `put` may be between its look for forgotten people and its writing.
         connection.lock_key(_LOCK_KEY)
         for id in ids:
             connection.execute(
@@ -526,6 +534,8 @@ def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]
 
 
 def _member(row: SqlRow) -> PlatformMember:
+    """Return the member in a row of the table `directory`, in which spaces separate the ids of the
+    member's groups or roles (`belongs_to`)."""
     return PlatformMember(
         id=row["id"],
         scope=row["scope"],

@@ -210,7 +210,8 @@ class Outbox(SqlStore):
 
 
 def find_copy_recipients(connection: SqlConnection, change: str) -> frozenset[str]:
-    """Their copy was posted, or may have been."""
+    """Return the keys of the people to whom a copy of the change's card was posted, or may have
+    been."""
     sql = (
         "SELECT person FROM outbox WHERE change = ? AND kind = 'copy'"
         " AND state IN ('posting', 'posted', 'removed')"

@@ -253,7 +253,7 @@ class Rights:
         not be asked. Commands of admins use `administer`. A decision on a change looks up rights of
         its own, so `approve` does not count here."""
         if (book := self.policy.read_rules()) is not self._book:
-            self._use_rules(book)
+            self._use_rules(book)  # also sets `_is_complete` to None
         if self._is_complete is None:
             # Either the person's groups and guest status are known, or no rule of ponte.toml needs
             # them to know whether it matches, and no default does for the rights below.
@@ -321,7 +321,7 @@ class Policy:
             if platform_rights.default_rights >= BASIC_RIGHTS:
                 # Elsewhere, people of the page have only the place where the operator has the
                 # requests of their programs posted. Its own rule can only take rights away.
-                where = frozenset()
+                where = frozenset()  # every place
             allow = tuple(sorted(platform_rights.default_rights))
             last.append(Rule(rules.DEFAULT_RULE, who, where, allow=allow))
         self.default_rules = tuple(last)
@@ -347,14 +347,16 @@ class Policy:
         `_CONFIRM_TIMEOUT_SECONDS` for confirmed data. Then it also requests older data, which
         counts for some rights (`find_max_age`)."""
         rights = self.rights_by(person, address, self._cached_facts(person))
-        if rights.is_complete:
+        if rights.is_complete:  # no right depends on data that is missing
             return rights
         confirmed, _ = await self._look_up(
             person, MAX_CONFIRMED_AGE_SECONDS, _CONFIRM_TIMEOUT_SECONDS
         )
-        if confirmed.is_whole:
+        if confirmed.is_whole:  # the groups and the guest status are known
             return self.rights_by(person, address, confirmed)
         facts, _ = await self._look_up(person, MAX_STALE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
+        # The inner `Rights`, by confirmed data alone, decide on every right that older data is not
+        # enough for.
         return Rights(self, person, address, facts, Rights(self, person, address, confirmed))
 
     async def prepare(
@@ -367,6 +369,7 @@ class Policy:
         # Only confirmed answers are cached: they are enough with and without `confirmed`.
         if self.is_prepared(person, address):
             return True
+        # `_lookups` are the look-ups in the background, by person.
         max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS
         _, answered = await self._look_up(person, max_age, seconds)
         if not answered and not seconds and person.key not in self._lookups:
@@ -398,8 +401,12 @@ class Policy:
         return sorted(set(names))
 
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
-        """Names of places do not match. The name of a platform matches only its owner. Raise
-        StatusUnknown if the platform does not tell the person's groups now."""
+        """Return True if one of the names is the person, or a group, role or set of people that
+        includes the person.
+
+        Names of places do not match. The name of a platform matches only its owner. Raises
+        StatusUnknown if the platform does not tell the person's groups now.
+        """
         for waits in (False, True):  # first with the cached data alone
             rights = await self.look_up_rights(
                 person, address, names, max_age=find_max_age(person), waits=waits
@@ -414,8 +421,12 @@ class Policy:
         return rights.fits(names, "all") is not False
 
     async def is_named_anywhere(self, person: Person, address: Address) -> bool | None:
-        """Only rules that allow something count. None if the platform does not report the person's
-        groups now. `PEOPLE_SETS` such as `everybody` in rules do not count."""
+        """Return True if PONTE_ALLOW, PONTE_ADMINS or a rule that allows something names the
+        person; None if the platform does not report their groups now.
+
+        The name of a group of the person, or of this place, counts too. `PEOPLE_SETS` such as
+        `everybody` in rules do not.
+        """
         rights = await self.look_up_rights(person, address)
         ruled = (rule.who for rule in self.read_rules().rules if rule.allow)
         names = frozenset({"admins"}).union(
@@ -456,9 +467,13 @@ class Policy:
             return None
 
     def decide(self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]) -> _Decision:
-        """A configured program that writes messages itself, such as a webhook (`StandIns`), has at
+        """Return the decision for the right by known data and the rules of `book`.
+
+        A configured program that writes messages itself, such as a webhook (`StandIns`), has at
         most the rights of its kind. For `DECISION_RIGHTS`, deny programs and guests. If the guest
-        status is not known, add a denial to `others`: the decision is then not certain."""
+        status is not known, add a denial to `others`, what the decision may be once more is known:
+        it is then not certain.
+        """
         person = rights.person
         is_account = person.platform in self.platforms
         # None: the person is no such program.
@@ -466,7 +481,9 @@ class Policy:
         if programs and (right not in programs.rights or person.id not in programs.groups):
             return _Decision(Verdict(False, rules.STAND_IN_REASON, right=right))
         decision = self._decide_by_rules(rights, book, right, names)
+        # `right_name` is the right as people read it, such as "approve:TABLE" for one table.
         guest, right_name = rights.known.guest, decision.verdict.right
+        # What follows only denies, so a denial by the rules needs no further test.
         if right not in DECISION_RIGHTS or not decision.verdict.allowed:
             return decision
         if person.is_bot:
@@ -503,7 +520,7 @@ class Policy:
             if fits:
                 reason = "" if allows else rules.RULE_REASONS[right]
                 return _Decision(Verdict(allows, reason, rule.source, right_name), others)
-            if fits is None:
+            if fits is None:  # the rule may or may not match, so a later one decides for now
                 others |= {allows}
         # A webhook may chat, and things with a name of their own may be used, unless a rule denies
         # it.
@@ -533,6 +550,7 @@ class Policy:
         An empty set of names is that of a rule without `who`, and matches everybody, except if
         `reading` is "people": then only a name can match.
         """
+        # `stand_ins`: configured programs such as webhooks; `groups` has the group of each by id.
         is_account = person.platform in self.platforms
         if not is_account and (programs := self.read_rules().stand_ins.get(person.platform)):
             if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
@@ -560,13 +578,15 @@ class Policy:
         known: _PersonFacts,
         reading: PlaceReading,
     ) -> bool | None:
-        """The name is a set ("guests"), a group of ponte.toml, a platform, a person, a channel, a
-        workspace or a role.
+        """Return whether a name in a rule means this person in this place; None if their groups are
+        not known. The name is a set ("guests"), a group of ponte.toml, a platform, a person, a
+        channel, a workspace or a role.
 
         `reading`: with "people", only names of people, groups and roles count, so that nobody
         becomes an admin by being in a channel. With "members", a place means its members, not its
         guests.
         """
+        # `own` says how the names of the person's platform are read (`PlatformRights`).
         platform, _, id = name.partition(":")
         platform_rights = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "admins":
@@ -640,6 +660,7 @@ class Policy:
     ) -> Rights:
         """With `waits`, ask the platform once if the cache does not suffice. `names` are those for
         which `Rights.fits` is asked later, so that groups among them are looked up."""
+        # The cache has only data that the platform confirmed lately, enough for every `max_age`.
         facts = self._cached_facts(person, names)
         if waits and not facts.is_whole:
             facts, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)
@@ -648,8 +669,12 @@ class Policy:
     async def _look_up(
         self, person: Person, max_age: float, seconds: float, names: frozenset[str] = frozenset()
     ) -> tuple[_PersonFacts, bool]:
-        """Return the facts, and whether the platform answered; an answer that discloses nothing
-        counts."""
+        """Look up the person's groups and guest status, waiting up to `seconds`.
+
+        `max_age` is the maximum age of the data in seconds. Return the facts, and True if the
+        platform answered. An answer that discloses nothing counts.
+        """
+        # No group changes a decision, so an empty set stands for the person's groups.
         if not self.groups_matter(person.platform, names):
             guest, has_answered = await self._look_up_guest(person, max_age, seconds)
             return _PersonFacts(frozenset(), guest), has_answered

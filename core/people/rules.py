@@ -224,6 +224,7 @@ def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
     for text in written:
         right, _, name = text.partition(":")
         names.setdefault(right, []).append(name)
+    # A right without a name ("") covers all names.
     return {
         right: _NamePatterns("" in of_right, tuple(map(fold_case, filter(None, of_right))))
         for right, of_right in names.items()
@@ -303,6 +304,7 @@ _DENIED_SENTENCE = "`{right}`: denied. {reason}"
 def explain_verdict(verdict: Verdict) -> str:
     """Return a sentence for the reply to `why`."""
     if verdict.allowed:
+        # PONTE_ADMINS, PONTE_ALLOW and the defaults have sentences of their own.
         sentence = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
         return say(sentence, right=verdict.right, rule=verdict.rule)
     if verdict.is_unknown:
@@ -311,6 +313,7 @@ def explain_verdict(verdict: Verdict) -> str:
     if verdict.rule:
         sentence = "`{right}`: denied by the rule `{rule}`."
         return say(sentence, right=verdict.right, rule=verdict.rule)
+    # No rule of ponte.toml decided: the verdict's own reason explains the denial.
     return explain_denial(verdict.right, verdict.words())
 
 

@@ -236,7 +236,7 @@ def _issuer_key(provider: str) -> str:
 
 
 def _store_issuer(connection: SqlConnection, provider: str, issuer: str) -> None:
-    connection.lock_key(ISSUERS)
+    connection.lock_key(ISSUERS)  # other processes may store another provider's
     issuers = json.loads(read_text(connection, ISSUERS) or "{}")
     write_text(connection, ISSUERS, json.dumps({**issuers, _issuer_key(provider): issuer}))
 

@@ -96,6 +96,7 @@ class ScheduleChange(Kind):
         if (row := change.steps[0].write.after) is None:
             return ()
         draft = read_row(row)
+        # A repeated schedule has a cron rule, another one a single time.
         when = draft.rule.cron or f"{local_time(draft.rule.run_at, draft.time_zone):%Y-%m-%dT%H:%M}"
         return [
             FormField(TEXT_KEY, say("Text"), "lines", draft.text),

@@ -549,6 +549,7 @@ class Schedules(SqlStore):
         row = connection.execute(_READ_UNTIL_SQL, (schedule.id,)).fetchone()
         read_until = row["handle"] if row else ""
         message = make_run_message(schedule, to, due, key, is_late, read_until)
+        # `_`: whether the message runs at once. That of a run never does.
         receipt, _ = self._inbox.store_message(connection, message)
         run = _insert_run(
             connection, schedule, key, due, self._clock(), "queued", receipt.seq, is_late=is_late
@@ -689,6 +690,8 @@ def _add_audit_line(
     by: Person | None,
     change: str = "",
 ) -> None:
+    """Write a line to the audit log about what the person `by` did with a schedule; nothing if
+    Ponte itself did it. `change` is the id of the approved change by which they did it, if any."""
     if by is not None:
         # `person` is whose schedule it is; the line names `by` as the asker.
         facts = {"person": schedule.owner.key, "schedule": schedule.id, "change": change}

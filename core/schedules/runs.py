@@ -136,6 +136,7 @@ class Scheduler:
                 schedule.owner, schedule.address, confirmed=False, seconds=0.0
             ):
                 return False
+            # None: no run is due, or another process has started it.
             run = await self.schedules.advance(schedule, plan)
         except NotStored:
             raise
@@ -226,6 +227,7 @@ class ScheduleOrigin(Origin):
         text = message.text if message.origin.data["kind"] == "command" else ""
         await check_rights(self.people.policy, self.config, person, address, text)
         schedule = await self.schedules.get(message.origin.id)
+        # Each is True if it denies the run, None if the platform does not tell.
         doubts = (
             await self.people.policy.has_left(person, address, schedule.created_at),
             await self.people.policy.is_stranger(person, address),

@@ -197,8 +197,9 @@ class ScheduleFilter:
 def make_run_message(
     schedule: Schedule, to: ReplyTo, due: float, event_key: str, is_late: bool, read_until: str
 ) -> Message:
-    """`to` is the destination of its answer. Nobody waits for the answer, a model may have written
-    the text (so `is_authored` is False), and the turn reads no earlier messages."""
+    """Return the message that carries out a run, as if the schedule's owner had sent its text in
+    its place. `to` is the destination of its answer. Nobody waits for the answer, a model may have
+    written the text (so `is_authored` is False), and the turn reads no earlier messages."""
     turn, draft = turn_id(event_key), schedule.draft
     # A platform's token for the answer to a message expires soon, so a run has none.
     reply_to = replace(to, asker=schedule.owner, turn=turn, token="", token_expires_at=0.0)
@@ -246,7 +247,8 @@ _FIELDS = ((0, 60, ()), (0, 24, ()), (1, 31, ()), (1, 12, MONTHS), (0, 7, WEEKDA
 
 
 def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> ScheduleDraft:
-    """Raise BadSchedule for a value that is wrong or outside the `limits`."""
+    """Return the draft with a cleaned text, a rule that cronsim reads, and the full name of its
+    time zone. Raise BadSchedule for a value that is wrong or outside the `limits`."""
     what = clean_text(draft.text).strip()
     if not what:
         raise BadSchedule("Say what the schedule should do.")
@@ -432,6 +434,7 @@ def _checked_fields(cron: str) -> str:
     out, because cronsim would treat such a job as one of every hour, and skip the hour that a
     change of the clock leaves out. So are ranges over the end of a day, week, month or year, such
     as `FRI-MON`, which cronsim refuses."""
+    # `_FIELDS` has, for each field, its first value, the number of its values, and their names.
     fields = cron.upper().split()
     if len(fields) != len(_FIELDS) or len(cron) > 200:
         raise BadSchedule(
@@ -453,6 +456,7 @@ def _checked_fields(cron: str) -> str:
 def _split_range(part: str, first: int, count: int, names: Sequence[str]) -> str:
     """Return a range over the end of its cycle as a list: of weekdays (`first` 0, `count` 7),
     `FRI-MON` becomes `5,6,0,1`."""
+    # `end` is None if the part has no dash.
     begin, end = (parse_field_number(bound, names) for bound in (*part.split("-", 1), "")[:2])
     # Of weekdays, 7 is Sunday as well as 0.
     if begin is None or end is None or not first <= end < begin < first + count + (count == 7):

@@ -153,6 +153,7 @@ class ScheduleService:
             # Refuses if people read the reply here who cannot read the place of the proposal.
             _check_readers(change.proposal.address, address)
             replaced = change.draft
+            # A new schedule: there is nothing stored that it edits.
             if not replaced.rows[0].id:
                 return replaced
             schedule = await self._get_as_human(replaced.rows[0].id, by, address)
@@ -165,6 +166,7 @@ class ScheduleService:
         # Where the runs are answered, with the state and the number of runs that an undo restores.
         applier_data = add_progress(encode_json(schedule.reply_to), schedule)
         write = RowWrite(schedule.id, row, after, applier_data)
+        # The draft has the kind of the schedule as its title.
         draft = Draft(SCHEDULE_APPLIER, SCHEDULE_KIND, target, schedule.draft.kind, (write,))
         return replace(draft, change_id=replaced.change_id) if replaced else draft
 
@@ -188,8 +190,9 @@ class ScheduleService:
     async def list_page(
         self, by: Person, address: Address, page: int
     ) -> tuple[Sequence[Schedule], int]:
-        """A person can have several accounts, each with a key; the place of a thread is the thread
-        and its channel."""
+        """Return a page of the person's schedules and those of this place, active ones first, and
+        the number of pages. Pages count from 1. A person can have several accounts, each with a
+        key; the place of a thread is the thread and its channel."""
         schedules = dict[str, Schedule]()
         for key in self.people.list_keys(by.key):
             for schedule in await self.schedules.list_matching(ScheduleFilter(person=key)):
@@ -208,7 +211,7 @@ class ScheduleService:
         )
         first = (page - 1) * SCHEDULES_PER_PAGE
         page_schedules = listed[first : first + SCHEDULES_PER_PAGE] if page > 0 else ()
-        return page_schedules, -(-len(listed) // SCHEDULES_PER_PAGE)
+        return page_schedules, -(-len(listed) // SCHEDULES_PER_PAGE)  # rounded up
 
     async def get(self, id: str, by: Person, address: Address) -> Schedule:
         """Return a schedule that the person may see: their own, one of this channel, or any if they
@@ -230,6 +233,8 @@ class ScheduleService:
         return schedule.owner.key in self.people.list_keys(by.key)
 
     async def _get_managed(self, id: str, by: Person, address: Address) -> Schedule:
+        """Return a schedule that the person may pause, run or delete: their own, or any if they are
+        an admin. Raise NotFound, NotAllowed, StatusUnknown."""
         schedule = await self._get_as_human(id, by, address)
         if self.is_owner(schedule, by):
             return schedule
@@ -357,6 +362,7 @@ class Scheduling:
                     "14:00 to call Ana.”"
                 )
             return Answer(reply, is_private=message.address.is_shared)
+        # the parser lets nothing else through
         match command.slug:
             case "show":
                 schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
@@ -434,7 +440,8 @@ class Scheduling:
         await self._tasks.close()
 
     def _find_destination(self, to: ReplyTo) -> ReplyTo:
-        """A run answers no message, so it cannot use `to` itself."""
+        """Return where a run in the place of `to` posts: as a new post in a channel, else below the
+        earlier messages. A run answers no message, so it cannot use `to` itself."""
         messenger = self.platforms.messengers.get(to.address.platform)
         if messenger is None:
             return to
@@ -524,9 +531,12 @@ class _ScheduleBatch:
     service: ScheduleService
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """A written schedule has the id of the change as its revision. The schedule's state and the
-        number of its runs are added to the row, because an undo restores them."""
+        """Return whether the schedule is as before the change, as after it (an earlier attempt
+        wrote it), or otherwise (somebody else changed it). A written schedule has the id of the
+        change as its revision. The schedule's state and the number of its runs are added to the
+        row, because an undo restores them."""
         (row,) = rows
+        # A new schedule gets the id of its change.
         row = replace(row, id=row.id or self.draft.change_id)
         try:
             schedule = await self.service.schedules.get(row.id)
@@ -549,7 +559,7 @@ class _ScheduleBatch:
         service, target = self.service, self.draft.target
         # The revision that the schedule must still have; "" for one that does not exist yet.
         former = "" if row.before is None else target["revision"]
-        to = decode_json(ReplyTo, row.applier_data)
+        to = decode_json(ReplyTo, row.applier_data)  # where its runs are answered, and to whom
         try:
             if row.after is None:
                 change = self.draft.change_id

@@ -83,7 +83,8 @@ def describe_result(state: str, missed: int, *, is_late: bool) -> str:
 
 
 def describe_date(when: datetime) -> str:
-    """A time that comes twice on that day, because clocks go back, has its offset."""
+    """Return a date with its weekday and time in the current language, as in `Monday, November 23,
+    2026, 9:00 AM`. A time that comes twice on that day, because clocks go back, has its offset."""
     from babel.dates import get_timezone_gmt
 
     date_text = f"{format_date(when, None, 'full')}, {_format_time(when.time())}"
@@ -188,6 +189,7 @@ def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
     # French writes the first of a month as `1er`, which Babel does not.
     listed = _join([*map(write_first_day, spelled)])
     sentence = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
+    # "" if none has that day
     return sentence and sentence + _describe_missing_days([int(day)], months)
 
 
@@ -202,6 +204,7 @@ def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
         for day in days
         if (missing := [month for month in months if not _has_day(month, day)])
     ]
+    # For the sentence, any leap year such as 2024 will do.
     if 29 in days and 2 in months:
         date = format_skeleton("MMMMd", datetime(2024, 2, 29), locale=babel_locale())  # noqa: DTZ001
         notes.append(say("{date} only in leap years", date=date))

@@ -408,6 +408,7 @@ class SqliteDatabase:
 
         await self.write(work, alone=True)  # SQLite truncates the log outside of transactions only
         if whole:
+            # Copies from before an upgrade still have the data.
             await asyncio.to_thread(snapshot.remove_snapshots, self.path.parent)
 
     async def remove_old_copies(self) -> None:
@@ -455,6 +456,8 @@ class SqliteDatabase:
         return connection
 
     def _open(self) -> None:
+        """Open the connection on which the writer's thread will work, and migrate the file. Raise
+        NotStored or DifferentSchema if the file cannot be used."""
         try:
             self._connection = self._connect()
             try:
@@ -488,8 +491,9 @@ class SqliteDatabase:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
     def _run_writer(self) -> None:
-        """The callers of a group are answered on the event loop after the commit. Writes that must
-        run outside of any transaction (`alone`) come after the others of their group."""
+        """Commit queued writes in groups until the database is closed. This is the writer
+        thread. The callers of a group are answered on the event loop after the commit. Writes that
+        must run outside of any transaction (`alone`) come after the others of their group."""
         while (batch := self._next_batch()) is not None:
             if together := [job for job in batch if not job.alone]:
                 self._commit(together)
@@ -498,12 +502,15 @@ class SqliteDatabase:
                     try:
                         job.result.append(job.work(self._writing))
                     except sqlite3.Error as error:
-                        job.error = self._unusable(error)
+                        job.error = self._unusable(error)  # NotStored, with the reason
+                    except Exception as error:  # it must not end the thread: all writes would wait
+                        job.error = error
             self._loop.call_soon_threadsafe(_settle_all, batch)
         self._connection.close()
 
     def _next_batch(self) -> list[_Write[Any]] | None:
-        """Return None at the end: then the queue has None."""
+        """Wait for a write and return it with those that have queued up behind it, which one commit
+        makes durable. Return None at the end: then the queue has None."""
         first = self._writes.get()
         if first is None:
             return None
@@ -511,6 +518,7 @@ class SqliteDatabase:
         while len(batch) < MAX_WRITES_PER_COMMIT and not self._writes.empty():
             job = self._writes.get()
             if job is None:
+                # Commit this batch first. The next call then returns None.
                 self._writes.put(None)
                 break
             batch.append(job)
@@ -549,6 +557,7 @@ class SqliteDatabase:
     def _run_in_savepoint(self, connection: sqlite3.Connection, job: _Write[Any]) -> None:
         """Raise sqlite3.Error if the disk or the file fails."""
         connection.execute("SAVEPOINT job")
+        # `_writing` is this connection as stores use it.
         try:
             job.result.append(job.work(self._writing))
         except BaseException as error:  # raised where the caller awaits this write
@@ -567,6 +576,8 @@ class SqliteDatabase:
             connection.execute("RELEASE job")
 
     def _read(self, work: Callable[[SqlConnection], T]) -> T:
+        """Run `work` on the connection that only reads, which is opened with the first read. All
+        its statements see one state of the tables."""
         try:
             if self._reading is None:
                 connection = self._connect()

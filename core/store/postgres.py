@@ -276,6 +276,7 @@ class PostgresDatabase:
         An advisory lock makes processes that start together do this one after the other. Raises
         DifferentSharedSchema if another version of Ponte wrote the database.
         """
+        # Procrastinate is an optional package, which only a Ponte on Postgres has.
         from procrastinate.schema import SchemaManager
 
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
@@ -345,6 +346,7 @@ class PostgresDatabase:
         committing = False
         try:
             with self._pool.connection() as connection:
+                # A single statement is a transaction of its own, without BEGIN and COMMIT.
                 connection.autocommit = single
                 # psycopg sends both settings with the BEGIN before the first statement.
                 connection.isolation_level = repeatable if reads else None
@@ -409,7 +411,7 @@ def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int
         server_version = f"{version // 10_000}.{version % 10_000}"
         if not _has_tables(connection):
             return server_version, 0, None
-        number, _ = _read_version(connection)
+        number, _ = _read_version(connection)  # `_`: the schema's fingerprint
         return server_version, number, look(PostgresStatements(connection))
 
 

@@ -87,12 +87,13 @@ class Notifications:
                 log.warning("notification connection lost; reconnecting", error=repr(error))
             finally:
                 self.connected.clear()
-                self.disconnected_at = time.monotonic()
+                self.disconnected_at = time.monotonic()  # for the health of the database
                 await connection.close()
             # `reconnect_pause` waits only after a connect that failed, not after a lost connection.
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        # Psycopg is an optional package, which only a Ponte on Postgres has.
         import psycopg
 
         # `autocommit`: LISTEN has no effect before its transaction is committed.

@@ -95,6 +95,7 @@ class Schema:
         functions: Sequence[str],
         migrations: Sequence[Migration] = (),
     ) -> Schema:
+        # What both databases have; then the tables, columns and indexes that only Postgres has.
         both = (*create_statements(tables, shared=False), *views)
         shared = ";\n".join(create_statements(tables, shared=True))
         return cls(";\n".join(both), ";".join((shared, *functions)), migrations, tables)

@@ -154,6 +154,7 @@ def create_statements(tables: Sequence[TableDeclaration], *, shared: bool) -> It
         if table.shared == shared:
             # SQLite numbers rows itself only if the key is declared at its column.
             single = table.key[0] if len(table.key) == 1 else ""
+            # those are added to the table below, for Postgres alone
             parts = [
                 f"{column.name} {column.type} PRIMARY KEY"
                 if column.name == single

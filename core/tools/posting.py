@@ -96,7 +96,9 @@ class PlacePosts:
         raise ToolError(NO_UNDO)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Raise ToolError unless they can write in the place, also if that is not known."""
+        """Return the draft with another text, as a post of the changer: the post then says that
+        they requested it. Raise ToolError unless they can write in the place, also if that is not
+        known."""
         draft, asker = change.draft, changer.person
         # "typed" is the text as a person typed it, without the quote marks and the last line that
         # the post has.
@@ -116,6 +118,7 @@ class _PostBatch:
         target = draft.target
         self._asker = decode_json(Person, str(target["asker"]))
         self._address = decode_json(Address, str(target["address"]))
+        # None for a post in a channel, else who gets it as a direct message.
         self._person = decode_json(Person, str(target["person"])) if target["person"] else None
         self._platform = messengers.get(self._address.platform)
         self._may_arrive = False
@@ -336,6 +339,7 @@ class PlacePostSource(FixedToolSource):
                 raise ToolError(NO_MEMBER, hint=TELL_HINT)
             person = people[0]
         may = await may_write(messenger, ctx.asker, address, person)
+        # None: the platform does not tell now.
         if may is False:
             raise ToolError(NO_MEMBER, hint=TELL_HINT)
         # The name of a channel is shown only to its members. If it is not known whether the asker

@@ -62,13 +62,16 @@ class PlaceReadingSource(FixedToolSource):
     name = "reading"
 
     def __init__(self, messengers: Mapping[str, Messenger]) -> None:
+        # By platform: the connection to it, which reads its messages.
         self._messengers = messengers
+        # its calls need the right `chat`
         tool = _ReadingTool(
             self.read_messages,
             effect="chat",
             doing="is reading the messages here…",
             patience=READ_TIMEOUT_SECONDS,
         )
+        # `is_offered` of the tool looks up a message's platform here.
         tool.messengers = messengers
         self._tools = (tool,)
 

@@ -77,6 +77,7 @@ def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
     """A model reads both texts, as the description of a tool and of its parameters. Sections are
     those of the Google style; all but the arguments are only for programmers."""
     lines = inspect.cleandoc(text).splitlines()
+    # Where each section begins, and the end of the text, so that pairs of them enclose a section.
     edges = [number for number, line in enumerate(lines) if _HEADING.match(line)] + [len(lines)]
     arguments: dict[str, list[str]] = {}
     for start, end in itertools.pairwise(edges):
@@ -111,7 +112,8 @@ def nullable(schema: Schema) -> Schema:
 
 
 def _without_null(schema: Schema) -> Schema:
-    """An `anyOf` with one type left is that type."""
+    """Return the schema without null, for a tool that is not strict: there, a model leaves out an
+    optional parameter instead of sending null. An `anyOf` with one type left is that type."""
     kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
     if len(kinds) == 1:
         return dict(kinds[0])
@@ -171,6 +173,7 @@ class SchemaCloser:
                 result["type"] = [kind["type"] for kind in kinds]
             else:
                 result["anyOf"] = kinds
+        # Only objects have more: their properties.
         if schema.get("type") != "object":
             return result
         # `dict[str, int]` has only `additionalProperties`, the schema of its values; for `dict[str,
@@ -303,6 +306,7 @@ class Parameters:
                 code="bad_json",
                 hint=f"it is {_KINDS.get(type(raw_values), 'something else')}",
             )
+        # `wrong` collects what is wrong with all arguments, so that one more call can be right.
         values: dict[str, Any] = {}
         names = [parameter.name for parameter in self.parameters]
         # A model chose unknown names and keys, so they are cut.
@@ -372,8 +376,9 @@ def decode_json(value: Any) -> Any:
 
 
 def decode_value(value: Any, place: Sequence[int | str], is_list: bool) -> Any:
-    """`place` is the path to a wrong value: keys and indexes. If `is_list`, a list was expected
-    there, so an object at `place` becomes a list of one."""
+    """Return `value`, in which a text on the way to `place` is replaced by the list or object that
+    it contains as JSON. `place` is the path to a wrong value: keys and indexes. If `is_list`, a
+    list was expected there, so an object at `place` becomes a list of one."""
     if (decoded := decode_json(value)) is not value:
         return decoded  # the caller checks again, and decodes the texts inside in its next round
     if not place:
@@ -424,7 +429,7 @@ class FunctionTool:
         try:
             self._parameters = Parameters.of(function)
             schema = self._parameters.schema(strict=strict)
-        except TypeError as error:
+        except TypeError as error:  # UnfitSchema is one, too
             raise TypeError(f"{name!r}: {error}") from error
         self.spec = ToolSpec(name, description, schema, strict)
         self.effect = effect
@@ -621,6 +626,8 @@ class Toolbox:
         await asyncio.gather(*(source.close() for source in self._sources))
 
     async def _all(self, viewer: Viewer) -> dict[str, Tool]:
+        """Return the tools that all sources have for this person, by name. Raise SettingsError if
+        two of them have the same name."""
         by_name: dict[str, Tool] = {}
         for source in self._sources:  # one after the other: mostly all have theirs in memory
             for tool in await source.tools(viewer):

@@ -139,6 +139,7 @@ class TypedRuns:
         if turn.calls:
             call = turn.calls[0]
         outcome = call.outcome
+        # With an outcome, an earlier attempt ran the code and ended before it answered.
         if outcome is None:
             if turn.calls and not call.handle:
                 await note("unknown")
@@ -188,6 +189,7 @@ class TypedRuns:
         rule = await _check_right(self.people.policy, turn, *needed)
         note = partial(_audit_run, self.people.audit, turn, f"command:{quick.slug}", rule)
         call = ToolCall(QUICK_COMMAND_TOOL, quick.slug, grammar.render_command(command), "spend")
+        # An earlier attempt of this turn recorded the call before the run began.
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
@@ -273,6 +275,7 @@ class CommandService:
     ) -> Answer:
         """Raise errors that the conversation manager shows to the person, such as NotAllowed,
         NotFound or BadInput."""
+        # A sentence if ponte.toml on disk is newer than the rules in effect, else "".
         match command.name:
             case "quick-command":
                 return await self._runs.run_quick_command(turn, command, show, rights)
@@ -367,7 +370,8 @@ class CommandService:
         return "\n".join([say("Connections:"), *lines])
 
     async def _describe_usage(self, turn: Turn) -> str:
-        """Admins also see the usage of everybody."""
+        """Return the answer to `usage`: what the person used today, and what is left of each
+        allowance that applies to them. Admins also see the usage of everybody."""
         message, budget = turn.message, self.people.budget
         spending = await budget.usage_today(message.author.key)
         lines = [say("Usage today:"), "- " + say("you: {what}", what=_describe_spending(spending))]
@@ -403,8 +407,9 @@ class CommandService:
         return "\n".join(lines)
 
     async def _prove_identity(self, turn: Turn, command: TypedCommand) -> str:
-        """The word counts only in a direct message from a member of the workspace, who is no
-        program. Raise BadInput."""
+        """Take the word that the set-up page shows to the owner (`command.id`), as a proof that the
+        sender is the owner of this Ponte. It counts only in a direct message from a member of the
+        workspace, who is no program. Raise BadInput."""
         person, address = turn.message.author, turn.message.address
         is_colleague = await self.people.policy.is_colleague(person, address)
         if is_colleague is None:
@@ -427,6 +432,8 @@ class CommandService:
         return say("New conversation started. I no longer see the earlier messages.")
 
     async def _forget_conversation(self, turn: Turn, command: TypedCommand) -> str:
+        """Erase this conversation, for the command `forget`. In shared places, the person must
+        confirm with `forget yes`, because it is deleted for everybody."""
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.stores.journal.owner(conversation))
         if turn.message.address.is_shared and not command.confirmed:
@@ -440,11 +447,14 @@ class CommandService:
             "Deleted this conversation ({count} messages).",
             forgot,
         )
+        # A sentence on where deleted data may still exist, such as backups; "" if nowhere.
         remains = self.upkeep.remains_notice
         return f"{deleted} {say(remains)}" if remains else deleted
 
     async def _stop_turn(self, turn: Turn) -> str:
-        """A `stop` that arrives late must not stop a turn whose message was sent after it."""
+        """Stop the running turn of this conversation, or else the latest approved run (a quick
+        command) that is waited for. A `stop` that arrives late must not stop a turn whose message
+        was sent after it."""
         conversation = turn.message.address.conversation
         find_message = self.stores.journal.message_of
         seq = await self.stores.inbox.running_turn(conversation)
@@ -617,7 +627,8 @@ class CommandService:
         return (await policy.may(message.author, message.address, "administer")).allowed
 
     async def _check_owner(self, turn: Turn, owner: str) -> None:
-        """With "", nobody owns it, and everybody may."""
+        """In shared places, raise NotAllowed unless the person is the owner (of the conversation or
+        turn; a key) or an admin. With "", nobody owns it, and everybody may."""
         message = turn.message
         if not message.address.is_shared or owner in ("", message.author.key):
             return
@@ -636,6 +647,8 @@ async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
 
 
 async def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:
+    """Write a run of code or a quick command and its outcome to the audit log, until it is
+    stored."""
     message, facts = turn.message, {"tool": name, "rule": rule, "outcome": outcome}
     if outcome == "interrupted":  # the turn is being cancelled, so nothing may be awaited
         audit.note("tool-run", message.author, message.address, **facts)
@@ -648,8 +661,9 @@ async def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: st
 async def _run_and_audit(
     name: str, note: Callable[[str], Awaitable[None]], run: Awaitable[T], how: Callable[[T], str]
 ) -> T:
-    """In any case, call `note` with the outcome for the audit log: what `how` makes of the result,
-    "error" or "interrupted"."""
+    """Await a run and return its result. In any case, call `note` with the outcome for the audit
+    log: what `how` makes of the result, "error" or "interrupted". The run counts as a call of the
+    tool `name` in metrics and traces."""
     # Stays so if the run is cancelled, or fails by an unexpected exception.
     outcome = "interrupted"
     with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():

@@ -206,6 +206,7 @@ class ToolContexts:
             record_object_to_erase,
             readable,
         )
+        # What the command reads is limited to what exists for the person in this place.
         return replace(ctx, viewer=Viewer(rights))
 
     def load_thread(self, turn: Turn, new: bool = False) -> Thread:
@@ -237,6 +238,8 @@ class ToolContexts:
     async def _fetch_attachment(
         self, message: Message, attachment: Attachment, stored_files: Mapping[tuple[str, int], File]
     ) -> File | None:
+        """Return one file, stored or downloaded; None if it cannot be had in time, or the platform
+        has no files to download."""
         name = text.safe_file_name(attachment.name)
         if attachment.file:  # stored with the message, as by the page
             return File(attachment.file, name, attachment.type, attachment.size)
@@ -269,6 +272,7 @@ class TurnFiles:
         entries = await stores.journal.list_entries(message.address.conversation, self.thread)
         earlier = [entry.message.event_key for entry in entries if entry.seq < self.turn.seq]
         files_by_age = list(await files.list_of_events(*earlier))
+        # Files that are stored for this message: its attachments, and what tools have made.
         own_files = await files.list_of_events(message.event_key)
         if self.readable is not None:
             files_by_age = [file for file in files_by_age if file.id in self.readable]

@@ -71,6 +71,7 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
     message, approval = turn.message, changes.approval
     try:
         change = await changes.ledger.get(id)
+        # What the author is to the change here (asker, admin, approver), and what the change needs.
         standing = await approval.find_standing(change, message.author, message.address)
         require(may_see(standing))
     except NotFound:

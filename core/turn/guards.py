@@ -48,6 +48,7 @@ class Guards:
         """The sentence for the person if the model wanted more calls than the turn may make; else
         ""."""
         limits, calls = self.run.config.limits, self._list_calls()
+        # The slices have the calls beyond the limit.
         if calls and self._list_calls(is_costly=True)[limits.costly :]:
             return say(COSTLY_CALLS_USED_UP_NOTE, count=limits.costly)
         if calls[limits.total :]:

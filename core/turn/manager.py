@@ -169,7 +169,7 @@ class ConversationManager:
         apology instead.
         """
         turn = await self._journal.begin(seq)
-        if turn is None:
+        if turn is None:  # the turn has ended
             return
         platform = turn.message.address.platform
         if turn.is_untouched:  # only the first attempt comes from the queue
@@ -256,8 +256,9 @@ class ConversationManager:
         return await self._store_answer(run, _plain_apology(PonteError(turn=run.turn.id)))
 
     async def _find_answer(self, run: ManagedRun) -> Answer:
-        """If the process drains (it is being stopped and lets turns end), the turn goes back to the
-        queue."""
+        """Return the answer, or an apology for the error that prevents it. A person's stop produces
+        a short answer with the text so far. If the process drains (it is being stopped and lets
+        turns end), the turn goes back to the queue."""
         try:
             return await self._make_answer(run)
         except asyncio.CancelledError:  # a person's stop, or the end of the process
@@ -364,8 +365,9 @@ class ConversationManager:
         return answer
 
     def _changed_record(self, run: ManagedRun) -> Thread | None:
-        """None if only its time of last use changed, or if no later turn continues the turn's
-        remote conversation (`is_apart`)."""
+        """Return the thread's record (its objects on the model's server, its participants) as it is
+        now; None if only its time of last use changed, or if the turn has a remote conversation of
+        its own, which no later turn continues (`is_apart`)."""
         if run.rounds is None or run.rounds.briefing.is_apart:
             return None
         before, after = run.rounds.briefing.request.thread, run.rounds.transcript.thread
@@ -399,7 +401,7 @@ class ConversationManager:
         # Only after an answer of the model; titles are shown on the page alone.
         if run.rounds and is_listed and state == "done":
             request = run.rounds.briefing.request
-            if not request.previous_seq:
+            if not request.previous_seq:  # the first exchange of the conversation
                 title = self._titles.make_title(run.turn, answer, request.model)
                 self.background_tasks.start(title)
         if answer.code:
@@ -487,8 +489,9 @@ class ConversationManager:
         return result
 
     async def _give_way(self, run: ManagedRun) -> None:
-        """Once that process has finished the turn, correct the posts that this one made too late:
-        it was suspended, and did not know that another one had taken over."""
+        """Wait until the process that took the turn over has finished it. Then correct the posts
+        that this process made too late: it was suspended, and did not know that another one had
+        taken over."""
         await run.reply.wait_for_updates()
         while True:
             with suppress(NotStored):
@@ -497,6 +500,7 @@ class ConversationManager:
                 if stands is None or stands.state in FINAL_STATES:
                     break
             await asyncio.sleep(TAKEOVER_POLL_SECONDS)
+        # Without an answer and posts, all posts of this process are deleted.
         answer = stands.answer if stands and stands.answer else Answer("")
         await run.reply.correct_late_posts(answer, stands.posts if stands else ())
 

@@ -119,7 +119,7 @@ class Admission:
         its rights need, and then up to CONFIRM_SECONDS for newer ones. A command that needs a
         confirmed status waits up to WAIT_SECONDS for newer ones."""
         unstarted = await self._find_unstarted(seq)
-        if unstarted is None:
+        if unstarted is None:  # it has begun before, and was admitted then
             return True
         message, stored_at = unstarted
         # A message that waited while no process ran gets the full time from the start.

@@ -40,8 +40,9 @@ def has_tables(tools: Sequence[Tool]) -> bool:
 def build_preface(
     message: Message, now: float, zone: str, origin: str = "", *, tables: bool = True
 ) -> str:
-    """`now` is in seconds since the epoch; `zone` applies if the message has no time zone. `origin`
-    is a sentence about where the message comes from."""
+    """Return the date and time at the asker's place, their name and their language, as sentences.
+    `now` is in seconds since the epoch; `zone` applies if the message has no time zone. `origin` is
+    a sentence about where the message comes from. `tables`: the asker has tools for tables."""
     place = zone_of(message, zone)
     here = datetime.fromtimestamp(now, ZoneInfo(place))
     name = message.author.name
@@ -55,7 +56,10 @@ def build_preface(
 def build_items(
     message: Message, files: Sequence[File], missing: Sequence[str] = (), spoken: str = ""
 ) -> Sequence[Item]:
-    """`is_authored` of an item: a person typed it, so links to addresses in it may work.
+    """Return the transcript items of a message. Texts that the asker's program sent along and
+    quotes of others come first, marked as such.
+
+    `is_authored` of an item: a person typed it, so links to addresses in it may work.
 
     The message's text must be cleaned already, because it may be long. `missing` are the names of
     files that could not be downloaded. `spoken` are the words of its voice messages.
@@ -71,7 +75,7 @@ def build_items(
             items.append(item)
     notes = [UNREADABLE.format(name=name) for name in missing]
     text = "\n".join([message.text, *notes]).strip()
-    if items and not (text or files or spoken):
+    if items and not (text or files or spoken):  # the message consists of quotes alone
         return items
     name = to_one_line(message.author.name)
     if name in (CONTEXT_NAME, NOTE_NAME):

@@ -121,6 +121,7 @@ class Preparation:
         run.rights = rights = await self.people.policy.rights(before.author, before.address)
         look_up = self.platforms.look_up.get(before.address.platform)
         if look_up is None or not run.origin.has_profile:
+            # Nothing to look up, as on the page or in the terminal, or for a webhook.
             return rights, ()
         for place in {item.reading.place for item in turn.items if item.reading}:
             messenger = self.platforms.messengers[place.platform]
@@ -140,8 +141,9 @@ class Preparation:
         decides = grammar.is_decision(before)
         is_late_decision = decides and not turn.is_untouched
         try:
+            # The platform returns the message as it is now, perhaps edited.
             message, missing = await look_up(before, may_refer and reads_context)
-        except PostRemoved:
+        except PostRemoved:  # the author deleted it
             if not is_late_decision:
                 raise
             message, missing = before, ()
@@ -157,11 +159,14 @@ class Preparation:
         return rights, missing
 
     async def make_briefing(self, run: TurnRun) -> ModelBriefing:
-        """The order matters: what can refuse the message comes before what takes long or costs,
-        and the items of the message and the reservation of the first model call are stored in
-        one transaction. A resumed turn has its items already and only reads `provenance`:
-        whether the thread contains text from outside, who wrote its links, and which rights its
-        results need."""
+        """Record the message and its files, reserve the cost of the answer, and return the briefing
+        of the model. Raise NotAllowed and OverBudget.
+
+        The order matters: what can refuse the message comes before what takes long or costs, and
+        the items of the message and the reservation of the first model call are stored in one
+        transaction. A resumed turn has its items already and only reads `provenance`: whether the
+        thread contains text from outside, who wrote its links, and which rights its results
+        need."""
         assistant, budget, message = self.assistant, self.people.budget, run.turn.message
         contexts, journal = assistant.contexts, assistant.contexts.stores.journal
         every_tool = await assistant.toolbox.tools(run.rights) if run.rights else ()
@@ -180,7 +185,7 @@ class Preparation:
         # A refused message does not wait for the download of its files.
         if run.turn.items or message.attachments:
             await budget.reserve(run.turn)
-        is_recorded = bool(run.turn.items)
+        is_recorded = bool(run.turn.items)  # by an earlier attempt
         items, notes = ((), ()) if is_recorded else await self._read_message(run)
         # The demo model costs nothing.
         pays = budget.bounds_calls and assistant.model.level != "demo"
@@ -227,6 +232,7 @@ class Preparation:
         """A voice message whose words are known is no file for the model."""
         message, contexts, notes = run.turn.message, self.assistant.contexts, list[str]()
         cleaned_text = await text.run_off_loop(text.clean_text, message.text)
+        # `missing`: the names of attached files that could not be fetched.
         files, missing = await contexts.fetch_attachments(message)
         if message.attachments:
             notes = await describe_unread(message, files, missing, contexts.stores.files)
@@ -248,16 +254,18 @@ class Preparation:
         that Ponte's own code wrote always work."""
         cleaned = await text.run_off_loop(text.clean_text, answer.text)
         split, turn = run.reply.split, run.turn
-        if provenance is None:
+        if provenance is None:  # the model was not asked, as for a command
             journal = self.assistant.contexts.stores.journal
             provenance = await find_trust(
                 run, await journal.provenance(turn.thread, turn.message.author.key, turn.seq)
             )
+        # `outside`: the thread has such text. `trust`: the links that work all the same.
         outside, trust = provenance
         # Only the model and the person wrote in this thread, so links need no check.
         if not (outside or run.parsed.command or run.parsed.error):
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         safe, parts = await text.run_off_loop(lambda t: trust.split_sanitized(t, split), cleaned)
+        # Rows and charts within the text, which some platforms show in a form of their own.
         placed = tuple(replace(piece, text=trust.sanitize(piece.text)) for piece in answer.placed)
         return replace(answer, text=safe, parts=parts, placed=placed)
 

@@ -189,6 +189,7 @@ class Rounds:
         files = transcript.files()
         waiting = [card for card in cards if card.id in transcript.waiting_proposals()]
         if waiting:
+            # The cards follow their sentence at once.
             notes = [
                 *describe_calls(self.calls.list_made()),
                 used_up and f"_{used_up}_",
@@ -230,6 +231,7 @@ class Rounds:
     async def _ask_model(self, number: int) -> None:
         """An output that calls tools is stored now; the journal stores one without calls together
         with the answer (`self.last`)."""
+        # `paying` is None if no allowance limits the cost.
         paying, question = self.briefing.payment, self._build_request(number)
         model = self._assistant.model
         name = question.model or model.name
@@ -279,6 +281,8 @@ class Rounds:
         """Return sentences on the files of the message that neither the model nor code read: their
         kind is one that the model's server does not take, or they did not fit into the request.
         Files that other notes name are left out."""
+        # `kinds`: the kinds of files that the server takes as of the last round. None: the model
+        # does not say.
         kinds = self._ends[-1].file_kinds if self._ends else None
         items = self.transcript.items
         # Code can read every kind of file.
@@ -305,6 +309,7 @@ class Rounds:
         journal, turn, transcript = self._journal, self._run.turn, self.transcript
         name = question.model or self._assistant.model.name
         asked_at, spoke = time.perf_counter(), False
+        # Writes to the journal under way, in order, while the stream is read.
         beside: list[asyncio.Task[None]] = []
         # Conversations that were recorded before they had a thread. They get it together with the
         # response's id. If a crash comes before that, they are erased like unused ones.
@@ -377,6 +382,7 @@ class Rounds:
             if item.kind in ("call", "opaque") or item.role == "assistant"
         )
         first_unsent = max(received, default=0)
+        # `response`: the server may still have the answer of that earlier attempt.
         began = {round_.number: round_.response for round_ in self._run.turn.rounds}
         return replace(
             self.briefing.request,
@@ -504,6 +510,7 @@ class ToolCalls:
                 self.guards.rules[call.call_id] = ""
         else:
             async with self._parallel_calls:
+                # `_started` has the calls whose start was recorded together with their round.
                 if call.call_id not in self._started:
                     await self._contexts.stores.journal.record_call_start(
                         self.guards.run.turn, call
@@ -512,6 +519,8 @@ class ToolCalls:
                     outcome = await self._check_and_run(call)
                     span.note("ponte.tool.outcome", outcome.status)
                     if outcome.status in ("error", "unknown"):
+                        # `_codes` has the error code that `_run_tool` noted. The cost, for which it
+                        # is read too, is known by now, so the entry can go.
                         span.fail(self._codes.pop(call.call_id, outcome.status))
         try:
             await self._record_end(call, outcome)
@@ -535,6 +544,8 @@ class ToolCalls:
         return earlier_call.effect not in REPEATABLE_EFFECTS and not proposes
 
     async def _record_end(self, call: ToolCall, outcome: Outcome) -> None:
+        """Record the outcome of a call. A run that can cost money is written to the audit log in
+        the same transaction."""
         journal, line = self._contexts.stores.journal, NO_STEP
         if call.call_id in self.guards.rules and outcome.status != "proposed":
             line = audit_step(**self._describe_run(call, outcome.status))
@@ -620,6 +631,7 @@ class ToolCalls:
         earlier results, and records objects that it creates in other systems. A call that begins to
         run in another system (`record_handle`) is cancelled if the turn is being stopped."""
         transcript, briefing = self._transcript, self._transcript.briefing
+        # what the asker may read of the thread; None for all of it
         ctx = self._contexts.make_context(
             self.guards.run.turn,
             transcript.thread,
@@ -750,7 +762,9 @@ class TurnTranscript:
         return titles
 
     def model_source_lines(self) -> list[str]:
-        """Titles of web pages are text from outside, so links and markup in them are disabled."""
+        """Return the list of web pages that the model's server named as sources, as one block of
+        Markdown; none if it named none. Their titles are text from outside, so links and markup in
+        them are disabled."""
         trust, sources = self.provenance[1], list(self._model_sources.items())
         lines = [
             trust.sanitize(f"{n}. {title and markdown.escape_markdown(title) + ' '}{url}")
@@ -772,12 +786,14 @@ class TurnTranscript:
     async def show(self, doing: str = "") -> None:
         """`doing` is a phrase about what a tool does now. Links are disabled if the thread contains
         text from outside."""
+        # Whether there is such text, and the links that may work in that case.
         outside, trust = self.provenance
 
         def render(growing_text: str) -> str:
             return self._growing.render(self._cleaning.clean(growing_text), trust)
 
         work = render if outside else self._cleaning.clean
+        # Lines such as `[table: r1]` become the rows and charts that the tools returned.
         growing_text, placed = self._place_results()
         # A long text takes long to render, and other turns must not wait for it.
         rendered = await text.run_off_loop(work, self.opening + growing_text)

@@ -64,8 +64,9 @@ class Retention:
         )
 
     def areas(self) -> Iterator[tuple[ConversationArea, int]]:
-        """A place with a value of its own is an area of its own, and is excluded from the area
-        around it."""
+        """Yield areas of conversations, each with the number of days after which its conversations
+        are forgotten. A place with a value of its own is an area of its own, and is excluded from
+        the area around it. Without days (0), nothing is forgotten there."""
         # A request to the API that names no conversation gets one of its own (`is_one_request`).
         yield ConversationArea(is_one_request=True), ONCE_DAYS
         days_by_place = self.places
@@ -204,8 +205,9 @@ def count_briefing_tokens(briefing: str, tools: Sequence[Tool]) -> int:
 async def claim_notices(
     budget: Budget, run: TurnRun, counts: Sequence[AllowanceCount], payment: TurnPayment | None
 ) -> Sequence[str]:
-    """The person of the turn is told about their own allowances. An allowance that everybody shares
-    is logged once, and the first admin who gets an answer is told about it."""
+    """Return sentences for the answer about allowances that are nearly used up, each of them only
+    once in a period. The person of the turn is told about their own allowances. An allowance that
+    everybody shares is logged once, and the first admin who gets an answer is told about it."""
     # `counts` are those at the turn's beginning; `payment` has those after its model calls.
     newest = {count.scope.key: count for count in counts}
     newest |= payment.counts if payment else {}
@@ -353,8 +355,9 @@ class TurnRun:
     can propose nothing."""
 
     async def set_message(self, message: Message) -> None:
-        """Set `LANGUAGE` for the calling task, and parse the command again if the language or the
-        text differs."""
+        """Replace the turn's message by this version of it (the platform may report an edit or the
+        author's language later). Set `LANGUAGE` for the calling task, and parse the command again
+        if the language or the text differs."""
         self.turn = replace(self.turn, message=message)
         language = message.locale or self.settings.language or self.config.locale
         LANGUAGE.set(language)

@@ -99,6 +99,7 @@ async def find_starting_points(
     viewer = Viewer(await policy.rights(person, address) if policy else None)
     may_read, parts = viewer.may("read"), await board.health()
     may_change = may_read and viewer.may("propose")
+    # `health` returns the state of all parts; "code" is the part that runs code in a sandbox.
     return StartingPoints(
         parts,
         await board.tables(person, address) if may_read else (),

@@ -90,8 +90,12 @@ class TitleMaker:
     model: Model
 
     async def make_title(self, turn: Turn, answer: Answer, model: str) -> None:
-        """`model` is "" for the default. Failures and used-up allowances are only logged: the list
-        then shows the first words of the message."""
+        """Make and store the title of the turn's thread, unless it has one or the model was asked
+        for one before.
+
+        `model` is "" for the default. Failures and used-up allowances are only logged: the list
+        then shows the first words of the message.
+        """
         try:
             # True once for each thread, so that a title is never paid for twice.
             if await self.journal.claim_title(turn.thread):
@@ -141,6 +145,7 @@ class TitleMaker:
         finally:
             await payment.settle(completed.usage if completed else None)
         if completed is None:
+            # The stream ended without an answer; the conversation simply gets no title.
             return ""
         metrics.count_model_call(completed.usage, name)
         # Cut at the token limit, or ended by an error (`broken`): it may end within a thought.

@@ -71,7 +71,7 @@ class Upkeep:
         for file in forgot.files:
             await stores.files.discard(file)
         for thread in forgot.threads:
-            await self.assistant.forget(thread)
+            await self.assistant.forget(thread)  # the state and the files of its sandbox
         await stores.threads.delete(conversation)
         await self.announce_forgotten()  # has its objects on the models' servers erased
         return forgot.messages

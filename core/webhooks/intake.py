@@ -142,7 +142,8 @@ def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: fl
 
 
 def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Only the checks of other kinds use `body` and `now`."""
+    """Return True if a header of the request holds the webhook's secret, for services that do not
+    sign their requests. Only the checks of other kinds use `body` and `now`."""
     value = headers.get(hook.header.lower(), "")
     # Some senders can set only Authorization, with a scheme: "Bearer SECRET", "Basic …".
     scheme, _, credentials = value.partition(" ")
@@ -384,6 +385,7 @@ def _parse_body(body: bytes, content_type: str) -> Any:
             # Only objects and lists count as JSON: `12` in a field is a text.
             value = _parse_value(text) if text.lstrip()[:1] in ("{", "[") else text
             fields.setdefault(name, []).append(value)
+    # A field that comes more than once is a list.
     form = {name: values if values[1:] else values[0] for name, values in fields.items()}
     # GitHub and Slack send their JSON in the field `payload` of a form.
     return form["payload"] if [*fields] == ["payload"] else form or parsed

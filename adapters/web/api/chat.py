@@ -114,6 +114,7 @@ class ChatRoutes(MessageRoutes):
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
         answer = await self.conversations.inbox.wait_for_answer(receipt.seq)
+        # `placed` has the data of tables and charts, which the text has as Markdown.
         html = await render(answer.text, answer.placed) if wants_html(request) else None
         body = answer_json(answer, conversation, message.turn, html)
         if answer.status == "failed" and answer.code in REFUSAL_CODES:
@@ -156,6 +157,7 @@ class ChatRoutes(MessageRoutes):
         command_text = f"{body.action} {press_id}"
         match body.action:
             case "approve":
+                # cards that are approved with it
                 command_text = " ".join([command_text, *body.others])
             case "change":  # raises TooLarge: only these values have no limit of their own
                 command_text = await http_io.clean_message_text(
@@ -225,6 +227,7 @@ class ChatRoutes(MessageRoutes):
             "replaces": entry.message.replaced_turn,
         }
         if wants_html(request):
+            # `placed` has the data of tables and charts, which the text has as Markdown.
             body["html"] = await render(text, entry.answer.placed if entry.answer else ())
         return body
 
@@ -254,6 +257,7 @@ class ChatRoutes(MessageRoutes):
         press = Press(entry.turn, person, body.vote, time.time())
         await self.conversations.votes.vote(press)
         if body.reason is not None and body.vote == "down":
+            # `share`: operators may read the question and the answer.
             await self.conversations.votes.explain(press, body.reason, body.share)
         return {"turn": entry.turn, "vote": body.vote}
 
@@ -363,8 +367,9 @@ class ChatRoutes(MessageRoutes):
         return await self.accept(message)
 
     async def _take_over_replaced(self, message: Message, keep_files: str | None) -> Message:
-        """If its text has not changed, nobody has typed it now, so it is trusted as much as the
-        first one was.
+        """Return `message` with files of the message that it replaces: those of `keep_files` (ids
+        with spaces between them), or all if that is None. If its text has not changed, nobody has
+        typed it now, so it is trusted as much as the first one was.
 
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """

@@ -182,6 +182,7 @@ def _read_message(message: RequestMessage, param: str) -> PromptMessage:
     if not isinstance(message.content, list):
         return PromptMessage(message.role, message.content or "")
     texts: list[str] = []
+    # Each as a data: URL or base64, its name ("" for none), and its place, which errors name.
     files: list[tuple[str, str, str]] = []
     for n, part in enumerate(message.content):
         where = f"{param}.content[{n}]"
@@ -470,8 +471,12 @@ class OpenAiRoutes(MessageRoutes):
     async def _build_message(
         self, request: Request, model_request: ModelRequest, message: Message
     ) -> Message:
-        """The messages before it are attached as data. In a conversation that Ponte remembers, only
-        those are attached that came after its last answer or that it has not received yet."""
+        """Return `message` with the content of the request.
+
+        Its text is the last message, with the files of all messages. The messages before it are
+        attached as data. In a conversation that Ponte remembers, only those are attached that came
+        after its last answer or that it has not received yet.
+        """
         # A client sends the whole conversation with each request. What Ponte remembers of it is
         # left out: earlier questions and answers, and instructions that it has received.
         messages = list(model_request.messages)
@@ -688,8 +693,12 @@ def _status_and_error(outcome: Answer | PonteError) -> tuple[int, Mapping[str, o
 
 
 def _failure_response(outcome: Answer | PonteError | None) -> Response | None:
-    """Clients repeat failed requests by themselves. The turn is over, so a repeat would be another
-    turn, and the response tells them not to."""
+    """Return the response for a failed turn, or None if it did not fail. `outcome` is None while
+    the turn runs.
+
+    Clients repeat failed requests by themselves. The turn is over, so a repeat would be another
+    turn, and the response tells them not to.
+    """
     if outcome is None or (isinstance(outcome, Answer) and outcome.status != "failed"):
         return None
     status, error = _status_and_error(outcome)

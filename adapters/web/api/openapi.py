@@ -74,6 +74,7 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
         path = _PARAMETER.sub(r"{\1}", route.path)  # without a type, as in {id:path}
         described = _describe_route(route, path, schemas)
         paths.setdefault(path, {})[route.declaration.method.lower()] = described
+    # also while MCP is off: it then answers 401 or 404
     for path in sorted({*signed, PROGRAMS_PATH}):  # also while MCP is off: it answers 401 or 404
         summary, statuses = MOUNTED_ANSWERS.get(path, PLATFORM_ANSWERS)
         operation: Json = {

@@ -192,7 +192,8 @@ class PageWriter:
         yield format_event("done", body, id)
 
     async def _text_change(self, shown: Progress | Answer) -> Json:
-        """`reset` is set if the new text replaces the old."""
+        """Return what was added to the text. `reset` is set if the new text replaces the old.
+        `shown.placed` are the rows and charts in the text; HTML shows them as tables and charts."""
         text = shown.text
         is_continued = text.startswith(self._text)
         data: Json = {"turn": self._turn, "text": text[len(self._text) :] if is_continued else text}
@@ -363,6 +364,7 @@ class ConversationEvents:
         tab that does not have it, its progress or its end."""
         for card in live.cards:
             yield format_event("card", {**card_json(card), "turn": live.turn})
+        # An entry with cards says only that these cards of an ended turn have changed.
         if live.cards:
             return
         if live.message is None:  # another process accepted it; the journal has its message
@@ -442,6 +444,8 @@ def card_json(card: Card) -> CardState:
         dict(row) | asdict(row_fields)
         for row, row_fields in zip(card.rows, read_rows(card.rows), strict=True)
     ]
+    # the one of the proposal that the card shows
+    # of the turn that proposed it
     return {
         "id": card.id,
         "kind": card.kind,
@@ -473,7 +477,7 @@ def answer_json(
         "files": [file_json(file) for file in answer.files],
         "cards": [card_json(card) for card in answer.cards],
     }
-    if answer.code:
+    if answer.code:  # the code of the error with which the turn failed
         body["code"] = answer.code
     if answer.has_own_post:  # the page shows the text of a decision as a message, not on the card
         body["aloud"] = True

@@ -54,9 +54,10 @@ class ProviderClient:
     async def redeem(
         self, provider: Provider, found: Discovery, code: str, verifier: str, redirect: str
     ) -> Mapping[str, Any]:
-        """`verifier` proves that this Ponte began the sign-in (PKCE, RFC 7636). `redirect` is the
-        address of the redirect that brought the code, which the provider compares. Raise
-        SignInRefused."""
+        """Exchange the code that a visitor brought back from the provider for an ID token, and
+        return the token's claims about them. `verifier` proves that this Ponte began the sign-in
+        (PKCE, RFC 7636). `redirect` is the address of the redirect that brought the code, which the
+        provider compares. Raise SignInRefused."""
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect}
         form |= {"code_verifier": verifier} if found.has_pkce else {}
         headers = {"Accept": "application/json"}
@@ -93,6 +94,7 @@ class ProviderClient:
         asked_at = self.clock()
         async with self._locks[url]:
             read_at, until, answer = self._answers.get(url, (0.0, 0.0, None))
+            # The cached answer has expired, or was read before this call asked for a newer one.
             if until <= asked_at or (is_new and read_at < asked_at):
                 try:
                     answer, seconds = await self._request("GET", url), CACHE_SECONDS

@@ -82,7 +82,8 @@ class SignIn:
     async def finish(
         self, provider: Provider, redirect: str, query: Mapping[str, str], cookie: str
     ) -> tuple[Identity, str]:
-        """Raise SignInRefused.
+        """Return who came back from the provider to `redirect` with `query`, and the session that
+        it was to confirm ("" for none). Raise SignInRefused.
 
         The cookie proves that this browser began the sign-in, so nobody can be signed in as
         somebody else by a link (login CSRF). Each sign-in counts once.
@@ -94,7 +95,7 @@ class SignIn:
         is_own = match and hmac.compare_digest(state, expected.encode())
         if not match or not is_own or int(match[1], 16) <= self.now() or cookie in self._used:
             raise refusal("expired")
-        self._used[cookie] = True
+        self._used[cookie] = True  # `_used`: cookies of sign-ins that came back
         found = await self.client.discover(provider)
         code = check_redirect(provider, found, query)
         team = await self._find_team(provider)
@@ -105,6 +106,8 @@ class SignIn:
         return identity, match[2] or ""
 
     async def _find_team(self, provider: Provider) -> str:
+        """Return the id of the Slack workspace whose people may sign in; "" for a provider other
+        than Slack. Raise SignInRefused."""
         if not provider.is_slack:
             return ""
         team = await self.find_workspace() if self.find_workspace else ""

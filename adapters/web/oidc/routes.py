@@ -112,6 +112,7 @@ class SignInRoutes(RouteGroup):
         name = self._cookie_name(provider, request.query_params.get("state", ""))
         cookie = request.cookies.get(name, "")
         try:
+            # The person, and the session that the provider was to confirm ("" for none).
             came_back = await sign_in.finish(provider, redirect, request.query_params, cookie)
             session = await auth.open_session(*came_back)
         except (Refusal, NotStored) as refused:
@@ -119,7 +120,7 @@ class SignInRoutes(RouteGroup):
         else:
             response = self.serve_page(request, "")  # "": the page shows no refusal
             http_io.set_session(response, auth, session, PROVIDER_SESSION_SECONDS)
-        if cookie:
+        if cookie:  # the sign-in is over
             self._set_cookie(response, name, "", 0)
         return response
 

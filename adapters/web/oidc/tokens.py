@@ -27,6 +27,7 @@ def read_claims(
 
     The detail UNKNOWN_KEY tells the caller that newer keys of the provider may help.
     """
+    # Loaded at the first sign-in with a provider.
     from joserfc.errors import JoseError
     from joserfc.jwk import JWKRegistry
     from joserfc.jws import JWSRegistry, deserialize_compact, extract_compact

@@ -129,11 +129,13 @@ def _draw_line(
     }
     runs = list[list[tuple[float, float]]]()
     for at, point in points.items():
+        # After a missing value, a new line begins.
         if at - 1 not in points:
             runs.append([])
         runs[-1].append(point)
     lines = ["M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run) for run in runs]
     if chart.kind == "area":
+        # Each line is closed along the zero line.
         floor = scale(0)
         shapes = (
             f"{line}V{floor:.1f}H{run[0][0]:.1f}Z" for line, run in zip(lines, runs, strict=True)
@@ -165,6 +167,8 @@ def _format_tick(value: float, chart: Chart) -> str:
 
 
 def _draw_pie(chart: Chart) -> str:
+    """Return the SVG of a pie: one path for each value, which begins at twelve o'clock and goes on
+    clockwise."""
     values = [max(0, value or 0) for value in chart.series[0].values]
     total, turned, parts = sum(values) or 1, 0.0, []
     radius, middle_x, middle_y = HEIGHT / 2 - TOP_SPACE, WIDTH / 2, HEIGHT / 2

@@ -88,7 +88,7 @@ def _loosen(state: StateCore) -> None:
 def _parse_inline_math(state: StateInline, silent: bool) -> bool:
     """A rule of markdown-it: return whether one begins here, and add its token unless `silent`."""
     source, begin = state.src, state.pos
-    opener = source[begin : begin + 2]
+    opener = source[begin : begin + 2]  # `$$`, `\[` and `\(` have two characters
     if closer := _CLOSERS.get(opener):
         end = source.find(closer, begin + 2, begin + MAX_FORMULA_CHARS)
         if end < 0 or not source[begin + 2 : end].strip():
@@ -144,7 +144,8 @@ def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> 
 
 
 def _parse_footnote(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A rule of markdown-it: return whether the line `start` is one."""
+    """Parse the text of a footnote, as in `[^1]: …`, and keep it for the end of the page. A rule of
+    markdown-it: return whether the line `start` is one. `silent` only asks for that."""
     begin = state.bMarks[start] + state.tShift[start]
     match = _FOOTNOTE.match(state.src[begin : state.eMarks[start]])
     notes: dict[str, str] = state.env.setdefault("footnotes", {})
@@ -197,6 +198,8 @@ def _append_footnotes(state: StateCore) -> None:
 
 
 def _link_addresses(state: StateCore) -> None:
+    """Make links of plain addresses, except in the text of a link. A rule of markdown-it, which has
+    divided the text into tokens."""
     for inline in state.tokens:
         depth, children = 0, list[Token]()  # `depth`: above 0 in the text of a link
         for token in inline.children or ():
@@ -351,8 +354,9 @@ def _render_data(text: str, data: RowsResult | Chart | None) -> str:
 
 
 def find_tables(text: str, placed: tuple[Placed, ...] = ()) -> list[ExportSource]:
-    """The cells of rows that a tool read have types; those of a table in Markdown are text, without
-    markup. A chart is a table of its values."""
+    """Return the tables of an answer in their order on the page, for a download: the columns, the
+    rows and the title of each. The cells of rows that a tool read have types; those of a table in
+    Markdown are text, without markup. A chart is a table of its values."""
     tables: list[ExportSource] = []
     for piece, data in split_placed(text, placed):
         if is_too_complex(piece):  # the page shows it unformatted

@@ -99,6 +99,7 @@ class ConversationRoutes(MessageRoutes):
         `?search=` returns those with all these words in a turn, each with the newest such `turn`
         and an excerpt of it, and those with all of them in the title."""
         platform, journal = self.visitors.auth.platform, self.conversations.journal
+        # The person in the addresses of the visitor's conversations, "" for the owner.
         person = self.visitors.address_person(visitor_of(request).person)
         search_text = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
         # Conversations in which a turn has the words, by key. Titles are compared below. Without
@@ -201,6 +202,7 @@ class ConversationRoutes(MessageRoutes):
                     for turn, record in answers_by_turn.items()
                 }
             )
+        # The reader's own votes, by turn.
         votes: Mapping[str, str] = {}
         if any(answer.is_rateable for answer in answers_by_turn.values()):
             person = visitor_of(request).person
@@ -330,7 +332,8 @@ class ConversationRoutes(MessageRoutes):
     def _follow(
         self, request: Request, id: str, cursor: str, stack: ExitStack
     ) -> AsyncIterator[bytes]:
-        """What the stream holds is closed with `stack`."""
+        """Return the stream of a conversation's events after `cursor`, the position up to which the
+        client has read. What the stream holds is closed with `stack`."""
         address, visitor = self._find_address(request, id), visitor_of(request)
         if request.method == "HEAD":  # only the headers are wanted, so nothing is followed
             return stream.merge_streams([])
@@ -606,6 +609,8 @@ class AccountRoutes(RouteGroup):
 
 
 def _token_json(token: ApiToken) -> answers.ApiTokenEntry:
+    """Return what people may see of a token. Times are in seconds since the epoch; `expires` is 0
+    for never."""
     is_expired = token.is_expired(datetime.now(UTC).timestamp())
     return {
         "id": token.id,

@@ -72,6 +72,8 @@ class SetupView:
         """Return the HTML about the newest settings: whether they wait for the next start, with
         buttons to start again or to undo, or why a start with them failed. The result of the last
         step comes first, unless it stands on its card."""
+        # `trial` is about stored settings that the running Ponte does not use; None: there are
+        # none. `can_apply`: this Ponte can start itself again.
         trial, above = setup["trial"], "" if self.open_card else self.result
         if trial is None:
             return above
@@ -107,6 +109,7 @@ class SetupView:
         )
         body = f"<p>{escape(card['purpose'])}</p>" if status else ""
         body += f"<p>{escape(card['needs'])}</p>" + (f"<ul>{links}</ul>" if links else "")
+        # `locked` is a sentence on why the card cannot be changed here; "" if it can.
         if card["locked"]:
             body += notice("note", card["locked"])
         else:
@@ -146,8 +149,12 @@ class SetupView:
         return self._form(name, hidden + fields + note + self._token_field() + buttons)
 
     def _people(self, card: Json, people: Json) -> str:
-        """The owner first claims to be somebody on the platform, and proves it by sending a word
-        from there. Then they can give rights to that account, and to others that a search finds."""
+        """Return the HTML of a chat platform's card that shows who may change data and who
+        approves, with forms to add and remove people.
+
+        The owner first claims to be somebody on the platform, and proves it by sending a word from
+        there. Then they can give rights to that account, and to others that a search finds.
+        """
         platform = card["name"]
         lists = "".join(
             f"<li>{escape(say(PEOPLE_LISTS[setting], people=', '.join(people[setting])))}</li>"
@@ -157,6 +164,7 @@ class SetupView:
         body = f"<h2>{escape(say('Who can do what'))}</h2><ul>{lists}</ul>"
         if people["locked"]:
             return body + notice("note", people["locked"])
+        # Without a claim, only the search is shown.
         if claim := people["claims"].get(platform):
             id = hidden_field("id", claim["id"])
             if claim["is_proven"]:
@@ -309,6 +317,8 @@ def _render_sign_in(page_url: str) -> str:
 
 
 def _render_people(people: Mapping[str, Json]) -> str:
+    """Return the HTML of radio buttons by which one of these people is chosen. `people` maps their
+    keys to their `name` and `details`."""
     choices = ""
     for id, person in people.items():
         choices += (

@@ -60,6 +60,7 @@ class SetupRoutes(RouteGroup):
             if visitor.person.id != OWNER_ID or not visitor.session:
                 raise NotAllowed(why)
             return page.frame("setup", notice("note", say(why)))
+        # The name of the card that is shown unfolded, such as that of a platform.
         card = str(request.query_params.get("card", ""))
         return await self._draw(request, page, open_card=card)
 
@@ -101,7 +102,7 @@ class SetupRoutes(RouteGroup):
         """`draft` is the id of the card's entries, which `act` has stored. The caller has checked
         the owner's token where that is needed."""
         card, id, do = form.get("card", ""), form.get("id", ""), form.get("do", "")
-        parts: dict[str, Any] = {}
+        parts: dict[str, Any] = {}  # what `_draw` shows besides the present settings
         match do:
             case "look":
                 servers = await self._run(visitor, "look")
@@ -176,7 +177,8 @@ class SetupRoutes(RouteGroup):
         return gate.why_closed(visit, visitor) if gate else NOT_OWNER_SENTENCE
 
     async def _is_fresh(self, request: Request, visitor: Visitor) -> bool:
-        """Who finds an open browser later cannot change settings."""
+        """Return whether the owner signed in, or gave their token again, within FRESH_SECONDS. Who
+        finds an open browser later cannot change settings."""
         age = await self.auth.measure_session_age(http_io.read_visit(request.scope))
         confirmed = self._confirmed.get(visitor.session)
         since = time.monotonic() - confirmed if confirmed is not None else age
@@ -190,6 +192,7 @@ class SetupRoutes(RouteGroup):
             # link, which holds the token, is accepted in its place.
             if not await self.auth.is_owner_token(token, http_io.read_visit(request.scope)):
                 return WRONG_LINK_SENTENCE
+            # Noted for this session; old notes of all sessions are dropped.
             now = time.monotonic()
             for session, at in list(self._confirmed.items()):
                 if at < now - FRESH_SECONDS:

@@ -77,7 +77,8 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
                 return Health("code", "on", "Python in a sandbox on this machine")
 
     def build_backend(self, deps: IntegrationDependencies[CodeSettings]) -> CodeBackend:
-        """Nothing is started yet."""
+        """Return what runs Python for the tool, as the settings choose it: the sandbox on this
+        machine, or OpenAI's containers. Nothing is started yet."""
         settings, shared = deps.own, deps.shared
         if self.choose_place(settings, shared) == "local":
             return self._build_local(deps)
@@ -100,11 +101,13 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         """`folder` replaces the home's folder for environments: `ponte doctor` uses a temporary
         one. Another process that takes over a thread, or forgets it, sends the notice "kernel",
         which ends the thread's kernel here."""
+        # Loaded only if code runs on this machine.
         from core.tools.code.environment import PythonEnvironment, environments_folder
         from core.tools.code.local import Kernels, LocalBackend, max_kernels
         from core.tools.code.sandbox.sandbox import SandboxLimits
 
         limits, home = SandboxLimits(), deps.home.path
+        # `kernel_places` records which process runs which thread's kernel.
         kernels = Kernels(deps.peers.kernel_places(), limits, max_kernels(limits))
         deps.peers.on("kernel", kernels.drop_forgotten)
         environment = PythonEnvironment(folder or environments_folder(home), deps.shared.proxies)
@@ -144,10 +147,12 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
 
         The folder `home` exists. Raise PonteError with the reason if it cannot be built.
         """
+        # Loaded only if code runs on this machine.
         from core.tools.code.environment import PythonEnvironment, environments_folder
         from core.tools.code.sandbox.sandbox import SandboxFailed
 
         async def tell(text: str) -> None:
+            # The words have no subject, as in "is setting up Python".
             write(f"Ponte {text}")
 
         environment = PythonEnvironment(environments_folder(home), proxies)
@@ -157,8 +162,9 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
             raise PonteError("{why}", why=failed.cause) from None
         finally:
             await environment.close()
-        if python.lacks:
+        if python.lacks:  # why the libraries could not be installed
             raise PonteError("{why}", why=python.lacks)
+        # The path is that of `bin/python` in the folder that was built.
         write(f"ready: {python.path.parent.parent}")
 
 

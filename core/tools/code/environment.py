@@ -126,6 +126,7 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
     environment = {"HTTPS_PROXY": proxies.https, "HTTP_PROXY": proxies.http, "NO_PROXY": proxies.no}
     # By stdin and not as an argument: other users of the machine can read arguments.
     proxy_settings = json.dumps({name: value for name, value in environment.items() if value})
+    # `_PIP` is a program that reads the proxies from stdin and then runs pip.
     command = [
         sys.executable,
         "-c",
@@ -143,6 +144,7 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
         str(REQUIREMENTS_FILE),
     ]
     await _run_program(command, None, proxy_settings.encode())
+    # Ponte's own backend of matplotlib, which kernels import from there.
     for library in (folder / "lib").glob("python3*/site-packages"):
         await asyncio.to_thread(shutil.copyfile, FIGURES_FILE, library / "ponte_figures.py")
         (library / "ponte_figures.py").chmod(0o644)
@@ -193,6 +195,8 @@ class PythonEnvironment:
         there is no Python at all. After a failure, nothing is installed for
         `INSTALL_RETRY_SECONDS`."""
         with as_sandbox_failure():
+            # `base` is this machine's Python, from which the sandbox's is made. `whole` is the
+            # folder of the environment with all libraries; it may not exist yet.
             base, whole = await self._base_and_folder()
             is_due = self._clock() - self._failed_at >= INSTALL_RETRY_SECONDS
             if is_due and not _python_in(whole).exists():

@@ -189,6 +189,7 @@ class CodeInterpreter:
         `ctx`, cancelling deletes the container, so that nothing in it continues. `person` is the
         asker's pseudonym (`safety_identifier`), or "".
         """
+        # The second value is the model's own words, which count only for a request in words.
         ran, _ = await self._execute(CodePrompt.of(code), files, ctx, person)
         return ran
 
@@ -387,9 +388,10 @@ class CodeInterpreter:
         return replace(usage, cost=sum(costs) if costs else None)
 
     def _build_body(self, container: Container, prompt: CodePrompt, person: str) -> Json:
-        """The model only has to pass the code on as it is (`verbatim`), or to write code for a
-        request in words, so little reasoning is asked for. Some fields exist at OpenAI alone
-        (`official`); other servers may refuse them."""
+        """Return the request with which the model's server runs the code in this container. The
+        model only has to pass the code on as it is (`verbatim`), or to write code for a request in
+        words, so little reasoning is asked for. `person`: a pseudonym of the asker. Some fields
+        exist at OpenAI alone (`official`); other servers may refuse them."""
         choice, official = self._choice, self._client.place.is_official
         body: Json = {
             "model": choice.model,

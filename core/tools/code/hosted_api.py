@@ -98,8 +98,9 @@ async def poll_response(client: ModelServerClient, name: str) -> Json:
     """Return a response by its id once it is final, however long that takes: callers limit it.
     Raise ModelServerFault, "lost" if the server no longer has it, so that nobody knows its
     outcome."""
-    pauses = iter(POLL_BACKOFF)
+    pauses = iter(POLL_BACKOFF)  # growing ones, without an end
     while True:
+        # `include[]` asks for what the code printed and drew, too.
         try:
             answer = await client.get(f"{CODE_RESPONSES_PATH}/{name}", {"include[]": OUTPUTS_FIELD})
         except ModelServerFault as fault:
@@ -140,6 +141,8 @@ def parse_execution(response: Json) -> HostedExecution:
     """Fields that the server leaves out, or sends in another form, are empty. The output of code
     comes as one text, in which the error is the last traceback. Links into the container, which
     nobody can open, are taken out of the text."""
+    # `calls` are the runs of code, `messages` the model's own words. `outputs` of runs are logs and
+    # pictures; `notes` in words name files of the container.
     items = read_objects(response.get("output"))
     calls = [item for item in items if item.get("type") == "code_interpreter_call"]
     messages = [item for item in items if item.get("type") == "message"]
@@ -150,6 +153,7 @@ def parse_execution(response: Json) -> HostedExecution:
     reason = read_object(response.get("incomplete_details")).get("reason")
     logs = "".join(read_word(out.get("logs")) for out in outputs if out.get("type") == "logs")
     error_starts = [match.start() for match in _TRACEBACK.finditer(logs)]
+    # Of several runs, only the last traceback is the error that ended them.
     output_end = error_starts[-1] if error_starts else len(logs)
     return HostedExecution(
         id=str(response.get("id", "")),
@@ -237,7 +241,7 @@ class OutputCollection:
         if match is None:
             if not any(file.type.startswith("image/") for file in self.files):
                 self.leave_out(name, "it is only an address")
-        elif self.has_room(name):
+        elif self.has_room(name):  # if not, it is listed as left out
             try:
                 self.add_file(name, base64.b64decode(match[2]))
             except binascii.Error:
@@ -300,11 +304,13 @@ class ContainerClient:
         """Return the container with this id that an earlier process used, or None if it is gone.
         Its files count as known, so that later runs do not send them again. Raise
         ModelServerFault."""
+        # Sends nothing: this only makes the object, with its variables counted as alive.
         container = self.assume_alive(id)
         try:
             body = await self._client.get(f"{CONTAINERS_PATH}/{id}")
             if body.get("status") in ("expired", "deleted"):
                 return None
+            # Remembers its files as known, so that they are not taken for those of the next run.
             await self._list_files(container)
         except ModelServerFault as fault:
             if not fault.is_container_gone:
@@ -356,7 +362,7 @@ class ContainerClient:
                 container_id=container.id,
             )
         for id, name in new.items():
-            if outputs.has_room(name):
+            if outputs.has_room(name):  # if not, it is listed as left out
                 try:  # a listed file may be unavailable (openai-python issue 2466)
                     data = await self._client.download(container.id, id, MAX_OUTPUT_FILE_BYTES)
                     outputs.add_file(name, data)
@@ -367,6 +373,7 @@ class ContainerClient:
                         container_id=container.id,
                     )
                     outputs.leave_out(name, "OpenAI did not hand it out")
+        # They are in the container already, so `upload_missing` does not send them there later.
         for output in outputs.files:
             container.output_digests.add((safe_file_name(output.name), await _digest(output.data)))
         for number, url in enumerate(execution.pictures, 1):
@@ -395,6 +402,7 @@ class ContainerClient:
         """A server that repeats a page ends the list. Raise ModelServerFault."""
         files: dict[str, Json] = {}
         query: dict[str, object] = {"limit": 100, "order": "asc"}
+        # Each page begins after the last file of the one before.
         while len(files) < MAX_LISTED_FILES:
             page = await self._client.get(f"{CONTAINERS_PATH}/{container.id}/files", query)
             new = {id: file for file in read_objects(page.get("data")) if (id := read_id(file))}

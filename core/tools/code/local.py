@@ -128,6 +128,8 @@ class Kernels:
                     await slot.end(ENDED)
                 if slot.session and slot.python != python:
                     await slot.end(NEW_PYTHON)
+                # Another process may have run the thread's newer code; then this kernel's state is
+                # old.
                 if slot.session and not await self._places.is_here(thread):
                     await slot.end(self._places.why)
                 # Why earlier variables are gone, for the result; "" if they are there, or if the
@@ -143,6 +145,7 @@ class Kernels:
                 session.zone = zone
                 ran = await session.run(code, files)
                 if ran.is_state_lost:
+                    # The next run begins with a new kernel.
                     await self._end_kernel(thread, slot, _FAULTS.get(ran.fault, ENDED))
                 return replace(ran, reset=bool(why), why_reset=why)
             except asyncio.CancelledError:
@@ -266,7 +269,8 @@ class LocalBackend:
         await self._kernels.forget(thread)
 
     async def health(self) -> Health:
-        """Without a sandbox it is failing only if the operator chose it."""
+        """Return the backend's state: which sandbox it uses, or why there is none, and what is
+        missing of its libraries. Without a sandbox it is failing only if the operator chose it."""
         choice = await self._wait_for_proof()
         text = say("local: {words}", words=choice.reason.words())
         if choice.sandbox is None:
@@ -304,6 +308,8 @@ class LocalBackend:
         return await asyncio.shield(self._proof)
 
     async def _prove_sandbox(self) -> SandboxChoice:
+        """Find a sandbox that works on this machine, by trying to break out of it, and remember it.
+        Without one, no code runs here."""
         try:
             # The proof needs no libraries, and must not wait until they are installed.
             python = await self._environment.bare()
@@ -314,5 +320,6 @@ class LocalBackend:
             self._choice = SandboxChoice(
                 None, PonteError("{why}", why=explain_start_failure(failed.cause))
             )
+        # The sentence of the reason names the sandbox, or says why there is none.
         log.debug("selected the sandbox", sandbox=str(self._choice.reason))
         return self._choice

@@ -194,6 +194,7 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
         copies[name] -= 1
         if copies[name]:
             stem, extension = splitext(name)
+            # A file may have this name already.
             numbered = (f"{stem}-{number}{extension}" for number in count(1))
             name = next(candidate for candidate in numbered if candidate not in names)
             names.add(name)

@@ -203,8 +203,9 @@ class KernelRun:
         return ended
 
     def build_result(self, fault: Fault, *, is_state_lost: bool) -> RunResult:
-        """`fault` says why it was ended from outside; the kernel then reported neither a value nor
-        an error. `is_state_lost`: the variables are gone with the kernel."""
+        """Return the result of the run, as far as it came. `fault` says why it was ended from
+        outside; the kernel then reported neither a value nor an error. `is_state_lost`: the
+        variables are gone with the kernel. Only the first files that were left out are named."""
         left_out = list(self.left_out)
         if self._left_out_count > _MAX_NAMED_LEFT_OUT:
             unnamed = self._left_out_count - _MAX_NAMED_LEFT_OUT
@@ -269,6 +270,7 @@ class KernelSession:
         When the time is over, the code is interrupted first, which keeps the kernel's variables; a
         kernel that does not report the end of the run (`run.done`) then is killed.
         """
+        # What was printed after the end of the last run belongs to this one.
         run = KernelRun(secrets.token_hex(8), self._early_output)
         following = asyncio.create_task(self._follow_run(run, code, files))
         fault: Fault = ""
@@ -281,6 +283,7 @@ class KernelSession:
             await self._interrupt(run, following)
             raise
         finally:
+            # It did not stop at the interrupt, so its process ends.
             if run.done is None:
                 await self.kill()
             await cancel_all([following])

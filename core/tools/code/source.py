@@ -101,9 +101,10 @@ def cut_middle(printed: str, max_characters: int) -> str:
 
 
 def shorten_output(printed: str) -> str:
-    """That saves tokens. Such programs write a carriage return, backspaces, or a sequence that
-    moves the cursor up. A line that comes more than `MAX_EQUAL_LINES` times is there once, with its
-    count."""
+    """Return what was printed as a terminal shows it: of a line that overwrites itself, such as a
+    progress bar, the last state. That saves tokens. Such programs write a carriage return,
+    backspaces, or a sequence that moves the cursor up. A line that comes more than
+    `MAX_EQUAL_LINES` times is there once, with its count."""
     lines = list[str]()
     for line in printed.split("\n"):
         state = _LINE_UP.sub("", line)
@@ -120,6 +121,7 @@ def shorten_output(printed: str) -> str:
     for line in lines:
         if count := counts.get(line, 1):
             shown_lines.append(line if count == 1 else f"{line} (×{count})")
+        # 0: it was shown, and is left out from here on.
         if line in counts:
             counts[line] = 0
     return "\n".join(shown_lines)
@@ -159,6 +161,7 @@ class CodeRunner:
             source = source.replace(unicodedata.normalize("NFD", file.name), file.name)
         ran = await self.backend.run(ctx, source, inputs)
         ran = replace(ran, printed=shorten_output(ran.printed))
+        # Nothing can be stored in this conversation.
         if ctx.files is None:
             return CodeRun(ran, ())
         keep = ctx.files.save
@@ -204,7 +207,7 @@ class CodeSource:
         """
         run = await self.runner.run(ctx, code, ctx.message.text)
         ran = run.ran
-        failed = bool(ran.error or ran.fault)
+        failed = bool(ran.error or ran.fault)  # `fault`: the run was ended from outside
         # The code that ran (`run.code`, a file) goes with the answer, so that people can look at
         # it. Code that failed does not.
         files = run.files if run.code is None or failed else (*run.files, run.code)

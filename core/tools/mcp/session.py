@@ -149,8 +149,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self.status = self._redirects = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """By the protocol, GET opens a stream for notices, POST makes a call, and DELETE ends a
-        session. Raise httpx2's errors, as the SDK expects them."""
+        """Send a request of the SDK, and check the answer as far as it is read: its size, the
+        number of its values, redirects. By the protocol, GET opens a stream for notices, POST makes
+        a call, and DELETE ends a session. Raise httpx2's errors, as the SDK expects them."""
         if request.method == "GET":
             # Without `_on_stream_end`, nobody wants notices of the server. 405 is how a server says
             # that it has no stream for them, so the SDK goes on without.
@@ -164,9 +165,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 await (await self._inner.handle_async_request(request)).aclose()
             return httpx2.Response(200)
         response = await self._inner.handle_async_request(request)
+        # 0: no error, and no redirect.
         status = response.status_code if response.status_code >= 300 else 0
         if request.method == "POST":  # calls; that a server refuses streams is no fault of it
-            self.status = status
+            self.status = status  # named in the error if the call fails
             # The SDK follows up to 20 redirects, and sends the call to each of them.
             self._redirects = self._redirects + 1 if 300 <= status < 400 else 0
             if self._redirects > 1:
@@ -250,7 +252,7 @@ def _explain(
     how many seconds the server had."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, ToolError):
+    if isinstance(error, ToolError):  # Ponte's own, which has its words already
         return error
     if isinstance(error, TimeoutError):
         return McpServerError(_SILENT, code="timeout", name=server.name, seconds=round(limit))
@@ -406,6 +408,7 @@ async def call_tool(
             # With these codes, a server refuses a call before it runs the tool.
             is_called = error.code not in _REFUSED_CODES
             raise
+        # In place of a result, this server asks for more input, and waits with the call for it.
         if result.get("resultType") == "input_required":
             is_called = False
             raise McpServerError(_ASKS, code="asks", hint="tell the person", name=server.name)

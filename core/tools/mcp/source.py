@@ -165,6 +165,7 @@ class McpServers:
             else:
                 description = clean_text(str(parts["description"])).strip()
                 text = truncate_with_note(description, MAX_DESCRIPTION_CHARACTERS) or tool
+                # False: the schema is not strict. `fit_schema` makes none for strict tools.
                 name = name_mcp_tool(server.name, tool)
                 spec = ToolSpec(name, text, schema, False, (tool,))
                 self._tools[key] = McpTool(self, server, tool, effect, spec, definition)
@@ -186,6 +187,8 @@ class McpServers:
         return await asyncio.gather(*map(self._check, servers))
 
     async def _check(self, server: McpServer) -> Health:
+        """Ask a server for its tools now, and return its state in words. A server that does not
+        answer is "failing"."""
         state = ServerState(server)
         try:
             state.offered = await self._ask(server, CHECK_TIMEOUT_SECONDS)
@@ -207,6 +210,7 @@ class McpServers:
             sentence = "the server has no tool called {names}. It has: {others}"
             others = ", ".join(tool for tool in offered if tool not in missing) or "–"
             faults.append(say(sentence, names=", ".join(missing), others=others))
+        # Built as for a turn, to see whether models can be told its inputs (None: they cannot).
         unfit = [
             tool
             for tool, effect in server.effects
@@ -239,8 +243,9 @@ class McpServers:
         return self._list_differences(name, offered)
 
     def _list_differences(self, name: str, offered: Definitions) -> Sequence[Mapping[str, str]]:
-        """A tool that ponte.toml does not name has the definition "", so it is listed only if it
-        was accepted before."""
+        """Return the tools of a server whose definition now is not the accepted one: their name,
+        what changed, and both definitions, "" for none. A tool that ponte.toml does not name has
+        the definition "", so it is listed only if it was accepted before."""
         accepted = self._accepted.get(name, {})
         return [
             {
@@ -259,6 +264,8 @@ class McpServers:
         What the operator has seen counts, even if the server has changed its tools in between.
         """
         offered = self._shown.pop(name, None) or await self._list_offered(name)
+        # The definition of each tool as JSON, by the tool's name. "" stands for a tool that
+        # ponte.toml does not name, which nobody accepts.
         changed = [difference["tool"] for difference in self._list_differences(name, offered)]
         self._accepted[name] = {tool: text for tool, text in offered.items() if text}
         # `_remembered` writes `_accepted` into the database. The notice makes the other processes
@@ -275,7 +282,7 @@ class McpServers:
         if (state := self._states.get(name)) is None:
             raise NotFound("MCP server {name} not found in ponte.toml.", name=name[:40])
         offered = await self._ask(state.server, CHECK_TIMEOUT_SECONDS)
-        self._note_listing(state, offered)
+        self._note_listing(state, offered)  # `list_tools` compares with it
         return offered
 
     async def call_approved(
@@ -324,7 +331,7 @@ class McpServers:
         or if it has read none yet, the server is asked for its tools just before the call.
         """
         state = self._states.get(server.name)
-        session: Any = await _load_session()
+        session: Any = await _load_session()  # the module with the SDK
         # A reload of ponte.toml may have changed the server's address. The list is of another
         # server then, and does not count.
         offered = state.offered if state and state.server == server else None
@@ -344,6 +351,7 @@ class McpServers:
                     state.task.cancel()
                     self._start_watch(state)
                 raise
+            # The list that was read just now is what the server offers from now on.
             if asks and state and state.server == server:
                 self._note_listing(state, listing)
         if result is None:
@@ -364,7 +372,7 @@ class McpServers:
     async def _watch(self, state: ServerState) -> None:
         """A server that fails, or ends its stream for notices, is asked again after
         `MCP_RETRY_SECONDS`; an error is logged once until it changes."""
-        session: Any = await _load_session()
+        session: Any = await _load_session()  # the module with the SDK, imported in a thread
         while True:
             try:
                 await session.watch_definitions(
@@ -375,12 +383,13 @@ class McpServers:
             except McpServerError as error:
                 if state.fault != str(error):
                     log.warning("MCP server failed", server=state.server.name, error=str(error))
-                state.fault = str(error)
+                state.fault = str(error)  # until `_note_listing` clears it
             await asyncio.sleep(MCP_RETRY_SECONDS)
 
     def _note_listing(self, state: ServerState, offered: Definitions) -> None:
-        """Before the accepted definitions are loaded, nobody knows; `_load` notes the lists again
-        then."""
+        """Note what a server offers now, and log which tools are off until they are accepted, once
+        for each set of tools. Before the accepted definitions are loaded, nobody knows; `_load`
+        notes the lists again then."""
         state.offered, state.fault = offered, ""
         off = self._find_unaccepted(state) if self._is_loaded else ()
         if off and off != state.logged:
@@ -432,6 +441,7 @@ class McpTool(FunctionTool):
         self.progress_text = _ASKING
         # The call's own limit ends it before this one.
         self.timeout_seconds = MCP_CALL_TIMEOUT_SECONDS + 10.0
+        # What makes the calls, the server, and the tool's name there.
         self._servers, self._server, self._tool = servers, server, tool
         self._definition = definition
 
@@ -462,6 +472,7 @@ class McpTool(FunctionTool):
         """Return the draft of this call, which people approve: the server and the tool by name, the
         hash of its accepted definition, its price in ponte.toml, and the arguments as its row."""
         server, tool = self._server, self._tool
+        # the model's name for it, by which rights name the tool
         target = {
             "server": server.name,
             "tool": tool,
@@ -470,6 +481,8 @@ class McpTool(FunctionTool):
             "definition": hash_definition(self._definition),
             "price": dict(server.prices).get(tool),
         }
+        # A tool that reads needs an approval only if the model has read rows of tables: its
+        # arguments could carry them to the server.
         note = CARRIES_ROWS if self.effect == "read" else MCP_NO_UNDO
         title = f"{server.name}: {tool}"
         # The applier and the kind of change have the same name.
@@ -492,7 +505,9 @@ class McpTool(FunctionTool):
 
 
 async def _save_files(ctx: ToolContext, result: McpResult) -> tuple[File, ...]:
-    """At most `MAX_RESULT_FILES`, and none where no files can be sent."""
+    """Store the pictures and other files of a result in the conversation, and return them: the
+    person gets them with the answer. At most `MAX_RESULT_FILES`, and none where no files can be
+    sent."""
     if ctx.files is None:
         return ()
     saved = list[File]()

@@ -140,12 +140,14 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         """Return the tools and the applier of approved writes: over NocoDB's REST API or a bridge,
         whichever NOCODB_URL names. A bridge attaches no files, so it needs no `read_file`. The
         quick commands (`quick`) are for other integrations, which run or provide them."""
+        # Loaded only if NocoDB is connected.
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
 
         settings = deps.own
         url, token = plain_value(settings.nocodb_url), plain_value(settings.nocodb_token)
         options: dict[str, Any] = {"base_id": settings.nocodb_base_id or "", "config": deps.config}
+        # `rows` applies the approved writes.
         if settings.nocodb == "rest":
             source = NocoSource(url, token, deps.http, read_file=deps.read_file, **options)
             return ToolBundle(source, [source.rows], titles=source.titles)
@@ -166,6 +168,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
         """Raise PonteError if NocoDB or the bridge does not respond, or if a rule names a table
         that does not exist."""
+        # Loaded only if NocoDB is connected.
         from core.tools.nocodb.api import NocoApi
         from core.tools.nocodb.api_errors import NocoError
         from core.tools.nocodb.bridge import list_table_names
@@ -176,7 +179,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         settings, rules_file = deps.own, deps.shared.ponte_config.name
         url, token = plain_value(settings.nocodb_url), plain_value(settings.nocodb_token)
         if settings.nocodb == "bridge":
-            bridge = BridgeApi(url, token, deps.http, pauses=())
+            bridge = BridgeApi(url, token, deps.http, pauses=())  # a check does not try again
             tools = await bridge.list_tools(timeout=CHECK_TIMEOUT_SECONDS)
             # Not all bridges list their tools; their health check shows that they respond.
             if tools is None:
@@ -211,12 +214,14 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     ) -> Mapping[str, Sequence[str]]:
         """Each is named by its title; by its id if the title is not unique or cannot be shown.
         Return {} unless the settings lead to NocoDB's REST API."""
+        # Loaded only if NocoDB is connected.
         from core.tools.nocodb.api import NocoApi
 
         settings = deps.own
         if settings.nocodb != "rest":
             return {}
         url, token = plain_value(settings.nocodb_url), plain_value(settings.nocodb_token)
+        # Without `pauses`, a request that fails is not tried again.
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
         bases = await api.list_bases()
         titles = Counter(base.title for base in bases)
@@ -296,6 +301,7 @@ class RowsKind(Kind):
         if change.state == "applying":
             return [outcome]
         sentences = [outcome]
+        # The states of rows that need a sentence of their own, with that sentence.
         for state, sentence in _FAULTS.items():
             steps = [step for step in change.steps if step.state == state]
             if state == "done":  # rows that were read back as written have no explanation
@@ -334,6 +340,7 @@ class _EditableRows(RowsKind):
         """Return () for a change whose values cannot be changed in a form: an undo, an update of
         links, and rows with files."""
         draft = change.draft
+        # By the title of each field that the draft writes: its kind of input, and its options.
         inputs: Mapping[str, Any] = draft.target.get("inputs", {})
         is_update, rows, fields = draft.kind == "update", change.rows, list[FormField]()
         names = [str(row["name"]) for row in build_rows(change)]
@@ -343,6 +350,7 @@ class _EditableRows(RowsKind):
         if change.proposal.undone_change or (is_update and links):
             return ()
         for number, (row_name, steps) in enumerate(zip(names, rows, strict=True), 1):
+            # All proposed values of the row, which several steps write if it has links or files.
             cells = {n: v for step in steps for n, v in (step.write.after or {}).items()}
             for title, value in cells.items():
                 kind: Any

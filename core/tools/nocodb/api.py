@@ -298,6 +298,7 @@ class NocoApi:
         its own. Raise NocoError."""
         bases = []
         for base in _object_list(await self._read("/api/v2/meta/bases"), "list"):
+            # The databases of the base; an answer without them is read as one without any.
             sources = base.get("sources")
             listed = sources if isinstance(sources, list) else []
             databases = [source for source in listed if isinstance(source, Mapping)]
@@ -308,7 +309,8 @@ class NocoApi:
         return bases
 
     async def fetch_role(self, base: str) -> str:
-        """Raise NocoError.
+        """Return the role of the token's user in that base, or "" if this NocoDB version does not
+        tell it. Raise NocoError.
 
         Roles are owner, creator, editor, commenter and viewer. Only v1 of the API returns them.
         """

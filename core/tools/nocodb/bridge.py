@@ -116,6 +116,7 @@ async def list_table_names(
         is_list = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
         return rows if is_list and not has_more else None
 
+    # A bridge that cannot list bases may still list the tables of `base_id`.
     bases = {str(base.get("id")) for base in await list_all("list_bases") or ()}
     bases |= {base_id} if base_id else set()
     pages = await run_together(*(list_all("list_tables", base_id=base) for base in sorted(bases)))
@@ -168,9 +169,13 @@ class BridgeTableFilter:
             await self._check_table(viewer, self._views[view], _no_such_view())
 
     async def _check_table(self, viewer: Viewer, table: str, hidden: ToolError) -> None:
-        """Some bridges take a title in place of an id. So a table that the bridge does not describe
+        """Raise `hidden` if the person may not know the table, and record that readers of the
+        result need the right to read it.
+
+        Some bridges take a title in place of an id. So a table that the bridge does not describe
         must be named by its id, and so must all hidden tables in ponte.toml: otherwise nobody knows
-        whether a rule means this table."""
+        whether a rule means this table.
+        """
         rules = self.config.table_rules
         names = self._names.get(table)
         if names is None:
@@ -294,6 +299,7 @@ class BridgeSource:
         if self._tool is None or tool_names != self._tool_names:
             self._tool_names = tool_names
             self._tool = self._build_tool(self.nocodb_execute, _OURS)
+            # The form of the tool for people who may not propose changes.
             self._tool.read_only_tool = self._build_tool(self.nocodb_read, BRIDGE_READ_TOOLS)
         return [self._tool] if tool_names else []
 
@@ -394,6 +400,7 @@ class BridgeSource:
                     "`{name}` isn't an ID.", code="bad_arguments", hint=str(entry), name=name[:64]
                 )
         await self._hiding.check(ctx.viewer, tool, args)
+        # They could reveal a secret field: by which rows are found, or by their order.
         if args.get("where") or args.get("sort"):
             await self._check_conditions(args)
         result = await self.api.call_with_retries(tool, args)
@@ -495,6 +502,7 @@ class BridgeSource:
         # Before the general refusals: this one says how files can be attached instead.
         if tool == "upload_file":
             raise _not_offered(_NO_UPLOAD)
+        # `_tool_names`: those of the known tools that this bridge has.
         if entry is None:
             near = difflib.get_close_matches(tool, self._tool_names, 1)
             hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._tool_names)

@@ -329,6 +329,7 @@ def parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | li
         raise _bad_call(tool, "an argument is missing or unknown")
     if not BRIDGE_ID_PATTERN.fullmatch(str(args["table_id"])):
         raise _bad_call(tool, "`table_id` isn't a valid ID")
+    # The signature says how the tool takes rows: one, or a list of them.
     many = tool.name.startswith("bulk_")
     if kind == "create":
         records = args["records"] if many else args["record_data"]
@@ -348,6 +349,7 @@ def parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | li
                 data = _parse_row_data(tool, row)
                 id = data.get("id", data.get("Id"))
                 rest = {name: value for name, value in data.items() if name not in ("id", "Id")}
+                # Checked again without the id: an update without any field is refused.
                 _parse_row_data(tool, rest)
             pairs.append((_parse_row_id(tool, id), rest))
     else:

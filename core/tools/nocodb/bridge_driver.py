@@ -87,6 +87,7 @@ class BridgeDriver(TableDriver):
         The public bridge cannot describe tables. Then some rows of the table are read, and their
         fields and values tell what they can: names, links, the key.
         """
+        # Any failure counts as "cannot describe"; if the bridge is down, the next call says so.
         try:
             args = {"base_id": self._base_id, "table_id": id}
             description = await self._api.call_with_retries("get_table", args)
@@ -98,6 +99,7 @@ class BridgeDriver(TableDriver):
             rows = list_rows(await self._api.call_with_retries("list_records", sample))
             names = list(dict.fromkeys(name for row in rows for name in row))
             links = {name for row in rows for name in row if _is_link(row[name])}
+            # Fields that NocoDB fills itself, known by their usual names.
             system_names = links.union(name for name in names if name in _SYSTEM or name in _KEYS)
             cells = {name: cell for row in rows for name, cell in without_empty(row).items()}
             return BridgeTable(
@@ -149,7 +151,7 @@ class BridgeDriver(TableDriver):
             """Signed addresses of files are removed: they change at each read, so the row would
             look changed."""
             args = {"table_id": schema.at.table, "record_id": id}
-            async with self._gate:
+            async with self._gate:  # limits the calls under way
                 try:
                     row = await self._api.call_with_retries("get_record", args)
                 except BridgeError as error:
@@ -191,6 +193,7 @@ class BridgeDriver(TableDriver):
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         """Write new values into rows: one call for one row, another tool for several. Bridges
         differ in how they name a row, so each record of several has its id under two names."""
+        # A draft holds each id as text; an id in digits is a number in NocoDB.
         ids = {id: _native_id(id) for id in rows}
         if len(rows) > 1:
             key = schema.key.title if schema.key else "Id"  # NocoDB's usual name of the key

@@ -44,8 +44,12 @@ def cell_texts(cell: object) -> tuple[str, ...]:
 
 
 def cell_title(cell: Mapping[str, object]) -> str:
-    """A linked row is {"id", "fields": {display: value}}. One whose display field is secret goes by
-    its id."""
+    """Return the title of a linked row, a file or a person; never the address at which a file can
+    be loaded.
+
+    A linked row is {"id", "fields": {display: value}}. One whose display field is secret goes by
+    its id.
+    """
     fields = cell.get("fields")
     if isinstance(fields, Mapping):
         values = (value for name, value in fields.items() if not is_secret_name(name))
@@ -94,6 +98,7 @@ def format_display_row(
                 format(field, member, year if len(cell) == 1 else None) for member in cell
             )
         value = export_cell(field, cell, zone)
+        # None: the language of the current task. Truth values are words, an empty cell is "".
         return (
             format_value(value, field.format, None, year)
             if not isinstance(value, bool | None)

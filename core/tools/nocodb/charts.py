@@ -42,6 +42,8 @@ async def chart(
     if source is None or not isinstance(source.data, RowsResult):
         known = [id for id, outcome in ctx.results.items() if isinstance(outcome.data, RowsResult)]
         raise _refuse(f"`result` is one of {', '.join(known) or 'none: read rows first'}")
+    # `source` is the outcome of the earlier call, and `rows` its table: `rows.rows` has the cells
+    # as people read them, `rows.values` the same cells as numbers or ISO dates.
     rows = source.data
     # The chart shows these rows, so whoever reads it needs the rights that they needed.
     ctx.viewer.needs.update(source.needs)
@@ -52,6 +54,7 @@ async def chart(
         labels = [format_date(day, length="MMMd") for day in days]
         length = (days[-1] - days[0]).days + 1
         distinct = [format_date(days[0] + timedelta(n), length="MMMd") for n in range(length)]
+    # By the name of a series, then by label: the number and its text.
     groups: dict[str, dict[str, tuple[Value, str]]] = {}
     if series and len(y) != 1:
         raise _refuse("with `series`, give one column `y`")
@@ -66,6 +69,7 @@ async def chart(
             if label in group:
                 raise _refuse("rows share a label: sum them up by group first, or give `series`")
             group[label] = rows.values[number][at], rows.rows[number][at]
+    # How the numbers of a column are written, such as a currency.
     formats = {column: rows.columns[_find_column(rows, column)].format for column in y}
     data = Chart(
         kind,

@@ -221,6 +221,7 @@ class DraftBuilder:
         """Existing links are not added again, and missing ones are not removed. A row to be linked
         may belong to another row. NocoDB would move it without a word, so the draft has a write
         that takes it from there: the card shows it, and an undo gives it back."""
+        # `display_cell`: the cell that names a row, for the card and the comparison at the write.
         title = field.title
         stand: list[RowImage] = image.get(title) or []  # None: the row has no links
         current_ids = linked_ids(stand)
@@ -250,6 +251,7 @@ class DraftBuilder:
             )
             for owner, rows in by_owner.items()
         ]
+        # First the removals, then the additions, each a call of its own.
         sides: list[tuple[list[RowImage], list[RowImage]]] = [(removed, []), ([], added)]
         return moved + [
             RowWrite(id, before={**named, title: old}, after={title: new})
@@ -314,6 +316,7 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
         raise _bad_call("a row has no fields")
     for link in (field for field, _ in fields if field.is_link):
         check_not_withheld(link)
+    # One field under two names, such as its id and its title.
     if len({field.id for field, _ in fields}) < len(fields):
         raise _bad_call("a field is given twice in a row")
     if computed_titles := [field.title for field, _ in fields if field.is_computed]:
@@ -347,6 +350,7 @@ async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]
     files = await store.list_files() if store else ()
     found = [file for file in files if file.id == name or fold_case(file.name) == fold_case(name)]
     if store is None or len(found) != 1:
+        # The model then names one by its id: of the files with this name, else of all.
         listed = [f"{file.name!r} (id {file.id}, {file.size} bytes)" for file in found or files]
         raise ToolError(
             "This conversation has several files named {name}."
@@ -378,7 +382,9 @@ class WriteTools:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._schemas = schemas
+        # False for the sample tables, whose rows Ponte filters itself.
         self._filters_rows = api.filters_rows
+        # Finds the rows that filters select, and those with a title that a person typed.
         self._reading = RowReader(api)
         self._drafts = DraftBuilder(driver or RestDriver(api))
         self._now = now
@@ -432,6 +438,7 @@ class WriteTools:
     ) -> Outcome:
         """Return what the model reads about the proposal, and how many rows have these values
         already."""
+        # Either rows by id with their values, or a filter and values for all rows that it finds.
         if bool(changes) == bool(filters or set) or bool(filters) != bool(set):
             raise ToolError(
                 "Specify either `changes`, or `filters` with `set`. You can't change all rows in "
@@ -443,6 +450,7 @@ class WriteTools:
         layout = await self._find_writable_table(ctx.viewer, table, names, filters)
         if set:
             ids = await self._find_row_ids(ctx, layout, filters, match)
+            # Each of these rows gets the same values.
             cells = dict.fromkeys(ids, await find_files(ctx, parse_cells(layout, set)))
         else:
             ids = _parse_unique([change.id for change in changes])
@@ -465,8 +473,10 @@ class WriteTools:
         filters: LooseFilters = (),
         match: Match = "all",
     ) -> Outcome:
-        """A filter is evaluated now: the draft names the rows that it finds, so that people approve
-        these and no others."""
+        """Propose to delete rows of a table: return what the model reads about the proposal, which
+        a person must approve. A filter is evaluated now: the draft names the rows that it finds, so
+        that people approve these and no others."""
+        # Exactly one of both: without either, it would be all rows.
         if bool(ids) == bool(filters):
             raise ToolError(
                 "Specify either `ids` or `filters`. You can't delete all rows in a table at once.",
@@ -520,16 +530,19 @@ class WriteTools:
         for number, write in enumerate(proposed, 1):
             cells = dict(write.after or {})
             for name, old in cells.items():
+                # The form's key of a field: its name, after the row's number if there are several.
                 key = name if len(proposed) == 1 else f"{number}.{name}"
                 if (new := values.get(key)) is None:
                     continue
                 field, pieces = layout.field(name), [piece.strip() for piece in new.split(",")]
                 try:
+                    # `inputs` has the type of a field's input in the form, and its options.
                     if draft.target["inputs"][name][0] == "link":
                         cells[name] = await self._find_link_ids(changer, field, new, old)
                     else:
                         # A field of several options or people has a list.
                         cells[name] = list(filter(None, pieces)) if isinstance(old, list) else new
+                        # For its error alone: the draft below converts the value again.
                         parse_value(field, cells[name], changer.zone)
                 except ToolError as error:
                     error.values["key"] = key
@@ -544,7 +557,7 @@ class WriteTools:
                 schema, cells_of_rows, changer.zone, keeps_all=True
             )
         update = self._drafts.draft_update(schema, dict(parsed), changer.zone, keeps_all=True)
-        return (await update)[0]
+        return (await update)[0]  # without the number of rows that need no change
 
     async def _find_link_ids(
         self, changer: Changer, field: Field, text: str, proposed: Sequence[RowImage]
@@ -552,7 +565,7 @@ class WriteTools:
         """Each piece between commas is a row of the proposal as the form (title) or the card
         ("title (id)") shows it, the title of another row of the linked table, or an id. Raise
         ToolError for a title of no row or of several rows."""
-        known: dict[str, list[str]] = {}
+        known: dict[str, list[str]] = {}  # several proposed rows can have one title
         text = compose_letters(text)  # accents may be encoded apart from their letters
         for row in proposed or ():
             title, id = compose_letters(str(row["title"])), str(row["id"])
@@ -573,6 +586,7 @@ class WriteTools:
                 title=several[0],
                 ids=", ".join(titled[several[0]][:5]),
             )
+        # A word that is no row's title may still be an id.
         if missing := [word for word in others if word not in titled and not _ID.fullmatch(word)]:
             raise _missing_rows_error(field, missing)
         return [id or titled.get(word, [word])[0] for word, id in zip(pieces, ids, strict=True)]
@@ -613,6 +627,7 @@ class WriteTools:
         layout = await self._schemas.describe_afresh(viewer, name, every)
         named = [layout.field(name) for name in names]
         touched = [(layout.title, layout.id), *((f.related_title, f.related_id) for f in named)]
+        # A field that is no link has no related table ("").
         for title, id in touched:
             if id and self._schemas.config.table_rules.is_closed(viewer, title, id):
                 raise ToolError(
@@ -643,6 +658,7 @@ class WriteTools:
                 hint="look with nocodb_query which values there are, or tell the person",
             )
         if not rows.is_complete or rows.total > MAX_PROPOSAL_ROWS:
+            # Always raises: with the number of rows, or with one more than is allowed.
             check_row_count(max(rows.total, MAX_PROPOSAL_ROWS + 1))
         return [record.id for record in rows.records]
 

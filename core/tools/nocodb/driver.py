@@ -262,8 +262,9 @@ class RestDriver(TableDriver):
     async def rows(
         self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
-        """Rows are fetched in one filtered request for many, or one by one where the table has no
-        field with the id or the server takes no filters."""
+        """Return the existing rows by their ids. They are fetched in one filtered request for many,
+        or one by one where the table has no field with the id or the server takes no filters.
+        `names` None: all fields. A row that does not exist is left out."""
         fields = [f for title, f in schema.fields.items() if names is None or title in names]
         # The key is always among them: asked for no fields, NocoDB would return hidden columns.
         field_ids = [field.id for field in (*fields, *([schema.key] if schema.key else []))]
@@ -284,6 +285,7 @@ class RestDriver(TableDriver):
         else:
             for start in range(0, len(unique), MAX_IDS_PER_READ):
                 part = unique[start : start + MAX_IDS_PER_READ]
+                # `v3`: the filter in the syntax of NocoDB's API v3.
                 where = build_clause(schema.key.id, "in", *part).v3
                 query = PageQuery(field_ids, where, size=len(part))
                 page = await self._api.fetch_page(schema.at, query)
@@ -342,7 +344,7 @@ class RestDriver(TableDriver):
         before anything is uploaded."""
         lists = {name: value for name, value in row.items() if isinstance(value, list)}
         for file in (member for value in lists.values() for member in value if is_new_file(member)):
-            await self._read_approved_file(file)
+            await self._read_approved_file(file)  # all of them, before one is uploaded
         uploaded = {
             name: [await self._upload_file(e, by) if is_new_file(e) else e for e in value]
             for name, value in lists.items()
@@ -370,6 +372,8 @@ class RestDriver(TableDriver):
         return data
 
     async def _upload_file(self, file: Mapping[str, Any], by: str) -> Mapping[str, Any]:
+        """Upload a file of a draft and return it as NocoDB stores it. `by` names who asked, for
+        NocoDB's own audit."""
         name, type = str(file["title"]), str(file["mimetype"])
         data = await self._read_approved_file(file)
         stored = await self._api.upload_file(name, type, data, by=by)
@@ -399,6 +403,7 @@ class RestDriver(TableDriver):
             try:
                 await self._api.write_links(schema.at, field.id, id, part, remove=is_removal, by=by)
             except ToolError as error:
+                # The first request: nothing was changed.
                 if not number:
                     raise
                 raise WriteUnsure(str(error), code=error.code) from error
@@ -406,8 +411,9 @@ class RestDriver(TableDriver):
     async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
-        """For links where a row can belong to one row only, the table has a link back, which names
-        that owner."""
+        """Return the rows of the linked table with these ids, each with its title and the row to
+        which it belongs. For links where a row can belong to one row only, the table has a link
+        back, which names that owner."""
         other = await self.describe({"base": schema.at.base, "table_id": field.related_id})
         # Links of that table that may be the other end of `field`: they lead to the table of
         # `schema`, and hold one row at most, the owner.
@@ -418,6 +424,7 @@ class RestDriver(TableDriver):
             and link.related_id == schema.at.table
             and link.holds_one
         ]
+        # `other.name` is the field that rows are told by, None if there is none.
         names = [field.title for field in (other.name, *backs) if field]
         owned: dict[str, LinkableRow] = {}
         for id, snapshot in (await self.rows(other, ids, names)).items():

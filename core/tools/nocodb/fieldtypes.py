@@ -146,6 +146,7 @@ def build_format(type: str, options: Mapping[str, Any]) -> str:
         case "Duration":
             form = str(options.get("duration_format"))
             return f"duration {form if _DURATION_FORMAT.fullmatch(form) else 'h:mm'}"
+    # A day or a moment; values of other types are written as they are.
     return _DATE_FORMATS.get(FIELD_TYPES.get(type, _UNKNOWN).kind, "")
 
 
@@ -267,6 +268,7 @@ _parse_url = partial(
 def parse_option(field: Field, value: object, zone: Zone = None) -> str:
     """Raise ToolError with the most similar options as hint: those that differ only in case and
     accents, else one."""
+    # `zone` is not used: the parsers of all field types (`FieldType.parse`) get it.
     text = parse_text(field, value)
     if text in field.options:
         return text

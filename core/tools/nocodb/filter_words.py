@@ -64,6 +64,7 @@ def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> 
         elif isinstance(first, bool):
             phrase = say(_CHECKED if first else _NOT_CHECKED, field=field)
         else:
+            # `between` and `in` read the same for dates and for other values.
             is_date = isinstance(first, TimeSpan) and condition.op in _DATE_SENTENCES
             form = (_DATE_SENTENCES if is_date else _SENTENCES)[condition.op]
             last = texts[-1] if texts else ""

@@ -212,7 +212,7 @@ class RowSelection:
         conditions, by_link = list[FilterCondition](), dict[Field, list[Filter]]()
         for criterion in filters:
             field = table.field(criterion.field)
-            if field.via:
+            if field.via:  # a field of linked rows, as "Customer.City"; `via` is the link
                 by_link.setdefault(field.via, []).append(criterion)
             else:
                 conditions.append(build_condition(field, criterion.op, criterion.value, now))
@@ -355,6 +355,7 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
         # part of a text.
         of_options = field.kind == "options" or op in ("eq", "neq", "in")
         if field.options and of_options and text not in field.options:
+            # Without a single similar option, `parse_option` raises, and names the options.
             alike: list[str] = []
             for form in (fold_case, fold_to_letters):
                 key = form(text.strip())
@@ -380,6 +381,7 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
             matches = not composed_values.isdisjoint(texts)
         return matches == (op not in ("neq", "not_contains"))
 
+    # The name of the operator in NocoDB.
     by = _BY_OPTION if field.kind == "options" else _BY_WORD
     # NocoDB puts % around a pattern itself, but not where one stands at either end (0.301.3).
     letters = ("%" if _matches_loosely(c) or not c.isascii() else c for c in values[0])
@@ -459,6 +461,7 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
         fieldtypes.parse_number(value) is not None for value in values
     ):
         has_texts = any(isinstance(value, str) for value in values)
+        # `_ORDER_OPS[2:]` are those that order values: all but eq and neq.
         is_number = op in _ORDER_OPS[2:] or not has_texts or not field.field_type.may_hold_numbers
     if is_number:
         return _number_condition(field, _require_operator(field, op, _NUMBER_OPS), values)
@@ -478,6 +481,7 @@ def _linked_condition(
                 f"{link.title} blank beside these filters means that no such row is linked"
             )
         filters, is_absent = [replace(filters[0], op=_OPPOSITES[ops[0]])], True
+    # `in_own_table`: "Customer.City" is "City" in the linked table.
     linked = (
         build_condition(
             table.field(criterion.field).in_own_table, criterion.op, criterion.value, now
@@ -501,7 +505,7 @@ def _matches_row(condition: FilterCondition, row: NocoRecord) -> bool:
     if field.holds_one and fieldtypes.is_blank(field, row.fields.get(field.title)):
         fits = all(part.matches(None) for part in condition.linked)
     else:
-        fits = bool(row.fields.get(field.id))
+        fits = bool(row.fields.get(field.id))  # the linked rows that fit
     return fits == (condition.op == "notblank")
 
 
@@ -553,6 +557,8 @@ def _matches_loosely(letter: str) -> bool:
 
 
 def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
+    """Return the operator if fields of this type have it. The model reads the ToolError, and which
+    operators there are."""
     if op in ops:
         return op
     raise ToolError(

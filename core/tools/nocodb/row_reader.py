@@ -126,9 +126,11 @@ class RowReader:
         for join in selection.joins:
             _, by_row = await self._fetch_linked(selection, join, records)
             records = tuple(_join_rows(records, join, by_row))
+        # The rows before this page and on it.
         total = (number - 1) * size + len(records)
         # The rows of a last page tell the total; an empty page after it does not.
         if page.has_more or (number > 1 and not page.records):
+            # `v3`: the filter in the syntax of NocoDB's API v3.
             total = await self.api.count_rows(selection.table.at, selection.where.v3)
         return SelectedRows(records, total)
 
@@ -140,8 +142,11 @@ class RowReader:
         somebody changed the table meanwhile, and last the linked rows that are still missing.
         """
         found: dict[Field, LinkedRows] = {}
+        # What NocoDB is asked for: the selection, narrowed to the rows that can fit.
         read = selection
         for join in selection.joins:
+            # `back` is the link's other side, a field of the linked table; None: it cannot be read
+            # there.
             if join.back is None:
                 continue
             rows = await self._fetch_linked_table(selection, join)
@@ -163,6 +168,7 @@ class RowReader:
         for _ in range(READ_ATTEMPTS):
             match_count = await self.api.count_rows(read.table.at, read.where.v3)
             most = min(match_count, self.max_rows)
+            # `-(-most // MAX_PAGE_ROWS)` is the number of pages, rounded up.
             numbers = range(1, -(-most // MAX_PAGE_ROWS) + 1)
             pages = [await self._fetch_page(read, wish, n, MAX_PAGE_ROWS) for n in numbers]
             by_id = {record.id: record for page in pages for record in page.records}
@@ -180,6 +186,7 @@ class RowReader:
         fitting = tuple(record for record in records if selection.matches(record))
         # Of an exact filter, NocoDB's count is the total, even if not all rows were read.
         is_exact, is_complete = selection.is_exact, match_count <= self.max_rows
+        # Without it, the total is only of the rows that were read, and `is_counted` is False.
         return SelectedRows(
             fitting,
             match_count if is_exact and is_stable else len(fitting),
@@ -235,22 +242,23 @@ class RowReader:
     async def _fetch_linked_table(
         self, selection: RowSelection, join: Join, ids: Sequence[str] | None = None
     ) -> SelectedRows:
-        """With `ids`, only those rows are wanted; NocoDB is asked for them alone if they are few.
-        Each row has its display field first, because that names it.
+        """Return the rows of the linked table that fit the filters on them. With `ids`, only those
+        rows are wanted; NocoDB is asked for them alone if they are few. Each row has its display
+        field first, because that names it.
 
         Raise ToolError if a filter or `ids` needs rows beyond the limit: a row must not count as
-        one without linked rows only because they were not read. Otherwise the caption of the result
-        says how many of them were read.
-        """
+        one without linked rows only because they were not read. Otherwise the caption of the
+        result says how many of them were read."""
         condition = selection.linked_condition(join.link)
         conditions = condition.linked if condition else ()
         # One linked row must fit all the filters.
         linked = RowSelection(join.table, conditions, "all", self.api.filters_rows)
+        # The fields to read: the row's name, its id, the link back, and those that are asked for.
         keys = [field for field in join.table.fields if field.type == "ID"]
         first = [field for field in (join.table.display_field, *keys, join.back) if field]
         wish = ColumnChoice(tuple(dict.fromkeys((*first, *join.fields))))
         rows = await self.fetch_all(linked if ids is None else _among_ids(linked, ids), wish)
-        if shown := join.table.display_field:
+        if shown := join.table.display_field:  # it comes first, to name the row
             title = shown.title
             rows = replace(
                 rows,
@@ -269,7 +277,8 @@ class RowReader:
     async def _fetch_page(
         self, selection: RowSelection, wish: ColumnChoice, number: int, size: int
     ) -> RecordPage:
-        """Rows come in an order that stays the same from page to page."""
+        """Fetch one page of the rows that match, in an order that stays the same from page to page,
+        with the fields to show, those to check filters by, and the links to follow."""
         table = selection.table
         # Fields of linked rows (`via`) are not of this table: their rows are read by themselves. A
         # link with a link back is followed from the other table.
@@ -281,6 +290,7 @@ class RowReader:
         sorted_fields = {sort_field.field for sort_field in wish.sort}
         sort = [*wish.sort, *(SortField(key) for key in keys if key not in sorted_fields)]
         try:
+            # `v3` is the filter in the form of version 3 of NocoDB's API.
             query = PageQuery(ids, selection.where.v3, sort, number, size)
             page = await self.api.fetch_page(table.at, query)
         except NocoError as error:

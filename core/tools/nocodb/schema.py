@@ -93,7 +93,7 @@ def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
             return alike[0] if len(alike) == 1 else None
     prefix_matches: list[Titled] = []
     start = fold_to_letters(exact).removesuffix(CUT_MARK)
-    if start not in ("", fold_to_letters(exact)):
+    if start not in ("", fold_to_letters(exact)):  # it was cut
         prefix_matches = [
             candidate for candidate in among if fold_to_letters(candidate.title).startswith(start)
         ]
@@ -193,6 +193,7 @@ def parse_table(
         choices = [c.get("title") for c in options.get("choices") or () if isinstance(c, Mapping)]
         related = str(options.get("related_table_id") or "")
         relation = str(options.get("relation_type") or "")
+        # `related_field_id` is the link that a lookup or rollup follows.
         parsed = Field(
             id=str(raw_field.get("id") or ""),
             title=str(raw_field.get("title") or ""),
@@ -279,6 +280,7 @@ class Schemas:
         # How often NocoDB had missed a known table or field at the last look: when the API's number
         # grows, the caches are outdated.
         self._drifts = api.drift_count
+        # Makes the caches of the base, the tables' names and their descriptions, all empty.
         self.drop()
 
     async def find_base(self) -> NocoBase:
@@ -327,6 +329,7 @@ class Schemas:
         table = await self.describe_table(viewer, name)
         # A missing field may be a new one.
         if any(find_by_name(field_name, table.fields) is None for field_name in names):
+            # Nothing is dropped if it was read only seconds ago.
             self._drop_old(self._tables.get(table.id))
             table = await self.describe_table(viewer, name)
         for field_name in names:
@@ -431,6 +434,7 @@ class Schemas:
             sources = column.sources
             if column.is_link or column.link_id:
                 link = next((f for f in table.links if f.id in (column.id, column.link_id)), None)
+                # It leads to a table that this person does not see.
                 if link is None:
                     may_see_all = False
                     continue
@@ -469,8 +473,10 @@ class Schemas:
         """Return the format of a field; of a lookup or rollup, that of the field behind it, which
         may be a lookup again. `depth` is how many of these are still followed. A count of values
         has its own format."""
+        # A field of linked rows ("Customer.Country"): its table is the one behind the link `via`.
         if field.via:
             table = (await self._fetch_raw(field.via.related_id)).visible_to(visible)
+        # A lookup or rollup shows the fields `sources` of the rows behind the link `link_id`.
         link = next(
             (candidate for candidate in table.fields if candidate.id == field.link_id), None
         )
@@ -484,7 +490,8 @@ class Schemas:
         return found or field.format
 
     async def _fetch_base(self) -> NocoBase:
-        """Raise NocoError with what to set."""
+        """Return the base that NOCODB_BASE_ID names, by its id or title, or the only one that the
+        token can open. Raise NocoError with what to set."""
         bases = await self._api.list_bases()
         if self._base_id:
             name = self._base_id.casefold()
@@ -573,6 +580,7 @@ def format_outline(
         unit = options if labels else describe_unit(column)
         outlines.append(f"{kind}({unit})" if unit else kind)
     head = f"{format_title(table.title)} [{table.id}]{READ_ONLY_MARK if read_only else ''}: "
+    # If not even one field fits, only their number is shown.
     none_fits = f"{len(outlines)} fields"
     return head + _join_fitting(outlines, ", ", longest - len(head), ", and {} more", none_fits)
 
@@ -608,6 +616,8 @@ def build_tables_tool(
             read_only = rules.is_closed(viewer, table.title, table.id)
             return format_outline(table, longest, read_only=read_only)
 
+        # Tables that are named get long descriptions, all tables short ones, or only their titles
+        # if they are many.
         if tables:
             names = tables[:MAX_TABLES_PER_CALL]
             unique = dict.fromkeys([await schemas.describe_table(viewer, name) for name in names])
@@ -646,6 +656,7 @@ def check_titles(
     known = {field.title for field in (*table.fields, *table.concealed)}
     # An ID field is left out: NocoDB returns a row's id beside its `fields`.
     if titles - known and any(field.title not in titles for field in fields if field.type != "ID"):
+        # Whoever has descriptions cached sees this number change, and drops them.
         api.drift_count += 1
         raise NocoError(
             "Fields of the table {table} were just renamed.",

@@ -115,6 +115,7 @@ class BaseOverview:
         part = [
             table for table in self.all_tables if rules.is_visible(viewer, table.title, table.id)
         ]
+        # Names in rules that no table has, so that these rules protect nothing.
         return VisibleBase(
             base=self.title,
             titles=tuple(table.title for table in part),
@@ -135,8 +136,12 @@ async def fetch_overview(api: TableApi, schemas: Schemas) -> BaseOverview:
 
 
 async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
-    """Only the error for a missing route (`nocodb_missing`) counts. Any other answer shows that the
+    """Ask NocoDB for one of each thing that older versions cannot do, and return the names (in
+    `_GAPS`) of what it lacks.
+
+    Only the error for a missing route (`nocodb_missing`) counts. Any other answer shows that the
     route exists, so the aggregate needs no field."""
+    # The role of the token's user is "" if NocoDB does not tell it.
     gaps = [] if overview.role else ["role"]
     if not overview.all_tables:
         return gaps

@@ -195,11 +195,14 @@ def divide_exactly(total: Decimal, count: int, places: int) -> Decimal:
 def group_records(
     records: Sequence[NocoRecord], field: Field, bucket: Bucket | None, zone: tzinfo | None
 ) -> dict[str, list[NocoRecord]]:
-    """A row with several options, links or people is in each of their groups. If the field
-    belongs to linked rows (`via`), each group has the row with only those linked rows that have
-    its value. Moments are assigned to their day in `zone`. Raise ToolError if `bucket` is given
-    for a field without dates. Different groups can look alike; their labels then get the row's
-    id or a number."""
+    """Return the rows of each group by its label: times in order, other labels by number of rows,
+    the largest first.
+
+    A row with several options, links or people is in each of their groups. If the field belongs to
+    linked rows (`via`), each group has the row with only those linked rows that have its value.
+    Moments are assigned to their day in `zone`. Raise ToolError if `bucket` is given for a field
+    without dates. Different groups can look alike; their labels then get the row's id or a number.
+    """
     if bucket and not field.is_time:
         raise ToolError(
             "{field} doesn't contain dates, so it can't be grouped by {bucket}.",
@@ -216,7 +219,8 @@ def group_records(
             keys = _group_keys(field, _read_cell(row, inner_field, link), bucket, zone)
             for key in dict.fromkeys(keys or [_EMPTY]):  # none: the group of empty cells
                 members.setdefault(key, []).append(row)
-        for key, rows in (members or {_EMPTY: []}).items():
+        for key, rows in (members or {_EMPTY: []}).items():  # no linked row: the same group
+            # Of the linked rows, only those of this group.
             part = replace(record, fields={**record.fields, link.id: rows}) if link else record
             groups.setdefault(key, []).append(part)
     order = sorted(groups, key=lambda key: (0 if field.is_time else -len(groups[key]), key))
@@ -251,6 +255,7 @@ def _group_keys(
         if field.kind == "moment":  # it is on another day in another zone
             moment = fieldtypes.parse_moment(cell, zone)
             day = moment.date() if moment else None
+        # `_BUCKETS` has the function that names a day's period, such as 2026-11.
         return [(_BUCKETS[bucket or "day"](day), "", "")] if day else []
     if field.kind == "check":
         return [("checked" if cell else "not checked", "", "")]
@@ -337,6 +342,7 @@ async def fetch_figures(
             return None
         cells[figure] = answer[key]
     figures: list[Figure] = []
+    # Each figure is checked with the number of filled cells, which was asked for beside it.
     for column, fn in pairs:
         if fn == "count":
             figures.append(Decimal(row_count))
@@ -391,6 +397,7 @@ class ReadTools(QueryTools):
                 code="bad_aggregate",
                 most=MAX_FIGURES,
             )
+        # Links whose linked rows must be read: to count them, or to group by them.
         links = [figure.field for figure in aggregates if figure.fn == "count"]
         links += [group_by] if group_by else []
         names = [*(figure.field for figure in aggregates), *links]
@@ -420,6 +427,7 @@ class ReadTools(QueryTools):
             summary = RowSummary(rows, _compute_figures(query, pairs, rows.records), groups)
         data = _build_outcome(query, pairs, summary, group)
         rows = summary.rows
+        # The rows that the figures are of: all, or those that were read.
         counted = rows.total if rows.is_complete else len(rows.records)
         cut, count = "", len(summary.groups)
         if group and len(data["rows"]) < count:
@@ -454,6 +462,7 @@ class ReadTools(QueryTools):
         # ignore, so that they would be of all rows.
         count = await self.api.count_rows(selection.table.at, selection.where.v3)
         is_rounded = bool(asked) and not can_aggregate(selection, asked, exact=True)
+        # Few enough to add up exactly here.
         if is_rounded and count <= self.reading.max_rows:
             return None
         figures = await fetch_figures(self.api, selection, pairs, query.zone, count)
@@ -463,6 +472,8 @@ class ReadTools(QueryTools):
 
 
 def _check_function(column: Field, fn: Fn) -> None:
+    """Raise ToolError if the function cannot be computed of the field. Its hint names those that
+    can, for the model."""
     functions, hint = _ANY_FNS, ""
     if column.kind == "number" or column.field_type.may_hold_numbers:
         functions = _NUMBER_FNS

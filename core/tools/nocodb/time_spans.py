@@ -54,9 +54,11 @@ class TimeSpan:
                 end = start + timedelta(seconds=1 if match[1] else 60)
             else:
                 if term in _NEAR:
-                    first = today + _NEAR[term] * _DAY
+                    first = today + _NEAR[term] * _DAY  # -1, 0 or 1 days
                     after = first + _DAY
                 elif match := _NAMED_PERIOD.fullmatch(term):
+                    # The period's distance from the present one, and the function that finds its
+                    # first day.
                     shift, begin = _SHIFTS[match[1]], _PERIOD_STARTS[match[2]]
                     first, after = begin(today, shift), begin(today, shift + 1)
                 elif match := _RELATIVE_DAYS.fullmatch(term):

@@ -169,6 +169,7 @@ class TableBatch:
             typed = self._driver.typed
             for row in rows:
                 image, image_before = now.get(row.id), row.before or {}
+                # The row is gone, which is what the deletion wants.
                 if image is None:
                     checks.append(RowCheck("after", row))
                     continue
@@ -235,7 +236,7 @@ class TableBatch:
             if any(check.state == "after" for check in checks):
                 raise WriteUnsure(str(refusal), code=refusal.code) from refusal
             raise
-        self._is_written = True
+        self._is_written = True  # from now on, `check` reads the result of the write
         return rows
 
     async def _write_uploaded(
@@ -245,6 +246,7 @@ class TableBatch:
         rows with their ids. Links and files need calls of their own, besides that for the plain
         values. Each call names who asked (`asker_key`), for NocoDB's audit."""
         draft = self._draft
+        # Each link is a write of its own, so there is at most one.
         match draft.kind:
             case "create":
                 names = {name for row in rows for name in _field_names(row)}
@@ -327,6 +329,7 @@ class TableBatch:
         before, after = dict(row.before or {}), dict(row.after or {})
         is_undo = self._draft.target.get(CELL_BY_CELL)  # only drafts of undos have this key
         for name in [name for name in after if now is not None and _is_file(schema, name)]:
+            # None: no files.
             sides = [cells.get(name) or [] for cells in (before, after, now or {})]
             old, new, current = sides
             if (new or is_undo) and all(isinstance(side, list) for side in sides):
@@ -360,6 +363,7 @@ class TableBatch:
                 ids = linked_ids(before.get(name)) | linked_ids(after.get(name))
                 cells[name] = [row for row in cells[name] or () if row["id"] in ids]
         missing = tuple(name for name, value in after.items() if not reads(value, cells[name]))
+        # It has all new values: written before, or by somebody else.
         if not missing:
             return RowCheck("after", row, now)
         is_described = all(name in before for name in missing)
@@ -379,6 +383,7 @@ class TableBatch:
         yet, and gets it. `likes` are the equal rows of now, the newest first.
         """
         holds_value = self._driver.holds_value
+        # A row without an id was not written yet, or its answer was lost.
         if not all(row.id for row in rows):
             newest = await self._driver.fetch_newest(schema)
             claimed_ids = {row.id for row in rows if row.id}

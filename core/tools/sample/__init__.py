@@ -69,6 +69,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         """Return the line about the sample base on the start screen; None if it is off. If it is
         off only because a chat platform is connected, the line says how to turn it on."""
         if not self.is_used(settings, shared):
+            # Would PONTE_SAMPLE=on suffice?
             on = settings.model_copy(update={"ponte_sample": "on"})
             is_unset = settings.ponte_sample != "off" and self.is_used(on, shared)
             return Health(self.name, "off", "set PONTE_SAMPLE=on") if is_unset else None
@@ -78,6 +79,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickCommands
     ) -> ToolBundle:
         """The file with the tables is opened when it is first used."""
+        # Loaded only with sample tables. `quick` is for integrations that provide commands.
         from core.tools.sample.base import SampleSource
         from core.tools.sample.shop import BASE_TITLE
 
@@ -93,6 +95,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
         """The file is not created. Raise NocoError if it cannot be used, PonteError if a rule names
         a table that does not exist."""
+        # Loaded only with sample tables.
         from core.tools.nocodb.schema import ids_and_titles
 
         base = _open(deps)

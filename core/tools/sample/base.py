@@ -222,6 +222,8 @@ class _Snapshot:
         computed, as NocoDB does; a link to one row is stored as that row's id. A rollup here is
         always a sum."""
         row, options = self.rows[table.id][id], column.get("options", {})
+        # Of a link, the cell is the number of its rows ("Links"), these rows, or one row.
+        # The field of the row that the link leads to, which may be a lookup again.
         match column["type"]:
             case "Links":
                 return len(self.children(column).get(id, ()))
@@ -252,6 +254,8 @@ class _Snapshot:
                 return row.cells.get(column["title"])
 
     def record(self, table: SampleTable, id: int, names: Sequence[str] = ()) -> NocoRecord:
+        """Return a row in the form of NocoDB's API, with the fields of these ids or titles; without
+        names, with all fields."""
         row = self.rows[table.id][id]
         times = {"CreatedAt": row.created_at, "UpdatedAt": row.updated_at}
         # NocoDB takes ids and titles of fields; the times have their titles as ids. The row's own
@@ -268,10 +272,11 @@ class _Snapshot:
         """A link sorts by the display value of its row."""
         column = table.find_field(name)
         if column is None or column["type"] == "ID":
+            # CreatedAt and UpdatedAt are no fields of the table.
             cell = id if column else self.record(table, id, [name]).fields.get(name)
         else:
             cell = self.cell(table, column, id)
-        if isinstance(cell, Mapping):
+        if isinstance(cell, Mapping):  # a linked row: its only field is its display value
             cell = next(iter(cell["fields"].values()), None)
         if isinstance(cell, bool | int | float):
             return (True, float(cell), "")
@@ -362,6 +367,8 @@ class SampleApi:
         return [NamedTable(table.id, table.title) for table in self._tables(language).values()]
 
     def _find_language(self) -> str:
+        """Return the language of the tables in the file, from the file's header; if there is no
+        file, that of a new one."""
         with suppress(OSError), self.path.open("rb") as file:
             # https://www.sqlite.org/fileformat2.html#user_version_number
             header = file.read(64)
@@ -478,6 +485,7 @@ class SampleApi:
             """All ids are checked first, so that nothing is deleted if one is missing."""
             table = state.find_table(at)
             for id in [state.find_row_id(table.id, row_id) for row_id in ids]:
+                # `children`: the ids of the linked rows, by the row that they belong to.
                 for link in filter(_leads_to_many, table.fields):
                     state.link_children(link, state.children(link).get(id, ()), None)
                 del state.rows[table.id][id]
@@ -499,6 +507,7 @@ class SampleApi:
             id, other = state.find_row_id(table.id, row), _related_table(link)
             # Ids that are not linked are ignored, as NocoDB does.
             if remove and _leads_to_many(link):
+                # Of the rows that belong to this one, those of the ids belong to none (None) now.
                 linked = [child for child in state.children(link).get(id, ()) if str(child) in ids]
                 state.link_children(link, linked, None)
             elif remove:
@@ -552,6 +561,7 @@ class SampleApi:
                 # The file may have been made by somebody else; its schema must run no functions
                 # (https://www.sqlite.org/pragma.html#pragma_trusted_schema).
                 connection.execute("PRAGMA trusted_schema = OFF")
+                # Empty for a new file, which is filled below.
                 schema = self._schema_of(connection)
                 if not schema or writes:
                     connection.execute("BEGIN IMMEDIATE")
@@ -662,7 +672,8 @@ def _save_row(connection: sqlite3.Connection, table: str, id: int, row: _StoredR
 
 
 def _stored_cells(table: SampleTable, cells: Json) -> dict[str, Any]:
-    """Unknown and computed fields are ignored, as NocoDB does."""
+    """Return the values of a written row in the form in which the file stores them, by the fields'
+    titles. Unknown and computed fields are ignored, as NocoDB does."""
     values = {}
     for name, value in cells.items():
         column = table.find_field(name)
@@ -720,6 +731,7 @@ class SampleSource(TableSource):
         *,
         for_invited: bool = False,
     ) -> None:
+        # Does the approved writes, and reads the rows of drafts.
         driver = SampleDriver(api)
         self._sample, self._title, self._for_invited = api, title, for_invited
         super().__init__(api, driver, drafting=driver, config=config)

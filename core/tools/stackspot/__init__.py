@@ -76,6 +76,7 @@ class StackSpotSettings(SettingsPart):
     def client(self, http: HttpClient, clock: Clock | None = None) -> StackSpot:
         """Return a client of StackSpot with these settings. It shares `http`, which the caller
         closes."""
+        # "" is for the type checker: without an ID, StackSpot is not used.
         return StackSpot(
             self.stackspot_client_id or "",
             plain_value(self.stackspot_client_secret),
@@ -118,6 +119,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
     ) -> ToolBundle:
         """`quick` only knows the quick commands of ponte.toml. `connect` gives it the function that
         runs one that a person types."""
+        # Loaded only if StackSpot is connected.
         from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
 
         client = deps.own.client(deps.http, clock)
@@ -185,10 +187,15 @@ class QuickCommandRun(ExternalRun):
         """Return an input for each one that the command declared when it was proposed; without any,
         one for each value that was given. None for a draft whose values were erased, or that stores
         no inputs."""
+        # A run has one step, whose `after` has the inputs by name. `inputs` is {} for a command
+        # that declares none, None for a draft that stores none.
         given, inputs = change.steps[0].write.after or {}, change.draft.target.get("inputs")
         if inputs is None or not given:
             return ()
         declared = inputs or {name: ["text", []] for name in given}
+        # the label
+        # "lines": a text of several lines
+        # as a person would type it
         return [
             FormField(
                 name,

@@ -310,8 +310,9 @@ def error_details(answer: HttpAnswer) -> str:
 def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | None:
     """A request that costs money is repeated only if it cannot have been accepted: it was never
     sent, or StackSpot itself (and no gateway before it) said that it did not serve it."""
+    # `row.retry` says whether this failure may pass, and for a paid request whether it is safe.
     row = STACKSPOT_ERRORS[kind].find(error)
-    least = 0.0
+    least = 0.0  # the wait that StackSpot asks for, if it does
     if isinstance(error, HttpAnswer):
         # Any other status would come again.
         if error.status not in (429, *_RETRIED_STATUSES, *GATEWAY_STATUSES):
@@ -424,7 +425,7 @@ class StackSpotApi:
             # It becomes a header, so it must be printable ASCII.
             fits = isinstance(token, str) and token and token.isascii() and token.isprintable()
             if not isinstance(answer, Mapping) or not fits:
-                raise HttpUnreadable("no token")
+                raise HttpUnreadable("no token")  # which is tried again
             return answer
 
         answer = await self._retry_request(request_token, request)

@@ -216,7 +216,7 @@ def _only_block(text: str) -> tuple[str, str] | None:
     mark = match["mark"]
     lines = inner if last.strip().startswith(mark) else [*inner, last]
     if any(line.lstrip().startswith(mark) for line in lines):
-        return None
+        return None  # there is more than one
     return match["info"], "\n".join(lines)
 
 
@@ -263,9 +263,11 @@ class StackSpot:
         proxies: Proxies | None = None,
         clock: Clock | None = None,
     ) -> None:
+        # A client that was made here is closed here.
         self._own_http = http is None
         self._http = http or HttpClient(proxies=proxies)
         self._clock = clock or Clock()
+        # Sends requests with the account's token, and repeats those that may be repeated.
         account = StackSpotAccount(client_id, client_secret, realm, urls)
         self._api = StackSpotApi(account, self._http, self._clock)
         self._commands = f"{urls.api.rstrip('/')}/v1/quick-commands"
@@ -309,7 +311,9 @@ class StackSpot:
             body={"input_data": input if isinstance(input, str) else dict(input)},
             params={"conversation_id": conversation_id} if conversation_id else None,
         )
+        # Sent again only if StackSpot surely did not start the command.
         answer = await self._api.send_with_retries(request)
+        # The answer is the id alone, or an object with it.
         id = answer.get("execution_id") if isinstance(answer, Mapping) else answer
         if not isinstance(id, str) or not _ID.fullmatch(id):
             raise explain_stackspot_error(HttpUnreadable("no id"), request)
@@ -356,6 +360,7 @@ class StackSpot:
                 if not error.passing or misses > MAX_FAILED_POLLS:
                     # The run goes on at StackSpot; its id lets a later attempt ask again.
                     raise StillRunning(error, execution) from None
+                # A rate limit says how long to wait.
                 least_pause = error.after
                 continue
             misses = 0
@@ -402,6 +407,7 @@ class StackSpot:
             body=body,
             timeout=self.deadline,
         )
+        # Sent again only if StackSpot surely did not accept the question.
         answer = await self._api.send_with_retries(request)
         message = answer.get("message") if isinstance(answer, Mapping) else None
         if not isinstance(answer, Mapping) or not isinstance(message, str):

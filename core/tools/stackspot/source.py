@@ -82,7 +82,7 @@ def describe_commands(commands: Sequence[QuickCommand]) -> str:
         line = f"- {command.slug} [{', '.join(inputs)}]" if inputs else f"- {command.slug}"
         line += _describe_entry(command.title, command.description)
         if command.effect != "read":
-            line, asks = line + _ASKS, _ASKING
+            line, asks = line + _ASKS, _ASKING  # the mark, and the sentence that explains it once
         lines.append(line)
     if (rest := len(commands) - _MAX_LISTED_COMMANDS) > 0:
         lines.append(f"- and {rest} more, which the person may name")
@@ -107,6 +107,8 @@ class StackSpotCommands:
             execution,
             on_progress=lambda status: ctx.turn.show_progress(describe_progress(status)),
         )
+        # `without_fence` parses the text. `run_off_loop` does that in a thread if the text is long,
+        # because it would hold up the event loop.
         bare = await run_off_loop(lambda _: result.without_fence, result.text)
         return Outcome("ok", bare if bare.strip() else say(_NOTHING, slug=slug))
 
@@ -325,6 +327,7 @@ class StackSpotSource:
                 description=descriptions[0],
                 patience=self._patience,
             )
+            # By these, the tool knows the effect and the price of a call before it runs.
             running.listed = {command.slug: command for command in listed}
             running.spec = replace(running.spec, names=tuple(running.listed))
             running.asks_first = self._commands.asks_first
@@ -368,6 +371,7 @@ class StackSpotSource:
         """
         # Whoever reads the answer needs the right to this command, too.
         ctx.viewer.note_need("command", slug)
+        # An earlier attempt of this call has begun the run, so only its end is awaited.
         if ctx.call.handle:
             return await self._run_command(ctx, slug, input)
         try:
@@ -402,7 +406,7 @@ class StackSpotSource:
         except StackSpotError as error:
             # "unknown" tells the model that StackSpot may have answered all the same.
             return outcome_of_error(error, "unknown" if error.unsure else "error")
-        return await _with_file(ctx, reply, agent)
+        return await _with_file(ctx, reply, agent)  # the person gets a long reply as a file, too
 
     async def _run_command(self, ctx: ToolContext, slug: str, input: Inputs) -> Outcome:
         try:

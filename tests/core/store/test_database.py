@@ -186,6 +186,17 @@ async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: Sqlite
     assert await notes(database) == ["a", "b", "c", "d"]
 
 
+async def test_a_write_outside_of_transactions_that_raises_leaves_the_writer_running(
+    database: SqliteDatabase,
+) -> None:
+    def fail(_: SqlConnection) -> None:
+        raise ValueError("odd")
+
+    with pytest.raises(ValueError, match="odd"):
+        await database.write(fail, alone=True)
+    assert await database.write(lambda _: 7) == 7
+
+
 async def test_what_follows_a_write_runs_though_its_caller_left(database: SqliteDatabase) -> None:
     followed = asyncio.Event()
     new_database = await Held.writer(database)

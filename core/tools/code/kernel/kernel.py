@@ -116,13 +116,14 @@ class WorkFolder:
             self._seen[path] = _stamp(os.stat(path))
         except OSError:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                os.unlink(path)  # half a file is none
             return False
         return True
 
     def list_changed(self) -> Iterator[tuple[str, str]]:
-        """A file in a folder is named by its whole path, with underscores, because files for people
-        have no folders."""
+        """Yield name and path of each regular file that is new or changed since the last call: the
+        files that a run made. A file in a folder is named by its whole path, with underscores,
+        because files for people have no folders."""
         stamps = {}
         for path in self._walk():
             try:
@@ -190,6 +191,7 @@ class Interpreter:
         self._work = work
         # The module in which code runs, so that its variables stay from run to run.
         self._main = types.ModuleType("__main__")
+        # How many runs there were.
         self._count = 0
         self._sources: set[str] = set()
         """Names of the person's code in tracebacks ("<run 3>"). Lines of other files are left
@@ -281,6 +283,8 @@ class Interpreter:
         raise KeyboardInterrupt
 
     def _restore_state(self) -> None:
+        """Undo what a run may have changed and all runs need: tracing, builtins, the lines for
+        tracebacks, and the streams."""
         sys.settrace(None)
         sys.setprofile(None)
         vars(builtins).clear()
@@ -290,7 +294,7 @@ class Interpreter:
         self._frames.restore_output()
         try:
             self._stream.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError):  # closed by user code
             self._stream = sys.stdout = sys.stderr = _stream(1)
 
     def _format_error(self, error: BaseException) -> str:
@@ -302,7 +306,8 @@ class Interpreter:
             return type(error).__name__
 
     def _trim_traceback(self, node: traceback.TracebackException | None, ids: set[int]) -> None:
-        """`ids` are the errors that were seen: they can refer to each other."""
+        """Remove all lines of a traceback but those of the person's code, also in the errors that
+        caused this one. `ids` are the errors that were seen: they can refer to each other."""
         if node is None or id(node) in ids:
             return
         ids.add(id(node))
@@ -413,6 +418,7 @@ def _hide_modules() -> None:
 
 def main() -> None:
     """A thread (`_listen`) reads them, and hands them over by the queue `waiting`."""
+    # User code runs in this process too and may change whatever it imports.
     _hide_modules()
     _prepare_matplotlib()
     # From here on, requests and output have descriptors that user code does not know.
@@ -422,6 +428,7 @@ def main() -> None:
     sys.stdout = sys.stderr = _stream(1)
     interpreter = Interpreter(frames, work)
     waiting: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+    # An interrupt must be read while the main thread runs user code.
     threading.Thread(target=_listen, args=(requests, waiting, interpreter), daemon=True).start()
     frames.send({"ready": True})
     while (request := waiting.get()) is not None:

@@ -97,6 +97,7 @@ class Bubblewrap:
         that limit."""
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
+                # A folder with a copy of the kernel's code, which every user can read.
                 program = await asyncio.to_thread(self._runtime.program, kernel)
                 user = USERS.take()
                 tidy.callback(USERS.give_back, user)
@@ -106,6 +107,7 @@ class Bubblewrap:
                     files = mount_arguments(program, python, limits)
                     return ["bwrap", *_NAMESPACES, *files, "--", *inner]
 
+                # bwrap itself sets the program's variables and folder (`mount_arguments`).
                 running = await launch(command, environment={}, folder=Path("/"), user=user)
                 # From here on, the end of the program undoes what was made for it.
                 running.tidy = tidy.pop_all().aclose
@@ -220,6 +222,7 @@ def landlock_rules(program: Path, python: Path, session: Path) -> LandlockPaths:
     roots = [*trees.system_folders(), *trees.python_folders(python), program]
     hidden = trees.find_hidden(roots)
     pieces = [piece for root in roots for piece in trees.split_around(root, hidden)]
+    # LOADER lists the libraries outside the standard folders; SYSTEM_LINKS are /bin and the like.
     readable = [*(piece for piece, whole in pieces if whole), *trees.SYSTEM_LINKS, trees.LOADER]
     return {
         "read": [*map(str, readable), *_DEVICES, *map(str, mimetypes.knownfiles)],
@@ -245,6 +248,7 @@ async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | 
     A program in the sandbox tries what it must prevent (`CHECKS`). It must print ANSWER and report
     each check, so that a program which does not run at all never counts as a passed proof."""
     limits = limits or SandboxLimits()
+    # A file, a folder and a process outside of the sandbox, which the probe tries to reach.
     outside = await asyncio.to_thread(_prepare_outside, limits)
     try:
         process = await sandbox.start(PROBE_PROGRAM, python, limits)
@@ -259,6 +263,7 @@ async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | 
             is_complete = isinstance(results, dict) and results.keys() == CHECKS.keys()
             if printed != f"{ANSWER}\n".encode() or not is_complete:
                 return say(PROBE_SILENT, "en")
+            # Each value says what the program could do although it must not; "" if nothing.
             escapes = ", ".join(str(what) for what in results.values() if what)
             return say(PROBE_ESCAPED, "en", what=escapes) if escapes else ""
         except (TimeoutError, ValueError, OSError):

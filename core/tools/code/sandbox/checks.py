@@ -120,7 +120,8 @@ def _is_permitted(attempt: Callable[[], object]) -> bool:
 
 
 def main() -> None:
-    """ANSWER is printed first: it shows that Python computes and its output arrives."""
+    """Run all checks and write their results as one line of JSON to the pipe whose descriptor is in
+    `sys.argv[1]`. ANSWER is printed first: it shows that Python computes and its output arrives."""
     outside: Outside = json.loads(sys.stdin.readline())
     sys.stdout.write(f"{ANSWER}\n")
     sys.stdout.flush()

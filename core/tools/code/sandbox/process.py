@@ -362,8 +362,10 @@ async def launch(
 async def _start(
     command: Command, environment: Mapping[str, str], folder: Path, user: int | None
 ) -> RunningProgram:
-    """The ends that the program uses are closed in this process, so that a pipe ends with the
-    program. It gets a session of its own, so that all its processes can be killed as one group."""
+    """Start the command with its four pipes. The ends that the program uses are closed in this
+    process, so that a pipe ends with the program. It gets a session of its own, so that all its
+    processes can be killed as one group. Its results come through `frames`; `life` ends with the
+    last of its processes."""
     pipes = ProgramPipes()
     ends = await pipes.open()
     try:
@@ -537,7 +539,8 @@ class DiskMeter:
 
 
 async def watch_limits(running: RunningProgram, meter: EntryMeter | DiskMeter) -> None:
-    """Only measuring can enforce the limits of `meter`."""
+    """End the program when it exceeds a limit that only measuring can enforce (`meter`). It is
+    measured only after it has used processor time: `clock` is Linux's clock of that time."""
     clock = ~meter.pid << 3 | 2  # as clock_getcpuclockid(3) makes it, of all threads together
     measured_at = -1.0  # the processor time at the last measurement
     while running.returncode is None:

@@ -163,6 +163,7 @@ def system_folders() -> tuple[Path, ...]:
 def python_folders(python: Path) -> tuple[Path, ...]:
     """Folders below /usr are left out: a kernel reads them anyway."""
     environment = python.parent.parent
+    # The environment's `bin/python` is a link to the base's.
     base = python.resolve().parent.parent
     folders = dict.fromkeys((environment, environment.resolve(), base))
     return tuple(folder for folder in folders if not folder.is_relative_to("/usr"))
@@ -248,9 +249,10 @@ class RuntimeFolder:
         self._programs: dict[Path, Path] = {}
 
     def program(self, kernel: Path) -> Path:
-        """The copies run as another user, who may be unable to read the folder where Ponte is
-        installed. Each is made once, under a lock, because kernels start in several threads.
-        `_make_folder` forgets them if a cleaner of /tmp removed them."""
+        """Return a folder with copies of the file `kernel.py` and the package `inside`, which run
+        inside the sandbox. There they run as another user, who may be unable to read the folder
+        where Ponte is installed. Each copy is made once, under a lock, because kernels start in
+        several threads. `_make_folder` forgets the copies if a cleaner of /tmp removed them."""
         with self._making:
             runtime = self._make_folder()
             if kernel not in self._programs:
@@ -294,7 +296,7 @@ class RuntimeFolder:
             new = Path(tempfile.mkdtemp(prefix=f".{RUNTIME_PREFIX}"))
             # Kernels that run as other users may enter it, but not list it.
             new.chmod(0o711)
-            self._lock = _lock_folder(new)
+            self._lock = _lock_folder(new)  # the open descriptor, which holds the lock
             # Other processes sweep folders with such names, so it gets one only once it is locked.
             self._folder = new.rename(new.with_name(new.name[1:]))
         return self._folder
@@ -305,6 +307,7 @@ def remove(folder: Path) -> None:
 
     `shutil.rmtree` fails at 1,000 levels before Python 3.13, and a path at 4,096 bytes.
     """
+    # Each folder found deeper gets a new name at the top: ".0.moved", ".1.moved" and so on.
     moved = itertools.count()
     with os.scandir(folder) as top:
         waiting = [_remove_or_move(entry, folder) for entry in top]

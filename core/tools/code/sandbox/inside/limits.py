@@ -24,8 +24,9 @@ class ProcessLimits(TypedDict):
 
 
 def impose_limits(amounts: ProcessLimits) -> None:
-    """Raise OSError or ValueError if one cannot be set. Core files, locked memory and message
-    queues are forbidden: they are memory or disk that no other limit counts."""
+    """Set the limits for good, each as its soft and its hard limit; a lower one that the process
+    has already stays. Raise OSError or ValueError if one cannot be set. Core files, locked memory
+    and message queues are forbidden: they are memory or disk that no other limit counts."""
     for kind, amount in (
         (resource.RLIMIT_AS, amounts["memory"]),
         (resource.RLIMIT_CPU, amounts["cpu"]),

@@ -72,6 +72,7 @@ def restrict(
     blocked if the kernel can do that. Raise OSError. Landlock forbids what is in `handled` and in
     no rule; each version of it knows more rights."""
     abi = version()  # of Landlock's interface
+    # One bit for each right that this kernel knows. `_RIGHTS` has their number for each version.
     handled = (1 << _RIGHTS.get(abi, _LATEST_RIGHTS)) - 1
     # Two bits each: to open and to connect TCP ports; abstract sockets and signals.
     network = 0b11 if abi >= _NETWORK_SINCE else 0
@@ -79,7 +80,7 @@ def restrict(
     # Older kernels refuse a longer structure than they know.
     size = 24 if scopes else 16 if network else 8
     attributes = _Ruleset(handled, network, scopes)
-    rules = call(CREATE, _address(attributes), size, 0)
+    rules = call(CREATE, _address(attributes), size, 0)  # a file descriptor
     # READ includes the right to run a file, OWN all changes of files and folders.
     groups = ((read, READ), (list, READ_DIR), (own, OWN), (write, READ_FILE | WRITE_FILE))
     for paths, rights in groups:
