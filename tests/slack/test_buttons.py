@@ -42,6 +42,20 @@ async def test_a_new_row_is_drawn_asks_in_its_form_and_becomes_its_command(
         assert hook.heard[-1]["text"] == SAVE.gone
 
 
+async def test_nothing_is_pressed_under_an_answer_that_was_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BUTTONS, SAVE.name, SAVE)
+    async with workplace(tmp_path) as w:
+        post = await w.ask("hello")
+        await w.until(lambda: post.buttons)
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} forget yes", thread_ts=post.thread_ts)
+        await w.until(lambda: any("Deleted" in post.visible_text for post in w.posts()))
+        await w.slack.click(w.alice, post, "Save…").acked.wait()
+        assert w.slack.workspace.views == []
+        assert await hear(w) == SAVE.gone
+
+
 async def hear(w: Workplace) -> str:
     hook = list(w.slack.workspace.hooks.values())[-1]
     await w.until(lambda: hook.heard)
