@@ -147,7 +147,7 @@ def read_form_values(interaction: Interaction) -> dict[str, str]:
         if "value" in item or "values" in item:
             value = item.get("value", "".join(item.get("values") or ()))
             is_ticked = isinstance(value, bool)
-            values[str(item["custom_id"])] = str(value).lower() if is_ticked else str(value)
+            values[str(item["custom_id"])] = str(value).lower() if is_ticked else str(value or "")
     return values
 
 

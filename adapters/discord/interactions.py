@@ -40,6 +40,7 @@ from core.base.tasks import BackgroundTasks
 from core.base.text import clean_text
 from core.chat.buttons import find_button
 from core.chat.file_downloads import FileDownloads
+from core.chat.incoming import EVENT_FAILED
 from core.chat.interactions import (
     FORM_UNREADABLE,
     REST_OF_CODE,
@@ -224,30 +225,34 @@ class DiscordInteraction:
     async def open_form(self, press: ButtonPress, form: ButtonForm | ChangeForm) -> str:
         """Open the form of a button, or first menus of its fields if there are too many for one
         form. It must be the first response to an interaction. Return a sentence if none of the
-        fields can be shown; an exception reaches the adapter, which tells the person."""
-        response = self.interaction.response
-        if isinstance(form, ButtonForm):
-            id = card_embeds.name_press(press)
-            await response.send_modal(forms.build_form(id, form.title, form.fields))
-            return ""
-        positions, left_out = forms.split_fields(form)
-        if self.chosen:
-            chosen = [at for at in positions if str(at) in self.chosen]
-            positions = chosen[: forms.MAX_FORM_FIELDS]
-        with use_locale(self.locale):
-            note = forms.describe_left_out(form, left_out)
-            # No field fits into a form, or none of those that were chosen is there any more.
-            if not positions:
-                return note or say(FORM_UNREADABLE)
-            # A form has at most MAX_FORM_FIELDS fields, and no place for the note. So with more
-            # fields, or with a note, the message with the menus comes first.
-            if len(positions) <= forms.MAX_FORM_FIELDS and (self.chosen or not note):
-                await response.send_modal(forms.change_form(form, positions))
+        fields can be shown, or Discord does not take the form."""
+        try:
+            response = self.interaction.response
+            if isinstance(form, ButtonForm):
+                id = card_embeds.name_press(press)
+                await response.send_modal(forms.build_form(id, form.title, form.fields))
                 return ""
-            words = say(_CHOOSE_FIELDS, count=forms.MAX_FORM_FIELDS)
-            view = forms.build_field_menus(form, positions)
-            await response.send_message(f"{words}\n{note}".strip(), view=view, ephemeral=True)
-            return ""
+            positions, left_out = forms.split_fields(form)
+            if self.chosen:
+                chosen = [at for at in positions if str(at) in self.chosen]
+                positions = chosen[: forms.MAX_FORM_FIELDS]
+            with use_locale(self.locale):
+                note = forms.describe_left_out(form, left_out)
+                # No field fits into a form, or none of those that were chosen is there any more.
+                if not positions:
+                    return note or say(FORM_UNREADABLE)
+                # A form has at most MAX_FORM_FIELDS fields, and no place for the note. So with more
+                # fields, or with a note, the message with the menus comes first.
+                if len(positions) <= forms.MAX_FORM_FIELDS and (self.chosen or not note):
+                    await response.send_modal(forms.change_form(form, positions))
+                    return ""
+                words = say(_CHOOSE_FIELDS, count=forms.MAX_FORM_FIELDS)
+                view = forms.build_field_menus(form, positions)
+                await response.send_message(f"{words}\n{note}".strip(), view=view, ephemeral=True)
+                return ""
+        except (discord.HTTPException, *IN_DOUBT) as error:
+            log.warning("could not open a form", error=type(error).__name__)
+            return say(press.button.without_form, self.locale)
 
 
 @dataclass(slots=True)
@@ -295,7 +300,10 @@ class DiscordHandlers:
         """Do what a button is for, or the form that it opened (`values`). `chosen` are the fields
         that its form shall have."""
         name, subject = card_embeds.read_press(id)
-        if (button := find_button(name, subject)) is None:
+        if (button := find_button(name, subject)) is None:  # of another version of Ponte
+            await self._make_interaction(interaction).notify(
+                say(EVENT_FAILED, str(interaction.locale))
+            )
             return
         # "stop" acts on the conversation of the person who asked, whoever presses the button.
         asker = int(subject) if button.place == "growing" else 0

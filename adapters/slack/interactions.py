@@ -20,7 +20,7 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.context.ack.async_ack import AsyncAck
 
 from adapters.slack import events, forms, render
-from adapters.slack.errors import FAILURES, InDoubt
+from adapters.slack.errors import FAILURES
 from adapters.slack.events import Kind, ParsedMessage, Payload, Source, is_direct, reply_to
 from adapters.slack.home import SlackHome
 from adapters.slack.intake import SlackLocations
@@ -428,7 +428,7 @@ class SlackHandlers:
         if chosen := action.get("selected_option"):  # of a menu of buttons
             id, _, subject = chosen["value"].partition(" ")
         if (button := find_button(_ID.sub("", id), subject)) is None:
-            await ack()
+            await self.on_unknown(ack, body)
             return
         # The same click, delivered twice, has the same time.
         pressed = f"{id}:{action['action_ts']}"
@@ -587,13 +587,18 @@ async def open_view(workspace: Workspace, trigger: str, view: Payload, words: st
 async def respond(workspace: Workspace, place: SlackPlace, words: str, **content: Any) -> bool:
     """Show words and other `content` to the person who acted, and to nobody else. Return whether
     Slack took them."""
-    if not place.url:
-        return False
-    body = {"text": words, "response_type": "ephemeral", "replace_original": False}
+    content |= {"text": words, "thread_ts": place.thread or None}
+    flags = {"response_type": "ephemeral", "replace_original": False}
     try:
-        thread = {"thread_ts": place.thread or None}
-        return await workspace.api.respond(place.url, body | thread | content)
-    except InDoubt:
+        if place.url:
+            return await workspace.api.respond(place.url, content | flags)
+        if place.channel:  # a press on the Home tab has no such address
+            to, user = place.channel, place.user
+            await workspace.api.call(
+                "chat.postEphemeral", patience=1, channel=to, user=user, **content
+            )
+        return bool(place.channel)
+    except FAILURES:
         return False
 
 

@@ -57,7 +57,7 @@ _ROWS = (
         "together",
         "Approve all {count}",
         "cards",
-        rf"{CARD_SUBJECT}(?: {CARD_SUBJECT})+",
+        rf"{CARD_SUBJECT}(?: {CARD_SUBJECT}){{1,{MAX_APPROVED_TOGETHER - 1}}}",
         command="approve {subject}",
     ),
     Button(
@@ -71,8 +71,10 @@ _ROWS = (
         gone=_CODE_GONE,
     ),
     # On Discord, the subject is the person whose conversation it stops.
-    Button("stop", "Stop", "growing", r"\d{1,20}|stop", is_quiet=True, command="{name}"),
-    Button("schedule", "Pause", "home", r"schedule [a-z2-7]{6} \w+", command="{subject}"),
+    Button("stop", "Stop", "growing", "[0-9]{1,20}|stop", is_quiet=True, command="{name}"),
+    Button(
+        "schedule", "Pause", "home", "schedule [a-z2-7]{6} (?:pause|resume)", command="{subject}"
+    ),
     *FEEDBACK_BUTTONS,
 )
 BUTTONS = {button.name: button for button in _ROWS}

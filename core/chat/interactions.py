@@ -242,14 +242,17 @@ class Interactions:
             result = await self._work(interaction, press, button.work)
             if isinstance(result, str):
                 await interaction.notify(result)
-            elif (then := result.form) and then.button.form:
-                # The press itself counts, also if its form cannot be opened.
-                await interaction.open_form(then, _localize(then.button.form, interaction.locale))
-            else:
+            elif not (then := result.form) or not (form := then.button.form):
                 await interaction.show(result)
+            elif await interaction.open_form(then, _localize(form, interaction.locale)):
+                # The press itself counts, also if its form cannot be opened.
+                await interaction.show(replace(result, form=None))
         elif button.form and not button.form.fields:
             return await self._submit_form(interaction, press)
-        elif words := button.place == "answer" and await self._find_objection(interaction, press):
+        # The turn checks all of a press on a card.
+        elif (button.place != "card" or press.values is not None) and (
+            words := await self._find_objection(interaction, press)
+        ):
             await interaction.notify(words)
         else:
             values = defaultdict(str, press.values or {}, name=button.name, subject=press.subject)
@@ -297,11 +300,25 @@ class Interactions:
 
     async def _find_objection(self, interaction: ChatInteraction, press: ButtonPress) -> str:
         """Return a sentence if the post with the button is none of the answer's any more, or the
-        answer has no such button, so that no press can be made up; else ""."""
-        button = press.button
-        if button.place != "answer":
-            return ""
-        answer = await self.conversations.journal.find_answer(press.parts[-1], press.post)
+        answer has no such button, so that no press can be made up; also if the form lacks a
+        required value, or a right other than to chat is missing, which no turn checks; else ""."""
+        button, late = press.button, say(press.button.late, interaction.locale)
+        if (values := press.values) is not None and button.form:
+            required = (field.key for field in button.form.fields if field.is_required)
+            if not all(values.get(key, "").strip() for key in required):
+                return say(FORM_UNREADABLE, interaction.locale)
+        try:
+            async with asyncio.timeout(interaction.limits.work_seconds):
+                if button.right != "chat" and (
+                    refusal := await self._find_refusal(interaction, button.right, late)
+                ):
+                    return refusal
+                if button.place != "answer":
+                    return ""
+                journal = self.conversations.journal
+                answer = await journal.find_answer(press.parts[-1], press.post)
+        except (NotStored, TimeoutError):
+            return late
         is_offered = answer is not None and button.is_offered(answer)
         return "" if is_offered else say(button.gone, interaction.locale)
 

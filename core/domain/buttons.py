@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from core.base.errors import NotStored
 from core.domain.changes import FormField
 from core.domain.messages import Address, Answer, File, Person
 from core.domain.rights import Action
 
 TURN_SUBJECT = r"(?:\w+[.:])?[a-z2-7]{16}"
 """A turn, with the choice before it if the button has several."""
-CARD_SUBJECT = r"[a-z2-7]{6}(?:\.\d{1,4})?"
-"""A change with the revision that people see."""
+CARD_SUBJECT = r"(?=[a-z]*[2-7])[a-z2-7]{6}(?:\.[1-9][0-9]{0,3})?"
+"""A change with the revision that people see, as the grammar of commands takes it."""
 FORM_LATE = "The form couldn't be opened in time. Try again."
 Place = Literal["answer", "growing", "card", "cards", "home", ""]
 
@@ -63,8 +64,8 @@ class Button:
     without_form: str = FORM_LATE
     """What a person reads if the form cannot be opened."""
     work: PressWork | None = None
-    late: str = FORM_LATE
-    """The sentence if `work` is not done in time."""
+    late: str = NotStored.sentence
+    """The sentence if a press is not checked, or `work` is not done, in time."""
     gone: str = "This answer was deleted or replaced."
     """The sentence for a press under a post that is none of the answer's any more."""
 
@@ -102,7 +103,8 @@ class ButtonPress:
 
 @dataclass(frozen=True, slots=True)
 class PressResult:
-    """A sentence, code or a further form for the person alone, which `Button.work` returns."""
+    """A sentence, code or a further form for the person alone, which `Button.work` returns. Beside
+    a form, the sentence is for a person who cannot see it."""
 
     words: str = ""
     code: Sequence[tuple[File, bytes]] = ()

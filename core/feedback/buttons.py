@@ -34,7 +34,7 @@ async def _vote(stores: Any, press: ButtonPress, person: Person, at: Address) ->
         # In a place that others read, nobody can let operators read the question and the answer.
         form = replace(_FORM, fields=(_REASON,)) if at.is_shared else _FORM
         why = replace(press, button=replace(_WHY, form=form), subject=thumb.turn)
-        return PressResult(form=why)
+        return replace(_confirm(press, _STORED), form=why)
     return _confirm(press, _STORED if is_stored else _REMOVED)
 
 

@@ -517,13 +517,14 @@ class Journal(SqlThreads):
     @query
     def find_answer(self, connection: SqlConnection, turn: str, post: str) -> Answer | None:
         """Return the answer of the turn with the id `turn` if `post`, the platform's id, is one of
-        its posts; else None."""
+        its posts; else None, also if it was forgotten."""
         sql = (
             "SELECT answer FROM inbox WHERE turn = ? AND answer IS NOT NULL"
             " AND seq IN (SELECT seq FROM posts WHERE post = ?)"
         )
-        answer = select_value(connection, sql, turn, post)
-        return decode_json(Answer, answer) if answer else None
+        content = select_value(connection, sql, turn, post)
+        answer = decode_json(Answer, content) if content else None
+        return answer if answer and answer.code != "forgotten" else None
 
     async def record_post_removal(self, post: str) -> None:
         """`post` is the platform's id of it."""

@@ -162,6 +162,20 @@ async def test_a_request_is_changed_on_the_home_tab(tmp_path: Path) -> None:
         assert "Version 2, changed by" in view
 
 
+async def test_a_form_that_cannot_be_opened_on_the_home_tab_is_told(tmp_path: Path) -> None:
+    """In the direct message: a press on the Home tab has no other place for a sentence."""
+    async with home(tmp_path) as h:
+        h.table.is_editable = True
+        await h.ask(call("table_update", rows={"1": {"Name": "Eva"}}))
+        old = await h.open(h.w.alice)
+        await h.w.slack.click_home(h.w.alice, "Deny").acked.wait()
+        await h.w.until(lambda: "Deny" not in words_of(h.view(h.w.alice)))
+        h.w.slack.workspace.homes[h.w.alice.id] = old
+        await h.w.slack.click_home(h.w.alice, "Change…").acked.wait()
+        assert "already decided" in (await h.w.first_whisper(h.w.dm)).visible_text
+        assert h.w.slack.workspace.views == []
+
+
 async def test_someone_else_s_click_decides_nothing(tmp_path: Path) -> None:
     """A view that is made up does not give a right."""
     async with home(tmp_path) as h:

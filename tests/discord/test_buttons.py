@@ -10,10 +10,14 @@ import pytest
 
 from adapters.discord.card_embeds import build_buttons
 from core.chat.buttons import BUTTONS
+from core.chat.incoming import EVENT_FAILED
+from core.chat.interactions import FORM_UNREADABLE
 from core.domain.buttons import ButtonOffer
 from core.domain.messages import Card
 from tests.discord.discord_ponte import DiscordPonte
-from tests.fakes.discord import DiscordPerson
+from tests.fakes.discord import DiscordPerson, FakeDiscord
+from tests.fakes.discord.faults import Fault
+from tests.fakes.discord.interactions import COMPONENT, MODAL_SUBMIT
 from tests.toys.clap import SAVE
 
 CARD = Card("abcde2", "proposal", "Update 1 row", "", actions=("approve", "change", "deny"))
@@ -43,6 +47,50 @@ async def test_a_new_row_is_drawn_asks_in_its_form_and_becomes_its_command(
     other["components"] = post["components"]  # forged: the button of another answer
     refusal = await (await ana.click(other, "Save…")).wait_for_ack()
     assert (refusal.ephemeral, refusal.text) == (True, SAVE.gone)
+
+
+async def test_a_press_that_is_no_row_and_a_form_without_its_value_are_told_and_do_nothing(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    await ponte.open()
+    await ponte.ready()
+    await ana.say("hello")
+    post = await ana.wait_for_text("You said: hello")
+    field = {"type": 18, "component": {"type": 4, "custom_id": "reason", "value": None}}
+    presses: tuple[tuple[int, str, dict[str, Any], str], ...] = (
+        (COMPONENT, "ponte:of_next_year:abc234", {"component_type": 2}, EVENT_FAILED),
+        (COMPONENT, "ponte:approve:abcdef", {"component_type": 2}, EVENT_FAILED),
+        (COMPONENT, "ponte:menu", {"component_type": 3, "values": []}, EVENT_FAILED),
+        (MODAL_SUBMIT, "ponte:of_next_year:abc234", {"components": [field]}, EVENT_FAILED),
+        (MODAL_SUBMIT, "ponte:reason:abc234", {"components": [field]}, FORM_UNREADABLE),
+    )
+    for kind, id, data, words in presses:
+        begin = discord.interactions.begin(
+            kind, ana.user, ana.dm, {"custom_id": id, **data}, "en-US", message=post
+        )
+        exchange = await (await begin).wait_for_ack()
+        assert (exchange.ephemeral, exchange.text) == (True, words)
+    assert ponte.taken == ["hello"]
+
+
+async def test_a_thumb_down_counts_and_is_confirmed_though_discord_refuses_its_form(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    """Told that it failed, a person would press again, which takes the vote back."""
+    await ponte.open()
+    await ponte.ready()
+    await ana.say("hello")
+    await ana.wait_for_messages(lambda seen: "👎" in str([m["components"] for m in seen][-1:]))
+    post = await ana.wait_for_text("You said: hello")
+    turn = post["components"][0]["components"][-1]["custom_id"].rpartition(":")[2]
+    conversations = ponte.engine.conversations
+    entry = await conversations.journal.history_entry(turn)
+    await conversations.inbox.wait_for_answer(entry.seq)
+    discord.rest.faults.add(
+        Fault("refuse", "POST", "/interactions/*/callback", status=400, code=50035)
+    )
+    exchange = await (await ana.click(post, "👎")).wait_for_ack()
+    assert (exchange.ephemeral, exchange.text) == (True, "Thanks for your feedback.")
 
 
 @pytest.mark.parametrize(("cards", "drawn"), [(0, 5), (2, 5), (4, 0), (5, 2)])
