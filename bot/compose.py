@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -93,10 +93,11 @@ async def compose(
     starts Ponte anew with other settings; None where that cannot be done. `check` runs the checks
     of `ponte doctor`. `now` is the time that the model is told.
     """
-    begun = [await asyncio.to_thread(feature.begin, settings) for feature in find_features()]
     metrics.set_build_info(__version__, name_engine(settings.database_url).lower())
     metrics.watch_disk(home.path)
-    async with AsyncExitStack() as closing:  # closes the parts if a later one cannot be built
+    # They end what features began, and close the parts, if a later one cannot be built.
+    async with AsyncExitStack() as beginning, AsyncExitStack() as closing:
+        begun = await _begin_features(settings, beginning)
         stores, _ = await asyncio.gather(
             _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()
         )
@@ -192,7 +193,7 @@ async def compose(
             # The model's start loads a large package, so what answers people comes first.
             (start_model, *(bundle.start for bundle in tools)),
             closing.pop_all(),
-            [close for close in begun if close],
+            begun,
             {bundle.source.name: bundle.source for bundle in tools},
         )
         closing.push_async_callback(ponte.closing.aclose)
@@ -217,8 +218,21 @@ async def compose(
                 )
                 own_surfaces.owned.append((face, platform))
                 engine.platforms.add(platform)
-        closing.pop_all()  # all is built: closing is up to the Ponte that is returned
+        beginning.pop_all()  # all is built: closing is up to the Ponte that is returned
+        closing.pop_all()
         return ponte
+
+
+async def _begin_features(
+    settings: Settings, beginning: AsyncExitStack
+) -> Sequence[Callable[[float], Awaitable[None]]]:
+    """Return the functions that end what features began, which `beginning` calls when it closes."""
+    begun = list[Callable[[float], Awaitable[None]]]()
+    for feature in find_features():
+        if close := await asyncio.to_thread(feature.begin, settings):
+            begun.append(close)
+            beginning.push_async_callback(close, 0.0)
+    return begun
 
 
 def _generate_secrets(settings: Settings, home: Home) -> Secrets:

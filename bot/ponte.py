@@ -199,22 +199,26 @@ class Ponte:
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """Accept nothing more, let turns finish within PONTE_GRACE seconds or until `hurry` is set,
-        put the others back into the queue, and close all parts."""
+        put the others back into the queue, and close all parts, also if one of them fails."""
         deadline = time.monotonic() + self.settings.ponte_grace
-        await self.surfaces.stop_intake()
-        draining = asyncio.create_task(self.engine.drain(self.settings.ponte_grace))
-        # Without `hurry`, an event that is never set.
-        hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
-        await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
-        if not draining.done():
-            # `hurry` was set: turns that still run go back into the queue at once.
-            await self.engine.drain(0)
-        await draining
-        hurrying.cancel()
-        await self.closing.aclose()
-        is_hurried = hurry is not None and hurry.is_set()
-        for close in self.last_closings:
-            await close(0.0 if is_hurried else deadline - time.monotonic())
+        hurry = hurry or asyncio.Event()
+
+        async def close_last(close: Callable[[float], Awaitable[None]]) -> None:
+            await close(0.0 if hurry.is_set() else deadline - time.monotonic())
+
+        async with AsyncExitStack() as ending:
+            for close in self.last_closings:
+                ending.push_async_callback(close_last, close)
+            ending.push_async_callback(self.closing.aclose)
+            await self.surfaces.stop_intake()
+            draining = asyncio.create_task(self.engine.drain(self.settings.ponte_grace))
+            hurrying = asyncio.create_task(hurry.wait())
+            await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+            if not draining.done():
+                # `hurry` was set: turns that still run go back into the queue at once.
+                await self.engine.drain(0)
+            await draining
+            hurrying.cancel()
 
     async def announce(self) -> None:
         """Write the start screen: what is on, what is off and why, and the page's address. It goes
