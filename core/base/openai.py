@@ -229,7 +229,8 @@ class ModelServerClient:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """The original error is dropped (`from None`): it may hold the request."""
+        """Convert errors of the block to `ModelServerFault`, with the name of the proxy. The
+        original error is dropped (`from None`): it may hold the request."""
         try:
             yield
         except Exception as error:

@@ -228,7 +228,8 @@ class Jobs(TurnExecutor):
 
     @query
     def running_turn(self, connection: SqlConnection, conversation: str) -> int | None:
-        """The turn that any process runs in that conversation."""
+        """Return the `seq` of the turn that any process runs in that conversation, None if none
+        runs."""
         seq: int | None = select_value(
             connection,
             "SELECT seq FROM inbox WHERE conversation = ? AND is_decision = 0"

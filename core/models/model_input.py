@@ -287,7 +287,8 @@ class ModelInput:
         ]
 
     def server_call_ids(self, items: Iterable[Item]) -> dict[str, str]:
-        """ "" for a call to which it gave none."""
+        """Return the ids that this server gave to the calls among these items, by Ponte's own ids.
+        "" for a call to which it gave none."""
         return {
             item.call_id: item.raw.get("id", "")
             for item in items

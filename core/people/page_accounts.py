@@ -395,6 +395,8 @@ def _read_token(connection: SqlConnection, person: str) -> str:
 def _notify(
     connection: SqlConnection, person: str, kind: str, *, id: str = "", **values: str
 ) -> None:
+    """Store a notice of this kind to the person of an account, with an `id` or a random one. The
+    page's owner does what these notices tell, and gets none."""
     # The page's owner does what these notices tell, and gets none.
     to = person_by_key(person)
     if to.id != OWNER_ID:
@@ -405,6 +407,9 @@ def _notify(
 def _record_token_event(
     connection: SqlConnection, event: str, token: ApiToken, by: Person | None
 ) -> None:
+    """Write a line to the audit log, and store a notice to the person if somebody else (`by`)
+    created or deleted the token. A token for metrics cannot act for its person, so nobody is
+    notified of it."""
     # A token for metrics cannot act for its person, so nobody is notified of it.
     if by is not None and token.kind != "metrics":
         _notify(connection, token.person, event, name=token.name or token.id)

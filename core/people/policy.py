@@ -362,10 +362,13 @@ class Policy:
     async def prepare(
         self, person: Person, address: Address, *, confirmed: bool, seconds: float
     ) -> bool:
-        """Wait up to `seconds`; with 0, take only an answer that is there at once, and otherwise
-        start a lookup in the background. An answer without the groups or the guest status counts.
-        Return False if an answer is missing. `confirmed`: require data of the last few minutes
-        instead of the last day."""
+        """Wait until the platform has answered the lookups that the person's rights depend on.
+
+        Wait up to `seconds`; with 0, take only an answer that is there at once, and otherwise start
+        a lookup in the background. An answer without the groups or the guest status counts. Return
+        False if an answer is missing. `confirmed`: require data of the last few minutes instead of
+        the last day.
+        """
         # Only confirmed answers are cached: they are enough with and without `confirmed`.
         if self.is_prepared(person, address):
             return True
