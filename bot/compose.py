@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -16,7 +16,7 @@ from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import Reloader
 from bot.engine import Engine, load_parsers
-from bot.features.base import find_features
+from bot.features.base import EndFeature, find_features
 from bot.features.sign_in.accounts import PageAccountService
 from bot.health import HealthBoard, PartHealth, ReportHealth
 from bot.home import Home, Start
@@ -223,11 +223,9 @@ async def compose(
         return ponte
 
 
-async def _begin_features(
-    settings: Settings, beginning: AsyncExitStack
-) -> Sequence[Callable[[float], Awaitable[None]]]:
+async def _begin_features(settings: Settings, beginning: AsyncExitStack) -> Sequence[EndFeature]:
     """Return the functions that end what features began, which `beginning` calls when it closes."""
-    begun = list[Callable[[float], Awaitable[None]]]()
+    begun = list[EndFeature]()
     for feature in find_features():
         if close := await asyncio.to_thread(feature.begin, settings):
             begun.append(close)

@@ -9,7 +9,7 @@ import functools
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from bot.config.ponte_toml import LiveConfig
 from bot.config.reload import Reloader
 from bot.doctor.safety import list_findings
 from bot.engine import Engine
+from bot.features.base import EndFeature
 from bot.features.sign_in.accounts import PageAccountService
 from bot.health import HealthBoard
 from bot.home import Home, Start
@@ -141,7 +142,7 @@ class Ponte:
     runs_turns: bool
     background_starts: Sequence[Callable[[], None]]
     closing: AsyncExitStack
-    last_closings: Sequence[Callable[[float], Awaitable[None]]] = ()
+    last_closings: Sequence[EndFeature] = ()
     sources: Mapping[str, Any] = field(default_factory=dict)
     """The tool sources of integrations, by name."""
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -203,7 +204,7 @@ class Ponte:
         deadline = time.monotonic() + self.settings.ponte_grace
         hurry = hurry or asyncio.Event()
 
-        async def close_last(close: Callable[[float], Awaitable[None]]) -> None:
+        async def close_last(close: EndFeature) -> None:
             await close(0.0 if hurry.is_set() else deadline - time.monotonic())
 
         async with AsyncExitStack() as ending:
