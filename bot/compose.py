@@ -16,7 +16,7 @@ from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import Reloader
 from bot.engine import Engine, load_parsers
-from bot.features.base import find_features
+from bot.features.base import EndFeature, find_features
 from bot.features.sign_in.accounts import PageAccountService
 from bot.health import HealthBoard, PartHealth, ReportHealth
 from bot.home import Home, Start
@@ -93,10 +93,11 @@ async def compose(
     starts Ponte anew with other settings; None where that cannot be done. `check` runs the checks
     of `ponte doctor`. `now` is the time that the model is told.
     """
-    begun = [await asyncio.to_thread(feature.begin, settings) for feature in find_features()]
     metrics.set_build_info(__version__, name_engine(settings.database_url).lower())
     metrics.watch_disk(home.path)
-    async with AsyncExitStack() as closing:  # closes the parts if a later one cannot be built
+    # They end what features began, and close the parts, if a later one cannot be built.
+    async with AsyncExitStack() as beginning, AsyncExitStack() as closing:
+        begun = await _begin_features(settings, beginning)
         stores, _ = await asyncio.gather(
             _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()
         )
@@ -192,7 +193,7 @@ async def compose(
             # The model's start loads a large package, so what answers people comes first.
             (start_model, *(bundle.start for bundle in tools)),
             closing.pop_all(),
-            [close for close in begun if close],
+            begun,
             {bundle.source.name: bundle.source for bundle in tools},
         )
         closing.push_async_callback(ponte.closing.aclose)
@@ -217,8 +218,19 @@ async def compose(
                 )
                 own_surfaces.owned.append((face, platform))
                 engine.platforms.add(platform)
-        closing.pop_all()  # all is built: closing is up to the Ponte that is returned
+        beginning.pop_all()  # all is built: closing is up to the Ponte that is returned
+        closing.pop_all()
         return ponte
+
+
+async def _begin_features(settings: Settings, beginning: AsyncExitStack) -> Sequence[EndFeature]:
+    """Return the functions that end what features began, which `beginning` calls when it closes."""
+    begun = list[EndFeature]()
+    for feature in find_features():
+        if close := await asyncio.to_thread(feature.begin, settings):
+            begun.append(close)
+            beginning.push_async_callback(close, 0.0)
+    return begun
 
 
 def _generate_secrets(settings: Settings, home: Home) -> Secrets:

@@ -9,7 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+import structlog
+
 from bot.engine import Engine
+from bot.parts import CHECK_FAILED_SENTENCE
 from core.base.errors import NotStored
 from core.base.i18n import find_zone, say, translate_word
 from core.base.tasks import run_together
@@ -23,6 +26,7 @@ from core.observability import metrics
 from core.schedules.schedule import ScheduleFilter
 from core.schedules.words import describe_schedule
 
+log = structlog.get_logger("process")
 PART_TIMEOUT_SECONDS = 5.0
 """How long one part may take to report its health."""
 ReportHealth = Callable[[], Awaitable[Health]]
@@ -71,7 +75,11 @@ class PartHealth:
                 words = say("{words} (no response yet)", words=translate_word(part.words))
                 return Health(part.name, "on", words)
             words = say("no response within {age} s", age=round(patience))
-            return Health(part.name, "failing", words)
+        except Exception as error:
+            log.exception("could not check a part", part=part.name)
+            # Its text may hold an address or a key, so only its kind is told.
+            words = say(CHECK_FAILED_SENTENCE, kind=type(error).__name__)
+        return Health(part.name, "failing", words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,8 @@ def operation(name: str, **more: Any) -> Callable[[F], F]:
         own = Operation(name, function, **more)
         if own.is_secret and own.admin_page:
             raise ValueError(f"{name}: the operator's page must not show a secret")
+        if name in OPERATIONS:
+            raise ValueError(f"{name}: there is another operation with this name")
         OPERATIONS[name] = own
         return function
 

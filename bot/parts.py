@@ -20,6 +20,8 @@ NO_POSTGRES_SENTENCE = (
     "`requirements/postgres.txt` (docs/guides/scaling.md)."
 )
 
+CHECK_FAILED_SENTENCE = "this check failed because of a bug in Ponte ({kind})"
+
 
 def summaries(settings: Settings) -> tuple[Health, ...]:
     """Return the state of each part as the settings alone tell it (configured or not), in the order

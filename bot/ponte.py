@@ -9,7 +9,7 @@ import functools
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from bot.config.ponte_toml import LiveConfig
 from bot.config.reload import Reloader
 from bot.doctor.safety import list_findings
 from bot.engine import Engine
+from bot.features.base import EndFeature
 from bot.features.sign_in.accounts import PageAccountService
 from bot.health import HealthBoard
 from bot.home import Home, Start
@@ -141,7 +142,7 @@ class Ponte:
     runs_turns: bool
     background_starts: Sequence[Callable[[], None]]
     closing: AsyncExitStack
-    last_closings: Sequence[Callable[[float], Awaitable[None]]] = ()
+    last_closings: Sequence[EndFeature] = ()
     sources: Mapping[str, Any] = field(default_factory=dict)
     """The tool sources of integrations, by name."""
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -199,22 +200,26 @@ class Ponte:
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """Accept nothing more, let turns finish within PONTE_GRACE seconds or until `hurry` is set,
-        put the others back into the queue, and close all parts."""
+        put the others back into the queue, and close all parts, also if one of them fails."""
         deadline = time.monotonic() + self.settings.ponte_grace
-        await self.surfaces.stop_intake()
-        draining = asyncio.create_task(self.engine.drain(self.settings.ponte_grace))
-        # Without `hurry`, an event that is never set.
-        hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
-        await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
-        if not draining.done():
-            # `hurry` was set: turns that still run go back into the queue at once.
-            await self.engine.drain(0)
-        await draining
-        hurrying.cancel()
-        await self.closing.aclose()
-        is_hurried = hurry is not None and hurry.is_set()
-        for close in self.last_closings:
-            await close(0.0 if is_hurried else deadline - time.monotonic())
+        hurry = hurry or asyncio.Event()
+
+        async def close_last(close: EndFeature) -> None:
+            await close(0.0 if hurry.is_set() else deadline - time.monotonic())
+
+        async with AsyncExitStack() as ending:
+            for close in self.last_closings:
+                ending.push_async_callback(close_last, close)
+            ending.push_async_callback(self.closing.aclose)
+            await self.surfaces.stop_intake()
+            draining = asyncio.create_task(self.engine.drain(self.settings.ponte_grace))
+            hurrying = asyncio.create_task(hurry.wait())
+            await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+            if not draining.done():
+                # `hurry` was set: turns that still run go back into the queue at once.
+                await self.engine.drain(0)
+            await draining
+            hurrying.cancel()
 
     async def announce(self) -> None:
         """Write the start screen: what is on, what is off and why, and the page's address. It goes

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,10 @@ from shutil import ignore_patterns
 
 import pytest
 
+from bot.config.ponte_toml import Config, _FirstSections
+from bot.features import base
+from bot.operations import list_parts, operation
+from bot.stores import OWN_TABLES
 from tests.sources import PRODUCT, ROOT, list_sources, parse, walk_nodes
 from tests.test_imports import importers
 from tests.test_size import list_text_lines
@@ -163,6 +168,42 @@ for path in sorted(pathlib.Path().rglob("*.py")):
 assert main(["--help"]) == 0
 assert main(["ask", "hello"]) == 0
 """
+
+
+def name_integration(feature: base.Feature) -> Iterable[str]:
+    return [feature.integration.name] if feature.integration else []
+
+
+def list_sections(feature: base.Feature) -> Iterable[str]:
+    integration = feature.integration
+    return [*feature.sections, *([integration.name] if integration and integration.section else [])]
+
+
+DECLARED: Mapping[str, tuple[Iterable[str], Callable[[base.Feature], Iterable[str]]]] = {
+    "kind of change": (["post"], lambda feature: feature.kinds),
+    "origin": (["person", "program"], lambda feature: feature.origins),
+    "table": (
+        [table.name for table in OWN_TABLES],
+        lambda feature: [table.name for table in feature.tables],
+    ),
+    "section of ponte.toml": ([*_FirstSections.__annotations__, *vars(Config)], list_sections),
+    "integration": ([], name_integration),
+    "card": ([], lambda feature: [feature.card.name] if feature.card else []),
+    "event of the audit log": ([], lambda feature: feature.audit_sentences),
+}
+"""Names that the core has, and that each feature adds."""
+
+
+@pytest.mark.parametrize("kind", DECLARED)
+def test_no_two_features_declare_one_name(kind: str) -> None:
+    core, list_names = DECLARED[kind]
+    names = Counter([*core, *(name for own in base.find_features() for name in list_names(own))])
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_a_second_operation_of_one_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="status: there is another operation"):
+        operation("status")(list_parts)
 
 
 def list_folders(name: str) -> Sequence[str]:

@@ -21,7 +21,12 @@ from bot.doctor.safety import list_findings
 from bot.features.base import find_features
 from bot.home import Start
 from bot.logs import Redaction
-from bot.parts import NO_POSTGRES_SENTENCE, dependencies, model_client
+from bot.parts import (
+    CHECK_FAILED_SENTENCE,
+    NO_POSTGRES_SENTENCE,
+    dependencies,
+    model_client,
+)
 from bot.settings import Settings
 from bot.stores import SCHEMA
 from core.base.errors import PonteError
@@ -40,7 +45,6 @@ NO_ANSWER_SENTENCE = (
 NO_ANSWER_AT_SENTENCE = (
     "{address} didn't respond ({why}). Check {setting} and your network connection."
 )
-CHECK_FAILED_SENTENCE = "this check failed because of a bug in Ponte ({kind})"
 USAGE_DAYS = 30
 T = TypeVar("T")
 ESTIMATES_SENTENCE = (

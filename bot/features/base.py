@@ -22,6 +22,9 @@ from core.store.tables import TableDeclaration
 from core.turn.origins import Origin
 from core.turn.preparation import Listen
 
+EndFeature = Callable[[float], Awaitable[None]]
+"""Ends what a feature began, within so many seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class SetupField:
@@ -123,9 +126,9 @@ class Feature:
     def build_listener(self, settings: Any, client: Any, budget: Any) -> Listen | None:
         """Return what hears recordings, if it is turned on."""
 
-    def begin(self, settings: Any) -> Callable[[float], Awaitable[None]] | None:
+    def begin(self, settings: Any) -> EndFeature | None:
         """Begin what must exist before any part is built. Return the function that ends it as the
-        last of all, within so many seconds. It runs in a thread. Raise SettingsError."""
+        last of all. It runs in a thread. Raise SettingsError."""
 
     def mount(self, ponte: Any) -> Mapping[str, HttpHandler]:
         """Return handlers of POST routes on the page's server, by path."""

@@ -2,7 +2,7 @@
 
 The text of an error completes a line that begins with the setting's name.
 
-A package's `__init__` exports one object of these classes, and `bot.integrations` lists it.
+A package's `__init__` exports one object of these classes, and its feature has it.
 Importing that object loads no SDK and only what its settings need. Large packages are imported
 where the integration is built or checked.
 """

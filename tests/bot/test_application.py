@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from bot.compose import compose
+from bot.config.ponte_toml import Config
+from bot.home import Home
 from bot.ponte import Ponte
+from bot.settings import Settings
+from core.base.errors import SettingsError
 
 
 class BusyEngine:
@@ -95,3 +101,61 @@ async def test_the_last_traces_are_sent_within_the_rest_of_the_grace() -> None:
         hurry.set()
     assert 0 < request[0] <= 3600
     assert request[1] == 0.0
+
+
+async def test_each_feature_ends_though_a_part_or_another_feature_breaks() -> None:
+    unused, ended = cast("Any", None), list[str]()
+
+    def break_down() -> None:
+        raise OSError("the disk is full")
+
+    async def break_last(seconds: float) -> None:
+        ended.append("broken")
+        raise RuntimeError
+
+    async def close(seconds: float) -> None:
+        ended.append("traces")
+
+    async def drain(grace: float) -> None:
+        return None
+
+    closing = AsyncExitStack()
+    closing.callback(break_down)
+    app = Ponte(
+        cast("Any", SimpleNamespace(ponte_grace=3600)),
+        unused,
+        unused,
+        cast("Any", SimpleNamespace(drain=drain)),
+        unused,
+        cast("Any", SimpleNamespace(stop_intake=stop_intake)),
+        unused,
+        unused,
+        unused,
+        unused,
+        True,
+        (),
+        closing,
+        (close, break_last),
+    )
+    with pytest.raises(RuntimeError):
+        await app.stop()
+    assert sorted(ended) == ["broken", "traces"]
+
+
+async def test_what_a_feature_began_ends_if_another_one_cannot_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = list[float]()
+
+    async def end(seconds: float) -> None:
+        ended.append(seconds)
+
+    def refuse(settings: Settings) -> None:
+        raise SettingsError("no package")
+
+    features = [SimpleNamespace(begin=lambda settings: end), SimpleNamespace(begin=refuse)]
+    monkeypatch.setattr("bot.compose.find_features", lambda: features)
+    home = Home(tmp_path / "home")
+    with home.take(), pytest.raises(SettingsError, match="no package"):
+        await compose(Settings.model_validate({"ponte_home": home.path}), Config(), home)
+    assert ended == [0.0]

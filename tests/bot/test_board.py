@@ -42,6 +42,20 @@ async def test_a_part_that_hangs_is_failing_and_at_start_only_not_answered_yet()
     assert (later.state, later.words) == ("failing", "no response within 5 s")
 
 
+async def _breaks() -> Health:
+    raise OSError("/secret/place")
+
+
+async def test_a_part_whose_report_breaks_is_failing_and_the_others_tell() -> None:
+    parts = PartHealth(LINEUP, {"model": _breaks})
+    broken, web, _ = await parts.list_all()
+    assert (broken.state, broken.words) == (
+        "failing",
+        "this check failed because of a bug in Ponte (OSError)",
+    )
+    assert web.words == "here"
+
+
 @pytest.mark.parametrize(
     ("surfaces", "slack", "words"),
     [

@@ -1,5 +1,5 @@
 """A kind of change that nobody has: a mail that is sent. All that Ponte needs of it is here, and
-one line in `bot.integrations.KINDS`. The mail server takes a mail back until it has been read."""
+a feature's `kinds`. The mail server takes a mail back until it has been read."""
 
 from __future__ import annotations
 

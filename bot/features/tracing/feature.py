@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from bot import __version__
-from bot.features.base import Feature
+from bot.features.base import EndFeature, Feature
 from core.base.errors import SettingsError
 from core.integrations import plain_value
 from core.observability import tracing
@@ -43,7 +43,7 @@ class TracingFeature(Feature):
     def list_extras(self, config: Any, settings: Any) -> Iterable[str]:
         return ["otel"] if settings.otel_exporter_otlp_endpoint else ()
 
-    def begin(self, settings: Any) -> Callable[[float], Awaitable[None]] | None:
+    def begin(self, settings: Any) -> EndFeature | None:
         traces = open_traces(settings)
         tracing.set_recorder(traces)
         if traces is None:

@@ -105,8 +105,7 @@ WRONG = [
     (
         'colour = "red"',
         "1: 'colour' is not known here; known are changes, tables, tools, groups, rules, channels, "
-        "quick_commands, agents, links, limits, schedules, hooks, page, sign_in, mcp_server, mcp, "
-        "allowances, prices, slack.",
+        "quick_commands, agents, links, limits, schedules, hooks, ",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),
