@@ -42,7 +42,7 @@ IMMEDIATE_COMMANDS = frozenset(
 )
 """Commands that run as soon as they are stored. All others wait for their turn in the queue."""
 
-COMMAND_NAMES = IMMEDIATE_COMMANDS | {"new", "quick-command", "setup"}
+COMMAND_NAMES = IMMEDIATE_COMMANDS | {"new", "quick-command", "setup", "rerun"}
 
 TRANSLATED: Mapping[str, Mapping[str, str]] = {
     "pt-BR": {
@@ -53,6 +53,7 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "nova conversa": "new",
         "esquecer sim": "forget yes",
         "parar": "stop",
+        "reexecutar": "rerun",
         "alterações": "changes",
         "aprovar": "approve",
         "alterar": "change",
@@ -74,6 +75,7 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "nouvelle conversation": "new",
         "oublier oui": "forget yes",
         "arrêter": "stop",
+        "relancer": "rerun",
         "modifications": "changes",
         "approuver": "approve",
         "modifier": "change",
@@ -142,6 +144,7 @@ _ACTION_NAMES: Mapping[str, str] = {
     "afficher": "show",
 }  # fmt: skip
 _SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6})\s+(?P<action>\w{3,12})", re.IGNORECASE)
+_TURN = re.compile(r"[a-z2-7]{16}")
 _SETUP_WORD = re.compile(r"[a-z2-7]{4}-[a-z2-7]{4}", re.IGNORECASE)
 _PAGE = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
@@ -170,8 +173,9 @@ _WRONG_SLUG = (
 
 @dataclass(frozen=True, slots=True)
 class TypedCommand:
-    """- `id`: the argument of approve, deny, undo, again, why and setup, the id after schedule, or
-      the page of schedules. For approve, several ids can be separated by spaces.
+    """- `id`: the argument of approve, deny, undo, again, why and setup, the id after schedule,
+      the turn after rerun, or the page of schedules. For approve, several ids can be separated by
+      spaces.
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
     - `input`: the inputs of the quick command, or the new values for change.
     - `confirmed`: True for `forget yes`.
@@ -254,6 +258,8 @@ def _parse(text: str) -> TypedCommand | None:
             return None
         return TypedCommand(name, id=match["id"].lower(), slug=action)
     if name == "schedules" and _PAGE.fullmatch(end):
+        return TypedCommand(name, id=end)
+    if name == "rerun" and _TURN.fullmatch(end):
         return TypedCommand(name, id=end)
     if name == "setup":  # with the word by which the owner of the page proves an account
         return TypedCommand(name, id=end.lower()) if _SETUP_WORD.fullmatch(end) else None

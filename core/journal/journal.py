@@ -526,6 +526,44 @@ class Journal(SqlThreads):
         answer = decode_json(Answer, content) if content else None
         return answer if answer and answer.code != "forgotten" else None
 
+    @query
+    def find_ended_turn(
+        self, connection: SqlConnection, conversation: str, before: int, turn: str
+    ) -> Turn | None:
+        """Return the turn with the id `turn` if it ended in this conversation before `before`;
+        without an id, the newest one whose answer can run again."""
+        row = connection.execute(
+            "SELECT * FROM inbox WHERE conversation = ? AND seq < ? AND state = 'done'"
+            " AND (turn = ? OR ? = '' AND answer LIKE ?) ORDER BY seq DESC LIMIT 1",
+            (conversation, before, turn, turn, '%"can_run_again":true%'),
+        ).fetchone()
+        return read_turn(connection, row) if row else None
+
+    @transaction
+    def retire_queries(self, connection: SqlConnection, seq: int) -> Turn | None:
+        """Store that the answer of this turn has no button to run it again any more: a newer one
+        has it. Return the turn as it is then; None if it was deleted."""
+        row = connection.read_locked_message(seq)
+        turn = read_turn(connection, row) if row else None
+        if turn is None or turn.answer is None:
+            return None
+        answer = replace(turn.answer, can_run_again=False)
+        connection.execute("UPDATE inbox SET answer = ? WHERE seq = ?", (encode_json(answer), seq))
+        return replace(turn, answer=answer)
+
+    @query
+    def find_message_time(
+        self, connection: SqlConnection, conversation: str, text: str, since: float
+    ) -> float:
+        """Return when the newest answered message with this text was stored after `since`, or 0."""
+        rows = connection.execute(
+            "SELECT message, created_at FROM inbox WHERE conversation = ? AND created_at > ?"
+            " AND state = 'done'",
+            (conversation, since),
+        ).fetchall()
+        times = (r["created_at"] for r in rows if decode_json(Message, r["message"]).text == text)
+        return max(times, default=0.0)
+
     async def record_post_removal(self, post: str) -> None:
         """`post` is the platform's id of it."""
         await self._execute(

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar, cast
+from zoneinfo import ZoneInfo
 
 from core.base import text
 from core.base.errors import BadInput, NotAllowed, NotFound, PonteError
 from core.base.i18n import (
     LANGUAGE,
+    format_date,
     format_duration,
     format_moment,
     format_money,
@@ -45,11 +47,12 @@ from core.observability import metrics, tracing
 from core.people.audit import Audit
 from core.people.policy import Policy
 from core.people.rules import place_names
+from core.saved.queries import QUESTION_GONE, NotRunAgain, QueryScript, plan_calls
 from core.tools.code.source import RUN_PYTHON_TOOL, RUNNING_PYTHON, format_for_person
 from core.tools.tool import compact_json
 from core.turn.context import LEFT_OUT, Show, TurnFiles
 from core.turn.explanations import describe_parts, explain_right
-from core.turn.preface import has_tables
+from core.turn.preface import has_tables, zone_of
 from core.turn.preparation import Assistant
 from core.turn.run import until_stored
 from core.turn.suggestions import find_starting_points
@@ -87,6 +90,9 @@ QUICK_COMMAND_TOOL = "quick-command"
 NEWER_MESSAGE_SECONDS = 10.0
 """Seconds after which a message is newer than a `stop`, which Slack may deliver minutes late. The
 clocks of Ponte and of a platform may differ by less."""
+RERUN_PAUSE_SECONDS = 60.0
+"""A second press within so many seconds reads nothing again."""
+_RAN_JUST_NOW = "I ran this again just now ({moment}). The fresh result is below."
 _WAITING = ("{count} request is waiting for you.", "{count} requests are waiting for you.")
 _MORE_THERE = (
     "{count} more request is waiting for you. Ask for it in a direct message.",
@@ -313,6 +319,28 @@ class CommandService:
                 return Answer(await self._stop_turn(turn))
             case _:  # `changes`, the only one left
                 return Answer(await self._list_latest_changes(turn))
+
+    async def find_script(
+        self, turn: Turn, command: TypedCommand, rights: PlaceRights
+    ) -> QueryScript:
+        """Return what answers `rerun` in the place of the model. Raise NotAllowed, and NotRunAgain
+        if the answer is not stored any more, or ran again within the last minute."""
+        journal, message = self.stores.journal, turn.message
+        conversation, since = message.address.conversation, turn.accepted_at - RERUN_PAUSE_SECONDS
+        zone = ZoneInfo(zone_of(message, self.upkeep.config.turn.zone))
+        if at := await journal.find_message_time(conversation, message.text, since):
+            moment = format_moment(datetime.fromtimestamp(at, zone))
+            raise NotRunAgain(_RAN_JUST_NOW, moment=moment)
+        former = await journal.find_ended_turn(conversation, turn.seq, command.id)
+        if former is None:
+            raise NotRunAgain(QUESTION_GONE)
+        planned = plan_calls(former)
+        for need in ["read"], *(["tool", call.tool] for call in planned):
+            rights.may(*need).raise_if_denied()
+        then, now = (datetime.fromtimestamp(t.accepted_at, zone) for t in (former, turn))
+        is_today = then.date() == now.date()
+        day = format_moment(then) if is_today else format_date(then, this_year=now.year)
+        return QueryScript(planned, day, former)
 
     @property
     def _runs(self) -> TypedRuns:

@@ -45,7 +45,7 @@ from core.base.errors import (
     Undeliverable,
     Unstorable,
 )
-from core.base.i18n import say
+from core.base.i18n import say, use_locale
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.changes.service import ChangeService
 from core.chat.people import People
@@ -55,6 +55,7 @@ from core.domain.ports import Platforms
 from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, TurnState
 from core.journal.threads import store_record
 from core.observability import metrics, tracing
+from core.saved.queries import NotRunAgain, QueryScript
 from core.turn.commands import CommandService
 from core.turn.context import LEFT_OUT
 from core.turn.origins import PEOPLE, Origin, RunSkipped
@@ -72,7 +73,7 @@ TAKEOVER_POLL_SECONDS = 1.0
 PLATFORM_SECONDS = 0.5
 """Seconds to wait for a platform's reply before the turn gives up its place to another turn.
 Without a rate limit, platforms reply sooner."""
-PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown)
+PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown, NotRunAgain)
 """Errors with a message that only the asker may read."""
 _STOPPED_HERE = "_Stopped. Work that I had started in another system may still finish there._"
 
@@ -105,6 +106,8 @@ class ManagedRun(TurnRun):
     """An attempt at a turn with the model's side of it: None until the model is asked."""
 
     rounds: Rounds | None = None
+    script: QueryScript | None = None
+    """What answers in the place of the model."""
 
     @property
     def visible_text(self) -> str:
@@ -315,12 +318,18 @@ class ConversationManager:
             raise run.parsed.error
         answer = run.origin.answer_directly(message, command)
         answer = answer or await run.origin.make_answer(run.turn, run.reply.show, rights)
-        if command and not answer:
+        assistant = self._assistant
+        if command and command.name == "rerun":
+            run.script = await self._commands.find_script(turn, command, rights)
+            assistant = replace(assistant, model=run.script)
+        elif command and not answer:
             answer = await self._commands.answer(run.turn, command, run.reply.show, rights)
         if answer:
             return answer.with_notes(notes)
-        briefing = await prepare.make_briefing(run)
-        run.rounds = rounds = Rounds(run, briefing, self._assistant, self._people, self._changes)
+        briefing = await replace(prepare, assistant=assistant).make_briefing(run)
+        run.rounds = rounds = Rounds(run, briefing, assistant, self._people, self._changes)
+        if run.script:
+            run.script.find_outcomes = rounds.transcript.outcomes_in_order
         try:
             answer = await rounds.answer()
         finally:
@@ -399,7 +408,9 @@ class ConversationManager:
         self._count_end(run, state, answer.code or ("undeliverable" if reason else ""))
         is_listed = run.config.titles and run.turn.message.has_conversation_title
         # Only after an answer of the model; titles are shown on the page alone.
-        if run.rounds and is_listed and state == "done":
+        if run.script and run.script.former and state == "done":
+            self.background_tasks.start(self._retire(run.script.former))
+        elif run.rounds and is_listed and state == "done":
             request = run.rounds.briefing.request
             if not request.previous_seq:  # the first exchange of the conversation
                 title = self._titles.make_title(run.turn, answer, request.model)
@@ -412,6 +423,16 @@ class ConversationManager:
             self._changes.lifecycle.on_change()
             # Another process may be the one that draws them.
             self.background_tasks.start(self._commands.upkeep.peers.notify("moved", ""))
+
+    async def _retire(self, former: Turn) -> None:
+        """Take the button away below an answer that ran again: the newest result has it."""
+        turn = await self._journal.retire_queries(former.seq)
+        if turn is None or turn.answer is None:
+            return
+        to = turn.message.reply_to
+        reply = self._platforms.replies[to.address.platform](to, TurnPosts(self._journal, turn))
+        with suppress(PonteError), use_locale(turn.message.locale):
+            await reply.refresh(turn.answer)
 
     async def _finish(self, run: ManagedRun, answer: Answer) -> None:
         """If the process drains, record the held post (the answer's last one, which is else

@@ -171,7 +171,9 @@ class Preparation:
         contexts, journal = assistant.contexts, assistant.contexts.stores.journal
         every_tool = await assistant.toolbox.tools(run.rights) if run.rights else ()
         tools = run.origin.offer(offered_tools(every_tool, message))
-        chosen_model = message.model or run.settings.model
+        # What needs no server needs no model of the place.
+        is_served = assistant.model.level != "demo"
+        chosen_model = (message.model or run.settings.model) if is_served else ""
         model = chosen_model or assistant.model.name
         if run.rights and model:
             run.rights.may("model", model).raise_if_denied()
@@ -188,7 +190,7 @@ class Preparation:
         is_recorded = bool(run.turn.items)  # by an earlier attempt
         items, notes = ((), ()) if is_recorded else await self._read_message(run)
         # The demo model costs nothing.
-        pays = budget.bounds_calls and assistant.model.level != "demo"
+        pays = budget.bounds_calls and is_served
         briefing_tokens = count_briefing_tokens(instructions + preface, tools) if pays else 0
         grant: Grant | None = None
         counts: Sequence[AllowanceCount] = ()

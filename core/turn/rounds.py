@@ -59,6 +59,7 @@ from core.domain.rights import RIGHT_OF_EFFECT, Effect, Viewer
 from core.domain.rows import Chart, Placed, RowsResult, place_results
 from core.observability import metrics, tracing
 from core.people.audit import audit_step
+from core.saved.queries import can_run_again
 from core.tools.tool import cap_text, mark_posing, outcome_of_error, price_of_call
 from core.turn.beside_cards import (
     NO_OUTCOME,
@@ -226,6 +227,7 @@ class Rounds:
             is_cut=bool(cut),
             placed=placed,
             is_rateable=rateable,
+            can_run_again=not cut and can_run_again(transcript.named_outcomes()),
         )
 
     async def _ask_model(self, number: int) -> None:
@@ -716,7 +718,13 @@ class TurnTranscript:
         return {o.proposal for o in self.outcomes.values() if o.status == "proposed"}
 
     def outcomes_in_order(self) -> list[Outcome]:
-        return [self.outcomes[id] for id in self.call_ids if id in self.outcomes]
+        return [outcome for _, outcome in self.named_outcomes()]
+
+    def named_outcomes(self) -> list[tuple[str, Outcome]]:
+        """Each with the name of its tool."""
+        calls = (item for item in self.items if item.kind == "call")
+        ended = ((call.name, self.outcomes.get(call.call_id)) for call in calls)
+        return [(name, outcome) for name, outcome in ended if outcome]
 
     def results(self) -> dict[str, Outcome]:
         """The ids are the numbers of the calls in the transcript, which a resumed turn does not

@@ -100,6 +100,12 @@ class Field:
         return replace(self, title=self.title.removeprefix(f"{self.via.title}."), via=None)
 
     @property
+    def path(self) -> str:
+        """What finds the field whatever its title is: its id, after a dot that of a linked one."""
+        is_linked = self.via is not None and self.via.id != self.id
+        return f"{self.via.id}.{self.id}" if self.via and is_linked else self.id
+
+    @property
     def field_type(self) -> FieldType:
         return FIELD_TYPES.get(self.type, _UNKNOWN)
 

@@ -24,7 +24,7 @@ from core.base.tasks import run_together
 from core.base.text import clean_text, fold_case, safe_file_name, truncate
 from core.base.value_formats import NUMBER_KINDS, fix_places, format_kind
 from core.domain.messages import Attachment, File, too_large
-from core.domain.records import Outcome, ToolContext
+from core.domain.records import Outcome, StoredQuery, ToolContext
 from core.domain.rights import Viewer
 from core.domain.rows import RowColumn, RowsResult, Value
 from core.tools.nocodb.api import NocoRecord, SortField, TableApi
@@ -178,6 +178,24 @@ class TableQuestion:
     @property
     def zone(self) -> tzinfo | None:
         return self.now.tzinfo
+
+    def path(self, name: str) -> str:
+        return self.table.field(name).path
+
+    def to_stored(
+        self, tool: str, filters: Sequence[Filter], used: Iterable[Field], **arguments: Any
+    ) -> StoredQuery:
+        """`used` are the fields that the call shows, sorts by or computes with. All become ids, so
+        that the query never reads another field or table that gets the name later."""
+        used = [*used, *(self.table.field(criterion.field) for criterion in filters)]
+        values = {
+            "table": self.table.id,
+            "filters": [replace(part, field=self.path(part.field)) for part in filters],
+            "match": self.selection.match,
+            **arguments,
+        }
+        titles = {self.table.id: self.table.title} | {field.path: field.title for field in used}
+        return StoredQuery(tool, compact_json(values), titles)
 
     def describe_source(self, rows: SelectedRows, row_count: int, note: str = "") -> str:
         """Return one line of Markdown below the answer, so that people see what the figures are
@@ -388,6 +406,16 @@ class QueryTools:
             caption = query.describe_rows(rows, len(head))
             rows_result = build_table(rows.records[: len(head)], columns, query.now, caption)
         keys = tuple(f"{query.table.title}/{record.id}" for record in rows.records[: len(head)])
+        stored = query.to_stored(
+            "nocodb_query",
+            filters,
+            [*columns, *(find(key.field) for key in sort)],
+            fields=[field.path for field in columns],
+            sort=[replace(key, field=query.path(key.field)) for key in sort],
+            limit=limit,
+            page=page,
+            export=export,
+        )
         return Outcome(
             "ok",
             compact_json(result),
@@ -395,6 +423,7 @@ class QueryTools:
             sources=sources,
             data=rows_result,
             row_keys=keys,
+            query=stored,
         )
 
     async def _export(
@@ -417,15 +446,23 @@ class QueryTools:
         return rows, (file,), exported.cut_cells
 
     async def nocodb_get(
-        self, ctx: ToolContext, table: str, id: str | int, file: str | None = None
+        self,
+        ctx: ToolContext,
+        table: str,
+        id: str | int,
+        file: str | None = None,
+        fields: Sequence[str] = (),
     ) -> Outcome:
         """One row with all its fields, longer texts and every linked row.
 
         Args:
             file: an attachment to read
+            fields: null: all
         """
         api, now = self.api, self.current_time(ctx)
-        layout = await self.schemas.describe_table(ctx.viewer, table)
+        layout = await self.schemas.describe_with_fields(ctx.viewer, table, fields)
+        if fields:
+            layout = replace(layout, fields=tuple(map(layout.field, fields)))
         field_ids = [field.id for field in layout.fields]
         record = await api.fetch_record(layout.at, str(id), fields=field_ids)
         # Raises NocoError if a field was renamed meanwhile: NocoDB answers by title.
@@ -454,8 +491,22 @@ class QueryTools:
         }
         sources = (describe_row_source(api, layout, record.id, now),)
         key = f"{layout.title}/{record.id}"
-        rows_result = build_table([whole], ColumnChoice(()).columns(layout), now, key)
-        return Outcome("ok", compact_json(data), sources=sources, data=rows_result, row_keys=(key,))
+        columns = [field for field in layout.fields if fields or field.id != field.title]
+        stored = StoredQuery(
+            "nocodb_get",
+            compact_json(
+                {"table": layout.id, "id": record.id, "fields": [field.path for field in columns]}
+            ),
+            {layout.id: layout.title} | {field.path: field.title for field in columns},
+        )
+        return Outcome(
+            "ok",
+            compact_json(data),
+            sources=sources,
+            data=build_table([whole], columns, now, key),
+            row_keys=(key,),
+            query=stored,
+        )
 
     async def _read_file(
         self, ctx: ToolContext, table: TableDescription, record: NocoRecord, name: str

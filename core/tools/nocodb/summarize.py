@@ -439,7 +439,15 @@ class ReadTools(QueryTools):
             result = _build_table(pairs, group, bucket, data, caption, query.now.year)
             if group:
                 data["show"] = describe_placing(ctx)
-        return Outcome("ok", compact_json(data), sources=sources, data=result)
+        stored = query.to_stored(
+            "nocodb_summarize",
+            filters,
+            [query.table.field(name) for name in names],
+            aggregates=[replace(figure, field=query.path(figure.field)) for figure in aggregates],
+            group_by=group_by and query.path(group_by),
+            bucket=bucket,
+        )
+        return Outcome("ok", compact_json(data), sources=sources, data=result, query=stored)
 
     async def _ask_nocodb(
         self, query: TableQuestion, pairs: Sequence[FieldFunction]
