@@ -32,11 +32,10 @@ QUESTION_GONE = "This question is no longer stored. Ask it again."
 MOVED_ON = "Press the button below the newest result. If there is none, ask the question again."
 _CHANGED = ("{count} row (on {day}: {before}).", "{count} rows (on {day}: {before}).")
 _CHANGED_FIGURE = "{now} (on {day}: {before})."
-_LEFT_OUT = "Left out, because it was deleted or you may not read it here: {names}."
+_LEFT_OUT = "Left out, because it was deleted or you can't read it here: {names}."
 _RENAMED = "{name} is called {now} now."
 _MISSING = (
-    "I can't run this again: {name} was deleted, or you may not read it here. Ask the question "
-    "anew."
+    "I can't run this again: {name} was deleted, or you can't read it here. Ask the question anew."
 )
 
 

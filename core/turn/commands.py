@@ -339,8 +339,8 @@ class CommandService:
             rights.may(*need).raise_if_denied()
         then, now = (datetime.fromtimestamp(t.accepted_at, zone) for t in (former, turn))
         is_today = then.date() == now.date()
-        day = format_moment(then) if is_today else format_date(then, this_year=now.year)
-        return QueryScript(planned, day, former)
+        form = format_moment if is_today else format_date
+        return QueryScript(planned, form(then, this_year=now.year), former)
 
     @property
     def _runs(self) -> TypedRuns:

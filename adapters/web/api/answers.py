@@ -112,7 +112,7 @@ class RequestList(TypedDict):
 
 class ChatAnswer(TypedDict):
     """An answer. `code` is set if the status is `failed`, `html` if it was asked for, `vote` if the
-    answer can be rated."""
+    answer can be rated, `rerun` if the command `rerun TURN` reads its tables again."""
 
     response: str
     conversation: str
@@ -124,6 +124,7 @@ class ChatAnswer(TypedDict):
     aloud: NotRequired[bool]
     html: NotRequired[str]
     vote: NotRequired[Vote]
+    rerun: NotRequired[bool]
     error: NotRequired[ErrorDetail]
 
 

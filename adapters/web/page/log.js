@@ -81,7 +81,7 @@ export function showMessage(message) {
   delete shown.item.dataset.unsent;
   for (const old of shown.said.querySelectorAll(".words, .files, .tools")) old.remove();
   const edit = make("p", { class: "tools last" }, iconButton("edit", "edit", () => asking(shown, "edit")));
-  shown.said.append(words(message.text), filesOf(message.files), edit);
+  shown.said.append(words(/^rerun [a-z2-7]{16}$/.test(message.text) ? say("rerun") : message.text), filesOf(message.files), edit);
   shown.said.hidden = message.clicked;
   shown.item.classList.toggle("clicked", message.clicked);
   quiet(shown);
@@ -219,7 +219,8 @@ export function showAnswer(answer) {
     }
     const copy = copyButton("copy", "copy_answer", () => copied(answer.text ?? answer.response));
     const info = iconButton("info", "usage", () => details().then((one) => one.showUsage(shown, info)), { "aria-expanded": "false" });
-    shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again, info]),
+    const rerun = make("button", { type: "button", class: "quiet-button", text: say("rerun"), on: { click: () => asking(shown, "rerun") } });
+    shown.tools.replaceChildren(...(answer.rerun ? [rerun] : []), ...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again, info]),
       ...(shown.replaces ? [earlier(shown)] : []));
     if (answer.vote !== undefined) import("./feedback.js").then((one) => one.show(shown, answer.vote), () => {});
     if (answer.response !== undefined) changed();
