@@ -24,13 +24,15 @@ from core.people.notices import Outbox
 from core.people.page_accounts import OwnerName, PageAccounts
 from core.people.policy import Policy
 from core.people.rules import NO_RIGHTS, OWNER_ID
+from core.saved.questions import SavedQuestions
 
 
 @dataclass(frozen=True, slots=True)
 class Conversations:
     """Groups the stores of conversations over one database. `inbox` has the messages, `journal` the
     turns, `threads` what is known of each thread, `files` the attached and created files, `outbox`
-    the notices to people, `ledger` the changes, and `votes` the feedback on answers."""
+    the notices to people, `ledger` the changes, `votes` the feedback on answers, and `saved` the
+    questions that were saved."""
 
     inbox: Inbox
     journal: Journal
@@ -39,6 +41,7 @@ class Conversations:
     outbox: Outbox
     ledger: SqlLedger
     votes: Votes
+    saved: SavedQuestions
 
     async def withdraw_post(self, post: str) -> None:
         """Record that a person deleted the post of Ponte with this id, so that it is not posted

@@ -528,14 +528,16 @@ class Journal(SqlThreads):
 
     @query
     def find_ended_turn(
-        self, connection: SqlConnection, conversation: str, before: int, turn: str
+        self, connection: SqlConnection, turn: str, conversation: str = ""
     ) -> Turn | None:
-        """Return the turn with the id `turn` if it ended in this conversation before `before`;
-        without an id, the newest one whose answer can run again."""
+        """Return the turn with the id `turn` if it has ended; without an id, the newest one of the
+        conversation whose answer can run again."""
         row = connection.execute(
-            "SELECT * FROM inbox WHERE conversation = ? AND seq < ? AND state = 'done'"
-            " AND (turn = ? OR ? = '' AND answer LIKE ?) ORDER BY seq DESC LIMIT 1",
-            (conversation, before, turn, turn, '%"can_run_again":true%'),
+            "SELECT * FROM inbox WHERE turn = ? AND state = 'done'"
+            if turn
+            else "SELECT * FROM inbox WHERE conversation = ? AND state = 'done'"
+            """ AND answer LIKE '%"can_run_again":true%' ORDER BY seq DESC LIMIT 1""",
+            (turn or conversation,),
         ).fetchone()
         return read_turn(connection, row) if row else None
 

@@ -65,6 +65,8 @@ class PlannedCall:
     figure: str = ""
     """The only figure that it showed, as text; "" for rows."""
     chart_of: int | None = None
+    needs: frozenset[tuple[str, ...]] = frozenset()
+    """The rights without which nobody may know that it exists."""
 
 
 def plan_calls(turn: Turn) -> Sequence[PlannedCall]:
@@ -107,6 +109,7 @@ def _plan_query(outcome: Outcome, query: StoredQuery) -> PlannedCall:
         query.titles,
         outcome.text,
         _find_figure(outcome),
+        needs=outcome.needs,
     )
 
 

@@ -321,11 +321,14 @@ class ConversationManager:
         assistant = self._assistant
         if command and command.name == "rerun":
             run.script = await self._commands.find_script(turn, command, rights)
-            assistant = replace(assistant, model=run.script)
+        elif not command and not answer:
+            run.script = await self._commands.find_saved(turn, rights)
         elif command and not answer:
             answer = await self._commands.answer(run.turn, command, run.reply.show, rights)
         if answer:
             return answer.with_notes(notes)
+        if run.script:
+            assistant = replace(assistant, model=run.script)
         briefing = await replace(prepare, assistant=assistant).make_briefing(run)
         run.rounds = rounds = Rounds(run, briefing, assistant, self._people, self._changes)
         if run.script:
@@ -410,7 +413,7 @@ class ConversationManager:
         # Only after an answer of the model; titles are shown on the page alone.
         if run.script and run.script.former and state == "done":
             self.background_tasks.start(self._retire(run.script.former))
-        elif run.rounds and is_listed and state == "done":
+        elif run.rounds and not run.script and is_listed and state == "done":
             request = run.rounds.briefing.request
             if not request.previous_seq:  # the first exchange of the conversation
                 title = self._titles.make_title(run.turn, answer, request.model)

@@ -22,12 +22,12 @@ import pydantic
 
 from core.base.errors import ToolError
 from core.base.text import compose_letters, fold_case, fold_to_letters
+from core.base.time_spans import TimeSpan
 from core.base.value_formats import parse_typed_truth
 from core.tools.nocodb import cells, fieldtypes
 from core.tools.nocodb.api import NocoRecord
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import TableDescription
-from core.tools.nocodb.time_spans import TimeSpan
 
 MAX_WHERE_CHARACTERS = 6_000
 """Characters of a filter in an address, percent-encoded.
