@@ -133,6 +133,13 @@ MIGRATIONS = (
         "37e2585783181e4d.94fa2f2bd80ec9d7",
         "CREATE INDEX items_read ON items (created_at) WHERE item LIKE '%\"reading\":{%'",
     ),
+    Migration(  # saved questions
+        "636ff56b36cb7c97.94fa2f2bd80ec9d7",
+        "CREATE TABLE saved_questions (id TEXT PRIMARY KEY, person TEXT NOT NULL,"
+        " scope TEXT NOT NULL, name TEXT NOT NULL, folded TEXT NOT NULL, calls TEXT NOT NULL,"
+        " created_at REAL NOT NULL, UNIQUE (scope, folded));"
+        "CREATE INDEX saved_questions_person ON saved_questions (person)",
+    ),
 )
 """Changes since version 1."""
 SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)

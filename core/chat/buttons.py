@@ -24,7 +24,7 @@ from core.domain.buttons import (
 from core.domain.changes import MAX_REASON_CHARACTERS, FormField
 from core.domain.messages import Address, Answer, Card, Person
 from core.feedback.buttons import FEEDBACK_BUTTONS
-from core.saved.queries import MOVED_ON
+from core.saved.buttons import SAVED_BUTTONS
 
 SHOW_CODE = "Show code"
 CODE_LATE = "The code couldn't be shown in time. Try again."
@@ -71,18 +71,12 @@ _ROWS = (
         late=CODE_LATE,
         gone=_CODE_GONE,
     ),
-    Button(
-        "rerun",
-        "Run again",
-        "answer",
-        is_offered=lambda answer: answer.can_run_again,
-        gone=MOVED_ON,
-    ),
     # On Discord, the subject is the person whose conversation it stops.
     Button("stop", "Stop", "growing", "[0-9]{1,20}|stop", is_quiet=True, command="{name}"),
     Button(
         "schedule", "Pause", "home", "schedule [a-z2-7]{6} (?:pause|resume)", command="{subject}"
     ),
+    *SAVED_BUTTONS,
     *FEEDBACK_BUTTONS,
 )
 BUTTONS = {button.name: button for button in _ROWS}

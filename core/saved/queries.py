@@ -29,7 +29,6 @@ _BESIDE = frozenset({"nocodb_tables", "chart"})
 """Tools beside queries that read nothing else."""
 _PLACED = re.compile(r"^[ \t]*\[(?:table|chart): ?(r\d{1,3})\][ \t]*$", re.MULTILINE)
 QUESTION_GONE = "This question is no longer stored. Ask it again."
-MOVED_ON = "Press the button below the newest result. If there is none, ask the question again."
 _CHANGED = ("{count} row (on {day}: {before}).", "{count} rows (on {day}: {before}).")
 _CHANGED_FIGURE = "{now} (on {day}: {before})."
 _LEFT_OUT = "Left out, because it was deleted or you can't read it here: {names}."

