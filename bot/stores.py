@@ -138,7 +138,8 @@ MIGRATIONS = (
         "CREATE TABLE saved_questions (id TEXT PRIMARY KEY, person TEXT NOT NULL,"
         " scope TEXT NOT NULL, name TEXT NOT NULL, folded TEXT NOT NULL, calls TEXT NOT NULL,"
         " created_at REAL NOT NULL, UNIQUE (scope, folded));"
-        "CREATE INDEX saved_questions_person ON saved_questions (person)",
+        "CREATE INDEX saved_questions_person ON saved_questions (person);"
+        "ALTER TABLE schedules ADD COLUMN queries TEXT NOT NULL DEFAULT ''",
     ),
 )
 """Changes since version 1."""

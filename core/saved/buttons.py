@@ -13,8 +13,7 @@ from core.base.text import clip_line
 from core.domain.buttons import Button, ButtonForm, ButtonPress, PressResult
 from core.domain.changes import FormField
 from core.domain.messages import Address, Person
-from core.domain.rows import RowsResult
-from core.saved.queries import QUESTION_GONE, plan_calls
+from core.saved.queries import QUESTION_GONE, describe_calls, plan_calls
 from core.saved.questions import MAX_NAME_CHARACTERS, MOVING_WORDS, find_fixed_days
 
 MOVED_ON = "Press the button below the newest result. If there is none, ask the question again."
@@ -29,9 +28,7 @@ async def _open_form(stores: Any, press: ButtonPress, person: Person, at: Addres
     if turn is None:
         return PressResult(say(QUESTION_GONE))
     calls, message = plan_calls(turn), turn.message
-    data = [call.outcome.data for call in turn.calls if call.outcome and call.outcome.query]
-    captions = [rows.caption for rows in data if isinstance(rows, RowsResult)]
-    hint = clip_line("; ".join(captions), 150)
+    hint = clip_line(describe_calls(calls), 150)
     name = clip_line(message.text, MAX_NAME_CHARACTERS).rstrip("…?!. ")
     fields = [replace(_NAME, value=name, hint=hint)]
     fields += [_SHARE] if at.is_shared else []

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from core.base.errors import Refusal
 from core.base.i18n import plural, say
 from core.base.markdown import escape_markdown
@@ -110,6 +112,33 @@ def _plan_query(outcome: Outcome, query: StoredQuery) -> PlannedCall:
         _find_figure(outcome),
         needs=outcome.needs,
     )
+
+
+_CALLS = TypeAdapter(tuple[PlannedCall, ...])
+_SIGNS = {"eq": "=", "neq": "≠", "gt": ">", "gte": "≥", "lt": "<", "lte": "≤"}
+
+
+def dump_calls(calls: Sequence[PlannedCall]) -> str:
+    return _CALLS.dump_json(tuple(calls)).decode()
+
+
+def load_calls(text: str) -> tuple[PlannedCall, ...]:
+    return _CALLS.validate_json(text)
+
+
+def describe_calls(calls: Sequence[PlannedCall]) -> str:
+    """Return what the calls read on one line: `Orders: Paid = false, Due = this_month`."""
+    parts = list[str]()
+    for call in calls:
+        named = call.titles.get
+        if call.chart_of is None:
+            conditions = [
+                f"{named(part['field'], '?')} {_SIGNS.get(part['op'], part['op'])} {part['value']}"
+                for part in call.arguments.get("filters") or ()
+            ]
+            table = named(call.arguments["table"], "?")
+            parts.append(": ".join(filter(None, [table, ", ".join(conditions)])))
+    return "; ".join(dict.fromkeys(parts))
 
 
 def _find_figure(outcome: Outcome) -> str:

@@ -11,14 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from core.base.errors import BadInput, NotFound, ToolError
 from core.base.text import fold_to_letters, to_one_line
 from core.base.time_spans import TimeSpan
 from core.commands.grammar import parse_command
 from core.domain.messages import Address
-from core.saved.queries import PlannedCall
+from core.saved.queries import PlannedCall, dump_calls, load_calls
 from core.store.database import SqlConnection, SqlRow, SqlStore, query, select_value, transaction
 from core.store.tables import Index, TableDeclaration, real, text
 
@@ -48,7 +46,6 @@ SAVED_QUESTIONS_TABLE = TableDeclaration(
     indexes=(Index("saved_questions_person", "person"),),
     deleted_by=("person",),
 )
-_CALLS = TypeAdapter(tuple[PlannedCall, ...])
 _NAME = re.compile(r"[\w .,:;()&%€$'’/+-]+")
 """What may stand in a name, which others read: no mention, link or markup."""
 _SHOW = re.compile(
@@ -142,7 +139,7 @@ class SavedQuestions(SqlStore):
                 scope,
                 name,
                 fold_name(name),
-                _CALLS.dump_json(saved.calls).decode(),
+                dump_calls(saved.calls),
                 time.time(),
             ),
         )
@@ -167,7 +164,7 @@ class SavedQuestions(SqlStore):
 
 
 def _read(row: SqlRow) -> SavedQuestion:
-    calls = _CALLS.validate_json(row["calls"])
+    calls = load_calls(row["calls"])
     return SavedQuestion(row["id"], row["person"], row["scope"], row["name"], calls)
 
 

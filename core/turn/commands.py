@@ -52,6 +52,7 @@ from core.saved.queries import (
     NotRunAgain,
     PlannedCall,
     QueryScript,
+    load_calls,
     plan_calls,
 )
 from core.saved.questions import (
@@ -375,6 +376,10 @@ class CommandService:
         """Return what answers `show NAME` in the place of the model; None for any other message,
         also if the person can use no question of this name here. Raise NotAllowed."""
         message = turn.message
+        if queries := message.origin.data.get("queries"):  # of a schedule
+            calls = load_calls(queries)
+            _check_calls(calls, rights)
+            return QueryScript(calls)
         name = find_shown_name(message.text) if message.may_be_command else ""
         if not name or not (found := find_named(name, await self._list_usable(turn, rights))):
             return None
