@@ -56,6 +56,7 @@ from core.people.policy import DailyCaps, Policy
 from core.schedules.tools import ScheduleSource
 from core.tools.posting import PlacePostSource
 from core.tools.reading import PlaceReadingSource
+from core.tools.saved import SavedSource
 from core.tools.tool import Toolbox
 from core.turn.preparation import Assistant, hear_nothing
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
@@ -145,6 +146,7 @@ async def compose(
         )
         messengers = engine.platforms.messengers
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
+        toolbox.add(SavedSource(engine.conversations.saved, toolbox))
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
 
