@@ -104,7 +104,7 @@ class NotAllowed(Refusal):
 
 
 class OverBudget(Refusal):
-    """`limit` is its name in metrics."""
+    """A limit of the person, or of all people, is used up. `limit` is its name in metrics."""
 
     code = "too_many"
     limit = "daily_turns"

@@ -30,7 +30,7 @@ class GrowingMarkdown:
         self._length = 0
 
     def render(self, text: str, trust: Trust) -> str:
-        """`text` is the whole text so far.
+        """`text` is the whole text so far. Return the part that later text cannot change.
 
         If it does not continue the text of the call before, or `trust` has changed, start again
         from its beginning.

@@ -103,7 +103,7 @@ class HttpAnswer(HttpError):
 
 
 class RequestOptions(TypedDict, total=False):
-    """`HttpClient.request_json` describes them."""
+    """Optional arguments of `HttpClient.request_json`, which describes them."""
 
     params: Mapping[str, str] | None
     headers: Mapping[str, str] | None
@@ -123,9 +123,12 @@ class HttpClient:
         self, *, proxies: Proxies | None = None, socket: str = "", cap: int = MAX_RESPONSE_BYTES
     ) -> None:
         self._proxies = proxies or Proxies()
+        # Path of a Unix socket that receives all requests; "" for none.
         self._socket = socket
+        # Maximum size of a response in bytes.
         self._cap = cap
         self._opening = asyncio.Lock()
+        # `open` sets both, because the import is slow.
         self._library: Any = None
         self._client: Any = None
 

@@ -47,9 +47,10 @@ class RemoteError(ToolError):
         passing: bool = False,
         **values: object,
     ) -> None:
+        # `sentence` with `values` is for a person, `code` and `hint` are for a model.
         super().__init__(sentence, code=code, hint=hint, **values)
-        self.unsure = unsure
-        self.passing = passing
+        self.unsure = unsure  # the call may have had its effect
+        self.passing = passing  # the same call may succeed a moment later
 
     def as_write_error(self) -> ToolError:
         """Return WriteUnsure if the write may have happened, so that it is not repeated blindly."""
@@ -105,11 +106,11 @@ class ErrorRow:
         outcome_unknown: bool | Condition = False,
         values: Values | None = None,
     ) -> ErrorRow:
-        """`error` is a code for an error of the table's class, or another error class, which has
-        its own code and sentence. `hint` is for the model. It is a text, which may contain the
-        sentence's placeholders, or a function of the failure. `retry`: the same request may succeed
-        a moment later. `outcome_unknown`: the request may have had its effect. `values` fills
-        placeholders."""
+        """`self` tells only which failures the row matches. `error` is a code for an error of the
+        table's class, or another error class, which has its own code and sentence. `hint` is for
+        the model. It is a text, which may contain the sentence's placeholders, or a function of the
+        failure. `retry`: the same request may succeed a moment later. `outcome_unknown`: the
+        request may have had its effect. `values` fills placeholders."""
         return ErrorRow(
             self.kinds, self.when, error, sentence, hint, retry, outcome_unknown, values
         )

@@ -62,7 +62,7 @@ RECANCEL_SECONDS = 3.0
 
 
 async def cancel_all(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
-    """None stands for one that was never started. Errors of the tasks are dropped.
+    """None stands for a task that was never started. Errors of the tasks are dropped.
 
     One cancellation may not be enough. Before Python 3.12 `asyncio.wait_for`, which drivers use,
     loses a cancellation that arrives together with its result (python/cpython#86296).
@@ -99,7 +99,7 @@ class BackgroundTasks:
         return task
 
     async def close(self, grace_seconds: float = 0.0) -> None:
-        """No task can be started any more."""
+        """Wait for running tasks first, then cancel them. No task can be started any more."""
         self._closed = True
         if self._running and grace_seconds:
             await asyncio.wait(self._running, timeout=grace_seconds)
@@ -238,8 +238,8 @@ class SharedAnswers(BoundedDict[K, tuple[float, asyncio.Task[V]]]):
     async def ask(
         self, key: K, question: Callable[[], Coroutine[Any, Any, V]], max_age: float
     ) -> V:
-        """Return the answer of the last `max_age` seconds, or the one that is still to come. Raise
-        its errors."""
+        """Return the answer of the last `max_age` seconds, or the one that is still to come, else
+        ask `question`. Raise its errors."""
         now, (asked_at, answer) = self._clock(), self.get(key, (0.0, None))
         if answer is None or (
             answer.done() and (answer.cancelled() or answer.exception() or now - asked_at > max_age)

@@ -172,6 +172,8 @@ class BackgroundStream:
         self, source: AsyncIterator[Json], silence: float, grace: float, late: OnResponseId
     ) -> None:
         self._source = source
+        # Seconds without a byte that end the stream, and seconds for which it is read on after its
+        # listener has left.
         self._silence = silence
         self._grace = grace
         self._on_late_id = late
@@ -195,8 +197,8 @@ class BackgroundStream:
             yield event
 
     def stop_listening(self) -> None:
-        """The stream is read on for at most `grace` seconds, so that the server completes the
-        answer."""
+        """The caller has left. The stream is read on for at most `grace` seconds, so that the
+        server completes the answer."""
         self._is_abandoned = True
         self._has_room.set()
         while not self._events.empty():
@@ -266,8 +268,8 @@ class OpenStreams:
         return any(not stream.has_ended for stream in self._open.get(conversation, ()))
 
     def stop_listening(self, stream: BackgroundStream, conversation: str) -> None:
-        """Before it, the conversation's content counts as uncertain: the server may add the answer
-        or not. The next round compares it with the transcript."""
+        """Before the stream's end, the conversation's content counts as uncertain: the server may
+        add the answer or not. The next round compares it with the transcript."""
         if stream.task.done():
             return
         stream.stop_listening()
@@ -336,8 +338,9 @@ class SpareConversations:
 
 
 class ConversationRound:
-    """`_step` is "trusting" (the conversation holds everything before this round), "looking"
-    (unknown: read its end) or "anew" (create one from the transcript), and then "ready"."""
+    """Decides where to ask, what to send, and how to recover from faults. `_step` is "trusting"
+    (the conversation holds everything before this round), "looking" (unknown: read its end) or
+    "anew" (create one from the transcript), and then "ready"."""
 
     def __init__(self, api: ConversationsApi, ask: RoundRequest) -> None:
         server, streams = api.server, api.streams
@@ -530,9 +533,10 @@ class ConversationRound:
             self._streams.stop_listening(stream, remote)
 
     async def _adopt_response(self, response: str, patience: float) -> bool:
-        """Return whether it had one. `patience`: seconds to wait for a response that is still being
-        written. Whether the conversation holds exactly the transcript is not known then
-        (`_is_certain`), so its end is read before its next use (`UNKNOWN_POSITION`)."""
+        """Take the answer from a response that was paid for already. Return whether the server
+        still had it. `patience`: seconds to wait for a response that is still being written.
+        Whether the conversation holds exactly the transcript is not known then (`_is_certain`), so
+        its end is read before its next use (`UNKNOWN_POSITION`)."""
         try:
             answer = await fetch_response(self._server, response, patience)
             if answer is None:
@@ -655,9 +659,10 @@ def _has_all_outputs(items: Sequence[Json]) -> bool:
 def _find_overlaps(
     own_items: Sequence[Item], server_items: Sequence[Json], whole: bool
 ) -> Iterator[int]:
-    """The server's items are compared from their end, because the beginning of a conversation may
-    be missing in them; `whole` says that it is not. Even a whole conversation may begin later than
-    the transcript: a new one gets only the turns that fit."""
+    """Yield the positions in the transcript (`own_items`) where `server_items` may end, the
+    likeliest first. The server's items are compared from their end, because the beginning of a
+    conversation may be missing in them; `whole` says that it is not. Even a whole conversation may
+    begin later than the transcript: a new one gets only the turns that fit."""
     if not server_items:
         if whole:
             yield 0

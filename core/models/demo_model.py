@@ -157,7 +157,8 @@ def find_tour_step(text: str) -> TourStep | None:
 
 
 def find_invoice(text: str) -> str:
-    """Return "" if any word is unknown, because it may name another row or change."""
+    """Return the number of the only invoice that a sentence asks to mark as paid, or
+    `OLDEST_OVERDUE`; "" if any word is unknown, because it may name another row or change."""
     text_words: list[str] = re.findall(r"[^\W_]+(?:-[^\W_]+)*", fold_to_letters(text))
     # The last word must be "paid"; what no other word explains is the invoice's name.
     *text_words, last = [word for word in text_words if word not in _POLITE] or [""]
@@ -179,7 +180,8 @@ def list_steps(turn: DemoTurn) -> list[TourStep]:
 
 
 def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
-    """Return None if the step does not exist here, for example without sample tables."""
+    """Return the answer, or the calls of tools that it needs first; None if the step does not exist
+    here, for example without sample tables."""
     # The first round reads the invoices; the next one, which has the reply, answers.
     match step:
         case "overdue" | "export" if turn.is_sample:
@@ -230,7 +232,7 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
 def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
     steps = list_steps(turn)
     if isinstance(decision, list) or step not in steps[:-1]:
-        return decision
+        return decision  # calls stay as they are: the answer follows them
     following, _ = TOUR[steps[steps.index(step) + 1]]
     return f"{decision}\n\n{say(NEXT_LINE, message=say(following))}".strip()
 
@@ -553,6 +555,7 @@ def _decide_on_tables(turn: DemoTurn) -> Decision:
 
 
 def _describe_outlines(text: str) -> str:
+    # `text` is what the tool `nocodb_tables` tells a model.
     lines = []
     # A line is "Customers [m…]: Name*:text, Status:select(…), and 3 more"; the `*` marks the field
     # that names a row.

@@ -155,8 +155,9 @@ def keep_newest_turns(items: Sequence[Item], limit: int) -> Sequence[Item]:
 
 
 def drop_unanswered_turns(items: Sequence[Item]) -> list[Item]:
-    """A server refuses a message again if it refused it before. A turn that ends with the output of
-    a tool counts as unanswered, too. The last turn is the question itself, and stays."""
+    """Earlier turns without an answer go: a server refuses a message again if it refused it before.
+    A turn that ends with the output of a tool counts as unanswered, too. The last turn is the
+    question itself, and stays."""
     begins = [*find_turn_starts(items), len(items)]
     result = list(items[: begins[0]])
     for begin, end in itertools.pairwise(begins):
@@ -225,6 +226,7 @@ class ModelInput:
     def __init__(self, read: ReadFile | None, host: str, official: bool) -> None:
         self._read = read
         self._host = host
+        # From here on: what the server takes, as far as its refusals have told.
         self.takes_pictures = True
         # Of other servers than OpenAI's, it is not known whether they read PDF.
         self.takes_documents = official
@@ -316,7 +318,9 @@ class ModelInput:
         return False
 
     def refuse_files(self, body: Json, *, only_last: bool = False) -> set[int]:
-        """Files are known again by the hash of their data URL."""
+        """From now on, the model reads only a line about the files of this request, or of its last
+        message with files. Return their hashes: files are known again by the hash of their data
+        URL."""
         messages = (body.get("input") or body.get("messages") or ()) if only_last else [body]
         url_lists = (urls for message in reversed(messages) if (urls := find_data_urls(message)))
         hashes = {hash(url) for url in next(url_lists, ())}

@@ -118,6 +118,8 @@ class GrowingAnswer:
         self.has_thoughts = self.is_unopened = False
         # The first tool call that the model wrote into its text, with all that follows it.
         self.calls = ""
+        # `_parts`, `_last` and `_code` describe what is shown so far, `_closing` and `_thought` the
+        # thought that is open.
         self._parts: list[str] = []
         self._held = ""
         """Text of which is not known yet whether it is shown: the beginning of a tag, or spaces at
@@ -223,8 +225,8 @@ class GrowingAnswer:
         self._held, self._closing = "", None
 
     def _skip_thought(self, text: str, at: int, closing: re.Pattern[str], is_last: bool) -> int:
-        """The last characters wait in `_held`, because they may be the beginning of the closing
-        tag."""
+        """Return the index after the open thought, or after the text if it goes on. The last
+        characters wait in `_held`, because they may be the beginning of the closing tag."""
         if match := closing.search(text, at):
             self._closing, self._thought = None, []
             self.has_thoughts = self._skips_space = True

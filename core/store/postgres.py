@@ -254,6 +254,7 @@ class PostgresDatabase:
 
     def _open(self) -> None:
         """Raises NotStored, DifferentSharedSchema."""
+        # Psycopg is an optional package.
         from psycopg.rows import dict_row
         from psycopg_pool import ConnectionPool
 
@@ -449,8 +450,9 @@ def _read_version(connection: psycopg.Connection[Any]) -> tuple[int, str]:
 
 
 def create_statement_pool(**options: Any) -> AsyncConnectionPool[Any]:
-    """Connections are not checked before each use, which saves a round trip. The caller checks all
-    of them after an error."""
+    """Return a pool for the job queue (Procrastinate, whose `options` these are). Connections are
+    not checked before each use, which saves a round trip. The caller checks all of them after an
+    error."""
     from psycopg_pool import AsyncConnectionPool
 
     del options["check"]

@@ -153,7 +153,8 @@ class Schema:
 def parse_statement(sql: str) -> frozenset[str]:
     """The parts of a table are its column definitions and constraints, and the text before and
     after them, without regard to their order. So a column that a migration added equals one that
-    the table was created with. Any other statement is one part, and an empty one none."""
+    the table was created with. Any other statement is one part, and an empty one none. Two
+    statements are compared by these parts."""
     text = " ".join(sql.split())
     table = _TABLE.fullmatch(text)
     if table is None:

@@ -94,7 +94,7 @@ class Kernels:
         most: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._places = places
+        self._places = places  # knows the kernels of other and earlier processes
         self._limits = limits
         self._most = most
         self._clock = clock
@@ -240,7 +240,9 @@ class LocalBackend:
         self._environment = environment
         self._kernels = kernels
         self._limits = limits
+        # The operator chose this sandbox, so it is a failure if the machine allows none.
         self._is_required = is_required
+        # A folder in /tmp with the files of this process's kernels.
         self._runtime = RuntimeFolder()
         self._choice: SandboxChoice | None = None
         """The sandbox that was proven to work here; None before the proof."""
