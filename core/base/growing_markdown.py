@@ -22,7 +22,7 @@ class GrowingMarkdown:
         self._trust = Trust()
         """What the last `render` was called with. This first one allows no address."""
         self._source = ""
-        """`_done` is their sanitized form, so that they are parsed only once."""
+        """The ended blocks. `_done` is their sanitized form, so that they are parsed only once."""
         self._done = ""
         self._stray_ticks: commonmark.StrayTicks = 0
         self._shown = ""

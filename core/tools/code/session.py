@@ -352,7 +352,7 @@ class KernelSession:
     async def _read_frames(self, run: KernelRun) -> None:
         """Raise BrokenFrame for a message that no honest kernel sends, and at the end of the pipe,
         which comes if the kernel has ended."""
-        while run.done is None:
+        while run.done is None:  # `add_frame` sets it
             try:
                 line = await self._process.frames.readline()
             except ValueError:  # longer than any frame

@@ -224,9 +224,9 @@ async def _guard(
 ) -> T:
     """Raise McpServerError.
 
-    `seconds` is the time for both, None if the work may take any time. Once `work` has a result,
-    that counts, even if the end of the session fails or is late: a call that was made must not be
-    reported as failed.
+    `seconds` is the time for opening the session and for `work`, None if the work may take any
+    time. Once `work` has a result, that counts, even if the end of the session fails or is late: a
+    call that was made must not be reported as failed.
     """
     results, limit = list[T](), seconds or HANDSHAKE_SECONDS
     timeout = asyncio.timeout(limit)
@@ -333,8 +333,9 @@ async def watch_definitions(
 ) -> None:
     """Call `on_listing` with the tools of a server, and again after each notice that they changed.
 
-    Raise McpServerError if it fails. Servers of newer protocol versions send such notices only to
-    clients that subscribe (`listen`), older ones to everybody (`on_message`).
+    Return when the server ends its stream for notices. Raise McpServerError if it fails. Servers of
+    newer protocol versions send such notices only to clients that subscribe (`listen`), older ones
+    to everybody (`on_message`).
     """
     noticed, has_ended = asyncio.Event(), False
 

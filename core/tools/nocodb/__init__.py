@@ -212,8 +212,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     async def list_choices(
         self, deps: IntegrationDependencies[NocodbSettings]
     ) -> Mapping[str, Sequence[str]]:
-        """Each is named by its title; by its id if the title is not unique or cannot be shown.
-        Return {} unless the settings lead to NocoDB's REST API."""
+        """Each base that the token can read is named by its title; by its id if the title is not
+        unique or cannot be shown. Return {} unless the settings lead to NocoDB's REST API."""
         # Loaded only if NocoDB is connected.
         from core.tools.nocodb.api import NocoApi
 
@@ -313,7 +313,8 @@ class RowsKind(Kind):
             ids = _join_names(_list_ids(steps))
             # "Rejected: 3." would read as a count.
             rows = _join_names(names) or (f"ID {ids}" if ids else "")
-            # Rows that could not be created have neither a name nor an id.
+            # Rows that could not be created have neither a name nor an id. The English forms are
+            # equal, but a translation may need two.
             count = len(steps)
             rows = rows or plural("{count} of the new rows", "{count} of the new rows", count)
             # Rows of one request share their explanation. Of several, the sentence has the first.
@@ -431,8 +432,8 @@ class UpdateRows(_EditableRows):
         return plural("Approve {count} row", "Approve {count} rows", count)
 
     def changes_only(self, draft: Draft, fields: Collection[str]) -> bool:
-        """Only then may a rule let it be applied without a person: such fields hold no free
-        text."""
+        """A rule may let such a change be applied without a person: selects, checkboxes and dates
+        hold no free text."""
         folded = {fold_case(name) for name in fields}
         allowed = {name for name in draft.view.choice_fields if fold_case(name) in folded}
         names = {name for row in draft.rows for name in row.after or {}}

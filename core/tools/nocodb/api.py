@@ -269,6 +269,7 @@ class NocoApi:
         self.url = url.rstrip("/")
         self._token = token
         self._http = http
+        # Seconds before each repetition of a read that failed.
         self._pauses = tuple(pauses)
         self._timeout = timeout
         self._sleep = sleep
@@ -428,8 +429,9 @@ class NocoApi:
     async def set_attachments(
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
     ) -> None:
-        """`key` is the title of the id field. This is v2, because v3 accepts only files that the
-        row already holds (NocoDB 0.301.3, ERR_INVALID_VALUE_FOR_FIELD)."""
+        """NocoDB already stores the files. `key` is the title of the id field. This is v2, because
+        v3 accepts only files that the row already holds (NocoDB 0.301.3,
+        ERR_INVALID_VALUE_FOR_FIELD)."""
         body = [{key: row, **files}]
         await self._write("PATCH", f"/api/v2/tables/{_quote_step(at.table)}/records", body, by)
 
@@ -485,8 +487,8 @@ class NocoApi:
             raise self._explain(error) from None
 
     async def _write_rows(self, method: str, at: TableId, body: Sequence[Json], by: str) -> Records:
-        """Raise WriteUnsure if its answer cannot be read or does not have all of them: it accepted
-        the write, so some may be saved."""
+        """Raise WriteUnsure if NocoDB's answer cannot be read or does not have all of them: it
+        accepted the write, so some may be saved."""
         answer = await self._write(method, f"{_data_path(at)}/records", body, by)
         try:
             rows = parse_page(answer).records

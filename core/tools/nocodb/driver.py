@@ -122,7 +122,7 @@ class TableSchema:
         return replace(self, own=plain_fields, links=links)
 
     def changed_fields(self, target: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
-        """`target` has the hash that each field had then."""
+        """`target` has the hash that each field had when the draft was made."""
         hashes, fields = target.get("fields", {}), self.fields
         return frozenset(
             name
@@ -340,8 +340,8 @@ class RestDriver(TableDriver):
         return without_empty(before or {})
 
     async def upload(self, row: Row, by: str) -> Row:
-        """All are read from Ponte's store first, so that a file that is gone refuses the change
-        before anything is uploaded."""
+        """All new files are read from Ponte's store first, so that a file that is gone refuses the
+        change before anything is uploaded."""
         lists = {name: value for name, value in row.items() if isinstance(value, list)}
         for file in (member for value in lists.values() for member in value if is_new_file(member)):
             await self._read_approved_file(file)  # all of them, before one is uploaded
@@ -352,8 +352,8 @@ class RestDriver(TableDriver):
         return {**row, **uploaded}
 
     async def _read_approved_file(self, file: Mapping[str, Any]) -> bytes:
-        """Raise ToolError if they are not those that the draft names, because a person approved
-        these and no others."""
+        """Raise ToolError if the bytes are not those that the draft names, because a person
+        approved these and no others."""
         name = str(file["title"])
         try:
             _, data = await self._read_file(str(file["file"]))

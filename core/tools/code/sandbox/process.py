@@ -170,7 +170,7 @@ class RunningProgram:
     """
 
     def __init__(self, process: asyncio.subprocess.Process, pipes: ProgramPipes) -> None:
-        self.overran = ""
+        self.overran = ""  # why the sandbox itself ended the program
         self.stdin = pipes.stdin
         self.frames = pipes.frames
         self.output = pipes.output
@@ -245,7 +245,7 @@ class RunningProgram:
     async def _follow(self) -> None:
         try:
             async with asyncio.timeout(FOLLOW_SECONDS):
-                await self._process.wait()
+                await self._process.wait()  # bubblewrap
         except TimeoutError:
             # It can have ended at the last moment, or while the event loop was busy.
             with contextlib.suppress(ProcessLookupError):
