@@ -340,6 +340,7 @@ class PostgresDatabase:
         """Raise _TransientError if the transaction failed without effect and may be repeated,
         Unstorable for a rejected value, NotStored for other faults of the server or network, and
         errors of the statement or of `work` unchanged."""
+        # Psycopg is an optional package.
         import psycopg
         from psycopg_pool import PoolTimeout
 

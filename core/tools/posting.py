@@ -137,7 +137,7 @@ class _PostBatch:
             raise ToolError(NOT_KNOWN if may is None else NO_MEMBER)
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Raise ToolError if that is not known.
+        """Raise ToolError if it is not known whether the post was made.
 
         It is called before the post and after it, and after a crash again. The first call makes the
         key of the post (the turn's id in `applier_data`), by which later calls find the post.
@@ -369,7 +369,7 @@ _OUTCOMES = {
 
 
 class PlacePost(Kind):
-    """The text is its only row."""
+    """A change that posts a text, which is its only row."""
 
     title = "Post to {title}"
     outcomes = _OUTCOMES

@@ -306,7 +306,6 @@ class Parameters:
                 code="bad_json",
                 hint=f"it is {_KINDS.get(type(raw_values), 'something else')}",
             )
-        # `wrong` collects what is wrong with all arguments, so that one more call can be right.
         values: dict[str, Any] = {}
         names = [parameter.name for parameter in self.parameters]
         # A model chose unknown names and keys, so they are cut.
@@ -394,9 +393,9 @@ def decode_value(value: Any, place: Sequence[int | str], is_list: bool) -> Any:
 class FunctionTool:
     """A tool (`core.domain.ports.Tool`) that calls an async function.
 
-    `name` and `description` replace those of the function. Ponte passes the ToolContext to a
-    parameter of that type, which the model never sees. `doing` is the text that a person sees while
-    it runs.
+    Its description and schema come from the function's docstring and type hints. `name` and
+    `description` replace those of the function. Ponte passes the ToolContext to a parameter of that
+    type, which the model never sees. `doing` is the text that a person sees while it runs.
 
     Raise TypeError if the function cannot be a tool: it is not async, has no types or no
     description, or has types that a strict schema cannot express (`strict=False` allows open maps).

@@ -92,7 +92,7 @@ class McpServer:
 
 
 class McpCall(ExternalRun):
-    """The arguments are its only row."""
+    """A change that calls a tool once. The arguments are its only row."""
 
     title = "Call {title}"
     outcomes = _OUTCOMES

@@ -138,7 +138,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         proxy = proxies.for_url(url)
         self._inner = httpx2.AsyncHTTPTransport(verify=load_tls_context(), proxy=proxy)
         if proxy is None:
-            # The transport has no argument for that. A proxy connects by itself.
+            # The transport has no argument for a check of addresses. A proxy connects by itself.
             pool: Any = self._inner._pool
             is_plain = url.startswith("http://")
             pool._network_backend = _CheckedBackend(pool._network_backend, is_plain=is_plain)

@@ -319,7 +319,8 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
     }
 
     def holds(cell: object) -> bool:
-        """Compare the moment with the span as ISO texts, which sort by time."""
+        """Decide as the filter for NocoDB does. Compare the moment with the span as ISO texts,
+        which sort by time."""
         if field.kind == "day":
             day = fieldtypes.parse_day(cell)
             at = day.isoformat() if day else None

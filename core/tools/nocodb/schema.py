@@ -80,8 +80,8 @@ Titled = TypeVar("Titled", NamedTable, Field)
 
 
 def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
-    """Similar is a title in another case, then one with other accents, then one that begins like a
-    name that was cut ("…"), as a model has read it."""
+    """A similar title counts if it is the only one: in another case, then with other accents, then
+    one that begins like a name that was cut ("…"), as a model has read it."""
     exact = name.strip()
     for candidate in among:
         if exact in (candidate.id, candidate.title):
@@ -104,7 +104,7 @@ def suggest_names(name: str, among: Iterable[NamedTable | Field]) -> str:
     """The titles most similar to `name`, else the first `_MAX_SUGGESTED_NAMES` of all titles."""
     titles = [candidate.title for candidate in among]
     key = fold_to_letters(name[:MAX_TITLE])
-    # Several, else it would have been found.
+    # Titles equal but for case and accents: several, else it would have been found.
     near = [title for title in titles if fold_to_letters(title) == key]
     if not near:
         plains = {fold_to_letters(title): title for title in titles}
@@ -251,7 +251,7 @@ class _RawDescription:
 
     def visible_to(self, names: Sequence[NamedTable]) -> TableDescription:
         if names not in self._parsed:
-            by_id = {table.id: table for table in names}
+            by_id = {table.id: table for table in names}  # links to other tables are left out
             foreign = self.base.foreign_sources
             self._parsed[names] = parse_table(self.base.id, self.body, by_id, foreign)
         return self._parsed[names]
@@ -327,7 +327,7 @@ class Schemas:
         """Raise NocoError `unknown_table`, `unknown_field`."""
         names = tuple(fields)
         table = await self.describe_table(viewer, name)
-        # A missing field may be a new one.
+        # A missing field may be a new one, so the table is read once more.
         if any(find_by_name(field_name, table.fields) is None for field_name in names):
             # Nothing is dropped if it was read only seconds ago.
             self._drop_old(self._tables.get(table.id))
@@ -339,7 +339,8 @@ class Schemas:
     async def describe_with_links(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
-        """Raise NocoError `unknown_table`, `unknown_field`.
+        """Fields may be those of linked rows, such as Customer.City. Raise NocoError
+        `unknown_table`, `unknown_field`.
 
         Titles may have dots themselves. So a field of the table comes first, then each dot is tried
         as the end of a link's title. Fields of linked rows get into `paths` by the model's name, by
@@ -562,8 +563,8 @@ def format_outline(
     """Return the outline of a table by which the model knows its fields, such as `Customers [m…]:
     Name*:text, Status:select(Lead|Active), Orders->Orders`.
 
-    The field with * names a row. `read_only` is marked after the id. The outline is cut to whole
-    fields, with the number of missing ones.
+    The field with * names a row. `Id`, CreatedAt and UpdatedAt are left out. `read_only` is marked
+    after the id. The outline is cut to whole fields, with the number of missing ones.
     """
     # In a short outline no select may take the room of other fields.
     room = MAX_OPTIONS_CHARACTERS if longest == SHORT_OUTLINE_CHARACTERS else longest

@@ -195,6 +195,7 @@ class TableSource:
         self._clock = clock
         self._tables_api = api
         self._reading = build_read_tools(api, self.schemas, clock=now)
+        # `drafting` reads the rows of new drafts; None: a `RestDriver` over `api`.
         writing = WriteTools(api, self.schemas, drafting, now)
         self._writing, self.rows.revise_draft = writing.tools(), writing.revise
         self._overview = BaseOverview()
@@ -204,7 +205,8 @@ class TableSource:
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools, also while NocoDB is down: a call then explains the failure.
 
-        It is made once for each set of tables, so that equal prompts stay equal and can be cached.
+        The description of the tool that lists tables is made once for each set of tables, so that
+        equal prompts stay equal and can be cached.
         """
         if self._clock() >= self._until:
             # Set before NocoDB is asked, so that no other turn waits for the answer too.
@@ -271,6 +273,7 @@ class NocoSource(TableSource):
         # An approved change retries its reads for longer than a turn: NocoDB may be restarting.
         driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS), read_file)
         super().__init__(self.api, driver, base_id=base_id, config=config, clock=clock)
+        # Asks NocoDB, while nobody waits, for its version and for what it lacks.
         self.probing = BackgroundTasks("nocodb")
         self._gaps: Sequence[str] | None = None
         self._version = ""

@@ -160,8 +160,8 @@ def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo 
 
 
 def _identity(field: Field, cell: object) -> object:
-    """Linked rows and people are told apart by id or address, because two can have one name;
-    numbers and lists are equal in any form or order."""
+    """Equal values share a key. Linked rows and people are told apart by id or address, because two
+    can have one name; numbers and lists are equal in any form or order."""
     if isinstance(cell, list):
         return frozenset(_identity(field, member) for member in cell)
     if isinstance(cell, Mapping) and ("fields" in cell or "email" in cell):

@@ -444,7 +444,8 @@ def _is_link(value: Any) -> bool:
 
 def _own_files(current: Any, before: Any, after: Any) -> list[Any] | None:
     # `before` and `after` are the cell's files in the update, `current` those that were read back:
-    # new files are taken from there, because NocoDB gave them paths.
+    # new files are taken from there, because NocoDB gave them paths. What others added or removed
+    # is left out.
     current, before, after = current or [], before or [], after or []
     added, surplus = subtract_files(after, before), subtract_files(current, before)
     added_files = subtract_files(surplus, subtract_files(surplus, added))

@@ -310,10 +310,10 @@ class SampleApi:
         self._english_tables = tables
         self._tables_in: dict[str, Mapping[str, SampleTable]] = {}
         """The tables with their titles in a language, by language."""
-        self._make_content = make_content
+        self._make_content = make_content  # of a new or restored base
         self._new_language = language
         self._language = self._find_language()
-        self._lock_timeout = lock_timeout
+        self._lock_timeout = lock_timeout  # seconds to wait for another process's write
         self.drift_count = 0
         """How often the base was found to be another one than before. Whoever has descriptions of
         tables cached drops them when this number changes."""
@@ -733,6 +733,7 @@ class SampleSource(TableSource):
     ) -> None:
         # Does the approved writes, and reads the rows of drafts.
         driver = SampleDriver(api)
+        # `for_invited`: people whom the owner invited see the tables, too.
         self._sample, self._title, self._for_invited = api, title, for_invited
         super().__init__(api, driver, drafting=driver, config=config)
         # The base class fetches the list of tables after this time, which never comes: here `tools`
