@@ -98,8 +98,6 @@ class Refusal(PonteError):
 
 
 class NotAllowed(Refusal):
-    """A person asked for something that no rule of ponte.toml or the settings lets them do."""
-
     sentence = "You don't have permission to do that here. An admin can allow it."
 
 
@@ -120,9 +118,6 @@ class Forgotten(Refusal):
 
 
 class StatusUnknown(PonteError):
-    """It cannot be decided whether the person may do this, because their platform has not reported
-    in time who they are (a member, a guest)."""
-
     code = "status_unknown"
     sentence = (
         "I couldn't check in time whether you're a member, so nothing was done. Try again in a "
@@ -143,21 +138,15 @@ class WrongUsage(BadInput):
 
 
 class GivenTwice(BadInput):
-    """A command or a form has the same name twice, such as `priority=1 priority=2`."""
-
     sentence = "{key} appears twice. Use it only once."
 
 
 class Empty(BadInput):
-    """The message has no text, file or quote."""
-
     code = "empty"
     sentence = "Your message is empty. Type a question, or `help`."
 
 
 class TooLarge(BadInput):
-    """A file or text exceeds its limit."""
-
     code = "too_large"
     sentence = (
         "That's too large: {size}. The limit is {limit}. Send a smaller file, or send long text "
@@ -177,8 +166,6 @@ class NotFound(BadInput):
 
 
 class Expired(BadInput):
-    """A person decided on a proposed change too late: proposals expire after 24 hours."""
-
     code = "expired"
     sentence = (
         "Request {id} expired because no one approved it within 24 hours. Nothing was changed."
@@ -218,36 +205,26 @@ class ModelError(PonteError):
 
 
 class NoKey(ModelError):
-    """No API key is configured."""
-
     code = "no_key"
     sentence = "No model is set up. Set OPENAI_API_KEY."
 
 
 class WrongKey(ModelError):
-    """The model's server rejects the API key."""
-
     code = "wrong_key"
     sentence = "The model's server rejected the API key. Check the OPENAI_API_KEY setting."
 
 
 class UnknownModel(ModelError):
-    """The model's server does not know the configured model."""
-
     code = "unknown_model"
     sentence = "The model's server doesn't have the model `{model}`. Check the PONTE_MODEL setting."
 
 
 class NoQuota(ModelError):
-    """The account at the model's server has no credit left."""
-
     code = "no_quota"
     sentence = "The model account has no credit left. Add credit, then try again."
 
 
 class RateLimited(ModelError):
-    """The model's server refuses requests for a while, because too many came."""
-
     code = "rate_limited"
     sentence = "The model's server is busy. Try again in {time}."
 
@@ -260,22 +237,16 @@ class ModelDown(ModelError):
 
 
 class ModelSilent(ModelError):
-    """The model's server sent nothing for too long while an answer was awaited."""
-
     code = "model_silent"
     sentence = "The model didn't respond within {time}, so I stopped waiting. Try again."
 
 
 class TooLong(ModelError):
-    """The conversation is longer than the model can read (its context)."""
-
     code = "too_long"
     sentence = "This conversation is too long for the model. Type `new` to start a new one."
 
 
 class ModelRefused(ModelError):
-    """The model or its server refused the request because of its content."""
-
     code = "refused"
     sentence = "The model declined to answer."
 

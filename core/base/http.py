@@ -79,7 +79,7 @@ class HttpTooLarge(HttpError):
 
 
 class HttpAnswer(HttpError):
-    """Raised for a response with a status other than 2xx. It holds that response.
+    """A response with a status other than 2xx.
 
     `headers` have lower-case names. The body is untrusted and may contain secrets.
     """
@@ -114,9 +114,7 @@ class HttpClient:
     """An HTTP client: a pool of connections for one event loop. It opens itself at the first
     request. Every failure is an `HttpError` without secrets.
 
-    `socket` is the path of a Unix socket that receives all requests, whatever their host. Redirects
-    are not followed, and the environment is not read. `cap` is the maximum size of a response in
-    bytes.
+    Redirects are not followed, and the environment is not read.
     """
 
     def __init__(

@@ -502,8 +502,7 @@ class _EventParser:
 
         An event has `data:` lines and perhaps a name, and ends with an empty line. Servers deviate
         from that in many ways. For a body of JSON in place of a stream, the lines are only
-        collected. `_read_value` yields the events in one JSON value, and raises ModelServerFault
-        for an error in it. EVENT_FIELDS are all names that a line of a stream can begin with.
+        collected. EVENT_FIELDS are all names that a line of a stream can begin with.
         """
         for line in lines:
             if self.is_done:
@@ -610,8 +609,7 @@ async def _read_refusal(
     status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes], asks: bool = True
 ) -> ModelServerFault:
     """Return the fault for a response with an error status. Only the first MAX_ERROR_BODY_BYTES of
-    its body are read. `asks` is False for a request that only finds out what the server supports:
-    then a refusal is expected, and logged as debug."""
+    its body are read. `asks`: as for `_refusal`."""
     data = bytearray()
     async for chunk in chunks:
         data += chunk[: MAX_ERROR_BODY_BYTES - len(data)]

@@ -31,10 +31,7 @@ _SECRET = re.compile(r"(?<![\w.~+/=-])(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,
 
 
 class RemoteError(ToolError):
-    """A failure of an external service that a tool uses, in words for a person and a model.
-
-    `unsure`: the call may have had its effect. `passing`: the same call may succeed a moment later.
-    """
+    """A failure of an external service that a tool uses, in words for a person and a model."""
 
     def __init__(
         self,

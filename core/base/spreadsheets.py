@@ -71,8 +71,7 @@ def encode_table(
     form: ExportFormat,
     title: str = "",
 ) -> ExportedTable:
-    """`title` names the sheet of an XLSX file, and `cut_cells` in the result counts its cells that
-    are longer than Excel allows, and were cut. Raise ValueError if the table is larger than a sheet
+    """`title` names the sheet of an XLSX file. Raise ValueError if the table is larger than a sheet
     of Excel can be."""
     if form == "xlsx":
         data, cut_cells = _encode_xlsx(columns, rows, title)

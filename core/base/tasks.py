@@ -165,12 +165,7 @@ async def retry(
 def retry_blocking(
     call: Callable[[], A], errors: type[E] | tuple[type[E], ...], wait: Wait[E]
 ) -> A:
-    """Return the result of `call`. If it raises one of `errors`, sleep as long as `wait` says for
-    the error and the number of failed attempts, and call it again. The sleep blocks the thread, so
-    never run this in the event loop's thread; `retry` is for coroutines.
-
-    Raise the last error when `wait` returns None.
-    """
+    """As `retry`, but the sleep blocks the thread, so never run this in the event loop's thread."""
     failed = 0
     while True:
         try:

@@ -167,8 +167,7 @@ class AnswerReader:
 
     `tools` are the tools that were offered, with the schemas of their arguments. `holds_start`: the
     answer may begin with a thought that no tag opens, so no text is shown before its end.
-    `is_continued`: this turn has called tools before. `has_ended`: the server sent its last event,
-    so reading may stop.
+    `is_continued`: this turn has called tools before.
     """
 
     def __init__(

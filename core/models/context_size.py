@@ -152,8 +152,7 @@ class ContextSize:
 
 
 class ContextSizes:
-    """The numbers of tokens that the models of a server take, as far as they are known. `tokens` is
-    PONTE_MODEL_CONTEXT, for the model of that name; 0 if it is not set."""
+    """The numbers of tokens that the models of a server take, as far as they are known."""
 
     def __init__(self, client: ModelServerClient, model: str, tokens: int) -> None:
         self._client = client

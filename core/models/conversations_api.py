@@ -324,8 +324,7 @@ class SpareConversations:
         await cancel_all([self._refill_task])
 
     async def _create_spares(self) -> None:
-        """Create conversations ahead, so that a new thread need not wait for one. Each is recorded
-        for erasure before it is used. Waits first, so that it does not delay an answer."""
+        """This waits first, so that it does not delay an answer."""
         await asyncio.sleep(SPARE_DELAY_SECONDS)
         try:
             while len(self._conversation_ids) < self._server.options.spare_conversations:

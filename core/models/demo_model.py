@@ -169,7 +169,6 @@ def find_invoice(text: str) -> str:
 
 
 def list_steps(turn: DemoTurn) -> list[TourStep]:
-    """The steps of the guided tour that work with this turn's tools, in their order."""
     reads, runs = turn.is_sample and QUERY_TOOL in turn.tools, PYTHON_TOOL in turn.tools
     steps: list[TourStep] = ["overdue"] if reads else []
     steps += ["pay", "undo"] if reads and UPDATE_TOOL in turn.tools else []
@@ -484,8 +483,7 @@ def _parse_message(turn: DemoTurn) -> tuple[Kind, str]:
 
 
 def _introduce(turn: DemoTurn) -> str:
-    """Return the demo model's answer to anything that it does not understand: what it is, the steps
-    of its tour, and the sentences that it knows."""
+    """The answer to anything that the demo model does not understand."""
     steps = list_steps(turn)
     parts = [say(_WHO)]
     # Without tables and Python, quick commands are the only step, and no tour.
@@ -533,8 +531,7 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
 
 
 def _decide_on_tables(turn: DemoTurn) -> Decision:
-    """Return the demo model's next step for "list tables": the calls of tools that find them, or
-    the answer, once the results of these calls are there."""
+    """Return the answer to "list tables", or the calls of tools that find them first."""
     if TABLES_TOOL in turn.tools:
         if (reply := turn.find_reply(TABLES_TOOL)) is None:
             return [PlannedCall(TABLES_TOOL, {})]

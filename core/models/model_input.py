@@ -118,7 +118,7 @@ def read_files(item: Item) -> Sequence[File]:
 
 
 def estimate_tokens(items: Sequence[Item]) -> int:
-    """With the files of the items."""
+    """The files of the items count, too."""
     return sum(
         8
         + count_tokens(f"{item.text}{item.spoken}{item.arguments}{item.name}{item.raw or ''}")
@@ -246,7 +246,7 @@ class ModelInput:
         return replace(item, raw={**item.raw, "host": self._host}) if item.raw else item
 
     def carried_fields(self, item: Item) -> Json:
-        """Other servers get none of it."""
+        """Other servers than the item's do not get these fields."""
         mine = item.raw.get("host") == self._host
         return {at: item.raw[at] for at in ("message", "call") if mine and item.raw.get(at)}
 

@@ -583,8 +583,7 @@ class ChatCompletionsReader(AnswerReader):
 
 
 class ChatCompletionsApi(OwnHistoryApi):
-    """Asks rounds over `POST /chat/completions`, the API that nearly all model servers have. Ponte
-    sends the whole history with each request."""
+    """Asks rounds over `POST /chat/completions`, the API that nearly all model servers have."""
 
     path = "/chat/completions"
     new_reader = ChatCompletionsReader

@@ -106,11 +106,8 @@ def read_whole(text: str) -> tuple[str, str]:
 
 
 class GrowingAnswer:
-    """The text of an answer as it streams in, without thoughts. `has_thoughts` is True once a
-    thought has ended. `is_unopened` is True if that thought began without an opening tag: its text
-    was shown until its closing tag came, and is withdrawn then. Some models write a tool call as
-    text of their answer. `calls` is that text: all from the first such call to the end. It is not
-    shown."""
+    """The text of an answer as it streams in, without thoughts, and without tool calls that the
+    model wrote as text."""
 
     def __init__(self) -> None:
         # `has_thoughts`: a thought has ended, so a later closing tag that nothing opened is text.
@@ -240,11 +237,11 @@ class GrowingAnswer:
         """Read a tag, which begins or ends a thought, begins a call, is a mark that is not shown,
         or is text. `after` has the next characters.
 
-        In code, or between spaces and quotes, a tag is text that a person reads. A
-        closing tag that nothing opened ends a thought that began with the answer, so all that was
-        shown before it is withdrawn (`is_unopened`). `_is_blank`: nothing but space is shown so
-        far. A mention has spaces, quotes or punctuation on both sides. A tag that begins a call,
-        and all that follows it, goes to `calls`."""
+        In code, or between spaces and quotes, a tag is text that a person reads. A closing tag that
+        nothing opened ends a thought that began with the answer, so all that was shown before it is
+        withdrawn (`is_unopened`). A mention has spaces, quotes or punctuation on both sides. A tag
+        that begins a call, and all that follows it, goes to `calls`.
+        """
         name = tag.lower()
         closings = TAGS.get(name, ())
         is_code = self._code.is_block and not self._is_blank
@@ -273,8 +270,7 @@ class GrowingAnswer:
             self._code = GrowingCode()
 
     def _show(self, text: str) -> None:
-        """Add text to the answer that people see, and follow whether it ends inside code, where a
-        tag is text."""
+        """`_code` follows whether the text ends inside code, where a tag is text."""
         if not text:
             return
         self._parts.append(text)

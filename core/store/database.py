@@ -344,8 +344,7 @@ def _rewrite_table(connection: SqlConnection, name: str) -> None:
 
 
 class SqliteDatabase:
-    """A database in one SQLite file, with a writer thread that commits in groups and a reader
-    thread."""
+    """A database in one SQLite file."""
 
     queue_deletes: Sequence[str] = ()
 

@@ -97,11 +97,7 @@ class RememberedState:
 
 
 class SharedRememberedState(RememberedState):
-    """A row of JSON state that several processes write, each with its own copy in memory.
-
-    A process writes only the entries that it changed into the stored row, so that it does not undo
-    what others wrote meanwhile.
-    """
+    """A row of JSON state that several processes write, each with its own copy in memory."""
 
     def __init__(self, database: Database, name: str, data: Callable[[], object]) -> None:
         super().__init__(database, name, data)

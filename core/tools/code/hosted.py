@@ -136,8 +136,7 @@ class CodeInterpreter:
     """Runs of one conversation, one after the other, in one container.
 
     The first run creates the container. It is reused until it was idle for 19 minutes, and replaced
-    if it expired. `container` is the id of an earlier one. Interpreters can share `containers`. The
-    caller owns the client.
+    if it expired. Interpreters can share `containers`. The caller owns the client.
     """
 
     def __init__(

@@ -84,7 +84,7 @@ class _KernelSlot:
 class Kernels:
     """The kernels of all threads: started when needed, ended when idle or when memory is short.
 
-    `places` knows the kernels of other and earlier processes. `most` kernels run at once.
+    `most` kernels run at once.
     """
 
     def __init__(
@@ -223,8 +223,7 @@ def max_kernels(limits: SandboxLimits) -> int:
 
 
 class LocalBackend:
-    """Runs Python in a sandbox on this machine (the port `CodeBackend`). `is_required`: the
-    operator chose that, so a missing sandbox is a failure, and not only off."""
+    """Runs Python in a sandbox on this machine (the port `CodeBackend`)."""
 
     name: Literal["local"] = "local"
     description = LOCAL_DESCRIPTION

@@ -86,9 +86,7 @@ class _CheckedBackend:
 
 
 class _CappedStream(httpx2.AsyncByteStream):
-    """The body of an answer, which ends with an error beyond MAX_RESPONSE_BYTES or
-    MAX_ANSWER_LINES, and before an event with too many values. `on_close` is called when it is
-    closed."""
+    """The body of an answer, within limits. `on_close` is called when it is closed."""
 
     def __init__(self, stream: Any, on_close: Callable[[], None] | None) -> None:
         self._stream, self._on_close = stream, on_close

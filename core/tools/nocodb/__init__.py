@@ -382,8 +382,6 @@ def _type_value(value: Any, format: str) -> str:
 
 
 class CreateRows(_EditableRows):
-    """The kind of change that creates rows."""
-
     titles = ("Create a row in {table}", "Create {count} rows in {table}")
     is_repeatable = False
 
@@ -441,8 +439,6 @@ class UpdateRows(_EditableRows):
 
 
 class DeleteRows(RowsKind):
-    """The kind of change that deletes rows."""
-
     titles = ("Delete a row in {table}", "Delete {count} rows in {table}")
 
     def name_deed(self, change: Change) -> str:

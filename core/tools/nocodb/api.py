@@ -61,8 +61,6 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TableId:
-    """A table, by its own id and the id of its base."""
-
     base: str
     table: str
 
@@ -111,7 +109,7 @@ class RecordPage:
 
 @dataclass(frozen=True, slots=True)
 class SortField:
-    """A field to sort by, by id or title, and its direction."""
+    """`field` is an id or a title."""
 
     field: str
     direction: Literal["asc", "desc"] = "asc"
@@ -439,10 +437,9 @@ class NocoApi:
         """Store a file that no row has yet, and return it. Raise NocoError.
 
         The title of the result is the name, but its path is another one. This is v2: v3 uploads
-        into a row, where a second attempt would attach the file twice, and it changes the title.
-        A failure is never WriteUnsure, because no row has changed. Only a 429, by which NocoDB
-        refuses a call, is followed by another attempt. `by` is the person who asked, for NocoDB's
-        audit.
+        into a row, where a second attempt would attach the file twice, and it changes the title. A
+        failure is never WriteUnsure, because no row has changed. Only a 429, by which NocoDB
+        refuses a call, is followed by another attempt.
         """
         try:
             answer = await retry(
@@ -514,9 +511,8 @@ class NocoApi:
             raise self._explain(error) from None
 
     async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
-        """Send a write and return NocoDB's answer. `by` is the person who asked, for NocoDB's
-        record of changes. The write is repeated only after failures that show that NocoDB did
-        nothing. Raise NocoError if nothing was written, WriteUnsure if something may have been."""
+        """The write is repeated only after failures that show that NocoDB did nothing. Raise
+        NocoError if nothing was written, WriteUnsure if something may have been."""
         try:
             return await retry(
                 lambda: self._send(method, path, body=body, by=by),

@@ -60,8 +60,7 @@ class TableSchema:
     by title; both are empty where the system does not describe them.
 
     `key` is the field with the id, `name` the field that rows are told by: None where there is none
-    that can be written. `target` is stored with a draft, so that the table is found again when the
-    draft is approved, and a change of its fields is noticed.
+    that can be written. `target` is stored with a draft (`of`).
     """
 
     at: TableId
@@ -196,7 +195,7 @@ class TableDriver(Protocol):
     def is_unchanged(self, before: Any, now: Any) -> bool: ...
 
     def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
-        """None if there are none."""
+        """Return the values that can be written again; None if there are none."""
 
     async def upload(self, row: Row, by: str) -> Row:
         """Raise ToolError; no row is changed by then."""
@@ -372,8 +371,7 @@ class RestDriver(TableDriver):
         return data
 
     async def _upload_file(self, file: Mapping[str, Any], by: str) -> Mapping[str, Any]:
-        """Upload a file of a draft and return it as NocoDB stores it. `by` names who asked, for
-        NocoDB's own audit."""
+        """Return the file of a draft as NocoDB stores it."""
         name, type = str(file["title"]), str(file["mimetype"])
         data = await self._read_approved_file(file)
         stored = await self._api.upload_file(name, type, data, by=by)

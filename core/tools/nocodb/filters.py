@@ -177,8 +177,7 @@ class RowSelection:
     """The rows of `table` that match all or any conditions.
 
     NocoDB gets `where`. Unless `is_exact`, it returns too many rows, and each must be checked with
-    `matches`. `is_sent` is False for a system without filters, whose rows are all checked. A row
-    holds the linked rows of `joins`, as records, under the link's id.
+    `matches`. A row holds the linked rows of `joins`, as records, under the link's id.
     """
 
     table: TableDescription

@@ -182,8 +182,7 @@ def parse_table(
 ) -> TableDescription:
     """`by_id` holds the visible tables by id, `foreign` the ids of databases that NocoDB did not
     create. Links to hidden tables, and lookups through them, are not among the fields; the links
-    are in `concealed`, because an undo must restore whole rows. NocoDB adds CreatedAt and UpdatedAt
-    to its own tables, and does not describe them."""
+    are in `concealed`, because an undo must restore whole rows."""
     fields = []
     for raw_field in body["fields"]:
         if not isinstance(raw_field, Mapping):

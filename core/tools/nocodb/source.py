@@ -169,8 +169,8 @@ def describe_gap(name: str) -> Health:
 class TableSource:
     """The tools over one base, and the writes that were approved.
 
-    `driver` does the approved writes. `drafting` reads the rows of new drafts; None: a `RestDriver`
-    over `api`. `clock` returns monotonic seconds, `now` seconds since the epoch.
+    `driver` does the approved writes. `clock` returns monotonic seconds, `now` seconds since the
+    epoch.
     """
 
     name: str

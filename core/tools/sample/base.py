@@ -286,8 +286,8 @@ class _Snapshot:
 class SampleApi:
     """The `TableApi` over the file at `path`.
 
-    `make_content` returns the rows of a new or restored base. Each content has an id of its own,
-    the base's id. A draft names it, so a change that was drafted before a reset is refused.
+    Each content has an id of its own, the base's id. A draft names it, so a change that was drafted
+    before a reset is refused.
 
     `tables` and the content are in English. A new base is in `language`, and the file says in which
     one it is (`PRAGMA user_version`: the language's place in `LOCALES`).
@@ -714,8 +714,7 @@ class SampleDriver(RestDriver):
 
 
 class SampleSource(TableSource):
-    """The tools over the sample base. Only the owner sees them, on the page or a terminal.
-    `for_invited`: people whom the owner invited see them too."""
+    """The tools over the sample base. Only the owner sees them, on the page or a terminal."""
 
     name = "sample"
     description = (

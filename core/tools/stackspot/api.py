@@ -201,10 +201,7 @@ class StackSpotError(RemoteError):
 
 
 class StillRunning(StackSpotError):
-    """Ponte stopped waiting for a run, because of `cause`. StackSpot may still finish it.
-
-    `execution` is the run's id.
-    """
+    """Ponte stopped waiting for a run, because of `cause`. StackSpot may still finish it."""
 
     def __init__(self, cause: StackSpotError, execution: str) -> None:
         # What passes says "please try again": here that would run the command once more.

@@ -247,8 +247,7 @@ class StackSpot:
     """A client of StackSpot AI. All runs share its connections and its token.
 
     The caller owns `http`. Without one, the client makes its own, through `proxies`, and closes it.
-    `deadline` is in seconds, for one run and for one agent's answer. Every method raises
-    `StackSpotError`.
+    Every method raises `StackSpotError`.
     """
 
     def __init__(
