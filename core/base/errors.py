@@ -98,6 +98,8 @@ class Refusal(PonteError):
 
 
 class NotAllowed(Refusal):
+    """No rule of ponte.toml or of the settings lets the person do this."""
+
     sentence = "You don't have permission to do that here. An admin can allow it."
 
 
@@ -118,6 +120,8 @@ class Forgotten(Refusal):
 
 
 class StatusUnknown(PonteError):
+    """The platform has not reported in time who the person is (a member, a guest)."""
+
     code = "status_unknown"
     sentence = (
         "I couldn't check in time whether you're a member, so nothing was done. Try again in a "
@@ -138,15 +142,21 @@ class WrongUsage(BadInput):
 
 
 class GivenTwice(BadInput):
+    """A command or a form has the same name twice, as in `priority=1 priority=2`."""
+
     sentence = "{key} appears twice. Use it only once."
 
 
 class Empty(BadInput):
+    """The message has no text, file or quote."""
+
     code = "empty"
     sentence = "Your message is empty. Type a question, or `help`."
 
 
 class TooLarge(BadInput):
+    """A file or text exceeds its limit."""
+
     code = "too_large"
     sentence = (
         "That's too large: {size}. The limit is {limit}. Send a smaller file, or send long text "
@@ -166,6 +176,8 @@ class NotFound(BadInput):
 
 
 class Expired(BadInput):
+    """A person decided on a proposed change too late."""
+
     code = "expired"
     sentence = (
         "Request {id} expired because no one approved it within 24 hours. Nothing was changed."
@@ -205,26 +217,36 @@ class ModelError(PonteError):
 
 
 class NoKey(ModelError):
+    """No API key is configured."""
+
     code = "no_key"
     sentence = "No model is set up. Set OPENAI_API_KEY."
 
 
 class WrongKey(ModelError):
+    """The model's server rejects the API key."""
+
     code = "wrong_key"
     sentence = "The model's server rejected the API key. Check the OPENAI_API_KEY setting."
 
 
 class UnknownModel(ModelError):
+    """The model's server does not know the configured model."""
+
     code = "unknown_model"
     sentence = "The model's server doesn't have the model `{model}`. Check the PONTE_MODEL setting."
 
 
 class NoQuota(ModelError):
+    """The account at the model's server has no credit left."""
+
     code = "no_quota"
     sentence = "The model account has no credit left. Add credit, then try again."
 
 
 class RateLimited(ModelError):
+    """The model's server refuses requests for a while, because too many came."""
+
     code = "rate_limited"
     sentence = "The model's server is busy. Try again in {time}."
 
@@ -237,16 +259,22 @@ class ModelDown(ModelError):
 
 
 class ModelSilent(ModelError):
+    """The model's server sent nothing for too long."""
+
     code = "model_silent"
     sentence = "The model didn't respond within {time}, so I stopped waiting. Try again."
 
 
 class TooLong(ModelError):
+    """The conversation is longer than the model's context."""
+
     code = "too_long"
     sentence = "This conversation is too long for the model. Type `new` to start a new one."
 
 
 class ModelRefused(ModelError):
+    """The model or its server refused the request because of its content."""
+
     code = "refused"
     sentence = "The model declined to answer."
 

@@ -99,8 +99,8 @@ limits). It names the seconds of a shorter limit beside them."""
 
 @dataclass(frozen=True, slots=True)
 class FaultBody:
-    """What the body of an HTTP error says. `status` is an HTTP status (0: none), `param` the path
-    of a field, `wait` seconds."""
+    """The content of the body of an HTTP error. `status` is an HTTP status (0: none), `param` the
+    path of a field, `wait` seconds."""
 
     message: str = ""
     code: str = ""

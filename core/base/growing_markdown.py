@@ -14,8 +14,7 @@ _FENCE = re.compile(r"^(?:[ \t>]|[-*+] |\d{1,9}[.)] ){0,99}```", re.MULTILINE)
 class GrowingMarkdown:
     """Sanitizes the text of an answer while it grows, so that no half of a link is shown.
 
-    The end of the text is held back while it could still become another link. Finished blocks are
-    not parsed again.
+    The end of the text is held back while it could still become another link.
     """
 
     def __init__(self) -> None:

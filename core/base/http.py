@@ -151,11 +151,11 @@ class HttpClient:
         await self.close()
 
     async def get_json(self, url: str, **options: Unpack[RequestOptions]) -> Any:
-        """None if the body is empty. Raise HttpError."""
+        """Return None if the body is empty. Raise HttpError."""
         return await self.request_json("GET", url, **options)
 
     async def post_json(self, url: str, body: object, **options: Unpack[RequestOptions]) -> Any:
-        """None if the body is empty. Raise HttpError."""
+        """Return None if the body is empty. Raise HttpError."""
         return await self.request_json("POST", url, body=body, **options)
 
     async def request_json(

@@ -126,7 +126,7 @@ def use_locale(locale: str) -> Iterator[None]:
 
 
 def say(text: str, locale: str | None = None, /, **values: object) -> str:
-    """`locale` None: `LANGUAGE`."""
+    """`locale` None means `LANGUAGE`."""
     locale = LANGUAGE.get() if locale is None else locale
     text = OWNER_SENTENCES.get(text, text) if READER_IS_OWNER.get() else text
     return _fill(catalogue(nearest_locale(locale)).gettext(text), locale, values)
@@ -136,7 +136,7 @@ def plural(
     singular: str, many: str, count: int, locale: str | None = None, /, **values: object
 ) -> str:
     """`locale` None means `LANGUAGE`. `{count}` becomes the number; `values` fill other
-    placeholders."""
+    placeholders. `count` chooses the form by the language's rules."""
     locale = LANGUAGE.get() if locale is None else locale
     text = catalogue(nearest_locale(locale)).ngettext(singular, many, count)
     return _fill(text, locale, {"count": count, **values})
@@ -253,7 +253,7 @@ def find_zone(name: str) -> ZoneInfo | None:
 
 
 def babel_locale(locale: str | None = None) -> str:
-    """None is `LANGUAGE`."""
+    """`locale` None means `LANGUAGE`."""
     return nearest_locale(LANGUAGE.get() if locale is None else locale).replace("-", "_")
 
 
@@ -299,5 +299,5 @@ def _load_catalogue(locale: str) -> gettext.NullTranslations:
 
 
 def catalogue(locale: str) -> gettext.NullTranslations:
-    """Tests replace it to record sentences."""
+    """Tests replace this function to record sentences."""
     return _load_catalogue(locale)

@@ -20,7 +20,8 @@ _CLOSING_BRACKETS, _BEFORE_VALUES, _COMMA = b"]}", b"[{,", ord(",")
 
 
 def in_whole_characters(text: str) -> str:
-    """JSON can escape such halves (RFC 8259, section 8.2); UTF-8 cannot encode them."""
+    """Halves of surrogate pairs become U+FFFD: JSON can escape them (RFC 8259, section 8.2), UTF-8
+    cannot encode them."""
     if text.isascii() or not _HALF.search(text):
         return text
     return _WIDE.decode(_WIDE.encode(text, "surrogatepass")[0], "replace")[0]

@@ -209,7 +209,7 @@ class ModelServerFault(Exception):
 
     @property
     def is_loading(self) -> bool:
-        """A later request succeeds."""
+        """The model is being loaded, so a later request succeeds."""
         return self.status in (425, 429, 503) and self._says(_LOADING)
 
     @property
@@ -219,7 +219,7 @@ class ModelServerFault(Exception):
 
     @property
     def is_bad_call(self) -> bool:
-        """Another answer may be better."""
+        """The server could not read the model's call. Another answer may be better."""
         return self._says(_BAD_CALL)
 
     @property

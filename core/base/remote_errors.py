@@ -75,7 +75,7 @@ E = TypeVar("E", bound=PonteError)
 
 
 def was_sent(failure: HttpError) -> bool:
-    """The outcome is then unknown."""
+    """The outcome of a request that was sent is unknown."""
     return failure.sent
 
 
@@ -135,8 +135,7 @@ def on(*kinds: Kind, when: Condition | None = None) -> ErrorRow:
 
 class ErrorTable(Generic[E]):
     """A table that turns the failures of one external service into errors. The first row that
-    matches decides. A row with a code becomes an error of the class `error`: a `RemoteError`, or a
-    class with the same arguments."""
+    matches decides. `error` is `RemoteError`, or a class with the same arguments."""
 
     def __init__(self, error: type[E], *rows: ErrorRow) -> None:
         self._error = error

@@ -128,7 +128,7 @@ def change_outside_code(
 
 
 def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | None:
-    """None if no block is open. `fence` is the one that is open before."""
+    """Return None if no block is open. `fence` is the one that is open before `text`."""
     for line in text.split("\n"):
         fence = fence_after_line(line, fence, longest)
     return fence
@@ -314,8 +314,8 @@ class _Part:
         return next((cut for cut in near if self._keeps_fences(cut, fence)), last)
 
     def _possible_cuts(self) -> Iterator[_Cut]:
-        """The last possible place first. Each leaves room for the line that closes a code block
-        which is open at the cut."""
+        """Yield the last possible place first. Each leaves room for the line that closes a code
+        block which is open at the cut."""
         end = self.stop
         while end > self.start:
             place = find_character_boundary(self.text, end, self.start)

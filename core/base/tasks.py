@@ -99,7 +99,7 @@ class BackgroundTasks:
         return task
 
     async def close(self, grace_seconds: float = 0.0) -> None:
-        """Wait for running tasks first, then cancel them. No task can be started any more."""
+        """No task can be started any more."""
         self._closed = True
         if self._running and grace_seconds:
             await asyncio.wait(self._running, timeout=grace_seconds)

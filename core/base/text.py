@@ -291,7 +291,7 @@ _NUMBER = re.compile(r"[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?", re.IGNORECASE
 
 
 def escape_formula(cell: str) -> str:
-    """Spreadsheets mark text by an apostrophe before it."""
+    """A cell that begins like a formula gets an apostrophe, by which spreadsheets mark text."""
     return f"'{cell}" if cell.lstrip(" \n").startswith(_FORMULA) and not is_number(cell) else cell
 
 

@@ -106,11 +106,9 @@ KEPT_ON_FAULTS = ("lost", "broken", "silent")
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
     """A finished answer: its items, its token counts, and why it ends early, if it does. `items`
-    can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls have ids
-    of Ponte's own: servers repeat theirs, or send none. In `raw`, they have the server's `id`,
-    which `ModelInput.name_calls` sends back, `message` and `call`: fields that the server wants
-    back, and `may_be_two`: the call came twice. `fault` is why the text was broken off, None if
-    it was not."""
+    can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls have ids of
+    Ponte's own: servers repeat theirs, or send none. `fault` is why the text was broken off, None
+    if it was not."""
 
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
@@ -624,7 +622,7 @@ def classify_end(reason: str) -> AnswerEnd:
 
 
 def read_call_id(call: Json, *names: str) -> str:
-    """Return "" if there is none, or if it is too long: LiteLLM puts a whole signature into it."""
+    """Return "" if there is no id, or if it is too long: LiteLLM puts a whole signature into it."""
     id = next((word for name in names if (word := read_word(call.get(name)))), "")
     return id if len(id) <= MAX_ID_CHARACTERS else ""
 

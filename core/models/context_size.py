@@ -237,8 +237,8 @@ class ContextSizes:
         self._scales[model] = max(scale, self.scale(model) * 0.95, MIN_SCALE)
 
     def doubt_count(self, model: str) -> None:
-        """The correction may be wrong, and if no request fits any more, no answer would correct
-        it."""
+        """The correction of the estimate may be wrong, and if no request fits any more, no answer
+        would correct it."""
         if (scale := self.scale(model)) > 1:
             self._scales[model] = max(scale * 0.8, 1.0)
 

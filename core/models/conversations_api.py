@@ -164,8 +164,7 @@ class BackgroundStream:
     """A stream that a task of its own reads to its end.
 
     If a stream is closed after a call was streamed, the conversation can lack that response
-    (openai-python issue 3561). So a caller that stops listening does not close the stream. `late`
-    gets the response's id if nobody listened when it arrived.
+    (openai-python issue 3561). So a caller that stops listening does not close the stream.
     """
 
     def __init__(
@@ -216,8 +215,7 @@ class BackgroundStream:
 
         While nobody takes events, reading pauses after MAX_WAITING_EVENTS, so that memory is
         bounded. The response's id is reported (`report_late_id`) if the listener has left without
-        it: the response must be erased later. At the end, the queue gets None, or the error that
-        broke the stream.
+        it. At the end, the queue gets None, or the error that broke the stream.
         """
         end: Exception | None = None
         named = False
@@ -245,7 +243,7 @@ class BackgroundStream:
 
 class OpenStreams:
     """The answers that the model's server still streams to this process, by the conversation on the
-    server to which they belong. Some have no listener any more."""
+    server to which they belong."""
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
@@ -286,7 +284,7 @@ class OpenStreams:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        """The ids of their responses are journalled, so the next process finds them."""
+        """The ids of the streams' responses are journalled, so the next process finds them."""
         await cancel_all([s.task for streams in self._open.values() for s in streams])
         await asyncio.gather(*self._late_reports, return_exceptions=True)
 
@@ -315,7 +313,7 @@ class SpareConversations:
         return self._conversation_ids.popleft() if self._conversation_ids else ""
 
     def refill(self) -> None:
-        """Call it once an answer has begun, so that the answer does not wait."""
+        """Call this once an answer has begun, so that the answer does not wait."""
         if self._is_refill_due and (self._refill_task is None or self._refill_task.done()):
             self._is_refill_due = False
             self._refill_task = asyncio.create_task(self._create_spares())
@@ -372,11 +370,12 @@ class ConversationRound:
         stream that is not known, so the next round reads the conversation's end."""
 
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
-        """Ask the round and yield its events. Raise ModelError.
+        """Raise ModelError.
 
         Each pass of the loop does what `_step` demands, then sends the request. After a fault,
         `_recover_or_raise` sets the next step, or finds the answer. `paying` reserves the cost of
-        each request, and says how many tokens its answer may have (None: no limit)."""
+        each request, and says how many tokens its answer may have (None: no limit).
+        """
         paying = self._ask.payment
         body: Json = {}
         if self._ask.response:  # asked before a crash: the server may still have the answer
@@ -481,8 +480,8 @@ class ConversationRound:
         return pair_calls([item for item in items if item.kind != "opaque"])
 
     async def _build_body(self) -> Json:
-        """If the conversation cannot take it, set `_step` to "anew" as well; the caller then
-        creates a new conversation and builds the body again."""
+        """If the conversation cannot take the request, set `_step` to "anew" as well; the caller
+        then creates a new conversation and builds the body again."""
         # `fit` leaves out what is too long for the model, and sets `request` to what is sent.
         server, items = self._server, self._history.fit(self._items)
         ask = self._history.request

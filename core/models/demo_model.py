@@ -149,6 +149,7 @@ if path.suffix.lower() in (".csv", ".tsv"):
 
 
 def find_tour_step(text: str) -> TourStep | None:
+    """Return None for another or a long message."""
     if len(text) > _MAX_SENTENCE_CHARACTERS:
         return None
     plain = fold_to_letters(text)
@@ -169,6 +170,7 @@ def find_invoice(text: str) -> str:
 
 
 def list_steps(turn: DemoTurn) -> list[TourStep]:
+    """The steps of the guided tour that work with this turn's tools."""
     reads, runs = turn.is_sample and QUERY_TOOL in turn.tools, PYTHON_TOOL in turn.tools
     steps: list[TourStep] = ["overdue"] if reads else []
     steps += ["pay", "undo"] if reads and UPDATE_TOOL in turn.tools else []

@@ -372,7 +372,8 @@ class ModelInput:
                     files_shown.append(_text_part(f"[The file {file.name!r}:]"))
                     files_shown.append(await self._file_part(file))
             elif self.takes_opaque_items and item.raw.get("host") == self._host:
-                # What only answers carry is no input (ResponseReasoningItemParam of the package).
+                # Encrypted thoughts, for the server that made them. What only answers carry is no
+                # input (ResponseReasoningItemParam of the package).
                 fields = item.raw["item"].items()
                 items_sent.append({k: v for k, v in fields if k not in ("status", "created_by")})
             # Only calls and messages with text have such fields, and each of them is sent. So the
@@ -488,6 +489,7 @@ def _sendable_arguments(arguments: str) -> str:
 
 
 def find_data_urls(value: object) -> list[str]:
+    # Data URLs hold the bytes of files.
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):

@@ -428,6 +428,7 @@ class ModelServer:
     ) -> None:
         self.client = client
         self.options = options
+        # Records what the server stores when no turn listens any more.
         self.record_object_to_erase = record_object_to_erase
         self.official = client.place.is_official
         # From here on: what this process learns about the server from its answers and refusals.

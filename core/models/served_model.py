@@ -404,7 +404,7 @@ class ServedModel(Model):
         return Health("model", "on", f"{sentence}; {note}" if note else sentence)
 
     async def erase(self, remote: Remote) -> bool:
-        """Return False if it may still exist, so that the caller tries again.
+        """Return False if the object may still exist, so that the caller tries again.
 
         An object that no longer exists counts as erased. So does one that the server has no path
         for, because it cannot have stored it.

@@ -529,7 +529,8 @@ class SqliteDatabase:
 
     def _commit(self, batch: list[_Write[Any]]) -> None:
         """Run a group of writes in one transaction. If the disk or the file fails, nothing of the
-        group is stored and every caller gets an error."""
+        group is stored and every caller gets an error. `_refusal` is the reason of the last failed
+        commit."""
         connection = self._connection
         try:
             # A `repeatable` write may be lost in a power failure: the next start does it again.

@@ -201,7 +201,8 @@ class PostgresDatabase:
         single: bool = False,
         repeatable: bool = False,
     ) -> T:
-        """`repeatable` changes nothing here: to change `synchronous_commit` would cost a statement.
+        """`then` runs on the event loop after the commit, even if the caller was cancelled.
+        `repeatable` changes nothing here: to change `synchronous_commit` would cost a statement.
         Raise NotStored, Unstorable, and whatever `work` raises."""
         if self._closed:
             raise NotStored

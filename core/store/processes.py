@@ -315,9 +315,9 @@ class OwnProcess(SqlStore):
 
     @transaction
     def _renew(self, connection: SqlConnection, role: str) -> bool:
-        """Return False if another process has it. The row changes only if it is this process's own
-        or has expired. `clock_timestamp()` is the time of the statement; `now()` would be the start
-        of the transaction, which may have waited."""
+        """Return False if another process has the lease. The row changes only if it is this
+        process's own or has expired. `clock_timestamp()` is the time of the statement; `now()`
+        would be the start of the transaction, which may have waited."""
         row = connection.execute(
             "INSERT INTO leases (role, process, expires_at)"
             " VALUES (:role, :process, extract(epoch FROM clock_timestamp()) + :seconds)"

@@ -95,8 +95,7 @@ class Schema:
         functions: Sequence[str],
         migrations: Sequence[Migration] = (),
     ) -> Schema:
-        """Return the schema of these tables and views. `functions` is SQL of functions and triggers
-        that only Postgres has."""
+        """`functions` is SQL of functions and triggers that only Postgres has."""
         # What both databases have; then the tables, columns and indexes that only Postgres has.
         both = (*create_statements(tables, shared=False), *views)
         shared = ";\n".join(create_statements(tables, shared=True))

@@ -392,7 +392,7 @@ class PlacePost(Kind):
         return str((change.steps[0].write.after or {}).get("text", ""))
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """None if the text was erased."""
+        """There is no field if the text was erased."""
         text = (change.steps[0].write.after or {}).get("typed")
         return [FormField(TEXT_KEY, say("Text"), "lines", str(text))] if text else []
 

@@ -231,7 +231,7 @@ class Parameter:
         optional one is left out, and its schema has no null."""
         try:
             raw_schema = _json_schema(self.adapter)
-            # (): inside no definition.
+            # If strict, objects allow no keys but their properties. (): inside no definition.
             schema = SchemaCloser(raw_schema, strict).node(raw_schema, ())
         except UnfitSchema as error:
             raise UnfitSchema(f"parameter {self.name!r}: {error}") from None
@@ -327,7 +327,8 @@ class Parameters:
                     if parameter.optional and raw_values[parameter.name] in WORDS_FOR_NULL:
                         values[parameter.name] = parameter.default
                         continue
-                    # pydantic's messages name types and limits, not values.
+                    # pydantic's messages name types and limits, not values. LIST_ERRORS says what
+                    # to send in place of a value that should be a list.
                     for fault in error.errors(include_context=False, include_input=False):
                         place = ".".join(
                             [parameter.name, *(str(step)[:64] for step in fault["loc"])]
@@ -491,7 +492,7 @@ def price_of_call(tool: Tool | None, arguments: str) -> PaidRun | None:
 
 
 def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Function], FunctionTool]:
-    """`doing` is the text that a person sees while it runs."""
+    """`doing` is the text that a person sees while the tool runs."""
     return functools.partial(FunctionTool, effect=effect, doing=doing, strict=strict)
 
 

@@ -114,10 +114,10 @@ async def poll_response(client: ModelServerClient, name: str) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class HostedExecution:
-    """What a response of the model's server says about a run. `codes` are what ran, "" where the
-    server does not say. `at` is when it began, in the server's seconds. `text` holds the model's
-    own words without links into the container. `ended` is the server's reason for a response that
-    ended early, or ""."""
+    """The parsed response of the model's server to a run. `codes` are what ran, "" where the server
+    does not say. `at` is when it began, in the server's seconds. `text` holds the model's own words
+    without links into the container. `ended` is the server's reason for a response that ended
+    early, or ""."""
 
     id: str
     at: int

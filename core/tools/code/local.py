@@ -270,8 +270,7 @@ class LocalBackend:
         await self._kernels.forget(thread)
 
     async def health(self) -> Health:
-        """Return the backend's state: which sandbox it uses, or why there is none, and what is
-        missing of its libraries. Without a sandbox it is failing only if the operator chose it."""
+        """Without a sandbox, the state is failing only if the operator chose it."""
         choice = await self._wait_for_proof()
         text = say("local: {words}", words=choice.reason.words())
         if choice.sandbox is None:

@@ -97,8 +97,7 @@ class FileMade(_Frame):
 
 
 class LeftOut(_Frame):
-    """The kernel's message that it left out a file of the run, and why: it is too large, or there
-    are too many."""
+    """The kernel's message that it left out a file of the run, and why."""
 
     left: Name
     why: Word

@@ -143,7 +143,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._on_stream_end = on_stream_end
         self._listened_at = float("-inf")
         # The HTTP status of the last call, if it was no success, and redirects in a row; else 0.
-        # One is allowed, for example to the address with a slash. The second in a row fails here.
+        # The SDK would follow 20 redirects with a call. One is allowed, for example to the address
+        # with a slash. The second in a row fails here.
         self.status = self._redirects = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

@@ -448,7 +448,7 @@ class McpTool(FunctionTool):
         self._definition = definition
 
     def only_proposes(self, arguments: str) -> bool:
-        """A tool that reads needs one only in some (see `run`)."""
+        """A tool that reads needs a proposal only in some conversations (see `run`)."""
         return self.effect != "read"
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:

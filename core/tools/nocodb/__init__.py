@@ -137,9 +137,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     def build(
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickCommands
     ) -> ToolBundle:
-        """Return the tools and the applier of approved writes: over NocoDB's REST API or a bridge,
-        whichever NOCODB_URL names. A bridge attaches no files, so it needs no `read_file`. The
-        quick commands (`quick`) are for other integrations, which run or provide them."""
+        """A bridge attaches no files, so it needs no `read_file`. `quick` is for other
+        integrations."""
         # Loaded only if NocoDB is connected.
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
@@ -382,6 +381,8 @@ def _type_value(value: Any, format: str) -> str:
 
 
 class CreateRows(_EditableRows):
+    """The kind of change that creates rows."""
+
     titles = ("Create a row in {table}", "Create {count} rows in {table}")
     is_repeatable = False
 
@@ -439,6 +440,8 @@ class UpdateRows(_EditableRows):
 
 
 class DeleteRows(RowsKind):
+    """The kind of change that deletes rows."""
+
     titles = ("Delete a row in {table}", "Delete {count} rows in {table}")
 
     def name_deed(self, change: Change) -> str:

@@ -61,6 +61,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TableId:
+    """The id of a table and that of its base."""
+
     base: str
     table: str
 
@@ -75,8 +77,8 @@ class NamedTable:
 
 @dataclass(frozen=True, slots=True)
 class NocoBase:
-    """A base of NocoDB, which holds tables. `foreign_sources` holds the ids of its databases that
-    NocoDB did not create."""
+    """A base of NocoDB. `foreign_sources` holds the ids of its databases that NocoDB did not
+    create."""
 
     id: str
     title: str
@@ -100,8 +102,7 @@ Ids = Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class RecordPage:
-    """A page of rows, and whether another page follows. It does not have the number of all rows,
-    which `NocoApi.count_rows` returns."""
+    """A page of rows. The number of all rows is not in it (`NocoApi.count_rows`)."""
 
     records: tuple[NocoRecord, ...]
     has_more: bool = False
@@ -117,8 +118,8 @@ class SortField:
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """A request for one page of a table's rows. Pages are counted from 1. `fields` holds ids or
-    titles, and is empty for all fields."""
+    """A request for one page of rows; `page` counts from 1. `fields` holds ids or titles; none
+    means all."""
 
     fields: Sequence[str] = ()
     where: str = ""
@@ -149,7 +150,7 @@ def seconds_between_calls(url: str) -> float:
 
 
 def require_object(answer: object) -> Json:
-    """Raise NocoError if it is none."""
+    """Raise NocoError if the answer is no JSON object."""
     if not isinstance(answer, Mapping):
         raise unreadable_answer()
     return answer

@@ -289,7 +289,7 @@ class BridgeApi:
         return frozenset(name for name in names if isinstance(name, str))
 
     async def check_health(self, *, timeout: float = 3.0) -> None:
-        """Raise BridgeError if it does not answer."""
+        """Raise BridgeError if the bridge does not answer."""
         with _as_bridge_error("health"):
             await self._get_json("/health", timeout)
 

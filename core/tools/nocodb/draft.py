@@ -373,8 +373,8 @@ async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]
 
 
 class WriteTools:
-    """The methods that become the write tools of NocoDB. `driver` reads the rows of drafts; None: a
-    `RestDriver`. `now` returns seconds since the epoch."""
+    """The methods that become the write tools of NocoDB. They only propose changes. `driver` reads
+    the rows of drafts; None: a `RestDriver`. `now` returns seconds since the epoch."""
 
     def __init__(
         self,

@@ -178,8 +178,8 @@ class TableDriver(Protocol):
         """The error for a proposal that names rows which do not exist."""
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
-        """The newest first, to look for a row whose creation got no answer. Links may be
-        missing."""
+        """Return the newest rows first, to look for a row whose creation got no answer. Links may
+        be missing."""
 
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
         """Links and files are written afterwards, by `link` and `attach`."""

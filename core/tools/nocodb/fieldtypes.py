@@ -266,8 +266,8 @@ _parse_url = partial(
 
 
 def parse_option(field: Field, value: object, zone: Zone = None) -> str:
-    """Raise ToolError with the most similar options as hint: those that differ only in case and
-    accents, else one."""
+    """`value` must be written exactly as the option. Raise ToolError with the most similar options
+    as hint: those that differ only in case and accents, else one."""
     # `zone` is not used: the parsers of all field types (`FieldType.parse`) get it.
     text = parse_text(field, value)
     if text in field.options:

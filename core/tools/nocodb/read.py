@@ -258,8 +258,8 @@ class QueryTools:
         names: Iterable[str] = (),
         links: Collection[str] = (),
     ) -> TableQuestion:
-        """`names` are fields that it uses besides those of the filters, to show them or to compute
-        figures; those in `links` need the linked rows, if they are links.
+        """`names` are fields that the question uses besides those of the filters, to show them or
+        to compute figures; those in `links` need the linked rows, if they are links.
 
         Raise ToolError for a secret field, and if filters leave out the linked rows (`blank`) that
         a field shows. Raise NocoError.

@@ -365,8 +365,8 @@ class Schemas:
     async def describe_afresh(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
-        """A draft depends on it, so it is not from the cache. Raise NocoError, also if it lacks one
-        of the fields."""
+        """A draft depends on the description, so it is not from the cache. Raise NocoError, also if
+        it lacks one of the fields."""
         table = await self.describe_table(viewer, name)
         self._drop_old(self._tables.get(table.id))
         return await self.describe_with_fields(viewer, name, fields)
@@ -374,8 +374,8 @@ class Schemas:
     async def fill_formats(
         self, viewer: Viewer, table: TableDescription, fields: Iterable[Field]
     ) -> list[Field]:
-        """NocoDB gives a lookup or rollup none, so it gets that of the field whose values it shows,
-        if this person may see that field."""
+        """NocoDB gives a lookup or rollup no format, so it gets that of the field whose values it
+        shows, if this person may see that field."""
         visible = await self.visible_tables(viewer)
         return [
             replace(field, format=await self._find_format(table, field, visible))
@@ -388,7 +388,7 @@ class Schemas:
         self._tables: dict[str, CachedValue[_RawDescription]] = {}
 
     async def _describe(self, viewer: Viewer, named: NamedTable) -> TableDescription:
-        """All share the cached description.
+        """All people share the cached description.
 
         `note_need` records the rights that every reader of the result needs: also those for the
         tables that links lead to. A field that shows values of a secret field, through lookups or

@@ -84,7 +84,7 @@ class VisibleBase:
 
     @property
     def changeable_titles(self) -> Sequence[str]:
-        """None if NocoDB or a rule allows no change at all."""
+        """Return () if NocoDB or a rule allows no change at all."""
         if self.is_read_only or not self.may_propose:
             return ()
         return [title for title in self.titles if title not in self.read_only_titles]
@@ -276,7 +276,7 @@ class NocoSource(TableSource):
         # Asks NocoDB, while nobody waits, for its version and for what it lacks.
         self.probing = BackgroundTasks("nocodb")
         self._gaps: Sequence[str] | None = None
-        self._version = ""
+        self._version = ""  # until NocoDB was asked
 
     async def health(self) -> Health:
         """Return the state of the base, NocoDB's version and the routes that it lacks. Both are

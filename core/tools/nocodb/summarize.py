@@ -171,7 +171,7 @@ def _identity(field: Field, cell: object) -> object:
 
 
 def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
-    """The sum of none is 0, any other figure of none is None. An average gets as many decimal
+    """The sum of no numbers is 0, any other figure of none is None. An average gets as many decimal
     places as the numbers have, and two more (`divide_exactly`)."""
     with decimal.localcontext(prec=_DIGITS):
         total = sum(numbers, Decimal())

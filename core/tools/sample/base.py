@@ -324,8 +324,9 @@ class SampleApi:
         return say("Sample data.")
 
     def reset(self, language: str = "") -> None:
-        """Raise NocoError, WriteUnsure. A usable file is filled again in one transaction; a damaged
-        one, or one that Ponte did not make, is deleted first."""
+        """`language` "" keeps that of the file. Raise NocoError, WriteUnsure. A usable file is
+        filled again in one transaction; a damaged one, or one that Ponte did not make, is deleted
+        first."""
         self._new_language = language or self._find_language()
         try:
             self._transact(lambda state: self._fill(state.connection))

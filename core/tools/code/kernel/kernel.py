@@ -85,7 +85,7 @@ class Frames:
         self._write_all(self._output, f"\0{run}\0".encode())
 
     def restore_output(self) -> None:
-        """The person's code may have closed or replaced them."""
+        """The person's code may have closed or replaced stdout and stderr."""
         for handle in (1, 2):
             self._restore(self._output, handle)
 

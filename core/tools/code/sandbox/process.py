@@ -60,8 +60,7 @@ Tidy = Callable[[], Awaitable[None]]
 
 
 class ProgramPipes:
-    """The four pipes between the bot and a program in the sandbox: input, output, frames, and one
-    that ends with the program."""
+    """The four pipes between the bot and a program in the sandbox."""
 
     def __init__(self) -> None:
         self._transports: list[asyncio.BaseTransport] = []
@@ -161,9 +160,6 @@ class RunningProgram:
     untrusted. `output` must always be read: a full pipe stops the program.
 
     `tidy` cleans up after the end, which cancels the task `watch`.
-
-    Its pipe for life tells two things: one byte says that the program is fenced, its end that no
-    process holds it any more, so that nothing of the program is left.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, pipes: ProgramPipes) -> None:
