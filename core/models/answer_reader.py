@@ -174,7 +174,7 @@ class AnswerReader:
         holds_start: bool = False,
         is_continued: bool = False,
     ) -> None:
-        # The server sent its last event, and the person was shown some text.
+        # `has_ended`: the server sent its last event. `has_shown`: the person was shown some text.
         self.has_ended = self.has_shown = False
         # The response's id, the model as the server names it, and the server's word for the end.
         self.response = self.model = self.finish = ""

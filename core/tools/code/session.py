@@ -84,7 +84,7 @@ class _Frame(BaseModel):
 
 
 class KernelReady(_Frame):
-    """The message (frame) with which a new Python kernel tells that it is ready."""
+    """The kernel's message that it is ready."""
 
     ready: Literal[True]
 
@@ -104,8 +104,7 @@ class LeftOut(_Frame):
 
 
 class Done(_Frame):
-    """The kernel's message at the end of a run: the value of the code's last line as text, or its
-    error."""
+    """The kernel's message at the end of a run."""
 
     done: Word
     value: Text

@@ -396,7 +396,7 @@ class CreateRows(_EditableRows):
 
 
 class UpdateRows(_EditableRows):
-    """The kind of change that writes values, links and files of existing rows."""
+    """The kind of change that writes into existing rows."""
 
     titles = ("Change a row in {table}", "Change {count} rows in {table}")
 

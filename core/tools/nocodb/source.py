@@ -194,9 +194,11 @@ class TableSource:
         self.rows = TableWriter(driver)
         self._clock = clock
         self._tables_api = api
+        # These tools need `now` for conditions such as "today".
         self._reading = build_read_tools(api, self.schemas, clock=now)
         # `drafting` reads the rows of new drafts; None: a `RestDriver` over `api`.
         writing = WriteTools(api, self.schemas, drafting, now)
+        # The write tools also draft a proposal that a person changes.
         self._writing, self.rows.revise_draft = writing.tools(), writing.revise
         self._overview = BaseOverview()
         self._tables_tools = BoundedDict[VisibleBase, Tool](MAX_VISIBLE_SETS)

@@ -292,7 +292,7 @@ class RuntimeFolder:
 
     def _make_folder(self) -> Path:
         """Folders of processes that ended are removed first; a lock marks those in use."""
-        # At first use, or again after a cleaner of /tmp.
+        # Made at first use, or again if a cleaner of /tmp removed it.
         if self._folder is None or not self._folder.is_dir():
             sweep()
             self._programs.clear()
