@@ -209,7 +209,7 @@ class DraftBuilder:
     async def _fetch_existing(
         self, schema: TableSchema, ids: Ids, titles: set[str] | None
     ) -> Mapping[str, RowImage]:
-        """`titles` None: all fields. The field that names a row on the card is read, too."""
+        # `titles` None: all fields. The field that names a row on the card is read, too.
         names = None if titles is None else titles | ({schema.name.title} if schema.name else set())
         snapshots = await self._driver.rows(schema, ids, names)
         if missing := [id for id in ids if id not in snapshots]:
@@ -263,7 +263,7 @@ class DraftBuilder:
     async def _fetch_linkable(
         self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
-        """Each row comes with the row to which it belongs."""
+        # Each row comes with the row to which it belongs.
         rows = await self._driver.fetch_linkable_rows(schema, field, ids) if ids else {}
         if missing := [id for id in ids if id not in rows]:
             raise _missing_rows_error(field, missing)
