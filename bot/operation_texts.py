@@ -411,7 +411,8 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
 
 def format_plainly(result: Any, view: View) -> Iterator[str]:
     """Yield the text of a result that has none of its own: rows as a table, the fields of a mapping
-    as `name: value`, other values as they are, None as nothing."""
+    as `name: value`, other values as they are, None as nothing. All functions of a ResultText get a
+    `view`."""
     if isinstance(result, Mapping):
         for name, value in result.items():
             yield f"{name}: {_plain(value)}"

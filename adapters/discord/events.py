@@ -375,7 +375,7 @@ def _forwarded_text(message: discord.Message) -> str:
 
 
 def _embed_text(embed: discord.Embed) -> str:
-    if embed.type != "rich":
+    if embed.type != "rich":  # such as the preview of a link
         return ""
     fields = [f"{field.name}: {field.value}" for field in embed.fields]
     lines = [embed.author.name, embed.title, embed.description, *fields, embed.footer.text]

@@ -273,6 +273,7 @@ class DiscordHandlers:
         command tree handles commands.
 
         The id of a button or form says what it does and to what, so that it works after a restart.
+        Most presses become the text that a person could have typed; the others open a form.
         """
         data: Mapping[str, Any] = interaction.data or {}
         id, options = str(data.get("custom_id", "")), data.get("values") or [""]

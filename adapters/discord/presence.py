@@ -126,6 +126,7 @@ class DiscordSigns:
             await asyncio.sleep(TYPING_PERIOD_SECONDS)
 
     async def close(self) -> None:
+        # `_later`: signs that are to be shown soon.
         signs = [*self._signs.values(), *self._later.values()]
         for sign in signs:
             sign.cancel()

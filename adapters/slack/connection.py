@@ -101,7 +101,7 @@ class SlackSocket(AsyncSocketModeHandler):
         on_failure: OnFailure,
     ) -> None:
         self._store = store
-        self._on_failure = on_failure
+        self._on_failure = on_failure  # notes an exception
         super().__init__(app, app_token, sdk_log(), ping_interval=PING_SECONDS)
         client: Any = self.client
         client.proxy = proxy  # the SDK has read one from the environment; our setting replaces it

@@ -402,7 +402,8 @@ class SlackHandlers:
         await self.interactions.submit(interaction, request)
 
     async def on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
-        """Handle the submitted form of a button. An error is shown under its first field."""
+        """Handle the submitted form of a button. An error is shown under its first field. A form
+        names no channel: its place is in its memory, the data that it was opened with."""
         view, memory = body["view"], forms.read_form_memory(body["view"])
         # Forms of version 0.2 carry the turn under a name of its own.
         subject = str(memory.get("press") or memory.get("turn", ""))
@@ -517,8 +518,8 @@ class SlackHandlers:
         notify: Notify,
         notices: CommandNotices | None = None,
     ) -> SlackInteraction:
-        """Return an interaction in this workspace. `key` is "" if it becomes no message. `notices`
-        tell the person that an answer is slow."""
+        """`key` is "" if the interaction becomes no message. `notices` tell the person that an
+        answer is slow."""
         return SlackInteraction(
             self.workspace, self.locations, place, key, ack, notify, notices=notices
         )

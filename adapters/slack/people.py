@@ -105,7 +105,7 @@ class SlackPeople:
     ) -> None:
         self._api = api
         self._rows = rows
-        self._peers = peers or Alone()
+        self._peers = peers or Alone()  # of all processes, one lists everybody
         self._clock = clock
         self._members = MemberDirectory(
             "slack", self._rows, self, shared=self._peers.is_shared, clock=clock

@@ -374,6 +374,7 @@ class TerminalChat:
     def __init__(
         self, http: HttpClient, screen: Screen, downloads: DownloadFolder, *, is_typed: bool
     ) -> None:
+        # `is_typed`: a person types the messages, in contrast to a script.
         self._http = http
         self._downloads = downloads
         self._screen = screen

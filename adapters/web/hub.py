@@ -92,7 +92,7 @@ class Follower:
         """Set while there may be changes that the stream has not taken."""
         self._urgent = asyncio.Event()
         """Set by a change for which the stream does not pause, such as a turn's end."""
-        if channel.turns:
+        if channel.turns:  # the stream begins with the turns that run already
             self._has_changed.set()
 
     def wake(self, urgent: bool) -> None:
@@ -148,7 +148,8 @@ class Hub:
         self._shared_at = BoundedDict[str, float](MAX_SHARED_TURNS_IN_MEMORY)
         """When the progress of a turn of this process was sent to the others, by turn (monotonic
         seconds), so that it is not sent too often."""
-        # What other processes tell of their turns: progress, a message that came ("asked"), and
+        # What other processes (`peers`) tell of their turns: progress, a message that came
+        # ("asked"), and
         # cards of an answer that have changed.
         self._peers.on("progress", self._on_peer_progress)
         self._peers.on("asked", self._on_peer_message)
@@ -167,7 +168,8 @@ class Hub:
 
     @contextmanager
     def follow(self, conversation: str, visitor: Visitor) -> Iterator[Follower]:
-        """Raise TooManyStreams, or ServerStopping after `close`."""
+        """The follower is closed when its visitor is not allowed any more. Raise TooManyStreams, or
+        ServerStopping after `close`."""
         self.check_capacity()
         channel = self._channels.setdefault(conversation, LiveConversation())
         follower = Follower(channel, visitor)
@@ -322,7 +324,8 @@ class Hub:
             follower.wake(urgent=live.is_ended)
 
     def _drop_ended_turns(self, conversation: str, channel: LiveConversation) -> None:
-        # Without followers, everything counts as seen.
+        # Turns that all followers have seen are dropped. Without followers, everything counts as
+        # seen.
         versions = (follower.seen_version for follower in channel.followers)
         oldest_seen_version = min(versions, default=channel.version)
         ended = [key for key, live in channel.turns.items() if live.is_ended]  # the oldest first
@@ -422,8 +425,8 @@ class WebAdapter(Platform):
         self.address = ""
         """The address on which the server listens; "" before `start` and after `close`."""
         self.hub = hub
-        self._own = (board, operator, notices, people)
-        self._listener = listener
+        self._own = (board, operator, notices, people)  # for `list_routes`
+        self._listener = listener  # host and port, or an open Unix socket
         self._mounted = (routes or {}, find_hook)
         self._server: Any = None
         self._is_handed_over = False
@@ -467,6 +470,7 @@ class WebAdapter(Platform):
         self._tasks.start(retry(self._serve, Exception, wait))
 
     async def _serve(self) -> None:
+        # Loading takes a while.
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
         routes = server.list_routes(self.hub, *self._own)

@@ -92,9 +92,9 @@ class HttpConnection(H11Protocol):
         self._phase: Literal["head", "body", "idle", "answer"] = "idle"
         """What the connection waits for: the head of a request, its body, the next request (idle),
         or the end of the answer."""
-        self._since = 0.0
+        self._since = 0.0  # when the phase began
         self._byte_count = 0
-        self._is_leaving = False
+        self._is_leaving = False  # closes after its present request
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -143,7 +143,8 @@ class HttpConnection(H11Protocol):
             self._unread = None
 
     def leave(self) -> bool:
-        """Return whether it has a request of which no answer has begun."""
+        """Close the connection after its present request, or the first one that still arrives.
+        Return whether it has a request of which no answer has begun."""
         self._is_leaving = True
         if self._is_closing:
             return False
@@ -184,7 +185,8 @@ class HttpConnection(H11Protocol):
     def _enter_phase(
         self, phase: Literal["head", "body", "idle", "answer"], seconds: float | None
     ) -> None:
-        """A phase that goes on keeps its timer, so that slow bytes do not extend it."""
+        """`seconds`: how long the client may take to send something; None for no limit. A phase
+        that goes on keeps its timer, so that slow bytes do not extend it."""
         if phase == self._phase:
             return
         self._phase, self._since, self._byte_count = phase, self.loop.time(), 0
@@ -244,10 +246,10 @@ class _UvicornServer(uvicorn.Server):
 
 
 async def _stop_accepting(listener: socket.socket) -> None:
-    # Afterwards uvicorn knows each that was accepted before. asyncio makes the transport of an
-    # accepted connection in the loop's next step, or drops the connection unclosed if its listener
-    # is closed by then. uvicorn learns of the connection in the step after that, and would not
-    # close it before.
+    # Accept no more connections, so that the socket can be closed. Afterwards uvicorn knows each
+    # that was accepted before. asyncio makes the transport of an accepted connection in the loop's
+    # next step, or drops the connection unclosed if its listener is closed by then. uvicorn learns
+    # of the connection in the step after that, and would not close it before.
     if listener.fileno() >= 0:  # below 0 after a hand-over, which has closed it
         asyncio.get_running_loop().remove_reader(listener)
     for _ in range(2):
@@ -299,13 +301,14 @@ class HttpServer:
         return descriptor
 
     async def finish_requests(self) -> None:
-        """No other process can answer them."""
+        """No other process can answer requests on accepted connections."""
         for _ in range(HAND_OVER_CHECKS):
             await asyncio.sleep(HAND_OVER_CHECK_SECONDS)
             if not self._find_unanswered():
                 return
 
     def _find_unanswered(self) -> list[asyncio.Protocol]:
+        # `leave` closes a connection after its request; True if an answer is still owed.
         connections = list(self._server.server_state.connections)
         return [
             connection

@@ -149,6 +149,6 @@ def _read_requirements() -> list[str]:
 def _version_numbers(version: str) -> tuple[int, ...]:
     match = re.match(r"\d+(?:\.\d+)*", version)
     numbers = [int(one) for one in match[0].split(".")] if match else []
-    while numbers and not numbers[-1]:
+    while numbers and not numbers[-1]:  # `1.30` equals `1.30.0`
         numbers.pop()
     return tuple(numbers)

@@ -88,8 +88,8 @@ class SetupService:
         home: Home,
         people: People,
         board: HealthBoard,
-        restart: Restart | None,
-        clock: Callable[[], float] = time.monotonic,
+        restart: Restart | None,  # None: Ponte cannot start itself again
+        clock: Callable[[], float] = time.monotonic,  # tells when drafts expire
     ) -> None:
         self._settings = settings
         self._live = live

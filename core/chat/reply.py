@@ -44,7 +44,7 @@ class TurnPosts:
 
     def __init__(self, journal: Journal, turn: Turn) -> None:
         self._journal = journal
-        self._turn = turn
+        self._turn = turn  # has the posts of earlier attempts
         self.key = ""
         self.held: Post | None = None
         self.check_ownership = journal.check_ownership

@@ -57,7 +57,7 @@ class RowColumn:
         return value if number is None else number
 
     def sort_number(self, value: Value) -> float | None:
-        """None: it sorts as text."""
+        """Dates sort by days since the year 1. None: the value sorts as text."""
         if self.format in ("date", "month", "moment") and isinstance(value, str):
             moment = datetime.fromisoformat(value)
             return moment.toordinal() + (moment.hour * 60 + moment.minute) / 1440
