@@ -28,7 +28,6 @@ from core.schedules.words import describe_schedule
 
 log = structlog.get_logger("process")
 PART_TIMEOUT_SECONDS = 5.0
-"""How long one part may take to report its health."""
 ReportHealth = Callable[[], Awaitable[Health]]
 
 

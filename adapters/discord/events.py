@@ -26,7 +26,6 @@ from core.domain.messages import Address, Message, Person, Quote, ReplyTo, turn_
 DISCORD_QUOTE_CHARACTERS = 4000
 """Largest number of characters of a quoted or forwarded message."""
 SPEECH = (MessageType.default, MessageType.reply)
-"""Types of messages that people write: new messages and replies."""
 SPEECH_AND_APP_ANSWERS = (*SPEECH, MessageType.chat_input_command, MessageType.context_menu_command)
 """Types of messages with readable text: those of people, and the answers of apps to slash commands
 and menus (resources/message.mdx#message-object-message-types)."""

@@ -96,7 +96,6 @@ class DiscordSigns:
             task.add_done_callback(lambda _: self._later.pop(turn, None))
 
     def stop(self, turn: str) -> None:
-        """Stop the typing indicator of a turn."""
         self._growth_times.pop(turn, None)
         if sign := self._signs.pop(turn, None):
             sign.cancel()

@@ -45,7 +45,6 @@ from core.domain.records import QuickCommand, Receipt
 log = structlog.get_logger("slack")
 
 QUICK_COMMAND = "/quick-command"
-"""The slash command that the app manifest registers."""
 RESPONSE_URL_SECONDS = 1700.0
 """Seconds that Ponte uses a response_url. It expires after 30 minutes
 (docs.slack.dev/interactivity/handling-user-interaction, "response_url"); the last 100 seconds are a
@@ -63,7 +62,6 @@ _ON_IT = "Running `/quick-command {given}`"
 _THINKING = "Ponte is thinking…"
 
 Ack = Callable[[], Awaitable[object]]
-"""Acknowledges an interaction to Slack."""
 Notify = Callable[[str], Awaitable[object]]
 """Shows words to the person who acted, and to nobody else."""
 
@@ -125,7 +123,6 @@ class SlackInteraction:
 
     @property
     def person(self) -> Person:
-        """The person who acted."""
         return Person("slack", self.place.user, self.place.home)
 
     @property

@@ -82,7 +82,6 @@ class Follower:
     def __init__(self, channel: LiveConversation, visitor: Visitor) -> None:
         self.visitor = visitor
         self.seen_version = 0
-        """The version of the conversation that the stream has seen."""
         self.has_missed_turns = False
         """Turns ended unseen and were dropped from memory, so the journal must be read."""
         self.closed = False

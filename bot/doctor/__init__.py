@@ -20,10 +20,8 @@ from pathlib import Path
 from bot import __version__
 
 DISTRIBUTION = "ponte-bot"
-"""The name of Ponte's installed package."""
 TOP_LEVEL_PACKAGES = ("adapters", "bot", "core")
 INSTALL_FOLDER = Path(__file__).resolve().parents[2]
-"""The folder that contains the three packages."""
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*\(?(?P<bounds>[^;()]*)\)?\s*(?:;\s*(?P<when>.*))?"
 )

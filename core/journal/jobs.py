@@ -67,7 +67,6 @@ ADMISSION_WAIT_SECONDS = 0.3
 RECHECK_SECONDS = 5.0
 """Seconds between two looks at the rows, because a notification may be lost."""
 DECISION_QUEUE_SUFFIX = "!"
-"""The end of the name of a queue of decisions."""
 TURNS_TO_STOP_SQL = (
     "SELECT seq FROM inbox WHERE owner = ? AND is_stop_requested = 1"  # noqa: S608
     f" AND state IN {OPEN_STATE_LIST}"
