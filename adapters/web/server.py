@@ -81,10 +81,6 @@ class HttpConnection(H11Protocol):
     connections. So connections without a valid token are limited. If there are too many, the one
     that has waited longest is closed. A request that arrives without delay is complete before that
     (see ACCEPT_BATCH).
-
-    `_phase` is what the connection waits for now: the head of a request, its body, the next request
-    (`idle`), or the end of the answer. `_since` is when that began, and `_byte_count` the bytes
-    that have arrived since then.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -93,7 +89,7 @@ class HttpConnection(H11Protocol):
         """What the connection waits for: the head of a request, its body, the next request (idle),
         or the end of the answer."""
         self._since = 0.0  # when the phase began
-        self._byte_count = 0
+        self._byte_count = 0  # bytes that arrived in the phase
         self._is_leaving = False  # closes after its present request
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None

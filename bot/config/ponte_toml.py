@@ -516,9 +516,6 @@ class LiveConfig:
     """The configuration that applies now: ponte.toml as it was last read (`current`), over what the
     settings say. A reload replaces `current`; nothing else of the configuration changes while Ponte
     runs. Sections of integrations are read only when Ponte starts, those of features at each use.
-
-    `turn` and `retention` are what applies where ponte.toml says nothing. `has_official_prices`:
-    the model's server is OpenAI's, so that its price list applies.
     """
 
     def __init__(
