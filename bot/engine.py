@@ -69,7 +69,7 @@ class Engine:
         self.conversations = Conversations(
             inbox, journal, stores.threads, stores.files, outbox, ledger, Votes(database)
         )
-        self.platforms = platforms = Platforms()  # they are added later
+        self.platforms = platforms = Platforms()  # these are added later
 
         self._redraw_due = asyncio.Event()
         """Set when cards or notices may be outdated, so that they are drawn again."""

@@ -43,7 +43,7 @@ class PartHealth:
         list_platforms: Callable[[], Sequence[Platform]] = tuple,
         further: Sequence[ListStates] = (),
     ) -> None:
-        # `lineup`: all parts as the settings alone tell them. `further`: parts that come and go.
+        # `lineup` has all parts by the settings alone, `further` those that come and go.
         self._lineup, self._live = lineup, live
         self._list_platforms, self._further = list_platforms, further
 

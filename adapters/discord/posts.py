@@ -159,7 +159,6 @@ def file_name(file: discord.Attachment) -> str:
 
 
 def all_attachments(message: discord.Message) -> list[discord.Attachment]:
-    """Return the attachments of a message, and those of messages that it forwards."""
     forwarded = [file for snapshot in message.message_snapshots for file in snapshot.attachments]
     return [*message.attachments, *forwarded]
 

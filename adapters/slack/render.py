@@ -351,7 +351,7 @@ class PostContent:
         room = ALL_BLOCKS_BYTES - blocks_size(blocks) if self.cards else 0
         blocks = [*blocks, *self.build_end(room, tables)]
         cards_text = "\n".join(map(card_text, self.cards))
-        # For notifications.
+        # `text` is for notifications.
         spoken = to_plain_text(self.text) if self.text.strip() else cards_text or "…"
         return {"text": cut_escaped(spoken, text_bytes), "blocks": blocks}
 

@@ -127,7 +127,7 @@ class AdminView:
     ) -> None:
         self._operator = operator
         self._person = visitor.person
-        self._query = query  # of the address
+        self._query = query  # the parameters of the address
         self._zone = ZoneInfo(visitors.time_zone)
         self._is_owner = visitor.person.id == OWNER_ID
         self._forms = Forms(visitors.auth.form_token(visitor))
@@ -140,8 +140,7 @@ class AdminView:
         return self.frame(tab, notice + await draw(self), status)
 
     def frame(self, tab: str, body: str, status: int = 200, refresh_seconds: int = 0) -> Response:
-        """`refresh_seconds`: Ponte restarts, and the browser opens the tab again after that
-        time."""
+        """With `refresh_seconds`, the browser reopens the tab after that time: Ponte restarts."""
         title, links = SETUP_TITLE, ""
         titles = {name: sentence for name, (sentence, _) in TABS.items()}
         # The set-up page uses this frame, too; only the owner may open it.

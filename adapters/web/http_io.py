@@ -375,7 +375,7 @@ class Guard:
         self._visitors = visitors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An error of the authentication is answered here.
+        """Authenticate a request, then pass it on. An error before that is answered here.
 
         The answer gets the security headers and a renewed cookie. A body that arrives slowly is
         checked once more at its end: the session may have been ended meanwhile.

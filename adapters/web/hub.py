@@ -148,8 +148,7 @@ class Hub:
         """When the progress of a turn of this process was sent to the others, by turn (monotonic
         seconds), so that it is not sent too often."""
         # What other processes (`peers`) tell of their turns: progress, a message that came
-        # ("asked"), and
-        # cards of an answer that have changed.
+        # ("asked"), and cards of an answer that have changed.
         self._peers.on("progress", self._on_peer_progress)
         self._peers.on("asked", self._on_peer_message)
         self._peers.on("cards", self._on_peer_cards)
@@ -469,7 +468,7 @@ class WebAdapter(Platform):
         self._tasks.start(retry(self._serve, Exception, wait))
 
     async def _serve(self) -> None:
-        # Loading takes a while.
+        # Loading the module takes a while.
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
         routes = server.list_routes(self.hub, *self._own)

@@ -304,7 +304,7 @@ class HttpServer:
                 return
 
     def _find_unanswered(self) -> list[asyncio.Protocol]:
-        # `leave` closes a connection after its request; True if an answer is still owed.
+        # `leave` closes a connection after its request, and says whether one is unanswered.
         connections = list(self._server.server_state.connections)
         return [
             connection

@@ -299,7 +299,7 @@ class TokenAuthentication:
 
     async def is_owner_token(self, token: str, visit: Visit) -> bool:
         """Raise TooManyTries, NotStored."""
-        # It may be the link with the token.
+        # The person may have typed the link with the token.
         token = unquote(token.strip().rpartition("#token=")[2])
         try:
             visitor = await self.find_token_visitor(token, self._client_address(visit))
@@ -469,7 +469,7 @@ class Visitors:
         return not self.policy or (await self.policy.may(person, place, action)).allowed
 
     async def list_models(self, person: Person) -> Sequence[str]:
-        """Without the model that everybody has by default, because it need not be named."""
+        """The model that everybody has by default is left out, because it need not be named."""
         if self.policy is None:
             return ()
         place, models = self.address_of(person, "main"), []

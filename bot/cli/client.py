@@ -84,7 +84,6 @@ class SingleTurn:
         """Turns Ctrl-C into a stop of the turn, and a second one into the end."""
         self._turn = ""
         self._turn_known = asyncio.Event()
-        """The turn is known."""
 
     async def run(self, message: str, files: Sequence[FormFile], kind: str) -> Json:
         """Send the message and return the JSON of its answer, as `POST /chat` does. The

@@ -452,7 +452,7 @@ class Approval:
         has_others = self.approvers(proposal).names or self.is_owner(proposal.asker)
         if has_others or kind.is_personal:
             return False
-        # An asker cannot approve too many rows, for example.
+        # For example, it has too many rows for its asker to approve.
         return not proposal.origin.is_by_person or bool(kind.needs_admin(change.draft))
 
     def is_owner(self, person: Person) -> bool:

@@ -270,7 +270,7 @@ def _format(value: Any, format: str | None) -> str:
 
 
 def _hold_files(*cells: Any) -> bool:
-    # Stored or new files. An empty cell (None) may be one side.
+    # Files that are stored or new. One of the cells may be empty (None).
     files = [file for cell in cells for file in (cell if isinstance(cell, list) else ())]
     is_list = all(cell is None or isinstance(cell, list) for cell in cells)
     return is_list and any(

@@ -221,7 +221,7 @@ class SqlLedger(SqlStore):
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             return change
-        if change.proposal.expires_at <= now:  # while the person looked at the card
+        if change.proposal.expires_at <= now:  # it expired while the person looked at it
             _set_state(connection, id, "expired", ended_at=now)
             # No rule decides about an expiry.
             event, rule = "expired", ""
@@ -390,7 +390,7 @@ class SqlLedger(SqlStore):
         """Store an open proposal that repeats the denied, expired or failed one with `former_id`.
         Raise Superseded if the rows of the former one were erased meanwhile."""
         former = _get_locked(connection, former_id)
-        # By a second delivery or by somebody else.
+        # A second delivery or somebody else has repeated it already.
         if former.repeated_by:
             return _get_change(connection, former.repeated_by)
         if former.is_erased:
@@ -528,8 +528,7 @@ class SqlLedger(SqlStore):
     ) -> Sequence[int]:
         """Return the `seq` of each unfinished message or click that approved a change and now waits
         until it is applied, the latest first. The command `stop` ends the waiting."""
-        # SQLite uses the partial index `changes_open` only for a query with its condition, the
-        # first.
+        # With its first condition, SQLite uses the partial index `changes_open`.
         rows = connection.execute(
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
             " AND state IN ('open', 'applying') AND state = 'applying'"
@@ -584,8 +583,7 @@ class SqlLedger(SqlStore):
         )
 
     async def list_overdue(self, now: float) -> Sequence[Change]:
-        # SQLite uses the partial index `changes_open` only for a query with its condition, the
-        # first.
+        # With its first condition, SQLite uses the partial index `changes_open`.
         return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " AND expires_at <= :now",
@@ -594,8 +592,7 @@ class SqlLedger(SqlStore):
 
     async def list_abandoned(self) -> Sequence[Change]:
         # Nothing continues these: the message or click that approved them has ended or was deleted.
-        # SQLite uses the partial index `changes_open` only for a query with its condition, the
-        # first.
+        # With its first condition, SQLite uses the partial index `changes_open`.
         return await self._select_changes(
             "SELECT * FROM changes"  # noqa: S608
             " WHERE state IN ('open', 'applying') AND state = 'applying'"

@@ -176,7 +176,7 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
                 return replace(objection, id=standing.id)
             if isinstance(objection, str):
                 code = objection
-                # "needs_admin" has no sentence there.
+                # "needs_admin" has its sentence in `standing`.
                 sentence = REFUSAL_SENTENCES.get(code, standing.admin_sentence)
                 objection = Verdict(False, sentence, right="approve")
             # Unknown, too, is a right that a rule may deny, because the platform did not tell the

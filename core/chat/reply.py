@@ -44,7 +44,7 @@ class TurnPosts:
 
     def __init__(self, journal: Journal, turn: Turn) -> None:
         self._journal = journal
-        self._turn = turn  # has the posts of earlier attempts
+        self._turn = turn  # with the posts of earlier attempts
         self.key = ""
         self.held: Post | None = None
         self.check_ownership = journal.check_ownership
@@ -80,8 +80,6 @@ class TurnPosts:
             self.held = None
 
     async def record_removed(self, number: int) -> None:
-        """Record that a person deleted the post `number` of the answer, so that it is not made
-        again."""
         await self._journal.record_removed(self._turn, number)
 
 

@@ -184,7 +184,7 @@ class RecordedMessage:
     tool or another person.
     """
 
-    items: tuple[Item, ...]  # those of the turn so far
+    items: tuple[Item, ...]  # of the turn so far
     provenance: Provenance
 
 

@@ -113,7 +113,7 @@ class Erasure:
     """`decided` are the ids of other people's changes that the person decided on; their cards must
     be redrawn without the name."""
 
-    rows: int  # deleted or changed
+    rows: int  # that were deleted or changed
     decided: Sequence[str] = ()
 
 

@@ -307,7 +307,7 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
         ),
         posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
         answer=decode_json(Answer, row["answer"]) if row["answer"] else None,
-        refusal=row["refusal"].partition(":")[0],  # "reason:limit", for example "fast:20"
+        refusal=row["refusal"].partition(":")[0],  # of "reason:limit", as "fast:20"
         limit=int(row["refusal"].partition(":")[2] or 0),
         accepted_at=row["created_at"],
         undelivered_reason=str(untold["reason"]) if untold else "",

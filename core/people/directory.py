@@ -330,7 +330,7 @@ class MemberDirectory:
 
     async def _ask_all(self) -> None:
         while self._wanted:
-            await self._platform_lookup.wait_for_place()  # as the rate limits allow
+            await self._platform_lookup.wait_for_place()  # of the rate limits
             if self._wanted:
                 place = next(iter(self._wanted))
                 del self._wanted[place]

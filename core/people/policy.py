@@ -264,7 +264,7 @@ class Rights:
         return self._is_complete
 
     def fits(self, names: frozenset[str], reading: PlaceReading) -> bool | None:
-        """Return None if it is not known. `reading`: whom the name of a platform or workspace
+        """Return None if it is not known. `reading` says whom the name of a platform or workspace
         means. The result is cached, because many rules have the same names."""
         if (names, reading) not in self._fits:
             self._fits[names, reading] = self.policy.is_one(

@@ -441,7 +441,7 @@ class ToolCalls:
         self._transcript = transcript
         self._contexts = contexts
         self._proposals = proposals
-        # Those of an attempt before a crash.
+        # The calls of an attempt before a crash.
         self._earlier_calls = {call.call_id: call for call in guards.run.turn.calls}
         self._parallel_calls = asyncio.Semaphore(MAX_PARALLEL_TOOL_CALLS)
         self._running_elsewhere: set[str] = set()
@@ -697,7 +697,7 @@ class TurnTranscript:
         self.opening = quote_spoken(" ".join(filter(None, (i.spoken for i in self.items))))
         """What was understood of voice messages, which stands before the model's text."""
         self._reply = run.reply
-        # They remember what is rendered, so that an update renders only what is new.
+        # These remember what is rendered, so that an update renders only what is new.
         self._growing, self._cleaning = GrowingMarkdown(), text.GrowingText()
 
     @property
@@ -762,7 +762,7 @@ class TurnTranscript:
 
     @property
     def _model_sources(self) -> dict[str, str]:
-        # By address, as the model's server named them.
+        # Titles by address, as the model's server named them.
         titles: dict[str, str] = {}
         for item in self.items:
             for url, title in item.raw.get("sources", ()):

@@ -118,7 +118,7 @@ def _check_stripe(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
     send it again."""
     pairs = [part.strip().partition("=") for part in headers.get("stripe-signature", "").split(",")]
     time = next((value for name, _, value in pairs if name == "t"), "")
-    # There are several while the secret is replaced.
+    # There are several signatures while the secret is replaced.
     signatures = [value for name, _, value in pairs if name == "v1"][:MAX_SIGNATURES]
     expected = _hex_hmac(hook.secret.encode(), time.encode() + b"." + body)
     # All are compared, so that the time does not tell which one is right.

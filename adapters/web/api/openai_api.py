@@ -574,7 +574,7 @@ class OpenAiRoutes(MessageRoutes):
         key, hub = accepted.message.address.conversation, self.hub
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
-            hub.watch(key, accepted.receipt.seq, accepted.message)  # tells the follower of the turn
+            hub.watch(key, accepted.receipt.seq, accepted.message)  # tells the follower
             writer = CompletionWriter(self.conversations.journal, accepted)
             turn = TurnEvents(self.conversations.journal, accepted.receipt.turn, writer)
             events = stream_events(follower, turn)

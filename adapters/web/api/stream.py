@@ -144,7 +144,7 @@ class PageWriter:
         self._turn = turn
         self._conversation = conversation
         self._has_html = has_html
-        self._turns_before = turns_before  # that run first
+        self._turns_before = turns_before  # turns that run first
         self._text = ""
         self._activity = ""
         self._html = GrowingHtml()
@@ -290,7 +290,7 @@ class ConversationEvents:
         run."""
         self._cursor = cursor or ReadCursor()
         self._has_html = has_html
-        self._person = person  # is told how many requests wait for them
+        self._person = person  # the reader, who is told how many requests wait
         self._requests: tuple[str, ...] = ()
         self._writers: dict[str, PageWriter] = {}
 
@@ -446,8 +446,7 @@ def card_json(card: Card) -> CardState:
         dict(row) | asdict(row_fields)
         for row, row_fields in zip(card.rows, read_rows(card.rows), strict=True)
     ]
-    # `revision` is that of the proposal that the card shows, `seq` that of the turn that proposed
-    # it.
+    # `revision` is that of the proposal on the card, `seq` that of the turn that proposed it.
     return {
         "id": card.id,
         "kind": card.kind,

@@ -39,7 +39,7 @@ Form = Mapping[str, str]
 
 @dataclass(frozen=True)
 class SetupRoutes(RouteGroup):
-    """The routes of the set-up page. Only the owner's own session opens them."""
+    """Only the owner's own session opens these routes."""
 
     visitors: Visitors
     operator: Operator

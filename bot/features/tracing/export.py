@@ -54,7 +54,7 @@ class Traces:
         from opentelemetry.context import Context
 
         self.provider = provider
-        self._exporter = exporter  # for `close` alone
+        self._exporter = exporter  # only `close` uses it
         self._tracer = provider.get_tracer("ponte", version)
         self._api = trace
         self._nowhere = Context()
@@ -171,7 +171,7 @@ class Recording:
 
 
 def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -> SpanExporter:
-    """`url` None: the SDK reads it from the environment. `headers` is a text as in
+    """Without `url`, the SDK reads it from the environment. `headers` is a text as in
     OTEL_EXPORTER_OTLP_HEADERS."""
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
