@@ -395,6 +395,7 @@ class Scheduling:
 
     @cached_property
     def scheduler(self) -> Scheduler:
+        """The timer that starts runs."""
         from core.schedules.runs import Scheduler, ScheduleReports
 
         reports = ScheduleReports(

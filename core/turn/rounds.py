@@ -735,10 +735,10 @@ class TurnTranscript:
 
     @property
     def provenance(self) -> tuple[bool, Trust]:
-        """Whether the thread contains text from outside, and which links are allowed then. Every
-        output of a tool counts as text from outside, and so does an answer that names sources. The
-        addresses that the model's server itself names as sources are allowed: it found them, while
-        the model can write any address."""
+        """The first value says whether the thread contains text from outside, the second which
+        links are allowed then. Every output of a tool counts as text from outside, and so does an
+        answer that names sources. The addresses that the model's server itself names as sources are
+        allowed: it found them, while the model can write any address."""
         sources = self._model_sources
         has_outputs = any(item.kind == "output" for item in self.items)
         outside = self.briefing.has_outside_text or has_outputs or bool(sources)
