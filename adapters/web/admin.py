@@ -301,8 +301,8 @@ class AdminView:
         return f'{problem}{filter_form("feedback", fields)}<div class="wide">{listed}</div>'
 
     async def _audit(self) -> str:
-        """Without a first or last day, it begins some days ago, because the log can be very long.
-        `after` in the address is where the next page begins."""
+        """Without a first or last day, the page begins some days ago, because the log can be very
+        long. `after` in the address is where the next page begins."""
         names = ("since", "until", "person", "event", "after")
         # An address can contain a text of any length.
         query = {name: str(self._query.get(name, "")).strip()[:100] for name in names}

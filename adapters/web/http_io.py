@@ -627,8 +627,8 @@ async def read_form(request: Request, token: str) -> dict[str, str]:
 
 
 def limit_body(request: Request, limit: int) -> Request:
-    """Raise TooLarge at once if the request declares a larger body. It need not declare its length,
-    or the true one."""
+    """Raise TooLarge at once if the request declares a larger body. A request need not declare its
+    length, or the true one."""
     declared = request.headers.get("content-length", "")
     # `int` raises ValueError for thousands of digits. 18 suffice, since a longer number is above
     # every limit.

@@ -278,7 +278,7 @@ class Hub:
         return None
 
     def finish_turn(self, conversation: str, turn: str, outcome: Answer | PonteError) -> None:
-        """A later outcome of that turn changes nothing."""
+        """A later outcome of a turn changes nothing."""
         channel = self._channels.get(conversation)
         if channel is None:  # nobody follows it, and none of its turns runs here
             return
@@ -456,7 +456,7 @@ class WebAdapter(Platform):
             await self._serve()
 
     def _on_connection(self, listening: socket.socket) -> None:
-        """The connection waits in the socket's queue until then."""
+        """The first connection waits in the socket's queue until the server runs."""
         asyncio.get_running_loop().remove_reader(listening)
 
         def wait(error: Exception, failed: int) -> float:

@@ -284,8 +284,8 @@ class HttpServer:
         self._task = asyncio.create_task(self._server.serve([self._listener]), name="uvicorn")
 
     async def hand_over(self) -> int:
-        """Connections that arrive from now on wait in its queue for the process that inherits
-        it."""
+        """Connections that arrive from now on wait in the socket's queue for the process that
+        inherits it."""
         # A copy, because the close below closes the listener's own descriptor.
         descriptor = os.dup(self._listener.fileno())
         await _stop_accepting(self._listener)
@@ -356,7 +356,7 @@ def bind_socket(host: str, port: int) -> socket.socket:
 
 
 def _take_inherited_socket() -> socket.socket | None:
-    """None without one, also if somebody else has set the variable."""
+    """Return None without such a socket, also if somebody else has set the variable."""
     # The variable has the number of the socket's descriptor. It is removed, because processes that
     # this one starts must not read it.
     try:

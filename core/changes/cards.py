@@ -390,8 +390,8 @@ class ChangeViews:
     async def card(
         self, change: Change, viewer: Person | None = None, address: Address | None = None
     ) -> Card:
-        """Without these arguments, it is drawn for the asker, where they asked. A card in a shared
-        place has all buttons, and its text names who can decide. A private card has only the
+        """Without these arguments, the card is drawn for the asker, where they asked. A card in a
+        shared place has all buttons, and its text names who can decide. A private card has only the
         buttons that its viewer may use."""
         # Approvals of people who may not approve any more are not shown (`without_void`).
         change, proposal = await self.without_void(change), change.proposal

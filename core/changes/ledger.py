@@ -553,7 +553,7 @@ class SqlLedger(SqlStore):
         )
 
     async def list_of_person(self, person: str, limit: int) -> Sequence[Change]:
-        """The newest first. Somebody else may have revised them since."""
+        """The newest comes first. Somebody else may have revised them since."""
         return await self._select_changes(
             "SELECT * FROM changes WHERE undone_change = ''"
             " AND seq IN (SELECT seq FROM inbox WHERE person = :person)"

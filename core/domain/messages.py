@@ -425,7 +425,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens, as the server counted them. `cost` is in US dollars; None if unknown."""
+    """The tokens of an answer, as the server counted them. `cost` is in US dollars; None if
+    unknown."""
 
     input: int = 0
     cached: int = 0

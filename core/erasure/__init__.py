@@ -339,7 +339,7 @@ class SqlPersonalData(SqlStore):
         return await self._select("SELECT id FROM files WHERE person = ?", who.key)
 
     async def list_unfinished_turns(self, who: KnownPerson, platform: str = "") -> Sequence[int]:
-        """`platform`: only those in its conversations."""
+        """With `platform`, return only turns in its conversations."""
         sql = (
             f"SELECT seq FROM inbox WHERE person = ? AND state NOT IN ({_FINAL})"  # noqa: S608
             " AND conversation LIKE ? ORDER BY seq DESC"

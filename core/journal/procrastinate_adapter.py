@@ -97,10 +97,10 @@ class QueueWorkers(FetchedTurns):
             await self.app.close_async()
 
     async def run(self, queues: Sequence[str] | None, stop: asyncio.Event, lease: float) -> None:
-        """`queues` None means all. Cancel this call to make the worker fetch no more jobs and wait
-        for its running ones. `lease` is the number of seconds after which a process without a
-        heartbeat counts as dead. Procrastinate deletes the row of a worker only some leases
-        later."""
+        """`queues` None means all queues. Cancel this call to make the worker fetch no more jobs
+        and wait for its running ones. `lease` is the number of seconds after which a process
+        without a heartbeat counts as dead. Procrastinate deletes the row of a worker only some
+        leases later."""
         while not stop.is_set():
             try:
                 await self.app.run_worker_async(

@@ -101,8 +101,8 @@ class SqlThreadMap(SqlStore):
 
 
 class FileThreadMap(SqlThreadMap):
-    """For a process with its own database. The map from conversations to thread ids is in the file
-    `threads.db`, which can be lost."""
+    """The thread map of a process with its own database. It is in the file `threads.db`, which can
+    be lost."""
 
     def __init__(self, path: Path, database: Database) -> None:
         super().__init__(database)

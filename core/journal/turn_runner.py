@@ -58,7 +58,7 @@ class _NotEnded(Exception):
 
 
 class TurnExecutor(SqlStore):
-    """Runs the handlers of turns in this process."""
+    """Runs the handlers of turns in this process, and again those whose turn has not ended."""
 
     recheck: float | None = None
     """Seconds after which a caller that waits for a turn's end reads the row again. None if all

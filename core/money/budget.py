@@ -228,8 +228,8 @@ class Budget(SqlStore):
         return SqlReservation(work)
 
     async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
-        """The call gets less output than it asks for if little is left. None if no allowance limits
-        money or tokens. Raise OverBudget if not even a short answer fits."""
+        """The call gets less output than it asks for if little is left. Return None if no allowance
+        limits money or tokens. Raise OverBudget if not even a short answer fits."""
         scopes = _bounding_scopes(await self._scopes_of(turn.message))
         if not scopes:
             return None

@@ -135,7 +135,7 @@ class Outbox(SqlStore):
         stage: NoticeStage,
         outgoing: Sequence[ApprovalNotice],
     ) -> None:
-        """A person's copy of the card that is stored already stays."""
+        """A person's copy of the card stays if it is stored already."""
         sql = "SELECT conversation FROM changes WHERE id = ?"
         if (conversation := select_value(connection, sql, change)) is None:  # deleted meanwhile
             return

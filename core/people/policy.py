@@ -439,7 +439,7 @@ class Policy:
         return rights.fits(names, "members")
 
     async def is_stranger(self, person: Person, address: Address) -> bool | None:
-        """None if the platform does not report the person's groups now."""
+        """Return None if the platform does not report the person's groups now."""
         # Only a platform that is open to everybody has a cap for strangers.
         if self.platforms.get(person.platform, NO_RIGHTS).stranger_cap == rules.DailyTurns():
             return False
@@ -549,8 +549,8 @@ class Policy:
         known: _PersonFacts,
         reading: PlaceReading = "members",
     ) -> bool | None:
-        """None: not known. `reading` says which people the name of a place means: "members" where a
-        rule gives something, "all" where it denies or limits.
+        """Return None if it is not known. `reading` says which people the name of a place means:
+        "members" where a rule gives something, "all" where it denies or limits.
 
         An empty set of names is that of a rule without `who`, and matches everybody, except if
         `reading` is "people": then only a name can match.

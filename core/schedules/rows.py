@@ -134,7 +134,7 @@ class Schedules(SqlStore):
     def list_matching(
         self, connection: SqlConnection, filter: ScheduleFilter
     ) -> Sequence[Schedule]:
-        """Active schedules by their due time, then the others by their age."""
+        """Active schedules come by their due time, then the others by their age."""
         marks = ", ".join("?" for _ in filter.states)
         where, values = f"state IN ({marks})", list[str](filter.states)
         for column in ("person", "conversation"):
@@ -494,7 +494,7 @@ class Schedules(SqlStore):
     def list_runs(
         self, connection: SqlConnection, id: str, most: int = 10
     ) -> Sequence[ScheduleRun]:
-        """The newest first."""
+        """The newest run comes first."""
         rows = connection.execute(
             "SELECT * FROM schedule_runs WHERE schedule = ?"
             " ORDER BY started_at DESC, due_at DESC LIMIT ?",

@@ -265,8 +265,8 @@ class TurnFiles:
     """The ids of the files of earlier turns that the asker may have; None for all."""
 
     async def list_files(self) -> Sequence[File]:
-        """The oldest first and each once; of earlier turns only those that the asker may have
-        (`readable`)."""
+        """The oldest comes first, and each once; of earlier turns only those that the asker may
+        have (`readable`)."""
         message, stores = self.turn.message, self.tool_contexts.stores
         files = stores.files
         entries = await stores.journal.list_entries(message.address.conversation, self.thread)

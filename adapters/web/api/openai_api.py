@@ -441,9 +441,9 @@ class OpenAiRoutes(MessageRoutes):
     async def _accept(
         self, request: Request, model_request: ModelRequest
     ) -> tuple[Receipt, Message]:
-        """A repeat of an `Idempotency-Key` returns those of the first request. Raise NoSuchModel,
-        and NotFound for an invalid name of a conversation. Whatever the name, the conversation is
-        one of this person's."""
+        """A repeat of an `Idempotency-Key` returns receipt and message of the first. Raise
+        NoSuchModel, and NotFound for an invalid name of a conversation. Whatever the name, the
+        conversation is one of this person's."""
         person = visitor_of(request).person
         await self._check_model(person, model_request.model)
         own_key = http_io.read_idempotency_key(request)

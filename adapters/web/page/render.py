@@ -115,7 +115,7 @@ def _parse_inline_math(state: StateInline, silent: bool) -> bool:
 
 
 def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A rule of markdown-it: return whether one begins at the line `start`, and add its token
+    """A rule of markdown-it: return whether a formula begins at the line `start`, and add its token
     unless `silent`."""
     begin = state.bMarks[start] + state.tShift[start]  # the line's first character after blanks
     closer = _CLOSERS.get(state.src[begin : begin + 2])
