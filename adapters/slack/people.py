@@ -112,7 +112,7 @@ class SlackPeople:
         REFUSED_SECONDS."""
         self._unknown_ids: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)
         """Ids of deactivated accounts, and ids that Slack does not know."""
-        self._groups: dict[str, frozenset[str]] = {}
+        self._groups: dict[str, frozenset[str]] = {}  # the members of each user group
         self._group_names: dict[str, str] = {}
         self._groups_at = _NEVER
         """When the user groups were listed last, by `clock`."""

@@ -81,7 +81,7 @@ class Follower:
 
     def __init__(self, channel: LiveConversation, visitor: Visitor) -> None:
         self.visitor = visitor
-        self.seen_version = 0
+        self.seen_version = 0  # of the conversation, as the stream has it
         self.has_missed_turns = False
         """Turns ended unseen and were dropped from memory, so the journal must be read."""
         self.closed = False

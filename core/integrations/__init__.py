@@ -251,7 +251,6 @@ Instructions = Annotated[str, AfterValidator(_read_text_or_file)]
 S = TypeVar("S", bound=SettingsPart)
 T = TypeVar("T")
 CHECK_TIMEOUT_SECONDS = 10.0
-"""Seconds that a service may take to respond to `ponte doctor`."""
 DAILY_TURNS_ADVICE = "set PONTE_DAILY_TURNS, for example to 100/2000 (per person / in total)"
 """The advice of safety findings about platforms without a daily cap."""
 HttpHandler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
