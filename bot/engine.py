@@ -53,11 +53,12 @@ class Engine:
         people: People,
         approval: Approval,
         build_assistant: Callable[[ToolContexts], Assistant],
-        appliers: Sequence[Applier],
-        find_board: Callable[[], StatusBoard],
-        config: EngineConfig,
+        appliers: Sequence[Applier],  # these write approved changes
+        find_board: Callable[[], StatusBoard],  # built after the engine
+        config: EngineConfig,  # can be reloaded
         clock: Callable[[], float] = time.time,
     ) -> None:
+        # Each service is built from those before it, and none is started.
         self.stores = stores
         self.people = people
         database, peers = stores.database, stores.peers
@@ -68,7 +69,7 @@ class Engine:
         self.conversations = Conversations(
             inbox, journal, stores.threads, stores.files, outbox, ledger, Votes(database)
         )
-        self.platforms = platforms = Platforms()
+        self.platforms = platforms = Platforms()  # these are added later
 
         self._redraw_due = asyncio.Event()
         """Set when cards or notices may be outdated, so that they are drawn again."""
