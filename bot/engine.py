@@ -54,11 +54,12 @@ class Engine:
         people: People,
         approval: Approval,
         build_assistant: Callable[[ToolContexts], Assistant],
-        appliers: Sequence[Applier],
-        find_board: Callable[[], StatusBoard],
-        config: EngineConfig,
+        appliers: Sequence[Applier],  # these write approved changes
+        find_board: Callable[[], StatusBoard],  # built after the engine
+        config: EngineConfig,  # can be reloaded
         clock: Callable[[], float] = time.time,
     ) -> None:
+        # Each service is built from those before it, and none is started.
         self.stores = stores
         self.people = people
         database, peers = stores.database, stores.peers
@@ -76,7 +77,7 @@ class Engine:
             Votes(database),
             SavedQuestions(database),
         )
-        self.platforms = platforms = Platforms()
+        self.platforms = platforms = Platforms()  # these are added later
 
         self._redraw_due = asyncio.Event()
         """Set when cards or notices may be outdated, so that they are drawn again."""

@@ -28,7 +28,6 @@ from core.schedules.words import describe_schedule
 
 log = structlog.get_logger("process")
 PART_TIMEOUT_SECONDS = 5.0
-"""How long one part may take to report its health."""
 ReportHealth = Callable[[], Awaitable[Health]]
 
 
@@ -44,6 +43,7 @@ class PartHealth:
         list_platforms: Callable[[], Sequence[Platform]] = tuple,
         further: Sequence[ListStates] = (),
     ) -> None:
+        # `lineup` has all parts by the settings alone, `further` those that come and go.
         self._lineup, self._live = lineup, live
         self._list_platforms, self._further = list_platforms, further
 

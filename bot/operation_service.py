@@ -207,8 +207,8 @@ def build_arguments_model(operation: Operation) -> type[BaseModel]:
 
 
 def _find_values(result: Any, fields: Any) -> Iterator[str]:
-    """Yield the values of the fields with these names in a result, at any depth, without empty
-    ones."""
+    """Yield the non-empty values of the fields with these names in a result, at any depth. They are
+    keys or ids, for which a text has names."""
     if isinstance(result, Mapping):
         for name, value in result.items():
             if name in fields and value:

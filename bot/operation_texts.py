@@ -31,7 +31,6 @@ RULE_WORDS = ("default", "none")
 """The rules of `policy check` that have no name in a file."""
 COLUMN_GAP = "  "
 _FACT = re.compile(r"{(\w+)}")
-"""A fact in a sentence of the audit log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,6 @@ def _width(text: str) -> int:
 
 
 Cell = Callable[[Any, View], str]
-"""Returns a value as a cell of a table."""
 
 
 def _text(value: Any, view: View) -> str:
@@ -151,7 +149,6 @@ class TextList:
         }
 
     def __call__(self, rows: Sequence[Row], view: View) -> Iterable[str]:
-        """Return the list as lines for the shell."""
         table = self.table(rows, view)
         if not rows:
             return [table.empty] if table.empty else ()
@@ -323,7 +320,6 @@ def format_usage(report: Row, view: View) -> Iterator[str]:
 
 
 def format_parts(parts: Sequence[Row], view: View) -> Iterator[str]:
-    """Yield a line for each part of Ponte: its state, its name and what it says about itself."""
     rows = [(translate_word(part["state"]), translate_word(part["name"])) for part in parts]
     width = max([7, *(len(state) for state, _ in rows)])
     for (state, name), part in zip(rows, parts, strict=True):
@@ -361,14 +357,12 @@ def format_policy(result: Row, view: View) -> Iterator[str]:
 
 
 def describe_deleted_thread(result: Row, view: View) -> Iterator[str]:
-    """Yield how many messages were deleted, and what remains on the model's server."""
     count, remains = int(result["messages"]), str(result["remains"])
     deleted = i18n.plural("Deleted {count} message.", "Deleted {count} messages.", count)
     yield f"{deleted} {say(remains) if remains else ''}".strip()
 
 
 def format_person_counts(result: Row, view: View) -> Iterator[str]:
-    """Yield the person with their names, and a line for each section of an export."""
     names = ", ".join(map(str, result["names"]))
     yield to_one_line(f"{result['person']} {names}".strip())
     yield from _format_counts(result["counts"])
@@ -411,7 +405,8 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
 
 def format_plainly(result: Any, view: View) -> Iterator[str]:
     """Yield the text of a result that has none of its own: rows as a table, the fields of a mapping
-    as `name: value`, other values as they are, None as nothing."""
+    as `name: value`, other values as they are, None as nothing. All functions of a ResultText get a
+    `view`."""
     if isinstance(result, Mapping):
         for name, value in result.items():
             yield f"{name}: {_plain(value)}"
@@ -559,7 +554,6 @@ TEXTS: dict[str, ResultText] = {
     "person counts": ResultText(format_person_counts),
     "person forget": ResultText(describe_forgotten_person),
 }
-"""The texts of each operation by name."""
 for _feature in find_features():
     AUDIT_SENTENCES |= _feature.audit_sentences
 # At the end, because they import this module.

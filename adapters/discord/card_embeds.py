@@ -174,8 +174,8 @@ def read_press(id: str) -> tuple[str, str]:
 
 def build_buttons(cards: Sequence[Card], offers: Sequence[ButtonOffer] = ()) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card, and those of the
-    answer below them. Those for which there is no room are in a menu. Below five cards no row is
-    left for one, so the last buttons in the table are left out there."""
+    answer (`offers`) below. Those for which there is no room are in a menu. Beside five cards no
+    row is left for one, so the last offers are left out."""
     # The embeds of the cards are cut to this room, too. A cut card that must be shown whole has no
     # button to approve.
     room = _divide_characters(min(len(cards), MAX_CARDS))

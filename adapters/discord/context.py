@@ -185,7 +185,7 @@ class DiscordContext:
 
     async def _count_messages(self, thread: int, newest: Sequence[discord.Message]) -> int:
         if len(newest) < MAX_THREAD_MESSAGES:
-            return 0
+            return 0  # `newest` is the whole thread
         client = await self.client()
         channel = await attempt(partial(client.fetch_channel, thread))
         # It does not count the message that the thread was created from.

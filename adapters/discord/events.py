@@ -26,7 +26,6 @@ from core.domain.messages import Address, Message, Person, Quote, ReplyTo, turn_
 DISCORD_QUOTE_CHARACTERS = 4000
 """Largest number of characters of a quoted or forwarded message."""
 SPEECH = (MessageType.default, MessageType.reply)
-"""Types of messages that people write: new messages and replies."""
 SPEECH_AND_APP_ANSWERS = (*SPEECH, MessageType.chat_input_command, MessageType.context_menu_command)
 """Types of messages with readable text: those of people, and the answers of apps to slash commands
 and menus (resources/message.mdx#message-object-message-types)."""
@@ -375,7 +374,7 @@ def _forwarded_text(message: discord.Message) -> str:
 
 
 def _embed_text(embed: discord.Embed) -> str:
-    if embed.type != "rich":
+    if embed.type != "rich":  # such as the preview of a link
         return ""
     fields = [f"{field.name}: {field.value}" for field in embed.fields]
     lines = [embed.author.name, embed.title, embed.description, *fields, embed.footer.text]

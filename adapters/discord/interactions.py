@@ -112,12 +112,10 @@ class DiscordInteraction:
 
     @property
     def person(self) -> Person:
-        """The person who used the command, button or form."""
         return person_of(self.interaction.user)
 
     @property
     def address(self) -> Address:
-        """The address of that person's conversation in this place."""
         location = self.locations.of_interaction(self.interaction)
         return self.locations.conversation_address(location, self.interaction.user.id)
 
@@ -273,6 +271,7 @@ class DiscordHandlers:
         command tree handles commands.
 
         The id of a button or form says what it does and to what, so that it works after a restart.
+        Most presses become the text that a person could have typed; the others open a form.
         """
         data: Mapping[str, Any] = interaction.data or {}
         id, options = str(data.get("custom_id", "")), data.get("values") or [""]
@@ -347,7 +346,6 @@ class DiscordHandlers:
     async def _submit_quick_form(
         self, interaction: Interaction, subject: str, values: Mapping[str, str]
     ) -> None:
-        """Submit the inputs of a quick command."""
         slug, _, is_named = subject.partition(":")
         names = await self._find_names(interaction, " ".join(values.values()))
         values = {name: names.write(value) for name, value in values.items()}

@@ -25,7 +25,6 @@ from core.domain.messages import Answer, Attachment, File, mark_recording
 from core.journal.journal import Journal
 
 FILE_DOWNLOAD_SECONDS = 120.0
-"""Timeout of the download of one file."""
 
 DEFAULT_FILE_BYTES = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
 """Largest size of one file in bytes, without the boosts of a server or a subscription:
@@ -160,7 +159,6 @@ def file_name(file: discord.Attachment) -> str:
 
 
 def all_attachments(message: discord.Message) -> list[discord.Attachment]:
-    """Return the attachments of a message, and those of messages that it forwards."""
     forwarded = [file for snapshot in message.message_snapshots for file in snapshot.attachments]
     return [*message.attachments, *forwarded]
 
@@ -186,7 +184,6 @@ class Rendering:
 
     @property
     def is_plain(self) -> bool:
-        """Return True if the post contains only text."""
         return not (self.embeds or self.view or self.sheets)
 
 
@@ -201,9 +198,7 @@ class Renderer:
         self._most = most
         self._turn = turn
         self._last_pages: tuple[str, DiscordPages] | None = None
-        """The text that was split last, and its posts."""
         self._last_rendering: tuple[Answer, Rendering] | None = None
-        """The answer that was rendered last, and its form."""
 
     def paginate(self, text: str) -> DiscordPages:
         """Return the text as posts. The result is kept for a next call with the same text, because

@@ -96,7 +96,6 @@ class DiscordSigns:
             task.add_done_callback(lambda _: self._later.pop(turn, None))
 
     def stop(self, turn: str) -> None:
-        """Stop the typing indicator of a turn."""
         self._growth_times.pop(turn, None)
         if sign := self._signs.pop(turn, None):
             sign.cancel()
@@ -126,6 +125,7 @@ class DiscordSigns:
             await asyncio.sleep(TYPING_PERIOD_SECONDS)
 
     async def close(self) -> None:
+        # `_later`: signs that are to be shown soon.
         signs = [*self._signs.values(), *self._later.values()]
         for sign in signs:
             sign.cancel()

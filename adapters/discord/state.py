@@ -128,7 +128,6 @@ class StoredState:
 
 
 _STORED_FORM = TypeAdapter(StoredState)
-"""Converts the state to what is stored, and back."""
 
 
 class DiscordState(StoredState):
@@ -142,7 +141,6 @@ class DiscordState(StoredState):
         super().__init__()
         self._peers = peers or Alone()
         self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._dump_data)
-        """The row of the database that holds the state."""
         self.leads = not self._peers.is_shared
         """Whether this process holds the gateway's session, and so the newest state."""
         self._sharing: asyncio.Task[None] | None = None
@@ -331,7 +329,6 @@ class Token:
         return cls(**json.loads(to.token)) if to.token else None
 
     def text(self) -> str:
-        """Return the token as JSON, to be stored."""
         return json.dumps(asdict(self))
 
 

@@ -96,7 +96,8 @@ class ChangeRequests:
     config: OperatorConfig
 
     async def find_destination(self, caller: Caller, turn: str = "") -> ReplyTo:
-        """Raise ToolError if it cannot be posted there.
+        """Return where the card is posted: where the operator says (`post_to` of ponte.toml), else
+        in the asker's direct message or on the page. Raise ToolError if it cannot be posted there.
 
         `turn` is the turn that will post it; without one, only the place is of interest.
         """
@@ -113,6 +114,7 @@ class ChangeRequests:
             raise refuse("no_place", why, "tell the person; `ponte doctor` says more") from error
 
     async def find_latest(self, caller: Caller, digest: str) -> Change | None:
+        # `digest` is the hash of a request's content.
         changes = await self.changes.ledger.list_of_person(caller.person.key, MAX_SEARCHED_CHANGES)
         same = (
             change for change in changes if change.proposal.origin.id == f"{caller.token}:{digest}"
@@ -203,8 +205,8 @@ class McpOrigin(Origin):
     has_profile = False
 
     async def check_start(self, turn: Turn) -> str:
-        """Raise RunSkipped if one is used up. Return "": no earlier proposal has to be decided
-        before the turn."""
+        """Raise RunSkipped if an allowance is used up. Return "": no earlier proposal has to be
+        decided before the turn."""
         if turn.answer is None:
             try:
                 await self.people.budget.reserve(turn)

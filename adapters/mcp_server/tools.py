@@ -95,7 +95,7 @@ class McpTools:
 
     async def list_tools(self, caller: Caller) -> Sequence[OfferedTool]:
         """Return the tools that the caller may use now, always in the same order, so that clients
-        can cache the list."""
+        can cache the list. Tools that propose changes have other names than the model's."""
         tools = await self._find_tools(caller, caller.own_address)
         offered = [
             OfferedTool(name, _describe_for_program(tools[name]), _describe_parameters(tools[name]))
@@ -332,10 +332,9 @@ class McpTools:
         return self.assistant.contexts.may_know(rights, [need])
 
     async def _describe(self, caller: Caller, change: Change) -> Outcome:
-        """The whole card and the result are in it only if the person may read that table, or run
-        that command, in their own conversation on the page. Their rights may have changed since,
-        and the request may be of another place. Otherwise the program learns how it ended, and
-        nothing of its content."""
+        """The answer has the whole card and the result only if the person may read that table, or
+        run that command, in their own conversation on the page: the request may be of another
+        place. Otherwise the program learns how it ended, and nothing of its content."""
         views = self.changes.views
         rights = await self._find_rights(caller, caller.own_address)
         data: Json = {"id": change.id, "state": _name_state(change)}
@@ -410,7 +409,8 @@ def _describe_parameters(
 
 
 def _describe_changes(tools: Mapping[str, Tool]) -> OfferedTool:
-    """The tool takes the arguments of all of them; which ones an action needs is in the text."""
+    """`tools` are those that write, by their `action`. The tool takes the arguments of all of them;
+    which ones an action needs is in the text."""
     lines = [f"- {action}: {tool.spec.description}" for action, tool in tools.items()]
     properties: Json = {"action": {"type": "string", "enum": list(tools)}}
     for tool in tools.values():

@@ -37,7 +37,6 @@ from core.base.tasks import BackgroundTasks, Backoff, retry
 
 log = structlog.get_logger("slack")
 SLACK_CONNECT_BACKOFF = Backoff(1.0, max_seconds=30.0)
-"""The pauses between attempts to reach Slack at startup, at most 30 seconds."""
 PING_SECONDS = 3.0
 """Seconds between two pings on the socket. A connection that broke silently is replaced after about
 three pings (slack_sdk 3.47 waits one interval after a break, four after silence)."""
@@ -101,7 +100,7 @@ class SlackSocket(AsyncSocketModeHandler):
         on_failure: OnFailure,
     ) -> None:
         self._store = store
-        self._on_failure = on_failure
+        self._on_failure = on_failure  # notes an exception
         super().__init__(app, app_token, sdk_log(), ping_interval=PING_SECONDS)
         client: Any = self.client
         client.proxy = proxy  # the SDK has read one from the environment; our setting replaces it
@@ -110,7 +109,6 @@ class SlackSocket(AsyncSocketModeHandler):
         client.enqueue_message = self._start_frame
         client.on_message_listeners.append(self._on_frame)  # notes the time for `health`
         self._frames = BackgroundTasks("slack")
-        """The tasks that handle frames."""
         # The connection is new, so the time without a frame, which `health` tells, begins now.
         self._last_frame_at = time.time()
         self._handling: set[asyncio.Task[Any] | None] = set()
@@ -159,7 +157,6 @@ class SlackSocket(AsyncSocketModeHandler):
 
     @property
     def is_connected(self) -> bool:
-        """Return True if the WebSocket is open."""
         session = self.client.current_session
         return session is not None and not session.closed
 

@@ -45,7 +45,6 @@ from core.domain.records import QuickCommand, Receipt
 log = structlog.get_logger("slack")
 
 QUICK_COMMAND = "/quick-command"
-"""The slash command that the app manifest registers."""
 RESPONSE_URL_SECONDS = 1700.0
 """Seconds that Ponte uses a response_url. It expires after 30 minutes
 (docs.slack.dev/interactivity/handling-user-interaction, "response_url"); the last 100 seconds are a
@@ -63,7 +62,6 @@ _ON_IT = "Running `/quick-command {given}`"
 _THINKING = "Ponte is thinking…"
 
 Ack = Callable[[], Awaitable[object]]
-"""Acknowledges an interaction to Slack."""
 Notify = Callable[[str], Awaitable[object]]
 """Shows words to the person who acted, and to nobody else."""
 
@@ -125,7 +123,6 @@ class SlackInteraction:
 
     @property
     def person(self) -> Person:
-        """The person who acted."""
         return Person("slack", self.place.user, self.place.home)
 
     @property
@@ -402,7 +399,8 @@ class SlackHandlers:
         await self.interactions.submit(interaction, request)
 
     async def on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
-        """Handle the submitted form of a button. An error is shown under its first field."""
+        """Handle the submitted form of a button. An error is shown under its first field. A form
+        names no channel: its place is in its memory, the data that it was opened with."""
         view, memory = body["view"], forms.read_form_memory(body["view"])
         # Forms of version 0.2 carry the turn under a name of its own.
         subject = str(memory.get("press") or memory.get("turn", ""))
@@ -517,8 +515,8 @@ class SlackHandlers:
         notify: Notify,
         notices: CommandNotices | None = None,
     ) -> SlackInteraction:
-        """Return an interaction in this workspace. `key` is "" if it becomes no message. `notices`
-        tell the person that an answer is slow."""
+        """`key` is "" if the interaction becomes no message. `notices` tell the person that an
+        answer is slow."""
         return SlackInteraction(
             self.workspace, self.locations, place, key, ack, notify, notices=notices
         )

@@ -43,7 +43,6 @@ PAGE_SIZES = (999, 500, 200)
 of tier 2; pages of 200 take minutes.
 """
 LIST_EVERY_SECONDS = 3600.0
-"""Seconds between two lists of everybody."""
 LIST_AGAIN_SECONDS, LIST_AGAIN_LONGEST_SECONDS = 2.0, 60.0
 """Seconds before everybody is listed again because many people wait, and the longest such pause.
 
@@ -54,7 +53,6 @@ LIST_PAGE_SECONDS = 4.5
 """Seconds that each page adds to the pause before the next list, because of the rate limit of tier
 2."""
 LIST_RETRY_SECONDS = 30.0
-"""Seconds before a list that failed is repeated."""
 LIST_PATIENCE_SECONDS = 600.0
 """Seconds that one page may wait for its turn under the rate limit."""
 TOO_LARGE_A_PAGE = frozenset({"limit_required", "invalid_arguments"})
@@ -74,7 +72,6 @@ PEOPLE_SECONDS = 5.0
 GROUPS_WRITE_SECONDS = 3600.0
 """Seconds after which unchanged user groups are stored again."""
 GROUPS_RETRY_SECONDS = 2.0
-"""Seconds to wait after usergroups.list failed."""
 GROUPS_PATIENCE_SECONDS = 60.0
 """Seconds that usergroups.list may wait for its turn under the rate limit."""
 GROUPS = "groups"
@@ -86,7 +83,6 @@ _LIST_SOON = "list-people"
 _MOST_REFUSED = 10_000
 """The number of ids remembered as refused, and as unknown or deactivated."""
 _NEVER = float("-inf")
-"""A time before every other one."""
 
 
 class SlackPeople:
@@ -105,7 +101,7 @@ class SlackPeople:
     ) -> None:
         self._api = api
         self._rows = rows
-        self._peers = peers or Alone()
+        self._peers = peers or Alone()  # of all processes, one lists everybody
         self._clock = clock
         self._members = MemberDirectory(
             "slack", self._rows, self, shared=self._peers.is_shared, clock=clock
@@ -116,14 +112,11 @@ class SlackPeople:
         REFUSED_SECONDS."""
         self._unknown_ids: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)
         """Ids of deactivated accounts, and ids that Slack does not know."""
-        self._groups: dict[str, frozenset[str]] = {}
-        """The ids of the members of each user group."""
+        self._groups: dict[str, frozenset[str]] = {}  # the members of each user group
         self._group_names: dict[str, str] = {}
-        """The name of each user group, by its id, as of the last listing."""
         self._groups_at = _NEVER
         """When the user groups were listed last, by `clock`."""
         self._groups_written_at = _NEVER
-        """When this process last stored the user groups."""
         self._groups_refused = False
         """Slack refused to list the user groups, and the log says so already."""
         self._listing_groups: asyncio.Task[object] | None = None
@@ -137,7 +130,6 @@ class SlackPeople:
         self.is_complete = False
         """Whether this process has listed everybody since its start."""
         self.team = ""
-        """Our workspace's id."""
         self.trouble = ""
         """Slack's error name if users.info is refused at present, else ""."""
         self._peers.on(_LIST_SOON, self._on_list_soon)

@@ -351,6 +351,7 @@ class PostContent:
         room = ALL_BLOCKS_BYTES - blocks_size(blocks) if self.cards else 0
         blocks = [*blocks, *self.build_end(room, tables)]
         cards_text = "\n".join(map(card_text, self.cards))
+        # `text` is for notifications.
         spoken = to_plain_text(self.text) if self.text.strip() else cards_text or "…"
         return {"text": cut_escaped(spoken, text_bytes), "blocks": blocks}
 
@@ -470,7 +471,7 @@ def cards_blocks(
     pressed = {button["value"] for button in buttons if button["action_id"] == APPROVE_ACTION}
     # One button approves all, but only if each card's own button is still there after the cut.
     together = offer_together(cards) if len(cards) > 1 else None
-    if together and pressed.issuperset(together.subject.split()):
+    if together and pressed.issuperset(together.subject.split()):  # the cards' ids
         added = build_buttons([together])
         blocks += added if blocks_size([*blocks, *added]) <= all_room else []
     if len(cards) > most:

@@ -440,7 +440,8 @@ class SlackSurface(Surface):
 
     def _build_content(self, part: AnswerPart) -> PostContent:
         """Return the content of a post. A growing post has a Stop button, unless Slack shows its
-        own. Only the last part has the answer's cards and buttons."""
+        own. Only the last part has the answer's cards and buttons. A private post has no buttons:
+        Ponte does not know its id, so a press could not be checked."""
         answer, offers = part.answer or Answer(""), tuple[ButtonOffer, ...]()
         if part.is_growing and not self._presence.native_stop:
             offers = (offer("stop", "stop"),)

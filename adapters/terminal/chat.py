@@ -37,7 +37,6 @@ MAX_UPLOAD_BYTES = 20 * 1024 * 1024
 """Size limit of a file that is sent. The server accepts no larger one (MAX_FILE_BYTES in
 `adapters/web/http_io.py`; importing that module would load Starlette)."""
 DOWNLOAD_FOLDER = Path("ponte-files")
-"""Folder in which files of answers are saved, below the current folder."""
 SOCKET_ORIGIN = "http://localhost"
 """The origin of every URL on the home's Unix socket."""
 CODE_FILE_TYPE = "text/x-python"
@@ -374,6 +373,7 @@ class TerminalChat:
     def __init__(
         self, http: HttpClient, screen: Screen, downloads: DownloadFolder, *, is_typed: bool
     ) -> None:
+        # `is_typed`: a person types the messages, in contrast to a script.
         self._http = http
         self._downloads = downloads
         self._screen = screen

@@ -64,7 +64,6 @@ class LineEditor:
         keys.add("enter")(lambda event: event.current_buffer.validate_and_handle())
         keys.add("escape", "enter")(lambda event: event.current_buffer.newline(copy_margin=False))
         self._message = say("You: ")
-        """The prompt."""
         self._session: PromptSession[str] = PromptSession(
             history=history,
             completer=CommandCompleter(slugs),

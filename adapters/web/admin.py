@@ -127,21 +127,20 @@ class AdminView:
     ) -> None:
         self._operator = operator
         self._person = visitor.person
-        self._query = query
+        self._query = query  # the parameters of the address
         self._zone = ZoneInfo(visitors.time_zone)
         self._is_owner = visitor.person.id == OWNER_ID
         self._forms = Forms(visitors.auth.form_token(visitor))
 
     async def show(self, tab: str, notice: str = "", status: int = 200) -> Response:
-        """Raise UnknownPath, BadInput."""
+        """`notice` is HTML that says what a form did. Raise UnknownPath, BadInput."""
         if tab not in TABS:
             raise UnknownPath
         _, draw = TABS[tab]
         return self.frame(tab, notice + await draw(self), status)
 
     def frame(self, tab: str, body: str, status: int = 200, refresh_seconds: int = 0) -> Response:
-        """With `refresh_seconds`, Ponte restarts, and the browser opens the tab again after that
-        time."""
+        """With `refresh_seconds`, the browser reopens the tab after that time: Ponte restarts."""
         title, links = SETUP_TITLE, ""
         titles = {name: sentence for name, (sentence, _) in TABS.items()}
         # The set-up page uses this frame, too; only the owner may open it.
@@ -302,8 +301,8 @@ class AdminView:
         return f'{problem}{filter_form("feedback", fields)}<div class="wide">{listed}</div>'
 
     async def _audit(self) -> str:
-        """Without a first or last day, it begins some days ago, because the log can be very long.
-        `after` in the address is where the next page begins."""
+        """Without a first or last day, the page begins some days ago, because the log can be very
+        long. `after` in the address is where the next page begins."""
         names = ("since", "until", "person", "event", "after")
         # An address can contain a text of any length.
         query = {name: str(self._query.get(name, "")).strip()[:100] for name in names}
@@ -400,7 +399,8 @@ TABS = {
 def _render_examples() -> str:
     """Return an HTML list of the headings of ponte.toml. Each opens to an example in a text area,
     so that it can be copied as text, by keyboard too."""
-    # The example file has its settings commented out, so the `#` before each of them is removed.
+    # The examples of one heading are joined; `start` is its beginning, as `[[rules`. The example
+    # file has its settings commented out, so the `#` before each of them is removed.
     examples: dict[str, str] = {}
     for lines, start in _EXAMPLE.findall(CONFIG_EXAMPLE):
         examples[start] = examples.get(start, "") + _COMMENTED_OUT.sub("", lines)

@@ -84,8 +84,8 @@ class Forms:
     def build(
         self, tab: str, operation: str, fields: str, button: str, style: str = "", kind: str = ""
     ) -> str:
-        """`fields` is the HTML of its arguments. `style` is the CSS class of its button, `kind`
-        that of the form."""
+        """`fields` is the HTML of the operation's arguments. `style` is the CSS class of the
+        button, `kind` that of the form."""
         hidden = hidden_field("do", operation) + hidden_field("form", self.token)
         return (
             f'<form class="{kind}" method="post" action="/admin/{tab}">{hidden}'

@@ -233,8 +233,8 @@ def status_of(error: PonteError) -> int:
 
 
 def error_body(error: PonteError) -> dict[str, dict[str, str]]:
-    """After ConfirmAgain, its `provider` names the sign-in provider that has to confirm once more
-    that the page's user still has an account there."""
+    """After ConfirmAgain, `provider` names the sign-in provider that has to confirm once more that
+    the page's user still has an account there."""
     body = {"code": error.code, "message": error.words()}
     if isinstance(error, ConfirmAgain):
         body["provider"] = str(error.values["provider"])

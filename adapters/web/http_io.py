@@ -141,7 +141,8 @@ class Endpoint:
 
 
 def endpoint(method: str, path: str, **options: Any) -> Callable[[H], H]:
-    """`options` are fields of `Endpoint`. A handler may have several, for several routes."""
+    """`options` are fields of `Endpoint`. A handler may have several declarations, for several
+    routes."""
 
     def declare(handler: H) -> H:
         """Decorators run from the last to the first, so each is put in front."""
@@ -283,8 +284,8 @@ class MessageRoutes(RouteGroup):
     async def store_uploads(
         self, uploads: list[UploadedFile], message: Message
     ) -> tuple[Attachment, ...]:
-        """Raise NotStored. Audio is marked as a recording, so that a model's server writes down its
-        words."""
+        """The files are stored before the message. Raise NotStored. Audio is marked as a recording,
+        so that a model's server writes down its words."""
         key, author, conversation = message.event_key, message.author, message.address.conversation
         files = [
             await self.conversations.files.put(
@@ -352,8 +353,8 @@ class EventStream(StreamingResponse):
         # nginx passes events on at once where it sees X-Accel-Buffering: no.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(events, headers=headers, media_type=EVENT_STREAM_TYPE)
-        self._resources = resources
-        self._on_close = on_close
+        self._resources = resources  # closed at the end of the stream, or when the client leaves
+        self._on_close = on_close  # awaited after that
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -374,7 +375,7 @@ class Guard:
         self._visitors = visitors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An error before that is answered here.
+        """Authenticate a request, then pass it on. An error before that is answered here.
 
         The answer gets the security headers and a renewed cookie. A body that arrives slowly is
         checked once more at its end: the session may have been ended meanwhile.
@@ -496,7 +497,7 @@ async def clean_message_text(text: str) -> str:
 
 
 def read_idempotency_key(request: Request) -> str:
-    """Raise BadRequest."""
+    """Raise BadRequest for an invalid key."""
     key = request.headers.get("idempotency-key", "")
     if key and not IDEMPOTENCY_KEY_PATTERN.fullmatch(key):
         raise BadRequest(
@@ -626,8 +627,8 @@ async def read_form(request: Request, token: str) -> dict[str, str]:
 
 
 def limit_body(request: Request, limit: int) -> Request:
-    """Raise TooLarge at once if the request declares a larger body. It need not declare its length,
-    or the true one."""
+    """Raise TooLarge at once if the request declares a larger body. A request need not declare its
+    length, or the true one."""
     declared = request.headers.get("content-length", "")
     # `int` raises ValueError for thousands of digits. 18 suffice, since a longer number is above
     # every limit.

@@ -81,8 +81,7 @@ class Follower:
 
     def __init__(self, channel: LiveConversation, visitor: Visitor) -> None:
         self.visitor = visitor
-        self.seen_version = 0
-        """The version of the conversation that the stream has seen."""
+        self.seen_version = 0  # of the conversation, as the stream has it
         self.has_missed_turns = False
         """Turns ended unseen and were dropped from memory, so the journal must be read."""
         self.closed = False
@@ -92,7 +91,7 @@ class Follower:
         """Set while there may be changes that the stream has not taken."""
         self._urgent = asyncio.Event()
         """Set by a change for which the stream does not pause, such as a turn's end."""
-        if channel.turns:
+        if channel.turns:  # the stream begins with the turns that run already
             self._has_changed.set()
 
     def wake(self, urgent: bool) -> None:
@@ -148,8 +147,8 @@ class Hub:
         self._shared_at = BoundedDict[str, float](MAX_SHARED_TURNS_IN_MEMORY)
         """When the progress of a turn of this process was sent to the others, by turn (monotonic
         seconds), so that it is not sent too often."""
-        # What other processes tell of their turns: progress, a message that came ("asked"), and
-        # cards of an answer that have changed.
+        # What other processes (`peers`) tell of their turns: progress, a message that came
+        # ("asked"), and cards of an answer that have changed.
         self._peers.on("progress", self._on_peer_progress)
         self._peers.on("asked", self._on_peer_message)
         self._peers.on("cards", self._on_peer_cards)
@@ -167,7 +166,8 @@ class Hub:
 
     @contextmanager
     def follow(self, conversation: str, visitor: Visitor) -> Iterator[Follower]:
-        """Raise TooManyStreams, or ServerStopping after `close`."""
+        """The follower is closed when its visitor is not allowed any more. Raise TooManyStreams, or
+        ServerStopping after `close`."""
         self.check_capacity()
         channel = self._channels.setdefault(conversation, LiveConversation())
         follower = Follower(channel, visitor)
@@ -278,7 +278,7 @@ class Hub:
         return None
 
     def finish_turn(self, conversation: str, turn: str, outcome: Answer | PonteError) -> None:
-        """A later outcome of that turn changes nothing."""
+        """A later outcome of a turn changes nothing."""
         channel = self._channels.get(conversation)
         if channel is None:  # nobody follows it, and none of its turns runs here
             return
@@ -322,7 +322,8 @@ class Hub:
             follower.wake(urgent=live.is_ended)
 
     def _drop_ended_turns(self, conversation: str, channel: LiveConversation) -> None:
-        # Without followers, everything counts as seen.
+        # Turns that all followers have seen are dropped. Without followers, everything counts as
+        # seen.
         versions = (follower.seen_version for follower in channel.followers)
         oldest_seen_version = min(versions, default=channel.version)
         ended = [key for key, live in channel.turns.items() if live.is_ended]  # the oldest first
@@ -422,8 +423,8 @@ class WebAdapter(Platform):
         self.address = ""
         """The address on which the server listens; "" before `start` and after `close`."""
         self.hub = hub
-        self._own = (board, operator, notices, people)
-        self._listener = listener
+        self._own = (board, operator, notices, people)  # for `list_routes`
+        self._listener = listener  # host and port, or an open Unix socket
         self._mounted = (routes or {}, find_hook)
         self._server: Any = None
         self._is_handed_over = False
@@ -455,7 +456,7 @@ class WebAdapter(Platform):
             await self._serve()
 
     def _on_connection(self, listening: socket.socket) -> None:
-        """The connection waits in the socket's queue until then."""
+        """The first connection waits in the socket's queue until the server runs."""
         asyncio.get_running_loop().remove_reader(listening)
 
         def wait(error: Exception, failed: int) -> float:
@@ -467,6 +468,7 @@ class WebAdapter(Platform):
         self._tasks.start(retry(self._serve, Exception, wait))
 
     async def _serve(self) -> None:
+        # Loading the module takes a while.
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
         routes = server.list_routes(self.hub, *self._own)

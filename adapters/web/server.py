@@ -81,10 +81,6 @@ class HttpConnection(H11Protocol):
     connections. So connections without a valid token are limited. If there are too many, the one
     that has waited longest is closed. A request that arrives without delay is complete before that
     (see ACCEPT_BATCH).
-
-    `_phase` is what the connection waits for now: the head of a request, its body, the next request
-    (`idle`), or the end of the answer. `_since` is when that began, and `_byte_count` the bytes
-    that have arrived since then.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -92,9 +88,9 @@ class HttpConnection(H11Protocol):
         self._phase: Literal["head", "body", "idle", "answer"] = "idle"
         """What the connection waits for: the head of a request, its body, the next request (idle),
         or the end of the answer."""
-        self._since = 0.0
-        self._byte_count = 0
-        self._is_leaving = False
+        self._since = 0.0  # when the phase began
+        self._byte_count = 0  # bytes that arrived in the phase
+        self._is_leaving = False  # closes after its present request
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
@@ -143,7 +139,8 @@ class HttpConnection(H11Protocol):
             self._unread = None
 
     def leave(self) -> bool:
-        """Return whether it has a request of which no answer has begun."""
+        """Close the connection after its present request, or the first one that still arrives.
+        Return whether it has a request of which no answer has begun."""
         self._is_leaving = True
         if self._is_closing:
             return False
@@ -184,7 +181,8 @@ class HttpConnection(H11Protocol):
     def _enter_phase(
         self, phase: Literal["head", "body", "idle", "answer"], seconds: float | None
     ) -> None:
-        """A phase that goes on keeps its timer, so that slow bytes do not extend it."""
+        """`seconds`: how long the client may take to send something; None for no limit. A phase
+        that goes on keeps its timer, so that slow bytes do not extend it."""
         if phase == self._phase:
             return
         self._phase, self._since, self._byte_count = phase, self.loop.time(), 0
@@ -244,10 +242,10 @@ class _UvicornServer(uvicorn.Server):
 
 
 async def _stop_accepting(listener: socket.socket) -> None:
-    # Afterwards uvicorn knows each that was accepted before. asyncio makes the transport of an
-    # accepted connection in the loop's next step, or drops the connection unclosed if its listener
-    # is closed by then. uvicorn learns of the connection in the step after that, and would not
-    # close it before.
+    # Accept no more connections, so that the socket can be closed. Afterwards uvicorn knows each
+    # that was accepted before. asyncio makes the transport of an accepted connection in the loop's
+    # next step, or drops the connection unclosed if its listener is closed by then. uvicorn learns
+    # of the connection in the step after that, and would not close it before.
     if listener.fileno() >= 0:  # below 0 after a hand-over, which has closed it
         asyncio.get_running_loop().remove_reader(listener)
     for _ in range(2):
@@ -286,8 +284,8 @@ class HttpServer:
         self._task = asyncio.create_task(self._server.serve([self._listener]), name="uvicorn")
 
     async def hand_over(self) -> int:
-        """Connections that arrive from now on wait in its queue for the process that inherits
-        it."""
+        """Connections that arrive from now on wait in the socket's queue for the process that
+        inherits it."""
         # A copy, because the close below closes the listener's own descriptor.
         descriptor = os.dup(self._listener.fileno())
         await _stop_accepting(self._listener)
@@ -299,13 +297,14 @@ class HttpServer:
         return descriptor
 
     async def finish_requests(self) -> None:
-        """No other process can answer them."""
+        """No other process can answer requests on accepted connections."""
         for _ in range(HAND_OVER_CHECKS):
             await asyncio.sleep(HAND_OVER_CHECK_SECONDS)
             if not self._find_unanswered():
                 return
 
     def _find_unanswered(self) -> list[asyncio.Protocol]:
+        # `leave` closes a connection after its request, and says whether one is unanswered.
         connections = list(self._server.server_state.connections)
         return [
             connection
@@ -357,7 +356,7 @@ def bind_socket(host: str, port: int) -> socket.socket:
 
 
 def _take_inherited_socket() -> socket.socket | None:
-    """None without one, also if somebody else has set the variable."""
+    """Return None without such a socket, also if somebody else has set the variable."""
     # The variable has the number of the socket's descriptor. It is removed, because processes that
     # this one starts must not read it.
     try:

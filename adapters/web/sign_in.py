@@ -127,7 +127,7 @@ class TokenAuthentication:
         # them with the next version but one.
         former_key = hmac.digest(self._token, b"ponte session", "sha256")
         self._keys = {self.cookie: self._key, f"ponte-{seal(former_key, '')[:8]}": former_key}
-        self._clock = clock
+        self._clock = clock  # for the times of wrong tokens
         self.access = Access(people, owner, now, methods)
         self._tries: deque[tuple[float, str]] = deque()
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
@@ -172,7 +172,7 @@ class TokenAuthentication:
             raise errors.ForeignOrigin(origin=origin[:100] or "?")
 
     async def identify(self, visit: Visit) -> Visitor | None:
-        """Nothing is raised, because such a path answers everybody."""
+        """Nothing is raised, because an open path answers everybody."""
         try:
             visitor = await self.find_visitor(visit.headers, self._client_address(visit))
         except (Refusal, NotStored, errors.NotConfirmed):
@@ -299,6 +299,7 @@ class TokenAuthentication:
 
     async def is_owner_token(self, token: str, visit: Visit) -> bool:
         """Raise TooManyTries, NotStored."""
+        # The person may have typed the link with the token.
         token = unquote(token.strip().rpartition("#token=")[2])
         try:
             visitor = await self.find_token_visitor(token, self._client_address(visit))
@@ -323,9 +324,10 @@ class TokenAuthentication:
 
     def new_session(self, visitor: Visitor | None = None, label: str = "") -> str:
         """A session ends with its person's token or session key and the owner's, because both are
-        in the key of the seal.
+        in the key of the seal. `label` names the session of a provider that goes on.
 
-        The value is a claim and its seal (a keyed hash of the claim).
+        The value is a claim and its seal (a keyed hash of the claim). Nothing is stored.
+
         """
         visitor = visitor or self.access.owner_visitor
         claim = visitor.make_claim(int(self.access.now()), label)
@@ -467,7 +469,7 @@ class Visitors:
         return not self.policy or (await self.policy.may(person, place, action)).allowed
 
     async def list_models(self, person: Person) -> Sequence[str]:
-        """The model that everybody has by default is none of them, because it need not be named."""
+        """The model that everybody has by default is left out, because it need not be named."""
         if self.policy is None:
             return ()
         place, models = self.address_of(person, "main"), []

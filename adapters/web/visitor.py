@@ -78,9 +78,10 @@ class SignInMethods:
         answer."""
 
     async def has_left(self, person: Person, now: float) -> bool | None:
-        """A person of a platform that is not connected any more has left: `departures` has a
-        function for each connected platform that tells who left. `place` is the person's place on
-        the page, so it names no server or channel of the platform."""
+        """Return None if the platform does not answer soon. A person of a platform that is not
+        connected any more has left: `departures` has a function for each connected platform that
+        tells who left. `place` is the person's place on the page, so it names no server or channel
+        of the platform."""
         if person.platform not in self._policy.people.departures:
             return True
         # The platform did not answer a moment ago: visitors do not wait for it again.

@@ -80,13 +80,10 @@ class SingleTurn:
         self._lost = lost
         """The error for a process that ends before it has answered."""
         self._headers: Mapping[str, str] = {}
-        """The headers of the present request, set by `run`."""
         self._interrupts = InterruptHandler()
         """Turns Ctrl-C into a stop of the turn, and a second one into the end."""
         self._turn = ""
-        """The id of the turn, once the process has told it."""
         self._turn_known = asyncio.Event()
-        """The turn is known."""
 
     async def run(self, message: str, files: Sequence[FormFile], kind: str) -> Json:
         """Send the message and return the JSON of its answer, as `POST /chat` does. The

@@ -429,6 +429,7 @@ class Config(_FeatureSections):
             allowance.allowance(self.location("allowances", n))
             for n, allowance in enumerate(self.allowances)
         ]
+        # A webhook has one of its own, for example: no person pays for its turns.
         for feature in find_features():
             allowances += feature.allowances(self)
         return tuple(allowances)
@@ -438,7 +439,7 @@ class Config(_FeatureSections):
         """The operator's prices, for the `Budget`."""
         own = self.prices
         models = {name: model.price for name, model in own.models.items()}
-        calls: dict[str, float] = {}
+        calls: dict[str, float] = {}  # such as those of MCP tools, which are written at the tools
         for feature in find_features():
             calls |= feature.call_prices(self)
         return Prices(
@@ -515,9 +516,6 @@ class LiveConfig:
     """The configuration that applies now: ponte.toml as it was last read (`current`), over what the
     settings say. A reload replaces `current`; nothing else of the configuration changes while Ponte
     runs. Sections of integrations are read only when Ponte starts, those of features at each use.
-
-    `turn` and `retention` are what applies where ponte.toml says nothing. `has_official_prices`:
-    the model's server is OpenAI's, so that its price list applies.
     """
 
     def __init__(
@@ -528,6 +526,8 @@ class LiveConfig:
         *,
         has_official_prices: bool = True,
     ) -> None:
+        # `turn` and `retention` apply where ponte.toml says nothing. Prices are official if the
+        # model's server is OpenAI's.
         self._turn = turn or TurnConfig()
         self._retention = retention or Retention()
         self._has_official_prices = has_official_prices
@@ -535,7 +535,7 @@ class LiveConfig:
 
     @property
     def current(self) -> Config:
-        """The file as it was last read. To set it replaces what applies from now on: its parts are
+        """The file as it was last read. It is set at the start and after each reload. Its parts are
         copied into attributes, because each turn reads them often."""
         return self._current
 
@@ -545,6 +545,7 @@ class LiveConfig:
         self.channel, self.channels, self.section = config.channel, config.channels, config.section
         self.rule_book, self.table_rules = config.rule_book, config.table_rules
         self.turn_allowances, self.quick_commands = config.turn_allowances, config.quick_commands
+        # No reload changes these two: they come from the settings.
         self.price_list = replace(config.price_list, official=self._has_official_prices)
         self.retention = replace(self._retention, places=config.retention)
         limits = config.limits
@@ -715,6 +716,7 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
     path = tuple(part for part in error["loc"] if isinstance(part, str) and part != "[key]")
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":
+        # The class of the section, also if its type is a mapping or a tuple of it.
         kind: Any = _file_class(_list_sections(faces))
         for name in path[:-1]:
             kind = get_type_hints(kind)[name] if is_dataclass(kind) else get_args(kind)[-1]

@@ -108,12 +108,13 @@ def check_secrets(config: Config, settings: Settings) -> None:
     variables, which hold the secrets. Raise SettingsError, with a line for each fault."""
     faults, secrets = list[str](), list[str]()
     for feature in find_features():
+        # `is_header`: it is sent as a header.
         for variable, is_header in feature.list_secrets(config):
             secrets.append(secret := settings.variable(variable))
             if is_header and (fault := find_key_fault(secret)):
                 faults.append(f"{variable}: {fault}.")
         faults += feature.check_secrets(config, settings)
-    if faults:
+    if faults:  # no secret is masked: the file is refused
         raise SettingsError("{lines}", lines="\n".join(faults))
     for secret in secrets:
         mask_also(secret)

@@ -246,9 +246,11 @@ class TomlLines:
     """
 
     def __init__(self, text: str = "") -> None:
+        # `tomllib` does not tell lines, so the text is parsed statement by statement: one ends with
+        # the first line with which it is valid TOML.
         self._lines: dict[KeyPath, int] = {}
-        table: KeyPath = ()
-        counted: Counter[KeyPath] = Counter()
+        table: KeyPath = ()  # of the header above the statement
+        counted: Counter[KeyPath] = Counter()  # tables in each array (`[[rules]]`)
         lines, begin = text.splitlines(), 0
         for end in range(1, len(lines) + 1):
             statement = "\n".join(lines[begin:end])

@@ -20,10 +20,8 @@ from pathlib import Path
 from bot import __version__
 
 DISTRIBUTION = "ponte-bot"
-"""The name of Ponte's installed package."""
 TOP_LEVEL_PACKAGES = ("adapters", "bot", "core")
 INSTALL_FOLDER = Path(__file__).resolve().parents[2]
-"""The folder that contains the three packages."""
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*\(?(?P<bounds>[^;()]*)\)?\s*(?:;\s*(?P<when>.*))?"
 )
@@ -149,6 +147,6 @@ def _read_requirements() -> list[str]:
 def _version_numbers(version: str) -> tuple[int, ...]:
     match = re.match(r"\d+(?:\.\d+)*", version)
     numbers = [int(one) for one in match[0].split(".")] if match else []
-    while numbers and not numbers[-1]:
+    while numbers and not numbers[-1]:  # `1.30` equals `1.30.0`
         numbers.pop()
     return tuple(numbers)

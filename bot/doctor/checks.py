@@ -56,7 +56,6 @@ _SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
     "note": "note",
     "unsafe": "failing",
 }
-"""The states of findings, by the level of a finding about safety."""
 
 
 async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[DoctorFinding]:

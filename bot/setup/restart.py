@@ -27,6 +27,7 @@ class Restart:
     set-up page has stored. The new start gets the environment with which this process began."""
 
     def __init__(self) -> None:
+        # The environment with which this process began.
         self._environment = {k: v for k, v in os.environ.items() if k != LISTENER_VARIABLE}
         self._stop: asyncio.Event | None = None
         """Set to end the present run. None until `begin`."""

@@ -60,7 +60,6 @@ STORING_STEPS = frozenset({"save", "remove", "undo", "apply", "grant", "revoke",
 CHAT_CARDS = ("slack", "discord")
 """The platforms whose people the page lists."""
 MAX_FOUND_PEOPLE = 12
-"""People that a search by name lists."""
 SetupRight = Literal["me", "change", "approve"]
 """What the page gives a person: the owner's own account, changes to data, or approvals too."""
 
@@ -88,8 +87,8 @@ class SetupService:
         home: Home,
         people: People,
         board: HealthBoard,
-        restart: Restart | None,
-        clock: Callable[[], float] = time.monotonic,
+        restart: Restart | None,  # None: Ponte cannot start itself again
+        clock: Callable[[], float] = time.monotonic,  # tells when drafts expire
     ) -> None:
         self._settings = settings
         self._live = live

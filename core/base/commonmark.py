@@ -85,7 +85,8 @@ def find_code_lines(text: str, lines: Sequence[str], stray_ticks: StrayTicks = 0
 
 
 def parse_blocks(text: str) -> list[Token]:
-    """Only blocks are parsed, and not links and all else inside a line, which saves time."""
+    """Only blocks (paragraphs, lists, code) are parsed. What is inside a line, such as links, is
+    not, which saves time."""
     tokens: list[Token] = []
     markdown = parser()
     markdown.block.parse(text.replace("\x00", "\ufffd"), markdown, {}, tokens)
@@ -98,7 +99,8 @@ def find_targets(text: str) -> Iterator[str]:
 
 
 def parse_link_target(text: str, start: int) -> tuple[str, int] | None:
-    """Return the target with entities and escapes decoded, and the index of its end."""
+    """Return the target that begins at `start`, with entities and escapes decoded, and the index of
+    its end; None if none begins there."""
     destination = parser().helpers.parseLinkDestination(
         text, start, min(len(text), start + MAX_TARGET_CHARACTERS)
     )
@@ -106,9 +108,9 @@ def parse_link_target(text: str, start: int) -> tuple[str, int] | None:
 
 
 def unescape(text: str) -> str:
-    """In a text of more than `MAX_TARGET_CHARACTERS`, or with more than `_MAX_ESCAPE_LAYERS`
-    layers, the remaining `&` become `+` and backslashes are removed, so that a renderer finds
-    nothing more to decode."""
+    """Nested entities, such as `&amp;amp;`, are decoded too. In a text of more than
+    `MAX_TARGET_CHARACTERS`, or with more than `_MAX_ESCAPE_LAYERS` layers, the remaining `&` become
+    `+` and backslashes are removed, so that a renderer finds nothing more to decode."""
     for layer in range(len(text)):  # each layer makes the text shorter, so this many suffice
         if "&" not in text and "\\" not in text:
             break
@@ -132,8 +134,8 @@ def parser() -> MarkdownIt:
 
 
 def _has_only_plain_spans(line: str) -> bool:
-    """Discord reads an escaped backtick, a double one and one inside an HTML tag differently, so a
-    line with one of these has not."""
+    """Return whether all platforms read every backtick as part of the same code spans. Discord
+    reads an escaped backtick, a double one and one inside an HTML tag differently (`_UNSURE`)."""
     if line.count("`") % 2 or _UNSURE.search(line):
         return False
     for span in line.split("`")[1::2]:

@@ -98,13 +98,13 @@ class Refusal(PonteError):
 
 
 class NotAllowed(Refusal):
-    """A person asked for something that no rule of ponte.toml or the settings lets them do."""
+    """No rule of ponte.toml or of the settings lets the person do this."""
 
     sentence = "You don't have permission to do that here. An admin can allow it."
 
 
 class OverBudget(Refusal):
-    """`limit` is its name in metrics."""
+    """A limit of the person, or of all people, is used up. `limit` is its name in metrics."""
 
     code = "too_many"
     limit = "daily_turns"
@@ -120,8 +120,7 @@ class Forgotten(Refusal):
 
 
 class StatusUnknown(PonteError):
-    """It cannot be decided whether the person may do this, because their platform has not reported
-    in time who they are (a member, a guest)."""
+    """The platform has not reported in time who the person is (a member, a guest)."""
 
     code = "status_unknown"
     sentence = (
@@ -143,7 +142,7 @@ class WrongUsage(BadInput):
 
 
 class GivenTwice(BadInput):
-    """A command or a form has the same name twice, such as `priority=1 priority=2`."""
+    """A command or a form has the same name twice, as in `priority=1 priority=2`."""
 
     sentence = "{key} appears twice. Use it only once."
 
@@ -177,7 +176,7 @@ class NotFound(BadInput):
 
 
 class Expired(BadInput):
-    """A person decided on a proposed change too late: proposals expire after 24 hours."""
+    """A person decided on a proposed change too late."""
 
     code = "expired"
     sentence = (
@@ -260,14 +259,14 @@ class ModelDown(ModelError):
 
 
 class ModelSilent(ModelError):
-    """The model's server sent nothing for too long while an answer was awaited."""
+    """The model's server sent nothing for too long."""
 
     code = "model_silent"
     sentence = "The model didn't respond within {time}, so I stopped waiting. Try again."
 
 
 class TooLong(ModelError):
-    """The conversation is longer than the model can read (its context)."""
+    """The conversation is longer than the model's context."""
 
     code = "too_long"
     sentence = "This conversation is too long for the model. Type `new` to start a new one."

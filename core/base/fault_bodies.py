@@ -54,8 +54,8 @@ def parse_wait(value: str) -> float | None:
 
 
 def parse_reset(headers: Iterable[tuple[str, str]]) -> float | None:
-    """The latest end of the limits in headers such as `x-ratelimit-reset-requests`. A limit that is
-    not used up does not count. None if no limit counts."""
+    """Return the seconds until the last of the used-up limits ends, from headers such as
+    `x-ratelimit-reset-requests`; None if no limit is used up."""
     values = {name.lower(): value for name, value in headers}
     # Some servers send no `remaining` header: then the limit may be the one that was reached. A
     # negative number means that more was used than the limit allows.
@@ -99,7 +99,8 @@ limits). It names the seconds of a shorter limit beside them."""
 
 @dataclass(frozen=True, slots=True)
 class FaultBody:
-    """`status` is an HTTP status (0: none), `param` the path of a field, `wait` seconds."""
+    """The content of the body of an HTTP error. `status` is an HTTP status (0: none), `param` the
+    path of a field, `wait` seconds."""
 
     message: str = ""
     code: str = ""

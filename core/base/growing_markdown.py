@@ -14,15 +14,14 @@ _FENCE = re.compile(r"^(?:[ \t>]|[-*+] |\d{1,9}[.)] ){0,99}```", re.MULTILINE)
 class GrowingMarkdown:
     """Sanitizes the text of an answer while it grows, so that no half of a link is shown.
 
-    The end of the text is held back while it could still become another link. Finished blocks are
-    not parsed again.
+    The end of the text is held back while it could still become another link.
     """
 
     def __init__(self) -> None:
         self._trust = Trust()
         """What the last `render` was called with. This first one allows no address."""
         self._source = ""
-        """`_done` is their sanitized form, so that they are parsed only once."""
+        """The ended blocks. `_done` is their sanitized form, so that they are parsed only once."""
         self._done = ""
         self._stray_ticks: commonmark.StrayTicks = 0
         self._shown = ""
@@ -30,7 +29,7 @@ class GrowingMarkdown:
         self._length = 0
 
     def render(self, text: str, trust: Trust) -> str:
-        """`text` is the whole text so far.
+        """`text` is the whole text so far. Return the part that later text cannot change.
 
         If it does not continue the text of the call before, or `trust` has changed, start again
         from its beginning.

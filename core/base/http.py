@@ -79,7 +79,7 @@ class HttpTooLarge(HttpError):
 
 
 class HttpAnswer(HttpError):
-    """Raised for a response with a status other than 2xx. It holds that response.
+    """A response with a status other than 2xx.
 
     `headers` have lower-case names. The body is untrusted and may contain secrets.
     """
@@ -103,7 +103,7 @@ class HttpAnswer(HttpError):
 
 
 class RequestOptions(TypedDict, total=False):
-    """`HttpClient.request_json` describes them."""
+    """Optional arguments of `HttpClient.request_json`, which describes them."""
 
     params: Mapping[str, str] | None
     headers: Mapping[str, str] | None
@@ -114,18 +114,19 @@ class HttpClient:
     """An HTTP client: a pool of connections for one event loop. It opens itself at the first
     request. Every failure is an `HttpError` without secrets.
 
-    `socket` is the path of a Unix socket that receives all requests, whatever their host. Redirects
-    are not followed, and the environment is not read. `cap` is the maximum size of a response in
-    bytes.
+    Redirects are not followed, and the environment is not read.
     """
 
     def __init__(
         self, *, proxies: Proxies | None = None, socket: str = "", cap: int = MAX_RESPONSE_BYTES
     ) -> None:
         self._proxies = proxies or Proxies()
+        # Path of a Unix socket that receives all requests; "" for none.
         self._socket = socket
+        # Maximum size of a response in bytes.
         self._cap = cap
         self._opening = asyncio.Lock()
+        # `open` sets both, because the import is slow.
         self._library: Any = None
         self._client: Any = None
 
@@ -150,11 +151,11 @@ class HttpClient:
         await self.close()
 
     async def get_json(self, url: str, **options: Unpack[RequestOptions]) -> Any:
-        """None if the body is empty. Raise HttpError."""
+        """Return None if the body is empty. Raise HttpError."""
         return await self.request_json("GET", url, **options)
 
     async def post_json(self, url: str, body: object, **options: Unpack[RequestOptions]) -> Any:
-        """None if the body is empty. Raise HttpError."""
+        """Return None if the body is empty. Raise HttpError."""
         return await self.request_json("POST", url, body=body, **options)
 
     async def request_json(

@@ -126,7 +126,7 @@ def use_locale(locale: str) -> Iterator[None]:
 
 
 def say(text: str, locale: str | None = None, /, **values: object) -> str:
-    """`locale` None: `LANGUAGE`."""
+    """`locale` None means `LANGUAGE`."""
     locale = LANGUAGE.get() if locale is None else locale
     text = OWNER_SENTENCES.get(text, text) if READER_IS_OWNER.get() else text
     return _fill(catalogue(nearest_locale(locale)).gettext(text), locale, values)
@@ -135,7 +135,8 @@ def say(text: str, locale: str | None = None, /, **values: object) -> str:
 def plural(
     singular: str, many: str, count: int, locale: str | None = None, /, **values: object
 ) -> str:
-    """`locale` None: `LANGUAGE`. `{count}` becomes the number; `values` fill other placeholders."""
+    """`locale` None means `LANGUAGE`. `{count}` becomes the number; `values` fill other
+    placeholders. `count` chooses the form by the language's rules."""
     locale = LANGUAGE.get() if locale is None else locale
     text = catalogue(nearest_locale(locale)).ngettext(singular, many, count)
     return _fill(text, locale, {"count": count, **values})
@@ -161,7 +162,7 @@ def format_number(value: float) -> str:
 
 
 def format_size(count: int) -> str:
-    """Sizes under 100,000 bytes are in bytes. Other systems send any number."""
+    """Return a size such as `20 MiB`. Other systems send any number, so it is limited first."""
     count = max(0, min(int(count), 2**60))
     if count < 100_000:
         return f"{format_number(count)} B"
@@ -215,6 +216,7 @@ def format_date(
     """Return a date, as in `Nov 18, 2026`. With the `length` "MMMd", it has no year; with "yMMM",
     it is a month. With `this_year` it is short, and has its year only if that is another one. The
     first day of a month is `1er` in French (`write_first_day`)."""
+    # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import format_date as format_by_cldr
     from babel.dates import format_skeleton
 
@@ -223,6 +225,7 @@ def format_date(
         length = "MMMd" if day.year == this_year else "yMMMd"
     if length in ("MMMd", "yMMM", "yMMMd"):
         # Babel's data (CLDR) has `28 de nov.` in Portuguese. People write short dates as `28 nov.`
+        # None: no time zone. True: Babel may take the nearest pattern that the language has.
         text = format_skeleton(length, day, None, True, cldr).replace(" de ", " ")
         return write_first_day(text, locale)
     return write_first_day(format_by_cldr(day, length, cldr), locale)
@@ -241,7 +244,8 @@ def nearest_locale(locale: str) -> str:
 
 
 def find_zone(name: str) -> ZoneInfo | None:
-    """A name such as `Europe` is a folder of time zones."""
+    """Return None if this machine does not know the IANA name. `Europe` is a folder of zones, which
+    raises OSError."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -249,7 +253,7 @@ def find_zone(name: str) -> ZoneInfo | None:
 
 
 def babel_locale(locale: str | None = None) -> str:
-    """None is `LANGUAGE`."""
+    """`locale` None means `LANGUAGE`."""
     return nearest_locale(LANGUAGE.get() if locale is None else locale).replace("-", "_")
 
 
@@ -270,6 +274,8 @@ class _Catalogue(gettext.NullTranslations):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._texts: dict[str, list[str]] = {}
+        # A `msgid` (English text) is followed by one `msgstr` (its translation), or by one for each
+        # plural form.
         for keyword, lines in _PO_TEXT.findall(path.read_text("utf-8")):
             text = json.loads(lines.replace('"\n"', ""))
             if keyword == "msgid":
@@ -293,5 +299,5 @@ def _load_catalogue(locale: str) -> gettext.NullTranslations:
 
 
 def catalogue(locale: str) -> gettext.NullTranslations:
-    """Tests replace it to record sentences."""
+    """Tests replace this function to record sentences."""
     return _load_catalogue(locale)

@@ -20,7 +20,8 @@ _CLOSING_BRACKETS, _BEFORE_VALUES, _COMMA = b"]}", b"[{,", ord(",")
 
 
 def in_whole_characters(text: str) -> str:
-    """JSON can escape such halves (RFC 8259, section 8.2); UTF-8 cannot encode them."""
+    """Halves of surrogate pairs become U+FFFD: JSON can escape them (RFC 8259, section 8.2), UTF-8
+    cannot encode them."""
     if text.isascii() or not _HALF.search(text):
         return text
     return _WIDE.decode(_WIDE.encode(text, "surrogatepass")[0], "replace")[0]
@@ -34,8 +35,8 @@ def make_storable(value: T) -> T:
 
 
 def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
-    """A small text can make millions of objects, so it is checked before it is parsed. "many" for
-    more than `values` values, "deep" if nested deeper than `depth`, else ""."""
+    """A small text can make millions of objects, so it is checked before it is parsed. Return
+    "many" for more than `values` values, "deep" if nested deeper than `depth`, else ""."""
     # Each match of `_STRUCTURE` is a bracket, a comma, or a whole string.
     value_count = open_brackets = 0
     most = 4 * values + 2
@@ -69,7 +70,8 @@ def parse_json(raw: str | bytes | bytearray, strict: bool = True) -> Any:
     # A byte order mark is dropped. Halves of surrogate pairs that are encoded as bytes are kept
     # here, and replaced below.
     text = raw if isinstance(raw, str) else raw.decode("utf-8-sig", "surrogatepass")
-    # Halves of surrogate pairs are rare, so they are searched for before all values are copied.
+    # No database stores halves of surrogate pairs. They are rare, so they are searched for before
+    # all values are copied.
     halves = _ESCAPED_HALF.search(text) or (not text.isascii() and _HALF.search(text))
     try:
         parsed = json.loads(text, strict=strict)
@@ -79,9 +81,10 @@ def parse_json(raw: str | bytes | bytearray, strict: bool = True) -> Any:
 
 
 def parse_arguments(arguments: str) -> Any:
-    """A call's effect, price and run all parse with this function. With two parsers, a text that
-    only one of them accepts would run at another price. Raise ValueError, also for what other
-    parsers refuse: NaN, numbers beyond a float, and halves of surrogate pairs."""
+    """Empty text, which some models send, becomes {}. A call's effect, price and run all parse with
+    this function. With two parsers, a text that only one of them accepts would run at another
+    price. Raise ValueError, also for what other parsers refuse: NaN, numbers beyond a float, and
+    halves of surrogate pairs."""
     try:
         value = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
         json.dumps(value, allow_nan=False)  # 1e999 is read as infinity

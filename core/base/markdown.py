@@ -53,7 +53,7 @@ def is_too_complex(text: str) -> bool:
 
 
 def escape_markdown(text: str) -> str:
-    """Return the text on one line, with addresses as code. Entities, which are shown as other
+    """Return untrusted text on one line, with addresses as code. Entities, which are shown as other
     characters, are escaped too, and dollars that could begin a formula. An opening bracket is not,
     because `\\[` begins a formula on the page."""
     # `_ADDRESS` has one group, so that every second piece of the split is an address.
@@ -64,7 +64,8 @@ def escape_markdown(text: str) -> str:
 
 
 def escape_cell(text: str) -> str:
-    """A pipe is escaped in addresses, too: it would end the cell, even inside code."""
+    """Escape as `escape_markdown` does. A pipe is escaped in addresses, too: it would end the cell,
+    even inside code."""
     return "".join(
         "`{}`".format(piece.replace("|", r"\|")) if number % 2 else _MARKUP.sub(r"\\\1", piece)
         for number, piece in enumerate(_ADDRESS.split(to_one_line(text)))
@@ -120,7 +121,7 @@ def nest_items(text: str) -> str:
 
     def indent(match: re.Match[str]) -> str:
         if not (below := match["below"]):
-            return match[0]
+            return match[0]  # a code block stays as it is
         begin = "\n" + match["indent"]
         # As many spaces as the first line below lacks to stand below the item's text. The group
         # "number" is the mark with its space, such as `12. `. A result below 1 adds no space.

@@ -124,6 +124,7 @@ class ModelServerFault(Exception):
         wait: float | None = None,
     ) -> None:
         fault = parse_fault_body(body)
+        # `request` is the server's id of the request.
         self.kind, self.request = kind, request
         self.status = status or fault.status
         self.code, self.type, self.param = fault.code, fault.type, fault.param
@@ -132,6 +133,7 @@ class ModelServerFault(Exception):
         self.proxy = ""
         # JSON counts as an answer of the model's server; anything else may be a proxy's.
         self._is_json = not isinstance(body, str) or body.startswith(("{", "["))
+        # `wait` is from a header. Without one, that of the body counts (seconds).
         wait = fault.wait if wait is None else wait
         self.wait = None if wait is None else min(wait, MAX_PARSED_RETRY_AFTER_SECONDS)
         # The text of the exception goes to the log, so a sentence in place of a code is left out.
@@ -140,8 +142,8 @@ class ModelServerFault(Exception):
         super().__init__(f"{kind} {self.status or ''} {name} {request}".strip())
 
     def name_proxy(self, proxy: str) -> None:
-        """The proxy ("" for none) may be the cause. Not if the model's server itself responded: it
-        sends JSON, and proxies do not."""
+        """Add the proxy that was used ("" for none), because it may be the cause. Do nothing if the
+        model's server itself responded: it sends JSON, and proxies do not."""
         is_unanswered = self.kind in ("unsent", "lost", "foreign")
         is_refused = self.kind == "refused" and self.status in PROXY_STATUSES and not self._is_json
         if is_unanswered or is_refused:
@@ -159,7 +161,7 @@ class ModelServerFault(Exception):
 
     @property
     def is_quota_exhausted(self) -> bool:
-        """A retry cannot help."""
+        """The account has no credit left, so a retry cannot help."""
         # A code with "quota" can also mean a limit of a minute or a day (`_RATE_QUOTA`), which
         # passes.
         text = f"{self.code} {self.type}"
@@ -207,7 +209,7 @@ class ModelServerFault(Exception):
 
     @property
     def is_loading(self) -> bool:
-        """A later request succeeds."""
+        """The model is being loaded, so a later request succeeds."""
         return self.status in (425, 429, 503) and self._says(_LOADING)
 
     @property
@@ -217,12 +219,12 @@ class ModelServerFault(Exception):
 
     @property
     def is_bad_call(self) -> bool:
-        """Another answer may be better."""
+        """The server could not read the model's call. Another answer may be better."""
         return self._says(_BAD_CALL)
 
     @property
     def is_rate_limited(self) -> bool:
-        """A later request may succeed."""
+        """The server receives too many requests now. A later one may succeed."""
         pattern = _BUSY_WORDS if self.status != 500 else _BUSY_WORDS_OF_500
         in_words = self.status in (0, 400, 422, 500, 503) and pattern.search(self.message)
         named = _BUSY.search(f"{self.code} {self.type}")
@@ -248,7 +250,7 @@ class ModelServerFault(Exception):
 
     @property
     def may_pass(self) -> bool:
-        """The request had no effect, and the client repeats it."""
+        """The request had no effect and may succeed a little later, so the client repeats it."""
         if self.is_quota_exhausted or self.lacks_tools or self.is_not_loaded or self.is_bad_call:
             return False
         if self.refuses_stream:  # the caller asks again without a stream

@@ -115,6 +115,7 @@ class ModelServerClient:
         self.place = place
         self.sleep = sleep
         self._proxy = place.proxies.for_url(place.base_url)
+        # Nothing is imported or connected before the first request.
         self._sdk: openai.AsyncOpenAI | None = None
         self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -206,8 +207,8 @@ class ModelServerClient:
         return await retry(act, ModelServerFault, wait, sleep=self.sleep)
 
     async def _request(self, method: str, path: str, **options: Any) -> Json:
-        """Return {} if the body is empty. Raise ModelServerFault, also if it is no object or names
-        an error."""
+        """Return {} if the body is empty. Raise ModelServerFault, also if it is no JSON
+        object or names an error."""
         data = bytearray()
         async with self._send(method, path, **options) as response:
             async for chunk in response.content.iter_any():
@@ -313,9 +314,9 @@ class ModelServerClient:
 
 
 async def _read_transfer(request: Any, most: int = 0) -> bytes:
-    """With `most`, reading ends soon after so many bytes, and nothing is raised: the caller sees by
-    the length that the file is too large. Without it, a body of more than MAX_ANSWER_BYTES raises
-    ModelServerFault."""
+    """`request` is a call of the SDK that sends or gets a file. With `most`, reading ends soon
+    after so many bytes, and nothing is raised: the caller sees by the length that the file is too
+    large. Without it, a body of more than MAX_ANSWER_BYTES raises ModelServerFault."""
     data = bytearray()
     async with asyncio.timeout(FILE_DEADLINE_SECONDS), request as answer:
         async for piece in answer.iter_bytes():
@@ -375,13 +376,13 @@ def _make_sdk_client(
     http.load_library()
     importlib.import_module("aiohttp")  # its import is slow, too; other requests use it
     tls = http.load_tls_context()
-    # raises for a refusal or compressed body
     web = module.DefaultAsyncHttpxClient(
         proxy=proxy,
         verify=tls,
         trust_env=False,  # `proxy` is what Ponte read from the environment
         follow_redirects=False,  # 307 and 308 would send the body to another host
         headers=IDENTITY_HEADERS,
+        # It raises for a refusal or a compressed body.
         event_hooks={"response": [_check_response]},
     )
     # The SDK requires a key; a local server may need none. Ponte repeats requests itself: the SDK
@@ -501,8 +502,7 @@ class _EventParser:
 
         An event has `data:` lines and perhaps a name, and ends with an empty line. Servers deviate
         from that in many ways. For a body of JSON in place of a stream, the lines are only
-        collected. `_read_value` yields the events in one JSON value, and raises ModelServerFault
-        for an error in it. EVENT_FIELDS are all names that a line of a stream can begin with.
+        collected. EVENT_FIELDS are all names that a line of a stream can begin with.
         """
         for line in lines:
             if self.is_done:
@@ -552,7 +552,8 @@ class _EventParser:
         except ValueError:
             values = [_parse(line) for line in self.data.splitlines() if line.strip()]
         # JSON in place of a stream is foreign unless one of its objects belongs to the API. That is
-        # certain only after the last one.
+        # certain only after the last one. `_is_foreign`: lines came that belong to no stream, and
+        # no event after them. `_is_json` is None if no text came.
         is_foreign = self._is_foreign or bool(self._is_json)
         for event in (event for value in values for event in self._read_value(value)):
             is_foreign = is_foreign and not ANSWER_KEYS & event.keys()
@@ -608,8 +609,7 @@ async def _read_refusal(
     status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes], asks: bool = True
 ) -> ModelServerFault:
     """Return the fault for a response with an error status. Only the first MAX_ERROR_BODY_BYTES of
-    its body are read. `asks` is False for a request that only finds out what the server supports:
-    then a refusal is expected, and logged as debug."""
+    its body are read. `asks`: as for `_refusal`."""
     data = bytearray()
     async for chunk in chunks:
         data += chunk[: MAX_ERROR_BODY_BYTES - len(data)]

@@ -52,8 +52,8 @@ def add_proxy(reason: str, proxy: str) -> str:
 
 
 def _includes(entry: str, host: str, port: int) -> bool:
-    """No standard defines its form, so all usual ones count: a domain with or without a dot or `*.`
-    before it, an address, a range, `192.168.*`, a URL, and a port behind each."""
+    """No standard defines entries of NO_PROXY, so all usual forms count: a domain with or without a
+    dot or `*.` before it, an address, a range, `192.168.*`, a URL, and a port behind each."""
     entry = re.sub(r"^https?://|/$", "", entry)
     name, colon, entry_port = entry.rpartition(":")
     # An IPv6 address has colons, too.
@@ -70,7 +70,8 @@ def _includes(entry: str, host: str, port: int) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """A name below `localhost` depends on the resolver."""
+    """Return whether `host` surely means this machine. A name below `localhost` depends on the
+    resolver."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -33,7 +33,7 @@ def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
         return tuple(redact(member, secrets) for member in value)
     if not isinstance(value, dict):
         return value
-    # opens a file without a sign-in
+    # A signed URL opens a file without a sign-in.
     return {
         name: say(WITHHELD_MARK)
         if member and _fold_name(name) in secrets

@@ -31,10 +31,7 @@ _SECRET = re.compile(r"(?<![\w.~+/=-])(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,
 
 
 class RemoteError(ToolError):
-    """A failure of an external service that a tool uses, in words for a person and a model.
-
-    `unsure`: the call may have had its effect. `passing`: the same call may succeed a moment later.
-    """
+    """A failure of an external service that a tool uses, in words for a person and a model."""
 
     def __init__(
         self,
@@ -47,9 +44,10 @@ class RemoteError(ToolError):
         passing: bool = False,
         **values: object,
     ) -> None:
+        # `sentence` with `values` is for a person, `code` and `hint` are for a model.
         super().__init__(sentence, code=code, hint=hint, **values)
-        self.unsure = unsure
-        self.passing = passing
+        self.unsure = unsure  # the call may have had its effect
+        self.passing = passing  # the same call may succeed a moment later
 
     def as_write_error(self) -> ToolError:
         """Return WriteUnsure if the write may have happened, so that it is not repeated blindly."""
@@ -77,7 +75,7 @@ E = TypeVar("E", bound=PonteError)
 
 
 def was_sent(failure: HttpError) -> bool:
-    """The outcome is then unknown."""
+    """The outcome of a request that was sent is unknown."""
     return failure.sent
 
 
@@ -105,11 +103,11 @@ class ErrorRow:
         outcome_unknown: bool | Condition = False,
         values: Values | None = None,
     ) -> ErrorRow:
-        """`error` is a code for an error of the table's class, or another error class, which has
-        its own code and sentence. `hint` is for the model. It is a text, which may contain the
-        sentence's placeholders, or a function of the failure. `retry`: the same request may succeed
-        a moment later. `outcome_unknown`: the request may have had its effect. `values` fills
-        placeholders."""
+        """`self` tells only which failures the row matches. `error` is a code for an error of the
+        table's class, or another error class, which has its own code and sentence. `hint` is for
+        the model. It is a text, which may contain the sentence's placeholders, or a function of the
+        failure. `retry`: the same request may succeed a moment later. `outcome_unknown`: the
+        request may have had its effect. `values` fills placeholders."""
         return ErrorRow(
             self.kinds, self.when, error, sentence, hint, retry, outcome_unknown, values
         )
@@ -137,8 +135,7 @@ def on(*kinds: Kind, when: Condition | None = None) -> ErrorRow:
 
 class ErrorTable(Generic[E]):
     """A table that turns the failures of one external service into errors. The first row that
-    matches decides. A row with a code becomes an error of the class `error`: a `RemoteError`, or a
-    class with the same arguments."""
+    matches decides. `error` is `RemoteError`, or a class with the same arguments."""
 
     def __init__(self, error: type[E], *rows: ErrorRow) -> None:
         self._error = error

@@ -65,9 +65,10 @@ class Fence:
 
 
 def fence_after_line(line: str, fence: Fence | None, longest: int) -> Fence | None:
-    """Follows CommonMark 0.31, section 4.5, except that any indentation counts: a fence inside a
-    list item has the indentation of the item. A mark of more than `longest` characters is treated
-    as text, because no post could contain it twice."""
+    """`fence` is the code block that is open before `line`; return the one that is open after it.
+    Follows CommonMark 0.31, section 4.5, except that any indentation counts: a fence inside a list
+    item has the indentation of the item. A mark of more than `longest` characters is treated as
+    text, because no post could contain it twice."""
     if fence is not None:
         return None if _closes(line, fence) else fence
     # No block is open: does the line open one?
@@ -92,9 +93,9 @@ def end_code(text: str) -> str:
 
 
 def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
-    """A span goes from a run of backticks to the next run of equal length (CommonMark 0.31,
-    section 6.1). A backslash before a run takes its first backtick out of it, unless it is
-    inside a span."""
+    """`text` contains no code blocks. A span goes from a run of backticks to the next run of equal
+    length (CommonMark 0.31, section 6.1). A backslash before a run takes its first backtick out of
+    it, unless it is inside a span."""
     # `places` has the starts of all runs by their length: to search the text for the end of each
     # run would take quadratic time. Each run has its start, end, and 1 if a backslash escapes it.
     runs = [(run.start(2), run.end(2), len(run[1]) % 2) for run in _ESCAPED_TICKS.finditer(text)]
@@ -127,7 +128,7 @@ def change_outside_code(
 
 
 def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | None:
-    """None if no block is open. `fence` is the one that is open before."""
+    """Return None if no block is open. `fence` is the one that is open before `text`."""
     for line in text.split("\n"):
         fence = fence_after_line(line, fence, longest)
     return fence
@@ -153,7 +154,7 @@ def max_info_length(limit: int, size: SizeFunction = len) -> int:
 
 
 def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ...]:
-    """() for empty text.
+    """Return parts of at most `limit` characters, including fences; () for empty text.
 
     `size` measures text for platforms that do not count in characters. Cuts fall between paragraphs
     if possible, else lines (so that table rows stay whole), sentences, words or characters. A code
@@ -201,7 +202,8 @@ class _Part:
         self, text: str, start: int, fence: Fence | None, limit: int, size: SizeFunction
     ) -> None:
         # `head` is the line that opens the block of the part before again, and takes some of the
-        # room. `room` is how many characters of `text` fit.
+        # room, and `held` its fence. `room` is how many characters of `text` fit, up to the index
+        # `stop`. `longest` limits the length of a fence that several parts repeat.
         self.text, self.start, self.fence = text, start, fence
         self.longest = max_info_length(limit, size)
         self.held = fence.continuation(self.longest) if fence else None
@@ -236,8 +238,8 @@ class _Part:
         Quality and position are traded: a good place counts only beyond a third or half of the
         part.
         """
-        # After the loop, `line` is the start of the first line that does not fit, and `fence` is
-        # open before it.
+        # Possible cuts are at the ends of lines, up to the index `stop`. After the loop, `line` is
+        # the start of the first line that does not fit, and `fence` is open before it.
         cuts: list[_Cut] = []
         line, fence, headed = self.start, self.fence, False
         while (end := self.text.find("\n", line, self.stop + 1)) >= 0:
@@ -272,10 +274,11 @@ class _Part:
         it. `headed`: the line is a heading, or blank after one: a part should not end with its
         heading."""
         following = self._line(end + 1)
-        # A mark over `longest` opens none.
+        # The code block that is open after the next line. A mark over `longest` opens none.
         opens = fence_after_line(following, now, self.longest)
         if now:
-            # The next line closes the block: we add a closing fence here, and skip that line.
+            # The next line closes the block: we add a closing fence here, and skip that line. The
+            # arguments: this part's end, the next one's start, the fence open at each.
             if opens is None:
                 return _Cut(end, end + 1 + len(following), now, None, rank=0)
             return _Cut(end, end + 1, now, now, rank=1)
@@ -287,8 +290,8 @@ class _Part:
         self, pattern: re.Pattern[str], line: int, fence: Fence | None, least: int
     ) -> _Cut | None:
         """Return the last cut after a match of `pattern` (the end of a sentence or a word), beyond
-        the index `least`. Cuts inside a code span are taken only as a last resort (`least` is then
-        the start)."""
+        the index `least`, in the line that begins at `line` and does not fit. Cuts inside a code
+        span are taken only as a last resort (`least` is then the start)."""
         ends = [match.end() for match in pattern.finditer(self.text, line, self.stop)]
         fitting = [end for end in reversed(ends) if end > least and self._fits(end, fence)]
         cuts = (self._cut_at(end, fence) for end in fitting[:_MAX_CUT_TRIES])
@@ -298,9 +301,10 @@ class _Part:
         return next(outside_code, tame[0] if tame and least == self.start else None)
 
     def _cut_anywhere(self, line: int, fence: Fence | None) -> _Cut:
-        """Return the last cut that fits, for a line without spaces that is longer than a part. Cuts
-        that create no fence are preferred: a run of backticks that comes to the beginning of a part
-        would open a code block."""
+        """Return the last cut that fits, for a line without spaces that is longer than a part.
+        `line` is the index of its beginning, `fence` is open before it. Cuts that create no fence
+        are preferred: a run of backticks that comes to the beginning of a part would open a code
+        block."""
         fitting = self._possible_cuts()
         last = next(fitting)  # there is one: `split_text` refuses a limit without room for text
         # A cut at the line's beginning or before it does not divide the line.
@@ -310,8 +314,8 @@ class _Part:
         return next((cut for cut in near if self._keeps_fences(cut, fence)), last)
 
     def _possible_cuts(self) -> Iterator[_Cut]:
-        """The last possible place first. Each leaves room for the line that closes a code block
-        which is open at the cut."""
+        """Yield the last possible place first. Each leaves room for the line that closes a code
+        block which is open at the cut."""
         end = self.stop
         while end > self.start:
             place = find_character_boundary(self.text, end, self.start)

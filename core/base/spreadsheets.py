@@ -45,7 +45,7 @@ Cell = str | int | float | bool | date | datetime | Decimal | None
 
 @dataclass(frozen=True, slots=True)
 class ExportColumn:
-    """Text is a number only in a column of numbers."""
+    """`format`: see `core/base/value_formats.py`. Text is a number only in a column of numbers."""
 
     title: str
     format: str = ""
@@ -71,8 +71,7 @@ def encode_table(
     form: ExportFormat,
     title: str = "",
 ) -> ExportedTable:
-    """`title` names the sheet of an XLSX file, and `cut_cells` in the result counts its cells that
-    are longer than Excel allows, and were cut. Raise ValueError if the table is larger than a sheet
+    """`title` names the sheet of an XLSX file. Raise ValueError if the table is larger than a sheet
     of Excel can be."""
     if form == "xlsx":
         data, cut_cells = _encode_xlsx(columns, rows, title)
@@ -98,8 +97,9 @@ def _plain_text(cell: Cell) -> str:
 
 
 def _encode_csv(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]) -> bytes:
-    """Return CSV (RFC 4180) in UTF-8. Without the byte order mark, Excel would decode the file by a
-    code page of Windows, with wrong accents."""
+    """Return CSV (RFC 4180) in UTF-8, with the separators that spreadsheets expect in the task's
+    language. Without the byte order mark, Excel would decode the file by a code page of Windows,
+    with wrong accents."""
     is_english = babel_locale() == "en"
     out = io.StringIO()
     writer = csv.writer(out, delimiter="," if is_english else ";")

@@ -62,7 +62,7 @@ RECANCEL_SECONDS = 3.0
 
 
 async def cancel_all(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
-    """None stands for one that was never started. Errors of the tasks are dropped.
+    """None stands for a task that was never started. Errors of the tasks are dropped.
 
     One cancellation may not be enough. Before Python 3.12 `asyncio.wait_for`, which drivers use,
     loses a cancellation that arrives together with its result (python/cpython#86296).
@@ -165,12 +165,7 @@ async def retry(
 def retry_blocking(
     call: Callable[[], A], errors: type[E] | tuple[type[E], ...], wait: Wait[E]
 ) -> A:
-    """Return the result of `call`. If it raises one of `errors`, sleep as long as `wait` says for
-    the error and the number of failed attempts, and call it again. The sleep blocks the thread, so
-    never run this in the event loop's thread; `retry` is for coroutines.
-
-    Raise the last error when `wait` returns None.
-    """
+    """As `retry`, but the sleep blocks the thread, so never run this in the event loop's thread."""
     failed = 0
     while True:
         try:
@@ -238,8 +233,8 @@ class SharedAnswers(BoundedDict[K, tuple[float, asyncio.Task[V]]]):
     async def ask(
         self, key: K, question: Callable[[], Coroutine[Any, Any, V]], max_age: float
     ) -> V:
-        """Return the answer of the last `max_age` seconds, or the one that is still to come. Raise
-        its errors."""
+        """Return the answer of the last `max_age` seconds, or the one that is still to come, else
+        ask `question`. Raise its errors."""
         now, (asked_at, answer) = self._clock(), self.get(key, (0.0, None))
         if answer is None or (
             answer.done() and (answer.cancelled() or answer.exception() or now - asked_at > max_age)

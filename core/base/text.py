@@ -64,8 +64,9 @@ _UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
 
 
 def find_character_boundary(text: str, cut: int, start: int = 0) -> int:
-    """A short form of the rules of Unicode Standard Annex 29: enough for marks, emoji, flags,
-    Hangul jamo and surrogates, without its tables.
+    """Return the last index up to `cut` between two characters as people see them. A short form of
+    the rules of Unicode Standard Annex 29: enough for marks, emoji, flags, Hangul jamo and
+    surrogates, without its tables.
 
     `start` is an index that is known to be such a boundary; text before it is ignored. Return `cut`
     if there is no boundary within reach, so that callers always make progress.
@@ -106,7 +107,7 @@ class GrowingText:
 
     def __init__(self) -> None:
         self._source = ""
-        """`_done` is its cleaned form."""
+        """The final part of the text. `_done` is its cleaned form."""
         self._done = ""
         self._shown = ""
         self._length = 0
@@ -126,7 +127,8 @@ class GrowingText:
         elif (
             0 < len(text) - self._length < len(tail) // 20 and len(tail) > _MAX_RECLEANED_CHARACTERS
         ):
-            # No new final part: a tail that grew is cleaned again only after 5 % more.
+            # No new final part: a tail that grew is cleaned again only after 5 % more. One that
+            # did not grow may have changed.
             return self._shown
         self._shown, self._length = self._done + clean_text(tail), len(text)
         return self._shown
@@ -167,9 +169,9 @@ def truncate_with_note(text: str, limit: int) -> str:
 def choose_newest(
     texts: Sequence[str], *needed: int, room: int = 16_000, name: int = 30
 ) -> Sequence[int]:
-    """Return positions in order: the `needed` ones, and as many of the newest as fit into `room`
-    characters. `texts` are all messages, oldest first. `name` are the characters that each takes
-    besides, with the name of its author."""
+    """Return the positions of messages for a model: the `needed` ones, and as many of the newest as
+    fit into `room` characters. `texts` are all messages, oldest first. `name` are the characters
+    that each takes besides, with the name of its author."""
     chosen = set[int]()
     for n in dict.fromkeys((*needed, *reversed(range(len(texts))))):
         room -= len(texts[n]) + name
@@ -195,7 +197,7 @@ def to_one_line(text: str, longest: int | None = None) -> str:
 
 
 def safe_file_name(name: str) -> str:
-    """Never empty.
+    """Return a name that is safe on any disk, in an HTTP header and in a chat; never empty.
 
     It has no separators, control characters or leading dots. It has at most 100 characters and
     keeps its extension.
@@ -269,10 +271,10 @@ def _is_inside_character(text: str, place: int, start: int) -> bool:
     if (
         before == _JOINER
         or after == _JOINER
-        or unicodedata.category(after) in ("Mn", "Mc", "Me")
-        or "\U0001f3fb" <= after <= "\U0001f3ff"
-        or "\U000e0020" <= after <= "\U000e007f"
-        or "\u1160" <= after <= "\u11ff"
+        or unicodedata.category(after) in ("Mn", "Mc", "Me")  # accents, variation selectors
+        or "\U0001f3fb" <= after <= "\U0001f3ff"  # skin tones of emoji
+        or "\U000e0020" <= after <= "\U000e007f"  # tags, as in regional flags
+        or "\u1160" <= after <= "\u11ff"  # later jamo of a syllable
         # Halves of an emoji, which JSON can hold apart.
         or ("\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff")
     ):
@@ -289,7 +291,7 @@ _NUMBER = re.compile(r"[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?", re.IGNORECASE
 
 
 def escape_formula(cell: str) -> str:
-    """Spreadsheets mark text by an apostrophe before it."""
+    """A cell that begins like a formula gets an apostrophe, by which spreadsheets mark text."""
     return f"'{cell}" if cell.lstrip(" \n").startswith(_FORMULA) and not is_number(cell) else cell
 
 

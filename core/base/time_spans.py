@@ -37,7 +37,7 @@ class TimeSpan:
 
     @classmethod
     def of(cls, text: str, now: datetime) -> TimeSpan:
-        """Raise ToolError if it describes none.
+        """Raise ToolError if the text describes no time.
 
         `text` is one of `DATE_WORDS`, or a year, month, day or moment in ISO 8601. `now` is aware
         and in the asker's zone, which also applies to moments without an offset. Weeks begin on

@@ -196,7 +196,8 @@ class Trust:
         if parts.netloc.lower().partition(":")[0].rstrip(".") != host:
             return False
         rest = whole[whole.find("://") + 3 + len(parts.netloc) :]
-        # Some platforms end an address at an unusual character, and the rest could be another one.
+        # Some platforms end an address at an unusual character, and the rest could be another one
+        # (`HOT`: a scheme, or a dot before letters).
         odd = _UNUSUAL.search(rest)
         if odd and HOT.search(rest, odd.start()):
             return False
@@ -205,8 +206,9 @@ class Trust:
         )
 
     def _sanitize_for_terminal(self, text: str, stray_ticks: commonmark.StrayTicks) -> str:
-        """A terminal links addresses even in code. Code blocks stay as they are, so that people can
-        copy them."""
+        """A terminal links addresses even in code, so all outside code blocks are disabled unless
+        they are allowed. Code blocks stay as they are, so that people can copy them. `stray_ticks`
+        is that of the text before."""
         lines = text.split("\n")
         code = commonmark.find_code_lines(text, lines, stray_ticks)
         for at, line in enumerate(lines):
@@ -246,7 +248,8 @@ class Trust:
                 if code.stray_ticks or at in code.disputed:
                     lines[at] = self._sanitize_prose(line, sure=False)
                     continue
-                # A backtick directly beside a code span (`before`, `after`) would join it.
+                # All platforms see the same code spans here: every second piece is one. A backtick
+                # directly beside one (`before`, `after`) would join it.
                 pieces = line.split("`")
                 last = len(pieces) - 1
                 for n in range(0, len(pieces), 2):
@@ -263,10 +266,11 @@ class Trust:
         return text if before == source else before
 
     def defang(self, text: str) -> str:
-        """Links in Markdown syntax are broken too."""
-        if not self.links_anything:
+        """Disable addresses that are not allowed, even inside code. Links in Markdown syntax are
+        broken too."""
+        if not self.links_anything:  # a pipe or a file
             return text
-        if not self.is_code_inert:
+        if not self.is_code_inert:  # a terminal, which knows no Markdown
             return "\n".join(map(self._defang_terminal_line, text.split("\n")))
         # Backticks disable no address, because they may not be read as code there (`sure`). Links
         # in Markdown are broken even if their address is allowed (`whole`).
@@ -277,9 +281,10 @@ class Trust:
     def split_sanitized(
         self, text: str, split: Callable[[str], Sequence[str]]
     ) -> tuple[str, tuple[str, ...]]:
-        """A cut through code or an address could create a link. So each part is checked by itself.
-        If one has a link that the whole text did not have, use a stricter method: first break all
-        addresses that are not allowed, even in code, then all addresses."""
+        """Return the safe text and its parts, one for each post. A cut through code or an address
+        could create a link. So each part is checked by itself. If one has a link that the whole
+        text did not have, use a stricter method: first break all addresses that are not allowed,
+        even in code, then all addresses."""
         text_before, parts = text, tuple[str, ...]()
         for tame in (self.sanitize, self.defang, _NO_TRUST.defang):
             text_before = tame(text)
@@ -401,7 +406,8 @@ class Trust:
         return "".join([*out, text[at:]])
 
     def _allowed_target_end(self, text: str, start: int) -> int:
-        """Return 0 unless the target is allowed and the link ends or has a title after it."""
+        """`start` is behind `](`. Return the end of the target; 0 unless it is allowed and the link
+        ends or has a title after it."""
         while text[start : start + 1] in (" ", "\t"):
             start += 1
         target = commonmark.parse_link_target(text, start)
@@ -416,8 +422,9 @@ class Trust:
         return _find_address(chunk, HOT if self.links_bare_names else _HOT_ON_DISCORD)
 
     def _sanitize_chunk(self, chunk: str, code: bool, glued: bool) -> str:
-        """`code`: it may be disabled by backticks. `glued`: code or a bracket follows directly,
-        which Discord would include in the address, so that an allowed one is disabled, too."""
+        """`chunk` is prose without spaces. `code`: it may be disabled by backticks. `glued`: code
+        or a bracket follows directly, which Discord would include in the address, so that an
+        allowed one is disabled, too."""
         if not _may_hold_address(chunk):
             return chunk
         # An address may be hidden behind entities or backslashes, which Markdown removes.
@@ -493,7 +500,8 @@ def _address_start(chunk: str, start: int, least: int = 0) -> int:
 
 
 def _address_end(chunk: str, start: int) -> int:
-    """As on all platforms, a closing bracket belongs to the address if its opening bracket does."""
+    """Marks that end a sentence are left out. As on all platforms, a closing bracket belongs to the
+    address if its opening bracket does."""
     end = len(chunk)
     opening_count, closing_count = chunk.count("(", start), chunk.count(")", start)
     while end > start and chunk[end - 1] in _TRAILING:

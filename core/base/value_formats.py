@@ -95,7 +95,7 @@ def fix_places(format: str, values: Iterable[object]) -> str:
 
 
 def format_amount(number: Decimal, format: str, locale: str | None = None) -> str:
-    """`locale` None: that of the current task."""
+    """`format` is that of a column of numbers. `locale` None: that of the current task."""
     kind = format_kind(format)
     with decimal.localcontext(prec=2 * MAX_DIGITS):
         if kind == "duration":
@@ -105,11 +105,12 @@ def format_amount(number: Decimal, format: str, locale: str | None = None) -> st
 
 def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
     """Return a number as people of a language write it. It shows all its decimal places, at least
-    those of its column's format, because a person decides by what they read."""
+    those of its column's format, because a person decides by what they read. `kind` is the first
+    word of `format`."""
     # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.numbers import format_currency, format_decimal
 
-    # Infinity has a text as its exponent.
+    # The exponent of 12.50 is -1: it needs one decimal place. Infinity has a text as its exponent.
     exponent = number.normalize().as_tuple().exponent
     places = max(decimal_places(format), -exponent if isinstance(exponent, int) else 0)
     digits = ("0" if kind == "plain" else "#,##0") + ("." + "0" * places if places else "")
@@ -196,16 +197,16 @@ def spreadsheet_format(format: str) -> str:
 
 
 def parse_typed_number(text: str, format: str = "", locale: str | None = None) -> Decimal | None:
-    """Return a number typed like "1.234,50", "R$ 5" or "12 %". Spaces separate thousands in every
-    language."""
+    """Return a number typed like "1.234,50", "R$ 5" or "12 %", with or without the sign of its
+    `format`; None for other text. Spaces separate thousands in every language."""
     # `_simplify` unifies the forms of spaces, digits, minus signs and apostrophes.
     text = _simplify(text[: MAX_DIGITS + 1])  # a longer text costs no time
     if len(text) > MAX_DIGITS:
         return None
-    # As in "US$" or "%".
+    # Whatever is beside the digits of a formatted zero is the sign, such as "US$" or "%".
     for sign in re.split(r"[\d.,:]+", _simplify(format_amount(Decimal(0), format, locale))):
         text = text.replace(sign.strip(), "")
-    # As in "- 5 " from "-R$ 5 €".
+    # Spaces that the sign leaves go, as in "- 5 " from "-R$ 5 €".
     text = re.sub(r"^([-+]) | $", r"\1", text.lstrip())
     # The language's separators are read from a formatted number: "1,234.5" or "1.234,5". The one
     # between thousands is at 1, the decimal one at 5.
@@ -226,9 +227,9 @@ def refuse_readings(value: str, readings: Iterable[object]) -> BadInput:
 
 def parse_typed_day(text: str, today: date, locale: str | None = None) -> date | None:
     """Return a day typed like `2026-12-24`, `24/12/2026` (month first in the United States), a date
-    with the month's name, or a word such as `tomorrow`. `today` is the present day in their time
-    zone. Raise BadInput for a day such as `03/04/2026` if the country of an English `locale` is not
-    known."""
+    with the month's name, or a word such as `tomorrow`; None for other text. `today` is the present
+    day in their time zone. Raise BadInput for a day such as `03/04/2026` if the country of an
+    English `locale` is not known."""
     # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import get_month_names
 
@@ -266,7 +267,7 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
 def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> datetime | None:
     """A day as in `parse_typed_day`, then a time such as `14:30`, `2:30 PM` or `14h30`, perhaps
     with an offset such as `UTC-03:00`; without one, it is in the zone of `now`. A day alone is its
-    first moment. Raise BadInput as `parse_typed_day` does."""
+    first moment. None for other text. Raise BadInput as `parse_typed_day` does."""
     iso = _simplify(text)  # read as it is if it has an ISO form such as `2026-12-24T14:30`
     # The French `14h30` becomes `14:30`.
     folded_text = _HOUR.sub(lambda match: f"{match[1]}:{match[2] or '00'}", fold_to_letters(iso))

@@ -56,7 +56,8 @@ _LEFT = "I stopped waiting because you asked me to. The operation had started an
 
 @dataclass(slots=True)
 class _Run:
-    """`steps` maps the number of each row's write to its last recorded state."""
+    """A change while it is applied. `steps` maps the number of each row's write to its last
+    recorded state."""
 
     change: Change
     kind: Kind
@@ -119,7 +120,8 @@ class ChangeRunner:
         return run.finished or await self._finish(run.change, run.steps, ())
 
     async def settle(self, change: Change) -> Change:
-        """Rows that were being written are read to find out what happened."""
+        """End a change that nothing will continue, because the event that approved it has ended.
+        Rows that were being written are read to find out what happened."""
         run = self._open(change)
         if run is None:
             return await self._give_up(change)
@@ -133,15 +135,16 @@ class ChangeRunner:
         applier = self.appliers.get(change.draft.applier)
         steps = {step.number: step for step in change.steps}
         if applier is None:
-            return None
+            return None  # its system is no longer connected
         return _Run(change, self.builder.kind(change), applier, steps, doing=doing)
 
     async def _run_to_record(self, work: Coroutine[Any, Any, None], run: _Run) -> None:
         """Await `work`, a write and its record, in a task that the cancellation of the caller does
         not cancel: a write that was sent must be recorded.
 
-        But if a person stops a command that runs in another system (`has_end`), take the
-        cancellation back, so that the caller returns the ended change.
+        If the caller is cancelled, wait for the task, then raise the cancellation. But if a person
+        stops a command that runs in another system (`has_end`), take the cancellation back, so that
+        the caller returns the ended change.
         """
         flight = asyncio.create_task(work)
         # A process that ends waits for these (`wait_for_records`).
@@ -175,7 +178,8 @@ class ChangeRunner:
             if self._held.is_set():  # this process stops; the caller raises Draining
                 return
             batch = run.applier.open(draft)
-            # An earlier process began this write, and it is not known whether it took effect.
+            # An earlier process began this write, and it is not known whether it took effect. Such
+            # steps have batches of their own.
             if steps[0].state == "writing":
                 await self._read_back(run, batch, steps, sure=False)
                 return
@@ -324,7 +328,8 @@ class ChangeRunner:
         )
 
     async def _give_up(self, change: Change) -> Change:
-        """Rows that were not begun have failed; those that were being written are unknown."""
+        """The change's system is no longer connected. Rows that were not begun have failed; those
+        that were being written are unknown."""
         steps = [
             replace(
                 step, state="failed" if step.state == "waiting" else "unknown", explanation=_GONE
@@ -472,7 +477,7 @@ class ChangeLifecycle:
 
     async def reserve_payment(self, change: Change, seq: int) -> None:
         """Reserve the cost of a run (a quick command, for example) before it begins, charged to its
-        asker. Other changes cost nothing."""
+        asker. Raise OverBudget. Other changes cost nothing."""
         paid, proposal = self.builder.kind(change).paid_run(change.draft), change.proposal
         if self.purse and paid:
             await self.purse.reserve_approved_run(

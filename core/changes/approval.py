@@ -137,14 +137,15 @@ class TableRules:
 
 
 class TableRulesConfig(Protocol):
-    """Read each time that it is needed, because the operator can reload it while Ponte runs."""
+    """The rules for tables. They are read each time that they are needed, because the operator can
+    reload them while Ponte runs."""
 
     @property
     def table_rules(self) -> TableRules: ...
 
 
 class ApprovalConfig(TableRulesConfig, Protocol):
-    """Read as often as `TableRulesConfig`."""
+    """The rules on who approves changes. They are read each time that they are needed."""
 
     def channel(self, address: Address) -> Any:
         """The `approvers` of the settings are those for changes that are asked for there."""
@@ -348,9 +349,6 @@ class Approval:
         # the change has no thread to compare: there was none before its answer was posted.
         began_alone = not proposal.origin.is_by_person
         is_same_thread = began_alone or here.thread == there.thread
-        # The change, and what the operator's rules say about it.
-        # The person, and what they have done with the change.
-        # Their rights here, and where the change was asked for.
         standing = Standing(
             id=change.id,
             is_read_only=self.rule_for(draft).access in ("hidden", "read"),
@@ -393,7 +391,7 @@ class Approval:
         return standing
 
     async def find_asker_rights(self, change: Change) -> tuple[Verdict, ...]:
-        """An approval counts only while they have them all."""
+        """An approval counts only while the asker has all of these rights."""
         asker, there = change.proposal.asker, change.proposal.address
         rights = await self.policy.look_up_rights(asker, there, max_age=find_max_age(asker))
         needed = self.kinds[change.draft.kind].rights_to_propose(change.draft)
@@ -401,7 +399,8 @@ class Approval:
         return tuple(replace(rights.may(*right), right=":".join(right[:2])) for right in needed)
 
     def _find_named_rule(self, proposal: Proposal, approvers: Approvers) -> str:
-        """The audit log shows it."""
+        """Return the place in ponte.toml that names the approvers; "" if none does. The audit log
+        shows it."""
         if not approvers.names:
             return ""
         for title, rule in self._find_table_rules(proposal.draft):
@@ -448,11 +447,13 @@ class Approval:
         return is_named and not verdict.is_denied and rights.known.guest is False
 
     def needs_admin(self, change: Change) -> bool:
-        """False if the operator named approvers, and for changes that only concern their asker."""
+        """Return False if the operator named approvers, and for changes that only concern their
+        asker."""
         proposal, kind = change.proposal, self.kinds[change.draft.kind]
         has_others = self.approvers(proposal).names or self.is_owner(proposal.asker)
         if has_others or kind.is_personal:
             return False
+        # For example, it has too many rows for its asker to approve.
         return not proposal.origin.is_by_person or bool(kind.needs_admin(change.draft))
 
     def is_owner(self, person: Person) -> bool:

@@ -102,8 +102,8 @@ def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
 
 
 def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
-    """Return None if they are few, or if the table would be too wide for a chat: then each row is
-    drawn by itself. Deleted rows need no columns before and after, so that a table pays from two
+    """Return None if the rows are few, or if the table would be too wide for a chat: then each row
+    is drawn by itself. Deleted rows need no columns before and after, so that a table pays from two
     rows on."""
     is_deletion = all(change.after is None for row in rows for change in row.changes)
     if len(rows) < (2 if is_deletion else MIN_TABLE_ROWS):
@@ -156,7 +156,7 @@ def _build_row(
     longest = None if is_whole else MAX_CHANGE_CELL_CHARACTERS
     before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
     written = (after or {}).keys()
-    if before is not None and after is not None:
+    if before is not None and after is not None:  # an update
         changed = {}
         listed |= {name for name in before.keys() & after if _hold_files(before[name], after[name])}
         for name in listed & (before.keys() | after):
@@ -270,6 +270,7 @@ def _format(value: Any, format: str | None) -> str:
 
 
 def _hold_files(*cells: Any) -> bool:
+    # Files that are stored or new. One of the cells may be empty (None).
     files = [file for cell in cells for file in (cell if isinstance(cell, list) else ())]
     is_list = all(cell is None or isinstance(cell, list) for cell in cells)
     return is_list and any(

@@ -101,8 +101,10 @@ class CardBuilder:
         asker: str | None = None,
         undo: Change | None = None,
     ) -> Card:
-        """- `deciders`: the names of the people who can decide on it; "" if no name is known.
+        """- `actions`: the card's buttons; None for all.
+        - `deciders`: the names of the people who can decide on it; "" if no name is known.
         - `needs_admin`: the asker cannot approve it.
+        - `count`: how many people must approve it.
         - `asker`: the name of the person who asked for it; "" for the reader; None for the one that
           the proposal stores.
         - `undo`: the change that has undone this one. The card then shows its rows, which hold the
@@ -115,7 +117,6 @@ class CardBuilder:
             sentences = _describe_request(change, deciders, needs_admin, count, asker)
         else:
             sentences = self._describe_decision(change, shows_names=True, undo=undo)
-        # the turn that proposed it
         return Card(
             id=change.id,
             kind=change.kind,
@@ -128,15 +129,15 @@ class CardBuilder:
             # True: a platform that must cut the card shows no button to approve.
             is_whole=change.state == "open",
             revision=change.proposal.revision,
-            seq=change.proposal.seq,
+            seq=change.proposal.seq,  # of the turn that proposed it
             decided_at=(undo or change).decided_at or None,
             label=kind.name_deed(change) if change.state == "open" else "",
         )
 
     def _build_rows(self, change: Change, undo: Change | None) -> tuple[dict[str, Any], ...]:
-        """If it was undone, these are the rows of `undo`, the change that took it back, which have
-        the values as they are now. They keep the order and the names of `change`, because an undo
-        stores only the fields that it restores, often without the one that names the row."""
+        """If the change was undone, return the rows of `undo`, the change that took it back, which
+        have the values as they are now. They keep the order and the names of `change`, because an
+        undo stores only the fields that it restores, often without the one that names the row."""
         rows = build_rows(change) if self.kind(change).has_rows else ()
         if undo is None or not rows:
             return rows
@@ -172,8 +173,8 @@ class CardBuilder:
         return say(_UNDO, id=undone, what=what) if undone else what
 
     def build_note(self, change: Change) -> str:
-        """The reason of a denial is a person's text, so it is in a code block after a warning that
-        it is data and no instruction."""
+        """The model reads the note in its next turn. The reason of a denial is a person's text, so
+        it is in a code block after a warning that it is data and no instruction."""
         with use_locale("en"):
             note = self.kind(change).build_note(change, self.describe_outcome(change))
         if not change.denial_reason:
@@ -181,8 +182,8 @@ class CardBuilder:
         return f"{note}\n{REASON_HEADING}\n{make_code_block(change.denial_reason)}"
 
     def describe_outcome(self, change: Change, count: int = 1) -> str:
-        """While the change waits, they are about the approvals so far; `count` is how many people
-        must approve it."""
+        """While the change waits, the sentences are about the approvals so far; `count` is how many
+        people must approve it."""
         if change.state == "open" and change.consents:
             return _describe_approvals(change, count)
         return " ".join(self._describe_decision(change, shows_names=False))
@@ -389,8 +390,8 @@ class ChangeViews:
     async def card(
         self, change: Change, viewer: Person | None = None, address: Address | None = None
     ) -> Card:
-        """Without these arguments, it is drawn for the asker, where they asked. A card in a shared
-        place has all buttons, and its text names who can decide. A private card has only the
+        """Without these arguments, the card is drawn for the asker, where they asked. A card in a
+        shared place has all buttons, and its text names who can decide. A private card has only the
         buttons that its viewer may use."""
         # Approvals of people who may not approve any more are not shown (`without_void`).
         change, proposal = await self.without_void(change), change.proposal
@@ -408,7 +409,6 @@ class ChangeViews:
             undo = await self.ledger.get(change.undone_by) if is_undone else None
             card = self.builder.build(change, actions, undo=undo)
             return replace(card, result=await self._find_result(change, address))
-        # `own`: whether the asker can approve it themself.
         asker_standing = await self.approval.find_standing(
             change, person, proposal.address, actions=["approve"]
         )
@@ -554,7 +554,8 @@ class ChangeViews:
         """Return how a card names an approver to readers on `platform` ("" for readers who may see
         the names of every platform); None if the name is not known.
 
-        `labels` are the display names that the platforms told.
+        `name` is the `platform:ID` of a person or group, or a group of ponte.toml. `labels` are the
+        display names that the platforms told.
         """
         home, _, id = name.partition(":")
         platforms = self.approval.policy.platforms
@@ -586,7 +587,8 @@ class ChangeViews:
     async def list_consents(
         self, change: Change, approver: Person | None = None
     ) -> Sequence[Consent]:
-        """A person's accounts on several platforms count once.
+        """Return the approvals that still count. A person's accounts on several platforms count
+        once.
 
         Without an `approver`, this is for readers, and an approval that cannot be checked now
         counts. With one, whose own approval was just checked, it decides whether the change is
@@ -633,8 +635,9 @@ class ChangeViews:
         return self.add_written(answer, change)
 
     def add_written(self, answer: Answer, change: Change, undo: Change | None = None) -> Answer:
-        """An answer with a card stays as it is, because the card shows them. So does a private
-        answer, which is given in another place, whose readers may not see the rows."""
+        """Add the rows that the change, or the `undo` that took it back, has written. An answer
+        with a card stays as it is, because the card shows them. So does a private answer, which is
+        given in another place, whose readers may not see the rows."""
         if answer.cards or answer.is_private:
             return answer
         lines = self.builder.list_written(change, undo)

@@ -43,7 +43,8 @@ class Batch(Protocol):
 
 
 class Applier(Protocol):
-    """Does not decide whether they may be made."""
+    """Makes the approved writes to one system, such as NocoDB. It does not decide whether they may
+    be made."""
 
     @property
     def name(self) -> str: ...

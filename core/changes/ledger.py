@@ -63,6 +63,7 @@ _RUNNING_TURNS = "SELECT seq FROM inbox WHERE state IN ('new', 'running', 'answe
 
 
 def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
+    # Notes about changes, each of which the model reads once.
     rows = connection.execute(
         "DELETE FROM notes WHERE thread = ? RETURNING id, text", (thread,)
     ).fetchall()
@@ -120,7 +121,7 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
 
 
 def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
-    """Such a turn stays in the transcript if its message is asked again."""
+    """A turn with such work stays in the transcript if its message is asked again."""
     return bool(
         connection.execute(
             "SELECT 1 FROM changes WHERE seq = :seq AND state NOT IN ('open', 'expired',"
@@ -155,8 +156,8 @@ class SqlLedger(SqlStore):
         self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True
     ) -> None:
         super().__init__(database)
-        self._owner = owner
-        self._is_alive = is_alive
+        self._owner = owner  # the process's id, if several share the database
+        self._is_alive = is_alive  # False once others may count this process as dead
 
     @transaction
     def propose(
@@ -220,7 +221,7 @@ class SqlLedger(SqlStore):
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             return change
-        if change.proposal.expires_at <= now:
+        if change.proposal.expires_at <= now:  # it expired while the person looked at it
             _set_state(connection, id, "expired", ended_at=now)
             # No rule decides about an expiry.
             event, rule = "expired", ""
@@ -272,8 +273,8 @@ class SqlLedger(SqlStore):
     def withdraw_consents(
         self, connection: SqlConnection, id: str, people: Collection[str]
     ) -> None:
-        """The caller has found that these no longer count, as after a person lost the right to
-        approve."""
+        """The caller has found that approvals of these people (keys) no longer count, as after a
+        person lost the right to approve."""
         _get_locked(connection, id)  # no other transaction applies it meanwhile
         for person in people:
             connection.execute("DELETE FROM consents WHERE change = ? AND person = ?", (id, person))
@@ -328,9 +329,9 @@ class SqlLedger(SqlStore):
 
     @transaction
     def add_reason(self, connection: SqlConnection, id: str, reason: str, note: str) -> Change:
-        """`note` tells the model of it, in place of an earlier note about the change that the model
-        has not read. A change that is not denied, or has a reason or no contents any more, stays as
-        it is."""
+        """`note` tells the model of the reason, in place of an earlier note about the change that
+        the model has not read. A change that is not denied, or has a reason or no contents any
+        more, stays as it is."""
         change = _get_locked(connection, id)
         if change.state == "denied" and not change.denial_reason and not change.is_erased:
             connection.execute("DELETE FROM notes WHERE change = ?", (id,))
@@ -383,12 +384,13 @@ class SqlLedger(SqlStore):
         proposal: Proposal,
         former_id: str,
         *,
-        asks_nobody: bool,
+        asks_nobody: bool,  # its asker decides
         rule: str = "",
     ) -> Change:
         """Store an open proposal that repeats the denied, expired or failed one with `former_id`.
         Raise Superseded if the rows of the former one were erased meanwhile."""
         former = _get_locked(connection, former_id)
+        # A second delivery or somebody else has repeated it already.
         if former.repeated_by:
             return _get_change(connection, former.repeated_by)
         if former.is_erased:
@@ -438,8 +440,8 @@ class SqlLedger(SqlStore):
         return new_change
 
     async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
-        """Raise Superseded if that event does not have the claim, and TakenOver if another process
-        has the event, so that the caller must not write."""
+        """Raise Superseded if the event `seq` does not have the claim, and TakenOver if another
+        process has the event, so that the caller must not write."""
         await self._database.write(lambda c: _put_steps(c, self._get_claimed(c, id, seq), steps))
         if not self._is_alive():  # others may count this process as dead, and have the event
             raise TakenOver
@@ -525,9 +527,8 @@ class SqlLedger(SqlStore):
         self, connection: SqlConnection, conversation: str, kinds: Collection[str]
     ) -> Sequence[int]:
         """Return the `seq` of each unfinished message or click that approved a change and now waits
-        until it is applied, the latest first."""
-        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
-        # partial index `changes_open`, which SQLite uses only for a query that contains it.
+        until it is applied, the latest first. The command `stop` ends the waiting."""
+        # With its first condition, SQLite uses the partial index `changes_open`.
         rows = connection.execute(
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
             " AND state IN ('open', 'applying') AND state = 'applying'"
@@ -552,7 +553,7 @@ class SqlLedger(SqlStore):
         )
 
     async def list_of_person(self, person: str, limit: int) -> Sequence[Change]:
-        """The newest first. Somebody else may have revised them since."""
+        """The newest comes first. Somebody else may have revised them since."""
         return await self._select_changes(
             "SELECT * FROM changes WHERE undone_change = ''"
             " AND seq IN (SELECT seq FROM inbox WHERE person = :person)"
@@ -582,8 +583,7 @@ class SqlLedger(SqlStore):
         )
 
     async def list_overdue(self, now: float) -> Sequence[Change]:
-        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
-        # partial index `changes_open`, which SQLite uses only for a query that contains it.
+        # With its first condition, SQLite uses the partial index `changes_open`.
         return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " AND expires_at <= :now",
@@ -591,8 +591,8 @@ class SqlLedger(SqlStore):
         )
 
     async def list_abandoned(self) -> Sequence[Change]:
-        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
-        # partial index `changes_open`, which SQLite uses only for a query that contains it.
+        # Nothing continues these: the message or click that approved them has ended or was deleted.
+        # With its first condition, SQLite uses the partial index `changes_open`.
         return await self._select_changes(
             "SELECT * FROM changes"  # noqa: S608
             " WHERE state IN ('open', 'applying') AND state = 'applying'"
@@ -604,14 +604,13 @@ class SqlLedger(SqlStore):
         """Erase the stored values of the rows of changes that ended before `before` (seconds since
         1970), because the time to undo them is over. Who did what remains. A card that still offers
         undo is drawn again: its version rises."""
-        # the contents became too old
         ids = select_values(
             connection,
             "UPDATE changes SET erasure_reason = ?, version = version + CASE WHEN undone_by = ''"
             " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
             " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0 LIMIT ?)"
             " RETURNING id",
-            LAPSED,
+            LAPSED,  # they became too old
             before,
             ROWS_PER_TRANSACTION,
         )
@@ -744,6 +743,7 @@ def _add_note(connection: SqlConnection, change: Change, note: str) -> None:
         return
     connection.execute(
         "INSERT INTO notes (thread, change, person, text, created_at)"
+        # A thread without a row was forgotten.
         " SELECT id, ?, ?, ?, ? FROM threads WHERE id = ?",
         (change.id, change.proposal.asker.key, note, time.time(), change.proposal.thread),
     )

@@ -150,7 +150,8 @@ class Proposals:
             await self.lifecycle.close(change, "withdrawn", None)
 
     async def withdraw_of(self, person: str, platform: str = "") -> None:
-        """Nobody can approve them any more."""
+        """Deny the proposals of a person who has left, in the name of Ponte: nobody can approve
+        them any more."""
         for change in await self.lifecycle.ledger.list_waiting_for_people():
             proposal = change.proposal
             is_there = platform in ("", proposal.address.platform)

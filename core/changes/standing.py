@@ -141,8 +141,9 @@ the person lacks, or a fact that is not known. A right that they have is no obje
 
 
 def require(judgment: Judgment) -> str:
-    """Raise NotFound or NotAllowed if it is refused, and StatusUnknown if it cannot be decided now.
-    If it is not known whether the change's asker has left, the change counts as refused for now.
+    """Return the rule that allows what was judged, for the audit log. Raise NotFound or NotAllowed
+    if it is refused, and StatusUnknown if it cannot be decided now. If it is not known whether the
+    change's asker has left, the change counts as refused for now.
 
     A hidden change raises the error of an unknown id, so that nobody learns that it exists.
     """
@@ -175,6 +176,7 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
                 return replace(objection, id=standing.id)
             if isinstance(objection, str):
                 code = objection
+                # "needs_admin" has its sentence in `standing`.
                 sentence = REFUSAL_SENTENCES.get(code, standing.admin_sentence)
                 objection = Verdict(False, sentence, right="approve")
             # Unknown, too, is a right that a rule may deny, because the platform did not tell the
@@ -225,6 +227,7 @@ def judge_approval(standing: Standing) -> _Objections:
 
 @_rule
 def judge_consent(standing: Standing) -> _Objections:
+    # Whether an earlier approval of the person, one of several, still counts.
     if standing.has_left is None:
         yield NotKnown("has_left")
     if standing.has_left:
@@ -239,8 +242,8 @@ def judge_undo(standing: Standing) -> _Objections:
 
 @_rule
 def judge_denial(standing: Standing) -> _Objections:
-    """The asker always may, on the platform and in the workspace where they asked, also after
-    somebody else changed it."""
+    """The asker always may deny it, on the platform and in the workspace where they asked, also
+    after somebody else changed it."""
     if standing.is_personal and not standing.is_asker:
         yield from _object_to_member(standing)
         yield from _object_to_others(standing, "only_asker")

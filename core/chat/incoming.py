@@ -250,7 +250,6 @@ class WaitingMarks:
 EVENT_FAILED = (
     "Something went wrong, and I couldn't handle this message. Try again, or send it as plain text."
 )
-"""The sentence for the person whose message could not be handled."""
 _COUNT = (
     "{count} event failed (last: {error}). See the log.",
     "{count} events failed (last: {error}). See the log.",

@@ -44,7 +44,7 @@ class TurnPosts:
 
     def __init__(self, journal: Journal, turn: Turn) -> None:
         self._journal = journal
-        self._turn = turn
+        self._turn = turn  # with the posts of earlier attempts
         self.key = ""
         self.held: Post | None = None
         self.check_ownership = journal.check_ownership
@@ -80,8 +80,6 @@ class TurnPosts:
             self.held = None
 
     async def record_removed(self, number: int) -> None:
-        """Record that a person deleted the post `number` of the answer, so that it is not made
-        again."""
         await self._journal.record_removed(self._turn, number)
 
 
@@ -115,7 +113,6 @@ class GrowingReply:
         self._known: dict[int, Post] = {}
         """The recorded posts of the answer by number, once `_load_posts` has read them."""
         self._is_loaded = False
-        """The posts of earlier attempts were read from the journal."""
         self._arrivals: dict[int, float] = {}
         """By number of a post with an unknown outcome that was not found yet: when its request must
         have arrived, on the monotonic clock."""
@@ -127,7 +124,6 @@ class GrowingReply:
         self._making: dict[int, asyncio.Task[str]] = {}
         """Posts under way. The caller that began one may have been cancelled since."""
         self._latest: Progress | None = None
-        """The newest progress that is not shown yet."""
         self._worker: asyncio.Task[None] | None = None
         """Shows the newest progress, again and again while there is newer one."""
         self._pause: asyncio.TimerHandle | None = None

@@ -326,7 +326,8 @@ def check_slug(slug: str) -> None:
 
 
 def render_command(command: TypedCommand) -> str:
-    """A click, a form or a schedule is stored as the message that a person would type."""
+    """`parse_command` reads the text as `command`: a click, a form or a schedule is stored as the
+    message that a person would type."""
     if command.name == RUN_PYTHON:
         return make_code_block(command.code, "python")
     if command.name == "change" and isinstance(command.input, dict):

@@ -351,7 +351,7 @@ class FormField:
 
 @dataclass(frozen=True, slots=True)
 class ChangeForm:
-    """`revision` is the one that it shows, `title` the title of the card."""
+    """`revision` is the one that the form shows, `title` the title of the card."""
 
     id: str
     revision: int
@@ -440,7 +440,8 @@ class ApprovalNotice:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRequest:
-    """`show_progress` shows them a few words while it is carried out."""
+    """`seq` is that of the message or click. `show_progress` shows the person a few words while it
+    is carried out."""
 
     id: str
     seq: int
@@ -470,8 +471,8 @@ def new_change_id() -> str:
 
 
 def confirmation_code(id: str, person: Person, created_at: float, revision: int = 1) -> str:
-    """Ponte shows them below the full text of the change, so they prove that the person could read
-    it.
+    """A person types these digits after the id of a change to approve it. Ponte shows them below
+    the full text of the change, so they prove that the person could read it.
 
     Nobody can know the digits before: they depend on `created_at` (with microseconds), which Ponte
     never shows.

@@ -427,7 +427,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """`cost` is in US dollars; None if unknown."""
+    """The tokens of an answer, as the server counted them. `cost` is in US dollars; None if
+    unknown."""
 
     input: int = 0
     cached: int = 0
@@ -549,7 +550,7 @@ def is_text(kind: str, name: str) -> bool:
 
 
 def file_kind(type: str, name: str) -> str:
-    """`text`, `picture`, `pdf`, or "" for any other content, which no model reads."""
+    """Return `text`, `picture`, `pdf`, or "" for any other content, which no model reads."""
     kind = type.split(";")[0].strip().lower()
     if kind == DOCUMENT_TYPE:
         return "pdf"

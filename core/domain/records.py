@@ -65,7 +65,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class RoundOutput:
-    """`model` is the name of the model."""
+    """The output of one request to the model."""
 
     number: int
     items: tuple[Item, ...]
@@ -184,14 +184,14 @@ class RecordedMessage:
     tool or another person.
     """
 
-    items: tuple[Item, ...]
+    items: tuple[Item, ...]  # of the turn so far
     provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
     """An object that the model's server stores for a thread, such as a conversation or a file, by
-    its id there."""
+    its id there. Ponte keeps the id to erase the object."""
 
     kind: Literal["conversation", "response", "container", "file"]
     id: str

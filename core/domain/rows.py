@@ -57,7 +57,7 @@ class RowColumn:
         return value if number is None else number
 
     def sort_number(self, value: Value) -> float | None:
-        """None: it sorts as text."""
+        """Dates sort by days since the year 1. None: the value sorts as text."""
         if self.format in ("date", "month", "moment") and isinstance(value, str):
             moment = datetime.fromisoformat(value)
             return moment.toordinal() + (moment.hour * 60 + moment.minute) / 1440
@@ -113,7 +113,7 @@ class Chart:
     series: tuple[Series, ...]
 
     def to_rows(self) -> RowsResult:
-        """A column of labels, and one of each series."""
+        """The rows have a column of labels, and one of each series."""
         columns = (RowColumn(series.name, "number") for series in self.series)
         texts = zip(*(series.texts for series in self.series), strict=True)
         values = zip(*(series.values for series in self.series), strict=True)
@@ -166,7 +166,7 @@ def place_results(
     find_results: Callable[[], Mapping[str, RowsResult | Chart]],
     is_growing: bool = False,
 ) -> tuple[str, tuple[Placed, ...]]:
-    """`find_results` returns those of the turn by id, such as `r1`.
+    """`find_results` returns the results of the turn by id, such as `r1`.
 
     The model refers to a table or a chart by a line such as `[table:r1]`. Each is placed once;
     another line that names it is removed. A sentence replaces an id that no result has. In a text

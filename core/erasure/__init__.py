@@ -113,7 +113,7 @@ class Erasure:
     """`decided` are the ids of other people's changes that the person decided on; their cards must
     be redrawn without the name."""
 
-    rows: int
+    rows: int  # that were deleted or changed
     decided: Sequence[str] = ()
 
 
@@ -339,7 +339,7 @@ class SqlPersonalData(SqlStore):
         return await self._select("SELECT id FROM files WHERE person = ?", who.key)
 
     async def list_unfinished_turns(self, who: KnownPerson, platform: str = "") -> Sequence[int]:
-        """`platform`: only those in its conversations."""
+        """With `platform`, return only turns in its conversations."""
         sql = (
             f"SELECT seq FROM inbox WHERE person = ? AND state NOT IN ({_FINAL})"  # noqa: S608
             " AND conversation LIKE ? ORDER BY seq DESC"
@@ -434,6 +434,7 @@ _REVISED = (
 def _find_keys(
     connection: SqlConnection, database: Database, but: Collection[str] = ()
 ) -> set[str]:
+    # The mark of nobody, or of a forgotten person, has no colon.
     tables = [table.name for table in database.tables if table.has_person]
     selects = [f"SELECT person FROM {name}" for name in tables if name not in but]  # noqa: S608 - ours
     rows = connection.execute(" UNION ".join([*selects, "SELECT decider AS person FROM changes"]))
@@ -711,8 +712,8 @@ def _update(work: _ErasureWork, sql: str, *values: object) -> None:
 
 
 def _without_person(text: str, work: _ErasureWork) -> str:
-    """Only for texts that Ponte wrote, because they contain these names verbatim or, on cards and
-    in notes, as `clip_line` returns them."""
+    """Replace the person's names, id and reasons. This works only for texts that Ponte wrote,
+    because they contain these verbatim or, on cards and in notes, as `clip_line` returns them."""
     # On cards the reason is in quotation marks (in French with a no-break space, \xa0, inside
     # them), in notes on a line of its own.
     for reason in work.reasons:
@@ -735,7 +736,8 @@ def _anonymise_usage(work: _ErasureWork) -> None:
     """
     who, connection = work.who, work.connection
     values = {**who.values, "nobody": FORGOTTEN_PERSON.key}
-    # Places that only this person used. Two conditions (`<`, `>`) can use an index; `<>` cannot.
+    # Places that only this person used; `:one` is the key of their usage. Two conditions (`<`, `>`)
+    # can use an index; `<>` cannot.
     places = work.select_ids(
         "SELECT DISTINCT place FROM usage AS own WHERE person = :one AND NOT EXISTS"
         " (SELECT 1 FROM usage WHERE place = own.place AND person < :one) AND NOT EXISTS"

@@ -50,7 +50,6 @@ from core.people.rules import OWNER_ID, DailyTurns, PlatformRights
 from core.store.database import Database
 
 MIN_TOKEN_CHARACTERS = 20
-"""Minimum length of a token that a person sets."""
 
 
 _UNSEEN = " \t\r\n\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
@@ -252,7 +251,6 @@ Instructions = Annotated[str, AfterValidator(_read_text_or_file)]
 S = TypeVar("S", bound=SettingsPart)
 T = TypeVar("T")
 CHECK_TIMEOUT_SECONDS = 10.0
-"""Seconds that a service may take to respond to `ponte doctor`."""
 DAILY_TURNS_ADVICE = "set PONTE_DAILY_TURNS, for example to 100/2000 (per person / in total)"
 """The advice of safety findings about platforms without a daily cap."""
 HttpHandler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
@@ -284,9 +282,7 @@ class SharedSettings(Protocol):
     openai_base_url: str | None
     """The base URL of the model's server. None means OpenAI's."""
     openai_api_key: SecretStr | None
-    """The API key of the model's server."""
     ponte_model: str
-    """The name of the default model."""
     ponte_model_effort: str | None
     """The default reasoning effort. None means the model's default."""
     ponte_allow: frozenset[str]
@@ -296,13 +292,9 @@ class SharedSettings(Protocol):
     ponte_timezone: str
     """The time zone of the installation, by its IANA name."""
     ponte_config: Path
-    """The path of ponte.toml."""
     ponte_web: Switch
-    """Whether the page is turned on."""
     ponte_web_url: str | None
-    """The page's public origin."""
     slack_api_url: str
-    """The base URL of Slack's Web API."""
     database_url: SecretStr | None
     """The Postgres database. None means the SQLite file of the data folder."""
 
@@ -403,7 +395,6 @@ class IntegrationDependencies(Generic[S]):
     home: HomeFolder
     http: HttpClient
     client: ModelServerClient
-    """The client of the model's server."""
     pseudonym: Callable[[str], str]
     """Return the name under which external servers know a person."""
     peers: Peers = field(default_factory=lambda: Alone())

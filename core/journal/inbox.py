@@ -48,7 +48,8 @@ DELETED_MESSAGE_TEXT = "[deleted by its author]"
 
 @dataclass(frozen=True, slots=True)
 class SenderLimits:
-    """0 is no limit. Decisions, such as `stop` and `approve`, are never limited."""
+    """Messages of one person in a minute, and turns that may wait. 0 is no limit. Decisions, such
+    as `stop` and `approve`, are never limited."""
 
     per_minute: int = 0
     waiting: int = 0
@@ -91,8 +92,8 @@ class SqlInbox(SqlStore):
     def __init__(
         self,
         database: Database,
-        runner: LocalRunner | Jobs | None = None,
-        config: SenderConfig | None = None,
+        runner: LocalRunner | Jobs | None = None,  # `Jobs` if processes share the database
+        config: SenderConfig | None = None,  # None: no limits
     ) -> None:
         super().__init__(database)
         self._config = config
@@ -158,7 +159,7 @@ class SqlInbox(SqlStore):
         """`runs_at_once`: it is a decision (`stop`, `approve ID`), which does not wait for the
         turns before it. A message over its sender's `limits` is stored as refused, and runs at once
         too: then the person gets the refusal immediately. Return the receipt, and whether the
-        message runs at once."""
+        message runs at once. Call `enqueue` with both once the transaction is committed."""
         now, refusal = time.time(), ""
         is_limited = limits is not None and limits.has_any and not runs_at_once
         values: dict[str, object] = _sender_of(message)._asdict()
@@ -224,8 +225,9 @@ class SqlInbox(SqlStore):
         return {row["event_key"]: row["created_at"] for row in rows}
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
-        """An edit before the turn begins can turn a message into a decision (such as `approve ID`),
-        or a decision into a message. Such a message counts as typed now."""
+        """`message` is None if it was deleted. Return "unknown" if the edit changes nothing. An
+        edit before the turn begins can turn a message into a decision (such as `approve ID`), or a
+        decision into a message. Such a message counts as typed now."""
 
         def wake(amended: tuple[int, AmendResult, Queued | None]) -> None:
             seq, _, retyped = amended
@@ -288,7 +290,8 @@ class SqlInbox(SqlStore):
 
     def _store_again(self, connection: SqlConnection, seq: int, message: Message) -> Queued:
         """Replace a stored message whose turn has done nothing yet by `message`, and store it as if
-        it was sent now: it gets a new `seq`, at the end of the queue."""
+        it was sent now: it gets a new `seq`, at the end of the queue. Return what `enqueue` needs
+        after the commit."""
         # Before the row goes, its turn must end: on a shared database, a trigger then deletes the
         # turn's job and starts the next turn of the conversation.
         connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ?", (seq,))
@@ -316,7 +319,8 @@ class SqlInbox(SqlStore):
         again. Return False if its message was deleted, or its turn was begun again, meanwhile.
 
         The person has edited the message, and only one of the two texts is a decision (such as
-        `approve ID`).
+        `approve ID`). Decisions do not wait for other turns, so the turn belongs into another
+        queue.
         """
 
         def replace_turn(connection: SqlConnection) -> Queued | None:

@@ -67,7 +67,6 @@ ADMISSION_WAIT_SECONDS = 0.3
 RECHECK_SECONDS = 5.0
 """Seconds between two looks at the rows, because a notification may be lost."""
 DECISION_QUEUE_SUFFIX = "!"
-"""The end of the name of a queue of decisions."""
 TURNS_TO_STOP_SQL = (
     "SELECT seq FROM inbox WHERE owner = ? AND is_stop_requested = 1"  # noqa: S608
     f" AND state IN {OPEN_STATE_LIST}"
@@ -84,7 +83,8 @@ class PutBack(Exception):
 
 
 class Jobs(TurnExecutor):
-    """Turns are jobs in the queue of that database, and each process fetches jobs from it."""
+    """Turns are jobs in the queue of a shared Postgres database, from which each process fetches
+    jobs."""
 
     is_shared = True
     recheck = RECHECK_SECONDS
@@ -94,8 +94,8 @@ class Jobs(TurnExecutor):
         url: str,
         database: PostgresDatabase,
         *,
-        takes: bool = True,
-        works: bool = True,
+        takes: bool = True,  # receives the platforms' events
+        works: bool = True,  # runs turns
         process: str = "",
     ) -> None:
         super().__init__(database, MAX_WORKER_TURNS)
@@ -112,6 +112,7 @@ class Jobs(TurnExecutor):
         """Decisions have places of their own, so that they never wait for turns."""
         self._has_kernels = False
         self._side_tasks = BackgroundTasks("jobs")
+        # Other parts call these on this object.
         self.is_alive, self.lead = self.own.is_alive, self.own.lead
         self.on, self.notify = self.notifications.on, self.notifications.send
         self._worker_tasks: list[asyncio.Task[None]] = []
@@ -185,9 +186,9 @@ class Jobs(TurnExecutor):
         return decode_json(Progress, progress) if progress else None
 
     async def start(self) -> None:
-        """Wait at most LEASE_SECONDS for the connection that receives them. Without it, Ponte
-        starts all the same, because rows are also read from time to time. Raise NotStored if the
-        first sign of life fails."""
+        """Wait at most LEASE_SECONDS for the connection that receives notifications. Without it,
+        Ponte starts all the same, because rows are also read from time to time. Raise NotStored if
+        the first sign of life fails."""
         await self._beat()
         self._side_tasks.start(self._keep_beating())
         self._side_tasks.start(self.notifications.run(self._wake_all))
@@ -196,9 +197,9 @@ class Jobs(TurnExecutor):
                 await self.notifications.connected.wait()
 
     def queue_sql(self, decision: bool) -> str:
-        """Return an SQL expression over a row of the inbox that was just stored. It gives the
-        message its job if it may begin, and a decision (`stop`, `approve`) always. Its value is the
-        number of turns that come first in the conversation."""
+        """Return an SQL expression over a row of the inbox that was just stored, for the same
+        statement. It gives the message its job if it may begin, and a decision (`stop`, `approve`)
+        always. Its value is the number of turns that come first in the conversation."""
         if decision:
             # `refusal` is set if a rate limit refuses the message. Its answer comes after decisions
             # of people. NULL: the queue of the platform's decisions.
@@ -330,8 +331,8 @@ class Jobs(TurnExecutor):
             places.end(seq)
 
     async def _put_back(self, seq: int) -> None:
-        """The turn's message, which came with the fetch, is dropped: it may be edited from now
-        on."""
+        """Make a turn "new" again that began with its fetch, if no handler has taken it up. Its
+        message is dropped: it may be edited from now on."""
         self.workers.messages.pop(seq, None)
         if self.workers.begun.pop(seq, None):
             await self._database.write(partial(put_back_unhandled, seq=seq, owner=self.process))
@@ -353,8 +354,9 @@ class Jobs(TurnExecutor):
         return self._decision_places if queue.endswith(DECISION_QUEUE_SUFFIX) else self.places
 
     async def _wait_for_room(self, queues: Iterable[str] | None) -> bool:
-        """A worker has queues of turns or of decisions, never both, so the first one tells which
-        places count. None means all queues, of a process without named platforms."""
+        """Return False if a drain came first. A worker has queues of turns or of decisions, never
+        both, so the first one tells which places count. None means all queues, of a process without
+        named platforms."""
         # The places limit how many turns, or how many decisions, run in this process at once.
         places = self._places_of(next(iter(queues), "") if queues else "")
         if not places.is_free:

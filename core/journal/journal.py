@@ -71,8 +71,8 @@ _END_TURN_SQL = (
 def _current_turn_transaction(
     method: Callable[Concatenate[Journal, SqlConnection, SqlRow, Turn, P], T],
 ) -> Callable[Concatenate[Journal, Turn, P], Coroutine[Any, Any, T]]:
-    """Callers await it without these two. It runs in a transaction that has first checked, under a
-    lock, that this is still the turn's current attempt.
+    """Callers await the method without the connection and the row of `current_turns`. It runs in a
+    transaction that has first checked, under a lock, that this is still the turn's current attempt.
 
     Raises Superseded if the turn has ended or its conversation was forgotten, and TakenOver if
     another process has the turn or may take it.
@@ -88,7 +88,9 @@ def _current_turn_transaction(
 
 
 class Journal(SqlThreads):
-    """The durable record of turns and threads. The next start then repeats them.
+    """The durable record of turns and threads. Each method is one transaction, durable on return;
+    but a power failure may undo `begin`, `end_turn` and a `record_user_message` that reserved no
+    money. The next start then repeats them.
 
     A Turn with an outdated attempt or generation raises Superseded. TakenOver means that the turn
     belongs to another process now. A full disk raises NotStored.
@@ -102,7 +104,7 @@ class Journal(SqlThreads):
         self.take_begun: Callable[[int], Mapping[str, Any] | None] | None = None
         """Returns what is known of the turn if the query that fetched its job also began it (the
         SQL function `ponte_begin`), otherwise None."""
-        self._is_alive = is_alive
+        self._is_alive = is_alive  # None: no other process shares the database
         self._owner = owner or secrets.token_hex(8)
         """`begin` counts another attempt only if a different process has the turn."""
 
@@ -216,7 +218,8 @@ class Journal(SqlThreads):
         self, turn: Turn, number: int, response: str, others: Sequence[Remote] = ()
     ) -> None:
         """Record the id of a round's response on the model's server, and the ids of `others`,
-        objects that the server made with it.
+        objects that the server made with it. Ponte needs them to erase the objects, and to find the
+        response after a crash.
 
         Raises Superseded, or TakenOver if a later attempt exists. The ids are recorded all the
         same, because the objects exist.
@@ -272,6 +275,7 @@ class Journal(SqlThreads):
     def record_call_handle(
         self, connection: SqlConnection, current: SqlRow, turn: Turn, call_id: str, handle: str
     ) -> None:
+        # After a crash, the run in the other system is continued by its handle.
         connection.execute(
             "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?", (handle, turn.seq, call_id)
         )
@@ -397,7 +401,7 @@ class Journal(SqlThreads):
         )
 
     async def record_removed(self, turn: Turn, number: int) -> None:
-        """The post is not made again."""
+        """A person deleted the post, so it is not made again."""
         await self._execute(
             "UPDATE posts SET state = 'removed', updated_at = ? WHERE seq = ? AND number = ?",
             time.time(),
@@ -443,7 +447,8 @@ class Journal(SqlThreads):
 
     @transaction
     def abandon(self, connection: SqlConnection, seq: int, reason: str) -> None:
-        """The person learns of it in the conversation's next turn."""
+        """The turn can be neither read nor answered. The person learns of it in the conversation's
+        next turn."""
         row = connection.read_locked_message(seq)
         if row is not None and row["state"] not in FINAL_STATES:
             connection.execute(
@@ -454,7 +459,7 @@ class Journal(SqlThreads):
 
     @_current_turn_transaction
     def put_back(self, connection: SqlConnection, current: SqlRow, turn: Turn) -> None:
-        """The attempt does not count, as it would after a crash."""
+        """This process stops: the attempt does not count, as it would after a crash."""
         connection.execute(
             "UPDATE inbox SET attempt = attempt - 1, owner = '',"
             " state = CASE state WHEN 'running' THEN 'new' ELSE state END WHERE seq = ?",
@@ -704,8 +709,9 @@ def _read_current(
     steps: Sequence[str] = (),
     values: Mapping[str, object] = MappingProxyType({}),
 ) -> SqlRow | None:
-    """`steps` are SQL statements that run with `values` in either case; each has its own condition
-    on the turn. The generation must be the present one of the conversation: it rises when somebody
+    """Return the turn's row if this is the current attempt of an unfinished turn, else None.
+    `steps` are SQL statements that run with `values` in either case; each has its own condition on
+    the turn. The generation must be the present one of the conversation: it rises when somebody
     forgets the conversation. The lock keeps the result valid until the transaction ends. Raises
     TakenOver if a later attempt exists."""
     guards = {

@@ -38,8 +38,8 @@ class KernelRows:
         return True
 
     async def record_start(self, thread: str) -> bool:
-        """Return whether the thread had one before: its variables are then lost, which the model
-        must learn. If the database fails, return False; Python runs all the same."""
+        """Return whether the thread had a kernel before: its variables are then lost, which the
+        model must learn. If the database fails, return False; Python runs all the same."""
 
         def write(connection: SqlConnection) -> bool:
             had = connection.execute("SELECT 1 FROM kernels WHERE thread = ?", (thread,)).fetchone()
@@ -77,7 +77,7 @@ class SharedKernelRows(KernelRows):
     ) -> None:
         super().__init__(database, process)
         self._shared = database  # the base class also knows a `database` of None
-        self._tell = tell
+        self._tell = tell  # makes all processes end their kernel of a thread
 
     async def is_here(self, thread: str) -> bool:
         """Return True if the database fails, so that a running kernel is not given up."""
@@ -89,6 +89,7 @@ class SharedKernelRows(KernelRows):
             return True
 
     async def record_end(self, thread: str) -> None:
+        # Any process may then start a new one.
         await self._write(
             "UPDATE kernels SET process = '' WHERE thread = ? AND process = ?",
             thread,

@@ -61,6 +61,7 @@ class QueueWorkers(FetchedTurns):
         self.idle: set[int] = set()
         """The ids of jobs that our workers own and that this process does not run, as of the last
         sweep."""
+        # Imported only with a shared database.
         import procrastinate
 
         from core.journal.queue_manager import TurnJobManager
@@ -83,6 +84,7 @@ class QueueWorkers(FetchedTurns):
         self.app = procrastinate.App(connector=connector)
         # In place of Procrastinate's own: with workarounds for how it handles errors, and with
         # fewer queries.
+        # `until_room` waits until another turn may begin here.
         self.app.job_manager = TurnJobManager(connector, self, until_room)
         # `retry`: a job whose task raises (`PutBack`) goes back to the queue.
         self.app.task(name="turn", retry=True, pass_context=True)(run)
@@ -95,9 +97,10 @@ class QueueWorkers(FetchedTurns):
             await self.app.close_async()
 
     async def run(self, queues: Sequence[str] | None, stop: asyncio.Event, lease: float) -> None:
-        """Cancel this call to make the worker fetch no more jobs and wait for its running ones.
-        `lease` is the number of seconds after which a process without a heartbeat counts as dead.
-        Procrastinate deletes the row of a worker only some leases later."""
+        """`queues` None means all queues. Cancel this call to make the worker fetch no more jobs
+        and wait for its running ones. `lease` is the number of seconds after which a process
+        without a heartbeat counts as dead. Procrastinate deletes the row of a worker only some
+        leases later."""
         while not stop.is_set():
             try:
                 await self.app.run_worker_async(

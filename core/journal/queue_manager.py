@@ -43,8 +43,8 @@ closed without a change)."""
 
 
 class TurnJob(Job):
-    """Procrastinate would build the text several times for each job, although Ponte does not write
-    this log."""
+    """A job without a description: Procrastinate would build the text several times for each job,
+    although Ponte does not write this log."""
 
     def log_context(self) -> dict[str, Any]:
         return {}
@@ -198,7 +198,8 @@ class TurnJobManager(JobManager):
         await self.connector.execute_query_async(query=ANNOUNCE_SQL, lock=job.lock)
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
-        """Also notify workers that the next job with its lock, which is its conversation, may run.
+        """Record the end of a job, unless the end of its turn has deleted the job. Then notify
+        workers that the next job with its lock, which is its conversation, may run.
 
         This fails if the database is unavailable, or if another process took the turn over and
         cancelled the job (issue 511). Then a later `Jobs.sweep` deletes the job. Procrastinate

@@ -75,7 +75,8 @@ def add_job(connection: SqlConnection, seq: int, priority: int, queue: str | Non
 
 
 def take_over(connection: SqlConnection, seq: int) -> bool:
-    """Return False if the turn is no longer stalled.
+    """Give a new job to a stalled turn, whose process died or whose job is gone. Return False if
+    the turn is no longer stalled.
 
     A turn that was under way at several crashes is suspected to cause them. Its new job has the
     priority by which it runs alone.
@@ -177,8 +178,9 @@ def delete_leftovers(connection: SqlConnection) -> None:
     # Empty conversations that it created ahead on the model's server are marked for erasure.
     connection.execute(SPARE_CONVERSATIONS_SQL)
     # Usually the end of a turn gives the next one its job. Two transactions that end at the same
-    # moment can both miss a turn. `ponte_ready` gives a job to one turn of this sender at a time,
-    # and returns false if there is none, or if the sender has as many jobs as allowed.
+    # moment can both miss a turn. `ponte_ready` gives a job to one turn of this sender (`flow`: the
+    # channel and the person) at a time, and returns false if there is none, or if the sender has as
+    # many jobs as allowed.
     for flow in select_values(connection, WITHOUT_JOB_SQL):
         while select_value(connection, "SELECT ponte_ready(?)", flow):
             pass

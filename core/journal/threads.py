@@ -101,7 +101,8 @@ class SqlThreadMap(SqlStore):
 
 
 class FileThreadMap(SqlThreadMap):
-    """The map from conversations to thread ids is in the file `threads.db`, which can be lost."""
+    """The thread map of a process with its own database. It is in the file `threads.db`, which can
+    be lost."""
 
     def __init__(self, path: Path, database: Database) -> None:
         super().__init__(database)
@@ -148,7 +149,7 @@ class FileThreadMap(SqlThreadMap):
 
     async def _move_old_records(self) -> int:
         """Move some records that Ponte 0.1.0 kept in the file (`_map`, a table of text values) into
-        the rows of their threads.
+        the rows of their threads. The caller repeats this until it returns 0.
 
         Such a value is JSON, which begins with `{`. The id of the thread replaces it in the file.
         """
@@ -176,8 +177,8 @@ class FileThreadMap(SqlThreadMap):
         return len(rows)
 
     def _open(self) -> None:
-        # Tests whether the file can be opened, and raises if not: sqlitedict's own thread would die
-        # with a traceback instead.
+        # It blocks, so it runs in a thread. The probe tests whether the file can be opened, and
+        # raises if not: sqlitedict's own thread would die with a traceback instead.
         with closing(sqlite3.connect(self._path)) as probe:
             probe.execute("PRAGMA journal_mode=WAL")
         sqlitedict = importlib.import_module("sqlitedict")

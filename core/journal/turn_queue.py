@@ -44,7 +44,7 @@ class Places:
     `end`."""
 
     def __init__(self, total: int) -> None:
-        self.total = total
+        self.total = total  # turns that may work at the same time
         self.under_way: set[int] = set()
         """The turns (`seq`) that have begun and not ended, with or without a place."""
         self._holders: set[int] = set()
@@ -69,8 +69,8 @@ class Places:
         self._hand_on()
 
     async def come_back(self, seq: int) -> None:
-        """The turn comes before turns that have not begun. Return at once if it has its place, or
-        is not under way."""
+        """Wait for a place after `leave`. The turn comes before turns that have not begun. Return
+        at once if it has its place, or is not under way."""
         if seq not in self.under_way or seq in self._holders:
             return
         free = asyncio.get_running_loop().create_future()
@@ -135,7 +135,7 @@ class _WaitingTurn(NamedTuple):
 
 class TurnQueue:
     """The order of the turns that wait in this process. Turns of one conversation run one after the
-    other."""
+    other, and nobody's many messages delay those of others."""
 
     def __init__(self) -> None:
         self._conversations: dict[str, deque[_WaitingTurn]] = {}

@@ -285,7 +285,6 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
         " AND is_notified = 0 ORDER BY seq DESC LIMIT 1",
         (row["conversation"],),
     ).fetchone()
-    # Stored as "reason:limit", for example "fast:20"; "" if the message is not refused.
     return Turn(
         seq=seq,
         attempt=row["attempt"],
@@ -308,7 +307,7 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
         ),
         posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
         answer=decode_json(Answer, row["answer"]) if row["answer"] else None,
-        refusal=row["refusal"].partition(":")[0],
+        refusal=row["refusal"].partition(":")[0],  # of "reason:limit", as "fast:20"
         limit=int(row["refusal"].partition(":")[2] or 0),
         accepted_at=row["created_at"],
         undelivered_reason=str(untold["reason"]) if untold else "",
@@ -316,8 +315,8 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
 
 
 def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
-    """On a shared database, that function begins a turn when a worker fetches its job, which saves
-    a transaction.
+    """On a shared database, the SQL function `ponte_begin` begins a turn when a worker fetches its
+    job, which saves a transaction. `facts` are its result.
 
     It is the turn's first attempt (`is_untouched`), so that there are no records of it yet. Its
     later writes are refused if its conversation was forgotten meanwhile, which raises the
@@ -327,7 +326,6 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
     # "waiting:5" for more than 5 that wait.
     refusal, _, limit = facts["refusal"].partition(":")
     record = facts["record"]
-    # Of an earlier answer in this conversation that could not be posted.
     return Turn(
         seq=seq,
         attempt=1,
@@ -338,7 +336,7 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
         accepted_at=facts["accepted_at"],
         refusal=refusal,
         limit=int(limit or 0),
-        undelivered_reason=facts["undelivered_reason"] or "",
+        undelivered_reason=facts["undelivered_reason"] or "",  # of an earlier answer
         is_untouched=True,
         is_thread_new=facts["is_thread_new"],
         thread_record=decode_json(Thread, record) if record else None,
@@ -359,7 +357,7 @@ class FetchedTurns:
     job manager writes this (core/journal/queue_manager.py), and `Jobs` reads it."""
 
     def __init__(self, owner: str) -> None:
-        self.owner = owner
+        self.owner = owner  # the process, which becomes the owner of the turns that it fetches
         self.ids: list[int] = []
         self.ended: set[int] = set()
         """The transaction that ended a turn also deleted its job, so Procrastinate need not end

@@ -53,11 +53,12 @@ Admit = Callable[[int, float], Awaitable[bool]]
 
 
 class _NotEnded(Exception):
+    # The handler ended before the turn's end was recorded, so it must run again.
     pass
 
 
 class TurnExecutor(SqlStore):
-    """Runs the handlers of turns in this process."""
+    """Runs the handlers of turns in this process, and again those whose turn has not ended."""
 
     recheck: float | None = None
     """Seconds after which a caller that waits for a turn's end reads the row again. None if all
@@ -65,7 +66,7 @@ class TurnExecutor(SqlStore):
 
     def __init__(self, database: Database, turns: int) -> None:
         super().__init__(database)
-        self.places = Places(turns)
+        self.places = Places(turns)  # turns that may work at the same time
         self._one_alone = asyncio.Lock()
         self.admit: Admit | None = None
         """Called before each turn. None: every turn may begin at once."""
@@ -124,8 +125,9 @@ class TurnExecutor(SqlStore):
             event.set()
 
     async def wait_until_ended(self, seq: int, look: Callable[[], Awaitable[T | None]]) -> T:
-        """`look` is called now, each time that `wake` is called for the turn, and every `recheck`
-        seconds, because a notification of another process may be lost."""
+        """`look` returns None until the turn has ended. It is called now, each time that `wake` is
+        called for the turn, and every `recheck` seconds, because a notification of another process
+        may be lost."""
         while True:
             # The event exists before `look` runs, so that an end in between is not missed.
             ended = self._end_events.setdefault(seq, asyncio.Event())
@@ -195,7 +197,7 @@ class TurnExecutor(SqlStore):
         del self._current[seq]
         self._stopped.discard(seq)
         self._taken_over.discard(seq)
-        self.wake(seq)
+        self.wake(seq)  # callers that wait for the turn's end read its row now
         return handled
 
     async def run_turn_alone(self, seq: int) -> bool:
@@ -287,8 +289,9 @@ class TurnExecutor(SqlStore):
         return True
 
     async def _wait_until_admitted(self, seq: int) -> None:
-        """If that takes longer than KEEP_PLACE_SECONDS, the turn gives up its place meanwhile. A
-        stop, a drain, or another process that takes the turn over ends the wait."""
+        """Wait until the platform has told who the author is, on which rights depend. If that takes
+        longer than KEEP_PLACE_SECONDS, the turn gives up its place meanwhile. A stop, a drain, or
+        another process that takes the turn over ends the wait."""
         if self.admit is None or self._draining.is_set():
             return
         timer = asyncio.get_running_loop().call_later(KEEP_PLACE_SECONDS, self.leave_place, seq)
@@ -347,11 +350,9 @@ class LocalRunner(TurnExecutor):
         return False
 
     def enqueue(self, seq: int, sender: Sender, decision: bool, since: float | None = None) -> int:
-        """Queue a stored message, once. `since` is when it was stored (seconds since 1970), None
-        for now.
-
-        `decision`: it is a command such as `stop` or `approve ID`, which does not wait for turns.
-        """
+        """Queue a stored message, once. Return how many turns of its conversation come first.
+        `since` is when it was stored (seconds since 1970), None for now. `decision`: it is a
+        command such as `stop` or `approve ID`, which does not wait for turns."""
         if seq in self._known:  # `run` and `accept` may both have found it
             return 0
         self._known.add(seq)
@@ -474,8 +475,8 @@ class LocalRunner(TurnExecutor):
         task.add_done_callback(self._tasks.discard)
 
     def leave_place(self, seq: int) -> None:
-        """If it is a decision that an earlier process left, turns no longer wait for it: it only
-        waits for its platform."""
+        """If the turn is a decision that an earlier process left, others no longer wait for it: it
+        only waits for its platform."""
         super().leave_place(seq)
         self._end_early_decision(seq)
         self._start_turns()
@@ -487,10 +488,11 @@ def get_row(connection: SqlConnection, seq: int) -> SqlRow | None:
 
 
 def begin_alone(connection: SqlConnection, seq: int) -> None:
-    """The process has crashed CRASHES_BEFORE_ALONE times while this turn was under way beside
-    others. Alone, a further crash shows that this turn causes it (MAX_CRASHES_ALONE). After some
-    seconds others run beside it again and a crash is not blamed on it, so MAX_CRASHES limits all of
-    them.
+    """Record that the turn runs alone, or give it up after too many crashes.
+
+    The process has crashed CRASHES_BEFORE_ALONE times while this turn was under way beside others.
+    Alone, a further crash shows that this turn causes it (MAX_CRASHES_ALONE). After some seconds
+    others run beside it again and a crash is not blamed on it, so MAX_CRASHES limits all of them.
 
     A turn that is given up gets an apology as its answer: `refusal` makes its handler do nothing
     else. If an answer is stored already, or if the process also crashes MAX_CRASHES_ALONE times

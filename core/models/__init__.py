@@ -229,6 +229,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             return {}
         url, options = _model_list_request(deps.own)
         listed = await deps.http.get_json(f"{url}/models", **options)
+        # Some servers send the list alone.
         listed = {"data": listed} if isinstance(listed, list) else listed
         models = read_models({**listed}) if isinstance(listed, Mapping) else []
         return {"ponte_model": sorted(str(model["id"]) for model in models)}
@@ -250,8 +251,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     async def send_requests(
         self, deps: IntegrationDependencies[ModelSettings]
     ) -> AsyncIterator[DoctorFinding]:
-        """Yield what works and what does not. What the server stores for them is erased at the
-        end."""
+        """Send the model up to four paid requests. Yield what works and what does not. What the
+        server stores for them is erased at the end."""
         if deps.own.demo:
             yield DoctorFinding("model requests", "off", say(NOTHING_TO_CHECK))
             return
@@ -280,8 +281,8 @@ def _model_list_request(settings: ModelSettings) -> tuple[str, RequestOptions]:
 
 
 async def _find_chat_status(http: HttpClient, url: str, options: RequestOptions) -> int:
-    """The request is empty, so it costs nothing, and a server that has this API refuses it with a
-    status of its own (`EMPTY_REQUEST_STATUSES`)."""
+    """Return the HTTP status; 0 if no API answered. The request is empty, so it costs nothing, and
+    a server that has this API refuses it with a status of its own (`EMPTY_REQUEST_STATUSES`)."""
     try:
         await http.post_json(f"{url}/chat/completions", {}, **options)
     except HttpAnswer as error:

@@ -106,11 +106,9 @@ KEPT_ON_FAULTS = ("lost", "broken", "silent")
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
     """A finished answer: its items, its token counts, and why it ends early, if it does. `items`
-    can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls have ids
-    of Ponte's own: servers repeat theirs, or send none. In `raw`, they have the server's `id`,
-    which `ModelInput.name_calls` sends back, `message` and `call`: fields that the server wants
-    back, and `may_be_two`: the call came twice. `fault` is why the text was broken off, None if
-    it was not."""
+    can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls have ids of
+    Ponte's own: servers repeat theirs, or send none. `fault` is why the text was broken off, None
+    if it was not."""
 
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
@@ -167,8 +165,7 @@ class AnswerReader:
 
     `tools` are the tools that were offered, with the schemas of their arguments. `holds_start`: the
     answer may begin with a thought that no tag opens, so no text is shown before its end.
-    `is_continued`: this turn has called tools before. `has_ended`: the server sent its last event,
-    so reading may stop.
+    `is_continued`: this turn has called tools before.
     """
 
     def __init__(
@@ -177,7 +174,9 @@ class AnswerReader:
         holds_start: bool = False,
         is_continued: bool = False,
     ) -> None:
+        # `has_ended`: the server sent its last event. `has_shown`: the person was shown some text.
         self.has_ended = self.has_shown = False
+        # The response's id, the model as the server names it, and the server's word for the end.
         self.response = self.model = self.finish = ""
         self.usage: Json = {}
         self.error: Json | None = None
@@ -198,7 +197,7 @@ class AnswerReader:
         raise NotImplementedError
 
     def read_answer(self) -> ModelAnswer:
-        """Raise ModelServerFault if it failed or is incomplete.
+        """Raise ModelServerFault if the answer failed or is incomplete.
 
         If the stream ended without the server's word for its end (`finish`), text counts as whole;
         calls count only if their arguments are complete JSON, because half a call must not run. A
@@ -223,6 +222,7 @@ class AnswerReader:
             cut = "length"
         for call in () if cut else calls:
             # Pieces of a call may be missing: neither the server nor the end says otherwise.
+            # END_OF_STREAM is a sign without a reason.
             is_unsure = not call.is_whole and self.finish in ("", END_OF_STREAM)
             is_cut = not call.read_objects() or not (self.finish or call.arguments.strip())
             if not call.name or (is_unsure and is_cut):
@@ -234,9 +234,10 @@ class AnswerReader:
         return answer
 
     def _add_written_calls(self) -> None:
-        """Raise ModelServerFault if one with a mark (such as `<tool_call>`) cannot be read, or if
-        its tool was not offered: the model is asked once more. Without a mark, a text counts as
-        calls only if it is nothing but calls of offered tools."""
+        """A model may write calls into its text, if its server has no parser for that model. Raise
+        ModelServerFault if one with a mark (such as `<tool_call>`) cannot be read, or if its tool
+        was not offered: the model is asked once more. Without a mark, a text counts as calls only
+        if it is nothing but calls of offered tools."""
         for text in self.texts:
             # `calls` is the text from the first marked call on, which nobody is shown; "" if there
             # is none.
@@ -276,7 +277,7 @@ class AnswerReader:
         return text.startswith("".join(piece for part in self.texts for piece in part.pieces))
 
     def add_start(self, response: Json) -> Sequence[ModelEvent]:
-        """Return the event that tells it, once: servers repeat it."""
+        """Take the response's id. Return the event that tells it, once: servers repeat it."""
         if self.response or not (id := read_id(response)):
             return ()
         self.response = id
@@ -439,7 +440,8 @@ class AnswerReader:
         self.usage |= {name: count for name, count in counts if count or name not in self.usage}
 
     def add_sources(self, fields: Json) -> None:
-        """Sources are listed below the answer, each once, with the first title."""
+        """`fields` is a chunk, a message or a part that may name web addresses outside its text.
+        Sources are listed below the answer, each once, with the first title."""
         # DashScope and Azure put them into an object.
         fields = {**fields, **read_object(fields.get("search_info") or fields.get("context"))}
         for found in filter(None, map(fields.get, SOURCE_FIELDS)):
@@ -529,8 +531,8 @@ class AnswerReader:
         return call
 
     def _is_object(self, call: CallPart) -> bool:
-        """Asked for each piece, so the end is looked at first, and what is parsed in all has a
-        limit."""
+        """This is asked for each piece of a call, so the end is looked at first, and what is parsed
+        in all has a limit."""
         # A few blanks may follow the brace.
         if not call.arguments[-20:].rstrip().endswith("}"):
             return False
@@ -567,6 +569,7 @@ class AnswerReader:
                     items[key] = Item("message", "assistant", texts[key], raw=raw)
             elif isinstance(part, Item):
                 items[len(items)] = part
+            # A call with the index or id of the one before, and no arguments, is an echo of it.
             elif not cut and (part.arguments.strip() or not part.is_repeated):
                 name, objects = self._offered_name(part.name), part.read_objects()
                 raw = {"id": part.id, **({"call": part.carried} if part.carried else {})}
@@ -596,8 +599,8 @@ class AnswerReader:
         return ModelAnswer(tuple(output), usage, cut, self.model, fault)
 
     def _offered_name(self, name: str) -> str:
-        # A name of which no offered tool can be meant stays as it is, and the call is refused
-        # later.
+        # `functions.tables:0` is `tables`. A name of which no offered tool can be meant stays as it
+        # is, and the call is refused later.
         is_odd = name not in self._tools and len(name) <= MAX_NAME_CHARACTERS
         match = TOOL_NAME.fullmatch(name) if is_odd else None
         bare = match[1].lower() if match else ""
@@ -619,7 +622,7 @@ def classify_end(reason: str) -> AnswerEnd:
 
 
 def read_call_id(call: Json, *names: str) -> str:
-    """Return "" if there is none, or if it is too long: LiteLLM puts a whole signature into it."""
+    """Return "" if there is no id, or if it is too long: LiteLLM puts a whole signature into it."""
     id = next((word for name in names if (word := read_word(call.get(name)))), "")
     return id if len(id) <= MAX_ID_CHARACTERS else ""
 
@@ -700,6 +703,7 @@ def is_same_json(text: str, other: str) -> bool:
 
 
 def _join_pieces(name: str, pieces: Sequence[Any]) -> Any:
+    # Thoughts and lists grow. Of other fields the last piece counts.
     if name == "reasoning_content":
         return "".join(map(read_word, pieces))
     if isinstance(pieces[-1], list):

@@ -152,12 +152,12 @@ class ContextSize:
 
 
 class ContextSizes:
-    """The numbers of tokens that the models of a server take, as far as they are known. `tokens` is
-    PONTE_MODEL_CONTEXT, for the model of that name; 0 if it is not set."""
+    """The numbers of tokens that the models of a server take, as far as they are known."""
 
     def __init__(self, client: ModelServerClient, model: str, tokens: int) -> None:
         self._client = client
         self._model = model
+        # PONTE_MODEL_CONTEXT, which the operator has set for `model`; 0 if it is not set.
         self._setting = tokens
         self.model_list: Json = {}
         self._server_tokens: dict[str, int] = {}
@@ -237,16 +237,16 @@ class ContextSizes:
         self._scales[model] = max(scale, self.scale(model) * 0.95, MIN_SCALE)
 
     def doubt_count(self, model: str) -> None:
-        """The correction may be wrong, and if no request fits any more, no answer would correct
-        it."""
+        """The correction of the estimate may be wrong, and if no request fits any more, no answer
+        would correct it."""
         if (scale := self.scale(model)) > 1:
             self._scales[model] = max(scale * 0.8, 1.0)
 
     def record_refusal(
         self, model: str, tokens: int, *, is_guess: bool = False, is_limit: bool = False
     ) -> None:
-        """A guess of Ponte's, and a rate limit of the account (`is_limit`), count only for a
-        while."""
+        """The server refuses more than `tokens`. A guess of Ponte's, and a rate limit of the
+        account (`is_limit`), count only for a while."""
         until = time.monotonic() + CONTEXT_KNOWN_SECONDS if is_guess or is_limit else math.inf
         size = ContextSize(min(tokens, self.of(model).tokens), "limit" if is_limit else "server")
         self._refused[model] = size, until
@@ -381,8 +381,8 @@ def _entry_of(listed: Json, model: str) -> Json:
 
 
 def told_size(fault: ModelServerFault, sent: int) -> int:
-    """0 if the refusal names no size that is smaller than the request of `sent` tokens: another
-    number would be of something else."""
+    """Return the context size in tokens that a refusal names; 0 if it names none that is smaller
+    than the request of `sent` tokens: another number would be of something else."""
     found = (n for pattern in TOLD_SIZE_PATTERNS for n in re.findall(pattern, fault.message))
     numbers = (int(number.replace(",", "")) for number in found)
     return next((n for n in numbers if MIN_REQUEST_TOKENS <= n < sent), 0)
@@ -407,7 +407,7 @@ def shorten_tool(tool: ToolSpec) -> ToolSpec:
 
 
 def _without_descriptions(schema: Any) -> Any:
-    # A property that is named `description` stays.
+    # This makes a request smaller. A property that is named `description` stays.
     if isinstance(schema, list):
         return [_without_descriptions(element) for element in schema]
     if not isinstance(schema, Mapping):
@@ -507,7 +507,7 @@ def _words_of(*texts: str) -> set[str]:
 
 
 def fit_items(items: Sequence[Item], room: int) -> list[Item]:
-    """Raise TooLong if the last message does not.
+    """Return the items that fit into `room` tokens. Raise TooLong if the last message does not fit.
 
     First, files that do not fit beside the texts, or into half of the room, are described in words.
     Then results and quotes of the last turn are cut to half of the room. Results of earlier turns
@@ -564,7 +564,8 @@ def is_cuttable(item: Item) -> bool:
 
 
 def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
-    """Long ones are cut, a result to its beginning and a quote to its end."""
+    """Results and quotes get at most `most` tokens together, each an equal share. Long ones are
+    cut, a result to its beginning and a quote to its end."""
     # All that can be cut.
     texts = [item for item in items if is_cuttable(item)]
     if not texts or estimate_tokens(texts) <= most:

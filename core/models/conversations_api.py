@@ -164,14 +164,15 @@ class BackgroundStream:
     """A stream that a task of its own reads to its end.
 
     If a stream is closed after a call was streamed, the conversation can lack that response
-    (openai-python issue 3561). So a caller that stops listening does not close the stream. `late`
-    gets the response's id if nobody listened when it arrived.
+    (openai-python issue 3561). So a caller that stops listening does not close the stream.
     """
 
     def __init__(
         self, source: AsyncIterator[Json], silence: float, grace: float, late: OnResponseId
     ) -> None:
         self._source = source
+        # Seconds without a byte that end the stream, and seconds for which it is read on after its
+        # listener has left.
         self._silence = silence
         self._grace = grace
         self._on_late_id = late
@@ -195,8 +196,8 @@ class BackgroundStream:
             yield event
 
     def stop_listening(self) -> None:
-        """The stream is read on for at most `grace` seconds, so that the server completes the
-        answer."""
+        """The caller has left. The stream is read on for at most `grace` seconds, so that the
+        server completes the answer."""
         self._is_abandoned = True
         self._has_room.set()
         while not self._events.empty():
@@ -214,8 +215,7 @@ class BackgroundStream:
 
         While nobody takes events, reading pauses after MAX_WAITING_EVENTS, so that memory is
         bounded. The response's id is reported (`report_late_id`) if the listener has left without
-        it: the response must be erased later. At the end, the queue gets None, or the error that
-        broke the stream.
+        it. At the end, the queue gets None, or the error that broke the stream.
         """
         end: Exception | None = None
         named = False
@@ -243,7 +243,7 @@ class BackgroundStream:
 
 class OpenStreams:
     """The answers that the model's server still streams to this process, by the conversation on the
-    server to which they belong. Some have no listener any more."""
+    server to which they belong."""
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
@@ -266,8 +266,8 @@ class OpenStreams:
         return any(not stream.has_ended for stream in self._open.get(conversation, ()))
 
     def stop_listening(self, stream: BackgroundStream, conversation: str) -> None:
-        """Before it, the conversation's content counts as uncertain: the server may add the answer
-        or not. The next round compares it with the transcript."""
+        """Before the stream's end, the conversation's content counts as uncertain: the server may
+        add the answer or not. The next round compares it with the transcript."""
         if stream.task.done():
             return
         stream.stop_listening()
@@ -284,7 +284,7 @@ class OpenStreams:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        """The ids of their responses are journalled, so the next process finds them."""
+        """The ids of the streams' responses are journalled, so the next process finds them."""
         await cancel_all([s.task for streams in self._open.values() for s in streams])
         await asyncio.gather(*self._late_reports, return_exceptions=True)
 
@@ -313,7 +313,7 @@ class SpareConversations:
         return self._conversation_ids.popleft() if self._conversation_ids else ""
 
     def refill(self) -> None:
-        """Call it once an answer has begun, so that the answer does not wait."""
+        """Call this once an answer has begun, so that the answer does not wait."""
         if self._is_refill_due and (self._refill_task is None or self._refill_task.done()):
             self._is_refill_due = False
             self._refill_task = asyncio.create_task(self._create_spares())
@@ -322,8 +322,7 @@ class SpareConversations:
         await cancel_all([self._refill_task])
 
     async def _create_spares(self) -> None:
-        """Create conversations ahead, so that a new thread need not wait for one. Each is recorded
-        for erasure before it is used. Waits first, so that it does not delay an answer."""
+        """This waits first, so that it does not delay an answer."""
         await asyncio.sleep(SPARE_DELAY_SECONDS)
         try:
             while len(self._conversation_ids) < self._server.options.spare_conversations:
@@ -336,8 +335,9 @@ class SpareConversations:
 
 
 class ConversationRound:
-    """`_step` is "trusting" (the conversation holds everything before this round), "looking"
-    (unknown: read its end) or "anew" (create one from the transcript), and then "ready"."""
+    """Decides where to ask, what to send, and how to recover from faults. `_step` is "trusting"
+    (the conversation holds everything before this round), "looking" (unknown: read its end) or
+    "anew" (create one from the transcript), and then "ready"."""
 
     def __init__(self, api: ConversationsApi, ask: RoundRequest) -> None:
         server, streams = api.server, api.streams
@@ -370,11 +370,12 @@ class ConversationRound:
         stream that is not known, so the next round reads the conversation's end."""
 
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
-        """Ask the round and yield its events. Raise ModelError.
+        """Raise ModelError.
 
         Each pass of the loop does what `_step` demands, then sends the request. After a fault,
         `_recover_or_raise` sets the next step, or finds the answer. `paying` reserves the cost of
-        each request, and says how many tokens its answer may have (None: no limit)."""
+        each request, and says how many tokens its answer may have (None: no limit).
+        """
         paying = self._ask.payment
         body: Json = {}
         if self._ask.response:  # asked before a crash: the server may still have the answer
@@ -479,8 +480,8 @@ class ConversationRound:
         return pair_calls([item for item in items if item.kind != "opaque"])
 
     async def _build_body(self) -> Json:
-        """If the conversation cannot take it, set `_step` to "anew" as well; the caller then
-        creates a new conversation and builds the body again."""
+        """If the conversation cannot take the request, set `_step` to "anew" as well; the caller
+        then creates a new conversation and builds the body again."""
         # `fit` leaves out what is too long for the model, and sets `request` to what is sent.
         server, items = self._server, self._history.fit(self._items)
         ask = self._history.request
@@ -530,9 +531,10 @@ class ConversationRound:
             self._streams.stop_listening(stream, remote)
 
     async def _adopt_response(self, response: str, patience: float) -> bool:
-        """Return whether it had one. `patience`: seconds to wait for a response that is still being
-        written. Whether the conversation holds exactly the transcript is not known then
-        (`_is_certain`), so its end is read before its next use (`UNKNOWN_POSITION`)."""
+        """Take the answer from a response that was paid for already. Return whether the server
+        still had it. `patience`: seconds to wait for a response that is still being written.
+        Whether the conversation holds exactly the transcript is not known then (`_is_certain`), so
+        its end is read before its next use (`UNKNOWN_POSITION`)."""
         try:
             answer = await fetch_response(self._server, response, patience)
             if answer is None:
@@ -655,9 +657,10 @@ def _has_all_outputs(items: Sequence[Json]) -> bool:
 def _find_overlaps(
     own_items: Sequence[Item], server_items: Sequence[Json], whole: bool
 ) -> Iterator[int]:
-    """The server's items are compared from their end, because the beginning of a conversation may
-    be missing in them; `whole` says that it is not. Even a whole conversation may begin later than
-    the transcript: a new one gets only the turns that fit."""
+    """Yield the positions in the transcript (`own_items`) where `server_items` may end, the
+    likeliest first. The server's items are compared from their end, because the beginning of a
+    conversation may be missing in them; `whole` says that it is not. Even a whole conversation may
+    begin later than the transcript: a new one gets only the turns that fit."""
     if not server_items:
         if whole:
             yield 0

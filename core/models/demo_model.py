@@ -149,6 +149,7 @@ if path.suffix.lower() in (".csv", ".tsv"):
 
 
 def find_tour_step(text: str) -> TourStep | None:
+    """Return None for another or a long message."""
     if len(text) > _MAX_SENTENCE_CHARACTERS:
         return None
     plain = fold_to_letters(text)
@@ -157,7 +158,8 @@ def find_tour_step(text: str) -> TourStep | None:
 
 
 def find_invoice(text: str) -> str:
-    """Return "" if any word is unknown, because it may name another row or change."""
+    """Return the number of the only invoice that a sentence asks to mark as paid, or
+    `OLDEST_OVERDUE`; "" if any word is unknown, because it may name another row or change."""
     text_words: list[str] = re.findall(r"[^\W_]+(?:-[^\W_]+)*", fold_to_letters(text))
     # The last word must be "paid"; what no other word explains is the invoice's name.
     *text_words, last = [word for word in text_words if word not in _POLITE] or [""]
@@ -168,7 +170,7 @@ def find_invoice(text: str) -> str:
 
 
 def list_steps(turn: DemoTurn) -> list[TourStep]:
-    """The steps of the guided tour that work with this turn's tools, in their order."""
+    """The steps of the guided tour that work with this turn's tools."""
     reads, runs = turn.is_sample and QUERY_TOOL in turn.tools, PYTHON_TOOL in turn.tools
     steps: list[TourStep] = ["overdue"] if reads else []
     steps += ["pay", "undo"] if reads and UPDATE_TOOL in turn.tools else []
@@ -179,7 +181,8 @@ def list_steps(turn: DemoTurn) -> list[TourStep]:
 
 
 def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
-    """Return None if the step does not exist here, for example without sample tables."""
+    """Return the answer, or the calls of tools that it needs first; None if the step does not exist
+    here, for example without sample tables."""
     # The first round reads the invoices; the next one, which has the reply, answers.
     match step:
         case "overdue" | "export" if turn.is_sample:
@@ -230,7 +233,7 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
 def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
     steps = list_steps(turn)
     if isinstance(decision, list) or step not in steps[:-1]:
-        return decision
+        return decision  # calls stay as they are: the answer follows them
     following, _ = TOUR[steps[steps.index(step) + 1]]
     return f"{decision}\n\n{say(NEXT_LINE, message=say(following))}".strip()
 
@@ -482,8 +485,7 @@ def _parse_message(turn: DemoTurn) -> tuple[Kind, str]:
 
 
 def _introduce(turn: DemoTurn) -> str:
-    """Return the demo model's answer to anything that it does not understand: what it is, the steps
-    of its tour, and the sentences that it knows."""
+    """The answer to anything that the demo model does not understand."""
     steps = list_steps(turn)
     parts = [say(_WHO)]
     # Without tables and Python, quick commands are the only step, and no tour.
@@ -531,8 +533,7 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
 
 
 def _decide_on_tables(turn: DemoTurn) -> Decision:
-    """Return the demo model's next step for "list tables": the calls of tools that find them, or
-    the answer, once the results of these calls are there."""
+    """Return the answer to "list tables", or the calls of tools that find them first."""
     if TABLES_TOOL in turn.tools:
         if (reply := turn.find_reply(TABLES_TOOL)) is None:
             return [PlannedCall(TABLES_TOOL, {})]
@@ -553,6 +554,7 @@ def _decide_on_tables(turn: DemoTurn) -> Decision:
 
 
 def _describe_outlines(text: str) -> str:
+    # `text` is what the tool `nocodb_tables` tells a model.
     lines = []
     # A line is "Customers [m…]: Name*:text, Status:select(…), and 3 more"; the `*` marks the field
     # that names a row.

@@ -80,8 +80,7 @@ class ToolReply:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredCall:
-    """A tool call of the demo model that has been answered, with its arguments and the tool's
-    outcome."""
+    """A tool call of the demo model that has been answered."""
 
     tool: str
     args: Mapping[str, Any]
@@ -166,7 +165,8 @@ class DemoTurn:
         return say(word, self.sample_language)
 
     def find_reply(self, tool: str) -> ToolReply | None:
-        """The demo model goes by that from round to round."""
+        """Return the reply to the last call of the tool in this turn; None if it was not called
+        yet."""
         calls = self.now.calls_of(tool)
         return calls[-1].reply if calls else None
 

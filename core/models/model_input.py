@@ -118,7 +118,7 @@ def read_files(item: Item) -> Sequence[File]:
 
 
 def estimate_tokens(items: Sequence[Item]) -> int:
-    """With the files of the items."""
+    """The files of the items count, too."""
     return sum(
         8
         + count_tokens(f"{item.text}{item.spoken}{item.arguments}{item.name}{item.raw or ''}")
@@ -155,8 +155,9 @@ def keep_newest_turns(items: Sequence[Item], limit: int) -> Sequence[Item]:
 
 
 def drop_unanswered_turns(items: Sequence[Item]) -> list[Item]:
-    """A server refuses a message again if it refused it before. A turn that ends with the output of
-    a tool counts as unanswered, too. The last turn is the question itself, and stays."""
+    """Earlier turns without an answer go: a server refuses a message again if it refused it before.
+    A turn that ends with the output of a tool counts as unanswered, too. The last turn is the
+    question itself, and stays."""
     begins = [*find_turn_starts(items), len(items)]
     result = list(items[: begins[0]])
     for begin, end in itertools.pairwise(begins):
@@ -225,6 +226,7 @@ class ModelInput:
     def __init__(self, read: ReadFile | None, host: str, official: bool) -> None:
         self._read = read
         self._host = host
+        # From here on: what the server takes, as far as its refusals have told.
         self.takes_pictures = True
         # Of other servers than OpenAI's, it is not known whether they read PDF.
         self.takes_documents = official
@@ -244,7 +246,7 @@ class ModelInput:
         return replace(item, raw={**item.raw, "host": self._host}) if item.raw else item
 
     def carried_fields(self, item: Item) -> Json:
-        """Other servers get none of it."""
+        """Other servers than the item's do not get these fields."""
         mine = item.raw.get("host") == self._host
         return {at: item.raw[at] for at in ("message", "call") if mine and item.raw.get(at)}
 
@@ -316,7 +318,9 @@ class ModelInput:
         return False
 
     def refuse_files(self, body: Json, *, only_last: bool = False) -> set[int]:
-        """Files are known again by the hash of their data URL."""
+        """From now on, the model reads only a line about the files of this request, or of its last
+        message with files. Return their hashes: files are known again by the hash of their data
+        URL."""
         messages = (body.get("input") or body.get("messages") or ()) if only_last else [body]
         url_lists = (urls for message in reversed(messages) if (urls := find_data_urls(message)))
         hashes = {hash(url) for url in next(url_lists, ())}
@@ -368,7 +372,8 @@ class ModelInput:
                     files_shown.append(_text_part(f"[The file {file.name!r}:]"))
                     files_shown.append(await self._file_part(file))
             elif self.takes_opaque_items and item.raw.get("host") == self._host:
-                # What only answers carry is no input (ResponseReasoningItemParam of the package).
+                # Encrypted thoughts, for the server that made them. What only answers carry is no
+                # input (ResponseReasoningItemParam of the package).
                 fields = item.raw["item"].items()
                 items_sent.append({k: v for k, v in fields if k not in ("status", "created_by")})
             # Only calls and messages with text have such fields, and each of them is sent. So the
@@ -484,6 +489,7 @@ def _sendable_arguments(arguments: str) -> str:
 
 
 def find_data_urls(value: object) -> list[str]:
+    # Data URLs hold the bytes of files.
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):

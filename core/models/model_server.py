@@ -232,8 +232,9 @@ class NoEndpoint(ModelDown):
 
 
 def lacks_endpoint(fault: ModelServerFault) -> bool:
-    """Servers also answer 404 for an unknown model, a model without tools or pictures, a
-    conversation that is gone, and OpenRouter for a model without a provider ("endpoints found")."""
+    """The server does not have this path at all, so another API is to be tried. Servers also answer
+    404 for an unknown model, a model without tools or pictures, a conversation that is gone, and
+    OpenRouter for a model without a provider ("endpoints found")."""
     return (
         (fault.status in (404, 405, 501) or "unexpected endpoint" in fault.message.lower())
         and not (fault.is_unknown_model or fault.lacks_tools or fault.is_not_loaded)
@@ -427,8 +428,10 @@ class ModelServer:
     ) -> None:
         self.client = client
         self.options = options
+        # Records what the server stores when no turn listens any more.
         self.record_object_to_erase = record_object_to_erase
         self.official = client.place.is_official
+        # From here on: what this process learns about the server from its answers and refusals.
         self.input = ModelInput(read, client.place.host, self.official)
         self.sizes = ContextSizes(client, options.model, options.context)
         self.model_names: Sequence[str] = ()
@@ -743,7 +746,8 @@ async def read_events(
 
 
 def _without_keys(schema: Any, keys: Collection[str]) -> Any:
-    """A property that has the name of such a key stays."""
+    """`keys` of JSON Schema are those that the server has refused. A property that has the name of
+    such a key stays."""
     if isinstance(schema, list):
         return [_without_keys(element, keys) for element in schema]
     if not isinstance(schema, dict):

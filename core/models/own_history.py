@@ -73,7 +73,7 @@ class RoundHistory:
         self.omission = server.omissions.get(ask.thread.id, 0)
         """What else than old turns is left out: 0 for nothing, else `CALLS`, `FAILED_TURNS`,
         `FILES` or `EARLIER_TURNS`, each with those before it."""
-        # A refusal lowers both.
+        # The most estimated tokens of the whole request, and of its items. A refusal lowers both.
         self._most_tokens = math.inf
         self._most_items = most or HISTORY_WINDOW_TOKENS
         self._is_shortened = False
@@ -81,6 +81,7 @@ class RoundHistory:
         # fits; 0 if none was halved. `on_answer` guesses the size of the context from it.
         self._halved_tokens = 0
         self._estimated_tokens = 0
+        # Hashes of files that this round left out after a refusal.
         self._refused_files: set[int] = set()
         self._shown_ids: set[str] = set()
 
@@ -208,7 +209,8 @@ class RoundHistory:
         # The request has too many bytes, which are mostly those of files.
         if fault.status == 413 and self._refuse_files(body):
             return True
-        # The server names no size: half of what it refused may fit.
+        # The server names no size: half of what it refused may fit. `fit` obeys the last two of
+        # these numbers, and `on_answer` reads the first.
         self._halved_tokens, self._most_items = sent // 2, estimate_tokens(before[0]) // 2
         self._most_tokens = max(self._estimated_tokens // 2, MIN_REQUEST_TOKENS)
         # If the last message alone is too long for that (TooLong), files can still be left out.
@@ -581,8 +583,7 @@ class ChatCompletionsReader(AnswerReader):
 
 
 class ChatCompletionsApi(OwnHistoryApi):
-    """Asks rounds over `POST /chat/completions`, the API that nearly all model servers have. Ponte
-    sends the whole history with each request."""
+    """Asks rounds over `POST /chat/completions`, the API that nearly all model servers have."""
 
     path = "/chat/completions"
     new_reader = ChatCompletionsReader
@@ -621,7 +622,8 @@ class ChatCompletionsApi(OwnHistoryApi):
 
 
 def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
-    """The only system message comes first, because some servers' chat templates demand that."""
+    """`input` are items in the form of the Responses API, as `ModelInput` builds them. The only
+    system message comes first, because some servers' chat templates demand that."""
     chat: list[Json] = [{"role": "system", "content": instructions}]
     for item in input:
         if item["type"] == "message" and item["role"] == "user":

@@ -90,7 +90,7 @@ class OnePayment:
         if self._is_spent:
             raise ModelDown
         self._is_spent = True
-        return None
+        return None  # an answer of any length
 
     def on_refused_request(self) -> None:
         self._is_spent = False
@@ -259,10 +259,10 @@ LEVEL_DESCRIPTIONS = {
 
 
 async def probe_level(client: ModelServerClient, model: str) -> Level:
-    """A 200 of `/responses` does not show that a server has conversations: llama.cpp and others
-    accept the field `conversation` there and ignore it. A wrong key, an empty quota or a dead
-    server say nothing about levels. Raise ModelServerFault while the server cannot be asked, NoKey
-    without a key."""
+    """Find out the best API that the server has, without paying for tokens. A 200 of `/responses`
+    does not show that a server has conversations: llama.cpp and others accept the field
+    `conversation` there and ignore it. A wrong key, an empty quota or a dead server say nothing
+    about levels. Raise ModelServerFault while the server cannot be asked, NoKey without a key."""
     if await _supports_conversations(client):
         return "conversations"
     return "responses" if await _supports_responses(client, model) else "chat"
@@ -292,8 +292,10 @@ class ServedModel(Model):
             "responses": ResponsesApi(self._server),
             "chat": ChatCompletionsApi(self._server),
         }
+        # Returns the tools that are on, so that `health` can tell whether they fit.
         self.list_tools = list_tools
         self._fixed_level = level
+        # The API in use; None until it is found out.
         self._level = level
         self._limits: dict[str, tuple[float, object]] = {}
         """When a used-up limit of a model ends (loop time), and the prices in ponte.toml that
@@ -402,7 +404,7 @@ class ServedModel(Model):
         return Health("model", "on", f"{sentence}; {note}" if note else sentence)
 
     async def erase(self, remote: Remote) -> bool:
-        """Return False if it may still exist, so that the caller tries again.
+        """Return False if the object may still exist, so that the caller tries again.
 
         An object that no longer exists counts as erased. So does one that the server has no path
         for, because it cannot have stored it.
@@ -493,7 +495,7 @@ async def _supports_conversations(client: ModelServerClient) -> bool:
 
 async def _supports_responses(client: ModelServerClient, model: str) -> bool:
     """A server that knows the path refuses a question without `input`. aimock 1.43 answers 500 to
-    it."""
+    it. Raise ModelServerFault if the failure says nothing about the path."""
     try:
         await client.post("/responses", {"model": model})
     except ModelServerFault as fault:

@@ -106,11 +106,8 @@ def read_whole(text: str) -> tuple[str, str]:
 
 
 class GrowingAnswer:
-    """The text of an answer as it streams in, without thoughts. `has_thoughts` is True once a
-    thought has ended. `is_unopened` is True if that thought began without an opening tag: its text
-    was shown until its closing tag came, and is withdrawn then. Some models write a tool call as
-    text of their answer. `calls` is that text: all from the first such call to the end. It is not
-    shown."""
+    """The text of an answer as it streams in, without thoughts, and without tool calls that the
+    model wrote as text."""
 
     def __init__(self) -> None:
         # `has_thoughts`: a thought has ended, so a later closing tag that nothing opened is text.
@@ -118,6 +115,8 @@ class GrowingAnswer:
         self.has_thoughts = self.is_unopened = False
         # The first tool call that the model wrote into its text, with all that follows it.
         self.calls = ""
+        # `_parts`, `_last` and `_code` describe what is shown so far, `_closing` and `_thought` the
+        # thought that is open.
         self._parts: list[str] = []
         self._held = ""
         """Text of which is not known yet whether it is shown: the beginning of a tag, or spaces at
@@ -223,8 +222,8 @@ class GrowingAnswer:
         self._held, self._closing = "", None
 
     def _skip_thought(self, text: str, at: int, closing: re.Pattern[str], is_last: bool) -> int:
-        """The last characters wait in `_held`, because they may be the beginning of the closing
-        tag."""
+        """Return the index after the open thought, or after the text if it goes on. The last
+        characters wait in `_held`, because they may be the beginning of the closing tag."""
         if match := closing.search(text, at):
             self._closing, self._thought = None, []
             self.has_thoughts = self._skips_space = True
@@ -238,11 +237,11 @@ class GrowingAnswer:
         """Read a tag, which begins or ends a thought, begins a call, is a mark that is not shown,
         or is text. `after` has the next characters.
 
-        In code, or between spaces and quotes, a tag is text that a person reads. A
-        closing tag that nothing opened ends a thought that began with the answer, so all that was
-        shown before it is withdrawn (`is_unopened`). `_is_blank`: nothing but space is shown so
-        far. A mention has spaces, quotes or punctuation on both sides. A tag that begins a call,
-        and all that follows it, goes to `calls`."""
+        In code, or between spaces and quotes, a tag is text that a person reads. A closing tag that
+        nothing opened ends a thought that began with the answer, so all that was shown before it is
+        withdrawn (`is_unopened`). A mention has spaces, quotes or punctuation on both sides. A tag
+        that begins a call, and all that follows it, goes to `calls`.
+        """
         name = tag.lower()
         closings = TAGS.get(name, ())
         is_code = self._code.is_block and not self._is_blank
@@ -271,8 +270,7 @@ class GrowingAnswer:
             self._code = GrowingCode()
 
     def _show(self, text: str) -> None:
-        """Add text to the answer that people see, and follow whether it ends inside code, where a
-        tag is text."""
+        """`_code` follows whether the text ends inside code, where a tag is text."""
         if not text:
             return
         self._parts.append(text)

@@ -155,8 +155,8 @@ _REST_OF_CALL = re.compile(r"\{|<invoke|<function=|<parameter|<arg_key>|call_beg
 
 
 def read_written_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """`tools` are the schemas of the arguments, by the tool. A result that the model made up is
-    dropped.
+    """Return no calls if a part of the text is none. `tools` are the schemas of the arguments, by
+    the tool. A result that the model made up is dropped.
 
     Forms that differ only in prefixes (`antml:`) or in DeepSeek's characters (｜, ▁) become one
     first.
@@ -388,7 +388,8 @@ class GrowingCode:
 
     def _read_ticks(self, text: str) -> None:
         # An escaped backtick (an odd number of backslashes) opens nothing, but inside a code span
-        # backslashes are text.
+        # backslashes are text. `ticks` becomes the number of backticks that opened a span, and 0
+        # where as many close it.
         for match in _SPAN_TICKS.finditer(text):
             size = len(match[2]) - (len(match[1]) % 2 if not self.ticks else 0)
             if size and self.ticks in (0, size):

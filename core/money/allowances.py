@@ -292,9 +292,11 @@ class OverAllowance(OverBudget):
         super().__init__(limit=getattr(allowance, unit))  # for the placeholder in the sentence
         self.allowance = allowance
         self.unit = unit
+        # The name of the limit in metrics.
         self.limit = (
             "daily_turns" if allowance.source == DAILY_TURNS_SETTING else f"allowance_{unit}"
         )
+        # Periods end in the operators' zone; the message has the asker's.
         self.left = left
         self.resets = period_end(count.period, operators).astimezone(zone)
 

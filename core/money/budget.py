@@ -186,7 +186,7 @@ class Budget(SqlStore):
         super().__init__(database)
         self._caps = caps
         self._money_key = money_key  # `str` keeps the key: each account counts by itself
-        self._is_meant = is_meant
+        self._is_meant = is_meant  # whether names of ponte.toml include a person
         self.zone = zone
         self.config = config
 
@@ -200,7 +200,8 @@ class Budget(SqlStore):
         await self._database.write(await self.make_reservation(turn))
 
     async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
-        """The step raises OverBudget."""
+        """The step counts the turn and reserves its first model call (`call`). It raises
+        OverBudget."""
         scopes = await self._scopes_of(turn.message)  # the counters that apply to it
         zone, day = self.zone_of(turn.message), self._today()
         # All accounts of a person are counted under one key.
@@ -227,8 +228,8 @@ class Budget(SqlStore):
         return SqlReservation(work)
 
     async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
-        """The call gets less output than it asks for if little is left. None if no allowance limits
-        money or tokens. Raise OverBudget if not even a short answer fits."""
+        """The call gets less output than it asks for if little is left. Return None if no allowance
+        limits money or tokens. Raise OverBudget if not even a short answer fits."""
         scopes = _bounding_scopes(await self._scopes_of(turn.message))
         if not scopes:
             return None
@@ -316,8 +317,9 @@ class Budget(SqlStore):
 
     @transaction
     def settle_ended_turns(self, connection: SqlConnection) -> int:
-        """Turns that are answered, ended or deleted make no more calls. The real usage is unknown,
-        so reservations count with their upper bounds."""
+        """Settle reservations that a crash left behind. Turns that are answered, ended or deleted
+        make no more calls. The real usage is unknown, so reservations count with their upper
+        bounds."""
         open_turns = connection.execute(
             "SELECT DISTINCT seq FROM holds WHERE NOT EXISTS (SELECT 1 FROM inbox"
             " WHERE inbox.seq = holds.seq AND state IN ('new', 'running')) ORDER BY seq"
@@ -385,7 +387,7 @@ class Budget(SqlStore):
     async def describe_remaining(
         self, person: Person, address: Address, zone: tzinfo
     ) -> Sequence[str]:
-        """Periods begin in `self.zone`."""
+        """`zone` is the person's; periods begin in `self.zone`."""
         return [
             describe_remaining(count, unit, zone, self.zone)
             for count in await self.list_counts(person, address)
@@ -396,7 +398,8 @@ class Budget(SqlStore):
         """Return the state of the allowances for an operator: first those that apply to the person
         at that address, then all others that were used in the current day or month.
 
-        A counter's key is "ALLOWANCE:PERSON" or "ALLOWANCE:PLACE".
+        A counter's key is "ALLOWANCE:PERSON" or "ALLOWANCE:PLACE". Counters of allowances that
+        ponte.toml no longer has are left out.
         """
         first, day = await self.list_counts(person, address), self._today()
         scope_keys, others = {count.scope.key for count in first}, list[AllowanceCount]()
@@ -587,7 +590,7 @@ class Budget(SqlStore):
         bound, day = call.max_spend(input, output), _day_of(connection, turn.seq)
         counts = _add_to_counters(connection, scopes, day, bound)
         if any(count.scope.allowance.exceeded_unit(count.spent) for count in counts):
-            # A full answer does not fit.
+            # A full answer does not fit. Reserve one with the output that is left.
             before = [(count, count.spent - bound) for count in counts]
             # The smallest of what the allowances have left.
             output = min(

@@ -58,8 +58,8 @@ def count_estimates(connection: SqlConnection, since: str) -> tuple[int, int]:
 
 
 def settle_holds(connection: SqlConnection, seq: int, known: Sequence[SqlRow] | None = None) -> int:
-    """Calls that were lost may have been made, so each counts with its upper bound. `known` are the
-    reservations, if the caller has read them already."""
+    """The turn is over: calls that were lost may have been made, so each counts with its upper
+    bound. `known` are the reservations, if the caller has read them already."""
     open_holds = _read_holds(connection, seq) if known is None else known
     for hold in open_holds:
         _settle_as_estimate(connection, hold)

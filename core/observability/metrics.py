@@ -169,7 +169,7 @@ def set_queue_age(age: Callable[[], float]) -> None:
 
 
 def watch_disk(folder: Path) -> None:
-    """Each scrape of the metrics reads it again; NaN if it cannot be read."""
+    """Each scrape of the metrics reads the free share again; NaN if it cannot be read."""
 
     def free_share() -> float:
         try:

@@ -63,8 +63,8 @@ class TraceSpan:
         name: str,
         facts: dict[str, SpanValue] | None = None,
         *,
-        began: float = 0.0,
-        leaves: bool = False,
+        began: float = 0.0,  # Unix seconds; 0.0: when `with` begins
+        leaves: bool = False,  # a call to another system
     ) -> None:
         self._name = name
         self._facts = facts

@@ -123,10 +123,11 @@ class Audit(SqlStore):
         person: str = "",
         event: str = "",
     ) -> tuple[Sequence[Mapping[str, Any]], str]:
-        """Pseudonyms are replaced by person keys, except for forgotten people. `since` (inclusive)
-        and `until` (exclusive) are moments in the format of the lines. `person` is a key, a
-        pseudonym, or `platform:ID`."""
-        # After the lines noted before, as in `write_note`.
+        """Return a page of lines, newest first, and the start of the next page ("" at the end).
+        Pseudonyms are replaced by person keys, except for forgotten people. `since` (inclusive) and
+        `until` (exclusive) are moments in the format of the lines. `person` is a key, a pseudonym,
+        or `platform:ID`."""
+        # Tasks start in the order of their creation, so this one waits for all lines noted before.
         await asyncio.create_task(self._wait_for_pending())
         event_part = f'"event": {json.dumps(event)}' if event else ""
 
@@ -232,12 +233,11 @@ def audit_step(
 ) -> TransactionStep:
     """The step runs in the transaction of what the line records, so that neither is stored without
     the other."""
-    # `facts` may replace it here; empty facts are not stored
     fields = {
         "at": _format_now(),  # first, because `purge` and `read` find it by its place in the line
         "event": event,
         "asker": asker.key,
-        "person": "",
+        "person": "",  # `facts` may replace it; empty facts are not stored
         "api_token": asker.api_token,
         **{name: value[:_MAX_FACT_CHARACTERS] for name, value in facts.items()},
         "place": place_of(address) if address else "",
@@ -318,6 +318,7 @@ def place_of(address: Address) -> str:
 
 
 def _replace_people(line: Mapping[str, object], known: Mapping[str, str]) -> Mapping[str, Any]:
+    # `known` maps keys to pseudonyms, or back.
     return {
         name: known.get(str(value), value) if name in PERSON_FACTS else value
         for name, value in line.items()
@@ -342,7 +343,8 @@ def assign_pseudonym(connection: SqlConnection, person: str) -> str:
 
 
 async def import_audit_files(database: Database, home: Path) -> None:
-    """A file that cannot be read or deleted is logged, and the next start tries again."""
+    """The files are of Ponte 0.1.0. One that cannot be read or deleted is logged, and the next
+    start tries again."""
     files = list_audit_files(home)
 
     def write(connection: SqlConnection) -> None:

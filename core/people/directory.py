@@ -137,7 +137,7 @@ class MemberDirectory:
         rows: SqlDirectory,
         lookup: Lookup,
         *,
-        shared: bool = False,
+        shared: bool = False,  # other processes write the same rows
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._platform = platform
@@ -163,7 +163,8 @@ class MemberDirectory:
                 self._known[member.key] = _Known(member, member.confirmed_at)
 
     async def newest(self, scope: str) -> Sequence[PlatformMember]:
-        """Return as many members as the memory takes, the oldest of them first."""
+        """Return as many members as the memory takes, those confirmed last, the oldest of them
+        first."""
         try:
             return await self._rows.list_newest(self._platform, scope, MAX_MEMBERS_IN_MEMORY)
         except NotStored as error:
@@ -329,7 +330,7 @@ class MemberDirectory:
 
     async def _ask_all(self) -> None:
         while self._wanted:
-            await self._platform_lookup.wait_for_place()
+            await self._platform_lookup.wait_for_place()  # of the rate limits
             if self._wanted:
                 place = next(iter(self._wanted))
                 del self._wanted[place]

@@ -120,7 +120,7 @@ class Outbox(SqlStore):
     the table `outbox` before it is posted, so that a crash loses none."""
 
     async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
-        """Return ids of changes, oldest first."""
+        """Return changes (ids) whose people must get this notice next, oldest first."""
         sql = (
             f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created_at < ?"  # noqa: S608 - ours
             " ORDER BY created_at"
@@ -135,7 +135,7 @@ class Outbox(SqlStore):
         stage: NoticeStage,
         outgoing: Sequence[ApprovalNotice],
     ) -> None:
-        """A person's copy of the card that is stored already stays."""
+        """A person's copy of the card stays if it is stored already."""
         sql = "SELECT conversation FROM changes WHERE id = ?"
         if (conversation := select_value(connection, sql, change)) is None:  # deleted meanwhile
             return
@@ -220,6 +220,7 @@ def find_copy_recipients(connection: SqlConnection, change: str) -> frozenset[st
 
 
 def put_person_notice(connection: SqlConnection, person: Person, notice: PersonNotice) -> None:
+    # Nobody fetched these.
     connection.execute(
         "DELETE FROM outbox WHERE kind = 'person' AND created_at < ?",
         (notice.created_at - PERSON_NOTICE_SECONDS,),

@@ -264,7 +264,8 @@ class Rights:
         return self._is_complete
 
     def fits(self, names: frozenset[str], reading: PlaceReading) -> bool | None:
-        """None: not known. Cached, because many rules have the same names."""
+        """Return None if it is not known. `reading` says whom the name of a platform or workspace
+        means. The result is cached, because many rules have the same names."""
         if (names, reading) not in self._fits:
             self._fits[names, reading] = self.policy.is_one(
                 names, self.person, self.address, self.known, reading
@@ -302,8 +303,8 @@ class Policy:
     )
 
     def __post_init__(self) -> None:
-        """Admins may do everything, PONTE_ALLOW gives everything but decisions, and each platform
-        gives its people some rights."""
+        """These rules come after all those of ponte.toml: admins may do everything, PONTE_ALLOW
+        gives everything but decisions, and each platform gives its people some rights."""
         owners = {name for name, rights in self.platforms.items() if rights.has_one_owner}
         # In PONTE_ADMINS, the name of the page or the terminal means its owner.
         self.admins = frozenset(
@@ -438,7 +439,8 @@ class Policy:
         return rights.fits(names, "members")
 
     async def is_stranger(self, person: Person, address: Address) -> bool | None:
-        """None if the platform does not report the person's groups now."""
+        """Return None if the platform does not report the person's groups now."""
+        # Only a platform that is open to everybody has a cap for strangers.
         if self.platforms.get(person.platform, NO_RIGHTS).stranger_cap == rules.DailyTurns():
             return False
         named = await self.is_named_anywhere(person, address)
@@ -547,8 +549,8 @@ class Policy:
         known: _PersonFacts,
         reading: PlaceReading = "members",
     ) -> bool | None:
-        """None: not known. `reading` says which people the name of a place means: "members" where a
-        rule gives something, "all" where it denies or limits.
+        """Return None if it is not known. `reading` says which people the name of a place means:
+        "members" where a rule gives something, "all" where it denies or limits.
 
         An empty set of names is that of a rule without `who`, and matches everybody, except if
         `reading` is "people": then only a name can match.
@@ -759,8 +761,8 @@ class DailyCaps:
         """`named` is the policy that knows which people rules name. A platform's default cap does
         not apply to people that `is_named_anywhere` finds, who are no strangers. It does apply
         while the platform does not tell who they are (`is_stranger` is None)."""
-        if self.chosen is not None:
+        if self.chosen is not None:  # by the operator
             return self.chosen
         if await named.is_stranger(person, address) is False:
-            return rules.DailyTurns()
+            return rules.DailyTurns()  # no cap
         return named.platforms[person.platform].stranger_cap

@@ -38,8 +38,8 @@ class ScheduleChange(Kind):
 
     has_rows = False
     can_be_undone = True
-    is_personal = True
-    needs_attended_turn = True
+    is_personal = True  # its owner alone can approve it
+    needs_attended_turn = True  # a run that nobody attends cannot propose it
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
         """Only to chat, which each run needs too."""

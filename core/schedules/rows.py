@@ -121,7 +121,7 @@ class Schedules(SqlStore):
         self._inbox = inbox
         self._clock = clock
         self._peers = peers or Alone()
-        self._find_destination = destination
+        self._find_destination = destination  # of runs, from a schedule's `reply_to`
         self.on_change: Callable[[], None] = lambda: None
         """Called after due times may have changed. The owner of this store sets it, to wake the
         timers of all processes."""
@@ -134,7 +134,7 @@ class Schedules(SqlStore):
     def list_matching(
         self, connection: SqlConnection, filter: ScheduleFilter
     ) -> Sequence[Schedule]:
-        """Active schedules by their due time, then the others by their age."""
+        """Active schedules come by their due time, then the others by their age."""
         marks = ", ".join("?" for _ in filter.states)
         where, values = f"state IN ({marks})", list[str](filter.states)
         for column in ("person", "conversation"):
@@ -156,9 +156,9 @@ class Schedules(SqlStore):
         people: Collection[str] = (),
         most: int = 0,
     ) -> Schedule:
-        """An active schedule is due from now on. One that exists and is stored as "paused" keeps
-        its state. Its count of runs goes on, unless it had ended or gets another `max_runs`: then
-        it is `schedule.runs`.
+        """`former` is the revision that is replaced, "" for a new schedule. An active schedule is
+        due from now on. One that exists and is stored as "paused" keeps its state. Its count of
+        runs goes on, unless it had ended or gets another `max_runs`: then it is `schedule.runs`.
 
         Raise BadSchedule if the schedule has another revision (somebody changed it), if it is never
         due again, or if these `people` (all keys of the owner) have `most` active and paused
@@ -494,7 +494,7 @@ class Schedules(SqlStore):
     def list_runs(
         self, connection: SqlConnection, id: str, most: int = 10
     ) -> Sequence[ScheduleRun]:
-        """The newest first."""
+        """The newest run comes first."""
         rows = connection.execute(
             "SELECT * FROM schedule_runs WHERE schedule = ?"
             " ORDER BY started_at DESC, due_at DESC LIMIT ?",
@@ -582,7 +582,7 @@ def close_schedules(connection: SqlConnection, now: float) -> int:
 
 
 def _check_count(connection: SqlConnection, people: Collection[str], most: int) -> None:
-    """Other transactions that start a schedule of theirs wait until this one ends."""
+    """Other transactions that start a schedule of these people wait until this one ends."""
     marks = ", ".join("?" for _ in people)
     # All accounts of one person lock the same key: the first one in alphabetical order.
     connection.lock_key(f"schedules:{min(people)}")

@@ -247,7 +247,8 @@ class ScheduleOrigin(Origin):
             raise StatusUnknown from None
 
     def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:
-        """Raise BadInput for a schedule of a command whose text is no quick command."""
+        """Return None if a command or the model answers. Raise BadInput for a schedule of a command
+        whose text is no quick command."""
         kind = message.origin.data["kind"]
         if kind == "command" and (command is None or command.name != "quick-command"):
             raise BadInput("This schedule has no quick command. Edit it.")

@@ -246,7 +246,6 @@ MAX_DATES_A_YEAR = 2_200
 WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 MONTHS = ("", "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _FIELDS = ((0, 60, ()), (0, 24, ()), (1, 31, ()), (1, 12, MONTHS), (0, 7, WEEKDAYS))
-"""The first value, the number of values and their names, for each field of a rule."""
 
 
 def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> ScheduleDraft:

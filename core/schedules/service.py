@@ -144,7 +144,7 @@ class ScheduleService:
         replaced: Draft | None = None
         try:
             schedule = await self._get_as_human(id, by, address)
-        except NotFound:
+        except NotFound:  # it may be the id of a proposal
             change = await self.ledger.get(id)
             is_own = change.proposal.asker.key in self.people.list_keys(by.key)
             is_base = change.draft.kind == SCHEDULE_KIND and change.kind == "proposal"
@@ -476,7 +476,8 @@ class ScheduleApplier:
         return _ScheduleBatch(draft, self._schedules.service)
 
     async def check_asker(self, draft: Draft) -> None:
-        """Raise NotAllowed, StatusUnknown, BadSchedule."""
+        """Raise NotAllowed, StatusUnknown or BadSchedule if the asker may not own the schedule now,
+        or it is never due again."""
         (row,) = draft.rows
         if row.after is not None:
             to = decode_json(ReplyTo, row.applier_data)
@@ -553,8 +554,8 @@ class _ScheduleBatch:
         return [RowCheck("before", row, current)]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Raise ToolError if it is not at the revision that the change was made for, or must not be
-        written."""
+        """Raise ToolError if the schedule is not at the revision that the change was made for, or
+        must not be written."""
         (row,) = rows
         service, target = self.service, self.draft.target
         # The revision that the schedule must still have; "" for one that does not exist yet.
@@ -584,7 +585,7 @@ class _ScheduleBatch:
         return rows
 
     def _state_after(self, row: RowWrite) -> ScheduleState:
-        """For one that exists, "paused" means that it keeps its state. An edit lets an ended
+        """For a schedule that exists, "paused" means that it keeps its state. An edit lets an ended
         schedule run again. An undo, whose target has the state to restore, does not."""
         former: ScheduleState | None = self.draft.target.get("state")
         if row.before is None:

@@ -67,7 +67,7 @@ def describe_rule(draft: ScheduleDraft) -> str:
 
 
 def local_time(at: float, zone: str) -> datetime:
-    """In UTC if this machine no longer knows the zone."""
+    """The time is in UTC if this machine no longer knows the zone."""
     try:
         return datetime.fromtimestamp(at, get_zone(zone))
     except BadSchedule:

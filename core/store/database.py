@@ -249,8 +249,9 @@ def query(
 def in_batches(
     method: Callable[Concatenate[Store, SqlConnection, P], int],
 ) -> Callable[Concatenate[Store, P], Coroutine[Any, Any, int]]:
-    """`method` changes at most ROWS_PER_TRANSACTION rows and returns their number. It runs in one
-    transaction after the other until it changes nothing. Callers get the number of all rows."""
+    """`method` changes at most ROWS_PER_TRANSACTION rows and returns their number. Callers await it
+    without the connection. It runs in one transaction after the other until it changes nothing.
+    Callers get the number of all rows."""
 
     @functools.wraps(method)
     async def write(store: Store, /, *args: P.args, **options: P.kwargs) -> int:
@@ -296,6 +297,8 @@ class SqliteStatements:
         return row
 
     def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
+        """Each step can read the turn's row as the table `now`. Return the row as it was before the
+        steps."""
         now = "SELECT * FROM current_turns WHERE seq = :seq"
         row: SqlRow | None = self.execute(now, values).fetchone()
         for step in steps:
@@ -341,14 +344,14 @@ def _rewrite_table(connection: SqlConnection, name: str) -> None:
 
 
 class SqliteDatabase:
-    """A database in one SQLite file, with a writer thread that commits in groups and a reader
-    thread."""
+    """A database in one SQLite file."""
 
     queue_deletes: Sequence[str] = ()
 
     def __init__(self, path: Path, schema: Schema) -> None:
         self.path = path
         self.schema = schema
+        # One thread writes and one reads, so that the event loop never waits for the disk.
         self._writes: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
         """SQLite lets one connection write at a time."""
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
@@ -358,7 +361,7 @@ class SqliteDatabase:
         """A commit waits until the disk has it. This is the connection's present mode, which is
         changed only if a group of writes needs the other one."""
         self._refusal = ""
-        self._loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()  # the writer's thread reports results to it
         self._thread = threading.Thread(target=self._run_writer, name="store-write", daemon=True)
 
     @classmethod
@@ -391,10 +394,10 @@ class SqliteDatabase:
         return Health("database", "on", "SQLite")
 
     async def scrub(self, *, whole: bool = False) -> None:
-        """Older versions of pages remain in the write-ahead log until it is truncated. Rows that
-        moved to another page remain in the gap that they left; with `whole`, one table after the
-        other is rewritten. Other writes come in between: VACUUM would block them while it copies
-        the whole database."""
+        """Remove deleted data that `secure_delete` does not overwrite. Older versions of pages
+        remain in the write-ahead log until it is truncated. Rows that moved to another page remain
+        in the gap that they left; with `whole`, one table after the other is rewritten. Other
+        writes come in between: VACUUM would block them while it copies the whole database."""
         for table in self.tables if whole else ():
             # Rows of a table that `names_nobody` lead to no person once other tables are erased, so
             # what is left of them does no harm.
@@ -526,7 +529,8 @@ class SqliteDatabase:
 
     def _commit(self, batch: list[_Write[Any]]) -> None:
         """Run a group of writes in one transaction. If the disk or the file fails, nothing of the
-        group is stored and every caller gets an error."""
+        group is stored and every caller gets an error. `_refusal` is the reason of the last failed
+        commit."""
         connection = self._connection
         try:
             # A `repeatable` write may be lost in a power failure: the next start does it again.
@@ -600,8 +604,8 @@ class SqliteDatabase:
 
 
 def check_free_space(folder: Path) -> None:
-    """To find out, write FREE_DISK_BYTES to a temporary file, which has no name and is gone at
-    once."""
+    """Raise OSError if the disk is full or cannot be written. To find out, write FREE_DISK_BYTES to
+    a temporary file, which has no name and is gone at once."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(FREE_DISK_BYTES))
         file.flush()
@@ -630,8 +634,8 @@ def _find_pending(
 
 
 def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
-    """None if there is no such file. It is opened read-only, another process may have it open, and
-    it is not created. Blocks the calling thread. Raise NotStored."""
+    """Return None if there is no such file. It is opened read-only, another process may have it
+    open, and it is not created. Blocks the calling thread. Raise NotStored."""
     if not path.exists():
         return None
     try:

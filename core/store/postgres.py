@@ -201,7 +201,8 @@ class PostgresDatabase:
         single: bool = False,
         repeatable: bool = False,
     ) -> T:
-        """`repeatable` changes nothing here: to change `synchronous_commit` would cost a statement.
+        """`then` runs on the event loop after the commit, even if the caller was cancelled.
+        `repeatable` changes nothing here: to change `synchronous_commit` would cost a statement.
         Raise NotStored, Unstorable, and whatever `work` raises."""
         if self._closed:
             raise NotStored
@@ -254,6 +255,7 @@ class PostgresDatabase:
 
     def _open(self) -> None:
         """Raises NotStored, DifferentSharedSchema."""
+        # Psycopg is an optional package.
         from psycopg.rows import dict_row
         from psycopg_pool import ConnectionPool
 
@@ -339,6 +341,7 @@ class PostgresDatabase:
         """Raise _TransientError if the transaction failed without effect and may be repeated,
         Unstorable for a rejected value, NotStored for other faults of the server or network, and
         errors of the statement or of `work` unchanged."""
+        # Psycopg is an optional package.
         import psycopg
         from psycopg_pool import PoolTimeout
 
@@ -449,8 +452,9 @@ def _read_version(connection: psycopg.Connection[Any]) -> tuple[int, str]:
 
 
 def create_statement_pool(**options: Any) -> AsyncConnectionPool[Any]:
-    """Connections are not checked before each use, which saves a round trip. The caller checks all
-    of them after an error."""
+    """Return a pool for the job queue (Procrastinate, whose `options` these are). Connections are
+    not checked before each use, which saves a round trip. The caller checks all of them after an
+    error."""
     from psycopg_pool import AsyncConnectionPool
 
     del options["check"]

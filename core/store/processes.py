@@ -75,8 +75,8 @@ class Notifications:
         return 0.0 if self.connected.is_set() else time.monotonic() - self.disconnected_at
 
     async def run(self, on_connect: Callable[[], None]) -> None:
-        """Notifications that are sent meanwhile are lost, so after each connect, `on_connect` looks
-        up what the process may have missed."""
+        """Notifications that are sent without a connection are lost, so after each connect,
+        `on_connect` looks up what the process may have missed."""
         while True:
             connection = await retry(self._connect, Exception, reconnect_pause)
             self.connected.set()
@@ -163,7 +163,8 @@ gateway."""
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """`waiting` is the number of waiting turns, `oldest` the age of the oldest one in seconds.
+    """`takes` is the number of processes that receive events, `works` of those that run turns.
+    `waiting` is the number of waiting turns, `oldest` the age of the oldest one in seconds.
     `leaders` maps each role to the name of the process that has it."""
 
     takes: int
@@ -228,7 +229,8 @@ def read_cluster(connection: SqlConnection) -> ClusterStatus:
 
 
 class OwnProcess(SqlStore):
-    """This process among those that share a database. `name` is its host and process id."""
+    """This process among those that share a database. `name` is its host and process id. `takes`:
+    it receives events. `works`: it runs turns."""
 
     def __init__(self, database: PostgresDatabase, id: str, *, takes: bool, works: bool) -> None:
         super().__init__(database)
@@ -313,9 +315,9 @@ class OwnProcess(SqlStore):
 
     @transaction
     def _renew(self, connection: SqlConnection, role: str) -> bool:
-        """Return False if another process has it. The row changes only if it is this process's own
-        or has expired. `clock_timestamp()` is the time of the statement; `now()` would be the start
-        of the transaction, which may have waited."""
+        """Return False if another process has the lease. The row changes only if it is this
+        process's own or has expired. `clock_timestamp()` is the time of the statement; `now()`
+        would be the start of the transaction, which may have waited."""
         row = connection.execute(
             "INSERT INTO leases (role, process, expires_at)"
             " VALUES (:role, :process, extract(epoch FROM clock_timestamp()) + :seconds)"

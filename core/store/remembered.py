@@ -97,11 +97,7 @@ class RememberedState:
 
 
 class SharedRememberedState(RememberedState):
-    """A row of JSON state that several processes write, each with its own copy in memory.
-
-    A process writes only the entries that it changed into the stored row, so that it does not undo
-    what others wrote meanwhile.
-    """
+    """A row of JSON state that several processes write, each with its own copy in memory."""
 
     def __init__(self, database: Database, name: str, data: Callable[[], object]) -> None:
         super().__init__(database, name, data)
@@ -117,8 +113,8 @@ class SharedRememberedState(RememberedState):
         ours, former_values = json.loads(text), self._known
 
         def write(connection: SqlConnection) -> None:
-            """Merge the changes of this process into the shared row, while no other process can
-            write it."""
+            """Other processes have their own copies of the row's state, so only what this process
+            changed since its last save is written, while no other process can write the row."""
             connection.lock_key(self.name)
             whole = json.loads(read_text(connection, self.name) or "{}")
             for name, value in ours.items():

@@ -95,8 +95,7 @@ class Schema:
         functions: Sequence[str],
         migrations: Sequence[Migration] = (),
     ) -> Schema:
-        """Return the schema of these tables and views. `functions` is SQL of functions and triggers
-        that only Postgres has."""
+        """`functions` is SQL of functions and triggers that only Postgres has."""
         # What both databases have; then the tables, columns and indexes that only Postgres has.
         both = (*create_statements(tables, shared=False), *views)
         shared = ";\n".join(create_statements(tables, shared=True))
@@ -153,7 +152,8 @@ class Schema:
 def parse_statement(sql: str) -> frozenset[str]:
     """The parts of a table are its column definitions and constraints, and the text before and
     after them, without regard to their order. So a column that a migration added equals one that
-    the table was created with. Any other statement is one part, and an empty one none."""
+    the table was created with. Any other statement is one part, and an empty one none. Two
+    statements are compared by these parts."""
     text = " ".join(sql.split())
     table = _TABLE.fullmatch(text)
     if table is None:

@@ -137,7 +137,7 @@ class _PostBatch:
             raise ToolError(NOT_KNOWN if may is None else NO_MEMBER)
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Raise ToolError if that is not known.
+        """Raise ToolError if it is not known whether the post was made.
 
         It is called before the post and after it, and after a crash again. The first call makes the
         key of the post (the turn's id in `applier_data`), by which later calls find the post.
@@ -369,7 +369,7 @@ _OUTCOMES = {
 
 
 class PlacePost(Kind):
-    """The text is its only row."""
+    """A change that posts a text, which is its only row."""
 
     title = "Post to {title}"
     outcomes = _OUTCOMES
@@ -392,7 +392,7 @@ class PlacePost(Kind):
         return str((change.steps[0].write.after or {}).get("text", ""))
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """None if the text was erased."""
+        """There is no field if the text was erased."""
         text = (change.steps[0].write.after or {}).get("typed")
         return [FormField(TEXT_KEY, say("Text"), "lines", str(text))] if text else []
 

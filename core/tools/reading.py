@@ -64,10 +64,9 @@ class PlaceReadingSource(FixedToolSource):
     def __init__(self, messengers: Mapping[str, Messenger]) -> None:
         # By platform: the connection to it, which reads its messages.
         self._messengers = messengers
-        # its calls need the right `chat`
         tool = _ReadingTool(
             self.read_messages,
-            effect="chat",
+            effect="chat",  # calls need this right
             doing="is reading the messages here…",
             patience=READ_TIMEOUT_SECONDS,
         )
@@ -116,9 +115,10 @@ class PlaceReadingSource(FixedToolSource):
             newest = messages[-1].id if messages else after
             until = now if newest else min(begin, now)
             await ctx.turn.record_handle(f"{until.timestamp()} {newest}".strip())
-            # such as the last digest
+            # Without Ponte's own, such as the last digest.
             messages = [message for message in messages if not message.is_own]
-        # The platform or the limit of a result may leave out older messages.
+        # The platform or the limit of a result may leave out older messages. The line under the
+        # answer (`what`) then says so, because a model also sums up what it has not read.
         lines = choose_lines([_format(message, zone) for message in messages])
         is_cut = has_more or len(lines) < len(messages)
         when = format_moment(begin)

@@ -231,7 +231,7 @@ class Parameter:
         optional one is left out, and its schema has no null."""
         try:
             raw_schema = _json_schema(self.adapter)
-            # (): inside no definition.
+            # If strict, objects allow no keys but their properties. (): inside no definition.
             schema = SchemaCloser(raw_schema, strict).node(raw_schema, ())
         except UnfitSchema as error:
             raise UnfitSchema(f"parameter {self.name!r}: {error}") from None
@@ -306,7 +306,6 @@ class Parameters:
                 code="bad_json",
                 hint=f"it is {_KINDS.get(type(raw_values), 'something else')}",
             )
-        # `wrong` collects what is wrong with all arguments, so that one more call can be right.
         values: dict[str, Any] = {}
         names = [parameter.name for parameter in self.parameters]
         # A model chose unknown names and keys, so they are cut.
@@ -328,7 +327,8 @@ class Parameters:
                     if parameter.optional and raw_values[parameter.name] in WORDS_FOR_NULL:
                         values[parameter.name] = parameter.default
                         continue
-                    # pydantic's messages name types and limits, not values.
+                    # pydantic's messages name types and limits, not values. LIST_ERRORS says what
+                    # to send in place of a value that should be a list.
                     for fault in error.errors(include_context=False, include_input=False):
                         place = ".".join(
                             [parameter.name, *(str(step)[:64] for step in fault["loc"])]
@@ -394,9 +394,9 @@ def decode_value(value: Any, place: Sequence[int | str], is_list: bool) -> Any:
 class FunctionTool:
     """A tool (`core.domain.ports.Tool`) that calls an async function.
 
-    `name` and `description` replace those of the function. Ponte passes the ToolContext to a
-    parameter of that type, which the model never sees. `doing` is the text that a person sees while
-    it runs.
+    Its description and schema come from the function's docstring and type hints. `name` and
+    `description` replace those of the function. Ponte passes the ToolContext to a parameter of that
+    type, which the model never sees. `doing` is the text that a person sees while it runs.
 
     Raise TypeError if the function cannot be a tool: it is not async, has no types or no
     description, or has types that a strict schema cannot express (`strict=False` allows open maps).
@@ -492,7 +492,7 @@ def price_of_call(tool: Tool | None, arguments: str) -> PaidRun | None:
 
 
 def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Function], FunctionTool]:
-    """`doing` is the text that a person sees while it runs."""
+    """`doing` is the text that a person sees while the tool runs."""
     return functools.partial(FunctionTool, effect=effect, doing=doing, strict=strict)
 
 

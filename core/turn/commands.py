@@ -304,7 +304,6 @@ class CommandService:
     ) -> Answer:
         """Raise errors that the conversation manager shows to the person, such as NotAllowed,
         NotFound or BadInput."""
-        # A sentence if ponte.toml on disk is newer than the rules in effect, else "".
         match command.name:
             case "quick-command":
                 return await self._runs.run_quick_command(turn, command, show, rights)
@@ -328,6 +327,7 @@ class CommandService:
                 return await self.schedules.answer(turn, command, is_demo=is_demo)
             case "why":
                 explanation = await explain_right(self.changes, self.assistant, turn, command.id)
+                # A sentence if ponte.toml on disk is newer than the rules in effect, else "".
                 notice = self.upkeep.config.turn.config_notice
                 if notice and await self._is_admin(turn):
                     explanation = f"{explanation}\n\n{notice}"
@@ -725,7 +725,7 @@ class CommandService:
     async def _add_run_result(self, turn: Turn, answer: Answer, id: str) -> Answer:
         message = turn.message
         result, change = await self.changes.decisions.result(id, turn.seq)
-        if not result:
+        if not result:  # this turn approved no run
             return answer
         # Decided elsewhere: the card in that conversation has the result.
         if change.proposal.address.conversation != message.address.conversation:
@@ -765,7 +765,7 @@ async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
     verdicts = [await policy.may(message.author, message.address, action) for action in actions]
     for verdict in verdicts:
         verdict.raise_if_denied()
-    return verdicts[0].rule
+    return verdicts[0].rule  # of the first right, for the audit log
 
 
 async def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:

@@ -87,10 +87,10 @@ class ToolContexts:
         """Return what the asker may read of the turn's thread; None if they may read all of it. It
         names a sandbox state for this turn alone, because the thread's own may hold the rest.
 
-        If that is not all of the turn, the model's own text is replaced by the answer as it was
-        posted, without the rows and charts that were placed in it. Items that only the model's
-        server can read (reasoning, summaries: the kind "opaque") may hold anything and are all left
-        out.
+        Of an earlier turn, the asker gets the items to which they have the rights. If that is not
+        all of the turn, the model's own text is replaced by the answer as it was posted, without
+        the rows and charts that were placed in it. Items that only the model's server can read
+        (reasoning, summaries: the kind "opaque") may hold anything and are all left out.
         """
         if all(self.may_know(rights, needs) for needs in provenance.needs):
             return None
@@ -216,8 +216,8 @@ class ToolContexts:
         return Thread(conversation, turn.thread, turn.generation, used_at=time.time())
 
     async def fetch_attachments(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
-        """Files that are not stored yet, by this or an earlier attempt, are downloaded from the
-        platform now."""
+        """Return the files, and the names of those that are missing. Files that are not stored yet,
+        by this or an earlier attempt, are downloaded from the platform now."""
         if not message.attachments:
             return (), ()
         stored_files = {
@@ -265,8 +265,8 @@ class TurnFiles:
     """The ids of the files of earlier turns that the asker may have; None for all."""
 
     async def list_files(self) -> Sequence[File]:
-        """The oldest first and each once; of earlier turns only those that the asker may have
-        (`readable`)."""
+        """The oldest comes first, and each once; of earlier turns only those that the asker may
+        have (`readable`)."""
         message, stores = self.turn.message, self.tool_contexts.stores
         files = stores.files
         entries = await stores.journal.list_entries(message.address.conversation, self.thread)

@@ -136,8 +136,8 @@ class Guards:
         return self.refuse_proposal(call) if only_proposes else None
 
     def refuse_proposal(self, call: ToolCall) -> Outcome | None:
-        """Asked again when a tool proposes: a tool that reads may find out only while it runs that
-        it has to propose."""
+        """This is asked again when a tool proposes: a tool that reads may find out only while it
+        runs that it has to propose."""
         id = self.run.earlier_proposal  # an undecided proposal of the same schedule; "" for none
         # `handle` is the id of a run in another system, which an attempt before a crash has begun.
         # The tool then only waits for the end of that run.

@@ -300,6 +300,7 @@ class ConversationManager:
         turn, prepare = run.turn, self._preparation
         # Only so many turns run at once, each in a "place". While a slow platform is asked for the
         # asker's rights and the context, `_without_place` lets another turn have this one's place.
+        # `missing`: sentences about context that could not be loaded.
         rights, missing = await self._without_place(turn.seq, prepare.look_up(run))
         message = run.turn.message
         # Several processes died while they ran this turn, so it is not tried again.
@@ -493,8 +494,9 @@ class ConversationManager:
 
     async def _put_back_unless_stopped(self, run: ManagedRun) -> None:
         if not self._inbox.is_stopped(run.turn.seq):
-            await self._put_back(run)
+            await self._put_back(run)  # the process ends
             raise asyncio.CancelledError
+        # A person stopped the turn: the task goes on, so that it can still post an answer.
         if task := asyncio.current_task():
             task.uncancel()
 

@@ -238,6 +238,7 @@ class Preparation:
         files, missing = await contexts.fetch_attachments(message)
         if message.attachments:
             notes = await describe_unread(message, files, missing, contexts.stores.files)
+        # The words of each voice message, by its file. `listen` also adds notes.
         transcripts = await self.assistant.listen(run, contexts, notes)
         unheard_files = [file for file in files if file not in transcripts]
         items = build_items(
@@ -263,7 +264,8 @@ class Preparation:
             )
         # `outside`: the thread has such text. `trust`: the links that work all the same.
         outside, trust = provenance
-        # Only the model and the person wrote in this thread, so links need no check.
+        # Only the model and the person wrote in this thread, so links need no check. `error`: a
+        # command that could not be parsed.
         if not (outside or run.parsed.command or run.parsed.error):
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         safe, parts = await text.run_off_loop(lambda t: trust.split_sanitized(t, split), cleaned)
@@ -273,7 +275,8 @@ class Preparation:
 
 
 async def find_trust(run: TurnRun, provenance: Provenance) -> tuple[bool, Trust]:
-    """The links are the configured hosts, Ponte's own addresses, and those that the asker wrote."""
+    """Return whether the thread contains text from outside, and the links that are allowed then:
+    the configured hosts, Ponte's own addresses, and those that the asker wrote."""
     message, links = run.turn.message, run.config.links
     is_authored, platform = message.origin.is_authored, message.address.platform
     # The text of a message that a program made, such as a webhook's, counts as text from outside.
@@ -284,8 +287,8 @@ async def find_trust(run: TurnRun, provenance: Provenance) -> tuple[bool, Trust]
     trust = Trust(
         links.hosts,
         addresses | links.own_addresses | run.origin.addresses(message),
-        is_code_inert=platform not in links.in_code,
-        links_bare_names=platform not in links.with_scheme,
-        links_anything=message.is_answer_linkified,
+        is_code_inert=platform not in links.in_code,  # no links in code
+        links_bare_names=platform not in links.with_scheme,  # also host names without a scheme
+        links_anything=message.is_answer_linkified,  # False for a pipe or a file
     )
     return provenance.has_outside_text or not is_authored, trust

@@ -201,8 +201,9 @@ class Rounds:
             )
             return Answer(answer_text, cards=cards, files=files, placed=placed)
         end = self._ends[-1] if self._ends else None
-        # `_over`: the error of the allowance that ended the answer. `is_lowered`: the limit of the
-        # model's output was reduced to what an allowance had left.
+        # `_over`: the error of the allowance that ended the answer. `broken`: the model's error in
+        # the middle of it. `used_up`: the model wanted more calls than it may make. `is_lowered`:
+        # the limit of the model's output was reduced to what an allowance had left.
         cut = ""
         if why := self._over or (end and end.broken):
             cut = say(ENDED_EARLY_NOTE, why=why.words())
@@ -377,7 +378,8 @@ class Rounds:
         `response` is the id of the response to this round if an earlier attempt asked before a
         crash."""
         items = self.transcript.items
-        # The item after the model's last output is the first one that it has not received.
+        # The item after the model's last output is the first one that it has not received. Only the
+        # server can read `opaque` items.
         received = (
             n
             for n, item in enumerate(items, 1)
@@ -413,6 +415,7 @@ class Rounds:
         calls."""
         outcomes = await self.calls.run(calls)
         turn = self._run.turn
+        # The rights that a person needs to read these outputs.
         self._run.turn = replace(
             turn, needs=turn.needs.union(*(outcome.needs for outcome in outcomes))
         )
@@ -440,6 +443,7 @@ class ToolCalls:
         self._transcript = transcript
         self._contexts = contexts
         self._proposals = proposals
+        # The calls of an attempt before a crash.
         self._earlier_calls = {call.call_id: call for call in guards.run.turn.calls}
         self._parallel_calls = asyncio.Semaphore(MAX_PARALLEL_TOOL_CALLS)
         self._running_elsewhere: set[str] = set()
@@ -540,6 +544,7 @@ class ToolCalls:
 
     def _may_have_happened(self, call: ToolCall, tool: Tool | None) -> bool:
         earlier_call = self._earlier_calls.get(call.call_id)
+        # A run in another system is continued by its handle.
         if earlier_call is None or earlier_call.outcome or earlier_call.handle:
             return False
         proposes = tool is not None and tool.only_proposes(call.arguments)
@@ -694,6 +699,7 @@ class TurnTranscript:
         self.opening = quote_spoken(" ".join(filter(None, (i.spoken for i in self.items))))
         """What was understood of voice messages, which stands before the model's text."""
         self._reply = run.reply
+        # These remember what is rendered, so that an update renders only what is new.
         self._growing, self._cleaning = GrowingMarkdown(), text.GrowingText()
 
     @property
@@ -737,9 +743,10 @@ class TurnTranscript:
 
     @property
     def provenance(self) -> tuple[bool, Trust]:
-        """Every output of a tool counts as text from outside, and so does an answer that names
-        sources. The addresses that the model's server itself names as sources are allowed: it found
-        them, while the model can write any address."""
+        """The first value says whether the thread contains text from outside, the second which
+        links are allowed then. Every output of a tool counts as text from outside, and so does an
+        answer that names sources. The addresses that the model's server itself names as sources are
+        allowed: it found them, while the model can write any address."""
         sources = self._model_sources
         has_outputs = any(item.kind == "output" for item in self.items)
         outside = self.briefing.has_outside_text or has_outputs or bool(sources)
@@ -763,6 +770,7 @@ class TurnTranscript:
 
     @property
     def _model_sources(self) -> dict[str, str]:
+        # Titles by address, as the model's server named them.
         titles: dict[str, str] = {}
         for item in self.items:
             for url, title in item.raw.get("sources", ()):

@@ -142,7 +142,8 @@ class TurnPayment:
             await self._reserve(0)  # 0: the request is not built yet, so its size is not known
 
     async def __call__(self, tokens: int) -> int | None:
-        """Return how many tokens its answer may have, None for any number.
+        """Reserve a request with at most `tokens` input tokens. Return how many tokens its answer
+        may have, None for any number.
 
         A request that was lost keeps its reservation, and the next request gets its own. `_grant`
         is the round's newest reservation, `_unused` while no request was sent with it. `_later`:

@@ -64,7 +64,7 @@ class StartingPoints:
         """Yield messages that a new conversation may begin with, by what is connected: first
         tables, then quick commands and code, then help. The demo model understands only a few
         sentences, so it gets no others."""
-        # They may have been made in another language than this reader's.
+        # The sample tables may have been made in another language than this reader's.
         invoices = {say("Invoices", locale) for locale in LOCALES} if self.is_sample else set[str]()
         if invoices & {*self.tables}:
             from core.models.demo_model import CHART_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE

@@ -113,6 +113,7 @@ class Upkeep:
     async def _run_duty(self, duty: Callable[[], Awaitable[None]]) -> None:
         try:
             await duty()
+        # The other duties run all the same.
         except PonteError as error:
             log.warning("maintenance postponed", error=str(error))
         except Exception:

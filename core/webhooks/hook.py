@@ -161,9 +161,10 @@ class WebhookOrigin(Origin):
         self._people = people
 
     async def check_start(self, turn: Turn) -> str:
-        """Nothing is posted then: a refusal for each further delivery would flood the channel.
-        Return "", no id of an earlier proposal: only runs of a schedule propose nothing until the
-        proposal of an earlier run is decided."""
+        """Raise RunSkipped if the filled template is empty, or the allowance is used up. Nothing is
+        posted then: a refusal for each further delivery would flood the channel. Return "", no id
+        of an earlier proposal: only runs of a schedule propose nothing until the proposal of an
+        earlier run is decided."""
         message = turn.message
         if message.origin.data.get("is_empty"):
             raise RunSkipped("no_fields")

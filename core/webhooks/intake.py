@@ -87,9 +87,9 @@ def is_genuine(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) 
 
 
 def delivery_id(hook: Hook, headers: Mapping[str, str], body: bytes, parsed: Any) -> str:
-    """A repeated delivery has the same id, by which Ponte answers it once. Ids of unusual form
-    (long, or with spaces or slashes) are replaced by their digest, because the id becomes a part of
-    the message's key."""
+    """Return "" if the sender gave no id. A repeated delivery has the same id, by which Ponte
+    answers it once. Ids of unusual form (long, or with spaces or slashes) are replaced by their
+    digest, because the id becomes a part of the message's key."""
     match hook.kind:
         case "github":
             id = headers.get("x-github-delivery", "")
@@ -118,6 +118,7 @@ def _check_stripe(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
     send it again."""
     pairs = [part.strip().partition("=") for part in headers.get("stripe-signature", "").split(",")]
     time = next((value for name, _, value in pairs if name == "t"), "")
+    # There are several signatures while the secret is replaced.
     signatures = [value for name, _, value in pairs if name == "v1"][:MAX_SIGNATURES]
     expected = _hex_hmac(hook.secret.encode(), time.encode() + b"." + body)
     # All are compared, so that the time does not tell which one is right.
@@ -154,6 +155,7 @@ def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
             secrets += [user, password]
     # Digests have one length, so the comparison does not reveal that of the secret.
     expected = digest(hook.secret.encode())
+    # All are compared, so that the time does not tell which one is right.
     genuine = [_is_equal(digest(_encode(secret)), expected) for secret in secrets]
     return any(genuine)
 
@@ -340,7 +342,8 @@ class HookIntake:
 
 def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str, str]:
     """Return what a delivery with this body would lead to, without storing it, as five values: its
-    author, its place, two texts, and why it would not be answered. The reason is "ignored" (the
+    author, its place, two texts, and why it would not be answered. The texts are the post and "",
+    or the instruction for the model and the body that it reads. The reason is "ignored" (the
     conditions `only`), "no_fields" (the post would lack its fields or be empty), or "" for none.
 
     The kind of GitHub's event is not in the body, so conditions on it are left out. Without a body,
@@ -438,7 +441,7 @@ def _decode(content: bytes, charset: str | None) -> str:
 def _parse_value(text: str) -> Any:
     body = text.encode("utf-8", "replace")
     if check_json(body, MAX_VALUES, MAX_DEPTH):
-        return text
+        return text  # too complex
     try:
         # NocoDB and others fill values into a text: their line breaks are not escaped.
         return parse_json(body, strict=False)

@@ -348,7 +348,8 @@ class ConcurrencyLimit:
 
     @contextmanager
     def hold(self, person: str, count: int = 1) -> Iterator[None]:
-        """Raise TooManyRequests if that is above a limit."""
+        """Count `count` more for the person (their key). Raise TooManyRequests if that is above a
+        limit."""
         too_many = self._count.total() + count > self._limit
         if too_many or self._count[person] + count > self._limit_of_person:
             raise errors.TooManyRequests
@@ -440,9 +441,9 @@ class OpenAiRoutes(MessageRoutes):
     async def _accept(
         self, request: Request, model_request: ModelRequest
     ) -> tuple[Receipt, Message]:
-        """A repeat of an `Idempotency-Key` returns those of the first request. Raise NoSuchModel,
-        and NotFound for an invalid name of a conversation. Whatever the name, the conversation is
-        one of this person's."""
+        """A repeat of an `Idempotency-Key` returns receipt and message of the first. Raise
+        NoSuchModel, and NotFound for an invalid name of a conversation. Whatever the name, the
+        conversation is one of this person's."""
         person = visitor_of(request).person
         await self._check_model(person, model_request.model)
         own_key = http_io.read_idempotency_key(request)
@@ -568,11 +569,12 @@ class OpenAiRoutes(MessageRoutes):
     async def _answer_stream(
         self, request: Request, accepted: AcceptedTurn, resources: ExitStack
     ) -> Response:
-        """The stream takes over what the request holds in `resources`."""
+        """Stream the turn, or return its failure with an HTTP status if it fails at once. The
+        stream takes over what the request holds in `resources`."""
         key, hub = accepted.message.address.conversation, self.hub
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
-            hub.watch(key, accepted.receipt.seq, accepted.message)
+            hub.watch(key, accepted.receipt.seq, accepted.message)  # tells the follower
             writer = CompletionWriter(self.conversations.journal, accepted)
             turn = TurnEvents(self.conversations.journal, accepted.receipt.turn, writer)
             events = stream_events(follower, turn)

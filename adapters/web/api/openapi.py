@@ -103,7 +103,8 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
 
 
 def answer_type(route: DeclaredRoute) -> Any:
-    """A handler's annotation may be a union with Response, for answers in another form."""
+    """Return None for a route without JSON. A handler's annotation may be a union with Response,
+    for answers in another form."""
     returned = get_type_hints(route.handler)["return"]
     kinds = get_args(returned) if get_origin(returned) in (Union, UnionType) else (returned,)
     is_response = [inspect.isclass(kind) and issubclass(kind, Response) for kind in kinds]

@@ -144,7 +144,7 @@ class PageWriter:
         self._turn = turn
         self._conversation = conversation
         self._has_html = has_html
-        self._turns_before = turns_before
+        self._turns_before = turns_before  # turns that run first
         self._text = ""
         self._activity = ""
         self._html = GrowingHtml()
@@ -152,7 +152,8 @@ class PageWriter:
         """The pause grows with the time that rendering takes."""
 
     async def begin(self) -> AsyncIterator[bytes]:
-        """The text of the event says how many messages are queued before this one; "" for none."""
+        """Name the turn, so that it can be stopped. The text says how many messages are queued
+        before this one; "" for none."""
         count, text = self._turns_before, ""
         if count:
             text = say("Messages queued ahead of this one: {count}.", count=count)
@@ -259,6 +260,7 @@ class ReadCursor:
         self._ended.add(seq)
 
     def __str__(self) -> str:
+        # The turn before the first one that still runs, then the later ones that have ended.
         highest = max(self._ended, default=0)
         base = min(self._open) - 1 if self._open else max(self._base, highest)
         beyond = sorted(seq for seq in self._ended if seq > base)
@@ -281,14 +283,14 @@ class ConversationEvents:
     ) -> None:
         self._hub = hub
         self._journal = hub.conversations.journal
-        self._conversation = address.channel
-        self._key = address.conversation
+        self._conversation = address.channel  # the page's name for it
+        self._key = address.conversation  # the journal's name for it
         self._skips_ended = cursor is None
         """A tab without a cursor has just read the conversation, so it gets only turns that still
         run."""
         self._cursor = cursor or ReadCursor()
         self._has_html = has_html
-        self._person = person
+        self._person = person  # the reader, who is told how many requests wait
         self._requests: tuple[str, ...] = ()
         self._writers: dict[str, PageWriter] = {}
 
@@ -444,8 +446,7 @@ def card_json(card: Card) -> CardState:
         dict(row) | asdict(row_fields)
         for row, row_fields in zip(card.rows, read_rows(card.rows), strict=True)
     ]
-    # the one of the proposal that the card shows
-    # of the turn that proposed it
+    # `revision` is that of the proposal on the card, `seq` that of the turn that proposed it.
     return {
         "id": card.id,
         "kind": card.kind,
@@ -458,7 +459,7 @@ def card_json(card: Card) -> CardState:
         "state": card.state,
         "expires_at": card.expires_at,
         "decided_at": card.decided_at,
-        "is_whole": card.is_whole,
+        "is_whole": card.is_whole,  # people must see the whole card before they approve it
         "revision": card.revision,
         "seq": card.seq,
     }
@@ -467,8 +468,9 @@ def card_json(card: Card) -> CardState:
 def answer_json(
     answer: Answer, conversation: str, turn: str, html: str | None = None
 ) -> ChatAnswer:
-    """`html` is its rendered text, None to leave it out. A field that has no value is left out,
-    too; an empty `vote` says that the answer can be rated."""
+    """Return the body of `POST /chat` and of the event `done`. `html` is the rendered text, None to
+    leave it out. A field that has no value is left out, too; an empty `vote` says that the answer
+    can be rated."""
     body: ChatAnswer = {
         "response": answer.text,
         "conversation": conversation,
@@ -503,7 +505,7 @@ def message_json(message: Message, seq: int, at: float, state: str = "new") -> J
         "clicked": message.is_click,
         "origin": message.origin.name,
         "replaces": message.replaced_turn,
-        "at": at,
+        "at": at,  # seconds since the epoch
         "state": state,
     }
 

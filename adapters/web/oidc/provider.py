@@ -134,9 +134,10 @@ class Discovery:
 def list_providers(
     settings: WebSettings, shared: SharedSettings, config: OperatorConfig, *, has_slack: bool = True
 ) -> Mapping[str, Provider]:
-    """`has_slack`: Ponte answers in Slack, which alone can tell later whether a person of Slack is
-    still there."""
+    """Return the providers by name, Slack first. `has_slack`: Ponte answers in Slack, which alone
+    can tell later whether a person of Slack is still there."""
     sections = config.section("sign_in").items()
+    # `variable` reads the environment variable with the provider's secret.
     providers = {name: section.provider(name, shared.variable) for name, section in sections}
     if settings.has_slack_sign_in and has_slack:
         # The issuer is the origin of Slack's API, https://slack.com, or that of a test server.
@@ -203,7 +204,8 @@ def authorization_url(
     *,
     asks_groups: bool = False,
 ) -> str:
-    """`asks_groups`: the person's groups are wanted, if the provider has them."""
+    """`team`: the Slack workspace whose sign-in Slack then shows. `asks_groups`: the person's
+    groups are wanted, if the provider has them."""
     scope = "openid profile email"
     query = {
         "response_type": "code",

@@ -106,6 +106,7 @@ class SignInRoutes(RouteGroup):
         It is no redirect: browsers would not send the session's strict cookie after it.
         """
         sign_in, provider = self._find(request)
+        # Only the page's kind of authentication has `open_session`.
         auth: Any = self.visitors.auth
         redirect = self._redirect(request, provider)
         # Each sign-in has a cookie of its own, so that several tabs can sign in at once.
@@ -160,7 +161,7 @@ class SignInRoutes(RouteGroup):
             response.set_cookie(
                 name,
                 value,
-                max_age=age,
+                max_age=age,  # 0 deletes the cookie
                 httponly=True,
                 samesite="lax",  # a strict one is not sent after the provider's redirect
                 secure=self.visitors.auth.secure,

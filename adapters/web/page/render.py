@@ -115,7 +115,7 @@ def _parse_inline_math(state: StateInline, silent: bool) -> bool:
 
 
 def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A rule of markdown-it: return whether one begins at the line `start`, and add its token
+    """A rule of markdown-it: return whether a formula begins at the line `start`, and add its token
     unless `silent`."""
     begin = state.bMarks[start] + state.tShift[start]  # the line's first character after blanks
     closer = _CLOSERS.get(state.src[begin : begin + 2])
@@ -146,7 +146,7 @@ def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> 
 def _parse_footnote(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Parse the text of a footnote, as in `[^1]: …`, and keep it for the end of the page. A rule of
     markdown-it: return whether the line `start` is one. `silent` only asks for that."""
-    begin = state.bMarks[start] + state.tShift[start]
+    begin = state.bMarks[start] + state.tShift[start]  # the first character after blanks
     match = _FOOTNOTE.match(state.src[begin : state.eMarks[start]])
     notes: dict[str, str] = state.env.setdefault("footnotes", {})
     if match is None or match[1] in notes or len(notes) >= MAX_FOOTNOTES:

@@ -462,7 +462,7 @@ class PageRoutes(RouteGroup):
 
     @cached_property
     def _files(self) -> tuple[str, dict[str, bytes]]:
-        # The page loads files of its own version.
+        # About 250 kB in all. The page loads files of its own version.
         paths = sorted(PAGE_FOLDER.iterdir())
         files = {path.name: path.read_bytes() for path in paths if path.suffix in PAGE_MEDIA_TYPES}
         version = hashlib.sha256(b"".join(files.values())).hexdigest()[:16]

@@ -73,8 +73,8 @@ class SetupGate:
         return cls(why, is_local)
 
     def why_closed(self, visit: Visit, visitor: Visitor) -> str:
-        """The reason is a sentence to translate, like `why_off`, on why nobody may use the page
-        now. `is_local`: only the owner at this machine may use it."""
+        """Return "" if this visitor may use the page, else a sentence to translate. `is_local`:
+        only the owner at this machine may use it."""
         # A `program` has an API token. A bearer token has no session, so it is not enough.
         if visitor.person.id != OWNER_ID or visitor.program or not visitor.session:
             return NOT_OWNER_SENTENCE

@@ -131,7 +131,8 @@ class SetupView:
         """The form's hidden field `draft` has the id of what was entered before, so that secrets
         need not be typed, or sent to the browser, again. `since` is when the settings were stored,
         in seconds since the epoch. `is_open`: this card's form was sent last."""
-        # The draft is of the card whose form was sent last.
+        # OPEN_TO_ALL warns that everybody on the platform can then talk to Ponte. `_token_field` is
+        # "" unless the owner must give their sign-in token again.
         draft = self.draft if is_open else {}
         fields = "".join(
             self._field(form_field, draft, since, is_open) for form_field in card["fields"]

@@ -39,7 +39,7 @@ Form = Mapping[str, str]
 
 @dataclass(frozen=True)
 class SetupRoutes(RouteGroup):
-    """The routes of the set-up page. Only the owner's own session opens them."""
+    """Only the owner's own session opens these routes."""
 
     visitors: Visitors
     operator: Operator
@@ -177,8 +177,7 @@ class SetupRoutes(RouteGroup):
         return gate.why_closed(visit, visitor) if gate else NOT_OWNER_SENTENCE
 
     async def _is_fresh(self, request: Request, visitor: Visitor) -> bool:
-        """Return whether the owner signed in, or gave their token again, within FRESH_SECONDS. Who
-        finds an open browser later cannot change settings."""
+        """Return whether the owner signed in, or gave their token again, within FRESH_SECONDS."""
         age = await self.auth.measure_session_age(http_io.read_visit(request.scope))
         confirmed = self._confirmed.get(visitor.session)
         since = time.monotonic() - confirmed if confirmed is not None else age

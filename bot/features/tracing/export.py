@@ -46,7 +46,7 @@ MIN_EXPORT_SECONDS, MAX_EXPORT_SECONDS = 0.5, 5.0
 
 
 class Traces:
-    """Times are in Unix seconds."""
+    """Makes the spans of one process. Times are in Unix seconds."""
 
     def __init__(self, provider: TracerProvider, exporter: SpanExporter, version: str) -> None:
         # OpenTelemetry is imported here, because its packages are optional.
@@ -54,7 +54,7 @@ class Traces:
         from opentelemetry.context import Context
 
         self.provider = provider
-        self._exporter = exporter
+        self._exporter = exporter  # only `close` uses it
         self._tracer = provider.get_tracer("ponte", version)
         self._api = trace
         self._nowhere = Context()
@@ -112,7 +112,7 @@ class Traces:
         return cls(provider, exporter, version)
 
     def root(self, turn: str, name: str, began: float) -> Recording:
-        ids: Any = self.provider.id_generator
+        ids: Any = self.provider.id_generator  # makes the root span's ids from `turn`
         ids.turn = turn  # `start_span` reads it before any other code of this thread can run
         span = self._tracer.start_span(name, self._nowhere, start_time=int(began * 1e9))
         ids.turn = ""
@@ -121,6 +121,7 @@ class Traces:
     def child(
         self, parent: Recording, name: str, began: float, *, leaves: bool = False
     ) -> Recording:
+        # `leaves`: a call to another system.
         context = self._api.set_span_in_context(parent.span, self._nowhere)
         span = self._tracer.start_span(
             name, context, kind=self._kinds[leaves], start_time=int(began * 1e9)
@@ -128,7 +129,7 @@ class Traces:
         return Recording(span, self._api)
 
     async def close(self, patience: float) -> None:
-        """Spans that are not exported by then are lost.
+        """Spans that are not exported within `patience` seconds are lost.
 
         `provider.shutdown` blocks while the collector does not answer, so it runs in a thread.
         """
@@ -170,7 +171,8 @@ class Recording:
 
 
 def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -> SpanExporter:
-    """`headers` is a text as in OTEL_EXPORTER_OTLP_HEADERS."""
+    """Without `url`, the SDK reads it from the environment. `headers` is a text as in
+    OTEL_EXPORTER_OTLP_HEADERS."""
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import ReadableSpan

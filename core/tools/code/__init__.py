@@ -57,9 +57,8 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
     settings = CodeSettings
 
     def choose_place(self, settings: CodeSettings, shared: SharedSettings) -> CodePlace:
-        """Return where Python runs. PONTE_CODE says it; with `auto`, OpenAI's containers run it if
-        OpenAI's own server is the model's, because only that server has them, and this machine
-        otherwise."""
+        """With `auto`, OpenAI's containers run Python if the model's server is OpenAI's own,
+        because only that server has them."""
         if settings.ponte_code != "auto":
             return settings.ponte_code
         host = urlsplit(shared.openai_base_url or "https://api.openai.com").hostname or ""
@@ -77,8 +76,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
                 return Health("code", "on", "Python in a sandbox on this machine")
 
     def build_backend(self, deps: IntegrationDependencies[CodeSettings]) -> CodeBackend:
-        """Return what runs Python for the tool, as the settings choose it: the sandbox on this
-        machine, or OpenAI's containers. Nothing is started yet."""
+        """Nothing is started yet."""
         settings, shared = deps.own, deps.shared
         if self.choose_place(settings, shared) == "local":
             return self._build_local(deps)

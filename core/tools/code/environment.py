@@ -336,8 +336,9 @@ async def _run_program(
 
 @asynccontextmanager
 async def _build_folder(whole: Path) -> AsyncIterator[Path]:
-    """At the end it is renamed to `whole`, so that an unfinished one never has that name; after a
-    failure it is removed."""
+    """Yield the path of a temporary folder, which the caller makes and fills. At the end it is
+    renamed to `whole`, so that an unfinished one never has that name; after a failure it is
+    removed."""
     await asyncio.to_thread(_open_to_all, whole.parent)
     folder = whole.with_name(f".{whole.name}-{secrets.token_hex(4)}")
     try:
@@ -363,7 +364,8 @@ def _python_in(folder: Path) -> Path:
 
 
 def _remove_older(whole: Path) -> None:
-    """Folders that changed within a day stay: another Ponte may use them."""
+    """Remove environments of earlier versions of Ponte, and unfinished ones of killed processes.
+    Folders that changed within a day stay: another Ponte may use them."""
     before = time.time() - OLD_FOLDER_SECONDS
     for other in whole.parent.iterdir():
         # The bare environment, and folders that are being built, begin with the same name.

@@ -136,8 +136,7 @@ class CodeInterpreter:
     """Runs of one conversation, one after the other, in one container.
 
     The first run creates the container. It is reused until it was idle for 19 minutes, and replaced
-    if it expired. `container` is the id of an earlier one. Interpreters can share `containers`. The
-    caller owns the client.
+    if it expired. Interpreters can share `containers`. The caller owns the client.
     """
 
     def __init__(
@@ -151,6 +150,8 @@ class CodeInterpreter:
         self._client = client
         self._choice = choice or HostedOptions()
         self._containers = containers or ContainerClient(client)
+        # The id of an earlier container of the conversation, looked up when it is needed; "" for
+        # none.
         self._earlier_id = container
         self._container: Container | None = None
         self._reset_reason = ""
@@ -171,6 +172,7 @@ class CodeInterpreter:
 
     async def execute_code(self, prompt: str, files: InputFiles = ()) -> Executed:
         """Run Python code, bare or fenced, or let the model do what a request in words asks for.
+        The text is what the code printed, or the model's answer to the request.
 
         Raise ToolError if there is no prompt, the code is refused or the server fails.
         """
@@ -429,17 +431,19 @@ class HostedBackend:
     ) -> None:
         self._client = client
         self._choice = choice or HostedOptions()
+        # Returns the name by which OpenAI knows a person.
         self._pseudonym = pseudonym
         self._containers = ContainerClient(client, clock)
-        # The one used last is at the end.
+        # What runs the code of each thread, by its id; the one used last is at the end.
         self._threads: dict[str, CodeInterpreter] = {}
         self._trouble: ToolError | None = None
 
     def start(self) -> None: ...
 
     def costs(self, arguments: str) -> PaidRun:
-        """The code counts twice as input and once as output, with a token for each byte, the most
-        that it can need."""
+        """A call pays for a container's session, and the tokens of the model that runs the code.
+        The code counts twice as input and once as output, with a token for each byte, the most that
+        it can need."""
         code = len(arguments.encode())
         input, output = RESERVED_INPUT_TOKENS + 2 * code, RESERVED_OUTPUT_TOKENS + code
         return PaidRun("container", "", self._choice.model, input, output)
@@ -505,7 +509,7 @@ class CodePrompt:
 
     @classmethod
     def of(cls, prompt: object, *, allows_requests: bool = False) -> CodePrompt:
-        """Raise ToolError if it is empty or too long.
+        """Raise ToolError if the prompt is empty or too long.
 
         With `allows_requests`, text that is not Python is a request. Fenced text is always code.
         """
@@ -533,7 +537,7 @@ class CodePrompt:
         """Return the code that ran, if it differs from the prompt; otherwise "".
 
         Blanks at the ends of lines do not count. A model may change code instead of passing it on,
-        or run it in several parts.
+        or run it in several parts. A request in words (not `verbatim`) names no code to compare.
         """
 
         def plain(code: str) -> str:

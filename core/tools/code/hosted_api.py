@@ -114,9 +114,10 @@ async def poll_response(client: ModelServerClient, name: str) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class HostedExecution:
-    """`codes` are what ran, "" where the server does not say. `at` is when it began, in the
-    server's seconds. `text` holds the model's own words without links into the container. `ended`
-    is the server's reason for a response that ended early, or ""."""
+    """The parsed response of the model's server to a run. `codes` are what ran, "" where the server
+    does not say. `at` is when it began, in the server's seconds. `text` holds the model's own words
+    without links into the container. `ended` is the server's reason for a response that ended
+    early, or ""."""
 
     id: str
     at: int
@@ -234,8 +235,8 @@ class OutputCollection:
             self.files.append(OutputFile(name, detect_type(name, data), data))
 
     def add_picture(self, number: int, url: str) -> None:
-        """No address is opened (pydantic-ai issue 2391); one is only mentioned if no picture came
-        as a file, because it may be the same one."""
+        """`url` is a data URL or an address. No address is opened (pydantic-ai issue 2391); one is
+        only mentioned if no picture came as a file, because it may be the same one."""
         match = _PICTURE.fullmatch(url)
         name = f"figure-{number}.{match[1] if match else 'png'}"
         if match is None:

@@ -84,7 +84,7 @@ class _KernelSlot:
 class Kernels:
     """The kernels of all threads: started when needed, ended when idle or when memory is short.
 
-    `places` knows the kernels of other and earlier processes. `most` kernels run at once.
+    `most` kernels run at once.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Kernels:
         most: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._places = places
+        self._places = places  # knows the kernels of other and earlier processes
         self._limits = limits
         self._most = most
         self._clock = clock
@@ -223,8 +223,7 @@ def max_kernels(limits: SandboxLimits) -> int:
 
 
 class LocalBackend:
-    """Runs Python in a sandbox on this machine (the port `CodeBackend`). `is_required`: the
-    operator chose that, so a missing sandbox is a failure, and not only off."""
+    """Runs Python in a sandbox on this machine (the port `CodeBackend`)."""
 
     name: Literal["local"] = "local"
     description = LOCAL_DESCRIPTION
@@ -240,7 +239,9 @@ class LocalBackend:
         self._environment = environment
         self._kernels = kernels
         self._limits = limits
+        # The operator chose this sandbox, so it is a failure if the machine allows none.
         self._is_required = is_required
+        # A folder in /tmp with the files of this process's kernels.
         self._runtime = RuntimeFolder()
         self._choice: SandboxChoice | None = None
         """The sandbox that was proven to work here; None before the proof."""
@@ -269,8 +270,7 @@ class LocalBackend:
         await self._kernels.forget(thread)
 
     async def health(self) -> Health:
-        """Return the backend's state: which sandbox it uses, or why there is none, and what is
-        missing of its libraries. Without a sandbox it is failing only if the operator chose it."""
+        """Without a sandbox, the state is failing only if the operator chose it."""
         choice = await self._wait_for_proof()
         text = say("local: {words}", words=choice.reason.words())
         if choice.sandbox is None:

@@ -144,7 +144,7 @@ class CodeBackend(Protocol):
 
 
 async def measure_run(name: str, running: Awaitable[RunResult]) -> RunResult:
-    """Log how it ended and how long it took, also if it fails or is cancelled."""
+    """Log how the run ended and how long it took, also if it fails or is cancelled."""
     began, outcome = time.monotonic(), "cancelled"
     try:
         ran = await running
@@ -219,7 +219,8 @@ def find_python_block(text: str) -> str:
 
 
 def _split_blocks(text: str) -> tuple[list[tuple[str, str]], str]:
-    """Return each closed block as info and content, and the text outside of blocks.
+    """Return each closed block as info and content, and the text outside of blocks (without line
+    breaks: callers only ask whether there is any).
 
     If the last block is not closed, the text outside is the whole text, so that nobody takes a part
     of code that was cut off for all of it.

@@ -84,7 +84,7 @@ class _Frame(BaseModel):
 
 
 class KernelReady(_Frame):
-    """The message (frame) with which a new Python kernel tells that it is ready."""
+    """The kernel's message that it is ready."""
 
     ready: Literal[True]
 
@@ -97,16 +97,14 @@ class FileMade(_Frame):
 
 
 class LeftOut(_Frame):
-    """The kernel's message that it left out a file of the run, and why: it is too large, or there
-    are too many."""
+    """The kernel's message that it left out a file of the run, and why."""
 
     left: Name
     why: Word
 
 
 class Done(_Frame):
-    """The kernel's message at the end of a run: the value of the code's last line as text, or its
-    error."""
+    """The kernel's message at the end of a run."""
 
     done: Word
     value: Text
@@ -352,7 +350,7 @@ class KernelSession:
     async def _read_frames(self, run: KernelRun) -> None:
         """Raise BrokenFrame for a message that no honest kernel sends, and at the end of the pipe,
         which comes if the kernel has ended."""
-        while run.done is None:
+        while run.done is None:  # `add_frame` sets it
             try:
                 line = await self._process.frames.readline()
             except ValueError:  # longer than any frame

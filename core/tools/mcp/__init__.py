@@ -67,7 +67,7 @@ def name_mcp_tool(server: str, tool: str) -> str:
 
 
 def hash_definition(definition: str) -> str:
-    """A proposal stores it, so that the call is made only while the tool is the one that was
+    """A proposal stores the hash, so that the call is made only while the tool is the one that was
     approved."""
     return hashlib.sha256(definition.encode()).hexdigest()
 
@@ -92,7 +92,7 @@ class McpServer:
 
 
 class McpCall(ExternalRun):
-    """The arguments are its only row."""
+    """A change that calls a tool once. The arguments are its only row."""
 
     title = "Call {title}"
     outcomes = _OUTCOMES
@@ -236,7 +236,6 @@ class McpToolsIntegration(ToolIntegration[SettingsPart]):
         )
 
     async def check(self, deps: IntegrationDependencies[SettingsPart]) -> Sequence[Health]:
-        """Ask each server of ponte.toml for its tools."""
         if not deps.config.section("mcp"):
             return []
         accepted = json.loads(await deps.read_remembered(MCP_STATE_NAME) or "{}")

@@ -86,9 +86,7 @@ class _CheckedBackend:
 
 
 class _CappedStream(httpx2.AsyncByteStream):
-    """The body of an answer, which ends with an error beyond MAX_RESPONSE_BYTES or
-    MAX_ANSWER_LINES, and before an event with too many values. `on_close` is called when it is
-    closed."""
+    """The body of an answer, within limits. `on_close` is called when it is closed."""
 
     def __init__(self, stream: Any, on_close: Callable[[], None] | None) -> None:
         self._stream, self._on_close = stream, on_close
@@ -138,14 +136,15 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         proxy = proxies.for_url(url)
         self._inner = httpx2.AsyncHTTPTransport(verify=load_tls_context(), proxy=proxy)
         if proxy is None:
-            # The transport has no argument for that. A proxy connects by itself.
+            # The transport has no argument for a check of addresses. A proxy connects by itself.
             pool: Any = self._inner._pool
             is_plain = url.startswith("http://")
             pool._network_backend = _CheckedBackend(pool._network_backend, is_plain=is_plain)
         self._on_stream_end = on_stream_end
         self._listened_at = float("-inf")
         # The HTTP status of the last call, if it was no success, and redirects in a row; else 0.
-        # One is allowed, for example to the address with a slash. The second in a row fails here.
+        # The SDK would follow 20 redirects with a call. One is allowed, for example to the address
+        # with a slash. The second in a row fails here.
         self.status = self._redirects = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -224,9 +223,9 @@ async def _guard(
 ) -> T:
     """Raise McpServerError.
 
-    `seconds` is the time for both, None if the work may take any time. Once `work` has a result,
-    that counts, even if the end of the session fails or is late: a call that was made must not be
-    reported as failed.
+    `seconds` is the time for opening the session and for `work`, None if the work may take any
+    time. Once `work` has a result, that counts, even if the end of the session fails or is late: a
+    call that was made must not be reported as failed.
     """
     results, limit = list[T](), seconds or HANDSHAKE_SECONDS
     timeout = asyncio.timeout(limit)
@@ -333,8 +332,9 @@ async def watch_definitions(
 ) -> None:
     """Call `on_listing` with the tools of a server, and again after each notice that they changed.
 
-    Raise McpServerError if it fails. Servers of newer protocol versions send such notices only to
-    clients that subscribe (`listen`), older ones to everybody (`on_message`).
+    Return when the server ends its stream for notices. Raise McpServerError if it fails. Servers of
+    newer protocol versions send such notices only to clients that subscribe (`listen`), older ones
+    to everybody (`on_message`).
     """
     noticed, has_ended = asyncio.Event(), False
 

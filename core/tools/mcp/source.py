@@ -134,7 +134,7 @@ class McpServers:
         changed since. A server could otherwise give the model new instructions in a tool's
         description. A server that has not listed its tools yet (`offered` None) counts as
         unchanged, because a turn waits for no server."""
-        self.watch()
+        self.watch()  # ponte.toml may name other servers since the last call
         await self._load()
         tools = list[Tool]()
         for name, state in self._states.items():
@@ -150,8 +150,8 @@ class McpServers:
     def _build_tool(
         self, server: McpServer, tool: str, effect: Effect, definition: str
     ) -> McpTool | None:
-        """For an equal definition it is the same object, so that the prompt stays the same and the
-        model's server can cache it."""
+        """Return None if models cannot be told the tool's schema. For an equal definition it is the
+        same object, so that the prompt stays the same and the model's server can cache it."""
         # `server` has the effects of its tools, so a tool with another effect has another key.
         key = server, tool, definition
         if key not in self._tools:
@@ -259,7 +259,8 @@ class McpServers:
         ]
 
     async def accept(self, name: str) -> Sequence[str]:
-        """Return the names of those that changed. Raise NotFound, and McpServerError.
+        """Store the tools that `compare` showed last (`_shown`), else those that the server has
+        now. Return the names of those that changed. Raise NotFound, and McpServerError.
 
         What the operator has seen counts, even if the server has changed its tools in between.
         """
@@ -443,10 +444,11 @@ class McpTool(FunctionTool):
         self.timeout_seconds = MCP_CALL_TIMEOUT_SECONDS + 10.0
         # What makes the calls, the server, and the tool's name there.
         self._servers, self._server, self._tool = servers, server, tool
+        # What an operator has accepted. A call is refused if the server's definition differs.
         self._definition = definition
 
     def only_proposes(self, arguments: str) -> bool:
-        """A tool that reads needs one only in some (see `run`)."""
+        """A tool that reads needs a proposal only in some conversations (see `run`)."""
         return self.effect != "read"
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:

@@ -137,9 +137,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     def build(
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickCommands
     ) -> ToolBundle:
-        """Return the tools and the applier of approved writes: over NocoDB's REST API or a bridge,
-        whichever NOCODB_URL names. A bridge attaches no files, so it needs no `read_file`. The
-        quick commands (`quick`) are for other integrations, which run or provide them."""
+        """A bridge attaches no files, so it needs no `read_file`. `quick` is for other
+        integrations."""
         # Loaded only if NocoDB is connected.
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
@@ -212,8 +211,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     async def list_choices(
         self, deps: IntegrationDependencies[NocodbSettings]
     ) -> Mapping[str, Sequence[str]]:
-        """Each is named by its title; by its id if the title is not unique or cannot be shown.
-        Return {} unless the settings lead to NocoDB's REST API."""
+        """Each base that the token can read is named by its title; by its id if the title is not
+        unique or cannot be shown. Return {} unless the settings lead to NocoDB's REST API."""
         # Loaded only if NocoDB is connected.
         from core.tools.nocodb.api import NocoApi
 
@@ -313,7 +312,8 @@ class RowsKind(Kind):
             ids = _join_names(_list_ids(steps))
             # "Rejected: 3." would read as a count.
             rows = _join_names(names) or (f"ID {ids}" if ids else "")
-            # Rows that could not be created have neither a name nor an id.
+            # Rows that could not be created have neither a name nor an id. The English forms are
+            # equal, but a translation may need two.
             count = len(steps)
             rows = rows or plural("{count} of the new rows", "{count} of the new rows", count)
             # Rows of one request share their explanation. Of several, the sentence has the first.
@@ -396,7 +396,7 @@ class CreateRows(_EditableRows):
 
 
 class UpdateRows(_EditableRows):
-    """The kind of change that writes values, links and files of existing rows."""
+    """The kind of change that writes into existing rows."""
 
     titles = ("Change a row in {table}", "Change {count} rows in {table}")
 
@@ -431,8 +431,8 @@ class UpdateRows(_EditableRows):
         return plural("Approve {count} row", "Approve {count} rows", count)
 
     def changes_only(self, draft: Draft, fields: Collection[str]) -> bool:
-        """Only then may a rule let it be applied without a person: such fields hold no free
-        text."""
+        """A rule may let such a change be applied without a person: selects, checkboxes and dates
+        hold no free text."""
         folded = {fold_case(name) for name in fields}
         allowed = {name for name in draft.view.choice_fields if fold_case(name) in folded}
         names = {name for row in draft.rows for name in row.after or {}}

@@ -61,7 +61,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TableId:
-    """A table, by its own id and the id of its base."""
+    """The id of a table and that of its base."""
 
     base: str
     table: str
@@ -77,8 +77,8 @@ class NamedTable:
 
 @dataclass(frozen=True, slots=True)
 class NocoBase:
-    """A base of NocoDB, which holds tables. `foreign_sources` holds the ids of its databases that
-    NocoDB did not create."""
+    """A base of NocoDB. `foreign_sources` holds the ids of its databases that NocoDB did not
+    create."""
 
     id: str
     title: str
@@ -102,8 +102,7 @@ Ids = Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class RecordPage:
-    """A page of rows, and whether another page follows. It does not have the number of all rows,
-    which `NocoApi.count_rows` returns."""
+    """A page of rows. The number of all rows is not in it (`NocoApi.count_rows`)."""
 
     records: tuple[NocoRecord, ...]
     has_more: bool = False
@@ -111,7 +110,7 @@ class RecordPage:
 
 @dataclass(frozen=True, slots=True)
 class SortField:
-    """A field to sort by, by id or title, and its direction."""
+    """`field` is an id or a title."""
 
     field: str
     direction: Literal["asc", "desc"] = "asc"
@@ -119,8 +118,8 @@ class SortField:
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """A request for one page of a table's rows. Pages are counted from 1. `fields` holds ids or
-    titles, and is empty for all fields."""
+    """A request for one page of rows; `page` counts from 1. `fields` holds ids or titles; none
+    means all."""
 
     fields: Sequence[str] = ()
     where: str = ""
@@ -151,7 +150,7 @@ def seconds_between_calls(url: str) -> float:
 
 
 def require_object(answer: object) -> Json:
-    """Raise NocoError if it is none."""
+    """Raise NocoError if the answer is no JSON object."""
     if not isinstance(answer, Mapping):
         raise unreadable_answer()
     return answer
@@ -269,6 +268,7 @@ class NocoApi:
         self.url = url.rstrip("/")
         self._token = token
         self._http = http
+        # Seconds before each repetition of a read that failed.
         self._pauses = tuple(pauses)
         self._timeout = timeout
         self._sleep = sleep
@@ -428,8 +428,9 @@ class NocoApi:
     async def set_attachments(
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
     ) -> None:
-        """`key` is the title of the id field. This is v2, because v3 accepts only files that the
-        row already holds (NocoDB 0.301.3, ERR_INVALID_VALUE_FOR_FIELD)."""
+        """NocoDB already stores the files. `key` is the title of the id field. This is v2, because
+        v3 accepts only files that the row already holds (NocoDB 0.301.3,
+        ERR_INVALID_VALUE_FOR_FIELD)."""
         body = [{key: row, **files}]
         await self._write("PATCH", f"/api/v2/tables/{_quote_step(at.table)}/records", body, by)
 
@@ -437,10 +438,9 @@ class NocoApi:
         """Store a file that no row has yet, and return it. Raise NocoError.
 
         The title of the result is the name, but its path is another one. This is v2: v3 uploads
-        into a row, where a second attempt would attach the file twice, and it changes the title.
-        A failure is never WriteUnsure, because no row has changed. Only a 429, by which NocoDB
-        refuses a call, is followed by another attempt. `by` is the person who asked, for NocoDB's
-        audit.
+        into a row, where a second attempt would attach the file twice, and it changes the title. A
+        failure is never WriteUnsure, because no row has changed. Only a 429, by which NocoDB
+        refuses a call, is followed by another attempt.
         """
         try:
             answer = await retry(
@@ -485,8 +485,8 @@ class NocoApi:
             raise self._explain(error) from None
 
     async def _write_rows(self, method: str, at: TableId, body: Sequence[Json], by: str) -> Records:
-        """Raise WriteUnsure if its answer cannot be read or does not have all of them: it accepted
-        the write, so some may be saved."""
+        """Raise WriteUnsure if NocoDB's answer cannot be read or does not have all of them: it
+        accepted the write, so some may be saved."""
         answer = await self._write(method, f"{_data_path(at)}/records", body, by)
         try:
             rows = parse_page(answer).records
@@ -512,9 +512,8 @@ class NocoApi:
             raise self._explain(error) from None
 
     async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
-        """Send a write and return NocoDB's answer. `by` is the person who asked, for NocoDB's
-        record of changes. The write is repeated only after failures that show that NocoDB did
-        nothing. Raise NocoError if nothing was written, WriteUnsure if something may have been."""
+        """The write is repeated only after failures that show that NocoDB did nothing. Raise
+        NocoError if nothing was written, WriteUnsure if something may have been."""
         try:
             return await retry(
                 lambda: self._send(method, path, body=body, by=by),

@@ -274,6 +274,7 @@ class BridgeSource:
         self._first_look = asyncio.Lock()
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
+        # The same tools for everybody: `BridgeTableFilter` checks each call.
         if self._tool is not None:
             return await self._find_tools()
         # Turns of a process that has just started wait for the first list. Without it, a turn could
@@ -369,7 +370,8 @@ class BridgeSource:
             target=target,
         )
         # By the row's id; new rows have none, and count by their number. `keeps_all` keeps equal
-        # values in the draft, so that the form still has them.
+        # values in the draft, so that the form still has them. No value is converted, so the time
+        # zone does not matter.
         rows: dict[str, Cells] = {}
         for number, row in enumerate(draft.rows, 1):
             cells = dict(row.after or {})

@@ -116,6 +116,7 @@ def _error_detail(answer: HttpAnswer) -> str:
 
 
 def _malformed_fields(answer: HttpAnswer) -> str:
+    # FastAPI's list of {"loc", "msg"}.
     detail = answer.json.get("detail") if isinstance(answer.json, Mapping) else None
     listed = detail if isinstance(detail, list) else []
     problems = [fault for fault in listed if isinstance(fault, Mapping)]
@@ -260,8 +261,8 @@ class BridgeApi:
     async def call_with_retries(
         self, tool: str, args: Mapping[str, Any], *, timeout: float = BRIDGE_CALL_TIMEOUT_SECONDS
     ) -> Any:
-        """Raise BridgeError. The call is repeated twice after a broken connection or an answer that
-        the bridge is down."""
+        """Raise BridgeError. The tool must change nothing: the call is repeated twice after a
+        broken connection or an answer that the bridge is down."""
         waits = wait_after_each(self._pauses, seconds_before_bridge_retry)
         with _as_bridge_error(tool):
             return await retry(lambda: self._execute(tool, args, timeout), HttpError, waits)
@@ -288,13 +289,13 @@ class BridgeApi:
         return frozenset(name for name in names if isinstance(name, str))
 
     async def check_health(self, *, timeout: float = 3.0) -> None:
-        """Raise BridgeError if it does not answer."""
+        """Raise BridgeError if the bridge does not answer."""
         with _as_bridge_error("health"):
             await self._get_json("/health", timeout)
 
     async def _execute(self, tool: str, args: Mapping[str, Any], timeout: float) -> Any:
-        """An answer without one may come from something else at the address, so the call may have
-        had its effect."""
+        """An answer without a result may come from something else at the address, so the call may
+        have had its effect."""
         call = {"tool": tool, "args": dict(args)}
         answer = await self._http.post_json(self._url, call, headers=self._headers, timeout=timeout)
         if not isinstance(answer, Mapping) or "result" not in answer:

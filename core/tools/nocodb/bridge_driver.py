@@ -160,6 +160,7 @@ class BridgeDriver(TableDriver):
                     raise
             return remove_signed_urls(row) if isinstance(row, dict) and row else None
 
+        # `names` is not used: the bridge sends all fields.
         records = await run_together(*map(fetch, ids))
         return {id: row for id, row in zip(ids, records, strict=True) if row is not None}
 
@@ -168,9 +169,10 @@ class BridgeDriver(TableDriver):
         return ToolError("Rows not found in this table: {ids}.", code="not_found", ids=some)
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
-        """New rows come last in the table's own order, so the last page is read. If the bridge does
-        not tell the number of rows, its first page is read. A new row that is not on it gets an
-        unknown outcome, and a creation is never repeated."""
+        """This looks for a row whose creation got no answer. New rows come last in the table's own
+        order, so the last page is read. If the bridge does not tell the number of rows, its first
+        page is read. A new row that is not on it gets an unknown outcome, and a creation is never
+        repeated."""
         table = schema.at.table
         page = await self._api.call_with_retries("list_records", {"table_id": table, "limit": 1})
         info = page.get("pageInfo") if isinstance(page, dict) else None

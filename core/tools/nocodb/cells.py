@@ -88,7 +88,8 @@ def format_row(
 def format_display_row(
     record: NocoRecord, fields: Sequence[Field], zone: Zone, this_year: int | None = None
 ) -> list[str]:
-    """With `this_year`, a day of that year is written without it."""
+    """With `this_year`, a day of that year is written without it. `open_cell` takes out secrets and
+    signed addresses."""
 
     def format(field: Field, cell: object, year: int | None = this_year) -> str:
         """A lookup can hold several values: each is formatted by itself, and dates then keep their

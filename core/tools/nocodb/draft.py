@@ -76,8 +76,8 @@ class DraftBuilder:
     async def draft_create(
         self, schema: TableSchema, rows: Sequence[Cells], zone: tzinfo, *, keeps_all: bool = False
     ) -> Draft:
-        """With `keeps_all`, it also has the fields that are empty: a person is changing a proposal,
-        and the form must show these fields again."""
+        """With `keeps_all`, the draft also has the fields that are empty: a person is changing a
+        proposal, and the form must show these fields again."""
         writes: list[RowWrite] = []
         for row in rows:
             values: RowImage = {}
@@ -175,7 +175,7 @@ class DraftBuilder:
     async def draft_link(
         self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids
     ) -> Draft:
-        """Raise ToolError if both are so already."""
+        """Raise ToolError if nothing is left to add or to remove."""
         snapshots = await self._fetch_existing(schema, [id], {field.title})
         writes = await self._link_writes(schema, id, field, add, remove, snapshots[id])
         if not writes:
@@ -209,6 +209,7 @@ class DraftBuilder:
     async def _fetch_existing(
         self, schema: TableSchema, ids: Ids, titles: set[str] | None
     ) -> Mapping[str, RowImage]:
+        # `titles` None: all fields. The field that names a row on the card is read, too.
         names = None if titles is None else titles | ({schema.name.title} if schema.name else set())
         snapshots = await self._driver.rows(schema, ids, names)
         if missing := [id for id in ids if id not in snapshots]:
@@ -238,7 +239,7 @@ class DraftBuilder:
             if not added and not removed:
                 return []
             return [RowWrite(id, before={**named, title: stand}, after={title: added})]
-        # By the id of the row that has to give them up first.
+        # Rows that belong to other rows, by the id of the row that has to give them up first.
         by_owner: dict[str, list[RowImage]] = {}
         for linkable in owned.values():
             if linkable.owner is not None and linkable.owner["id"] != id:
@@ -262,6 +263,7 @@ class DraftBuilder:
     async def _fetch_linkable(
         self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
+        # Each row comes with the row to which it belongs.
         rows = await self._driver.fetch_linkable_rows(schema, field, ids) if ids else {}
         if missing := [id for id in ids if id not in rows]:
             raise _missing_rows_error(field, missing)
@@ -371,8 +373,8 @@ async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]
 
 
 class WriteTools:
-    """The methods that become the write tools of NocoDB. `driver` reads the rows of drafts; None: a
-    `RestDriver`. `now` returns seconds since the epoch."""
+    """The methods that become the write tools of NocoDB. They only propose changes. `driver` reads
+    the rows of drafts; None: a `RestDriver`. `now` returns seconds since the epoch."""
 
     def __init__(
         self,
@@ -516,7 +518,8 @@ class WriteTools:
         return await ctx.turn.propose(draft)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Values come as a person typed them. A key that is missing leaves the proposed value.
+        """Values come by `FormField.key`, as a person typed them. A key that is missing leaves the
+        proposed value.
 
         The error for a wrong value names its key, so that the form can show it at the field. The
         rows are read again, with the rights of the person who changes them.

@@ -60,8 +60,7 @@ class TableSchema:
     by title; both are empty where the system does not describe them.
 
     `key` is the field with the id, `name` the field that rows are told by: None where there is none
-    that can be written. `target` is stored with a draft, so that the table is found again when the
-    draft is approved, and a change of its fields is noticed.
+    that can be written. `target` is stored with a draft (`of`).
     """
 
     at: TableId
@@ -122,7 +121,7 @@ class TableSchema:
         return replace(self, own=plain_fields, links=links)
 
     def changed_fields(self, target: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
-        """`target` has the hash that each field had then."""
+        """`target` has the hash that each field had when the draft was made."""
         hashes, fields = target.get("fields", {}), self.fields
         return frozenset(
             name
@@ -179,8 +178,8 @@ class TableDriver(Protocol):
         """The error for a proposal that names rows which do not exist."""
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
-        """The newest first, to look for a row whose creation got no answer. Links may be
-        missing."""
+        """Return the newest rows first, to look for a row whose creation got no answer. Links may
+        be missing."""
 
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
         """Links and files are written afterwards, by `link` and `attach`."""
@@ -196,7 +195,7 @@ class TableDriver(Protocol):
     def is_unchanged(self, before: Any, now: Any) -> bool: ...
 
     def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
-        """None if there are none."""
+        """Return the values that can be written again; None if there are none."""
 
     async def upload(self, row: Row, by: str) -> Row:
         """Raise ToolError; no row is changed by then."""
@@ -340,8 +339,8 @@ class RestDriver(TableDriver):
         return without_empty(before or {})
 
     async def upload(self, row: Row, by: str) -> Row:
-        """All are read from Ponte's store first, so that a file that is gone refuses the change
-        before anything is uploaded."""
+        """All new files are read from Ponte's store first, so that a file that is gone refuses the
+        change before anything is uploaded."""
         lists = {name: value for name, value in row.items() if isinstance(value, list)}
         for file in (member for value in lists.values() for member in value if is_new_file(member)):
             await self._read_approved_file(file)  # all of them, before one is uploaded
@@ -352,8 +351,8 @@ class RestDriver(TableDriver):
         return {**row, **uploaded}
 
     async def _read_approved_file(self, file: Mapping[str, Any]) -> bytes:
-        """Raise ToolError if they are not those that the draft names, because a person approved
-        these and no others."""
+        """Raise ToolError if the bytes are not those that the draft names, because a person
+        approved these and no others."""
         name = str(file["title"])
         try:
             _, data = await self._read_file(str(file["file"]))
@@ -372,8 +371,7 @@ class RestDriver(TableDriver):
         return data
 
     async def _upload_file(self, file: Mapping[str, Any], by: str) -> Mapping[str, Any]:
-        """Upload a file of a draft and return it as NocoDB stores it. `by` names who asked, for
-        NocoDB's own audit."""
+        """Return the file of a draft as NocoDB stores it."""
         name, type = str(file["title"]), str(file["mimetype"])
         data = await self._read_approved_file(file)
         stored = await self._api.upload_file(name, type, data, by=by)

@@ -272,8 +272,8 @@ _parse_url = partial(
 
 
 def parse_option(field: Field, value: object, zone: Zone = None) -> str:
-    """Raise ToolError with the most similar options as hint: those that differ only in case and
-    accents, else one."""
+    """`value` must be written exactly as the option. Raise ToolError with the most similar options
+    as hint: those that differ only in case and accents, else one."""
     # `zone` is not used: the parsers of all field types (`FieldType.parse`) get it.
     text = parse_text(field, value)
     if text in field.options:
@@ -453,7 +453,7 @@ FIELD_TYPES: Mapping[str, FieldType] = {
 
 
 def parse_value(field: Field, value: object, zone: tzinfo) -> Any:
-    """Moments without an offset are in `zone`.
+    """Return the form that drafts store. Moments without an offset are in `zone`.
 
     None clears the field. Raise ToolError with an acceptable form as hint.
     """
@@ -464,7 +464,7 @@ def parse_value(field: Field, value: object, zone: tzinfo) -> Any:
 
 def normalise_cell(field: Field, cell: object) -> Any:
     """Return the cell in the form in which `parse_value` returns a value to write, so that both can
-    be compared."""
+    be compared: without what differs at each reading, such as signed addresses."""
     if field.kind == "check":
         return bool(cell) and str(cell).lower() not in ("false", "0")
     return None if cell in EMPTY_CELLS else field.field_type.normalise(cell)
@@ -568,8 +568,8 @@ def open_cell(record: NocoRecord, field: Field) -> object:
 
 
 def lists_linked_rows(cell: object) -> bool:
-    """Some versions of NocoDB put their number or titles there, or so many that some may be
-    missing."""
+    """Some versions of NocoDB put the number or titles of rows into a link's cell, or so many that
+    some may be missing."""
     rows = cell if isinstance(cell, list) else [cell]
     has_all = len(rows) < min(LINK_CELL_LIMITS)
     return has_all and all(isinstance(row, Mapping) and "id" in row for row in rows)

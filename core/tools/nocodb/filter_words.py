@@ -55,7 +55,7 @@ def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> 
             else:
                 texts.append(f'"{to_one_line(str(operand), MAX_PHRASE_CHARACTERS)}"')
         first = condition.operands[0] if condition.operands else None
-        # `blank` means that no linked row fits them.
+        # Conditions on the rows that a link leads to. `blank` means that no linked row fits.
         if condition.linked:
             rest = _describe_conditions(condition.linked, _AND)
             phrase = say(

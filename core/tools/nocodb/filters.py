@@ -177,8 +177,7 @@ class RowSelection:
     """The rows of `table` that match all or any conditions.
 
     NocoDB gets `where`. Unless `is_exact`, it returns too many rows, and each must be checked with
-    `matches`. `is_sent` is False for a system without filters, whose rows are all checked. A row
-    holds the linked rows of `joins`, as records, under the link's id.
+    `matches`. A row holds the linked rows of `joins`, as records, under the link's id.
     """
 
     table: TableDescription
@@ -319,7 +318,8 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
     }
 
     def holds(cell: object) -> bool:
-        """Compare the moment with the span as ISO texts, which sort by time."""
+        """Decide as the filter for NocoDB does. Compare the moment with the span as ISO texts,
+        which sort by time."""
         if field.kind == "day":
             day = fieldtypes.parse_day(cell)
             at = day.isoformat() if day else None
@@ -344,8 +344,8 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
 
 
 def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCondition:
-    """Raise ToolError. `where` is exact if all values can be quoted; else a `like` that finds more
-    rows; else None, which finds all rows."""
+    """Raise ToolError. `where`, the filter for NocoDB, is exact if all values can be quoted; else a
+    `like` that finds more rows; else None, which finds all rows."""
     parsed: list[str] = []
     for operand in operands:
         text = str(operand).lower() if isinstance(operand, bool) else compose_letters(str(operand))
@@ -510,8 +510,8 @@ def _matches_row(condition: FilterCondition, row: NocoRecord) -> bool:
 
 
 def _join_clauses(parts: Sequence[WhereClause], by: str) -> WhereClause:
-    """Versions 2 and 3 of its API have a syntax each. A clause that v2 cannot express (None) makes
-    the whole inexpressible in v2."""
+    """Versions 2 and 3 of NocoDB's API have a syntax each. A clause that v2 cannot express (None)
+    makes the whole inexpressible in v2."""
     clauses = [part for part in parts if part.v3]
     if len(clauses) < 2:
         return clauses[0] if clauses else WhereClause()
@@ -589,6 +589,7 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
         where = build_clause(field.id, op, *operands)
 
     def holds(cell: object) -> bool:
+        # Only "between" and "in" have several values.
         number, first, last = fieldtypes.parse_number(cell), numbers[0], numbers[-1]
         if number is None:
             # An empty cell differs from every number, as in NocoDB.
@@ -605,4 +606,5 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
             "lte": number <= first,
         }[op]
 
+    # True: `where` finds exactly the matching rows.
     return FilterCondition(field, op, numbers, where, True, holds)

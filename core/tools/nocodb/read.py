@@ -104,8 +104,8 @@ def export_rows(
 
 
 def fix_formats(records: Sequence[NocoRecord], fields: Sequence[Field]) -> list[Field]:
-    """NocoDB does not tell the type of a formula's values; its column is one of numbers if these
-    rows hold nothing else."""
+    """All numbers of a column get equally many decimal places. NocoDB does not tell the type of a
+    formula's values; its column is one of numbers if these rows hold nothing else."""
 
     def fix(field: Field) -> Field:
         cells = [record.fields.get(field.title) for record in records]
@@ -144,7 +144,7 @@ def build_table(
 
 
 def _to_value(column: RowColumn, cell: Cell) -> Value:
-    # Exact decimals are text, because a float would round them.
+    # Exact decimals are text, because a float would round them. Other texts need no value.
     if isinstance(cell, date):
         return cell.isoformat()
     if isinstance(cell, Decimal):
@@ -205,9 +205,9 @@ class TableQuestion:
         return " ".join(filter(None, [sentence, note, self.link]))
 
     def describe_rows(self, rows: SelectedRows, row_count: int) -> str:
-        """The last is the number of all that match (`is_counted`). If rows changed while all were
-        read (`is_complete`), it is "at least" so many. Otherwise it is how many match among the
-        first rows that were read."""
+        """The last number is that of all rows that match (`is_counted`). If rows changed while all
+        were read (`is_complete`), it is "at least" so many. Otherwise it is how many match among
+        the first rows that were read."""
         what = self.table.title
         # Tables of linked rows, with how many of their rows were read.
         for title, read_count, count in rows.linked:
@@ -276,8 +276,8 @@ class QueryTools:
         names: Iterable[str] = (),
         links: Collection[str] = (),
     ) -> TableQuestion:
-        """`names` are fields that it uses besides those of the filters, to show them or to compute
-        figures; those in `links` need the linked rows, if they are links.
+        """`names` are fields that the question uses besides those of the filters, to show them or
+        to compute figures; those in `links` need the linked rows, if they are links.
 
         Raise ToolError for a secret field, and if filters leave out the linked rows (`blank`) that
         a field shows. Raise NocoError.
@@ -511,7 +511,7 @@ class QueryTools:
     async def _read_file(
         self, ctx: ToolContext, table: TableDescription, record: NocoRecord, name: str
     ) -> Outcome:
-        """Of several with one name, the last one."""
+        """Of several files with one name, the last one is read."""
         # Those of secret fields are a mark instead of a list, and so not found.
         lists = [open_cell(record, field) for field in table.fields if field.field_type.file]
         entries = [

@@ -135,7 +135,8 @@ class RowReader:
         return SelectedRows(records, total)
 
     async def fetch_all(self, selection: RowSelection, wish: ColumnChoice) -> SelectedRows:
-        """Raise NocoError, and ToolError if not all linked rows that a filter needs can be read.
+        """Return all matching rows among the first `max_rows` that NocoDB returns. Raise NocoError,
+        and ToolError if not all linked rows that a filter needs can be read.
 
         Linked tables with a link back (`back`) are read first: the rows that fit name the rows that
         they belong to, so fewer of these need to be read. Then come the rows themselves, twice if
@@ -203,7 +204,8 @@ class RowReader:
     async def _fetch_linked(
         self, selection: RowSelection, join: Join, records: Sequence[NocoRecord]
     ) -> LinkedRows:
-        """A linked row that was deleted meanwhile is left out.
+        """Return the linked rows, also by the id of the record that links to them. A linked row
+        that was deleted meanwhile is left out.
 
         The cell of a link lists its rows with their ids. Where a link can have many rows, some
         versions of NocoDB put only their number there, or a list that is cut. Such cells are
@@ -251,7 +253,8 @@ class RowReader:
         result says how many of them were read."""
         condition = selection.linked_condition(join.link)
         conditions = condition.linked if condition else ()
-        # One linked row must fit all the filters.
+        # One linked row must fit all the filters. `filters_rows` is False for the sample base,
+        # whose rows Ponte checks itself.
         linked = RowSelection(join.table, conditions, "all", self.api.filters_rows)
         # The fields to read: the row's name, its id, the link back, and those that are asked for.
         keys = [field for field in join.table.fields if field.type == "ID"]

@@ -80,8 +80,8 @@ Titled = TypeVar("Titled", NamedTable, Field)
 
 
 def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
-    """Similar is a title in another case, then one with other accents, then one that begins like a
-    name that was cut ("…"), as a model has read it."""
+    """A similar title counts if it is the only one: in another case, then with other accents, then
+    one that begins like a name that was cut ("…"), as a model has read it."""
     exact = name.strip()
     for candidate in among:
         if exact in (candidate.id, candidate.title):
@@ -104,7 +104,7 @@ def suggest_names(name: str, among: Iterable[NamedTable | Field]) -> str:
     """The titles most similar to `name`, else the first `_MAX_SUGGESTED_NAMES` of all titles."""
     titles = [candidate.title for candidate in among]
     key = fold_to_letters(name[:MAX_TITLE])
-    # Several, else it would have been found.
+    # Titles equal but for case and accents: several, else it would have been found.
     near = [title for title in titles if fold_to_letters(title) == key]
     if not near:
         plains = {fold_to_letters(title): title for title in titles}
@@ -182,8 +182,7 @@ def parse_table(
 ) -> TableDescription:
     """`by_id` holds the visible tables by id, `foreign` the ids of databases that NocoDB did not
     create. Links to hidden tables, and lookups through them, are not among the fields; the links
-    are in `concealed`, because an undo must restore whole rows. NocoDB adds CreatedAt and UpdatedAt
-    to its own tables, and does not describe them."""
+    are in `concealed`, because an undo must restore whole rows."""
     fields = []
     for raw_field in body["fields"]:
         if not isinstance(raw_field, Mapping):
@@ -251,7 +250,7 @@ class _RawDescription:
 
     def visible_to(self, names: Sequence[NamedTable]) -> TableDescription:
         if names not in self._parsed:
-            by_id = {table.id: table for table in names}
+            by_id = {table.id: table for table in names}  # links to other tables are left out
             foreign = self.base.foreign_sources
             self._parsed[names] = parse_table(self.base.id, self.body, by_id, foreign)
         return self._parsed[names]
@@ -327,7 +326,7 @@ class Schemas:
         """Raise NocoError `unknown_table`, `unknown_field`."""
         names = tuple(fields)
         table = await self.describe_table(viewer, name)
-        # A missing field may be a new one.
+        # A missing field may be a new one, so the table is read once more.
         if any(find_by_name(field_name, table.fields) is None for field_name in names):
             # Nothing is dropped if it was read only seconds ago.
             self._drop_old(self._tables.get(table.id))
@@ -339,7 +338,8 @@ class Schemas:
     async def describe_with_links(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
-        """Raise NocoError `unknown_table`, `unknown_field`.
+        """Fields may be those of linked rows, such as Customer.City. Raise NocoError
+        `unknown_table`, `unknown_field`.
 
         Titles may have dots themselves. So a field of the table comes first, then each dot is tried
         as the end of a link's title. Fields of linked rows get into `paths` by the model's name, by
@@ -365,8 +365,8 @@ class Schemas:
     async def describe_afresh(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
-        """A draft depends on it, so it is not from the cache. Raise NocoError, also if it lacks one
-        of the fields."""
+        """A draft depends on the description, so it is not from the cache. Raise NocoError, also if
+        it lacks one of the fields."""
         table = await self.describe_table(viewer, name)
         self._drop_old(self._tables.get(table.id))
         return await self.describe_with_fields(viewer, name, fields)
@@ -374,8 +374,8 @@ class Schemas:
     async def fill_formats(
         self, viewer: Viewer, table: TableDescription, fields: Iterable[Field]
     ) -> list[Field]:
-        """NocoDB gives a lookup or rollup none, so it gets that of the field whose values it shows,
-        if this person may see that field."""
+        """NocoDB gives a lookup or rollup no format, so it gets that of the field whose values it
+        shows, if this person may see that field."""
         visible = await self.visible_tables(viewer)
         return [
             replace(field, format=await self._find_format(table, field, visible))
@@ -388,7 +388,7 @@ class Schemas:
         self._tables: dict[str, CachedValue[_RawDescription]] = {}
 
     async def _describe(self, viewer: Viewer, named: NamedTable) -> TableDescription:
-        """All share the cached description.
+        """All people share the cached description.
 
         `note_need` records the rights that every reader of the result needs: also those for the
         tables that links lead to. A field that shows values of a secret field, through lookups or
@@ -562,8 +562,8 @@ def format_outline(
     """Return the outline of a table by which the model knows its fields, such as `Customers [m…]:
     Name*:text, Status:select(Lead|Active), Orders->Orders`.
 
-    The field with * names a row. `read_only` is marked after the id. The outline is cut to whole
-    fields, with the number of missing ones.
+    The field with * names a row. `Id`, CreatedAt and UpdatedAt are left out. `read_only` is marked
+    after the id. The outline is cut to whole fields, with the number of missing ones.
     """
     # In a short outline no select may take the room of other fields.
     room = MAX_OPTIONS_CHARACTERS if longest == SHORT_OUTLINE_CHARACTERS else longest

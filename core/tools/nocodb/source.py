@@ -84,7 +84,7 @@ class VisibleBase:
 
     @property
     def changeable_titles(self) -> Sequence[str]:
-        """None if NocoDB or a rule allows no change at all."""
+        """Return () if NocoDB or a rule allows no change at all."""
         if self.is_read_only or not self.may_propose:
             return ()
         return [title for title in self.titles if title not in self.read_only_titles]
@@ -169,8 +169,8 @@ def describe_gap(name: str) -> Health:
 class TableSource:
     """The tools over one base, and the writes that were approved.
 
-    `driver` does the approved writes. `drafting` reads the rows of new drafts; None: a `RestDriver`
-    over `api`. `clock` returns monotonic seconds, `now` seconds since the epoch.
+    `driver` does the approved writes. `clock` returns monotonic seconds, `now` seconds since the
+    epoch.
     """
 
     name: str
@@ -194,8 +194,11 @@ class TableSource:
         self.rows = TableWriter(driver)
         self._clock = clock
         self._tables_api = api
+        # These tools need `now` for conditions such as "today".
         self._reading = build_read_tools(api, self.schemas, clock=now)
+        # `drafting` reads the rows of new drafts; None: a `RestDriver` over `api`.
         writing = WriteTools(api, self.schemas, drafting, now)
+        # The write tools also draft a proposal that a person changes.
         self._writing, self.rows.revise_draft = writing.tools(), writing.revise
         self._overview = BaseOverview()
         self._tables_tools = BoundedDict[VisibleBase, Tool](MAX_VISIBLE_SETS)
@@ -204,7 +207,8 @@ class TableSource:
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools, also while NocoDB is down: a call then explains the failure.
 
-        It is made once for each set of tables, so that equal prompts stay equal and can be cached.
+        The description of the tool that lists tables is made once for each set of tables, so that
+        equal prompts stay equal and can be cached.
         """
         if self._clock() >= self._until:
             # Set before NocoDB is asked, so that no other turn waits for the answer too.
@@ -271,9 +275,10 @@ class NocoSource(TableSource):
         # An approved change retries its reads for longer than a turn: NocoDB may be restarting.
         driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS), read_file)
         super().__init__(self.api, driver, base_id=base_id, config=config, clock=clock)
+        # Asks NocoDB, while nobody waits, for its version and for what it lacks.
         self.probing = BackgroundTasks("nocodb")
         self._gaps: Sequence[str] | None = None
-        self._version = ""
+        self._version = ""  # until NocoDB was asked
 
     async def health(self) -> Health:
         """Return the state of the base, NocoDB's version and the routes that it lacks. Both are

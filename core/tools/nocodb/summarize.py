@@ -160,8 +160,8 @@ def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo 
 
 
 def _identity(field: Field, cell: object) -> object:
-    """Linked rows and people are told apart by id or address, because two can have one name;
-    numbers and lists are equal in any form or order."""
+    """Equal values share a key. Linked rows and people are told apart by id or address, because two
+    can have one name; numbers and lists are equal in any form or order."""
     if isinstance(cell, list):
         return frozenset(_identity(field, member) for member in cell)
     if isinstance(cell, Mapping) and ("fields" in cell or "email" in cell):
@@ -171,7 +171,7 @@ def _identity(field: Field, cell: object) -> object:
 
 
 def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
-    """The sum of none is 0, any other figure of none is None. An average gets as many decimal
+    """The sum of no numbers is 0, any other figure of none is None. An average gets as many decimal
     places as the numbers have, and two more (`divide_exactly`)."""
     with decimal.localcontext(prec=_DIGITS):
         total = sum(numbers, Decimal())

@@ -244,7 +244,7 @@ class TableBatch:
     ) -> Sequence[RowWrite]:
         """Make the calls that write these rows, whose files are uploaded already, and return the
         rows with their ids. Links and files need calls of their own, besides that for the plain
-        values. Each call names who asked (`asker_key`), for NocoDB's audit."""
+        values."""
         draft = self._draft
         # Each link is a write of its own, so there is at most one.
         match draft.kind:
@@ -346,9 +346,8 @@ class TableBatch:
 
         A typed field that already has its new value is no conflict. Of a link to many rows, only
         the rows that the update adds or removes are compared. Without an earlier value of a field
-        (`is_described` False), nobody can say that it is unchanged. A driver is typed if the system
-        describes the types of its fields, as NocoDB's own API does. A bridge does not, and writes
-        all fields at once, so each must be unchanged.
+        (`is_described` False), nobody can say that it is unchanged. A bridge, which is not typed,
+        writes all fields at once, so each must be unchanged.
         """
         # The row was deleted.
         if now is None:
@@ -444,7 +443,8 @@ def _is_link(value: Any) -> bool:
 
 def _own_files(current: Any, before: Any, after: Any) -> list[Any] | None:
     # `before` and `after` are the cell's files in the update, `current` those that were read back:
-    # new files are taken from there, because NocoDB gave them paths.
+    # new files are taken from there, because NocoDB gave them paths. What others added or removed
+    # is left out.
     current, before, after = current or [], before or [], after or []
     added, surplus = subtract_files(after, before), subtract_files(current, before)
     added_files = subtract_files(surplus, subtract_files(surplus, added))

@@ -286,8 +286,8 @@ class _Snapshot:
 class SampleApi:
     """The `TableApi` over the file at `path`.
 
-    `make_content` returns the rows of a new or restored base. Each content has an id of its own,
-    the base's id. A draft names it, so a change that was drafted before a reset is refused.
+    Each content has an id of its own, the base's id. A draft names it, so a change that was drafted
+    before a reset is refused.
 
     `tables` and the content are in English. A new base is in `language`, and the file says in which
     one it is (`PRAGMA user_version`: the language's place in `LOCALES`).
@@ -310,10 +310,10 @@ class SampleApi:
         self._english_tables = tables
         self._tables_in: dict[str, Mapping[str, SampleTable]] = {}
         """The tables with their titles in a language, by language."""
-        self._make_content = make_content
+        self._make_content = make_content  # of a new or restored base
         self._new_language = language
         self._language = self._find_language()
-        self._lock_timeout = lock_timeout
+        self._lock_timeout = lock_timeout  # seconds to wait for another process's write
         self.drift_count = 0
         """How often the base was found to be another one than before. Whoever has descriptions of
         tables cached drops them when this number changes."""
@@ -324,8 +324,9 @@ class SampleApi:
         return say("Sample data.")
 
     def reset(self, language: str = "") -> None:
-        """Raise NocoError, WriteUnsure. A usable file is filled again in one transaction; a damaged
-        one, or one that Ponte did not make, is deleted first."""
+        """`language` "" keeps that of the file. Raise NocoError, WriteUnsure. A usable file is
+        filled again in one transaction; a damaged one, or one that Ponte did not make, is deleted
+        first."""
         self._new_language = language or self._find_language()
         try:
             self._transact(lambda state: self._fill(state.connection))
@@ -714,8 +715,7 @@ class SampleDriver(RestDriver):
 
 
 class SampleSource(TableSource):
-    """The tools over the sample base. Only the owner sees them, on the page or a terminal.
-    `for_invited`: people whom the owner invited see them too."""
+    """The tools over the sample base. Only the owner sees them, on the page or a terminal."""
 
     name = "sample"
     description = (
@@ -733,6 +733,7 @@ class SampleSource(TableSource):
     ) -> None:
         # Does the approved writes, and reads the rows of drafts.
         driver = SampleDriver(api)
+        # `for_invited`: people whom the owner invited see the tables, too.
         self._sample, self._title, self._for_invited = api, title, for_invited
         super().__init__(api, driver, drafting=driver, config=config)
         # The base class fetches the list of tables after this time, which never comes: here `tools`

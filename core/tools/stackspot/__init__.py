@@ -143,7 +143,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
                 "StackSpot didn't return a token within {s:.0f} s", s=CHECK_TIMEOUT_SECONDS
             ) from None
         finally:
-            # The caller closes `deps.http`.
+            # Cancels a request for a token that is under way. The caller closes `deps.http`.
             await client.close()
         sentence = say(
             "it returns a token for the realm {realm}; quick commands in ponte.toml: {count}, "
@@ -168,7 +168,7 @@ _FORM_TYPES: Mapping[str, Any] = {"number": "number", "boolean": "checkbox", "ch
 
 
 class QuickCommandRun(ExternalRun):
-    """The command's input is its only row."""
+    """A change that runs a quick command once. The command's input is its only row."""
 
     title = "Run {title}"
     outcomes = _OUTCOMES
@@ -185,23 +185,20 @@ class QuickCommandRun(ExternalRun):
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
         """Return an input for each one that the command declared when it was proposed; without any,
-        one for each value that was given. None for a draft whose values were erased, or that stores
-        no inputs."""
+        one for each value that was given. Return () for a draft whose values were erased, or that
+        stores no inputs."""
         # A run has one step, whose `after` has the inputs by name. `inputs` is {} for a command
         # that declares none, None for a draft that stores none.
         given, inputs = change.steps[0].write.after or {}, change.draft.target.get("inputs")
         if inputs is None or not given:
             return ()
         declared = inputs or {name: ["text", []] for name in given}
-        # the label
-        # "lines": a text of several lines
-        # as a person would type it
         return [
             FormField(
                 name,
                 name,
-                _FORM_TYPES.get(type, "lines"),
-                _type_input(given.get(name)),
+                _FORM_TYPES.get(type, "lines"),  # a text of several lines
+                _type_input(given.get(name)),  # as a person would type it
                 tuple(choices),
             )
             for name, (type, choices) in declared.items()

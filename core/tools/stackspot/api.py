@@ -171,7 +171,8 @@ class StackSpotAccount:
 
 @dataclass(frozen=True, slots=True)
 class StackSpotRequest:
-    """`subject` names its topic in error messages: a realm, a slug or an agent's id."""
+    """`subject` names its topic in error messages: a realm, a slug or an agent's id. `timeout` is
+    in seconds."""
 
     kind: Kind
     method: Literal["GET", "POST"]
@@ -200,10 +201,7 @@ class StackSpotError(RemoteError):
 
 
 class StillRunning(StackSpotError):
-    """Ponte stopped waiting for a run, because of `cause`. StackSpot may still finish it.
-
-    `execution` is the run's id.
-    """
+    """Ponte stopped waiting for a run, because of `cause`. StackSpot may still finish it."""
 
     def __init__(self, cause: StackSpotError, execution: str) -> None:
         # What passes says "please try again": here that would run the command once more.
@@ -211,19 +209,19 @@ class StillRunning(StackSpotError):
             _STOPPED_WAITING if cause.passing else cause.sentence,
             code=cause.code,
             hint=cause.hint,
-            unsure=True,
+            unsure=True,  # the run may still have its effect
             passing=cause.passing,
             **cause.values,
         )
-        self.execution = execution
+        self.execution = execution  # the run's id at StackSpot
 
     def words(self) -> str:
         return f"{super().words()} {say(_STILL_RUNNING)}"
 
 
 def is_daily_limit(answer: HttpAnswer) -> bool:
-    """A daily limit says "Your limit is 100 requests in the last 1440 minutes". Without such words,
-    the code RATE_LIMIT_EXCEEDED means one."""
+    """A daily limit outlasts all waiting, so no retry helps. It says "Your limit is 100 requests in
+    the last 1440 minutes". Without such words, the code RATE_LIMIT_EXCEEDED means one."""
     if window := _WINDOW.search(answer.text):
         return int(window[2]) > _SHORT_LIMIT_MINUTES
     return "RATE_LIMIT_EXCEEDED" in answer.text
@@ -349,7 +347,7 @@ class StackSpotApi:
         return await self._retry_request(self._send_with_token, request)
 
     async def send_once(self, request: StackSpotRequest) -> Any:
-        """The caller repeats it itself. Raise StackSpotError."""
+        """The caller repeats the request itself. Raise StackSpotError."""
         try:
             return await self._send_with_token(request)
         except HttpError as error:

@@ -247,8 +247,7 @@ class StackSpot:
     """A client of StackSpot AI. All runs share its connections and its token.
 
     The caller owns `http`. Without one, the client makes its own, through `proxies`, and closes it.
-    `deadline` is in seconds, for one run and for one agent's answer. Every method raises
-    `StackSpotError`.
+    Every method raises `StackSpotError`.
     """
 
     def __init__(
@@ -272,7 +271,7 @@ class StackSpot:
         self._api = StackSpotApi(account, self._http, self._clock)
         self._commands = f"{urls.api.rstrip('/')}/v1/quick-commands"
         self._agents = f"{urls.agent.rstrip('/')}/v1/agent"
-        self.deadline = deadline
+        self.deadline = deadline  # seconds for one run, or for one agent's answer
 
     async def check(self) -> None:
         """A token that is still valid is not asked for again. Raise StackSpotError."""
@@ -385,8 +384,8 @@ class StackSpot:
         raise StillRunning(late, execution)
 
     async def ask_agent(self, agent: str, prompt: str, *, conversation_id: str = "") -> AgentAnswer:
-        """With `conversation_id`, the agent remembers what it was asked before. It costs money, so
-        a question whose answer was lost is not asked again. Raise StackSpotError."""
+        """With `conversation_id`, the agent remembers what it was asked before. A question costs
+        money, so it is not asked again if its answer was lost. Raise StackSpotError."""
         if not _AGENT_ID.fullmatch(agent):
             raise StackSpotError(
                 "`{agent}` isn't an agent's ID.", code="bad_agent", agent=agent[:40]

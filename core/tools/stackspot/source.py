@@ -113,9 +113,9 @@ class StackSpotCommands:
         return Outcome("ok", bare if bare.strip() else say(_NOTHING, slug=slug))
 
     async def _start_run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> str:
-        """If this call is cancelled, it waits up to `NAMING_TIMEOUT_SECONDS` for both: a run that
-        was started, and costs money, should not be lost. `begin` runs in a task of its own, which
-        the cancellation does not reach."""
+        """If this call is cancelled, it waits up to `NAMING_TIMEOUT_SECONDS` for the start and the
+        journal: a run that was started, and costs money, should not be lost. `begin` runs in a task
+        of its own, which the cancellation does not reach."""
 
         async def begin() -> str:
             conversation = conversation_ulid(ctx)
@@ -300,6 +300,7 @@ class StackSpotSource:
         self._commands = commands
         self._config = config
         self._conversations = AgentConversations(stackspot)
+        # Seconds for one call of a tool: the longest run, and time to start it.
         self._patience = stackspot.deadline + _CALL_MARGIN_SECONDS
         self._tool_sets = BoundedDict[tuple[str, str], tuple[QuickCommandTool, FunctionTool]](
             _MAX_TOOL_SETS
@@ -323,6 +324,7 @@ class StackSpotSource:
                 self.stackspot_quick_command,
                 effect="spend",
                 doing="is running the quick command…",
+                # Each command has inputs of its own, which a strict schema cannot express.
                 strict=False,
                 description=descriptions[0],
                 patience=self._patience,

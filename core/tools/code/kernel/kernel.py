@@ -85,7 +85,7 @@ class Frames:
         self._write_all(self._output, f"\0{run}\0".encode())
 
     def restore_output(self) -> None:
-        """The person's code may have closed or replaced them."""
+        """The person's code may have closed or replaced stdout and stderr."""
         for handle in (1, 2):
             self._restore(self._output, handle)
 
@@ -203,6 +203,7 @@ class Interpreter:
         # The id of the run whose code runs now, of the one that was to be interrupted last, and of
         # the one in which that was raised; "" for none.
         self.running = self.interrupted = self.raised_in = ""
+        # Code that imports `__main__` gets the module of the code's variables.
         sys.modules["__main__"] = self._main
         vars(self._main)["display"] = _display
 
@@ -340,7 +341,8 @@ def _stream(handle: int) -> io.TextIOWrapper:
 
 
 def _allow_cpu() -> None:
-    """Linux ends a process that uses more processor time than its limit (setrlimit(2))."""
+    """Raise the limit of processor time for the next run. Linux ends a process that uses more
+    (setrlimit(2))."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
@@ -417,7 +419,8 @@ def _hide_modules() -> None:
 
 
 def main() -> None:
-    """A thread (`_listen`) reads them, and hands them over by the queue `waiting`."""
+    """Answer requests until their pipe is closed. A thread (`_listen`) reads them, and hands them
+    over by the queue `waiting`."""
     # User code runs in this process too and may change whatever it imports.
     _hide_modules()
     _prepare_matplotlib()

@@ -99,7 +99,7 @@ class Bubblewrap:
             async with contextlib.AsyncExitStack() as tidy:
                 # A folder with a copy of the kernel's code, which every user can read.
                 program = await asyncio.to_thread(self._runtime.program, kernel)
-                user = USERS.take()
+                user = USERS.take()  # a user of its own, if this process is root
                 tidy.callback(USERS.give_back, user)
 
                 def command(ends: ProgramEnds) -> list[str]:
@@ -194,6 +194,7 @@ class Landlock:
                     folder=work,
                     user=user,
                 )
+                # From here on, the end of the program undoes what was made for it.
                 running.tidy = tidy.pop_all().aclose
             return await _watch_disk(running, session, limits)
 

@@ -62,7 +62,7 @@ def network(_: Outside) -> str:
 
 
 def processes(outside: Outside) -> str:
-    """Try to start processes and to signal those outside the sandbox."""
+    """Try to start processes and to signal those outside."""
     if _is_permitted(_fork):
         return "made a process"
     if _is_permitted(lambda: os.posix_spawn("/bin/true", ["true"], {})):
@@ -73,7 +73,7 @@ def processes(outside: Outside) -> str:
 
 
 def writing(outside: Outside) -> str:
-    """Try to write into folders outside the sandbox's own."""
+    """Try to write outside the sandbox's own folders."""
     for folder in (outside["folder"], os.path.dirname(sys.executable), "/usr", "/dev", "/"):
         path = os.path.join(folder, "ponte-probe")
         if _opens(path, "w"):

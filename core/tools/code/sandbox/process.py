@@ -60,8 +60,7 @@ Tidy = Callable[[], Awaitable[None]]
 
 
 class ProgramPipes:
-    """The four pipes between the bot and a program in the sandbox: input, output, frames, and one
-    that ends with the program."""
+    """The four pipes between the bot and a program in the sandbox."""
 
     def __init__(self) -> None:
         self._transports: list[asyncio.BaseTransport] = []
@@ -130,8 +129,7 @@ def kernel_command_line(
     beside: int = 0,
 ) -> list[str]:
     """Return the command that fences itself and then runs the kernel in the folder `program`. `-I`
-    keeps the environment and the current folder out of Python's modules. `ends`: the descriptors of
-    its pipes; results go through `frames`, and `life` ends with the program.
+    keeps the environment and the current folder out of Python's modules.
 
     Under Landlock the program ends itself when its parent, the bot, ends; elsewhere bubblewrap ends
     it. `beside`: the threads that its user runs elsewhere. Linux counts them together with the
@@ -159,18 +157,13 @@ class RunningProgram:
     """A kernel program that was started.
 
     What comes out of `frames`, its own pipe, and out of `output`, its stdout and stderr in one, is
-    untrusted. `output` must always be read: a full pipe stops the program. `overran` says why the
-    sandbox itself ended it, in English ("it wrote more than 192 MiB").
+    untrusted. `output` must always be read: a full pipe stops the program.
 
-    `tidy` cleans up after the end, which cancels the task `watch`. `first` is the pidfd of the
-    process to kill first; the other one ends after it.
-
-    Its pipe for life tells two things: one byte says that the program is fenced, its end that no
-    process holds it any more, so that nothing of the program is left.
+    `tidy` cleans up after the end, which cancels the task `watch`.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, pipes: ProgramPipes) -> None:
-        self.overran = ""
+        self.overran = ""  # why the sandbox itself ended the program, in English
         self.stdin = pipes.stdin
         self.frames = pipes.frames
         self.output = pipes.output
@@ -245,7 +238,7 @@ class RunningProgram:
     async def _follow(self) -> None:
         try:
             async with asyncio.timeout(FOLLOW_SECONDS):
-                await self._process.wait()
+                await self._process.wait()  # bubblewrap
         except TimeoutError:
             # It can have ended at the last moment, or while the event loop was busy.
             with contextlib.suppress(ProcessLookupError):
@@ -364,8 +357,7 @@ async def _start(
 ) -> RunningProgram:
     """Start the command with its four pipes. The ends that the program uses are closed in this
     process, so that a pipe ends with the program. It gets a session of its own, so that all its
-    processes can be killed as one group. Its results come through `frames`; `life` ends with the
-    last of its processes."""
+    processes can be killed as one group."""
     pipes = ProgramPipes()
     ends = await pipes.open()
     try:
@@ -443,8 +435,7 @@ class _DiskUse:
 class DiskMeter:
     """Measures what process `pid` stores below `folder`. Blocking.
 
-    `process` is a pidfd. If files move during the measurement, the process is stopped for some
-    milliseconds: otherwise code could escape the count by renaming files in time.
+    `process` is a pidfd.
     """
 
     folder: Path
@@ -480,8 +471,7 @@ class DiskMeter:
 
     def _measure(self) -> _DiskUse:
         """Count the files below the program's folder and their size on the disk. More entries than
-        allowed end the count. `moved` says that files disappeared meanwhile: the caller then stops
-        the program and measures again."""
+        allowed end the count."""
         use = _DiskUse()
         folders = [str(self.folder)]
         while folders and use.count <= self.limits.entries:

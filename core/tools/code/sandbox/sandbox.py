@@ -102,7 +102,8 @@ KERNEL_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 
 
 def explain_start_failure(cause: str) -> str:
-    """bubblewrap's messages: https://github.com/containers/bubblewrap/blob/main/bubblewrap.c."""
+    """`cause` is the output of a program that failed to start. bubblewrap's messages:
+    https://github.com/containers/bubblewrap/blob/main/bubblewrap.c."""
     last_line = cause.strip().splitlines()[-1] if cause.strip() else ""
     for needle, sentence in _RECOGNISED:
         if needle in cause:
@@ -187,7 +188,8 @@ def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
 
 
 def split_around(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """True: the whole part may be read; False: only the names in it.
+    """Yield the parts without the `hidden` ones. True: the whole part may be read; False: only the
+    names in it.
 
     A sandbox can only allow whole folders. So a folder with something hidden below it is split into
     its children.
@@ -290,6 +292,7 @@ class RuntimeFolder:
 
     def _make_folder(self) -> Path:
         """Folders of processes that ended are removed first; a lock marks those in use."""
+        # Made at first use, or again if a cleaner of /tmp removed it.
         if self._folder is None or not self._folder.is_dir():
             sweep()
             self._programs.clear()
@@ -331,8 +334,8 @@ def _remove_or_move(entry: os.DirEntry[str], top: Path, name: str = "") -> Path 
 
 
 def sweep() -> None:
-    """A folder that is locked belongs to a living process: the lock fails, and the folder is passed
-    over."""
+    """Remove what killed processes of this user left. A folder that is locked belongs to a living
+    process: the lock fails, and the folder is passed over."""
     for folder in Path(tempfile.gettempdir()).glob(RUNTIME_PREFIX + "*"):
         with contextlib.suppress(OSError):
             about = folder.lstat()

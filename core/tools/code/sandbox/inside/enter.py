@@ -69,4 +69,4 @@ def fence(configuration: Configuration) -> None:
     limits.impose_limits(configuration["limits"])
     if configuration["landlock"] is not None:  # None under bubblewrap: its mounts hide the rest
         ruleset.restrict(**configuration["landlock"])
-    seccomp.install()
+    seccomp.install()  # last, because it denies the system calls of the other steps

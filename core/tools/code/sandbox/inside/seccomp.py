@@ -222,7 +222,8 @@ _ANSWER_BY_TABLE = (
 
 def _check_arguments(name: str, pid: int) -> list[FilterStep]:
     """Return the steps that check the arguments of the call `name`, and always end in a return.
-    `pid` is the only process to which the sandbox may send signals: itself."""
+    `pid` is the only process to which the sandbox may send signals: itself. FCNTL, IOCTL and PRCTL
+    list the commands that are allowed."""
     match name:
         case "open" | "openat":
             # Before Linux 6.2 Landlock lets a file be emptied that can only be read.
