@@ -15,7 +15,7 @@ Faces = Sequence[Integration[Any]]
 FACES: Faces = tuple(feature.integration for feature in find_features() if feature.integration)
 
 KINDS: dict[str, Kind] = {"post": PLACE_POST}
-"""The kinds of change, by `Draft.kind`."""
+"""By `Draft.kind`."""
 for _feature in find_features():
     KINDS |= _feature.kinds
 
@@ -23,18 +23,17 @@ for _feature in find_features():
 CARDS: Mapping[str, SetupCard] = {
     feature.card.name: feature.card for feature in find_features() if feature.card
 }
-"""The cards by the name of their integration, in the order of the page."""
+"""By the name of their integration, in the order of the page."""
 PEOPLE_SETTINGS = ("ponte_allow", "ponte_admins", "ponte_sample")
-"""Who may do what. The page writes them when a person of a chat platform is chosen."""
+"""The page writes them when a person of a chat platform is chosen."""
 SETUP_NAMES = frozenset(
     [*(field.setting for card in CARDS.values() for field in card.fields), *PEOPLE_SETTINGS]
 )
-"""All settings that the page may store. None of them names a folder, a database, a proxy or the
-page itself."""
+"""What the page may store. None names a folder, a database, a proxy or the page itself."""
 
 
 def collect_rights(faces: Faces) -> Mapping[str, PlatformRights]:
-    """Return the default rights of people by platform, for each integration that has people."""
+    """By platform, for each integration that has people."""
     return {integration.name: integration.rights for integration in faces if integration.rights}
 
 
@@ -43,8 +42,7 @@ PLATFORM_RIGHTS = collect_rights(FACES)
 
 def canonical_person(key: str) -> str:
     """Return the key under which a person's usage, notices and approvals are counted. The owner on
-    the page and the owner in the terminal are one person, with the key of one of the two. Any other
-    key is returned as it is."""
+    the page and in the terminal is one person, with one of the two keys. Any other key stays."""
     platform, _, name = key.partition(":")
     return f"{max(ADMINS)}:{OWNER_ID}" if platform in ADMINS and name == OWNER_ID else key
 

@@ -1,6 +1,5 @@
-"""The texts of results of operations: lines for people, and what `--json` prints.
-
-An operation without an entry in `TEXTS` gets a plain table, or a line for each value.
+"""The texts of results of operations: lines for people, and what `--json` prints. An operation
+without an entry in `TEXTS` gets a plain table, or a line for each value.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ from core.people.audit import PERSON_FACTS
 
 Row = Mapping[str, Any]
 RULE_WORDS = ("default", "none")
-"""The rules of `policy check` that have no name in a file."""
+"""Rules of `policy check` that have no name in a file."""
 COLUMN_GAP = "  "
 _FACT = re.compile(r"{(\w+)}")
-"""A fact in a sentence of the audit log."""
+"""In a sentence of the audit log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class View:
     is_running: bool = True
     is_page: bool = False
     changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """The title and the rows of changes by ID."""
+    """Title and rows by the change's ID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,8 @@ class ResultText:
 def format_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()
 ) -> Iterator[str]:
-    """Yield a line with the headings and a line for each row. The columns whose numbers are in
-    `right` are aligned to the right."""
+    """Yield the headings and a line for each row. Columns whose numbers are in `right` are aligned
+    to the right."""
     lines = [list(headings), *(list(row) for row in rows)]
     # `len` would be wrong: East Asian characters take two columns of a terminal, accents none.
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
@@ -92,7 +91,6 @@ def _width(text: str) -> int:
 
 
 Cell = Callable[[Any, View], str]
-"""Returns a value as a cell of a table."""
 
 
 def _text(value: Any, view: View) -> str:
@@ -139,9 +137,9 @@ class ListColumn:
 
 
 class TextList:
-    """Turns the rows of a list into a table: lines for the shell, or cells for the page /admin. If
-    there are no rows, the sentence `empty` stands in its place. `names` are the fields of rows
-    whose keys of people the reader gets as names: those of columns of names, and `more_names`."""
+    """Turns rows into lines for the shell, or cells for the page /admin. The sentence `empty`
+    stands for no rows. `names` are the fields whose keys of people the reader gets as names: those
+    of columns of names, and `more_names`."""
 
     def __init__(self, empty: str, *columns: ListColumn, more_names: Iterable[str] = ()) -> None:
         self._empty = empty
@@ -151,21 +149,18 @@ class TextList:
         }
 
     def __call__(self, rows: Sequence[Row], view: View) -> Iterable[str]:
-        """Return the list as lines for the shell."""
         table = self.table(rows, view)
         if not rows:
             return [table.empty] if table.empty else ()
         return format_table(table.headings, table.rows, table.numbers)
 
     def table(self, rows: Sequence[Row], view: View) -> ListTable:
-        """Return the headings and the cells of each row; `numbers` are the columns to align to the
-        right."""
-        # A terminal has no room for the wide columns.
+        """`numbers` of the result are the columns to align to the right."""
         columns = [column for column in self._columns if view.is_page or not column.wide]
         return ListTable(
             [say(column.heading) for column in columns],
             [column.field for column in columns],
-            # A column without a field makes its cell from the whole row.
+            # A column without a field shows the whole row.
             [
                 [
                     column.cell(row.get(column.field, "") if column.field else row, view)
@@ -195,8 +190,7 @@ def _audit_time(at: Any, view: View) -> str:
 
 
 def _audit_details(line: Any, view: View) -> str:
-    """Return the facts of a line of the audit log as `name=value`, with names in place of keys of
-    people."""
+    """Return the facts as `name=value`, with names in place of keys of people."""
     facts = []
     for name, value in line.items():
         if name not in ("at", "event"):
@@ -235,14 +229,13 @@ AUDIT_SENTENCES: dict[str, str] = {
     "setup-applied": "{asker} restarted Ponte with the new settings",
     "data-migrated": "{asker} moved the data to another database",
 }
-"""What a line of the audit log says, by its event. `{what}` is the title of a change, `{rows}` its
-rows."""
+"""Sentences by event. `{what}` is the title of a change, `{rows}` its rows."""
 
 
 def _describe_audit_line(line: Any, view: View) -> str:
-    """Return a line of the audit log as a sentence, with names of people and the title of the
-    change. An event without a sentence, for example of another version of Ponte, is returned as its
-    facts. Facts that a line lacks are empty in the sentence."""
+    """Return a sentence with names of people and the title of the change. An event without one, for
+    example of another version of Ponte, is returned as its facts. Facts that a line lacks are empty
+    in the sentence."""
     sentence = AUDIT_SENTENCES.get(line["event"])
     if sentence is None:
         return _audit_details(line, view)
@@ -304,15 +297,15 @@ _USAGE_ROWS = {
 
 
 def format_usage(report: Row, view: View) -> Iterator[str]:
-    """Yield the first day of the report, headings, and a line for each row: its name, messages or
-    calls, tokens, US dollars; then the limits if the report has them. People with the same name are
-    shown with their keys."""
+    """Yield the report's first day, headings, and a line for each row: its name, messages or calls,
+    tokens, US dollars; then the limits if there are any. People with the same name are shown with
+    their keys."""
     yield say("Usage since {day}:", day=format_day_or_never(report["since"], view))
-    # The column `name` holds keys of people, whose names the view has.
+    # The column `name` holds keys of people.
     names = {key: name for row in report["rows"] if (name := view.names.get(key := row["name"]))}
     counts = Counter(names.values())
     names = {key: f"{name} ({key})" if counts[name] > 1 else name for key, name in names.items()}
-    # `by`: what each row counts, such as a person or a model, which decides on the columns.
+    # What each row counts, such as a person or a model, decides on the columns.
     yield from _USAGE_ROWS[report["by"]](report["rows"], replace(view, names=names))
     yield from describe_usage_notes(
         report["rows"], report.get("server_costs", ()), report.get("unpriced", ())
@@ -323,7 +316,7 @@ def format_usage(report: Row, view: View) -> Iterator[str]:
 
 
 def format_parts(parts: Sequence[Row], view: View) -> Iterator[str]:
-    """Yield a line for each part of Ponte: its state, its name and what it says about itself."""
+    """A part's line has its state, its name and what it says about itself."""
     rows = [(translate_word(part["state"]), translate_word(part["name"])) for part in parts]
     width = max([7, *(len(state) for state, _ in rows)])
     for (state, name), part in zip(rows, parts, strict=True):
@@ -331,7 +324,7 @@ def format_parts(parts: Sequence[Row], view: View) -> Iterator[str]:
 
 
 def describe_reload(result: Row, view: View) -> Iterator[str]:
-    """Yield which file was read, what needs a restart, and misspelt names in it."""
+    """Yield which file was read, what needs a restart, and misspelt names."""
     yield say("Reloaded {file}.", file=result["file"])
     if later := result["later"]:
         names = ", ".join(f"[{name}]" for name in later)
@@ -340,8 +333,7 @@ def describe_reload(result: Row, view: View) -> Iterator[str]:
 
 
 def format_policy(result: Row, view: View) -> Iterator[str]:
-    """Yield whose rules `ponte policy check` used, and for each right whether the person has it
-    and why."""
+    """Yield whose rules were used, and whether the person has each right and why."""
     channel = result["channel"]
     place = say("in {channel}", channel=channel) if channel else say("in a direct message")
     running, alone = say("the running Ponte"), say("this folder (Ponte isn't running)")
@@ -361,14 +353,14 @@ def format_policy(result: Row, view: View) -> Iterator[str]:
 
 
 def describe_deleted_thread(result: Row, view: View) -> Iterator[str]:
-    """Yield how many messages were deleted, and what remains on the model's server."""
+    """Also yield what remains on the model's server."""
     count, remains = int(result["messages"]), str(result["remains"])
     deleted = i18n.plural("Deleted {count} message.", "Deleted {count} messages.", count)
     yield f"{deleted} {say(remains) if remains else ''}".strip()
 
 
 def format_person_counts(result: Row, view: View) -> Iterator[str]:
-    """Yield the person with their names, and a line for each section of an export."""
+    """Also yield a line for each section of an export."""
     names = ", ".join(map(str, result["names"]))
     yield to_one_line(f"{result['person']} {names}".strip())
     yield from _format_counts(result["counts"])
@@ -380,8 +372,8 @@ def _format_counts(counts: Mapping[str, int]) -> Iterator[str]:
 
 
 def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
-    """Yield what was deleted about a person, what is not erased yet, and what Ponte does not
-    control, such as posts on the platforms."""
+    """Yield what was deleted, what is not erased yet, and what Ponte does not control, such as
+    posts on the platforms."""
     yield say("Deleted: {person}.", person=result["person"])
     yield from _format_counts(result["counts"])
     if waiting := int(result["waiting"]):
@@ -404,14 +396,14 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
         "backups, logs, and IDs that you wrote into ponte.toml or .env. Audit log entries and "
         "usage totals are kept but no longer identify the person."
     )
-    # Where the database may still have the deleted data, such as in backups; "" for nowhere.
+    # Where deleted data may remain, such as in backups; "" for nowhere.
     if result["remains"]:
         yield str(result["remains"])
 
 
 def format_plainly(result: Any, view: View) -> Iterator[str]:
-    """Yield the text of a result that has none of its own: rows as a table, the fields of a mapping
-    as `name: value`, other values as they are, None as nothing."""
+    """For a result without a text of its own: rows become a table, the fields of a mapping
+    `name: value`, other values stay, None yields nothing."""
     if isinstance(result, Mapping):
         for name, value in result.items():
             yield f"{name}: {_plain(value)}"
@@ -495,7 +487,7 @@ TEXT_LISTS: dict[str, TextList] = {
     "turns": _TURNS,
     **{f"usage {by}": rows for by, rows in _USAGE_ROWS.items()},
 }
-"""The lists that the operator's page shows, too."""
+"""The operator's page shows these, too."""
 _SETUP = TextList(
     "",
     ListColumn("card", "title", _word),
@@ -506,13 +498,12 @@ _SETUP = TextList(
 
 
 def format_setup(setup: Row, view: View) -> Iterable[str]:
-    """Return a line for each setting of the set-up page, and a sentence on the newest ones if they
-    are not in force: saved only, or failed."""
+    """Return a line for each setting, and a sentence on the newest ones if they are not in force:
+    saved only, or failed."""
     rows = []
-    # A card is a group of settings on the page, such as those of Slack.
     for card in setup["cards"]:
         for each in card["fields"]:
-            # Of a secret, only the last characters are there (`ending`). The source is "" for a
+            # Of a secret, only the last characters (`ending`) are there. The source is "" for a
             # value from the page or the default.
             shown = each["value"] or each["ending"]
             if each["source"]:
@@ -525,7 +516,6 @@ def format_setup(setup: Row, view: View) -> Iterable[str]:
 
 
 def describe_setup_undo(result: Row, view: View) -> Iterator[str]:
-    """Yield a sentence with the settings that have their earlier values again."""
     if not result["names"]:
         yield say("There is nothing to undo.")
         return
@@ -559,7 +549,7 @@ TEXTS: dict[str, ResultText] = {
     "person counts": ResultText(format_person_counts),
     "person forget": ResultText(describe_forgotten_person),
 }
-"""The texts of each operation by name."""
+"""By operation."""
 for _feature in find_features():
     AUDIT_SENTENCES |= _feature.audit_sentences
 # At the end, because they import this module.
@@ -567,7 +557,7 @@ load_modules("texts")
 
 
 def find_text(operation: Operation) -> ResultText:
-    """Return the text of an operation's result: its own, its list, its sentence, or a plain one."""
+    """Return its own text, its list, its sentence, or a plain one."""
     if text := TEXTS.get(operation.name):
         return text
     if rows := TEXT_LISTS.get(operation.name):
