@@ -61,7 +61,7 @@ from core.turn.preparation import Assistant, hear_nothing
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
 
 Secrets = Mapping[str, SecretStr]
-"""What surfaces generated at their first start, by the setting's name."""
+"""Secrets that surfaces generated at their first start, by the setting's name."""
 
 
 async def check_nothing(start: Start) -> AsyncIterator[DoctorFinding]:

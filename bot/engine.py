@@ -71,9 +71,9 @@ class Engine:
         self.platforms = platforms = Platforms()
 
         self._redraw_due = asyncio.Event()
-        """Cards or notices may be outdated, so that they are drawn again."""
+        """This event is set when cards or notices may be outdated, so that they are drawn again."""
         self.card_listeners: list[Callable[[], None]] = []
-        """Called when a card no longer shows the state of its change."""
+        """These are called when a card no longer shows the state of its change."""
         self.notices = PersonNoticeService(outbox, approval.canonical_person, self._redraw_due.set)
         self.schedules = schedules = Scheduling(
             database,
@@ -206,6 +206,6 @@ ORIGINS: dict[str, Callable[[Engine], Origin]] = {
     "person": lambda engine: PEOPLE,
     "program": lambda engine: PEOPLE,
 }
-"""By `MessageOrigin.name`. Each is asked for with a turn of its own."""
+"""The origins of turns, by `MessageOrigin.name`. Each is asked for with a turn of its own."""
 for _feature in find_features():
     ORIGINS |= _feature.origins

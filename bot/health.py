@@ -28,7 +28,7 @@ from core.schedules.words import describe_schedule
 
 log = structlog.get_logger("process")
 PART_TIMEOUT_SECONDS = 5.0
-"""For one part to report its health."""
+"""One part may take this long to report its health."""
 ReportHealth = Callable[[], Awaitable[Health]]
 
 
@@ -109,7 +109,8 @@ class HealthBoard:
         return [part for part in parts if part.name.partition(".")[0] not in self.optional]
 
     async def metrics(self) -> str:
-        """For Prometheus (`/metrics`). A value that cannot be read now keeps its last state."""
+        """Return the metrics as text for Prometheus (`/metrics`). A value that cannot be read now
+        keeps its last state."""
         parts = await self.health()
         metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
         with suppress(NotStored):

@@ -30,16 +30,16 @@ PSEUDONYMS_FILE = "pseudonyms.key"
 PAGE_KEY_FILE = "page.key"
 WEB_TOKEN_FILE = "web-token"  # noqa: S105 - a file name
 REPLACE_PLAN_FILE = "restoring"
-"""A `replace` that has begun. The next process that takes the home finishes it."""
+"""The plan of a `replace` that has begun. The next process that takes the home finishes it."""
 NEVER_REPLACED = frozenset({
     LOCK_FILE, SOCKET_FILE, REPLACE_PLAN_FILE, "python", "snapshots",
     STORED_FILE, f"{STORED_FILE}.last", f"{STORED_FILE}.trial",
 })  # fmt: skip
 """`replace` leaves these: they belong to the folder and not to its data."""
 ASIDE_PREFIX = "replaced-"
-"""Begins the name of a folder with data that a restore replaced."""
+"""The name of a folder with data that a restore replaced begins with this."""
 _STAGING = re.compile(r"(backup|restore)-[a-z0-9_]{8}")
-"""In such a folder a backup or a restore collects its files."""
+"""The name of a folder in which a backup or a restore collects its files."""
 _KEY_BYTES = 32
 _SYSTEM_FOLDERS = frozenset(
     f"/{name}"
@@ -69,11 +69,11 @@ var/log
 var/tmp
 """.splitlines()
 )
-"""Of the whole machine (Filesystem Hierarchy Standard 3.0)."""
+"""The folders of the whole machine (Filesystem Hierarchy Standard 3.0)."""
 _MAX_SOCKET_PATH_BYTES = 107
-"""Of a Unix socket: `sun_path` has 108 bytes with its final zero (unix(7))."""
+"""The limit of a Unix socket's path: `sun_path` has 108 bytes with its final zero (unix(7))."""
 _BACKLOG = 128
-"""The kernel holds so many connections until they are accepted."""
+"""The kernel holds this many connections until they are accepted."""
 
 
 class HomeUnusable(PonteError):

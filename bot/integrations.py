@@ -15,7 +15,7 @@ Faces = Sequence[Integration[Any]]
 FACES: Faces = tuple(feature.integration for feature in find_features() if feature.integration)
 
 KINDS: dict[str, Kind] = {"post": PLACE_POST}
-"""By `Draft.kind`."""
+"""The kinds of change, by `Draft.kind`."""
 for _feature in find_features():
     KINDS |= _feature.kinds
 
@@ -23,17 +23,18 @@ for _feature in find_features():
 CARDS: Mapping[str, SetupCard] = {
     feature.card.name: feature.card for feature in find_features() if feature.card
 }
-"""By the name of their integration, in the order of the page."""
+"""The cards by the name of their integration, in the order of the page."""
 PEOPLE_SETTINGS = ("ponte_allow", "ponte_admins", "ponte_sample")
 """The page writes them when a person of a chat platform is chosen."""
 SETUP_NAMES = frozenset(
     [*(field.setting for card in CARDS.values() for field in card.fields), *PEOPLE_SETTINGS]
 )
-"""What the page may store. None names a folder, a database, a proxy or the page itself."""
+"""The settings that the page may store. None names a folder, a database, a proxy or the page
+itself."""
 
 
 def collect_rights(faces: Faces) -> Mapping[str, PlatformRights]:
-    """By platform, for each integration that has people."""
+    """Return the default rights of people by platform, for each integration that has people."""
     return {integration.name: integration.rights for integration in faces if integration.rights}
 
 

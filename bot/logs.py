@@ -44,7 +44,7 @@ _TOKENS = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _LEVEL_ABOVE_ALL = logging.CRITICAL + 10
-"""Above everything that is logged."""
+"""A level above everything that is logged."""
 _LIBRARY_LEVELS = {
     logging.INFO: "discord discord.http slack_bolt slack_sdk openai asyncio markdown_it",
     logging.WARNING: "aiohttp httpx httpcore httpx2 httpcore2 mcp uvicorn sqlitedict",
@@ -59,9 +59,9 @@ of lines."""
 _is_json = False
 """A failure is reported as a line of JSON."""
 named_secrets: set[str] = set()
-"""In variables that ponte.toml names."""
+"""Secrets in variables that ponte.toml names."""
 typed_secrets = BoundedDict[str, None](1_000)
-"""Typed on the set-up page. A saved one is a setting from the next start on."""
+"""Secrets that were typed on the set-up page. A saved one is a setting from the next start on."""
 
 
 def mask_also(secret: str, *, is_typed: bool = False) -> None:

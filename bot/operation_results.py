@@ -15,7 +15,8 @@ Rows = Sequence[Json]
 
 @dataclass(frozen=True, slots=True)
 class RightVerdict:
-    """Whether a person has a right, which rule decides, and that rule's text in ponte.toml."""
+    """Tells whether a person has a right, which rule decides, and that rule's text in
+    ponte.toml."""
 
     right: str
     allowed: bool

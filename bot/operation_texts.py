@@ -30,7 +30,7 @@ RULE_WORDS = ("default", "none")
 """Rules of `policy check` that have no name in a file."""
 COLUMN_GAP = "  "
 _FACT = re.compile(r"{(\w+)}")
-"""In a sentence of the audit log."""
+"""A fact in a sentence of the audit log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,14 +353,14 @@ def format_policy(result: Row, view: View) -> Iterator[str]:
 
 
 def describe_deleted_thread(result: Row, view: View) -> Iterator[str]:
-    """Also yield what remains on the model's server."""
+    """Yield how many messages were deleted, and what remains on the model's server."""
     count, remains = int(result["messages"]), str(result["remains"])
     deleted = i18n.plural("Deleted {count} message.", "Deleted {count} messages.", count)
     yield f"{deleted} {say(remains) if remains else ''}".strip()
 
 
 def format_person_counts(result: Row, view: View) -> Iterator[str]:
-    """Also yield a line for each section of an export."""
+    """Yield the person with their names, and a line for each section of an export."""
     names = ", ".join(map(str, result["names"]))
     yield to_one_line(f"{result['person']} {names}".strip())
     yield from _format_counts(result["counts"])
@@ -402,8 +402,8 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
 
 
 def format_plainly(result: Any, view: View) -> Iterator[str]:
-    """For a result without a text of its own: rows become a table, the fields of a mapping
-    `name: value`, other values stay, None yields nothing."""
+    """Yield the text of a result without one of its own: rows become a table, the fields of a
+    mapping `name: value`, other values stay, None yields nothing."""
     if isinstance(result, Mapping):
         for name, value in result.items():
             yield f"{name}: {_plain(value)}"
@@ -549,7 +549,7 @@ TEXTS: dict[str, ResultText] = {
     "person counts": ResultText(format_person_counts),
     "person forget": ResultText(describe_forgotten_person),
 }
-"""By operation."""
+"""The texts of each operation."""
 for _feature in find_features():
     AUDIT_SENTENCES |= _feature.audit_sentences
 # At the end, because they import this module.

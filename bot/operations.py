@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 FILE_PIECE_BYTES = 3_000_000
-"""Of a file, in one response."""
+"""The most bytes of a file in one response."""
 ERASE_TIMEOUT_SECONDS = 900.0
 """Erasing a person rewrites nearly all tables."""
 SETUP_TIMEOUT_SECONDS = 120.0
@@ -64,7 +64,7 @@ class ShellArgument(ShellParameter):
 
 @dataclass(frozen=True, slots=True)
 class ShellOption(ShellParameter):
-    """Typed after its `flag`, by default `--` and its name."""
+    """A parameter that people type after its `flag`, by default `--` and its name."""
 
     flag: str = ""
 
@@ -107,7 +107,7 @@ class Operation:
 
     @property
     def path(self) -> str:
-        """Of its route, below /operator/."""
+        """The path of its route, below /operator/."""
         return self.name.replace(" ", "/")
 
     @property
@@ -128,7 +128,7 @@ class Operation:
 
 
 OPERATIONS: dict[str, Operation] = {}
-"""By name."""
+"""All operations by name."""
 COMMAND_GROUPS = {
     "threads": "List, show and delete conversations.",
     "changes": "List, approve, change, deny and undo changes to your data.",
@@ -140,7 +140,8 @@ COMMAND_GROUPS = {
 
 
 def add_command_group(name: str, help: str, after: str) -> None:
-    """In the documents, the command stands after another one, if that exists."""
+    """Add a command that has commands below it. In the documents it stands after another one, if
+    that exists."""
     groups = list(COMMAND_GROUPS.items())
     at = list(COMMAND_GROUPS).index(after) + 1 if after in COMMAND_GROUPS else len(groups)
     groups.insert(at, (name, help))

@@ -53,11 +53,11 @@ def system_user_name() -> str:
 log = structlog.get_logger("personal_data")
 Json = Mapping[str, Any]
 STEP_TIMEOUT_SECONDS = 10.0
-"""For stopped turns, for the model's server and for cards to be drawn."""
+"""The timeout for stopped turns, for the model's server and for cards to be drawn."""
 TURN_POLL_SECONDS = 0.05
-"""A stopped turn may run in another process, so its end is polled."""
+"""The pause between two looks for the end of a stopped turn, which may run in another process."""
 ERASE_ROUNDS = 3
-"""Rows may arrive while a person is erased, and are then erased again."""
+"""How often rows that arrived meanwhile are erased again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,8 @@ class PersonalDataService:
         return PersonCounts(who.key, names, places.shared, counts, sections, remembered)
 
     async def read_file(self, person: str, file: str) -> bytes:
-        """Raises NotFound, also for a file of somebody else."""
+        """Return the bytes of a file of the person. Raises NotFound, also for a file of somebody
+        else."""
         if not await self.data.owns_file(self.data.by_key(person), file):
             raise NotFound(what="file")
         _, data = await self.engine.conversations.files.get(file)

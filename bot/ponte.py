@@ -69,11 +69,11 @@ class Surfaces:
 
     @property
     def page(self) -> Any:
-        """None if the page is off or not built yet."""
+        """The web page's platform; None if it is off or not built yet."""
         return next((platform for integration, platform in self.owned if integration is WEB), None)
 
     async def start(self) -> None:
-        """Raises PonteError if a platform cannot be served."""
+        """Start all platforms. Raises PonteError if one cannot be served."""
         await run_together(*(self._start(platform) for platform in self.all))
 
     async def _start(self, platform: Platform) -> None:
@@ -103,9 +103,9 @@ class Surfaces:
 
 log = structlog.get_logger("process")
 CheckEverything = Callable[..., AsyncIterator[DoctorFinding]]
-"""Checks a `Start` as `ponte doctor`. With `ModelRequests`, only the model."""
+"""Runs the checks of `ponte doctor` on a `Start`. With `ModelRequests`, only those of the model."""
 START_SCREEN_TIMEOUT_SECONDS = 0.3
-"""For one part's health, while the start screen is written."""
+"""The timeout of one part's health, while the start screen is written."""
 
 READY_SENTENCE = "Ponte is ready."
 READY_TO_ACCEPT_SENTENCE = "Ponte is ready to receive messages. Run `ponte work` to answer them."
@@ -142,13 +142,13 @@ class Ponte:
     closing: AsyncExitStack
     last_closings: Sequence[EndFeature] = ()
     sources: Mapping[str, Any] = field(default_factory=dict)
-    """Of integrations, by name."""
+    """The tool sources of integrations, by name."""
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The checks of `ponte doctor` start a sandbox and ask each service, so one runs at a time."""
 
     @property
     def inputs(self) -> Start:
-        """As a command of the shell has them, with the present ponte.toml."""
+        """The inputs of a command of the shell, with the present ponte.toml."""
         return Start(self.settings, self.live.current, self.home)
 
     # A running process keeps what it loads, so these two are made when an operation needs them.
@@ -175,7 +175,7 @@ class Ponte:
 
     @property
     def zone(self) -> ZoneInfo:
-        """Of the installation (PONTE_TIMEZONE)."""
+        """The time zone of the installation (PONTE_TIMEZONE)."""
         return ZoneInfo(self.settings.ponte_timezone)
 
     async def start(self, *, prepares: bool = True) -> None:

@@ -132,7 +132,7 @@ _DAYS_AGO = {
 
 
 def parse_day_word(text: str, today: date) -> date | None:
-    """For words in English, Portuguese or French; None for other texts."""
+    """Return the day that a word means, in English, Portuguese or French; None for other texts."""
     ago = _DAYS_AGO.get(text.strip().lower())
     return None if ago is None else today - timedelta(days=ago)
 
@@ -162,7 +162,7 @@ def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
 
 
 UNKNOWN_WORKSPACE = "?"
-"""For a workspace that was not named. Person and place are in the same one."""
+"""This stands for a workspace that was not named. Person and place are in the same one."""
 PLAIN_RIGHTS = tuple(kind for kind in RIGHT_KINDS if kind not in NAMED_RIGHTS)
 _NO_RIGHT = (
     "`{right}` isn't a permission. Use {known}, some of these for a single table (read:TABLE), "

@@ -50,7 +50,7 @@ from core.integrations import (
 from core.people.rules import EVERYBODY_NAME, DailyTurns
 
 STORED_FILE = "settings.env"
-"""In the data folder: what was typed on the set-up page."""
+"""The file in the data folder with what was typed on the set-up page."""
 TYPO_SIMILARITY = 0.75
 """From this similarity on (difflib's ratio), an unknown name is reported as a misspelling."""
 _TURNS = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*")
@@ -109,7 +109,7 @@ class EnvFile:
     secret: bool = False
     """A secret was read from it."""
     names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    """By name."""
+    """The values in it by name."""
     unread: tuple[int, ...] = ()
     """Numbers of lines that cannot be parsed."""
 
@@ -202,7 +202,7 @@ if TYPE_CHECKING:
     class _Parts(
         WebSettings, _SharedSettings, CodeSettings, NocodbSettings, SlackSettings, ModelSettings
     ):
-        """Read by name outside of a feature."""
+        """The settings that code outside of a feature reads by name."""
 
 else:
     # The first stands last in `.env.example`.
@@ -278,7 +278,7 @@ class Settings(_Parts):
 
     @property
     def proxies(self) -> Proxies:
-        """For every HTTP client: none reads the environment itself."""
+        """The proxies for every HTTP client: none reads the environment itself."""
         return Proxies(plain_value(self.https_proxy), plain_value(self.http_proxy), self.no_proxy)
 
     @property

@@ -70,7 +70,7 @@ OWN_TABLES = (
 
 
 def collect_tables() -> list[TableDeclaration]:
-    """In the order in which a new database creates them."""
+    """Return all tables in the order in which a new database creates them."""
     tables = [*OWN_TABLES]
     for feature in find_features():
         places = (n for n, table in enumerate(tables, 1) if table.name == feature.tables_after)
@@ -134,7 +134,7 @@ MIGRATIONS = (
         "CREATE INDEX items_read ON items (created_at) WHERE item LIKE '%\"reading\":{%'",
     ),
 )
-"""Since version 1."""
+"""The changes of the schema since version 1."""
 SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)
 
 

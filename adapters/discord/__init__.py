@@ -43,7 +43,7 @@ DISCORD_GATEWAY_URL = "wss://gateway.discord.gg/"
 DISCORD_STATE_NAME = "discord"
 """The row with the adapter's state across restarts."""
 DISCORD_STRANGER_TURNS = DailyTurns(50, 1000)
-"""Of people who are in no rule: each person, and all together."""
+"""How many turns a day people have who are in no rule: each person, and all together."""
 
 
 class DiscordSettings(SettingsPart):

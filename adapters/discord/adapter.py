@@ -59,9 +59,9 @@ from core.journal.jobs import Peers
 
 log = structlog.get_logger("discord")
 MAX_ANSWER_AGE_SECONDS = 3600.0
-"""Older missed messages are not answered."""
+"""Missed messages that are older than this are not answered."""
 DRAIN_SECONDS = 5.0
-"""Events under way may take so long after intake has stopped."""
+"""How long events under way may take after intake has stopped."""
 SINCE = "since:"
 """Prefix of the `source` of a post that answers no message. A snowflake follows: the post cannot be
 older."""
@@ -86,7 +86,7 @@ class DiscordAdapter(ChatPlatform):
 
     name = PLATFORM
     guest = None
-    """There are none on Discord. Roles decide what people may do."""
+    """Discord has no guest accounts. Roles decide what people may do."""
     find_workspace = None
 
     def __init__(
@@ -105,7 +105,8 @@ class DiscordAdapter(ChatPlatform):
         self._tree: discord.app_commands.CommandTree[Any] | None = None
         """The slash commands of the present client. Each client needs its own."""
         self._leading: asyncio.Task[None] | None = None
-        """Holds the gateway's session while this process may: events come to one process only."""
+        """The task that holds the gateway's session while this process may: events come to one
+        process only."""
         proxy = options.proxies.name_for(options.api_url)
         self.connection = GatewayConnection(token, self.make_client, self.on_failure, proxy)
         client = self.connection.client
@@ -149,10 +150,10 @@ class DiscordAdapter(ChatPlatform):
             queues.tasks,
         )
         self._catchup = CatchUp(self._intake, options.answer_age)
-        """For messages that were sent while nobody was connected."""
+        """Reads messages back that were sent while nobody was connected."""
         self._session_began_at = time.time()
-        """In Unix seconds. An older message may have been edited or deleted unseen, so it is read
-        again before its turn."""
+        """When the present gateway session began, in Unix seconds. An older message may have been
+        edited or deleted unseen, so it is read again before its turn."""
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
         """`posts` is the journal of the answer's posts, by which no post is made twice."""
@@ -203,7 +204,7 @@ class DiscordAdapter(ChatPlatform):
         return replace(health, words=f"{health.words}; {say(MENTIONS_ONLY)}")
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """None if the file is too large, refused or deleted."""
+        """Return None if the file is too large, refused or deleted."""
         return await self._downloads.fetch(message, attachment)
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
@@ -349,7 +350,7 @@ class DiscordAdapter(ChatPlatform):
         return to, self.state.language_of(person.id, None, "")
 
     def destination_in(self, address: Address, person: Person) -> ReplyTo:
-        """For a new post that answers no message."""
+        """Return the `ReplyTo` of a new post that answers no message."""
         return ReplyTo(address, person, f"{SINCE}{snowflake()}", "")
 
     def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:

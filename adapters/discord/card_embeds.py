@@ -31,28 +31,28 @@ row (components/reference.mdx#legacy-message-component-behavior)."""
 MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS = 256, 4096
 MAX_EMBEDS_CHARACTERS, MAX_EMBEDS = 5500, 10
 DISCORD_CARD_ROWS = 10
-"""Changed rows on a card. The others are counted."""
+"""How many changed rows a card shows. The others are counted."""
 _AFTER_ROWS = 120
 """Characters for the lines after a card's rows: the rows not shown, and the expiry."""
 DISCORD_CELL_CHARACTERS = 200
 """A longer value is cut."""
 
 MAX_CUSTOM_ID_CHARACTERS = 100
-"""Of a button's id (docs.discord.com/developers/components/reference)."""
+"""The limit of a button's id (docs.discord.com/developers/components/reference)."""
 MENU_ID = "ponte:menu"
-"""A menu of buttons. The value of an option is the id of one."""
+"""The id of a menu of buttons. The value of an option is the id of one."""
 MAX_MENU_BUTTONS, MAX_BUTTON_LABEL_CHARACTERS = 25, 80
 _STYLES = {"primary": discord.ButtonStyle.success, "danger": discord.ButtonStyle.danger}
-"""All others are grey."""
+"""The styles of buttons; all others are grey."""
 Item = discord.Button | discord.SelectMenu
 """What the rows below a message of ours have."""
 _AMBER, _GREEN, _RED, _GREY = 0xE0A030, 0x3BA55D, 0xDA373C, 0x80848E
 _COLOURS = {"open": _AMBER, "done": _GREEN} | dict.fromkeys(("denied", "failed", "partial"), _RED)
-"""By a card's state; all others are grey."""
+"""The colours of cards by their state; all others are grey."""
 
 
 def build_embeds(cards: Sequence[Card]) -> list[discord.Embed]:
-    """For the first MAX_CARDS cards. Together the embeds fit into one message."""
+    """Return an embed for each of the first MAX_CARDS cards. Together they fit into one message."""
     visible_cards = cards[:MAX_CARDS]
     return [build_embed(card, _divide_characters(len(visible_cards))) for card in visible_cards]
 

@@ -27,12 +27,12 @@ T = TypeVar("T")
 # missing.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 CALL_PAUSES_SECONDS = (0.2, 1.0)
-"""Before a call whose outcome is unknown is repeated."""
+"""The pauses before a call whose outcome is unknown is repeated."""
 DISCORD_CALL_SECONDS = 60.0
-"""Of one try."""
+"""The timeout of one try of a call."""
 RETRY_LATER_SECONDS = 60.0
-"""Before a call that Discord refuses only for now is tried again. An answer is tried for an
-hour."""
+"""The pause before a call that Discord refuses only for now is tried again. An answer is tried for
+an hour."""
 MENTION_NOBODY = discord.AllowedMentions.none()
 """Passed with each request that makes or changes a message: the SDK leaves it out of an edit
 without content, and Discord then mentions by its own defaults
@@ -40,7 +40,7 @@ without content, and Discord then mentions by its own defaults
 # discord.py 2.7.1 repeats a call after 500, 502, 504 and 524, but after a dropped connection only
 # for the error numbers of macOS and Windows (http.py): on Linux the drop reaches the caller.
 IN_DOUBT = (aiohttp.ClientError, OSError, TimeoutError, discord.DiscordServerError)
-"""After these, it is not known whether Discord executed the call."""
+"""After these errors, it is not known whether Discord executed the call."""
 # All codes: topics/opcodes-and-status-codes.mdx#json-json-error-codes. A code that is not listed
 # here is a permanent refusal.
 UNKNOWN_MESSAGE, UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK = 10008, 10062, 10015
@@ -49,9 +49,9 @@ SWITCHED_OFF, NO_ACCESS, NO_HISTORY, THREAD_EXISTS = 40006, 50001, 160002, 16000
 """40006: the feature is switched off for a while. 160002: a reply needs the permission Read Message
 History. 160004: the message already has its only thread."""
 NOBODY_THERE = (10007, 10013)
-"""Unknown member, unknown user: not in the server, and without roles there."""
+"""Unknown member, unknown user: the person is not in the server, and has no roles there."""
 OVER = (UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK, INVALID_WEBHOOK_TOKEN)
-"""An interaction token has expired or was never acknowledged."""
+"""These codes say that an interaction token has expired or was never acknowledged."""
 TOO_LARGE_CODES = (40005, 50045)
 """The request, or a file in it, exceeds a limit."""
 PASSING = frozenset(
@@ -70,7 +70,7 @@ PASSING = frozenset(
         130000,  # overloaded
     }
 )
-"""Refused only for now."""
+"""With these codes, Discord refuses a call only for now."""
 IN_FRONT = (401, 403, 429)
 """HTTP statuses that may come without a code, from a proxy in front of Discord, or from Discord for
 an unknown token: 401 and 429 as in #http-http-response-codes, 403 as Cloudflare's."""
@@ -181,7 +181,8 @@ DISCORD_ERRORS = ErrorTable(
     on(*IN_FRONT, when=has_code(0)).raises(RefusedForNow, values=_reason_values),
     on().raises(Undeliverable, values=_reason_values),
 )
-"""The post was removed, the call must wait, or it can never succeed."""
+"""Maps a refused call to our error: the post was removed, the call must wait, or it can never
+succeed."""
 
 
 class ChannelQueues:
@@ -192,7 +193,7 @@ class ChannelQueues:
     def __init__(self, on_failure: Callable[[Exception], None]) -> None:
         self._on_failure = on_failure
         self._waiting: dict[int, deque[Work]] = {}
-        """By channel. A channel without work has no queue."""
+        """The work of each channel that has not begun. A channel without work has no queue."""
         self.tasks = BackgroundTasks("discord")
 
     def put(self, channel: int, work: Work) -> None:

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger("discord")
 
 DISCORD_START_SECONDS = 10.0
-"""`start` waits so long. After that, connecting continues in the background."""
+"""`start` waits this long for Discord. After that, connecting continues in the background."""
 DISCORD_SILENCE_SECONDS = 90.0
-"""After so long without any frame, the session counts as broken."""
+"""After this time without any frame, the session counts as broken."""
 DISCORD_CONNECT_BACKOFF = Backoff(1.0, max_seconds=60.0)
 
 LOGIN_REFUSED = (
@@ -65,7 +65,7 @@ MENTIONS_ONLY = (
     "DISCORD_MESSAGE_CONTENT is off"
 )
 INVALID_TOKEN_CODES = frozenset({4004})
-"""Close codes of the gateway: authentication failed
+"""The close codes of the gateway that mean that authentication failed
 (topics/opcodes-and-status-codes.mdx#gateway-gateway-close-event-codes)."""
 MAX_RATE_LIMIT_SECONDS = 60.0
 """For a longer rate limit the SDK raises an error instead of waiting."""
@@ -85,7 +85,7 @@ _PLAIN_FIELDS = frozenset({
 })  # fmt: skip
 """What is read of a message if the SDK cannot read all of it."""
 SESSION_EVENTS = ("READY", "RESUMED")
-"""Without these a session is of no use. If one cannot be read, Ponte connects again."""
+"""Without these events a session is of no use. If one cannot be read, Ponte connects again."""
 
 
 class GatewayConnection:
@@ -110,13 +110,13 @@ class GatewayConnection:
         self._listens = True
         """This process receives events, and does not only make calls."""
         self._client: asyncio.Future[DiscordClient] = asyncio.get_running_loop().create_future()
-        """Of the present connection. Calls wait for it."""
+        """The client of the present connection. Calls wait for it."""
         self._connected = asyncio.Event()
         """Events may arrive or, in a process that does not listen, calls can be made."""
         self._task: asyncio.Task[None] | None = None
-        """Also connects again after each failure."""
+        """This task connects, and connects again after each failure."""
         self._failed: SettingsError | None = None
-        """Discord refuses the token or an intent. No further attempt is made."""
+        """Why Discord refuses the token or an intent. No further attempt is made then."""
         self._trouble = ""
         """Why the last attempt to connect failed; "" after a success."""
 
@@ -173,8 +173,8 @@ class GatewayConnection:
         self._connected.set()
 
     def health(self) -> Health:
-        """For `ponte status`. `_failed` is why Discord refuses for good, `_trouble` why the last
-        attempt to connect failed."""
+        """Return the state of the connection, for `ponte status`. `_failed` is why Discord refuses
+        for good, `_trouble` why the last attempt to connect failed."""
         if self._failed is not None:
             return Health("discord", "failing", self._failed.words())
         client = self._client.result() if self._client.done() else None
@@ -262,7 +262,8 @@ def set_sdk_addresses(api_url: str, gateway_url: str) -> None:
 
 
 def intents(message_content: bool) -> discord.Intents:
-    """Only `message_content`, for messages that do not address Ponte, is privileged."""
+    """Return the intents that the adapter requests. Only `message_content`, for messages that do
+    not address Ponte, is privileged."""
     return discord.Intents(
         guilds=True, guild_messages=True, dm_messages=True, message_content=message_content
     )
@@ -293,7 +294,7 @@ class DiscordClient(discord.Client):
         )
         self._events = events
         self._identify_wait = identify_wait
-        """In seconds, because Discord limits identifications."""
+        """The pause between two identifications, which Discord limits, in seconds."""
         self._refusals = BoundedDict[tuple[str, str], tuple[float, discord.HTTPException]]()
         """By route and channel: until when (monotonic seconds) a call is not made again, and the
         error that it got."""

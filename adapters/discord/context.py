@@ -38,7 +38,7 @@ _LINK = re.compile(
     r"/(?:@me|(?P<workspace>\d{1,20}))/(?P<channel>\d{1,20})/(?P<message>\d{1,20})",
     re.IGNORECASE,
 )
-"""Of Discord's *Copy Message Link*, or of the same message in its app."""
+"""The address of Discord's *Copy Message Link*, or of the same message in its app."""
 MAX_THREAD_MESSAGES = 300
 """Newest messages of a thread that are read. One call returns 100
 (resources/message.mdx#get-channel-messages-query-string-params)."""
@@ -50,7 +50,7 @@ FILES_LOST = "I couldn't get that message's files. Choose *Apps → Ask Ponte* i
 HISTORY_WITHHELD = (
     "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
 )
-"""For the model, in place of the earlier messages. The model mentions it where it matters."""
+"""What the model reads in place of the earlier messages. The model mentions it where it matters."""
 Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
 """Quotes, files, and sentences for the person on what could not be read."""
 

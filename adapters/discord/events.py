@@ -24,7 +24,7 @@ from core.chat.incoming import Addressing, AddressingSettings, ConfiguredPlaces
 from core.domain.messages import Address, Message, Person, Quote, ReplyTo, turn_id
 
 DISCORD_QUOTE_CHARACTERS = 4000
-"""Of a quoted or forwarded message."""
+"""The limit of a quoted or forwarded message."""
 SPEECH = (MessageType.default, MessageType.reply)
 """What people write: new messages and replies."""
 SPEECH_AND_APP_ANSWERS = (*SPEECH, MessageType.chat_input_command, MessageType.context_menu_command)

@@ -51,7 +51,7 @@ log = structlog.get_logger("discord")
 # thread is archived after one of four numbers of minutes without a message.
 MAX_THREAD_NAME_CHARACTERS = 100
 ARCHIVE_AFTER_MINUTES: Final = 1440
-"""Without messages for a day, Discord hides a thread."""
+"""Discord hides a thread after a day without messages."""
 THREAD_CREATION_SECONDS = 8.0
 """After it, the answer is posted in the channel."""
 
@@ -64,7 +64,7 @@ class DiscordThreads:
     client: Callable[[], Awaitable[discord.Client]]
     locations: Locations
     _opening: dict[int, asyncio.Task[bool]] = field(default_factory=dict, init=False)
-    """By message, the creation under way."""
+    """The creation of a thread that is under way, by message."""
 
     def should_open(self, message: discord.Message, place: Location) -> bool:
         """Return whether a message in a channel gets a thread. It does not if the settings or
@@ -140,12 +140,12 @@ class DiscordThreads:
 
 CHANNELS_READ_AT_ONCE = 4
 MAX_MESSAGES_READ_BACK = 2000
-"""In one channel."""
+"""How many messages are read back in one channel."""
 IDLE_CHANNEL_SECONDS = 30 * 24 * 3600.0
-"""A channel where nobody addressed Ponte for so long is not read back."""
+"""A channel where nobody addressed Ponte for this time is not read back."""
 MAX_NONCE_CHARACTERS = 25  # resources/message.mdx#create-message-jsonform-params
 HINT_PERIOD_SECONDS = 24 * 3600.0
-"""Before a hint is given again in the same channel."""
+"""The pause before a hint is given again in the same channel."""
 MENTION_NEEDED = (
     "I can't read messages here unless they mention me. Mention me, or reply to me with the "
     "mention turned on."
@@ -177,7 +177,7 @@ class DiscordIntake:
     signs: DiscordSigns
     notices: Notices = field(init=False)
     open: bool = field(default=True, init=False)
-    """False once intake has stopped. Later messages are read back at the next start."""
+    """This is False once intake has stopped. Later messages are read back at the next start."""
 
     def __post_init__(self) -> None:
         self.notices = Notices(self.locations)
@@ -427,7 +427,7 @@ class Notices:
     locations: Locations
 
     async def post_sentence(self, message: discord.Message, sentence: str, about: str) -> None:
-        """In the language of the message's author."""
+        """Post a sentence as `post` does, in the language of the message's author."""
         await self.post(message, say(sentence, self.locations.language_of(message)), about)
 
     async def post(

@@ -64,7 +64,7 @@ than one of them is left for the network."""
 NAME_LOOKUP_SECONDS = 0.5
 """How long the look-up of names may delay the storing of a prompt."""
 MAX_NAMES_LOOKED_UP = 10
-"""For one prompt."""
+"""How many people's names are looked up for one prompt."""
 QUICK_COMMAND_LOOKUP_SECONDS = 0.5
 """How long the look-up of a quick command may delay the form for its inputs."""
 CHANGE_FORM_SECONDS = 0.8
@@ -72,7 +72,7 @@ CHANGE_FORM_SECONDS = 0.8
 was filled in."""
 _CHOOSE_FIELDS = "Choose up to {count} fields to change."
 PRIVATE_WORDS = frozenset({"new", "status", "stop", "usage"})
-"""Only the person sees the answer."""
+"""The answers of these commands are for the person alone."""
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class DiscordInteraction:
 
     @property
     def limits(self) -> InteractionLimits:
-        """For the check of rights and for storing the message."""
+        """The time limits for the check of rights and for storing the message."""
         return InteractionLimits(
             DISCORD_RIGHTS_SECONDS,
             DISCORD_STORE_SECONDS,
@@ -114,13 +114,13 @@ class DiscordInteraction:
 
     @property
     def address(self) -> Address:
-        """Of that person's conversation in this place."""
+        """The address of that person's conversation in this place."""
         location = self.locations.of_interaction(self.interaction)
         return self.locations.conversation_address(location, self.interaction.user.id)
 
     @property
     def locale(self) -> str:
-        """Of the person's client, or the nearest one that we have."""
+        """The language of the person's client, or the nearest one that we have."""
         return str(self.interaction.locale)
 
     async def learn_about_person(self) -> None:

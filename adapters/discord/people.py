@@ -36,9 +36,9 @@ from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 log = structlog.get_logger("discord")
 
 MAX_SERVERS = 10
-"""Servers that are asked for a person's roles."""
+"""How many servers are asked for a person's roles."""
 MAX_LOOKUPS_AT_ONCE = 10
-"""Members who are looked up at the same time."""
+"""How many members are looked up at the same time."""
 
 
 async def find_people(client: discord.Client, names: Collection[str]) -> Sequence[Person]:
@@ -195,7 +195,7 @@ class Roles:
         self._members = MemberDirectory(PLATFORM, rows, self, shared=shared, clock=clock)
         self._places = asyncio.Semaphore(MAX_LOOKUPS_AT_ONCE)
         self._guild_lists = SharedAnswers[str, Sequence[int]]()
-        """Under one key."""
+        """The ids of our servers, under one key."""
 
     async def close(self) -> None:
         await self._members.close()

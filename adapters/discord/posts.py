@@ -25,13 +25,14 @@ from core.domain.messages import Answer, Attachment, File, mark_recording
 from core.journal.journal import Journal
 
 FILE_DOWNLOAD_SECONDS = 120.0
-"""Of one file."""
+"""The timeout of the download of one file."""
 
 DEFAULT_FILE_BYTES = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
-"""Of one file, without the boosts of a server or a subscription: reference.mdx#uploading-files."""
+"""The limit of one file, without the boosts of a server or a subscription:
+reference.mdx#uploading-files."""
 MAX_REQUEST_BYTES = 24 * 1024 * 1024
-"""Of all files in one message, and so of one. Discord accepts 25 MiB for the whole request:
-resources/message.mdx#create-message-limitations."""
+"""The limit of all files in one message, and so of one. Discord accepts 25 MiB for the whole
+request: resources/message.mdx#create-message-limitations."""
 MAX_FILES_IN_POST = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-error-codes
 MAX_UPLOAD_TRIES = 3
 """After these, a sentence takes the place of the files."""
@@ -132,8 +133,8 @@ def files_of(message: discord.Message) -> tuple[Attachment, ...]:
 
 
 def own_files_of(message: discord.Message) -> tuple[Attachment, ...]:
-    """As `files_of`, with voice messages marked as the author's recordings. Forwarded files, which
-    come last, are of somebody else."""
+    """Return files as `files_of` does, with voice messages marked as the author's recordings.
+    Forwarded files, which come last, are of somebody else."""
     files = files_of(message)
     pairs = zip(files, message.attachments, strict=False)
     recordings = [mark_recording(file, pair.duration) for file, pair in pairs]
@@ -155,7 +156,7 @@ def file_name(file: discord.Attachment) -> str:
 
 
 def all_attachments(message: discord.Message) -> list[discord.Attachment]:
-    """Also those of messages that it forwards."""
+    """Return the attachments of a message, also those of messages that it forwards."""
     forwarded = [file for snapshot in message.message_snapshots for file in snapshot.attachments]
     return [*message.attachments, *forwarded]
 
@@ -278,10 +279,10 @@ class PostOwners:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._turns = BoundedDict[str, str]()
-        """Of posts that this process made or found, recorded or not."""
+        """The turns of posts that this process made or found, recorded or not."""
 
     def claim(self, post: str, turn: str) -> bool:
-        """False if the post belongs to another turn."""
+        """Return False if the post belongs to another turn."""
         return self._turns.setdefault(post, turn) == turn
 
     async def find(self, posts: Sequence[discord.Message], turn: str) -> str | None:

@@ -17,12 +17,12 @@ from core.chat.incoming import SIGN_AFTER_SECONDS, WaitingMarks
 
 HOURGLASS = "⏳"
 HOURGLASS_AFTER_SECONDS = 1.0
-"""Before a waiting message gets an hourglass. Most turns end sooner."""
+"""The pause before a waiting message gets an hourglass. Most turns end sooner."""
 TYPING_PERIOD_SECONDS = 8.0
-"""Between two typing calls. The indicator lasts for 10 seconds
+"""The pause between two typing calls. The indicator lasts for 10 seconds
 (resources/channel.mdx#trigger-typing-indicator)."""
 STILL_TEXT_SECONDS = 5.0
-"""After so long without new text, the typing indicator is shown again."""
+"""After this time without new text, the typing indicator is shown again."""
 
 
 class DiscordSigns:
@@ -47,10 +47,10 @@ class DiscordSigns:
             HOURGLASS_AFTER_SECONDS,
         )
         self._signs: dict[str, asyncio.TimerHandle | asyncio.Task[None]] = {}
-        """By turn, its typing indicator: first the timer that will show it, then the task that
+        """The typing indicator of each turn: first the timer that will show it, then the task that
         repeats it."""
         self._later: dict[str, asyncio.Task[None]] = {}
-        """Put off by a turn, by turn. The turn's end cancels it."""
+        """Work that a turn has put off, by turn. The turn's end cancels it."""
         self._growth_times: dict[str, float] = {}
         """When a turn's text grew last (monotonic seconds)."""
 

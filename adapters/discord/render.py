@@ -33,12 +33,12 @@ MAX_CODE_SPAN_CHARACTERS = 1000
 MAX_POSTS_OF_ANSWER = 4
 """A longer answer reads better as a file."""
 WHOLE = "answer.md"
-"""The file of an answer of too many posts."""
+"""The file of an answer that needs too many posts."""
 _NOTE_ROOM = 120
-"""Characters for the note that names the file."""
+"""How many characters are kept for the note that names the file."""
 
 PHONE_LINE_CHARACTERS = 38
-"""A phone shows so much of a code block's line without wrapping."""
+"""A phone shows this much of a code block's line without wrapping."""
 MAX_TEXT_TABLE_COLUMNS = 100
 """Lines with more columns are not read as a table, because each short row is filled up to the
 number of columns."""
@@ -48,7 +48,7 @@ MAX_LIST_ROWS, SHOWN_LIST_ROWS, MAX_ITEM_CHARACTERS = 20, 15, 100
 """A table of up to MAX_LIST_ROWS rows whose lines are short is a list. A longer one shows
 SHOWN_LIST_ROWS rows, and a file contains all."""
 MAX_RECORDS, SHOWN_RECORDS = 12, 3
-"""As before, for longer lines: a paragraph for each row."""
+"""These are the same limits for a table with longer lines, which has a paragraph for each row."""
 
 _LONGEST_MARK = 16
 """A longer run of backticks or tildes begins no code block."""
@@ -101,16 +101,17 @@ class TextTable:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     marks: tuple[str, ...]
-    """Of the delimiter row, such as `---:`."""
+    """The cells of the delimiter row, such as `---:`."""
 
     @property
     def width(self) -> int:
-        """In columns of a monospaced font, with two between the table's columns."""
+        """The table's width in columns of a monospaced font, with two between the table's
+        columns."""
         return sum(self.widths) + 2 * (len(self.header) - 1)
 
     @property
     def widths(self) -> list[int]:
-        """Of each column, in columns of a monospaced font."""
+        """The width of each column, in columns of a monospaced font."""
         columns = zip(self.header, *self.rows, strict=True)
         return [max(count_columns(_strip_ticks(cell)) for cell in column) for column in columns]
 

@@ -23,9 +23,9 @@ PERMISSIONS = discord.Permissions(
     read_message_history=True,
     add_reactions=True,
 )
-"""The invitation asks a server for these."""
+"""The permissions that the invitation asks a server for."""
 INVITATION_SCOPES = ("bot", "applications.commands")
-"""The bot, and its slash commands."""
+"""The scopes of the invitation are for the bot, and for its slash commands."""
 DISCORD_NO_ANSWER = (
     "Discord didn't respond at {url} ({error}). Check your network connection and DISCORD_API_URL."
 )

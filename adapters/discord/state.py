@@ -28,7 +28,8 @@ from core.journal.jobs import Alone, Peers
 from core.store.remembered import remove_ids
 
 MAX_REMEMBERED, MAX_REMEMBERED_FORMS = 2000, 100
-"""Entries of each kind, and files for open forms. The oldest are dropped."""
+"""How many entries of each kind are kept, and how many files for open forms. The oldest are
+dropped."""
 ALIAS_SECONDS = 24 * 3600.0
 """So long, the id of a thread that could not be created names the person's conversation."""
 
@@ -134,7 +135,7 @@ class DiscordState(StoredState):
         self.leads = not self._peers.is_shared
         """This process holds the gateway's session, and so the newest state."""
         self._sharing: asyncio.Task[None] | None = None
-        """Sends this process's changes to the leader."""
+        """The task that sends this process's changes to the leader."""
         self._peers.on("remembered", self._on_remembered)
 
     async def open(self) -> None:
@@ -273,9 +274,9 @@ def catch_up(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 MAX_REMEMBERED_ACKS = 1000
-"""For so many turns."""
+"""How many turns' acknowledgements are remembered."""
 TOKEN_SECONDS = 14.5 * 60
-"""A token is used so long. Discord accepts it for 15 minutes
+"""A token is used this long. Discord accepts it for 15 minutes
 (interactions/receiving-and-responding.mdx#followup-messages)."""
 
 
@@ -297,13 +298,14 @@ class Token:
     locale: str = "en"
     is_private: bool = False
     max_file_bytes: int = DEFAULT_FILE_SIZE_LIMIT_BYTES
-    """Of one file in the answer: the interaction's `attachment_size_limit`."""
+    """The limit of one file in the answer: the interaction's `attachment_size_limit`."""
 
     @classmethod
     def of(
         cls, interaction: Interaction, kind: Literal["command", "click"], private: bool = False
     ) -> Token:
-        """Also takes the person's language and the largest file from the interaction."""
+        """Return the token of an interaction, with the language of its person and the limit of a
+        file there."""
         locale = str(interaction.locale)
         app, largest = interaction.application_id, interaction.filesize_limit
         return cls(interaction.token, app, kind, locale, private, largest)
@@ -313,18 +315,18 @@ class Token:
         return cls(**json.loads(to.token)) if to.token else None
 
     def text(self) -> str:
-        """As JSON, to be stored."""
+        """Return the token as JSON, to be stored."""
         return json.dumps(asdict(self))
 
 
 class Acks:
-    """Whether each turn's interaction was acknowledged: Discord must get a first response within
-    three seconds, or its token is void. The answer waits for that, because before it there is
-    nothing to edit."""
+    """Records whether each turn's interaction was acknowledged: Discord must get a first response
+    within three seconds, or its token is void. The answer waits for that, because before it there
+    is nothing to edit."""
 
     def __init__(self) -> None:
         self._acknowledgements: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
-        """By turn, whether Discord accepted it, once that is known."""
+        """Whether Discord accepted the acknowledgement of a turn, once that is known."""
 
     def expect(self, turn: str) -> None:
         """The interaction of this turn will be acknowledged."""

@@ -46,8 +46,8 @@ from core.domain.messages import Answer, Card, File, ReplyTo
 from core.domain.ports import AnswerPart, Files, Surface
 
 EDIT_INTERVAL_SECONDS = 1.3
-"""Between two edits of one post. Discord once allowed 5 messages and edits in 5 s (#20). Today's
-limits are only in the response headers, which the SDK obeys (topics/rate-limits.mdx)."""
+"""The pause between two edits of one post. Discord once allowed 5 messages and edits in 5 s (#20).
+Today's limits are only in the response headers, which the SDK obeys (topics/rate-limits.mdx)."""
 ORIGINAL_PARTS = 1
 """The answer to a command has only the original response."""
 _redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
@@ -72,7 +72,7 @@ class DiscordSurface(Surface):
     arrival_seconds = 0.0
     has_code_button = True
     max_posts = MAX_POSTS_OF_ANSWER
-    """A longer answer becomes a file."""
+    """The most posts of an answer. A longer one becomes a file."""
 
     def __init__(self, to: ReplyTo, signs: DiscordSigns, files: Files) -> None:
         self._to = to
@@ -174,9 +174,11 @@ class ChannelSurface(DiscordSurface):
         self._doubtful_parts: set[int] = set()
         """Numbers of parts that may have been posted, so that `post` looks for them first."""
         self._post_states: dict[str, ShownPost | None] = {}
-        """By id, what each post shows; None if it is unknown whether the last edit took effect."""
+        """What each post shows, by its id; None if it is unknown whether the last edit took
+        effect."""
         self._changing = asyncio.Lock()
-        """The answer's growth and its stop button edit the same post."""
+        """This lock serializes edits: the answer's growth and its stop button edit the same
+        post."""
         self._refusal: Undeliverable | None = None
         """Discord has refused a post of this answer for good."""
 
@@ -318,7 +320,7 @@ class ChannelSurface(DiscordSurface):
         self._post_states[post] = target
 
     async def delete(self, post: str) -> None:
-        """Raises as `attempt` does, PostRemoved if the post is gone already."""
+        """Delete a post. Raises as `attempt` does, PostRemoved if it is gone already."""
         message = message_at(await self.client(), post)
         self._post_states.pop(post, None)
         await attempt(message.delete)
@@ -447,13 +449,13 @@ class ResponseSurface(TokenSurface):
             await self._channel.edit(post, part)
 
     async def delete(self, post: str) -> None:
-        """As any message of the channel."""
+        """Delete a post, as any message of the channel."""
         await self._channel.delete(post)
 
     async def find(self, number: int, key: str) -> str | None:
-        """None while the token is valid, because writing the original response can be repeated.
-        Later, look for it in the channel's history; else `post` looks for a post with the same
-        text. None for the files: attaching them can be repeated too."""
+        """Return None while the token is valid, because writing the original response can be
+        repeated. Later, look for it in the channel's history; else `post` looks for a post with the
+        same text. None for the files: attaching them can be repeated too."""
         if number < 1 or not await self._is_over():
             return None
         return await self._find_original() or await self._channel.find(number, key)
@@ -588,7 +590,7 @@ class ClickSurface(TokenSurface):
         """The message with the card is not deleted."""
 
     async def find(self, number: int, key: str) -> str | None:
-        """None: `post` then looks in the channel for a post with the same text."""
+        """Return None: `post` then looks in the channel for a post with the same text."""
         return await self._channel.find(number, key)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
@@ -621,7 +623,7 @@ class ClickSurface(TokenSurface):
                     await attempt(lambda: message.edit(**form, allowed_mentions=MENTION_NOBODY))
 
     async def _whisper(self, part: str) -> None:
-        """Not repeated: it has no nonce and could appear twice."""
+        """Send an ephemeral message. It is not repeated: it has no nonce and could appear twice."""
         original = await self._open_original()
         try:
             await attempt(lambda: original.whisper(part), repeat=False)

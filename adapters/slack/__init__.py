@@ -159,7 +159,8 @@ class Slack(ChatIntegration[SlackSettings]):
         return Health("slack", "off", "set SLACK_BOT_TOKEN and SLACK_APP_TOKEN")
 
     def is_used(self, own: SlackSettings, shared: SharedSettings) -> bool:
-        """Also True if no event can arrive, so that earlier messages are still answered."""
+        """Return whether the adapter is built. It is also built if no event can arrive, so that
+        earlier messages are still answered."""
         return own.slack != "off"
 
     async def build(

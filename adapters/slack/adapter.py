@@ -139,9 +139,9 @@ class SlackAdapter(ChatPlatform):
         """The connection attempt that `start` did not wait for."""
         self.is_open = False
         self._warnings = OncePerMinute()
-        """For requests with a wrong signature."""
+        """Limits how often the log warns of requests with a wrong signature."""
         self._names = BoundedDict[str, str](1000)
-        """By channel, the name that Slack told last."""
+        """Maps a channel to the name that Slack told last."""
         self._refreshes = OncePerMinute()
         self.failures = incoming.FailedEvents(self.name)
 
@@ -238,7 +238,7 @@ class SlackAdapter(ChatPlatform):
         return self.failures.describe(Health("slack", state, words))
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """None if the file is too large, refused or deleted. The port `FetchAttachment`."""
+        """Return None if the file is too large, refused or deleted. The port `FetchAttachment`."""
         return await self._downloads.fetch(message, attachment)
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
@@ -366,7 +366,7 @@ class SlackAdapter(ChatPlatform):
         return channel
 
     async def _find_channel(self, address: Address) -> Payload:
-        """{} if Slack does not tell, so that the channel's name is left out."""
+        """Return {} if Slack does not tell, so that the channel's name is left out."""
         try:
             response = await self.workspace.api.call(
                 "conversations.info", channel=address.channel, patience=5.0

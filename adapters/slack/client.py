@@ -89,7 +89,8 @@ REFUSED_BOT = (
 HISTORY = ("channels:history", "groups:history")
 """The scopes for messages that do not mention Ponte, in public and in private channels."""
 _PAGE, _PAGES = 200, 5
-"""Messages per page, and most pages, when Ponte reads a thread or a channel."""
+"""How many messages a page has, and how many pages are read, when Ponte reads a thread or a
+channel."""
 
 
 class FeatureFlags:
@@ -101,7 +102,7 @@ class FeatureFlags:
         self._off: dict[Feature, tuple[str, float]] = {}
         """Features that are off: Slack's error, and until when (by `clock`) they are not tried."""
         self._refusals: Counter[Feature] = Counter()
-        """Of features that are still on."""
+        """Counts consecutive refusals of features that are still on."""
 
     def is_on(self, feature: Feature) -> bool:
         return feature not in self._off or self._off[feature][1] <= self._clock()
@@ -159,7 +160,7 @@ class SlackApi:
         """By method and channel, the error with which Slack refused it, and until when it counts.
         One scope may be missing for private channels alone."""
         self.shared_answers = SharedAnswers[tuple[str | None, ...], Any](clock)
-        """About channels: what they are, their members, and people's channels."""
+        """What Slack told about channels: what they are, their members, and people's channels."""
         self._opening = asyncio.Lock()
         # Created and imported by `open`, at the first call.
         self._session: ClientSession | None = None

@@ -37,9 +37,9 @@ from core.base.tasks import BackgroundTasks, Backoff, retry
 
 log = structlog.get_logger("slack")
 SLACK_CONNECT_BACKOFF = Backoff(1.0, max_seconds=30.0)
-"""Between attempts to reach Slack at startup."""
+"""The pauses between attempts to reach Slack at startup."""
 PING_SECONDS = 3.0
-"""Between two pings. A connection that broke silently is replaced after about three of them
+"""Seconds between two pings. A connection that broke silently is replaced after about three of them
 (slack_sdk 3.47 waits one interval after a break, four after silence)."""
 EVENT = "event_callback"
 """The type of a request that contains an event (docs.slack.dev/apis/events-api)."""
@@ -161,7 +161,7 @@ class SlackSocket(AsyncSocketModeHandler):
 
     @property
     def last_frame_at(self) -> float:
-        """In seconds since the epoch. Responses to pings count."""
+        """The time of the last frame, in seconds since the epoch. Responses to pings count."""
         return max(self._last_frame_at, self.client.last_ping_pong_time or 0.0)
 
     async def _on_frame(self, frame: object) -> None:

@@ -35,12 +35,12 @@ from core.domain.rights import PlatformMember
 from core.journal.journal import Journal
 
 ROOT_CHARACTERS = 4000
-"""Of the message that a person refers to, such as a thread's root."""
+"""How much is read of the message that a person refers to, such as a thread's root."""
 _CHANNEL_PAGES, _THREAD_PAGES = 2, 25
 """Pages that `read_messages` reads. A channel begins with its newest page, a thread with its oldest
 one (docs.slack.dev/reference/methods/conversations.replies), so a thread is read to its end."""
 HISTORY_UNREAD = "[what was said before in this thread could not be read]"
-"""Stands for the model in place of earlier messages that could not be read."""
+"""What the model reads in place of earlier messages that could not be read."""
 _LIMITED = (
     "I couldn't read the earlier messages in this thread: Slack lets this app read history "
     "only once a minute. I answered without them."

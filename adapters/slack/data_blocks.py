@@ -27,11 +27,11 @@ _MAX_CAPTION, _MAX_TITLE, _MAX_LABEL = 150, 50, 20
 _MAX_SERIES, _MAX_LINES, _MAX_POINTS, _MAX_SEGMENTS = 12, 6, 20, 12
 """The limits of charts: series, series of a line chart, points of a series, segments of a pie."""
 MAX_OF_KIND = {"data_table": 1, "data_visualization": 2}
-"""Most blocks in a message."""
+"""How many blocks of a type a message can have."""
 
 
 def build_data_block(data: RowsResult | Chart | None) -> Json | None:
-    """None if Slack would refuse the block."""
+    """Return None if Slack would refuse the block."""
     if isinstance(data, Chart):
         return _build_chart(data)
     return _build_table(data) if data else None
@@ -42,8 +42,8 @@ def has_data(blocks: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _build_table(data: RowsResult) -> Json | None:
-    """None if the table exceeds a limit of Slack's block. Slack would refuse the whole message
-    then, so the table is sent as text instead."""
+    """Return None if the table exceeds a limit of Slack's block. Slack would refuse the whole
+    message then, so the table is sent as text instead."""
     rows: list[list[Json]] = [[_build_cell(column.title, None) for column in data.columns]]
     for texts, values in zip(data.rows, data.values, strict=True):
         # A cell with a number is sorted by it.
@@ -69,9 +69,9 @@ def _build_cell(text: str, number: float | None) -> Json:
 
 
 def _build_chart(data: Chart) -> Json | None:
-    """None if Slack would refuse the chart, which is then sent as text: each series needs a value
-    for each label, labels and names must differ, a pie has one series of positive numbers, and
-    each kind has its maximum of series and points."""
+    """Return None if Slack would refuse the chart, which is then sent as text: each series needs a
+    value for each label, labels and names must differ, a pie has one series of positive numbers,
+    and each kind has its maximum of series and points."""
     labels = [_clean(label, _MAX_LABEL) for label in data.labels]
     names = [_clean(each.name, _MAX_LABEL) for each in data.series]
     values = [value for each in data.series for value in each.values if value is not None]

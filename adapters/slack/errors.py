@@ -63,7 +63,8 @@ FEATURE_OFF = frozenset({
 """This workspace, plan or app does not have the feature or method. Ponte does not try it again for
 REFUSAL_SECONDS."""
 HTTP_ERROR = "http_"
-"""Begins our name for an HTTP status that came without an error of Slack's."""
+"""Our name for an HTTP status without an error of Slack's begins with this. begins our name for an
+HTTP status that came without an error of Slack's."""
 
 NEEDED_METHODS = frozenset(
     {"auth.test", "apps.connections.open", "chat.postMessage", "chat.postEphemeral", "chat.update"}
@@ -78,7 +79,7 @@ OF_THE_MESSAGE = frozenset({
     "thread_ts_required", "thread_ts_not_allowed",  # agents.sessions.setStatus
     "invalid_attachments", "only_one_table_allowed",  # see SHAPE_REFUSED
 })  # fmt: skip
-"""About one message or channel: no refusals of a feature."""
+"""These errors are about one message or channel, so they are no refusals of a feature."""
 
 TOKEN_REFUSED = frozenset(
     {
@@ -111,7 +112,7 @@ UNSURE = frozenset(
         "internal_error",
     }
 )
-"""A failure inside Slack. The call may or may not have taken effect."""
+"""Slack itself failed. The call may or may not have taken effect."""
 
 RATE_LIMITED = frozenset(
     {
@@ -119,7 +120,7 @@ RATE_LIMITED = frozenset(
         "rate_limited",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
     }
 )
-"""Over a rate limit, with any HTTP status."""
+"""The call is over a rate limit, with any HTTP status."""
 
 
 class SlackRefused(Exception):

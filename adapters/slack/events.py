@@ -36,7 +36,7 @@ _ENTITIES = {"channel_id": "channel", "canvas_id": "canvas", "list_id": "list"}
 Payload = Mapping[str, Any]
 Kind = Literal["message", "command", "card", "quiet"]
 GROUP_MENTION = "<!subteam^"
-"""Begins a user group's mention."""
+"""A user group's mention begins with this."""
 
 
 @dataclass(frozen=True, slots=True)

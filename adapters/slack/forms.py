@@ -28,13 +28,13 @@ ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_i
 QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK = "question", "slug", "input"
 """Block ids of the input fields, by which `read_new_values` returns their values."""
 FIELD_PREFIX = "field:"
-"""Begins the block ids of a quick command's own inputs."""
+"""The block ids of a quick command's own inputs begin with this."""
 _ELEMENT = "value"
 MAX_INITIAL_BYTES = _MEMORY = 2900
 """Bytes of an input's initial text, and of `private_metadata`. Slack allows 3,000
 (docs.slack.dev/reference/block-kit/block-elements/plain-text-input-element, reference/views)."""
 MAX_BUTTON_BYTES = 24
-"""For a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
+"""The limit for a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
 MAX_LABEL_BYTES, MAX_OPTIONS, MAX_OPTION_BYTES, MAX_OPTION_VALUE_BYTES = 2000, 100, 75, 150
 """The limits of form fields: of a label, of the number of options, of an option's text and of its
 value. Source, below docs.slack.dev/reference/block-kit: blocks/input-block,
@@ -42,8 +42,8 @@ block-elements/select-menu-element, composition-objects/option-object."""
 TYPE_IT = "Type `/quick-command SLUG`, then the text or key=value."
 CHANGE_FORM = "ponte_card_change"
 _CHANGE_FIELD_PREFIX = "change:"
-"""Begins the block ids of inputs that change a proposal. The position of the field follows, because
-the titles of fields may be longer than a block id, or alike."""
+"""The block ids of inputs that change a proposal begin with this. The position of the field
+follows, because the titles of fields may be longer than a block id, or alike."""
 _MAX_BLOCKS, _MAX_FORM_BYTES = 98, 200_000
 """Blocks of the inputs and their headers, and bytes of all. Slack allows 100 blocks in a view, of
 which two may be sentences above the inputs, and refuses a view of more than 250 KB

@@ -30,13 +30,13 @@ from core.turn.suggestions import StartingPoints, find_starting_points
 
 log = structlog.get_logger("slack")
 MAX_HOME_CARDS, MAX_HOME_LINES = 5, 10
-"""Per list of the Home tab. A view has at most 100 blocks
-(docs.slack.dev/reference/views/home-tab-views)."""
+"""The cards in each list of the Home tab, and the lines of its other lists. A view has at most 100
+blocks (docs.slack.dev/reference/views/home-tab-views)."""
 _CARD_BYTES, _ASKED_BYTES = 8_000, 1_500
 """Room for a card of a request to decide on, and of one's own request. A view may have 250 kB."""
 _PROMPT_TITLE_CHARACTERS = 75
 _IDENTIFY_PAUSES_SECONDS = (1.0, 5.0, *[30.0] * 120)
-"""Between attempts to draw the Home tab of a person whom Slack could not identify."""
+"""The pauses between attempts to draw the Home tab of a person whom Slack could not identify."""
 _ALL_SCHEDULES = "To list all your schedules, type `schedules`."
 _HELLO = "Mention me in a channel or send me a direct message. Type `help` for more."
 

@@ -44,7 +44,7 @@ from core.journal.threads import SqlThreadMap
 
 log = structlog.get_logger("slack")
 NOTICE_EVENT_TYPE = "ponte_notice"
-"""Marks, in the metadata, our notice that Ponte now waits for mentions."""
+"""The event type in the metadata of our notice that Ponte now waits for mentions."""
 THREAD_SECONDS = 1.0
 """How long an event may wait while Ponte reads its thread from Slack: after a restart, for the
 first reply in a thread, if nothing else tells that it is for us."""
@@ -62,7 +62,7 @@ class ThreadParticipants:
         self._threads = threads
         self._tasks = tasks
         self._participants: BoundedDict[str, Participants] = BoundedDict()
-        """Of threads where Ponte takes part, by conversation."""
+        """The people in threads where Ponte takes part, by conversation."""
         self._others: BoundedDict[str, bool] = BoundedDict()
         """For threads without a turn of ours: whether the first message addressed others."""
 
@@ -299,7 +299,8 @@ _TITLE = 80
 
 
 ABSENCE_PAUSES_SECONDS = (0.5, 1.0, 0.0)
-"""After each answer of Slack's history that lacks a message, before it counts as deleted."""
+"""The pauses after each answer of Slack's history that lacks a message, before it counts as
+deleted."""
 _MESSAGE_KEY = re.compile(r"slack:\w+:(\w+):(\d+\.\d+)")
 MAX_EARLY_EDITS = 1000
 

@@ -45,7 +45,7 @@ from core.domain.records import QuickCommand, Receipt
 log = structlog.get_logger("slack")
 
 QUICK_COMMAND = "/quick-command"
-"""The app manifest registers it."""
+"""The slash command that the app manifest registers."""
 RESPONSE_URL_SECONDS = 1700.0
 """Ponte uses a response_url so long. It expires after 30 minutes
 (docs.slack.dev/interactivity/handling-user-interaction, "response_url"); the last 100 seconds are a
@@ -54,7 +54,7 @@ SLACK_FORM_SECONDS = 1.0
 """A form may wait so long for the person's rights and the list of quick commands. Its trigger
 expires after three seconds (docs.slack.dev/interactivity, "trigger_id")."""
 SLACK_WORK_SECONDS = 10.0
-"""For what a press does at once; it is acknowledged before."""
+"""How long the work of a press may take, once the press is acknowledged."""
 _MAX_REMEMBERED_FILES = 5
 """Files of a message that a form carries, because of its 3,000 characters."""
 _ID = re.compile("^ponte_(?:card_)?|:.*")
@@ -100,13 +100,13 @@ class SlackInteraction:
     source: Source | None = None
     notices: CommandNotices | None = None
     without_form: str = forms.TYPE_IT
-    """What to do without the form, in English."""
+    """What the person can do if the form cannot be shown, in English."""
     home: SlackHome | None = None
-    """Set for a click on the Home tab, which is drawn again after its turn."""
+    """This is set for a click on the Home tab, which is drawn again after its turn."""
     trigger: str = ""
-    """Opens a form once, within a few seconds."""
+    """The id that opens a form once, within a few seconds."""
     is_acknowledged: bool = False
-    """Before anything else."""
+    """The interaction was acknowledged before anything else."""
 
     @property
     def limits(self) -> InteractionLimits:
@@ -128,7 +128,7 @@ class SlackInteraction:
 
     @property
     def address(self) -> Address:
-        """Where they acted, for questions of rights."""
+        """The place where they acted, for questions of rights."""
         place = self.place
         return Address(
             "slack",

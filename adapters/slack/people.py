@@ -43,7 +43,7 @@ The method's page recommends 200. Pages of 999 list 10,000 people in 22 s at the
 pages of 200 take minutes.
 """
 LIST_EVERY_SECONDS = 3600.0
-"""Between two lists of everybody."""
+"""The pause between two lists of everybody."""
 LIST_AGAIN_SECONDS, LIST_AGAIN_LONGEST_SECONDS = 2.0, 60.0
 """The pause before everybody is listed again because many people wait, and the longest one. It
 doubles with each list that contained none of the waiting people. It is at least as long as the rate
@@ -51,7 +51,7 @@ of tier 2 requires for the pages."""
 LIST_PAGE_SECONDS = 4.5
 """Each page adds it to the pause before the next list, because of the rate limit of tier 2."""
 LIST_RETRY_SECONDS = 30.0
-"""Before a failed list is repeated."""
+"""The pause before a failed list is repeated."""
 LIST_PATIENCE_SECONDS = 600.0
 """How long one page may wait for its turn under the rate limit."""
 TOO_LARGE_A_PAGE = frozenset({"limit_required", "invalid_arguments"})
@@ -67,7 +67,7 @@ REFUSED_SECONDS = 30.0
 PEOPLE_SECONDS = 5.0
 """How long Ponte waits for the description of people that it is about to write to."""
 GROUPS_WRITE_SECONDS = 3600.0
-"""After this, unchanged user groups are stored again."""
+"""The age after which unchanged user groups are stored again."""
 GROUPS_RETRY_SECONDS = 2.0
 """The pause after usergroups.list failed."""
 GROUPS_PATIENCE_SECONDS = 60.0
@@ -77,9 +77,9 @@ GROUPS = "groups"
 LISTS = "slack-people"
 """The leader role of the process that lists everybody."""
 _LIST_SOON = "list-people"
-"""Asks that process for a new list, because many people wait."""
+"""The notification that asks that process for a new list, because many people wait."""
 _MOST_REFUSED = 10_000
-"""Remembered ids, of refused people and of unknown or deactivated ones."""
+"""How many ids are remembered, of refused people and of unknown or deactivated ones."""
 _NEVER = float("-inf")
 
 
@@ -109,18 +109,18 @@ class SlackPeople:
         self._unknown_ids: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)
         """Deactivated accounts, and ids that Slack does not know."""
         self._groups: dict[str, frozenset[str]] = {}
-        """The members of each user group, by ids."""
+        """The ids of the members of each user group."""
         self._group_names: dict[str, str] = {}
-        """By the group's id, as of the last listing."""
+        """The name of each user group, by its id, as of the last listing."""
         self._groups_at = _NEVER
-        """By `clock`, as the next one."""
+        """When the user groups were listed last, by `clock`."""
         self._groups_written_at = _NEVER
         self._groups_refused = False
-        """The log says so already."""
+        """Slack refused to list the user groups, and the log says so already."""
         self._listing_groups: asyncio.Task[object] | None = None
-        """All who wait for the user groups share it."""
+        """The listing that is under way, for all who wait for the user groups."""
         self._list_now = asyncio.Event()
-        """Set to list everybody early."""
+        """This event is set to list everybody early."""
         self._list_pause = LIST_AGAIN_SECONDS
         """Seconds before the next list, even if many people wait."""
         self._lists = False

@@ -23,10 +23,10 @@ from core.domain.messages import MAX_ATTACHMENT_BYTES, Attachment, Card, File, R
 from core.domain.ports import Files
 
 STREAM_SECONDS = 240.0
-"""After this, Ponte closes a stream and starts another one. Slack's own limit is about 300
-(slackapi/node-slack-sdk issue 2702, slackapi/python-slack-sdk issue 1859)."""
+"""The age at which Ponte closes a stream and starts another one. Slack's own limit is about 300
+seconds (slackapi/node-slack-sdk issue 2702, slackapi/python-slack-sdk issue 1859)."""
 _QUIET = {"unfurl_links": False, "unfurl_media": False}
-"""No previews of links under a post."""
+"""These arguments prevent previews of links under a post."""
 
 
 class StoppedByUser(Exception):

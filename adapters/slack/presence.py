@@ -42,9 +42,9 @@ class Workspace:
     direct_messages: set[str] = field(default_factory=set, init=False)
     """Direct messages with Ponte. A click may also come from that of two other people."""
     _identity: Json = field(default_factory=dict, init=False)
-    """Of auth.test; {} until `identify` has returned."""
+    """The response of auth.test; {} until `identify` has returned."""
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-    """Held while Slack is asked, so that it is asked once."""
+    """This lock is held while Slack is asked, so that it is asked once."""
     _post_locks: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
@@ -67,7 +67,7 @@ class Workspace:
         return self._identity
 
     def known_names(self, text: str) -> dict[str, str]:
-        """By id, the known names of the people that a text from Slack mentions."""
+        """Return the known names of the people that a text from Slack mentions, by their ids."""
         names = {id: self.directory.cached_member(id).name for id in mentioned_ids(text)}
         return {id: name for id, name in names.items() if name}
 
@@ -77,10 +77,9 @@ class Workspace:
 
 
 NOTICE_AFTER_SECONDS = 1.0
-"""After this, the sender of a slash command is notified that it is in progress, unless it was
-answered."""
+"""When the sender of a slash command is notified that it is in progress, unless it was answered."""
 STATUS_PERIOD_SECONDS = 90.0
-"""The status line is set again so often. Slack shows it for two minutes."""
+"""The status line is set again after this time. Slack shows it for two minutes."""
 NO_STOP_WARNING = "missing_agent_session_stopped_event_subscription"
 """A warning of agents.sessions.setStatus: Slack shows no Stop button, because the app is not
 subscribed to its event (docs.slack.dev/reference/events/agent_session_stopped)."""
@@ -107,7 +106,7 @@ class CommandNotices:
         self._api = api
         self._tasks = tasks
         self._waiting: dict[str, asyncio.Event] = {}
-        """By turn of a command: set when its answer is posted."""
+        """The event that is set when a command's answer is posted, by turn."""
 
     def begin(self, turn: str, url: str, words: str) -> None:
         """Show `words` through the `response_url`, unless the answer to `turn` is posted within
@@ -158,11 +157,12 @@ class SlackSigns:
         self._has_open = has_open
         self.tasks = tasks
         self.started = time.time()
-        """In Unix seconds. A former process may have left signs for older messages."""
+        """The start of this process, in Unix seconds. A former process may have left signs for
+        older messages."""
         self.working: BoundedDict[str, str] = BoundedDict()
         """By thread (`CHANNEL:THREAD`), the turn that last set its session to "processing"."""
         self.titles: BoundedDict[str, str] = BoundedDict()
-        """By turn, the title of a session that it starts: the first words of its message."""
+        """The title of the session that a turn starts, by turn: the first words of its message."""
         self.suspended: BoundedDict[str, bool] = BoundedDict()
         """The threads whose session this process has set to "suspended"."""
         self.notices = CommandNotices(workspace.api, tasks)
@@ -254,35 +254,35 @@ class Presence:
         self._source = source
         self._thread = source.thread
         self._there: dict[str, Any] = {"channel_id": self._channel, "thread_ts": self._thread}
-        """Names the thread in a call."""
+        """These arguments name the thread in a call."""
         self._where = f"{self._channel}:{self._thread}"
         """The key of the thread in `SlackSigns.working`."""
         self._place = f"{self._channel}:{self._source.ts}"
-        """Of the message that carries the reaction."""
+        """The place of the message that carries the reaction."""
         self._may_have_old_signs = self._source.kind == "message" and (
             resumed or float(self._source.ts) < signs.started
         )
         """A former process may have left signs: the turn was resumed, or its message is older than
         this process."""
         self._doing = ""
-        """As the status line says it."""
+        """What the turn is doing, as the status line says it."""
         self._timer: asyncio.TimerHandle | None = None
         """Shows the signs after SIGN_AFTER_SECONDS."""
         self._session: asyncio.Task[object] | None = None
-        """Sets the thread's session to "processing"."""
+        """The call that sets the thread's session to "processing"."""
         self._line: asyncio.Task[object] | None = None
         """Repeats the status line, which Slack removes after two minutes."""
         self._posts = True
-        """The outcome will be a post, which removes the status line."""
+        """The turn's outcome will be a post, which removes the status line."""
         self._begun = False
         """`show_soon` was called."""
         self._is_answered = False
-        """No waiting sign may appear any more."""
+        """The answer is being posted, so no waiting sign may appear any more."""
         self._setting_status = asyncio.Lock()
-        """Held while the status line is set, so that no such call reaches Slack after the
-        answer."""
+        """This lock is held while the status line is set, so that no such call reaches Slack after
+        the answer."""
         self._ended = False
-        """No sign may appear any more."""
+        """The turn has ended, so no sign may appear any more."""
         self._released = False
         """This turn has ended the session, or begun to."""
         self._reserved = False

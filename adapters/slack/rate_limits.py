@@ -23,18 +23,18 @@ REFUSAL_LINE, REFUSALS_A_MINUTE = "refusals", 50
 """The queue of messages that refuse a request: half the tier of `chat.postEphemeral`. Other answers
 to one person alone use the same method."""
 CHANNEL_BURST, CHANNEL_INTERVAL = 5, 1.1
-"""Of posts in one channel: how many may leave at once, and seconds between posts.
+"""The limit of posts in one channel: how many may leave at once, and seconds between posts.
 
 Slack allows one post a second in each channel, with short bursts
 (docs.slack.dev/apis/web-api/rate-limits). The extra 0.1 seconds are a margin, because intervals
 change on the way to Slack.
 """
 SHARED_CHANNEL_BURST = 3
-"""For a channel in which several processes post. It is smaller, because each may add one post to a
-quiet channel without asking the database."""
+"""The burst for a channel in which several processes post. It is smaller, because each may add one
+post to a quiet channel without asking the database."""
 QUIET_SECONDS = 10.0
-"""After so long without a post from this process in a channel, its next post there does not ask the
-database."""
+"""After this time without a post from this process in a channel, its next post there does not ask
+the database."""
 TIERS: dict[str, int] = {
     "chat.startStream": 20, "chat.stopStream": 20, "usergroups.list": 20, "reactions.remove": 20,
     "users.list": 20,
@@ -52,7 +52,7 @@ TIERS: dict[str, int] = {
 assistant.threads.setStatus have special limits: their pages name no tier.
 """
 _MOST_CHANNELS = 10_000
-"""Channels whose rate limits are kept in memory."""
+"""How many channels' rate limits are kept in memory."""
 
 
 @dataclass(slots=True)
@@ -77,7 +77,8 @@ class RateLimit:
         self.due = max(self.due, until + (self.burst - 1) * self.interval)
 
     def has_spare(self, now: float) -> bool:
-        """At least half of the burst is free, enough for an optional call."""
+        """Return whether at least half of the burst is free, which is enough for an optional
+        call."""
         return self.due - now <= self.burst * self.interval / 2
 
 
@@ -105,9 +106,9 @@ class RateLimiter:
             for method, most in {**TIERS, REFUSAL_LINE: REFUSALS_A_MINUTE}.items()
         }
         self._channels: BoundedDict[str, RateLimit] = BoundedDict(_MOST_CHANNELS)
-        """Of posts, by channel."""
+        """The rate limits of posts, by channel."""
         self._posted_at: BoundedDict[str, float] = BoundedDict(_MOST_CHANNELS)
-        """By channel, the time of this process's last post, or the end of a Retry-After."""
+        """The time of this process's last post in a channel, or the end of a Retry-After."""
 
     async def turn(self, method: str, channel: str, patience: float, claimed: bool = False) -> None:
         """Wait until a call of `method` may leave, and count it.

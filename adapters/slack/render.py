@@ -47,24 +47,24 @@ beside blocks (openclaw/openclaw pull 115027, pymc-labs/daimon pull 106; for pos
 seratch/ChatGPT-in-Slack issue 102).
 """
 SHORT_TEXT_BYTES = 300
-"""For `text` if Slack refuses a longer one. The blocks contain the whole content."""
+"""The limit of `text` if Slack refuses a longer one. The blocks contain the whole content."""
 ANSWER_PART_BYTES = 9_000
-"""Of an answer's text in one post. Slack allows 12,000 for all Markdown of a message
+"""The limit of an answer's text in one post. Slack allows 12,000 for all Markdown of a message
 (docs.slack.dev/reference/block-kit/blocks/markdown-block), and 10,000 in a stream."""
 STREAM_BYTES = 9_900
-"""Of a streamed message, with the blocks added at its end. Measured limits are between 10,600 and
-11,300 (openclaw/openclaw pull 143882)."""
+"""The limit of a streamed message, with the blocks added at its end. Measured limits are between
+10,600 and 11,300 (openclaw/openclaw pull 143882)."""
 ALL_BLOCKS_BYTES = 11_500
-"""Of all blocks of a message: "12,000 text characters with a buffer for block containers"
+"""The limit of all blocks of a message: "12,000 text characters with a buffer for block containers"
 (slackapi/bolt-js issues 2509 and 2867)."""
 BLOCK_BYTES = 100
 """What each block counts beside its text. Slack counts something, but does not publish how much."""
 SECTION_BYTES = 2_900
-"""Of a section's text. Slack allows 3,000
+"""The limit of a section's text. Slack allows 3,000
 (docs.slack.dev/reference/block-kit/blocks/section-block)."""
 
 PLAIN_TEXT_CHARACTERS = 3000
-"""Of the text beside blocks, for notifications and screen readers."""
+"""The limit of the text beside blocks, which notifications and screen readers use."""
 _SCHEMES = ("http", "https", "mailto")
 
 _LINK = re.compile(
@@ -82,7 +82,7 @@ _ESCAPES_BEGIN = 0xF0000
 """The code point of the private letter for NUL. Such letters stand for escaped marks until the
 other marks are removed. A letter of an address has none."""
 _ESCAPE = re.compile("[\U000f0021-\U000f007e]")
-"""Stand for escaped marks."""
+"""These private letters stand for escaped marks."""
 _SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
 """Blanks, and what sets off a mention from the text after it."""
 _ENTITY = re.compile("&(?:amp|lt|gt|quot|#x27);")  # Slack's, and those of html.escape
@@ -102,13 +102,13 @@ _MAX_BUTTONS, _MAX_MENU_BUTTONS = 25, 100
 (docs.slack.dev/reference/block-kit/blocks/actions-block, block-elements/select-menu-element)."""
 APPROVE_ACTION = "ponte_card_approve"
 _CARDS = 10
-"""In a message."""
+"""How many cards a message can have."""
 _TITLE, _TEXT = 300, 1500
-"""Characters of a card's title and of its text."""
+"""How many characters a card's title and its text can have."""
 _ROOM, _LEAST = 2 * SECTION_BYTES + 800, 850
 """Bytes of a complete card, and of the shortest one that still shows its request."""
 _LINE = 500
-"""Characters of a line, where the text of a card needs several sections."""
+"""How long a line is where the text of a card needs several sections."""
 _NOTE, _FEW = 200, 60
 """The most bytes of the note under a decided card, and the fewest of its text and its rows."""
 _SHORT_ROWS = ((1, 30, None), (1, 30, 5), (1, 20, 2), (1, 12, 1))
@@ -116,7 +116,7 @@ _SHORT_ROWS = ((1, 30, None), (1, 30, 5), (1, 20, 2), (1, 12, 1))
 fields (None for all)."""
 _HIDDEN = "…and {count} more. Type `changes` to list them."
 _HEADER_BYTES = 150
-"""Of a header (docs.slack.dev/reference/block-kit/blocks/header-block)."""
+"""The limit of a header (docs.slack.dev/reference/block-kit/blocks/header-block)."""
 
 
 def safe_markdown(text: str) -> str:
@@ -301,7 +301,7 @@ class PostContent:
 
     @property
     def without_rating(self) -> PostContent:
-        """For a Slack that has no element for a rating."""
+        """The content for a Slack that has no element for a rating."""
         return replace(self, offers=tuple(o for o in self.offers if not o.button.is_rating))
 
     def build_whole(self, tables: bool = True, data: bool = True) -> Json:

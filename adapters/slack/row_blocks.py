@@ -76,12 +76,12 @@ def neutralize_markdown(text: str) -> str:
 Json = dict[str, Any]
 
 CARD_BLOCK = "ponte_card:"
-"""Begins the block ids of a card."""
+"""The block ids of a card begin with this."""
 MAX_ROW_CELL_CHARACTERS = 80
 TABLE_BLOCK = "table"
 """Slack allows one table block in a message, with 100 rows of 20 cells."""
 TABLE_ROWS = 100
-"""With the row of titles."""
+"""How many rows a table can have, with the row of titles."""
 _BOLD, _STRUCK = {"bold": True}, {"strike": True}
 
 

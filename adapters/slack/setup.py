@@ -39,7 +39,7 @@ SCOPE_PURPOSES: Mapping[str, str] = {
 }
 SIGN_IN_SCOPES = ("openid", "profile", "email")
 SOCKET_SCOPE = "connections:write"
-"""Of the app-level token for Socket Mode."""
+"""The scope of the app-level token for Socket Mode."""
 MEMBER_EVENTS = ("team_join", "user_change")
 """Without these events, Ponte learns of changes of people from users.list, up to an hour later."""
 DEPARTURE_EVENT = "member_left_channel"

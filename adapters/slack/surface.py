@@ -40,10 +40,10 @@ from core.domain.ports import ARRIVAL_SECONDS, AnswerPart, Surface
 log = structlog.get_logger("slack")
 
 GROWTH_RETRY_SECONDS = 2.0
-"""Before Ponte checks again if the rate limits allow a growing answer."""
+"""The pause before Ponte checks again if the rate limits allow a growing answer."""
 PRIVATE_PREFIX = "private:"
-"""Begins the id of a post that Ponte cannot edit or find again, such as a message to one person
-alone."""
+"""The id of a post that Ponte cannot edit or find again begins with this, such as that of a message
+to one person alone."""
 NOT_A_MEMBER = frozenset({"not_in_channel", "channel_not_found"})
 """The bot is not a member of the channel (chat.postMessage)."""
 _BYTES_FOR_CARDS = 2000
@@ -84,7 +84,7 @@ class SlackSurface(Surface):
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
         self._posts = SlackPosts(self._lookup)
         self._stream: SlackStream | None = None
-        """Of the newest post."""
+        """The open stream of the newest post."""
         self._stopped = False
         """A person pressed Slack's own Stop button."""
         self._claims: set[str] = set()
@@ -95,7 +95,8 @@ class SlackSurface(Surface):
         self._keyless: dict[str, str] = {}
         """The keys of streamed posts. Slack takes them only at the end of the stream."""
         self._contents: dict[str, PostContent] = {}
-        """By post, as far as this process knows. An edit that changes nothing is left out."""
+        """What each post shows, as far as this process knows. An edit that changes nothing is left
+        out."""
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one post.
@@ -132,7 +133,7 @@ class SlackSurface(Surface):
         await self._presence.show(doing)
 
     async def end_activity(self) -> None:
-        """Also remove the signs that a former process left."""
+        """Remove the signs of a turn in progress, also those that a former process left."""
         await self._presence.end()
         await self._presence.remove_old_signs()
 
@@ -380,8 +381,8 @@ class SlackSurface(Surface):
                 await self._conversations.inbox.accept(message)
 
     async def delete(self, post: str) -> None:
-        """Raises PostRemoved if somebody has deleted the post already; other refusals are only
-        logged. Posts with PRIVATE_PREFIX cannot be deleted, and stay."""
+        """Delete a post. Raises PostRemoved if somebody has deleted it already; other refusals are
+        only logged. Posts with PRIVATE_PREFIX cannot be deleted, and stay."""
         if not post.startswith(self._channel + ":"):
             return
         try:

@@ -32,14 +32,14 @@ from core.base.tasks import cancel_all, retry, wait_after_each
 from core.base.text import clean_text, safe_file_name
 
 STOP_TIMEOUT_SECONDS = 1.0
-"""For the request that stops a turn."""
+"""The timeout of the request that stops a turn."""
 MAX_UPLOAD_BYTES = 20 * 1024 * 1024
-"""Of a file that is sent. The server accepts no larger one (MAX_FILE_BYTES in
+"""The limit of a file that is sent. The server accepts no larger one (MAX_FILE_BYTES in
 `adapters/web/http_io.py`; importing that module would load Starlette)."""
 DOWNLOAD_FOLDER = Path("ponte-files")
-"""For files of answers, below the current folder."""
+"""The folder for files of answers, below the current folder."""
 SOCKET_ORIGIN = "http://localhost"
-"""Of every URL on the home's Unix socket."""
+"""The origin of every URL on the home's Unix socket."""
 CODE_FILE_TYPE = "text/x-python"
 """The media type of the code that ran."""
 SCHEDULE = "schedule"
@@ -136,7 +136,7 @@ class PipeInput:
     def __init__(self, stdin: TextIO) -> None:
         self._stdin = stdin
         self._data = b""
-        """Read and not returned yet."""
+        """What was read and not returned yet."""
         self._ended = False
 
     async def read_line(self, in_code: bool = False) -> str | None:
@@ -268,13 +268,13 @@ def read_attachments(text: str) -> list[tuple[str, bytes]]:
 
 
 STREAM_TIMEOUT_SECONDS = 60.0
-"""Of a stream. The server sends a comment every 15 seconds."""
+"""The longest silence of a stream. The server sends a comment every 15 seconds."""
 RECONNECT_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
-"""Between attempts to reach Ponte. A restart takes less than their sum."""
+"""The pauses between attempts to reach Ponte. A restart takes less than their sum."""
 QUIT_WORDS = frozenset({"sair", "exit", "quit", "quitter", ":q"})
 """They end the chat, with or without a slash before them."""
 SHOW_TIME_AFTER_SECONDS = 5
-"""After so long, the line of progress shows how long the turn has run."""
+"""After this time, the line of progress shows how long the turn has run."""
 FormFile = tuple[str, tuple[str, bytes]]
 """A form's field, then the file's name and bytes."""
 
@@ -378,18 +378,19 @@ class TerminalChat:
         self.has_failed = False
         """A message was not answered. Scripts read it from the exit code."""
         self._turn = ""
-        """Shown now; Ctrl-C stops it. "" for none."""
+        """The turn that is shown now, which Ctrl-C stops; "" for none."""
         self._doing = ""
-        """On the line of progress."""
+        """What the line of progress says."""
         self._typed_seq = 0
-        """Of the last message in the conversation that no schedule sent."""
+        """The number of the last message in the conversation that no schedule sent."""
         self._screen_lock = asyncio.Lock()
-        """Held while a turn is shown, so that answers of schedules do not mix with it."""
+        """This lock is held while a turn is shown, so that answers of schedules do not mix with
+        it."""
         self._suggestions: list[str] = []
         """What a new conversation may begin with."""
 
     async def open_input(self, stdin: TextIO) -> LineSource:
-        """At a terminal, the source has editing, history and completion."""
+        """Return the source of lines. At a terminal, it has editing, history and completion."""
         if not (self._screen.live and stdin.isatty()):
             return PipeInput(stdin)
         messages = await self._read_list("/conversations/main", "messages")
@@ -568,7 +569,7 @@ class TerminalChat:
 
 @contextmanager
 def disable_echo() -> Iterator[None]:
-    """Typed keys must not mix with an answer."""
+    """Turn off the terminal's echo: typed keys must not mix with an answer."""
     import termios
 
     descriptor = sys.stdin.fileno()

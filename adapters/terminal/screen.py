@@ -126,9 +126,10 @@ _DEEP = re.compile(r"^(?:[ \t]*(?:>|[-*+]|\d{1,9}[.)])){10}", re.MULTILINE)
 """Lists and quotes that are nested 10 levels deep. markdown-it reads 20 levels and leaves out
 deeper ones."""
 MAX_MARKDOWN_COLUMNS = 100
-"""Of rendered prose. Tables may be as wide as the window."""
+"""The largest width of rendered prose. Tables may be as wide as the window."""
 MIN_COLUMN_COLUMNS = 8
-"""Of a table's column. If the window is too narrow for that, each row is a block of lines."""
+"""The smallest width of a table's column. If the window is too narrow for that, each row is a block
+of lines."""
 MAX_TABLE_COLUMNS = 10_000
 """In this width a table is measured, to find out how wide it would like to be."""
 TAB_COLUMNS = 4
@@ -170,21 +171,21 @@ class Screen:
 
     def __init__(self, stdout: TextIO, *, shows_shell_commands: bool = False) -> None:
         self.live = stdout.isatty()
-        """On a terminal, text can be replaced."""
+        """The output is a terminal, on which text can be replaced."""
         self._shows_shell_commands = shows_shell_commands
         """Cards name commands of the shell instead of the chat's."""
         self._stdout = stdout
         self._progress = False
-        """The next output replaces the line of progress."""
+        """A line of progress is on the screen, which the next output replaces."""
         self._shown = ""
         """The answer so far. Its first `_rendered` characters are on the screen in their final
         form."""
         self._rendered = 0
         self._preview = ""
-        """On the screen below that form: the last rows of a block that has not ended."""
+        """What is on the screen below that form: the last rows of a block that has not ended."""
 
     def show_prompt(self) -> None:
-        """On a terminal only."""
+        """Write the prompt, on a terminal only."""
         if self.live:
             self._write(say("You: "))
 
@@ -465,7 +466,7 @@ def render_markdown(text: str) -> str:
     columns = shutil.get_terminal_size().columns
 
     class WideTable(TableElement):
-        """As wide as the window. Lines of prose are shorter."""
+        """A table that may be as wide as the window. Lines of prose are shorter."""
 
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             for table in super().__rich_console__(console, options):

@@ -25,7 +25,7 @@ def run_process(takes: bool = True, works: bool = True) -> int:
 
 
 def say(sentence: str, **values: object) -> str:
-    """In the reader's language, or in English if `core` is not Ponte's."""
+    """Return a sentence in the reader's language, or in English if `core` is not Ponte's."""
     try:
         from core.base import i18n
     except ImportError:

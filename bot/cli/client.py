@@ -78,11 +78,11 @@ class SingleTurn:
         """Where the answer's text is shown while it grows; None if only its end is."""
         self._lost = lost
         self._headers: Mapping[str, str] = {}
-        """Of the present request, set by `run`."""
+        """The headers of the present request, set by `run`."""
         self._interrupts = InterruptHandler()
         """Turns the first Ctrl-C into a stop of the turn, the second into the end."""
         self._turn = ""
-        """Once the process has told it."""
+        """The id of the turn, once the process has told it."""
         self._turn_known = asyncio.Event()
 
     async def run(self, message: str, files: Sequence[FormFile], kind: str) -> Json:

@@ -37,8 +37,8 @@ _BLOCK = re.compile(
 )
 _PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
 MAX_PROMPT_BYTES = 1_900_000
-"""For `ponte ask` from standard input. The server accepts a message of 2 MB (MAX_TEXT_BYTES in
-`adapters/web/http_io.py`), and the argument needs room too."""
+"""How much `ponte ask` reads from standard input. The server accepts a message of 2 MB
+(MAX_TEXT_BYTES in `adapters/web/http_io.py`), and the argument needs room too."""
 T = TypeVar("T")
 
 

@@ -20,9 +20,9 @@ SILENT_SENTENCE = (
 )
 NOT_RUNNING_SENTENCE = "not running with {home}; these are this folder's settings"
 SILENCE_SECONDS = 5.0
-"""Of the first request to a running Ponte."""
+"""The timeout of the first request to a running Ponte."""
 _MARKS = {"on": "ok", "off": "off", "note": "note", "failing": "FAIL"}
-"""By the state, what a line begins with."""
+"""The word with which a finding's line begins, by its state."""
 
 
 async def examine(start: Start, write: Callable[[str], None], *, as_json: bool = False) -> int:

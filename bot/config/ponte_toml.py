@@ -367,15 +367,15 @@ class Config(_FeatureSections):
     """prices"""
     name: str = field(default="ponte.toml", init=False, compare=False)
     path: Path | None = field(default=None, init=False, compare=False)
-    """None if no file was read."""
+    """The file that was read; None for none."""
     lines: Any = field(default_factory=TomlLines, init=False, compare=False)
     written_at: float = field(default=0.0, init=False, compare=False)
     """When the file was changed last, as of its reading, in seconds since the epoch."""
 
     @cached_property
     def table_rules(self) -> TableRules:
-        """For proposals and approvals. They also contain the names of tables in rights, so that
-        misspelt ones can be reported."""
+        """The rules of tables and tools, for proposals and approvals. They also contain the names
+        of tables in rights, so that misspelt ones can be reported."""
         tables = {
             name: TableRule(
                 table.access,
@@ -403,8 +403,8 @@ class Config(_FeatureSections):
 
     @cached_property
     def rule_book(self) -> RuleBook:
-        """For the `Policy`. Each rule has its line in the file as its name, which people see as the
-        reason of a denial."""
+        """The rules about rights, for the `Policy`. Each has its line in the file as its name,
+        which people see as the reason of a denial."""
         at = self.location  # returns the line of a key, as in `ponte.toml:12`
         stand_ins: dict[str, StandIns] = {}
         for feature in find_features():
@@ -424,7 +424,7 @@ class Config(_FeatureSections):
 
     @cached_property
     def turn_allowances(self) -> tuple[Allowance, ...]:
-        """For the `Budget`. Each has its line in the file as its source."""
+        """The allowances, for the `Budget`. Each has its line in the file as its source."""
         allowances = [
             allowance.allowance(self.location("allowances", n))
             for n, allowance in enumerate(self.allowances)
@@ -450,7 +450,7 @@ class Config(_FeatureSections):
         )
 
     def location(self, *path: object) -> str:
-        """As in `ponte.toml:12`."""
+        """Return where a key is, as in `ponte.toml:12`."""
         return f"{self.name}:{self.lines.of(path)}"
 
     def describe_newer_file(self) -> str:
@@ -571,7 +571,7 @@ class LiveConfig:
 
 
 def in_language(texts: Texts, locale: str) -> str:
-    """Else in English, else the first one, else ""."""
+    """Return the text in `locale`, else in English, else the first one, else ""."""
     return texts.get(nearest_locale(locale)) or texts.get("en") or next(iter(texts.values()), "")
 
 

@@ -18,7 +18,7 @@ from core.integrations import OperatorConfig
 from core.people.policy import Policy
 
 IsNamed = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
-"""Whether one of these names is the person's, or of a group or role of theirs. Raises
+"""Returns whether one of these names is the person's, or of a group or role of theirs. Raises
 StatusUnknown."""
 RunQuickCommand = Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]]
 

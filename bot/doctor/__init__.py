@@ -23,11 +23,11 @@ DISTRIBUTION = "ponte-bot"
 """Ponte's installed package."""
 TOP_LEVEL_PACKAGES = ("adapters", "bot", "core")
 INSTALL_FOLDER = Path(__file__).resolve().parents[2]
-"""It contains the three packages."""
+"""The folder that contains the three packages."""
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*\(?(?P<bounds>[^;()]*)\)?\s*(?:;\s*(?P<when>.*))?"
 )
-"""What `pyproject.toml` and hatchling's metadata use of PEP 508."""
+"""The part of PEP 508 that `pyproject.toml` and hatchling's metadata use."""
 _EXTRA = re.compile(r"""extra\s*==\s*["']([a-z-]+)["']""")
 _BOUND = re.compile(r"(>=|<=|==|<|>)\s*(\d+(?:\.\d+)*)")
 _COMPARISONS = {

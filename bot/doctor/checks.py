@@ -55,7 +55,7 @@ _SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
     "note": "note",
     "unsafe": "failing",
 }
-"""By the level of a finding about safety."""
+"""The state of a finding, by the level of a finding about safety."""
 
 
 async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[DoctorFinding]:

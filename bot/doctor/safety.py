@@ -20,15 +20,15 @@ from core.money.usage import PaidRun
 _SECRET_FILES = (WEB_TOKEN_FILE, PAGE_KEY_FILE, PSEUDONYMS_FILE, STORED_FILE)
 """Only the user of Ponte's process may read these."""
 _TOPICS = ("home", "settings", "token", "page", "rights", "limits")
-"""Of findings, in the order of the report."""
+"""The topics of findings, in the order of the report."""
 
 
 EVERYBODY_IN_RULES = "everybody"
-"""In the rules of ponte.toml."""
+"""The word for everybody in the rules of ponte.toml."""
 UNKNOWN_PEOPLE = frozenset({EVERYBODY_IN_RULES, "guests", "outsiders"})
 """Words in rules for people whom the operator does not know one by one."""
 PEOPLE_WORDS = {EVERYBODY_IN_RULES: "everyone", "guests": "guests", "outsiders": "outsiders"}
-"""Of these people, in sentences."""
+"""The names of these people in sentences."""
 NO_ADMINS = "admins: none, so no one can approve deletions"
 
 

@@ -139,5 +139,5 @@ class Feature:
 
 @cache
 def find_features() -> Sequence[Feature]:
-    """In the order of FEATURES."""
+    """Return all features in the order of FEATURES."""
     return [module.FEATURE for module in load_modules("feature")]

@@ -29,7 +29,7 @@ class Restart:
     def __init__(self) -> None:
         self._environment = {k: v for k, v in os.environ.items() if k != LISTENER_VARIABLE}
         self._stop: asyncio.Event | None = None
-        """Ends the present run. None until `begin`."""
+        """This event ends the present run. None until `begin`."""
         self._hand_over: Callable[[], Awaitable[int]] | None = None
         """Stops accepting connections to the page, and returns its socket's descriptor."""
         self._listener: int | None = None

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, Any]
 DRAFT_SECONDS = 600.0
-"""What a person typed is kept so long before it is stored."""
+"""What a person typed is kept this long before it is stored."""
 MAX_DRAFTS = 20
 MAX_LISTED_VALUES = 500
-"""Of one setting, as a service offers them."""
+"""How many values of one setting the page lists, of those that a service offers."""
 SHOWN_CHARACTERS, MIN_SECRET_TO_SHOW = 4, 16
 """A secret is recognised by its last characters, unless it is so short that they would give it
 away."""
@@ -54,13 +54,13 @@ LOCAL_SERVERS = (
 )
 """Model servers at their usual ports (their documents)."""
 LOOK_TIMEOUT_SECONDS = 2.0
-"""For a server on this machine to answer."""
+"""The timeout of a request to a server on this machine."""
 STORING_STEPS = frozenset({"save", "remove", "undo", "apply", "grant", "revoke", "share_sample"})
 """The audit log names who took these steps."""
 CHAT_CARDS = ("slack", "discord")
 """The page lists the people of these platforms."""
 MAX_FOUND_PEOPLE = 12
-"""In a search by name."""
+"""How many people a search by name lists."""
 SetupRight = Literal["me", "change", "approve"]
 """What the page gives a person: the owner's own account, changes to data, or approvals too."""
 
@@ -101,7 +101,7 @@ class SetupService:
         self._clock = clock
         self._stored = StoredSettings(home)
         self._drafts: dict[str, SetupDraft] = {}
-        """By a random id; the oldest first."""
+        """The drafts by a random id; the oldest is first."""
 
     async def show(self) -> Json:
         """Return everything that the set-up page shows: a card for each service with the state of
@@ -355,7 +355,7 @@ class SetupService:
             raise NotFound(what=f"{platform}:{id}"[:60])
 
     async def _describe_people(self, platform: str) -> dict[str, Json]:
-        """By key. `details` tell namesakes apart."""
+        """Return the known people of a platform by key. `details` tell namesakes apart."""
         people = await self._people.directory.list_people(platform)
         return {
             (key := f"{platform}:{id}"): {

@@ -27,9 +27,9 @@ from core.base.errors import BadInput
 from core.integrations import describe_read_error
 
 LAST_FILE = f"{STORED_FILE}.last"
-"""Settings to go back to."""
+"""The file with the settings before the last change, to go back to."""
 TRIAL_FILE = f"{STORED_FILE}.trial"
-"""The `StartTrial` of new settings."""
+"""The file with the `StartTrial` of new settings."""
 UNDO_SECONDS = 86_400.0
 """So long, the settings before are kept after the restart that put others in force."""
 HEADER = (
@@ -51,9 +51,9 @@ class StartTrial:
     state: Literal["saved", "starting", "failed"]
     why: str = ""
     names: tuple[str, ...] = ()
-    """What they changed."""
+    """The names of the settings that they changed."""
     is_undo: bool = False
-    """`undo` has stored them again."""
+    """They are earlier settings, which `undo` has stored again."""
 
 
 class StoredSettings:
@@ -76,7 +76,8 @@ class StoredSettings:
 
     @property
     def trial(self) -> StartTrial | None:
-        """Of the newest settings; None if they are in force."""
+        """The trial of the newest settings; None if they are in force. A damaged file counts as
+        none."""
         with suppress(KeyError, TypeError, ValueError):  # a damaged file counts as none
             values = json.loads(self._read(TRIAL_FILE))
             state, why, names = values["state"], values["why"], tuple(values["names"])

@@ -43,13 +43,13 @@ from core.people.notices import ACCESS_REMOVED, SENTENCES, Outbox, PersonNotice
 
 log = structlog.get_logger("approvals")
 MAX_COPIES = 20
-"""Of one card."""
+"""How many copies one card can have."""
 OUTGOING_POST_SECONDS = 30.0
-"""After so long, the round continues without a post, which is retried later."""
+"""After this time, the round continues without a post, which is retried later."""
 MAX_COPY_REDRAWS = 20
 """Failed redraws of a copy after which Ponte gives up."""
 _STATUS_RETRY_SECONDS = 20.0
-"""Before an unknown status of a person is looked up again."""
+"""The pause before an unknown status of a person is looked up again."""
 _FOREVER = float("inf")
 MORE_REQUESTS = (
     "{count} more request is waiting for you.",
@@ -78,7 +78,7 @@ class OutgoingPosts:
     outgoing: ApprovalNotice
     check_ownership: Callable[[], None]
     version: int = 0
-    """Of the change that is about to be shown."""
+    """The version of the change that is about to be shown."""
     is_resumed = False
 
     async def list_posts(self) -> Sequence[Post]:
@@ -452,7 +452,7 @@ CARD_STATES = {
     "partial": "partly done", "failed": "failed", "denied": "denied", "expired": "expired",
     "withdrawn": "withdrawn", "undone": "undone",
 }  # fmt: skip
-"""In English; `say` translates it."""
+"""The words for the states of a card in English; `say` translates them."""
 _STATE_SIGNS = {
     "open": "●", "applying": "…", "done": "✓", "partial": "!", "failed": "!", "denied": "✕",
     "expired": "–", "withdrawn": "–", "undone": "↶",
@@ -484,9 +484,9 @@ def list_typed(id: str, actions: Sequence[str]) -> list[str]:
 
 _NOT_WHOLE = "The full request doesn't fit here. To read and confirm it, type `{hint}`."
 REDRAW_RETRY_SECONDS = 20.0
-"""Before a failed redraw is retried."""
+"""The pause before a failed redraw is retried."""
 REDRAW_PERIOD_SECONDS = 60.0
-"""Between two checks for expired proposals."""
+"""The pause between two checks for expired proposals."""
 MAX_REDRAW_TRIES = 20
 """Failed redraws of a card after which Ponte gives up."""
 _POSTED_STATES = ("done", "stopped", "failed")
@@ -520,7 +520,7 @@ class CardRedraw:
     requests: ApprovalNotices
     outbox: Outbox
     _tries: Counter[tuple[str, str]] = field(default_factory=Counter, init=False)
-    """By change and by the turn whose answer shows its card."""
+    """Failed redraws, by change and by the turn whose answer shows its card."""
 
     async def run(self) -> None:
         """Redraw cards until cancelled: when `due` is set, and periodically, because proposals

@@ -81,7 +81,7 @@ BUTTONS = {button.name: button for button in _ROWS}
 
 
 def find_button(name: str, subject: str) -> Button | None:
-    """None also if the subject is none of the button's."""
+    """Return None also if the subject is none of the button's."""
     button = BUTTONS.get(name)
     return button if button and re.fullmatch(button.subject, subject) else None
 

@@ -17,7 +17,7 @@ class Destinations:
 
     messengers: Mapping[str, Messenger]
     _direct: dict[str, Address] = field(default_factory=dict, init=False)
-    """Of direct messages that were opened already."""
+    """The addresses of direct messages that were opened already."""
 
     async def find(self, place: str, asker: Person, turn: str, origin: str) -> ReplyTo:
         """Return where to answer a turn: in a channel (`slack:T1:C1`), or in a direct message to a

@@ -42,7 +42,7 @@ FILE_KINDS = {
     "picture": "pictures (PNG, JPEG, WebP, GIF)",
     "pdf": "PDF",
 }
-"""By kind (`core.domain.messages.file_kind`)."""
+"""What a model can read, by kind (`core.domain.messages.file_kind`)."""
 
 Read = Callable[[Attachment], Awaitable[tuple[Attachment, bytes] | None]]
 """Returns the description and the bytes of a file; None if its platform refuses it."""
@@ -69,7 +69,7 @@ class FileDownloads:
         self._failures: tuple[type[Exception], ...] = (PonteError, *failures)
         self._why = why
         self._under_way: dict[tuple[str, str], asyncio.Task[File | None]] = {}
-        """By message and file."""
+        """Downloads that several callers may wait for, by message and file."""
 
     def begin(self, message: Message) -> None:
         """Start to download all files, without waiting for them."""
@@ -100,8 +100,8 @@ class FileDownloads:
         return task
 
     async def _download(self, message: Message, attachment: Attachment) -> File | None:
-        """None if the file is too large, refused, or the download fails: the turn goes on without
-        it, and says so to the person."""
+        """Return None if the file is too large, refused, or the download fails: the turn goes on
+        without it, and says so to the person."""
         if attachment.size > MAX_ATTACHMENT_BYTES:
             self._log.info("file too large to download", file_bytes=attachment.size)
             return None

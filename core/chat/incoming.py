@@ -25,7 +25,7 @@ from core.observability import metrics
 from core.people.policy import Policy
 
 EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 500, 10
-"""Of a turn's context: characters of an earlier message, and the newest files."""
+"""The limits of a turn's context: characters of an earlier message, and the newest files."""
 CONTEXT_SECONDS = 10.0
 """How long a turn waits for the messages that its own quotes, and for earlier ones."""
 MAX_EDITED_MESSAGE_AGE_SECONDS = 24 * 3600.0
@@ -117,7 +117,7 @@ class ConfiguredPlaces(Protocol):
 
     @property
     def channels(self) -> Mapping[str, AddressingSettings]:
-        """By the channels' names in ponte.toml."""
+        """The settings of single channels, by the channels' names in ponte.toml."""
 
     def channel(self, address: Address) -> AddressingSettings:
         """Return the settings that apply in the address's channel."""
@@ -163,8 +163,8 @@ class Participants:
 UNKNOWN_MARK_SECONDS = 1.0
 """How long a message's author may be unknown before it is marked as waiting."""
 SIGN_AFTER_SECONDS = 1.2
-"""Before a turn shows that it is under way. An answer that takes about a second needs no sign: it
-would be another request beside each answer."""
+"""The pause before a turn shows that it is under way. An answer that takes about a second needs no
+sign: it would be another request beside each answer."""
 
 Mark = Callable[[str], Coroutine[Any, Any, None]]
 """Sets or removes the mark of the message at a place. Raises nothing."""
@@ -186,7 +186,7 @@ class WaitingMarks:
     on_change: Callable[[], None] = lambda: None
     patience: float = 0.0
     _due: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
-    """By turn, the task that will mark its message."""
+    """The task that will mark a turn's message, by turn."""
 
     def put(self, turn: str, place: str) -> None:
         """Mark the message at `place` as waiting, after `patience` seconds."""
@@ -214,7 +214,7 @@ class WaitingMarks:
             self.tasks.start(self.take_off(place))
 
     def close(self) -> None:
-        """Set no further marks."""
+        """This process stops, so it sets no further marks."""
         for waiting in self._due.values():
             waiting.cancel()
 
@@ -245,7 +245,7 @@ class WaitingMarks:
 EVENT_FAILED = (
     "Something went wrong, and I couldn't handle this message. Try again, or send it as plain text."
 )
-"""For the person whose message could not be handled."""
+"""The person whose message could not be handled reads this."""
 _COUNT = (
     "{count} event failed (last: {error}). See the log.",
     "{count} events failed (last: {error}). See the log.",
@@ -261,7 +261,7 @@ class FailedEvents:
         self._log = structlog.get_logger(platform)
         self._count = 0
         self._last = ""
-        """Of the last error."""
+        """The type of the last error."""
 
     def note(self, error: BaseException, event: object) -> None:
         """Log and count an event that raised `error`. `event` is its type."""

@@ -99,9 +99,9 @@ class InteractionLimits:
     rights_seconds: float
     store_seconds: float | None = None
     checks_rights_before_storing: bool = True
-    """False where only the turn checks the rights."""
+    """This is False where only the turn checks the rights."""
     without_rights: str = ""
-    """Shown in place of a form while rights are unknown; "" shows the form."""
+    """The sentence in place of a form while rights are unknown; "" shows the form."""
     form_seconds: float = 1.0
     work_seconds: float = 1.0
 
@@ -134,7 +134,7 @@ class ChatInteraction(Protocol):
 
     @property
     def address(self) -> Address:
-        """Where the person used it."""
+        """The place where the person used it."""
 
     @property
     def locale(self) -> str:
@@ -172,7 +172,7 @@ class Interactions:
     board: StatusBoard
     tasks: BackgroundTasks
     is_open: bool = field(default=True, init=False)
-    """False once intake has stopped: people are asked to try again."""
+    """This is False once intake has stopped: people are asked to try again."""
 
     async def show_form(
         self, interaction: ChatInteraction, show: Callable[[], Awaitable[str]]

@@ -84,11 +84,11 @@ class TurnPosts:
 
 log = structlog.get_logger("posting")
 FILES_NUMBER = 0
-"""The upload of an answer's files is journalled under it; parts count from 1."""
+"""The upload of an answer's files is journalled under this number; parts count from 1."""
 POST_BACKOFF = Backoff(0.5, max_seconds=60.0)
-"""Between attempts to post an answer, unless the platform asks for a certain pause."""
+"""The pauses between attempts to post an answer, unless the platform asks for a certain pause."""
 MAX_DELIVERY_SECONDS = 3600.0
-"""After so long, an answer that cannot be posted is undeliverable. The next answer in the
+"""After this time, an answer that cannot be posted is undeliverable. The next answer in the
 conversation mentions it."""
 LATE_POST_SECONDS = 60.0
 """How long `correct_late_posts` waits for posts under way."""
@@ -120,11 +120,11 @@ class GrowingReply:
         """Ids of the posts that this process made, by number. One may not be recorded yet, because
         the caller was cancelled."""
         self._making: dict[int, asyncio.Task[str]] = {}
-        """Under way. The caller that began one may have been cancelled since."""
+        """Posts under way, by number. The caller that began one may have been cancelled since."""
         self._latest: Progress | None = None
-        """Not shown yet."""
+        """The newest progress that is not shown yet."""
         self._worker: asyncio.Task[None] | None = None
-        """Shows the newest progress, while there is newer one."""
+        """The task that shows the newest progress, while there is newer one."""
         self._pause: asyncio.TimerHandle | None = None
         """Starts the worker when the platform takes the next edit."""
         self._gone: PostRemoved | None = None

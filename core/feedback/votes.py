@@ -53,11 +53,11 @@ VOTES_TABLE = TableDeclaration(
 )
 Vote = Literal["up", "down", ""]
 MAX_FEEDBACK_CHARACTERS = 1000
-"""Of a reason."""
+"""The limit of a reason."""
 MAX_LISTED_VOTES = 200
-"""In a report."""
+"""How many votes a report lists."""
 PLACE_TIMEOUT_SECONDS = 1.0
-"""Then, a place whose platform does not answer counts as not public."""
+"""After this time, a place whose platform does not answer counts as not public."""
 SHARE_HINT = "The people who run Ponte can read both."
 _CODE = re.compile(r'\{"error":\{"code":"(\w+)"')
 RATE_LABELS: Mapping[str, str] = {"up": "Good answer", "down": "Bad answer"}
@@ -141,7 +141,7 @@ class Votes(SqlStore):
 
     @query
     def list_own(self, connection: SqlConnection, person: str, conversation: str) -> dict[str, str]:
-        """By turn, a person's votes (a key) on answers of a conversation."""
+        """Return a person's votes (a key) on answers of a conversation, by turn."""
         rows = connection.execute(
             "SELECT turn, vote FROM votes JOIN inbox ON inbox.seq = votes.seq"
             " WHERE votes.person = ? AND inbox.conversation = ?",

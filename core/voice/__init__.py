@@ -35,7 +35,7 @@ MAX_BYTES_PER_SECOND = 40_000
 """No format of voice messages has more than 320 kbit a second. Apps send the length themselves, so
 one with more bytes is not believed: it would be paid too little."""
 NO_SPEECH_PROBABILITY = 0.6
-"""From here on, Whisper's own code takes a segment for silence."""
+"""From this probability on, Whisper's own code takes a segment for silence."""
 _SOUNDS = re.compile(r"\[[^][]*\]|\([^()]*\)|\*[^*]*\*|[♪♫.…\s-]+")
 """What Whisper writes for no speech: [BLANK_AUDIO], (silence), *music*."""
 _SUFFIXES = (

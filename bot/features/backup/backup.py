@@ -81,14 +81,14 @@ BACKUP_NAMES = re.compile(
     r"ponte\.db|sample\.db|audit\.log(\.[0-9]{1,3})?"
     r"|pseudonyms\.key|page\.key|web-token|settings\.env|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
 )
-"""What of a home a backup contains. A home of Ponte 0.1.0 has the audit log in files."""
+"""The names in a home that a backup contains. A home of Ponte 0.1.0 has the audit log in files."""
 _MAX_MANIFEST_BYTES = 64 << 20
 _MAX_EXTENDED_HEADER_BYTES = 64 << 10
-"""Beyond an entry's own 512; a backup's hold a long size at most."""
+"""The limit of a header beyond an entry's own 512 bytes; a backup's hold a long size at most."""
 _PIECE_BYTES = 1 << 20
 _SAYS_NOTHING = "its list of contents is missing"
 _GZIP_MARK = b"\x1f\x8b"
-"""A backup begins with it (RFC 1952)."""
+"""A backup begins with these bytes (RFC 1952)."""
 _COMPRESSION_LEVEL = 3
 """zlib's level: a tenth larger than with the best one, and several times as fast."""
 
@@ -142,7 +142,7 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Of all files together, in bytes."""
+        """The size of all files together, in bytes."""
         return sum(member.size for member in self.members.values())
 
 
@@ -215,7 +215,8 @@ class _ArchiveEntry(tarfile.TarInfo):
     """
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        """Raises tarfile.ReadError for a too large extended header, and for a sparse file."""
+        """Return the entry with what its extended headers say. Raises tarfile.ReadError for a too
+        large one, and for a sparse file."""
         is_long = not self.isreg() and self.size > _MAX_EXTENDED_HEADER_BYTES
         if is_long or self.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError("long header")
@@ -365,11 +366,11 @@ def _mark_unknown(connection: SqlConnection) -> None:
 
 
 STANDARD_STREAM = "-"
-"""Stdout or stdin."""
+"""The file name that means stdout or stdin."""
 SNAPSHOT_ATTEMPTS = 5
-"""Moments that are tried if files disappear while they are linked."""
+"""How many moments are tried if files disappear while they are linked."""
 _DATED_NAME = re.compile(r"ponte-\d{8}T\d{6}Z\.tar\.gz")
-"""A backup in a folder."""
+"""The name of a backup in a folder."""
 _SMALL_FILES = ("pseudonyms.key", "page.key", "web-token")
 
 

@@ -68,8 +68,8 @@ def restore(
 
 
 def _start_without_postgres() -> Start:
-    """For a command that works only on a database in the data folder. Raises StoredInPostgres if
-    DATABASE_URL is set."""
+    """Read the settings for a command that works only on a database in the data folder. Raises
+    StoredInPostgres if DATABASE_URL is set."""
     from bot.app import start
     from bot.features.backup.backup import StoredInPostgres
 

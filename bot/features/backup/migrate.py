@@ -27,7 +27,7 @@ from core.store.files import FolderBytes
 from core.store.tables import TableDeclaration
 
 ROWS_PER_INSERT = 500
-"""In one transaction."""
+"""The most rows in one transaction."""
 
 
 class NotTheSame(PonteError):

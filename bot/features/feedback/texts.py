@@ -23,7 +23,7 @@ from core.feedback.votes import RATE_LABELS
 
 NO_FEEDBACK = "No feedback yet."
 MAX_FEEDBACK_TEXT = 400
-"""In the page's list of votes."""
+"""The limit of a question or an answer in the page's list of votes."""
 
 
 def _describe_facts(vote: Row, view: View) -> str:

@@ -21,7 +21,7 @@ from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from core.schedules.words import REASON_SENTENCES, STATE_SENTENCES, describe_result, describe_rule
 
 MAX_LISTED_TEXT_CHARACTERS = 40
-"""In the list."""
+"""The limit of a schedule's text in the list."""
 
 
 def format_schedule(result: Row, view: View) -> Iterator[str]:

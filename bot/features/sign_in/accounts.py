@@ -34,10 +34,10 @@ from core.people.sign_ins import (
 from core.store.database import Database
 
 ACCOUNTS_CHANGED_TOPIC = "people"
-"""Tells other processes that an account or a session has changed."""
+"""The notification between processes that an account or a session has changed."""
 MAX_API_TOKEN_NAME_CHARACTERS = 60
 MAX_API_TOKEN_DAYS = 3660
-"""Ten years."""
+"""An API token is valid for at most ten years."""
 
 
 class WrongName(BadInput):
@@ -140,7 +140,7 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         return removed
 
     async def end_session(self, session: str, until: float) -> None:
-        """Also in other processes. It would expire at `until` (Unix seconds)."""
+        """End a browser's session in every process. It would expire at `until` (Unix seconds)."""
         await super().end_session(session, until)
         await self._notify_all()
 

@@ -29,11 +29,11 @@ ENTRA_HOSTS = (
     "sts.windows.net",
     "ciamlogin.com",
 )
-"""Of Microsoft Entra, with the national clouds."""
+"""The hosts of Microsoft Entra, with the national clouds."""
 ENTRA_SHARED_TENANTS = frozenset(
     {"common", "organizations", "consumers", "9188040d-6c67-4c5b-b112-36a304b66dad"}
 )
-"""Not one organization. The last is that of private accounts."""
+"""These tenants are not one organization. The last is that of private accounts."""
 
 
 def _check_issuer(value: str) -> str:
@@ -57,7 +57,8 @@ def _check_issuer(value: str) -> str:
 
 
 def is_entra_issuer(issuer: str) -> bool:
-    """At Microsoft Entra, a tenant's admin can write any address into the claim `email`."""
+    """Return whether this is Microsoft Entra, where a tenant's admin can write any address into the
+    claim `email`."""
     host = (urlsplit(issuer).hostname or "").rstrip(".")
     return any(host == one or host.endswith(f".{one}") for one in ENTRA_HOSTS)
 

@@ -41,7 +41,7 @@ def _digest(turn: str) -> bytes:
 
 log = structlog.get_logger("traces")
 MIN_EXPORT_SECONDS, MAX_EXPORT_SECONDS = 0.5, 5.0
-"""For the last export, whatever is left of the grace period."""
+"""The bounds of the time for the last export, whatever is left of the grace period."""
 
 
 class Traces:
@@ -59,7 +59,8 @@ class Traces:
         self._nowhere = Context()
         """An empty context: a root span must not become a child of another library's."""
         self._kinds = (trace.SpanKind.INTERNAL, trace.SpanKind.CLIENT)
-        """By the flag `leaves` (False, True): a step of Ponte, or a call to another system."""
+        """The kind of a span by its flag `leaves` (False, True): a step of Ponte, or a call to
+        another system."""
 
     @classmethod
     def open(cls, url: str | None, headers: str | None, proxy: str | None, version: str) -> Traces:
