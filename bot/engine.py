@@ -38,7 +38,7 @@ from core.turn.upkeep import Upkeep
 
 
 class EngineConfig(TurnConfigs, ScheduleConfig, SenderConfig, Protocol):
-    """It can be reloaded."""
+    """The configuration of turns, which can be reloaded."""
 
 
 class Engine:

@@ -217,7 +217,7 @@ class Home:
         return self._check_token(self._read_or_make_secret(WEB_TOKEN_FILE, fresh))
 
     def kept_web_token(self) -> str:
-        """ "" if there is none. The home need not be held."""
+        """Return "" if no token is kept. The home need not be held."""
         with self._explain_errors(), suppress(FileNotFoundError):
             return self._check_token((self.path / WEB_TOKEN_FILE).read_bytes())
         return ""
@@ -410,7 +410,7 @@ class Start:
 
 
 def sync_folder(folder: Path) -> None:
-    """A new name in a folder is durable only then (fsync(2))."""
+    """Sync the folder: a new name in it is durable only then (fsync(2))."""
     entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(entry)

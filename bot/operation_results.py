@@ -66,8 +66,9 @@ class PolicyCheck:
 
 @dataclass(frozen=True, slots=True)
 class PersonCounts:
-    """What is stored about a person: key and names, conversations with others (`shared`), rows by
-    section of an export, the names of all sections, and what the adapters of platforms remember."""
+    """A summary of what is stored about a person: key and names, conversations with others
+    (`shared`), rows by section of an export, the names of all sections, and what the adapters of
+    platforms remember."""
 
     person: str
     names: Sequence[str]
@@ -79,9 +80,10 @@ class PersonCounts:
 
 @dataclass(frozen=True, slots=True)
 class ForgottenPerson:
-    """What `ponte person forget` did: deleted rows by section (`counts`), conversations with others
-    that remain (`shared`), rows that arrived meanwhile (`left`), objects on the model's server that
-    are not deleted yet (`waiting`), and a sentence about places where data may remain, or ""."""
+    """The result of `ponte person forget`: deleted rows by section (`counts`), conversations with
+    others that remain (`shared`), rows that arrived meanwhile (`left`), objects on the model's
+    server that are not deleted yet (`waiting`), and a sentence about places where data may remain,
+    or ""."""
 
     person: str
     counts: Mapping[str, int]

@@ -516,6 +516,7 @@ def format_setup(setup: Row, view: View) -> Iterable[str]:
 
 
 def describe_setup_undo(result: Row, view: View) -> Iterator[str]:
+    """Yield a sentence with the settings that have their earlier values again."""
     if not result["names"]:
         yield say("There is nothing to undo.")
         return

@@ -154,7 +154,7 @@ class Ponte:
     # A running process keeps what it loads, so these two are made when an operation needs them.
     @functools.cached_property
     def setup(self) -> SetupService:
-        """It has the drafts of what was typed on the set-up page."""
+        """The service has the drafts of what was typed on the set-up page."""
         from bot.setup.service import SetupService
 
         people = self.engine.people
@@ -162,6 +162,7 @@ class Ponte:
 
     @functools.cached_property
     def personal_data(self) -> PersonalDataService:
+        """The exports and erasures of the data about a person."""
         from core.erasure import SqlPersonalData
 
         data = SqlPersonalData(self.engine.stores.database, canonical_person)

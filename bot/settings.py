@@ -262,7 +262,7 @@ class Settings(_Parts):
 
     @property
     def page_file(self) -> Path | None:
-        """What the set-up page stored; None if no setting comes from it."""
+        """The file that the set-up page stored; None if no setting comes from it."""
         is_read = any(self.source(name) == "page" for name in SETUP_NAMES)
         return self.ponte_home / STORED_FILE if is_read else None
 
@@ -273,7 +273,7 @@ class Settings(_Parts):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """On misspelt names, unreadable lines and corrected values."""
+        """Notes on misspelt names, unreadable lines and corrected values."""
         return tuple(_list_notes(self))  # in the reader's language, which is known after loading
 
     @property
@@ -294,7 +294,7 @@ class Settings(_Parts):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """They must not appear in logs, errors, chats or a model's input."""
+        """Secrets must not appear in logs, errors, chats or a model's input."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
 

@@ -47,6 +47,8 @@ DISCORD_STRANGER_TURNS = DailyTurns(50, 1000)
 
 
 class DiscordSettings(SettingsPart):
+    """The settings of Discord, from the environment."""
+
     discord_token: SecretStr | None = setting(
         None, "Discord's bot token; with it, Ponte connects to Discord"
     )
@@ -64,6 +66,8 @@ class DiscordSettings(SettingsPart):
 
 
 class Discord(ChatIntegration[DiscordSettings]):
+    """The integration of Discord: settings, rights, checks, and how its adapter is built."""
+
     name = "discord"
     settings = DiscordSettings
     sent_to: ClassVar = {

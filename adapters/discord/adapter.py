@@ -389,6 +389,7 @@ class DiscordAdapter(ChatPlatform):
             self.state.leads = False
 
     def make_client(self) -> DiscordClient:
+        """Return a new client that sends its events to this adapter."""
         return DiscordClient(
             self,
             message_content=self._options.message_content,
@@ -413,6 +414,7 @@ class DiscordAdapter(ChatPlatform):
         self._catchup.start(client)
 
     def on_message(self, message: discord.Message) -> None:
+        """Queue a message for the intake, in the order of its channel."""
 
         async def take() -> None:
             """If a message that was meant for us fails, say so in the channel: the person would

@@ -137,7 +137,7 @@ def code_of(error: Exception) -> int:
 
 
 async def history(location: discord.abc.Messageable, **which: Any) -> list[discord.Message]:
-    """Raises as `attempt` does."""
+    """List messages of the place. Raises as `attempt` does."""
 
     async def read() -> list[discord.Message]:
         """After a failure, `attempt` begins again with the first page."""
@@ -157,7 +157,7 @@ def own_id(client: discord.Client) -> int:
 
 
 def message_at(client: discord.Client, where: str) -> discord.PartialMessage:
-    """`where` is `channel:message`. Discord is not called."""
+    """Return the message at `where` (`channel:message`) without a call to Discord."""
     channel, _, message = where.partition(":")
     return client.get_partial_messageable(int(channel)).get_partial_message(int(message))
 

@@ -199,6 +199,7 @@ class GatewayConnection:
             await asyncio.wait({self._task})
 
     async def close(self) -> None:
+        """Close the client and end the connection."""
         if self._client.done():
             await self._client.result().close()
         if self._task is not None:

@@ -73,6 +73,7 @@ class Locations:
         return self._of_guild_channel(channel, guild)
 
     def of_interaction(self, interaction: Interaction) -> Location:
+        """Return where a command or button was used."""
         channel = interaction.channel
         id = interaction.channel_id or 0
         if interaction.guild_id:

@@ -159,8 +159,8 @@ async def can_post(client: discord.Client, address: Address) -> bool:
 
 def may_read_history(client: discord.Client, address: Address) -> bool:
     """Without this permission Discord lists no messages
-    (resources/message.mdx#get-channel-messages). True where it is not known: outside servers, in
-    threads, and without a gateway session."""
+    (resources/message.mdx#get-channel-messages). Return True where it is not known: outside
+    servers, in threads, and without a gateway session."""
     channel = _find_channel(client, address)
     return not channel or channel.permissions_for(channel.guild.me).read_message_history
 

@@ -75,7 +75,7 @@ class DiscordFiles:
 
 
 def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
-    """Made again for each call, because the SDK reads a File only once."""
+    """The attachments are made again for each call, because the SDK reads a File only once."""
     return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
 
 
@@ -174,7 +174,7 @@ MAX_POSTS_SEARCHED = 200
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """What an answer's last post has beside its text."""
+    """The embeds, buttons and files of an answer's last post."""
 
     embeds: list[discord.Embed]
     view: discord.ui.View | None

@@ -36,7 +36,7 @@ ALIAS_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a message was written, by Discord's ids.
+    """The place where a message was written, by Discord's ids.
 
     `channel` is the parent channel if `thread` is set; 0 is no thread. `guild` is the server, 0 in
     a direct message or a group DM. `is_shared`: several people can read there.

@@ -57,6 +57,8 @@ AppToken = Annotated[
 
 
 class SlackSettings(SettingsPart):
+    """The settings of Slack, from the environment."""
+
     slack_bot_token: BotToken | None = setting(None, "Slack's bot token (xoxb-…)")
     slack_app_token: AppToken | None = setting(
         None, "Slack's app token (xapp-…); with it and the bot token, Ponte connects by Socket Mode"

@@ -250,7 +250,7 @@ class SlackAdapter(ChatPlatform):
         return await self._context_of.look_up(message, pointed)
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
-        """None if Slack does not tell. The port `GroupLookup`."""
+        """Return None if Slack does not tell. The port `GroupLookup`."""
         return await self.workspace.directory.membership(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
@@ -258,7 +258,7 @@ class SlackAdapter(ChatPlatform):
         self.workspace.directory.forget(ids)
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
-        """None if Slack does not tell. The port `GuestLookup`."""
+        """Return None if Slack does not tell. The port `GuestLookup`."""
         return await self.workspace.directory.guest(person, max_age)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:

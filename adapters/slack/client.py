@@ -381,8 +381,9 @@ async def read_history(
     until: str,
     pages: int,
 ) -> tuple[Sequence[Json], bool]:
-    """As `history`. Also return whether Slack has more than `pages` pages: older messages of a
-    channel, but newer ones of a thread, because Slack begins a thread with its oldest message."""
+    """Read as `history` does. Also return whether Slack has more than `pages` pages: older messages
+    of a channel, but newer ones of a thread, because Slack begins a thread with its oldest
+    message."""
     method = "conversations.replies" if thread else "conversations.history"
     messages: list[Json] = []
     cursor = None

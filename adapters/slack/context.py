@@ -348,6 +348,7 @@ class SlackContext:
 
 
 def find_message_links(text: str) -> Sequence[MessageLink]:
+    """Return the links to messages in a text."""
     return [
         MessageLink(
             match["channel"].upper(),

@@ -65,6 +65,7 @@ class Source:
 
     @classmethod
     def read(cls, text: str) -> Self:
+        """Parse the text form of a source."""
         prefix, _, place = text.rpartition(":")
         thread, slash, ts = place.rpartition("/")
         kinds: dict[str, Kind] = {"command": "command", "card": "card", "quiet": "quiet"}
@@ -102,7 +103,7 @@ class ParsedMessage:
 
     @property
     def event_key(self) -> str:
-        """All events about the message share it."""
+        """All events about the message share this key."""
         return event_key(self.team, self.channel, self.ts)
 
     def mentions(self, bot: str) -> bool:
@@ -120,7 +121,7 @@ def text_of(message: Payload) -> str:
 
 
 def author_text(message: Payload) -> str:
-    """The text without attachments."""
+    """The message's text without attachments."""
     text = str(message.get("text") or "").strip()
     block_text = "\n".join(_lines(message.get("blocks"))).strip()
     # For what people write, Slack builds both from one text. An app's `text` may be a summary.
@@ -228,8 +229,8 @@ def author_home(ours: str, body: Payload, event: Payload) -> str:
 def parse_message(
     ours: str, body: Payload, event: Payload, bots: frozenset[str]
 ) -> ParsedMessage | None:
-    """None for joins, topics and Slackbot, and for bots that `bots` does not list. `ours` is our
-    workspace, `body` the request around the event."""
+    """Return None for joins, topics and Slackbot, and for bots that `bots` does not list. `ours` is
+    our workspace, `body` the request around the event."""
     user = str(event.get("user") or "")
     if (event.get("subtype") or "") not in SPOKEN or not user or user == SLACKBOT:
         return None

@@ -51,6 +51,7 @@ class SlackHome:
     inbox: Inbox
 
     async def on_opened(self, body: Payload, event: Payload) -> None:
+        """Draw the tab of the App Home that a person has opened, by Slack's event about that."""
         team = self.signs.workspace.team
         person = Person("slack", str(event["user"]), author_home(team, body, event))
         for pause in _IDENTIFY_PAUSES_SECONDS:

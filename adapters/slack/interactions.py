@@ -69,7 +69,7 @@ Notify = Callable[[str], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class SlackPlace:
-    """Where a person used a command, a button or a form.
+    """The place where a person used a command, a button or a form.
 
     `thread` is "" at the top level. `url` is the response_url, "" if there is none. `home` is the
     person's workspace, "" if Slack contradicts itself.
@@ -110,8 +110,8 @@ class SlackInteraction:
 
     @property
     def limits(self) -> InteractionLimits:
-        """How long the check of rights for a form may take, and what the person reads if it takes
-        longer."""
+        """The time that the check of rights for a form may take, and the sentence that the person
+        reads if it takes longer."""
         # Storing has no deadline: a message stored late can still be answered, because the
         # response_url is valid for half an hour.
         return InteractionLimits(
@@ -140,7 +140,7 @@ class SlackInteraction:
 
     @property
     def locale(self) -> str:
-        """English until the person's language is known."""
+        """The locale is English until the person's language is known."""
         return self.workspace.directory.locale(self.place.user)
 
     async def learn_about_person(self) -> None:

@@ -152,7 +152,7 @@ class SlackPeople:
         self._tasks.start(self._peers.lead(LISTS, self._keep_listing))
 
     def forget(self, ids: frozenset[str]) -> None:
-        """A person who writes again is looked up again."""
+        """Forget people. One who writes again is looked up again."""
         self._members.forget(ids)
         self._groups = {group: users - ids for group, users in self._groups.items()}
 
@@ -208,7 +208,7 @@ class SlackPeople:
         return member.is_guest or outside
 
     async def is_stranger(self, user: str) -> bool | None:
-        """None if Slack does not tell. It waits as long as Slack takes."""
+        """Return None if Slack does not tell. The call waits as long as Slack takes."""
         member = await self._members.resolve(user, MAX_STALE_SECONDS)
         return None if member is None else self.team not in member.belongs_to
 

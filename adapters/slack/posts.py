@@ -125,12 +125,10 @@ class SlackStream:
         return is_accepted and follows and (fits or not blocks)
 
     async def _try_call(self, method: str, **arguments: Any) -> bool:
-        """False if the stream is over, or the text is too long for it, or its blocks are refused:
-        an edit can still show them. A lost response counts as failed, because the edit that follows
-        replaces the whole text.
-
-        Raises StoppedByUser, and SlackRefused for any other refusal.
-        """
+        """Return False if the stream is over, or the text is too long for it, or its blocks are
+        refused: an edit can still show them. A lost response counts as failed, because the edit
+        that follows replaces the whole text. Raises StoppedByUser, and SlackRefused for any other
+        refusal."""
         try:
             await self.api.call(method, channel=self.channel, ts=self.ts, **arguments)
         except SlackRefused as refused:
@@ -517,6 +515,8 @@ _HOSTS = ("slack.com", "slack-edge.com", "slack-files.com")
 
 @dataclass(frozen=True, slots=True)
 class SlackFiles:
+    """Downloads the files that people attach."""
+
     api: SlackApi
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes] | None:

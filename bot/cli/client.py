@@ -196,7 +196,7 @@ class LocalClient:
         return body, [await downloads.fetch(file, self._headers) for file in body["files"]]
 
     async def fetch_table(self, turn: str, number: int, form: str) -> bytes | None:
-        """None if the answer has no such table."""
+        """Return None if the answer has no such table."""
         url = f"{SOCKET_ORIGIN}/turns/{turn}/tables/{number}?format={form}"
         with self._explain_errors(""):
             try:

@@ -435,6 +435,7 @@ class Config(_FeatureSections):
 
     @cached_property
     def price_list(self) -> Prices:
+        """The operator's prices, for the `Budget`."""
         own = self.prices
         models = {name: model.price for name, model in own.models.items()}
         calls: dict[str, float] = {}

@@ -46,12 +46,13 @@ class QuickCommandRegistry:
     policy: Policy | None = None
 
     def connect(self, run: RunQuickCommand | None) -> None:
-        """None if StackSpot is not connected."""
+        """`run` is None if StackSpot is not connected."""
         self.run_command = run
 
     @property
     def everybodys(self) -> list[QuickCommand]:
-        """Those limited to no place and no person, which a model may know whoever asks."""
+        """The quick commands limited to no place and no person, which a model may know whoever
+        asks."""
         named = self.config.quick_commands.items()
         return [
             _public_record(slug, each) for slug, each in named if not each.where and not each.by

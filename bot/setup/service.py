@@ -67,8 +67,8 @@ SetupRight = Literal["me", "change", "approve"]
 
 @dataclass(slots=True)
 class SetupDraft:
-    """What the owner typed on a card, by setting, before it is stored. The draft is dropped at
-    `until` (monotonic seconds)."""
+    """The values that the owner typed on a card, by setting, before they are stored. The draft is
+    dropped at `until` (monotonic seconds)."""
 
     card: str
     values: dict[str, str]

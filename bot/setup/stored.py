@@ -64,12 +64,12 @@ class StoredSettings:
         self._home = home
 
     def read(self) -> dict[str, str]:
-        """Names are in capitals."""
+        """Return the settings by their names in capitals."""
         return _parse(self._read(STORED_FILE))
 
     @property
     def since(self) -> datetime | None:
-        """When settings were stored last; None if none are."""
+        """The time when settings were stored last; None if none are."""
         with suppress(FileNotFoundError):
             return datetime.fromtimestamp((self._home.path / STORED_FILE).stat().st_mtime, UTC)
         return None

@@ -83,7 +83,7 @@ class FileDownloads:
         return await asyncio.shield(self._task(message, attachment))
 
     async def fetch_all(self, message: Message) -> None:
-        """One file after the other."""
+        """Fetch one file after the other."""
         for attachment in message.attachments:
             await self.fetch(message, attachment)
 

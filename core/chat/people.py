@@ -57,10 +57,10 @@ class Conversations:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """What one installation knows of its people. `policy` decides on their rights, `budget` counts
-    what each of them uses, `audit` logs what they did, `directory` stores what platforms report,
-    `accounts` are those of the page, `owner` is the name of the owner of the page and the terminal,
-    and `claims` are proofs of who the owner is on chat platforms."""
+    """Groups what one installation knows of its people. `policy` decides on their rights, `budget`
+    counts what each of them uses, `audit` logs what they did, `directory` stores what platforms
+    report, `accounts` are those of the page, `owner` is the name of the owner of the page and the
+    terminal, and `claims` are proofs of who the owner is on chat platforms."""
 
     policy: Policy
     budget: Budget

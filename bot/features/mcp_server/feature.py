@@ -50,7 +50,7 @@ class McpServerFeature(Feature):
 
 
 def _build_tools(ponte: Ponte) -> McpTools | None:
-    """None if MCP is off."""
+    """Return None if MCP is off."""
     engine = ponte.engine
     # `settings` has the integration's own and the shared ones.
     settings: Any = ponte.settings

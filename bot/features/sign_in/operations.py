@@ -50,7 +50,7 @@ def _page_for_links(ponte: Ponte) -> str:
 
 
 def _check_links(ponte: Ponte) -> None:
-    """Nobody could sign in with a link."""
+    """Raise if nobody could sign in with a link."""
     from core.base.errors import PonteError
 
     if not ponte.live.section("page").links:

@@ -179,7 +179,8 @@ def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -
         failing = False
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-            """Log when it begins to fail and when it works again, and nothing in between."""
+            """Log when the export begins to fail and when it works again, and nothing in
+            between."""
             result = super().export(spans)
             failed = result is not SpanExportResult.SUCCESS
             metrics.spans.labels("lost" if failed else "exported").inc(len(spans))
