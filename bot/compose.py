@@ -1,4 +1,4 @@
-"""Composes the application: one function builds each part of what it needs."""
+"""Composes the application."""
 
 from __future__ import annotations
 
@@ -66,8 +66,7 @@ Secrets = Mapping[str, SecretStr]
 
 
 async def check_nothing(start: Start) -> AsyncIterator[DoctorFinding]:
-    """Yield no finding: what `compose` runs in place of the checks of `ponte doctor` unless it is
-    given these."""
+    """Yield no finding, where `compose` gets no checks of `ponte doctor`."""
     for finding in list[DoctorFinding]():
         yield finding
 
@@ -96,7 +95,7 @@ async def compose(
     """
     metrics.set_build_info(__version__, name_engine(settings.database_url).lower())
     metrics.watch_disk(home.path)
-    # They end what features began, and close the parts, if a later one cannot be built.
+    # If a later part cannot be built, they end what features began, and close the others.
     async with AsyncExitStack() as beginning, AsyncExitStack() as closing:
         begun = await _begin_features(settings, beginning)
         stores, _ = await asyncio.gather(
@@ -220,13 +219,13 @@ async def compose(
                 )
                 own_surfaces.owned.append((face, platform))
                 engine.platforms.add(platform)
-        beginning.pop_all()  # all is built: closing is up to the Ponte that is returned
+        beginning.pop_all()  # closing is up to the Ponte that is returned
         closing.pop_all()
         return ponte
 
 
 async def _begin_features(settings: Settings, beginning: AsyncExitStack) -> Sequence[EndFeature]:
-    """Return the functions that end what features began, which `beginning` calls when it closes."""
+    """Return the functions that end what features began; `beginning` calls them, too."""
     begun = list[EndFeature]()
     for feature in find_features():
         if close := await asyncio.to_thread(feature.begin, settings):
@@ -251,10 +250,8 @@ async def _build_people(
     accounts: PageAccountService,
     pseudonym: Callable[[str], str],
 ) -> People:
-    """Build what is known about people, and what they may do. Chat platforms are added to
-    `policy.people` later."""
-    # How the policy finds out about people of the page and of OIDC providers, whom no chat platform
-    # knows.
+    """Chat platforms are added to `policy.people` later."""
+    # `lookups` know the people of the page and of OIDC providers, whom no chat platform knows.
     policy = Policy(
         collect_rights(settings.faces),
         lambda: live.rule_book,
@@ -285,8 +282,8 @@ async def _build_people(
 
 
 def list_parts(settings: Settings, *, accepts: bool, surfaces: bool) -> Sequence[Health]:
-    """Return all parts as the settings alone tell them. What another process serves is off here,
-    because its health is not known."""
+    """Return all parts as the settings alone tell them. What another process serves is off here:
+    its health is not known."""
 
     def is_served(face: object) -> bool:
         if not surfaces:
@@ -315,11 +312,11 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
 
 
 def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
-    """Return the part of the settings that each turn reads. Links to Ponte's own addresses are
-    allowed in answers, and so is what Ponte writes itself and looks like an address (`ponte.toml`,
-    addresses in settings). `in_code` are the platforms that make links even in code. `with_scheme`
-    are those that make links only of addresses with a scheme (https://)."""
-    # The default rights of each platform's people also tell what it makes a link of.
+    """Return the settings that each turn reads. Links to Ponte's own addresses are allowed in
+    answers, and so is what Ponte writes itself and looks like an address (`ponte.toml`, addresses
+    in settings). `in_code`: platforms that make links even in code. `with_scheme`: those that make
+    links only of addresses with a scheme (https://)."""
+    # The default rights of a platform also tell what it makes a link of.
     platforms = collect_rights(settings.faces)
     urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
     addresses = [settings.ponte_config.name, settings.page_url(), settings.guide_url, *urls]
