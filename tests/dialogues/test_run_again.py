@@ -142,7 +142,11 @@ async def test_the_button_moves_to_the_newest_result(bot_home: BotHome) -> None:
 
 
 async def test_a_chart_is_drawn_of_the_fresh_figures(bot_home: BotHome) -> None:
-    calls = [("nocodb_tables", {}), ("nocodb_summarize", MONTHS), ("chart", CHART)]
+    calls: list[tuple[str, Mapping[str, object]]] = [
+        ("nocodb_tables", {}),
+        ("nocodb_summarize", MONTHS),
+        ("chart", CHART),
+    ]
     async with office(bot_home, *calls, words="So:\n\n[chart: r3]") as crm:
         first = await crm.ask()
         crm.orders.update(1, {"Amount": 1000})
