@@ -46,7 +46,7 @@ SAVED_QUESTIONS_TABLE = TableDeclaration(
     indexes=(Index("saved_questions_person", "person"),),
     deleted_by=("person",),
 )
-_NAME = re.compile(r"[\w .,:;()&%€$'’/+-]+")
+_NAME = re.compile(r"[\w .,;()&%€$'’+-]+")
 """What may stand in a name, which others read: no mention, link or markup."""
 _SHOW = re.compile(
     r"[/!]?(?:show|mostr(?:ar|e|a)|exib(?:ir|a)|affich(?:er|e|ez)|montr(?:er|e|ez))\s+(.{1,80})",
@@ -105,9 +105,8 @@ def check_name(name: str, titles: Sequence[str]) -> str:
     line = to_one_line(name)
     if not _NAME.fullmatch(line) or len(line) > MAX_SAVED_NAME or not fold_name(line).strip():
         raise BadInput(_BAD_NAME, most=MAX_SAVED_NAME)
-    with suppress(BadInput):
-        if parse_command(line) is not None:
-            raise BadInput(_COMMAND, name=line)
+    if parse_command(line) is not None:
+        raise BadInput(_COMMAND, name=line)
     if fold_name(line) in map(fold_name, titles):
         raise BadInput(_TAKEN, name=line)
     return line

@@ -202,14 +202,27 @@ async def test_without_the_column_of_its_filter_it_does_not_run(bot_home: BotHom
 
 
 async def test_rights_are_those_of_who_presses(bot_home: BotHome) -> None:
-    rule = Rule("rule 1", frozenset({OTHER.key}), deny=("tool:nocodb_query",))
+    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("tool:nocodb_query",))
     policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
     query = ("nocodb_query", {"table": "Orders"})
     async with office(bot_home, query, policy=policy) as crm:
-        first = await says(crm.ponte, "How many?", "k1")
-        assert first.can_run_again
-        refused = await says(crm.ponte, f"rerun {turn_id('slack:k1')}", "k2", OTHER)
-        assert (refused.code, refused.is_private) == ("forbidden", True)
+        assert (await says(crm.ponte, "How many?", "k1", thread="t1")).can_run_again
+        again = f"rerun {turn_id('slack:k1')}"
+        refused = await says(crm.ponte, again, "k2", OTHER, thread="t1")
+        assert refused.text.startswith("You don't have permission")
+        assert refused.is_private
+        assert (await says(crm.ponte, again, "k3", thread="t1")).can_run_again
+
+
+async def test_a_table_that_is_hidden_there_is_not_read(bot_home: BotHome) -> None:
+    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("read:Orders",))
+    policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(bot_home, query, policy=policy) as crm:
+        await says(crm.ponte, "How many?", "k1", thread="t1")
+        refused = await says(crm.ponte, f"rerun {turn_id('slack:k1')}", "k2", OTHER, thread="t1")
+        assert refused.text.startswith("I can't run this again: **Orders** was deleted, or you")
+        assert "Order 01" not in refused.text
 
 
 async def test_what_another_tool_said_does_not_run_again(bot_home: BotHome) -> None:
