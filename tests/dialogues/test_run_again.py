@@ -12,6 +12,7 @@ import pytest
 from core.base.http import HttpClient
 from core.domain.messages import Answer, Item, turn_id
 from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
+from core.domain.ports import ToolSource
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
 from core.tools.nocodb.schema import DESCRIPTION_SECONDS
@@ -24,6 +25,7 @@ from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField, FakeTable
+from tests.fakes.schedules import LateScheduleSource
 
 UNPAID = {"field": "Paid", "op": "eq", "value": "false"}
 MONTHS = {
@@ -101,11 +103,15 @@ async def office(
     *calls: tuple[str, Mapping[str, object]],
     words: str = "Here.",
     policy: Policy | None = None,
+    schedules: LateScheduleSource | None = None,
 ) -> AsyncIterator[Office]:
     model, clock = Planner(*calls, words=words), [0.0]
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=(), clock=lambda: clock[0])
-        async with bot_home.open(model, [source, Weather()], policy=policy) as ponte:
+        sources: list[ToolSource] = [source, Weather(), *([schedules] if schedules else [])]
+        async with bot_home.open(model, sources, policy=policy) as ponte:
+            if schedules:
+                schedules.open(ponte.engine)
             yield Office(ponte, nocodb, model, clock)
 
 

@@ -23,6 +23,7 @@ from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, says
 from tests.dialogues.test_run_again import UNPAID, Office, office
 from tests.fakes.config import fixed_rules
+from tests.fakes.schedules import LateScheduleSource
 
 QUERY = ("nocodb_query", {"table": "Orders", "filters": [UNPAID]})
 PARIS = ZoneInfo("Europe/Paris")
@@ -168,3 +169,36 @@ async def test_a_channel_is_not_filled_by_one(bot_home: BotHome) -> None:
             await says(crm.ponte, f"save {turn} true/ q{number}", f"k1{number}", thread="t1")
         full = await says(crm.ponte, f"save {turn} true/ more", "k2", thread="t1")
         assert full.text.startswith("There are 10 saved questions already.")
+
+
+async def test_a_schedule_shows_its_own_copy_without_a_model(bot_home: BotHome) -> None:
+    """Who renames or deletes the question afterwards changes no approved schedule."""
+    async with office(bot_home, QUERY, policy=RIGHTS, schedules=LateScheduleSource()) as crm:
+        await says(crm.ponte, "How many?", "k1")
+        await says(crm.ponte, f"save {turn_id('slack:k1')} / unpaid orders", "k2")
+        wish = {"kind": "saved", "what": "the unpaid orders", "when": "0 9 * * MON"}
+        rest = {"zone": "UTC", "ends": None, "replaces": None}
+        crm.model.calls = (("schedule_propose", {**wish, **rest}),)
+        (card,) = (await says(crm.ponte, "Every Monday at 9", "k3")).cards
+        assert card.title == "Show: the unpaid orders"
+        assert "> Orders: Paid = false" in card.text
+        assert "without a model" in card.text
+        await says(crm.ponte, f"approve {card.id}", "k4", clicked=True)
+        await says(crm.ponte, "saved unpaid orders delete", "k5")
+        asked = len(crm.model.asks)
+        await says(crm.ponte, f"schedule {card.id} run", "k6")
+        store = crm.ponte.engine.schedules.store
+        (run,) = await store.list_runs(card.id, 1)
+        answer = await crm.ponte.engine.conversations.inbox.wait_for_answer(run.seq)
+        assert "Source: Orders, Paid isn't checked: 20 of 30 rows" in answer.text
+        assert len(crm.model.asks) == asked
+
+
+async def test_a_schedule_of_no_saved_question_is_refused(bot_home: BotHome) -> None:
+    wish = {"kind": "saved", "what": "nothing", "when": "0 9 * * MON"}
+    rest = {"zone": "UTC", "ends": None, "replaces": None}
+    source = LateScheduleSource()
+    call = ("schedule_propose", {**wish, **rest})
+    async with office(bot_home, call, policy=RIGHTS, schedules=source) as crm:
+        answer = await says(crm.ponte, "Every Monday at 9", "k3")
+        assert not answer.cards
