@@ -149,12 +149,12 @@ def add_command_group(name: str, help: str, after: str) -> None:
     COMMAND_GROUPS.update(groups)
 
 
-def operation(name: str, **more: Any) -> Callable[[F], F]:
+def operation(name: str, **options: Any) -> Callable[[F], F]:
     """Return a decorator that puts a function into OPERATIONS. `more` are fields of `Operation`.
     Raises ValueError for an operation that would show a secret on the page /admin."""
 
     def register(function: F) -> F:
-        own = Operation(name, function, **more)
+        own = Operation(name, function, **options)
         if own.is_secret and own.admin_page:
             raise ValueError(f"{name}: the operator's page must not show a secret")
         if name in OPERATIONS:

@@ -116,7 +116,7 @@ class SetupService:
             # The demo model always runs; a card "on" would look like a connected model.
             if card.name == "model" and self._board.is_demo:
                 part = replace(part, state="off") if part else None
-            integration = next(face for face in self._settings.faces if face.name == card.name)
+            integration = next(item for item in self._settings.faces if item.name == card.name)
             links = list(card.links)
             # Slack imports a module for its link.
             if creation := await asyncio.to_thread(integration.creation_link, self._settings):
@@ -148,9 +148,9 @@ class SetupService:
     async def run(self, step: str, arguments: Json, actor: Person) -> Any:
         """Call the method `step`, one of those that the operation `setup step` allows. Methods that
         store something also get the `actor`, for the audit log."""
-        more = {"actor": actor} if step in STORING_STEPS else {}
+        actor_values = {"actor": actor} if step in STORING_STEPS else {}
         try:
-            return await validate_call(getattr(self, step))(**arguments, **more)
+            return await validate_call(getattr(self, step))(**arguments, **actor_values)
         except ValidationError:
             raise NotFound(what=step) from None
         except HomeUnusable as error:  # as on a full disk: the page shows it above the fields
