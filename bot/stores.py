@@ -24,7 +24,8 @@ from core.journal.jobs import Alone, Jobs, Peers
 from core.journal.journal import Journal
 from core.journal.kernels import KERNELS_TABLE
 from core.journal.shared_functions import QUEUE_FUNCTIONS, TURN_FUNCTIONS
-from core.journal.threads import FileThreadMap, SqlThreadMap, erase_spare_remotes
+from core.journal.thread_map import FileThreadMap, SqlThreadMap
+from core.journal.threads import erase_spare_remotes
 from core.journal.turn_rows import (
     CALLS_TABLE,
     CONVERSATIONS_TABLE,

@@ -40,7 +40,7 @@ from core.chat.incoming import (
 from core.chat.people import Conversations, People
 from core.domain.messages import Address, Message, Person, Quote, turn_id
 from core.journal.journal import Journal
-from core.journal.threads import SqlThreadMap
+from core.journal.thread_map import SqlThreadMap
 
 log = structlog.get_logger("slack")
 NOTICE_EVENT_TYPE = "ponte_notice"

@@ -13,7 +13,7 @@ from core.domain.ports import Files, Inbox
 from core.domain.rights import Verdict
 from core.feedback.votes import Votes
 from core.journal.journal import Journal
-from core.journal.threads import SqlThreadMap
+from core.journal.thread_map import SqlThreadMap
 from core.money.budget import Budget
 from core.people.audit import Audit
 from core.people.claims import IdentityClaims
