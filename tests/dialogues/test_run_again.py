@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -266,3 +267,21 @@ async def test_a_saved_question_is_shown_by_its_name(bot_home: BotHome) -> None:
         await crm.ponte.ask("saved unpaid orders delete")
         await crm.ponte.ask("show unpaid orders")
         assert len(crm.model.asks) > asked, "the model is asked"
+
+
+@pytest.mark.slow
+async def test_a_process_that_ends_after_the_press_posts_once(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(bot_home, query, words="[table: r1]") as crm:
+        await crm.ask()
+        posted = len(bot_home.recorder.posts)
+        bot_home.recorder.after_effect = asyncio.Event()
+        _, receipt = await crm.ponte.send(f"rerun {crm.turns[0]}", channel="C5")
+        await bot_home.recorder.after_effect.wait()
+        bot_home.recorder.after_effect = None
+        await crm.ponte.engine.drain(0)
+    async with office(bot_home, query) as crm:
+        answer = await crm.ponte.wait_for_answer(receipt)
+        assert "Source: Orders: 20 of 60 rows" in answer.text
+        assert len(bot_home.recorder.posts) == posted + 1
+        assert crm.model.asks == []
