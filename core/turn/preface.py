@@ -4,12 +4,14 @@ preface, which belongs to the turn's input."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from core.base.i18n import LANGUAGE, find_zone
-from core.base.text import to_one_line
+from core.base.text import clip_line, fold_to_letters, to_one_line
 from core.domain.messages import CONTEXT_NAME, NOTE_NAME, File, Item, Message, Reading, render_quote
 from core.domain.ports import Tool
 from core.tools.tool import TABLE_TOOLS_PREFIX
@@ -30,6 +32,7 @@ SENT_ALONG_HEADING = (
 UNREADABLE = "[The file {name} could not be fetched from the platform.]"
 
 
+MAX_TERMS = 20
 NO_TABLES_SENTENCE = "No tables are connected for the asker: say so if asked about tables."
 
 
@@ -51,6 +54,24 @@ def build_preface(
         f"It is {here:%A, %Y-%m-%d, %H:%M} ({place}). {asker} language setting is {LANGUAGE.get()}."
         f" {origin if tables else f'{NO_TABLES_SENTENCE} {origin}'}"
     ).rstrip()
+
+
+def list_terms(terms: Mapping[str, str], items: Sequence[Item]) -> str:
+    """Return the operator's meanings of words in the messages of a turn, as lines of the preface."""
+    texts = (f"{item.text} {item.spoken}" for item in items if item.role == "user")
+    text = fold_to_letters(" ".join(texts)) if terms else ""
+    found = [term for term in terms if _make_term_pattern(term).search(text)][:MAX_TERMS]
+    if not found:
+        return ""
+    meanings = [f"- {to_one_line(term)}: {clip_line(terms[term], 300)}" for term in found]
+    return "\n".join(["\nMeanings, written by the operator:", *meanings])
+
+
+@cache
+def _make_term_pattern(term: str) -> re.Pattern[str]:
+    """A plural matches a singular, and the other way round."""
+    words = (word.rstrip("s") or word for word in re.findall(r"\w+", fold_to_letters(term)))
+    return re.compile(r"\W+".join(rf"\b{word}\w{{0,2}}\b" for word in words) or r"(?!)")
 
 
 def build_items(

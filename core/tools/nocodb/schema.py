@@ -23,6 +23,7 @@ from core.tools.nocodb.api import Json, NamedTable, NocoBase, Records, TableApi,
 from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.cells import format_label
 from core.tools.nocodb.fieldtypes import Field, build_format, describe_unit
+from core.tools.nocodb.meanings import Meaning, format_meanings, list_meanings
 from core.tools.tool import FunctionTool
 
 DESCRIPTION_SECONDS = 300.0
@@ -148,6 +149,7 @@ class TableDescription:
     concealed: tuple[Field, ...] = ()
     names: frozenset[str] = frozenset()
     paths: Mapping[str, Field] = field(default_factory=dict, compare=False)
+    about: str = ""
 
     @property
     def at(self) -> TableId:
@@ -209,6 +211,7 @@ def parse_table(
             counts=str(options.get("rollup_function")).startswith("count"),
             relation=relation,
             format=build_format(str(raw_field.get("type") or ""), options),
+            about=str(raw_field.get("description") or ""),
         )
         fields.append(parsed)
     concealed = tuple(f for f in fields if f.is_link and f.related_id and f.related_id not in by_id)
@@ -234,6 +237,7 @@ def parse_table(
         display=str(body.get("display_field_id") or ""),
         concealed=concealed,
         names=frozenset(name for field in fields for name in (field.id, field.title)),
+        about=str(body.get("description") or ""),
     )
 
 
@@ -281,6 +285,10 @@ class Schemas:
         self._drifts = api.drift_count
         # Makes the caches of the base, the tables' names and their descriptions, all empty.
         self.drop()
+
+    def list_meanings(self, table: TableDescription) -> Sequence[Meaning]:
+        rules = self.config.table_rules
+        return list_meanings(rules, table.id, table.title, table.fields, table.about)
 
     async def find_base(self) -> NocoBase:
         """Raise NocoError."""
@@ -543,6 +551,10 @@ MAX_OUTLINED_TABLES = 40
 """Up to this number, all tables are listed with columns, and named in the description."""
 MAX_TABLES_PER_CALL = 10
 READ_ONLY_MARK = " (read only)"
+DESCRIBED_MARK = "(described)"
+_DESCRIBED = (
+    f"{DESCRIBED_MARK}: ask for it with `tables`, and read what it means before you filter."
+)
 
 _EVERYWHERE = {"ID", "CreatedTime", "LastModifiedTime"}
 
@@ -557,13 +569,13 @@ _UNKNOWN = "(ask for them)"
 
 
 def format_outline(
-    table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS, *, read_only: bool = False
+    table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS, marks: str = ""
 ) -> str:
     """Return the outline of a table by which the model knows its fields, such as `Customers [m…]:
     Name*:text, Status:select(Lead|Active), Orders->Orders`.
 
-    The field with * names a row. `Id`, CreatedAt and UpdatedAt are left out. `read_only` is marked
-    after the id. The outline is cut to whole fields, with the number of missing ones.
+    The field with * names a row. `Id`, CreatedAt and UpdatedAt are left out. `marks`
+    follow the id. The outline is cut to whole fields, with the number of missing ones.
     """
     # In a short outline no select may take the room of other fields.
     room = MAX_OPTIONS_CHARACTERS if longest == SHORT_OUTLINE_CHARACTERS else longest
@@ -579,7 +591,7 @@ def format_outline(
         options = _join_fitting(labels, "|", room, "|…", f"{len(labels)} options")
         unit = options if labels else describe_unit(column)
         outlines.append(f"{kind}({unit})" if unit else kind)
-    head = f"{format_title(table.title)} [{table.id}]{READ_ONLY_MARK if read_only else ''}: "
+    head = f"{format_title(table.title)} [{table.id}]{marks}: "
     # If not even one field fits, only their number is shown.
     none_fits = f"{len(outlines)} fields"
     return head + _join_fitting(outlines, ", ", longest - len(head), ", and {} more", none_fits)
@@ -613,20 +625,28 @@ def build_tables_tool(
         viewer, rules = ctx.viewer, schemas.config.table_rules
 
         def format_table(table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS) -> str:
-            read_only = rules.is_closed(viewer, table.title, table.id)
-            return format_outline(table, longest, read_only=read_only)
+            is_closed = rules.is_closed(viewer, table.title, table.id)
+            marks = READ_ONLY_MARK if is_closed else ""
+            if longest == SHORT_OUTLINE_CHARACTERS and schemas.list_meanings(table):
+                marks += f" {DESCRIBED_MARK}"
+            return format_outline(table, longest, marks)
 
         # Tables that are named get long descriptions, all tables short ones, or only their titles
         # if they are many.
         if tables:
             names = tables[:MAX_TABLES_PER_CALL]
             unique = dict.fromkeys([await schemas.describe_table(viewer, name) for name in names])
-            return "\n".join(format_table(table, LONG_OUTLINE_CHARACTERS) for table in unique)
+            outlines = [format_table(table, LONG_OUTLINE_CHARACTERS) for table in unique]
+            # Last, because a small context cuts the end of a result.
+            meanings = [format_meanings(schemas.list_meanings(table)) for table in unique]
+            return "\n".join(filter(None, [*outlines, *meanings]))
         visible = await schemas.visible_tables(viewer)
         if not visible:
             return "There are no tables in this base."
         if len(visible) <= MAX_OUTLINED_TABLES:
-            return "\n".join(map(format_table, await schemas.describe_all(viewer)))
+            outlines = list(map(format_table, await schemas.describe_all(viewer)))
+            is_described = any(f" {DESCRIBED_MARK}: " in outline for outline in outlines)
+            return "\n".join([*outlines, *([_DESCRIBED] if is_described else [])])
         # The answer shows their titles, so whoever reads it needs the right to read them.
         for visible_table in visible:
             viewer.note_need("read", visible_table.title, visible_table.id)

@@ -29,6 +29,7 @@ from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.charts import chart
 from core.tools.nocodb.draft import WriteTools
 from core.tools.nocodb.driver import APPLYING_PAUSES_SECONDS, RestDriver, TableDriver
+from core.tools.nocodb.meanings import Meaning
 from core.tools.nocodb.schema import (
     MAX_VISIBLE_SETS,
     UNKNOWN_TABLES,
@@ -236,6 +237,11 @@ class TableSource:
         await self.tools(viewer)  # reads them again if they are old
         sight = self._overview.visible_part(self._config.table_rules, viewer)
         return sight.changeable_titles if to_change else sight.titles
+
+    async def list_meanings(self) -> Sequence[Meaning]:
+        """Return what the model is told of all tables that are not hidden. Raise NocoError."""
+        tables = await self.schemas.describe_all(Viewer())
+        return [meaning for table in tables for meaning in self.schemas.list_meanings(table)]
 
     async def health(self) -> Health:
         """The state is failing if NocoDB does not answer, or if a rule names a table that does not
