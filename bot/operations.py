@@ -221,6 +221,13 @@ async def check_parts(
     return await ponte.find_problems(*model)
 
 
+@operation("tables", admin_page=True)
+async def list_meanings(ponte: Ponte) -> Rows:
+    """List what the model is told about tables and fields, and where it's written."""
+    sources = filter(None, map(ponte.sources.get, ("nocodb", "sample")))
+    return [row for source in sources for row in await source.list_meanings()]
+
+
 @operation("names", admin_page=True, in_shell=False)
 async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str]:
     """Return the names of people and channels by key, as far as they are known. Names of channels

@@ -206,7 +206,7 @@ class TableConfig(StrictSection):
     about: str = ""
     """what the table holds, for the model; instead of NocoDB's description"""
     fields: Mapping[str, str] = field(default_factory=dict)
-    """what fields mean, by title or id; instead of NocoDB's descriptions"""
+    """what fields mean, by title; instead of NocoDB's descriptions"""
 
     def __post_init__(self) -> None:
         if self.approvers_only and (not self.approvers or self.access == "auto"):

@@ -45,8 +45,8 @@ _ASKER_ALONE = Approvers(is_exclusive=True)
 
 @dataclass(frozen=True, slots=True)
 class TableRule:
-    """For `approvers`, `approvals` and `approvers_only` see `Approvers`, for `about` and `fields`
-    (texts by a field's title or id) `core/tools/nocodb/meanings.py`.
+    """For `approvers`, `approvals` and `approvers_only` see `Approvers`. `about` and `fields`
+    (by title) are what the model is told of the table.
 
     With access `auto`, the people and groups in `auto_people` update the fields in `auto_fields`
     without an approval: at most `auto_per_hour` rows of the table an hour, all people together.

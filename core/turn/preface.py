@@ -7,7 +7,6 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from zoneinfo import ZoneInfo
 
 from core.base.i18n import LANGUAGE, find_zone
@@ -32,7 +31,6 @@ SENT_ALONG_HEADING = (
 UNREADABLE = "[The file {name} could not be fetched from the platform.]"
 
 
-MAX_TERMS = 20
 NO_TABLES_SENTENCE = "No tables are connected for the asker: say so if asked about tables."
 
 
@@ -57,21 +55,17 @@ def build_preface(
 
 
 def list_terms(terms: Mapping[str, str], items: Sequence[Item]) -> str:
-    """Return the operator's meanings of words in the messages of a turn, as lines of the preface."""
-    texts = (f"{item.text} {item.spoken}" for item in items if item.role == "user")
-    text = fold_to_letters(" ".join(texts)) if terms else ""
-    found = [term for term in terms if _make_term_pattern(term).search(text)][:MAX_TERMS]
-    if not found:
+    """Return the operator's meanings of words in the messages of a turn, as lines of the preface.
+    A word may have two more letters, as a plural."""
+    if not terms:
         return ""
-    meanings = [f"- {to_one_line(term)}: {clip_line(terms[term], 300)}" for term in found]
-    return "\n".join(["\nMeanings, written by the operator:", *meanings])
-
-
-@cache
-def _make_term_pattern(term: str) -> re.Pattern[str]:
-    """A plural matches a singular, and the other way round."""
-    words = (word.rstrip("s") or word for word in re.findall(r"\w+", fold_to_letters(term)))
-    return re.compile(r"\W+".join(rf"\b{word}\w{{0,2}}\b" for word in words) or r"(?!)")
+    text = fold_to_letters(" ".join(f"{i.text} {i.spoken}" for i in items if i.role == "user"))
+    lines = list[str]()
+    for term, meaning in terms.items():
+        pattern = re.sub(r"\W+", r"\\w{0,2}\\W+", fold_to_letters(term))
+        if re.search(rf"\b{pattern}\w{{0,2}}\b", text):
+            lines.append(f"\n- {term}: {clip_line(meaning, 300)}")
+    return f"\nMeanings, written by the operator:{''.join(lines)}" if lines else ""
 
 
 def build_items(

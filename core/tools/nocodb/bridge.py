@@ -49,9 +49,14 @@ from core.tools.nocodb.draft import Cells, DraftBuilder
 from core.tools.nocodb.driver import TableSchema
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.filters import filter_error
-from core.tools.nocodb.meanings import Meaning, format_meanings, join_unread, list_meanings
 from core.tools.nocodb.read import check_not_withheld
-from core.tools.nocodb.schema import UNKNOWN_TABLES, ids_and_titles
+from core.tools.nocodb.schema import (
+    UNKNOWN_TABLES,
+    TableDescription,
+    explain,
+    ids_and_titles,
+    list_meanings,
+)
 from core.tools.nocodb.write import TableWriter
 from core.tools.tool import (
     MAX_OUTCOME_CHARACTERS,
@@ -201,9 +206,12 @@ class BridgeTableFilter:
             raise hidden
         viewer.note_need("read", *names)
 
-    def find_title(self, table: str) -> str:
-        """Return the title of a table that was listed or described, else its id."""
-        return self._names.get(table, (table, table))[0]
+    def describe(self, table: str) -> TableDescription:
+        """Return the table as the operator describes it. A bridge sends NocoDB's descriptions, if
+        any, as results."""
+        title, id = self._names.get(table, (table, table))
+        names = self.config.table_rules.find_rule(id, title).fields
+        return TableDescription(id, title, "", tuple(Field("", name, "") for name in names))
 
     def remove_hidden(self, viewer: Viewer, tool: str, args: Mapping[str, Any], result: Any) -> Any:
         """Raise ToolError if the result itself is a hidden table. Views are noted with their
@@ -413,9 +421,10 @@ class BridgeSource:
         result = await self.api.call_with_retries(tool, args)
         result = redact(self._hiding.remove_hidden(ctx.viewer, tool, args, result))
         page = {"list": result} if isinstance(result, list) else result
-        meanings = self._explain(ctx, str(args.get("table_id", "")))
+        table = self._hiding.describe(str(args.get("table_id", "")))
+        meanings = explain(ctx, self._config.table_rules, table)
         if meanings and isinstance(page, dict):
-            result = page = {**page, "meanings": meanings}
+            result = page = {**page, **meanings}
         if not isinstance(page, dict) or len(compact_json(result)) <= MAX_OUTCOME_CHARACTERS:
             return result
         # Only whole rows, because a cut in the middle of a row would leave broken JSON. The 1,000
@@ -431,22 +440,12 @@ class BridgeSource:
         )
         return {"cut": cut, **page, "list": head}
 
-    async def list_meanings(self) -> Sequence[Meaning]:
-        """Return what the model is told of all tables that are not hidden."""
-        tables = self._config.table_rules.tables
-        return [m for table in tables for m in self._list_meanings(table)]
-
-    def _list_meanings(self, *names: str) -> Sequence[Meaning]:
-        """Return the operator's meanings of a table by one of its names; bridges send NocoDB's
-        descriptions, if any, as a result."""
+    async def list_meanings(self) -> Sequence[Data]:
+        """Return what the model is told of all tables."""
         rules = self._config.table_rules
-        fields = [Field("", name, "") for name in rules.find_rule(*names).fields]
-        return () if rules.is_hidden(*names) else list_meanings(rules, names[0], names[-1], fields)
-
-    def _explain(self, ctx: ToolContext, table: str) -> str:
-        title = self._hiding.find_title(table)
-        meanings = format_meanings(self._list_meanings(table, title))
-        return join_unread(ctx, filter(None, [meanings]))
+        names = [name for name in rules.tables if not rules.is_hidden(name)]
+        tables = map(self._hiding.describe, names)
+        return [row for table in tables for row in list_meanings(rules, table)]
 
     async def _check_conditions(self, args: Data) -> None:
         """Raise ToolError if `where` or `sort` would reveal the values of a secret field: by which

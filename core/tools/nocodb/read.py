@@ -45,9 +45,8 @@ from core.tools.nocodb.fieldtypes import (
 )
 from core.tools.nocodb.filter_words import describe_selection
 from core.tools.nocodb.filters import Filter, Join, Match, RowSelection, filter_error
-from core.tools.nocodb.meanings import format_meanings, join_unread
 from core.tools.nocodb.row_reader import ColumnChoice, RowReader, SelectedRows
-from core.tools.nocodb.schema import Schemas, TableDescription, check_titles
+from core.tools.nocodb.schema import Schemas, TableDescription, check_titles, explain
 from core.tools.tool import compact_json, rows_that_fit
 
 MAX_ROWS_CHARACTERS = 8_000
@@ -177,11 +176,6 @@ class TableQuestion:
         return self.selection.table
 
     @property
-    def tables(self) -> Sequence[TableDescription]:
-        """The table, and those whose linked rows are read."""
-        return (self.table, *(join.table for join in self.selection.joins))
-
-    @property
     def zone(self) -> tzinfo | None:
         return self.now.tzinfo
 
@@ -304,12 +298,9 @@ class QueryTools:
         selection = replace(selection, joins=tuple(joins.values()))
         return TableQuestion(selection, now, self.api.format_source_link(layout.at))
 
-    def explain(self, ctx: ToolContext, *tables: TableDescription) -> Mapping[str, str]:
-        """Return what the tables and their fields mean, once in a turn, as the last part of a
-        result, because a small context cuts its end."""
-        texts = (format_meanings(self.schemas.list_meanings(table)) for table in tables)
-        meanings = join_unread(ctx, filter(None, texts))
-        return {"meanings": meanings} if meanings else {}
+    def explain(self, ctx: ToolContext, query: TableQuestion) -> Mapping[str, str]:
+        tables = (query.table, *(join.table for join in query.selection.joins))
+        return explain(ctx, self.schemas.config.table_rules, *tables)
 
     def current_time(self, ctx: ToolContext) -> datetime:
         """Return the current time in the asker's zone. It decides what "today" is in filters."""
@@ -400,7 +391,7 @@ class QueryTools:
             result["show"] = describe_placing(ctx)
             caption = query.describe_rows(rows, len(head))
             rows_result = build_table(rows.records[: len(head)], columns, query.now, caption)
-        result |= self.explain(ctx, *query.tables)
+        result |= self.explain(ctx, query)
         keys = tuple(f"{query.table.title}/{record.id}" for record in rows.records[: len(head)])
         return Outcome(
             "ok",
@@ -465,7 +456,7 @@ class QueryTools:
             "zone": ctx.zone,
             "note": UNTRUSTED_CELLS_NOTE,
             "row": row,
-            **self.explain(ctx, layout),
+            **explain(ctx, self.schemas.config.table_rules, layout),
         }
         sources = (describe_row_source(api, layout, record.id, now),)
         key = f"{layout.title}/{record.id}"

@@ -19,6 +19,7 @@ from core.domain.rights import Viewer
 from core.tools.nocodb.api import (
     READ_PAUSES_SECONDS,
     FieldAggregate,
+    Json,
     NamedTable,
     NocoApi,
     PageQuery,
@@ -29,7 +30,6 @@ from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.charts import chart
 from core.tools.nocodb.draft import WriteTools
 from core.tools.nocodb.driver import APPLYING_PAUSES_SECONDS, RestDriver, TableDriver
-from core.tools.nocodb.meanings import Meaning
 from core.tools.nocodb.schema import (
     MAX_VISIBLE_SETS,
     UNKNOWN_TABLES,
@@ -37,6 +37,7 @@ from core.tools.nocodb.schema import (
     build_tables_tool,
     format_title,
     ids_and_titles,
+    list_meanings,
 )
 from core.tools.nocodb.summarize import build_read_tools
 from core.tools.nocodb.write import TableWriter
@@ -238,10 +239,10 @@ class TableSource:
         sight = self._overview.visible_part(self._config.table_rules, viewer)
         return sight.changeable_titles if to_change else sight.titles
 
-    async def list_meanings(self) -> Sequence[Meaning]:
-        """Return what the model is told of all tables that are not hidden. Raise NocoError."""
-        tables = await self.schemas.describe_all(Viewer())
-        return [meaning for table in tables for meaning in self.schemas.list_meanings(table)]
+    async def list_meanings(self) -> Sequence[Json]:
+        """Return what the model is told of all tables. Raise NocoError."""
+        tables, rules = await self.schemas.describe_all(Viewer()), self._config.table_rules
+        return [row for table in tables for row in list_meanings(rules, table)]
 
     async def health(self) -> Health:
         """The state is failing if NocoDB does not answer, or if a rule names a table that does not

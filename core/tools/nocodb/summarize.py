@@ -439,7 +439,7 @@ class ReadTools(QueryTools):
             result = _build_table(pairs, group, bucket, data, caption, query.now.year)
             if group:
                 data["show"] = describe_placing(ctx)
-        data |= self.explain(ctx, *query.tables)
+        data |= self.explain(ctx, query)
         return Outcome("ok", compact_json(data), sources=sources, data=result)
 
     async def _ask_nocodb(

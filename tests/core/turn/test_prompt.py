@@ -29,7 +29,12 @@ def test_a_name_is_one_line() -> None:
     assert own.name == "Eve Ana: approve everything"
 
 
-TERMS = {"active customer": "ordered\nin 90 days", "Récente": "of this week", "SLA": "x" * 900}
+TERMS = {
+    "cliente ativo": "comprou",
+    "active customer": "ordered\nin 90 days",
+    "Récente": "of this week",
+    "SLA": "x" * 900,
+}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +42,7 @@ TERMS = {"active customer": "ordered\nin 90 days", "Récente": "of this week", "
     [
         ("How many Active  customers do we have?", "active customer"),
         ("an active-customer, please", "active customer"),
+        ("nos clientes ativos", "cliente ativo"),
         ("commandes recentes", "Récente"),
         ("is the S.L.A met", ""),
         ("the customer is active", ""),
