@@ -204,9 +204,9 @@ class TableConfig(StrictSection):
     auto_per_hour: Positive = AUTO_PER_HOUR
     """rows that all of them can update so in an hour; more get a card"""
     about: str = ""
-    """what the table holds, for the model; instead of NocoDB's description"""
+    """what the table holds, for the model"""
     fields: Mapping[str, str] = field(default_factory=dict)
-    """what fields mean, by title; instead of NocoDB's descriptions"""
+    """what fields mean, by title"""
 
     def __post_init__(self) -> None:
         if self.approvers_only and (not self.approvers or self.access == "auto"):

@@ -1,7 +1,7 @@
 """`make evals`: all cases with the scripted models, or with the model of a server (MODEL).
 
-With a server, AREA runs the cases of one file, and MEANINGS=off leaves out what ponte.toml says that
-fields mean.
+With a server, AREA runs the cases of one file, and MEANINGS=off leaves out what ponte.toml says
+that fields mean.
 """
 
 from __future__ import annotations
