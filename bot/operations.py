@@ -223,7 +223,7 @@ async def check_parts(
 
 @operation("tables", admin_page=True)
 async def list_meanings(ponte: Ponte) -> Rows:
-    """List what the model is told about tables and fields."""
+    """List what the model knows about tables and fields."""
     sources = filter(None, map(ponte.sources.get, ("nocodb", "sample")))
     return [row for source in sources for row in await source.list_meanings()]
 

@@ -286,7 +286,7 @@ class AdminView:
         return f'<div class="wide">{await self._section("Schedules", "schedules list")}</div>'
 
     async def _tables(self) -> str:
-        return await self._section("What the model is told about tables", "tables")
+        return await self._section("What the model knows about tables", "tables")
 
     async def _feedback(self) -> str:
         """If the first day cannot be read, a notice says so and no vote is listed."""

@@ -53,9 +53,9 @@ from core.tools.nocodb.read import check_not_withheld
 from core.tools.nocodb.schema import (
     UNKNOWN_TABLES,
     TableDescription,
+    add_meanings,
     explain,
     ids_and_titles,
-    list_meanings,
 )
 from core.tools.nocodb.write import TableWriter
 from core.tools.tool import (
@@ -210,8 +210,9 @@ class BridgeTableFilter:
         """Return the table as the operator describes it. A bridge sends NocoDB's descriptions, if
         any, as results."""
         title, id = self._names.get(table, (table, table))
-        names = self.config.table_rules.find_rule(id, title).fields
-        return TableDescription(id, title, "", tuple(Field("", name, "") for name in names))
+        rule = self.config.table_rules.find_rule(id, title)
+        fields = tuple(Field("", name, "") for name in rule.fields)
+        return add_meanings(TableDescription(id, title, "", fields), rule)
 
     def remove_hidden(self, viewer: Viewer, tool: str, args: Mapping[str, Any], result: Any) -> Any:
         """Raise ToolError if the result itself is a hidden table. Views are noted with their
@@ -421,8 +422,7 @@ class BridgeSource:
         result = await self.api.call_with_retries(tool, args)
         result = redact(self._hiding.remove_hidden(ctx.viewer, tool, args, result))
         page = {"list": result} if isinstance(result, list) else result
-        table = self._hiding.describe(str(args.get("table_id", "")))
-        meanings = explain(ctx, self._config.table_rules, table)
+        meanings = explain(ctx, self._hiding.describe(str(args.get("table_id", ""))))
         if meanings and isinstance(page, dict):
             result = page = {**page, **meanings}
         if not isinstance(page, dict) or len(compact_json(result)) <= MAX_OUTCOME_CHARACTERS:
@@ -443,9 +443,8 @@ class BridgeSource:
     async def list_meanings(self) -> Sequence[Data]:
         """Return what the model is told of all tables."""
         rules = self._config.table_rules
-        names = [name for name in rules.tables if not rules.is_hidden(name)]
-        tables = map(self._hiding.describe, names)
-        return [row for table in tables for row in list_meanings(rules, table)]
+        tables = (self._hiding.describe(name) for name in rules.tables if not rules.is_hidden(name))
+        return [row for table in tables for row in table.meanings]
 
     async def _check_conditions(self, args: Data) -> None:
         """Raise ToolError if `where` or `sort` would reveal the values of a secret field: by which

@@ -176,6 +176,10 @@ class TableQuestion:
         return self.selection.table
 
     @property
+    def tables(self) -> Sequence[TableDescription]:
+        return (self.table, *(join.table for join in self.selection.joins))
+
+    @property
     def zone(self) -> tzinfo | None:
         return self.now.tzinfo
 
@@ -298,10 +302,6 @@ class QueryTools:
         selection = replace(selection, joins=tuple(joins.values()))
         return TableQuestion(selection, now, self.api.format_source_link(layout.at))
 
-    def explain(self, ctx: ToolContext, query: TableQuestion) -> Mapping[str, str]:
-        tables = (query.table, *(join.table for join in query.selection.joins))
-        return explain(ctx, self.schemas.config.table_rules, *tables)
-
     def current_time(self, ctx: ToolContext) -> datetime:
         """Return the current time in the asker's zone. It decides what "today" is in filters."""
         return datetime.fromtimestamp(self.clock(), ZoneInfo(ctx.zone))
@@ -391,7 +391,7 @@ class QueryTools:
             result["show"] = describe_placing(ctx)
             caption = query.describe_rows(rows, len(head))
             rows_result = build_table(rows.records[: len(head)], columns, query.now, caption)
-        result |= self.explain(ctx, query)
+        result |= explain(ctx, *query.tables)
         keys = tuple(f"{query.table.title}/{record.id}" for record in rows.records[: len(head)])
         return Outcome(
             "ok",
@@ -456,7 +456,7 @@ class QueryTools:
             "zone": ctx.zone,
             "note": UNTRUSTED_CELLS_NOTE,
             "row": row,
-            **explain(ctx, self.schemas.config.table_rules, layout),
+            **explain(ctx, layout),
         }
         sources = (describe_row_source(api, layout, record.id, now),)
         key = f"{layout.title}/{record.id}"

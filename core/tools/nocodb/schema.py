@@ -23,7 +23,7 @@ from core.base.text import (
     fold_to_letters,
     to_one_line,
 )
-from core.changes.approval import NO_TABLE_RULES, TableRules, TableRulesConfig
+from core.changes.approval import NO_TABLE_RULES, TableRule, TableRulesConfig
 from core.domain.records import ASK_IF_NONE_FITS, ToolContext
 from core.domain.rights import Viewer
 from core.tools.nocodb.api import Json, NamedTable, NocoBase, Records, TableApi, TableId
@@ -145,7 +145,7 @@ class TableDescription:
     of all fields that NocoDB describes, hidden ones too, `paths` the fields of linked rows by the
     names that a question uses. NocoDB does not describe
     CreatedAt and UpdatedAt. They are added to tables that NocoDB created, with their titles as ids.
-    `about` is NocoDB's description.
+    `about` is NocoDB's description. `meanings` are rows for the model (field "" for the table).
     """
 
     id: str
@@ -157,6 +157,7 @@ class TableDescription:
     names: frozenset[str] = frozenset()
     paths: Mapping[str, Field] = field(default_factory=dict, compare=False)
     about: str = ""
+    meanings: Sequence[Json] = field(default=(), compare=False)
 
     @property
     def at(self) -> TableId:
@@ -218,7 +219,7 @@ def parse_table(
             counts=str(options.get("rollup_function")).startswith("count"),
             relation=relation,
             format=build_format(str(raw_field.get("type") or ""), options),
-            about=str(raw_field.get("description") or ""),
+            about=to_one_line(str(raw_field.get("description") or ""), MAX_MEANING_CHARACTERS),
         )
         fields.append(parsed)
     concealed = tuple(f for f in fields if f.is_link and f.related_id and f.related_id not in by_id)
@@ -244,7 +245,7 @@ def parse_table(
         display=str(body.get("display_field_id") or ""),
         concealed=concealed,
         names=frozenset(name for field in fields for name in (field.id, field.title)),
-        about=str(body.get("description") or ""),
+        about=to_one_line(str(body.get("description") or ""), MAX_MEANING_CHARACTERS),
     )
 
 
@@ -427,7 +428,8 @@ class Schemas:
                 fields.append(replace(column, shows_secret=True) if is_secret else column)
             elif column.is_link:
                 links.append(column)
-        return replace(table, fields=tuple(fields), concealed=(*table.concealed, *links))
+        table = replace(table, fields=tuple(fields), concealed=(*table.concealed, *links))
+        return add_meanings(table, self.config.table_rules.find_rule(table.id, table.title))
 
     async def _find_sources(
         self, viewer: Viewer, table: TableDescription, field: Field
@@ -616,38 +618,37 @@ def _join_fitting(parts: Sequence[str], glue: str, room: int, tail: str, none_fi
     return none_fits
 
 
-def list_meanings(rules: TableRules, table: TableDescription) -> Sequence[Json]:
-    """Return what a table (field "") and its fields mean. The operator's texts come first, and
-    replace NocoDB's. Secret fields have none."""
-    rule = rules.find_rule(table.id, table.title)
+def add_meanings(table: TableDescription, rule: TableRule) -> TableDescription:
+    """The operator's texts come first, and replace NocoDB's. Secret fields have none."""
     own = {fold_case(name): text for name, text in rule.fields.items()}
     texts = [("", rule.about, table.about)] + [
         (format_title(column.title), own.get(fold_case(column.title), ""), column.about)
         for column in table.fields
         if not column.is_secret
     ]
-    rows = [
+    meanings = [
         {
             "table": table.title,
             "field": name,
-            "text": line,
+            "text": to_one_line(text or about, MAX_MEANING_CHARACTERS),
             "source": "ponte.toml" if text else "NocoDB",
         }
         for name, text, about in texts
-        if (line := to_one_line(text or about, MAX_MEANING_CHARACTERS))
+        if text or about
     ]
-    return sorted(rows, key=lambda row: row["source"] == "NocoDB")
+    return replace(table, meanings=sorted(meanings, key=lambda row: row["source"] == "NocoDB"))
 
 
-def explain(ctx: ToolContext, rules: TableRules, *tables: TableDescription) -> Mapping[str, str]:
-    """Return what the tables mean, if no earlier result of this turn has told it. It goes to the
+def explain(ctx: ToolContext, *tables: TableDescription) -> Mapping[str, str]:
+    """Return what the tables mean, unless an earlier result of this turn says it. It goes to the
     end of a result, which a small context cuts first."""
     # In a result that is JSON, a line break is a backslash and an n.
     results = " ".join(outcome.text for outcome in ctx.results.values()).replace("\n", r"\n")
     parts = []
     for table in tables:
-        rows = list_meanings(rules, table)
-        lines = [f"{row['source']} {row['field'] or '(table)'}: {row['text']}" for row in rows]
+        lines = [
+            f"{row['source']} {row['field'] or '(table)'}: {row['text']}" for row in table.meanings
+        ]
         block = make_code_block("\n".join(rows_that_fit(lines, MAX_MEANINGS_CHARACTERS)))
         if lines and block.replace("\n", r"\n") not in results:
             parts.append(_MEANINGS.format(table=format_title(table.title), block=block))
@@ -672,7 +673,7 @@ def build_tables_tool(
 
         def format_table(table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS) -> str:
             marks = READ_ONLY_MARK if rules.is_closed(viewer, table.title, table.id) else ""
-            if longest == SHORT_OUTLINE_CHARACTERS and list_meanings(rules, table):
+            if longest == SHORT_OUTLINE_CHARACTERS and table.meanings:
                 marks += MEANINGS_MARK
             return format_outline(table, longest, marks)
 
@@ -682,7 +683,7 @@ def build_tables_tool(
             names = tables[:MAX_TABLES_PER_CALL]
             unique = dict.fromkeys([await schemas.describe_table(viewer, name) for name in names])
             parts = [format_table(table, LONG_OUTLINE_CHARACTERS) for table in unique]
-            return "\n".join([*parts, *explain(ctx, rules, *unique).values()])
+            return "\n".join([*parts, *explain(ctx, *unique).values()])
         visible = await schemas.visible_tables(viewer)
         if not visible:
             return "There are no tables in this base."

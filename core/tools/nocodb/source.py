@@ -37,7 +37,6 @@ from core.tools.nocodb.schema import (
     build_tables_tool,
     format_title,
     ids_and_titles,
-    list_meanings,
 )
 from core.tools.nocodb.summarize import build_read_tools
 from core.tools.nocodb.write import TableWriter
@@ -241,8 +240,8 @@ class TableSource:
 
     async def list_meanings(self) -> Sequence[Json]:
         """Return what the model is told of all tables. Raise NocoError."""
-        tables, rules = await self.schemas.describe_all(Viewer()), self._config.table_rules
-        return [row for table in tables for row in list_meanings(rules, table)]
+        tables = await self.schemas.describe_all(Viewer())
+        return [row for table in tables for row in table.meanings]
 
     async def health(self) -> Health:
         """The state is failing if NocoDB does not answer, or if a rule names a table that does not
