@@ -224,8 +224,8 @@ async def check_parts(
 @operation("tables", admin_page=True)
 async def list_meanings(ponte: Ponte) -> Rows:
     """List what the model knows about tables and fields."""
-    sources = filter(None, map(ponte.sources.get, ("nocodb", "sample")))
-    return [row for source in sources for row in await source.list_meanings()]
+    source = ponte.sources.get("nocodb") or ponte.sources.get("sample")
+    return await source.list_meanings() if source else ()
 
 
 @operation("names", admin_page=True, in_shell=False)
