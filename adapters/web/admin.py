@@ -35,7 +35,7 @@ from adapters.web.http_io import RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.page.chart import draw_chart
 from adapters.web.sign_in import Visitors
 from adapters.web.visitor import Visitor
-from core.base.errors import BadInput, SettingsError
+from core.base.errors import BadInput, SettingsError, ToolError
 from core.base.i18n import LANGUAGE, format_date, format_money, format_number, say
 from core.domain.rows import Chart, Series
 from core.integrations import Operator
@@ -286,7 +286,10 @@ class AdminView:
         return f'<div class="wide">{await self._section("Schedules", "schedules list")}</div>'
 
     async def _tables(self) -> str:
-        return await self._section("What the model knows about tables", "tables")
+        try:
+            return await self._section("What the model knows about tables", "tables")
+        except ToolError as error:  # NocoDB does not answer
+            return notice("bad", error.words())
 
     async def _feedback(self) -> str:
         """If the first day cannot be read, a notice says so and no vote is listed."""

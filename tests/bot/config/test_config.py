@@ -123,8 +123,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 WRONG = [
     (
         'colour = "red"',
-        "1: 'colour' is not known here; known are changes, tables, terms, tools, groups, rules, channels, "
-        "quick_commands, agents, links, limits, schedules, hooks, ",
+        "1: 'colour' is not known here; known are changes, tables, terms, tools, groups, rules, "
+        "channels, quick_commands, agents, links, limits, schedules, hooks, ",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),
