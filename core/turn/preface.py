@@ -57,8 +57,6 @@ def build_preface(
 def list_terms(terms: Mapping[str, str], items: Sequence[Item]) -> str:
     """Return the operator's meanings of words in the messages of a turn, as lines of the preface.
     A word may have two more letters, as a plural."""
-    if not terms:
-        return ""
     text = fold_to_letters(" ".join(f"{i.text} {i.spoken}" for i in items if i.role == "user"))
     lines = list[str]()
     for term, meaning in terms.items():

@@ -186,7 +186,9 @@ class Preparation:
         items, notes = ((), ()) if is_recorded else await self._read_message(run)
         preface = build_preface(
             message, config.now(), config.zone, run.origin.preface, tables=tables
-        ) + list_terms(config.terms, run.turn.items or items)
+        )
+        if config.terms:
+            preface += list_terms(config.terms, run.turn.items or items)
         # The demo model costs nothing.
         pays = budget.bounds_calls and assistant.model.level != "demo"
         briefing_tokens = count_briefing_tokens(instructions + preface, tools) if pays else 0

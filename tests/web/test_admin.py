@@ -290,8 +290,8 @@ async def test_it_shows_requests_and_failures_without_their_texts(desk: Desk) ->
 async def test_it_shows_what_the_model_knows_about_tables(own_desk: Desk) -> None:
     desk = own_desk
     desk.team.nocodb.fail(1, 401)
-    page = await desk["ana"].get("/admin/tables")
-    assert (page.status_code, "NocoDB rejected the token." in page.text) == (200, True)
+    failed = await desk["ana"].get("/admin/tables")
+    assert (failed.status_code, "NocoDB rejected the token." in failed.text) == (200, True)
     assert "No table or field has a description." in (await desk["ana"].get("/admin/tables")).text
     desk.config.write_text(
         '[tables.Orders]\nabout = "<b>paid"\nfields = { amount = "in euros", None = "x" }\n'

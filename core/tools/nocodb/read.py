@@ -165,19 +165,16 @@ def describe_row_source(api: TableApi, table: TableDescription, id: str, now: da
 @dataclass(frozen=True, slots=True)
 class TableQuestion:
     """A question of the model about one table. `now` is in the asker's zone, `link` is the address
-    of the table, which ends the line about the source."""
+    of the table, which ends the line about the source. `tables` are all whose rows are read."""
 
     selection: RowSelection
     now: datetime
     link: str
+    tables: Sequence[TableDescription] = ()
 
     @property
     def table(self) -> TableDescription:
         return self.selection.table
-
-    @property
-    def tables(self) -> Sequence[TableDescription]:
-        return (self.table, *(join.table for join in self.selection.joins))
 
     @property
     def zone(self) -> tzinfo | None:
@@ -300,7 +297,8 @@ class QueryTools:
                     f"rows of {link.title} are filtered out, so nothing of them can be shown"
                 )
         selection = replace(selection, joins=tuple(joins.values()))
-        return TableQuestion(selection, now, self.api.format_source_link(layout.at))
+        tables = (layout, *(join.table for join in selection.joins))
+        return TableQuestion(selection, now, self.api.format_source_link(layout.at), tables)
 
     def current_time(self, ctx: ToolContext) -> datetime:
         """Return the current time in the asker's zone. It decides what "today" is in filters."""

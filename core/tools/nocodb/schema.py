@@ -620,22 +620,17 @@ def _join_fitting(parts: Sequence[str], glue: str, room: int, tail: str, none_fi
 
 def add_meanings(table: TableDescription, rule: TableRule) -> TableDescription:
     """The operator's texts replace NocoDB's. Secret fields have none."""
-    own = {fold_case(name): text for name, text in rule.fields.items()}
-    texts = [("", rule.about, table.about)] + [
-        (format_title(column.title), own.get(fold_case(column.title), ""), column.about)
-        for column in table.fields
-        if not column.is_secret
-    ]
-    meanings = [
-        {
-            "table": format_title(table.title),
-            "field": name,
-            "text": to_one_line(text or about, MAX_MEANING_CHARACTERS),
-            "source": "ponte.toml" if text else "NocoDB",
-        }
-        for name, text, about in texts
-        if text or about
-    ]
+    own, meanings = {fold_case(name): text for name, text in rule.fields.items()}, list[Json]()
+    for part in (table, *table.fields):
+        name, text = "", rule.about
+        if isinstance(part, Field):
+            name, text = format_title(part.title), own.get(fold_case(part.title), "")
+            if part.is_secret:
+                continue
+        if line := to_one_line(text or part.about, MAX_MEANING_CHARACTERS):
+            source = "ponte.toml" if text else "NocoDB"
+            title = format_title(table.title)
+            meanings.append({"table": title, "field": name, "text": line, "source": source})
     return replace(table, meanings=meanings)
 
 
@@ -643,10 +638,13 @@ def explain(ctx: ToolContext, *tables: TableDescription) -> Mapping[str, str]:
     """Return what the tables mean, except what an earlier result of this turn says, the operator's
     texts first. It goes to the end of a result, which a small context cuts first."""
     results = " ".join(outcome.text for outcome in ctx.results.values())
-    rows = [row for table in tables for row in table.meanings]
-    rows.sort(key=lambda row: row["source"] == "NocoDB")
-    lines = [f"{row['source']} {row['table']} {row['field']}: {row['text']}" for row in rows]
-    lines = rows_that_fit([line for line in lines if line not in results], MAX_MEANINGS_CHARACTERS)
+    own, others = list[str](), list[str]()
+    for table in tables:
+        for row in table.meanings:
+            line = "{source} {table} {field}: {text}".format_map(row)
+            if line not in results:
+                (others if row["source"] == "NocoDB" else own).append(line)
+    lines = rows_that_fit(own + others, MAX_MEANINGS_CHARACTERS)
     return {"meanings": _MEANINGS + make_code_block("\n".join(lines))} if lines else {}
 
 
