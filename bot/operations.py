@@ -219,6 +219,13 @@ async def check_parts(
     return await ponte.find_problems(*model)
 
 
+@operation("tables", admin_page=True)
+async def list_meanings(ponte: Ponte) -> Rows:
+    """List what the model knows about tables and fields."""
+    source = ponte.sources.get("nocodb") or ponte.sources.get("sample")
+    return await source.list_meanings() if source else ()
+
+
 @operation("names", admin_page=True, in_shell=False)
 async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str]:
     """Return the names of people and channels by key, as far as they are known. Names of channels

@@ -22,7 +22,7 @@ from core.money.allowances import AllowanceCount, Grant
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox, offered_tools
 from core.turn.context import ReadableThread, ToolContexts
-from core.turn.preface import build_items, build_preface, has_tables
+from core.turn.preface import build_items, build_preface, has_tables, list_terms
 from core.turn.run import TurnPayment, TurnRun, count_briefing_tokens
 
 NO_LONGER_READABLE = (
@@ -177,9 +177,6 @@ class Preparation:
         if run.rights and model:
             run.rights.may("model", model).raise_if_denied()
         config, tables = run.config, has_tables(every_tool)
-        preface = build_preface(
-            message, config.now(), config.zone, run.origin.preface, tables=tables
-        )
         instructions = config.instructions
         if run.settings.instructions:
             instructions += f"\n\n{run.settings.instructions}"
@@ -188,6 +185,11 @@ class Preparation:
             await budget.reserve(run.turn)
         is_recorded = bool(run.turn.items)  # by an earlier attempt
         items, notes = ((), ()) if is_recorded else await self._read_message(run)
+        preface = build_preface(
+            message, config.now(), config.zone, run.origin.preface, tables=tables
+        )
+        if config.terms:
+            preface += list_terms(config.terms, run.turn.items or items)
         pays = budget.bounds_calls and level not in FREE_LEVELS
         briefing_tokens = count_briefing_tokens(instructions + preface, tools) if pays else 0
         grant: Grant | None = None

@@ -80,7 +80,7 @@ class TurnTranscript:
         """The ids are the numbers of the calls in the transcript, which a resumed turn does not
         change."""
         outcomes = ((n, self.outcomes.get(id)) for n, id in enumerate(self.call_ids, 1))
-        return {f"r{n}": outcome for n, outcome in outcomes if outcome and outcome.data}
+        return {f"r{n}": outcome for n, outcome in outcomes if outcome}
 
     def placeable(self) -> dict[str, RowsResult | Chart]:
         return {id: outcome.data for id, outcome in self.results().items() if outcome.data}

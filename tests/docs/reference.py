@@ -139,6 +139,8 @@ def _file() -> Iterator[str]:
         yield from _keys(kind)
     yield from ("", "## `[groups]`", "", "Sets of people, for rules and approvers.", "")
     yield "- a set name: person key list"
+    yield from ("", "## `[terms]`", "", "What the team's words mean, for the model.", "")
+    yield "- words, in the singular: text"
     yield from ("", "## Types", "")
     forms = {
         name.lower(): words

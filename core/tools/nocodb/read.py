@@ -46,7 +46,7 @@ from core.tools.nocodb.fieldtypes import (
 from core.tools.nocodb.filter_words import describe_selection
 from core.tools.nocodb.filters import Filter, Join, Match, RowSelection, filter_error
 from core.tools.nocodb.row_reader import ColumnChoice, RowReader, SelectedRows
-from core.tools.nocodb.schema import Schemas, TableDescription, check_titles
+from core.tools.nocodb.schema import Schemas, TableDescription, check_titles, explain
 from core.tools.tool import compact_json, rows_that_fit
 
 MAX_ROWS_CHARACTERS = 8_000
@@ -165,11 +165,12 @@ def describe_row_source(api: TableApi, table: TableDescription, id: str, now: da
 @dataclass(frozen=True, slots=True)
 class TableQuestion:
     """A question of the model about one table. `now` is in the asker's zone, `link` is the address
-    of the table, which ends the line about the source."""
+    of the table, which ends the line about the source. `tables` are all whose rows are read."""
 
     selection: RowSelection
     now: datetime
     link: str
+    tables: Sequence[TableDescription] = ()
 
     @property
     def table(self) -> TableDescription:
@@ -314,7 +315,8 @@ class QueryTools:
                     f"rows of {link.title} are filtered out, so nothing of them can be shown"
                 )
         selection = replace(selection, joins=tuple(joins.values()))
-        return TableQuestion(selection, now, self.api.format_source_link(layout.at))
+        tables = (layout, *(join.table for join in selection.joins))
+        return TableQuestion(selection, now, self.api.format_source_link(layout.at), tables)
 
     def current_time(self, ctx: ToolContext) -> datetime:
         """Return the current time in the asker's zone. It decides what "today" is in filters."""
@@ -405,6 +407,7 @@ class QueryTools:
             result["show"] = describe_placing(ctx)
             caption = query.describe_rows(rows, len(head))
             rows_result = build_table(rows.records[: len(head)], columns, query.now, caption)
+        result |= explain(ctx, *query.tables)
         keys = tuple(f"{query.table.title}/{record.id}" for record in rows.records[: len(head)])
         stored = query.to_stored(
             "nocodb_query",
@@ -488,6 +491,7 @@ class QueryTools:
             "zone": ctx.zone,
             "note": UNTRUSTED_CELLS_NOTE,
             "row": row,
+            **explain(ctx, layout),
         }
         sources = (describe_row_source(api, layout, record.id, now),)
         key = f"{layout.title}/{record.id}"

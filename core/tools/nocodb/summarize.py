@@ -46,7 +46,7 @@ from core.tools.nocodb.read import (
     describe_placing,
 )
 from core.tools.nocodb.row_reader import MAX_ROWS_READ, ColumnChoice, RowReader, SelectedRows
-from core.tools.nocodb.schema import Schemas
+from core.tools.nocodb.schema import Schemas, explain
 from core.tools.tool import Function, FunctionTool, compact_json, parse_docstring, rows_that_fit
 
 EMPTY_LABEL = "(empty)"
@@ -439,6 +439,7 @@ class ReadTools(QueryTools):
             result = _build_table(pairs, group, bucket, data, caption, query.now.year)
             if group:
                 data["show"] = describe_placing(ctx)
+        data |= explain(ctx, *query.tables)
         stored = query.to_stored(
             "nocodb_summarize",
             filters,
