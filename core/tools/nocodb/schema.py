@@ -621,7 +621,8 @@ def _join_fitting(parts: Sequence[str], glue: str, room: int, tail: str, none_fi
 def add_meanings(table: TableDescription, rule: TableRule) -> TableDescription:
     """The operator's texts replace NocoDB's. Secret fields have none."""
     own, meanings = {fold_case(name): text for name, text in rule.fields.items()}, list[Json]()
-    for part in (table, *table.fields):
+    parts: Sequence[TableDescription | Field] = (table, *table.fields)
+    for part in parts:
         name, text = "", rule.about
         if isinstance(part, Field):
             name, text = format_title(part.title), own.get(fold_case(part.title), "")
