@@ -270,7 +270,7 @@ class Ponte:
 
     async def find_problems(self, *model: ModelRequests) -> Sequence[DoctorFinding]:
         """The checks of `ponte doctor` start a sandbox and ask each service, so one caller waits
-        for the other."""
+        for the other. `model`: at most one kind of request to try the model with."""
         async with self._checking:
             findings = [one async for one in self.check(self.inputs, *model)]
         if not model and all(finding.part != "database" for finding in findings):

@@ -253,11 +253,13 @@ class Settings(_Parts):
 
     def source(self, name: str) -> Literal["", "environment", "file", "page"]:
         """Return where a setting's value comes from: the environment, the file `.env`, the set-up
-        page, or "" for its default."""
+        page, or "" for its default. `name` is a field's, so lower-case, as the compared names are
+        made."""
         if name in _without_empty(os.environ):
             return "environment"
         if name in _without_empty(self._file.names):
             return "file"
+        # Only the page's file can have set any other field.
         return "page" if name in self.model_fields_set else ""
 
     @property

@@ -158,7 +158,8 @@ class PostLookup:
 
     async def find_by_key(self, key: str, until: str = "") -> str | None:
         """Return the time stamp of the post with that key. With `until`, a time stamp, later posts
-        are not read, and the errors of `SlackApi.call` are raised."""
+        are not read, and a refusal is raised: the caller must be certain. Without it, a refusal
+        counts as no post, because the answer must still be posted."""
         for post in await self._own_posts(until):
             if key_of(post) == key:
                 return str(post["ts"])

@@ -138,8 +138,9 @@ class SlackSurface(Surface):
         await self._presence.remove_old_signs()
 
     async def post(self, key: str, part: AnswerPart) -> str:
-        """Post a part of the answer, and return the post's id. If the bot is not a member of the
-        channel, a command's `response_url` is used.
+        """Post a part of the answer, and return the post's id. `key` stands in the post's metadata,
+        by which it is found again. If the bot is not a member of the channel, a command's
+        `response_url` is used.
 
         Raises PostRemoved or Undeliverable if Slack refuses the post and there is no such address.
         """
@@ -151,6 +152,7 @@ class SlackSurface(Surface):
         except SlackRefused as refused:
             if refused.error not in NOT_A_MEMBER or not await self._respond(part):
                 raise _as_delivery_error(refused) from refused
+            # Slack returns no id for it. It is never edited, so all can share one.
             id = f"{PRIVATE_PREFIX}hook"
         self._own_posts.add(id)
         # The answer is visible now. The other signs stay until the last part.

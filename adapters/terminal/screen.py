@@ -112,7 +112,7 @@ class CommandCompleter(Completer):
         if match := _FILE.search(text):
             yield from self._paths.get_completions(Document(match["path"]), complete_event)
             return
-        # A command may begin with either sign.
+        # A command may begin with either sign, or with none.
         head, space, rest = text.lstrip("/!").partition(" ")
         is_quick = head in ("quick-command", localize_command("quick-command"))
         names = self._slugs if space and is_quick else () if space else self._names

@@ -541,7 +541,8 @@ def error_response(error: PonteError, visit: Visit) -> Response:
 
 
 def set_session(response: Response, auth: Authentication, session: str, age: int) -> None:
-    """An `age` of 0 seconds deletes the cookie."""
+    """An `age` of 0 seconds deletes the cookie. Visitors without a page, such as those of the
+    terminal, have none (`auth.cookie` is empty)."""
     if auth.cookie:
         response.set_cookie(
             auth.cookie,

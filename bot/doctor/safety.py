@@ -93,7 +93,8 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
     elif settings.openai_api_key:  # without a key, the model's server takes no money
         words = "Spending has no limit. Set one with `[[allowances]]` in ponte.toml."
         yield SafetyFinding("limits", say(words), "note")
-    # `chosen` is None if PONTE_DAILY_TURNS is not set. In it, 0 is no limit.
+    # `chosen` is None if PONTE_DAILY_TURNS is not set. In it, 0 is no limit. If both are 0, each
+    # platform reports that itself (`safety`).
     if chosen is not None and has_daily_turns(settings):
         each, all = (cap or say("no limit") for cap in (chosen.person, chosen.everybody))
         words = "messages per day: {each} per person, {all} in total"
