@@ -129,7 +129,8 @@ class DiscordThreads:
             if code_of(error) != THREAD_EXISTS:
                 log.info("could not create a thread", message=message, error=str(error))
                 return False
-        # Stored: answers go into the thread from now on, also after a restart.
+        # A thread has its message's id. Stored: answers go into the thread from now on, also after
+        # a restart.
         self.locations.state.parents[message] = channel
         self.locations.state.note_change()
         return True

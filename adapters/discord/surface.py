@@ -273,8 +273,7 @@ class ChannelSurface(DiscordSurface):
                 reference.clear()
 
     async def edit(self, post: str, part: AnswerPart) -> None:
-        """Show `part` in a post. While the answer grows, its last part has a stop button; the final
-        one has none."""
+        """While the answer grows, its last part has a stop button; the final one has none."""
         if part.answer is not None:
             await self.end_activity()
         form = await self._renderer.make_form(part.text, part.answer)
@@ -333,8 +332,8 @@ class ChannelSurface(DiscordSurface):
         for no turn, because all earlier parts are recorded. `key` is not used: Discord's history
         does not contain the nonce.
 
-        None without a `source`, a message that is answered; `post` then looks for a post with the
-        same text.
+        None without `source`, the answered message; `post` then looks for a post with the same
+        text.
         """
         # A call ended in doubt, so `post` must look first, too.
         self._doubtful_parts.add(number)
@@ -355,7 +354,7 @@ class ChannelSurface(DiscordSurface):
             raise Undeliverable(reason="files before their answer")
         client, server = await self.client(), int(self._to.address.workspace or 0)
         message = message_at(client, self._last[0])  # [0]: the post's id
-        # A server's boosts raise the limit; unknown, it counts as that without boosts.
+        # A server's boosts raise the limit.
         guild = client.get_guild(server) if server else None
         # Another process may have the gateway's session, which lists servers.
         if server and guild is None:
@@ -612,7 +611,7 @@ class ClickSurface(TokenSurface):
         """Redraw one card, through the token or, once that has expired, as a message of the
         channel. If somebody deleted the message, nothing is redrawn: the decision is stored."""
         # Two decisions at once would each put back the other's old card. `source` is the message's
-        # id, by which it has one lock.
+        # id.
         lock = _redrawing.setdefault(int(self._to.source), asyncio.Lock())
         with suppress(PostRemoved):
             async with lock:

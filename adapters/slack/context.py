@@ -141,6 +141,7 @@ class SlackContext:
         own_ids = {_file_id(file) for file in message.attachments}
         newest = files[-incoming.MAX_CONTEXT_FILES :]
         more = [file for file in newest if _file_id(file) not in own_ids]
+        # Names that were unknown when the message was stored replace ids.
         mentions = [
             ("@" + names.get(id, id) if words == f"@{id}" else words, id)
             for words, id in message.mentions
@@ -312,8 +313,9 @@ class SlackContext:
         """Return the messages that the conversation does not contain yet as far as they fit, their
         files, and the number of all.
 
-        These are messages of others since our last answer that were not addressed to us. In a
-        channel (`shared`), a root post of ours is no answer.
+        These are messages of others since our last answer that were not addressed to us. The
+        conversation already has those of `known_ts`. In a channel (`shared`), a root post of ours
+        is no answer.
         """
         posts, bot = earlier.posts, self.workspace.user
         new_posts = [

@@ -378,8 +378,8 @@ class SlackPeople:
     async def _keep_listing(self) -> None:
         """List everybody every LIST_EVERY_SECONDS, or earlier if many people wait. A refused list
         is tried again only after that time, a failed one after a short pause. One of several
-        processes does this; whoever finds no place for a look-up sets its `_list_now`, or asks
-        it."""
+        processes does this (`_lists`); whoever finds no place for a look-up sets its `_list_now`,
+        or asks it."""
         self._lists = True
         try:
             while True:

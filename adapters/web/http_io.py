@@ -541,8 +541,7 @@ def error_response(error: PonteError, visit: Visit) -> Response:
 
 
 def set_session(response: Response, auth: Authentication, session: str, age: int) -> None:
-    """An `age` of 0 seconds deletes the cookie. Visitors without a page, such as those of the
-    terminal, have none (`auth.cookie` is empty)."""
+    """An `age` of 0 seconds deletes the cookie. The terminal's visitors have none ("")."""
     if auth.cookie:
         response.set_cookie(
             auth.cookie,

@@ -238,7 +238,7 @@ class ModelCall:
     def remaining_output_tokens(self, allowance: Allowance, spent: Spend, input: int) -> int:
         """The result is at most `max_output`. `spent` is the used part of the allowance. The result
         is negative if the input alone exceeds its limit of tokens, and 0 if it exceeds that of
-        money. Without a known price, no cost is counted, so money does not limit."""
+        money. Without a known price, money does not limit."""
         tokens = self.max_output
         if allowance.tokens is not None:
             tokens = min(tokens, allowance.tokens - spent.tokens - input)
