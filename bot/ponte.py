@@ -270,11 +270,11 @@ class Ponte:
 
     async def find_problems(self, *model: ModelRequests) -> Sequence[DoctorFinding]:
         """The checks of `ponte doctor` start a sandbox and ask each service, so one caller waits
-        for the other. `model`: at most one kind of request to try the model with."""
+        for the other. With `model`, only the model is checked."""
         async with self._checking:
             findings = [one async for one in self.check(self.inputs, *model)]
         if not model and all(finding.part != "database" for finding in findings):
-            # The checks look at Postgres alone.
+            # Of databases, the checks look at Postgres alone.
             part = await self.engine.stores.health()
             findings.insert(0, DoctorFinding(part.name, part.state, part.words))
         return findings

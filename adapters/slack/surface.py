@@ -235,6 +235,7 @@ class SlackSurface(Surface):
         self._workspace.flags.note_success("streams")
         self._presence.note_stream()
         id = self._build_id(self._stream.ts)
+        # Slack takes a key only when the stream stops.
         self._keyless[id] = key
         return id
 
@@ -341,7 +342,8 @@ class SlackSurface(Surface):
             return
         if part.is_growing and not await self._api.limiter.has_spare("chat.update"):
             return
-        # A former process may have left the post streaming; Slack then refuses edits.
+        # A former process may have left the post streaming; Slack then refuses edits. This process
+        # made those of `_own_posts`, or closed their stream.
         if post not in self._own_posts and self._may_stream():
             await posts.stop_stream(self._api, self._channel, _read_ts(post))
             self._own_posts.add(post)
@@ -356,8 +358,8 @@ class SlackSurface(Surface):
         self._contents[post] = content
 
     async def _send_edit(self, post: str, content: PostContent, part: AnswerPart) -> None:
-        """The last edit of an answer uses the call reserved for it under the rate limit. A streamed
-        post may have no key yet, so the edit brings it."""
+        """The last edit of an answer uses the call reserved for it under the rate limit
+        (`_claims`). A streamed post may have no key yet, so the edit brings it."""
         key = self._keyless.get(post)
         metadata = posts.post_metadata(key) if key else None
         claimed = part.answer is not None and "chat.update" in self._claims

@@ -207,7 +207,8 @@ class Screen:
         """Write the answer so far.
 
         Each block of Markdown is rendered once it has ended. Until then its last rows are shown as
-        they were written, as many as fit into the window, so that they can be erased.
+        they were written, as many as fit into the window, so that they can be erased. Of `_shown`,
+        the text so far, the first `_rendered` characters are in their final form.
         """
         text = clean_text(text).expandtabs(TAB_COLUMNS)
         if not self.live or self._shown.startswith(text):

@@ -319,10 +319,9 @@ def ask_holder(
     prepares: bool = False,
 ) -> T:
     """Return what `work` gets from the process that holds the data folder, over its socket. If none
-    does, this process holds the folder and serves the socket for as long. `begun` has the settings
-    if they are read already. `prepares`: this process then also checks the model's server and
-    begins what else a turn needs.
-    """
+    does, this process holds the folder and serves the socket for as long; only then do errors of
+    ponte.toml matter. `begun` has the settings if they are read already. `prepares`: this process
+    then also checks the model's server and begins what else a turn needs."""
     # Loaded here, so that other commands start faster.
     from bot import app
 
