@@ -133,6 +133,7 @@ class SlackContext:
             own_quotes = [quote for quote in own_quotes if not quote.reference]
         notes = [*([say(earlier.failure, locale)] if earlier.failure else []), *unread]
         notes += cut_sentences
+        # The model must know that something is missing.
         if earlier.failure and not earlier.reference:
             quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]
         if len(files) > incoming.MAX_CONTEXT_FILES:

@@ -409,6 +409,7 @@ class Presence:
             "sessions", _SESSION, status="processing", title=title, claimed=True, **self._there
         )
         if response:
+            # Whether Slack shows its own Stop button.
             self.native_stop = response.get("warning") != NO_STOP_WARNING
         # None: Slack refused. After {}, an unknown outcome, the session may have begun.
         elif response is None:

@@ -189,6 +189,7 @@ class SlackSurface(Surface):
         if part.is_growing and (started := await self._start_stream(key, part.text)):
             return started
         content = self._build_content(part)
+        # While more text follows, text that is too long for one message waits.
         posted = await self._posts.make(key, content, not part.is_final)
         id = self._build_id(str(posted["ts"]))
         # It was to be a reply, but Slack names no thread.
@@ -233,6 +234,7 @@ class SlackSurface(Surface):
                 self._workspace.flags.note_refusal("streams", refused.error)
             return None
         self._workspace.flags.note_success("streams")
+        # Slack now shows the session as "processing".
         self._presence.note_stream()
         id = self._build_id(self._stream.ts)
         # Slack takes a key only when the stream stops.

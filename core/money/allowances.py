@@ -136,7 +136,8 @@ class Allowance:
         return self.money is not None or self.tokens is not None
 
     def merge_stricter(self, other: Allowance) -> Allowance:
-        """Both allowances count the same thing and so limit the same units."""
+        """Return the lower limit of each unit. Both allowances count the same thing and so limit
+        the same units."""
         lower = {unit: min(limit, getattr(other, unit)) for unit, limit in self.limits()}
         # The message about a reached limit names the allowance that set it.
         source = other.source if lower == dict(other.limits()) else self.source

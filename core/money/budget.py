@@ -330,7 +330,7 @@ class Budget(SqlStore):
     @transaction
     def claim_notice(self, connection: SqlConnection, count: AllowanceCount, bit: int) -> bool:
         """`bit` is the kind of notice (PERSON_NOTICE, ADMIN_NOTICE). Of all processes, only the
-        first caller in a period gets True."""
+        first caller in a period gets True, and must send the notice."""
         # The UPDATE tests the bit itself, so only one of several callers changes the row.
         return bool(
             connection.execute(
@@ -512,7 +512,7 @@ class Budget(SqlStore):
         transactions lock them: one for each allowance of ponte.toml that names the person and the
         place, and two for the daily caps of messages. Those two exist without a cap as well: a cap
         may hold for some people only, and the counter of everybody counts all of them."""
-        # All accounts of one person count together.
+        # All accounts of one person count together. `place` is platform, workspace and channel.
         payer, place = self._money_key(person.key), place_names(address)
         # The daily messages of one person and of all people together; 0 for no cap: then the
         # counter counts, and refuses nothing.
