@@ -253,8 +253,7 @@ class Settings(_Parts):
 
     def source(self, name: str) -> Literal["", "environment", "file", "page"]:
         """Return where a setting's value comes from: the environment, the file `.env`, the set-up
-        page, or "" for its default. `name` is a field's, so lower-case, as the compared names are
-        made."""
+        page, or "" for its default. `name` is in lower case, as all compared names."""
         if name in _without_empty(os.environ):
             return "environment"
         if name in _without_empty(self._file.names):

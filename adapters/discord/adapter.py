@@ -161,9 +161,8 @@ class DiscordAdapter(ChatPlatform):
 
     def surface(self, to: ReplyTo) -> Surface:
         """Return the surface on which `to` is answered. `to` is stored with the message, so any
-        process can build it, also after a restart. `to.source` is the id of what is answered. After
-        SINCE it is an id not newer than the post, which answers no message: `find_post` reads from
-        there on."""
+        process can build it, also after a restart. After SINCE, `to.source` is no message but an id
+        not newer than the post: `find_post` reads from there on."""
         token, since = Token.read(to), to.source.startswith(SINCE)
         to = replace(to, source=to.source.removeprefix(SINCE))
         # An interaction has no message to reply to, and neither has a post after `since`.
@@ -222,7 +221,6 @@ class DiscordAdapter(ChatPlatform):
         return await self.roles.roles_of(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
-        """Erase what is remembered of people and places."""
         self.roles.forget(ids)
         await self.state.forget(ids)
 

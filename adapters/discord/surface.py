@@ -199,7 +199,7 @@ class ChannelSurface(DiscordSurface):
         """Post a part and return its id as `channel:message`. `key` becomes the nonce, by which
         Discord makes no second post for some minutes.
 
-        `find` marks a part as doubtful: then a post with the same text is looked for first, claimed
+        If `find` was called for this part, a post with the same text is looked for first, claimed
         and edited. Once Discord has refused a post of this answer for good, `_send` keeps that
         refusal, which is raised again.
         """
@@ -332,8 +332,7 @@ class ChannelSurface(DiscordSurface):
         for no turn, because all earlier parts are recorded. `key` is not used: Discord's history
         does not contain the nonce.
 
-        None without `source`, the answered message; `post` then looks for a post with the same
-        text.
+        None without `source`; `post` then looks for a post with the same text.
         """
         # A call ended in doubt, so `post` must look first, too.
         self._doubtful_parts.add(number)

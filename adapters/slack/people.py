@@ -172,6 +172,7 @@ class SlackPeople:
         These lookups leave most of the rate limit of users.info to questions of rights.
         """
         user_ids = set(users)
+        # A person whom Slack refused to describe a moment ago is not asked for again yet.
         missing = [
             user
             for user in user_ids

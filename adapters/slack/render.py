@@ -473,7 +473,7 @@ def replace_card(message: Sequence[Json], card: Card, tables: bool = True) -> li
     if not places:
         return None
     # The new blocks stand where the first old one was. They may take what the others leave, but at
-    # least _LEAST.
+    # least _LEAST, in which a short card shows its request.
     other_blocks = [block for n, block in enumerate(message) if n not in places]
     room = max(_LEAST, ALL_BLOCKS_BYTES - blocks_size(other_blocks))
     tables = tables and not row_blocks.has_table(other_blocks)

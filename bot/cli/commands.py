@@ -133,6 +133,7 @@ def _write_bytes(data: bytes, file: Path | None) -> None:
 def link(*, as_json: bool = False) -> int:
     """Run `ponte link`: print the page's link with the owner's token, from the running Ponte, which
     knows the page's address, or else made from the settings."""
+    # An error of ponte.toml matters only if no running Ponte can be asked.
     inputs = start(quiet=True, asks_holder=True)
     settings, home = inputs.settings, inputs.home
     if settings.ponte_web == "off":

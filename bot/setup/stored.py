@@ -64,7 +64,6 @@ class StoredSettings:
         self._home = home
 
     def read(self) -> dict[str, str]:
-        """Return the settings by their names in capitals."""
         return _parse(self._read(STORED_FILE))
 
     @property

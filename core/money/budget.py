@@ -210,7 +210,7 @@ class Budget(SqlStore):
         def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
             """A turn that begins again after a crash has its row in `usage`, so it is not counted
             again."""
-            # `place_names` end with the narrowest place, which contains the others.
+            # The last of the place names is the channel.
             is_new = connection.execute(
                 "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (seq) DO NOTHING",

@@ -244,7 +244,8 @@ class TableBatch:
     ) -> Sequence[RowWrite]:
         """Make the calls that write these rows, whose files are uploaded already, and return the
         rows with their ids. Links and files need calls of their own, besides that for the plain
-        values; an update with a file writes its other values in the same call."""
+        values. In an update, each link and each field of files is a `RowWrite` of its own (`apart`
+        in draft.py)."""
         draft = self._draft
         # Each link is a write of its own, so there is at most one.
         match draft.kind:

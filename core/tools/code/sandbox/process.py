@@ -225,7 +225,7 @@ class RunningProgram:
         self._strike()
         # `_strike` has killed the process of the pidfd `first`. bubblewrap ends by itself after it;
         # `_follow` kills it only if it does not. Under Landlock, both are the same process. None:
-        # the program was just starting.
+        # it was just starting.
         if self.first is not None:
             await self._follow()
             os.close(self.first)
