@@ -47,11 +47,11 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
         settings = settings.model_copy(update={"ponte_locale": LANGUAGE.get()})
     LANGUAGE.set(settings.ponte_locale)
     TIME_ZONE.set(settings.ponte_timezone)
-    # Whoever can run this command has the whole home folder.
+    # Whoever can run this command has the whole home folder, so texts address the owner.
     READER_IS_OWNER.set(True)
     set_up_logging(settings, quiet=quiet)
-    # Such as that another user owns the `.env`. `run`, which is not `quiet`, says it on its start
-    # screen.
+    # `why` the `.env` is not read, such as that another user owns it. `run`, which is not `quiet`,
+    # says it on its start screen.
     if settings.env_file.why and quiet:
         sys.stderr.write(f"{settings.env_file.path} is not used ({settings.env_file.why}).\n")
     # Only the ponte.toml at the default path may be missing.

@@ -44,6 +44,7 @@ class PartHealth:
         further: Sequence[ListStates] = (),
     ) -> None:
         # `lineup` has all parts by the settings alone, `further` those that come and go.
+        # `list_platforms` returns those that this process serves.
         self._lineup, self._live = lineup, live
         self._list_platforms, self._further = list_platforms, further
 

@@ -264,6 +264,7 @@ class Home:
                 listening.bind(address)
             listening.listen(_BACKLOG)
             listening.setblocking(False)
+            # Without an error, the socket stays open.
             closing.pop_all()
         return listening
 

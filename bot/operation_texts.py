@@ -506,6 +506,7 @@ def format_setup(setup: Row, view: View) -> Iterable[str]:
     """Return a line for each setting, and a sentence on the newest ones if they are not in force:
     saved only, or failed."""
     rows = []
+    # A card is a group of settings, such as Slack's.
     for card in setup["cards"]:
         for each in card["fields"]:
             # Of a secret, only the last characters (`ending`) are there. The source is "" for a

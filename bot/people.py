@@ -147,7 +147,7 @@ class PersonalDataService:
         remaining_rows: Json = {}
         for _ in range(ERASE_ROUNDS):
             await self._clear_outside_tables(who)
-            # A turn may run, and write a change of theirs, where `at_work` says.
+            # StillApplying if a change of theirs is being written where a turn may run (`at_work`).
             erased = await self.data.erase(who, self.engine.at_work)
             # The cards are stored without their name, and drawn again.
             changes = self.engine.changes

@@ -253,6 +253,7 @@ class Ponte:
         if page and not sys.stdout.isatty():
             sys.stdout.write(say("`ponte link` prints the page's link with its token.") + "\n")
         address = link if sys.stdout.isatty() else page
+        # A process may only run turns, or only accept messages.
         ready = READY_SENTENCE if self.surfaces.accepts else READY_TO_WORK_SENTENCE
         if not self.runs_turns:
             ready = READY_TO_ACCEPT_SENTENCE
@@ -270,11 +271,11 @@ class Ponte:
 
     async def find_problems(self, *model: ModelRequests) -> Sequence[DoctorFinding]:
         """The checks of `ponte doctor` start a sandbox and ask each service, so one caller waits
-        for the other."""
+        for the other. With `model`, only the model is checked."""
         async with self._checking:
             findings = [one async for one in self.check(self.inputs, *model)]
         if not model and all(finding.part != "database" for finding in findings):
-            # The checks look at Postgres alone.
+            # Of databases, the checks look at Postgres alone.
             part = await self.engine.stores.health()
             findings.insert(0, DoctorFinding(part.name, part.state, part.words))
         return findings

@@ -253,11 +253,12 @@ class Settings(_Parts):
 
     def source(self, name: str) -> Literal["", "environment", "file", "page"]:
         """Return where a setting's value comes from: the environment, the file `.env`, the set-up
-        page, or "" for its default."""
+        page, or "" for its default. `name` is in lower case, as all compared names."""
         if name in _without_empty(os.environ):
             return "environment"
         if name in _without_empty(self._file.names):
             return "file"
+        # Only the page's file can have set any other field.
         return "page" if name in self.model_fields_set else ""
 
     @property

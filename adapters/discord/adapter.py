@@ -161,7 +161,8 @@ class DiscordAdapter(ChatPlatform):
 
     def surface(self, to: ReplyTo) -> Surface:
         """Return the surface on which `to` is answered. `to` is stored with the message, so any
-        process can build it, also after a restart. SINCE marks a post that answers no message."""
+        process can build it, also after a restart. After SINCE, `to.source` is no message but an id
+        not newer than the post: `find_post` reads from there on."""
         token, since = Token.read(to), to.source.startswith(SINCE)
         to = replace(to, source=to.source.removeprefix(SINCE))
         # An interaction has no message to reply to, and neither has a post after `since`.
@@ -176,8 +177,8 @@ class DiscordAdapter(ChatPlatform):
         return surface(to, token, self._acks, channel)
 
     async def start(self, *, listens: bool = True) -> None:
-        """Connect to Discord, and to the gateway if the process `listens` and leads. Raises
-        SettingsError if Discord refuses the token or an intent."""
+        """Connect to Discord, and to the gateway if the process `listens` and, of several that
+        share the bot, leads. Raises SettingsError if Discord refuses the token or an intent."""
         # At DEBUG the SDK logs the bodies of messages.
         logging.getLogger("discord").setLevel(logging.INFO)
         set_sdk_addresses(self._options.api_url, self._options.gateway_url)
@@ -220,7 +221,6 @@ class DiscordAdapter(ChatPlatform):
         return await self.roles.roles_of(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
-        """Erase what is remembered of people and places."""
         self.roles.forget(ids)
         await self.state.forget(ids)
 
@@ -318,7 +318,8 @@ class DiscordAdapter(ChatPlatform):
         channel = client.get_partial_messageable(int(to.address.channel))
         since = int(to.source.removeprefix(SINCE))  # a smaller id than that of the post
         # By its text, because Discord's history does not contain keys. The post replies to nothing
-        # (None). Posts of another turn with the same text are left out.
+        # (None). `_owners` leaves out posts of another turn with the same text. `is_certain` raises
+        # if the history may not be read.
         own = await own_posts_since(client, channel, since, is_certain=True)
         post = await self._owners.find(posts_with_text(own, text, None), to.turn)
         # Without that permission Discord lists no messages: no proof.
@@ -367,6 +368,7 @@ class DiscordAdapter(ChatPlatform):
         """Finish the work in progress and end the connection. Events under way need the connection,
         and all of them the state."""
         await self.stop_intake()
+        # The task that holds the gateway, if several processes share the bot.
         if self._leading is not None:
             self._leading.cancel()
             await asyncio.gather(self._leading, return_exceptions=True)
@@ -489,7 +491,7 @@ class DiscordAdapter(ChatPlatform):
                     await attempt(lambda: client.http.request(route, json=body), repeat=False)
                 return
             me, author = str(own_id(await self.connection.client())), data["author"]
-            # Elsewhere, others did not write to us.
+            # In a server, only a message that names us was written to us.
             is_ours = not data.get("guild_id") or me in str(data.get("mentions"))
             if is_ours and not author.get("bot") and author["id"] != me:
                 ids = (int(data["channel_id"]), int(data["id"]), int(author["id"]))
@@ -498,6 +500,7 @@ class DiscordAdapter(ChatPlatform):
             log.info("could not report a failed event", error=type(error).__name__)
 
     async def _report_failure(self, channel: int, message: int, author: int) -> None:
+        """Tell a person, as a reply to their message, that it could not be handled."""
         client = await self.connection.client()
         place = client.get_partial_messageable(channel).get_partial_message(message)
         words = say(

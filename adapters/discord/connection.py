@@ -185,7 +185,7 @@ class GatewayConnection:
             return Health("discord", "failing", words or say("the connection is closed"))
         if not self._listens:
             return Health("discord", "on", say("sends replies; another process receives messages"))
-        # The gateway sends a frame at least with each heartbeat.
+        # The gateway sends a frame at least with each heartbeat: silence means a broken session.
         silent = time.monotonic() - client.last_frame
         if silent > DISCORD_SILENCE_SECONDS:
             words = say("connected, but nothing received for {seconds} s", seconds=int(silent))
@@ -371,7 +371,8 @@ class DiscordClient(discord.Client):
         try:
             return await self._request(route, **options)
         except discord.HTTPException as refused:
-            # The refusal is about the place, or the feature is switched off for a while.
+            # The refusal is about the place, or the feature is switched off for a while. Without
+            # the calls in `_NEEDED` there is no answer.
             is_missing = refused.status in (403, 404, 405) and refused.code in _MISSING
             if (is_missing or refused.code == SWITCHED_OFF) and not _NEEDED.fullmatch(route.key):
                 # With a code of PASSING or none (0), the caller would wait and try again, but the

@@ -123,7 +123,8 @@ class DiscordContext:
                     guild = await attempt(partial(client.fetch_guild, int(link.workspace)))
                 channel = await attempt(partial(guild.fetch_channel, int(link.channel)))
                 if isinstance(channel, discord.Thread):
-                    # Whether the author is in a private thread is not looked up.
+                    # Whether the author is in a private thread is not looked up, so it counts as
+                    # no.
                     if channel.is_private() and not is_here:
                         return LINK_UNREAD
                     parent = channel.parent_id

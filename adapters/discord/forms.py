@@ -109,7 +109,7 @@ def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.
             )
             for at in positions[start : start + MAX_MENU_OPTIONS]
         ]
-        # The number tells menus apart.
+        # `press_id` has the revision that people saw. The number tells menus apart.
         id = f"ponte:fields:{form.press_id}:{len(menus)}"
         most = min(MAX_FORM_FIELDS, len(options))
         menus.append(discord.ui.Select(custom_id=id, options=options, max_values=most))

@@ -129,7 +129,8 @@ class DiscordThreads:
             if code_of(error) != THREAD_EXISTS:
                 log.info("could not create a thread", message=message, error=str(error))
                 return False
-        # Stored: answers go into the thread from now on, also after a restart.
+        # A thread has its message's id. Stored: answers go into the thread from now on, also after
+        # a restart.
         self.locations.state.parents[message] = channel
         self.locations.state.note_change()
         return True
@@ -202,7 +203,8 @@ class DiscordIntake:
 
     async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
         """Store the new text of a message that is not answered yet, or a message that mentions us
-        only now. A link preview that Discord adds is no edit: `edited_at` is None then."""
+        only now. A link preview that Discord adds is no edit: `edited_at` is None then. A stopped
+        intake (not `open`) stores nothing."""
         if not self.open or message.edited_at is None or not events.is_speech(message):
             return
         # PostRemoved: the edit has withdrawn the message.

@@ -137,6 +137,7 @@ class DiscordInteraction:
         source = str(post.id if post else interaction.id)
         key, author = f"discord:interaction:{interaction.id}", self.person
         location = locations.of_interaction(interaction)
+        # `asker`: another person, whose conversation the click is about.
         address = locations.conversation_address(location, self.asker or interaction.user.id)
         expires_at = time.time() + TOKEN_SECONDS
         self._message = Message(

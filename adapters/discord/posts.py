@@ -195,7 +195,7 @@ class Renderer:
         self._last_rendering: tuple[Answer, Rendering] | None = None
 
     def paginate(self, text: str) -> DiscordPages:
-        """A next call with the same text is fast."""
+        """The pages are kept for a next call with the same text, because a long text takes time."""
         last = self._last_pages
         if last is None or last[0] != text:
             last = self._last_pages = text, paginate(text, self._most)

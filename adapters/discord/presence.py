@@ -104,8 +104,8 @@ class DiscordSigns:
             await asyncio.wait({later})
 
     async def _repeat_sign(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
-        """Discord removes the indicator after ten seconds. While the answer's text grows, that is
-        sign enough. The turn's end cancels this task."""
+        """Repeat the typing indicator, which Discord removes after ten seconds. While the answer's
+        text grows, that is sign enough. The turn's end cancels this task."""
         while True:
             still = time.monotonic() - self._growth_times.get(turn, 0.0)
             if still < STILL_TEXT_SECONDS:

@@ -315,6 +315,7 @@ def read_table(lines: list[str]) -> TextTable | None:
         return None
     header = _split_cells(lines[0])
     width, marks = len(header), _split_cells(lines[1])
+    # The width is limited, because short rows are filled up to it.
     if len(marks) != width or width > MAX_TEXT_TABLE_COLUMNS:
         return None
     rows = []

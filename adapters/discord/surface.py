@@ -199,9 +199,9 @@ class ChannelSurface(DiscordSurface):
         """Post a part and return its id as `channel:message`. `key` becomes the nonce, by which
         Discord makes no second post for some minutes.
 
-        If `find` was called for this part, a post with the same text is looked for first and
-        edited. Once Discord has refused a post of this answer for good, that refusal is raised
-        again.
+        If `find` was called for this part, a post with the same text is looked for first, claimed
+        and edited. Once Discord has refused a post of this answer for good, `_send` keeps that
+        refusal, which is raised again.
         """
         if self._refusal is not None:
             # Discord restricts bots that repeat requests which it refuses.
@@ -227,6 +227,7 @@ class ChannelSurface(DiscordSurface):
             # The post is tried again. The typing indicator shows that the turn goes on.
             await self.show_activity("")
             raise
+        # Text that people see replaces the typing indicator for a while.
         self.signs.note_growth(self._to.turn)
         post = f"{channel.id}:{message.id}"
         # No other turn may take this post for its own.
@@ -247,7 +248,7 @@ class ChannelSurface(DiscordSurface):
     ) -> discord.Message:
         """Send a post with the nonce `key`, which makes a repeated call harmless, as a reply to
         `source`. If only the reply is refused, send it without. Any other refusal for good is kept
-        in `_refusal`."""
+        in `_refusal`, so that `post` makes no further call for this answer."""
         reference: dict[str, Any] = {}
         # A thread made from `source` has its id, but not that message, so the post is no reply.
         if self._source not in (None, channel.id):
@@ -295,7 +296,8 @@ class ChannelSurface(DiscordSurface):
         With `form` {}, only the stop button changes. Discord leaves what an edit does not name, so
         the button is named only where it comes or goes.
         """
-        # Known again after the edit, unless that fails or is cancelled.
+        # None until the edit has ended: if it fails or is cancelled, what the post shows is
+        # unknown.
         before, self._post_states[post] = self._post_states.get(post), None
         is_plain = answer is None or (await self._renderer.rendering(answer)).is_plain
         # None: this process has not written the post, or does not know how its last edit ended.
@@ -376,7 +378,7 @@ class ChannelSurface(DiscordSurface):
                 await self._change(other, ShownPost(state.content if state else ""), {})
 
     async def _channel(self) -> discord.PartialMessageable:
-        """A thread that the answer needs is created."""
+        """Return where to post. A thread that the answer needs is created first."""
         client = await self.client()
         guild = int(self._to.address.workspace or 0) or None
         where = await self._threads.answer_channel(self._to)
@@ -463,12 +465,14 @@ class ResponseSurface(TokenSurface):
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Add the files to the original response, or to the post in the channel that replaced it.
         `key` is not used: files are added by an edit, which can be repeated."""
-        # `_last` was written into the original response.
+        # `_last`: the post, text and answer that were written into the original response. If
+        # `over`, the token to edit it has expired.
         over = await self._is_over()
         if over and self._last is not None:
             # The token expired after the answer was complete. An upload of the channel's surface
             # goes to the post that it edited last, and it does not know this one yet. Without the
-            # token, `edit` passes the edit on to it. A response has only one part.
+            # token, `edit` passes the edit on to that surface, which then knows the post. A
+            # response has only one part.
             post, part, answer = self._last
             await self.edit(post, AnswerPart(ORIGINAL_PARTS, part, answer, is_final=True))
         if over or self._last is None:  # None: the answer was posted in the channel
@@ -505,8 +509,8 @@ class ResponseSurface(TokenSurface):
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
         """Write a part into the original response and return its id as `channel:message`. While the
-        answer grows (None), the response has a stop button. The whole answer has its sheets, files
-        with long tables or a long text. Raises TokenOver."""
+        answer grows (`answer` is None), the response has a stop button. The whole answer has its
+        sheets, files with long tables or a long text. Raises TokenOver."""
         original = await self._open_original()
         form = await self._renderer.make_form(part, answer)
         if answer is None:
@@ -516,6 +520,7 @@ class ResponseSurface(TokenSurface):
         )
         post = f"{self._where}:{message.id}"
         if answer is not None:
+            # `upload` adds files by an edit, which replaces all of it.
             self._last = (post, part, answer)
         return post
 
@@ -623,7 +628,8 @@ class ClickSurface(TokenSurface):
                     await attempt(lambda: message.edit(**form, allowed_mentions=MENTION_NOBODY))
 
     async def _whisper(self, part: str) -> None:
-        """Send an ephemeral message. It is not repeated: it has no nonce and could appear twice."""
+        """Send an ephemeral message. It is not repeated: it has no nonce and could appear twice.
+        Only the click's token, which `original` holds, can send it."""
         original = await self._open_original()
         try:
             await attempt(lambda: original.whisper(part), repeat=False)

@@ -254,7 +254,6 @@ class SlackAdapter(ChatPlatform):
         return await self.workspace.directory.membership(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
-        """Remove from memory the people who asked to be forgotten."""
         self.workspace.directory.forget(ids)
 
     async def guest(self, person: Person, max_age: float) -> bool | None:

@@ -316,11 +316,11 @@ class SlackApi:
 
     async def _send_once(self, method: str, arguments: Mapping[str, Any]) -> AsyncSlackResponse:
         """Send one request without retries. Raises as `call`, and Unsent if no connection was made.
-        Also updates `refused`."""
+        Also updates `refused`, Slack's error while it rejects the token."""
         client = await self.open()
         fields = {name: value for name, value in arguments.items() if value is not None}
         form: dict[str, Any] | None = None
-        # A form field holds text, so other values become JSON.
+        # These methods read form data only. A form field holds text, so other values become JSON.
         if method in _FORMS:
             form = {
                 name: json.dumps(value) if isinstance(value, dict | list | bool) else value

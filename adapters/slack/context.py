@@ -133,6 +133,7 @@ class SlackContext:
             own_quotes = [quote for quote in own_quotes if not quote.reference]
         notes = [*([say(earlier.failure, locale)] if earlier.failure else []), *unread]
         notes += cut_sentences
+        # The model must know that something is missing.
         if earlier.failure and not earlier.reference:
             quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]
         if len(files) > incoming.MAX_CONTEXT_FILES:
@@ -141,6 +142,7 @@ class SlackContext:
         own_ids = {_file_id(file) for file in message.attachments}
         newest = files[-incoming.MAX_CONTEXT_FILES :]
         earlier_files = [file for file in newest if _file_id(file) not in own_ids]
+        # Names that were unknown when the message was stored replace ids.
         mentions = [
             ("@" + names.get(id, id) if words == f"@{id}" else words, id)
             for words, id in message.mentions
@@ -312,8 +314,9 @@ class SlackContext:
         """Return the messages that the conversation does not contain yet as far as they fit, their
         files, and the number of all.
 
-        These are messages of others since our last answer that were not addressed to us. In a
-        channel (`shared`), a root post of ours is no answer.
+        These are messages of others since our last answer that were not addressed to us. The
+        conversation already has those of `known_ts`. In a channel (`shared`), a root post of ours
+        is no answer.
         """
         posts, bot = earlier.posts, self.workspace.user
         new_posts = [

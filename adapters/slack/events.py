@@ -57,6 +57,7 @@ class Source:
     kind: Kind = "message"
 
     def __str__(self) -> str:
+        """The form is KIND:THREAD/TS, which `read` parses."""
         kind = "" if self.kind == "message" else f"{self.kind}:"
         thread = f"{self.thread}/" if self.thread and self.thread != self.ts else ""
         if self.kind == "message" and not self.thread:
@@ -180,6 +181,7 @@ def own_files_of(event: Payload) -> tuple[Attachment, ...]:
     clips = {file.get("id"): file for file in files if file.get("subtype") == "slack_audio"}
     marked_files = []
     for file in files_of(event):
+        # A reference begins with the file's id.
         clip = clips.get(file.reference.partition(" ")[0])
         seconds = float(clip.get("duration_ms") or 0) / 1000 if clip else None
         marked_files.append(mark_recording(file, seconds))

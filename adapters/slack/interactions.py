@@ -148,7 +148,8 @@ class SlackInteraction:
 
     async def make_message(self, request: InteractionRequest) -> Message:
         """Return the message as far as it is known without asking Slack. The turn looks up the rest
-        when it starts."""
+        when it starts. `source`: what the answer refers to, None for a new post. `place.url`: the
+        response_url."""
         place = self.place
         profile = self.workspace.directory.cached_member(place.user)
         author = Person("slack", place.user, place.home, profile.name)
@@ -274,8 +275,7 @@ class SlackHandlers:
         typed_text = self.workspace.readable(command.get("text", ""))
         # None: the text, for example empty, is no complete command.
         typed_command = _parse_quick_command(f"quick-command {typed_text}")
-        # Of a command that the person may not run nothing is known to be missing: the turn checks
-        # it.
+        # `_find_missing` returns "" for a command that the person may not run: the turn checks it.
         commands = await self._find_quick_commands(interaction)
         chosen = commands.get(typed_command.slug) if typed_command else None
         is_incomplete = typed_command and _find_missing(chosen, typed_command)

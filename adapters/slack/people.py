@@ -172,6 +172,7 @@ class SlackPeople:
         These lookups leave most of the rate limit of users.info to questions of rights.
         """
         user_ids = set(users)
+        # A person whom Slack refused to describe a moment ago is not asked for again yet.
         missing = [
             user
             for user in user_ids
@@ -378,8 +379,8 @@ class SlackPeople:
     async def _keep_listing(self) -> None:
         """List everybody every LIST_EVERY_SECONDS, or earlier if many people wait. A refused list
         is tried again only after that time, a failed one after a short pause. One of several
-        processes does this; whoever finds no place for a look-up sets its `_list_now`, or asks
-        it."""
+        processes does this (`_lists`); whoever finds no place for a look-up sets its `_list_now`,
+        or asks it."""
         self._lists = True
         try:
             while True:

@@ -80,7 +80,8 @@ class SlackStream:
 
     async def append(self, text: str) -> bool:
         """Append what `text` adds to the text sent so far. False if the caller must edit the post
-        instead: earlier text has changed, the stream is over or full, or Slack's response was lost.
+        instead: earlier text has changed (a stream only appends), the stream is over or full, or
+        Slack's response was lost.
 
         Raises StoppedByUser and the errors of `SlackApi.call`.
         """
@@ -158,7 +159,8 @@ class PostLookup:
 
     async def find_by_key(self, key: str, until: str = "") -> str | None:
         """Return the time stamp of the post with that key. With `until`, a time stamp, later posts
-        are not read, and the errors of `SlackApi.call` are raised."""
+        are not read, and a refusal is raised: the caller must be certain. Without it, a refusal
+        counts as no post, because the answer must still be posted."""
         for post in await self._own_posts(until):
             if key_of(post) == key:
                 return str(post["ts"])
@@ -332,7 +334,8 @@ class SlackPosts:
         and successes are noted for each optional feature that the blocks use.
         """
         # `part` is the most bytes of text in one message that Slack has accepted, or has refused
-        # none yet.
+        # none yet. The attempts are of the whole text, then of halves, quarters and so on, with
+        # their most bytes (`limit`).
         flags, most = self._workspace.flags, self._workspace.part
         last_refusal: SlackRefused | None = None
         for body, limit, rest in _list_attempts(content, flags, grows, most):

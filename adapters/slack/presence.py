@@ -120,8 +120,8 @@ class CommandNotices:
             answered.set()
 
     async def _show_notice(self, turn: str, url: str, words: str) -> None:
-        """The notice is deleted after the answer, which does not depend on it, so a failure is
-        ignored."""
+        """Show `words` through the command's `response_url` if no answer comes in time. The notice
+        is deleted after the answer, which does not depend on it, so a failure is ignored."""
         answered = self._waiting[turn]
         try:
             with suppress(TimeoutError):
@@ -176,6 +176,7 @@ class SlackSigns:
         await self._call_reactions("reactions.remove", place, client.SLACK_PLACE_SECONDS)
 
     async def _call_reactions(self, method: str, place: str, patience: float) -> None:
+        """`place` is CHANNEL:TS, `patience` the most seconds to wait for the rate limit."""
         channel, _, ts = place.rpartition(":")
         await self.call(
             "reactions",
@@ -225,7 +226,7 @@ class SlackSigns:
         return "suspended" if is_suspended else "active"
 
     async def end_session(self, address: Address, thread: str) -> None:
-        """Raises nothing that Slack causes."""
+        """Set the session to its resting status. A failure of Slack is ignored."""
         status = await self.resting_status(address, thread)
         with suppress(*FAILURES):
             await self.workspace.api.call(
@@ -339,7 +340,8 @@ class Presence:
         slash command.
 
         `released`: its stream ended, which also ended the session. `has_cards`: the answer has
-        cards, so the session may be suspended.
+        cards, so the session may be suspended. A session is Slack's record of work in a thread,
+        with a Stop button while it is "processing". `working` has the turn that began each.
         """
         self._signs.notices.end(self._to.turn)
         if self._ended:
@@ -407,6 +409,7 @@ class Presence:
             "sessions", _SESSION, status="processing", title=title, claimed=True, **self._there
         )
         if response:
+            # Whether Slack shows its own Stop button.
             self.native_stop = response.get("warning") != NO_STOP_WARNING
         # None: Slack refused. After {}, an unknown outcome, the session may have begun.
         elif response is None:

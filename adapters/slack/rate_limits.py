@@ -122,7 +122,8 @@ class RateLimiter:
             # Noted even if the call has to wait, so that the next one finds the channel busy. After
             # a Retry-After (`hold`), `last_post` is in the future and stays.
             self._posted_at[channel] = max(now, last_post)
-            # A post in a quiet channel takes no place that processes share.
+            # A post also counts against its channel. In a quiet one it takes no place that
+            # processes share, which saves most answers a transaction.
             if self._pace is None or now - last_post <= QUIET_SECONDS:
                 names.append(f"channel:{channel}")
         if not names:
@@ -193,6 +194,7 @@ class RateLimiter:
                 limit.take(now)
             return True
 
+        # `not_`: a result of False is a refusal.
         return await self._with_limits([method], take, not_)
 
     async def _with_limits(

@@ -432,7 +432,7 @@ def cards_blocks(
     Cards that do not fit are counted in a last line. The answer's text names those that wait for a
     person.
     """
-    # `room` is reduced below.
+    # `_LEAST`: the smallest useful card. `room` is reduced below.
     most, all_room = min(_CARDS, max(1, room // _LEAST)), room
     # First each card as long as it likes; only the first table stays one.
     drawn = list[list[Json]]()
@@ -473,7 +473,7 @@ def replace_card(message: Sequence[Json], card: Card, tables: bool = True) -> li
     if not places:
         return None
     # The new blocks stand where the first old one was. They may take what the others leave, but at
-    # least _LEAST.
+    # least _LEAST, in which a short card shows its request.
     other_blocks = [block for n, block in enumerate(message) if n not in places]
     room = max(_LEAST, ALL_BLOCKS_BYTES - blocks_size(other_blocks))
     tables = tables and not row_blocks.has_table(other_blocks)
@@ -523,7 +523,7 @@ def cut_unescaped(text: str, limit: int) -> str:
 
 
 def cut_escaped(escape_text: str, limit: int) -> str:
-    """A cut text ends with "…", and no character or entity is split."""
+    """Cut a text to `limit` bytes. It then ends with "…", and no character or entity is split."""
     data = escape_text.encode()
     if len(data) <= limit:
         return escape_text
@@ -567,7 +567,8 @@ class Rotation:
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the parts of the text. If the text before a cut has changed, that cut is dropped,
-        and the caller edits its posts."""
+        and the caller edits its posts. `end_part` has ended the `_heads`, because their stream grew
+        old; `_split` divides by the length of a post."""
         parts: list[str] = []
         rest, opening = text, ""  # `opening`: the fence of a code block that goes on in `rest`
         self._ends.clear()

@@ -65,7 +65,8 @@ def neutralize_markdown(text: str) -> str:
     for at, line in enumerate(lines):
         if at in code_lines:
             lines[at] = _EXACT.sub("< ", line)
-        # Slack may read other spans as code, so none counts.
+        # With an escaped backtick, or one in an address, Slack may read other spans as code, so
+        # none counts.
         elif _UNSURE.search(line):
             lines[at] = neutralize(line)
         else:

@@ -138,8 +138,9 @@ class SlackSurface(Surface):
         await self._presence.remove_old_signs()
 
     async def post(self, key: str, part: AnswerPart) -> str:
-        """Post a part of the answer, and return the post's id. If the bot is not a member of the
-        channel, a command's `response_url` is used.
+        """Post a part of the answer, and return the post's id. `key` stands in the post's metadata,
+        by which it is found again. If the bot is not a member of the channel, a command's
+        `response_url` is used.
 
         Raises PostRemoved or Undeliverable if Slack refuses the post and there is no such address.
         """
@@ -151,6 +152,7 @@ class SlackSurface(Surface):
         except SlackRefused as refused:
             if refused.error not in NOT_A_MEMBER or not await self._respond(part):
                 raise _as_delivery_error(refused) from refused
+            # Slack returns no id for it. It is never edited, so all can share one.
             id = f"{PRIVATE_PREFIX}hook"
         self._own_posts.add(id)
         # The answer is visible now. The other signs stay until the last part.
@@ -187,6 +189,7 @@ class SlackSurface(Surface):
         if part.is_growing and (started := await self._start_stream(key, part.text)):
             return started
         content = self._build_content(part)
+        # While more text follows, text that is too long for one message waits.
         posted = await self._posts.make(key, content, not part.is_final)
         id = self._build_id(str(posted["ts"]))
         # It was to be a reply, but Slack names no thread.
@@ -231,8 +234,10 @@ class SlackSurface(Surface):
                 self._workspace.flags.note_refusal("streams", refused.error)
             return None
         self._workspace.flags.note_success("streams")
+        # Slack now shows the session as "processing".
         self._presence.note_stream()
         id = self._build_id(self._stream.ts)
+        # Slack takes a key only when the stream stops.
         self._keyless[id] = key
         return id
 
@@ -339,7 +344,8 @@ class SlackSurface(Surface):
             return
         if part.is_growing and not await self._api.limiter.has_spare("chat.update"):
             return
-        # A former process may have left the post streaming; Slack then refuses edits.
+        # A former process may have left the post streaming; Slack then refuses edits. This process
+        # made those of `_own_posts`, or closed their stream.
         if post not in self._own_posts and self._may_stream():
             await posts.stop_stream(self._api, self._channel, _read_ts(post))
             self._own_posts.add(post)
@@ -354,8 +360,8 @@ class SlackSurface(Surface):
         self._contents[post] = content
 
     async def _send_edit(self, post: str, content: PostContent, part: AnswerPart) -> None:
-        """The last edit of an answer uses the call reserved for it under the rate limit. A streamed
-        post may have no key yet, so the edit brings it."""
+        """The last edit of an answer uses the call reserved for it under the rate limit
+        (`_claims`). A streamed post may have no key yet, so the edit brings it."""
         key = self._keyless.get(post)
         metadata = posts.post_metadata(key) if key else None
         claimed = part.answer is not None and "chat.update" in self._claims

@@ -47,8 +47,8 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
         routes: Mapping[str, HttpHandler],
         find_hook: FindHook,
     ) -> Platform:
-        """Return the web adapter, listening on the home's socket, not yet started. Other machines
-        call `routes` and `find_hook`: the page's server only."""
+        """Return the web adapter, listening on the home's socket, not yet started. `routes` and
+        `find_hook`, which other machines call, are for the page's server."""
         # Commands that only read the settings load this module, too.
         from adapters.web.hub import Hub, WebAdapter
         from adapters.web.sign_in import SocketAuthentication, Visitors

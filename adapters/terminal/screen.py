@@ -112,7 +112,7 @@ class CommandCompleter(Completer):
         if match := _FILE.search(text):
             yield from self._paths.get_completions(Document(match["path"]), complete_event)
             return
-        # A command may begin with either sign.
+        # A command may begin with either sign, or with none.
         head, space, rest = text.lstrip("/!").partition(" ")
         is_quick = head in ("quick-command", localize_command("quick-command"))
         names = self._slugs if space and is_quick else () if space else self._names
@@ -207,7 +207,8 @@ class Screen:
         """Write the answer so far.
 
         Each block of Markdown is rendered once it has ended. Until then its last rows are shown as
-        they were written, as many as fit into the window, so that they can be erased.
+        they were written, as many as fit into the window, so that they can be erased. Of `_shown`,
+        the text so far, the first `_rendered` characters are in their final form.
         """
         text = clean_text(text).expandtabs(TAB_COLUMNS)
         if not self.live or self._shown.startswith(text):

@@ -541,7 +541,7 @@ def error_response(error: PonteError, visit: Visit) -> Response:
 
 
 def set_session(response: Response, auth: Authentication, session: str, age: int) -> None:
-    """An `age` of 0 seconds deletes the cookie."""
+    """An `age` of 0 seconds deletes the cookie. The terminal's visitors have none ("")."""
     if auth.cookie:
         response.set_cookie(
             auth.cookie,

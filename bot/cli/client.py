@@ -76,6 +76,7 @@ class SingleTurn:
         self._screen = screen
         self._answer = answer
         """Where the answer's text is shown while it grows; None if only its end is."""
+        # It is raised if the process ends before it answers.
         self._lost = lost
         self._headers: Mapping[str, str] = {}
         self._interrupts = InterruptHandler()
@@ -139,6 +140,7 @@ class SingleTurn:
             async for name, data in stream:
                 if name == "progress":
                     self._turn = data["turn"]
+                    # `_stop` waits for it.
                     self._turn_known.set()
                     self._screen.show_progress(data["text"])
                 elif name == "delta" and self._answer is not None:

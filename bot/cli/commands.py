@@ -133,6 +133,7 @@ def _write_bytes(data: bytes, file: Path | None) -> None:
 def link(*, as_json: bool = False) -> int:
     """Run `ponte link`: print the page's link with the owner's token, from the running Ponte, which
     knows the page's address, or else made from the settings."""
+    # An error of ponte.toml matters only if no running Ponte can be asked.
     inputs = start(quiet=True, asks_holder=True)
     settings, home = inputs.settings, inputs.home
     if settings.ponte_web == "off":
@@ -319,10 +320,9 @@ def ask_holder(
     prepares: bool = False,
 ) -> T:
     """Return what `work` gets from the process that holds the data folder, over its socket. If none
-    does, this process holds the folder and serves the socket for as long. `begun` has the settings
-    if they are read already. `prepares`: this process then also checks the model's server and
-    begins what else a turn needs.
-    """
+    does, this process holds the folder and serves the socket for as long; only then do errors of
+    ponte.toml matter. `begun` has the settings if they are read already. `prepares`: this process
+    then also checks the model's server and begins what else a turn needs."""
     # Loaded here, so that other commands start faster.
     from bot import app
 

@@ -19,7 +19,8 @@ _PROCESSES = {"run": (True, True), "serve": (True, False), "work": (False, True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code. Errors go to stderr, one line each."""
+    """Run one command line and return its exit code: 0, 1 for a failure, 2 for wrong usage or
+    settings. Errors go to stderr, one line each."""
     _open_standard_streams()
     typed = sys.argv[1:] if arguments is None else arguments
     if typed and typed[0] in _PROCESSES:

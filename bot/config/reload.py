@@ -69,7 +69,8 @@ def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
     """Return a line for each name of a tool, command or agent that does not exist, with its
     location and the most similar name, and for each webhook that cannot work. They are no errors:
     such a name has no effect, and the file applies."""
-    # Also of integrations that are off. The tools named first belong to none.
+    # These names are of all integrations, also of those that are off. The tools named first belong
+    # to none.
     known_by_kind: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
     known_by_kind["tool"] = frozenset((*SCHEDULE_TOOLS, "post_message", "read_messages"))
     for integration in settings.faces:

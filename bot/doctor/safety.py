@@ -93,7 +93,8 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
     elif settings.openai_api_key:  # without a key, the model's server takes no money
         words = "Spending has no limit. Set one with `[[allowances]]` in ponte.toml."
         yield SafetyFinding("limits", say(words), "note")
-    # `chosen` is None if PONTE_DAILY_TURNS is not set. In it, 0 is no limit.
+    # `chosen` is None if PONTE_DAILY_TURNS is not set. In it, 0 is no limit. If both are 0, each
+    # platform reports that itself (`safety`).
     if chosen is not None and has_daily_turns(settings):
         each, all = (cap or say("no limit") for cap in (chosen.person, chosen.everybody))
         words = "messages per day: {each} per person, {all} in total"
@@ -126,7 +127,7 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
     """Report rules of ponte.toml that give more, or leave fewer people to decide, than one may
     expect. A "note" is a choice that an operator should know about; a finding without it is
     "ok"."""
-    # A rule without `who` is for everybody.
+    # UNKNOWN_PEOPLE are sets such as guests. A rule without `who` is for everybody.
     for rule in config.rule_book.rules:
         who = sorted(rule.who & UNKNOWN_PEOPLE) if rule.who else [EVERYBODY_IN_RULES]
         if who and (rights := [right for right in rule.allow if right != "chat"]):
@@ -134,7 +135,7 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
             names = ", ".join(say(PEOPLE_WORDS[one]) for one in who)
             words = say(text, who=names, rights=", ".join(rights), rule=rule.source)
             yield SafetyFinding("rights", words, "note")
-    # Changes can be proposed there, but nobody can decide on them.
+    # Places where changes can be proposed, but nobody can decide on them.
     for place, place_rule in config.rule_book.channels.items():
         allowed = {right.partition(":")[0] for right in place_rule.allow}
         if "propose" in allowed and "approve" not in allowed:

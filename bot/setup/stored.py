@@ -64,7 +64,6 @@ class StoredSettings:
         self._home = home
 
     def read(self) -> dict[str, str]:
-        """Return the settings by their names in capitals."""
         return _parse(self._read(STORED_FILE))
 
     @property
@@ -90,7 +89,9 @@ class StoredSettings:
         what the last change replaced. Raises BadInput for a name or a value that the file cannot
         contain; then nothing is changed.
 
-        LAST_FILE must have settings with which a start has worked. So the stored ones are copied
+        The trial is the state of the newest settings: "saved" until the next start, "starting"
+        during it, "failed", or None once they are in force. LAST_FILE, those before the last
+        change, must have settings with which a start has worked. So the stored ones are copied
         there only if they are in force now, not if they still wait to be tried themselves.
         `is_undo`: these values are the earlier ones, so a further undo has nothing to take back.
         """
@@ -133,6 +134,7 @@ class StoredSettings:
         if self.trial is None or not self._is_free():
             return False
         if self.trial.state == "starting":
+            # This restores the earlier settings, and the state becomes "failed".
             self.fail(DIED_REASON)
         if self.trial.state == "failed":
             return False

@@ -493,7 +493,8 @@ class _EventParser:
         self._is_json: bool | None = None
         """None: no line yet says what the body is."""
         self._is_foreign = False
-        """Lines that belong to no stream came, and no event after them."""
+        """Lines that belong to no stream came, and no event after them: at the end, that is a
+        fault."""
         self._name = ""
 
     def read_lines(self, lines: list[bytearray]) -> Iterator[Json]:

@@ -325,7 +325,9 @@ class GrowingReply:
 
     async def _finish(self, answer: Answer) -> None:
         """Post or edit all parts, delete posts beyond the last part, and upload the files. It may
-        run again after any error: what is recorded as done is not done again."""
+        run again after any error: what is recorded as done is not done again. `_known` are the
+        recorded posts by number. `_made_here` returns the id of a post that this process made and
+        has not recorded yet."""
         last = len(answer.parts)
         for number in range(1, last + 1):
             await self._put_part(_build_final_part(answer, number))

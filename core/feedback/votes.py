@@ -99,7 +99,7 @@ class Votes(SqlStore):
     def _store_press(
         self, connection: SqlConnection, press: Press, toggles: bool
     ) -> tuple[Vote, Vote]:
-        """Return the person's vote before and after a press.
+        """Store a press, and return the person's vote before and after it.
 
         Platforms may deliver a press late or twice: one that is not newer than the stored press
         changes nothing. A new vote drops the reason of the old one, and the person's permission for
@@ -111,6 +111,7 @@ class Votes(SqlStore):
         old: Vote = row["vote"] if row else ""
         if row and row["pressed_at"] >= press.at:
             return old, old
+        # A second press of the same thumb takes the vote back.
         vote: Vote = "" if toggles and press.vote == old else press.vote
         connection.execute(
             "INSERT INTO votes (seq, person, vote, pressed_at) VALUES (?, ?, ?, ?)"

@@ -136,7 +136,8 @@ class Allowance:
         return self.money is not None or self.tokens is not None
 
     def merge_stricter(self, other: Allowance) -> Allowance:
-        """Both allowances count the same thing and so limit the same units."""
+        """Return the lower limit of each unit. Both allowances count the same thing and so limit
+        the same units."""
         lower = {unit: min(limit, getattr(other, unit)) for unit, limit in self.limits()}
         # The message about a reached limit names the allowance that set it.
         source = other.source if lower == dict(other.limits()) else self.source
@@ -237,7 +238,8 @@ class ModelCall:
 
     def remaining_output_tokens(self, allowance: Allowance, spent: Spend, input: int) -> int:
         """The result is at most `max_output`. `spent` is the used part of the allowance. The result
-        is negative if the input alone exceeds its limit of tokens."""
+        is negative if the input alone exceeds its limit of tokens, and 0 if it exceeds that of
+        money. Without a known price, money does not limit."""
         tokens = self.max_output
         if allowance.tokens is not None:
             tokens = min(tokens, allowance.tokens - spent.tokens - input)

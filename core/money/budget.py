@@ -200,8 +200,8 @@ class Budget(SqlStore):
         await self._database.write(await self.make_reservation(turn))
 
     async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
-        """The step counts the turn and reserves its first model call (`call`). It raises
-        OverBudget."""
+        """The step counts the turn and reserves its first model call (`call`), whose Grant it
+        returns. It raises OverBudget."""
         scopes = await self._scopes_of(turn.message)  # the counters that apply to it
         zone, day = self.zone_of(turn.message), self._today()
         # All accounts of a person are counted under one key.
@@ -210,6 +210,7 @@ class Budget(SqlStore):
         def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
             """A turn that begins again after a crash has its row in `usage`, so it is not counted
             again."""
+            # The last of the place names is the channel.
             is_new = connection.execute(
                 "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (seq) DO NOTHING",
@@ -329,7 +330,7 @@ class Budget(SqlStore):
     @transaction
     def claim_notice(self, connection: SqlConnection, count: AllowanceCount, bit: int) -> bool:
         """`bit` is the kind of notice (PERSON_NOTICE, ADMIN_NOTICE). Of all processes, only the
-        first caller in a period gets True."""
+        first caller in a period gets True, and must send the notice."""
         # The UPDATE tests the bit itself, so only one of several callers changes the row.
         return bool(
             connection.execute(
@@ -511,7 +512,7 @@ class Budget(SqlStore):
         transactions lock them: one for each allowance of ponte.toml that names the person and the
         place, and two for the daily caps of messages. Those two exist without a cap as well: a cap
         may hold for some people only, and the counter of everybody counts all of them."""
-        # All accounts of one person count together.
+        # All accounts of one person count together. `place` is platform, workspace and channel.
         payer, place = self._money_key(person.key), place_names(address)
         # The daily messages of one person and of all people together; 0 for no cap: then the
         # counter counts, and refuses nothing.
@@ -616,7 +617,8 @@ class Budget(SqlStore):
 
     def _check_limits(self, counts: Iterable[AllowanceCount], bound: Spend, zone: tzinfo) -> None:
         """A count over its limit undoes the caller's transaction. The counts already include
-        `bound`, the amount that is being reserved."""
+        `bound`, the amount that is being reserved. `zone` is the asker's, for the message;
+        `self.zone` the operators', in which periods begin."""
         for allowance_count in counts:
             allowance = allowance_count.scope.allowance
             unit: Unit | None = allowance.exceeded_unit(allowance_count.spent)

@@ -39,6 +39,7 @@ def settle_round(
 
 
 def settle_call(connection: SqlConnection, seq: int, call_id: str, name: str, usage: Usage) -> None:
+    """This is a part of the transaction that stores the call's result."""
     part = f"call:{call_id}"
     hold = next((hold for hold in _read_holds(connection, seq) if hold["part"] == part), None)
     # A tool that has no price and reserved nothing leaves no row.
@@ -78,7 +79,8 @@ def release_call_hold(connection: SqlConnection, seq: int, part: str) -> None:
 
 def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
     connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
-    # The difference is negative if the call cost less than its upper bound, as most do.
+    # The counters still have the reserved amounts. The difference is negative if the call cost less
+    # than its upper bound, as most do.
     extra = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
     if extra != Spend():
         connection.add_to_counters(

@@ -82,7 +82,8 @@ class Price:
         return math.ceil(round((input_cost + output_cost) * NANODOLLARS_PER_DOLLAR / 1_000_000, 6))
 
     def affordable_output(self, money: int, input: int) -> int:
-        """`money` is in billionths of a dollar."""
+        """Return the output tokens that `money`, in billionths of a dollar, surely pays for after
+        `input`."""
         token_price = self.output * self.long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
         # `max_cost` rounds up, so one billionth of a dollar stays unspent.
         remaining = money - self.max_cost(input, 0) - 1

@@ -111,8 +111,10 @@ class ScheduleChange(Kind):
         """After a creation or an edit, the line says whether the schedule runs or is paused, and
         how to manage it."""
         step = change.steps[0]
+        # Somebody changed the schedule after the request, so nothing was written.
         if step.state == "changed":
             return [say(SCHEDULE_CHANGED)]
+        # After an undo, the general text says what was restored.
         is_undo = bool(change.proposal.undone_change)
         if change.state == "done" and step.write.after is not None and not is_undo:
             state, _ = read_progress(step.write.applier_data)

@@ -141,6 +141,8 @@ class ConversationManager:
         self._config = config
         self._origins = origins
         self.background_tasks = BackgroundTasks("conversation")
+        # Failed attempts of a turn in this process, by its `seq`. Of very many, the oldest are
+        # dropped, and such a turn gets more attempts.
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
 
     async def handle(self, seq: int) -> None:

@@ -56,7 +56,8 @@ class Upkeep:
     async def forget(
         self, conversation: str, by: Person | None = None, at: Address | None = None
     ) -> int:
-        """Return how many messages it had. Without `by`, the audit log gets no line."""
+        """Return how many messages it had. Without `by`, the audit log gets no line. `forgot` is
+        what else must go: running turns, files and threads."""
         line = audit_step("conversation-forgotten", by, at) if by else NO_STEP
         forgot = await self.conversations.journal.forget(conversation, line)
         return await self._clean_up(conversation, forgot)

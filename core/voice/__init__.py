@@ -179,7 +179,7 @@ class Transcriber:
             )
         except ModelServerFault as fault:
             log.warning("voice message not transcribed", error=str(fault))
-            # `is_undone`: the server certainly did no work.
+            # `is_undone`: the server certainly did no work, so the reservation is released.
             await self.budget.settle_run(turn.seq, call_id, paid, not fault.is_undone)
             raise VoiceError(_explain(fault), name=file.name, model=self.model) from None
         real = PaidRun("transcription", self.model, seconds=real_seconds or paid.seconds)

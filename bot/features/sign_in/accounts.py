@@ -128,7 +128,6 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         return None if is_late and max_age <= MAX_CONFIRMED_AGE_SECONDS else known.group_names
 
     async def end_all_sessions(self, person: Person, now: float) -> None:
-        """End all sessions in every process."""
         await super().end_all_sessions(person, now)
         await self._notify_all()
 

@@ -172,6 +172,7 @@ class Recording:
 def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -> SpanExporter:
     """Without `url`, the SDK reads it from the environment. `headers` is a text as in
     OTEL_EXPORTER_OTLP_HEADERS."""
+    # These packages are optional.
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import ReadableSpan

@@ -35,10 +35,10 @@ async def preview_hook(
     if name not in hooks:
         raise NotFound("Webhook {name} not found in ponte.toml. Check the name.", name=name)
     hook = hooks[name].hook(name, start.settings.variable)
-    # `why` there would be no answer; "" if there would.
+    # `why` there would be no answer; "" if there would. `body` is the text of the file.
     author, place, text, quoted, why = preview_delivery(hook, body.encode())
-    # The programs that ponte.toml configures, such as webhooks, with all rights that they can have.
-    # `find_rights` returns those that rules give this one.
+    # `stand_ins`: by platform, the programs that ponte.toml configures, such as webhooks, with all
+    # rights that they can have. `find_rights` returns those that rules give this one.
     kinds = config.rule_book.stand_ins[author.platform].rights
     return {
         "name": name,

@@ -314,7 +314,7 @@ async def _run_program(
     command: Sequence[str], environment: Mapping[str, str] | None, stdin_data: bytes = b""
 ) -> None:
     """Raise InstallationFailed with what the program says about the cause. `environment` None: that
-    of Ponte."""
+    of Ponte. After INSTALL_STEP_SECONDS, `_read_output` kills it."""
     # Kernels can be other users, who must be able to read the files that this makes.
     shell = ("/bin/sh", "-c", 'umask 022 && exec "$@"', "sh")
     process = await start_program(

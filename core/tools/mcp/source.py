@@ -496,6 +496,8 @@ class McpTool(FunctionTool):
         values: Any = None
         with suppress(ValueError):
             values = parse_arguments(arguments)
+            # Some models send lists and objects as texts of JSON. If one holds NaN, it stays a
+            # text.
             decoded = decode_texts(values, self.spec.parameters)
             values = parse_arguments(json.dumps(decoded))  # refuses NaN in a text
         if not isinstance(values, dict):

@@ -428,9 +428,9 @@ class NocoApi:
     async def set_attachments(
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
     ) -> None:
-        """NocoDB already stores the files. `key` is the title of the id field. This is v2, because
-        v3 accepts only files that the row already holds (NocoDB 0.301.3,
-        ERR_INVALID_VALUE_FOR_FIELD)."""
+        """NocoDB already stores the files. `by` is the asker, for NocoDB's audit; "" names nobody.
+        `key` is the title of the id field. This is v2, because v3 accepts only files that the row
+        already holds (NocoDB 0.301.3, ERR_INVALID_VALUE_FOR_FIELD)."""
         body = [{key: row, **files}]
         await self._write("PATCH", f"/api/v2/tables/{_quote_step(at.table)}/records", body, by)
 

@@ -244,13 +244,15 @@ class TableBatch:
     ) -> Sequence[RowWrite]:
         """Make the calls that write these rows, whose files are uploaded already, and return the
         rows with their ids. Links and files need calls of their own, besides that for the plain
-        values."""
+        values. In an update, each link and each field of files is a `RowWrite` of its own (`apart`
+        in draft.py)."""
         draft = self._draft
         # Each link is a write of its own, so there is at most one.
         match draft.kind:
             case "create":
                 names = {name for row in rows for name in _field_names(row)}
-                # Only an undo comes here with changed fields: it restores the others.
+                # Only an undo comes here with changed fields, whose description in NocoDB changed
+                # since the draft: it restores the others.
                 schema = schema.without(schema.changed_fields(draft.target, names))
                 values = [row.after or {} for row in rows]
                 new_ids = await self._driver.create(schema, values, draft.asker_key)

@@ -218,17 +218,19 @@ class RunningProgram:
         """Kill the program and all that it has started, wait until nothing of it runs, then close
         its pipes and remove its files. Every process of the program has the pipe `life`, which ends
         when the last of them does."""
+        # The task that ends the program when it exceeds a limit.
         if self.watch is not None:
             self.watch.cancel()
             await asyncio.wait([self.watch])
         self._strike()
-        # `_strike` has killed the process of the pidfd `first`. bubblewrap ends by itself after
-        # it; `_follow` kills it only if it does not. Under Landlock, both are the same process.
+        # `_strike` has killed the process of the pidfd `first`. bubblewrap ends by itself after it;
+        # `_follow` kills it only if it does not. Under Landlock, both are the same process. None:
+        # it was just starting.
         if self.first is not None:
             await self._follow()
             os.close(self.first)
         await self._process.wait()
-        # Bytes that the program wrote there mean nothing.
+        # Bytes that the program wrote there mean nothing, so any size of a read will do.
         while await self._pipes.life.read(MAX_FAILURE_BYTES):
             pass
         await self._pipes.end()
