@@ -20,7 +20,7 @@ from tests.fakes.change_form import FormBoard
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
 from tests.fakes.discord import DiscordPerson, FakeDiscord
-from tests.fakes.discord.people import fields
+from tests.fakes.discord.people import fields, name_button
 from tests.fakes.discord.world import Channel, Payload
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.notices import notify
@@ -85,7 +85,7 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
 
 
 def button_labels(card: Payload) -> list[str]:
-    return [button["label"] for row in card["components"] for button in row["components"]]
+    return [name_button(button) for row in card["components"] for button in row["components"]]
 
 
 def are_decided(*cards: Payload) -> bool:

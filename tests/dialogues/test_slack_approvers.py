@@ -332,7 +332,7 @@ async def test_a_list_of_requests_is_redrawn_when_they_are_decided_elsewhere(
 
 
 def open_cards(post: Post) -> int:
-    return str(post.blocks).count("'Approve'")
+    return str(post.blocks).count("'ponte_card_approve'")
 
 
 async def test_a_change_that_no_post_holds_is_read_and_approved_in_words(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ async def test_a_press_that_is_no_row_of_the_table_is_told_and_becomes_no_messag
             label = {"type": "plain_text", "text": "Press"}
             button = {"type": "button", "action_id": id, "value": subject, "text": label}
             post.blocks = [{"type": "actions", "block_id": "b", "elements": [button]}]
-            await w.slack.click(w.alice, post, "Press").acked.wait()
+            await w.slack.click(w.alice, post, *post.buttons).acked.wait()
             assert await hear(w) == EVENT_FAILED, (id, subject)
         assert len(inbox.messages) == 1
 
