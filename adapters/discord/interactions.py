@@ -306,7 +306,7 @@ class DiscordHandlers:
             )
             return
         # "stop" acts on the conversation of the person who asked, whoever presses the button.
-        asker = int(subject) if button.place == "growing" else 0
+        asker = int(subject) if button.place == "growing" and subject != "stop" else 0
         asking = replace(self._make_interaction(interaction, asker), chosen=chosen)
         message = interaction.message
         press = ButtonPress(
