@@ -26,7 +26,7 @@ FORMULA = "It is $x^2 + y_1$, and\n\n$$\\sum_{n=1}^9 \\frac{n}{2}$$"
 CHART = Chart("bar", "Sales", ("a", "b"), (Series("Sum", (9.0, 10.0), ("9", "10")),))
 DRAWN = (Placed(CHART.to_markdown(), CHART),)
 LONG = "\n\n".join(f"line {n}" for n in range(80))
-SOURCE = "Source: Customers: 3 of 3 rows, 2026-11-28 20:50 (America/Sao_Paulo)."
+SOURCE = "Source: Customers: 3 of 3 rows, Nov 28, 2026, 8:50\u202fPM (America/Sao_Paulo)."
 LINKED = f"{SOURCE} [NocoDB](https://nocodb.example/dashboard)"
 
 RECORD_SHIFTS = """() => {
