@@ -91,7 +91,7 @@ def button_labels(card: Payload) -> list[str]:
 def are_decided(*cards: Payload) -> bool:
     return not any(
         {"Approve", "Deny"} & {*button_labels(card)}
-        or "In progress" in card["embeds"][0]["description"]
+        or "in progress" in card["embeds"][0]["author"]["name"]
         for card in cards
     )
 
@@ -264,6 +264,6 @@ async def test_a_changed_card_is_redrawn_in_place_and_somebody_else_approves(
     assert "This version was replaced" in (await submit("Open")).data["content"]
     await (await team.cleo.click(card, "Approve")).wait_for_ack()
     await team.discord.wait_until(lambda: team.table.applied)
-    await team.discord.wait_until(lambda: "Done." in card["embeds"][0]["description"])
+    await team.discord.wait_until(lambda: "✓ done" in card["embeds"][0]["author"]["name"])
     assert team.table.rows["1"]["Status"] == "Lost"
     assert (await submit("Open")).ephemeral

@@ -72,7 +72,7 @@ class Team:
 def are_decided(*posts: Post) -> bool:
     """Nobody can decide there any more, and what became of it stands there."""
     return all(
-        not {"Approve", "Deny"} & {*post.buttons} and "In progress" not in post.visible_text
+        not {"Approve", "Deny"} & {*post.buttons} and "in progress" not in post.visible_text
         for post in posts
     )
 

@@ -209,7 +209,7 @@ export function showAnswer(answer) {
   stick(() => {
     for (const one of shown.body.querySelectorAll(".above:not(.room)")) one.remove();
     fill(shown, answer.html);
-    if (answer.response !== undefined) $("spoken").textContent = shown.body.textContent;
+    if (answer.response !== undefined) $("spoken").textContent = answer.html ? shown.body.textContent : answer.response;
     tables.dress(shown.body, shown.turn);
     const again = iconButton("again", answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
     again.classList.add("last");
