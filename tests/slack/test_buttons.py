@@ -95,10 +95,11 @@ async def test_a_press_that_is_no_row_of_the_table_is_told_and_becomes_no_messag
             ("ponte_schedule", "schedule abc234 delete"),
             ("ponte_stop", "\u0663"),
         ):
-            label = {"type": "plain_text", "text": "Press"}
-            button = {"type": "button", "action_id": id, "value": subject, "text": label}
+            words = {"type": "plain_text", "text": "Press"}
+            button = {"type": "button", "action_id": id, "value": subject, "text": words}
             post.blocks = [{"type": "actions", "block_id": "b", "elements": [button]}]
-            await w.slack.click(w.alice, post, *post.buttons).acked.wait()
+            (label,) = post.buttons
+            await w.slack.click(w.alice, post, label).acked.wait()
             assert await hear(w) == EVENT_FAILED, (id, subject)
         assert len(inbox.messages) == 1
 

@@ -200,6 +200,7 @@ export function showText({ turn, html }) {
 }
 
 export function showCard({ turn, ...data }) {
+  if (turns.get(turn)?.running) return; // its answer brings it
   stick(() => card.place(data, place(turn).extra, conversation));
 }
 
