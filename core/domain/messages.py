@@ -354,6 +354,12 @@ class Answer:
     placed: tuple[Placed, ...] = ()
     is_rateable: bool = False
     """True for a finished text of the model to somebody who waits for it: people can vote on it."""
+    card_sentence: str = ""
+    """Says that `cards` wait, for readers of `text_without_cards`."""
+
+    @property
+    def text_without_cards(self) -> str:
+        return "\n\n".join(filter(None, [self.text, self.card_sentence]))
 
     @property
     def has_run_code(self) -> bool:
