@@ -508,7 +508,7 @@ async def show_thread(ponte: Ponte, conversation: Conversation) -> Json:
         facts = {"at": one.created_at, "turn": one.turn}
         messages.append({"role": "user", "name": name, "text": text, **facts, "state": one.state})
         if one.answer:
-            text = one.answer.text
+            text = one.answer.text_without_cards
             messages.append({"role": "assistant", "name": "Ponte", "text": text, **facts})
     return {"conversation": conversation, "messages": messages}
 

@@ -29,7 +29,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "QUICK_COMMAND_LOOKUP_SECONDS",
     ),
     "adapters.slack.intake": ("THREAD_SECONDS",),
-    "adapters.slack.interactions": ("SLACK_FORM_SECONDS",),
+    "adapters.slack.interactions": ("SLACK_FORM_SECONDS", "SLACK_OPEN_SECONDS"),
     "adapters.slack.people": ("PEOPLE_SECONDS", "SlackPeople.profiles.seconds"),
     "adapters.web.api.openai_api": ("EARLY_FAILURE_SECONDS",),
     "adapters.web.oidc.client": ("ANSWER_TIMEOUT_SECONDS",),

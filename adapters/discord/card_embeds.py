@@ -202,7 +202,7 @@ def build_stop_view(asker: str) -> discord.ui.View:
 
 def _build_button(offer: ButtonOffer, row: int) -> discord.ui.Button[Any]:
     return discord.ui.Button(
-        style=_STYLES.get(offer.button.style, discord.ButtonStyle.secondary),
+        style=_STYLES.get(offer.style, discord.ButtonStyle.secondary),
         label=None if offer.emoji else offer.label[:MAX_BUTTON_LABEL_CHARACTERS],
         emoji=offer.emoji or None,
         custom_id=name_press(offer),

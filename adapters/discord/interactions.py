@@ -299,7 +299,7 @@ class DiscordHandlers:
             )
             return
         # "stop" acts on the asker's conversation, whoever presses it.
-        asker = int(subject) if button.place == "growing" else 0
+        asker = int(subject) if button.place == "growing" and subject != "stop" else 0
         asking = replace(self._make_interaction(interaction, asker), chosen=chosen)
         message = interaction.message
         press = ButtonPress(

@@ -225,4 +225,5 @@ class McpOrigin(Origin):
         ctx = await self.contexts.make_command_context(turn, call, show, rights)
         outcome = await self.changes.proposals.propose(ctx, decode_json(Draft, data["draft"]))
         change = await self.changes.ledger.get(outcome.proposal)
-        return Answer(describe_proposals(1), cards=(await self.changes.views.card(change),))
+        card = await self.changes.views.card(change)
+        return Answer("", cards=(card,), card_sentence=describe_proposals(1))

@@ -8,6 +8,7 @@ see no form.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -52,6 +53,8 @@ margin."""
 SLACK_FORM_SECONDS = 1.0
 """A form may wait so long for the person's rights and the list of quick commands. Its trigger
 expires after three seconds (docs.slack.dev/interactivity, "trigger_id")."""
+SLACK_OPEN_SECONDS = 1.5
+"""Seconds that a form may take to open, retries included: the acknowledgement comes after it."""
 SLACK_WORK_SECONDS = 10.0
 """How long the work of a press may take, once the press is acknowledged."""
 _MAX_REMEMBERED_FILES = 5
@@ -567,8 +570,9 @@ async def open_view(workspace: Workspace, trigger: str, view: Payload, words: st
     """Return "" once the form is open. If Slack refuses it or its trigger has expired, return
     `words` in the language of the current task."""
     try:
-        await workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
-    except FAILURES as error:
+        async with asyncio.timeout(SLACK_OPEN_SECONDS):
+            await workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
+    except (TimeoutError, *FAILURES) as error:
         log.warning("could not open a modal", error=str(error))
         return say(words)
     return ""

@@ -646,7 +646,9 @@ def build_buttons(offers: Sequence[ButtonOffer], block_id: str = "") -> list[Jso
     """
     elements, ratings, options = list[Json](), list[Json](), list[Json]()
     for offer in offers:
-        button, text = offer.button, {"type": "plain_text", "text": offer.label}
+        # "emoji": False shows `:x:` in the title of an option as it is.
+        label = escape_text(offer.label)
+        button, text = offer.button, {"type": "plain_text", "text": label, "emoji": False}
         id = f"ponte_{'card_' * (button.place == 'card')}{button.name}"
         if button.is_rating:
             name = "negative_button" if ratings else "positive_button"
@@ -658,7 +660,7 @@ def build_buttons(offers: Sequence[ButtonOffer], block_id: str = "") -> list[Jso
         id += f":{offer.subject.partition(':')[0]}" if button.choices else ""
         if len(elements) < _MAX_BUTTONS - 1:
             element = {"type": "button", "action_id": id, "value": offer.subject, "text": text}
-            elements.append(element | ({"style": button.style} if button.style else {}))
+            elements.append(element | ({"style": offer.style} if offer.style else {}))
         elif len(options) < _MAX_MENU_BUTTONS:
             options.append({"text": text, "value": f"{id} {offer.subject}"})
     if options:

@@ -117,6 +117,8 @@ class CardBuilder:
             sentences = _describe_request(change, deciders, needs_admin, count, asker)
         else:
             sentences = self._describe_decision(change, shows_names=True, undo=undo)
+            # The badge says these.
+            sentences = [s for s in sentences if s not in (say("Done."), say("In progress."))]
         return Card(
             id=change.id,
             kind=change.kind,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from html import escape
 from typing import ClassVar, Protocol, runtime_checkable
 
 from core.base.i18n import say
@@ -102,13 +103,14 @@ class EditableApplier(Applier, Protocol):
         """Rows and choices are read again with the changer's rights."""
 
 
-MAX_DEED_TITLE_CHARACTERS = 30
+MAX_DEED_TITLE_BYTES = 30
+"""Slack refuses a message with a button of more than 75 bytes, escaped."""
 
 
 def is_deed_title(title: str) -> bool:
     """Return whether a title may stand on a button: short, and without characters that are
     invisible or change the direction of text."""
-    return 0 < len(title) <= MAX_DEED_TITLE_CHARACTERS and to_one_line(title) == title
+    return 0 < len(escape(title).encode()) <= MAX_DEED_TITLE_BYTES and to_one_line(title) == title
 
 
 TEXT_KEY = "Text"

@@ -646,7 +646,8 @@ class Decisions:
             return await self.views.build_answer(sentences, [new], decision)
         # Posted as a message of its own, because the card of the old proposal stays.
         card = await self.views.card(new, person, decision.address)
-        return Answer(cards.describe_proposals(1), cards=(card,), has_own_post=True)
+        sentence = cards.describe_proposals(1)
+        return Answer("", cards=(card,), has_own_post=True, card_sentence=sentence)
 
     async def _is_seen(self, change: Change, decision: DecisionRequest, standing: Standing) -> bool:
         """Return whether the person who typed `approve` can have seen all of the change where they

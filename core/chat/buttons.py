@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from core.base.i18n import say
@@ -19,6 +20,7 @@ from core.domain.buttons import (
     ButtonForm,
     ButtonOffer,
     ButtonPress,
+    ButtonStyle,
     PressResult,
 )
 from core.domain.changes import MAX_REASON_CHARACTERS, FormField
@@ -41,9 +43,9 @@ async def _find_code(stores: Any, press: ButtonPress, person: Person, at: Addres
 
 _on_card = partial(Button, place="card", subject=CARD_SUBJECT)
 _ROWS = (
-    _on_card("approve", "Approve", style="primary"),
+    _on_card("approve", "Approve"),
     _on_card("change", "Change…", form=ButtonForm("")),
-    _on_card("deny", "Deny", style="danger"),
+    _on_card("deny", "Deny"),
     _on_card("undo", "Undo"),
     _on_card(
         "reason",
@@ -104,7 +106,12 @@ def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
         else:
             is_answers = button.place == "answer" and not shown.is_private
             is_offered = is_answers and button.is_offered(shown)
-        if is_offered and not button.choices:
+        if is_offered and button.name == "approve" and isinstance(shown, Card):
+            label = shown.label or say(button.label)
+            is_deletion = shown.rows and not any(map(itemgetter("after"), shown.rows))
+            style: ButtonStyle = "danger" if is_deletion else "primary"
+            offers.append(ButtonOffer(button, subject, label, style=style))
+        elif is_offered and not button.choices:
             offers.append(ButtonOffer(button, subject, say(button.label)))
         for choice, (label, emoji) in button.choices.items() if is_offered else ():
             offers.append(ButtonOffer(button, f"{choice}:{subject}", say(label), emoji))

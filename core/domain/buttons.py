@@ -18,6 +18,7 @@ TURN_SUBJECT = r"(?:\w+[.:])?[a-z2-7]{16}"
 CARD_SUBJECT = r"(?=[a-z]*[2-7])[a-z2-7]{6}(?:\.[1-9][0-9]{0,3})?"
 """A change with the revision that people see, as the grammar of commands takes it."""
 FORM_LATE = "The form couldn't be opened in time. Try again."
+ButtonStyle = Literal["primary", "danger", ""]
 Place = Literal["answer", "growing", "card", "cards", "home", ""]
 
 
@@ -53,7 +54,6 @@ class Button:
     """Several buttons: the word before the subject → the label and the emoji."""
     is_rating: bool = False
     """The two choices are for and against, which a platform may draw as one element."""
-    style: Literal["primary", "danger", ""] = ""
     right: Action = "chat"
     is_quiet: bool = False
     """What it does concerns only the person who pressed it, and the button goes away then."""
@@ -78,6 +78,7 @@ class ButtonOffer:
     subject: str
     label: str
     emoji: str = ""
+    style: ButtonStyle = ""
 
 
 @dataclass(frozen=True, slots=True)

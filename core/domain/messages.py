@@ -356,6 +356,12 @@ class Answer:
     """True for a finished text of the model to somebody who waits for it: people can vote on it."""
     can_run_again: bool = False
     """Queries of tables alone made what it shows."""
+    card_sentence: str = ""
+    """Says that `cards` wait, for readers of `text_without_cards`."""
+
+    @property
+    def text_without_cards(self) -> str:
+        return "\n\n".join(filter(None, [self.text, self.card_sentence]))
 
     @property
     def has_run_code(self) -> bool:

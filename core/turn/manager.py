@@ -273,7 +273,10 @@ class ConversationManager:
             elsewhere = run.rounds is not None and run.rounds.calls.may_finish_elsewhere
             notice = say(_STOPPED_HERE if elsewhere else "_Stopped._")
             cards = await run.rounds.cards() if run.rounds else ()
-            return Answer(f"{run.visible_text}\n\n{notice}".strip(), status="stopped", cards=cards)
+            # Beside a card that waits, no words stand.
+            waits = run.rounds is not None and run.rounds.transcript.waiting_proposals()
+            shown_text = "" if waits else run.visible_text
+            return Answer(f"{shown_text}\n\n{notice}".strip(), status="stopped", cards=cards)
         except Draining:
             await self._put_back(run)
             # Ends the attempt as the runner's own cancellation does when the process stops.

@@ -267,10 +267,18 @@ class Preparation:
         # Only the model and the person wrote in this thread, so links need no check. `error`: a
         # command that could not be parsed.
         if not (outside or run.parsed.command or run.parsed.error):
-            return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
-        safe, parts = await text.run_off_loop(lambda t: trust.split_sanitized(t, split), cleaned)
-        # Rows and charts within the text, which some platforms show in a form of their own.
-        placed = tuple(replace(piece, text=trust.sanitize(piece.text)) for piece in answer.placed)
+            safe, parts = cleaned, await text.run_off_loop(split, cleaned)
+            placed = answer.placed
+        else:
+            safe, parts = await text.run_off_loop(
+                lambda t: trust.split_sanitized(t, split), cleaned
+            )
+            # Rows and charts within the text, which some platforms show in a form of their own.
+            placed = tuple(
+                replace(piece, text=trust.sanitize(piece.text)) for piece in answer.placed
+            )
+        # Cards without a text have a post, too.
+        parts = parts or ("",) * bool(answer.cards)
         return replace(answer, text=safe, parts=parts, placed=placed)
 
 

@@ -176,24 +176,22 @@ class Rounds:
         return await self._build_answer()
 
     async def _build_answer(self) -> Answer:
-        """Return the answer. If proposals wait for a person, it consists of results, a sentence of
-        Ponte's own and their cards, and the model's text is left out. Otherwise it is the model's
+        """Return the answer. If proposals wait for a person, it consists of results and
+        their cards, and the model's text is left out. Otherwise it is the model's
         text, with notes on why it ends early, and with its sources."""
         transcript, paying = self.transcript, self.briefing.payment
         cards, used_up = await self.cards(), self.calls.guards.used_up
         files = transcript.files()
         waiting = [card for card in cards if card.id in transcript.waiting_proposals()]
         if waiting:
-            # The cards follow their sentence at once.
-            notes = [
-                *describe_calls(self.calls.list_made()),
-                used_up and f"_{used_up}_",
-                describe_proposals(len(waiting)),
-            ]
+            notes = [*describe_calls(self.calls.list_made()), used_up and f"_{used_up}_"]
             answer_text, placed = place_results(
                 "\n\n".join(filter(None, notes)), transcript.placeable
             )
-            return Answer(answer_text, cards=cards, files=files, placed=placed)
+            sentence = describe_proposals(len(waiting))
+            return Answer(
+                answer_text, cards=cards, files=files, placed=placed, card_sentence=sentence
+            )
         end = self._ends[-1] if self._ends else None
         # `_over`: the error of the allowance that ended the answer. `broken`: the model's error in
         # the middle of it. `used_up`: the model wanted more calls than it may make. `is_lowered`:

@@ -359,7 +359,7 @@ async def test_a_card_names_only_who_still_counts_after_a_restart(
     async with bot(bot_home, table, policy=rights(), rules=fewer) as ponte:
         await ponte.wait_for_answer(receipt)
         (card,) = await ponte.engine.changes.views.find_latest("")
-        assert "Approved by Otto, Carl *C*. Done." in card.text
+        assert "Approved by Otto, Carl *C*." in card.text
         assert "Cleo" not in card.text
     assert table.rows == {}
 

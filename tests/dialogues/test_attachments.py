@@ -54,7 +54,7 @@ async def test_on_slack(tmp_path: Path) -> None:
         assert f"Customer 01\nContract: {SHOWN}" in text
         assert here.team.writes() == [], "nothing is uploaded before somebody approves"
         assert "Someone else requested" in await here.refused_click(here.bob, card)
-        await here.decides(here.alice, card, "Approve", "Approved by Alice. Done.")
+        await here.decides(here.alice, card, "Approve", "✓ done")
         assert nocodb.write_calls == ["POST upload", "PATCH records"]
         files = customers[1]["Contract"]
         assert [file["title"] for file in files] == ["contract.txt", NAME]

@@ -49,7 +49,7 @@ async def test_a_named_person_updates_a_named_field_and_can_undo_it(bot_home: Bo
         answer = await says(ponte, update(1, 2), "k1")
         (card,) = answer.cards
         assert (card.state, card.actions) == ("done", ("undo",))
-        assert card.text == "Approved automatically, as set in ponte.toml. Done."
+        assert card.text == "Approved automatically, as set in ponte.toml."
         assert [table.rows[id]["Status"] for id in "123"] == ["Won", "Won", "Lead"]
         why = (await says(ponte, f"why {card.id}", "k2")).text
         assert "- `tables.People.auto_people`\n" in why

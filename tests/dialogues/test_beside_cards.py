@@ -104,7 +104,8 @@ async def answer_to(bot_home: BotHome, model: EchoModel, *more: ToolSource) -> A
         assert LIES not in ponte.recorder.posts[-1].texts[-1]
         assert not re.search(r"[{}]|\w_\w", answer.text), "no call as the model writes it"
         last_post = ponte.recorder.visible("k1")[-1]
-        assert re.search(r"(\A|\n\n)I've prepared [^\n]+ for approval\.\n⟦", last_post)
+        assert re.search(r"(\A|[^\n]\n)⟦", last_post)
+        assert re.fullmatch(r"I've prepared [^\n]+ for approval\.", answer.card_sentence)
         return answer
 
 
@@ -121,8 +122,9 @@ async def test_what_was_read_in_the_cards_round_is_shown(bot_home: BotHome) -> N
     model = Planned([PAID, LARGE])
     answer = await answer_to(bot_home, model)
     assert [card.state for card in answer.cards] == ["open"]
-    table, source, sentence = answer.text.split("\n\n")
-    assert (table, sentence) == ("| Title |\n| :--- |\n| Order 30 |", CARD)
+    table, source = answer.text.split("\n\n")
+    assert table == "| Title |\n| :--- |\n| Order 30 |"
+    assert answer.text_without_cards == f"{answer.text}\n\n{CARD}"
     assert source.startswith('Source: Orders, Title is "Order 30": 1 of 1 row, ')
     assert [placed.text for placed in answer.placed] == [table]
     assert len(model.asks) == 1, "nothing failed"
@@ -134,7 +136,7 @@ async def test_the_row_that_was_looked_up_to_change_it_is_preparation(bot_home: 
     other: Call = ("nocodb_get", {"table": "Customers", "id": 12})
     tables: Call = ("nocodb_tables", {})
     async with open_bot(bot_home, Planned([tables], [get], [PAID])) as ponte:
-        assert (await ponte.ask("mark it paid")).text == CARD
+        assert (await ponte.ask("mark it paid")).text_without_cards == CARD
     async with open_bot(bot_home, Planned([get, other], [PAID])) as ponte:
         text = (await ponte.ask("mark it paid and show me customer 12")).text
     assert "| Customer 12 |" in text
@@ -152,7 +154,7 @@ async def test_a_wrong_value_is_mended_in_one_more_round(
     """A call that succeeded is not made twice."""
     model = Planned([PAID, WRONG], again)
     answer = await answer_to(bot_home, model)
-    assert answer.text == "I've prepared 2 changes for approval."
+    assert answer.text_without_cards == "I've prepared 2 changes for approval."
     assert [card.rows[0]["id"] for card in answer.cards] == ["12", "13"]
     assert len(model.asks) == 2
 
@@ -191,7 +193,7 @@ async def test_what_code_printed_is_named(bot_home: BotHome) -> None:
     """The model wrote the code, so its words would stand beside the card."""
     code = FixedTools(_tool("printed", "code", Outcome("ok", LIES), []))
     text = (await answer_to(bot_home, Planned([PAID, ("printed", {})]), code)).text
-    assert text == f"Not answered here: 1. Ask again for: _is acting…_\n\n{CARD}"
+    assert text == "Not answered here: 1. Ask again for: _is acting…_"
 
 
 @pytest.mark.parametrize("listed", [Outcome("ok", "[]"), outcome_of_error(RAN_BEFORE)])
@@ -208,7 +210,7 @@ async def test_a_read_that_fails_and_one_that_needs_words_are_named(
 
 async def test_what_only_the_model_reads_is_named(bot_home: BotHome) -> None:
     text = (await answer_to(bot_home, Planned([PAID, ("nocodb_tables", {})]))).text
-    assert text == f"Not answered here: 1. Ask again for: _is reading the tables…_\n\n{CARD}"
+    assert text == "Not answered here: 1. Ask again for: _is reading the tables…_"
 
 
 async def test_figures_without_groups_are_shown_as_a_row(bot_home: BotHome) -> None:
@@ -217,7 +219,7 @@ async def test_figures_without_groups_are_shown_as_a_row(bot_home: BotHome) -> N
         {"table": "Orders", "aggregates": [{"field": "Amount", "fn": "sum"}]},
     )
     text = (await answer_to(bot_home, Planned([PAID, figures]))).text
-    table, source, _ = text.split("\n\n")
+    table, source = text.split("\n\n")
     assert table == "| Rows | Amount: sum |\n| ---: | ---: |\n| 60 | 2,745 |"
     assert source.startswith("Source: Orders: 60 of 60 rows, ")
 
@@ -240,9 +242,7 @@ async def test_of_many_reads_that_fail_some_are_named(bot_home: BotHome) -> None
     """On one line, with no mention and no link, however the model calls a table."""
     odd = "No [link](http://evil.example)\n<!channel> " + "x" * 500
     nowhere = [("nocodb_query", {"table": name}) for name in (odd, *map("N{}".format, range(29)))]
-    text = (await answer_to(bot_home, Planned([PAID, *nowhere]))).text
-    names, sentence = text.split("\n\n")
-    assert sentence == CARD
+    names = (await answer_to(bot_home, Planned([PAID, *nowhere]))).text
     assert names.startswith("Not answered here: 30. Ask again for: Table \\`No link ")
     assert names.endswith("Table \\`N3\\` not found, 25 more")
     assert len(names) < 500
@@ -271,7 +271,7 @@ async def test_no_words_of_the_model_stand_there_while_a_slow_call_runs(bot_home
 async def test_a_read_that_failed_before_the_card_is_named(bot_home: BotHome) -> None:
     """Unless a later call of its tool got an answer."""
     text = (await answer_to(bot_home, Planned([NOWHERE], [PAID]))).text
-    assert "Not answered here: 1. Ask again for: Table \\`Nowhere\\` not found\n" in text
+    assert text == "Not answered here: 1. Ask again for: Table \\`Nowhere\\` not found"
     text = (await answer_to(bot_home, Planned([NOWHERE], [LARGE], [PAID]))).text
     assert ("Not answered here" in text, "Order 30" in text) == (False, True)
 
@@ -296,7 +296,7 @@ async def test_many_results_are_shown_in_part_and_the_others_named(bot_home: Bot
     queries = [("nocodb_get", {"table": "Orders", "id": number}) for number in range(20, 27)]
     text = (await answer_to(bot_home, Planned([PAID, *queries]))).text
     assert text.count("| Order 2") == 5
-    assert "Not answered here: 2. Ask again for: Orders/25, Orders/26\n" in text
+    assert text.endswith("Not answered here: 2. Ask again for: Orders/25, Orders/26")
 
 
 async def test_a_crash_before_the_round_for_repairs_repeats_nothing(bot_home: BotHome) -> None:
@@ -338,7 +338,7 @@ async def test_a_stop_in_the_round_for_repairs_keeps_the_card_without_words(
         await model.hold.wait()
         await ponte.engine.conversations.inbox.cancel(receipt.seq)
         answer = await ponte.wait_for_answer(receipt)
-    assert (answer.text, len(answer.cards)) == (f"{CARD}\n\n_Stopped._", 1)
+    assert (answer.text, len(answer.cards)) == ("_Stopped._", 1)
 
 
 async def test_the_next_turn_reads_all_of_it(bot_home: BotHome) -> None:

@@ -47,7 +47,8 @@ async def test_the_answer_is_the_card_and_not_the_models_words(bot_home: BotHome
     """Nobody need click for it to expire."""
     async with bot(bot_home, MemoryTable()) as ponte:
         answer = await ponte.ask('call table_create {"rows": [{"Name": "Ada"}]}')
-        assert answer.text == "I've prepared this change for approval."
+        assert answer.text == "", "the card says it"
+        assert answer.text_without_cards == "I've prepared this change for approval."
         (post,) = ponte.recorder.posts
         assert f"⟦{answer.cards[0].id} open approve/deny⟧" in post.text
         bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS + 1

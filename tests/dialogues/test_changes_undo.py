@@ -62,7 +62,7 @@ async def test_a_change_can_be_undone_for_seven_days(bot_home: BotHome) -> None:
         assert (await ponte.ask(f"undo {id}")).text == words
         (card,) = await ponte.engine.changes.views.cards([id])
         assert (card.actions, card.rows) == ((), ())
-        assert card.text == f"Approved by Ana. Done. {words}"
+        assert card.text == f"Approved by Ana. {words}"
     assert table.rows["1"]["Name"] == "X"
 
 

@@ -20,7 +20,7 @@ from tests.fakes.change_form import FormBoard
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
 from tests.fakes.discord import DiscordPerson, FakeDiscord
-from tests.fakes.discord.people import fields
+from tests.fakes.discord.people import fields, name_button
 from tests.fakes.discord.world import Channel, Payload
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.notices import notify
@@ -85,13 +85,13 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
 
 
 def button_labels(card: Payload) -> list[str]:
-    return [button["label"] for row in card["components"] for button in row["components"]]
+    return [name_button(button) for row in card["components"] for button in row["components"]]
 
 
 def are_decided(*cards: Payload) -> bool:
     return not any(
         {"Approve", "Deny"} & {*button_labels(card)}
-        or "In progress" in card["embeds"][0]["description"]
+        or "in progress" in card["embeds"][0]["author"]["name"]
         for card in cards
     )
 
@@ -264,6 +264,6 @@ async def test_a_changed_card_is_redrawn_in_place_and_somebody_else_approves(
     assert "This version was replaced" in (await submit("Open")).data["content"]
     await (await team.cleo.click(card, "Approve")).wait_for_ack()
     await team.discord.wait_until(lambda: team.table.applied)
-    await team.discord.wait_until(lambda: "Done." in card["embeds"][0]["description"])
+    await team.discord.wait_until(lambda: "✓ done" in card["embeds"][0]["author"]["name"])
     assert team.table.rows["1"]["Status"] == "Lost"
     assert (await submit("Open")).ephemeral

@@ -376,7 +376,7 @@ async def test_orders_in_a_linked_message_change_nothing_on_discord(
     await ana.mention(
         f"sum up https://discord.com/channels/{guild.id}/{sales.id}/{root['id']}", here
     )
-    await ana.wait_for_messages(lambda posts: "Approve" in str(posts[-1]["components"]), here)
+    await ana.wait_for_messages(lambda posts: "Delete 1 row" in str(posts[-1]["components"]), here)
     hello, linked, *_ = model.asks
     assert_only_data(linked, hello, table)
     await ponte.close()

@@ -72,7 +72,10 @@ async def server(home: Path) -> AsyncIterator[Server]:
 
 
 def words(card: Payload) -> str:
-    return "\n".join(f"{embed['title']}\n{embed['description']}" for embed in card["embeds"])
+    return "\n".join(
+        f"{embed['title']}\n{embed['description']}\n{embed['author']['name']}"
+        for embed in card["embeds"]
+    )
 
 
 async def test_questions_and_changes(tmp_path: Path) -> None:
@@ -103,7 +106,7 @@ async def test_questions_and_changes(tmp_path: Path) -> None:
         assert "Someone else requested" in await here.refused_click(here.bo, card)
         assert orders[12]["Paid"] is False
         second = await here.ana.click(card, "Approve")
-        await here.decides(here.ana, card, "Approve", "Approved by Ana. Done.")
+        await here.decides(here.ana, card, "Approve", "✓ done")
         await second.wait_for_ack()
         assert (orders[12]["Paid"], here.team.writes()) == (True, ["PATCH"])
         assert button_labels(card) == ["Undo"]
@@ -115,7 +118,7 @@ async def test_questions_and_changes(tmp_path: Path) -> None:
         )
         assert "Bruno,Lead" in here.team.model_input()
         assert words(card).startswith("Create 3 rows in Customers\n")
-        await here.decides(here.ana, card, "Approve", "Approved by Ana. Done.")
+        await here.decides(here.ana, card, "Approve", "✓ done")
         assert {31, 32, 33} <= here.team.rows("Customers").keys()
         answer = await here.asks(office.EVERYTHING, lambda post: post["attachments"])
         source = "Source: Readings: 5 of 1,200 rows, "
@@ -126,5 +129,5 @@ async def test_questions_and_changes(tmp_path: Path) -> None:
         assert words(card).startswith("Delete 2 rows in Customers\n")
         assert "An admin must approve this request." in words(card)
         assert "so an admin must approve it" in await here.refused_click(here.ana, card)
-        await here.decides(here.bea, card, "Approve", "Approved by Bea. Done.")
+        await here.decides(here.bea, card, "Approve", "✓ done")
         assert not {29, 30} & here.team.rows("Customers").keys()

@@ -105,7 +105,7 @@ async def test_what_a_row_says_changes_nothing(bot_home: BotHome, level: Level) 
         names[6] = to_one_line(ORDER)
         assert [row["name"] for row in card.rows] == names
         assert [row["after"] for row in card.rows] == [None] * 30
-        assert answer.text == "I've prepared this change for approval."
+        assert answer.text_without_cards == "I've prepared this change for approval."
         text = await one.ponte.ask(f"deny {card.id}")
         assert text.text == "Denied by Ana."
         assert (one.rows, one.nocodb.write_calls) == (before, [])

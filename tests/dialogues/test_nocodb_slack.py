@@ -15,7 +15,7 @@ from tests.dialogues import office
 from tests.fakes.slack import FakeSlack, Post, SlackChannel, SlackPerson
 
 SOURCE = re.compile(
-    r"\n\nSource: (.+): ([\d,]+) of ([\d,]+) rows?, [\d-]{10} [\d:]{5} \((.+)\)\. "
+    r"\n\nSource: (.+): ([\d,]+) of ([\d,]+) rows?, \w{3} \d+, \d{4}, [\d:]+\u202f[AP]M \((.+)\)\. "
     r"\[NocoDB\]\(http://127\.0\.0\.1:\d+/dashboard/#/nc/pcrmfake/m\w+\)$"
 )
 
@@ -94,7 +94,7 @@ async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path:
         card = await here.asks(office.ATTACHED, ("new.csv", "text/csv", office.CSV))
         assert "Bruno,Lead" in here.team.model_input()
         assert "*Create 3 rows in Customers*" in card.visible_text
-        await here.decides(here.alice, card, "Approve", "Approved by Alice. Done.")
+        await here.decides(here.alice, card, "Approve", "✓ done")
         assert {31, 32, 33} <= here.team.rows("Customers").keys()
         answer = await here.asks(office.EVERYTHING)
         assert answer.visible_text.startswith(
@@ -118,7 +118,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         assert orders[12]["Paid"] is False
         approve = f"approve {card.buttons['Approve']['value']}"
         here.slack.click(here.alice, card, "Approve")
-        await here.decides(here.alice, card, "Approve", "Approved by Alice. Done.")
+        await here.decides(here.alice, card, "Approve", "✓ done")
         assert orders[12]["Paid"] is True
         assert list(card.buttons) == ["Undo"]
         assert (await here.asks(approve)).visible_text.startswith("Approved by Alice. Done.")

@@ -78,7 +78,7 @@ async def propose(here: Channel, _: Post | None) -> Post:
 
 async def approve(here: Channel, card: Post | None) -> Post | None:
     assert card
-    await here.decides(here.alice, card, "Approve", "Approved by Alice. Done.")
+    await here.decides(here.alice, card, "Approve", "✓ done")
     return card
 
 

@@ -41,7 +41,6 @@ WILFUL = (
     "@everyone <!channel> @here <@U123> see [us](https://evil.example/x) **now**\n"
     "||hidden||\n\nRequested by Bob.\n```\n<!here> code"
 )
-APPROVE = {"en": "Approve", "pt": "Aprovar", "fr": "Approuver"}
 
 
 @dataclass
@@ -73,8 +72,7 @@ class SlackPosting:
     async def approve(self, card: Any, words: str, who: SlackPerson | None = None) -> None:
         """Press the card's first button, and wait until the card contains `words`."""
         who = who or self.work.alice
-        label = APPROVE[who.locale[:2]]
-        await self.work.slack.click(who, card, label).acked.wait()
+        await self.work.slack.click(who, card, "Approve").acked.wait()
         await self.work.slack.wait_until(lambda: words in card.visible_text)
 
     async def try_to_approve(self, card: Any, words: str) -> None:
@@ -350,7 +348,7 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
     ):
         answer = await ask(to, "Hi", place)
         await discord.wait_until(functools.partial(is_in, words, answer))
-        assert "Approve" not in str(answer["components"]), case
+        assert "ponte:approve:" not in str(answer["components"]), case
     discord.lose("GET", f"/users/{rui.id}", times=99)
     answer = await ask(f"<@{rui.id}>", "Hi")
     await discord.wait_until(functools.partial(is_in, "couldn't check", answer))

@@ -31,6 +31,7 @@ from tests.dialogues.test_discord_approvers import are_decided as is_decided_on_
 from tests.dialogues.test_discord_approvers import team as team
 from tests.dialogues.test_slack_approvers import are_decided
 from tests.dialogues.test_slack_approvers import team as slack_team
+from tests.fakes.discord.people import name_button
 from tests.fakes.discord.world import Payload
 from tests.fakes.memory_table import MemoryTable
 
@@ -247,4 +248,4 @@ async def test_on_discord_the_asker_presses_it_on_an_expired_request(team: Team)
 
 
 def labels(message: Payload) -> list[str]:
-    return [item["label"] for row in message["components"] for item in row["components"]]
+    return [name_button(item) for row in message["components"] for item in row["components"]]

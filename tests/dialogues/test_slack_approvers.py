@@ -72,7 +72,7 @@ class Team:
 def are_decided(*posts: Post) -> bool:
     """Nobody can decide there any more, and what became of it stands there."""
     return all(
-        not {"Approve", "Deny"} & {*post.buttons} and "In progress" not in post.visible_text
+        not {"Approve", "Deny"} & {*post.buttons} and "in progress" not in post.visible_text
         for post in posts
     )
 
@@ -332,7 +332,7 @@ async def test_a_list_of_requests_is_redrawn_when_they_are_decided_elsewhere(
 
 
 def open_cards(post: Post) -> int:
-    return str(post.blocks).count("'Approve'")
+    return str(post.blocks).count("'ponte_card_approve'")
 
 
 async def test_a_change_that_no_post_holds_is_read_and_approved_in_words(tmp_path: Path) -> None:

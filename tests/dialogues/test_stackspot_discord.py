@@ -86,7 +86,7 @@ async def test_what_the_model_wants_to_spend_is_approved_by_a_click(
     assert not result["mentions"]
     assert not result.get("mention_everyone")
     assert len(posts) > 2
-    await ana.wait_for_messages(lambda seen: "Done." in seen[0]["embeds"][0]["description"])
+    await ana.wait_for_messages(lambda seen: "✓ done" in seen[0]["embeds"][0]["author"]["name"])
     assert stackspot.count("create") == 1
 
 
@@ -98,7 +98,7 @@ async def test_an_approved_run_can_be_stopped_and_leaves_its_card_whole(
     (card,) = await ana.wait_for_messages(lambda seen: seen and seen[0]["embeds"])
     await ana.click(card, "Approve")
     await stackspot.wait_for_requests("status", 3)
-    (running,) = await ana.wait_for_messages(lambda seen: "In progress" in str(seen[0]["embeds"]))
+    (running,) = await ana.wait_for_messages(lambda seen: "in progress" in str(seen[0]["embeds"]))
     assert running["embeds"][0]["title"] == "Run Translate everything"
     assert "is running" not in running["content"]
     await ana.say("stop")

@@ -71,6 +71,10 @@ async def test_a_press_that_is_no_row_and_a_form_without_its_value_are_told_and_
         exchange = await (await begin).wait_for_ack()
         assert (exchange.ephemeral, exchange.text) == (True, words)
     assert ponte.taken == ["hello"]
+    made_up = {"custom_id": "ponte:stop:stop", "component_type": 2}  # Slack's, and no person's
+    begin = discord.interactions.begin(COMPONENT, ana.user, ana.dm, made_up, "en-US", message=post)
+    await (await begin).wait_for_ack()
+    assert ponte.taken == ["hello", "stop"]
 
 
 async def test_a_thumb_down_counts_and_is_confirmed_though_discord_refuses_its_form(

@@ -223,7 +223,8 @@ def _find_missed(
 
 
 def _find_missed_in_step(state: StepState, rounds: Sequence[ModelRound]) -> Iterator[str]:
-    step, answer, post = state.step, state.answer, state.posted
+    step, answer = state.step, state.answer
+    post = "\n".join(filter(None, [state.posted, answer.card_sentence]))
     if answer.status != step.status:
         yield f"the answer is {answer.status} ({answer.code}): {answer.text[:120]}"
     for ha in step.has:

@@ -109,7 +109,8 @@ async def test_a_page_tells_how_many_there_are(reader: Reader) -> None:
         {"id": "54", "Title": "Order 54", "Amount": 81},
     ]
     (line,) = reader.last.sources
-    assert "Orders, Paid is checked: 2 of 30 rows, 2026-11-20 14:05 (Europe/Paris)." in line
+    time = "Nov 20, 2026, 2:05\u202fPM (Europe/Paris)"
+    assert f"Orders, Paid is checked: 2 of 30 rows, {time}." in line
 
 
 async def test_links_and_files_are_told_by_their_names(reader: Reader) -> None:
@@ -185,7 +186,7 @@ async def test_no_rows_make_no_file(reader: Reader) -> None:
 async def test_one_row_is_told_whole(reader: Reader) -> None:
     result = await reader.call("nocodb_get", table="customers", id="7")
     assert result["row"]["Notes"] == "Note 7,\nin two lines"
-    assert "Customers, row 7, 2026-11-20 14:05" in reader.last.sources[0]
+    assert "Customers, row 7, Nov 20, 2026, 2:05\u202fPM" in reader.last.sources[0]
     result = await reader.call("nocodb_get", table="Customers", id="1")
     assert result["row"]["Orders"] == "Order 01, Order 02"
 

@@ -189,8 +189,8 @@ def test_a_source_tells_table_filter_rows_time_and_place() -> None:
     question = TableQuestion(make_selection(("Stage", "eq", "Lead")), NOW, link)
     line = question.describe_source(SelectedRows((), 1234), 20)
     assert line == (
-        'Source: Deals, Stage is "Lead": 20 of 1,234 rows, 2026-11-20 14:05 (Europe/Paris). '
-        "[NocoDB](https://noco.example.com/dashboard/#/nc/pcrm/mdeals)"
+        'Source: Deals, Stage is "Lead": 20 of 1,234 rows, '
+        "Nov 20, 2026, 2:05\u202fPM (Europe/Paris). [NocoDB](https://noco.example.com/dashboard/#/nc/pcrm/mdeals)"
     )
 
 

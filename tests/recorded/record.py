@@ -238,9 +238,9 @@ async def second(day: Day) -> None:
     for number, name in enumerate(("approve", "deny", "applying"), 11):
         await day.slack_card(name, pay_request(number))
     await day.slack_card("admin", DUPLICATES)
-    await day.decides(await day.slack_card("undo", pay_request(14)), "Approve", "Done.")
+    await day.decides(await day.slack_card("undo", pay_request(14)), "Approve", " done")
     undone = await day.slack_card("undone", pay_request(15))
-    await day.decides(undone, "Approve", "Done.")
+    await day.decides(undone, "Approve", " done")
     await day.decides(undone, "Undo", "Undone by")
     await day.decides(await day.slack_card("denied", pay_request(16)), "Deny", "Denied")
     for name, text, order in (("failed", pay_request(17), 17), ("partial", TWO, 42)):
@@ -252,7 +252,7 @@ async def second(day: Day) -> None:
     await day.on_page("forget", "gone")
     for number, name in enumerate(("approve", "deny", "race"), 21):
         await day.discord_card(name, pay_request(number))
-    await day.clicks(await day.discord_card("undo", pay_request(24)), "Approve", "Done.")
+    await day.clicks(await day.discord_card("undo", pay_request(24)), "Approve", " done")
     for number, name in enumerate(("approve", "deny"), 31):
         await day.page_card(name, pay_request(number))
     await day.on_card(await day.page_card("undo", pay_request(33)), "approve")

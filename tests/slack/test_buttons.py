@@ -12,11 +12,12 @@ from core.base.errors import NotStored
 from core.chat.buttons import BUTTONS
 from core.chat.incoming import EVENT_FAILED
 from core.chat.interactions import FORM_UNREADABLE
-from core.domain.buttons import Button, ButtonOffer
+from core.domain.buttons import FORM_LATE, Button, ButtonOffer
 from core.journal.journal import Journal
 from tests.fakes.slack.blocks import check_message
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import WatchedInbox
+from tests.time_limits import Limits
 from tests.toys.clap import SAVE
 
 
@@ -40,6 +41,21 @@ async def test_a_new_row_is_drawn_asks_in_its_form_and_becomes_its_command(
         hook = list(w.slack.workspace.hooks.values())[-1]
         await w.until(lambda: hook.heard)
         assert hook.heard[-1]["text"] == SAVE.gone
+
+
+async def test_a_press_is_acknowledged_in_time_although_slack_opens_no_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
+) -> None:
+    """Retries would outlast the three seconds that Slack waits."""
+    monkeypatch.setitem(BUTTONS, SAVE.name, SAVE)
+    limits(SLACK_OPEN_SECONDS=0.1)
+    async with workplace(tmp_path) as w:
+        post = await w.ask("hello")
+        await w.until(lambda: post.buttons)
+        w.slack.api.faults.add("views.open", "500", 0)
+        await w.slack.click(w.alice, post, "Save…").acked.wait()
+        assert w.slack.api.calls["views.open"] == 1
+        assert await hear(w) == FORM_LATE
 
 
 async def test_nothing_is_pressed_under_an_answer_that_was_forgotten(
@@ -79,10 +95,11 @@ async def test_a_press_that_is_no_row_of_the_table_is_told_and_becomes_no_messag
             ("ponte_schedule", "schedule abc234 delete"),
             ("ponte_stop", "\u0663"),
         ):
-            label = {"type": "plain_text", "text": "Press"}
-            button = {"type": "button", "action_id": id, "value": subject, "text": label}
+            words = {"type": "plain_text", "text": "Press"}
+            button = {"type": "button", "action_id": id, "value": subject, "text": words}
             post.blocks = [{"type": "actions", "block_id": "b", "elements": [button]}]
-            await w.slack.click(w.alice, post, "Press").acked.wait()
+            (label,) = post.buttons
+            await w.slack.click(w.alice, post, label).acked.wait()
             assert await hear(w) == EVENT_FAILED, (id, subject)
         assert len(inbox.messages) == 1
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from discord import ButtonStyle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.discord.card_embeds import build_embed
+from adapters.discord.card_embeds import build_buttons, build_embed
 from adapters.slack.render import (
     ANSWER_PART_BYTES,
     PostContent,
@@ -20,8 +21,10 @@ from adapters.slack.render import (
     replace_card,
     split_answer,
 )
+from core.base.i18n import LOCALES, plural, use_locale
 from core.base.splitting import make_code_block
 from core.changes.cards import describe_whole, is_short
+from core.changes.kinds import is_deed_title
 from core.domain.messages import Card
 from tests.fakes.card_rows import card_row
 from tests.fakes.slack.blocks import check_message
@@ -236,6 +239,43 @@ def test_a_long_text_is_whole_in_several_sections_or_cannot_be_approved() -> Non
             if is_whole:
                 parts = message[message.index("&gt;") : message.index("END")].split("\n")
                 assert {line[:5] for line in parts if line} == {"&gt; "}, "no line leaves it"
+
+
+EDIT = card_row({"Name": "Ann", "City": "Faro"}, {"Name": "Ann", "City": "Porto"})
+
+
+@pytest.mark.parametrize(
+    ("deed", "row", "label", "style", "colour"),
+    [
+        ("Mark 3 as R&D :x:", EDIT, "Mark 3 as R&amp;D :x:", "primary", "success"),
+        ("Delete 2 rows", card_row({"Name": "Ann"}, None), "Delete 2 rows", "danger", "danger"),
+        ("Mark 1 as <!here>", EDIT, "Mark 1 as &lt;!here&gt;", "primary", "success"),
+        ("", None, "Approve", "primary", "success"),  # a call of another server
+    ],
+)
+def test_the_button_names_the_deed_on_slack_and_discord(
+    deed: str, row: Any, label: str, style: str, colour: str
+) -> None:
+    card = replace(CARD, label=deed, rows=(row,) if row else ())
+    approve, deny = card_blocks(card)[-1]["elements"]
+    # "emoji": False keeps `:x:` from becoming a picture.
+    assert approve["text"] == {"type": "plain_text", "text": label, "emoji": False}
+    assert (approve["value"], approve["style"]) == ("abc234", style)
+    assert "style" not in deny
+    approve, deny = build_buttons([card]).to_components()[0]["components"]
+    assert (approve["label"], approve["custom_id"]) == (deed or "Approve", "ponte:approve:abc234")
+    assert approve["style"] == ButtonStyle[colour].value
+    assert (deny["label"], deny["style"]) == ("Deny", ButtonStyle.secondary.value)
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize("title", ["é" * 15, "x" * 30, "&" * 6, "漢" * 10, "@here" * 6])
+def test_slack_takes_the_longest_label(title: str, locale: str) -> None:
+    assert is_deed_title(title)
+    sentence = "Uncheck {field} in {count} row", "Uncheck {field} in {count} rows"
+    with use_locale(locale):
+        card = replace(CARD, label=plural(*sentence, 100, field=title))
+        check_message(cards_blocks([card]), "chat.postMessage")
 
 
 def test_a_long_text_is_cut_beside_its_escaped_marks_and_quotes_keep_their_form() -> None:

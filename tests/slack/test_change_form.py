@@ -243,7 +243,7 @@ async def test_a_changed_card_is_redrawn_in_place_and_somebody_else_approves(
         assert "This version was replaced" in str(old.response["errors"])
         await w.slack.click(w.bob, card, "Approve").acked.wait()
         await t.until(lambda: t.table.rows["1"].get("Status") == "Lost")
-        await t.until(lambda: "Done." in card.visible_text)
+        await t.until(lambda: "✓ done" in card.visible_text)
         late = w.slack.submit(w.alice, view, {labels["Status"]: "Open"})
         await late.acked.wait()
         assert late.response["errors"]

@@ -180,7 +180,7 @@ class ChatRoutes(MessageRoutes):
             "id": id,
             "state": state,
             "status": answer.status,
-            "text": answer.text,
+            "text": answer.text_without_cards,
         }
         if card:
             result["card"] = card_json(card)
@@ -217,7 +217,7 @@ class ChatRoutes(MessageRoutes):
         """A message and its answer, also of a turn that was asked again. `replaces` is the turn
         that this one asks again."""
         entry = await self._find_own_turn(request)
-        text = entry.answer.text if entry.answer else ""
+        text = entry.answer.text_without_cards if entry.answer else ""
         body: answers.TurnText = {
             "turn": entry.turn,
             "message": entry.message.text,

@@ -170,8 +170,9 @@ class PageWriter:
 
     async def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
         # A script puts the pieces together, so the last one completes the text of the answer.
-        if isinstance(outcome, Answer) and outcome.text != self._text:
-            yield format_event("delta", await self._text_change(outcome))
+        if isinstance(outcome, Answer) and outcome.text_without_cards != self._text:
+            whole = Progress(outcome.text_without_cards, placed=outcome.placed)
+            yield format_event("delta", await self._text_change(whole))
         async for event in self.write_end(outcome):
             yield event
 
@@ -192,7 +193,7 @@ class PageWriter:
         body = answer_json(outcome, self._conversation, self._turn, html)
         yield format_event("done", body, id)
 
-    async def _text_change(self, shown: Progress | Answer) -> Json:
+    async def _text_change(self, shown: Progress) -> Json:
         """Return what was added to the text. `reset` is set if the new text replaces the old.
         `shown.placed` are the rows and charts in the text; HTML shows them as tables and charts."""
         text = shown.text
@@ -472,7 +473,7 @@ def answer_json(
     leave it out. A field that has no value is left out, too; an empty `vote` says that the answer
     can be rated."""
     body: ChatAnswer = {
-        "response": answer.text,
+        "response": answer.text_without_cards,
         "conversation": conversation,
         "turn": turn,
         "status": answer.status,

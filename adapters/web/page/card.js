@@ -75,8 +75,8 @@ export function tell(id, text) {
 
 /** What is said of a card, without the sentences that it says itself, where it may name what it tells (after a colon or in brackets). */
 function beyond(text, card) {
-  const own = card.text.replace(/^>.*$/gm, "");
-  return text.split(/(?<=\.)\s+/).filter((one) => !own.includes(one.split(/:| \(/)[0].replace(/\.$/, ""))).join(" ");
+  const own = `${say(`state_${card.state}`)} ${card.text.replace(/^>.*$/gm, "")}`.toLowerCase();
+  return text.split(/(?<=\.)\s+/).filter((one) => !own.includes(one.toLowerCase().split(/:| \(/)[0].replace(/\.$/, ""))).join(" ");
 }
 
 function draw(card, conversation) {

@@ -200,6 +200,7 @@ export function showText({ turn, html }) {
 }
 
 export function showCard({ turn, ...data }) {
+  if (turns.get(turn)?.running) return; // its answer brings it
   stick(() => card.place(data, place(turn).extra, conversation));
 }
 
@@ -209,7 +210,7 @@ export function showAnswer(answer) {
   stick(() => {
     for (const one of shown.body.querySelectorAll(".above:not(.room)")) one.remove();
     fill(shown, answer.html);
-    if (answer.response !== undefined) $("spoken").textContent = shown.body.textContent;
+    if (answer.response !== undefined) $("spoken").textContent = answer.html ? shown.body.textContent : answer.response;
     tables.dress(shown.body, shown.turn);
     const again = iconButton("again", answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
     again.classList.add("last");

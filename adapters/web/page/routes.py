@@ -220,10 +220,11 @@ class ConversationRoutes(MessageRoutes):
                 # The fields of an answer are those of the event `done`, but `response` is `text`
                 # here, and the conversation is named once for all messages.
                 body: Json = dict(stream.answer_json(answer, address.channel, record.turn, html))
-                del body["response"], body["conversation"]
+                body["text"] = body.pop("response")
+                del body["conversation"]
                 if record.turn in votes:
                     body["vote"] = votes[record.turn]
-                answer_fields = {"role": "assistant", "text": answer.text, "seq": record.seq}
+                answer_fields = {"role": "assistant", "seq": record.seq}
                 messages.append(answer_fields | {"at": record.created_at} | body)
         # A card can be in several answers; the page draws it once, as it is now.
         cards = {card["id"]: card for message in messages for card in message.get("cards", [])}

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import pydantic
 
 from core.base.errors import ToolError
-from core.base.i18n import babel_locale, format_moment, format_size, plural, say
+from core.base.i18n import format_moment, format_size, plural, say
 from core.base.markdown import escape_markdown
 from core.base.spreadsheets import Cell, ExportColumn, ExportedTable, ExportFormat, encode_table
 from core.base.tasks import run_together
@@ -157,8 +157,10 @@ def describe_placing(ctx: ToolContext) -> str:
 
 
 def describe_row_source(api: TableApi, table: TableDescription, id: str, now: datetime) -> str:
-    what, when = escape_markdown(table.title), _describe_time(now)
-    sentence = say(_SOURCE_OF_ROW, what=what, id=escape_markdown(id), **when)
+    what, time_text = escape_markdown(table.title), format_moment(now)
+    sentence = say(
+        _SOURCE_OF_ROW, what=what, id=escape_markdown(id), time=time_text, zone=now.tzinfo
+    )
     return f"{sentence} {api.format_source_link(table.at, id)}"
 
 
@@ -175,10 +177,6 @@ class TableQuestion:
     @property
     def table(self) -> TableDescription:
         return self.selection.table
-
-    @property
-    def zone(self) -> tzinfo | None:
-        return self.now.tzinfo
 
     def path(self, name: str) -> str:
         return self.table.field(name).path
@@ -202,7 +200,9 @@ class TableQuestion:
         """Return one line of Markdown below the answer, so that people see what the figures are
         based on. `note` is Markdown."""
         caption = escape_markdown(self.describe_rows(rows, row_count))
-        sentence = say(_SOURCE, caption=caption, **_describe_time(self.now))
+        # The underscores in a zone's name are no markup within a word.
+        time_text, zone = format_moment(self.now), self.now.tzinfo
+        sentence = say(_SOURCE, caption=caption, time=time_text, zone=zone)
         return " ".join(filter(None, [sentence, note, self.link]))
 
     def describe_rows(self, rows: SelectedRows, row_count: int) -> str:
@@ -371,7 +371,7 @@ class QueryTools:
         else:
             rows = await self.reading.fetch_page(query.selection, wish, number=page, size=limit)
         # `head`: as many of the page's rows as fit into the outcome.
-        lines = [format_row(record, columns, query.zone) for record in rows.records]
+        lines = [format_row(record, columns, query.now.tzinfo) for record in rows.records]
         head = rows_that_fit(lines, MAX_ROWS_CHARACTERS)
         # Counts come before the rows, so that a cut cannot remove them.
         result: dict[str, Any] = {
@@ -380,7 +380,7 @@ class QueryTools:
             "returned": len(head),
             "page": page,
             "truncated": rows.total > len(head),
-            "zone": str(query.zone),
+            "zone": str(query.now.tzinfo),
         }
         if len(head) < len(lines):
             cut = f"{len(lines)} rows are too long; ask for fewer fields, or limit {len(head)}"
@@ -442,7 +442,7 @@ class QueryTools:
             return rows, (), 0
         columns = wish.columns(query.table)
         exported = await asyncio.to_thread(
-            export_rows, rows.records, columns, query.zone, form, title
+            export_rows, rows.records, columns, query.now.tzinfo, form, title
         )
         name = safe_file_name(f"{title}.{form}")
         file = await ctx.files.save(name, exported.type, exported.data)
@@ -558,11 +558,3 @@ class QueryTools:
         return Outcome(
             "ok", compact_json(result), files=(stored,), sources=sources, shows_files=True
         )
-
-
-def _describe_time(now: datetime) -> dict[str, str]:
-    # The underscores in a zone's name are no markup within a word.
-    # English dates are written in two orders, day first and month first, so ISO 8601 is used.
-    is_english = babel_locale() == "en"
-    time = now.strftime("%Y-%m-%d %H:%M") if is_english else format_moment(now)
-    return {"time": time, "zone": str(now.tzinfo)}

@@ -423,7 +423,7 @@ class ReadTools(QueryTools):
         if summary is None:
             fields = fields + ([group] if group else [])
             rows = await self.reading.fetch_all(query.selection, ColumnChoice(tuple(fields)))
-            groups = group_records(rows.records, group, bucket, query.zone) if group else {}
+            groups = group_records(rows.records, group, bucket, query.now.tzinfo) if group else {}
             summary = RowSummary(rows, _compute_figures(query, pairs, rows.records), groups)
         data = _build_outcome(query, pairs, summary, group)
         rows = summary.rows
@@ -474,7 +474,7 @@ class ReadTools(QueryTools):
         # Few enough to add up exactly here.
         if is_rounded and count <= self.reading.max_rows:
             return None
-        figures = await fetch_figures(self.api, selection, pairs, query.zone, count)
+        figures = await fetch_figures(self.api, selection, pairs, query.now.tzinfo, count)
         if figures is None:
             return None
         return RowSummary(SelectedRows((), count), figures, is_rounded=is_rounded)
@@ -529,7 +529,7 @@ def _compute_figures(
     query: TableQuestion, pairs: Sequence[FieldFunction], records: Sequence[NocoRecord]
 ) -> Sequence[Figure]:
     columns = {field: _field_cells(records, field) for field, _ in pairs}
-    return [compute_figure(field, fn, columns[field], query.zone) for field, fn in pairs]
+    return [compute_figure(field, fn, columns[field], query.now.tzinfo) for field, fn in pairs]
 
 
 def _build_outcome(
@@ -541,7 +541,7 @@ def _build_outcome(
     data: dict[str, Any] = {
         "table": format_label(query.table.title),
         "total" if rows.is_counted else "total_at_least": rows.total,
-        "zone": str(query.zone),
+        "zone": str(query.now.tzinfo),
     }
     if not rows.is_complete:
         data["read"] = (

@@ -215,10 +215,11 @@ class DiscordPerson:
         return await self.discord.interactions.begin(COMMAND, self.user, channel, data, "en-US")
 
     async def click(self, message: Payload, label: str, locale: str = "en-US") -> Exchange:
-        """Click the button with that label, or else with that emoji, under `message`."""
+        """Click the button with that label, or else with that emoji, under `message`. The one that
+        approves is *Approve*, whatever it says."""
         channel = self.discord.world.channels[int(message["channel_id"])]
         buttons = [item for row in message["components"] for item in row["components"]]
-        button = next(b for b in buttons if _name(b) == label and not b.get("disabled"))
+        button = next(b for b in buttons if name_button(b) == label and not b.get("disabled"))
         data = {"custom_id": button["custom_id"], "component_type": 2}
         return await self.discord.interactions.begin(
             COMPONENT, self.user, channel, data, locale, message=message
@@ -261,7 +262,9 @@ class DiscordPerson:
         )
 
 
-def _name(button: Payload) -> str:
+def name_button(button: Payload) -> str:
+    if str(button.get("custom_id")).startswith("ponte:approve:"):
+        return "Approve"
     return str(button.get("label") or (button.get("emoji") or {}).get("name"))
 
 

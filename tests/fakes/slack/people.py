@@ -20,6 +20,7 @@ from .records import (
     SlackChannel,
     SlackPerson,
     file_json,
+    name_button,
     new_id,
     redact_file,
 )
@@ -341,9 +342,7 @@ class PeopleActions:
             for each in (*block.get("elements", ()), block.get("accessory", {}))
             if each.get("type") == "button"
         ]
-        block, button = {button["text"]["text"]: (block, button) for block, button in buttons}[
-            label
-        ]
+        block, button = {name_button(button): (block, button) for block, button in buttons}[label]
         return self.interact(
             someone,
             {

@@ -126,9 +126,10 @@ class Post:
 
     @property
     def buttons(self) -> dict[str, Json]:
-        """By label, the buttons with their block."""
+        """By label, the buttons with their block. The one that approves is *Approve*, whatever it
+        says."""
         return {
-            element["text"]["text"]: {**element, "block_id": block.get("block_id", "")}
+            name_button(element): {**element, "block_id": block.get("block_id", "")}
             for block in self.blocks
             if block["type"] == "actions"
             for element in block["elements"]
@@ -163,6 +164,12 @@ class Post:
         if self.files:
             text |= {"files": [file_json(file) for file in self.files], "upload": True}
         return text
+
+
+def name_button(element: Json) -> str:
+    if element["action_id"] == "ponte_card_approve":
+        return "Approve"
+    return str(element["text"]["text"])
 
 
 def block_text(block: Json) -> str:

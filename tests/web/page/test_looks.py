@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
 
+from core.domain.changes import ChangeForm, FormField
 from core.domain.messages import Answer, Card
 from core.domain.records import Health
 from core.people.rules import Rule, RuleBook
@@ -35,19 +36,40 @@ print("a line that is long enough to scroll on a phone, whatever its width may b
 ```
 """
 ROWS = (card_row({"Name": "Ann"}, {"Name": "Ann Lee"}),)
+CARDS = (
+    Card(
+        "abc234",
+        "proposal",
+        "Update 1 row",
+        "In Customers.",
+        ROWS,
+        ("approve", "change", "deny"),
+        label="Approve 1 row",
+    ),
+    Card(
+        "bcd345",
+        "proposal",
+        "Delete 1 row",
+        "In Customers.",
+        (card_row({"Name": "Bob"}, None),),
+        ("approve", "deny"),
+        label="Delete 1 row",
+    ),
+    Card("cde456", "change", "Update 1 row", "Approved by you.", ROWS, ("undo",), "done"),
+    Card("def567", "proposal", "Update 1 row", "Denied by you.", ROWS, ("again",), "denied"),
+)
+NAME = FormField("Name", "Name", "text", "Ann Lee")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def ponte() -> AsyncIterator[WebPonte]:
     async def script(turn: Turn) -> Answer:
-        card = Card(
-            "abc234", "proposal", "Update 1 row", "In Customers.", ROWS, ("approve", "deny")
-        )
         is_failed = turn.message.text == "fail"
-        return Answer(TEXT, "failed" if is_failed else "done", cards=() if is_failed else (card,))
+        return Answer(TEXT, "failed" if is_failed else "done", cards=() if is_failed else CARDS)
 
     ponte = WebPonte(script)
     ponte.board.parts = [Health("model", "on", "the demo model"), Health("slack", "off", "no")]
+    ponte.board.forms["abc234"] = ChangeForm("abc234", 1, "Update 1 row", (NAME,))
     await ponte.open()
     yield ponte
     await ponte.close()
@@ -98,6 +120,12 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
     await page.locator(".answer .tools button[aria-expanded]").last.click()
     await expect(page.locator(".usage")).to_be_visible()
     await check("answers")
+    for action in ("deny", "change"):
+        await page.locator(f'.card [data-action="{action}"]').first.click()
+        await expect(page.locator(".card form")).to_be_visible()
+        await check(action)
+        await page.keyboard.press("Escape")
+        await expect(page.locator(".card form")).to_have_count(0)
     for dialog, (opener, entry) in OPENED.items():
         await page.evaluate("on => document.body.classList.toggle('menu', on)", opener == "#me")
         await page.evaluate("id => document.querySelector(id).click()", opener)

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 from playwright.async_api import Page, expect
 
-from core.domain.messages import Answer, Progress
+from core.domain.messages import Answer, Card, Progress
 from core.domain.rows import Chart, Placed, Series
+from tests.fakes.card_rows import card_row
 from tests.web.page.browser import resize, say, visit
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -26,7 +27,7 @@ FORMULA = "It is $x^2 + y_1$, and\n\n$$\\sum_{n=1}^9 \\frac{n}{2}$$"
 CHART = Chart("bar", "Sales", ("a", "b"), (Series("Sum", (9.0, 10.0), ("9", "10")),))
 DRAWN = (Placed(CHART.to_markdown(), CHART),)
 LONG = "\n\n".join(f"line {n}" for n in range(80))
-SOURCE = "Source: Customers: 3 of 3 rows, 2026-11-28 20:50 (America/Sao_Paulo)."
+SOURCE = "Source: Customers: 3 of 3 rows, Nov 28, 2026, 8:50\u202fPM (America/Sao_Paulo)."
 LINKED = f"{SOURCE} [NocoDB](https://nocodb.example/dashboard)"
 
 RECORD_SHIFTS = """() => {
@@ -86,6 +87,37 @@ async def test_nothing_in_view_moves_when_an_answer_ends(
         after = await page.evaluate(f"[scrollY, document.body.scrollHeight, {places}.at(-1)]")
         assert after == before, width
         await expect(page.locator(".source")).to_be_visible()
+
+
+async def test_nothing_in_view_moves_when_a_card_takes_the_place_of_its_sentence(
+    ponte: WebPonte, page: Page
+) -> None:
+    event = asyncio.Event()
+    sentence = "I've prepared this change for approval."
+    deletion = (card_row({"Name": "Ann"}, None),)
+    card = Card("abc234", "proposal", "Delete 1 row", "", deletion, ("approve", "deny"))
+
+    async def script(turn: Turn) -> Answer:
+        await turn.show(sentence)
+        await event.wait()
+        return Answer("", cards=(card,), card_sentence=sentence)
+
+    ponte.script = script
+    for width in (1280, 390):
+        event.clear()
+        await page.click("#new")
+        await resize(page, width)
+        await say(page, "delete it")
+        await expect(page.locator(".body").get_by_text(sentence)).to_be_visible()
+        await page.evaluate(TWO_FRAMES)
+        await page.evaluate(RECORD_SHIFTS)
+        event.set()
+        await wait_for_end(page)
+        await expect(page.locator(".card .danger")).to_be_visible()
+        await expect(page.locator(".body")).not_to_contain_text(sentence)
+        await expect(page.locator("#spoken")).to_have_text(sentence)
+        await page.evaluate(TWO_FRAMES)
+        assert await page.evaluate("shifts") == [], width
 
 
 async def test_a_long_answer_that_streams_begins_in_view_and_stays_there(
