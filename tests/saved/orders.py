@@ -1,0 +1,35 @@
+"""Parts of a Ponte whose model reads the orders that are not paid, for tests of saved questions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from core.base.http import HttpClient
+from core.domain.messages import Address, Person
+from core.people.policy import Policy
+from core.tools.nocodb.source import NocoSource
+from tests.dialogues.test_run_again import UNPAID, Planner
+from tests.fakes.choices import Choices, EmptyStatusBoard, make_choices
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+
+
+class OrdersBoard(EmptyStatusBoard):
+    async def tables(
+        self, person: Person, address: Address, *, to_change: bool = False
+    ) -> Sequence[str]:
+        return ("Orders", "Customers")
+
+
+@asynccontextmanager
+async def orders_choices(
+    *filters: Mapping[str, object], policy: Policy | None = None
+) -> AsyncIterator[Choices]:
+    """Yield parts over a fake NocoDB with 30 orders that are not paid. `filters` add to that."""
+    query = ("nocodb_query", {"table": "Orders", "filters": [UNPAID, *filters]})
+    async with FakeNocoDB() as nocodb, HttpClient() as http:
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
+        choices = make_choices(Planner(query, words="[table: r1]"), [source], policy)
+        yield replace(choices, board=OrdersBoard())
