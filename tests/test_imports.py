@@ -55,6 +55,7 @@ FOLDERS = (
     "voice",
     "changes",
     "feedback",
+    "saved",
     "journal",
     "chat",
     "integrations",

@@ -326,7 +326,7 @@ class StoredQuery:
     """A call of a tool that only reads tables, so that code can make it again without a model.
 
     `arguments` (JSON) name the table and each field by ids, also the columns that were shown.
-    `titles`: id → title at that time; fields of linked rows by `LINK.FIELD`.
+    `titles`: id → title at that time; for fields of linked rows, see `Field.path`.
     """
 
     tool: str

@@ -14,10 +14,10 @@ from core.domain.buttons import Button, ButtonForm, ButtonPress, PressResult
 from core.domain.changes import FormField
 from core.domain.messages import Address, Person
 from core.saved.queries import QUESTION_GONE, describe_calls, plan_calls
-from core.saved.questions import MAX_NAME_CHARACTERS, MOVING_WORDS, find_fixed_days
+from core.saved.questions import MAX_SAVED_NAME, MOVING_WORDS, find_fixed_days
 
 MOVED_ON = "Press the button below the newest result. If there is none, ask the question again."
-_NAME = FormField("name", "Name", "text", is_required=True, max_characters=MAX_NAME_CHARACTERS)
+_NAME = FormField("name", "Name", "text", is_required=True, max_characters=MAX_SAVED_NAME)
 _SHARE = FormField("share", "Everyone in this channel can use it", "checkbox")
 _MOVE = FormField("move", "{word} instead of {days}", "checkbox")
 
@@ -29,7 +29,7 @@ async def _open_form(stores: Any, press: ButtonPress, person: Person, at: Addres
         return PressResult(say(QUESTION_GONE))
     calls, message = plan_calls(turn), turn.message
     hint = clip_line(describe_calls(calls), 150)
-    name = clip_line(message.text, MAX_NAME_CHARACTERS).rstrip("…?!. ")
+    name = clip_line(message.text, MAX_SAVED_NAME).rstrip("…?!. ")
     fields = [replace(_NAME, value=name, hint=hint)]
     fields += [_SHARE] if at.is_shared else []
     zone = find_zone(message.time_zone) or ZoneInfo("UTC")

@@ -55,7 +55,7 @@ def can_run_again(outcomes: Iterable[tuple[str, Outcome]]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedCall:
+class StoredCall:
     """A call that is made again: a query with the text of its former outcome ("" if there is none),
     or a chart of the query with the number `chart_of`."""
 
@@ -70,7 +70,7 @@ class PlannedCall:
     """The rights without which nobody may know that it exists."""
 
 
-def plan_calls(turn: Turn) -> Sequence[PlannedCall]:
+def plan_calls(turn: Turn) -> Sequence[StoredCall]:
     """Return the calls whose results the answer of this turn showed; all of its queries if it
     placed none. Raise NotRunAgain if the answer is not stored any more, or is none of tables."""
     outcomes = {call.call_id: call.outcome for call in turn.calls if call.outcome}
@@ -96,15 +96,15 @@ def plan_calls(turn: Turn) -> Sequence[PlannedCall]:
     planned = [_plan_query(outcome, query) for _, outcome, query in wanted]
     places = {id: place for place, (id, *_) in enumerate(wanted)}
     planned += [
-        PlannedCall("chart", chart, {}, chart_of=places[chart["result"]])
+        StoredCall("chart", chart, {}, chart_of=places[chart["result"]])
         for id, chart in charts.items()
         if id in shown and chart["result"] in places
     ]
     return planned
 
 
-def _plan_query(outcome: Outcome, query: StoredQuery) -> PlannedCall:
-    return PlannedCall(
+def _plan_query(outcome: Outcome, query: StoredQuery) -> StoredCall:
+    return StoredCall(
         query.tool,
         json.loads(query.arguments),
         query.titles,
@@ -114,19 +114,19 @@ def _plan_query(outcome: Outcome, query: StoredQuery) -> PlannedCall:
     )
 
 
-_CALLS = TypeAdapter(tuple[PlannedCall, ...])
+_CALLS = TypeAdapter(tuple[StoredCall, ...])
 _SIGNS = {"eq": "=", "neq": "≠", "gt": ">", "gte": "≥", "lt": "<", "lte": "≤"}
 
 
-def dump_calls(calls: Sequence[PlannedCall]) -> str:
+def dump_calls(calls: Sequence[StoredCall]) -> str:
     return _CALLS.dump_json(tuple(calls)).decode()
 
 
-def load_calls(text: str) -> tuple[PlannedCall, ...]:
+def load_calls(text: str) -> tuple[StoredCall, ...]:
     return _CALLS.validate_json(text)
 
 
-def describe_calls(calls: Sequence[PlannedCall]) -> str:
+def describe_calls(calls: Sequence[StoredCall]) -> str:
     """Return what the calls read on one line: `Orders: Paid = false, Due = this_month`."""
     parts = list[str]()
     for call in calls:
@@ -158,10 +158,10 @@ class QueryScript:
     """
 
     name = ""
-    level = "demo"
+    level = "stored"
 
     def __init__(
-        self, planned: Sequence[PlannedCall], day: str = "", former: Turn | None = None
+        self, planned: Sequence[StoredCall], day: str = "", former: Turn | None = None
     ) -> None:
         self._queries = [call for call in planned if call.chart_of is None]
         self._charts = [call for call in planned if call.chart_of is not None]
@@ -231,7 +231,7 @@ class QueryScript:
 class _Run:
     """A query after `number` calls of the turn. `left_out`: titles of columns that are missing."""
 
-    call: PlannedCall
+    call: StoredCall
     arguments: Mapping[str, Any]
     number: int = 0
     outcome: Outcome | None = None
@@ -288,7 +288,7 @@ class _Run:
         return [*filter(None, [changed, placed]), *(f"_{note}_" for note in notes)]
 
 
-def _describe_change(call: PlannedCall, outcome: Outcome, day: str) -> str:
+def _describe_change(call: StoredCall, outcome: Outcome, day: str) -> str:
     if call.figure and (figure := _find_figure(outcome)):
         return say(_CHANGED_FIGURE, now=figure, before=call.figure, day=day)
     now, before = _read_total(outcome.text), _read_total(call.before)

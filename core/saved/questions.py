@@ -16,11 +16,11 @@ from core.base.text import fold_to_letters, to_one_line
 from core.base.time_spans import TimeSpan
 from core.commands.grammar import parse_command
 from core.domain.messages import Address
-from core.saved.queries import PlannedCall, dump_calls, load_calls
+from core.saved.queries import StoredCall, dump_calls, load_calls
 from core.store.database import SqlConnection, SqlRow, SqlStore, query, select_value, transaction
 from core.store.tables import Index, TableDeclaration, real, text
 
-MAX_NAME_CHARACTERS = 60
+MAX_SAVED_NAME = 60
 MAX_IN_SCOPE = 50
 """Questions of a person, and of a channel."""
 MAX_IN_CHANNEL_OF_ONE = 10
@@ -82,7 +82,7 @@ class SavedQuestion:
     person: str
     scope: str
     name: str
-    calls: tuple[PlannedCall, ...]
+    calls: tuple[StoredCall, ...]
 
     @property
     def is_shared(self) -> bool:
@@ -103,8 +103,8 @@ def check_name(name: str, titles: Sequence[str]) -> str:
     """Return the name as it is stored. `titles` are those of the tables, which `show` means, too.
     Raise BadInput."""
     line = to_one_line(name)
-    if not _NAME.fullmatch(line) or len(line) > MAX_NAME_CHARACTERS or not fold_name(line).strip():
-        raise BadInput(_BAD_NAME, most=MAX_NAME_CHARACTERS)
+    if not _NAME.fullmatch(line) or len(line) > MAX_SAVED_NAME or not fold_name(line).strip():
+        raise BadInput(_BAD_NAME, most=MAX_SAVED_NAME)
     with suppress(BadInput):
         if parse_command(line) is not None:
             raise BadInput(_COMMAND, name=line)
@@ -178,11 +178,11 @@ def find_named(name: str, questions: Sequence[SavedQuestion]) -> SavedQuestion |
 def require_named(name: str, questions: Sequence[SavedQuestion]) -> SavedQuestion:
     """Raise NotFound."""
     if (found := find_named(name, questions)) is None:
-        raise NotFound(_NOT_FOUND, name=to_one_line(name, MAX_NAME_CHARACTERS))
+        raise NotFound(_NOT_FOUND, name=to_one_line(name, MAX_SAVED_NAME))
     return found
 
 
-def find_fixed_days(calls: Sequence[PlannedCall], now: datetime) -> Mapping[str, str]:
+def find_fixed_days(calls: Sequence[StoredCall], now: datetime) -> Mapping[str, str]:
     """Return the days that the calls hold as days and that a word means now, each with the word."""
     found: dict[str, str] = {}
     for call in calls:
@@ -194,7 +194,7 @@ def find_fixed_days(calls: Sequence[PlannedCall], now: datetime) -> Mapping[str,
     return found
 
 
-def let_days_move(calls: Sequence[PlannedCall], now: datetime) -> list[PlannedCall]:
+def let_days_move(calls: Sequence[StoredCall], now: datetime) -> list[StoredCall]:
     """Return the calls with words in the place of days that they mean now."""
 
     def move(criterion: Mapping[str, Any]) -> Mapping[str, Any]:

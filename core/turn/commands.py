@@ -50,8 +50,8 @@ from core.people.rules import place_names
 from core.saved.queries import (
     QUESTION_GONE,
     NotRunAgain,
-    PlannedCall,
     QueryScript,
+    StoredCall,
     load_calls,
     plan_calls,
 )
@@ -754,7 +754,7 @@ class CommandService:
             )
 
 
-def _check_calls(calls: Sequence[PlannedCall], rights: PlaceRights) -> None:
+def _check_calls(calls: Sequence[StoredCall], rights: PlaceRights) -> None:
     rights.may("read").raise_if_denied()
     for call in calls:
         rights.may("tool", call.tool).raise_if_denied()

@@ -15,7 +15,7 @@ from core.chat.people import People
 from core.commands import grammar
 from core.domain.messages import Answer, File, Item
 from core.domain.model_rounds import RoundRequest
-from core.domain.ports import Model, Platforms, QuickCommands, Tool
+from core.domain.ports import FREE_LEVELS, Model, Platforms, QuickCommands, Tool
 from core.domain.records import Provenance
 from core.domain.rights import PlaceRights
 from core.money.allowances import AllowanceCount, Grant
@@ -171,9 +171,8 @@ class Preparation:
         contexts, journal = assistant.contexts, assistant.contexts.stores.journal
         every_tool = await assistant.toolbox.tools(run.rights) if run.rights else ()
         tools = run.origin.offer(offered_tools(every_tool, message))
-        # What needs no server needs no model of the place.
-        is_served = assistant.model.level != "demo"
-        chosen_model = (message.model or run.settings.model) if is_served else ""
+        level = assistant.model.level
+        chosen_model = "" if level == "stored" else message.model or run.settings.model
         model = chosen_model or assistant.model.name
         if run.rights and model:
             run.rights.may("model", model).raise_if_denied()
@@ -189,8 +188,7 @@ class Preparation:
             await budget.reserve(run.turn)
         is_recorded = bool(run.turn.items)  # by an earlier attempt
         items, notes = ((), ()) if is_recorded else await self._read_message(run)
-        # The demo model costs nothing.
-        pays = budget.bounds_calls and is_served
+        pays = budget.bounds_calls and level not in FREE_LEVELS
         briefing_tokens = count_briefing_tokens(instructions + preface, tools) if pays else 0
         grant: Grant | None = None
         counts: Sequence[AllowanceCount] = ()

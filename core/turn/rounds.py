@@ -46,7 +46,7 @@ from core.domain.model_rounds import (
     TextDelta,
     TextWithdrawn,
 )
-from core.domain.ports import NO_STEP, Tool
+from core.domain.ports import FREE_LEVELS, NO_STEP, Tool
 from core.domain.records import (
     INTERRUPTED_TEXT,
     Outcome,
@@ -238,7 +238,7 @@ class Rounds:
         paying, question = self.briefing.payment, self._build_request(number)
         model = self._assistant.model
         name = question.model or model.name
-        provider = "ponte" if model.level == "demo" else "openai"
+        provider = "ponte" if model.level in FREE_LEVELS else "openai"
         if paying:
             # With a response's id, an earlier attempt asked this already: the server may have the
             # answer, which costs nothing more.

@@ -101,7 +101,8 @@ class Field:
 
     @property
     def path(self) -> str:
-        """What finds the field whatever its title is: its id, after a dot that of a linked one."""
+        """The id, by which the field is found whatever its title is; of a field of linked rows, the
+        id of the link and a dot before it."""
         is_linked = self.via is not None and self.via.id != self.id
         return f"{self.via.id}.{self.id}" if self.via and is_linked else self.id
 
