@@ -133,12 +133,17 @@ def describe_calls(calls: Sequence[StoredCall]) -> str:
         named = call.titles.get
         if call.chart_of is None:
             conditions = [
-                f"{named(part['field'], '?')} {_SIGNS.get(part['op'], part['op'])} {part['value']}"
+                f"{named(part['field'], '?')} {_SIGNS.get(part['op'], part['op'])} "
+                + _write_value(part.get("value", ""))
                 for part in call.arguments.get("filters") or ()
             ]
             table = named(call.arguments["table"], "?")
             parts.append(": ".join(filter(None, [table, ", ".join(conditions)])))
     return "; ".join(dict.fromkeys(parts))
+
+
+def _write_value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _find_figure(outcome: Outcome) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from core.base.errors import BadInput, NotFound, ToolError
-from core.base.text import fold_to_letters, to_one_line
+from core.base.text import clean_text, fold_to_letters, to_one_line
 from core.base.time_spans import TimeSpan
 from core.commands.grammar import parse_command
 from core.domain.messages import Address
@@ -68,10 +68,14 @@ MOVING_WORDS: Mapping[str, str] = {
 _BAD_NAME = (
     "A name has 1 to {most} letters, digits, spaces and simple punctuation. Choose another one."
 )
-_TAKEN = "There is a question or a table called {name} here already. Choose another name."
-_COMMAND = "{name} is a command. Choose another name."
+_TAKEN = "There is a question or a table called `{name}` here already. Choose another name."
+_COMMAND = "`{name}` is a command. Choose another name."
 _FULL = "There are {most} saved questions already. Delete one first: type `saved`."
-_NOT_FOUND = "There is no saved question {name} here. Type `saved` for a list."
+_NOT_FOUND = "There is no saved question `{name}` here. Type `saved` for a list."
+
+
+class NotSaved(BadInput):
+    """Only the person reads why: in a channel, others read along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,13 @@ class SavedQuestion:
         return self.scope != self.person
 
 
+def propose_name(message: str) -> str:
+    """Return a name for what a message asked; "" if no letter of it may stand in one."""
+    words = find_shown_name(message) or message
+    line = to_one_line(" ".join(_NAME.findall(clean_text(words))))
+    return line[:MAX_SAVED_NAME].strip(" .,:;-")
+
+
 def find_shown_name(message: str) -> str:
     """Return the name after `show`, in any language, if that is the whole message; else ""."""
     match = _SHOW.fullmatch(message.strip().rstrip(".!?"))
@@ -101,15 +112,17 @@ def fold_name(name: str) -> str:
 
 def check_name(name: str, titles: Sequence[str]) -> str:
     """Return the name as it is stored. `titles` are those of the tables, which `show` means, too.
-    Raise BadInput."""
+    Raise NotSaved."""
     line = to_one_line(name)
     if not _NAME.fullmatch(line) or len(line) > MAX_SAVED_NAME or not fold_name(line).strip():
-        raise BadInput(_BAD_NAME, most=MAX_SAVED_NAME)
+        raise NotSaved(_BAD_NAME, most=MAX_SAVED_NAME)
+    command = None
     with suppress(BadInput):
-        if parse_command(line) is not None:
-            raise BadInput(_COMMAND, name=line)
+        command = parse_command(line)
+    if command is not None:
+        raise NotSaved(_COMMAND, name=line)
     if fold_name(line) in map(fold_name, titles):
-        raise BadInput(_TAKEN, name=line)
+        raise NotSaved(_TAKEN, name=line)
     return line
 
 
@@ -120,7 +133,7 @@ class SavedQuestions(SqlStore):
     def add(
         self, connection: SqlConnection, name: str, person: str, scope: str, calls: Sequence[Any]
     ) -> SavedQuestion:
-        """Raise BadInput if the name is taken, or if there are too many."""
+        """Raise NotSaved if the name is taken, or if there are too many."""
         sql = "SELECT count(*) FROM saved_questions WHERE scope = ?"
         counts = [(select_value(connection, sql, scope), MAX_IN_SCOPE)]
         if scope != person:
@@ -128,7 +141,7 @@ class SavedQuestions(SqlStore):
             counts.append((own, MAX_IN_CHANNEL_OF_ONE))
         for count, most in counts:
             if count >= most:
-                raise BadInput(_FULL, most=most)
+                raise NotSaved(_FULL, most=most)
         saved = SavedQuestion(secrets.token_hex(8), person, scope, name, tuple(calls))
         row = connection.execute(
             "INSERT INTO saved_questions (id, person, scope, name, folded, calls, created_at)"
@@ -144,7 +157,7 @@ class SavedQuestions(SqlStore):
             ),
         )
         if not row.rowcount:
-            raise BadInput(_TAKEN, name=name)
+            raise NotSaved(_TAKEN, name=name)
         return saved
 
     @query

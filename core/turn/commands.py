@@ -112,7 +112,7 @@ _SAVED = "Saved. To see it again, type `show {name}`. All of yours: `saved`."
 _SAVED_FOR_ALL = (
     "Saved for everyone here. To see it again, type `show {name}`. All of them: `saved`."
 )
-_DELETED = "Deleted the saved question {name}."
+_DELETED = "Deleted the saved question `{name}`."
 _ONLY_SAVER = "Only the person who saved it or an admin can delete it."
 _NONE_SAVED = "No saved questions yet. Press **Save…** below an answer of rows or figures."
 _HOW_TO_DELETE = "To delete one, type `saved NAME delete`."
@@ -400,7 +400,7 @@ class CommandService:
         message = turn.message
         former = await self._find_former(command.id, message.address.conversation)
         calls = [replace(call, before="", figure="") for call in plan_calls(former)]
-        is_shared, moves = (bool(word) for word in command.slug.split("/"))
+        is_shared, moves = (word == "true" for word in command.slug.split("/"))
         if moves:
             zone = ZoneInfo(zone_of(former.message, self.upkeep.config.turn.zone))
             calls = let_days_move(calls, datetime.fromtimestamp(former.accepted_at, zone))
@@ -410,7 +410,7 @@ class CommandService:
         scope = message.address.channel_key if is_shared else person
         await self.stores.saved.add(name, person, scope, calls)
         words = say(_SAVED_FOR_ALL if is_shared else _SAVED, name=name)
-        return Answer(words, is_private=not is_shared)
+        return Answer(words, is_private=not is_shared, has_own_post=is_shared)
 
     async def _list_saved(
         self, turn: Turn, command: TypedCommand, rights: PlaceRights | None

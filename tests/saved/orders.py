@@ -15,6 +15,8 @@ from tests.fakes.choices import Choices, EmptyStatusBoard, make_choices
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 
+NOVEMBER = {"field": "Due", "op": "between", "value": ["2026-11-01", "2026-11-30"]}
+
 
 class OrdersBoard(EmptyStatusBoard):
     async def tables(
