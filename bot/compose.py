@@ -146,7 +146,7 @@ async def compose(
         )
         messengers = engine.platforms.messengers
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
-        toolbox.add(SavedSource(engine.conversations.saved, toolbox))
+        toolbox.add(SavedSource(engine.conversations.saved, toolbox, engine.assistant.contexts.may_know))
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
 

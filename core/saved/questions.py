@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +16,7 @@ from core.base.text import clean_text, fold_to_letters, to_one_line
 from core.base.time_spans import TimeSpan
 from core.commands.grammar import parse_command
 from core.domain.messages import Address
+from core.domain.rights import Need
 from core.saved.queries import StoredCall, dump_calls, load_calls
 from core.store.database import SqlConnection, SqlRow, SqlStore, query, select_value, transaction
 from core.store.tables import Index, TableDeclaration, real, text
@@ -170,6 +171,17 @@ class SavedQuestions(SqlStore):
             (person, address.channel_key),
         )
         return [_read(row) for row in rows]
+
+    async def list_usable(
+        self, person: str, address: Address, may_know: Callable[[Collection[Need]], bool]
+    ) -> Sequence[SavedQuestion]:
+        """Return those of `list_for` whose tables the reader may read there: nobody learns the name
+        of another one."""
+        return [
+            question
+            for question in await self.list_for(person, address)
+            if all(may_know(call.needs) for call in question.calls)
+        ]
 
     @transaction
     def delete(self, connection: SqlConnection, id: str) -> None:

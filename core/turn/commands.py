@@ -386,15 +386,11 @@ class CommandService:
         _check_calls(found.calls, rights)
         return QueryScript(found.calls)
 
-    async def _list_usable(self, turn: Turn, rights: PlaceRights | None) -> list[SavedQuestion]:
-        """Nobody learns the name of a question whose tables they may not read here."""
-        message, may_know = turn.message, self.assistant.contexts.may_know
-        listed = await self.stores.saved.list_for(message.author.key, message.address)
-        return [
-            question
-            for question in listed
-            if all(may_know(rights, call.needs) for call in question.calls)
-        ]
+    async def _list_usable(
+        self, turn: Turn, rights: PlaceRights | None
+    ) -> Sequence[SavedQuestion]:
+        message, may_know = turn.message, partial(self.assistant.contexts.may_know, rights)
+        return await self.stores.saved.list_usable(message.author.key, message.address, may_know)
 
     async def _save_question(self, turn: Turn, command: TypedCommand) -> Answer:
         message = turn.message

@@ -11,7 +11,7 @@ from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list
 from tests.fakes.discord import DiscordPerson
 from tests.fakes.discord.world import Channel, Payload
-from tests.saved.orders import NOVEMBER, orders_choices
+from tests.saved.orders import NOVEMBER, OrdersBoard, orders_choices
 
 
 @pytest.fixture
@@ -19,6 +19,9 @@ async def office(ponte: DiscordPonte) -> AsyncIterator[DiscordPonte]:
     ponte.policy = allow_list(frozenset({"*"}))
     async with orders_choices(NOVEMBER, policy=ponte.policy) as ponte.choices:
         await ponte.open()
+        board = ponte.choices.board
+        assert isinstance(board, OrdersBoard)
+        board.engine = ponte.engine
         await ponte.ready()
         yield ponte
         await ponte.close()
@@ -44,6 +47,11 @@ async def wait_for_buttons(ponte: DiscordPonte, person: DiscordPerson, where: Ch
     entry = await stores.journal.history_entry(turn)
     await stores.inbox.wait_for_answer(entry.seq)
     return post
+
+
+async def complete(person: DiscordPerson, where: Channel, typed: str) -> list[str]:
+    choices = await person.autocomplete("show", "question", where, question=typed)
+    return [choice["value"] for choice in choices]
 
 
 async def test_a_press_posts_a_fresh_answer_and_a_second_one_points_to_it(
@@ -76,13 +84,17 @@ async def test_a_form_saves_for_everyone_what_slash_show_then_offers(
         "Everyone in this channel can use it",
         "this month instead of 2026-11",
     )
-    print(form.data)
     bad = await (await ana.submit(form, title="stop")).wait_for_ack()
     await office.discord.wait_until(lambda: bad.followups)
     assert bad.followups[0]["content"] == "`stop` is a command. Choose another name."
     await ana.submit(form, title="unpaid", share=True)
     saved = await ana.wait_for_text("Saved for everyone here.", channel)
     assert "`show unpaid`" in saved["content"]
+    assert await complete(ana, channel, "PAID") == ["unpaid"]
+    assert await complete(ana, channel, "invoices") == []
+    assert await complete(ana, ana.dm, "") == [], "it is the channel's"
+    shown = await ana.slash("show", channel, question="unpaid")
+    await office.discord.wait_until(lambda: "0 of 0 rows" in shown.text)
 
 
 async def test_a_press_below_a_forgotten_answer_does_nothing(
