@@ -15,7 +15,7 @@ from core.domain.buttons import Button, ButtonForm, ButtonPress, PressResult
 from core.domain.changes import FormField
 from core.domain.messages import Address, Person
 from core.domain.records import Turn
-from core.saved.queries import QUESTION_GONE, describe_calls, plan_calls
+from core.saved.queries import QUESTION_GONE, NotRunAgain, describe_calls, plan_calls
 from core.saved.questions import MAX_SAVED_NAME, MOVING_WORDS, find_fixed_days, propose_name
 
 MOVED_ON = "Press the button below the newest result. If there is none, ask the question again."
@@ -32,10 +32,16 @@ async def _find_question(stores: Any, turn: Turn | None) -> str:
 
 
 async def _open_form(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
-    """Return the form, with what the question reads as it would be kept."""
-    turn = await stores.journal.find_ended_turn(press.parts[-1])
+    form = replace(_FORM, fields=await find_fields(stores, press.parts[-1], at))
+    return PressResult(form=replace(press, button=replace(_KEEP, form=form), at=time.time()))
+
+
+async def find_fields(stores: Any, turn_id: str, at: Address) -> tuple[FormField, ...]:
+    """Return the fields of the form, with what the question reads as it would be kept. Raise
+    NotRunAgain."""
+    turn = await stores.journal.find_ended_turn(turn_id)
     if turn is None:
-        return PressResult(say(QUESTION_GONE))
+        raise NotRunAgain(QUESTION_GONE)
     calls, message = plan_calls(turn), turn.message
     hint = clip_line(describe_calls(calls), 150)
     name = propose_name(await _find_question(stores, turn))
@@ -46,8 +52,7 @@ async def _open_form(stores: Any, press: ButtonPress, person: Person, at: Addres
     for span, word in list(days.items())[:1]:
         label = say(_MOVE.label, word=say(MOVING_WORDS[word]), days=span)
         fields.append(replace(_MOVE, label=label, value="true"))
-    form = replace(_FORM, fields=tuple(fields))
-    return PressResult(form=replace(press, button=replace(_KEEP, form=form), at=time.time()))
+    return tuple(fields)
 
 
 _FORM = ButtonForm("Save question", (_NAME, _SHARE, _MOVE))
