@@ -146,7 +146,9 @@ async def compose(
         )
         messengers = engine.platforms.messengers
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
-        toolbox.add(SavedSource(engine.conversations.saved, toolbox, engine.assistant.contexts.may_know))
+        may_know = engine.assistant.contexts.may_know
+        saved = engine.conversations.saved
+        toolbox.add(SavedSource(saved, toolbox, people.list_keys, may_know))
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
 

@@ -72,7 +72,7 @@ _BAD_NAME = (
 _TAKEN = "There is a question or a table called `{name}` here already. Choose another name."
 _COMMAND = "`{name}` is a command. Choose another name."
 _FULL = "There are {most} saved questions already. Delete one first: type `saved`."
-_NOT_FOUND = "There is no saved question `{name}` here. Type `saved` for a list."
+NO_SUCH_QUESTION = "There is no saved question `{name}` here. Type `saved` for a list."
 
 
 class NotSaved(BadInput):
@@ -163,23 +163,24 @@ class SavedQuestions(SqlStore):
 
     @query
     def list_for(
-        self, connection: SqlConnection, person: str, address: Address
+        self, connection: SqlConnection, keys: Sequence[str], address: Address
     ) -> Sequence[SavedQuestion]:
-        """Return the questions of the person and of the place, by name."""
+        """Return the questions of the person, who has these keys, and of the place, by name."""
+        scopes = (*keys, address.channel_key)
+        marks = ", ".join("?" * len(scopes))
         rows = connection.execute(
-            "SELECT * FROM saved_questions WHERE scope IN (?, ?) ORDER BY folded",
-            (person, address.channel_key),
+            f"SELECT * FROM saved_questions WHERE scope IN ({marks}) ORDER BY folded", scopes
         )
         return [_read(row) for row in rows]
 
     async def list_usable(
-        self, person: str, address: Address, may_know: Callable[[Collection[Need]], bool]
+        self, keys: Sequence[str], address: Address, may_know: Callable[[Collection[Need]], bool]
     ) -> Sequence[SavedQuestion]:
         """Return those of `list_for` whose tables the reader may read there: nobody learns the name
         of another one."""
         return [
             question
-            for question in await self.list_for(person, address)
+            for question in await self.list_for(keys, address)
             if all(may_know(call.needs) for call in question.calls)
         ]
 
@@ -203,7 +204,7 @@ def find_named(name: str, questions: Sequence[SavedQuestion]) -> SavedQuestion |
 def require_named(name: str, questions: Sequence[SavedQuestion]) -> SavedQuestion:
     """Raise NotFound."""
     if (found := find_named(name, questions)) is None:
-        raise NotFound(_NOT_FOUND, name=to_one_line(name, MAX_SAVED_NAME))
+        raise NotFound(NO_SUCH_QUESTION, name=to_one_line(name, MAX_SAVED_NAME))
     return found
 
 

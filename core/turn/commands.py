@@ -390,7 +390,8 @@ class CommandService:
         self, turn: Turn, rights: PlaceRights | None
     ) -> Sequence[SavedQuestion]:
         message, may_know = turn.message, partial(self.assistant.contexts.may_know, rights)
-        return await self.stores.saved.list_usable(message.author.key, message.address, may_know)
+        keys = self.people.list_keys(message.author.key)
+        return await self.stores.saved.list_usable(keys, message.address, may_know)
 
     async def _save_question(self, turn: Turn, command: TypedCommand) -> Answer:
         message = turn.message
@@ -414,7 +415,8 @@ class CommandService:
         questions = await self._list_usable(turn, rights)
         if command.slug:
             found = require_named(command.reason, questions)
-            if found.person != turn.message.author.key and not await self._is_admin(turn):
+            keys = self.people.list_keys(turn.message.author.key)
+            if found.person not in keys and not await self._is_admin(turn):
                 raise NotAllowed(_ONLY_SAVER)
             await self.stores.saved.delete(found.id)
             return Answer(say(_DELETED, name=found.name))
