@@ -29,34 +29,34 @@ from core.domain.records import DoctorFinding, ModelRequests
 
 log = structlog.get_logger("process")
 M_ARENA_MAX = -8
-"""The number of an option of glibc's malloc (mallopt(3)): how many heaps threads may have."""
+"""An option of glibc's malloc (mallopt(3)): how many heaps threads may have."""
 
 
 def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACES) -> Start:
-    """Read the settings and ponte.toml, and set up logging and the language.
+    """Read the settings and ponte.toml, and set up logging and the language. Raises SettingsError.
 
-    Files that the process writes from now on are readable by this user only. Raise SettingsError.
-    `quiet`: nothing is logged unless a log level was set. `asks_holder`: the command asks the
-    process that holds the data folder, so that errors of ponte.toml matter only if there is none;
-    they are then in `Start.fault`.
+    Files that the process writes from now on are readable by this user only. `quiet`: nothing is
+    logged unless a log level was set. `asks_holder`: the command asks the process that holds the
+    data folder, so that errors of ponte.toml matter only if there is none; they are then in
+    `Start.fault`.
     """
     os.umask(0o077)
     settings = load(faces)
-    # Not set: the language that the shell's variables chose before (`bot/cli/main.py`).
+    # Not set: the language of the shell's variables (`bot/cli/main.py`).
     if "ponte_locale" not in settings.model_fields_set:
         settings = settings.model_copy(update={"ponte_locale": LANGUAGE.get()})
     LANGUAGE.set(settings.ponte_locale)
     TIME_ZONE.set(settings.ponte_timezone)
-    # Whoever can run this command has the whole home folder, so texts address them as the owner.
+    # Whoever can run this command has the whole home folder.
     READER_IS_OWNER.set(True)
     set_up_logging(settings, quiet=quiet)
-    # `why` says why the `.env` is not read, such as that another user owns it. `run`, which is not
-    # `quiet`, says it on its start screen.
+    # Such as that another user owns the `.env`. `run`, which is not `quiet`, says it on its start
+    # screen.
     if settings.env_file.why and quiet:
         sys.stderr.write(f"{settings.env_file.path} is not used ({settings.env_file.why}).\n")
-    # A ponte.toml that PONTE_CONFIG names must exist; the one at the default path may be missing.
+    # Only the ponte.toml at the default path may be missing.
     asked_for = "ponte_config" in settings.model_fields_set
-    # The default for a user without a home folder is the root folder, whose `name` is "".
+    # For a user without a home folder, the default is the root folder.
     if not settings.ponte_home.name:
         raise SettingsError("PONTE_HOME: this user has no home folder. Set PONTE_HOME to a folder.")
     home = Home(settings.ponte_home)
@@ -73,7 +73,7 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
 def serve(*, takes: bool = True, works: bool = True) -> int:
     """Run Ponte until a signal, and return the exit code. `takes`: this process accepts messages;
     `works`: it runs their turns. If the set-up page asked for a restart, replace this process by a
-    new start instead. Raise SettingsError, HomeTaken, HomeUnusable."""
+    new start instead. Raises SettingsError, HomeTaken, HomeUnusable."""
     restart = Restart()
     # Until `run` handles the signal itself, SIGTERM raises SystemExit, so that the trial of new
     # settings is postponed below and does not count as failed.
@@ -94,14 +94,14 @@ def serve(*, takes: bool = True, works: bool = True) -> int:
 @contextmanager
 def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
     """Yield the function that confirms the settings of the set-up page, for the block to call once
-    the page serves. New settings are on trial until then; without new ones, it does nothing.
+    the page serves. New settings are on trial until then.
 
     If the block fails before that with new settings, start again with those before them. If the
     process dies, the next start does (bot/setup/stored.py).
     """
     stored = None
     with suppress(OSError):  # the start itself reports them
-        folder = find_home()  # None if it cannot be known; the start reports that, too
+        folder = find_home()  # None: the start reports that, too
         stored = StoredSettings(Home(folder)) if folder else None
     is_trial = False
     with suppress(HomeUnusable):  # as on a full disk, on which an untried start is better than none
@@ -121,11 +121,11 @@ def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
             "previous ones."
         )
         sys.stderr.write(say(words, why=why) + "\n")
-        restart.execute()  # replaces the program in this process, so it does not return
+        restart.execute()  # does not return
     finally:
         with suppress(HomeUnusable):
-            # Also after Ctrl+C: then nothing is known about them, and the next start tries them
-            # again. Settings that were confirmed, or failed, stay so.
+            # After Ctrl+C, too, nothing is known about them: the next start tries them again.
+            # Settings that were confirmed, or failed, stay so.
             stored.postpone()
 
 
@@ -140,14 +140,14 @@ async def run(
     """Serve everything that is configured until SIGTERM or SIGINT, or until a restart is requested,
     and return the exit code. A second signal skips the wait for running turns.
 
-    `on_serving` is called once the page serves. `takes`: this process accepts messages. `works`:
-    this process runs turns. The data folder stays locked until the end.
+    `on_serving` is called once the page serves. `takes`: this process accepts messages. `works`: it
+    runs turns. The data folder stays locked until the end.
     """
     settings, config, home = begun.settings, begun.config, begun.home
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     # All threads share one heap of malloc: 5 to 10 MB less, at the same speed. Importing the SDKs
-    # in threads would give each its own heap, which stays with the process. Only glibc has this.
+    # in threads would give each its own heap, which stays. Only glibc has this.
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
     loop = asyncio.get_running_loop()
@@ -163,8 +163,8 @@ async def run(
         closing.enter_context(home.take())
 
         async def begin() -> None:
-            """Build Ponte, start it, and write the start screen. `closing` stops it again when
-            `run` ends, also if a later step fails."""
+            """Build Ponte, start it, and write the start screen. `closing` stops it, also if a
+            later step fails."""
             app = await compose(
                 settings,
                 config,
@@ -172,7 +172,7 @@ async def run(
                 accepts=takes,
                 runs_turns=works,
                 check=_check_everything,
-                # Logs mask the secrets that the page has made for itself, such as its token.
+                # Logs mask the secrets that the page made for itself, such as its token.
                 on_secrets=lambda own: set_up_logging(settings.model_copy(update=dict(own))),
                 restart=restart,
             )
@@ -189,14 +189,14 @@ async def run(
             loop.call_later(UNDO_SECONDS + 1, stored.drop_last)
             # A full collection would walk what a start leaves: 50 ms in which all waits.
             gc.freeze()
-            # Rare collections suffice: Ponte's objects of a turn form no cycles
+            # Rare collections suffice: a turn's objects form no cycles
             # (tests/core/turn/test_turn.py).
             gc.set_threshold(5_000, 20, 20)
             try:
                 await app.announce()
             except OSError as error:  # as on a full disk, or of a pipe that nobody reads
                 log.warning("could not write the start screen to stdout", error=str(error))
-                # Later writes to stdout, and the flush at the end, would fail too.
+                # Later writes to stdout, and its flush at the end, would fail too.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
         beginning, stopping = asyncio.create_task(begin()), asyncio.create_task(stop.wait())
@@ -219,18 +219,14 @@ def _check_everything(begun: Start, *model: ModelRequests) -> AsyncIterator[Doct
 
 @asynccontextmanager
 async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
-    """Yield the path of the Unix socket of the process that holds the data folder, so that a
-    command of the shell can ask it.
+    """Yield the Unix socket of the process that holds the data folder, for a command of the shell.
 
-    If no process does, this one takes the folder and serves the socket while the block runs.
-    `prepares`: it also makes ready what only a turn needs, such as a check of the model's server.
-    Raise SettingsError if ponte.toml has errors then.
-
-    This process then serves no chat platform and no page. Commands can ask it for the checks of
-    `ponte doctor`.
+    If no process does, this one takes the folder and serves the socket while the block runs, but no
+    chat platform and no page. `prepares`: it also makes ready what only a turn needs, such as a
+    check of the model's server. Raises SettingsError if ponte.toml has errors then.
     """
     async with AsyncExitStack() as stack:
-        # Held: then the process that has it serves the socket.
+        # Held: the process that has it serves the socket.
         with suppress(HomeTaken):
             stack.enter_context(begun.home.take())
             if begun.fault:

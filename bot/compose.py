@@ -1,4 +1,4 @@
-"""Composes the application: one function builds each part of what it needs."""
+"""Composes the application."""
 
 from __future__ import annotations
 
@@ -66,8 +66,7 @@ Secrets = Mapping[str, SecretStr]
 
 
 async def check_nothing(start: Start) -> AsyncIterator[DoctorFinding]:
-    """Yield no finding: what `compose` runs in place of the checks of `ponte doctor` unless it is
-    given these."""
+    """Yield no finding, where `compose` gets no checks of `ponte doctor`."""
     for finding in list[DoctorFinding]():
         yield finding
 
@@ -96,7 +95,7 @@ async def compose(
     """
     metrics.set_build_info(__version__, name_engine(settings.database_url).lower())
     metrics.watch_disk(home.path)
-    # They end what features began, and close the parts, if a later one cannot be built.
+    # If a later part cannot be built, they end what features began, and close the others.
     async with AsyncExitStack() as beginning, AsyncExitStack() as closing:
         begun = await _begin_features(settings, beginning)
         stores, _ = await asyncio.gather(
@@ -120,15 +119,15 @@ async def compose(
         people = await _build_people(settings, live, stores, accounts, deps.pseudonym)
         policy = people.policy
 
-        used = [face for face in settings.faces if face.is_used(settings, settings)]
+        used = [part for part in settings.faces if part.is_used(settings, settings)]
         quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
-        tools = [face.build(deps, quick) for face in used if isinstance(face, ToolIntegration)]
+        tools = [part.build(deps, quick) for part in used if isinstance(part, ToolIntegration)]
         for bundle in reversed(tools):
             closing.push_async_callback(bundle.close)
         toolbox = Toolbox([bundle.source for bundle in tools])
         closing.push_async_callback(toolbox.close)
-        (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
-        model, start_model = model_face.build(
+        (model_part,) = [part for part in settings.faces if isinstance(part, ModelIntegration)]
+        model, start_model = model_part.build(
             deps, stores.journal.record_object_to_erase, toolbox.list_specs
         )
         closing.push_async_callback(model.close)
@@ -157,13 +156,13 @@ async def compose(
         closing.push_async_callback(own_surfaces.close)
         reports: dict[str, ReportHealth] = {
             **{bundle.source.name: bundle.source.health for bundle in tools},
-            model_face.name: model.health,
+            model_part.name: model.health,
             "database": stores.health,
             "config": reloader.health,
         }
         if isinstance(model, ServedModel):
             reports |= {"voice": partial(model.check_voice, settings.transcribe_model)}
-        optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
+        optional = [part.name for part in settings.faces if isinstance(part, ToolIntegration)]
         board = HealthBoard(
             PartHealth(
                 list_parts(settings, accepts=accepts, surfaces=surfaces),
@@ -175,9 +174,9 @@ async def compose(
             (*optional, "config", "voice"),
             next((bundle.titles for bundle in tools if bundle.titles), None),
         )
-        for face in used:
-            if surfaces and isinstance(face, ChatIntegration):
-                chat = await face.build(deps, engine.conversations, people, board)
+        for part in used:
+            if surfaces and isinstance(part, ChatIntegration):
+                chat = await part.build(deps, engine.conversations, people, board)
                 own_surfaces.chats.append(chat)
                 policy.people.add(chat)
                 engine.platforms.add_chat(chat)
@@ -208,27 +207,27 @@ async def compose(
             routes |= feature.mount(ponte)
         finders = (feature.find_hook(ponte) for feature in find_features())
         find_hook = next(filter(None, finders), lambda name: None)
-        for face in used:
-            if isinstance(face, OwnerIntegration) and (surfaces or face.always):
-                platform = await face.build(
+        for part in used:
+            if isinstance(part, OwnerIntegration) and (surfaces or part.always):
+                platform = await part.build(
                     deps,
                     engine.conversations,
                     people,
                     board,
-                    OperationService(ponte, on_admin_page=not face.always),
+                    OperationService(ponte, on_admin_page=not part.always),
                     engine.notices,
                     routes,
                     find_hook,
                 )
-                own_surfaces.owned.append((face, platform))
+                own_surfaces.owned.append((part, platform))
                 engine.platforms.add(platform)
-        beginning.pop_all()  # all is built: closing is up to the Ponte that is returned
+        beginning.pop_all()  # closing is up to the Ponte that is returned
         closing.pop_all()
         return ponte
 
 
 async def _begin_features(settings: Settings, beginning: AsyncExitStack) -> Sequence[EndFeature]:
-    """Return the functions that end what features began, which `beginning` calls when it closes."""
+    """Return the functions that end what features began; `beginning` calls them, too."""
     begun = list[EndFeature]()
     for feature in find_features():
         if close := await asyncio.to_thread(feature.begin, settings):
@@ -240,9 +239,9 @@ async def _begin_features(settings: Settings, beginning: AsyncExitStack) -> Sequ
 def _generate_secrets(settings: Settings, home: Home) -> Secrets:
     return {
         name: SecretStr(secret)
-        for face in settings.faces
-        if isinstance(face, OwnerIntegration)
-        for name, secret in face.secrets(settings, home).items()
+        for part in settings.faces
+        if isinstance(part, OwnerIntegration)
+        for name, secret in part.secrets(settings, home).items()
     }
 
 
@@ -253,10 +252,8 @@ async def _build_people(
     accounts: PageAccountService,
     pseudonym: Callable[[str], str],
 ) -> People:
-    """Build what is known about people, and what they may do. Chat platforms are added to
-    `policy.people` later."""
-    # How the policy finds out about people of the page and of OIDC providers, whom no chat platform
-    # knows.
+    """Chat platforms are added to `policy.people` later."""
+    # `lookups` know the people of the page and of OIDC providers, whom no chat platform knows.
     policy = Policy(
         collect_rights(settings.faces),
         lambda: live.rule_book,
@@ -287,15 +284,15 @@ async def _build_people(
 
 
 def list_parts(settings: Settings, *, accepts: bool, surfaces: bool) -> Sequence[Health]:
-    """Return all parts as the settings alone tell them. What another process serves is off here,
-    because its health is not known."""
+    """Return all parts as the settings alone tell them. What another process serves is off here:
+    its health is not known."""
 
-    def is_served(face: object) -> bool:
+    def is_served(part: object) -> bool:
         if not surfaces:
-            return not isinstance(face, ChatIntegration | OwnerIntegration)
-        return accepts or not isinstance(face, OwnerIntegration) or face.always
+            return not isinstance(part, ChatIntegration | OwnerIntegration)
+        return accepts or not isinstance(part, OwnerIntegration) or part.always
 
-    unserved = {face.name for face in settings.faces if not is_served(face)}
+    unserved = {part.name for part in settings.faces if not is_served(part)}
     return [
         Health(
             part.name,
@@ -317,11 +314,11 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
 
 
 def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
-    """Return the part of the settings that each turn reads. Links to Ponte's own addresses are
-    allowed in answers, and so is what Ponte writes itself and looks like an address (`ponte.toml`,
-    addresses in settings). `in_code` are the platforms that make links even in code. `with_scheme`
-    are those that make links only of addresses with a scheme (https://)."""
-    # The default rights of each platform's people also tell what it makes a link of.
+    """Return the settings that each turn reads. Links to Ponte's own addresses are allowed in
+    answers, and so is what Ponte writes itself and looks like an address (`ponte.toml`, addresses
+    in settings). `in_code`: platforms that make links even in code. `with_scheme`: those that make
+    links only of addresses with a scheme (https://)."""
+    # The default rights of a platform also tell what it makes a link of.
     platforms = collect_rights(settings.faces)
     urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
     addresses = [settings.ponte_config.name, settings.page_url(), settings.guide_url, *urls]

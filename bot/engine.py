@@ -39,14 +39,14 @@ from core.turn.upkeep import Upkeep
 
 
 class EngineConfig(TurnConfigs, ScheduleConfig, SenderConfig, Protocol):
-    """The configuration of everything that an engine runs. It can be reloaded."""
+    """The configuration of turns, which can be reloaded."""
 
 
 class Engine:
     """Everything that runs the turns of one process: the queue of messages, the conversation
-    manager, changes with their cards, schedules and periodic duties, over stores that are open
-    already. Platforms are added to `platforms` later, and `find_board` returns the board that is
-    built later. `clock` is the one by which proposals expire."""
+    manager, changes with their cards, schedules and periodic duties, over open stores. Platforms
+    are added to `platforms` later, and `find_board` returns the board that is built later.
+    Proposals expire by `clock`."""
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class Engine:
         self.platforms = platforms = Platforms()  # these are added later
 
         self._redraw_due = asyncio.Event()
-        """Set when cards or notices may be outdated, so that they are drawn again."""
+        """This event is set when cards or notices may be outdated, so that they are drawn again."""
         self.card_listeners: list[Callable[[], None]] = []
-        """Called whenever a card no longer shows the state of its change."""
+        """These are called when a card no longer shows the state of its change."""
         self.notices = PersonNoticeService(outbox, approval.canonical_person, self._redraw_due.set)
         self.schedules = schedules = Scheduling(
             database,
@@ -130,7 +130,7 @@ class Engine:
         self.commands = CommandService(
             self.conversations, people, changes, assistant, find_board, schedules, self.upkeep
         )
-        # Each origin is made once, when the first message of its kind comes.
+        # Made once, when the first message of its kind comes.
         origins = {name: cache(partial(find, self)) for name, find in ORIGINS.items()}
         self.manager = ConversationManager(
             people,
@@ -144,17 +144,16 @@ class Engine:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, *, logs_audit: bool = False) -> None:
-        """Resume turns that an earlier process left, and run every message from now on.
-        `logs_audit`: lines of the audit log also appear in the log. Of several processes, only one
-        at a time does the periodic duties, redraws cards and copies the audit log (`peers.lead`).
-        "moved" and "forgotten" are notifications from other processes: a change has another state,
-        data was forgotten.
+        """Resume turns that an earlier process left, and run every message from now on: the inbox
+        calls `handle` for the turn of each message of a connected platform (`replies`).
 
-        The inbox is the queue of messages. It calls `handle` for the turn of each message of a
-        platform in `replies`, the connected ones."""
+        `logs_audit`: the audit log also appears in the log. Of several processes, only one at a
+        time does the periodic duties, redraws cards and copies the audit log (`peers.lead`).
+        "moved" and "forgotten" are notifications from other processes: a change has another state,
+        data was forgotten."""
 
         async def on_change_moved(_: str) -> None:
-            self._note_card_change()  # has its card drawn again
+            self._note_card_change()
 
         peers = self.stores.peers
         peers.on("moved", on_change_moved)
@@ -164,7 +163,7 @@ class Engine:
             asyncio.create_task(handled),
             asyncio.create_task(peers.lead("upkeep", self.upkeep.run)),
             asyncio.create_task(peers.lead("redraw", self.redraw.run), name="redraw"),
-            # Every process looks for due runs. A run is stored once, whoever finds it.
+            # Every process looks for due runs; each is stored once, whoever finds it.
             asyncio.create_task(self.schedules.run(), name="schedules"),
         ]
         if logs_audit:
@@ -178,8 +177,8 @@ class Engine:
 
     @property
     def at_work(self) -> frozenset[str] | None:
-        """The platforms whose turns may be running in this process; None means any, since other
-        processes run turns too."""
+        """The platforms whose turns may be running here; None means any, since other processes run
+        turns too."""
         return self.stores.peers.at_work(self.platforms.replies)
 
     async def drain(self, grace: float) -> None:
@@ -187,8 +186,8 @@ class Engine:
         attempt. Then end all other tasks.
 
         Batches stop first: from then on, no change begins another write, while turns may still end
-        by themselves. A write under way ends with its record, so that it is known what was written.
-        These records are waited for after the turns.
+        by themselves. A write under way ends with its record, so that it is known what was written;
+        these are waited for after the turns.
         """
         self.changes.lifecycle.runner.stop_batches()
         await self.conversations.inbox.drain(grace)
@@ -204,8 +203,8 @@ class Engine:
 
 
 async def load_parsers() -> None:
-    """Load what the first turn would otherwise wait for: the decoders of stored JSON and the
-    Markdown parser."""
+    """Load what the first turn would wait for: the decoders of stored JSON and the Markdown
+    parser."""
     await asyncio.gather(
         asyncio.to_thread(prepare_codecs, Message, Answer, Item, Outcome, Thread),
         asyncio.to_thread(commonmark.parser),

@@ -1,5 +1,5 @@
-"""The state of this Ponte: the health of its parts, and what platforms and the page show of it,
-such as the facts that concern one person (Slack's App Home)."""
+"""The health of this Ponte's parts, and what platforms and the page show of its state, such as the
+facts that concern one person (Slack's App Home)."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ ReportHealth = Callable[[], Awaitable[Health]]
 
 class PartHealth:
     """Collects the health of all parts, such as the model and Slack. A part that runs in this
-    process reports its own health (`live`); for others the settings say it (`lineup`). `further`
-    are parts of which there may be other ones at any time."""
+    process reports its own (`live`); for others the settings say it (`lineup`). `further` are parts
+    of which there may be other ones at any time."""
 
     def __init__(
         self,
@@ -49,8 +49,8 @@ class PartHealth:
         self._list_platforms, self._further = list_platforms, further
 
     async def list_all(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
-        """Return the health of each part, all asked at the same time. A part that takes longer than
-        `patience` (seconds) has given no response."""
+        """Ask all parts at the same time. One that takes longer than `patience` (seconds) has given
+        no response."""
         live = {
             **self._live,
             **{platform.name: platform.health for platform in self._list_platforms()},
@@ -63,9 +63,9 @@ class PartHealth:
         return parts
 
     async def _ask_part(self, part: Health, ask: ReportHealth | None, patience: float) -> Health:
-        """Return the state of one part, asked now. The start screen has little `patience`: a part
-        that does not answer in that time may only be slow, so it counts as on. Only a long silence
-        is a failure."""
+        """Return the state of one part now. The start screen has little `patience`: a part that
+        does not answer then may only be slow, so it counts as on. Only a long silence is a
+        failure."""
         if part.state == "off" or ask is None:
             return replace(part, words=translate_word(part.words))
         try:
@@ -78,18 +78,18 @@ class PartHealth:
             words = say("no response within {age} s", age=round(patience))
         except Exception as error:
             log.exception("could not check a part", part=part.name)
-            # Its text may hold an address or a key, so only its kind is told.
+            # Its text may hold an address or a key.
             words = say(CHECK_FAILED_SENTENCE, kind=type(error).__name__)
         return Health(part.name, "failing", words)
 
 
 @dataclass(frozen=True, slots=True)
 class HealthBoard:
-    """The state of this Ponte, for the platforms, the page and commands that show it: the health of
-    its parts, its tables, requests and metrics (the port `OperatorBoard`).
+    """The state of this Ponte, for the platforms, the page and commands: the health of its parts,
+    its tables, requests and metrics (the port `OperatorBoard`).
 
-    `optional`: names of parts without which Ponte is ready too. `titles` returns the titles of the
-    tables that a person knows, all or those to change; None if no tables are connected.
+    `optional`: parts without which Ponte is ready too. `titles` returns the titles of the tables
+    that a person knows, all or those to change; None if no tables are connected.
     """
 
     parts: PartHealth
@@ -105,14 +105,13 @@ class HealthBoard:
         return await self.parts.list_all()
 
     async def readiness(self) -> Sequence[Health]:
-        """Return the health of the parts that must work so that Ponte is ready, for the HTTP route
-        `/readyz`: all but the optional ones."""
+        """Return the parts that must work so that Ponte is ready, for the route `/readyz`."""
         parts = await self.health()
         return [part for part in parts if part.name.partition(".")[0] not in self.optional]
 
     async def metrics(self) -> str:
-        """Return the metrics as text for Prometheus, for the HTTP route `/metrics`. A value that
-        cannot be read now keeps its last state."""
+        """Return the metrics as text for Prometheus (`/metrics`). A value that cannot be read now
+        keeps its last state."""
         parts = await self.health()
         metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
         with suppress(NotStored):
@@ -143,10 +142,10 @@ class HealthBoard:
     async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
         """Return what concerns the person, as they may read it at the address: requests that they
         can decide on, requests of theirs that wait for others, their schedules, and what is left of
-        their allowances. Raise NotStored."""
+        their allowances. Raises NotStored."""
         views, schedules = self.engine.changes.views, self.engine.schedules
         waiting = await views.list_requests(person, address)
-        # A request that they can approve themself is not repeated among those of theirs.
+        # A request that they can approve themself is not repeated.
         decidable = {change.id for change in waiting.changes}
         # A person can have several accounts, each with a key.
         keys = schedules.people.list_keys(person.key)

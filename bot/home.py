@@ -1,4 +1,4 @@
-"""The home folder of one Ponte, the lock of the one process that holds it, and what a command works
+"""The home folder of one Ponte, the lock of the process that holds it, and what a command works
 with."""
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ NEVER_REPLACED = frozenset({
     LOCK_FILE, SOCKET_FILE, REPLACE_PLAN_FILE, "python", "snapshots",
     STORED_FILE, f"{STORED_FILE}.last", f"{STORED_FILE}.trial",
 })  # fmt: skip
-"""Names that `replace` leaves: they belong to the folder and not to its data."""
+"""`replace` leaves these: they belong to the folder and not to its data."""
 ASIDE_PREFIX = "replaced-"
-"""Begins the name of a folder with the data that a restore replaced."""
+"""The name of a folder with data that a restore replaced begins with this."""
 _STAGING = re.compile(r"(backup|restore)-[a-z0-9_]{8}")
 """The name of a folder in which a backup or a restore collects its files."""
 _KEY_BYTES = 32
@@ -69,22 +69,22 @@ var/log
 var/tmp
 """.splitlines()
 )
-"""Folders of the whole machine (Filesystem Hierarchy Standard 3.0)."""
+"""The folders of the whole machine (Filesystem Hierarchy Standard 3.0)."""
 _MAX_SOCKET_PATH_BYTES = 107
-"""Longest path of a Unix socket: `sun_path` has 108 bytes with its final zero (unix(7))."""
+"""The limit of a Unix socket's path: `sun_path` has 108 bytes with its final zero (unix(7))."""
 _BACKLOG = 128
-"""Connections that the kernel holds until they are accepted."""
+"""The kernel holds this many connections until they are accepted."""
 
 
 class HomeUnusable(PonteError):
-    """Raised if the data folder cannot be created, read or written."""
+    """The data folder cannot be created, read or written."""
 
     code = "home_unusable"
     sentence = "Can't use {home} ({cause}). Make it writable, or set PONTE_HOME to another folder."
 
 
 class HomeNotOurs(HomeUnusable):
-    """Raised if the data folder belongs to another user of this machine, or others can open it."""
+    """The data folder belongs to another user of this machine, or others can open it."""
 
     sentence = (
         "The folder {home} isn't safe for Ponte's secrets: {cause}. Set PONTE_HOME to a folder "
@@ -94,7 +94,7 @@ class HomeNotOurs(HomeUnusable):
 
 class Home:
     """The data folder of a Ponte (PONTE_HOME), which one process at a time holds. Nothing in it is
-    changed before `take`, which locks it."""
+    changed before `take` locks it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -104,8 +104,8 @@ class Home:
         """Hold the data folder, by a lock on a file in it, until the block ends or the process
         dies. A missing folder is made (0700). A restore that a killed process began is finished.
 
-        Raise HomeTaken if another process holds the folder, HomeUnusable if it cannot be written or
-        closed to other users.
+        Raises HomeTaken if another process holds the folder, HomeUnusable if it cannot be written
+        or closed to other users.
         """
         self._ensure_private_folder()
         with self._explain_errors():
@@ -118,10 +118,10 @@ class Home:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     raise HomeTaken(pid=self.holder() or "unknown", home=self.path) from None
-                # The number of this process, for the message to whoever finds the home taken.
+                # For the message to whoever finds the home taken.
                 os.ftruncate(lock, 0)
                 os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-                # What a killed process left is removed, and a restore that it began is finished.
+                # What a killed process left is removed, and its restore is finished.
                 (self.path / f"{REPLACE_PLAN_FILE}.new").unlink(missing_ok=True)
                 if (self.path / REPLACE_PLAN_FILE).exists():
                     self._finish_replace()
@@ -130,7 +130,7 @@ class Home:
             try:
                 yield
             finally:
-                self._remove_socket()  # at which other commands reach the holder
+                self._remove_socket()
         finally:
             os.close(lock)  # releases the lock
 
@@ -151,13 +151,12 @@ class Home:
             yield folder
         finally:
             os.close(descriptor)  # ends the lock
-            # With a plan, a `replace` was interrupted, and the folder has what is not moved yet.
+            # A `replace` was interrupted, and the folder has what is not moved yet.
             if not (self.path / REPLACE_PLAN_FILE).exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
     def entries(self) -> list[str]:
-        """Return the names in the data folder that a restore replaces: all but those that belong to
-        the folder itself (NEVER_REPLACED) and those of unfinished work."""
+        """Return the names that a restore replaces: all but NEVER_REPLACED and unfinished work."""
         names = (entry.name for entry in self.path.iterdir())
         return sorted(
             name
@@ -165,12 +164,12 @@ class Home:
             if name not in NEVER_REPLACED
             and not name.startswith(ASIDE_PREFIX)  # what an earlier restore replaced
             and not name.endswith(".new")  # a file that is not written to its end
-            and not _STAGING.fullmatch(name)  # a folder of a backup or restore
+            and not _STAGING.fullmatch(name)
         )
 
     def replace(self, staged: Path, aside: str) -> None:
         """Move all `entries` into the folder `aside`, and the contents of `staged` into their
-        place. Names of both folders are below the data folder.
+        place. Both folders are below the data folder.
 
         A plan of all moves is written first. The caller holds the home. After a crash the next
         process that takes it finishes the plan, so that no mixture of old and new data is used.
@@ -182,8 +181,7 @@ class Home:
             self._finish_replace()
 
     def is_served(self) -> bool:
-        """Return True if a process accepts connections on the socket in the data folder, so that
-        commands can ask it."""
+        """Return whether a process accepts connections on the folder's socket."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
             try:
                 with self.address() as address:
@@ -193,40 +191,40 @@ class Home:
         return True
 
     def holder(self) -> str:
-        """Return the process id that the holder wrote into the lock file; "" if none did."""
+        """Return the process id in the lock file; "" if there is none."""
         try:
             return (self.path / LOCK_FILE).read_text(encoding="ascii", errors="replace").strip()
         except OSError:
             return ""
 
     def pseudonyms(self) -> bytes:
-        """Return the key for pseudonyms, under which servers know people: 32 random bytes,
-        generated once."""
+        """The key for the pseudonyms under which servers know people: 32 random bytes, generated
+        once."""
         return self._read_or_make_secret(PSEUDONYMS_FILE, os.urandom(_KEY_BYTES))
 
     def page_key(self) -> bytes:
-        """Return the key of the page's cookies: 32 random bytes, generated once."""
+        """The key of the page's cookies: 32 random bytes, generated once."""
         return self._read_or_make_secret(PAGE_KEY_FILE, os.urandom(_KEY_BYTES))
 
     def web_token(self) -> str:
         """Return the page's token if the settings have none: generated once and stored in
         `web-token`.
 
-        The caller holds the home. Raise HomeUnusable, and SettingsError if a person wrote a bad
+        The caller holds the home. Raises HomeUnusable, and SettingsError if a person wrote a bad
         token there.
         """
         fresh = f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode()
         return self._check_token(self._read_or_make_secret(WEB_TOKEN_FILE, fresh))
 
     def kept_web_token(self) -> str:
-        """Return the page's stored token, "" if there is none. The home need not be held."""
+        """Return "" if no token is kept. The home need not be held."""
         with self._explain_errors(), suppress(FileNotFoundError):
             return self._check_token((self.path / WEB_TOKEN_FILE).read_bytes())
         return ""
 
     def secrets(self) -> dict[str, bytes]:
-        """Return the generated secrets by the names of their files, and make those that are
-        missing. All processes of a Ponte with Postgres need the same ones."""
+        """Return the generated secrets by file name, and make missing ones. All processes of a
+        Ponte with Postgres need the same ones."""
         self.pseudonyms()
         self.page_key()
         self.web_token()
@@ -234,14 +232,13 @@ class Home:
         return {name: (self.path / name).read_bytes() for name in files}
 
     def share(self, name: str, value: bytes) -> None:
-        """Store the value of a secret that all processes of a shared database use, in place of this
-        folder's own. Raise HomeUnusable."""
+        """Store a secret that all processes of a shared database use, in place of this folder's
+        own. Raises HomeUnusable."""
         if self._read_or_make_secret(name, value) != value:
             self.write_secret(name, value)
 
     def _check_token(self, kept: bytes) -> str:
-        """Return the stored token of the page as text. Raise SettingsError if it is too weak: an
-        operator may have written the file."""
+        """Raise SettingsError if the stored token is too weak: an operator may have written it."""
         token = kept.decode("utf-8", errors="replace").strip()
         if wrong := token_fault(token):
             raise SettingsError(
@@ -267,7 +264,7 @@ class Home:
                 listening.bind(address)
             listening.listen(_BACKLOG)
             listening.setblocking(False)
-            closing.pop_all()  # no error: the socket stays open
+            closing.pop_all()
         return listening
 
     def _remove_socket(self) -> None:
@@ -277,8 +274,8 @@ class Home:
     @contextmanager
     def address(self) -> Iterator[str]:
         """Yield a path of the socket that is short enough to bind or connect to, while the block
-        runs. A path that is too long for a Unix socket is replaced by one through an open
-        descriptor of the folder."""
+        runs: one through an open descriptor of the folder, if its own is too long for a Unix
+        socket."""
         path = str(self.path / SOCKET_FILE)
         if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
             yield path
@@ -312,9 +309,8 @@ class Home:
         sync_folder(self.path)
 
     def _remove_old_staging(self) -> None:
-        """Remove staging folders (in which a backup or a restore collects its files) that no
-        process works in any more: none has locked them."""
-        # A restore that has begun: its plan still moves files out of one of them.
+        """Remove staging folders that no process has locked, and so none works in."""
+        # A restore has begun: its plan still moves files out of one of them.
         if (self.path / REPLACE_PLAN_FILE).exists():
             return
         for folder in self.path.iterdir():
@@ -330,7 +326,7 @@ class Home:
                     os.close(descriptor)
 
     def check(self) -> None:
-        """Raise HomeUnusable if a process could not take this folder now. Nothing is changed."""
+        """Raise HomeUnusable if a process could not take this folder now."""
         self._ensure_private_folder(changes=False)
         with self._explain_errors():
             if (self.path / LOCK_FILE).exists():
@@ -338,19 +334,19 @@ class Home:
 
     def _ensure_private_folder(self, *, changes: bool = True) -> None:
         """Check that the folder belongs to this user and that nobody else uses it. With `changes`,
-        also make a missing folder and close an open one to others. Raise HomeUnusable."""
+        also make a missing folder and close an open one to others. Raises HomeUnusable."""
         with self._explain_errors(), ExitStack() as closing:
             if changes:
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # The owner is read and the mode is set by this descriptor, so that nobody can swap the
-            # folder between the two.
+            # By this descriptor, so that nobody can swap the folder between the reading of its
+            # owner and the setting of its mode.
             folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             closing.callback(os.close, folder)
             status = os.fstat(folder)
             if status.st_uid != os.geteuid():
                 raise HomeNotOurs(home=self.path, cause="it belongs to another user")
             if status.st_mode & 0o077:  # open to other users
-                # To close a folder that others use would take their access to it, so it is refused.
+                # To close a folder that others use would take their access to it.
                 is_system = str(self.path.resolve()) in _SYSTEM_FOLDERS
                 owners = (entry.lstat().st_uid for entry in self.path.iterdir())
                 if is_system or any(owner != os.geteuid() for owner in owners):
@@ -360,9 +356,7 @@ class Home:
 
     def _read_or_make_secret(self, name: str, fresh: bytes) -> bytes:
         """Return the contents of a secret file, which only this user can read. A missing file is
-        made from `fresh`.
-
-        Raise HomeUnusable.
+        made from `fresh`. Raises HomeUnusable.
         """
         path = self.path / name
         with self._explain_errors():
@@ -375,11 +369,11 @@ class Home:
                 return file.read()
 
     def write_secret(self, name: str, secret: bytes) -> None:
-        """Write a secret file completely or not at all, readable by this user only. Raise
+        """Write a secret file completely or not at all, readable by this user only. Raises
         HomeUnusable."""
         new_path = self.path / f"{name}.new"
         with self._explain_errors():
-            new_path.touch(mode=0o600)  # before there is anything in it to read
+            new_path.touch(mode=0o600)  # before there is anything to read
             with new_path.open("wb") as file:
                 file.write(secret)
                 file.flush()
@@ -389,8 +383,7 @@ class Home:
 
     @contextmanager
     def _explain_errors(self) -> Iterator[None]:
-        """Raise HomeUnusable, with its cause and the name of the file, for an OSError in the
-        block."""
+        """Raise HomeUnusable, with its cause and the file's name, for an OSError in the block."""
         try:
             yield
         except OSError as error:
@@ -402,8 +395,8 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The start of a command of the shell: the settings, ponte.toml as read, and the home. The
-    home's lock is not taken yet.
+    """The start of a command of the shell: the settings, ponte.toml as read, and the home, whose
+    lock is not taken yet.
 
     `fault`: ponte.toml has errors, and `config` is empty. The command then continues only if a
     running Ponte answers it over its socket: that process goes on with the ponte.toml that it read
@@ -417,7 +410,7 @@ class Start:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a folder. A new name in it is durable only then (fsync(2))."""
+    """Sync the folder: a new name in it is durable only then (fsync(2))."""
     entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(entry)

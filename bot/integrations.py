@@ -25,12 +25,12 @@ CARDS: Mapping[str, SetupCard] = {
 }
 """The cards by the name of their integration, in the order of the page."""
 PEOPLE_SETTINGS = ("ponte_allow", "ponte_admins", "ponte_sample")
-"""Who may do what. The page writes them when a person of a chat platform is chosen."""
+"""The page writes them when a person of a chat platform is chosen."""
 SETUP_NAMES = frozenset(
     [*(field.setting for card in CARDS.values() for field in card.fields), *PEOPLE_SETTINGS]
 )
-"""All settings that the page may store. None of them names a folder, a database, a proxy or the
-page itself."""
+"""The settings that the page may store. None names a folder, a database, a proxy or the page
+itself."""
 
 
 def collect_rights(faces: Faces) -> Mapping[str, PlatformRights]:
@@ -43,8 +43,7 @@ PLATFORM_RIGHTS = collect_rights(FACES)
 
 def canonical_person(key: str) -> str:
     """Return the key under which a person's usage, notices and approvals are counted. The owner on
-    the page and the owner in the terminal are one person, with the key of one of the two. Any other
-    key is returned as it is."""
+    the page and in the terminal is one person, with one of the two keys. Any other key stays."""
     platform, _, name = key.partition(":")
     return f"{max(ADMINS)}:{OWNER_ID}" if platform in ADMINS and name == OWNER_ID else key
 

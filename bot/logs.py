@@ -28,8 +28,7 @@ from core.base.text import clean_text
 
 MASK = "[secret]"
 _MIN_SECRET_CHARS = 4
-"""Shorter secrets are not masked, since they would mask parts of ordinary words. No service issues
-such."""
+"""Shorter secrets would mask parts of ordinary words. No service issues such."""
 _TOKENS = re.compile(
     r"""
     xox[a-z](?:\.xox[a-z])?-[\w-]{8,}          # Slack: bot, user, refresh tokens
@@ -51,14 +50,14 @@ _LIBRARY_LEVELS = {
     logging.WARNING: "aiohttp httpx httpcore httpx2 httpcore2 mcp uvicorn sqlitedict",
     _LEVEL_ABOVE_ALL: "opentelemetry mcp.client mcp.shared",
 }
-"""The libraries by the lowest level that is logged of them. Below it they log message texts, tokens
-or whole addresses. `core.observability.tracing` logs once what OpenTelemetry would log for each
-batch that it cannot export; `core.tools.mcp` logs what a server does, which could else write any
-number of lines."""
+"""Libraries by the lowest level that is logged of them. Below it they log message texts, tokens or
+whole addresses. `core.observability.tracing` logs once what OpenTelemetry would log for each batch
+that it cannot export; `core.tools.mcp` logs what a server does, which could else write any number
+of lines."""
 
 
 _is_json = False
-"""Whether a failure is reported as a line of JSON."""
+"""A failure is reported as a line of JSON."""
 named_secrets: set[str] = set()
 """Secrets in variables that ponte.toml names."""
 typed_secrets = BoundedDict[str, None](1_000)
@@ -66,9 +65,8 @@ typed_secrets = BoundedDict[str, None](1_000)
 
 
 def mask_also(secret: str, *, is_typed: bool = False) -> None:
-    """Mask this secret in logs and errors from now on, in every `Redaction`. Of secrets that were
-    typed on the set-up page (`is_typed`), only the last thousand are masked, because anybody could
-    type any number of them."""
+    """Mask this secret in every `Redaction` from now on. Of secrets that were typed on the set-up
+    page (`is_typed`), only the last thousand are masked, because anybody could type any number."""
     forms = _written_forms(secret) if len(secret) >= _MIN_SECRET_CHARS else ()
     if is_typed:
         typed_secrets.update(dict.fromkeys(forms))
@@ -88,15 +86,13 @@ class Redaction:
         self._secrets = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def of(self, text: str) -> str:
-        """Return `text` with secrets and tokens masked."""
         for secret in sorted({*named_secrets, *typed_secrets}, key=len, reverse=True):
             text = text.replace(secret, MASK)
         return _TOKENS.sub(MASK, self._secrets.sub(MASK, text))
 
 
 class ExceptionFields:
-    """A structlog processor that adds kind, message and place of an exception, and its traceback if
-    asked for."""
+    """A structlog processor that adds what an exception is and where it was raised."""
 
     def __init__(self, *, traces: bool) -> None:
         self._traces = traces
@@ -105,7 +101,7 @@ class ExceptionFields:
         """Replace the exception of a log line by its type and text, and the file and line where it
         was raised. Its whole traceback, which can contain text of people, is added only at the
         level `debug`."""
-        # An exception, the tuple of `sys.exc_info`, or True for the one that is handled now.
+        # An exception, the tuple of `sys.exc_info`, or True for the one handled now.
         fault = event.pop("exc_info", None)
         event.pop("stack_info", None)  # the stack of the logging call, which no line shows
         if isinstance(fault, tuple):
@@ -123,9 +119,8 @@ class ExceptionFields:
 
 
 class LogLineRenderer:
-    """A structlog processor that renders an event as one masked line of text or JSON.
-
-    Control characters are escaped, so that no text can forge a line or a colour.
+    """A structlog processor that renders an event as one masked line of text or JSON. Control
+    characters are escaped, so that no text can forge a line or a colour.
     """
 
     def __init__(self, form: str, redaction: Redaction) -> None:
@@ -133,14 +128,14 @@ class LogLineRenderer:
         self._redaction = redaction
 
     def __call__(self, logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
-        """Return the log line as JSON or text, without secrets. A line of text begins with the
-        time, the level, the logger and the event; the other fields follow as `name=value`. Line
-        breaks in texts are escaped, so that no text can forge a line; a traceback keeps its own."""
+        """A line of text begins with the time, the level, the logger and the event; the other
+        fields follow as `name=value`. Line breaks in texts are escaped, so that no text can forge a
+        line; a traceback keeps its own."""
         if self._json:
             return self._redaction.of(to_json_line(dict(event)))
         fields = dict(event)
         trace = fields.pop("traceback", "")
-        # Levels are padded to seven characters, the length of "warning".
+        # Seven characters are the length of "warning".
         words = [fields.pop("timestamp", ""), f"{fields.pop('level', ''):<7}"]
         words.append(f"{fields.pop('logger', '')}: {_escape(str(fields.pop('event', '')))}")
         for key, value in fields.items():
@@ -160,11 +155,9 @@ def set_up_logging(
     report failures in words. Tracebacks are logged at level debug only.
     """
     level = logging.getLevelNamesMapping()[settings.ponte_log_level.upper()]
-    # `model_fields_set` has the settings that somebody set.
     if quiet and "ponte_log_level" not in settings.model_fields_set:
         level = _LEVEL_ABOVE_ALL
-    # `report_error` also writes the failure that ends a command as JSON. With `quiet`, a person
-    # reads it, so it stays in words.
+    # Also for the failure that ends a command (`report_error`). With `quiet`, a person reads it.
     global _is_json
     _is_json = settings.ponte_log == "json" and not quiet
     # structlog knows no level above CRITICAL.
@@ -177,7 +170,7 @@ def set_up_logging(
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            # For what libraries log through `logging`, without structlog.
+            # For what libraries log without structlog.
             foreign_pre_chain=_common_processors(),
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -197,9 +190,8 @@ def set_up_logging(
 
 def report_error(error: Exception, stream: TextIO) -> int:
     """Write why a command of the shell failed, without secrets, to `stream` or as a line of a JSON
-    log. Return the exit code: 2 for wrong usage or settings, else 1.
-
-    A traceback is written at PONTE_LOG_LEVEL=debug once logging is set up.
+    log. Return the exit code: 2 for wrong usage or settings, else 1. A traceback is written at
+    PONTE_LOG_LEVEL=debug once logging is set up.
     """
     code = 2 if getattr(error, "code", "") in (SettingsError.code, WrongUsage.code) else 1
     if _is_json:
@@ -208,7 +200,7 @@ def report_error(error: Exception, stream: TextIO) -> int:
         )
         return code
     try:
-        # The error may have come before the settings were loaded.
+        # The error may have come before.
         redaction = Redaction(load().secrets)
     except SettingsError:
         redaction = Redaction(())
@@ -220,8 +212,7 @@ def report_error(error: Exception, stream: TextIO) -> int:
 
 
 def _written_forms(secret: str) -> set[str]:
-    """Return the forms in which a secret can appear in a log line: as it is, and as JSON and
-    Python's repr write it inside quotes."""
+    """In a log line, a secret can appear as it is, and as JSON and Python's repr write it."""
     return {secret, to_json_line(secret)[1:-1], repr(secret)[1:-1]}
 
 
@@ -251,8 +242,8 @@ def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
 
 
 def _describe_error(error: Exception) -> str:
-    """Return the sentence with which a failed start ends. An error that Ponte does not know is a
-    fault of Ponte, so the sentence tells how to see its cause."""
+    """Return the sentence of a failed start. An error that Ponte does not know is a fault of Ponte,
+    so the sentence tells how to see its cause."""
     if isinstance(error, PonteError):
         return error.words()
     what = " ".join(f"{type(error).__name__}: {error}".split())

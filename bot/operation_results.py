@@ -1,7 +1,6 @@
 """The results of operations that the program reads too. `bot.operation_service` serialises them as
-JSON, as which other operations return theirs.
-
-Fields have the names of the JSON. Times are in seconds since the epoch.
+JSON, as which other operations return theirs. Fields have the names of the JSON. Times are in
+seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ Rows = Sequence[Json]
 
 @dataclass(frozen=True, slots=True)
 class RightVerdict:
-    """The verdict of `ponte policy check` on one right: whether the person has it, which rule
-    decides, and the text of that rule in ponte.toml."""
+    """Tells whether a person has a right, which rule decides, and that rule's text in
+    ponte.toml."""
 
     right: str
     allowed: bool
@@ -27,8 +26,8 @@ class RightVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """The result of `ponte reload`: the file that was read, its changed sections that need a
-    restart (`later`), and names of tools, commands or agents in it that do not exist."""
+    """The file that was read, its changed sections that need a restart (`later`), and names of
+    tools, commands or agents in it that do not exist."""
 
     file: str
     later: Sequence[str]
@@ -37,7 +36,7 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """The usage since a day, in rows. `server_costs` and `unpriced` are models without a price
+    """The usage since a day. `server_costs` and `unpriced` are models without a price
     (`Budget.models_without_price`)."""
 
     by: str
@@ -49,16 +48,15 @@ class UsageReport:
 
 @dataclass(frozen=True, slots=True)
 class UsageOverview(UsageReport):
-    """The result of `ponte usage` without arguments: a report of usage, and the state of all
-    limits."""
+    """`ponte usage` without arguments: a report, and the state of all limits."""
 
     limits: Rows
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyCheck:
-    """The result of `ponte policy check`: a verdict for each right of a person at a place ("" is a
-    direct message), by the rules of a file ("" for no file)."""
+    """A verdict for each right of a person at a place ("" is a direct message), by the rules of a
+    file ("" for no file)."""
 
     channel: str
     file: str
@@ -68,9 +66,9 @@ class PolicyCheck:
 
 @dataclass(frozen=True, slots=True)
 class PersonCounts:
-    """A summary of the data stored about a person: the person's key and names, the conversations
-    that they share with others (`shared`), the number of rows by section of an export, the names of
-    all sections, and the data that the adapters of platforms remember of them."""
+    """A summary of what is stored about a person: key and names, conversations with others
+    (`shared`), rows by section of an export, the names of all sections, and what the adapters of
+    platforms remember."""
 
     person: str
     names: Sequence[str]
@@ -82,10 +80,10 @@ class PersonCounts:
 
 @dataclass(frozen=True, slots=True)
 class ForgottenPerson:
-    """The result of `ponte person forget`: the numbers of deleted rows by section (`counts`),
-    conversations with others that remain (`shared`), rows that arrived meanwhile (`left`), the
-    number of objects on the model's server that are not deleted yet (`waiting`), and a sentence
-    about places where data may remain, or ""."""
+    """The result of `ponte person forget`: deleted rows by section (`counts`), conversations with
+    others that remain (`shared`), rows that arrived meanwhile (`left`), objects on the model's
+    server that are not deleted yet (`waiting`), and a sentence about places where data may remain,
+    or ""."""
 
     person: str
     counts: Mapping[str, int]

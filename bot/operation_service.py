@@ -1,5 +1,5 @@
-"""Runs operations by name: checks the arguments and the right, writes the audit line, and describes
-the result."""
+"""Runs operations by name: checks arguments and right, writes the audit line, and describes the
+result."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class OperationService:
-    """Runs operations by their names, for the shell and the page /admin (the port `Operator`).
-    `on_admin_page`: only those that the page offers (`Operation.admin_page`)."""
+    """Runs operations for the shell and the page /admin (the port `Operator`). `on_admin_page`:
+    only those that the page offers (`Operation.admin_page`)."""
 
     ponte: Ponte
     on_admin_page: bool = False
 
     async def run(self, name: str, arguments: Json, actor: Person = OPERATOR) -> Any:
-        """Run the operation of this name (one of OPERATIONS) for `actor`, and return its result as
-        JSON. An operation whose `right` is "own" is for the owner alone, and others are for admins,
-        too. Raise UnknownPath, BadInput, NotAllowed, PonteError."""
+        """Run an operation for `actor`, and return its result as JSON. One whose `right` is "own"
+        is for the owner alone, others are for admins, too. Raises UnknownPath, BadInput,
+        NotAllowed, PonteError."""
         operation = self._find_operation(name)
         if operation.right == "own" and actor.id not in (OPERATOR.id, OWNER_ID):
             raise NotAllowed("Only Ponte's owner can do this.")
@@ -57,7 +57,7 @@ class OperationService:
         # Arguments of a wrong name or type raise BadInput.
         model = validate(build_arguments_model(operation), arguments)
         checked = {name: getattr(model, name) for name in operation.parameters}
-        # Operations that write to the audit log say who did it.
+        # For the audit log.
         if "actor" in operation.function.__annotations__:
             checked["actor"] = actor
         subject: Start | Ponte = ponte
@@ -66,8 +66,7 @@ class OperationService:
             try:
                 subject = replace(ponte.inputs, config=ponte.reloader.read_file())
             except SettingsError as error:
-                # Ponte itself goes on with the file that it has loaded: the errors are only the
-                # result of the check.
+                # Ponte itself goes on with the file that it has loaded.
                 raise BadInput("{faults}", faults=error.words()) from None
         result = await operation.function(subject, **checked)
         return to_json(result)
@@ -77,7 +76,7 @@ class OperationService:
     ) -> Json:
         """Run an operation and return its result as the shell prints it: `lines`, `notes` (for
         standard error), `failed`, and `next`, where the following page begins."""
-        # Somebody who gives no arguments in the shell gets the operation's overview.
+        # Without arguments, the shell shows the operation's overview.
         if not (as_json or any(arguments.values())):
             arguments = self._find_operation(name).overview or arguments
         result = await self.run(name, arguments, actor)
@@ -85,23 +84,21 @@ class OperationService:
         from bot.operation_texts import View, find_text
 
         text, ponte = find_text(self._find_operation(name)), self.ponte
-        # In a text, people have names in place of their keys. `text.people` are the fields of the
-        # result that hold keys of people.
+        # People have names in place of their keys, which the fields `text.people` hold.
         keys = set(_find_values(result, text.people)) if text.people and not as_json else ()
         names = await ponte.engine.people.find_names(sorted(keys)) if keys else {}
         view = View(ponte.zone, names, arguments)
         # Thousands of rows take seconds.
         shown = await asyncio.to_thread(describe_result, text, result, view, as_json=as_json)
         live = ponte.live.current
-        # The operation used the file on disk, which differs from the one that Ponte uses now.
+        # The operation used the file on disk.
         if self._find_operation(name).needs == "settings" and ponte.reloader.read_file() != live:
             shown["notes"].append(say(NEWER_FILE_SENTENCE, file=ponte.settings.ponte_config.name))
         return shown
 
     async def tabulate(self, name: str, rows: Sequence[Json]) -> ListTable:
-        """Return rows of the list `name` (in TEXT_LISTS) as the page /admin shows them: people and
-        channels have names in place of their keys, and lines of the audit log the titles of
-        changes."""
+        """Return rows of the list `name` (in TEXT_LISTS) as the page /admin shows them: with names
+        in place of keys of people and channels, and titles of changes in lines of the audit log."""
         # Loaded only when a list is shown.
         from bot.operation_texts import TEXT_LISTS, View
         from bot.reports import describe_changes
@@ -113,15 +110,15 @@ class OperationService:
         changes = await describe_changes(
             self.ponte.engine.changes, set(_find_values(rows, ["change"]))
         )
-        # `is_page`: the page has room for wide columns and long texts.
+        # The page has room for wide columns and long texts.
         view = View(self.ponte.zone, names, is_page=True, changes=changes)
-        # In a thread, because a list can have thousands of rows.
+        # A list can have thousands of rows.
         return await asyncio.to_thread(columns.table, rows, view)
 
     def list_forms(self) -> Sequence[Json]:
-        """Return a description of the form of each operation that is both on the page /admin and a
-        command of the shell: its help, and a field for each argument. `long`: a text of several
-        lines, for which the shell takes a file."""
+        """Describe the form of each operation that is both on the page /admin and a command of the
+        shell: its help, and a field for each argument. `long`: a text of several lines, for which
+        the shell takes a file."""
         return [
             {
                 "name": each.name,
@@ -134,7 +131,7 @@ class OperationService:
                         "options": [*parameter.options(self.ponte.live.current)],
                         "required": default is inspect.Parameter.empty,
                     }
-                    # `kind` is an `Annotated` type, whose metadata has the help of the argument.
+                    # The metadata of an `Annotated` type has the argument's help.
                     for name, (kind, default) in each.parameters.items()
                     for parameter in getattr(kind, "__metadata__", ())
                 ],
@@ -163,15 +160,13 @@ async def describe_offline(
 
 
 def to_json(result: Any) -> Any:
-    """Return the typed result of an operation as JSON, which users, texts and /admin read."""
     return to_jsonable_python(result)
 
 
 def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool) -> Json:
     """Return a result as the shell prints it: the `lines` for standard output (with `as_json`, one
     JSON value a line), the `notes` for standard error, whether the exit code is 1 (`failed`), and
-    where the following page of a long list begins (`next`, "" at the end). `view` has the reader's
-    time zone, the names of people and the operation's arguments."""
+    where the following page of a long list begins (`next`, "" at the end)."""
     values = text.json_values(result) if as_json else ()
     return {
         "lines": list(map(to_json_line, values)) if as_json else list(text.lines(result, view)),
@@ -182,13 +177,13 @@ def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool)
 
 
 def _describe_key(key: str, name: str) -> str:
-    """Return what the page /admin calls the person or channel with this key and name ("" if it is
-    not known). Names are not unique on chat platforms, so people there have their key after it.
-    Places are `PLATFORM:direct`, `PLATFORM:WORKSPACE:CHANNEL` and longer."""
+    """Return what the page /admin calls a person or channel with this name ("" if unknown). Names
+    are not unique on chat platforms, so people there have their key after it. Places are
+    `PLATFORM:direct`, `PLATFORM:WORKSPACE:CHANNEL` and longer."""
     platform, _, id = key.partition(":")
     if ":" not in id and id != "direct":  # the key of a person
         own = {OPERATOR.key: say("Someone at the server"), POLICY_PERSON.key: "ponte.toml"}
-        if platform == "web" and name in ("", id):  # the names of the page are unique
+        if platform == "web" and name in ("", id):  # unique there
             return id
         return f"{name} ({key})" if name and name != key else own.get(key, key)
     if platform in ("web", "terminal"):
@@ -198,7 +193,7 @@ def _describe_key(key: str, name: str) -> str:
 
 @functools.cache
 def build_arguments_model(operation: Operation) -> type[BaseModel]:
-    """Return the model that checks the arguments of an operation, each in a field of its name."""
+    """Return the model that checks an operation's arguments."""
     fields: dict[str, Any] = {
         name: (annotation, ... if default is inspect.Parameter.empty else default)
         for name, (annotation, default) in operation.parameters.items()

@@ -1,6 +1,5 @@
-"""The texts of results of operations: lines for people, and what `--json` prints.
-
-An operation without an entry in `TEXTS` gets a plain table, or a line for each value.
+"""The texts of results of operations: lines for people, and what `--json` prints. An operation
+without an entry in `TEXTS` gets a plain table, or a line for each value.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from core.people.audit import PERSON_FACTS
 
 Row = Mapping[str, Any]
 RULE_WORDS = ("default", "none")
-"""The rules of `policy check` that have no name in a file."""
+"""Rules of `policy check` that have no name in a file."""
 COLUMN_GAP = "  "
 _FACT = re.compile(r"{(\w+)}")
 
@@ -48,7 +47,7 @@ class View:
     is_running: bool = True
     is_page: bool = False
     changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """The title and the rows of changes by ID."""
+    """Title and rows by the change's ID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,8 @@ class ResultText:
 def format_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()
 ) -> Iterator[str]:
-    """Yield a line with the headings and a line for each row. The columns whose numbers are in
-    `right` are aligned to the right."""
+    """Yield the headings and a line for each row. Columns whose numbers are in `right` are aligned
+    to the right."""
     lines = [list(headings), *(list(row) for row in rows)]
     # `len` would be wrong: East Asian characters take two columns of a terminal, accents none.
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
@@ -137,9 +136,9 @@ class ListColumn:
 
 
 class TextList:
-    """Turns the rows of a list into a table: lines for the shell, or cells for the page /admin. If
-    there are no rows, the sentence `empty` stands in its place. `names` are the fields of rows
-    whose keys of people the reader gets as names: those of columns of names, and `more_names`."""
+    """Turns rows into lines for the shell, or cells for the page /admin. The sentence `empty`
+    stands for no rows. `names` are the fields whose keys of people the reader gets as names: those
+    of columns of names, and `more_names`."""
 
     def __init__(self, empty: str, *columns: ListColumn, more_names: Iterable[str] = ()) -> None:
         self._empty = empty
@@ -155,14 +154,12 @@ class TextList:
         return format_table(table.headings, table.rows, table.numbers)
 
     def table(self, rows: Sequence[Row], view: View) -> ListTable:
-        """Return the headings and the cells of each row; `numbers` are the columns to align to the
-        right."""
-        # A terminal has no room for the wide columns.
+        """`numbers` of the result are the columns to align to the right."""
         columns = [column for column in self._columns if view.is_page or not column.wide]
         return ListTable(
             [say(column.heading) for column in columns],
             [column.field for column in columns],
-            # A column without a field makes its cell from the whole row.
+            # A column without a field shows the whole row.
             [
                 [
                     column.cell(row.get(column.field, "") if column.field else row, view)
@@ -192,8 +189,7 @@ def _audit_time(at: Any, view: View) -> str:
 
 
 def _audit_details(line: Any, view: View) -> str:
-    """Return the facts of a line of the audit log as `name=value`, with names in place of keys of
-    people."""
+    """Return the facts as `name=value`, with names in place of keys of people."""
     facts = []
     for name, value in line.items():
         if name not in ("at", "event"):
@@ -232,14 +228,13 @@ AUDIT_SENTENCES: dict[str, str] = {
     "setup-applied": "{asker} restarted Ponte with the new settings",
     "data-migrated": "{asker} moved the data to another database",
 }
-"""What a line of the audit log says, by its event. `{what}` is the title of a change, `{rows}` its
-rows."""
+"""Sentences by event. `{what}` is the title of a change, `{rows}` its rows."""
 
 
 def _describe_audit_line(line: Any, view: View) -> str:
-    """Return a line of the audit log as a sentence, with names of people and the title of the
-    change. An event without a sentence, for example of another version of Ponte, is returned as its
-    facts. Facts that a line lacks are empty in the sentence."""
+    """Return a sentence with names of people and the title of the change. An event without one, for
+    example of another version of Ponte, is returned as its facts. Facts that a line lacks are empty
+    in the sentence."""
     sentence = AUDIT_SENTENCES.get(line["event"])
     if sentence is None:
         return _audit_details(line, view)
@@ -301,15 +296,15 @@ _USAGE_ROWS = {
 
 
 def format_usage(report: Row, view: View) -> Iterator[str]:
-    """Yield the first day of the report, headings, and a line for each row: its name, messages or
-    calls, tokens, US dollars; then the limits if the report has them. People with the same name are
-    shown with their keys."""
+    """Yield the report's first day, headings, and a line for each row: its name, messages or calls,
+    tokens, US dollars; then the limits if there are any. People with the same name are shown with
+    their keys."""
     yield say("Usage since {day}:", day=format_day_or_never(report["since"], view))
-    # The column `name` holds keys of people, whose names the view has.
+    # The column `name` holds keys of people.
     names = {key: name for row in report["rows"] if (name := view.names.get(key := row["name"]))}
     counts = Counter(names.values())
     names = {key: f"{name} ({key})" if counts[name] > 1 else name for key, name in names.items()}
-    # `by`: what each row counts, such as a person or a model, which decides on the columns.
+    # What each row counts, such as a person or a model, decides on the columns.
     yield from _USAGE_ROWS[report["by"]](report["rows"], replace(view, names=names))
     yield from describe_usage_notes(
         report["rows"], report.get("server_costs", ()), report.get("unpriced", ())
@@ -327,7 +322,7 @@ def format_parts(parts: Sequence[Row], view: View) -> Iterator[str]:
 
 
 def describe_reload(result: Row, view: View) -> Iterator[str]:
-    """Yield which file was read, what needs a restart, and misspelt names in it."""
+    """Yield which file was read, what needs a restart, and misspelt names."""
     yield say("Reloaded {file}.", file=result["file"])
     if later := result["later"]:
         names = ", ".join(f"[{name}]" for name in later)
@@ -336,8 +331,7 @@ def describe_reload(result: Row, view: View) -> Iterator[str]:
 
 
 def format_policy(result: Row, view: View) -> Iterator[str]:
-    """Yield whose rules `ponte policy check` used, and for each right whether the person has it
-    and why."""
+    """Yield whose rules were used, and whether the person has each right and why."""
     channel = result["channel"]
     place = say("in {channel}", channel=channel) if channel else say("in a direct message")
     running, alone = say("the running Ponte"), say("this folder (Ponte isn't running)")
@@ -374,8 +368,8 @@ def _format_counts(counts: Mapping[str, int]) -> Iterator[str]:
 
 
 def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
-    """Yield what was deleted about a person, what is not erased yet, and what Ponte does not
-    control, such as posts on the platforms."""
+    """Yield what was deleted, what is not erased yet, and what Ponte does not control, such as
+    posts on the platforms."""
     yield say("Deleted: {person}.", person=result["person"])
     yield from _format_counts(result["counts"])
     if waiting := int(result["waiting"]):
@@ -398,7 +392,7 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
         "backups, logs, and IDs that you wrote into ponte.toml or .env. Audit log entries and "
         "usage totals are kept but no longer identify the person."
     )
-    # Where the database may still have the deleted data, such as in backups; "" for nowhere.
+    # Where deleted data may remain, such as in backups; "" for nowhere.
     if result["remains"]:
         yield str(result["remains"])
 
@@ -490,7 +484,7 @@ TEXT_LISTS: dict[str, TextList] = {
     "turns": _TURNS,
     **{f"usage {by}": rows for by, rows in _USAGE_ROWS.items()},
 }
-"""The lists that the operator's page shows, too."""
+"""The operator's page shows these, too."""
 _SETUP = TextList(
     "",
     ListColumn("card", "title", _word),
@@ -501,13 +495,12 @@ _SETUP = TextList(
 
 
 def format_setup(setup: Row, view: View) -> Iterable[str]:
-    """Return a line for each setting of the set-up page, and a sentence on the newest ones if they
-    are not in force: saved only, or failed."""
+    """Return a line for each setting, and a sentence on the newest ones if they are not in force:
+    saved only, or failed."""
     rows = []
-    # A card is a group of settings on the page, such as those of Slack.
     for card in setup["cards"]:
         for each in card["fields"]:
-            # Of a secret, only the last characters are there (`ending`). The source is "" for a
+            # Of a secret, only the last characters (`ending`) are there. The source is "" for a
             # value from the page or the default.
             shown = each["value"] or each["ending"]
             if each["source"]:
@@ -561,7 +554,7 @@ load_modules("texts")
 
 
 def find_text(operation: Operation) -> ResultText:
-    """Return the text of an operation's result: its own, its list, its sentence, or a plain one."""
+    """Return its own text, its list, its sentence, or a plain one."""
     if text := TEXTS.get(operation.name):
         return text
     if rows := TEXT_LISTS.get(operation.name):

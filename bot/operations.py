@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 FILE_PIECE_BYTES = 3_000_000
-"""Most bytes of a file in one response."""
+"""The most bytes of a file in one response."""
 ERASE_TIMEOUT_SECONDS = 900.0
 """Erasing a person rewrites nearly all tables."""
 SETUP_TIMEOUT_SECONDS = 120.0
@@ -55,10 +55,8 @@ class ShellParameter:
 
 @dataclass(frozen=True, slots=True)
 class ShellArgument(ShellParameter):
-    """A parameter that people type by its place.
-
-    `values` are the operation that lists its possible values, and their field in that operation's
-    rows: the shell completes them.
+    """A parameter that people type by its place. `values` are the operation that lists its possible
+    values, and their field in that operation's rows: the shell completes them.
     """
 
     values: tuple[str, str] | None = None
@@ -109,19 +107,19 @@ class Operation:
 
     @property
     def path(self) -> str:
-        """The path of its route below /operator/."""
+        """The path of its route, below /operator/."""
         return self.name.replace(" ", "/")
 
     @property
     def help(self) -> str:
-        """The docstring of the function, which people read as the command's help."""
+        """People read the function's docstring as the command's help."""
         return inspect.getdoc(self.function) or ""
 
     @cached_property
     def parameters(self) -> Mapping[str, tuple[Any, Any]]:
-        """The annotation and the default of each argument of the operation, by name. The first
-        parameter of the function is no argument, and `actor` is who asks. Annotations are texts, as
-        this module does not import their types, so only those of arguments are evaluated."""
+        """Annotation and default of each argument, by name. The first parameter of the function is
+        no argument, and `actor` is who asks. Annotations are texts, as this module does not import
+        their types, so only those of arguments are evaluated."""
         _, *own = inspect.signature(self.function).parameters.values()
         own = [each for each in own if each.name != "actor"]
         typed = SimpleNamespace(__annotations__={each.name: each.annotation for each in own})
@@ -138,12 +136,12 @@ COMMAND_GROUPS = {
     "policy": "Show who can do what, and where.",
     "setup": "Show and undo what was typed on the set-up page.",
 }
-"""The help of each command that has commands below it."""
+"""The help of commands that have commands below them."""
 
 
 def add_command_group(name: str, help: str, after: str) -> None:
-    """Add a command that has commands below it, in the documents after another one, if that
-    exists."""
+    """Add a command that has commands below it. In the documents it stands after another one, if
+    that exists."""
     groups = list(COMMAND_GROUPS.items())
     at = list(COMMAND_GROUPS).index(after) + 1 if after in COMMAND_GROUPS else len(groups)
     groups.insert(at, (name, help))
@@ -151,12 +149,12 @@ def add_command_group(name: str, help: str, after: str) -> None:
     COMMAND_GROUPS.update(groups)
 
 
-def operation(name: str, **more: Any) -> Callable[[F], F]:
-    """Return a decorator that puts a function into OPERATIONS under this name. `more` are fields of
-    `Operation`. Raise ValueError for an operation that would show a secret on the page /admin."""
+def operation(name: str, **options: Any) -> Callable[[F], F]:
+    """Return a decorator that puts a function into OPERATIONS. `more` are fields of `Operation`.
+    Raises ValueError for an operation that would show a secret on the page /admin."""
 
     def register(function: F) -> F:
-        own = Operation(name, function, **more)
+        own = Operation(name, function, **options)
         if own.is_secret and own.admin_page:
             raise ValueError(f"{name}: the operator's page must not show a secret")
         if name in OPERATIONS:
@@ -225,21 +223,21 @@ async def check_parts(
 async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str]:
     """Return the names of people and channels by key, as far as they are known. Names of channels
     that are not known are asked for in the background."""
-    # Not at the top: `ponte --help` imports this module, so it loads little.
+    # `ponte --help` imports this module, so it loads little.
     import asyncio
 
     from core.domain.messages import Address
 
     names, messengers = dict(await ponte.engine.people.find_names(keys)), ponte.engine.platforms
     for key in keys:
-        # The key of a channel is PLATFORM:WORKSPACE:CHANNEL; "direct" stands for direct messages.
-        # For the key of a person in Slack, which has this form too, `title` returns "".
+        # A channel's key is PLATFORM:WORKSPACE:CHANNEL; "direct" stands for direct messages. For
+        # the key of a person in Slack, which has this form too, `title` returns "".
         platform, *place = key.split(":")
         is_channel = len(place) >= 2 and place[1] != "direct"
         if is_channel and (messenger := messengers.messengers.get(platform)):
-            # `is_shared`: a channel, because direct messages have no title.
+            # A channel, because direct messages have no title.
             address = Address(platform, place[1], place[0], is_shared=True)
-            # 0: the name if it is known. The platform is asked in the background for the next load.
+            # 0: the name if known. The platform is asked in the background for the next load.
             with suppress(TimeoutError):
                 async with asyncio.timeout(0):
                     if title := await messenger.title(address):
@@ -285,7 +283,7 @@ async def change_change(
     linked: bool = True,
 ) -> ChatAnswer:
     """Change the proposed values before they're approved. Without values, lists the fields."""
-    # `linked`: where the answer is shown, addresses become links.
+    # `linked`: the display turns addresses into links.
     return await ponte.decide("change", id, linked, values=values)
 
 
@@ -300,7 +298,7 @@ async def deny_change(
     linked: bool = True,
 ) -> ChatAnswer:
     """Deny a change, or add the reason for your denial."""
-    # `linked`: where the answer is shown, addresses become links.
+    # `linked`: the display turns addresses into links.
     return await ponte.decide("deny", id, linked, reason or " ".join(words))
 
 
@@ -332,11 +330,10 @@ async def report_usage(
     with_limits: bool = False,
 ) -> results.UsageReport:
     """Show today's usage, or a report since a date (see the options)."""
-    # Not at the top: `ponte --help` imports this module, so it loads little.
+    # `ponte --help` imports this module, so it loads little.
     from bot import reports
 
-    # A shell command without arguments or `--json` gets those of `overview`: today's usage with
-    # the limits.
+    # A shell command without arguments or `--json` gets those of `overview`.
     budget = ponte.engine.people.budget
     report = await reports.report_usage(budget, by or "person", since)
     if not with_limits:
@@ -372,11 +369,11 @@ async def read_audit_log(
     after: str = "",
 ) -> Json:
     """Show who did what, which rule allowed it, and who approved it, newest first."""
-    # Not at the top: `ponte --help` imports this module, so it loads little.
+    # `ponte --help` imports this module, so it loads little.
     from adapters.web.errors import UnknownPath
     from bot.reports import parse_moment
 
-    # `after` is the `next` of the page before this one; "" for the first page.
+    # `after` is the `next` of the page before; "" for the first one.
     if not re.fullmatch("[0-9]{0,18}", after):
         raise UnknownPath
     lines, following = await ponte.engine.people.audit.read(
@@ -415,7 +412,7 @@ async def check_policy(
 ) -> results.PolicyCheck:
     """Show a person's permissions in a channel, and which rule applies, by the ponte.toml on disk.
     No platform is asked for the person's groups."""
-    # Not at the top: `ponte --help` imports this module, so it loads little.
+    # `ponte --help` imports this module, so it loads little.
     from bot.reports import check_rights
 
     return await check_rights(start, person, channel, groups=group, guest=guest, rights=right)
@@ -482,7 +479,7 @@ async def find_link(ponte: Ponte) -> Json:
 @operation("threads list", example="--json")
 async def list_threads(ponte: Ponte) -> Rows:
     """List conversations with their number of messages, newest first."""
-    # `thread` is the id of what the model remembers of the conversation now.
+    # `thread` is the id of what the model remembers now.
     journal = ponte.engine.conversations.journal
     return [
         {
@@ -517,8 +514,8 @@ async def show_thread(ponte: Ponte, conversation: Conversation) -> Json:
 )
 async def forget_thread(ponte: Ponte, conversation: Conversation, actor: Person) -> Json:
     """Delete a conversation. This can't be undone."""
-    # The audit log gets the place (`where`) of the conversation. `remains_notice` tells where
-    # deleted data may still exist, such as in backups.
+    # The audit log gets the conversation's place. `remains_notice` tells where deleted data may
+    # still exist, such as in backups.
     entries, engine = await ponte.list_entries(conversation), ponte.engine
     where = entries[0].message.address if entries else None
     messages = await engine.upkeep.forget(conversation, actor, where)

@@ -1,4 +1,4 @@
-"""What the settings say of the parts of this Ponte, and what these are built and checked with."""
+"""What the settings say of this Ponte's parts, and what these are built and checked with."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ CHECK_FAILED_SENTENCE = "this check failed because of a bug in Ponte ({kind})"
 
 
 def summaries(settings: Settings) -> tuple[Health, ...]:
-    """Return the state of each part as the settings alone tell it (configured or not), in the order
-    of the start screen. No service is asked."""
+    """Return each part as the settings alone tell it (configured or not), in the order of the start
+    screen."""
     integration_lines = (integration.summary(settings, settings) for integration in settings.faces)
     shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
     if settings.transcribe_model:
@@ -34,7 +34,7 @@ def summaries(settings: Settings) -> tuple[Health, ...]:
 
 
 def model_client(settings: Settings) -> ModelServerClient:
-    """Return the client of the model's server. Whoever holds it must close it."""
+    """Whoever holds the client must close it."""
     key, url = plain_value(settings.openai_api_key), settings.openai_base_url or OPENAI_URL
     return ModelServerClient(ModelEndpoint(key, url, settings.proxies))
 
@@ -48,10 +48,10 @@ def dependencies(
     peers: Peers | None = None,
     read_file: ReadFile = read_no_file,
 ) -> IntegrationDependencies[Any]:
-    """Return the objects with which every integration is built and checked: settings, the live
-    ponte.toml, the data folder, HTTP clients, and the function that makes the pseudonyms under
-    which external servers know people. Without `peers`, this process works alone."""
-    # `Settings` contains the settings of every integration, so it is also the `own` of each.
+    """Return what every integration is built and checked with: settings, the live ponte.toml, the
+    data folder, HTTP clients, and the function that makes the pseudonyms under which external
+    servers know people. Without `peers`, this process works alone."""
+    # `Settings` contains the settings of every integration.
     return IntegrationDependencies(
         settings,
         settings,
@@ -59,7 +59,7 @@ def dependencies(
         home,
         http,
         client,
-        # Read at each use: the first one creates the key if the data folder has none.
+        # Read at each use: the first one creates a missing key.
         lambda name: ModelOptions(secret=home.pseudonyms()).pseudonym(name),
         peers or Alone(),
         read_file,

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 
 def system_user_name() -> str:
-    """Return the full name of the system user that runs this process, else the login name; ""
-    if the system has no entry for this user, as in some containers."""
+    """Return the full name of the system user of this process, else the login name; "" if the
+    system has no entry for it, as in some containers."""
     try:
         user = pwd.getpwuid(os.geteuid())
     except KeyError:
@@ -53,18 +53,17 @@ def system_user_name() -> str:
 log = structlog.get_logger("personal_data")
 Json = Mapping[str, Any]
 STEP_TIMEOUT_SECONDS = 10.0
-"""How long to wait for stopped turns, for the model's server and for cards to be drawn."""
+"""The timeout for stopped turns, for the model's server and for cards to be drawn."""
 TURN_POLL_SECONDS = 0.05
-"""How often to check whether a stopped turn has ended. It may run in another process."""
+"""The pause between two looks for the end of a stopped turn, which may run in another process."""
 ERASE_ROUNDS = 3
-"""How often to erase rows again that arrived while a person was erased."""
+"""How often rows that arrived meanwhile are erased again."""
 
 
 @dataclass(frozen=True, slots=True)
 class PersonalDataService:
-    """Exports and erases what is stored about a person, for `ponte person`. `chats` are the
-    platforms that this process serves. `listing` are the names of platforms that list people who
-    never wrote to us."""
+    """Exports and erases what is stored about a person. `chats` are the platforms of this process.
+    `listing` are the platforms that list people who never wrote to us."""
 
     engine: Engine
     data: SqlPersonalData
@@ -81,15 +80,15 @@ class PersonalDataService:
         counts = await self.data.count_rows(who)
         sections = [*(table.section for table in SCHEMA.export_tables), "decisions"]
         rows = await self.data.read_remembered()
-        # A row is an adapter's JSON about many people. `select_ids` keeps the entries of this one.
+        # A row is an adapter's JSON about many people.
         ids_by_name = {name: select_ids(data, who.ids) for name, data in rows.items()}
         remembered = {name: data for name, data in ids_by_name.items() if data}
         names = sorted(who.names)
         return PersonCounts(who.key, names, places.shared, counts, sections, remembered)
 
     async def read_file(self, person: str, file: str) -> bytes:
-        """Return the bytes of a file of the person, for the export. Raise NotFound, also for a file
-        of somebody else."""
+        """Return the bytes of a file of the person. Raises NotFound, also for a file of somebody
+        else."""
         if not await self.data.owns_file(self.data.by_key(person), file):
             raise NotFound(what="file")
         _, data = await self.engine.conversations.files.get(file)
@@ -97,12 +96,12 @@ class PersonalDataService:
 
     async def remove_account(self, person: str, by: Person | None = None) -> None:
         """Delete the page account of a person (a key), stop their turns and withdraw their
-        proposals. Raise NotFound."""
+        proposals. Raises NotFound."""
         await self._stop_work(person, await self.accounts.remove(person, by))
 
     async def remove(self, name: str, by: Person) -> str:
-        """End the access of a person to the page, by the name of an account or the key of a person
-        of a provider. Return their key. Raise NotFound.
+        """End a person's access to the page, by the name of an account or the key of a person of a
+        provider. Return their key. Raises NotFound.
 
         Their running turns are stopped, and their requests denied. People who sign in with Slack go
         on to use Ponte in Slack, so only those on the page are.
@@ -126,32 +125,31 @@ class PersonalDataService:
         """Erase a person everywhere. The order keeps them findable after a crash, so that the same
         command finishes the erasure: the audit log's key goes last.
 
-        Raise UnknownPerson or AmbiguousPerson before anything is erased, and StillApplying (a
+        Raises UnknownPerson or AmbiguousPerson before anything is erased, and StillApplying (a
         change of theirs is being written) before rows are.
         """
         who = await self.data.find(person)
         counts = await self.data.count_rows(who)
         shared = (await self.data.find_conversations(who)).shared
         await self.engine.people.audit.write_note("person-forgotten", actor, person=who.key)
-        # Whoever has an account on the page loses it first, so that they cannot write meanwhile.
-        # That also stops their turns and withdraws their proposals. Without an account, the
-        # proposals are withdrawn here, and `_clear_outside_tables` stops the turns.
+        # The page account goes first, so that they cannot write meanwhile. That also stops their
+        # turns and withdraws their proposals. Without one, `_clear_outside_tables` stops the turns.
         if await self.accounts.find(who.key):
             await self.remove_account(who.key)
         else:
             await self.engine.changes.proposals.withdraw_of(who.key)
-        # The cards of the withdrawn proposals, while the rows that say where they are exist.
+        # While the rows that say where the cards are exist.
         await self._try_now(self.engine.redraw.once)
         platform = who.key.partition(":")[0]
         if platform in self.listing:  # before the rows go, so that no list brings them back
             await self.engine.people.directory.forget(platform, [who.id])
-        # Rows may arrive meanwhile, so a few rounds are made if something is left.
+        # Rows may arrive meanwhile.
         remaining_rows: Json = {}
         for _ in range(ERASE_ROUNDS):
             await self._clear_outside_tables(who)
-            # StillApplying if a change of theirs is being written where a turn may run (`at_work`).
+            # A turn may run, and write a change of theirs, where `at_work` says.
             erased = await self.data.erase(who, self.engine.at_work)
-            # The cards that named them are stored without their name, and drawn again.
+            # The cards are stored without their name, and drawn again.
             changes = self.engine.changes
             for id in erased.decided:
                 with suppress(NotFound):
@@ -165,16 +163,15 @@ class PersonalDataService:
                 break
 
         # Platforms remember people in memory: here, or in the processes that serve the platform,
-        # which read the rows again. The rows are without the person already.
+        # which read the rows again, now without the person.
         for chat in self.chats:
             if chat.name == platform:
                 await chat.forget(who.ids)
         if platform not in {chat.name for chat in self.chats}:
             for name in await self.data.read_remembered():
                 await self.engine.stores.peers.notify("remembered", name)
-        # Objects on the model's server that belonged to the erased conversations: another process
-        # may have the duty to erase them, so it is told. This one tries now, too, so that the
-        # counts below have only what the server did not erase.
+        # Another process may have the duty to erase the objects on the model's server. This one
+        # tries now, too, so that the counts below have only what the server did not erase.
         await self.engine.upkeep.announce_forgotten()
         await self._try_now(self.engine.upkeep.erase)
         # Databases keep the bytes of deleted rows in their files until they are overwritten.
@@ -182,7 +179,7 @@ class PersonalDataService:
         if not remaining_rows:
             await self.engine.people.audit.forget(who.key)
             await self.engine.stores.scrub()
-        # `remains_notice` tells where deleted data may still exist, such as in backups.
+        # Where deleted data may still exist, such as in backups.
         journal, remains = self.engine.conversations.journal, self.engine.upkeep.remains_notice
         waiting = [*await journal.list_remotes_to_erase(), *await journal.list_unerasable_remotes()]
         remains = say(remains) if remains else ""
@@ -211,8 +208,8 @@ class PersonalDataService:
             await engine.assistant.forget(thread)
 
     async def _try_now(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Run `work` within STEP_TIMEOUT_SECONDS. A failure is only logged: other parts of Ponte do
-        the same work later, and the erasure goes on."""
+        """A failure, also after STEP_TIMEOUT_SECONDS, is only logged: other parts of Ponte do the
+        same work later, and the erasure goes on."""
         try:
             async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
                 await work()

@@ -64,21 +64,21 @@ class Surfaces:
 
     @property
     def all(self) -> Sequence[Platform]:
-        """Return all platforms, the owner's first."""
+        """The owner's platforms come first."""
         return [*(platform for _, platform in self.owned), *self.chats]
 
     @property
     def page(self) -> Any:
-        """The web page's platform, None if it is off or not built yet."""
+        """The web page's platform; None if it is off or not built yet."""
         return next((platform for integration, platform in self.owned if integration is WEB), None)
 
     async def start(self) -> None:
-        """Start all platforms. Raise PonteError if one cannot be served."""
+        """Start all platforms. Raises PonteError if one cannot be served."""
         await run_together(*(self._start(platform) for platform in self.all))
 
     async def _start(self, platform: Platform) -> None:
-        # The terminal's socket is served always, because commands of the shell use it. In a process
-        # that accepts no messages, a chat platform starts to post answers only.
+        # Commands of the shell use the terminal's socket, so it is served always. In a process that
+        # accepts no messages, a chat platform only posts answers.
         always = [own for integration, own in self.owned if integration.always]
         if self.accepts or platform in always:
             await platform.start()
@@ -97,7 +97,6 @@ class Surfaces:
             await platform.stop_intake()
 
     async def close(self) -> None:
-        """Close every platform, in reverse order."""
         for platform in reversed(self.all):
             await platform.close()
 
@@ -106,7 +105,7 @@ log = structlog.get_logger("process")
 CheckEverything = Callable[..., AsyncIterator[DoctorFinding]]
 """Runs the checks of `ponte doctor` on a `Start`. With `ModelRequests`, only those of the model."""
 START_SCREEN_TIMEOUT_SECONDS = 0.3
-"""How long one part may take to report its health while the start screen is written."""
+"""The timeout of one part's health, while the start screen is written."""
 
 READY_SENTENCE = "Ponte is ready."
 READY_TO_ACCEPT_SENTENCE = "Ponte is ready to receive messages. Run `ponte work` to answer them."
@@ -124,7 +123,6 @@ _STATE_AFTER: Mapping[ChangeAction, ChangeState] = {
 class Ponte:
     """All parts of a running Ponte, by name. Only operations, the shell and the page /admin get the
     whole object. `restart` starts Ponte anew with other settings; None where that cannot be done.
-
     `background_starts` begin checks and imports that run in the background. `closing` closes the
     parts in the reverse order of their composition, `last_closings` what outlives them.
     """
@@ -146,18 +144,17 @@ class Ponte:
     sources: Mapping[str, Any] = field(default_factory=dict)
     """The tool sources of integrations, by name."""
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held during the checks of `ponte doctor`, which start a sandbox and ask each service."""
+    """The checks of `ponte doctor` start a sandbox and ask each service, so one runs at a time."""
 
     @property
     def inputs(self) -> Start:
-        """The settings, the present ponte.toml and the data folder, as a command of the shell has
-        them."""
+        """The inputs of a command of the shell, with the present ponte.toml."""
         return Start(self.settings, self.live.current, self.home)
 
     # A running process keeps what it loads, so these two are made when an operation needs them.
     @functools.cached_property
     def setup(self) -> SetupService:
-        """The actions of the set-up page, with the drafts of what was typed there."""
+        """The service has the drafts of what was typed on the set-up page."""
         from bot.setup.service import SetupService
 
         people = self.engine.people
@@ -185,15 +182,14 @@ class Ponte:
     async def start(self, *, prepares: bool = True) -> None:
         """Run turns and serve the platforms. Raises PonteError where one of them cannot start.
 
-        `prepares`: what only a turn needs is made ready now: the model's server is checked, and the
-        sandbox is proven. Else the first turn waits for it. Each function of `background_starts`
-        begins such a check and returns at once.
+        `prepares`: the model's server is checked, and the sandbox is proven. Else the first turn
+        waits for it. Each function of `background_starts` begins such a check and returns at once.
         """
-        # A log in JSON is for collectors of logs, so it also has the lines of the audit log.
+        # Collectors of logs in JSON get the audit log, too.
         self.engine.start(logs_audit=self.settings.ponte_log == "json")
         await self.surfaces.start()
-        # The page may have got its port only now. Links to its address (`links()[0]`, without the
-        # owner's token) are allowed in answers.
+        # The page may have got its port only now. Links to its address, without the owner's token,
+        # are allowed in answers.
         self.live.add_own_addresses(self.links()[0])
         for start in self.background_starts if prepares else ():
             start()
@@ -216,21 +212,21 @@ class Ponte:
             hurrying = asyncio.create_task(hurry.wait())
             await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
             if not draining.done():
-                # `hurry` was set: turns that still run go back into the queue at once.
+                # Turns that still run go back into the queue at once.
                 await self.engine.drain(0)
             await draining
             hurrying.cancel()
 
     async def announce(self) -> None:
-        """Write the start screen: what is on, what is off and why, and the page's address. It goes
-        to stdout, or as lines into the log if that is JSON."""
+        """Write the start screen: what is on, what is off and why, and the page's address, to
+        stdout, or as lines into a log in JSON."""
         settings, file = self.settings, self.settings.env_file
-        # The notes are about misspelt names, unreadable lines and corrected values.
+        # On misspelt names, unreadable lines and corrected values.
         rows = [("failing", "settings", words) for words in settings.notes]
         parts = await self.board.parts.list_all(START_SCREEN_TIMEOUT_SECONDS)
         rows += [(part.state, part.name, part.words) for part in parts]
         for finding in list_findings(settings, self.live.current, self.home):
-            # Other notes are for `ponte doctor`; the start screen stays short.
+            # Other notes are for `ponte doctor`: the start screen stays short.
             noted = finding.topic in ("rights", "limits") and finding.level == "note"
             if finding.level == "unsafe" or noted:
                 rows.append(("failing", finding.topic, finding.words))
@@ -253,11 +249,10 @@ class Ponte:
         width = max(6, *map(len, marks.values()))
         for state, name, words in rows:
             sys.stdout.write(f"  {marks[state]:<{width}} {translate_word(name):<10} {words}\n")
-        # A log is kept and read by others, so the token is shown on a terminal only.
+        # Others read a log that is kept, so only a terminal shows the token.
         if page and not sys.stdout.isatty():
             sys.stdout.write(say("`ponte link` prints the page's link with its token.") + "\n")
         address = link if sys.stdout.isatty() else page
-        # A process may only run turns, or only accept messages (`ponte work`, `ponte serve`).
         ready = READY_SENTENCE if self.surfaces.accepts else READY_TO_WORK_SENTENCE
         if not self.runs_turns:
             ready = READY_TO_ACCEPT_SENTENCE
@@ -274,12 +269,12 @@ class Ponte:
         return next((both for both in links if both[0]), ("", ""))
 
     async def find_problems(self, *model: ModelRequests) -> Sequence[DoctorFinding]:
-        """Run the checks of `ponte doctor`, one caller after the other: they start a sandbox and
-        ask each service."""
+        """The checks of `ponte doctor` start a sandbox and ask each service, so one caller waits
+        for the other."""
         async with self._checking:
             findings = [one async for one in self.check(self.inputs, *model)]
         if not model and all(finding.part != "database" for finding in findings):
-            # The checks look at Postgres alone; SQLite is this process's own.
+            # The checks look at Postgres alone.
             part = await self.engine.stores.health()
             findings.insert(0, DoctorFinding(part.name, part.state, part.words))
         return findings
@@ -293,13 +288,13 @@ class Ponte:
         values: Sequence[str] = (),
     ) -> ChatAnswer:
         """Approve, change, deny, undo or propose a change again as the owner. `reason` says why it
-        is denied. `values` are lines such as `Status = Paid`. `linked`: where the answer is shown,
-        addresses become links.
+        is denied. `values` are lines such as `Status = Paid`. `linked`: the display turns addresses
+        into links.
 
         The answer's status is "failed" unless this decided something and all of it was done, so
-        that a script can tell by the exit code. To find that out, the change is read before and
-        after the command. Raise NotFound, and BadInput for an ID of another form, which would make
-        the command a message for the model.
+        that a script can tell by the exit code: the change is read before and after the command.
+        Raises NotFound, and BadInput for an ID of another form, which would make the command a
+        message for the model.
         """
         command = parse_command("\n".join((f"{action} {id}", *values)))
         if command is None or command.id != id.lower():
@@ -310,8 +305,8 @@ class Ponte:
         before = await ledger.get(change_id)
         words = render_command(replace(command, reason=reason.strip()))
         answer = await self.run_command(words, linked)
-        # The answer may ask for a command such as `approve ID-1234` in the chat, with the code of
-        # what was shown. In the shell it is `ponte changes approve ID-1234`.
+        # The answer may ask for a command such as `approve ID-1234`, with the code of what was
+        # shown. In the shell it is `ponte changes approve ID-1234`.
         shown = rf"`\S+ ({change_id}-\w+)`"
         if text := answer.get("response"):
             answer["response"] = re.sub(shown, r"`ponte changes approve \1`", text, count=1)
@@ -327,22 +322,22 @@ class Ponte:
             )
             for one in (before, after)
         ]
-        # The state stays as it was after one of several approvals, or a reason added to a denial.
+        # The state stays after one of several approvals, or a reason added to a denial.
         is_decided = facts != facts_before and after.state in (before.state, _STATE_AFTER[action])
         is_listed = action == "change" and not values and answer.get("code") == BadInput.code
         if is_listed and self.engine.changes.approval.kinds[before.draft.kind].form_fields(before):
-            # `change` without values lists the fields that can be changed, which is no failure.
+            # Without values, the fields that can be changed were listed: no failure.
             return {**answer, "status": "done"}
         return answer if is_decided else {**answer, "status": "failed"}
 
     async def run_command(self, text: str, linked: bool) -> ChatAnswer:
         """Run a typed command of the owner and return its answer. `linked`: the display turns
-        addresses into links. Raise BadInput if it is refused, ServerStopping after `stop` began.
+        addresses into links. Raises BadInput if it is refused, ServerStopping after `stop` began.
 
         The command is stored like a message, so that a decision continues after a crash. Its
         conversation is called "operator", apart from those of the chat in the terminal.
         """
-        # Imported here because they load Starlette, which this module itself does not need.
+        # These load Starlette, which this module itself does not need.
         from adapters.web.api.chat import REFUSAL_CODES
         from adapters.web.api.stream import answer_json
         from adapters.web.errors import ServerStopping
@@ -366,13 +361,13 @@ class Ponte:
         )
         receipt = await inbox.accept(message)
         answer = await inbox.wait_for_answer(receipt.seq)
-        # The turn was refused and did not run. Any other failure is an answer of its own.
+        # The turn did not run. Any other failure is an answer of its own.
         if answer.status == "failed" and answer.code in REFUSAL_CODES:
             raise BadInput("{words}", words=answer.text)
         return answer_json(answer, address.channel, message.turn)
 
     async def list_entries(self, conversation: str) -> Sequence[HistoryEntry]:
-        """Return the messages and answers of a stored conversation. Raise NotFound."""
+        """Raises NotFound."""
         journal = self.engine.conversations.journal
         if not any(thread.conversation == conversation for thread in await journal.list_threads()):
             raise NotFound(what="conversation")

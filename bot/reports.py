@@ -1,6 +1,5 @@
-"""What `ponte usage`, `ponte turns`, `ponte policy check` and the page /admin report.
-
-No service is asked: group memberships and guest status are arguments.
+"""What `ponte usage`, `ponte turns`, `ponte policy check` and the page /admin report. No service is
+asked: group memberships and guest status are arguments.
 """
 
 from __future__ import annotations
@@ -43,10 +42,8 @@ from core.tools.sample import SAMPLE_INTEGRATION, may_use_sample
 
 
 async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
-    """Return a report of usage with a row for each person, channel, model, tool or day (`by`),
-    since the day `since`: a date or a word such as "yesterday", by default the first of this month.
-
-    Raises WrongUsage.
+    """Return a row for each person, channel, model, tool or day (`by`), since the day `since`: a
+    date or a word such as "yesterday", by default the first of this month. Raises WrongUsage.
     """
     if by not in get_args(ReportRow):
         choices = ", ".join(get_args(ReportRow))
@@ -60,7 +57,7 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
             "`{since}` isn't a date. Enter a date such as 2026-11-01, or yesterday.", since=since
         ) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
-    # Two lists: models whose calls have a cost all the same, and models whose calls have none.
+    # Models whose calls have a cost all the same, and models whose calls have none.
     models = await budget.models_without_price(first.isoformat())
     return UsageReport(by, first.isoformat(), rows, *models)
 
@@ -76,7 +73,7 @@ async def report_pending(changes: ChangeService) -> Rows:
             "id": change.id,
             "title": changes.views.builder.build_title(change),
             "asker": proposal.asker.key,
-            # The last name is the narrowest one: PLATFORM:WORKSPACE:CHANNEL.
+            # The narrowest name: PLATFORM:WORKSPACE:CHANNEL.
             "place": place_names(proposal.address)[-1],
             "created_at": proposal.created_at,
             "expires_at": proposal.expires_at,
@@ -88,8 +85,7 @@ async def report_pending(changes: ChangeService) -> Rows:
 async def describe_changes(
     changes: ChangeService, ids: Collection[str]
 ) -> Mapping[str, tuple[str, str]]:
-    """Return the title and the first rows in words of each change of these ids, by id. Changes that
-    were forgotten are left out."""
+    """Return title and first rows in words, by the change's id, without forgotten changes."""
     words = {}
     for id in sorted(ids):
         with suppress(NotFound):
@@ -104,11 +100,11 @@ async def report_limits(budget: Budget) -> Rows:
     owner, then the counters of other people and places.
 
     `name` is the key of the person or place whose use is counted, or words for a group or for all.
-    `person` is a key, "" if the count is of no single person. `share` is the used share, 1.0 if all
-    is used. `limit`, `used` and `until` are words. `source` is where the limit is written, such as
+    `person` is a key, "" if the count is of no single person. `share` is 1.0 if all is used.
+    `limit`, `used` and `until` are words. `source` is where the limit is written, such as
     ponte.toml.
     """
-    # The limits of the owner are those in their conversation `main` of the web page.
+    # The owner's limits are those in their conversation `main` of the web page.
     owner, page = Person(WEB.name, OWNER_ID), Address(WEB.name, "main")
     limits = []
     for count in await budget.list_counters(owner, page):
@@ -144,9 +140,7 @@ def parse_day_word(text: str, today: date) -> date | None:
 def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
     """Return the moment that a person wrote, in UTC as in the audit log; "" for "". It is a date
     with or without a time, or a word such as "yesterday", in the time zone `zone`. A day without a
-    time means its beginning, or with `end` its end.
-
-    Raise WrongUsage.
+    time means its beginning, or with `end` its end. Raises WrongUsage.
     """
     if not written:
         return ""
@@ -154,7 +148,7 @@ def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
         day = parse_day_word(written, datetime.now(zone).date())
         written = day.isoformat() if day else written
         moment = datetime.fromisoformat(written)
-        # A day without a time: its end is the beginning of the next one.
+        # The end of a day is the beginning of the next one.
         if end and len(written) <= len("2026-11-01"):
             moment += timedelta(days=1)
         zoned_moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
@@ -168,7 +162,7 @@ def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
 
 
 UNKNOWN_WORKSPACE = "?"
-"""Stands for a workspace that was not named. Person and place are in the same one."""
+"""This stands for a workspace that was not named. Person and place are in the same one."""
 PLAIN_RIGHTS = tuple(kind for kind in RIGHT_KINDS if kind not in NAMED_RIGHTS)
 _NO_RIGHT = (
     "`{right}` isn't a permission. Use {known}, some of these for a single table (read:TABLE), "
@@ -194,7 +188,7 @@ def _read_person_and_place(begun: Start, person: str, channel: str) -> tuple[Per
 
     `person` is a key, with or without a workspace, or the name of a platform for its owner;
     `channel` an id, or a place's whole name. A workspace that neither names is taken from
-    ponte.toml, if it has the channel in only one; else it is UNKNOWN_WORKSPACE for both. Raise
+    ponte.toml, if it has the channel in only one; else it is UNKNOWN_WORKSPACE for both. Raises
     WrongUsage.
     """
     platforms, book = platform_rights(begun.settings.faces), begun.config.rule_book
@@ -207,7 +201,7 @@ def _read_person_and_place(begun: Start, person: str, channel: str) -> tuple[Per
     place = channel.split(":") if channel else []
     if len(place) not in (0, 1, 3) or not all(place) or (place[1:] and place[0] != platform):
         raise WrongUsage(_FORM)
-    # True for Slack, whose people belong to a workspace.
+    # Slack's people belong to a workspace.
     has_home = platforms[platform].own_workspace
     named = ids[0] if len(ids) == 2 else ""
     workspace = place[1] if len(place) == 3 else named or (UNKNOWN_WORKSPACE if has_home else "")
@@ -232,11 +226,10 @@ async def check_rights(
     rights: Sequence[str] = (),
 ) -> PolicyCheck:
     """Return what `ponte policy check` shows: the place, the file, notes (its misspelt names,
-    unknown groups), and a line with a verdict for each right.
+    unknown groups), and a verdict for each right.
 
-    `rights` are the rights to check; by default all plain rights, and the rights to single things
-    that the file names. No platform is asked: `groups` and `guest` are what it would tell. Raise
-    WrongUsage.
+    `rights` are by default all plain rights, and those to single things that the file names. No
+    platform is asked: `groups` and `guest` are what it would tell. Raises WrongUsage.
     """
     settings, config = begun.settings, begun.config
     platforms = platform_rights(settings.faces)
@@ -274,7 +267,7 @@ async def check_rights(
     await policy.prepare(who, where, confirmed=True, seconds=1)
     right_names = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
     lines = [await _judge_right(policy, config, who, where, right) for right in right_names]
-    # The sample tables have a rule of their own, besides the rights.
+    # The sample tables have a rule besides the rights.
     for_invited = settings.ponte_sample == "on"
     if (
         SAMPLE_INTEGRATION.is_used(settings, settings)
@@ -310,7 +303,7 @@ async def find_rights(
     config, settings = start.config, start.settings
     policy = Policy(
         platform_rights(settings.faces),
-        lambda: config.rule_book,  # a policy takes a function, because a reload changes the book
+        lambda: config.rule_book,
         settings.ponte_allow,
         settings.ponte_admins,
     )
@@ -322,11 +315,11 @@ async def find_rights(
 async def _judge_right(
     policy: Policy, config: Config, who: Person, where: Address, asked: str
 ) -> RightVerdict:
-    """Return whether a person has a right in a place, as in "read:Customers", and the rule that
-    decides it: the settings of a table come first, then its approvers, then the rules and the
-    entries of quick commands, as when Ponte itself decides."""
+    """Judge a right such as "read:Customers" by the rule that decides it: the settings of a table
+    come first, then its approvers, then the rules and the entries of quick commands, as when Ponte
+    itself decides."""
     right, _, name = asked.partition(":")
-    # Without kinds of change (`{}`): only drafts need them, and here is none.
+    # Only drafts need kinds of change (`{}`).
     approval = Approval(policy, {}, config)
     of_table = bool(name) and right in ("read", "propose", "approve")
     table = config.table_rules.find_rule(name) if of_table else TableRule()
@@ -375,8 +368,8 @@ def _describe_rule(rule: Rule) -> str:
 
 
 def _named_rights(config: Config, policy: Policy) -> Iterator[str]:
-    """Return the rights to single things that ponte.toml names, as in `read:Orders`, each once.
-    A pattern such as `read:C*` is judged like a name."""
+    """Yield the rights to single things that ponte.toml names, as in `read:Orders`, each once. A
+    pattern such as `read:C*` is judged like a name."""
     kinds = ("read", "propose", "approve")
     names = [f"{kind}:{name}" for name in config.tables for kind in kinds]
     names += [f"command:{slug}" for slug in config.quick_commands]

@@ -50,10 +50,9 @@ from core.integrations import (
 from core.people.rules import EVERYBODY_NAME, DailyTurns
 
 STORED_FILE = "settings.env"
-"""The file in the data folder with the settings that were typed on the set-up page."""
+"""The file in the data folder with what was typed on the set-up page."""
 TYPO_SIMILARITY = 0.75
-"""How similar an unknown name must be to one of ours to be reported as a misspelling (difflib's
-ratio)."""
+"""From this similarity on (difflib's ratio), an unknown name is reported as a misspelling."""
 _TURNS = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*")
 _READ_OPTIONS = SettingsConfigDict(
     env_file_encoding="utf-8", env_ignore_empty=True, enable_decoding=False, extra="ignore"
@@ -76,8 +75,8 @@ def _check_time_zone(value: str) -> str:
 
 
 def _default_home() -> Path:
-    """Return the user's data folder; the root if this user has no home folder, as in a
-    container with a user ID that the system does not know."""
+    """Return the user's data folder; the root if this user has no home folder, as in a container
+    with a user ID that the system does not know."""
     try:
         return user_data_path("ponte")
     except RuntimeError:
@@ -102,29 +101,29 @@ FullPath = Annotated[Path, AfterValidator(_full_path)]
 
 @dataclass(frozen=True, slots=True)
 class EnvFile:
-    """A file with settings: the `.env` of the folder in which Ponte was started, or the data
-    folder's `settings.env`. `why` says why it is not read; "" if it is."""
+    """A file with settings: the `.env` of the present folder, or the data folder's `settings.env`.
+    `why` says why it is not read; "" if it is."""
 
     path: Path | None = None
     why: str = ""
     secret: bool = False
-    """Whether a secret was read from it."""
+    """A secret was read from it."""
     names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """The values in it by name."""
     unread: tuple[int, ...] = ()
-    """The numbers of lines that cannot be parsed."""
+    """Numbers of lines that cannot be parsed."""
 
 
 def _parse_locale(value: object) -> object:
     """Return the supported locale of a language that is written in another way (`pt`, `pt_BR`,
-    `fr-FR`, `en_US.UTF-8`); any other value unchanged."""
+    `fr-FR`, `en_US.UTF-8`)."""
     if isinstance(value, str) and nearest_locale(value)[:2] == value.strip()[:2].lower():
         return nearest_locale(value.strip())
     return value
 
 
 class _SharedSettings(SettingsPart):
-    """The settings that belong to no single integration, such as the data folder and the log."""
+    """The settings that belong to no single integration."""
 
     faces: ClassVar[Faces] = FACES
 
@@ -182,7 +181,7 @@ class _SharedSettings(SettingsPart):
         if not isinstance(value, str):
             return value  # not the text of the variable: pydantic itself checks it
         # Names of chat platforms, patterns of the keys of people and groups, and the names of the
-        # page and the terminal, of the integrations that this Ponte has (`faces`).
+        # page and the terminal.
         chats, forms, owners = list_person_forms(cls.faces)
         bare = [EVERYBODY_NAME] if info.field_name == "ponte_allow" else owners
         write = [*(f"{chat}:ID" for chat in chats), *bare]
@@ -249,13 +248,12 @@ class Settings(_Parts):
 
     @property
     def env_file(self) -> EnvFile:
-        """The file `.env` of the folder in which Ponte was started, which was read besides the
-        environment."""
+        """The `.env` of the folder in which Ponte was started."""
         return self._file
 
     def source(self, name: str) -> Literal["", "environment", "file", "page"]:
-        """Return where the value of a setting comes from: the environment, the file `.env`, the
-        set-up page, or "" for its default."""
+        """Return where a setting's value comes from: the environment, the file `.env`, the set-up
+        page, or "" for its default."""
         if name in _without_empty(os.environ):
             return "environment"
         if name in _without_empty(self._file.names):
@@ -264,30 +262,29 @@ class Settings(_Parts):
 
     @property
     def page_file(self) -> Path | None:
-        """The file in which the set-up page stored settings; None if no setting comes from it."""
+        """The file that the set-up page stored; None if no setting comes from it."""
         is_read = any(self.source(name) == "page" for name in SETUP_NAMES)
         return self.ponte_home / STORED_FILE if is_read else None
 
     def variable(self, name: str) -> str:
-        """Return the value of a variable of the environment or `.env`, such as one with a secret
-        that ponte.toml names; "" if there is none."""
+        """Return a variable of the environment or `.env`, such as one with a secret that ponte.toml
+        names; "" if there is none."""
         return (os.environ.get(name) or self._file.names.get(name, "")).strip()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the operator on misspelt names, unreadable lines and corrected values."""
+        """Notes on misspelt names, unreadable lines and corrected values."""
         return tuple(_list_notes(self))  # in the reader's language, which is known after loading
 
     @property
     def proxies(self) -> Proxies:
-        """The proxies for every HTTP client. Clients get them from here, because none reads the
-        environment itself."""
+        """The proxies for every HTTP client: none reads the environment itself."""
         return Proxies(plain_value(self.https_proxy), plain_value(self.http_proxy), self.no_proxy)
 
     @property
     def is_personal(self) -> bool:
-        """True if neither a chat platform nor Postgres is configured, not even partly: then only
-        the owner and invited people use this Ponte."""
+        """Neither a chat platform nor Postgres is configured, not even partly: only the owner and
+        invited people use this Ponte."""
         chats = [
             integration for integration in self.faces if isinstance(integration, ChatIntegration)
         ]
@@ -297,7 +294,7 @@ class Settings(_Parts):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Every value that must not appear in logs, errors, chats or a model's input."""
+        """Secrets must not appear in logs, errors, chats or a model's input."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return tuple(v.get_secret_value() for v in values if isinstance(v, SecretStr))
 
@@ -305,8 +302,9 @@ class Settings(_Parts):
 def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of this process: from the environment, then `.env`, then the data
     folder's `settings.env`, which the set-up page writes; the first one that has a name counts.
+
     A service of which the first two have the address or a secret gets nothing from `settings.env`.
-    Raise SettingsError, with a line for each wrong one.
+    Raises SettingsError, with a line for each wrong one.
 
     `stored` stands for the contents of `settings.env`, to try them before they are written. `faces`
     describe the integrations whose settings are read.
@@ -315,14 +313,14 @@ def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Setti
     try:
         file = _read_env_file(Path(".env").absolute())
         typed = _read_stored(file) if stored is None else EnvFile(names=stored)
-        # Values are as they are written: `${NAME}` does not read the environment. The settings
-        # class reads the environment itself, with priority over these.
+        # `${NAME}` in a value does not read the environment. The settings class reads the
+        # environment itself, with priority over these.
         names = _without_split_services(typed.names, file, faces) | _without_empty(file.names)
         values: Any = {k: v for k, v in names.items() if k in environment.model_fields}
         settings = environment(**values)
         settings._file = file  # `_names_from` reads it
         filed = [getattr(settings, name) for name in _names_from(settings, "file")]
-        # `secret`: `ponte doctor` then warns if other users can read the file.
+        # `ponte doctor` then warns if other users can read the file.
         settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
     except ValidationError as error:
         lines = "\n".join(_describe_error(environment, fault) for fault in error.errors())
@@ -336,10 +334,9 @@ def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Setti
 
 
 def service_of(card: str, faces: Faces = FACES) -> frozenset[str]:
-    """Return the names of the settings with the address and the secrets of the service of a card of
-    the set-up page. All of them must come from one source, so that no secret is sent to an address
-    of another source."""
-    integration = next((face for face in faces if face.name == card), None)
+    """Return the settings with the address and the secrets of a card's service. All must come from
+    one source, so that no secret is sent to an address of another source."""
+    integration = next((candidate for candidate in faces if candidate.name == card), None)
     if integration is None:
         return frozenset()
     return frozenset(
@@ -353,7 +350,7 @@ def _without_empty(names: Mapping[str, str]) -> dict[str, str]:
 
 def find_home(file: EnvFile | None = None) -> Path | None:
     """Return the data folder that the environment or `.env` names, or the default one; None if it
-    cannot be known. Raise OSError."""
+    cannot be known. Raises OSError."""
     file = file or _read_env_file(Path(".env").absolute())
     home = (_without_empty(file.names) | _without_empty(os.environ)).get("ponte_home")
     try:
@@ -364,15 +361,15 @@ def find_home(file: EnvFile | None = None) -> Path | None:
 
 def _read_stored(file: EnvFile) -> EnvFile:
     """Return the data folder's `settings.env`, without names that the set-up page may not store.
-    `file` is the `.env`, which can name the data folder. Raise OSError, also for a file that is not
-    to be trusted."""
+    `file` is the `.env`, which can name the data folder. Raises OSError, also for a file that is
+    not to be trusted."""
     home = find_home(file)
-    if home is None:  # the setting has a `~` without a home folder, which its validator reports
+    if home is None:  # the validator reports a `~` without a home folder
         return EnvFile()
     check_is_file(home / STORED_FILE)
     stored = _read_env_file(home / STORED_FILE)
-    # `why`: the file belongs to another user, so it was not read. Without the file, Ponte would
-    # start with other services than its owner chose.
+    # The file belongs to another user, so it was not read. Without it, Ponte would start with other
+    # services than its owner chose.
     if stored.why:
         raise OSError(errno.EPERM, stored.why, str(home / STORED_FILE))
     names = {k: v for k, v in stored.names.items() if k.lower() in SETUP_NAMES}
@@ -380,7 +377,7 @@ def _read_stored(file: EnvFile) -> EnvFile:
 
 
 def check_is_file(path: Path) -> None:
-    """Raise OSError if something else than a file has this path: to read a FIFO would never end."""
+    """Raise OSError for anything else: to read a FIFO would never end."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a file", str(path))
 
@@ -388,15 +385,14 @@ def check_is_file(path: Path) -> None:
 def _without_split_services(
     typed: Mapping[str, str], file: EnvFile, faces: Faces
 ) -> dict[str, str]:
-    """Return the values that were typed on the set-up page (`typed`), without those of a service of
-    which `.env` or the environment has the address or a secret: nothing may send a secret to
-    another source's address. `faces` are the integrations."""
+    """Return the values typed on the set-up page, without those of a service of which `.env` or the
+    environment has the address or a secret: nothing may send a secret to another source's
+    address."""
     values, elsewhere = (
         _without_empty(typed),
         {*_without_empty(file.names), *_without_empty(os.environ)},
     )
-    # Each card of the page has the settings of one service. `service_of` names those with its
-    # address and its secrets.
+    # Each card has the settings of one service.
     for card in CARDS.values():
         if service_of(card.name, faces) & elsewhere:
             for field in card.fields:
@@ -407,20 +403,20 @@ def _without_split_services(
 @functools.cache
 def _environment_class(faces: Faces) -> type[Settings]:
     """Return the class that reads the settings of these integrations (a tuple) from the
-    environment. It is cached, because building one takes 8 ms."""
-    more = [
+    environment. Building one takes 8 ms, so it is cached."""
+    lines = [
         integration.settings
         for integration in faces
         if not issubclass(Settings, integration.settings)
     ]
-    combined: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
+    combined: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(lines)))
     combined.faces = faces
     return type("Environment", (combined, _ReadEnvironment), {"model_config": _READ_OPTIONS})
 
 
 class _ReadEnvironment(BaseSettings):
-    """A base class by which settings are read from the environment, which has priority over the
-    values of `.env` that are passed to `__init__`."""
+    """Reads the environment, with priority over the values of `.env` that are passed to
+    `__init__`."""
 
     @classmethod
     def settings_customise_sources(
@@ -430,8 +426,8 @@ class _ReadEnvironment(BaseSettings):
 
 
 def _read_env_file(path: Path) -> EnvFile:
-    """Return the names and values of a file with settings, none if it does not exist, and the
-    numbers of lines that cannot be parsed. Raise OSError.
+    """Return the names and values of a file with settings, and the numbers of lines that cannot be
+    parsed. Raises OSError.
 
     A file of another user is not read, since it could send our secrets to other servers; root's
     file could do no more than root can.
@@ -443,7 +439,7 @@ def _read_env_file(path: Path) -> EnvFile:
     with file:
         owner = os.fstat(file.fileno()).st_uid
         if owner not in (0, os.geteuid()):
-            # The caller decides: Ponte starts without such a `.env`, but with a warning.
+            # Ponte starts without such a `.env`, but with a warning.
             why = f"it belongs to another user (uid {owner}); change its owner"
             return EnvFile(path, why)
         names, unread = {}, []
@@ -453,7 +449,7 @@ def _read_env_file(path: Path) -> EnvFile:
             raise OSError(errno.EILSEQ, error.reason, path) from None
         for binding in bindings:
             if binding.error:
-                # The parser counts the blank lines above a line to it.
+                # The parser counts blank lines above to a line.
                 text = binding.original.string
                 above = text[: len(text) - len(text.lstrip())].count("\n")
                 unread.append(binding.original.line + above)
@@ -464,8 +460,7 @@ def _read_env_file(path: Path) -> EnvFile:
 
 def _list_notes(settings: Settings) -> Iterator[str]:
     """Yield sentences for the operator on unreadable lines of `.env`, on variables that look like
-    misspelt settings, and on values that the settings corrected (such as a key in quotation
-    marks)."""
+    misspelt settings, and on corrected values (such as a key in quotation marks)."""
     file = settings.env_file
     for number in file.unread:
         words = "Line {number} of {path} is ignored. Write it as `NAME=value`."
@@ -473,8 +468,7 @@ def _list_notes(settings: Settings) -> Iterator[str]:
     fields = {name.upper() for name in type(settings).model_fields}
     variables = {**file.names, **os.environ}
     for name in sorted(variables.keys() - fields):
-        # Only names with the same beginning, as PONTE_, so that nobody else's variables are
-        # reported.
+        # Only names with the same beginning, as PONTE_: nobody else's variables are reported.
         ours = [
             field for field in fields if field.partition("_")[0] == name.upper().partition("_")[0]
         ]
@@ -487,9 +481,9 @@ def _list_notes(settings: Settings) -> Iterator[str]:
             yield say(words, name=name, path=file.path, likely=likely[0])
     raw = {name.lower(): value for name, value in variables.items() if value}
     for name in sorted(settings.model_fields_set & raw.keys()):
-        # `strip`: spaces around a value are removed without a note.
+        # Spaces around a value are removed without a note.
         value, raw_value = getattr(settings, name), raw[name].strip()
-        # `@file` stands for the text of a file, so another value is no correction.
+        # `@file` stands for the text of a file.
         if (
             isinstance(value, str | SecretStr)
             and raw_value[:1] != "@"
@@ -512,8 +506,7 @@ def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
     `.env` is read from the present folder, which somebody else may have sent, and must not redirect
     secrets to its author's server. `filed` are the settings from that file, `sent_to` the secrets
     by the setting of the address that gets them, and `leads` the settings that lead a request
-    there: the address itself, or a proxy that reads what is not encrypted. `faces` are the
-    integrations.
+    there: the address itself, or a proxy that reads what is not encrypted.
     """
     filed = _names_from(settings, "file")
     sent_to = {k: v for integration in settings.faces for k, v in integration.sent_to.items()}

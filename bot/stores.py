@@ -1,5 +1,5 @@
-"""All tables of the database in one list, the schema that they make, and the storage of one Ponte:
-in a home, or in a database that several processes share.
+"""All tables of the database, the schema that they make, and the storage of one Ponte: in a home,
+or in a database that several processes share.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from core.journal.jobs import Alone, Jobs, Peers
 from core.journal.journal import Journal
 from core.journal.kernels import KERNELS_TABLE
 from core.journal.shared_functions import QUEUE_FUNCTIONS, TURN_FUNCTIONS
-from core.journal.threads import FileThreadMap, SqlThreadMap, erase_spare_remotes
+from core.journal.thread_map import FileThreadMap, SqlThreadMap
+from core.journal.threads import erase_spare_remotes
 from core.journal.turn_rows import (
     CALLS_TABLE,
     CONVERSATIONS_TABLE,
@@ -142,13 +143,12 @@ MIGRATIONS = (
         "ALTER TABLE schedules ADD COLUMN queries TEXT NOT NULL DEFAULT ''",
     ),
 )
-"""Changes since version 1."""
+"""The changes of the schema since version 1."""
 SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)
 
 
 def name_engine(url: object) -> Literal["SQLite", "Postgres"]:
-    """Return the name of the engine of the database at `url`; an empty one means the SQLite file of
-    the data folder."""
+    """An empty `url` means the SQLite file of the data folder."""
     return "Postgres" if url else "SQLite"
 
 
@@ -179,7 +179,7 @@ class Stores:
         `works`: it runs turns.
 
         The secrets of a shared database replace those of the folder, so that all processes have
-        the same. Raise ModuleNotFoundError if Postgres' packages are missing, and what
+        the same. Raises ModuleNotFoundError if Postgres' packages are missing, and what
         `open_in_home` and `open_shared` raise.
         """
         if not url:
@@ -193,34 +193,33 @@ class Stores:
     async def open_in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
         """Open the stores in a data folder, and migrate them to the newest schema.
 
-        With `keeps`, the database of an older Ponte is copied before it is migrated. Objects on
-        servers of conversations that are gone are noted for erasure, and the audit log of Ponte
-        0.1.0 is moved into the database. The caller holds the folder's lock. Raise NotStored,
-        DifferentSchema, NoRoom.
+        With `keeps`, the database of an older Ponte is copied before. Objects on servers of
+        conversations that are gone are noted for erasure, and the audit log of Ponte 0.1.0 is moved
+        into the database. The caller holds the folder's lock. Raises NotStored, DifferentSchema,
+        NoRoom.
         """
         if keeps:
             await asyncio.to_thread(snapshot.snapshot_before_migration, home / "ponte.db", SCHEMA)
         database = await SqliteDatabase.open(home / "ponte.db", SCHEMA)
-        # The file maps conversations to the ids of their threads. The records are in the database.
+        # `threads.db` maps conversations to thread ids. The records are in the database.
         threads = await FileThreadMap.open(home / "threads.db", database)
         await database.write(erase_spare_remotes)
         await import_audit_files(database, home)
         files = FolderBytes(home / "files")
-        # `Alone`: no other process shares this database.
         return cls(database, threads, files, database.health, Alone(database))
 
     @classmethod
     async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
-        """Open the stores in a Postgres database that several processes share, and register this
-        process there. Raise NotStored, DifferentSchema."""
+        """Open the stores in a shared Postgres database, and register this process there. Raises
+        NotStored, DifferentSchema."""
         database = await PostgresDatabase.open(url, SCHEMA)
         jobs = Jobs(url, database, takes=takes, works=works)
         await jobs.start()
         return cls(database, SqlThreadMap(database), PieceBytes(database), jobs.health, jobs)
 
     async def secret(self, name: str, own: bytes) -> bytes:
-        """Return the secret of this name that all processes of a shared database use. If there is
-        none yet, `own` becomes it: of several processes that start together, the first one's."""
+        """Return a secret that all processes of a shared database use. If there is none yet, `own`
+        becomes it: of several processes that start together, the first one's."""
 
         def write(connection: SqlConnection) -> bytes:
             connection.execute(
@@ -239,7 +238,7 @@ class Stores:
 
     async def scrub(self, *, whole: bool = False) -> None:
         """Overwrite erased data in the database files; with `whole`, also what a row left when it
-        moved within its file, which takes longer. Raise NotStored."""
+        moved within its file, which takes longer. Raises NotStored."""
         if whole:
             await self.threads.scrub()
         await self.database.scrub(whole=whole)

@@ -41,13 +41,13 @@ from core.store.remembered import rewrite_remembered
 DISCORD_API_URL = "https://discord.com/api/v10"
 DISCORD_GATEWAY_URL = "wss://gateway.discord.gg/"
 DISCORD_STATE_NAME = "discord"
-"""Name of the row with the adapter's state across restarts."""
+"""The row with the adapter's state across restarts."""
 DISCORD_STRANGER_TURNS = DailyTurns(50, 1000)
-"""Turns a day of people who are in no rule: for each person, and for all together."""
+"""How many turns a day people have who are in no rule: each person, and all together."""
 
 
 class DiscordSettings(SettingsPart):
-    """The settings of the Discord integration, from the environment."""
+    """The settings of Discord, from the environment."""
 
     discord_token: SecretStr | None = setting(
         None, "Discord's bot token; with it, Ponte connects to Discord"
@@ -84,14 +84,13 @@ class Discord(ChatIntegration[DiscordSettings]):
     )
 
     def summary(self, own: DiscordSettings, shared: SharedSettings) -> Health:
-        """Return whether Discord is on, for the start screen."""
         if own.discord_token:
             return Health("discord", "on", "receive messages (gateway connection)")
         return Health("discord", "off", "set DISCORD_TOKEN")
 
     async def prepare_restored(self, database: Database) -> None:
-        """Change the stored state of a restored backup, so that all messages up to now count as
-        processed. Otherwise those sent since the backup would be read back and answered again."""
+        """Make all messages up to now count as processed. Otherwise those sent since the backup
+        would be read back and answered again."""
         state: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.state")
         await rewrite_remembered(database, DISCORD_STATE_NAME, state.catch_up)
 
@@ -102,9 +101,8 @@ class Discord(ChatIntegration[DiscordSettings]):
         people: People,
         board: StatusBoard,
     ) -> ChatPlatform:
-        """Return an adapter that is not started yet. Its module is imported in a thread, because it
-        loads the SDK. `deps.peers` are the other processes of Ponte: one of all processes holds
-        the gateway session."""
+        """Return an adapter that is not started yet. Its module loads the SDK, so it is imported in
+        a thread. One of the processes `deps.peers` holds the gateway session."""
         own = deps.own
         discord: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.adapter")
         adapter: ChatPlatform = discord.DiscordAdapter(
@@ -118,7 +116,7 @@ class Discord(ChatIntegration[DiscordSettings]):
                 own.discord_api_url,
                 own.discord_gateway_url,
                 deps.shared.proxies,
-                # Whether to request the content of messages that do not mention Ponte.
+                # The content of messages that do not mention Ponte.
                 own.discord_message_content == "on",
                 deps.shared.ponte_locale,
             ),
@@ -126,18 +124,18 @@ class Discord(ChatIntegration[DiscordSettings]):
         return adapter
 
     async def check(self, deps: IntegrationDependencies[DiscordSettings]) -> Sequence[Health]:
-        """Try the settings against Discord, and return the findings for `ponte doctor`. The module
-        is imported in a thread, because it loads the SDK."""
+        """Try the settings against Discord, for `ponte doctor`. The module loads the SDK, so it is
+        imported in a thread."""
         own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.setup")
         results: Sequence[Health] = await setup.check(
             plain_value(own.discord_token),
             own.discord_api_url,
             own.discord_gateway_url,
-            # Whether Ponte requests the content of messages that do not mention it (the intent).
+            # The content of messages that do not mention Ponte (the intent).
             own.discord_message_content == "on",
             deps.shared.proxies,
-            # The channels where Ponte answers every message: they need that intent.
+            # Places where Ponte answers every message need that intent.
             list_answer_all_places(deps.config, "discord"),
         )
         return results
@@ -145,7 +143,7 @@ class Discord(ChatIntegration[DiscordSettings]):
     def safety(
         self, own: DiscordSettings, shared: SharedSettings, home: HomeFolder
     ) -> Iterator[SafetyFinding]:
-        """Yield findings on the rights of strangers, and on the cap on turns a day."""
+        """Yield findings on the rights of strangers, and on the daily cap."""
         if not own.discord_token:
             return
         if EVERYBODY_NAME in shared.ponte_allow:
@@ -160,12 +158,12 @@ class Discord(ChatIntegration[DiscordSettings]):
             if people:
                 words = "discord: everyone can chat; full permissions: {people}"
             yield SafetyFinding("rights", say(words, people=people))
-        # A server is open to strangers, so a missing limit is unsafe and not only worth a note.
-        # True (`is_uncapped`): the finding is left out if ponte.toml has a limit.
+        # A server is open to strangers, so a missing limit is unsafe. True (`is_uncapped`): the
+        # finding is left out if ponte.toml has a limit.
         if has_daily_turns(shared):
             return
-        # PONTE_DAILY_TURNS is set, and sets no limit. If it is not set, strangers have a limit by
-        # default, but the people of PONTE_ALLOW have none.
+        # PONTE_DAILY_TURNS sets no limit. If it is not set, strangers have a limit by default, but
+        # the people of PONTE_ALLOW have none.
         if shared.ponte_daily_turns is not None:
             words = "people on Discord have no daily message limit"
             yield SafetyFinding(

@@ -61,19 +61,16 @@ log = structlog.get_logger("discord")
 MAX_ANSWER_AGE_SECONDS = 3600.0
 """Missed messages that are older than this are not answered."""
 DRAIN_SECONDS = 5.0
-"""Once intake has stopped, how long events under way may take until they are stored."""
+"""How long events under way may take after intake has stopped."""
 SINCE = "since:"
-"""Prefix of the `source` of a post that answers no message. After it comes a snowflake: the post
-cannot be older."""
+"""Prefix of the `source` of a post that answers no message. A snowflake follows: the post cannot be
+older."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiscordOptions:
-    """Options of the Discord adapter.
-
-    `message_content` requests that intent. `locale` is the default language. Missed messages that
-    are older than `answer_age` seconds are counted in a notice and not answered.
-    """
+    """`message_content` requests that intent. `locale` is the default language. Missed messages
+    older than `answer_age` seconds are counted in a notice and not answered."""
 
     api_url: str
     gateway_url: str
@@ -85,8 +82,7 @@ class DiscordOptions:
 
 
 class DiscordAdapter(ChatPlatform):
-    """Connects Ponte with Discord: receives its events and builds replies (the port
-    `ChatPlatform`)."""
+    """Connects Ponte with Discord: receives its events and builds replies."""
 
     name = PLATFORM
     guest = None
@@ -107,9 +103,9 @@ class DiscordAdapter(ChatPlatform):
         self._places = places
         self._options = options
         self._tree: discord.app_commands.CommandTree[Any] | None = None
-        """The slash commands of the present client. Each client needs a new tree."""
+        """The slash commands of the present client. Each client needs its own."""
         self._leading: asyncio.Task[None] | None = None
-        """Holds the gateway's session while this process is the one that may: events come to one
+        """The task that holds the gateway's session while this process may: events come to one
         process only."""
         proxy = options.proxies.name_for(options.api_url)
         self.connection = GatewayConnection(token, self.make_client, self.on_failure, proxy)
@@ -154,43 +150,34 @@ class DiscordAdapter(ChatPlatform):
             queues.tasks,
         )
         self._catchup = CatchUp(self._intake, options.answer_age)
-        """Reads the messages that were sent while nobody was connected."""
+        """Reads messages back that were sent while nobody was connected."""
         self._session_began_at = time.time()
-        """When the present gateway session began (Unix seconds). An older message may have been
+        """When the present gateway session began, in Unix seconds. An older message may have been
         edited or deleted unseen, so it is read again before its turn."""
 
-    # The port `Platform`.
-
     def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
-        """Return the object that posts the answer to a message. `posts` is the journal of the
-        answer's posts, by which a post is not made twice."""
+        """`posts` is the journal of the answer's posts, by which no post is made twice."""
         return GrowingReply(self.surface(to), posts, to.turn)
 
     def surface(self, to: ReplyTo) -> Surface:
         """Return the surface on which `to` is answered. `to` is stored with the message, so any
-        process can build the surface, also after a restart.
-
-        `token` is that of the interaction to answer, None for a message. SINCE marks a post that
-        answers no message: after the prefix comes an id that is not newer than the post."""
+        process can build it, also after a restart. SINCE marks a post that answers no message."""
         token, since = Token.read(to), to.source.startswith(SINCE)
         to = replace(to, source=to.source.removeprefix(SINCE))
-        # An interaction has no message to reply to, and a post after `since` replies to none.
+        # An interaction has no message to reply to, and neither has a post after `since`.
         replied_to = None if token or since else int(to.source)
         channel = ChannelSurface(
             to, self._signs, self._files, self._threads, self._owners, replied_to
         )
         if token is None:
             return channel
-        # `_acks`: the answer waits until the interaction was acknowledged.
+        # The answer waits until the interaction was acknowledged.
         surface = ClickSurface if token.kind == "click" else ResponseSurface
         return surface(to, token, self._acks, channel)
 
     async def start(self, *, listens: bool = True) -> None:
-        """Connect to Discord, and to the gateway if the process `listens`.
-
-        If several processes share the bot, only the one that leads holds the gateway. Raise
-        SettingsError if Discord refuses the token or an intent.
-        """
+        """Connect to Discord, and to the gateway if the process `listens` and leads. Raises
+        SettingsError if Discord refuses the token or an intent."""
         # At DEBUG the SDK logs the bodies of messages.
         logging.getLogger("discord").setLevel(logging.INFO)
         set_sdk_addresses(self._options.api_url, self._options.gateway_url)
@@ -200,14 +187,14 @@ class DiscordAdapter(ChatPlatform):
             return
         # Discord allows one gateway session, so each process begins without it. `lead` runs
         # `_hold_gateway` in one of them, and in another one after that has gone. Until this one
-        # leads, its state sends its changes to the one that does.
+        # leads, its state sends its changes to the leader.
         self.state.leads = False
         await self.connection.start(listens=False)
         if listens:
             self._leading = asyncio.create_task(self._peers.lead("discord", self._hold_gateway))
 
     async def health(self) -> Health:
-        """Return the state of the connection, and how many events failed. It also says if settings
+        """Return the connection's state, and how many events failed. It also says if settings
         require the content of all messages but the intent is off."""
         health = self.failures.describe(self.connection.health())
         if health.state != "on" or self._options.message_content:
@@ -217,12 +204,12 @@ class DiscordAdapter(ChatPlatform):
         return replace(health, words=f"{health.words}; {say(MENTIONS_ONLY)}")
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """Return a file of a message; None if it is too large, refused or deleted."""
+        """Return None if the file is too large, refused or deleted."""
         return await self._downloads.fetch(message, attachment)
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """Return the message with its quotes, earlier messages and files, and sentences on what
-        could not be read. Raise PostRemoved if it was deleted before this session began."""
+        could not be read. Raises PostRemoved if it was deleted before this session began."""
         if message.sent_at < self._session_began_at:
             message = await self._intake.refresh(await self.connection.client(), message)
         return await self._context(message, pointed)
@@ -233,43 +220,42 @@ class DiscordAdapter(ChatPlatform):
         return await self.roles.roles_of(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
-        """Erase what is remembered about these people and places."""
+        """Erase what is remembered of people and places."""
         self.roles.forget(ids)
         await self.state.forget(ids)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return whether the person is no longer a member of the server of `address`. `since` is
-        not used. A `DepartureLookup`."""
+        """Return whether the person has left the server of `address`. `since` is not used."""
         return await self.roles.has_left(person, address)
 
     async def http(
         self, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Return 404: Discord sends events only through its gateway, never to our HTTP server."""
+        """Discord sends events only through its gateway, never to our HTTP server."""
         return 404, {}, b""
 
     # The port `Messenger`.
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
-        """Return the people with these names (`discord:ID`), without bots and unknown ids. Raise
-        PlatformBusy if Discord does not answer now."""
+        """Return the people `discord:ID`, without bots and unknown ids. Raises PlatformBusy if
+        Discord does not answer now."""
         return await discord_people.find_people(await self.connection.client(), names)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
-        """Return the display names of people and roles by their names (`discord:ID`)."""
+        """Return the display names of people and roles (`discord:ID`)."""
         return await discord_people.find_labels(await self.connection.client(), names)
 
     async def read_messages(
         self, to: ReplyTo, since: float, most: int, after: str = ""
     ) -> tuple[Sequence[PlaceMessage], bool]:
-        """Return the newest messages of a channel or thread, and whether there are more. Raise as
+        """Return the newest messages of a channel or thread, and whether there are more. Raises as
         `attempt` does, and Undeliverable if the bot may not read its history."""
         # Without the permission, Discord returns no messages instead of an error.
         client = await self.connection.client()
         if not discord_people.may_read_history(client, to.address):
             raise Undeliverable(reason="no permission Read Message History")
-        # The bot may be able to read more than the asker. None means that Discord does not tell;
-        # that is enough here, because the asker has written in this place.
+        # The bot may be able to read more than the asker. None, Discord does not tell, is enough:
+        # the asker has written in this place.
         me, where = own_id(client), to.address
         asker_may_read = await discord_people.can_read_channel(
             client, to.asker, where, history=True
@@ -299,14 +285,14 @@ class DiscordAdapter(ChatPlatform):
         return messages, len(earlier) > most
 
     async def can_read(self, person: Person, address: Address) -> bool | None:
-        """Return whether the person can see the channel of `address`; None if Discord does not
-        tell. Raise PlatformBusy if it does not answer now."""
+        """Return whether the person can see the channel; None if Discord does not tell. Raises
+        PlatformBusy if it does not answer now."""
         client = await self.connection.client()
         return await discord_people.can_read_channel(client, person, address)
 
     async def can_write(self, person: Person | None, address: Address) -> bool | None:
-        """Return whether the person can read the channel and post there. False in a direct message,
-        which has no server. Without a person, return whether the bot can."""
+        """Return whether the person, or the bot (None), can read the channel and post there. False
+        for a person in a direct message, which has no server."""
         if person is None:
             return await discord_people.can_post(await self.connection.client(), address)
         # An id that somebody wrote need not be a number.
@@ -316,8 +302,8 @@ class DiscordAdapter(ChatPlatform):
         return await discord_people.can_read_channel(client, person, address, posts=True)
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
-        """Return whether the other person is a member of the server of `address`, where the person
-        writes. False in a direct message, which has no server."""
+        """Return whether the other person is a member of the server where the person writes. False
+        in a direct message, which has no server."""
         if not address.workspace:
             return False
         if (has_left := await self.roles.has_left(other, address)) is None:
@@ -325,39 +311,37 @@ class DiscordAdapter(ChatPlatform):
         return not has_left
 
     async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
-        """Return the id of our post with this text, which was made for `to` in a channel; None if
-        there is certainly none. Raise as `attempt` does, and Undeliverable if we may not read the
-        channel's history."""
+        """Return the id of our post with this text, made for `to` in a channel; None if there is
+        certainly none. Raises as `attempt` does, and Undeliverable if we may not read the channel's
+        history."""
         client = await self.connection.client()
         channel = client.get_partial_messageable(int(to.address.channel))
         since = int(to.source.removeprefix(SINCE))  # a smaller id than that of the post
-        # By its text, because Discord's history does not contain keys. `is_certain` raises if the
-        # history may not be read. The post replies to nothing (None). `_owners.find` leaves out
-        # posts that belong to another turn with the same text.
+        # By its text, because Discord's history does not contain keys. The post replies to nothing
+        # (None). Posts of another turn with the same text are left out.
         own = await own_posts_since(client, channel, since, is_certain=True)
         post = await self._owners.find(posts_with_text(own, text, None), to.turn)
-        # Without that permission Discord lists no messages, which is no proof.
+        # Without that permission Discord lists no messages: no proof.
         if post is None and not discord_people.may_read_history(client, to.address):
             raise Undeliverable(reason="no permission Read Message History")
         return post
 
     async def title(self, address: Address) -> str:
-        """Return the channel and server as people know them, such as `#general (Acme)`; "" if not
-        cached."""
+        """Return channel and server, as in `#general (Acme)`; "" if not cached."""
         client = await self.connection.client()
         guild = client.get_guild(int(address.workspace or 0))
         channel = guild.get_channel(int(address.channel)) if guild else None
         return f"#{channel.name} ({guild.name})" if guild and channel else ""
 
     async def is_public(self, address: Address) -> bool:
-        """Return whether everyone in the server can read the channel, and its thread if it is in
-        one; False if the gateway does not list it."""
+        """Return whether everyone in the server can read the channel and the thread; False if the
+        gateway does not list it."""
         client = await self.connection.client()
         return discord_people.is_public(client, address)
 
     async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
-        """Open a direct message with the person. Return where to post in it, and the person's
-        locale ("" if not known). Raise as `attempt` does."""
+        """Return where to post in a direct message with the person, and their locale ("" if
+        unknown). Raises as `attempt` does."""
         client = await self.connection.client()
         channel = await attempt(lambda: client.create_dm(discord.Object(int(person.id))))
         # A bot cannot list its direct messages. Unknown ones are not read back after an outage.
@@ -366,29 +350,27 @@ class DiscordAdapter(ChatPlatform):
         return to, self.state.language_of(person.id, None, "")
 
     def destination_in(self, address: Address, person: Person) -> ReplyTo:
-        """Return the `ReplyTo` of a new post in a channel that answers no message."""
+        """Return the `ReplyTo` of a new post that answers no message."""
         return ReplyTo(address, person, f"{SINCE}{snowflake()}", "")
 
     def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:
-        """Return where to post something that replies to no message, or that replies to our post
-        `post`."""
+        """Return where to post something that replies to no message, or to our post `post`."""
         source = post.rpartition(":")[2] or f"{SINCE}{snowflake()}"
         return replace(to, source=source, token="", token_expires_at=0.0)
 
     async def stop_intake(self) -> None:
-        """Stop taking messages and commands. Later messages are read back at the next start; people
-        who use commands are asked to wait."""
+        """Later messages are read back at the next start; people who use commands are asked to
+        wait."""
         self._intake.open = self._interactions.is_open = False
 
     async def close(self) -> None:
-        """Finish the work in progress and end the connection. The order is that of what needs what:
-        events under way need the connection, and all of them the state."""
+        """Finish the work in progress and end the connection. Events under way need the connection,
+        and all of them the state."""
         await self.stop_intake()
-        # The task that holds the gateway while this process may, if several share the bot.
         if self._leading is not None:
             self._leading.cancel()
             await asyncio.gather(self._leading, return_exceptions=True)
-        # No hourglass is set on a waiting message any more. Those that are set are remembered.
+        # No hourglass is set any more. Those that are set are remembered.
         self._signs.marks.close()
         await self._queues.tasks.close(DRAIN_SECONDS)
         await self._downloads.close()
@@ -416,8 +398,8 @@ class DiscordAdapter(ChatPlatform):
         )
 
     async def on_login(self, client: DiscordClient) -> None:
-        """Use the client, which is logged in, from now on, and register the slash commands in a
-        task, because calls must not wait for that."""
+        """Use the logged-in client from now on, and register the slash commands in a task, because
+        calls must not wait for that."""
         self._tree = interactions.make_tree(client, self._handlers, self._on_command_error)
         await self._tree.set_translator(interactions.Translations())
         self.connection.adopt(client)
@@ -425,8 +407,7 @@ class DiscordAdapter(ChatPlatform):
         self._queues.tasks.start(interactions.register(self._tree, application, self.state))
 
     async def on_connect(self) -> None:
-        """Note that a new session began, and start to read missed messages back, because it replays
-        nothing."""
+        """Start to read missed messages back: a new session replays nothing."""
         self._session_began_at = time.time()
         client = await self.connection.client()
         self.connection.on_connected()
@@ -436,8 +417,8 @@ class DiscordAdapter(ChatPlatform):
         """Queue a message for the intake, in the order of its channel."""
 
         async def take() -> None:
-            """Pass the message on. If that fails and it was meant for us, say so in the channel:
-            the person would wait for an answer."""
+            """If a message that was meant for us fails, say so in the channel: the person would
+            wait for an answer."""
             client = await self.connection.client()
             try:
                 await self._intake.on_message(client, message)
@@ -450,7 +431,7 @@ class DiscordAdapter(ChatPlatform):
         self._queues.put(message.channel.id, take)
 
     def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
-        """Queue the edit of a message for the intake, behind the message itself."""
+        """Queue the edit behind the message itself."""
 
         async def take() -> None:
             await self._intake.on_edit(await self.connection.client(), event.message)
@@ -458,42 +439,41 @@ class DiscordAdapter(ChatPlatform):
         self._queues.put(event.channel_id, take)
 
     def on_delete(self, channel: int, messages: set[int]) -> None:
-        """Queue the deletion of messages for the intake, behind the messages themselves."""
+        """Queue the deletion behind the messages themselves."""
         self._queues.put(channel, lambda: self._intake.on_delete(channel, messages))
 
     async def on_interaction(self, interaction: Interaction) -> None:
-        """Handle a click or form. If that fails, note it and tell the person."""
         try:
             await self._handlers.handle(interaction)
         except Exception as error:
             await self._on_command_error(interaction, error)
 
     async def _on_command_error(self, interaction: Interaction, error: Exception) -> None:
-        """Note the exception of a command, click or form, and tell the person, so that they do not
-        wait for an answer."""
+        """Note the exception of a command, click or form, and tell the person, who would wait for
+        an answer."""
         # The SDK wraps the exception of a command in one of its own.
         self.failures.note(getattr(error, "original", error), "interaction")
-        # Discord takes only one response. If there was one, the person is not left waiting.
+        # Discord takes only one response. After one, the person is not left waiting.
         if not interaction.response.is_done():
             words = say("Something went wrong. Try again.", str(interaction.locale))
             with suppress(discord.DiscordException, *IN_DOUBT):
                 await interaction.response.send_message(words, ephemeral=True)
 
     def on_failure(self, error: Exception, event: str, data: Any = None) -> None:
-        """Note an event that caused an exception. If the SDK could not read a message or an
-        interaction of a person, tell the person. `data` is then the JSON of the event."""
+        """Note an event that failed. If the SDK could not read a person's message or interaction,
+        whose JSON is `data`, tell the person."""
         self.failures.note(error, event)
         if event in ("MESSAGE_CREATE", "INTERACTION_CREATE") and isinstance(data, dict):
             self._queues.tasks.start(self._report_failed_event(event, data))
 
     async def _report_failed_event(self, event: str, data: Mapping[str, Any]) -> None:
-        """Tell the author of an unreadable event about it. `data` is its JSON, in which every field
-        may be missing or of another type. Raise nothing."""
+        """Tell the author of an unreadable event. In `data`, its JSON, every field may be missing
+        or of another type. Raises nothing."""
         try:
             if event == "INTERACTION_CREATE":
                 # 2 is a command, 3 a click, 5 a form; an autocomplete (4) shows no text. The SDK
-                # could not build its object, so the response is sent as JSON: type 4 is a message,
-                # flag 64 means that only the person sees it.
+                # could not build its object, so the response is JSON: type 4 is a message, flag 64
+                # means that only the person sees it.
                 if data["type"] in (2, 3, 5):
                     client = await self.connection.client()
                     route = Route(
@@ -509,7 +489,7 @@ class DiscordAdapter(ChatPlatform):
                     await attempt(lambda: client.http.request(route, json=body), repeat=False)
                 return
             me, author = str(own_id(await self.connection.client())), data["author"]
-            # Only in a direct message, or where the text names us: others did not write to us.
+            # Elsewhere, others did not write to us.
             is_ours = not data.get("guild_id") or me in str(data.get("mentions"))
             if is_ours and not author.get("bot") and author["id"] != me:
                 ids = (int(data["channel_id"]), int(data["id"]), int(author["id"]))
@@ -518,7 +498,6 @@ class DiscordAdapter(ChatPlatform):
             log.info("could not report a failed event", error=type(error).__name__)
 
     async def _report_failure(self, channel: int, message: int, author: int) -> None:
-        """Reply to a message of a person that it could not be handled."""
         client = await self.connection.client()
         place = client.get_partial_messageable(channel).get_partial_message(message)
         words = say(

@@ -1,5 +1,3 @@
-"""Cards as embeds with buttons."""
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -26,31 +24,31 @@ from core.domain.messages import SHOWN_RESULT_CHARACTERS, Card
 
 MAX_CARDS = 5
 MAX_ROW_BUTTONS = 5
-"""Largest number of cards with buttons under one message, because five rows of buttons fit, and of
-buttons in a row (components/reference.mdx#legacy-message-component-behavior)."""
+"""Most cards with buttons under one message, because five rows of buttons fit, and buttons in a
+row (components/reference.mdx#legacy-message-component-behavior)."""
 # resources/message.mdx#embed-object-embed-limits: a title of 256 characters, a description of 4096,
 # 6000 in all embeds, including their footers; and up to 10 embeds.
 MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS = 256, 4096
 MAX_EMBEDS_CHARACTERS, MAX_EMBEDS = 5500, 10
 DISCORD_CARD_ROWS = 10
-"""Changed rows that a card shows. The others are counted."""
+"""How many changed rows a card shows. The others are counted."""
 _AFTER_ROWS = 120
-"""Characters of a card kept for the lines after its rows: the rows not shown, and the expiry."""
+"""Characters for the lines after a card's rows: the rows not shown, and the expiry."""
 DISCORD_CELL_CHARACTERS = 200
-"""Characters of one cell on a card. A longer value is cut."""
+"""A longer value is cut."""
 
 MAX_CUSTOM_ID_CHARACTERS = 100
-"""Characters of a button's id (docs.discord.com/developers/components/reference)."""
+"""The limit of a button's id (docs.discord.com/developers/components/reference)."""
 MENU_ID = "ponte:menu"
 """The id of a menu of buttons. The value of an option is the id of one."""
 MAX_MENU_BUTTONS, MAX_BUTTON_LABEL_CHARACTERS = 25, 80
 _STYLES = {"primary": discord.ButtonStyle.success, "danger": discord.ButtonStyle.danger}
 """The styles of buttons; all others are grey."""
 Item = discord.Button | discord.SelectMenu
-"""What rows below a message of ours have."""
+"""What the rows below a message of ours have."""
 _AMBER, _GREEN, _RED, _GREY = 0xE0A030, 0x3BA55D, 0xDA373C, 0x80848E
 _COLOURS = {"open": _AMBER, "done": _GREEN} | dict.fromkeys(("denied", "failed", "partial"), _RED)
-"""The colours of cards by state; all others are grey."""
+"""The colours of cards by their state; all others are grey."""
 
 
 def build_embeds(cards: Sequence[Card]) -> list[discord.Embed]:
@@ -60,17 +58,16 @@ def build_embeds(cards: Sequence[Card]) -> list[discord.Embed]:
 
 
 def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
-    """Return a card as an embed of at most `room` characters. The caller divides the limit of a
-    message between its cards."""
-    # A person may approve only what they see in full, so a card that is cut has no such button.
+    """`room` is in characters: the caller divides a message's limit between its cards."""
+    # A person may approve only what they see in full, so a cut card has no such button.
     card, most = _drop_unfit_approval(card, room), _find_description_limit(room)
     lines = _describe_card(card, most)
-    # A card must fit while it has a button to approve: it shows all of its rows.
+    # With a button to approve, a card shows all of its rows.
     if len(card.rows) > DISCORD_CARD_ROWS and not must_fit(card):
-        more = len(card.rows) - DISCORD_CARD_ROWS
-        lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
+        hidden_count = len(card.rows) - DISCORD_CARD_ROWS
+        lines.append(plural("…and {count} more row.", "…and {count} more rows.", hidden_count))
     if card.expires_at and card.state == "open":
-        # Discord shows the moment in the reader's own language and time zone.
+        # Discord shows it in the reader's language and time zone.
         lines.append(say("Expires {when}.", when=f"<t:{int(card.expires_at)}:R>"))
     elif card.decided_at:
         lines.append(f"-# <t:{int(card.decided_at)}:f>")  # "-#" begins small text
@@ -79,18 +76,18 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
         description="\n".join(lines).strip()[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
-    # By the footer, `redraw_card` finds the embed of a card.
+    # `redraw_card` finds a card's embed by the footer.
     return card_embed.set_author(name=describe_state(card.state)).set_footer(text=card.id)
 
 
 def _describe_card(card: Card, most: int) -> list[str]:
-    """Return the lines with a card's text and rows, those of an open proposal uncut: a narrow
-    table, or each row's name and its changes. The values are other people's data, so Markdown in
-    them is escaped. `most`: the characters of all lines."""
+    """Return the lines of a card's text and rows, those of an open proposal uncut: a narrow table,
+    or each row's name and changes. The values are other people's data, so Markdown in them is
+    escaped. `most`: the characters of all lines."""
     if card.result:
         card = replace(card, text=end_code(card.text[:SHOWN_RESULT_CHARACTERS]))
     lines = [_make_safe(text)] if (text := card.text_with_result) else []
-    # The longest value; None leaves all uncut, as a card must be that a person may approve.
+    # None leaves all values uncut, as a card must be that a person may approve.
     longest = None if must_fit(card) else DISCORD_CELL_CHARACTERS
     rows = read_rows(card.rows[:DISCORD_CARD_ROWS] if longest else card.rows)
     row_lines: list[str] = []
@@ -98,7 +95,7 @@ def _describe_card(card: Card, most: int) -> list[str]:
         texts_of_rows = [
             (name, *(cell.value if cell else "" for cell in cells)) for name, cells in table.rows
         ]
-        # In a code block Markdown has no effect, but a backtick could end the block.
+        # Markdown has no effect in a code block, but a backtick could end it.
         header, *cells = (
             tuple(
                 defang_for_discord(to_one_line(text, longest)).replace("`", "'") for text in texts
@@ -121,7 +118,7 @@ def _describe_card(card: Card, most: int) -> list[str]:
             continue
         values = []
         for change in row.changes:
-            # The old value and the new one; a deleted row has only the old one.
+            # A deleted row has only the old value.
             sides = [escape_cell(side, longest) for side in (change.before, change.after) if side]
             if change.after == NO_VALUE and marks_values(
                 card
@@ -130,13 +127,12 @@ def _describe_card(card: Card, most: int) -> list[str]:
             values.append(f"{escape_cell(change.field, longest)}: {' → '.join(sides)}")
         row_lines += [" · ".join(values)] if values else []
     if lines and row_lines:
-        return [*lines, "", *row_lines, ""]  # set off by blank lines
+        return [*lines, "", *row_lines, ""]
     return lines + row_lines
 
 
 def _divide_characters(cards: int) -> int:
-    """Return the characters that each of so many cards of one message may have. Discord limits all
-    embeds of a message together."""
+    """Discord limits all embeds of a message together."""
     return MAX_EMBEDS_CHARACTERS // max(1, cards)
 
 
@@ -145,16 +141,16 @@ def _find_description_limit(room: int) -> int:
 
 
 def _drop_unfit_approval(card: Card, room: int) -> Card:
-    """Return the card; without its button to approve if that button requires that all of the card
-    is shown, and not all fits into `room` characters."""
+    """Take the button to approve from a card that must be shown whole if not all fits into `room`
+    characters."""
     most = _find_description_limit(room)
     fits = not must_fit(card) or len("\n".join(_describe_card(card, most))) + _AFTER_ROWS <= most
     return card if fits else without_approval(card)
 
 
 def describe_cards(cards: Sequence[Card]) -> list[str]:
-    """Return a line for each card that lists the commands to type. It is for cards that do not fit
-    under the message with buttons."""
+    """Return, for each card that does not fit under the message with buttons, the commands to
+    type."""
     cards = [without_approval(card) if must_fit(card) else card for card in cards]
     return [
         f"{_make_safe(card.title)}: "
@@ -181,8 +177,8 @@ def build_buttons(cards: Sequence[Card], offers: Sequence[ButtonOffer] = ()) -> 
     room = _divide_characters(min(len(cards), MAX_CARDS))
     shown = [_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS]]
     rows = [_build_card_buttons(card, row) for row, card in enumerate(shown)]
-    # The button for all cards needs all of them in this message: nobody may approve what they have
-    # not seen.
+    # The button for all needs all cards in this message: nobody may approve what they have not
+    # seen.
     together = offer_together(shown) if len(shown) == len(cards) else None
     others = [offer for offer in (together, *offers) if offer]
     # Discord refuses the whole message if an id is too long.
@@ -200,8 +196,7 @@ def build_buttons(cards: Sequence[Card], offers: Sequence[ButtonOffer] = ()) -> 
 
 
 def build_stop_view(asker: str) -> discord.ui.View:
-    """Return the button that stops the turn of the conversation that the user `asker` (an id) owns
-    here."""
+    """Return the button that stops the turn of the conversation that `asker` (an id) owns here."""
     return build_view([_build_button(offer("stop", asker), 0)])
 
 
@@ -230,9 +225,8 @@ def _build_menu(offers: Sequence[ButtonOffer], row: int) -> discord.ui.Select[An
 def redraw_card(
     message: discord.Message, card: Card
 ) -> tuple[list[discord.Embed], discord.ui.View]:
-    """Return the embeds and buttons of `message` with `card` in its current state. All other cards
-    stay unchanged."""
-    # The footer of an embed ends with the id of its card.
+    """Return the embeds and buttons of `message` with `card` in its current state."""
+    # An embed's footer ends with the id of its card.
     ids = [(old.footer.text or "").split(" ")[-1] for old in message.embeds]
     mine = [at for at, id in enumerate(ids) if id == card.id]
     card_embeds = list(message.embeds)
@@ -253,8 +247,8 @@ def redraw_card(
 
     remaining = ([each for each in row if not is_own(each)] for row in _item_rows(message))
     rows = [row for row in remaining if row]
-    # A message has at most five rows, as many as cards (MAX_CARDS). The last one is for the buttons
-    # of this card, and for those that belong to no card.
+    # A message has at most five rows. The last one is for the buttons of this card, and for those
+    # of no card.
     last = min(len(rows), MAX_CARDS - 1)
     own = _build_card_buttons(card, last)
     rows[last:] = [row[: MAX_ROW_BUTTONS - len(own)] for row in rows[last : last + 1]]
@@ -264,8 +258,7 @@ def redraw_card(
 
 
 def without_button(message: discord.Message, id: str) -> discord.ui.View:
-    """Return the buttons of `message` without the one with this id, each in its row. An edit
-    replaces all buttons, so the others must be sent again."""
+    """An edit replaces all buttons, so the others must be sent again, each in its row."""
     return build_view(
         _copy_item(item, number)
         for number, row in enumerate(_item_rows(message))
@@ -279,7 +272,7 @@ def _build_card_buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
 
 
 def build_view(items: Iterable[discord.ui.Item[Any]]) -> discord.ui.View:
-    """Return a view that the SDK does not track: clicks are handled by the ids of their buttons and
+    """Return a view that the SDK does not track: clicks are handled by the ids of buttons and
     menus, so that they work after a restart."""
     view = discord.ui.View(timeout=None)
     for item in items:

@@ -1,7 +1,7 @@
 """Makes calls of the SDK and maps failed ones to our own errors.
 
-The SDK starts a task for each event, which loses their order. `ChannelQueues` restores it: events
-of one channel are handled one after the other, those of several channels at the same time.
+The SDK starts a task for each event, which loses their order. `ChannelQueues` restores it in each
+channel; channels are handled at the same time.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ from core.base.tasks import BackgroundTasks, retry, wait_after_each
 log = structlog.get_logger("discord")
 T = TypeVar("T")
 
-# Ponte does not use voice channels. Without this the SDK warns at each start that the libraries for
-# them are missing.
+# Ponte does not use voice channels. The SDK would warn at each start that their libraries are
+# missing.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 CALL_PAUSES_SECONDS = (0.2, 1.0)
-"""Pauses before a call whose outcome is unknown is repeated."""
+"""The pauses before a call whose outcome is unknown is repeated."""
 DISCORD_CALL_SECONDS = 60.0
-"""Timeout of one try of a call."""
+"""The timeout of one try of a call."""
 RETRY_LATER_SECONDS = 60.0
-"""Seconds until a call that Discord refuses only for now is tried again. An answer is tried for an
-hour."""
+"""The pause before a call that Discord refuses only for now is tried again. An answer is tried for
+an hour."""
 MENTION_NOBODY = discord.AllowedMentions.none()
-"""Prevents every mention. It is passed with each request that makes or changes a message: the SDK
-leaves it out of an edit without content, and Discord then mentions by its own defaults
+"""Passed with each request that makes or changes a message: the SDK leaves it out of an edit
+without content, and Discord then mentions by its own defaults
 (resources/message.mdx#edit-message)."""
 # discord.py 2.7.1 repeats a call after 500, 502, 504 and 524, but after a dropped connection only
 # for the error numbers of macOS and Windows (http.py): on Linux the drop reaches the caller.
 IN_DOUBT = (aiohttp.ClientError, OSError, TimeoutError, discord.DiscordServerError)
-"""Errors after which it is not known whether Discord executed the call."""
+"""After these errors, it is not known whether Discord executed the call."""
 # All codes: topics/opcodes-and-status-codes.mdx#json-json-error-codes. A code that is not listed
 # here is a permanent refusal.
 UNKNOWN_MESSAGE, UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK = 10008, 10062, 10015
 INVALID_WEBHOOK_TOKEN, ALREADY_ACKNOWLEDGED = 50027, 40060
 SWITCHED_OFF, NO_ACCESS, NO_HISTORY, THREAD_EXISTS = 40006, 50001, 160002, 160004
 """40006: the feature is switched off for a while. 160002: a reply needs the permission Read Message
-History. 160004: the message already has a thread, and it can have only one."""
+History. 160004: the message already has its only thread."""
 NOBODY_THERE = (10007, 10013)
-"""Unknown member, unknown user: the person is not in the server and has no roles there."""
+"""Unknown member, unknown user: the person is not in the server, and has no roles there."""
 OVER = (UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK, INVALID_WEBHOOK_TOKEN)
-"""Codes of an interaction token that has expired or was never acknowledged."""
+"""These codes say that an interaction token has expired or was never acknowledged."""
 TOO_LARGE_CODES = (40005, 50045)
 """The request, or a file in it, exceeds a limit."""
 PASSING = frozenset(
@@ -70,10 +70,10 @@ PASSING = frozenset(
         130000,  # overloaded
     }
 )
-"""Codes with which Discord refuses a call only for now."""
+"""With these codes, Discord refuses a call only for now."""
 IN_FRONT = (401, 403, 429)
-"""HTTP statuses that may come without a code. A proxy in front of Discord sends them, as does
-Discord for an unknown token: 401 and 429 as in #http-http-response-codes, 403 as Cloudflare's."""
+"""HTTP statuses that may come without a code, from a proxy in front of Discord, or from Discord for
+an unknown token: 401 and 429 as in #http-http-response-codes, 403 as Cloudflare's."""
 PLATFORM = "discord"
 Interaction = discord.Interaction[Any]
 Work = Callable[[], Awaitable[object]]
@@ -82,15 +82,14 @@ CLOCK_DIFFERENCE = datetime.timedelta(minutes=5)
 
 
 class TokenOver(PonteError):
-    """An answer to an interaction came too late: its token can no longer be used, because 15
-    minutes have passed, or because the interaction was never acknowledged."""
+    """An answer to an interaction came too late: its token is 15 minutes old, or the interaction
+    was never acknowledged."""
 
     code = "token_over"
 
 
 class RefusedForNow(PlatformBusy):
-    """Discord refuses the call for now. `reason` has the status, the code and the text of the
-    refusal."""
+    """`reason` has the refusal's status, code and text."""
 
     def __init__(self, *, reason: str) -> None:
         super().__init__(RETRY_LATER_SECONDS)
@@ -99,7 +98,7 @@ class RefusedForNow(PlatformBusy):
 
 class FilesTooLarge(PonteError):
     """Discord refused the whole request because a file exceeds the size limit of this place.
-    `reason` has the status, the code and the text of the refusal."""
+    `reason` has the refusal's status, code and text."""
 
     code = "files_too_large"
 
@@ -110,14 +109,14 @@ async def attempt(
     """Make a call and return its result, with a timeout of `deadline` seconds for each try.
 
     After an error of IN_DOUBT the call is repeated, so it must be safe to repeat (a nonce, an
-    edit), or `repeat` must be False. Raise PostRemoved, Undeliverable, PlatformBusy, TokenOver or
-    FilesTooLarge if Discord refused the call. Raise an error of IN_DOUBT if it is not known whether
+    edit), or `repeat` must be False. Raises PostRemoved, Undeliverable, PlatformBusy, TokenOver or
+    FilesTooLarge if Discord refused the call, and an error of IN_DOUBT if it is not known whether
     Discord executed it.
     """
 
     async def once() -> T:
-        """Make the call once, with the SDK's errors turned into Ponte's. Errors in IN_DOUBT stay as
-        they are: the call may have had its effect, and the caller must find out."""
+        """Make the call once, with Ponte's errors for the SDK's. Errors in IN_DOUBT stay: the call
+        may have had its effect, and the caller must find out."""
         try:
             async with asyncio.timeout(deadline):
                 return await call()
@@ -132,25 +131,24 @@ async def attempt(
 
 
 def code_of(error: Exception) -> int:
-    """Return Discord's error code behind one of our errors; 0 if there is none."""
+    """Return Discord's code behind one of our errors; 0 if there is none."""
     cause = error.__cause__
     return cause.code if isinstance(cause, discord.HTTPException) else 0
 
 
 async def history(location: discord.abc.Messageable, **which: Any) -> list[discord.Message]:
-    """Return the messages that `location.history(**which)` yields, as a list. Raise as `attempt`
-    does."""
+    """List messages of the place. Raises as `attempt` does."""
 
     async def read() -> list[discord.Message]:
-        """Read all pages. After a failure, `attempt` begins again with the first page."""
+        """After a failure, `attempt` begins again with the first page."""
         return [message async for message in location.history(**which)]
 
     return await attempt(read)
 
 
 def snowflake() -> int:
-    """Return an id that is smaller than any id Discord assigns from now on, if our clock is at most
-    CLOCK_DIFFERENCE ahead of Discord's."""
+    """Return an id smaller than any that Discord assigns from now on, if our clock is at most
+    CLOCK_DIFFERENCE ahead."""
     return discord.utils.time_snowflake(discord.utils.utcnow() - CLOCK_DIFFERENCE)
 
 
@@ -165,7 +163,7 @@ def message_at(client: discord.Client, where: str) -> discord.PartialMessage:
 
 
 def has_code(*codes: int) -> Callable[[discord.HTTPException], bool]:
-    """Return a condition on a refusal: Discord's code is one of these; 0 means that it has none."""
+    """Return a condition on a refusal's code; 0 means that it has none."""
     return lambda refusal: refusal.code in codes
 
 
@@ -188,18 +186,18 @@ succeed."""
 
 
 class ChannelQueues:
-    """Queues of work, such as the handling of new messages, one for each channel. Work of one
-    channel runs in order; channels run side by side. `on_failure` is called with an exception, and
-    the work after it runs all the same."""
+    """Queues of work, such as new messages, one for each channel. Work of one channel runs in
+    order; channels run side by side. `on_failure` gets an exception, and the work after it runs all
+    the same."""
 
     def __init__(self, on_failure: Callable[[Exception], None]) -> None:
         self._on_failure = on_failure
         self._waiting: dict[int, deque[Work]] = {}
-        """By channel, the work that has not begun. A channel without work has no queue."""
+        """The work of each channel that has not begun. A channel without work has no queue."""
         self.tasks = BackgroundTasks("discord")
 
     def put(self, channel: int, work: Work) -> None:
-        """Run `work` in a task, after all work that was queued for this channel before."""
+        """Run `work` in a task, after all that was queued for this channel before."""
         queue = self._waiting.get(channel)
         if queue is not None:
             queue.append(work)
@@ -208,8 +206,8 @@ class ChannelQueues:
         self.tasks.start(self._run(channel))
 
     async def _run(self, channel: int) -> None:
-        """Run the waiting work of one channel, one after the other, until there is none. `put` may
-        add to the queue meanwhile. If the channel has no queue, `put` starts a new task."""
+        """Run the waiting work of one channel until there is none. `put` may add some meanwhile.
+        Without a queue, `put` starts a new task."""
         queue = self._waiting[channel]
         try:
             while queue:

@@ -42,11 +42,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger("discord")
 
 DISCORD_START_SECONDS = 10.0
-"""Seconds that `start` waits for Discord. After that, connecting continues in the background."""
+"""`start` waits this long for Discord. After that, connecting continues in the background."""
 DISCORD_SILENCE_SECONDS = 90.0
-"""If no frame of any kind comes for so many seconds, the session counts as broken."""
+"""After this time without any frame, the session counts as broken."""
 DISCORD_CONNECT_BACKOFF = Backoff(1.0, max_seconds=60.0)
-"""Pauses between attempts to connect."""
 
 LOGIN_REFUSED = (
     "Discord rejected the bot's token. Copy a new one from the Developer Portal (Bot, Reset "
@@ -66,35 +65,35 @@ MENTIONS_ONLY = (
     "DISCORD_MESSAGE_CONTENT is off"
 )
 INVALID_TOKEN_CODES = frozenset({4004})
-"""Close codes of the gateway that mean that authentication failed
+"""The close codes of the gateway that mean that authentication failed
 (topics/opcodes-and-status-codes.mdx#gateway-gateway-close-event-codes)."""
 MAX_RATE_LIMIT_SECONDS = 60.0
-"""The longest rate limit that the SDK waits for. For a longer one it raises an error."""
+"""For a longer rate limit the SDK raises an error instead of waiting."""
 DISCORD_REFUSAL_SECONDS = 300.0
-"""Seconds for which an optional call that Discord refused is not made again in the same place."""
+"""An optional call that Discord refused is not made again in the same place before."""
 _NEEDED = re.compile(
     r"(?:POST|PATCH) /channels/\{channel_id\}/messages(?:/\{message_id\})?"
     r"|POST /users/@me/channels|\w+ (?:/interactions|/webhooks|/gateway|/users/@me$|/oauth2).*"
 )
-"""The calls without which there is no answer. They are made even if Discord just refused them."""
+"""There is no answer without these calls. They are made even if Discord just refused them."""
 # 0: no code, from a proxy in front of Discord; then access, verification level and permission.
 _MISSING = frozenset({0, NO_ACCESS, 50009, 50013})
-"""Codes of a refusal that is about the place, and not about one message."""
+"""Refusals that are about the place, not one message."""
 _PLAIN_FIELDS = frozenset({
     "id", "channel_id", "type", "content", "author", "timestamp", "edited_timestamp", "attachments",
     "mentions", "mention_roles", "guild_id", "member", "message_reference", "flags",
 })  # fmt: skip
-"""The fields of a message that are read if the SDK cannot read all of them."""
+"""What is read of a message if the SDK cannot read all of it."""
 SESSION_EVENTS = ("READY", "RESUMED")
-"""Events without which a session is of no use. If one cannot be read, Ponte connects again."""
+"""Without these events a session is of no use. If one cannot be read, Ponte connects again."""
 
 
 class GatewayConnection:
     """The bot's login, and the gateway session if this process `listens`.
 
-    `make_client` builds a new SDK client for each attempt to connect, because a closed client
-    cannot be used again. `on_failure` is called with an exception that nobody expected and
-    "connection", before Ponte connects again. `proxy` is the host and port of the proxy, or "".
+    `make_client` builds a new SDK client for each attempt, because a closed one cannot be used
+    again. `on_failure` is called with an unexpected exception and "connection", before Ponte
+    connects again. `proxy` is its host and port, or "".
     """
 
     def __init__(
@@ -109,22 +108,22 @@ class GatewayConnection:
         self._token = token
         self._make_client = make_client
         self._listens = True
-        """Whether this process receives events, or only makes calls."""
+        """This process receives events, and does not only make calls."""
         self._client: asyncio.Future[DiscordClient] = asyncio.get_running_loop().create_future()
         """The client of the present connection. Calls wait for it."""
         self._connected = asyncio.Event()
-        """Set while events may arrive or, in a process that does not listen, calls can be made."""
+        """Events may arrive or, in a process that does not listen, calls can be made."""
         self._task: asyncio.Task[None] | None = None
-        """Connects, and connects again after each failure."""
+        """This task connects, and connects again after each failure."""
         self._failed: SettingsError | None = None
         """Why Discord refuses the token or an intent. No further attempt is made then."""
         self._trouble = ""
         """Why the last attempt to connect failed; "" after a success."""
 
     async def start(self, *, listens: bool = True) -> None:
-        """Connect. Return when events may arrive, or after `DISCORD_START_SECONDS` without an
-        answer: `_run` goes on trying in the background. Raise SettingsError if Discord refuses the
-        token or an intent; `_run` then ends and leaves the error in `_failed`."""
+        """Connect. Return when events may arrive, or after `DISCORD_START_SECONDS`: `_run` goes on
+        trying in the background. Raises SettingsError if Discord refuses the token or an intent;
+        `_run` then ends and leaves the error in `_failed`."""
         self._listens = listens
         self._task = asyncio.create_task(self._run())
         waiting = asyncio.create_task(self._connected.wait())
@@ -139,8 +138,8 @@ class GatewayConnection:
 
     async def hold(self) -> None:
         """Hold the gateway session until the caller is cancelled or the connection is closed. After
-        that, stay logged in without it, so that this process can still post while another one
-        holds the session."""
+        that, stay logged in, so that this process can still post while another one holds the
+        session."""
         await self._restart_session(listens=True)
         try:
             await self.wait_until_ended()
@@ -148,8 +147,7 @@ class GatewayConnection:
             await self._restart_session(listens=False)
 
     async def _restart_session(self, *, listens: bool) -> None:
-        """End the present connection and begin a new one, with a gateway session if it
-        `listens`."""
+        """Begin a new connection, with a gateway session if it `listens`."""
         # Calls that need a client wait for the new one.
         self._client = asyncio.get_running_loop().create_future()
         self._connected.clear()
@@ -160,13 +158,12 @@ class GatewayConnection:
             await self.start(listens=listens)
 
     async def client(self) -> DiscordClient:
-        """Wait for the login and return the client. REST calls work from then on, also without a
-        session."""
+        """Wait for the login. REST calls work from then on, also without a session."""
         # A caller that is cancelled must not end the wait of the others.
         return await asyncio.shield(self._client)
 
     def adopt(self, client: DiscordClient) -> None:
-        """Let all calls use `client` from now on. It is logged in."""
+        """All calls use `client`, which is logged in, from now on."""
         if self._client.done():
             self._client = asyncio.get_running_loop().create_future()
         self._client.set_result(client)
@@ -177,8 +174,7 @@ class GatewayConnection:
 
     def health(self) -> Health:
         """Return the state of the connection, for `ponte status`. `_failed` is why Discord refuses
-        the token or an intent for good, `_trouble` why the last attempt to connect failed.
-        `_client` is a future, done once there is a client."""
+        for good, `_trouble` why the last attempt to connect failed."""
         if self._failed is not None:
             return Health("discord", "failing", self._failed.words())
         client = self._client.result() if self._client.done() else None
@@ -189,7 +185,7 @@ class GatewayConnection:
             return Health("discord", "failing", words or say("the connection is closed"))
         if not self._listens:
             return Health("discord", "on", say("sends replies; another process receives messages"))
-        # The gateway sends a frame at least with each heartbeat, so silence means a broken session.
+        # The gateway sends a frame at least with each heartbeat.
         silent = time.monotonic() - client.last_frame
         if silent > DISCORD_SILENCE_SECONDS:
             words = say("connected, but nothing received for {seconds} s", seconds=int(silent))
@@ -198,7 +194,7 @@ class GatewayConnection:
         return Health("discord", "on", say("connected as {name}", name=name))
 
     async def wait_until_ended(self) -> None:
-        """Wait until the connection is closed, or Discord has refused it for good."""
+        """The connection is closed, or Discord has refused it for good."""
         if self._task is not None:
             await asyncio.wait({self._task})
 
@@ -252,7 +248,7 @@ class GatewayConnection:
             words = LOGIN_REFUSED if closed.code in INVALID_TOKEN_CODES else CLOSED
             self._note_refusal(SettingsError(words, code=closed.code))
         finally:
-            # A client that was refused still holds its HTTP session.
+            # A refused client still holds its HTTP session.
             await client.close()
 
     def _note_refusal(self, error: SettingsError) -> None:
@@ -261,26 +257,22 @@ class GatewayConnection:
 
 
 def set_sdk_addresses(api_url: str, gateway_url: str) -> None:
-    """Make the SDK use these addresses. They are global to the process, because the SDK has one of
-    each."""
+    """The SDK has one address of each for the process."""
     Route.BASE = api_url.rstrip("/")
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
 
 
 def intents(message_content: bool) -> discord.Intents:
-    """Return the intents that the adapter requests. Only `message_content`, the content of messages
-    that do not address Ponte, is privileged."""
+    """Return the intents that the adapter requests. Only `message_content`, for messages that do
+    not address Ponte, is privileged."""
     return discord.Intents(
         guilds=True, guild_messages=True, dm_messages=True, message_content=message_content
     )
 
 
 class DiscordClient(discord.Client):
-    """The SDK's client with our settings. It passes events on to `events`. A client serves one
-    connection; the next one gets a new client.
-
-    `identify_wait` is the pause in seconds before each new identify after the first.
-    """
+    """The SDK's client with our settings, which passes events on to `events`. It serves one
+    connection. `identify_wait` is the pause in seconds before each new identify after the first."""
 
     def __init__(
         self,
@@ -290,9 +282,8 @@ class DiscordClient(discord.Client):
         proxy: str | None = None,
         identify_wait: float = 5.0,
     ) -> None:
-        """Besides the settings, replace three parts of the SDK: the request, the building of a
-        message from a response, and the parsers of events. The SDK has no setting for these.
-        """
+        """Besides the settings, replace three parts of the SDK, which has no setting for these: the
+        request, the building of a message from a response, and the parsers of events."""
         super().__init__(
             intents=intents(message_content),
             allowed_mentions=MENTION_NOBODY,
@@ -304,11 +295,11 @@ class DiscordClient(discord.Client):
         )
         self._events = events
         self._identify_wait = identify_wait
-        """Seconds between two identifications, which Discord limits."""
+        """The pause between two identifications, which Discord limits, in seconds."""
         self._refusals = BoundedDict[tuple[str, str], tuple[float, discord.HTTPException]]()
         """By route and channel: until when (monotonic seconds) a call is not made again, and the
         error that it got."""
-        # All calls of the API go through here, those that the SDK makes by itself, too.
+        # All calls of the API, also the SDK's own, go through here.
         self._request = self.http.request
         self.http.request = self._request_unless_refused  # type: ignore[method-assign]
         # One message that the SDK cannot read must not cost the page that it is on.
@@ -323,8 +314,8 @@ class DiscordClient(discord.Client):
         """`time.monotonic` of the last frame of any kind; 0.0 before the first."""
 
     def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
-        """Pass an SDK event on. A raw frame only updates `last_frame`, by which `health` finds a
-        silent connection. Frames that this client sends (`socket_raw_send`) are ignored.
+        """Pass an SDK event on. By `last_frame`, `health` finds a silent connection. Frames that
+        this client sends (`socket_raw_send`) are ignored.
 
         New messages, edits and deletions are queued right here, because the SDK would start a task
         for each and lose their order. Raw events come for every message, cached by the SDK or not.
@@ -343,8 +334,8 @@ class DiscordClient(discord.Client):
             super().dispatch(event, *args, **kwargs)
 
     def _parse(self, event: str, parse: Callable[[Any], None], data: Any) -> None:
-        """Let the SDK read one event of the gateway with `parse`, its parser. An exception would
-        end the SDK's connection, so it is noted here and costs this event only."""
+        """Read one event of the gateway with the SDK's `parse`. An exception would end the SDK's
+        connection, so it is noted and costs this event only."""
         try:
             # Events with messages may contain polls.
             if event.startswith(("MESSAGE_", "INTERACTION_")):
@@ -371,8 +362,8 @@ class DiscordClient(discord.Client):
             return discord.Message(state=self._connection, channel=channel, data=plain)
 
     async def _request_unless_refused(self, route: Route, **options: Any) -> Any:
-        """Make a call of the API, unless it is optional and Discord refused it in this place a
-        short time ago. A refusal of an optional call is permanent for its caller."""
+        """Make a call, unless it is optional and Discord refused it in this place a short time ago.
+        Such a refusal is permanent for its caller."""
         place = route.key, route.major_parameters
         until, refusal = self._refusals.get(place, (0.0, None))
         if refusal is not None and time.monotonic() < until:
@@ -380,30 +371,27 @@ class DiscordClient(discord.Client):
         try:
             return await self._request(route, **options)
         except discord.HTTPException as refused:
-            # The refusal is about the place (`_MISSING`), or the feature is switched off for a
-            # while. `_NEEDED` are the calls without which there is no answer.
+            # The refusal is about the place, or the feature is switched off for a while.
             is_missing = refused.status in (403, 404, 405) and refused.code in _MISSING
             if (is_missing or refused.code == SWITCHED_OFF) and not _NEEDED.fullmatch(route.key):
-                # With a code of PASSING (refused only for now) or none (0), the caller would wait
-                # and try again, but the call is optional.
+                # With a code of PASSING or none (0), the caller would wait and try again, but the
+                # call is optional.
                 if refused.code in PASSING or not refused.code:
                     refused.code = NO_ACCESS
                 self._refusals[place] = time.monotonic() + DISCORD_REFUSAL_SECONDS, refused
             raise
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
-        """Wait before each identify but the first, because Discord allows one in 5 s
-        (events/gateway.mdx#rate-limiting)."""
+        """Discord allows one identify in 5 s (events/gateway.mdx#rate-limiting)."""
         if not initial:
             await asyncio.sleep(self._identify_wait)
 
     async def setup_hook(self) -> None:
-        """Report the login to the adapter. The SDK calls this method after each login."""
+        """The SDK calls this after each login."""
         await self._events.on_login(self)
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
-        """Note the exception of an event handler. The SDK calls this method while it handles the
-        exception."""
+        """The SDK calls this while it handles the exception of an event handler."""
         if isinstance(error := sys.exception(), Exception):
             self._events.on_failure(error, event_method)
 
@@ -415,26 +403,26 @@ class DiscordClient(discord.Client):
 
 
 def keep_plain_fields(data: Mapping[str, Any]) -> Any:
-    """Return the JSON of a message that the SDK could not read, with only what Ponte needs of it.
-    The SDK would leave the attribute of a missing list unset."""
+    """Return what Ponte needs of the JSON of a message that the SDK could not read. The SDK would
+    leave the attribute of a missing list unset."""
     plain = {name: data[name] for name in _PLAIN_FIELDS & data.keys()}
     for name in ("attachments", "mentions", "mention_roles"):
         plain[name] = [entry for entry in plain.get(name) or () if entry]
-    # The waveform is a picture of a voice message. It need not be valid base64.
+    # The waveform of a voice message need not be valid base64.
     files = [{**file, "waveform": None} for file in plain["attachments"]]
     return {**plain, "attachments": files, "components": []}
 
 
 def complete_polls(value: Any) -> None:
     """Give each poll in the JSON of messages, at any depth, the fields that discord.py 2.7.1 needs:
-    an expiry, results and a text for each option. Discord may leave them out or send null. The
-    JSON itself is changed."""
+    an expiry, results and a text for each option. Discord may leave them out or send null. The JSON
+    itself is changed."""
     if isinstance(value, list):
-        value = dict(enumerate(value))  # only to visit its entries as those of an object
+        value = dict(enumerate(value))  # only to visit its entries
     if isinstance(value, dict):
         poll, option = (value.get(name) for name in ("poll", "poll_media"))
         if isinstance(poll, dict):
-            # The SDK reads a time there. Ponte does not use it, so that of the message will do.
+            # The SDK reads a time, which Ponte does not use, so that of the message will do.
             poll["expiry"] = poll.get("expiry") or value.get("timestamp")
             poll["results"] = poll.get("results") or {}
         elif poll is None:

@@ -1,4 +1,4 @@
-"""Reads the messages and files that a message refers to, when its turn starts."""
+"""Reads what a message refers to, when its turn starts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LINK = re.compile(
     r"/(?:@me|(?P<workspace>\d{1,20}))/(?P<channel>\d{1,20})/(?P<message>\d{1,20})",
     re.IGNORECASE,
 )
-"""The address that Discord's *Copy Message Link* gives, or of the same message in its app."""
+"""The address of Discord's *Copy Message Link*, or of the same message in its app."""
 MAX_THREAD_MESSAGES = 300
 """Newest messages of a thread that are read. One call returns 100
 (resources/message.mdx#get-channel-messages-query-string-params)."""
@@ -50,18 +50,18 @@ FILES_LOST = "I couldn't get that message's files. Choose *Apps → Ask Ponte* i
 HISTORY_WITHHELD = (
     "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
 )
-"""Text for the model, in place of the earlier messages. The model mentions it where it matters."""
+"""What the model reads in place of the earlier messages. The model mentions it where it matters."""
 Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
-"""Quotes, files, and sentences for the person on anything that could not be read."""
+"""Quotes, files, and sentences for the person on what could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiscordContext:
     """The port `LoadContext`: reads quotes, earlier messages and files when a turn starts.
 
-    `may_read`: whether the operator asked for the message content intent. Without it, Discord
-    withholds the text and files of messages that do not address Ponte
-    (events/gateway.mdx#message-content-intent). The answer then says that they were withheld.
+    `may_read`: the operator asked for the message content intent. Without it, Discord withholds the
+    text and files of messages that do not address Ponte
+    (events/gateway.mdx#message-content-intent). The answer then says so.
     """
 
     client: Callable[[], Awaitable[discord.Client]]
@@ -69,36 +69,36 @@ class DiscordContext:
     may_read: bool
 
     async def __call__(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
-        """Return the message with its quotes, the earlier messages of its thread and their files.
+        """Return the message with its quotes, the earlier messages of its thread and their files,
+        and sentences in the person's language on what could not be read.
 
-        Also return sentences in the person's language on anything that could not be read. Unless
-        `pointed` (the message may refer to others, which most commands do not), the message is
+        Unless `pointed` (the message may refer to others, which most commands do not), it is
         unchanged.
         """
         if not pointed:
             return message, ()
         # `quotes`: what it replies to or forwards. `before`: earlier messages of its thread.
         if message.context:
-            (quotes, files, unread), (before, more, also_unread) = await asyncio.gather(
+            (quotes, files, unread), (before, earlier_files, also_unread) = await asyncio.gather(
                 self._complete_quotes(message), self._read_earlier_messages(message)
             )
         else:
             quotes, files, unread = (), (), ()
-            before, more, also_unread = await self._read_earlier_messages(message)
+            before, earlier_files, also_unread = await self._read_earlier_messages(message)
         linked, unlinked = list[Quote](), list[str]()
         if links := find_message_links(message.text):
             read = partial(self._read_link, message)
             linked, unlinked = await read_links(links, read, message.locale)
-        # If the message is a reply, it is about what it replies to, and not about the root.
+        # A reply is about what it replies to, and not about the root.
         if any(quote.is_replied_to for quote in quotes):
             before = [replace(quote, is_replied_to=False) for quote in before]
-        # The person's own files and those of quotes come first; files of earlier messages get the
-        # room that is left, the newest of them, each file once.
+        # The person's own files and those of quotes come first; the newest files of earlier
+        # messages get the room that is left, each once.
         attached = (*message.attachments, *files)
         own_ids = {_file_id(file) for file in attached}
-        more = [file for file in more if _file_id(file) not in own_ids]
+        earlier_files = [file for file in earlier_files if _file_id(file) not in own_ids]
         room = max(0, incoming.MAX_CONTEXT_FILES - len(attached))
-        newest = more[-room:] if room else ()
+        newest = earlier_files[-room:] if room else ()
         whole = replace(
             message, context=(*linked, *before, *quotes), attachments=(*attached, *newest)
         )
@@ -108,13 +108,13 @@ class DiscordContext:
     async def _read_link(self, message: Message, link: MessageLink) -> LinkedMessages | str:
         """Return the message of a link with its thread, or why it is not read (`ReadLink`).
 
-        The bot may be able to read more than the asker, and than those who read the answer. So a
-        linked message is read only if the asker can read its channel, and here only if all can.
+        The bot may be able to read more than the asker, and than those who read the answer. So it
+        is read only if the asker can read its channel, and here only if all can.
         """
         client, here = await self.client(), message.address
         place = client.get_partial_messageable(int(link.channel))
         is_here, parent = link.channel in (here.channel, here.thread), 0
-        there: Address | None = None  # a direct message with Ponte is none of other people
+        there: Address | None = None  # not set for a direct message with Ponte
         try:
             if link.workspace:
                 # The gateway lists our servers, but another process may have its session.
@@ -123,8 +123,7 @@ class DiscordContext:
                     guild = await attempt(partial(client.fetch_guild, int(link.workspace)))
                 channel = await attempt(partial(guild.fetch_channel, int(link.channel)))
                 if isinstance(channel, discord.Thread):
-                    # Whether the author is in a private thread is not looked up, so it counts as
-                    # no.
+                    # Whether the author is in a private thread is not looked up.
                     if channel.is_private() and not is_here:
                         return LINK_UNREAD
                     parent = channel.parent_id
@@ -138,7 +137,7 @@ class DiscordContext:
                 # Others read the answer here, and may not see that channel.
                 if here.is_shared and not is_public and not is_here:
                     return LINK_PRIVATE
-            # A direct message, of which only this one is known to be the author's.
+            # Of direct messages, only this one is known to be the author's.
             elif not is_here:
                 return LINK_UNREAD
             original = await attempt(partial(place.fetch_message, int(link.message)))
@@ -149,7 +148,7 @@ class DiscordContext:
             return LINK_UNREAD
         if not has_readable_content(original):
             return LINK_UNREAD
-        # If those around it cannot be read, the linked message alone is enough.
+        # Without those around it, the linked message is enough.
         found, total = [original], 0
         with suppress(PonteError, *IN_DOUBT):
             found, total = await self._read_thread_of(original, parent)
@@ -166,13 +165,13 @@ class DiscordContext:
     ) -> tuple[list[discord.Message], int]:
         """Return a message with the first and the newest ones of its thread, or of the thread that
         was created from it, or with the replies to it, and how many there are; 0: these. `parent`
-        is the channel of the thread in which the message stands, 0 outside threads. Raise as
-        `attempt` does."""
+        is the channel of the thread in which it stands, 0 outside threads. Raises as `attempt`
+        does."""
         client, place = await self.client(), original.channel
         # A thread has the id of the message that it was created from (topics/threads.mdx).
         thread = place.id if parent else original.id if original.flags.has_thread else 0
         if not thread:
-            # In a channel, other messages come between the replies, so one page is searched.
+            # In a channel, others come between the replies, so one page is searched.
             later = await history(place, after=original, limit=100)
             found = [m for m in later if m.reference and m.reference.message_id == original.id]
             return [original, *found], 0
@@ -188,13 +187,13 @@ class DiscordContext:
             return 0  # `newest` is the whole thread
         client = await self.client()
         channel = await attempt(partial(client.fetch_channel, thread))
-        # It does not count the message that the thread was created from.
+        # It leaves out the message that the thread was created from.
         return 1 + getattr(channel, "message_count", 0)
 
     async def _find_root(self, parent: int, thread: int) -> discord.Message | None:
-        """Return the first message of a thread: the one that it was created from in the parent
-        channel, or, of a post in a forum, one in the thread. Both have the thread's id
-        (topics/threads.mdx). None if it was deleted."""
+        """Return the first message of a thread: the one in the parent channel that it was created
+        from, or, in a forum, one in the thread. Both have the thread's id (topics/threads.mdx).
+        None if it was deleted."""
         client = await self.client()
         for channel in (parent, thread):
             place = client.get_partial_messageable(channel)
@@ -203,8 +202,8 @@ class DiscordContext:
         return None
 
     async def _complete_quotes(self, message: Message) -> Found:
-        """Fetch the quotes that the message event did not contain. Return all quotes, the files of
-        fetched ones, and sentences on what could not be read."""
+        """Fetch the quotes that the event did not contain. Return all quotes, the files of fetched
+        ones, and sentences on what could not be read."""
         own_ids = {_file_id(file) for file in message.attachments}
         quotes: list[Quote] = []
         files: list[Attachment] = []
@@ -213,8 +212,7 @@ class DiscordContext:
             if not quote.reference:  # it is complete
                 quotes.append(quote)
                 continue
-            # A quote with text came with the form of *Ask Ponte*, which contains the text of the
-            # message. Only its files are missing.
+            # A quote with text came with the form of *Ask Ponte*. Only its files are missing.
             complete, attached = quote, tuple[Attachment, ...]()
             channel, id = (int(part) for part in quote.reference.split("/"))  # CHANNEL/MESSAGE
             client = await self.client()
@@ -229,7 +227,7 @@ class DiscordContext:
                 if not quote.text:
                     own = quote_of(original, own_id(client))
                     complete = replace(own, is_replied_to=quote.is_replied_to)
-            # Empty if the message has only files, or if its text was withheld or not loaded.
+            # Empty: only files, or a text that was withheld or not loaded.
             quotes += [complete] if complete.text else []
             files += [file for file in attached if _file_id(file) not in own_ids]
             # If Ponte may read all texts, a message of files alone is complete. Otherwise, Discord
@@ -242,8 +240,8 @@ class DiscordContext:
 
     async def _read_earlier_messages(self, message: Message) -> Found:
         """Return the messages of the thread that are new to the conversation and were not addressed
-        to us. They are read only in a thread that the conversation joins now, or in which several
-        people write."""
+        to us: only in a thread that the conversation joins now, or in which several people
+        write."""
         # Only threads of servers have messages of others. A click or schedule has written nothing.
         address = message.address
         is_spoken = message.origin.is_attended and not message.is_click
@@ -253,12 +251,11 @@ class DiscordContext:
         thread_state = self.state.threads.get(thread)
         if thread_state is None or thread == source:  # this message begins the thread
             return (), (), ()
-        # `hear` notes that the conversation knows the thread up to this message, and returns up to
-        # which one it knew it before; 0 if it joins the thread now.
+        # `hear` returns up to which message the conversation knew the thread; 0 if it joins now.
         since = thread_state.hear(source)
         first = not since
         self.state.note_change()
-        # Nobody else writes here, so the conversation has all messages already.
+        # Nobody else writes here: the conversation has all messages.
         if thread_state.people == [message.author.id] and not first:
             return (), (), ()
         if not self.may_read:
@@ -275,7 +272,7 @@ class DiscordContext:
                 thread_state.join(*(str(m.author.id) for m in earlier if is_speech(m)))
                 if first:
                     root = await self._find_root(int(address.channel), thread)
-                if len(earlier) == len(newest):  # there may be older ones that are new, too
+                if len(earlier) == len(newest):  # older ones may be new, too
                     # The count includes the root and the message that asks.
                     left_out = await self._count_messages(thread, newest) - len(newest) - 2
         except (PonteError, *IN_DOUBT) as error:
@@ -283,7 +280,7 @@ class DiscordContext:
             return (), (), (incoming.THREAD_UNREAD,)
         # The transcript has our own messages, and those that mention us.
         unread = [m for m in earlier if m.author.id != me and not mentions_us(m, me)]
-        # In a forum, the root is one of these messages, too; it is quoted once, as the root.
+        # In a forum, the root is one of these messages; it is quoted once, as the root.
         unread = [m for m in unread if has_readable_content(m) and m != root]
         quotes = [quote_of(m, me, incoming.EARLIER_MESSAGE_CHARACTERS) for m in unread]
         if root is not None and has_readable_content(root):

@@ -24,11 +24,11 @@ from core.chat.incoming import Addressing, AddressingSettings, ConfiguredPlaces
 from core.domain.messages import Address, Message, Person, Quote, ReplyTo, turn_id
 
 DISCORD_QUOTE_CHARACTERS = 4000
-"""Largest number of characters of a quoted or forwarded message."""
+"""The limit of a quoted or forwarded message."""
 SPEECH = (MessageType.default, MessageType.reply)
 SPEECH_AND_APP_ANSWERS = (*SPEECH, MessageType.chat_input_command, MessageType.context_menu_command)
-"""Types of messages with readable text: those of people, and the answers of apps to slash commands
-and menus (resources/message.mdx#message-object-message-types)."""
+"""Messages with readable text: of people, and the answers of apps to slash commands and menus
+(resources/message.mdx#message-object-message-types)."""
 _COMMAND = re.compile(r"[/!]?quick-command\s", re.IGNORECASE)
 USER = re.compile(r"<@!?(\d+)>")
 _REFERENCE = re.compile(r"<(@&|@|#)!?(\d+)>")
@@ -39,32 +39,28 @@ _TIMESTAMP = re.compile(r"<t:(-?\d{1,12})(?::(\w))?>", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Finds the `Location` and the language of a message or interaction.
-
-    `locale` is the default language. Discord is called only for a channel that the SDK's cache
-    lacks.
-    """
+    """Finds the `Location` and the language of a message or interaction. `locale` is the default
+    language."""
 
     state: DiscordState
     locale: str
     places: ConfiguredPlaces
 
     def language_of(self, message: discord.Message) -> str:
-        """Return the locale of a message's author, of their community server, or the default."""
+        """Return the locale of the author, of their community server, or the default."""
         return self.state.language_of(str(message.author.id), message.guild, self.locale)
 
     async def of_message(self, client: discord.Client, message: discord.Message) -> Location:
-        """Return where a message was written. Raise as `attempt` does if the channel must be
+        """Return where a message was written. Raises as `attempt` does if the channel must be
         fetched, to find out whether it is a thread and of which channel."""
         channel = message.channel
         # The SDK sets `message.guild` only for a server in its cache. A channel that is not there
-        # either (PartialMessageable) has the server's id. That of a direct message has none.
+        # either (PartialMessageable) has the server's id, a direct message none.
         guild = message.guild.id if message.guild else getattr(channel, "guild_id", None) or 0
-        if not guild:  # a direct message
+        if not guild:
             return Location(channel.id)
-        # `parents` has the id of a thread's channel by that of the thread; 0 for a channel that is
-        # no thread. `note_change` has it stored.
-        # The cache lacks some channels, such as a thread that was archived when Ponte started.
+        # `parents` has the id of a thread's channel; 0 for a channel that is no thread. The cache
+        # lacks some, such as a thread that was archived when Ponte started.
         is_cached = not isinstance(channel, discord.PartialMessageable)
         if not is_cached and channel.id not in self.state.parents:
             fetched = await attempt(lambda: client.fetch_channel(channel.id))
@@ -72,7 +68,7 @@ class Locations:
                 self.state.parents[channel.id] = fetched.parent_id
                 self.state.note_change()
             else:
-                self.state.parents[channel.id] = 0  # no thread; it is not fetched again
+                self.state.parents[channel.id] = 0  # it is not fetched again
         return self._of_guild_channel(channel, guild)
 
     def of_interaction(self, interaction: Interaction) -> Location:
@@ -87,11 +83,10 @@ class Locations:
 
     def find_addressing(self, message: discord.Message, location: Location, me: int) -> Addressing:
         """Return the facts that tell whether a message is for Ponte. `me` is our user id. A thread
-        is ours if we created it, or if we have been mentioned there, which `state` remembers. It
-        `is_withheld` if Discord sends it without its content."""
+        is ours if we created it, or have been mentioned there, which `state` remembers."""
         thread, channel = self.state.threads.get(location.thread), message.channel
         is_made_by_us = isinstance(channel, discord.Thread) and channel.owner_id == me
-        # The author may be the second person, who joins with this message.
+        # With this message, the author may join as the second person.
         people = {str(message.author.id), *(thread.people if thread else ())}
         return Addressing(
             is_direct=not location.guild,
@@ -104,8 +99,7 @@ class Locations:
         )
 
     def settings_of(self, location: Location) -> AddressingSettings:
-        """Return the addressing settings of the channel. A thread has those of its parent
-        channel."""
+        """A thread has the settings of its parent channel."""
         return self.places.channel(location.address())
 
     def conversation_address(self, location: Location, person: int) -> Address:
@@ -116,7 +110,7 @@ class Locations:
         """
         if location.guild and not location.thread and self.settings_of(location).threads is False:
             return location.address()
-        # `alias` is the id of the thread that could not be created, 0 without one.
+        # The id of the thread that could not be created, 0 without one.
         alias = 0 if location.thread else self.state.find_alias(location.channel, str(person)) or 0
         return location.address(person, alias)
 
@@ -131,42 +125,38 @@ class Locations:
 
 
 def person_of(user: discord.abc.User) -> Person:
-    """Return a Discord account as a Person. Accounts belong to no server, so the key is equal
-    everywhere."""
+    """Accounts belong to no server, so the key is equal everywhere."""
     return Person(platform=PLATFORM, id=str(user.id), name=user.display_name)
 
 
 MESSAGE_KEY = re.compile(r"discord:(\d+):(\d+)")
-"""The form of what `event_key` returns."""
+"""What `event_key` returns."""
 
 
 def event_key(channel: int, message: int) -> str:
-    """Return the unique key of a message event, as `discord:channel:message`."""
     return f"discord:{channel}:{message}"
 
 
 def is_speech(message: discord.Message) -> bool:
-    """Return whether a person wrote the message. Bots, webhooks and system messages (a pin, a new
-    thread) do not count."""
+    """A person wrote it. Bots, webhooks and system messages (a pin, a new thread) do not count."""
     return not message.author.bot and message.webhook_id is None and message.type in SPEECH
 
 
 def has_readable_content(message: discord.Message) -> bool:
-    """Return whether the message has content that Discord shows us. Bots, and webhooks with their
-    alerts, count too."""
+    """Discord shows us the content. Bots, and webhooks with their alerts, count too."""
     return message.type in SPEECH_AND_APP_ANSWERS and not is_withheld(message)
 
 
 def mentions_us(message: discord.Message, me: int) -> bool:
-    """Return whether the message mentions us: by our id, by the role that only we have, or as a
-    reply to us with the mention on."""
+    """Mentions are by our id, by the role that only we have, or a reply to us with the mention
+    on."""
     return any(user.id == me for user in message.mentions) or bool(own_roles(message, me))
 
 
 def names_others(message: discord.Message, me: int) -> bool:
-    """Return whether the message mentions other people or roles, or replies to a person with the
-    mention on. A reply to another app is a mention of it too, but may still be meant for Ponte, so
-    it does not count."""
+    """The message mentions other people or roles, or replies to a person with the mention on. A
+    reply to another app is a mention of it too, but may still be meant for Ponte, so it does not
+    count."""
     mentioned_ids = {int(id) for id in USER.findall(message.content)} - {me}
     people = any(user.id != me and not user.bot for user in message.mentions)
     roles = {role.id for role in message.role_mentions} - own_roles(message, me)
@@ -174,17 +164,16 @@ def names_others(message: discord.Message, me: int) -> bool:
 
 
 def own_roles(message: discord.Message, me: int) -> set[int]:
-    """Return the ids of our bot's managed role among the roles that the message mentions. The
-    mention picker shows that role beside the bot, under the same name
-    (topics/permissions.mdx#role-object-role-tags-structure)."""
+    """Return our bot's managed role, if the message mentions it. The mention picker shows it beside
+    the bot, under the same name (topics/permissions.mdx#role-object-role-tags-structure)."""
     tagged = ((role.id, role.tags) for role in message.role_mentions)
     return {id for id, tags in tagged if tags is not None and tags.bot_id == me}
 
 
 def is_withheld(message: discord.Message) -> bool:
-    """Return whether Discord withholds the content of the message, as it does without the Message
-    Content intent (Discord's documentation: events/gateway.mdx#message-content-intent)."""
-    # A message that arrives empty counts as withheld.
+    """Discord withholds the content without the Message Content intent
+    (events/gateway.mdx#message-content-intent)."""
+    # It then arrives empty.
     return not (
         message.content
         or message.attachments
@@ -197,7 +186,7 @@ def is_withheld(message: discord.Message) -> bool:
 
 
 def answers_us(message: discord.Message, me: int) -> bool:
-    """Return whether the message replies to one of ours, with or without the mention."""
+    """The message replies to one of ours, with or without the mention."""
     replied = _replied_message(message)
     return replied is not None and replied.author.id == me
 
@@ -205,12 +194,12 @@ def answers_us(message: discord.Message, me: int) -> bool:
 def to_message(
     message: discord.Message, location: Location, locations: Locations, me: int, thread: int = 0
 ) -> Message:
-    """Convert a message into the core's Message. `me` is our user id; `thread` is the id of a
-    thread that will be created from this message, or 0."""
+    """Convert a message into the core's. `me` is our user id; `thread` is the id of a thread that
+    will be created from it, or 0."""
     key = event_key(message.channel.id, message.id)
     address = locations.conversation_address(location, message.author.id)
     # The answer comes in that thread, so the message belongs to its conversation, which all people
-    # in the thread share ("").
+    # there share ("").
     if thread:
         address = location.address("", thread)
     author = person_of(message.author)
@@ -231,15 +220,15 @@ def to_message(
         attachments=files,
         context=quotes_of(message, me),
         locale=locations.language_of(message),
-        # By this time the inbox tells which version of an edited message is the newer one.
+        # By it the inbox tells which version of an edited message is newer.
         sent_at=(message.edited_at or message.created_at).timestamp(),
         mentions=names_of(message, me).list_mentions(message.content),
     )
 
 
 def text_of(message: discord.Message, me: int) -> str:
-    """Return the text of a message as people read it: without our own mention, with its poll and
-    the names of stickers, and with names in place of ids (`ReferencedNames.write`)."""
+    """Return the text as people read it: without our own mention, with its poll, the names of
+    stickers, and names in place of ids (`ReferencedNames.write`)."""
     lines = [names_of(message, me).write(message.content).strip()]
     poll = ""
     if message.poll is not None:
@@ -254,10 +243,10 @@ def text_of(message: discord.Message, me: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReferencedNames:
-    """The names of the people, roles and channels that a text refers to by their ids.
+    """The names of the people, roles and channels that a text refers to by id.
 
     `names` came with the text, by their codes (`@1`, `@&2`, `#3`); "" leaves a reference out. The
-    rest are looked up in the cache of `guild`.
+    others are looked up in the cache of `guild`.
     """
 
     guild: discord.Guild | None
@@ -270,8 +259,8 @@ class ReferencedNames:
         return _TIMESTAMP.sub(_write_moment, _COMMAND_LINK.sub(r"\1", text))
 
     def list_mentions(self, content: str) -> tuple[tuple[str, str], ...]:
-        """Return the people and channels that the text refers to, as (name, id). References whose
-        name is not known or is to be left out, and those to roles, are not among them."""
+        """Return the people and channels that the text refers to, as (name, id), without those
+        whose name is unknown or left out."""
         return tuple(
             (text.clean_text(name), found[2])
             for found in _REFERENCE.finditer(content)
@@ -279,8 +268,8 @@ class ReferencedNames:
         )
 
     def _find_name(self, found: re.Match[str]) -> str:
-        """Return the name of the person, role or channel that Discord's markup mentions by its id,
-        as in `<@123>`; "" for our own mention, which is left out."""
+        """Return the name behind markup such as `<@123>`; "" for our own mention, which is left
+        out."""
         kind, id = found.groups()
         if (name := self.names.get(kind + id)) is not None:
             return name
@@ -290,7 +279,7 @@ class ReferencedNames:
                 # A role is shown with one "@", as a person is.
                 return f"{kind[0]}{getattr(one, 'display_name', one.name)}"
         # An unknown role or channel becomes "@" or "#" and its id. The markup of an unknown person
-        # stays unchanged, by which `list_mentions` recognizes it and leaves it out.
+        # stays: `list_mentions` recognizes it and leaves it out.
         return found[0] if kind == "@" else f"{kind[0]}{id}"
 
 
@@ -303,23 +292,23 @@ def _write_moment(found: re.Match[str]) -> str:
 
 
 def names_of(message: discord.Message, me: int) -> ReferencedNames:
-    """Return the names by which a message's text is written readably: those of the people that it
-    mentions, and "" for us and our role, so that our own mention is left out."""
+    """Return the names for a message's text: of the people that it mentions, and "" for us and our
+    role, so that our own mention is left out."""
     names = {f"@{user.id}": f"@{user.display_name}" for user in message.mentions}
     ours = [f"@{me}", *(f"@&{role}" for role in own_roles(message, me))]
     return ReferencedNames(message.guild, names | dict.fromkeys(ours, ""))
 
 
 def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
-    """Return the messages that a message replies to and forwards, as quotes.
+    """Return the messages that a message replies to and forwards.
 
-    Our own posts are left out, because the transcript has them. A quick command is the exception:
-    it may take such a post as its input. If the event does not contain the quoted message, the
-    quote has a `reference` by which the turn fetches it.
+    Our own posts are left out, because the transcript has them, except for a quick command, which
+    may take one as its input. If the event does not contain the quoted message, the quote has a
+    `reference` by which the turn fetches it.
     """
     quotes: list[Quote] = []
     replied = _replied_message(message)
-    # A reply whose event lacks the message that it replies to. A deleted one cannot be fetched.
+    # The event lacks the message that it replies to. A deleted one cannot be fetched.
     if replied is None and message.type is MessageType.reply and message.reference:
         # "The backend did not attempt to fetch the message": resources/message.mdx#message-object.
         target = message.reference
@@ -331,7 +320,7 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
         # Without the Message Content intent, messages from a server that do not mention us arrive
         # empty. In direct messages nothing is withheld, and Discord's own messages have no text.
         is_readable = quoted.text or not replied.guild or replied.type not in SPEECH_AND_APP_ANSWERS
-        # The turn tries to fetch the message. Our own posts always arrive with their content.
+        # The turn tries to fetch it. Our own posts always have their content.
         if not is_readable and replied.author.id != me:
             quoted = replace(quoted, reference=f"{replied.channel.id}/{replied.id}")
         quotes += [quoted] if quoted.text or quoted.reference else []
@@ -350,11 +339,11 @@ def quote_of(
 ) -> Quote:
     """Return a message as a quote: its text, what it forwards, embeds, components, poll, and the
     names of its files. The text has at most `most` characters. A message of files alone is an empty
-    quote, because its files are attached, unless they are not (`are_files_apart`)."""
-    more = [_forwarded_text(message), *map(_embed_text, message.embeds)]
-    # The other texts are already cleaned.
-    more += map(text.clean_text, _component_texts(message.components))
-    texts = [text_of(message, me), *map(names_of(message, me).write, more)]
+    quote, because its files are attached, unless `are_files_apart`."""
+    shown = [_forwarded_text(message), *map(_embed_text, message.embeds)]
+    # The other texts are clean.
+    shown += map(text.clean_text, _component_texts(message.components))
+    texts = [text_of(message, me), *map(names_of(message, me).write, shown)]
     words = "\n".join(filter(None, texts))
     names = ", ".join(file_name(file) for file in all_attachments(message))
     files = f"[with the files {names}]" if names and (words or are_files_apart) else ""
@@ -382,8 +371,7 @@ def _embed_text(embed: discord.Embed) -> str:
 
 
 def _component_texts(components: Iterable[Any]) -> Iterator[str]:
-    """Yield the texts of components. They can replace content and embeds
-    (components/reference.mdx#text-display)."""
+    """Components can replace content and embeds (components/reference.mdx#text-display)."""
     for component in components:
         if isinstance(component, discord.TextDisplay):
             yield component.content

@@ -23,15 +23,15 @@ MAX_HINT_CHARACTERS, MAX_FIELD_ID_CHARACTERS = 100, 100
 # interactions/receiving-and-responding.mdx#interaction-response-object-modal
 MAX_FORM_TITLE_CHARACTERS, MAX_FORM_FIELDS = 45, 5
 
-# The id of a form says what it is about, so that it can be handled after a restart.
+# A form's id says what it is about, so that it can be handled after a restart.
 ASK_ID = "ponte:ask"
 QUICK_ID = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>:named)?")
-"""The id of the form for a quick command. A longer slug does not fit into an id, so its command
-runs without a form."""
+"""The form for a quick command. A longer slug does not fit into an id, so its command runs without
+a form."""
 PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD = "prompt", "quote", "input"
 FIELD_MENU_ID = re.compile(r"ponte:fields:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?):\d")
-"""The id of a menu that offers the fields of a form with more than MAX_FORM_FIELDS. The form itself
-has the id of its button."""
+"""A menu that offers the fields of a form with more than MAX_FORM_FIELDS. The form itself has the
+id of its button."""
 # components/reference.mdx: #string-select-string-select-structure, #select-option-structure.
 MAX_MENU_OPTIONS, MAX_OPTION_CHARACTERS, MAX_MENUS = 25, 100, 5
 
@@ -42,27 +42,24 @@ def ask_form() -> discord.ui.Modal:
 
 
 def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Modal:
-    """Return the form that asks about a message.
-
-    The text of that message is in a field of the form, so that it is still known after a restart.
-    `message` is the message's id if it has files, else 0. `files` are the names of these files,
-    which the form shows.
-    """
+    """Return the form that asks about a message. It contains that message's text, so that it is
+    still known after a restart. `message` is the message's id if it has files, else 0. The form
+    shows their names, `files`."""
     label = say("What do you want to know?")
     question = FormField(PROMPT_FIELD, label, "lines", is_required=True)
     hint = say("Files included: {names}", names=", ".join(files)) if files else ""
     quote = text[:MAX_INPUT_CHARACTERS]
     quoted = FormField(QUOTE_FIELD, say("The message"), "lines", quote, hint=hint)
-    id = f"ponte:about:{message or ''}".strip(":")  # without files, it names no message
+    id = f"ponte:about:{message or ''}".strip(":")
     return build_form(id, say("Ask about this message"), [question, quoted])
 
 
 def quick_form(slug: str, command: QuickCommand | None) -> discord.ui.Modal:
-    """Return the form of a quick command, with a field for each named input.
+    """Return the form of a quick command, with a field for each named input, or one for all if the
+    command is not known, has no named input, or has more than MAX_FORM_FIELDS.
 
-    It has one field for all inputs if the command is not known, has no named input, or has more
-    than MAX_FORM_FIELDS of them. Its id tells whoever handles the submitted form the command, and
-    with `:named` that there is a field for each input.
+    Its id tells whoever handles the submitted form the command, and with `:named` that there is a
+    field for each input.
     """
     title = (command.title_and_description()[0] if command else "") or slug
     inputs = dict(command.inputs) if command else {}
@@ -87,21 +84,20 @@ def split_fields(form: ChangeForm) -> tuple[list[int], list[FormField]]:
 
 
 def change_form(form: ChangeForm, positions: Sequence[int]) -> discord.ui.Modal:
-    """Return the form that changes a proposal, with its fields at up to MAX_FORM_FIELDS positions.
-    The id of each input is the position of its field, because titles may be too long for an id."""
+    """Return the form that changes a proposal, with up to MAX_FORM_FIELDS fields. An input's id is
+    its field's position, because titles may be too long for an id."""
     fields = [replace(form.fields[at], key=str(at), hint=form.fields[at].row) for at in positions]
-    # `press_id` is the change's id with the revision that people saw.
+    # The change's id with the revision that people saw.
     return build_form(f"ponte:change:{form.press_id}", form.title, fields)
 
 
 def describe_left_out(form: ChangeForm, left_out: Sequence[FormField]) -> str:
-    """Return the sentence on the fields that the form cannot hold; "" if there are none."""
+    """Return the sentence on fields that the form cannot hold; "" for none."""
     return describe_fields_left_out(form, left_out, lambda name: escape_cell(name, None))
 
 
 def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.View:
-    """Return menus that offer the fields at these positions, to choose those of the form. A menu
-    holds MAX_MENU_OPTIONS fields, so there may be several."""
+    """Return menus, of MAX_MENU_OPTIONS fields each, to choose those of the form."""
     menus: list[discord.ui.Select[Any]] = []
     for start in range(0, len(positions), MAX_MENU_OPTIONS):
         options = [
@@ -113,7 +109,7 @@ def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.
             )
             for at in positions[start : start + MAX_MENU_OPTIONS]
         ]
-        # `press_id`: the change with the revision that people saw. The number tells menus apart.
+        # The number tells menus apart.
         id = f"ponte:fields:{form.press_id}:{len(menus)}"
         most = min(MAX_FORM_FIELDS, len(options))
         menus.append(discord.ui.Select(custom_id=id, options=options, max_values=most))
@@ -121,9 +117,9 @@ def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.
 
 
 def build_form(id: str, title: str, fields: Sequence[FormField]) -> discord.ui.Modal:
-    """Return a form that the SDK does not track: submissions are handled by the form's id, so that
-    they work after a restart. What is too long is cut, because Discord refuses the whole form for
-    it, as for an empty label."""
+    """Return a form that the SDK does not track: submissions are handled by its id, so that they
+    work after a restart. What is too long is cut: Discord refuses the whole form for it, as for an
+    empty label."""
     title = to_one_line(title, MAX_FORM_TITLE_CHARACTERS) or "…"
     modal = discord.ui.Modal(title=title, custom_id=id, timeout=None)
     for field in fields:
@@ -138,8 +134,8 @@ def build_form(id: str, title: str, fields: Sequence[FormField]) -> discord.ui.M
 
 
 def read_form_values(interaction: Interaction) -> dict[str, str]:
-    """Return the values of a submitted form by the ids of their fields. A checkbox gives "true" or
-    "false", a menu its one chosen option or ""."""
+    """Return the values of a submitted form by field id. A checkbox gives "true" or "false", a menu
+    its one chosen option or ""."""
     data: Mapping[str, Any] = interaction.data or {}
     values = {}
     for item in _list_components(data.get("components") or []):
@@ -152,9 +148,9 @@ def read_form_values(interaction: Interaction) -> dict[str, str]:
 
 
 def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
-    """Return the input for a field: a checkbox, a menu or a text field. It is a text field if no
-    other can hold the field's value, such as one that the menu does not offer."""
-    options = tuple(dict.fromkeys(field.options))  # without repetitions
+    """Return a checkbox, a menu or a text field: the latter if no other can hold the field's value,
+    such as one that the menu does not offer."""
+    options = tuple(dict.fromkeys(field.options))
     if field.type == "checkbox":
         return discord.ui.Checkbox(custom_id=id, default=field.value == "true")
     if field.type == "select" and field.value in ("", *options):
@@ -179,8 +175,8 @@ def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
 
 
 def _list_components(components: list[Any]) -> list[Mapping[str, Any]]:
-    """Return all components of a form, also those inside others: a row has several in `components`,
-    a label has one in `component`."""
+    """Return all components of a form, also inner ones: a row has several in `components`, a label
+    one in `component`."""
     items: list[Mapping[str, Any]] = []
     for item in components:
         items.append(item)

@@ -51,32 +51,31 @@ log = structlog.get_logger("discord")
 # thread is archived after one of four numbers of minutes without a message.
 MAX_THREAD_NAME_CHARACTERS = 100
 ARCHIVE_AFTER_MINUTES: Final = 1440
-"""A day without messages, after which Discord hides a thread."""
+"""Discord hides a thread after a day without messages."""
 THREAD_CREATION_SECONDS = 8.0
-"""Timeout for the creation of a thread. After it, the answer is posted in the channel."""
+"""After it, the answer is posted in the channel."""
 
 
 @dataclass(slots=True)
 class DiscordThreads:
-    """Creates a thread for each mention in a server's channel, where that is enabled and
-    permitted. A thread that is created from a message has the id of that message."""
+    """Creates a thread for each mention in a server's channel, where that is enabled and permitted.
+    A thread has the id of the message that it is created from."""
 
     client: Callable[[], Awaitable[discord.Client]]
     locations: Locations
     _opening: dict[int, asyncio.Task[bool]] = field(default_factory=dict, init=False)
-    """By message, the creation of its thread that is under way."""
+    """The creation of a thread that is under way, by message."""
 
     def should_open(self, message: discord.Message, place: Location) -> bool:
         """Return whether a message in a channel gets a thread. It does not if the settings or
-        permissions forbid it, or if a thread for this person could not be created there
-        recently."""
+        permissions forbid it, or if one for this person could not be created there recently."""
         channel = message.channel
-        # It is in a thread already, or in a place that has no threads, such as a voice channel.
+        # It is in a thread already, or a place without threads, such as a voice channel.
         if place.thread or not isinstance(channel, discord.TextChannel):
             return False
         if self.locations.settings_of(place).threads is False:  # None: not set, so threads are on
             return False
-        # For a day after that failure, the person's messages here belong to the conversation of the
+        # For a day after a failure, the person's messages here belong to the conversation of the
         # thread that was not created (an alias).
         if self.locations.state.find_alias(place.channel, str(message.author.id)):
             return False
@@ -84,8 +83,8 @@ class DiscordThreads:
         return may.create_public_threads and may.send_messages_in_threads
 
     def open(self, channel: int, message: int, name: str) -> asyncio.Task[bool]:
-        """Create the thread in a task and return the task, whose result is whether the thread
-        exists. Calls for that message get the same task until it ends."""
+        """Create the thread in a task, whose result is whether it exists. Calls for that message
+        get the same task until it ends."""
         if message not in self._opening:
             task = asyncio.create_task(self._create_thread(channel, message, name))
             self._opening[message] = task
@@ -93,29 +92,28 @@ class DiscordThreads:
         return self._opening[message]
 
     async def answer_channel(self, to: ReplyTo) -> int:
-        """Return the id of the channel to post the answer in. The thread is created first if it
-        does not exist; if that fails, the answer goes to its parent channel."""
+        """Return the id of the channel to post the answer in. A missing thread is created first; if
+        that fails, the answer goes to its parent channel."""
         address = to.address
         if not address.thread:
             return int(address.channel)
         thread, channel = int(address.thread), int(address.channel)
-        # An alias is the id of a thread that could not be created, by channel and person, with the
-        # time of that.
+        # An alias is the id of a thread that could not be created.
         if any(alias == thread for alias, _ in self.locations.state.aliases.values()):
             return channel
-        # The channels with a known parent are the threads that exist.
+        # Known as a thread that exists.
         if thread in self.locations.state.parents:
             return thread
-        # A turn that is cancelled must not cancel the creation, which other turns may wait for.
-        # `to` lacks the text of the message, so the thread is named after the asker.
+        # A cancelled turn must not cancel the creation, for which other turns may wait. `to` lacks
+        # the message's text, so the thread is named after the asker.
         thread_exists = await asyncio.shield(self.open(channel, thread, to.asker.name))
         if not thread_exists:
             await self.locations.state.set_alias(channel, to.asker.id, thread)
         return thread if thread_exists else channel
 
     async def _create_thread(self, channel: int, message: int, name: str) -> bool:
-        """Create the thread from a message and return whether it exists now. If Discord refuses or
-        does not answer, the caller answers in the channel."""
+        """Return whether the thread exists now. If Discord refuses or does not answer, the caller
+        answers in the channel."""
         client = await self.client()
         title = re.sub(r"\s+", " ", name).strip()[:MAX_THREAD_NAME_CHARACTERS] or "Ponte"
         try:
@@ -127,12 +125,11 @@ class DiscordThreads:
                 deadline=THREAD_CREATION_SECONDS,
             )
         except (Undeliverable, PlatformBusy, *IN_DOUBT) as error:
-            # THREAD_EXISTS: the message has its thread already, for example from an earlier try.
+            # The message has its thread already, for example from an earlier try.
             if code_of(error) != THREAD_EXISTS:
                 log.info("could not create a thread", message=message, error=str(error))
                 return False
-        # The thread has the id of its message. `parents` has the channel of each thread that
-        # exists, and is stored: answers go into the thread from now on, also after a restart.
+        # Stored: answers go into the thread from now on, also after a restart.
         self.locations.state.parents[message] = channel
         self.locations.state.note_change()
         return True
@@ -142,14 +139,13 @@ class DiscordThreads:
 
 
 CHANNELS_READ_AT_ONCE = 4
-"""Number of channels that are read back at the same time."""
 MAX_MESSAGES_READ_BACK = 2000
-"""Largest number of messages that are read back in one channel."""
+"""How many messages are read back in one channel."""
 IDLE_CHANNEL_SECONDS = 30 * 24 * 3600.0
-"""A channel where nobody addressed Ponte for so many seconds is not read back."""
+"""A channel where nobody addressed Ponte for this time is not read back."""
 MAX_NONCE_CHARACTERS = 25  # resources/message.mdx#create-message-jsonform-params
 HINT_PERIOD_SECONDS = 24 * 3600.0
-"""Seconds until a hint is given again in the same channel."""
+"""The pause before a hint is given again in the same channel."""
 MENTION_NEEDED = (
     "I can't read messages here unless they mention me. Mention me, or reply to me with the "
     "mention turned on."
@@ -168,8 +164,8 @@ MESSAGES_MISSED = (
 
 @dataclass(slots=True)
 class DiscordIntake:
-    """Decides for each message whether it is addressed to Ponte, and stores it in the inbox. Edits
-    and deletions change or withdraw what was stored."""
+    """Stores in the inbox the messages that are addressed to Ponte. Edits and deletions change or
+    withdraw what was stored."""
 
     conversations: Conversations
     people: People
@@ -181,14 +177,14 @@ class DiscordIntake:
     signs: DiscordSigns
     notices: Notices = field(init=False)
     open: bool = field(default=True, init=False)
-    """False once intake has stopped. Messages that arrive later are read back at the next start."""
+    """This is False once intake has stopped. Later messages are read back at the next start."""
 
     def __post_init__(self) -> None:
         self.notices = Notices(self.locations)
 
     async def on_message(self, client: discord.Client, message: discord.Message) -> bool:
-        """Store a live or read-back message if it is addressed to Ponte. Return whether it is.
-        Return False for every message once intake has stopped."""
+        """Store a live or read-back message if it is addressed to Ponte, and return whether it is.
+        False for every message once intake has stopped."""
         if not self.open:
             return False
         me, state = own_id(client), self.locations.state
@@ -206,8 +202,7 @@ class DiscordIntake:
 
     async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
         """Store the new text of a message that is not answered yet, or a message that mentions us
-        only now. A link preview that Discord adds is not an edit: `edited_at` is None then. While
-        `open` is False, the intake is stopped, and nothing is stored."""
+        only now. A link preview that Discord adds is no edit: `edited_at` is None then."""
         if not self.open or message.edited_at is None or not events.is_speech(message):
             return
         # PostRemoved: the edit has withdrawn the message.
@@ -215,21 +210,21 @@ class DiscordIntake:
             _, result = await self._take_edit(client, message)
             age = time.time() - message.created_at.timestamp()
             is_recent = age < MAX_EDITED_MESSAGE_AGE_SECONDS
-            # The result is what the inbox did with the edit. "unknown": no message with that key
-            # waits, so it was not for us before, or an edit that removed our mention has withdrawn
-            # it. The inbox still has the key of a withdrawn one, so it must be allowed again.
-            # An old message may have been answered, and its row deleted since.
+            # "unknown": no message with that key waits, so it was not for us before, or an edit
+            # that removed our mention has withdrawn it. The inbox still has the key of a withdrawn
+            # one, so it must be allowed again. An old message may have been answered, and its row
+            # deleted since.
             if result == "unknown" and is_recent and events.mentions_us(message, own_id(client)):
                 key = events.event_key(message.channel.id, message.id)
                 await self.conversations.inbox.allow_again(key)
                 await self.on_message(client, message)
 
     async def refresh(self, client: discord.Client, message: Message) -> Message:
-        """Return a message as it is now. A new session replays neither edits nor deletions, so what
-        waited for its turn may be outdated. Raise PostRemoved if it was withdrawn. If Discord does
-        not answer, return it as it is stored."""
+        """Return a message as it is now, or as stored if Discord does not answer. A new session
+        replays neither edits nor deletions, so what waited for its turn may be outdated. Raises
+        PostRemoved if it was withdrawn."""
         key = events.MESSAGE_KEY.fullmatch(message.event_key)
-        # It was made by a command or a click, which nobody can edit.
+        # Nobody can edit a command or a click.
         if key is None:
             return message
         guild = int(message.address.workspace or 0) or None
@@ -239,7 +234,7 @@ class DiscordIntake:
             if current.edited_at is None:
                 return message
             changed, _ = await self._take_edit(client, current)
-        except PostRemoved:  # somebody has deleted the message, or removed our mention from it
+        except PostRemoved:  # deleted, or without our mention
             await self.conversations.inbox.amend(message.event_key, None)  # None: withdraw it
             raise
         except (PonteError, RuntimeError, *IN_DOUBT) as error:  # RuntimeError: Ponte stops
@@ -252,23 +247,22 @@ class DiscordIntake:
     async def _take_edit(
         self, client: discord.Client, message: discord.Message
     ) -> tuple[Message, AmendResult]:
-        """Store an edit. Return the edited message and what the inbox did with it. Raise
-        PostRemoved if the edit withdraws the message."""
+        """Return the edited message and what the inbox did with it. Raises PostRemoved if the edit
+        withdraws the message."""
         location = await self.locations.of_message(client, message)
         key = events.event_key(message.channel.id, message.id)
         if location.guild and events.is_withheld(message):
-            # Discord withholds the content once our mention is edited out, so the message is no
-            # longer for us.
+            # Discord withholds the content once our mention is edited out: no longer for us.
             await self.conversations.inbox.amend(key, None)
-            # The mark that shows that the message waits for its turn.
+            # It shows that the message waits for its turn.
             self.signs.marks.clear(turn_id(key))
             raise PostRemoved
         changed = events.to_message(message, location, self.locations, own_id(client))
         return changed, await self.conversations.inbox.amend(key, changed)
 
     async def on_delete(self, channel: int, messages: set[int]) -> None:
-        """Withdraw deleted messages of people and stop their turns. Report each message that the
-        inbox does not know, because it may be a post of ours."""
+        """Withdraw deleted messages of people and stop their turns. A message that the inbox does
+        not know may be a post of ours."""
         for message in messages:
             key = events.event_key(channel, message)
             if await self.conversations.inbox.amend(key, None) != "unknown":
@@ -289,13 +283,13 @@ class DiscordIntake:
             or settings.strict_mention
             or settings.answer_everything
         )
-        # A mention makes a thread of others ours.
+        # A mention makes a thread ours.
         joins = is_ours and (facts.mentions_us or settings.answer_everything)
         if location.thread and (by_people or joins):
             state = self.locations.state.threads.setdefault(location.thread, ThreadState())
             has_joined = state.join(str(message.author.id))  # True for a new person
-            # The second person makes the notice due. Where mentions are needed anyway, because
-            # Discord withholds the text, it would say nothing new.
+            # The second person makes the notice due. Where Discord withholds the text, mentions are
+            # needed anyway: it would say nothing new.
             is_due = by_people and not facts.is_withheld and state.note_notice_due()
             if has_joined or is_due:
                 self.locations.state.note_change()
@@ -316,9 +310,8 @@ class DiscordIntake:
         return False
 
     async def _store(self, message: discord.Message, location: Location, me: int) -> None:
-        """Store a message. If it is new, mark it with an hourglass while it waits, and begin to
-        create its thread and to download its files. If it cannot be stored, tell the person."""
-        # A thread has the id of the message from which it is created.
+        """Store a message. A new one gets an hourglass while it waits, and the creation of its
+        thread and the download of its files begin. If it cannot be stored, tell the person."""
         begins = self.threads.should_open(message, location)
         thread = message.id if begins else 0
         core_message = events.to_message(message, location, self.locations, me, thread)
@@ -326,7 +319,7 @@ class DiscordIntake:
             receipt = await self.conversations.inbox.accept(core_message)
         except NotStored as error:
             log.error("could not store a message", channel=message.channel.id, error=str(error))
-            # Not the words of `error`: they may tell only what is wrong with the database.
+            # The words of `error` may tell only what is wrong with the database.
             await self.notices.post(message, NotStored().words(), "not-stored")
             return
         # Discord delivers an event again after a lost connection.
@@ -337,8 +330,7 @@ class DiscordIntake:
         if begins:
             participants, state = [str(message.author.id)], self.locations.state
             state.threads[message.id] = ThreadState(participants, last_message=message.id)
-            # The thread has the id of its message. It is added to the channels whose messages are
-            # read after a pause of the connection, here those after this message.
+            # Messages of the thread, which has this id, are read after a pause of the connection.
             state.add_channel(message.id, message.id, location.guild)
             name = core_message.text or core_message.author.name
             self.threads.open(message.channel.id, message.id, name)
@@ -363,13 +355,13 @@ class CatchUp:
     )
 
     def start(self, client: discord.Client) -> None:
-        """Queue the reading back of each known channel, before any live message of that channel."""
+        """Queue the reading before any live message of that channel."""
         fresh = time.time() - IDLE_CHANNEL_SECONDS
         channels = self.intake.locations.state.channels.items()
         recent = [(id, channel) for id, channel in channels if channel.updated_at > fresh]
-        # The ids of messages grow with time, so the channels with the newest messages come first.
+        # Ids grow with time, so the channels with the newest messages come first.
         for id, channel in sorted(recent, key=lambda item: -item[1].last_message):
-            last = channel.last_message  # as of now: live messages will change it
+            last = channel.last_message  # live messages will change it
             work = functools.partial(self._read_back, client, id, channel.guild, last)
             self.intake.queues.put(id, work)
 
@@ -380,8 +372,8 @@ class CatchUp:
             await client.wait_until_ready()
         async with self.gate:
             cached = client.get_channel(channel) if guild else None
-            # The channel of the SDK's cache knows its server and its parent. If it is not there, as
-            # a thread that was archived, its id is enough to read it.
+            # A cached channel knows its server and its parent. For one that is not there, as an
+            # archived thread, its id is enough to read it.
             location: discord.abc.Messageable
             location = client.get_partial_messageable(channel, guild_id=guild or None)
             if isinstance(cached, discord.abc.Messageable):
@@ -408,7 +400,7 @@ class CatchUp:
                 if message.created_at >= oldest:
                     await self.intake.on_message(client, message)
                     continue
-                # Too old to be answered. Those that were for Ponte are counted.
+                # Too old to be answered, but counted if it was for Ponte.
                 place = await locations.of_message(client, message)
                 settings = locations.settings_of(place)
                 facts = locations.find_addressing(message, place, me)
@@ -420,7 +412,6 @@ class CatchUp:
                     skipped.append(message)
             if skipped:
                 locations.state.note_taken(channel, skipped[-1].id)
-                # The notice is a reply to the newest of them.
                 words = plural(*MESSAGES_MISSED, len(skipped), locations.language_of(skipped[-1]))
                 await self.intake.notices.post(skipped[-1], words, "away")
             if missed:
@@ -442,12 +433,11 @@ class Notices:
     async def post(
         self, message: discord.Message | discord.PartialMessage, words: str, about: str
     ) -> None:
-        """Post `words` as a reply to `message`. It must be a reply, because after a crash a post
-        without a reference could be taken for the answer to another message. A failure is only
-        logged.
+        """Post `words` as a reply to `message`: after a crash, a post without a reference could be
+        taken for the answer to another message. A failure is only logged.
 
-        `about` names the kind of notice. It and the message's id make the nonce: for some minutes,
-        Discord makes no second post with the same nonce.
+        `about`, the kind of notice, and the message's id make the nonce: for some minutes, Discord
+        makes no second post with the same nonce.
         """
         nonce = hashlib.sha256(f"{about}:{message.id}".encode()).hexdigest()[:MAX_NONCE_CHARACTERS]
         reference = discord.MessageReference.from_message(message, fail_if_not_exists=False)

@@ -1,9 +1,8 @@
 """Slash commands, clicks and forms: how they are registered, and what is done with each.
 
-The SDK parses a command's options and calls the handler in `interactions.py`.
-
-`DiscordInteraction` is one interaction as `core.chat.incoming` handles it. `DiscordHandlers`
-turns each command, button and form into the text that a person could have typed.
+The SDK parses a command's options and calls its handler. `DiscordInteraction` is one interaction as
+`core.chat.incoming` handles it. `DiscordHandlers` turns each command, button and form into the text
+that a person could have typed.
 """
 
 from __future__ import annotations
@@ -60,30 +59,29 @@ from core.saved.questions import MAX_SAVED_NAME
 log = structlog.get_logger("discord")
 
 DISCORD_RIGHTS_SECONDS, DISCORD_STORE_SECONDS = 0.5, 1.8
-"""Seconds that the check of rights may take, and seconds after which an interaction must be stored.
-Discord wants the acknowledgement within 3 seconds
-(receiving-and-responding.mdx#responding-to-an-interaction). More than one of them is left for the
-network."""
+"""How long the check of rights may take, and when an interaction must be stored. Discord wants the
+acknowledgement within 3 seconds (receiving-and-responding.mdx#responding-to-an-interaction). More
+than one of them is left for the network."""
 NAME_LOOKUP_SECONDS = 0.5
-"""How long the look-up of people's names may delay the storing of a prompt."""
+"""How long the look-up of names may delay the storing of a prompt."""
 MAX_NAMES_LOOKED_UP = 10
-"""People of one prompt whose names are looked up."""
+"""How many people's names are looked up for one prompt."""
 QUICK_COMMAND_LOOKUP_SECONDS = 0.5
-"""How long the look-up of a quick command may delay the form that asks for its inputs."""
+"""How long the look-up of a quick command may delay the form for its inputs."""
 CHANGE_FORM_SECONDS = 0.8
-"""Seconds that the look-up of a proposal may delay the form that changes it, and the storing of
-what was filled in."""
+"""How long the look-up of a proposal may delay the form that changes it, and the storing of what
+was filled in."""
 _CHOOSE_FIELDS = "Choose up to {count} fields to change."
 PRIVATE_WORDS = frozenset({"new", "status", "stop", "usage"})
-"""Commands with an answer that only the person sees."""
+"""The answers of these commands are for the person alone."""
 
 
 @dataclass(slots=True)
 class DiscordInteraction:
     """The port `ChatInteraction` for one command, click or form of Discord.
 
-    `asker` is the id of the person whose conversation a click is about, if it is not the person who
-    clicked; 0 for the latter. `chosen` are the positions of the fields that a form shall have.
+    `asker` is the id of the person whose conversation a click is about, 0 for the one who clicked.
+    `chosen` are the positions of the fields that a form shall have.
     """
 
     locations: Locations
@@ -98,7 +96,7 @@ class DiscordInteraction:
 
     @property
     def _is_click(self) -> bool:
-        # A form that a click has opened carries the message of the click, too.
+        # A form that a click has opened carries the click's message, too.
         return self.interaction.message is not None
 
     @property
@@ -126,18 +124,16 @@ class DiscordInteraction:
         return str(self.interaction.locale)
 
     async def learn_about_person(self) -> None:
-        """Store the roles that the interaction carries, so that Discord need not be asked for
-        them."""
+        """Discord need not be asked for the roles that the interaction carries."""
         await self.roles.note_roles(self.interaction.user)
 
     async def make_message(self, request: InteractionRequest) -> Message:
-        """Return the message that the interaction becomes, and make its answer wait for the
-        acknowledgement (`acks.expect`). `asker` is the id of the person whose conversation a click
-        is about, 0 if that is the one who clicked."""
+        """Return the message that the interaction becomes. Its answer waits for the acknowledgement
+        (`acks.expect`)."""
         interaction, locations = self.interaction, self.locations
         kind: Literal["click", "command"] = "click" if self._is_click else "command"
         token = Token.of(interaction, kind, request.is_private)
-        # The source is the message with the card for a click, the interaction for a command.
+        # A click's source is the message with the card.
         post = interaction.message if self._is_click else None
         source = str(post.id if post else interaction.id)
         key, author = f"discord:interaction:{interaction.id}", self.person
@@ -157,49 +153,46 @@ class DiscordInteraction:
             sent_at=interaction.created_at.timestamp(),
             is_click=self._is_click,
         )
-        # Only interactions tell the language; it is remembered for the person's later messages.
+        # Only interactions tell the language, for the person's later messages.
         locations.state.note_language(interaction.user.id, str(interaction.locale))
         self.acks.expect(self._message.turn)
         return self._message
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
-        """Acknowledge the interaction by a deferred response. Return whether Discord accepted it.
-
-        Return False for a second delivery. If the acknowledgement was too late, the answer goes to
-        the channel. If its outcome is unknown, it counts as accepted.
-        """
+        """Acknowledge the interaction by a deferred response, and return whether Discord accepted
+        it. False for a second delivery. If it was too late, the answer goes to the channel. An
+        unknown outcome counts as accepted."""
         if not receipt.is_new:
             return False
         is_acknowledged = True
         try:
-            # Discord shows "thinking…" until the answer of a command comes. A click shows nothing:
-            # its answer changes the message with the card.
+            # Discord shows "thinking…" until the answer of a command comes. The answer of a click
+            # changes the message with the card.
             await self.interaction.response.defer(
                 thinking=not self._is_click, ephemeral=request.is_private
             )
         except discord.HTTPException as refused:
             # The SDK repeats a call after an error inside Discord. The first one may have counted.
             is_acknowledged = refused.code == ALREADY_ACKNOWLEDGED
-            # UNKNOWN_INTERACTION means only that the acknowledgement was too late.
+            # UNKNOWN_INTERACTION means only that it was too late.
             if refused.code != UNKNOWN_INTERACTION:
                 log.warning(
                     "Discord rejected an acknowledgement", error=f"{refused.status}/{refused.code}"
                 )
         except IN_DOUBT as error:
-            # Discord may have accepted it. The first edit of the answer shows whether it did.
+            # The first edit of the answer shows whether Discord accepted it.
             log.info("outcome of an acknowledgement unknown", error=type(error).__name__)
-        self.acks.settle(receipt.turn, is_acknowledged)  # the answer waits for this
-        # The message that the interaction became. Its files are downloaded at once: their addresses
-        # expire, and Discord has no message to ask for new ones.
+        self.acks.settle(receipt.turn, is_acknowledged)
+        # Downloaded at once: the addresses expire, and Discord has no message to ask for new ones.
         if self._message is not None and self._message.attachments:
             self.tasks.start(self.downloads.fetch_all(self._message))
         return is_acknowledged
 
     async def notify(self, words: str, files: Sequence[discord.File] = ()) -> None:
-        """Respond with words and files that only the person sees. A failure is only logged. The
-        response takes the place of the acknowledgement."""
-        # `_message`, which the interaction became, may still be stored after a timeout. With False,
-        # its answer goes to the channel and does not wait for an acknowledgement.
+        """Respond, in place of the acknowledgement, with what only the person sees. A failure is
+        only logged."""
+        # The message may still be stored after a timeout. With False, its answer goes to the
+        # channel and does not wait for an acknowledgement.
         if self._message is not None:
             self.acks.settle(self._message.turn, False)
         try:
@@ -209,13 +202,13 @@ class DiscordInteraction:
             log.info("could not respond to an interaction", error=type(error).__name__)
 
     async def show(self, result: PressResult) -> None:
-        """Show the code or the sentence that a press results in, to the person alone."""
+        """Show what a press results in, to the person alone."""
         codes = [clean_text(data.decode()) for _, data in result.code]
         if not codes:
             await self.notify(result.words)
         elif words := render.format_code(codes):
             await self.notify(words)
-        else:  # too long for a message, or it contains marks that would end a code block
+        else:  # too long for a message, or with marks that would end a code block
             shown = result.code[:MAX_FILES_IN_POST]
             words = say(REST_OF_CODE, self.locale) if len(shown) < len(codes) else ""
             sheets = [render.Sheet(file.name, data) for file, data in shown]
@@ -223,8 +216,8 @@ class DiscordInteraction:
 
     async def open_form(self, press: ButtonPress, form: ButtonForm | ChangeForm) -> str:
         """Open the form of a button, or first menus of its fields if there are too many for one
-        form. It must be the first response to an interaction. Return a sentence if none of the
-        fields can be shown, or Discord does not take the form."""
+        form. It must be the first response. Return a sentence if no field can be shown, or Discord
+        does not take the form."""
         try:
             response = self.interaction.response
             if isinstance(form, ButtonForm):
@@ -237,11 +230,11 @@ class DiscordInteraction:
                 positions = chosen[: forms.MAX_FORM_FIELDS]
             with use_locale(self.locale):
                 note = forms.describe_left_out(form, left_out)
-                # No field fits into a form, or none of those that were chosen is there any more.
+                # No field fits, or none of the chosen ones is there any more.
                 if not positions:
                     return note or say(FORM_UNREADABLE)
-                # A form has at most MAX_FORM_FIELDS fields, and no place for the note. So with more
-                # fields, or with a note, the message with the menus comes first.
+                # A form has no place for the note. So with it, or with too many fields, the message
+                # with the menus comes first.
                 if len(positions) <= forms.MAX_FORM_FIELDS and (self.chosen or not note):
                     await response.send_modal(forms.change_form(form, positions))
                     return ""
@@ -256,8 +249,8 @@ class DiscordInteraction:
 
 @dataclass(slots=True)
 class DiscordHandlers:
-    """Handles each command, click and filled-in form of Discord: turns it into the text that a
-    person could have typed, and submits that as a message."""
+    """Turns each command, click and filled-in form into the text that a person could have typed,
+    and submits that as a message."""
 
     interactions: Interactions
     board: StatusBoard
@@ -305,7 +298,7 @@ class DiscordHandlers:
                 say(EVENT_FAILED, str(interaction.locale))
             )
             return
-        # "stop" acts on the conversation of the person who asked, whoever presses the button.
+        # "stop" acts on the asker's conversation, whoever presses it.
         asker = int(subject) if button.place == "growing" else 0
         asking = replace(self._make_interaction(interaction, asker), chosen=chosen)
         message = interaction.message
@@ -320,7 +313,7 @@ class DiscordHandlers:
             return
         with suppress(discord.HTTPException, *IN_DOUBT):
             if button.is_quiet:
-                # If the post does not grow any more, no later edit removes the button.
+                # If the post grows no more, no later edit removes the button.
                 view = card_embeds.without_button(message, id)
                 await interaction.edit_original_response(view=view)
             # The menus of a form's fields are an ephemeral message, the card is none.
@@ -330,10 +323,10 @@ class DiscordHandlers:
     async def _submit_ask_form(
         self, interaction: Interaction, message: str, values: Mapping[str, str]
     ) -> None:
-        """Submit the question of a form of `/ask`, or of *Ask Ponte* on a message. `message`: the
-        id of that message if it has files."""
+        """Submit the question of `/ask`, or of *Ask Ponte* on a message. `message` is that one's id
+        if it has files."""
         files = self.locations.state.form_files.get(message) if message else []
-        # Files that are no longer remembered can be fetched by this when the turn starts.
+        # By it, files that are no longer remembered can be fetched when the turn starts.
         reference = f"{interaction.channel_id}/{message}" if files is None else ""
         no_text = "[no words, but files]" if reference else ""
         quoted = values.get(forms.QUOTE_FIELD, "") or no_text
@@ -351,7 +344,7 @@ class DiscordHandlers:
         names = await self._find_names(interaction, " ".join(values.values()))
         values = {name: names.write(value) for name, value in values.items()}
         text = _quick_command_text(slug, values.get(forms.INPUT_FIELD, ""))
-        # The form had a field for each input of the command, with the input's name as id.
+        # The form had a field for each input, with its name as id.
         if is_named:
             inputs = {name: value for name, value in values.items() if value}
             text = grammar.render_command(TypedCommand("quick-command", slug=slug, input=inputs))
@@ -360,7 +353,7 @@ class DiscordHandlers:
     async def ask(
         self, interaction: Interaction, prompt: str, file: discord.Attachment | None
     ) -> None:
-        """Handle `/ask`. Without a prompt and a file, show a form with room for several lines."""
+        """Without a prompt and a file, show a form with room for several lines."""
         if not prompt and file is None:
             await self._show_form(interaction, forms.ask_form)
         else:
@@ -370,8 +363,8 @@ class DiscordHandlers:
     async def ask_about(self, interaction: Interaction, message: discord.Message) -> None:
         """Handle *Apps → Ask Ponte* in the menu of a message.
 
-        Discord sends the message's files with this interaction only, so they are remembered until
-        the form comes back. A form field has no room for them.
+        Discord sends the message's files with this interaction only. A form field has no room for
+        them, so they are remembered until the form comes back.
         """
         me = interaction.client.user.id if interaction.client.user else 0
         files = files_of(message)
@@ -380,16 +373,15 @@ class DiscordHandlers:
             await self.locations.state.flush()  # so that a crash does not lose them
         text = events.quote_of(message, me).text
         names = [file.name for file in files]
-        id = message.id if files else 0  # by it, the files are found again
+        id = message.id if files else 0
         await self._show_form(interaction, lambda: forms.about_form(text, id, names))
 
     async def run_quick_command(
         self, interaction: Interaction, slug: str, input: str, file: discord.Attachment | None
     ) -> None:
-        """Handle `/quick-command`. Without input, show a form that asks for the command's
-        inputs."""
-        # A command with inputs of its own, or one that is not known in time, gets a form. One
-        # without inputs runs at once, and so does one whose slug does not fit into a form's id.
+        """Handle `/quick-command`. Without input, a form asks for the command's inputs."""
+        # A command that is not known in time gets a form, too. One without inputs runs at once, and
+        # so does one whose slug does not fit into a form's id.
         if not input and file is None and forms.QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
             commands = await self.interactions.find_quick_commands(
                 self._make_interaction(interaction), QUICK_COMMAND_LOOKUP_SECONDS
@@ -398,10 +390,9 @@ class DiscordHandlers:
             if command is None or command.inputs:
                 await self._show_form(interaction, lambda: forms.quick_form(slug, command))
                 return
-        # The text that Discord sends has ids in place of names.
+        # Discord's text has ids in place of names.
         names = await self._find_names(interaction, input)
         text = _quick_command_text(slug, names.write(input))
-        # "spend": the right that the person needs at least.
         await self._submit(interaction, InteractionRequest(text, "spend", files=_as_files(file)))
 
     async def run_word(self, interaction: Interaction, word: str) -> None:
@@ -414,8 +405,8 @@ class DiscordHandlers:
         await self._submit(interaction, InteractionRequest(f"undo {change.lower()}"))
 
     async def find_slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
-        """Return the quick commands whose slug or title contains `typed`, as pairs of the text that
-        is shown and the slug, for Discord's autocomplete."""
+        """Return the quick commands with `typed` in slug or title, as (text, slug), for Discord's
+        autocomplete."""
         typed = typed.lower()
         user = self._make_interaction(interaction)
         commands = await self.board.commands(user.person, user.address)
@@ -438,8 +429,8 @@ class DiscordHandlers:
     async def find_undoable(
         self, interaction: Interaction, typed: str
     ) -> Sequence[tuple[str, str]]:
-        """Return the changes of this conversation that can be undone and whose id or title contains
-        `typed`, as pairs of the text that is shown and the id, for Discord's autocomplete."""
+        """Return the conversation's undoable changes with `typed` in id or title, as (text, id),
+        for Discord's autocomplete."""
         typed = typed.lower()
         conversation = self._make_interaction(interaction).address.conversation
         return [
@@ -460,11 +451,10 @@ class DiscordHandlers:
         await self._submit(interaction, request)
 
     async def _find_names(self, interaction: Interaction, text: str) -> ReferencedNames:
-        """Return the names of the people, roles and channels that a text from a form mentions.
-        Discord sends no names with a form, so it is asked for those of people, for a short time. A
-        mention of the bot itself is left out."""
+        """Return the names of what a text from a form mentions, without the bot itself. Discord
+        sends no names with a form, so it is asked for those of people, for a short time."""
         client, me = interaction.client, own_id(interaction.client)
-        names = {f"@{me}": ""}  # "" leaves the mention out
+        names = {f"@{me}": ""}
         ids = sorted({int(id) for id in events.USER.findall(text)} - {me})[:MAX_NAMES_LOOKED_UP]
         # Names that are not there in time stay ids.
         with suppress(TimeoutError):
@@ -481,12 +471,12 @@ class DiscordHandlers:
     async def _show_form(
         self, interaction: Interaction, build: Callable[[], discord.ui.Modal]
     ) -> None:
-        """Show the form that `build` returns, in the person's language, if they may chat. Nothing
-        is sent before it, because a form must be the first response to an interaction."""
+        """Show the form in the person's language, if they may chat. Nothing is sent before it,
+        because a form must be the first response to an interaction."""
 
         async def show() -> str:
-            """Send the form. Return "": there is no sentence to show in its place. An exception
-            reaches the adapter, which tells the person."""
+            """Return "": no sentence replaces the form. An exception reaches the adapter, which
+            tells the person."""
             with use_locale(str(interaction.locale)):
                 form = build()
             await interaction.response.send_modal(form)
@@ -504,11 +494,11 @@ def _quick_command_text(slug: str, input: str) -> str:
 
 
 MAX_CHOICES, MAX_CHOICE_CHARACTERS = 25, 100
-"""Choices that an autocomplete may return (interactions/application-commands.mdx#autocomplete), and
-characters in the name or value of a choice
+"""Choices of an autocomplete (interactions/application-commands.mdx#autocomplete), and characters
+in the name or value of one
 (#application-command-object-application-command-option-choice-structure)."""
 AUTOCOMPLETE_SECONDS = 2.0
-"""Seconds that an autocomplete may take. Every interaction has 3 seconds
+"""Every interaction has 3 seconds
 (interactions/receiving-and-responding.mdx#responding-to-an-interaction)."""
 
 ASK_DESCRIPTION = "Ask Ponte something"
@@ -528,15 +518,14 @@ WORD_DESCRIPTIONS = {
     "stop": "Stop what Ponte is doing in this conversation",
     "usage": "Show today's usage",
 }
-"""Descriptions of the commands that take no options."""
+"""The commands without options."""
 
 FindChoices = Callable[[Interaction, str], Awaitable[Sequence[tuple[str, str]]]]
-"""Returns the choices for the text typed so far, as (shown name, value)."""
+"""Returns, for the text typed so far, choices as (shown name, value)."""
 
 
 class Translations(app_commands.Translator):
-    """Translates the descriptions of commands with our catalogues. The names of commands stay
-    English, because people tell each other what to type."""
+    """Translates the descriptions of commands with our catalogues."""
 
     async def translate(
         self,
@@ -544,8 +533,8 @@ class Translations(app_commands.Translator):
         locale: discord.Locale,
         context: app_commands.TranslationContextTypes,
     ) -> str | None:
-        """Return a command's description in the language of a Discord client; None if it stays as
-        it is, in English. The SDK calls this for each text of a command."""
+        """Return a description in the language of a Discord client; None if it stays English. The
+        SDK calls this for each text of a command."""
         # A text in lower case is the name of a command or option. Names stay English, because
         # people tell each other what to type. Discord and LOCALES name pt-BR and fr alike.
         if locale.value not in LOCALES or string.message.islower():
@@ -560,7 +549,7 @@ def make_tree(
     on_error: Callable[[Interaction, Exception], Coroutine[Any, Any, None]],
 ) -> app_commands.CommandTree[Any]:
     """Return a tree of all commands. They work in servers and for people who installed the app for
-    themselves. `on_error` gets the exception of a command."""
+    themselves."""
     tree: app_commands.CommandTree[Any] = app_commands.CommandTree(
         client,
         allowed_contexts=app_commands.AppCommandContext(
@@ -614,8 +603,7 @@ def make_tree(
 def _make_callback(
     handlers: DiscordHandlers, word: str
 ) -> Callable[[Interaction], Coroutine[Any, Any, None]]:
-    """Return the function that runs a command without options. The SDK reads the options from its
-    parameters, so the word cannot be one."""
+    """The SDK reads the options from the function's parameters, so the word cannot be one."""
 
     async def run_word(interaction: Interaction) -> None:
         await handlers.run_word(interaction, word)
@@ -627,14 +615,13 @@ async def register(
     tree: app_commands.CommandTree[Any], application: int, state: DiscordState
 ) -> bool:
     """Register all commands with one PUT if they have changed. Return True if Discord accepted
-    them, False also if they had not changed.
+    them.
 
-    A refusal, or an unknown outcome (IN_DOUBT), is logged. The next attempt is made at the next
-    start, because an app may create 200 commands a day
-    (interactions/application-commands.mdx#registering).
+    A failure is logged. The next attempt is made at the next start, because an app may create 200
+    commands a day (interactions/application-commands.mdx#registering).
     """
-    # In a fixed order, so that their hash changes only if one of them has changed. The id of the
-    # application is part of it, because another app has none of them.
+    # In a fixed order, so that their hash changes only if one of them has changed. Another
+    # application has none of them.
     commands = tree.get_commands()
     payloads = [await command.get_translated_payload(tree, Translations()) for command in commands]
     body = json.dumps(payloads, sort_keys=True)
@@ -655,20 +642,18 @@ async def register(
 def _make_autocomplete(
     find_choices: FindChoices,
 ) -> Callable[[Interaction, str], Coroutine[Any, Any, list[app_commands.Choice[str]]]]:
-    """Return the SDK's callback for an option. It returns at most MAX_CHOICES choices, and none
-    after AUTOCOMPLETE_SECONDS or an error."""
+    """Return the SDK's callback for an option: at most MAX_CHOICES choices, and none after
+    AUTOCOMPLETE_SECONDS or an error."""
 
     async def complete(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
-        """Return the choices that fit what the person has typed so far. Discord waits three
-        seconds."""
         try:
             async with asyncio.timeout(AUTOCOMPLETE_SECONDS):
                 choices = await find_choices(interaction, typed)
         except Exception as error:
-            # Discord accepts an empty list. A late or invalid one looks like a failure of the app.
+            # A late or invalid list looks like a failure of the app, an empty one does not.
             log.warning("could not list choices for autocomplete", error=type(error).__name__)
             return []
-        # A name may be cut. A value is what the command gets, so one that is too long is left out.
+        # A name may be cut. A value is what the command gets, so a too long one is left out.
         return [
             app_commands.Choice(name=name[:MAX_CHOICE_CHARACTERS] or value, value=value)
             for name, value in choices[:MAX_CHOICES]

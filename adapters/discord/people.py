@@ -36,21 +36,20 @@ from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 log = structlog.get_logger("discord")
 
 MAX_SERVERS = 10
-"""Largest number of servers that are asked for a person's roles."""
+"""How many servers are asked for a person's roles."""
 MAX_LOOKUPS_AT_ONCE = 10
-"""Number of members who are looked up at the same time."""
+"""How many members are looked up at the same time."""
 
 
 async def find_people(client: discord.Client, names: Collection[str]) -> Sequence[Person]:
-    """Return the people with these names (`discord:ID`).
+    """Return the people `discord:ID`, without bots, unknown ids and roles.
 
-    Bots, unknown ids and roles are left out. Discord lists the members of a role only with a
-    privileged intent (resources/guild.mdx#list-guild-members). Raise PlatformBusy if Discord does
-    not answer now.
+    Discord lists the members of a role only with a privileged intent
+    (resources/guild.mdx#list-guild-members). Raises PlatformBusy if Discord does not answer now.
     """
     people = []
     for id in sorted({name.removeprefix(f"{PLATFORM}:") for name in names}):
-        # No id at all, or the id of a role, whose members Discord does not list.
+        # No id, or that of a role, whose members Discord does not list.
         if not id.isdecimal() or any(guild.get_role(int(id)) for guild in client.guilds):
             continue
         try:
@@ -67,8 +66,8 @@ async def find_people(client: discord.Client, names: Collection[str]) -> Sequenc
 
 
 async def find_labels(client: discord.Client, names: Collection[str]) -> Mapping[str, DisplayName]:
-    """Return the display names of people and roles by their names (`discord:ID`). Those that cannot
-    be found now are left out. Raise nothing."""
+    """Return the display names of people and roles (`discord:ID`), without those that cannot be
+    found now. Raises nothing."""
     labels: dict[str, DisplayName] = {}
     for name in names:
         id = name.removeprefix(f"{PLATFORM}:")
@@ -91,15 +90,14 @@ async def can_read_channel(
     posts: bool = False,
     history: bool = False,
 ) -> bool | None:
-    """Return whether a person can see the channel of `address` in a server: with `posts` also write
-    there, with `history` also read its earlier messages. Return None if Discord refuses to tell.
-    For a thread, return None, or False with `posts`. Raise PlatformBusy if Discord does not answer
-    now."""
+    """Return whether a person can see a server's channel: with `posts` also write there, with
+    `history` also read its earlier messages. None if Discord refuses to tell. For a thread, None,
+    or False with `posts`. Raises PlatformBusy if Discord does not answer now."""
     guild_id, channel_id = int(address.workspace or 0), int(address.channel)
     guild = client.get_guild(guild_id)
     channel: Any = guild.get_channel(channel_id) if guild else None
-    # The gateway lists all channels of a server, but no threads, so this may be a thread. Whether
-    # the person is in a private one is not looked up; to post there is then not allowed.
+    # The gateway lists all channels of a server, but no threads, so this may be one. Whether the
+    # person is in a private one is not looked up; to post there is then not allowed.
     if guild and channel is None:
         return False if posts else None
     try:
@@ -109,12 +107,12 @@ async def can_read_channel(
         member = await attempt(partial(guild.fetch_member, int(person.id)))
     except PlatformBusy:
         raise
-    # InvalidData: the channel is of an unknown type, or in another server.
+    # InvalidData: a channel of an unknown type, or in another server.
     except (PonteError, discord.InvalidData) as error:
         log.info("could not check access to a channel", error=type(error).__name__)
         return False if code_of(error) in NOBODY_THERE else None
     except IN_DOUBT as doubt:
-        raise RefusedForNow(reason=type(doubt).__name__) from doubt  # it is a PlatformBusy
+        raise RefusedForNow(reason=type(doubt).__name__) from doubt
     if isinstance(channel, discord.Thread):
         return False if posts else None
     may = channel.permissions_for(member)
@@ -123,15 +121,15 @@ async def can_read_channel(
 
 
 def lists_messages(channel: Any, may: discord.Permissions) -> bool:
-    """Return whether somebody with these permissions in a channel can read its earlier messages
+    """Return whether these permissions suffice to read a channel's earlier messages
     (resources/message.mdx#get-channel-messages)."""
     is_voice = isinstance(channel, discord.channel.VocalGuildChannel)
     return may.view_channel and may.read_message_history and (may.connect or not is_voice)
 
 
 def is_public(client: discord.Client, address: Address) -> bool:
-    """Return whether everyone in the server can read the channel and the thread of `address`; False
-    if the gateway does not list them."""
+    """Return whether everyone in the server can read the channel and the thread; False if the
+    gateway does not list them."""
     if not (channel := _find_channel(client, address)):
         return False
     guild = channel.guild
@@ -142,7 +140,7 @@ def is_public(client: discord.Client, address: Address) -> bool:
 
 
 async def can_post(client: discord.Client, address: Address) -> bool:
-    """Return whether Ponte can post at `address` when no interaction's token lets it. Raise
+    """Return whether Ponte can post at `address` without an interaction's token. Raises
     PlatformBusy if Discord does not answer now."""
     if channel := _find_channel(client, address):
         may = channel.permissions_for(channel.guild.me)
@@ -154,15 +152,15 @@ async def can_post(client: discord.Client, address: Address) -> bool:
         await attempt(lambda: client.http.get_channel(int(address.channel)))
     except Undeliverable:
         return False
-    except IN_DOUBT as doubt:  # no answer; RefusedForNow is a PlatformBusy
+    except IN_DOUBT as doubt:
         raise RefusedForNow(reason=type(doubt).__name__) from doubt
     return True
 
 
 def may_read_history(client: discord.Client, address: Address) -> bool:
-    """Return whether Ponte may read the history of the channel of `address`. Without that
-    permission Discord lists no messages (resources/message.mdx#get-channel-messages). True where
-    that is not known: outside servers, in threads, and without a gateway session."""
+    """Without this permission Discord lists no messages
+    (resources/message.mdx#get-channel-messages). Return True where it is not known: outside
+    servers, in threads, and without a gateway session."""
     channel = _find_channel(client, address)
     return not channel or channel.permissions_for(channel.guild.me).read_message_history
 
@@ -173,15 +171,14 @@ def _find_channel(client: discord.Client, address: Address) -> discord.abc.Guild
 
 
 class ServersNotTold(Exception):
-    """Discord does not list the servers of the bot at present."""
+    """Discord does not list the bot's servers at present."""
 
 
 class Roles:
     """The roles that people have on the servers where Ponte is a member. PONTE_ALLOW may name them.
 
-    A message or command from a server contains its author's roles there. Discord is asked for the
-    roles on other servers, and for those of people in direct messages. Roles are stored across
-    restarts.
+    A message or command from a server contains its author's roles there. Discord is asked for those
+    on other servers, and of people in direct messages. Roles are stored across restarts.
     """
 
     def __init__(
@@ -192,18 +189,15 @@ class Roles:
         shared: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`client` waits for the login and returns the SDK's client. `rows` stores people with
-        their roles across restarts. `shared`: other processes write the same rows. `clock` returns
-        Unix seconds."""
+        """`client` waits for the login. `shared`: other processes write the same `rows`. `clock`
+        returns Unix seconds."""
         self._client = client
         self._members = MemberDirectory(PLATFORM, rows, self, shared=shared, clock=clock)
         self._places = asyncio.Semaphore(MAX_LOOKUPS_AT_ONCE)
-        """Limits how many lookups are under way at the same time."""
         self._guild_lists = SharedAnswers[str, Sequence[int]]()
         """The ids of our servers, under one key."""
 
     async def close(self) -> None:
-        """Stop the look-ups that are under way."""
         await self._members.close()
         await self._guild_lists.close()
 
@@ -211,22 +205,18 @@ class Roles:
         self._members.forget(ids)
 
     async def note_roles(self, user: discord.abc.User) -> None:
-        """Store the roles that an event contains of its author, so that Discord need not be asked
-        for them."""
+        """Store the roles in an event of its author, so that Discord need not be asked."""
         if isinstance(user, discord.Member) and user.guild:
-            # The first role is the server's own, which every member has.
+            # Every member has the first role, the server's own.
             roles = (str(role.id) for role in user.roles[1:])
             member = _make_member(str(user.guild.id), str(user.id), roles)
             await self._members.take([member], write_again=EVENT_WRITE_SECONDS)
 
     async def roles_of(self, person: Person, max_age: float) -> frozenset[str] | None:
         """Return the ids of a person's roles on all our servers, confirmed within `max_age`
-        seconds.
-
-        Return None if a server refuses to report them. Wait as long as Discord takes.
-        """
+        seconds. None if a server refuses to report them. It waits as long as Discord takes."""
         client = await self._client()
-        # Asked again and again until Discord lists our servers.
+        # Asked until Discord lists our servers.
         guilds = await retry(
             lambda: self._list_guilds(client, max_age), ServersNotTold, lambda *_: ASK_AGAIN_SECONDS
         )
@@ -238,17 +228,14 @@ class Roles:
         return frozenset[str]().union(*roles) if len(roles) == len(members) else None
 
     async def has_left(self, person: Person, address: Address) -> bool | None:
-        """Return whether the person is no longer a member of the server of `address`.
-
-        Return False outside servers, and for a server where Ponte is not a member. Return None if
-        Discord does not answer.
-        """
+        """Return whether the person has left the server of `address`. False outside servers, and
+        for a server where Ponte is not a member. None if Discord does not answer."""
         if not address.workspace:
             return False
         guild, user = int(address.workspace), int(person.id)
         client = await self._client()
         try:
-            # Ponte itself has left the server, so nobody's absence can be seen.
+            # Ponte itself has left the server, and sees nobody's absence.
             if guild not in await self._list_guilds(client, MAX_CONFIRMED_AGE_SECONDS):
                 return False
             # One try: without an answer, the result is None.
@@ -260,18 +247,18 @@ class Roles:
     # The port `core.people.directory.Lookup`.
 
     async def wait_for_place(self) -> None:
-        """Return at once: the SDK obeys Discord's rate limits."""
+        """The SDK obeys Discord's rate limits."""
 
     async def ask(self, place: MemberKey) -> PlatformMember:
-        """Ask Discord for a member of a server. `place` is the ids of the server and the person. A
-        person who is not there has no roles. Raise NoMember if Discord refuses the request. After
-        any other error, the directory asks again."""
+        """Ask Discord for a member; `place` is the ids of the server and the person. A person who
+        is not there has no roles. Raises NoMember if Discord refuses the request. After any other
+        error, the directory asks again."""
         guild, user = place
-        async with self._places:  # at most MAX_LOOKUPS_AT_ONCE
+        async with self._places:
             client = await self._client()
             try:
                 get_member = client.http.get_member
-                # One try: the directory of people repeats failed look-ups.
+                # One try: the directory repeats failed look-ups.
                 response = await attempt(lambda: get_member(int(guild), int(user)), repeat=False)
             except Undeliverable as refused:
                 if code_of(refused) in NOBODY_THERE:
@@ -284,12 +271,12 @@ class Roles:
         """Return the ids of our servers.
 
         They are known from the gateway session. If another process holds it, or it has just begun,
-        Discord is asked (resources/user.mdx#get-current-user-guilds). Raise ServersNotTold if
+        Discord is asked (resources/user.mdx#get-current-user-guilds). Raises ServersNotTold if
         Discord does not answer.
         """
         if client.is_ready():
             return sorted(guild.id for guild in client.guilds)
-        # A caller that gives up waiting does not cancel the request for the others.
+        # A caller that gives up does not cancel the request for the others.
         return await self._guild_lists.ask("", lambda: self._ask_for_guilds(client), max_age)
 
     async def _ask_for_guilds(self, client: discord.Client) -> Sequence[int]:

@@ -1,5 +1,5 @@
-"""The content of our posts on Discord in its final form, how our posts are found again, and files
-in both directions.
+"""The final content of our posts on Discord, how our posts are found again, and files in both
+directions.
 """
 
 from __future__ import annotations
@@ -27,39 +27,38 @@ from core.journal.journal import Journal
 FILE_DOWNLOAD_SECONDS = 120.0
 
 DEFAULT_FILE_BYTES = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
-"""Largest size of one file in bytes, without the boosts of a server or a subscription:
+"""The limit of one file, without the boosts of a server or a subscription:
 reference.mdx#uploading-files."""
 MAX_REQUEST_BYTES = 24 * 1024 * 1024
-"""Largest size in bytes of all files in one message, and so of one file. Discord accepts 25 MiB for
-the whole request: resources/message.mdx#create-message-limitations."""
+"""The limit of all files in one message, and so of one. Discord accepts 25 MiB for the whole
+request: resources/message.mdx#create-message-limitations."""
 MAX_FILES_IN_POST = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-error-codes
 MAX_UPLOAD_TRIES = 3
-"""Number of tries of an upload. After these, a sentence takes the place of the files."""
+"""After these, a sentence takes the place of the files."""
 
 Call = Callable[[dict[str, Any], list[discord.File]], Awaitable[discord.Message]]
-"""Creates or changes a post with these arguments and files."""
+"""Creates or changes a post."""
 Put = Callable[[str, list[discord.File]], Awaitable[object]]
-"""Replaces the text and the files of a post."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiscordFiles:
-    """Downloads the files that people attached to messages, from Discord's servers."""
+    """Downloads attached files from Discord's servers."""
 
     client: Callable[[], Awaitable[discord.Client]]
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes]:
-        """Return a file's description and its bytes. If its address has expired, ask for its
-        message, which has a new one. Raise as `attempt` does."""
+        """If the file's address has expired, its message has a new one. Raises as `attempt`
+        does."""
         client = await self.client()
         # A reference is `CHANNEL/MESSAGE/FILE ADDRESS`, or the address alone.
         where, _, url = attachment.reference.rpartition(" ")
         try:
             return attachment, await self._download_file(client, url)
         except PonteError:
-            if not where:  # it came with an interaction, and no message has it
+            if not where:  # it came with an interaction: no message has it
                 raise
-            # The address in an event expires within a day. The message has a fresh one.
+            # The address in an event expires within a day.
             channel, id, _ = where.split("/")
             place = client.get_partial_messageable(int(channel))
             message = await attempt(lambda: place.fetch_message(int(id)))
@@ -70,20 +69,18 @@ class DiscordFiles:
             return attachment, await self._download_file(client, fresh)
 
     async def _download_file(self, client: discord.Client, url: str) -> bytes:
-        """Return the bytes at an address of Discord's CDN (or of a proxy or test double). No
-        cookies are sent."""
+        """`url` is of Discord's CDN (or of a proxy or test double). No cookies are sent."""
         return await attempt(lambda: client.http.get_from_cdn(url), deadline=FILE_DOWNLOAD_SECONDS)
 
 
 def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
-    """Return the files for one call. They are made again for each call, because the SDK reads a
-    File only once."""
+    """The attachments are made again for each call, because the SDK reads a File only once."""
     return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
 
 
 def append_notes(text: str, notes: Sequence[str]) -> str:
-    """Return the text with the notes below it. If both do not fit into one message, the text is
-    cut; notes take at most half of it."""
+    """Put notes below the text. If both do not fit into one message, the text is cut; notes take at
+    most half."""
     if not notes:
         return text
     tail = "\n\n" + "\n".join(notes)[: LIMIT // 2]
@@ -91,19 +88,19 @@ def append_notes(text: str, notes: Sequence[str]) -> str:
 
 
 def explain_refusal(error: PonteError, names: Sequence[str]) -> list[str]:
-    """Return a sentence for each file that Discord refused. Raise `error`, or an Undeliverable, if
+    """Return a sentence for each file that Discord refused. Raises `error`, or an Undeliverable, if
     the refusal was not about the files."""
     if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
         raise error
     why = error.values["reason"]
-    # The request was too large without a file, so no other try would succeed.
+    # Too large without a file: no other try would succeed.
     if not names:
         raise Undeliverable(reason=why) from error
     return [say("I couldn't post {name} ({why}).", name=f"`{n}`", why=why) for n in names]
 
 
 def explain_too_large(file: File, limit: int) -> str:
-    """Return the sentence for a file that is larger than `limit` bytes."""
+    """`limit` is in bytes."""
     return say(
         "{name} ({size}) is too large for Discord, which accepts files of up to {limit} here.",
         name=f"`{file.name}`",
@@ -113,7 +110,7 @@ def explain_too_large(file: File, limit: int) -> str:
 
 
 def explain_no_room(file: File) -> str:
-    """Return the sentence about a file for which a message has no room beside its other files."""
+    """A message has no room for the file beside its others."""
     return say(
         "{name} ({size}) doesn't fit in this message. A message can have {count} files and "
         "{limit} in total. Ask me for this file alone.",
@@ -128,15 +125,15 @@ def files_of(message: discord.Message) -> tuple[Attachment, ...]:
     """Return the files of a message, and of messages that it forwards.
 
     Each reference has the message and the file's id, and the file's address, which expires within a
-    day. The address is needed because a quoted message may be readable only once.
+    day but is needed: a quoted message may be readable only once.
     """
     where = f"{message.channel.id}/{message.id}"
     return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in all_attachments(message))
 
 
 def own_files_of(message: discord.Message) -> tuple[Attachment, ...]:
-    """Return the files of a message as `files_of` does, with voice messages marked as the author's
-    recordings. Forwarded files, which come last, are of somebody else."""
+    """Return files as `files_of` does, with voice messages marked as the author's recordings.
+    Forwarded files, which come last, are of somebody else."""
     files = files_of(message)
     pairs = zip(files, message.attachments, strict=False)
     recordings = [mark_recording(file, pair.duration) for file, pair in pairs]
@@ -144,14 +141,13 @@ def own_files_of(message: discord.Message) -> tuple[Attachment, ...]:
 
 
 def given_file(file: discord.Attachment) -> Attachment:
-    """Return a file that came with an interaction. Discord sends it only there, so its reference is
-    the address alone."""
+    """Discord sends an interaction's file only there, so its reference is the address alone."""
     return _file(file, file.url)
 
 
 def file_name(file: discord.Attachment) -> str:
-    """Return the file's name as the person wrote it. Discord converts `filename` to ASCII and puts
-    the original in `title`."""
+    """Return the name as the person wrote it. Discord converts `filename` to ASCII and puts the
+    original in `title`."""
     if not file.title:
         return text.safe_file_name(file.filename)
     _, dot, extension = file.filename.rpartition(".")
@@ -171,7 +167,7 @@ def _file(file: discord.Attachment, reference: str) -> Attachment:
 log = structlog.get_logger("discord")
 
 MAX_POSTS_SEARCHED = 200
-"""Number of messages in which a post of ours is looked for."""
+"""How many messages are searched for a post of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +185,8 @@ class Rendering:
 
 class Renderer:
     """Renders the final form of an answer once and keeps it, because a long answer takes time.
-
     `most` is the largest number of posts of the answer of `turn`. Text that does not fit becomes a
-    file.
-    """
+    file."""
 
     def __init__(self, most: int, turn: str) -> None:
         self._most = most
@@ -201,16 +195,14 @@ class Renderer:
         self._last_rendering: tuple[Answer, Rendering] | None = None
 
     def paginate(self, text: str) -> DiscordPages:
-        """Return the text as posts. The result is kept for a next call with the same text, because
-        a long text takes time."""
+        """A next call with the same text is fast."""
         last = self._last_pages
         if last is None or last[0] != text:
             last = self._last_pages = text, paginate(text, self._most)
         return last[1]
 
     async def rendering(self, answer: Answer) -> Rendering:
-        """Return the embeds, buttons and files of an answer's last post. The result is kept for
-        later calls with the same answer."""
+        """Return what an answer's last post has beside its text."""
         if self._last_rendering is None or self._last_rendering[0] is not answer:
             pages = await run_off_loop(self.paginate, answer.text)
             offers = list_offers(answer, self._turn)
@@ -232,8 +224,8 @@ class Renderer:
     async def send(
         self, form: dict[str, Any], answer: Answer | None, call: Call
     ) -> discord.Message:
-        """Make a call with the long tables of the final answer as files. If Discord refuses them,
-        repeat it without files and with a line for each."""
+        """Make a call with the final answer's long tables as files. If Discord refuses them, repeat
+        it without files and with a line for each."""
         sheets = (await self.rendering(answer)).sheets if answer else ()
         try:
             return await attempt(lambda: call(form, attachments(sheets)))
@@ -271,27 +263,27 @@ async def own_posts_since(
 def posts_with_text(
     posts: Sequence[discord.Message], text: str, source: int | None
 ) -> Sequence[discord.Message]:
-    """Return the posts with this text that reply to `source` or to nothing. The source may have
-    been deleted, so a post without a reference counts too."""
+    """Return the posts with this text that reply to `source`, or to nothing, because the source may
+    have been deleted."""
     mine = (post for post in posts if answered_id(post) in (None, source))
     return [post for post in mine if text and post.content == text]
 
 
 class PostOwners:
-    """Finds the turn of each of our posts, so that no turn takes over a post of another."""
+    """Finds the turn of each of our posts, so that no turn takes over another's."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._turns = BoundedDict[str, str]()
-        """The turns of the posts that this process made or found, recorded or not."""
+        """The turns of posts that this process made or found, recorded or not."""
 
     def claim(self, post: str, turn: str) -> bool:
-        """Give the post to the turn. Return False if it belongs to another turn."""
+        """Return False if the post belongs to another turn."""
         return self._turns.setdefault(post, turn) == turn
 
     async def find(self, posts: Sequence[discord.Message], turn: str) -> str | None:
-        """Claim for `turn` the first of the posts that belongs to no other turn, neither in the
-        journal nor in this process. Return its id (`channel:message`), or None."""
+        """Claim for `turn` the first post that belongs to no other turn, neither in the journal nor
+        in this process. Return its id (`channel:message`)."""
         for post in posts:
             id = f"{post.channel.id}:{post.id}"
             if await self._journal.seq_of_post(id) is None and self.claim(id, turn):
@@ -304,10 +296,9 @@ def answered_id(message: discord.Message) -> int | None:
 
 
 def post_content(part: str, answer: Answer | None) -> str:
-    """Return the text of a post. Cards without buttons are added as commands to type. Discord
-    refuses an empty message, so a post without text names its files or says that there is nothing
-    to say."""
-    # The first cards have buttons; there is no room for those of the others.
+    """Return the text of a post. Cards without buttons become commands to type. Discord refuses an
+    empty message, so a post without text names its files or says so."""
+    # There is no room for the buttons of the cards after the first ones.
     if answer and len(answer.cards) > card_embeds.MAX_CARDS:
         part = append_notes(
             part, card_embeds.describe_cards(answer.cards[card_embeds.MAX_CARDS :])

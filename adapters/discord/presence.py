@@ -1,5 +1,4 @@
-"""The signs that a turn is under way: the typing indicator, and an hourglass on a waiting
-message."""
+"""The signs of a turn under way: the typing indicator, and an hourglass on a waiting message."""
 
 from __future__ import annotations
 
@@ -18,18 +17,17 @@ from core.chat.incoming import SIGN_AFTER_SECONDS, WaitingMarks
 
 HOURGLASS = "⏳"
 HOURGLASS_AFTER_SECONDS = 1.0
-"""Seconds until a waiting message gets an hourglass. Most turns end sooner."""
+"""The pause before a waiting message gets an hourglass. Most turns end sooner."""
 TYPING_PERIOD_SECONDS = 8.0
-"""Seconds between two typing calls. The indicator lasts for 10
+"""The pause between two typing calls. The indicator lasts for 10 seconds
 (resources/channel.mdx#trigger-typing-indicator)."""
 STILL_TEXT_SECONDS = 5.0
-"""After so many seconds without new text, the typing indicator is shown again."""
+"""After this time without new text, the typing indicator is shown again."""
 
 
 class DiscordSigns:
     """Shows that Ponte works on a message: an hourglass on messages that wait (`marks`), and a
-    typing indicator for each turn. The indicator is repeated while the answer shows no new text,
-    until `end` is called for the turn."""
+    typing indicator for each turn, repeated while the answer shows no new text, until `end`."""
 
     def __init__(
         self,
@@ -37,9 +35,8 @@ class DiscordSigns:
         state: DiscordState,
         tasks: BackgroundTasks,
     ) -> None:
-        """`client` waits for the login and returns the client that is in use then. `state`
-        remembers which waiting messages have an hourglass, so that it is removed after a restart,
-        too."""
+        """`client` waits for the login and returns the client in use then. `state` remembers
+        hourglasses, so that they are removed after a restart, too."""
         self._client = client
         self.marks = WaitingMarks(
             tasks,
@@ -50,17 +47,16 @@ class DiscordSigns:
             HOURGLASS_AFTER_SECONDS,
         )
         self._signs: dict[str, asyncio.TimerHandle | asyncio.Task[None]] = {}
-        """By turn, its typing indicator: first the timer that will show it, then the task that
-        repeats it, because Discord removes it after ten seconds."""
+        """The typing indicator of each turn: first the timer that will show it, then the task that
+        repeats it."""
         self._later: dict[str, asyncio.Task[None]] = {}
-        """Work that a turn has put off, by turn. The end of the turn cancels it."""
+        """Work that a turn has put off, by turn. The turn's end cancels it."""
         self._growth_times: dict[str, float] = {}
-        """When a turn's text grew last, by turn (monotonic seconds). Growing text is sign enough,
-        so the typing indicator pauses then."""
+        """When a turn's text grew last (monotonic seconds)."""
 
     async def _mark(self, where: str) -> None:
-        """Put an hourglass on the message `where` (`channel:message`). A failure is ignored,
-        because a server may forbid reactions."""
+        """`where` is `channel:message`. A failure is ignored, because a server may forbid
+        reactions."""
         message = message_at(await self._client(), where)
         with suppress(PonteError, *IN_DOUBT):
             await attempt(lambda: message.add_reaction(HOURGLASS), repeat=False)
@@ -73,8 +69,7 @@ class DiscordSigns:
                 await attempt(lambda: message.remove_reaction(HOURGLASS, me))
 
     def start(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
-        """Call `sign` soon, and then again and again until the turn ends. A turn that has ended by
-        then shows no sign."""
+        """Call `sign` soon, and then again and again until the turn ends."""
         if turn not in self._signs:
             loop = asyncio.get_running_loop()
             self._signs[turn] = loop.call_later(SIGN_AFTER_SECONDS, self._show, turn, sign)
@@ -83,7 +78,7 @@ class DiscordSigns:
         self._signs[turn] = asyncio.create_task(self._repeat_sign(turn, sign))
 
     def note_growth(self, turn: str) -> None:
-        """Note that new text was shown just now. It replaces the typing indicator for a while."""
+        """New text replaces the typing indicator for a while."""
         if turn in self._signs:
             self._growth_times[turn] = time.monotonic()
 
@@ -101,8 +96,7 @@ class DiscordSigns:
             sign.cancel()
 
     async def end(self, turn: str) -> None:
-        """Stop the typing indicator and the delayed work of a turn, and wait until that has
-        stopped."""
+        """Stop the typing indicator, and the delayed work, and wait for that."""
         self.stop(turn)
         later = self._later.pop(turn, None)
         if later is not None:
@@ -110,17 +104,16 @@ class DiscordSigns:
             await asyncio.wait({later})
 
     async def _repeat_sign(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
-        """Show the typing indicator again and again: Discord removes it after ten seconds. While
-        the answer's text grows, that is sign enough. The end of the turn cancels this task."""
+        """Discord removes the indicator after ten seconds. While the answer's text grows, that is
+        sign enough. The turn's end cancels this task."""
         while True:
             still = time.monotonic() - self._growth_times.get(turn, 0.0)
             if still < STILL_TEXT_SECONDS:
                 await asyncio.sleep(STILL_TEXT_SECONDS - still)
                 continue
-            # A failure is ignored: it is only an indicator, and the answer reports the fault. After
-            # an error of IN_DOUBT it is unknown whether Discord executed the call.
+            # A failure is ignored: it is only an indicator, and the answer reports the fault.
             with suppress(PonteError, *IN_DOUBT):
-                # Not repeated at once, because the loop makes the next call anyway.
+                # The loop makes the next call anyway.
                 await attempt(sign, repeat=False, deadline=TYPING_PERIOD_SECONDS)
             await asyncio.sleep(TYPING_PERIOD_SECONDS)
 

@@ -1,7 +1,5 @@
-"""Renders answers for Discord.
-
-Discord shows no Markdown tables, and an answer must show no images and mention nobody. The text is
-cut into parts that fit into one message.
+"""Renders answers for Discord, which shows no Markdown tables. An answer must show no images and
+mention nobody. The text is cut into parts that fit into one message.
 """
 
 from __future__ import annotations
@@ -33,47 +31,45 @@ LIMIT = 2000
 MAX_CODE_SPAN_CHARACTERS = 1000
 """A longer code span might be cut between two posts, where Discord reads each half as text."""
 MAX_POSTS_OF_ANSWER = 4
-"""Largest number of posts in a row. A longer answer reads better as a file."""
+"""A longer answer reads better as a file."""
 WHOLE = "answer.md"
-"""Name of the file that contains an answer of too many posts."""
+"""The file of an answer that needs too many posts."""
 _NOTE_ROOM = 120
-"""Characters that are reserved for the note that names the file."""
+"""How many characters are kept for the note that names the file."""
 
 PHONE_LINE_CHARACTERS = 38
-"""Characters of a code block's line that a phone shows without wrapping."""
+"""A phone shows this much of a code block's line without wrapping."""
 MAX_TEXT_TABLE_COLUMNS = 100
-"""Lines with more columns are not read as a table. The limit is needed because each short row is
-filled up to the number of columns."""
+"""Lines with more columns are not read as a table, because each short row is filled up to the
+number of columns."""
 MAX_CODE_BLOCK_COLUMNS, MAX_CODE_BLOCK_ROWS = 3, 40
-"""Largest table that is rendered as a code block."""
+"""A larger table is no code block."""
 MAX_LIST_ROWS, SHOWN_LIST_ROWS, MAX_ITEM_CHARACTERS = 20, 15, 100
-"""A table of up to MAX_LIST_ROWS rows whose lines are short is rendered as a list. A longer one
-shows SHOWN_LIST_ROWS rows, and a file contains all of it."""
+"""A table of up to MAX_LIST_ROWS rows whose lines are short is a list. A longer one shows
+SHOWN_LIST_ROWS rows, and a file contains all."""
 MAX_RECORDS, SHOWN_RECORDS = 12, 3
-"""These hold for a table with longer lines, which has a paragraph for each row."""
+"""These are the same limits for a table with longer lines, which has a paragraph for each row."""
 
 _LONGEST_MARK = 16
-"""A longer run of backticks or tildes is text and begins no code block."""
+"""A longer run of backticks or tildes begins no code block."""
 _TARGET = r"\(<?([^()\s<>]*(?:\([^()\s<>]*\)[^()\s<>]*)*)>?(?:\s+\"[^\"]*\")?\)"
 _CELL_LINK = re.compile(rf"!?\[([^\[\]]*)\]{_TARGET}")
 _IMAGE = re.compile(rf"!\[([^\[\]]*)\]{_TARGET}")
 _LINK = re.compile(rf"(?<!!)\[([^\[\]]+)\]{_TARGET}")
-# Discord fetches an address to make its preview. A tool's text could leak data in that address.
+# Discord fetches an address for its preview. A tool's text could leak data in it.
 _URL = re.compile(r"(?<!\\)<https?://[^\s<>]+>|https?://[^\s<>`]*[^\s<>`.,;:!?'\"()\[\]*_~|]")
 _MAX_URL_CHARACTERS = 1000
 """A longer address might be cut between two posts, so it is no link."""
 _PIPE = re.compile(r"(?<!\\)\|")
-"""The end of a cell: a pipe without a backslash before it."""
+"""A pipe ends a cell, unless a backslash is before it."""
 _DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
-"""The line under the header of a table, such as `|---|:-:|`."""
+"""The line under a table's header, such as `|---|:-:|`."""
 _BOLD = re.compile(r"(?<!\w)(\*\*|__|~~)(?=\S)(.+?)(?<=\S)\1(?!\w)")
 _HEADING = re.compile(r" {0,3}#{4,6}\s+")
-"""The marks of a heading of level 4 to 6, which Discord does not know."""
+"""A heading of level 4 to 6, which Discord does not know."""
 _HEADING_END = re.compile(r"\s+#+\s*$")
-"""Number signs that close a heading."""
 _INFO = re.compile(r"[\w+.#-]*")
 _TICKS = re.compile(r"`(?=``)")
-"""A backtick before two more."""
 # What only Discord reads as markup: spoilers, small text at the beginning of a line, and a quote of
 # all lines that follow. An address in angle brackets holds none.
 _OWN_MARKUP = re.compile(
@@ -91,7 +87,7 @@ _QUOTE = re.compile(r" {0,3}>(?!>) ?")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
 _TASK = re.compile(r"^(\s*(?:[-*+]|\d{1,9}[.)]) )\[([ xX])\] ")
-# Text that Discord turns into a mention or a command: reference.mdx#message-formatting.
+# Discord turns it into a mention or a command: reference.mdx#message-formatting.
 _MENTION = re.compile(
     r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:|t:-?\d|a?:\w+:\d|sound:\d)"
 )
@@ -109,22 +105,22 @@ class TextTable:
 
     @property
     def width(self) -> int:
-        """Columns of a monospaced font that the table takes, with two between its columns."""
+        """The table's width in columns of a monospaced font, with two between the table's
+        columns."""
         return sum(self.widths) + 2 * (len(self.header) - 1)
 
     @property
     def widths(self) -> list[int]:
-        """The width of each column in columns of a monospaced font."""
+        """The width of each column, in columns of a monospaced font."""
         columns = zip(self.header, *self.rows, strict=True)
         return [max(count_columns(_strip_ticks(cell)) for cell in column) for column in columns]
 
     @property
     def is_narrow(self) -> bool:
-        """Return True if the table fits on a phone as a code block, whose lines do not wrap."""
+        """A phone does not wrap its code block."""
         return len(self.header) <= MAX_CODE_BLOCK_COLUMNS and self.width <= PHONE_LINE_CHARACTERS
 
     def code_block(self) -> str:
-        """Return the table as a code block with aligned columns."""
         widths, marks = self.widths, self.marks
         lines = [_pad_row(self.header, widths, marks), "  ".join("─" * width for width in widths)]
         lines += [_pad_row(row, widths, marks) for row in self.rows]
@@ -132,13 +128,13 @@ class TextTable:
 
     @property
     def is_list(self) -> bool:
-        """Return True if each row is short enough for one item of a list."""
+        """Each row is short enough for one item of a list."""
         return all(len(" · ".join(row)) <= MAX_ITEM_CHARACTERS for row in self.rows)
 
     @property
     def most(self) -> tuple[int, int]:
-        """The largest number of rows that are shown in the post, and how many are shown if there
-        are more, because a file then contains all of them."""
+        """The most rows in the post, and how many are shown if there are more: a file then contains
+        all of them."""
         if self.is_narrow:
             return MAX_CODE_BLOCK_ROWS, SHOWN_LIST_ROWS
         return (MAX_LIST_ROWS, SHOWN_LIST_ROWS) if self.is_list else (MAX_RECORDS, SHOWN_RECORDS)
@@ -148,7 +144,7 @@ class TextTable:
         below the names of the columns, or a paragraph for each row with a line for each other cell
         that is not empty."""
         paragraphs = []
-        if self.is_list:  # each row is short enough for one item
+        if self.is_list:
             for name, *cells in self.rows[:most]:
                 words = [f"**{name or NO_VALUE}**", *(cell or NO_VALUE for cell in cells)]
                 paragraphs.append(f"- {' · '.join(words)}")
@@ -161,7 +157,7 @@ class TextTable:
         return "\n\n".join(paragraphs)
 
     def excerpt(self, name: str) -> str:
-        """Return the first rows and a note that the file `name` contains the others."""
+        """The note says that the file `name` contains the other rows."""
         shown = self.most[1]
         note = plural(
             "…{count} more row is in {name}.",
@@ -172,7 +168,6 @@ class TextTable:
         return f"{self.records(shown)}\n\n{note}"
 
     def csv(self) -> bytes:
-        """Return the table as the bytes of a CSV file."""
         columns = [ExportColumn(_strip_ticks(title)) for title in self.header]
         rows = (tuple(map(_strip_ticks, row)) for row in self.rows)
         return encode_table(columns, rows, "csv").data
@@ -180,8 +175,7 @@ class TextTable:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A file that is attached to a post: a long table as CSV, or the whole text of a long
-    answer."""
+    """An attached file: a long table as CSV, or the whole text of a long answer."""
 
     name: str
     data: bytes
@@ -189,7 +183,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Text in Discord's format, and the tables that became files, because they are too long."""
+    """Text in Discord's format, and its too long tables as files."""
 
     text: str
     sheets: tuple[Sheet, ...] = ()
@@ -197,7 +191,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class DiscordPages:
-    """The text of each post of an answer, and the files under the last one."""
+    """The text of each post of an answer. The files are under the last one."""
 
     parts: tuple[str, ...]
     sheets: tuple[Sheet, ...] = ()
@@ -205,8 +199,7 @@ class DiscordPages:
 
 def to_discord(markdown: str) -> Rendered:
     """Return Markdown in Discord's format. Tables that are too long become files. Text that is too
-    complex for the Markdown parser keeps its form; only link previews and mentions are prevented.
-    """
+    complex for the parser keeps its form; only link previews and mentions are prevented."""
     if is_too_complex(markdown):
         return Rendered(_prevent_previews(markdown))
     sheets: list[Sheet] = []
@@ -221,7 +214,7 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
     converted, or a table or quote that begins there.
     """
     lines = markdown.split("\n")
-    # From the last block to the first, so that the line numbers of the others stay valid.
+    # From the last block on, so that the line numbers of the others stay valid.
     for token in reversed(parse_blocks(markdown)):
         start, end = token.map or (0, 0)
         if token.type == "paragraph_open":  # Discord ends a code span at the end of its line
@@ -238,12 +231,12 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
         elif token.type == "heading_open" and token.markup in ("=", "-") and end == start + 2:
             lines[start:end] = [f"{'#' * int(token.tag[1])} {lines[start].strip()}"]
     out: list[str] = []
-    fence: Fence | None = None  # that of the code block which is open before the line `at`
-    at = code_start = 0  # `code_start`: where that block's lines begin in `out`
+    fence: Fence | None = None  # of the code block that is open before the line `at`
+    at = code_start = 0  # `code_start`: that block's first line in `out`
     while at < len(lines) or fence is not None:
         # Discord takes code without an end for text.
         line = fence.closing if fence is not None and at == len(lines) else lines[at]
-        # A quote within an item of a list begins at a line of its own.
+        # A quote within a list item begins at a line of its own.
         if fence is None and (quote := _QUOTE_IN_ITEM.match(line)):
             out.append(quote[1])
             lines[at] = line = line[quote.end() :]
@@ -268,7 +261,7 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
             fence = next_fence
             at += 1
             continue
-        # All lines below with a pipe are rows of the table.
+        # All lines below with a pipe are rows.
         end = at + 2
         while end < len(lines) and "|" in lines[end] and lines[end].strip():
             end += 1
@@ -283,7 +276,7 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
             continue
         else:
             text = table.records()
-        # The cells are converted already, but Discord would still preview their addresses.
+        # Discord would still preview addresses in the converted cells.
         out += [
             change_outside_code(line, _prevent_previews, _convert_long_code)
             for line in text.split("\n")
@@ -292,22 +285,23 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
 
 
 def disable_markup(text: str) -> str:
-    """Return text in which nothing mentions anybody and nothing is hidden. It is meant for text
-    outside code."""
+    """Return text, which is outside code, so that it mentions nobody and hides nothing."""
     text = _OWN_MARKUP.sub(lambda m: m[1] or f"\\{m[0]}", encode_everybody_in_addresses(text))
     return _MENTION.sub(lambda m: m[0] + "\u200b", text)
 
 
 def paginate(markdown: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
-    """Return an answer as at least one and at most `most` parts. If it needs more, the last part
-    names the file that contains the whole answer. The only part of an empty text is empty.
+    """Return an answer as one to `most` parts. If it needs more, the last part names the file that
+    contains the whole answer. The only part of an empty text is empty.
+
     `sheets` are the files under the last part: tables that are too long for a post, as CSV, and the
-    answer if it is cut."""
+    answer if it is cut.
+    """
     rendered = to_discord(markdown)
     parts = split_text(rendered.text, LIMIT) or ("",)
     if len(parts) <= most:
         return DiscordPages(parts, rendered.sheets)
-    # The last part is cut once more, so that the note fits below it.
+    # Cut once more, so that the note fits below.
     note = say("*The full answer is in {name}.*", name=f"`{WHOLE}`")
     last = split_text(parts[most - 1], LIMIT - _NOTE_ROOM)[0]
     visible_parts = (*parts[: most - 1], f"{last}\n\n{note}")
@@ -315,43 +309,40 @@ def paginate(markdown: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
 
 
 def read_table(lines: list[str]) -> TextTable | None:
-    """Return the table that the lines (header, delimiter, rows) are; None if they are none. Rows
-    may have fewer or more cells than the header."""
+    """Return the table of the lines (header, delimiter, rows); None if they are none. Rows may have
+    fewer or more cells than the header."""
     if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1].strip()):
         return None
     header = _split_cells(lines[0])
     width, marks = len(header), _split_cells(lines[1])
-    # `marks` are the cells of the delimiter row, such as `---:`. The width has a limit, because
-    # each short row is filled up to it.
     if len(marks) != width or width > MAX_TEXT_TABLE_COLUMNS:
         return None
     rows = []
     for line in lines[2:]:
         cells = _split_cells(line)
         cells += ("",) * (width - len(cells))
-        # Cells beyond the last column are added to it, so that none of them is lost.
+        # The last column gets the cells beyond it.
         rows.append((*cells[: width - 1], " | ".join(cells[width - 1 :])))
     return TextTable(header, tuple(rows), marks)
 
 
 def count_columns(text: str) -> int:
-    """Return how many columns of a monospaced font a text takes. Wide East Asian characters take
-    two."""
+    """Count columns of a monospaced font. Wide East Asian characters take two."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     marks = sum(unicodedata.combining(char) != 0 for char in text)
     return len(text) + wide - marks
 
 
 def format_code(codes: Sequence[str]) -> str:
-    """Return the code of runs in blocks of code; "" if a message cannot hold it, or if it contains
-    marks that end such a block."""
+    """Return code in blocks; "" if a message cannot hold it, or if it contains marks that end such
+    a block."""
     content = "\n".join(f"```py\n{code.strip(chr(10))}\n```" for code in codes)
     return content if len(content) <= LIMIT and "```" not in "".join(codes) else ""
 
 
 def _split_cells(line: str) -> tuple[str, ...]:
-    """Return the cells of a row without their bold marks and links. A pipe inside code, or after a
-    backslash, separates none."""
+    """Return a row's cells without bold marks and links. A pipe inside code, or after a backslash,
+    separates none."""
     line = line.strip().removeprefix("|")
     if line.endswith("|") and not line.endswith("\\|"):
         line = line[:-1]
@@ -360,9 +351,8 @@ def _split_cells(line: str) -> tuple[str, ...]:
     cells = [line[a + 1 : b] for a, b in pairwise([-1, *pipes, len(line)])]
 
     def drop_markup(text: str) -> str:
-        """Return text outside code without bold marks, with a link as its label and address."""
-        # The table is shown as a code block, in which bold and links would be seen as written.
-        # A cell has one line.
+        """Return text without bold marks, with a link as its label and address."""
+        # Bold and links would be seen as written in a code block. A cell has one line.
         return _BOLD.sub(r"\2", _CELL_LINK.sub(r"\1 \2", BREAK.sub(" ", text)))
 
     texts = (cell.replace("\\|", "|").strip() for cell in cells)
@@ -375,8 +365,8 @@ def _strip_ticks(cell: str) -> str:
 
 
 def _pad_row(cells: tuple[str, ...], widths: list[int], marks: tuple[str, ...]) -> str:
-    """Return a line of a code block with the cells of a row, filled up with spaces to `widths`. The
-    delimiter row (`marks`) aligns a column with colons; in others, numbers go to the right."""
+    """Return a row as a line of a code block, filled up with spaces to `widths`. The delimiter row
+    (`marks`) aligns a column with colons; in others, numbers go to the right."""
     padded = []
     for cell, width, mark in zip(map(_strip_ticks, cells), widths, marks, strict=True):
         space = " " * (width - count_columns(cell))
@@ -388,13 +378,13 @@ def _pad_row(cells: tuple[str, ...], widths: list[int], marks: tuple[str, ...]) 
 def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
     """Return a line in Discord's format. `before` and `after` are the code block that is open
     before the line and after it: the line may be text (None twice), or begin a block, be in one or
-    end it. Inline code stays unchanged, except that a long span becomes a block of its own."""
+    end it. Inline code stays, except that a long span becomes a block of its own."""
     fence = after if before is None else before
-    if fence is None:  # text
+    if fence is None:
         # Discord has no horizontal lines.
         if _RULE.fullmatch(line):
             return ""
-        if heading := _HEADING.match(line):  # level 4 to 6, which Discord does not know
+        if heading := _HEADING.match(line):
             line = f"**{_HEADING_END.sub('', line[heading.end() :]).rstrip()}**"
         return change_outside_code(line, _convert_prose, _convert_long_code)
     # Discord knows no fences but those of three backticks, and no three backticks inside a block.
@@ -403,7 +393,7 @@ def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
     # It reads only one word as the language, and shows any other text as a line of code.
     info = "" if before else fence.info.strip()  # a line that ends a block names no language
     code = f"{fence.indent}```{info if _INFO.fullmatch(info) else info.partition(' ')[0]}"
-    # A block that begins an item of a list stands in a line of its own, below the item's marker.
+    # A block that begins a list item stands in a line of its own, below the item's marker.
     marker = "" if before else line.partition(fence.mark)[0].rstrip()
     return f"{marker}\n{code}" if marker else code
 
@@ -414,8 +404,8 @@ def _convert_long_code(code: str) -> str:
 
 
 def _convert_prose(text: str) -> str:
-    """Return text outside code in Discord's format: tasks with a box, links and images with their
-    full address, bold text that Discord would underline."""
+    """Convert text outside code: tasks with a box, links and images with their full address, bold
+    text that Discord would underline."""
     text = _TASK.sub(lambda m: m[1] + ("☑ " if m[2] in "xX" else "☐ "), text)
     text = _IMAGE.sub(lambda m: _spell_out_link(m[1], m[2]), text)
     text = _LINK.sub(lambda m: _spell_out_link(m[1], m[2]), text)
@@ -424,8 +414,7 @@ def _convert_prose(text: str) -> str:
 
 
 def _spell_out_link(label: str, url: str) -> str:
-    """Return a link as its label and its full address. Discord fetches no preview of an address in
-    angle brackets."""
+    """Return a link as its label and its full address. In angle brackets, Discord previews none."""
     return f"<{url}>" if label in ("", url) else f"{label} (<{url}>)"
 
 

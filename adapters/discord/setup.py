@@ -1,4 +1,4 @@
-"""Checks for `ponte doctor`: the token, the intent, the commands, and the invitation address."""
+"""The checks of `ponte doctor`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PERMISSIONS = discord.Permissions(
 )
 """The permissions that the invitation asks a server for."""
 INVITATION_SCOPES = ("bot", "applications.commands")
-"""The OAuth2 scopes of the invitation: the bot, and its slash commands."""
+"""The scopes of the invitation are for the bot, and for its slash commands."""
 DISCORD_NO_ANSWER = (
     "Discord didn't respond at {url} ({error}). Check your network connection and DISCORD_API_URL."
 )
@@ -40,11 +40,9 @@ async def check(
     proxies: Proxies,
     everything: Sequence[str] = (),
 ) -> Sequence[Health]:
-    """Check each setting against the live service and return the findings.
-
-    It uses only REST calls and begins no gateway session. `everything`: the places where every
-    message is for Ponte; they need the message content intent.
-    """
+    """Check each setting against the live service, by REST calls only, without a gateway session.
+    `everything`: the places where every message is for Ponte; they need the message content
+    intent."""
     connection.set_sdk_addresses(api_url, gateway_url)
     client = discord.Client(
         intents=connection.intents(message_content), proxy=proxies.for_url(api_url)
@@ -55,8 +53,8 @@ async def check(
             application = await client.application_info()
             name = client.user.name if client.user else "?"
             results = [Health("discord token", "on", f"{name} ({application.id})")]
-            # Ponte requests this intent, so Discord must have granted it to the app. The limited
-            # form is that of an app in fewer than 100 servers.
+            # Discord must have granted the intent to the app. The limited form is that of an app in
+            # fewer than 100 servers.
             if message_content:
                 flags = application.flags
                 granted = flags.gateway_message_content or flags.gateway_message_content_limited
@@ -68,7 +66,7 @@ async def check(
                 results.append(Health("discord intents", "on" if granted else "failing", words))
             else:
                 results.append(Health("discord intents", "on", say("no privileged intents")))
-            # All commands are registered together, so one of them tells about all.
+            # All commands are registered together: one tells about all.
             registered = await client.http.get_global_commands(application.id)
             names = sorted(command["name"] for command in registered)
             words = ", ".join(names) if ASK_MENU in names else say(UNREGISTERED)

@@ -28,11 +28,10 @@ from core.journal.jobs import Alone, Peers
 from core.store.remembered import remove_ids
 
 MAX_REMEMBERED, MAX_REMEMBERED_FORMS = 2000, 100
-"""Largest number of entries of each kind, and of files for open forms. The oldest entries are
+"""How many entries of each kind are kept, and how many files for open forms. The oldest are
 dropped."""
 ALIAS_SECONDS = 24 * 3600.0
-"""If a thread could not be created, its id names the conversation of the person for so many seconds
-after that."""
+"""So long, the id of a thread that could not be created names the person's conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +48,10 @@ class Location:
     is_shared: bool = False
 
     def address(self, person: int | str = "", thread: int = 0) -> Address:
-        """Return the Address of the conversation at this location.
+        """Return the Address of the conversation here.
 
-        In a shared channel without a thread each `person` has a conversation of their own; "" is
-        one for all. `thread` is used if the location has none, as for a message that begins one.
+        In a shared channel without a thread each `person` has their own; "" is one for all.
+        `thread` is used if the location has none, as for a message that begins one.
         """
         thread = self.thread or thread
         return Address(
@@ -80,49 +79,44 @@ class SeenChannel:
 
 @dataclass(slots=True)
 class ThreadState(Participants):
-    """The participants of a thread, and the last message of it that the conversation knows.
-
-    `last_message` is the id of that message, `previous_message` its previous value.
-    """
+    """The participants of a thread. `last_message` is the id of the last message that the
+    conversation knows, `previous_message` its previous value."""
 
     last_message: int = 0
     previous_message: int = 0
 
     def hear(self, message: int) -> int:
         """Note that the conversation knows the thread up to `message`. Return the id up to which it
-        knew the thread before, 0 if it knew nothing. A repeated call returns an equal result,
-        because a turn may run again after a crash."""
+        knew it before, 0 for nothing. A repeated call returns the same, because a turn may run
+        again after a crash."""
         if message > self.last_message:
             self.previous_message, self.last_message = self.last_message, message
         return self.previous_message
 
 
 SHARE_AFTER_SECONDS = 0.2
-"""How long a process that does not lead collects changes before it stores them for the leading
-one."""
+"""So long, a process that does not lead collects changes before it stores them for the leader."""
 
 
 @dataclass
 class StoredState:
-    """The part of the Discord adapter's state that survives a restart, as JSON."""
+    """The part of the state that survives a restart, as JSON."""
 
     commands: str = ""
-    """Hash of the slash commands that Discord has registered for us."""
+    """Hash of the registered slash commands."""
     channels: dict[int, SeenChannel] = field(default_factory=dict)
-    """Channel id → the last message that was processed there."""
+    """Channel id → the last message processed there."""
     parents: dict[int, int] = field(default_factory=dict)
     """Thread id → id of its parent channel; 0 for a channel that is not a thread."""
     threads: dict[int, ThreadState] = field(default_factory=dict)
-    """Thread id → who takes part in it."""
     aliases: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """`channel:person` → id of a thread that could not be created, and the time of that."""
+    """`channel:person` → id of a thread that could not be created, and when."""
     hint_times: dict[str, float] = field(default_factory=dict)
     """Key of a hint → when it was given last."""
     hourglasses: dict[str, str] = field(default_factory=dict)
     """Turn → the message that has an hourglass, as `channel:message`."""
     form_files: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Message id → its files, while a form about the message is open: a form cannot contain
-    them."""
+    """Message id → its files, while a form about it is open: a form cannot contain them."""
     languages: dict[str, str] = field(default_factory=dict)
     """Person id → their language. Only interactions contain it."""
 
@@ -131,20 +125,17 @@ _STORED_FORM = TypeAdapter(StoredState)
 
 
 class DiscordState(StoredState):
-    """The state that the adapter keeps across restarts.
-
-    If several processes share it, the one that `leads` holds the gateway and reads the changes that
-    the others store.
-    """
+    """The state that the adapter keeps across restarts. Of several processes, the one that `leads`
+    holds the gateway and reads the changes that the others store."""
 
     def __init__(self, peers: Peers | None = None) -> None:
         super().__init__()
         self._peers = peers or Alone()
         self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._dump_data)
         self.leads = not self._peers.is_shared
-        """Whether this process holds the gateway's session, and so the newest state."""
+        """This process holds the gateway's session, and so the newest state."""
         self._sharing: asyncio.Task[None] | None = None
-        """The task that sends this process's changes to the one that leads."""
+        """The task that sends this process's changes to the leader."""
         self._peers.on("remembered", self._on_remembered)
 
     async def open(self) -> None:
@@ -152,14 +143,14 @@ class DiscordState(StoredState):
 
     async def forget(self, ids: frozenset[str]) -> None:
         """Erase these people and places and store the result. A thread keeps the number of its
-        participants, because it decides whether Ponte needs a mention there."""
+        participants, which decides whether Ponte needs a mention there."""
         stored_form = json.loads(json.dumps(self._dump_data()))  # with texts for keys, as `ids` are
         self._replace_data(remove_ids(stored_form, ids))
         await self.flush()
 
     def _replace_data(self, data: Mapping[str, Any]) -> None:
-        """Replace the stored part of the state by `data`, the JSON of a row. The dictionaries stay
-        the same objects with new entries, because other parts of the adapter hold them."""
+        """`data` is the JSON of a row. The dictionaries stay the same objects, because other parts
+        of the adapter hold them."""
         for name, value in vars(_STORED_FORM.validate_python(data)).items():
             if isinstance(value, dict):
                 entries = getattr(self, name)
@@ -169,8 +160,8 @@ class DiscordState(StoredState):
                 setattr(self, name, value)
 
     async def lead(self) -> None:
-        """Store our own changes, which are merged into what the former leader stored, read the
-        result, and lead from now on."""
+        """Store our own changes, merged into what the former leader stored, read the result, and
+        lead from now on."""
         await self.flush()
         await self.open()
         self.leads = True
@@ -184,29 +175,29 @@ class DiscordState(StoredState):
             await self.open()
 
     def note_taken(self, channel: int, message: int) -> None:
-        """Note that all messages of `channel` up to `message` are processed. A channel in which
-        Ponte was never addressed is ignored."""
+        """All messages of `channel` up to `message` are processed. A channel in which Ponte was
+        never addressed is ignored."""
         record = self.channels.get(channel)
-        # `CatchUp` notes the messages that it skips after the newer ones that it answers.
+        # `CatchUp` notes the messages that it skips after newer ones.
         if record and message > record.last_message:
             record.last_message, record.updated_at = message, time.time()
             self.note_change()
 
     def add_channel(self, channel: int, message: int, guild: int) -> None:
-        """Note a channel whose messages up to `message` need not be read back."""
+        """Messages up to `message` need not be read back."""
         self.channels[channel] = SeenChannel(message, guild, time.time())
         self.note_change()
 
     async def note_channel(self, channel: int, message: int, guild: int) -> None:
-        """Store a new channel durably before its first message is stored. A bot cannot list its
-        direct messages, so Ponte can read back only channels that it knows."""
+        """Store a new channel durably before its first message. A bot cannot list its direct
+        messages, so Ponte reads back only channels that it knows."""
         if channel not in self.channels:
             self.add_channel(channel, message - 1, guild)
             await self.flush()
 
     def find_alias(self, channel: int, person: str) -> int | None:
-        """Return the id of the thread that could not be created for this person in the channel,
-        within ALIAS_SECONDS; None if there is none."""
+        """Return the id of the thread that could not be created for this person here, within
+        ALIAS_SECONDS."""
         thread, at = self.aliases.get(f"{channel}:{person}", (None, 0.0))
         return thread if time.time() - at < ALIAS_SECONDS else None
 
@@ -216,8 +207,8 @@ class DiscordState(StoredState):
             self.note_change()
 
     def language_of(self, person: str, guild: discord.Guild | None, otherwise: str) -> str:
-        """Return the person's language, else that of a community server, else `otherwise`. Only
-        interactions tell a person's language."""
+        """Return the language of the person, of a community server, or `otherwise`. Only
+        interactions tell a person's."""
         if language := self.languages.get(person):
             return language
         # Other servers choose no language, and Discord reports en-US for them.
@@ -226,13 +217,13 @@ class DiscordState(StoredState):
         return nearest_locale(str(guild.preferred_locale)) if guild and has_language else otherwise
 
     async def set_alias(self, channel: int, person: str, thread: int) -> None:
-        """Remember durably that `thread` could not be created for this person in the channel."""
+        """Remember durably that `thread` could not be created."""
         self.aliases[f"{channel}:{person}"] = (thread, time.time())
         await self.flush()
 
     def is_first_notice(self, key: str, every: float) -> bool:
-        """Return whether the hint `key` was not given within the last `every` seconds. If so, it
-        counts as given now."""
+        """Return whether the hint `key` was not given within `every` seconds, and count it as given
+        now."""
         if time.time() - self.hint_times.get(key, 0.0) < every:
             return False
         self.hint_times[key] = time.time()
@@ -240,13 +231,12 @@ class DiscordState(StoredState):
         return True
 
     def note_change(self) -> None:
-        """Have the state stored soon. A process that does not lead also notifies the others."""
+        """Store the state soon. A process that does not lead also notifies the others."""
         self._row.mark_changed()
         if not self.leads and (self._sharing is None or self._sharing.done()):
             self._sharing = asyncio.create_task(self._share_changes())
 
     async def flush(self) -> None:
-        """Store the state now. A process that does not lead also notifies the others."""
         await self._row.flush()
         if not self.leads:
             await self._peers.notify("remembered", DISCORD_STATE_NAME)
@@ -256,15 +246,14 @@ class DiscordState(StoredState):
         await self.flush()
 
     def _dump_data(self) -> object:
-        """Return the state as JSON to be stored, without the oldest entries of each kind. A
-        dictionary has the order in which its keys were first set."""
-        # A channel keeps its place when its record changes, so channels are sorted before the cut.
+        """Return the state as JSON, without the oldest entries of each kind. A dictionary has the
+        order in which its keys were first set."""
+        # A changed channel keeps its place, so channels are sorted before the cut.
         if len(self.channels) > MAX_REMEMBERED:
             channels = sorted(self.channels.items(), key=lambda item: item[1].updated_at)
             self.channels.clear()
             self.channels.update(channels)
-        # The first entries of a dictionary are the oldest: the last `most` of them are kept.
-        # `form_files` has the files of messages about which a form is open.
+        # The last entries are the newest.
         for kind in fields(StoredState):
             if isinstance(entries := getattr(self, kind.name), dict):
                 most = MAX_REMEMBERED_FORMS if entries is self.form_files else MAX_REMEMBERED
@@ -274,8 +263,8 @@ class DiscordState(StoredState):
 
 
 def catch_up(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return stored state in which all messages up to now count as processed. It is used when a
-    backup is restored, so that old messages are not answered."""
+    """Return stored state in which all messages up to now count as processed: after a backup is
+    restored, old messages are not answered."""
     now = discord.utils.time_snowflake(discord.utils.utcnow())
     channels = {
         channel: {**one, "last_message": max(one["last_message"], now)}
@@ -285,19 +274,18 @@ def catch_up(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 MAX_REMEMBERED_ACKS = 1000
-"""Number of turns whose acknowledgements are remembered."""
+"""How many turns' acknowledgements are remembered."""
 TOKEN_SECONDS = 14.5 * 60
-"""Seconds that a token is used for. Discord accepts it for 15 minutes
+"""A token is used this long. Discord accepts it for 15 minutes
 (interactions/receiving-and-responding.mdx#followup-messages)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """The token of an interaction, with which Ponte answers it. `app` is the id of our application,
-    which each call by the token names.
+    """The token of an interaction, with which Ponte answers it. Each call by it names `app`, the id
+    of our application.
 
-    It is a secret, because anybody who has it can write in the app's name. It is erased when the
-    turn ends.
+    It is a secret: anybody who has it can write in the app's name. It is erased when the turn ends.
 
     `kind`: a command is answered in its original response, a click on the message with the card.
     `is_private`: only the asker sees the original response; the first acknowledgement has fixed
@@ -310,22 +298,20 @@ class Token:
     locale: str = "en"
     is_private: bool = False
     max_file_bytes: int = DEFAULT_FILE_SIZE_LIMIT_BYTES
-    """Largest size of one file in the answer, in bytes: the interaction's
-    `attachment_size_limit`."""
+    """The limit of one file in the answer: the interaction's `attachment_size_limit`."""
 
     @classmethod
     def of(
         cls, interaction: Interaction, kind: Literal["command", "click"], private: bool = False
     ) -> Token:
-        """Return the token of an interaction, with the language of its person and the size that a
-        file may have in its place."""
+        """Return the token of an interaction, with the language of its person and the limit of a
+        file there."""
         locale = str(interaction.locale)
         app, largest = interaction.application_id, interaction.filesize_limit
         return cls(interaction.token, app, kind, locale, private, largest)
 
     @classmethod
     def read(cls, to: ReplyTo) -> Token | None:
-        """Return the token that is stored in `to`, or None if it has none."""
         return cls(**json.loads(to.token)) if to.token else None
 
     def text(self) -> str:
@@ -333,18 +319,16 @@ class Token:
 
 
 class Acks:
-    """A record of whether each turn's interaction was acknowledged: Discord must get a first
-    response within three seconds, or its token is void.
-
-    The answer waits for the acknowledgement, because before it there is nothing to edit.
-    """
+    """Records whether each turn's interaction was acknowledged: Discord must get a first response
+    within three seconds, or its token is void. The answer waits for that, because before it there
+    is nothing to edit."""
 
     def __init__(self) -> None:
         self._acknowledgements: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
-        """By turn, whether Discord accepted the acknowledgement, once that is known."""
+        """Whether Discord accepted the acknowledgement of a turn, once that is known."""
 
     def expect(self, turn: str) -> None:
-        """Note that the interaction of this turn will be acknowledged."""
+        """The interaction of this turn will be acknowledged."""
         if turn in self._acknowledgements:
             return
         self._acknowledgements[turn] = asyncio.get_running_loop().create_future()
@@ -354,23 +338,22 @@ class Acks:
             self._acknowledgements.popitem(last=False)
 
     def settle(self, turn: str, acked: bool) -> None:
-        """Set whether the interaction of this turn was acknowledged. Only the first call counts."""
+        """Only the first call counts."""
         future = self._acknowledgements.get(turn)
         if future is not None and not future.done():
             future.set_result(acked)
 
     async def wait_for(self, turn: str) -> bool | None:
-        """Wait for the acknowledgement and return whether Discord accepted it. Return None for a
-        turn that this process does not know, as after a restart."""
+        """Wait for the acknowledgement and return whether Discord accepted it. None for a turn that
+        this process does not know, as after a restart."""
         future = self._acknowledgements.get(turn)
-        # A caller that is cancelled must not cancel the future, which `settle` sets.
+        # A cancelled caller must not cancel the future, which `settle` sets.
         return None if future is None else await asyncio.shield(future)
 
 
 class OriginalResponse:
-    """The first response to an interaction: the message of a command's answer, or the message that
-    was clicked. It is accessed by the interaction's token. Each call raises TokenOver after the
-    token has expired."""
+    """The first response to an interaction: a command's answer, or the message that was clicked,
+    accessed by the interaction's token. Each call raises TokenOver after it has expired."""
 
     def __init__(self, client: discord.Client, token: Token, expires: float) -> None:
         self._expires = expires
@@ -379,19 +362,18 @@ class OriginalResponse:
         self._hook.type = discord.WebhookType.application
 
     async def edit(self, **form: Any) -> discord.WebhookMessage:
-        """Change the response to a command, or the message that was clicked, and return it. `form`
-        has the SDK's arguments of an edit."""
+        """`form` has the SDK's arguments of an edit."""
         self._check_expiry()
         return await self._hook.edit_message(_ORIGINAL, **form)
 
     async def read(self) -> discord.WebhookMessage:
-        """Fetch the response and return it, with its present embeds and buttons."""
+        """Return the response with its present embeds and buttons."""
         self._check_expiry()
         return await self._hook.fetch_message(_ORIGINAL)
 
     async def whisper(self, text: str) -> None:
-        """Send a follow-up message that only the person sees. It has no nonce, so a repeated call
-        makes a second message."""
+        """Send a follow-up that only the person sees. It has no nonce, so a repeated call makes a
+        second message."""
         self._check_expiry()
         await self._hook.send(text, ephemeral=True, wait=True)
 
@@ -401,8 +383,8 @@ class OriginalResponse:
 
 
 class _AtOriginal:
-    """The text "@original" in place of a message id in a URL's path. The SDK would percent-encode
-    the @ of a string."""
+    """The text "@original" for a message id in a URL's path. The SDK would percent-encode the @ of
+    a string."""
 
     def __str__(self) -> str:
         return "@original"

@@ -46,13 +46,13 @@ from core.domain.messages import Answer, Card, File, ReplyTo
 from core.domain.ports import AnswerPart, Files, Surface
 
 EDIT_INTERVAL_SECONDS = 1.3
-"""Seconds between two edits of one post. Discord once allowed 5 messages and edits in 5 s (#20).
+"""The pause between two edits of one post. Discord once allowed 5 messages and edits in 5 s (#20).
 Today's limits are only in the response headers, which the SDK obeys (topics/rate-limits.mdx)."""
 ORIGINAL_PARTS = 1
-"""Number of posts in the answer to a command: only the original response."""
+"""The answer to a command has only the original response."""
 _redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
-"""Message id → a lock that serializes the redraws of that message's cards. A redraw reads all
-cards, changes one, and writes all of them back; two at once would lose a change."""
+"""Message id → a lock for redraws of its cards. A redraw reads all cards, changes one, and writes
+all back; two at once would lose a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,14 @@ class ShownPost:
 
 
 class DiscordSurface(Surface):
-    """The base of all surfaces of Discord: the limits of a post, and the form of an answer."""
+    """The base of all surfaces: the limits of a post, and the form of an answer."""
 
     limit = LIMIT
     interval = EDIT_INTERVAL_SECONDS
     arrival_seconds = 0.0
     has_code_button = True
     max_posts = MAX_POSTS_OF_ANSWER
-    """The largest number of posts of an answer. A longer text becomes a file."""
+    """The most posts of an answer. A longer one becomes a file."""
 
     def __init__(self, to: ReplyTo, signs: DiscordSigns, files: Files) -> None:
         self._to = to
@@ -80,19 +80,17 @@ class DiscordSurface(Surface):
         self.files = files
         self._renderer = posts.Renderer(self.max_posts, to.turn)
         self._last: tuple[str, str, Answer] | None = None
-        """The last post of the answer: its id, its text and the answer. Files are added there, by
-        an edit that needs all three."""
+        """The last post of the answer: its id, its text and the answer. An edit that adds files
+        needs all three."""
         self._uploads = 0
-        """How many uploads of the files were tried. After MAX_UPLOAD_TRIES, a sentence takes the
-        place of each file."""
+        """How often an upload of the files was tried."""
 
     def split(self, text: str) -> tuple[str, ...]:
-        """Return the text in parts that each fit into one message. A longer text is cut; the last
-        part names the file that contains all of it."""
+        """A longer text is cut; the last part names the file that contains all of it."""
         return self._renderer.paginate(text).parts
 
     async def seconds_until_growth(self) -> float:
-        """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""
+        """Growing text is never delayed here, because the SDK obeys the rate limits."""
         return 0.0
 
     async def end_activity(self) -> None:
@@ -101,12 +99,12 @@ class DiscordSurface(Surface):
     async def _put_files(self, put: posts.Put, files: Sequence[File], largest: int) -> str:
         """Add the files to the answer's last post with `put`, and return the post's id.
 
-        `largest` is the largest size of one file in bytes in this place. A file that does not fit
-        gets a sentence instead. After MAX_UPLOAD_TRIES tries, every file does: the caller repeats
-        a try without a response, or one that Discord put off, and the turn cannot end before.
+        `largest` is the largest size of one file in bytes here. A file that does not fit gets a
+        sentence instead. After MAX_UPLOAD_TRIES tries, every file does: the caller repeats a try
+        without a response, or one that Discord put off, and the turn cannot end before.
 
-        The edit replaces the text and all files of the post, so it also sends the answer's sheets,
-        the long tables that are attached there already.
+        The edit replaces the text and all files, so it also sends the sheets, the long tables that
+        are attached there already.
         """
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
@@ -114,8 +112,8 @@ class DiscordSurface(Surface):
         self._uploads += 1
         text = posts.post_content(part, answer)
         sheets = (await self._renderer.rendering(answer)).sheets
-        # What cannot be attached is left out before the call, because one file that Discord refuses
-        # would cost all of them.
+        # One file that Discord refuses would cost all of them, so what cannot be attached is left
+        # out before the call.
         fits: list[Sheet] = []
         notes: list[str] = []
         limit = min(largest, posts.MAX_REQUEST_BYTES)
@@ -138,12 +136,11 @@ class DiscordSurface(Surface):
         attached = (*sheets, *fits)
         try:
             await attempt(lambda: put(posts.append_notes(text, notes), posts.attachments(attached)))
-        # A limit of Discord is lower than we know; the tables of the answer itself stay.
+        # A limit of Discord is lower than we know; the answer's own tables stay.
         except FilesTooLarge:
             notes = [posts.explain_too_large(file, limit) for file in files]
             await attempt(lambda: put(posts.append_notes(text, notes), posts.attachments(sheets)))
-        # Refused for good, for example without the permission to attach files: the post goes
-        # without any.
+        # Refused for good, for example without the permission to attach files.
         except Undeliverable as refused:
             notes = posts.explain_refusal(refused, [sheet.name for sheet in attached])
             await attempt(lambda: put(posts.append_notes(text, notes), []))
@@ -153,11 +150,11 @@ class DiscordSurface(Surface):
 class ChannelSurface(DiscordSurface):
     """Posts an answer in a channel, thread or direct message.
 
-    Each post is sent with a nonce: for some minutes, Discord makes no second post with it. After a
-    crash a post is found again by the message that it replies to.
+    Each post has a nonce: for some minutes, Discord makes no second post with it. After a crash a
+    post is found again by the message that it replies to.
 
-    `source` is the id of the message that is answered; None if the posts answer no message, as for
-    a command.
+    `source` is the id of the answered message; None if the posts answer no message, as for a
+    command.
     """
 
     def __init__(
@@ -175,25 +172,24 @@ class ChannelSurface(DiscordSurface):
         self._owners = owners
         self._source = source
         self._doubtful_parts: set[int] = set()
-        """Numbers of parts that may have been posted already, so that `post` looks for them
-        first."""
+        """Numbers of parts that may have been posted, so that `post` looks for them first."""
         self._post_states: dict[str, ShownPost | None] = {}
         """What each post shows, by its id; None if it is unknown whether the last edit took
         effect."""
         self._changing = asyncio.Lock()
-        """Held during an edit: the answer's growth and its stop button edit the same post."""
+        """This lock serializes edits: the answer's growth and its stop button edit the same
+        post."""
         self._refusal: Undeliverable | None = None
-        """Set once Discord has refused a post of this answer for good."""
+        """Discord has refused a post of this answer for good."""
 
     async def show_activity(self, doing: str) -> None:
-        """Remove the hourglass from the message, because its turn runs now, and start the typing
-        indicator. `doing` is not shown: the indicator has no text."""
+        """Remove the hourglass, because the turn runs now, and start the typing indicator. It has
+        no text for `doing`."""
         self.signs.marks.clear(self._to.turn)
         self.signs.start(self._to.turn, self.type)
 
     async def type(self) -> None:
-        """Trigger the typing indicator once: in the thread if it exists already, else in the
-        channel."""
+        """Trigger the typing indicator in the thread if it exists already, else in the channel."""
         client, address = await self.client(), self._to.address
         thread = int(address.thread or 0)
         is_there = thread in self._threads.locations.state.parents
@@ -204,16 +200,16 @@ class ChannelSurface(DiscordSurface):
         Discord makes no second post for some minutes.
 
         If `find` was called for this part, a post with the same text is looked for first and
-        edited. Raise the refusal again, without a call, once Discord has refused a post of this
-        answer for good.
+        edited. Once Discord has refused a post of this answer for good, that refusal is raised
+        again.
         """
         if self._refusal is not None:
-            # Discord restricts bots that repeat requests which it refuses, so no call is made.
+            # Discord restricts bots that repeat requests which it refuses.
             raise self._refusal
-        self.signs.marks.clear(self._to.turn)  # the hourglass goes before the answer appears
+        self.signs.marks.clear(self._to.turn)  # before the answer appears
         channel = await self._channel()
-        # `find` was called, because an earlier call for this part ended in doubt: its post may
-        # exist, also if `find` cannot tell which one it is.
+        # An earlier call for this part ended in doubt: its post may exist, also if `find` cannot
+        # tell which one it is.
         if part.number in self._doubtful_parts:
             own = await self._find_own(channel)
             same = posts.posts_with_text(own, part.text, self._source)
@@ -222,24 +218,24 @@ class ChannelSurface(DiscordSurface):
                 return existing_post
         answer = part.answer
         if answer is not None:
-            # The answer is complete: the typing indicator goes before it appears.
+            # The typing indicator goes before the complete answer appears.
             await self.end_activity()
         form = await self._renderer.make_form(part.text, answer)
         try:
             message = await self._send(channel, key, form, answer)
         except (PlatformBusy, *IN_DOUBT):
-            # The post is tried again. Until then the typing indicator shows that the turn goes on.
+            # The post is tried again. The typing indicator shows that the turn goes on.
             await self.show_activity("")
             raise
         self.signs.note_growth(self._to.turn)
         post = f"{channel.id}:{message.id}"
-        # So that no other turn takes this post for its own when it looks for one.
+        # No other turn may take this post for its own.
         self._owners.claim(post, self._to.turn)
         self._post_states[post] = ShownPost(form["content"])
         # A growing post gets its stop button by the next edit, or by this one if none comes soon.
         if answer is None:
             self.signs.do_later(self._to.turn, EDIT_INTERVAL_SECONDS, self._offer_stop)
-        await self._end_answer(post, part)  # only if this is the final part
+        await self._end_answer(post, part)
         return post
 
     async def _send(
@@ -250,11 +246,10 @@ class ChannelSurface(DiscordSurface):
         answer: Answer | None,
     ) -> discord.Message:
         """Send a post with the nonce `key`, which makes a repeated call harmless, as a reply to
-        `source`. If only the reply is refused, send the post without it. Any other refusal for good
-        is kept in `_refusal`, so that `post` makes no further call for this answer."""
+        `source`. If only the reply is refused, send it without. Any other refusal for good is kept
+        in `_refusal`."""
         reference: dict[str, Any] = {}
-        # In a thread that was made from `source`, that message is not there but in the parent
-        # channel, so the post is no reply. Discord gives such a thread the id of its message.
+        # A thread made from `source` has its id, but not that message, so the post is no reply.
         if self._source not in (None, channel.id):
             reference["reference"] = discord.MessageReference(
                 message_id=self._source, channel_id=channel.id, fail_if_not_exists=False
@@ -273,12 +268,11 @@ class ChannelSurface(DiscordSurface):
                 if not reference or code_of(refused) != NO_HISTORY:
                     self._refusal = refused
                     raise
-                # Without Read Message History Discord refuses replies, so this is a plain post.
+                # Without Read Message History Discord refuses replies.
                 reference.clear()
 
     async def edit(self, post: str, part: AnswerPart) -> None:
-        """Change a post to show `part`. While the answer grows, its last part has a stop button;
-        the final one has none."""
+        """While the answer grows, its last part has a stop button; the final one has none."""
         if part.answer is not None:
             await self.end_activity()
         form = await self._renderer.make_form(part.text, part.answer)
@@ -288,7 +282,7 @@ class ChannelSurface(DiscordSurface):
 
     async def _offer_stop(self) -> None:
         async with self._changing:
-            for post, state in list(self._post_states.items())[-1:]:  # the newest, if there is one
+            for post, state in list(self._post_states.items())[-1:]:  # the newest
                 if state and not state.stop:
                     await self._change(post, ShownPost(state.content, stop=True), {})
 
@@ -298,14 +292,13 @@ class ChannelSurface(DiscordSurface):
         """Edit a post, unless it already shows `target`: few edits are allowed
         (EDIT_INTERVAL_SECONDS). A final answer with embeds, buttons or files is always written.
 
-        `form` has the arguments of the edit; {} changes only the stop button. Discord leaves what
-        an edit does not name, so the button is named only where it comes or goes.
+        With `form` {}, only the stop button changes. Discord leaves what an edit does not name, so
+        the button is named only where it comes or goes.
         """
-        # What the post shows is known again after the edit, unless that fails or is cancelled.
+        # Known again after the edit, unless that fails or is cancelled.
         before, self._post_states[post] = self._post_states.get(post), None
         is_plain = answer is None or (await self._renderer.rendering(answer)).is_plain
-        # None: the post is not known (this process has not written it), or the end of its last edit
-        # is not.
+        # None: this process has not written the post, or does not know how its last edit ended.
         if before != target or not is_plain:
             message = message_at(await self.client(), post)
             if target.stop and not (before and before.stop):
@@ -322,12 +315,12 @@ class ChannelSurface(DiscordSurface):
                     allowed_mentions=MENTION_NOBODY,
                 ),
             )
-            # Only after the edit: text that people see replaces the typing indicator for a while.
+            # Text that people see replaces the typing indicator for a while.
             self.signs.note_growth(self._to.turn)
         self._post_states[post] = target
 
     async def delete(self, post: str) -> None:
-        """Delete a post of ours. Raise as `attempt` does, PostRemoved if it is gone already."""
+        """Delete a post. Raises as `attempt` does, PostRemoved if it is gone already."""
         message = message_at(await self.client(), post)
         self._post_states.pop(post, None)
         await attempt(message.delete)
@@ -337,11 +330,11 @@ class ChannelSurface(DiscordSurface):
         for no turn, because all earlier parts are recorded. `key` is not used: Discord's history
         does not contain the nonce.
 
-        Return None for a surface without `source`; `post` then looks for a post with the same text.
+        None without `source`; `post` then looks for a post with the same text.
         """
-        # The caller asks only after a call that ended in doubt, so `post` must look first, too.
+        # A call ended in doubt, so `post` must look first, too.
         self._doubtful_parts.add(number)
-        # Numbers below 1 mean the answer's files, whose upload is an edit that can be repeated.
+        # Numbers below 1 mean the files, whose upload is an edit that can be repeated.
         if number < 1 or self._source is None:
             return None
         channel = await self._channel()
@@ -352,13 +345,13 @@ class ChannelSurface(DiscordSurface):
         return await self._owners.find(mine, self._to.turn)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
-        """Add the files to the answer's last post and return its id. This is an edit, so it can be
-        repeated without a second post, and needs no nonce from `key`."""
+        """Add the files to the answer's last post. This is an edit, so it can be repeated without a
+        second post, and needs no nonce from `key`."""
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
         client, server = await self.client(), int(self._to.address.workspace or 0)
         message = message_at(client, self._last[0])  # [0]: the post's id
-        # A server's boosts raise the limit. If it is not known, the limit without boosts counts.
+        # A server's boosts raise the limit.
         guild = client.get_guild(server) if server else None
         # Another process may have the gateway's session, which lists servers.
         if server and guild is None:
@@ -367,7 +360,6 @@ class ChannelSurface(DiscordSurface):
         largest = guild.filesize_limit if guild else posts.DEFAULT_FILE_BYTES
 
         async def put(text: str, attachments: list[discord.File]) -> None:
-            """Replace the text and the files of the post."""
             await message.edit(
                 content=text, attachments=attachments, allowed_mentions=MENTION_NOBODY
             )
@@ -375,8 +367,7 @@ class ChannelSurface(DiscordSurface):
         return await self._put_files(put, files, largest)
 
     async def _end_answer(self, post: str, part: AnswerPart) -> None:
-        """After the final part was sent, remember it and remove the stop button from all earlier
-        parts."""
+        """Remember the final part, and remove the stop button from all earlier ones."""
         if part.answer is None:
             return
         self._last = (post, part.text, part.answer)
@@ -385,21 +376,20 @@ class ChannelSurface(DiscordSurface):
                 await self._change(other, ShownPost(state.content if state else ""), {})
 
     async def _channel(self) -> discord.PartialMessageable:
-        """Return the channel to post in. A thread that the answer needs is created."""
+        """A thread that the answer needs is created."""
         client = await self.client()
         guild = int(self._to.address.workspace or 0) or None
         where = await self._threads.answer_channel(self._to)
         return client.get_partial_messageable(where, guild_id=guild)
 
     async def _find_own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
-        since = self._source or int(self._to.source)  # the id of a command or click is a time, too
+        since = self._source or int(self._to.source)  # that of a command or click is a time, too
         return await posts.own_posts_since(await self.client(), channel, since)
 
 
 class TokenSurface(DiscordSurface):
-    """The base of the surfaces for an interaction (a command or a click): its posts are made
-    through the interaction's token while that is valid, else as messages of the channel
-    (`_channel`)."""
+    """The base of the surfaces for an interaction (a command or a click): posts are made through
+    its token while that is valid, else as messages of the channel (`_channel`)."""
 
     def __init__(self, to: ReplyTo, token: Token, acks: Acks, channel: ChannelSurface) -> None:
         super().__init__(to, channel.signs, channel.files)
@@ -418,20 +408,17 @@ class TokenSurface(DiscordSurface):
 
 class ResponseSurface(TokenSurface):
     """Shows the whole answer to a command in its original response, by edits. Text that does not
-    fit is attached as a file.
-
-    If the interaction token expires before the answer is complete, a post in the channel replaces
-    it.
-    """
+    fit is attached as a file. If the token expires before the answer is complete, a post in the
+    channel replaces it."""
 
     max_posts = ORIGINAL_PARTS
     _is_token_lost = False
-    """Whether the token is known to be unusable."""
+    """The token is known to be unusable."""
 
     async def show_activity(self, doing: str) -> None:
-        """Write what is being done into the original response. Discord shows "thinking…" there from
-        the acknowledgement on. Once the token has expired, a public answer shows the typing
-        indicator instead."""
+        """Write what is being done into the original response, which shows "thinking…" from the
+        acknowledgement on. Once the token has expired, a public answer shows the typing indicator
+        instead."""
         self.signs.start(self._to.turn, self._type_later)
         if doing and not await self._is_over():
             await self._edit(f"*{discord.utils.escape_markdown(disable_markup(doing))}*", None)
@@ -444,12 +431,12 @@ class ResponseSurface(TokenSurface):
         """Write the part into the original response, or post it in the channel if the token has
         expired. Return the post's id as `channel:message`.
 
-        Raise Undeliverable if the token has expired and others could read a private answer in the
+        Raises Undeliverable if the token has expired and others could read a private answer in the
         channel.
         """
         if post := await self._write_original(part):
             return post
-        # The response exists, and only the token to edit it is over: the bot's own right edits it.
+        # Only the token is over: the bot's own right edits the response.
         if original := await self._find_original():
             await self._channel.edit(original, part)
             return original
@@ -457,35 +444,31 @@ class ResponseSurface(TokenSurface):
 
     async def edit(self, post: str, part: AnswerPart) -> None:
         """Change the answer, through the token or, once that has expired, as a message of the
-        channel. Raise Undeliverable as `post` does."""
+        channel. Raises Undeliverable as `post` does."""
         if not await self._write_original(part):
             await self._channel.edit(post, part)
 
     async def delete(self, post: str) -> None:
-        """Delete a post of ours, as any message of the channel."""
+        """Delete a post, as any message of the channel."""
         await self._channel.delete(post)
 
     async def find(self, number: int, key: str) -> str | None:
         """Return None while the token is valid, because writing the original response can be
-        repeated. Later, look for the response in the channel's history. If it is not there, `post`
-        looks for a post with the same text. Return None for the files: attaching them can be
-        repeated too."""
+        repeated. Later, look for it in the channel's history; else `post` looks for a post with the
+        same text. None for the files: attaching them can be repeated too."""
         if number < 1 or not await self._is_over():
             return None
         return await self._find_original() or await self._channel.find(number, key)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Add the files to the original response, or to the post in the channel that replaced it.
-        Return the post's id. `key` belongs to the port and is not used on Discord: files are added
-        by an edit, which can be repeated."""
-        # `_last` is the post, text and answer that were written into the original response. `over`:
-        # the token, with which that response can be edited, has expired.
+        `key` is not used: files are added by an edit, which can be repeated."""
+        # `_last` was written into the original response.
         over = await self._is_over()
         if over and self._last is not None:
             # The token expired after the answer was complete. An upload of the channel's surface
             # goes to the post that it edited last, and it does not know this one yet. Without the
-            # token, `edit` passes the edit on to that surface, which then knows the post. The
-            # number of the part is that of the last one: a response has only one (ORIGINAL_PARTS).
+            # token, `edit` passes the edit on to it. A response has only one part.
             post, part, answer = self._last
             await self.edit(post, AnswerPart(ORIGINAL_PARTS, part, answer, is_final=True))
         if over or self._last is None:  # None: the answer was posted in the channel
@@ -498,32 +481,32 @@ class ResponseSurface(TokenSurface):
         )
 
     async def _is_over(self) -> bool:
-        """Return whether the token cannot be used: it has expired, or Discord refused the
-        acknowledgement. Wait for the acknowledgement if it is under way."""
+        """The token cannot be used: it has expired, or Discord refused the acknowledgement. Waits
+        for one that is under way."""
         if self._is_token_lost or time.time() > self._to.token_expires_at:
             return True
-        # None: a former process made the acknowledgement. The first edit shows whether it counted.
+        # None: of a former process. The first edit shows whether the acknowledgement counted.
         self._is_token_lost = await self._acks.wait_for(self._to.turn) is False
         return self._is_token_lost
 
     async def _write_original(self, part: AnswerPart) -> str | None:
         """Write the part into the original response and return the post's id, None if the token has
-        expired. Raise Undeliverable if it has, and others could read a private answer in the
+        expired. Raises Undeliverable if it has, and others could read a private answer in the
         channel."""
         if not await self._is_over():
             try:
                 return await self._edit(part.text, part.answer)
             except TokenOver:
-                self._is_token_lost = True  # `_is_over` is True from now on
-        # Only by the token can a message be made or edited that one person alone sees.
+                self._is_token_lost = True
+        # Only the token can make or edit a message that one person alone sees.
         if self._token.is_private and self._to.address.is_shared:
             raise Undeliverable(reason="the command's token is over")
         return None
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
         """Write a part into the original response and return its id as `channel:message`. While the
-        answer grows (`answer` is None), the response has a stop button. The whole answer has its
-        sheets, files with long tables or a long text. Raise TokenOver."""
+        answer grows (None), the response has a stop button. The whole answer has its sheets, files
+        with long tables or a long text. Raises TokenOver."""
         original = await self._open_original()
         form = await self._renderer.make_form(part, answer)
         if answer is None:
@@ -533,16 +516,15 @@ class ResponseSurface(TokenSurface):
         )
         post = f"{self._where}:{message.id}"
         if answer is not None:
-            self._last = (post, part, answer)  # `upload` adds files by an edit, which needs these
+            self._last = (post, part, answer)
         return post
 
     async def _find_original(self) -> str | None:
-        """Return the id of the original response, found as the channel's message that names the
-        interaction. None if it is not among the 100 messages after the command, or if history
-        cannot be read."""
+        """Return the id of the original response: the channel's message that names the interaction.
+        None if it is not among the 100 messages after the command, or if history cannot be read."""
         client = await self.client()
         channel = client.get_partial_messageable(self._where)
-        # `source` is the id of the interaction. Ids grow with time, and the response came later.
+        # The interaction's id. Ids grow with time, and the response came later.
         after = discord.Object(int(self._to.source))
         try:
             messages = await history(channel, after=after, limit=100, oldest_first=True)
@@ -556,19 +538,15 @@ class ResponseSurface(TokenSurface):
 
 
 class ClickSurface(TokenSurface):
-    """Shows the outcome of a click: on the card, in an ephemeral message, or in a post for
-    everybody.
-
-    An ephemeral message is visible only to the person who clicked. A post is made if the answer is
-    `has_own_post`. `to.source` is the id of the message that contains the card.
-    """
+    """Shows the outcome of a click: on the card, in an ephemeral message (only the person who
+    clicked sees it), or, if the answer is `has_own_post`, in a post for everybody. `to.source` is
+    the id of the message that contains the card."""
 
     _has_own_post = False
-    """Whether the outcome has a post of its own."""
+    """The outcome has a post of its own."""
 
     async def show_activity(self, doing: str) -> None:
-        """Start the typing indicator in the channel. After the acknowledgement of a click the
-        Discord client itself shows no progress."""
+        """After the acknowledgement of a click the Discord client itself shows no progress."""
         await self._channel.show_activity(doing)
 
     async def post(self, key: str, part: AnswerPart) -> str:
@@ -592,8 +570,8 @@ class ClickSurface(TokenSurface):
         return post
 
     async def _show_outcome(self, part: str, answer: Answer) -> None:
-        """Redraw the answer's cards. Send the text as an ephemeral message if it is private,
-        reports a failure, or comes without a card. Otherwise the card says enough."""
+        """Redraw the answer's cards. The text is an ephemeral message if it is private, reports a
+        failure, or comes without a card. Otherwise the card says enough."""
         # Before the acknowledgement, there is no original response to edit.
         await self._acks.wait_for(self._to.turn)
         for card in answer.cards:
@@ -602,21 +580,21 @@ class ClickSurface(TokenSurface):
             await self._whisper(part)
 
     async def edit(self, post: str, part: AnswerPart) -> None:
-        """Change a post, or redraw the card if `post` is the card's message."""
+        """Redraw the card if `post` is its message."""
         if post != self._card:
             await self._channel.edit(post, part)
         elif part.answer is not None and not part.answer.has_own_post:
             await self._show_outcome(part.text, part.answer)
 
     async def delete(self, post: str) -> None:
-        """Do nothing: the message that contains the card is not deleted."""
+        """The message with the card is not deleted."""
 
     async def find(self, number: int, key: str) -> str | None:
-        """Return None. `post` then looks in the channel for a post with the same text."""
+        """Return None: `post` then looks in the channel for a post with the same text."""
         return await self._channel.find(number, key)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
-        """Add files to the answer's own post. Any other outcome has no place for files."""
+        """Only the answer's own post has a place for files."""
         return await self._channel.upload(key, files) if self._has_own_post else self._card
 
     @property
@@ -626,8 +604,8 @@ class ClickSurface(TokenSurface):
     async def _redraw(self, card: Card) -> None:
         """Redraw one card, through the token or, once that has expired, as a message of the
         channel. If somebody deleted the message, nothing is redrawn: the decision is stored."""
-        # Two decisions at once would each put back the other's old card. So each message with cards
-        # has a lock in `_redrawing`; `source` is the id of that message.
+        # Two decisions at once would each put back the other's old card. `source` is the message's
+        # id.
         lock = _redrawing.setdefault(int(self._to.source), asyncio.Lock())
         with suppress(PostRemoved):
             async with lock:
@@ -645,8 +623,7 @@ class ClickSurface(TokenSurface):
                     await attempt(lambda: message.edit(**form, allowed_mentions=MENTION_NOBODY))
 
     async def _whisper(self, part: str) -> None:
-        """Send an ephemeral message. It is not repeated, because it has no nonce and could appear
-        twice."""
+        """Send an ephemeral message. It is not repeated: it has no nonce and could appear twice."""
         original = await self._open_original()
         try:
             await attempt(lambda: original.whisper(part), repeat=False)

@@ -35,11 +35,10 @@ from core.people.rules import EVERYBODY_NAME, PlatformRights
 
 
 def _must_not_begin(prefix: str, words: str) -> AfterValidator:
-    """Return a validator that notices the other of Slack's two tokens, because both look alike. It
-    raises ValueError with `words` if a token begins with `prefix`."""
+    """Return a validator that raises ValueError with `words` for a token that begins with `prefix`:
+    Slack's two tokens look alike."""
 
     def check(token: SecretStr) -> SecretStr:
-        """Return the token unchanged. Raise ValueError if it is the other one."""
         if plain_value(token).startswith(prefix):
             raise ValueError(say(words))
         return token
@@ -58,7 +57,7 @@ AppToken = Annotated[
 
 
 class SlackSettings(SettingsPart):
-    """The settings of Slack in the environment."""
+    """The settings of Slack, from the environment."""
 
     slack_bot_token: BotToken | None = setting(None, "Slack's bot token (xoxb-…)")
     slack_app_token: AppToken | None = setting(
@@ -83,7 +82,6 @@ class SlackSettings(SettingsPart):
 
 
 BotId = Annotated[str, must_match(r"B[A-Z0-9]+", "a bot's ID, as in B0123456789")]
-"""The id of a bot, as in `B0123456789`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +116,7 @@ of Slack: everybody, some of them by name, or nobody."""
 
 
 class Slack(ChatIntegration[SlackSettings]):
-    """The integration that connects Ponte with one Slack workspace."""
+    """Connects Ponte with one Slack workspace."""
 
     name = "slack"
     settings = SlackSettings
@@ -141,9 +139,8 @@ class Slack(ChatIntegration[SlackSettings]):
     )
 
     def summary(self, own: SlackSettings, shared: SharedSettings) -> Health:
-        """Return whether Slack is on and how events arrive, or which setting is missing. No service
-        is called. `own.slack` is "off" while a credential is missing, "socket" with an app token,
-        and "http" with a signing secret."""
+        """Return whether Slack is on and how events arrive, or which setting is missing, without a
+        call."""
         # Slack's HTTP requests come through the page's server.
         if own.slack == "http" and shared.ponte_web == "off":
             return Health(
@@ -175,9 +172,8 @@ class Slack(ChatIntegration[SlackSettings]):
         people: People,
         board: StatusBoard,
     ) -> ChatPlatform:
-        """Return the adapter, not yet started. Its module is imported in a thread, because it loads
-        Slack's SDK, which takes a while. `deps.peers` are the other processes that share the
-        database. In the data folder, the adapter notes that events about members arrive."""
+        """Return the adapter, not yet started. Its module is imported in a thread, because Slack's
+        SDK takes a while to load. `deps.peers` are the other processes that share the database."""
         own, config = deps.own, deps.config
         slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.adapter")
         adapter: ChatPlatform = slack.SlackAdapter(
@@ -201,17 +197,16 @@ class Slack(ChatIntegration[SlackSettings]):
         return adapter
 
     def creation_link(self, shared: SharedSettings) -> str:
-        """Return the address at which Slack offers to create Ponte's app. It contains the app's
-        manifest."""
+        """Return the address at which Slack offers to create Ponte's app, with its manifest."""
         setup: Any = importlib.import_module("adapters.slack.setup")
         return str(setup.link(setup.manifest(page_url=shared.ponte_web_url or "")))
 
     async def check(self, deps: IntegrationDependencies[SlackSettings]) -> Sequence[Health]:
         """Try the settings against Slack for `ponte doctor`. Channels in which Ponte answers every
-        message need more scopes. A file in the data folder tells whether Slack has sent events
-        about members."""
+        message need more scopes. A file in the data folder tells whether Slack sent member
+        events."""
         own = deps.own
-        # Only where it is needed, because it loads Slack's SDK: in a thread, as that takes a while.
+        # Imported here and in a thread, because Slack's SDK takes a while to load.
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.setup")
         results: Sequence[Health] = await setup.check(
             plain_value(own.slack_bot_token),
@@ -227,8 +222,8 @@ class Slack(ChatIntegration[SlackSettings]):
     def safety(
         self, own: SlackSettings, shared: SharedSettings, home: HomeFolder
     ) -> Iterator[SafetyFinding]:
-        """Yield findings on a weak signing secret, on the rights of members and visitors, and on a
-        missing daily limit. No service is called."""
+        """Yield findings, without a call: a weak signing secret, the rights of members and
+        visitors, a missing daily limit."""
         secret = plain_value(own.slack_signing_secret)
         if own.slack == "http" and len(secret) < MIN_TOKEN_CHARACTERS:
             words = (

@@ -57,17 +57,15 @@ SLACK_SILENCE_SECONDS = 90.0
 SLACK_START_SECONDS = 15.0
 """Seconds that the rest of Ponte's start waits for Slack."""
 _CLOCK_DIFFERENCE_SECONDS = 300.0
-"""Seconds that our clock may be ahead of Slack's. A search for our posts starts that much
-earlier."""
+"""Our clock may be this far ahead of Slack's. A search for our posts starts that much earlier."""
 _POSTED_WITHIN_SECONDS = 900.0
-"""Seconds within which a post is made once its place is chosen. A search ends after them, so that
-it reads few messages of a busy channel."""
+"""A post is made within this time after its place is chosen. A search ends there, so that it reads
+few messages of a busy channel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The tokens of the Slack app. `app_token` is for Socket Mode; without it, `signing_secret` is
-    for HTTP."""
+    """The Slack app's tokens: Socket Mode needs `app_token`, HTTP needs `signing_secret`."""
 
     bot_token: str = field(repr=False)
     app_token: str = field(default="", repr=False)
@@ -76,11 +74,8 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SlackOptions:
-    """Options of the Slack adapter.
-
-    `bots` are the ids (B…) of other bots that may talk with Ponte. `home` is the folder where a
-    file notes that events about members arrive.
-    """
+    """`bots` are the ids (B…) of other bots that may talk with Ponte. `home` is the folder where a
+    file notes that events about members arrive."""
 
     api_url: str
     proxies: Proxies = field(default_factory=Proxies)
@@ -89,8 +84,7 @@ class SlackOptions:
 
 
 class SlackAdapter(ChatPlatform):
-    """Connects Ponte with one Slack workspace: receives its events and builds replies (the port
-    `ChatPlatform`)."""
+    """Connects Ponte with one Slack workspace: receives its events and builds replies."""
 
     name = "slack"
 
@@ -104,8 +98,7 @@ class SlackAdapter(ChatPlatform):
         places: incoming.ConfiguredPlaces,
         options: SlackOptions,
     ) -> None:
-        """Raises SettingsError without an app token and a signing secret: then no event could
-        arrive."""
+        """Raises SettingsError without an app token and a signing secret: no event could arrive."""
         if not credentials.app_token and not credentials.signing_secret:
             raise SettingsError(
                 "Slack needs SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)."
@@ -145,29 +138,26 @@ class SlackAdapter(ChatPlatform):
         self._connecting: asyncio.Task[None] | None = None
         """The connection attempt that `start` did not wait for."""
         self.is_open = False
-        """Whether the adapter accepts events."""
         self._warnings = OncePerMinute()
         """Limits how often the log warns of requests with a wrong signature."""
         self._names = BoundedDict[str, str](1000)
-        """The names of channels, as Slack told them last."""
+        """Maps a channel to the name that Slack told last."""
         self._refreshes = OncePerMinute()
         self.failures = incoming.FailedEvents(self.name)
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:
-        """Return the object that posts the answer to `to`. `posts` is the journal of the answer's
-        posts, by which a post is not made twice."""
+        """`posts` is the journal of the answer's posts, by which no post is made twice."""
         return GrowingReply(self.surface(to, posts.is_resumed), posts, to.turn)
 
     def surface(self, to: ReplyTo, resumed: bool = False) -> SlackSurface:
-        """Return the surface on which `to` is answered. `resumed`: a former process may have begun
-        the answer."""
+        """`resumed`: a former process may have begun the answer to `to`."""
         return SlackSurface(self.workspace, self.signs, self._conversations, to, resumed)
 
     async def start(self, *, listens: bool = True) -> None:
         """Connect to Slack. Without `listens`, this process posts but receives no events.
 
         Raises SettingsError if Slack refuses a token. If Slack does not answer within 15 seconds,
-        the call returns and the connection is retried in the background.
+        the connection is retried in the background.
         """
         self._listens = listens
         await asyncio.gather(self.workspace.api.open(), self.workspace.directory.open())
@@ -184,9 +174,8 @@ class SlackAdapter(ChatPlatform):
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Answer a signed request to `POST /slack/events` with status, headers and body.
 
-        The status is 404 without a signing secret. It is 503 before the start and while the intake
-        is stopped, so that Slack tries again. `dispatch` checks the signature and gives events to
-        `_take`, which stores them.
+        404 without a signing secret; 503 before the start and while the intake is stopped, so that
+        Slack tries again.
         """
         if not self._credentials.signing_secret:
             return 404, {}, b""
@@ -196,25 +185,25 @@ class SlackAdapter(ChatPlatform):
             answer = await connection.dispatch(
                 self._app, self._take, self._credentials.signing_secret, headers, body
             )
-        # Bolt, Slack's library, failed. 200, because the same request would fail again.
+        # Bolt, Slack's library, failed. The same request would fail again, so it gets 200.
         except Exception as error:
             self.on_failure(error, {})
             return 200, {}, b""
         # With a wrong secret or clock, nothing else would tell why Ponte does not answer. Requests
-        # without a signature are not Slack's. `_warnings` admits one such line in a minute.
+        # without a signature are not Slack's.
         is_signed = "x-slack-signature" in map(str.lower, headers)
         if answer[0] == 401 and is_signed and self._warnings.admits("signature", time.time()):
             log.warning("request has no valid signature")
         return answer
 
     async def health(self) -> Health:
-        """Return the state of the connection, the features and scopes that are missing, and how
-        many events failed."""
+        """Return the connection's state, missing features and scopes, and how many events
+        failed."""
         api, directory, socket = self.workspace.api, self.workspace.directory, self._socket
-        # `limits`: what Slack refuses to this app, told only while the connection works.
+        # What Slack refuses to this app is told only while the connection works.
         scopes, limits = self.workspace.scopes, [self.workspace.flags.words]
-        # Without these scopes Slack sends only mentions, which matters where Ponte answers
-        # everything. No scopes at all: Slack did not return them.
+        # Without these scopes Slack sends only mentions. No scopes at all: Slack did not return
+        # them.
         missing = [scope for scope in HISTORY if scope not in scopes]
         if scopes and missing and incoming.list_answer_all_places(self._places, self.name):
             limits.insert(0, say(ONLY_MENTIONS, scopes=", ".join(missing)))
@@ -242,19 +231,18 @@ class SlackAdapter(ChatPlatform):
             state, words = "on", "Socket Mode"
             if not self._listens:
                 words = say("sends replies; other processes receive messages")
-            # No app token, so Slack sends HTTP requests. Until `is_open`, they get status 503.
+            # Slack sends HTTP requests. Until `is_open`, they get status 503.
             elif socket is None:
                 state, words = "on" if self.is_open else "failing", "HTTP, /slack/events"
             words = "; ".join(filter(None, [words, *limits]))
         return self.failures.describe(Health("slack", state, words))
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """Return a file; None if it is too large, refused or deleted. The port
-        `FetchAttachment`."""
+        """Return None if the file is too large, refused or deleted. The port `FetchAttachment`."""
         return await self._downloads.fetch(message, attachment)
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
-        """Return the message with its context, and sentences about what could not be read. Raise
+        """Return the message with its context, and sentences about what could not be read. Raises
         PostRemoved if it was deleted before this process started. The port `LoadContext`."""
         # While no process ran, an edit or a deletion may have been missed.
         if message.sent_at < self._started_at:
@@ -262,22 +250,20 @@ class SlackAdapter(ChatPlatform):
         return await self._context_of.look_up(message, pointed)
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
-        """Return the user groups of a person; None if Slack does not tell. The port
-        `GroupLookup`."""
+        """Return None if Slack does not tell. The port `GroupLookup`."""
         return await self.workspace.directory.membership(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
-        """Remove the people with these ids from memory, because they asked to be forgotten."""
+        """Remove from memory the people who asked to be forgotten."""
         self.workspace.directory.forget(ids)
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
-        """Return whether a person is a guest; None if Slack does not tell. The port
-        `GuestLookup`."""
+        """Return None if Slack does not tell. The port `GuestLookup`."""
         return await self.workspace.directory.guest(person, max_age)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return whether a person's account is deactivated or gone; None if Slack does not tell.
-        The port `DepartureLookup`."""
+        """Return whether the account is deactivated or gone; None if Slack does not tell. The port
+        `DepartureLookup`."""
         return await self.workspace.directory.has_left(person)
 
     async def find_workspace(self) -> str:
@@ -297,18 +283,18 @@ class SlackAdapter(ChatPlatform):
     async def read_messages(
         self, to: ReplyTo, since: float, most: int, after: str = ""
     ) -> tuple[Sequence[PlaceMessage], bool]:
-        """Return the newest messages of a thread or channel, and whether there are more. Raise
+        """Return the newest messages of a thread or channel, and whether there are more. Raises
         Undeliverable."""
         return await self._context_of.read_messages(to, since, most, after)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
-        """Return the display names of people and user groups, as far as Slack returns them soon."""
+        """Return display names of people and user groups, as far as Slack returns them soon."""
         return await self.workspace.directory.labels(names)
 
     async def can_read(self, person: Person, address: Address) -> bool | None:
-        """Return whether a person is a member of a shared channel; False for a direct message, and
-        None if Slack refuses to tell. Raises PlatformBusy if it does not tell now. With False, an
-        approver gets a card of their own."""
+        """Return whether a person is a member of a shared channel; None if Slack refuses to tell.
+        Raises PlatformBusy if it does not tell now. False for a direct message, so that an approver
+        gets a card of their own."""
         if not address.is_shared:
             return False
         try:
@@ -318,9 +304,8 @@ class SlackAdapter(ChatPlatform):
         return None
 
     async def can_write(self, person: Person | None, address: Address) -> bool | None:
-        """Return whether a person, or the bot (None), can post in a channel, as its members do. If
-        the channel is too large to be listed, the members of our workspace can. None if Slack does
-        not tell."""
+        """Return whether a person, or the bot (None), can post in a channel; None if Slack does not
+        tell. If the channel is too large to be listed, the members of our workspace can."""
         if person is None and address.channel in self.workspace.direct_messages:
             return True
         id = person.id if person else self.workspace.user
@@ -329,8 +314,7 @@ class SlackAdapter(ChatPlatform):
         except SlackRefused as refused:
             # The bot is no member itself, so Ponte cannot post there for anybody.
             return False if refused.error in NOT_A_MEMBER else None
-        # None: too large, and the person's own channels could not be listed either. Guests and
-        # people of other workspaces do not count as members of ours.
+        # None: too large, and the person's own channels could not be listed either.
         if is_member is None and person:
             guest = await self.guest(person, MAX_CONFIRMED_AGE_SECONDS)
             return None if guest is None else not guest
@@ -338,19 +322,19 @@ class SlackAdapter(ChatPlatform):
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
         """Return whether both are members of our workspace and the person is no guest; None if
-        Slack does not tell. Guests can write to few people, which Slack does not list."""
+        unknown. Guests can write to few people, which Slack does not list."""
         if person.workspace != self.workspace.team:
             return False
-        # Whether each of the two is none: True forbids it, whatever is not known of the other.
+        # One True forbids it, whatever is not known of the other.
         outside = [await self.guest(person, MAX_CONFIRMED_AGE_SECONDS)]
         outside.append(await self.workspace.directory.is_stranger(other.id))
         return False if True in outside else None if None in outside else True
 
     async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
-        """Return the id of our post with this key, made for `to`; None if there is none. Raises the
-        errors of `SlackApi.call`. `text` is not used, because Slack stores the key."""
-        # The time in the source is that at which `destination_in` chose the place, with a margin
-        # for our clock. The post was made soon after it, so later messages are not read.
+        """Return the id of our post with this key, made for `to`. `text` is not used, because Slack
+        stores the key. Raises the errors of `SlackApi.call`."""
+        # `destination_in` put the time at which it chose the place into the source, less a margin
+        # for our clock. The post was made soon after, so later messages are not read.
         source, channel = Source.read(to.source), to.address.channel
         lookup = PostLookup(self.workspace, channel, source.thread, source.ts, to.turn)
         until = f"{float(source.ts) + _CLOCK_DIFFERENCE_SECONDS + _POSTED_WITHIN_SECONDS:.6f}"
@@ -358,8 +342,8 @@ class SlackAdapter(ChatPlatform):
         return f"{channel}:{ts}" if ts else None
 
     async def title(self, address: Address) -> str:
-        """Return the name of a channel, as in `#general`; "" for a direct message, for the id of a
-        person, or if Slack does not tell."""
+        """Return a channel's name, as in `#general`; "" for a direct message, a person's id, or if
+        Slack does not tell."""
         # Ids of people begin with U or W, those of channels with other letters.
         if not address.is_shared or address.channel.startswith(("U", "W")):
             return ""
@@ -382,8 +366,7 @@ class SlackAdapter(ChatPlatform):
         return channel
 
     async def _find_channel(self, address: Address) -> Payload:
-        """Return what Slack tells about a channel; {} if it does not tell, so that its name is left
-        out."""
+        """Return {} if Slack does not tell, so that the channel's name is left out."""
         try:
             response = await self.workspace.api.call(
                 "conversations.info", channel=address.channel, patience=5.0
@@ -413,16 +396,15 @@ class SlackAdapter(ChatPlatform):
         return self.destination_in(where, person), profiles[person.id].locale
 
     def destination_in(self, address: Address, person: Person) -> ReplyTo:
-        """Return the `ReplyTo` of a new post at the top level of a channel, which answers no
-        message."""
+        """Return the `ReplyTo` of a new top-level post, which answers no message."""
         # The time is where `find_post` begins to look for the post; our clock may be ahead of
         # Slack's. "command": there is no message that a reaction could mark.
         source = Source(f"{time.time() - _CLOCK_DIFFERENCE_SECONDS:.6f}", "", "command")
         return ReplyTo(address, person, str(source), "")
 
     def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:
-        """Return where to post something that answers no message: beside the answer to `to`, or in
-        a thread under our `post`."""
+        """Return where to post what answers no message: beside the answer to `to`, or in a thread
+        under our `post`."""
         source = Source.read(to.source)
         if post:
             ts = post.rpartition(":")[2]
@@ -447,8 +429,8 @@ class SlackAdapter(ChatPlatform):
 
     async def _connect(self) -> None:
         """Identify the workspace, start the directory and, if this process listens, accept events:
-        through a WebSocket with an app token, else through `http`. Each step is retried until Slack
-        answers; SettingsError if it refuses a token.
+        by WebSocket with an app token, else through `http`. Each step is retried until Slack
+        answers. Raises SettingsError if it refuses a token.
 
         An app token of another app would connect and receive nothing, so it is checked first.
         """
@@ -473,21 +455,20 @@ class SlackAdapter(ChatPlatform):
             await connection.retry_until_answered(
                 lambda: check_app_token(self.workspace.api, identity, token)
             )
-            # The address of the WebSocket is asked for with the app token, so by another client.
+            # Slack gives the WebSocket's address for the app token, so another client asks.
             app_api = SlackApi(token, self.workspace.api.base_url, self._proxies)
             try:
                 url = await connection.retry_until_answered(lambda: socket_url(app_api))
             finally:
                 await app_api.close()
             proxy = self._proxies.for_url(url)
-            # `_take` stores each event that arrives.
             self._socket = SlackSocket(self._app, token, proxy, self._take, self.on_failure)
             await self._socket.open(url)
         self.is_open = True  # requests to `http` are accepted from now on
 
     async def _take(self, body: Payload) -> None:
-        """Handle one event. Raises NotStored if it could not be stored; another exception costs
-        only this event, and its author is told."""
+        """Handle one event. Raises NotStored; another exception costs only this event, and its
+        author is told."""
         event = body.get("event") or {}
         try:
             if event.get("type") == "app_home_opened":
@@ -495,8 +476,7 @@ class SlackAdapter(ChatPlatform):
             elif event.get("type") == DEPARTURE_EVENT:
                 self.workspace.api.shared_answers.clear()
             elif event.get("type") in MEMBER_EVENTS:
-                # `ponte doctor` sees by this file that these events arrive. It is made once, so
-                # `_home` is then None.
+                # `ponte doctor` sees by this file that these events arrive. None: it was made.
                 if self._home is not None:
                     mark, self._home = self._home / EVENTS_MARK, None
                     with suppress(OSError):
@@ -510,16 +490,15 @@ class SlackAdapter(ChatPlatform):
             self.on_failure(error, body)
 
     def on_failure(self, error: Exception, body: Payload) -> None:
-        """Note an event or interaction that caused an exception, and tell its person. In `body`
-        every field may be missing or of another type, which may be the cause."""
+        """Note an event or interaction that failed, and tell its person. Every field of `body` may
+        be missing or of another type, which may be the cause."""
         event = body.get("event") or body  # an interaction has its fields at the top
         kind = event.get("type") if isinstance(event, Mapping) else "?"
         self.failures.note(error, kind or body.get("command"))
         self._tasks.start(self._report_failed_event(body))
 
     async def _report_failed_event(self, body: Payload) -> None:
-        """Tell a person, and nobody else, that what they sent could not be handled. Raise
-        nothing."""
+        """Tell a person, and nobody else, that what they sent could not be handled."""
         try:
             # Commands and clicks have such an address; events do not.
             if url := body.get("response_url"):

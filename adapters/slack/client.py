@@ -45,17 +45,15 @@ REFUSAL_SECONDS = 300.0
 """Seconds for which a refused method is not called again. An admin may add a scope meanwhile."""
 
 MAX_FEATURE_REFUSALS, FEATURE_PAUSE_SECONDS = 3, 3600.0
-"""Consecutive refusals, for any reason, after which a feature is switched off, and for how many
-seconds."""
+"""Consecutive refusals after which a feature is switched off, and for how long."""
 
 SLACK_PLACE_SECONDS = 20.0
-"""Seconds that a call waits for its turn under the rate limits before it raises PlatformBusy."""
+"""How long a call waits for its turn under the rate limits before it raises PlatformBusy."""
 REQUEST_SECONDS = 15.0
-"""The timeout of one HTTP request, in seconds."""
 _TRIES = 4
-"""The number of times that a failed call is retried."""
+"""Retries of a failed call."""
 CALL_BACKOFF = Backoff(0.2)
-"""The pauses between retries of a call whose response was lost."""
+"""Pauses before a call whose response was lost is made again."""
 _UNREPEATABLE = frozenset(
     {
         "chat.postMessage",
@@ -65,25 +63,23 @@ _UNREPEATABLE = frozenset(
         "files.completeUploadExternal",
     }
 )
-"""Methods that are never retried when their response is lost: a second call would post a second
-time."""
+"""Never retried when the response is lost: a second call would post a second time."""
 _FORMS = frozenset({
     "auth.test", "users.info", "users.list", "usergroups.list", "conversations.replies",
     "conversations.history",
     "files.info", "files.getUploadURLExternal", "reactions.add", "reactions.remove",
     "conversations.info", "conversations.members", "users.conversations", "bots.info",
 })  # fmt: skip
-"""Methods that accept form data only, no JSON bodies (docs.slack.dev/apis/web-api, "POST
-bodies")."""
+"""Methods that accept no JSON bodies (docs.slack.dev/apis/web-api, "POST bodies")."""
 
 Feature = Literal[
     "streams", "status", "sessions", "reactions", "tables", "data", "prompts", "ratings"
 ]
-"""An optional feature of Slack: streamed messages, the status line, agent sessions, reactions,
-table blocks, the blocks of `data_blocks`, suggested prompts, and ratings under answers."""
+"""Optional features of Slack: `status` is the status line, `sessions` are agent sessions, `data`
+the blocks of `data_blocks`, and `ratings` stand under answers."""
 
 WAITING_REACTION = "hourglass_flowing_sand"
-"""The emoji reaction that marks a message waiting for its turn."""
+"""Marks a message that waits for its turn."""
 
 REFUSED_BOT = (
     "Slack rejected SLACK_BOT_TOKEN ({error}). Install the app to the workspace, then copy the "
@@ -91,39 +87,36 @@ REFUSED_BOT = (
 )
 
 HISTORY = ("channels:history", "groups:history")
-"""The scopes that let Ponte receive messages which do not mention it, in public and in private
-channels."""
+"""The scopes for messages that do not mention Ponte, in public and in private channels."""
 _PAGE, _PAGES = 200, 5
-"""Messages per page, and the maximum number of pages, when Ponte reads a thread or a channel."""
+"""How many messages a page has, and how many pages are read, when Ponte reads a thread or a
+channel."""
 
 
 class FeatureFlags:
-    """Records which optional features Slack refuses in this workspace, so that Ponte stops trying
-    them for a while. All replies of a process share one object."""
+    """The optional features that Slack refuses in this workspace, which Ponte does not try for a
+    while. All replies of a process share one object."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._off: dict[Feature, tuple[str, float]] = {}
         """Features that are off: Slack's error, and until when (by `clock`) they are not tried."""
         self._refusals: Counter[Feature] = Counter()
-        """Consecutive refusals of each feature that is still on."""
+        """Counts consecutive refusals of features that are still on."""
 
     def is_on(self, feature: Feature) -> bool:
         return feature not in self._off or self._off[feature][1] <= self._clock()
 
     def note_success(self, feature: Feature) -> None:
-        """Reset the count of consecutive refusals of a feature, which is on from now."""
         self._refusals.pop(feature, None)
         self._off.pop(feature, None)
 
     def note_refusal(self, feature: Feature, error: str) -> None:
         """Count a refusal, which may switch the feature off.
 
-        An error of FEATURE_OFF, such as a missing scope, switches the feature off for
-        REFUSAL_SECONDS. Any other error does so for an hour (FEATURE_PAUSE_SECONDS) after
-        MAX_FEATURE_REFUSALS refusals in a row. Errors of OF_THE_MESSAGE do not count: they are
-        about one message or channel, such as a deleted message. `_off` holds Slack's error and
-        until when the feature is off.
+        An error of FEATURE_OFF, such as a missing scope, does so for REFUSAL_SECONDS; any other for
+        FEATURE_PAUSE_SECONDS after MAX_FEATURE_REFUSALS in a row. Errors of OF_THE_MESSAGE do not
+        count: they are about one message or channel, such as a deleted message.
         """
         is_missing, is_counted = error in FEATURE_OFF, error not in OF_THE_MESSAGE
         self._refusals[feature] += is_counted
@@ -136,8 +129,7 @@ class FeatureFlags:
 
     @property
     def words(self) -> str:
-        """The features that Slack refused last, with its error names, for the operator, as in
-        `streams: missing_scope`."""
+        """The refused features with Slack's error names, as in `streams: missing_scope`."""
         return ", ".join(f"{feature}: {error}" for feature, (error, _) in self._off.items())
 
 
@@ -168,27 +160,25 @@ class SlackApi:
         """By method and channel, the error with which Slack refused it, and until when it counts.
         One scope may be missing for private channels alone."""
         self.shared_answers = SharedAnswers[tuple[str | None, ...], Any](clock)
-        """About channels: what they are, and pages of their members and of people's channels."""
+        """What Slack told about channels: what they are, their members, and people's channels."""
         self._opening = asyncio.Lock()
         # Created and imported by `open`, at the first call.
         self._session: ClientSession | None = None
         self._client: AsyncWebClient | None = None
         self._sdk: Any = None
-        """The package `slack_sdk`."""
         self._aiohttp: Any = None
-        """The package `aiohttp`."""
 
     async def open(self) -> AsyncWebClient:
-        """Return the SDK's client, and create it at the first call. Bolt may share it, because it
-        holds no token: each call sends the token in its own headers. The SDK is imported in a
-        thread, because its import takes a while and would stop everything else."""
+        """Return the SDK's client, created at the first call. Bolt may share it: it holds no token,
+        because each call sends the token in its own headers. The SDK is imported in a thread,
+        because that takes a while and would stop everything else."""
         async with self._opening:
             if self._client is None:
-                # The package comes last, so that it stays in `_sdk`. The two modules before it are
-                # used here as its attributes, which only their import creates.
+                # `slack_sdk` comes last, so that it stays in `_sdk`. Only an import makes the two
+                # modules before it its attributes.
                 for name in ("slack_sdk.errors", "slack_sdk.web.async_client", "slack_sdk"):
                     self._sdk = await asyncio.to_thread(importlib.import_module, name)
-                # The SDK's client has imported aiohttp already, so this takes no time.
+                # The SDK's client has imported aiohttp already.
                 self._aiohttp = importlib.import_module("aiohttp")
                 limit = self._aiohttp.ClientTimeout(total=REQUEST_SECONDS)
                 self._session = self._aiohttp.ClientSession(timeout=limit)
@@ -198,7 +188,7 @@ class SlackApi:
                     retry_handlers=[],  # `call` makes the retries
                     logger=sdk_log(),
                 )
-                # The SDK reads a proxy from the environment; our own setting replaces it.
+                # The SDK reads a proxy from the environment; our setting replaces it.
                 self._client.proxy = self._proxies.for_url(self.base_url)
             return self._client
 
@@ -208,8 +198,7 @@ class SlackApi:
             await self._session.close()
 
     def refusal(self, method: str, channel: str = "") -> str:
-        """Return the error with which Slack refused this method in the last REFUSAL_SECONDS; "" if
-        it may be called."""
+        """Return the error with which Slack refused this method lately; "" if it may be called."""
         error, until = self._refusals.get((method, channel), ("", 0.0))
         return error if self._clock() < until else ""
 
@@ -223,9 +212,8 @@ class SlackApi:
     ) -> Json:
         """Call a method, with retries, and return the JSON of the response.
 
-        Ponte retries after a refused connection and after a rate limit. It retries after a lost
-        response only if a second call does no harm. `claimed` means that the call's place under the
-        rate limit was taken before.
+        After a lost response, Ponte retries only if a second call does no harm. `claimed`: the
+        call's place under the rate limit was taken before.
 
         Raises:
         - SlackRefused if Slack refuses the call, or refused this method a short time ago;
@@ -234,16 +222,15 @@ class SlackApi:
           token;
         - InDoubt if the call may or may not have taken effect.
         """
-        await self.open()  # makes the SDK's client at the first call
+        await self.open()
         channel = str(arguments.get("channel", ""))
         if error := self.refusal(method, channel):
             raise SlackRefused(method, error)
         pauses = iter(CALL_BACKOFF)
 
         async def attempt() -> Json:
-            """Make the call once, within the rate limits. What Slack refuses because a feature is
-            off is remembered, so that `refusal` returns it at the next call and Slack is not asked
-            again soon."""
+            """Make the call once, within the rate limits. Refusals because a feature is off are
+            remembered, so that Slack is not asked again soon."""
             nonlocal claimed
             is_claimed, claimed = claimed, False  # the place is used up by the first attempt
             await self.limiter.turn(method, channel, patience, is_claimed)
@@ -260,12 +247,12 @@ class SlackApi:
                 raise
 
         def wait(error: Exception, failed: int) -> float | None:
-            # NotNow lasts longer than these retries, so the caller decides how long to wait.
+            # NotNow lasts longer than these retries.
             if failed > _TRIES or isinstance(error, NotNow):
                 return None
             if isinstance(error, PlatformBusy):
-                # `limiter.turn` waits, because `hold` has noted the Retry-After. A method without a
-                # known limit has no queue, and a pause here would hold up the answer.
+                # `limiter.turn` waits for the Retry-After. A method without a known limit has no
+                # queue, and a pause here would hold up the answer.
                 has_queue = method in TIERS or method in POSTS
                 return 0.0 if has_queue and error.seconds <= patience else None
             # After a lost response, only a call that is harmless twice, or one that was never sent.
@@ -276,11 +263,10 @@ class SlackApi:
 
     async def identify(self) -> tuple[Json, frozenset[str]]:
         """Return the response of auth.test, which names our user and workspace, and the token's
-        scopes.
+        scopes, which only its headers contain.
 
         Raises SettingsError if Slack refuses the token, and InDoubt or PlatformBusy if Slack does
-        not answer now. It makes one attempt, without `call`, which returns no headers: the scopes
-        are only there.
+        not answer now. It makes one attempt.
         """
         try:
             answer = await self._send_once("auth.test", {})
@@ -290,34 +276,32 @@ class SlackApi:
         return _data_of(answer), frozenset(filter(None, granted.replace(" ", "").split(",")))
 
     async def respond(self, url: str, body: Json) -> bool:
-        """Post to a `response_url`. Return False if that address is used up or expired. Raises
-        InDoubt."""
+        """Post to a `response_url`. Return False if it is used up or expired. Raises InDoubt."""
         async with self._request("POST", url, json=body) as answer:
             return bool(answer.status < 300)
 
     @asynccontextmanager
     async def download(self, url: str) -> AsyncIterator[ClientResponse]:
-        """Open a private file for reading. Raises InDoubt. Redirects are not followed: they lead to
-        a login page."""
+        """Open a private file for reading. Raises InDoubt. Redirects, which lead to a login page,
+        are not followed."""
         async with self._request("GET", url, headers=self._headers) as answer:
             yield answer
 
     async def send_file(self, url: str, data: bytes) -> None:
-        """Send the bytes of a file, the second step of an upload. Raises InDoubt; the caller then
-        starts the upload again."""
+        """Send a file's bytes, the second step of an upload. Raises InDoubt; the caller then starts
+        the upload again."""
         async with self._request("POST", url, data=data) as answer:
             if answer.status >= 300:
                 raise InDoubt(f"upload: HTTP {answer.status}")
 
     @asynccontextmanager
     async def _request(self, verb: str, url: str, **options: Any) -> AsyncIterator[ClientResponse]:
-        """Send an HTTP request and yield the response. Raises InDoubt if none arrives, or if the
-        connection breaks while the caller reads it.
+        """Send an HTTP request. Raises InDoubt if no response arrives, or the connection breaks
+        while the caller reads it.
 
-        No redirect is followed, because it could send a message, a file or the token to another
-        server.
+        No redirect is followed: it could send a message, a file or the token to another server.
         """
-        await self.open()  # makes the session at the first call
+        await self.open()
         if self._session is None:
             raise RuntimeError("the session is closed")
         proxy = self._proxies.for_url(url)
@@ -332,11 +316,11 @@ class SlackApi:
 
     async def _send_once(self, method: str, arguments: Mapping[str, Any]) -> AsyncSlackResponse:
         """Send one request without retries. Raises as `call`, and Unsent if no connection was made.
-        It also updates `refused`, Slack's error name while it rejects the token."""
+        Also updates `refused`."""
         client = await self.open()
         fields = {name: value for name, value in arguments.items() if value is not None}
         form: dict[str, Any] | None = None
-        # These methods read form data only. A form field holds text, so other values become JSON.
+        # A form field holds text, so other values become JSON.
         if method in _FORMS:
             form = {
                 name: json.dumps(value) if isinstance(value, dict | list | bool) else value
@@ -364,8 +348,7 @@ class SlackApi:
 
 
 def sdk_log() -> logging.Logger:
-    """Return the logger for the SDKs. Its level is at least WARNING, because the SDKs log the
-    content of messages at debug level."""
+    """The SDKs log the content of messages at debug level, so the level is at least WARNING."""
     log = logging.getLogger("ponte.slack.sdk")
     log.setLevel(max(logging.WARNING, logging.getLogger().level))
     return log
@@ -381,11 +364,10 @@ async def history(
     pages: int = _PAGES,
 ) -> Sequence[Json]:
     """Return the messages of a thread after `since`, oldest first; with `thread` "" those of a
-    channel's top level. `until` is the time stamp of the last one, "" for no end.
+    channel's top level. `until` is the last one's time stamp, "" for no end.
 
-    It reads at most that many pages of 200 messages. `patience` is how many seconds a call may
-    wait for the rate limit. Raises the errors of `SlackApi.call`. `read_history` also returns
-    whether there are more pages, which is not needed here.
+    It reads at most `pages` of 200 messages. Each call may wait `patience` seconds for the rate
+    limit. Raises the errors of `SlackApi.call`.
     """
     return (await read_history(api, channel, thread, since, patience, until, pages))[0]
 
@@ -399,14 +381,9 @@ async def read_history(
     until: str,
     pages: int,
 ) -> tuple[Sequence[Json], bool]:
-    """Return the messages of a thread after `since`, oldest first; with `thread` "" those of a
-    channel's top level. `until` is the time stamp of the last one, "" for no end. `patience` is how
-    many seconds each call may wait for the rate limit.
-
-    Also return whether Slack has more than `pages` pages: these are older messages of a channel,
-    but newer ones of a thread, because Slack begins a thread with its oldest message. Raises the
-    errors of `SlackApi.call`.
-    """
+    """Read as `history` does. Also return whether Slack has more than `pages` pages: older messages
+    of a channel, but newer ones of a thread, because Slack begins a thread with its oldest
+    message."""
     method = "conversations.replies" if thread else "conversations.history"
     messages: list[Json] = []
     cursor = None
@@ -422,7 +399,6 @@ async def read_history(
             cursor=cursor,
             patience=patience,
         )
-        # Without a time stamp, a message cannot be sorted below.
         messages += [one for one in response.get("messages") or () if one.get("ts")]
         # Slack sends "" or nothing with the last page.
         cursor = (response.get("response_metadata") or {}).get("next_cursor") or None

@@ -1,8 +1,8 @@
 """The transport of Slack's events: Socket Mode, or signed HTTP requests through the web adapter's
 server.
 
-Events are stored here, before Slack gets their acknowledgement. Everything else that Slack sends
-goes to Bolt, which is imported in a thread, because the import takes a third of a second.
+Events are stored here, before Slack gets their acknowledgement. Everything else goes to Bolt,
+which is imported in a thread: that takes a third of a second.
 """
 
 from __future__ import annotations
@@ -38,23 +38,22 @@ from core.base.tasks import BackgroundTasks, Backoff, retry
 log = structlog.get_logger("slack")
 SLACK_CONNECT_BACKOFF = Backoff(1.0, max_seconds=30.0)
 PING_SECONDS = 3.0
-"""Seconds between two pings on the socket. A connection that broke silently is replaced after about
-three pings (slack_sdk 3.47 waits one interval after a break, four after silence)."""
+"""Seconds between two pings. A connection that broke silently is replaced after about three of them
+(slack_sdk 3.47 waits one interval after a break, four after silence)."""
 EVENT = "event_callback"
 """The type of a request that contains an event (docs.slack.dev/apis/events-api)."""
 _TIMESTAMP, _SIGNATURE = re.compile("[0-9]{1,12}"), re.compile("v0=[0-9a-f]{64}")
-"""The format of a request's timestamp header and of its signature header."""
 
 T = TypeVar("T")
 StoreEvent = Callable[[Payload], Awaitable[None]]
-"""Stores an event. Raises NotStored if the event could not be saved."""
+"""Raises NotStored if the event could not be saved."""
 OnFailure = Callable[[Exception, Payload], None]
-"""Notes an exception that an event or interaction caused, whose JSON is the second argument."""
+"""Notes an exception; the second argument is the JSON of the event or interaction."""
 
 
 class KnownAuthorization(AsyncAuthorize):
-    """Returns the single installation, which Ponte knows since startup. Bolt itself would call
-    auth.test before each acknowledgement."""
+    """Returns the single installation, known since startup. Bolt itself would call auth.test before
+    each acknowledgement."""
 
     def __init__(self, result: AuthorizeResult) -> None:
         self._result = result
@@ -74,8 +73,7 @@ class KnownAuthorization(AsyncAuthorize):
 async def _is_stored(store: StoreEvent, body: Payload) -> bool:
     """Store an event. Return whether Slack may get its acknowledgement; else Slack sends it again.
 
-    Bolt itself acknowledges an event before its listeners run, and never acknowledges an event type
-    without a listener.
+    Bolt acknowledges an event before its listeners run, and never one without a listener.
     """
     try:
         await store(body)
@@ -86,8 +84,8 @@ async def _is_stored(store: StoreEvent, body: Payload) -> bool:
 
 
 class SlackSocket(AsyncSocketModeHandler):
-    """A Socket Mode connection: the WebSocket on which Slack sends events and interactions. It
-    keeps track of the events that it is still handling, so that `stop` can wait for them."""
+    """The WebSocket (Socket Mode) on which Slack sends events and interactions. `stop` waits for
+    the events that it is still handling."""
 
     client: SocketModeClient
 
@@ -104,22 +102,22 @@ class SlackSocket(AsyncSocketModeHandler):
         super().__init__(app, app_token, sdk_log(), ping_interval=PING_SECONDS)
         client: Any = self.client
         client.proxy = proxy  # the SDK has read one from the environment; our setting replaces it
-        # Frames are handled at once. In the SDK's queue, each would wait for another pass of the
-        # event loop.
+        # Handled at once: in the SDK's queue, each frame would wait for another pass of the event
+        # loop.
         client.enqueue_message = self._start_frame
         client.on_message_listeners.append(self._on_frame)  # notes the time for `health`
         self._frames = BackgroundTasks("slack")
         # The connection is new, so the time without a frame, which `health` tells, begins now.
         self._last_frame_at = time.time()
         self._handling: set[asyncio.Task[Any] | None] = set()
-        """Tasks that handle a request of Slack. The type allows None, as that of `current_task`."""
+        """Tasks that handle a request. The type allows None, as that of `current_task`."""
         self._is_open = True
         """False once no further event is taken."""
 
     async def handle(self, client: Any, req: SocketModeRequest) -> None:
-        """Handle a request of Slack, an event or an interaction. After `stop` it is left
-        unacknowledged, so that Slack sends it to the next process. Events are handled here,
-        because Bolt acknowledges them before they are stored; interactions go to Bolt."""
+        """Handle an event or an interaction. After `stop` it is left unacknowledged, so that Slack
+        sends it to the next process. Events do not go to Bolt, which acknowledges them before they
+        are stored."""
         if not self._is_open:
             return
         task = asyncio.current_task()
@@ -128,27 +126,27 @@ class SlackSocket(AsyncSocketModeHandler):
         try:
             if body.get("type") != EVENT:
                 await super().handle(client, req)
-            # Only a stored event is acknowledged; Slack sends the others again.
+            # Slack sends an event again that was not acknowledged.
             elif await _is_stored(self._store, body):
                 await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))
         except ConnectionError:
             raise  # the acknowledgement could not be sent; Slack sends the event again
         except Exception as error:
             self._on_failure(error, body)
-            # Acknowledged all the same: Slack would send it again, and it would fail again.
+            # Acknowledged all the same: sent again, it would fail again.
             await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))
         finally:
             self._handling.discard(task)
 
     async def open(self, url: str) -> None:
-        """Connect to the WebSocket address that Slack returned for this socket."""
+        """`url` is what Slack returned for this socket."""
         self.client.wss_uri = url
         untyped: Any = self.client
         await untyped.connect()
 
     async def stop(self, seconds: float = 2.0) -> None:
-        """Take no further events, and close the connection. Events in progress have up to `seconds`
-        to be stored and acknowledged first."""
+        """Close the connection. Events in progress have up to `seconds` to be stored and
+        acknowledged first."""
         self._is_open = False
         if tasks := {task for task in self._handling if task}:
             await asyncio.wait(tasks, timeout=seconds)
@@ -186,8 +184,8 @@ def build_app(
     """Return the Bolt app. Without a signing secret it takes requests from a socket only. A request
     that causes an exception is acknowledged, so that Slack does not repeat it.
 
-    `authorize` prevents Bolt from reading the environment, where SLACK_CLIENT_ID would switch it to
-    OAuth. Middleware of Bolt that Ponte does not need is off.
+    Without `authorize`, Bolt would read the environment, where SLACK_CLIENT_ID switches it to
+    OAuth. Middleware that Ponte does not need is off.
     """
     bolt_log = sdk_log()
     bolt_log.disabled = True  # Bolt warns that it ignores the token in the environment
@@ -211,8 +209,8 @@ def build_app(
         error: Exception, body: dict[str, Any], response: BoltResponse | None
     ) -> None:
         on_failure(error, body)
-        # 200 acknowledges the request. A submitted form is not acknowledged: Slack then tells the
-        # person, in the form, that it failed.
+        # A submitted form is not acknowledged: Slack then tells the person, in the form, that it
+        # failed.
         if response is not None and body.get("type") != "view_submission":
             response.status = 200
 
@@ -224,16 +222,16 @@ def build_app(
 async def dispatch(
     app: AsyncApp, store: StoreEvent, secret: str, headers: Mapping[str, str], body: bytes
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Answer one HTTP request from Slack. Return the status, headers and body of the response.
+    """Answer one HTTP request from Slack with status, headers and body.
 
-    It checks the signature and its age before it parses the body; Bolt parses the body first. The
-    status is 401 without a valid signature, 400 if the body cannot be decoded, and 503 for an event
-    that could not be stored: Slack then sends it again. Bolt would acknowledge an event before it
-    is stored, so events go to `store`, and everything else to Bolt.
+    Signature and age are checked before the body is parsed; Bolt parses it first. The status is 401
+    without a valid signature, 400 if the body cannot be decoded, and 503 for an event that could
+    not be stored: Slack then sends it again. Events go to `store`, because Bolt would acknowledge
+    them before they are stored.
     """
     lowercase_headers = {name.lower(): value for name, value in headers.items()}
-    # slack_sdk's verifier calls int() on the timestamp and compares the signature as ASCII. Both
-    # may raise, so the formats are checked first.
+    # slack_sdk's verifier calls int() on the timestamp and compares the signature as ASCII: both
+    # may raise.
     if not (
         _TIMESTAMP.fullmatch(lowercase_headers.get("x-slack-request-timestamp", ""))
         and _SIGNATURE.fullmatch(lowercase_headers.get("x-slack-signature", ""))
@@ -253,8 +251,8 @@ async def dispatch(
 
 
 async def retry_until_answered(ask: Callable[[], Awaitable[T]]) -> T:
-    """Call `ask` until Slack answers, and return the answer. Retries on InDoubt and PlatformBusy;
-    any other error of `ask` is raised."""
+    """Return what `ask` returns once Slack answers. Retries on InDoubt and PlatformBusy; any other
+    error is raised."""
 
     def wait(error: Exception, failed: int) -> float:
         seconds = SLACK_CONNECT_BACKOFF.seconds_after(failed)

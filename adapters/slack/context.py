@@ -35,12 +35,12 @@ from core.domain.rights import PlatformMember
 from core.journal.journal import Journal
 
 ROOT_CHARACTERS = 4000
-"""The characters of the message that a person refers to, such as a thread's root."""
+"""How much is read of the message that a person refers to, such as a thread's root."""
 _CHANNEL_PAGES, _THREAD_PAGES = 2, 25
 """Pages that `read_messages` reads. A channel begins with its newest page, a thread with its oldest
 one (docs.slack.dev/reference/methods/conversations.replies), so a thread is read to its end."""
 HISTORY_UNREAD = "[what was said before in this thread could not be read]"
-"""The note that the model reads in place of earlier messages that could not be read."""
+"""What the model reads in place of earlier messages that could not be read."""
 _LIMITED = (
     "I couldn't read the earlier messages in this thread: Slack lets this app read history "
     "only once a minute. I answered without them."
@@ -48,7 +48,7 @@ _LIMITED = (
 _ONLY_TEXT = "I could read only the text of that message, not its files or the messages before it."
 _MORE_FILES = "I only read the newest {count} files in this thread."
 _SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
-"""A mention with an id, because the name was not known when the message was stored."""
+"""A mention whose name was not known when the message was stored."""
 _LINK = re.compile(
     r"https?://(?:(?:[\w-]+\.enterprise\.)?slack\.com|app\.slack\.com/client/E\w+"
     r"|(?P<workspace>[\w-]+\.slack\.com(?:/client/\w+)?))(?:/x-p[\d-]+)?(?:/archives|/messages)?"
@@ -59,22 +59,21 @@ _LINK = re.compile(
 """The address that Slack's *Copy link* gives, or that a browser shows for an open thread. That of a
 whole organization names no workspace."""
 _PERSON = re.compile(r"[UW][A-Z0-9]{5,}")
-"""The id of a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadMessages:
-    """The earlier messages that a turn has read.
+    """The earlier messages that a turn has read, oldest first.
 
-    `posts` are ordered oldest first. `reference` is the time stamp of the one that the person
-    refers to. `known_ts` are the time stamps of those that the conversation already contains.
+    `reference` is the time stamp of the one that the person refers to; the conversation already
+    contains those of `known_ts`.
     """
 
     posts: Sequence[Json] = ()
     reference: str = ""
     known_ts: frozenset[str] = frozenset()
     failure: str = ""
-    """The English sentence about what could not be read; "" if everything was read."""
+    """The English sentence about what could not be read; "" for nothing."""
 
 
 @dataclass(slots=True)
@@ -82,8 +81,8 @@ class SlackContext:
     """Loads the context of a message at the start of its turn, with all lookups at once.
 
     Names, languages and time zones are optional, so the turn hardly waits for them. Referenced
-    messages and their files get up to `incoming.CONTEXT_SECONDS`. The answer mentions what
-    could not be read.
+    messages and files get up to `incoming.CONTEXT_SECONDS`. The answer mentions what could not be
+    read.
     """
 
     workspace: Workspace
@@ -95,11 +94,11 @@ class SlackContext:
         """Return the message with its context, and sentences about what could not be read. The port
         `LoadContext`.
 
-        `pointed` asks for the messages that it refers to, not only for names. These are the earlier
-        ones of its thread, the one that a form was opened on (`reference`), and linked ones. A
-        person who is alone in a thread with Ponte needs no earlier ones: the conversation has them.
+        `pointed` asks for the messages that it refers to, not only for names: the earlier ones of
+        its thread, the one that a form was opened on (`reference`), and linked ones. A person who
+        is alone in a thread with Ponte needs no earlier ones: the conversation has them.
         """
-        # The bot's own id is needed to recognise its posts. A turn may run before it is known.
+        # The bot recognises its posts by its own id, and a turn may run before it is known.
         with suppress(SettingsError, InDoubt, PlatformBusy):
             await self.workspace.identify()
         ids = self._people(message)
@@ -113,7 +112,7 @@ class SlackContext:
         else:
             people = await find_profiles(ids)
         if earlier.posts:
-            # The authors of these messages are known only now. Most participants are in memory.
+            # Only now are these authors known. Most participants are in memory.
             ids |= {str(post.get("user") or "") for post in earlier.posts}
             ids |= {id for post in earlier.posts for id in mentioned_ids(text_of(post))}
             people = await find_profiles(ids - {"", self.workspace.user})
@@ -134,16 +133,14 @@ class SlackContext:
             own_quotes = [quote for quote in own_quotes if not quote.reference]
         notes = [*([say(earlier.failure, locale)] if earlier.failure else []), *unread]
         notes += cut_sentences
-        # The model must know that something is missing.
         if earlier.failure and not earlier.reference:
             quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]
         if len(files) > incoming.MAX_CONTEXT_FILES:
             notes.append(say(_MORE_FILES, locale, count=incoming.MAX_CONTEXT_FILES))
-        # The person may have attached a file that stands in the thread already.
+        # A file that the person attached may stand in the thread already.
         own_ids = {_file_id(file) for file in message.attachments}
         newest = files[-incoming.MAX_CONTEXT_FILES :]
-        more = [file for file in newest if _file_id(file) not in own_ids]
-        # Names that were not known when the message was stored take the place of ids.
+        earlier_files = [file for file in newest if _file_id(file) not in own_ids]
         mentions = [
             ("@" + names.get(id, id) if words == f"@{id}" else words, id)
             for words, id in message.mentions
@@ -156,16 +153,16 @@ class SlackContext:
             context=(*linked, *quotes, *own_quotes),
             locale=locale,
             time_zone=message.time_zone or author.time_zone,
-            attachments=(*message.attachments, *more),
+            attachments=(*message.attachments, *earlier_files),
         )
         return complete, notes
 
     async def read_messages(
         self, to: ReplyTo, since: float, most: int, after: str
     ) -> tuple[Sequence[PlaceMessage], bool]:
-        """Return the newest messages of a place, at most `most` of them, and whether there are more
-        (the port `Messenger`). The place is the thread of the message that `to` answers, or its
-        channel. Raises Undeliverable if they cannot be read."""
+        """Return the newest messages, at most `most`, and whether there are more (the port
+        `Messenger`): those of the thread of the message that `to` answers, or of its channel.
+        Raises Undeliverable if they cannot be read."""
         source, channel = Source.read(to.source), to.address.channel
         oldest = after or f"{since:.6f}"
         # Only a message has a time of Slack's clock. That of a command is ours, and that of a
@@ -187,8 +184,8 @@ class SlackContext:
             raise Undeliverable(reason=str(error)) from error
         if thread and has_more:  # the newest are missing: Slack returns a thread from its beginning
             raise Undeliverable(reason="the thread is too long")
-        # Time stamps have the same length, so they are compared as text. Joins and the like are
-        # left out, and the message that asks is no part of the answer.
+        # Time stamps have the same length, so they are compared as text. Joins and the like, and
+        # the message that asks, are left out.
         spoken = [
             post
             for post in posts
@@ -203,8 +200,8 @@ class SlackContext:
         """Return the thread of a linked message, or why it is not read (`ReadLink`).
 
         The bot may be able to read more than the asker. So another channel is read only if the
-        asker is a member of it, direct messages never, and a private channel not in a place where
-        others read the answer.
+        asker is its member, direct messages never, and a private channel not where others read the
+        answer.
         """
         api, here = self.workspace.api, message.address
         there = replace(here, channel=link.channel, is_shared=True)
@@ -244,14 +241,13 @@ class SlackContext:
         return quotes, len(posts)
 
     async def _describe(self, posts: Sequence[Json]) -> Sequence[PlaceMessage]:
-        """Return posts of Slack as messages with time, author and text, with names in place of ids
-        as far as Slack returns them soon."""
+        """Return posts with names in place of ids, as far as Slack returns them soon."""
         ids = {str(post.get("user") or "") for post in posts}
         ids |= {id for post in posts for id in mentioned_ids(text_of(post))}
         people = await self.workspace.directory.profiles(ids - {"", self.workspace.user})
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self.workspace.user] = "Ponte"
-        # The post of a program may have a name of its own (`username`).
+        # A program's post may have a name of its own (`username`).
         return [
             PlaceMessage(
                 float(post["ts"]),
@@ -269,9 +265,8 @@ class SlackContext:
 
     async def _read_earlier_messages(self, message: Message, reference: str) -> ReadMessages:
         """Return the messages before this one in its thread, or in that of the message to which
-        the person refers (`reference`, a time stamp or ""). In a thread, also note who takes part
-        in it (`learn`). A failure is returned as a sentence, because the turn goes on without
-        them."""
+        the person refers (`reference`, a time stamp or ""). Also note who takes part in it
+        (`learn`). A failure is returned as a sentence, because the turn goes on."""
         where, source = message.address, Source.read(message.reply_to.source)
         channel, thread = where.channel, source.thread or reference
         try:
@@ -285,18 +280,18 @@ class SlackContext:
         except (SlackRefused, InDoubt, TimeoutError):
             failure = _ONLY_TEXT if reference else incoming.THREAD_UNREAD
             return ReadMessages(reference=reference, failure=failure)
-        # A question from a form has no post: its `source.ts` is the time of our clock, which may be
-        # behind Slack's. So the post that it refers to (`reference`) counts in any case.
+        # The `source.ts` of a question from a form is the time of our clock, which may be behind
+        # Slack's. So the post that it refers to (`reference`) counts in any case.
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == reference]
-        # The rest is only for a message that a person wrote in a thread of a channel.
+        # The rest is only for a message that a person wrote in a thread.
         if not _is_reply(message):
             return ReadMessages(before, reference)
         everything = bool(self.places.channel(where).answer_everything)
-        # `announce`: post the notice for a second person, that Ponte now waits for mentions.
+        # `announce` posts, for a second person, that Ponte now waits for mentions.
         self.taking_part.learn(where, message.author.id, before, announce=not everything)
         known_ts: set[str] = set()  # posts that the caller need not quote again
-        # Where everything is answered, the conversation contains messages that do not mention us.
-        # A turn in the journal tells which ones; `history_entry` raises NotFound for the others.
+        # Where everything is answered, the conversation contains messages that do not mention us:
+        # those with a turn in the journal. `history_entry` raises NotFound for the others.
         for post in self._list_since_our_post(before, where.is_shared) if everything else ():
             with suppress(NotFound):
                 key = event_key(where.workspace, where.channel, str(post["ts"]))
@@ -305,11 +300,8 @@ class SlackContext:
         return ReadMessages(before, reference, frozenset(known_ts))
 
     def _list_since_our_post(self, posts: Sequence[Json], shared: bool) -> Sequence[Json]:
-        """Return the messages after our last post.
-
-        In a channel (`shared`), a post of ours at the root of the thread belongs to another
-        conversation and does not count.
-        """
+        """In a channel (`shared`), a post of ours at the root of the thread belongs to another
+        conversation and does not count."""
         bot = self.workspace.user
         ours = [n for n, post in enumerate(posts) if post.get("user") == bot and (n or not shared)]
         return posts[ours[-1] + 1 :] if ours else posts
@@ -320,10 +312,8 @@ class SlackContext:
         """Return the messages that the conversation does not contain yet as far as they fit, their
         files, and the number of all.
 
-        These are messages of others since our last answer that were not addressed to us. Those of
-        `earlier.known_ts` are in the conversation already, and `earlier.reference` is the time
-        stamp of the message that the person refers to, "" for none. `shared`: the conversation
-        is in a channel, where a root post of ours is no answer in it.
+        These are messages of others since our last answer that were not addressed to us. In a
+        channel (`shared`), a root post of ours is no answer.
         """
         posts, bot = earlier.posts, self.workspace.user
         new_posts = [
@@ -331,8 +321,7 @@ class SlackContext:
             for post in self._list_since_our_post(posts, shared)
             if f"<@{bot}" not in str(post.get("text", "")) and post["ts"] not in earlier.known_ts
         ]
-        # The message that the person refers to is always among them: it may be older than our last
-        # answer, or ours.
+        # The message that the person refers to may be older than our last answer, or ours.
         if earlier.reference:
             new_posts = [
                 post for post in posts if post in new_posts or post["ts"] == earlier.reference
@@ -354,8 +343,7 @@ class SlackContext:
             name = names.get(author) or str(post.get("username") or author or "?")
             words = to_readable(_content_of(post), names, bot)
             quotes.append(Quote(name, truncate_with_note(words, most), is_replied_to=is_root))
-        # If there are too many, the caller drops those at the beginning of the list. Forwarded
-        # files stand at its end, so they are dropped last.
+        # The caller drops files from the beginning, so forwarded ones, at the end, go last.
         return quotes, files + forwarded_files, len(new_posts)
 
 

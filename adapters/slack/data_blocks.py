@@ -1,4 +1,4 @@
-"""Builds Slack's sortable tables and charts from rows and charts.
+"""Builds Slack's sortable tables and charts.
 
 Slack refuses a whole message because of one wrong block, so the limits are checked before
 (docs.slack.dev/reference/block-kit/blocks/data-table-block and data-visualization-block).
@@ -18,36 +18,35 @@ from core.domain.rows import Chart, RowColumn, RowsResult
 Json = dict[str, Any]
 
 _MAX_ROWS, _MAX_COLUMNS, _MAX_CHARACTERS = 100, 20, 10_000
-"""The limits of a table: rows with the header, columns, and characters of all cells. Some pages of
+"""The limits of a table: rows with the header, columns, characters of all cells. Some pages of
 Slack allow 201 rows and 20,000 characters."""
 _PAGE_ROWS = 20
-"""The rows of a table that are visible at once."""
+"""The visible rows of a table."""
 _MAX_CAPTION, _MAX_TITLE, _MAX_LABEL = 150, 50, 20
-"""The maximum characters of a table's caption (ours), of a chart's title, and of its labels."""
+"""Characters of a table's caption (our limit), of a chart's title and of its labels."""
 _MAX_SERIES, _MAX_LINES, _MAX_POINTS, _MAX_SEGMENTS = 12, 6, 20, 12
-"""The limits of charts: series, those of a line chart, points of a series, segments of a pie."""
+"""The limits of charts: series, series of a line chart, points of a series, segments of a pie."""
 MAX_OF_KIND = {"data_table": 1, "data_visualization": 2}
-"""The maximum number of blocks in a message."""
+"""How many blocks of a type a message can have."""
 
 
 def build_data_block(data: RowsResult | Chart | None) -> Json | None:
-    """Return the block for rows or a chart; None if Slack would refuse it."""
+    """Return None if Slack would refuse the block."""
     if isinstance(data, Chart):
         return _build_chart(data)
     return _build_table(data) if data else None
 
 
 def has_data(blocks: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether one of the blocks is a sortable table or a chart."""
     return any(block["type"] in MAX_OF_KIND for block in blocks)
 
 
 def _build_table(data: RowsResult) -> Json | None:
-    """Return Slack's block for a table; None if it exceeds a limit of that block. Slack would
-    refuse the whole message then, so the table is sent as text instead."""
+    """Return None if the table exceeds a limit of Slack's block. Slack would refuse the whole
+    message then, so the table is sent as text instead."""
     rows: list[list[Json]] = [[_build_cell(column.title, None) for column in data.columns]]
     for texts, values in zip(data.rows, data.values, strict=True):
-        # A cell with a number is sorted by it, and not by its text.
+        # A cell with a number is sorted by it.
         numbers = map(RowColumn.sort_number, data.columns, values)
         rows.append([_build_cell(*pair) for pair in zip(texts, numbers, strict=True)])
     rows += [[_build_cell(text, None) for text in data.total]] if data.total else []
@@ -70,13 +69,13 @@ def _build_cell(text: str, number: float | None) -> Json:
 
 
 def _build_chart(data: Chart) -> Json | None:
-    """Return Slack's block for a chart; None if Slack would refuse it: each series needs a value
-    for each label, labels and names must differ, a pie has one series of positive numbers, and
-    each kind has its maximum of series and points. The chart is then sent as text instead."""
+    """Return None if Slack would refuse the chart, which is then sent as text: each series needs a
+    value for each label, labels and names must differ, a pie has one series of positive numbers,
+    and each kind has its maximum of series and points."""
     labels = [_clean(label, _MAX_LABEL) for label in data.labels]
     names = [_clean(each.name, _MAX_LABEL) for each in data.series]
     values = [value for each in data.series for value in each.values if value is not None]
-    # Cutting names to Slack's lengths may have made two of them equal.
+    # Cut to Slack's lengths, two names may be equal.
     is_whole = len(values) == len(labels) * len(names)
     if not is_whole or len({*labels}) < len(labels) or len({*names}) < len(names):
         return None

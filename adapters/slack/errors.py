@@ -1,8 +1,8 @@
 """Slack's names of errors, and the exceptions that they become.
 
-The comment beside each error name lists the methods whose page documents it
-(docs.slack.dev/reference/methods/METHOD; "every page" means that all pages have it). For
-undocumented names it cites who published that Slack returns it.
+The comment beside a name lists the methods whose page documents it
+(docs.slack.dev/reference/methods/METHOD; "every page" means all). For undocumented names it cites
+who published that Slack returns it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from core.base.errors import NotSent, PlatformBusy
 from core.base.fault_bodies import parse_retry_after
 
 GONE = frozenset({"message_not_found"})
-"""Errors for a post that somebody deleted (chat.update, chat.delete, chat.appendStream,
-chat.stopStream)."""
+"""Somebody deleted the post (chat.update, chat.delete, chat.appendStream, chat.stopStream)."""
 
 STREAM_OVER = frozenset(
     {
@@ -22,11 +21,10 @@ STREAM_OVER = frozenset(
         "streaming_state_conflict",  # chat.update: the message is still streaming
     }
 )
-"""Errors for a message whose stream has already ended, or has not ended yet. Ponte stops the stream
-and then edits the message."""
+"""The stream has already ended, or not yet. Ponte stops it and then edits the message."""
 
 STREAM_STOPPED = frozenset({"stopped_by_user"})
-"""Errors for a stream that a person ended with Slack's own Stop button (chat.appendStream)."""
+"""A person ended the stream with Slack's own Stop button (chat.appendStream)."""
 
 MESSAGE_TOO_LONG = frozenset(
     {
@@ -37,8 +35,7 @@ MESSAGE_TOO_LONG = frozenset(
         "msg_blocks_too_many",  # chat.startStream, .appendStream, .stopStream
     }
 )
-"""Errors for a message that is too long. Ponte tries a shorter form of it, or splits it into more
-posts."""
+"""Ponte tries a shorter form of the message, or splits it into more posts."""
 
 SHAPE_REFUSED = frozenset(
     {
@@ -53,7 +50,7 @@ SHAPE_REFUSED = frozenset(
         "only_one_table_allowed",
     }
 )
-"""Errors for blocks that Slack rejects. The same text may be accepted without these blocks."""
+"""Slack rejects the blocks. It may accept the same text without them."""
 
 FEATURE_OFF = frozenset({
     "unknown_method", "method_deprecated", "deprecated_endpoint", "missing_scope",  # every page
@@ -63,15 +60,16 @@ FEATURE_OFF = frozenset({
     #                    (kirodotdev/KiroCrew issue 9822)
     "channel_type_not_supported",  # chat.startStream, .appendStream, .stopStream
 })  # fmt: skip
-"""Errors for a feature or method that this workspace, plan or app does not have. Ponte does not try
-it again for REFUSAL_SECONDS."""
+"""This workspace, plan or app does not have the feature or method. Ponte does not try it again for
+REFUSAL_SECONDS."""
 HTTP_ERROR = "http_"
-"""The beginning of our name for an HTTP status that came without an error of Slack's."""
+"""Our name for an HTTP status without an error of Slack's begins with this. begins our name for an
+HTTP status that came without an error of Slack's."""
 
 NEEDED_METHODS = frozenset(
     {"auth.test", "apps.connections.open", "chat.postMessage", "chat.postEphemeral", "chat.update"}
 )
-"""Methods without which there is no answer. They are called even if Slack just refused them."""
+"""There is no answer without these. They are called even if Slack just refused them."""
 
 OF_THE_MESSAGE = frozenset({
     "message_not_found", "no_reaction", "already_reacted", "thread_locked", "not_reactable",
@@ -81,7 +79,7 @@ OF_THE_MESSAGE = frozenset({
     "thread_ts_required", "thread_ts_not_allowed",  # agents.sessions.setStatus
     "invalid_attachments", "only_one_table_allowed",  # see SHAPE_REFUSED
 })  # fmt: skip
-"""Errors that concern one message or channel. They do not count as refusals of a feature."""
+"""These errors are about one message or channel, so they are no refusals of a feature."""
 
 TOKEN_REFUSED = frozenset(
     {
@@ -92,9 +90,8 @@ TOKEN_REFUSED = frozenset(
         "invalid_auth",  # auth.test, apps.connections.open; other pages only in examples
     }
 )
-"""Errors for a token that Slack rejects: the app was removed, or its token is being replaced. The
-token may become valid again (slackapi/bolt-python issue 1029, microsoft/botframework-sdk issue
-2537)."""
+"""Slack rejects the token: the app was removed, or its token is being replaced. It may become valid
+again (slackapi/bolt-python issue 1029, microsoft/botframework-sdk issue 2537)."""
 
 NOT_NOW = frozenset({
     "update_failed",  # chat.update
@@ -104,7 +101,7 @@ NOT_NOW = frozenset({
     "team_added_to_org", "org_login_required",  # every page: "until migration is complete"
     "request_timeout",  # every page: "the POST data was either missing or truncated"
 })  # fmt: skip
-"""Errors for a call that Slack did not carry out. A later call may succeed."""
+"""Slack did nothing. A later call may succeed."""
 
 UNSURE = frozenset(
     {
@@ -115,7 +112,7 @@ UNSURE = frozenset(
         "internal_error",
     }
 )
-"""Errors for a failure inside Slack. The call may or may not have taken effect."""
+"""Slack itself failed. The call may or may not have taken effect."""
 
 RATE_LIMITED = frozenset(
     {
@@ -123,7 +120,7 @@ RATE_LIMITED = frozenset(
         "rate_limited",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
     }
 )
-"""Errors for a call over a rate limit. They count as such with any HTTP status."""
+"""The call is over a rate limit, with any HTTP status."""
 
 
 class SlackRefused(Exception):
@@ -136,12 +133,11 @@ class SlackRefused(Exception):
 
 
 class InDoubt(Exception):
-    """The outcome of a call is unknown: it may have taken effect. Callers must not simply repeat
-    it."""
+    """A call may have taken effect. Callers must not simply repeat it."""
 
     @property
     def reason(self) -> str:
-        """The reason: Slack's error name if there is one, else the message of the exception."""
+        """Slack's error name if there is one, else the exception's message."""
         return str(self)
 
 
@@ -150,7 +146,7 @@ class Unsent(InDoubt, NotSent):
 
 
 class NotNow(Unsent):
-    """Slack did nothing, for a temporary reason. The caller waits and then calls again."""
+    """Slack did nothing, for a temporary reason. The caller calls again later."""
 
     def __init__(self, method: str, error: str) -> None:
         super().__init__(f"{method}: {error}")
@@ -158,13 +154,12 @@ class NotNow(Unsent):
 
     @property
     def reason(self) -> str:
-        """Slack's name for the error."""
         return self.error
 
 
 class TokenRefused(NotNow):
-    """Slack does not accept the token. At startup, Ponte fails because of this error. Later, an
-    answer waits until the token is accepted again."""
+    """Slack does not accept the token. At startup, Ponte fails. Later, an answer waits until the
+    token is accepted again."""
 
 
 FAILURES = (SlackRefused, InDoubt, PlatformBusy)
@@ -174,10 +169,10 @@ FAILURES = (SlackRefused, InDoubt, PlatformBusy)
 def explain_failure(method: str, response: Any) -> Exception:
     """Return the exception for a failed response.
 
-    - PlatformBusy: the call is over a rate limit; it says after how many seconds to try again.
+    - PlatformBusy: over a rate limit; it says after how many seconds to try again.
     - NotNow and TokenRefused: Slack did nothing, and a later call may succeed.
     - InDoubt: the call may have taken effect, as after an error inside Slack.
-    - SlackRefused: Slack refused for good. An error name that is in none of the lists counts here.
+    - SlackRefused: Slack refused for good. Error names in none of the lists count here.
     """
     # The SDK raises with its own response, or with that of aiohttp if the body is no JSON.
     status = getattr(response, "status_code", getattr(response, "status", 0))
@@ -186,11 +181,11 @@ def explain_failure(method: str, response: Any) -> Exception:
     if status == 429 or error in RATE_LIMITED:
         headers = {name.lower(): str(value) for name, value in response.headers.items()}
         seconds = parse_retry_after(headers)
-        # Slack says how long; a proxy may not.
+        # A proxy may not say how long.
         return PlatformBusy(1.0 if seconds is None else seconds)
     if 400 <= status < 500 and not error:
-        # A proxy or firewall in front of Slack refused it, without Slack's JSON. A method that no
-        # answer can do without is tried again later; any other one counts as refused.
+        # A proxy or firewall in front of Slack refused it. A method that no answer can do without
+        # is tried again later.
         error = f"{HTTP_ERROR}{status}"
         return NotNow(method, error) if method in NEEDED_METHODS else SlackRefused(method, error)
     if status >= 500 or not error:

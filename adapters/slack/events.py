@@ -25,35 +25,31 @@ from core.domain.messages import (
 NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
 """The `mode` of a file that is deleted, or older than a free workspace shows."""
 SLACKBOT = "USLACKBOT"
-"""The user id of Slackbot."""
 SPOKEN = frozenset({"", "file_share", "thread_broadcast", "me_message", "bot_message"})
-"""Subtypes of messages with content from a person or a bot (reference/events/message). Other
-subtypes report joins, topics and the like."""
+"""Subtypes of messages with content from a person or a bot (reference/events/message). Others
+report joins, topics and the like."""
 _LONGEST, _DEEPEST = 20_000, 8
-"""The characters of one message that are read, and the nesting depth of its blocks."""
+"""How many characters of a message are read, and how deep its blocks may nest."""
 _ID = re.compile(r"[A-Z][A-Z0-9]+")
 _ENTITIES = {"channel_id": "channel", "canvas_id": "canvas", "list_id": "list"}
-"""Kinds of things that a person has open in Slack, with the words for the model."""
+"""Kinds of things that a person has open in Slack, and their words for the model."""
 Payload = Mapping[str, Any]
-"""A JSON object from Slack."""
 Kind = Literal["message", "command", "card", "quiet"]
-"""The kind of a source: see `Source`."""
 GROUP_MENTION = "<!subteam^"
-"""The beginning of a user group's mention."""
+"""A user group's mention begins with this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The event that a reply answers, in the form stored in `ReplyTo.source`.
+    """The event that a reply answers, as `ReplyTo.source` stores it.
 
     - `message`: a message that a person wrote.
     - `command`: a slash command, which leaves no message; `ts` is then only a time.
     - `card`: a click on a card in the bot's post `ts`.
     - `quiet`: a click or Slack's own Stop button. Only that person sees the outcome.
 
-    `thread` is the time stamp of the root message of the answer's thread ("" at the top level). The
-    text form is `TS`, `THREAD/TS` or `KIND:THREAD/TS`; `/TS` is a message answered at the top
-    level.
+    `thread` is the time stamp of the root of the answer's thread ("" at the top level). The text
+    form is `TS`, `THREAD/TS` or `KIND:THREAD/TS`; `/TS` is a message answered at the top level.
     """
 
     ts: str
@@ -61,7 +57,6 @@ class Source:
     kind: Kind = "message"
 
     def __str__(self) -> str:
-        """Return the text form of the source, which `read` parses."""
         kind = "" if self.kind == "message" else f"{self.kind}:"
         thread = f"{self.thread}/" if self.thread and self.thread != self.ts else ""
         if self.kind == "message" and not self.thread:
@@ -102,13 +97,13 @@ class ParsedMessage:
     home: str = ""
     shared: tuple[tuple[str, str], ...] = ()
     robot: bool = False
-    """Whether another bot wrote it, one that may talk with Ponte."""
+    """Another bot wrote it, one that may talk with Ponte."""
     open_there: str = ""
-    """A description of what its author has open in Slack beside a direct message."""
+    """What its author has open in Slack beside a direct message."""
 
     @property
     def event_key(self) -> str:
-        """The unique key of the message, which all events about it share."""
+        """All events about the message share this key."""
         return event_key(self.team, self.channel, self.ts)
 
     def mentions(self, bot: str) -> bool:
@@ -116,8 +111,8 @@ class ParsedMessage:
 
 
 def text_of(message: Payload) -> str:
-    """Return all text of a message in Slack's own mrkdwn (see `render.to_readable`), without
-    previews of links.
+    """Return all text of a message in Slack's own mrkdwn (see `render.to_readable`), without link
+    previews.
 
     Messages of other apps mostly have an empty or short `text`. Their content is in `blocks` and
     `attachments` (openclaw/openclaw issue 97727, NousResearch/hermes-agent issue 33469).
@@ -126,7 +121,7 @@ def text_of(message: Payload) -> str:
 
 
 def author_text(message: Payload) -> str:
-    """Return the text that the author of a message wrote, without its attachments."""
+    """The message's text without attachments."""
     text = str(message.get("text") or "").strip()
     block_text = "\n".join(_lines(message.get("blocks"))).strip()
     # For what people write, Slack builds both from one text. An app's `text` may be a summary.
@@ -136,8 +131,8 @@ def author_text(message: Payload) -> str:
 
 
 def attached_texts(message: Payload) -> Sequence[str]:
-    """Return the texts of a message's attachments, in which apps put their content. Forwarded
-    messages and previews of links are attachments too, but are left out."""
+    """Return the texts of attachments, in which apps put their content. Forwarded messages and link
+    previews are attachments too, but are left out."""
     return [
         _attachment_text(one)
         for one in _mappings_in(message.get("attachments"))
@@ -146,7 +141,7 @@ def attached_texts(message: Payload) -> Sequence[str]:
 
 
 def forwarded_messages(message: Payload) -> Sequence[tuple[str, str, Payload]]:
-    """Return the messages that a message forwards, as tuples of author, text and attachment."""
+    """Return forwarded messages as author, text and attachment."""
     return [
         (str(one.get("author_id") or one.get("author_name") or "?"), _attachment_text(one), one)
         for one in _mappings_in(message.get("attachments"))
@@ -159,13 +154,9 @@ def is_forwarded(attachment: Payload) -> bool:
 
 
 def files_of(message: Payload) -> tuple[Attachment, ...]:
-    """Return the files of a message.
-
-    Each `reference` is the file's id and its private address, which needs our token. In channels
+    """Each `reference` is the file's id and its private address, which needs our token. In channels
     shared with other companies, Slack sends only the id
-    (docs.slack.dev/reference/events/message/file_share). NOT_A_FILE has the modes of files that are
-    deleted, or older than a free workspace shows.
-    """
+    (docs.slack.dev/reference/events/message/file_share)."""
     return tuple(
         Attachment(
             name=str(file.get("name") or file["id"]),
@@ -179,17 +170,16 @@ def files_of(message: Payload) -> tuple[Attachment, ...]:
 
 
 def own_files_of(event: Payload) -> tuple[Attachment, ...]:
-    """Return the files that the author attached, with their recordings marked as voice. Files of
-    forwarded messages are not among them.
+    """Return the files that the author attached, not those of forwarded messages, with recordings
+    marked as voice.
 
     Slack calls some audio clips video/mp4 (hermes-agent pull request 51176), so the file's subtype
-    counts, too. `mark_recording` gets the seconds of such a clip; for None, the type decides.
+    counts, too.
     """
     files = _mappings_in(event.get("files"))
     clips = {file.get("id"): file for file in files if file.get("subtype") == "slack_audio"}
     marked_files = []
     for file in files_of(event):
-        # A reference is the file's id, then a blank and its private address.
         clip = clips.get(file.reference.partition(" ")[0])
         seconds = float(clip.get("duration_ms") or 0) / 1000 if clip else None
         marked_files.append(mark_recording(file, seconds))
@@ -197,12 +187,11 @@ def own_files_of(event: Payload) -> tuple[Attachment, ...]:
 
 
 def private_url(file: Payload) -> str:
-    """Return the address at which our token can read a file; "" if the event lacks it."""
+    """Return the address at which our token can read a file; "" if the event has none."""
     return str(file.get("url_private_download") or file.get("url_private") or "")
 
 
 def event_key(team: str, channel: str, ts: str) -> str:
-    """Return the unique event key of the message `ts`."""
     return f"slack:{team}:{channel}:{ts}"
 
 
@@ -210,8 +199,7 @@ def home_of(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[o
     """Return the workspace that a person writes from; "" if the values contradict each other.
 
     It is ours only if no given id names another workspace. Ids of organisations (E…) are ignored.
-    `of_the_person` are the fields that name the person's workspace, `of_the_place` those that name
-    the workspace in which it happened.
+    `of_the_person` are fields about the person, `of_the_place` those about where it happened.
     """
     homes, places = (
         {str(t) for t in ids if str(t or "").startswith("T")}
@@ -228,8 +216,8 @@ def home_of(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[o
 def author_home(ours: str, body: Payload, event: Payload) -> str:
     """Return the workspace of a message's author; "" if the event contradicts itself.
 
-    In a channel shared with other companies, the outer `team_id` may name another workspace. There
-    Bolt (1.30) trusts `authorizations` instead.
+    In a channel shared with other companies, the outer `team_id` may name another workspace. Bolt
+    (1.30) trusts `authorizations` there.
     """
     places = [body.get("context_team_id")]
     places += [each.get("team_id") for each in body.get("authorizations") or ()]
@@ -241,8 +229,8 @@ def author_home(ours: str, body: Payload, event: Payload) -> str:
 def parse_message(
     ours: str, body: Payload, event: Payload, bots: frozenset[str]
 ) -> ParsedMessage | None:
-    """Return the message of an event. Return None for joins, topics and Slackbot, and for bots that
-    `bots` does not list. `ours` is our workspace, `body` the request around the event."""
+    """Return None for joins, topics and Slackbot, and for bots that `bots` does not list. `ours` is
+    our workspace, `body` the request around the event."""
     user = str(event.get("user") or "")
     if (event.get("subtype") or "") not in SPOKEN or not user or user == SLACKBOT:
         return None
@@ -253,12 +241,11 @@ def parse_message(
     shared = forwarded_messages(event)
     forwarded_files = [file for _, _, attachment in shared for file in files_of(attachment)]
     direct = is_direct(channel, event)
-    # What the person has open in Slack beside a direct message: the kinds of entities are listed in
+    # What the person has open beside a direct message. The kinds of entities are listed in
     # docs.slack.dev/reference/events/app_context_changed.
     entities = (event.get("app_context") or {}).get("entities") or () if direct else ()
     descriptions = []
-    # Ids are checked, because this text is part of what the model reads. Five entities are enough
-    # for it.
+    # Ids are checked, because the model reads this text. Five entities are enough for it.
     for entity in entities[:5]:
         # A type is an address such as `slack#/types/channel_id`; its last part is the kind.
         kind, value = str(entity.get("type", "")).rpartition("/")[2], entity.get("value")
@@ -291,8 +278,7 @@ def parse_message(
 
 
 def is_direct(channel: str, event: Payload) -> bool:
-    """Return whether the channel is a direct message. An app_mention event has no channel_type; the
-    id's first letter D decides there."""
+    """An app_mention event has no channel_type: the id's first letter D decides there."""
     kind = event.get("channel_type") or ("im" if channel.startswith("D") else "")
     return bool(kind == "im")  # a group direct message ("mpim") is shared, like a channel
 
@@ -300,14 +286,14 @@ def is_direct(channel: str, event: Payload) -> bool:
 def reply_to(
     where: Address, asker: Person, source: str, key: str, token: str = "", expires: float = 0.0
 ) -> ReplyTo:
-    """Return everything that any process needs to reply later. `token` is a response_url, valid
-    until `expires` (Unix seconds)."""
+    """Return all that any process needs to reply later. `token` is a response_url, valid until
+    `expires` (Unix seconds)."""
     return ReplyTo(where, asker, source, turn_id(key), token, expires)
 
 
 def stop_message(where: Address, author: Person, thread: str, at: str, stream: str) -> Message:
     """Return the message `stop` for a press of Slack's own Stop button at the time `at`. "quiet":
-    only the person who pressed the button sees the outcome."""
+    only who pressed it sees the outcome."""
     # `stream` is the time stamp of the post that was streaming, if any. Slack reports a press by an
     # event, and by refusing more text for that post. Both give this key, so the press counts once.
     key = f"slack:{where.workspace}:{where.channel}:stopped:{stream}"
@@ -323,7 +309,7 @@ def stop_message(where: Address, author: Person, thread: str, at: str, stream: s
 
 
 def _attachment_text(attachment: Payload) -> str:
-    """Return the text of an attachment, line by line: its legacy fields
+    """Return an attachment's text, line by line: its legacy fields
     (docs.slack.dev/reference/messaging/payload, "Legacy fields") and its blocks. An app may use
     either."""
     # `fallback` repeats the other fields in one line, so it counts only where they are empty.
@@ -339,8 +325,8 @@ def _attachment_text(attachment: Payload) -> str:
 
 
 def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
-    """Yield the readable text of blocks, line by line. An image gives its title or its alternative
-    text; buttons give none. `depth` counts the blocks around these."""
+    """Yield the readable text of blocks, line by line: of an image its title or alternative text,
+    of buttons none. `depth` counts the blocks around these."""
     for block in _mappings_in(blocks):
         # Anybody's app can send blocks, nested as deeply as it likes.
         if depth > _DEEPEST:
@@ -362,7 +348,7 @@ def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
 
 
 def _render_inline(element: Payload) -> str:
-    """Return an element of rich text as mrkdwn, the markup that Slack's `text` has for it
+    """Return an element of rich text as the mrkdwn that Slack's `text` has for it
     (docs.slack.dev/reference/block-kit/blocks/rich-text-block). All values are escaped, so that
     none can look like a mention, or end a link early."""
     values = {name: escape(str(value or ""), quote=False) for name, value in element.items()}

@@ -1,4 +1,4 @@
-"""Builds the forms that people fill in (modals), and reads what they entered."""
+"""Builds the forms (modals), and reads what people entered."""
 
 from __future__ import annotations
 
@@ -24,46 +24,41 @@ from core.domain.changes import ChangeForm, FormField
 from core.domain.records import QuickCommand
 
 ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_inputs"
-"""The callback ids of the forms of commands. The first two are also those of the message
-shortcuts."""
+"""Callback ids of forms. The first two are also those of the message shortcuts."""
 QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK = "question", "slug", "input"
-"""The block ids of the input fields, by which `read_new_values` returns their values."""
+"""Block ids of the input fields, by which `read_new_values` returns their values."""
 FIELD_PREFIX = "field:"
-"""The prefix of the block ids of a quick command's own inputs."""
+"""The block ids of a quick command's own inputs begin with this."""
 _ELEMENT = "value"
 MAX_INITIAL_BYTES = _MEMORY = 2900
-"""The maximum bytes of an input's initial text, and of `private_metadata`. Slack allows 3,000
+"""Bytes of an input's initial text, and of `private_metadata`. Slack allows 3,000
 (docs.slack.dev/reference/block-kit/block-elements/plain-text-input-element, reference/views)."""
 MAX_BUTTON_BYTES = 24
-"""The maximum bytes of a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
+"""The limit for a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
 MAX_LABEL_BYTES, MAX_OPTIONS, MAX_OPTION_BYTES, MAX_OPTION_VALUE_BYTES = 2000, 100, 75, 150
-"""The limits of form fields: bytes of a label, number of options, bytes of an option's text and of
-its value.
-
-Source, below docs.slack.dev/reference/block-kit: blocks/input-block,
-block-elements/select-menu-element, composition-objects/option-object.
-"""
+"""The limits of form fields: of a label, of the number of options, of an option's text and of its
+value. Source, below docs.slack.dev/reference/block-kit: blocks/input-block,
+block-elements/select-menu-element, composition-objects/option-object."""
 TYPE_IT = "Type `/quick-command SLUG`, then the text or key=value."
 CHANGE_FORM = "ponte_card_change"
 _CHANGE_FIELD_PREFIX = "change:"
-"""The prefix of the block ids of the inputs that change a proposal. The position of the field
-follows it, because the titles of fields may be longer than a block id, or alike."""
+"""The block ids of inputs that change a proposal begin with this. The position of the field
+follows, because the titles of fields may be longer than a block id, or alike."""
 _MAX_BLOCKS, _MAX_FORM_BYTES = 98, 200_000
-"""Blocks of the inputs and their headers, and bytes of all of them. Slack allows 100 blocks in a
-view, of which two may be sentences above the inputs, and refuses a view of more than 250 KB
+"""Blocks of the inputs and their headers, and bytes of all. Slack allows 100 blocks in a view, of
+which two may be sentences above the inputs, and refuses a view of more than 250 KB
 (docs.slack.dev/reference/views, reference/methods/views.open)."""
 
 
 def ask_form(memory: Json) -> Json:
-    """Return the form "Ask Ponte" of a message shortcut. `memory` is what the form carries until it
-    is submitted: the place and the message."""
+    """`memory` is what the form carries until it is submitted: the place and the message."""
     label = say("What do you want to know about this message?")
     block = _build_input(QUESTION_BLOCK, label, _build_text_input())
     return _build_modal(ASK_FORM, say("Ask Ponte"), say("Ask"), [block], memory)
 
 
 def quick_command_form(commands: Sequence[QuickCommand], text: str, memory: Json) -> Json:
-    """Return the form that runs a quick command. The name is chosen from a list if the registry
+    """Return the form that runs a quick command. Its name is chosen from a list if the registry
     offers one, else typed."""
     name = say("Quick command")
     titles = [c.title_and_description()[0] or c.slug for c in commands]
@@ -77,14 +72,12 @@ def quick_command_form(commands: Sequence[QuickCommand], text: str, memory: Json
 
 def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
     """Return the form with the inputs of one quick command. If Slack does not allow all of them, a
-    sentence tells to type the command. `wrong` is an error to show above them, in place of the
-    command's description. `memory` is what the form carries until it is submitted; the command's
-    slug is added to it."""
+    sentence tells to type the command. The error `wrong` takes the place of the description above
+    them. The command's slug is added to `memory`, which the form carries until it is submitted."""
     blocks: list[Json] = []
     size = 0  # the bytes of all inputs
     for name, kind in command.inputs.items():
-        # `kind` has the input's choices and whether it is required. If Slack cannot show all of the
-        # choices, the person types one.
+        # If Slack cannot show all of the choices, the person types one.
         choices = [str(choice) for choice in kind.get("choices") or ()]
         element = _build_menu(choices, choices) or _build_text_input()
         optional = not kind.get("required")
@@ -104,8 +97,7 @@ def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
 
 
 def build_form(name: str, form: ButtonForm, memory: Json) -> Json:
-    """Return the form of the button `name`. `memory` holds the place, the post with the button, and
-    what the button is about."""
+    """`memory` holds the place, the post with the button, and what the button is about."""
     blocks = []
     for field in form.fields:
         most = {"max_length": field.max_characters} if field.max_characters else {}
@@ -119,25 +111,23 @@ def build_form(name: str, form: ButtonForm, memory: Json) -> Json:
 
 
 def read_form_memory(view: Mapping[str, Any]) -> Json:
-    """Return the data that a form was opened with, which Slack returns with the submitted form
-    (`private_metadata`)."""
+    """Slack returns the data that a form was opened with (`private_metadata`)."""
     data: Json = json.loads(view.get("private_metadata") or "{}")
     return data
 
 
 def build_change_form(form: ChangeForm, memory: Json) -> Json:
-    """Return the form that changes a proposal as a modal. `memory` is what it carries until it is
+    """Return the form that changes a proposal as a modal, which carries `memory` until it is
     submitted. A field that it cannot hold, because its value is too long or Slack allows no more,
     is named above the others."""
     blocks: list[Json] = []
     left_out: list[FormField] = []
     row, size = "", 0  # the row of the last field that is shown, and the bytes of all blocks
     for at, field in enumerate(form.fields):
-        # The fields of a row stand below a header with the name of the row. A name of spaces alone
-        # is shown as "…".
+        # The fields of a row stand below its name. A name of spaces alone is shown as "…".
         added = [build_header(field.row.strip())] if field.row != row else []
         name, label = f"{_CHANGE_FIELD_PREFIX}{at}", field.label.strip()
-        # Optional, because an empty input empties the field.
+        # An empty input empties the field.
         added.append(_build_input(name, label, _build_element(field), optional=True))
         added_size = len(json.dumps(added))
         # `_MAX_BLOCKS` leaves room for the two sentences above the fields.
@@ -146,7 +136,7 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
             left_out.append(field)
             continue
         blocks, row, size = blocks + added, field.row, size + added_size
-    # The title is inserted last, so that it comes first.
+    # The title, inserted last, comes first.
     for words in (describe_fields_left_out(form, left_out), form.title):
         if words:
             text = make_plain_text(words, SECTION_BYTES)
@@ -157,8 +147,8 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
 
 
 def read_new_values(view: Mapping[str, Any]) -> dict[str, str]:
-    """Return the value of each input of a submitted form by its block id, or by the position of its
-    field in a form that changes a proposal. Empty values are "", an empty checkbox is "false"."""
+    """Return the inputs of a submitted form by block id, or by the field's position in a form that
+    changes a proposal. Empty values are "", an empty checkbox is "false"."""
     return {
         block.removeprefix(_CHANGE_FIELD_PREFIX): _read_element(element)
         for block, elements in view.get("state", {}).get("values", {}).items()
@@ -168,7 +158,7 @@ def read_new_values(view: Mapping[str, Any]) -> dict[str, str]:
 
 def _build_modal(callback: str, title: str, submit: str, blocks: list[Json], data: Json) -> Json:
     """Return a form that carries `data` as JSON until it is submitted. Slack limits that JSON, so
-    the text of the message in it (`about`) is halved until it fits. Without `submit`, the form only
+    the message's text in it (`about`) is halved until it fits. Without `submit`, the form only
     shows something."""
     memory = json.dumps(data)
     while escaped_size(memory) > _MEMORY and data.get("about"):
@@ -187,7 +177,7 @@ def _build_modal(callback: str, title: str, submit: str, blocks: list[Json], dat
 
 
 def _build_input(name: str, label: str, element: Json, *, optional: bool = False) -> Json:
-    """Return the block of a form with one input below its label. `name` is its block id."""
+    """`name` is the block's id."""
     return {
         "type": "input",
         "block_id": name,
@@ -212,9 +202,9 @@ def _build_menu(values: Sequence[str], labels: Sequence[str], chosen: str = "") 
 
 
 def _build_element(field: FormField) -> Json:
-    """Return the input for a field. It is a text input if no other can hold the field's value: a
-    menu that lacks it or is not possible (Slack limits the number and length of options), or a
-    date that is none."""
+    """Return the input for a field: a text input if no other can hold its value, such as a menu
+    that lacks it or is not possible (Slack limits the number and length of options), or a date that
+    is none."""
     value = field.value
     if field.type == "checkbox":
         return _build_choice("checkboxes", ["true"], [field.hint or say("Yes")], value)
@@ -230,8 +220,8 @@ def _build_element(field: FormField) -> Json:
 
 
 def _build_choice(type: str, values: Sequence[str], labels: Sequence[str], chosen: str) -> Json:
-    """Return a menu or a checkbox in which `chosen` is selected, if it is one of `values`. Slack
-    wants the initial option written as in the list. Of two equal values, only one is offered."""
+    """Return a menu or a checkbox with `chosen` selected, if it is one of `values`. Slack wants the
+    initial option written as in the list. Equal values are offered once."""
     options = [
         {"text": make_plain_text(label, MAX_OPTION_BYTES), "value": value}
         for value, label in dict(zip(values, labels, strict=True)).items()
@@ -246,7 +236,7 @@ def _build_choice(type: str, values: Sequence[str], labels: Sequence[str], chose
 
 
 def _read_element(element: Mapping[str, Any]) -> str:
-    """Return the value of an input as a person would type it: `true` or `false` for a checkbox, the
+    """Return an input's value as a person would type it: `true` or `false` for a checkbox, the
     chosen option of a menu, a date as in 2026-11-20, or the text; "" for none."""
     if element.get("type") == "checkboxes":
         return "true" if element.get("selected_options") else "false"

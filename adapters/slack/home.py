@@ -1,5 +1,5 @@
-"""Slack's App Home: its Home tab, which shows what concerns a person, and the suggested prompts of
-its Messages tab."""
+"""Slack's App Home: the Home tab with what concerns a person, and the suggested prompts of the
+Messages tab."""
 
 from __future__ import annotations
 
@@ -30,22 +30,20 @@ from core.turn.suggestions import StartingPoints, find_starting_points
 
 log = structlog.get_logger("slack")
 MAX_HOME_CARDS, MAX_HOME_LINES = 5, 10
-"""The cards in each list of the Home tab, and the lines of its other lists. A view has at
-most 100 blocks (docs.slack.dev/reference/views/home-tab-views)."""
+"""The cards in each list of the Home tab, and the lines of its other lists. A view has at most 100
+blocks (docs.slack.dev/reference/views/home-tab-views)."""
 _CARD_BYTES, _ASKED_BYTES = 8_000, 1_500
-"""Room for each card of a request to decide on, and of one's own request. A view may have 250 kB.
-"""
+"""Room for a card of a request to decide on, and of one's own request. A view may have 250 kB."""
 _PROMPT_TITLE_CHARACTERS = 75
-"""Characters of a suggested prompt's title."""
 _IDENTIFY_PAUSES_SECONDS = (1.0, 5.0, *[30.0] * 120)
-"""Pauses between attempts to draw the Home tab of a person whom Slack could not identify."""
+"""The pauses between attempts to draw the Home tab of a person whom Slack could not identify."""
 _ALL_SCHEDULES = "To list all your schedules, type `schedules`."
 _HELLO = "Mention me in a channel or send me a direct message. Type `help` for more."
 
 
 @dataclass(frozen=True, slots=True)
 class SlackHome:
-    """Draws the App Home of each person, the page that Slack shows when they open the app."""
+    """Draws the App Home, the page that Slack shows when a person opens the app."""
 
     signs: SlackSigns
     policy: Policy
@@ -63,7 +61,7 @@ class SlackHome:
 
     async def show(self, person: Person, channel: str, tab: str = "home") -> bool:
         """Publish the person's Home tab, or suggest prompts in their Messages tab. `channel` is
-        their direct message with the bot. Return False if Slack cannot identify them yet."""
+        their direct message. Return False if Slack cannot identify them yet."""
         profile = (await self.signs.workspace.directory.profiles([person.id]))[person.id]
         address = Address("slack", channel, self.signs.workspace.team)
         with use_locale(profile.locale):
@@ -73,7 +71,7 @@ class SlackHome:
                 return True
             verdict = await self.policy.may(person, address, "chat")
             try:
-                # Somebody who may not chat sees only the reason for that.
+                # Who may not chat sees only the reason.
                 if verdict.allowed:
                     zone = profile.time_zone
                     overview = await self.board.overview(person, address, zone)
@@ -89,7 +87,7 @@ class SlackHome:
         return not verdict.is_unknown
 
     def show_after(self, person: Person, channel: str, receipt: Receipt) -> None:
-        """Publish the Home tab again when the turn of a click there has ended. Its answer is in the
+        """Publish the Home tab again after the turn of a click there, which is answered in the
         direct message."""
 
         async def show() -> None:
@@ -99,15 +97,13 @@ class SlackHome:
         self.signs.tasks.start(show())
 
     async def _suggest_prompts(self, channel: str, start: StartingPoints) -> None:
-        """Offer the person messages that they can send with one click, as suggested prompts in the
-        Messages tab."""
+        """Offer messages that the person can send with one click."""
         prompts = [
             {"title": suggestion.text[:_PROMPT_TITLE_CHARACTERS], "message": suggestion.text}
             for suggestion in start.suggestions
         ]
         if prompts:
-            # With a `thread_ts`, Slack shows nothing in an app with an agent view. "prompts" is the
-            # optional feature, which `call` leaves out for a while after several refusals.
+            # With a `thread_ts`, Slack shows nothing in an app with an agent view.
             await self.signs.call(
                 "prompts",
                 "assistant.threads.setSuggestedPrompts",
@@ -118,17 +114,13 @@ class SlackHome:
 
 
 def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> Json:
-    """Return the Home tab for views.publish. `channel` is the person's direct message, where
-    clicks are answered.
-
-    From top to bottom: the requests that wait for the person's decision, their own requests, their
-    schedules with a button each, what is left of their allowances, and questions to try.
-    """
+    """Return the Home tab for views.publish. `channel` is the person's direct message, where clicks
+    are answered."""
     blocks = [render.build_header(say("Waiting for your approval"))]
     if shown := overview.waiting.cards[:MAX_HOME_CARDS]:
         blocks += _separate(render.cards_blocks(shown, _CARD_BYTES * len(shown), tables=False))
-        if more := len(overview.waiting.changes) - len(shown):
-            blocks.append(_build_note(plural(*MORE_REQUESTS, more)))
+        if hidden_count := len(overview.waiting.changes) - len(shown):
+            blocks.append(_build_note(plural(*MORE_REQUESTS, hidden_count)))
     else:
         blocks.append(_build_paragraph(say("No requests are waiting for you.")))
     if overview.asked:
@@ -136,17 +128,17 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
         own = overview.asked[:MAX_HOME_CARDS]
         drawn = (render.card_blocks(card, _ASKED_BYTES, tables=False) for card in own)
         blocks += _separate(chain.from_iterable(drawn))
-        if (more := len(overview.asked) - MAX_HOME_CARDS) > 0:
+        if (hidden_count := len(overview.asked) - MAX_HOME_CARDS) > 0:
             # Only a number: there is no command that lists them.
-            blocks.append(_build_note(f"… +{more}"))
+            blocks.append(_build_note(f"… +{hidden_count}"))
     if overview.schedules:
         blocks.append(render.build_header(say("Schedules")))
     for schedule in overview.schedules[:MAX_HOME_LINES]:
         word, label = ("pause", "Pause") if schedule.is_active else ("resume", "Resume")
         command = f"schedule {schedule.id} {word}"
         (row,) = render.build_buttons([offer("schedule", command, label)])
-        # Plain text shows the marks of Markdown as they were written, so they are removed. Slack
-        # links addresses in it and reads `<…>` all the same, so these are disabled after that.
+        # Plain text would show the marks of Markdown. Slack links addresses in it and reads `<…>`
+        # all the same, so these are disabled after that.
         words = render.escape_text(defang(to_plain_text(schedule.text)))
         text = render.make_plain_text(words, render.SECTION_BYTES)
         blocks.append({"type": "section", "text": text, "accessory": row["elements"][0]})
@@ -163,8 +155,8 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
 
 
 def _separate(cards: Iterable[Json]) -> list[Json]:
-    """Return the blocks of several cards with a dividing line between two cards. The first block of
-    each card is its note, whose `block_id` ends with ":note"."""
+    """Put a dividing line between cards. The first block of each is its note, whose `block_id` ends
+    with ":note"."""
     blocks = list[Json]()
     for block in cards:
         if blocks and block.get("block_id", "").endswith(":note"):

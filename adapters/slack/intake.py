@@ -1,5 +1,4 @@
-"""Decides which messages are for Ponte: the threads that it takes part in, the conversation of a
-message, and what is stored of it.
+"""Decides which messages are for Ponte, to which conversation they belong, and what is stored.
 
 Ponte calls no method of Slack before a message is stored. The exception is a reply in a thread if
 only Slack can tell that it is for Ponte (`ThreadParticipants`).
@@ -41,22 +40,19 @@ from core.chat.incoming import (
 from core.chat.people import Conversations, People
 from core.domain.messages import Address, Message, Person, Quote, turn_id
 from core.journal.journal import Journal
-from core.journal.threads import SqlThreadMap
+from core.journal.thread_map import SqlThreadMap
 
 log = structlog.get_logger("slack")
 NOTICE_EVENT_TYPE = "ponte_notice"
 """The event type in the metadata of our notice that Ponte now waits for mentions."""
 THREAD_SECONDS = 1.0
-"""Seconds that an event may wait while Ponte reads its thread from Slack.
-
-This happens only if nothing else tells that the message is for us: after a restart, for the first
-reply in a thread.
-"""
+"""How long an event may wait while Ponte reads its thread from Slack: after a restart, for the
+first reply in a thread, if nothing else tells that it is for us."""
 
 
 class ThreadParticipants:
-    """Tracks the people in threads of channels. In a thread, Ponte answers without a mention only
-    while one person talks with it.
+    """The people in threads of channels. In a thread, Ponte answers without a mention only while
+    one person talks with it.
 
     The data is kept in memory and read again from Slack, so nothing that others write is stored.
     """
@@ -74,7 +70,7 @@ class ThreadParticipants:
         self, message: ParsedMessage, where: Address, settings: AddressingSettings
     ) -> Addressing:
         """Return the facts that tell whether a message is for Ponte. Slack is asked about its
-        thread only where that decides, because Slack waits for an acknowledgement."""
+        thread only where that decides, because it waits for an acknowledgement."""
         mentioned = message.mentions(self._workspace.user)
         names_somebody = mentioned_ids(message.text) or events.GROUP_MENTION in message.text
         age = time.time() - float(message.ts)
@@ -85,12 +81,11 @@ class ThreadParticipants:
             mentions_us=mentioned,
             names_others=bool(names_somebody) and not mentioned,
         )
-        # Decided, without asking Slack about a thread.
         if facts.is_direct or facts.is_late_edit or mentioned or not message.thread:
             return facts
         conversation = where.conversation
         if settings.answer_everything:
-            # Everything but messages to others, which are also those in a thread of others.
+            # Messages to others are also those in a thread of others.
             if where.thread and not facts.names_others:
                 is_others = await self._began_with_others(message, conversation)
                 facts = replace(facts, is_thread_of_others=is_others)
@@ -107,18 +102,16 @@ class ThreadParticipants:
         self, message: ParsedMessage, where: Address, facts: Addressing, *, everything: bool
     ) -> None:
         """Note who takes part in a thread. An unknown thread is read when the turn starts, which
-        then calls `learn`. `everything`: Ponte answers everything there, so that no notice is
-        due. `_participants` has the people of threads where Ponte takes part, `_others` whether the
-        first message of a thread addressed others. `_enter` also posts the notice that Ponte waits
-        for mentions, when a second person comes."""
+        then calls `learn`. `everything`: Ponte answers everything there, so no notice is due. Else
+        `_enter` posts the notice that Ponte waits for mentions, when a second person comes."""
         conversation = where.conversation
         if facts.is_direct or facts.is_late_edit or not where.thread:
             return
-        # A first message decides whom its thread addresses. A mention of us makes the thread ours.
+        # A first message decides whom its thread addresses.
         if everything and (facts.mentions_us or not message.thread):
             self._others[conversation] = facts.names_others
-        # Ponte does not store this message. The next turn reads it in the thread, which it would
-        # not do for a person who is known to be alone there.
+        # Ponte does not store this message. The next turn reads it in the thread, but would not for
+        # a person who is known to be alone there.
         if everything and facts.names_others and message.thread:
             self._participants.pop(conversation, None)
         is_others = facts.names_others or facts.is_thread_of_others
@@ -136,14 +129,13 @@ class ThreadParticipants:
 
     async def _began_with_others(self, message: ParsedMessage, conversation: str) -> bool:
         """Return whether the thread's first message addressed others; False if Slack does not
-        answer in time. Where Ponte answers every message, it leaves out such threads. `_others`
-        remembers the result, for threads without a turn of ours."""
+        answer in time. Where Ponte answers every message, it leaves out such threads."""
         # A turn of ours in the thread means that somebody addressed us there.
         if conversation in self._participants or await self._threads.get(conversation) is not None:
             return False
         if conversation not in self._others:
             try:
-                # Slack returns the root of the thread first, so one message is enough.
+                # Slack returns the root of the thread first.
                 async with asyncio.timeout(THREAD_SECONDS):
                     response = await self._workspace.api.call(
                         "conversations.replies",
@@ -164,13 +156,12 @@ class ThreadParticipants:
     async def _find_participants(
         self, message: ParsedMessage, conversation: str
     ) -> Participants | None:
-        """Return the people of the thread of a reply; None if Ponte takes no part in it. Once there
-        are several, Ponte answers only mentions in the thread. After a restart, they are read from
-        Slack, and from the record of the thread if Slack does not answer in time."""
+        """Return the people of a reply's thread; None if Ponte takes no part in it. Once there are
+        several, Ponte answers only mentions. After a restart, they are read from Slack, and from
+        the thread's record if Slack does not answer in time."""
         if known := self._participants.get(conversation):
             return known
         record = await self._threads.get(conversation)
-        # Ponte has no conversation in this thread.
         if record is None:
             return None
         try:
@@ -183,13 +174,12 @@ class ThreadParticipants:
                 [post for post in posts if str(post["ts"]) < message.ts]
             )
         except (*FAILURES, TimeoutError):
-            # Then those whose messages were for Ponte. Their keys end with the id of the person.
+            # Those whose messages were for Ponte. Their keys end with the person's id.
             participants = Participants([key.rpartition(":")[2] for key in record.participants])
         self._participants[conversation] = participants
         return participants
 
     def is_alone(self, conversation: str, user: str) -> bool:
-        """Return whether this person is known to be the only one in the thread."""
         participants = self._participants.get(conversation)
         return participants is not None and participants.people == [user]
 
@@ -197,16 +187,16 @@ class ThreadParticipants:
         """Remember the people in a thread: `user`, who wrote to Ponte, and the authors of `posts`,
         which come before that message.
 
-        `announce`: if `user` is the second person, post the notice that Ponte now answers only
-        when it is mentioned.
+        `announce`: if `user` is the second person, post the notice that Ponte now waits for
+        mentions.
         """
         conversation = where.conversation
         known = self._participants.get(conversation)
         participants = known or self._participants_in(posts)
         takes_part = any(post.get("user") == self._workspace.user for post in posts)
-        # After a restart, the person who joins a thread of ours makes the notice due here. Where
-        # we have not written yet, nobody expects an answer without a mention.
-        # In a known thread, `note` has posted the notice if it was due.
+        # After a restart, the person who joins a thread of ours makes the notice due here; in a
+        # known thread, `note` has posted it. Where we have not written yet, nobody expects an
+        # answer without a mention.
         if known is None and takes_part and announce:
             self._enter(participants, where.channel, where.thread, user)
         participants.join(*self._list_authors(posts), user)
@@ -219,10 +209,9 @@ class ThreadParticipants:
             self._tasks.start(self._announce_mentions_only(channel, thread, user))
 
     async def _announce_mentions_only(self, channel: str, thread: str, user: str) -> None:
-        """Post the notice that Ponte now waits for mentions, in the language of the person who
-        joined."""
+        """Post the notice in the language of the person who joined."""
         directory = self._workspace.directory
-        # `locale` below answers from what this has read.
+        # `locale` below needs it.
         await directory.profiles([user])
         with suppress(*FAILURES):
             await self._workspace.api.call(
@@ -230,8 +219,8 @@ class ThreadParticipants:
                 channel=channel,
                 thread_ts=thread,
                 text=say(WAITS_FOR_MENTION, directory.locale(user)),
-                # By the event type, Ponte finds the notice after a restart. Slack also demands a
-                # payload, which Ponte does not read.
+                # Ponte finds the notice by it after a restart. Slack also demands a payload, which
+                # Ponte does not read.
                 metadata={"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}},
                 unfurl_links=False,
                 unfurl_media=False,
@@ -251,39 +240,38 @@ class ThreadParticipants:
 class SlackLocations:
     """Decides which conversation a message belongs to.
 
-    Our answer to a top-level message of a direct message is posted in a thread under it. That
-    thread belongs to the direct message's conversation. Ponte recognises it by a turn of the
-    thread's root in the journal. Other threads are separate conversations.
+    Our answer to a top-level message of a direct message is posted in a thread under it, which
+    belongs to the direct message's conversation. Ponte recognises it by a turn of its root in the
+    journal. Other threads are separate conversations.
     """
 
     workspace: Workspace
     journal: Journal
     places: ConfiguredPlaces
     _roots: BoundedDict[str, bool] = field(default_factory=BoundedDict, init=False)
-    """By the event key of a thread's first message: whether it belongs to the direct message's own
+    """By the event key of a thread's root: whether it belongs to the direct message's own
     conversation."""
 
     def settings_of(self, channel: str) -> AddressingSettings:
         return self.places.channel(Address("slack", channel, self.workspace.team, is_shared=True))
 
     def is_flat(self, channel: str, event: Payload) -> bool:
-        """Return whether the top level is one single conversation: in a direct message, and in a
-        channel with `threads = false`."""
+        """Return whether the top level is one conversation, as in a direct message and in a channel
+        with `threads = false`."""
         return events.is_direct(channel, event) or self.settings_of(channel).threads is False
 
     async def address_of(self, message: ParsedMessage, is_flat: bool) -> Address:
-        """Return the address of the conversation that a message belongs to: a thread of a channel,
-        a whole channel, a direct message, or a separate thread in one. `is_flat`: the top level is
-        one conversation, so a message there begins no thread."""
-        # Whether it belongs to the direct message's own conversation, and not to a separate thread.
+        """Return the address of a message's conversation: a thread of a channel, a whole channel, a
+        direct message, or a separate thread in one. `is_flat`: the top level is one conversation,
+        so a message there begins no thread."""
+        # In the direct message's own conversation, not in a separate thread.
         in_dm = message.direct and not message.thread
-        # A reply under the person's own message, which may belong to the direct message's
-        # conversation. A thread under a post of ours is always a separate one.
+        # A reply under the person's own message may belong to the direct message's conversation. A
+        # thread under a post of ours is always separate.
         if message.direct and message.thread and message.parent != self.workspace.user:
             root = events.event_key(message.team, message.channel, message.thread)
             if root not in self._roots:
-                # If the root had a turn, the thread holds its answer. `history_entry` raises
-                # NotFound if there was none.
+                # If the root had a turn, the thread holds its answer.
                 with suppress(NotFound):
                     await self.journal.history_entry(turn_id(root))
                     in_dm = True
@@ -299,7 +287,7 @@ class SlackLocations:
         )
 
     def note_accepted(self, message: ParsedMessage) -> None:
-        """Note that a top-level message was accepted. Its thread will hold our answer."""
+        """An accepted top-level message: its thread will hold our answer."""
         if message.direct and not message.thread:
             self._roots[message.event_key] = True
 
@@ -311,14 +299,15 @@ _TITLE = 80
 
 
 ABSENCE_PAUSES_SECONDS = (0.5, 1.0, 0.0)
-"""Pauses after each answer of Slack's history that lacks a message, before it counts as deleted."""
+"""The pauses after each answer of Slack's history that lacks a message, before it counts as
+deleted."""
 _MESSAGE_KEY = re.compile(r"slack:\w+:(\w+):(\d+\.\d+)")
 MAX_EARLY_EDITS = 1000
 
 
 @dataclass(slots=True)
 class SlackIntake:
-    """Handles events about messages: new ones, edits, deletions, and Slack's own Stop button."""
+    """Handles new messages, edits, deletions, and Slack's own Stop button."""
 
     workspace: Workspace
     signs: SlackSigns
@@ -330,20 +319,19 @@ class SlackIntake:
     _places: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
-    """A lock for each conversation, so that its events are stored in the order in which they
-    came."""
+    """A lock for each conversation, so that its events are stored in order of arrival."""
     _stored_keys: BoundedDict[str, bool] = field(default_factory=BoundedDict, init=False)
-    """Event keys of messages that this process has stored. Slack sends a mention as two events."""
+    """Event keys that this process has stored. Slack sends a mention as two events."""
     _early_edits: BoundedDict[str, Message | None] = field(
         default_factory=lambda: BoundedDict(MAX_EARLY_EDITS), init=False
     )
-    """The newest edit of each message that is not stored, by its event key; None if it was
-    deleted. Slack sends a message again up to five minutes later if the process was killed when it
-    came first, and edits of it arrive before."""
+    """The newest edit of each message that is not stored, by event key; None if it was deleted.
+    Slack sends a message again up to five minutes later if the process was killed when it came
+    first, and edits of it arrive before."""
 
     async def take(self, body: Payload) -> None:
-        """Handle one event. Raises NotStored; the caller must then not acknowledge the event, so
-        that Slack sends it again."""
+        """Handle one event. Raises NotStored; without an acknowledgement, Slack sends the event
+        again."""
         event, team, us = body.get("event") or {}, self.workspace.team, self.workspace.user
         # Slack also sends events about our own posts.
         if event.get("user") == us:
@@ -357,7 +345,7 @@ class SlackIntake:
                 async with self._in_order(channel, now, is_flat):
                     if now.get("subtype") == "tombstone":  # a deleted message that had replies
                         await self._take_deletion(event, str(now.get("ts", "")))
-                    # Slack also reports link previews as edits. They change no text.
+                    # Slack also reports link previews as edits.
                     elif now.get("text") != before.get("text") and now.get("edited"):
                         # The message inside the event does not name its channel.
                         place = {name: event.get(name) for name in ("channel", "channel_type")}
@@ -377,8 +365,8 @@ class SlackIntake:
                     async with self._in_order(channel, event, is_flat):
                         # Slack reports most mentions twice, as `message` and as `app_mention`. The
                         # second one may have files that the first one lacks.
-                        more = bool(message.files or message.shared)
-                        if message.event_key in self._stored_keys and not more:
+                        has_extras = bool(message.files or message.shared)
+                        if message.event_key in self._stored_keys and not has_extras:
                             return
                         where = await self.locations.address_of(message, is_flat)
                         facts = await self.participants.find_addressing(message, where, settings)
@@ -386,12 +374,12 @@ class SlackIntake:
                         self.participants.note(message, where, facts, everything=everything)
                         # Messages that are not for Ponte are neither stored nor logged.
                         if is_for_ponte(facts, settings):
-                            await self._accept(message, where, more)
+                            await self._accept(message, where, has_extras)
             case "agent_session_stopped", _:  # Slack's own Stop button was pressed
                 thread = str(event.get("thread_ts") or "")
                 user, at = str(event.get("user", "")), str(event.get("event_ts", ""))
-                # The first of the messages that were streaming. With it, this stop has the key of
-                # the one that the stream itself reports, so that they count once.
+                # The first message that was streaming. By it, this stop has the key of the one that
+                # the stream itself reports, so that they count once.
                 stream = str(next(iter(event.get("streaming_message_ts") or ()), at))
                 direct = events.is_direct(channel, event)
                 pressed = ParsedMessage(team, channel, at, user, "stop", thread, direct=direct)
@@ -405,11 +393,11 @@ class SlackIntake:
                     self.signs.tasks.start(self.signs.end_session(where, thread))
 
     async def refresh(self, message: Message) -> Message:
-        """Return a message as it is now. Slack gives up sending edits and deletions after some
-        minutes, so what waited for its turn may be outdated. Raise PostRemoved if it was
-        deleted. If Slack does not tell, return it as it is stored."""
+        """Return a message as it is now, or as stored if Slack does not tell. Slack gives up
+        sending edits and deletions after some minutes, so what waited for its turn may be outdated.
+        Raises PostRemoved if it was deleted."""
         key = _MESSAGE_KEY.fullmatch(message.event_key)
-        # It was made by a click or a form, and nobody can edit or delete it.
+        # A click or a form made it: nobody can edit or delete it.
         if key is None:
             return message
         channel, ts = key.groups()
@@ -421,7 +409,7 @@ class SlackIntake:
                 now = await fetch_post(self.workspace, channel, ts, thread if thread != ts else "")
                 if now:
                     break
-                # One such answer may be a fault of Slack. The message may be there.
+                # One such answer may be a fault of Slack.
                 log.warning("Slack's history lacks a message", channel=channel, message=ts)
                 await asyncio.sleep(pause)
         except (SettingsError, RuntimeError, *FAILURES):  # RuntimeError: Ponte stops
@@ -430,7 +418,7 @@ class SlackIntake:
             await self._amend(message.event_key, None)  # withdraws the stored message
             raise PostRemoved
         event = {**now, "channel": channel}  # the history does not name the channel
-        # {}: there is no request around an event that comes from the history.
+        # {}: no request surrounds a message of the history.
         current = events.parse_message(self.workspace.team, {}, event, self.workspace.bots)
         if current is None or not current.edited:
             return message
@@ -442,13 +430,13 @@ class SlackIntake:
         )
 
     def _in_order(self, channel: str, message: Payload, is_flat: bool) -> asyncio.Lock:
-        """Return the lock of one conversation. It keeps messages in the order of their arrival,
-        although some wait for Slack. An edit is stored after the message that it changes."""
+        """Return the lock of one conversation. It keeps messages in order, although some wait for
+        Slack, and stores an edit after the message that it changes."""
         root = str(message.get("thread_ts") or message.get("ts") or "")
         place = channel if is_flat else f"{channel}:{root}"
         return self._places.setdefault(place, asyncio.Lock())
 
-    async def _accept(self, message: ParsedMessage, where: Address, more: bool) -> None:
+    async def _accept(self, message: ParsedMessage, where: Address, has_extras: bool) -> None:
         """Store a message once, start the download of its files, and mark it if it has to wait.
         `more`: it has files, or forwards messages."""
         # Slack may send a message again after its edits, which are then newer than this event.
@@ -457,31 +445,31 @@ class SlackIntake:
         if turn_message is None:
             return
         receipt = await self.conversations.inbox.accept(turn_message)
-        # Only after the commit, so that a second report of a message that was not stored is tried.
+        # Only after the commit, so that a second report of an unstored message is tried.
         self._stored_keys[turn_message.event_key] = True
-        # Replies under a direct message belong to its conversation; this saves looking that up.
+        # This saves looking up that replies under a direct message belong to its conversation.
         self.locations.note_accepted(message)
-        if not receipt.is_new and more:
+        if not receipt.is_new and has_extras:
             # app_mention may have arrived first, and it may lack the files.
             await self.conversations.inbox.amend(turn_message.event_key, turn_message)
         self.downloads.begin(turn_message)
-        # The title of the session (Slack's record of an assistant's work) that the turn starts.
+        # For the session (Slack's record of an assistant's work) that the turn starts.
         self.signs.titles[receipt.turn] = text.to_one_line(turn_message.text, _TITLE)
         if not receipt.is_new:
             return
         # A message gets a reaction if it waits for other turns, or until Slack describes its
-        # author. Any other turn begins at once, and then shows its own progress.
+        # author. Any other turn shows its own progress at once.
         if receipt.turns_ahead or not self.workspace.directory.is_known(message.user):
             place, inbox = f"{message.channel}:{message.ts}", self.conversations.inbox
             self.signs.marks.mark_stored(self.people.policy, inbox, turn_message, receipt, place)
 
     def _build_message(self, message: ParsedMessage, where: Address) -> Message:
-        """Return the message with what is known without a call to Slack, because Slack waits for
-        its acknowledgement. The turn looks up the rest when it starts."""
+        """Return the message as known without a call, because Slack waits for its acknowledgement.
+        The turn looks up the rest."""
         profile = self.workspace.directory.cached_member(message.user)
         author = Person("slack", message.user, message.home, profile.name, message.robot)
-        # What it forwards, which counts as what it replies to: a quick command may take it as its
-        # input. The turn puts names in place of the authors' ids.
+        # What it forwards counts as what it replies to: a quick command may take it as its input.
+        # The turn puts names in place of the authors' ids.
         context = [
             Quote(who, self.workspace.readable(words), is_replied_to=True)
             for who, words in message.shared
@@ -490,11 +478,11 @@ class SlackIntake:
             context.append(Quote("Slack", OPEN_THERE.format(what=message.open_there), is_note=True))
         names = self.workspace.known_names(message.text)
         us, key = self.workspace.user, message.event_key
-        # Mentions of us at the beginning and end are left out. Within the text our name stays, so
-        # that the model knows who is meant.
+        # Mentions of us at both ends are left out. Within the text our name tells the model who is
+        # meant.
         words = to_readable(message.text, names | {us: "Ponte"}, us)
-        # A reply in a thread of a direct message is answered in that thread, a message at its top
-        # level in a new thread under it.
+        # A reply in a direct message's thread is answered there, a top-level message in a new
+        # thread under it.
         root = "" if where.is_shared else message.ts
         source = events.Source(message.ts, where.thread or message.thread or root)
         return Message(
@@ -514,8 +502,8 @@ class SlackIntake:
 
     async def _take_deletion(self, event: Payload, ts: str) -> None:
         """Withdraw a message that a person deleted, or note that they deleted a post of the bot.
-        `ts` is the time stamp of the deleted message. If the event has none (""), no message of a
-        person is withdrawn, because it is not known which."""
+        `ts` is the deleted message's time stamp. Without it, no message of a person is withdrawn,
+        because it is not known which."""
         channel = str(event.get("channel", ""))
         previous = event.get("previous_message") or {}
         if previous.get("user") == self.workspace.user:
@@ -526,7 +514,7 @@ class SlackIntake:
 
     async def _amend(self, key: str, message: Message | None) -> None:
         """Store an edit, or withdraw a deleted message (None). If no message with that key is
-        stored, remember the newest edit, because Slack may send the message only after it."""
+        stored, remember the newest edit: Slack may send the message only after it."""
         if await self.conversations.inbox.amend(key, message) == "unknown":
             last = self._early_edits.get(key, message)
             if message is None or (last is not None and last.sent_at <= message.sent_at):

@@ -1,9 +1,9 @@
 """Handles commands, shortcuts, forms and clicks on Slack.
 
 Slack sends each of them once, and shows the person an error unless the acknowledgement arrives
-within three seconds. `SlackInteraction` adapts one of them to `core.chat.incoming`. No method
-of Slack is called before it is stored, except to open a form, because the form is the answer.
-People who may not chat see no form.
+within three seconds. `SlackInteraction` adapts one of them to `core.chat.incoming`. Before it is
+stored, Slack is called only to open a form, because the form is the answer. People who may not chat
+see no form.
 """
 
 from __future__ import annotations
@@ -46,24 +46,24 @@ log = structlog.get_logger("slack")
 
 QUICK_COMMAND = "/quick-command"
 RESPONSE_URL_SECONDS = 1700.0
-"""Seconds that Ponte uses a response_url. It expires after 30 minutes
+"""Ponte uses a response_url so long. It expires after 30 minutes
 (docs.slack.dev/interactivity/handling-user-interaction, "response_url"); the last 100 seconds are a
 margin."""
 SLACK_FORM_SECONDS = 1.0
-"""Seconds that a form may wait for the person's rights and the list of quick commands. Its trigger
+"""A form may wait so long for the person's rights and the list of quick commands. Its trigger
 expires after three seconds (docs.slack.dev/interactivity, "trigger_id")."""
 SLACK_WORK_SECONDS = 10.0
-"""Seconds that what a press does at once may take; the press is acknowledged before it."""
+"""How long the work of a press may take, once the press is acknowledged."""
 _MAX_REMEMBERED_FILES = 5
-"""The number of a message's files that a form carries, because of its 3,000 characters."""
+"""Files of a message that a form carries, because of its 3,000 characters."""
 _ID = re.compile("^ponte_(?:card_)?|:.*")
-"""What the action id or callback id of a button has beside its name."""
+"""What surrounds a button's name in its action id or callback id."""
 _ON_IT = "Running `/quick-command {given}`"
 _THINKING = "Ponte is thinking…"
 
 Ack = Callable[[], Awaitable[object]]
 Notify = Callable[[str], Awaitable[object]]
-"""Shows words to the person who acted, and to nobody else."""
+"""Shows words to the person who acted alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class SlackPlace:
     """The place where a person used a command, a button or a form.
 
     `thread` is "" at the top level. `url` is the response_url, "" if there is none. `home` is the
-    workspace that the person belongs to, "" if Slack contradicts itself.
+    person's workspace, "" if Slack contradicts itself.
     """
 
     user: str
@@ -83,11 +83,11 @@ class SlackPlace:
 
 @dataclass(frozen=True, slots=True)
 class SlackInteraction:
-    """The port `ChatInteraction` for one command, shortcut, click or form of Slack.
+    """The port `ChatInteraction` for one command, shortcut, click or form.
 
-    `key` is the event key of the message that it becomes, "" if it becomes none. With `notices`,
-    the person is notified of a slow answer, because nothing else shows that it is under way.
-    `source`: what its answer refers to; None for a new post in its place.
+    `key` is the event key of the message that it becomes, "" if it becomes none. `notices` notify
+    the person of a slow answer, because nothing else shows that it is under way. `source`: what its
+    answer refers to; None for a new post in its place.
     """
 
     workspace: Workspace
@@ -99,11 +99,11 @@ class SlackInteraction:
     source: Source | None = None
     notices: CommandNotices | None = None
     without_form: str = forms.TYPE_IT
-    """What to do if the form cannot be shown, in English."""
+    """What the person can do if the form cannot be shown, in English."""
     home: SlackHome | None = None
-    """Set for a click on the Home tab, which is shown again after its turn."""
+    """This is set for a click on the Home tab, which is drawn again after its turn."""
     trigger: str = ""
-    """What opens a form once, within a few seconds."""
+    """The id that opens a form once, within a few seconds."""
     is_acknowledged: bool = False
     """The interaction was acknowledged before anything else."""
 
@@ -111,8 +111,8 @@ class SlackInteraction:
     def limits(self) -> InteractionLimits:
         """The time that the check of rights for a form may take, and the sentence that the person
         reads if it takes longer."""
-        # There is no deadline for storing. A message that is stored late can still be answered,
-        # because the response_url is valid for half an hour.
+        # Storing has no deadline: a message stored late can still be answered, because the
+        # response_url is valid for half an hour.
         return InteractionLimits(
             SLACK_FORM_SECONDS,
             checks_rights_before_storing=False,
@@ -139,28 +139,27 @@ class SlackInteraction:
 
     @property
     def locale(self) -> str:
-        """The language of the person; English until it is known."""
+        """The locale is English until the person's language is known."""
         return self.workspace.directory.locale(self.place.user)
 
     async def learn_about_person(self) -> None:
-        """Ask for the person's language, so that a form or a refusal is written in it."""
+        """A form or a refusal is written in the person's language."""
         await self.workspace.directory.profiles([self.place.user])
 
     async def make_message(self, request: InteractionRequest) -> Message:
         """Return the message as far as it is known without asking Slack. The turn looks up the rest
-        when it starts. `key` is the event key of this interaction, and `source` what its answer
-        refers to, None for a new post. `place.url` is the response_url, "" if there is none."""
+        when it starts."""
         place = self.place
         profile = self.workspace.directory.cached_member(place.user)
         author = Person("slack", place.user, place.home, profile.name)
         now = f"{time.time():.6f}"
         # At the top level of a channel each person has a conversation of their own, unless the
-        # whole channel is one. `{}`: an interaction has no event, so the channel's id decides
-        # whether it is a direct message.
+        # channel is one. `{}`: without an event, the channel's id decides whether it is a direct
+        # message.
         team, direct = self.workspace.team, is_direct(place.channel, {})
         is_flat = self.locations.is_flat(place.channel, {})
         if place.thread:
-            # In a thread, the conversation is the one that a message written there would have.
+            # The conversation is that of a message written in the thread.
             message = ParsedMessage(
                 team, place.channel, now, place.user, "", place.thread, direct=direct
             )
@@ -168,7 +167,7 @@ class SlackInteraction:
         else:
             person = "" if is_flat else place.user
             address = Address("slack", place.channel, team, person=person, is_shared=not direct)
-        # Without a post to refer to, the present time stands for a post's time stamp.
+        # The present time stands for the time stamp of a post.
         source = self.source or Source(now, place.thread, "command")
         expires = time.time() + RESPONSE_URL_SECONDS if place.url else 0.0
         return Message(
@@ -186,13 +185,12 @@ class SlackInteraction:
         )
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
-        """Acknowledge the interaction, and return whether it is new: `receipt` says whether it
-        was stored before. It also schedules the notice for a command that takes long. After a click
-        on the Home tab (`home`), the tab is drawn again."""
+        """Acknowledge the interaction, and return whether it is new. A command that takes long gets
+        a notice. After a click on the Home tab (`home`), the tab is drawn again."""
         # In a thread, a session or the status line shows that the turn is under way. Elsewhere a
         # notice through the response_url (`place.url`) does.
         if receipt.is_new and self.notices and not self.place.thread:
-            # The text of the form "Ask Ponte" is a question, not a command.
+            # The text of "Ask Ponte" is a question, not a command.
             name, _, given = request.text.partition(" ")
             is_command = name == "quick-command"
             words = say(_ON_IT if is_command else _THINKING, self.locale, given=given[:200])
@@ -206,7 +204,7 @@ class SlackInteraction:
         await self.show_privately(words)
 
     async def open_form(self, press: ButtonPress, form: ButtonForm | ChangeForm) -> str:
-        """Open the form of a button, which carries what the submitted form needs."""
+        """The form carries what it needs when it is submitted."""
         ts = press.post.rpartition(":")[2]
         memory = _memory(self.place) | {"ts": ts, "press": press.subject}
         with use_locale(self.locale):
@@ -217,13 +215,13 @@ class SlackInteraction:
             return await open_view(self.workspace, self.trigger, view, self.without_form)
 
     async def show(self, result: PressResult) -> None:
-        """Show the code or the sentence that a press or a form results in, to the person alone."""
+        """Show what a press or a form results in to the person alone."""
         if not self.is_acknowledged:
             await self.ack()
         if result.code:
             with use_locale(self.locale):
                 codes = [clean_text(data.decode()) for _, data in result.code]
-                # If Slack does not take the blocks, the person gets at least a sentence.
+                # If Slack refuses the blocks, the person gets a sentence.
                 blocks = render.build_code_blocks(codes)
                 if not await respond(self.workspace, self.place, say(SHOW_CODE), blocks=blocks):
                     await respond(self.workspace, self.place, say(CODE_LATE))
@@ -233,8 +231,8 @@ class SlackInteraction:
 
 @dataclass(frozen=True, slots=True)
 class SlackHandlers:
-    """The handlers of slash commands, shortcuts, forms and buttons, which Bolt calls. Each turns
-    what a person did into the text of a message, or opens a form."""
+    """Slash commands, shortcuts, forms and buttons, which Bolt passes on. Each handler turns what a
+    person did into the text of a message, or opens a form."""
 
     interactions: Interactions
     workspace: Workspace
@@ -243,8 +241,8 @@ class SlackHandlers:
     home: SlackHome
 
     def register(self, app: AsyncApp) -> None:
-        """Register these handlers with Bolt, which calls the first one that matches. The last ones
-        acknowledge what no other one handles, because Slack shows an error otherwise."""
+        """Bolt calls the first handler that matches. The last ones acknowledge what no other one
+        handles, because Slack shows an error otherwise."""
         app.command(QUICK_COMMAND)(self.on_command)
         app.shortcut(forms.ASK_FORM)(self.on_shortcut)
         app.shortcut(forms.QUICK_COMMAND_FORM)(self.on_shortcut)
@@ -260,30 +258,29 @@ class SlackHandlers:
             listen(anything)(self.on_unknown)
 
     async def on_command(self, ack: AsyncAck, command: dict[str, Any]) -> None:
-        """Handle `/quick-command SLUG …`. A form asks for missing inputs. With no text at all, a
-        form offers a choice of quick commands."""
+        """Handle `/quick-command SLUG …`. A form asks for missing inputs, or without any text for
+        the command."""
         home = events.home_of(self.workspace.team, [command.get("team_id")])
         place = SlackPlace(
             command["user_id"], home, command["channel_id"], "", command["response_url"]
         )
 
-        # `trigger_id` is the only id that a command has, so it marks a repeated delivery.
+        # A command has no other id, so `trigger_id` marks a repeated delivery.
         key = f"slack:{self.workspace.team}:{place.channel}:command:{command['trigger_id']}"
         # Words in the acknowledgement of a command are shown to this person only.
         interaction = self._make_interaction(
             place, key, ack, lambda words: ack(text=words), notices=self.notices
         )
         typed_text = self.workspace.readable(command.get("text", ""))
-        # None: the text is no complete command, for example empty.
+        # None: the text, for example empty, is no complete command.
         typed_command = _parse_quick_command(f"quick-command {typed_text}")
-        # Those that the person may run. `_find_missing` returns a sentence about inputs that this
-        # one requires and the text lacks; "" if nothing is known of it, so that the turn checks it.
+        # Of a command that the person may not run nothing is known to be missing: the turn checks
+        # it.
         commands = await self._find_quick_commands(interaction)
         chosen = commands.get(typed_command.slug) if typed_command else None
         is_incomplete = typed_command and _find_missing(chosen, typed_command)
-        # Text that is no command is submitted too: the turn tells the person what is wrong with it.
+        # Text that is no command is submitted too: the turn says what is wrong with it.
         if not is_incomplete and (typed_command or typed_text):
-            # "spend": the right that the person needs at least.
             request = InteractionRequest(f"quick-command {typed_text}", "spend")
             await self.interactions.submit(interaction, request)
             return
@@ -291,12 +288,10 @@ class SlackHandlers:
         async def show() -> str:
             """Open the form for the quick command, or for a choice of one, and acknowledge the
             command. Return why it could not be opened, or "". The form carries the `_memory` of the
-            place, because Slack does not send the place with a submitted form. `typed_command` is
-            what was typed, None if it is no complete command; `chosen` is the quick command that it
-            names, None if the person may run none of that name."""
+            place, because Slack does not send the place with a submitted form."""
             with use_locale(interaction.locale):
                 if typed_command and chosen:
-                    # Without any input, the form itself asks, and nothing was wrong.
+                    # Without any input, nothing was wrong: the form itself asks.
                     missing = _find_missing(chosen, typed_command) if typed_command.input else ""
                     view = forms.inputs_form(chosen, _memory(place), missing)
                 else:
@@ -309,8 +304,7 @@ class SlackHandlers:
         await self.interactions.show_form(interaction, show)
 
     async def on_shortcut(self, ack: AsyncAck, shortcut: dict[str, Any]) -> None:
-        """Open the form of a message shortcut, by which a person asks about a message or runs a
-        quick command on it."""
+        """Open the form by which a person asks about a message or runs a quick command on it."""
         about = shortcut.get("message") or {}
         channel = shortcut["channel"]["id"]
         thread = str(about.get("thread_ts") or "")  # the message may be in a thread already
@@ -324,15 +318,14 @@ class SlackHandlers:
             thread,
             shortcut.get("response_url", ""),
         )
-        # No key: opening a form stores nothing. The submitted form becomes the message.
+        # No key: only the submitted form becomes a message.
         interaction = self._make_interaction(
             place, "", ack, partial(respond, self.workspace, place)
         )
 
         async def show() -> str:
-            """Open the form of a shortcut about a message. The form carries what it needs of the
-            message, because nothing is stored until it is sent. Return why it could not be opened,
-            or ""."""
+            """Open the form. It carries what it needs of the message, because nothing is stored
+            until it is sent. Return why it could not be opened, or ""."""
             text = self.workspace.readable(events.text_of(about))
             # A form carries only 3,000 characters. So a file has its id in place of its address,
             # and only the beginning of its name.
@@ -361,8 +354,7 @@ class SlackHandlers:
         await ack()
 
     async def on_question_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
-        """Handle the form "Ask Ponte": the question goes with the message that it is about, and
-        with its files."""
+        """Handle the form "Ask Ponte": the question goes with its message and that one's files."""
         view, memory = body["view"], forms.read_form_memory(body["view"])
         by = str(memory.get("by") or "?")
         name = self.workspace.directory.cached_member(by).name or by
@@ -381,7 +373,7 @@ class SlackHandlers:
 
     async def on_quick_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         """Handle a form of a quick command. Its values become the command that a person would have
-        typed. The form is shown again with an error, or with fields for missing inputs."""
+        typed. It is shown again with an error, or with fields for missing inputs."""
         view, filled_in = body["view"], forms.read_new_values(body["view"])
         values = {name: value for name, value in filled_in.items() if value}
         interaction = self._read_form(ack, body, notices=self.notices)
@@ -391,7 +383,7 @@ class SlackHandlers:
         if update is not None:
             await ack(**update)
             return
-        # If the command cannot be stored, that stands under this field.
+        # An error of storing stands under this field.
         interaction = replace(
             interaction, show_privately=lambda words: ack(**_field_error(field, words))
         )
@@ -413,10 +405,10 @@ class SlackHandlers:
         await self._press(self._read_form(ack, body), press)
 
     async def on_press(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
-        """Handle a press of a button of the bot's post or of the Home tab. Without an
-        acknowledgement, Slack shows a warning beside the button."""
-        # A button on the Home tab has no post; the `private_metadata` of its view is the person's
-        # direct message.
+        """Handle a button of the bot's post or of the Home tab. Without an acknowledgement, Slack
+        shows a warning beside it."""
+        # On the Home tab there is no post; the view's `private_metadata` is the person's direct
+        # message.
         view, post = body.get("view") or {}, body.get("message") or {}
         channel = view.get("private_metadata", "") if view else body["channel"]["id"]
         user, thread, ts = body["user"]["id"], post.get("thread_ts") or "", post.get("ts", "")
@@ -428,7 +420,7 @@ class SlackHandlers:
         if (button := find_button(_ID.sub("", id), subject)) is None:
             await self.on_unknown(ack, body)
             return
-        # The same click, delivered twice, has the same time.
+        # A click that is delivered twice has the same time.
         pressed = f"{id}:{action['action_ts']}"
         key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{user}"
 
@@ -456,8 +448,8 @@ class SlackHandlers:
             await ack()
 
     async def _press(self, interaction: SlackInteraction, press: ButtonPress) -> None:
-        """Do what was pressed, or submitted in its form. `press.post` is the time stamp of the post
-        with the button, "" for one on the Home tab, which is drawn again."""
+        """`press.post` is the time stamp of the post with the button, "" for the Home tab, which is
+        drawn again."""
         button, place, ts = press.button, interaction.place, press.post
         # The answer refers to the card, or for a quiet button to its post; else it is a new post.
         kind: Kind = "card" if button.place in ("card", "cards") else "quiet"
@@ -475,7 +467,7 @@ class SlackHandlers:
         body: Payload,
         notices: CommandNotices | None = None,
     ) -> SlackInteraction:
-        """Return the interaction of a submitted form, which names no channel: its place is in the
+        """Return the interaction of a submitted form. Slack names no channel: its place is in the
         data that it was opened with."""
         view = body["view"]
         memory, user = forms.read_form_memory(view), body["user"]["id"]
@@ -491,12 +483,12 @@ class SlackHandlers:
         )
 
     async def ignore(self, ack: AsyncAck) -> None:
-        """Acknowledge a button that does nothing here, such as a link, or a closed form."""
+        """Acknowledge a closed form, or a button that does nothing here, such as a link."""
         await ack()
 
     async def on_unknown(self, ack: AsyncAck, body: dict[str, Any]) -> None:
-        """Acknowledge a shortcut, form or menu that only another version of Ponte or of the app's
-        manifest has, with a sentence where Slack has a place for it."""
+        """Acknowledge what only another version of Ponte or of the app's manifest has, with a
+        sentence where Slack has a place for it."""
         user, url = body["user"]["id"], body.get("response_url", "")
         words = say(EVENT_FAILED, self.workspace.directory.locale(user))
         if body["type"] == "block_suggestion":
@@ -529,11 +521,11 @@ class SlackHandlers:
         self, view: Payload, values: Mapping[str, str], commands: Mapping[str, QuickCommand]
     ) -> tuple[TypedCommand, Payload | None, str]:
         """Return the quick command of a form, a response that asks for more or shows an error (None
-        if the command is complete), and the field under which an error belongs. The caller uses
-        that field also if the complete command cannot be stored.
+        if the command is complete), and the field under which an error belongs, also one of
+        storing.
 
-        There are two forms: one with a name and a text, and one with a field for each input of a
-        command. The second one carries the name of its command, its slug, in its memory.
+        One form has a name and a text. The other has a field for each input of the command, whose
+        slug is in its memory.
         """
         memory = forms.read_form_memory(view)
         slug = str(memory.get("slug") or values.get(forms.SLUG_BLOCK, "")).strip().lower()
@@ -542,14 +534,14 @@ class SlackHandlers:
             inputs = {
                 name.removeprefix(forms.FIELD_PREFIX): value for name, value in values.items()
             }
-            # `values` has no empty fields, so an error stands under the first one with a value.
+            # `values` has no empty fields, so an error stands under the first filled one.
             field = next(iter(values), forms.FIELD_PREFIX)
         else:
             inputs, field = values.get(forms.INPUT_BLOCK, ""), forms.INPUT_BLOCK
-        # Parsed from text, as if it had been typed, so that the same rules apply to both.
+        # Parsed as if it had been typed, so that the same rules apply.
         command_words = TypedCommand("quick-command", slug=slug, input=inputs)
         typed_command = _parse_quick_command(render_command(command_words))
-        # What was entered is no name, or holds more than a name.
+        # What was entered is no name, or more than one.
         if typed_command is None or typed_command.slug != slug:
             error = UnknownCommand("Quick command `{slug}` not found.", slug=slug)
             response = _field_error(forms.SLUG_BLOCK, error.words())
@@ -561,8 +553,8 @@ class SlackHandlers:
         # A field for each input helps only if they are known and not shown already.
         if command is None or view["callback_id"] == forms.INPUTS_FORM:
             return typed_command, _field_error(field, missing), field
-        # The command has inputs of its own, so a form with a field for each takes this one's place.
-        # It tells what is missing only if a text was entered: without one, nothing was wrong.
+        # A form with the command's own inputs takes this one's place. It tells what is missing only
+        # if a text was entered: without one, nothing was wrong.
         form = forms.inputs_form(command, memory, missing if inputs else "")
         return typed_command, {"response_action": "update", "view": form}, field
 
@@ -572,8 +564,8 @@ class SlackHandlers:
 
 
 async def open_view(workspace: Workspace, trigger: str, view: Payload, words: str) -> str:
-    """Open a form, and return "". If Slack refuses it or its trigger has expired, return `words` in
-    the language of the current task."""
+    """Return "" once the form is open. If Slack refuses it or its trigger has expired, return
+    `words` in the language of the current task."""
     try:
         await workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
     except FAILURES as error:
@@ -583,8 +575,8 @@ async def open_view(workspace: Workspace, trigger: str, view: Payload, words: st
 
 
 async def respond(workspace: Workspace, place: SlackPlace, words: str, **content: Any) -> bool:
-    """Show words and other `content` to the person who acted, and to nobody else. Return whether
-    Slack took them."""
+    """Show words and other `content` to the person who acted alone. Return whether Slack took
+    them."""
     content |= {"text": words, "thread_ts": place.thread or None}
     flags = {"response_type": "ephemeral", "replace_original": False}
     try:
@@ -613,8 +605,7 @@ def _parse_quick_command(text: str) -> TypedCommand | None:
 
 
 def _find_missing(command: QuickCommand | None, typed_command: TypedCommand) -> str:
-    """Return a sentence about inputs that the registry requires but that are missing; "" if there
-    are none."""
+    """Return a sentence about required inputs that are missing; "" if there are none."""
     if command is None:
         return ""
     try:
@@ -625,8 +616,7 @@ def _find_missing(command: QuickCommand | None, typed_command: TypedCommand) -> 
 
 
 def _memory(place: SlackPlace) -> dict[str, Any]:
-    """Return the data that every form carries until it is submitted: where the person was, because
-    Slack does not send that with a submitted form."""
+    """Return where the person was, because Slack does not send that with a submitted form."""
     return {"channel": place.channel, "thread": place.thread, "url": place.url}
 
 

@@ -23,10 +23,10 @@ from core.domain.messages import MAX_ATTACHMENT_BYTES, Attachment, Card, File, R
 from core.domain.ports import Files
 
 STREAM_SECONDS = 240.0
-"""Seconds after which Ponte closes a stream and starts another one. Slack's own limit is about 300
-(slackapi/node-slack-sdk issue 2702, slackapi/python-slack-sdk issue 1859)."""
+"""The age at which Ponte closes a stream and starts another one. Slack's own limit is about 300
+seconds (slackapi/node-slack-sdk issue 2702, slackapi/python-slack-sdk issue 1859)."""
 _QUIET = {"unfurl_links": False, "unfurl_media": False}
-"""Arguments that prevent previews of links under a post."""
+"""These arguments prevent previews of links under a post."""
 
 
 class StoppedByUser(Exception):
@@ -40,7 +40,7 @@ class SlackStream:
     A stream can only append. If earlier text has changed, the caller edits the message instead.
     Ponte cannot control which links Slack previews under a stream (slackapi/node-slack-sdk pull
     2389). `ts` is the message's time stamp, `key` the one by which Ponte finds it again, and
-    `sent_text` all text that the stream has taken so far.
+    `sent_text` all text that the stream has taken.
     """
 
     api: SlackApi
@@ -54,14 +54,14 @@ class SlackStream:
     async def start(
         cls, api: SlackApi, to: ReplyTo, thread: str, key: str, text: str, team: str
     ) -> SlackStream:
-        """Start a stream with `text`, and return it. Raises the errors of `SlackApi.call`.
+        """Start a stream with `text`. Raises the errors of `SlackApi.call`.
 
-        The caller has already claimed a place under the rate limit, so the call waits for none.
-        `key` goes into the post's metadata, by which Ponte finds the post after a restart; Slack
-        takes metadata only when the stream stops.
+        The caller has claimed a place under the rate limit, so the call waits for none. `key` goes
+        into the post's metadata, by which Ponte finds it after a restart; Slack takes metadata only
+        when the stream stops.
         """
         channel = to.address.channel
-        # Slack must know who reads the stream. A person of unknown workspace counts as one of ours.
+        # Slack must know who reads the stream. A person of unknown workspace counts as ours.
         began = await api.call(
             "chat.startStream",
             channel=channel,
@@ -76,13 +76,11 @@ class SlackStream:
 
     @property
     def is_old(self) -> bool:
-        """Return True if the stream has been open for longer than STREAM_SECONDS."""
         return time.monotonic() - self.began > STREAM_SECONDS
 
     async def append(self, text: str) -> bool:
-        """Append what `text` adds to the text sent so far. Return False if this stream cannot show
-        `text`, so that the caller must edit the post: earlier text has changed (a stream can only
-        append), the stream is over or full, or Slack's response was lost.
+        """Append what `text` adds to the text sent so far. False if the caller must edit the post
+        instead: earlier text has changed, the stream is over or full, or Slack's response was lost.
 
         Raises StoppedByUser and the errors of `SlackApi.call`.
         """
@@ -100,15 +98,15 @@ class SlackStream:
     async def stop(
         self, text: str, blocks: list[Json], session: str, claimed: bool = False
     ) -> bool:
-        """Close the stream with the final `text` and `blocks`. Return False if an edit must still
-        bring them into the post.
+        """Close the stream with the final `text` and `blocks`. False if an edit must still bring
+        them into the post.
 
         `session` is the status of the thread's session afterwards ("processing", "active" or
         "suspended"). `claimed`: the call's place under the rate limit is reserved. Raises
         StoppedByUser and the errors of `SlackApi.call`.
         """
-        # A stream only appends, so changed text and blocks that do not fit are left to an edit.
-        # The stream is closed in any case, because Slack accepts no edit while it is open.
+        # Changed text and blocks that do not fit are left to an edit. The stream is closed in any
+        # case, because Slack accepts no edit while it is open.
         follows = text.startswith(self.sent_text)
         # BLOCK_BYTES: the streamed text counts as one more block.
         fits = (
@@ -127,12 +125,10 @@ class SlackStream:
         return is_accepted and follows and (fits or not blocks)
 
     async def _try_call(self, method: str, **arguments: Any) -> bool:
-        """Call a method, and return whether the stream took it. False if the stream is over, or
-        the text is too long for it, or its blocks are refused: an edit can still show them. A lost
-        response counts as failed, because the edit that follows replaces the whole text.
-
-        Raises StoppedByUser, and SlackRefused for any other refusal.
-        """
+        """Return False if the stream is over, or the text is too long for it, or its blocks are
+        refused: an edit can still show them. A lost response counts as failed, because the edit
+        that follows replaces the whole text. Raises StoppedByUser, and SlackRefused for any other
+        refusal."""
         try:
             await self.api.call(method, channel=self.channel, ts=self.ts, **arguments)
         except SlackRefused as refused:
@@ -148,10 +144,10 @@ class SlackStream:
 
 @dataclass(frozen=True, slots=True)
 class PostLookup:
-    """Finds the bot's posts of one turn in a thread or channel, after the message that it answers.
+    """Finds the bot's posts of one turn in a thread or channel, after the message that it answers,
+    whose time stamp is `since`.
 
-    `since` is that message's time stamp. Most posts are found by their key. A post without a key is
-    identified by its position. `thread` is "" at a channel's top level.
+    A post without a key is identified by its position. `thread` is "" at a channel's top level.
     """
 
     workspace: Workspace
@@ -161,26 +157,25 @@ class PostLookup:
     turn: str
 
     async def find_by_key(self, key: str, until: str = "") -> str | None:
-        """Return the time stamp of the post with that key; None if there is none. With `until`, a
-        time stamp, later posts are not read, and the errors of `SlackApi.call` are raised."""
+        """Return the time stamp of the post with that key. With `until`, a time stamp, later posts
+        are not read, and the errors of `SlackApi.call` are raised."""
         for post in await self._own_posts(until):
             if key_of(post) == key:
                 return str(post["ts"])
         return None
 
     async def keys(self) -> frozenset[str]:
-        """Return the keys of all posts of the bot since the source message. The key of a post
-        without one is ""."""
+        """Return the keys of the bot's posts since the source message; "" for one without."""
         return frozenset(map(key_of, await self._own_posts()))
 
     async def find_without_key(self, key: str) -> str | None:
         """Return the time stamp of a streamed post that was never stopped; None if there is none.
 
-        Such a post has no key yet. Ponte stops its stream, which allows edits, and writes `key`
-        into its metadata.
+        It has no key yet. Ponte stops its stream, which allows edits, and writes `key` into its
+        metadata.
         """
         for post in await self._own_posts():
-            # Uploaded files and notices have no key either. Notices have other metadata.
+            # Uploaded files and notices have no key either, notices other metadata.
             if not key_of(post) and not post.get("files") and "metadata" not in post:
                 ts = str(post["ts"])
                 await stop_stream(self.workspace.api, self.channel, ts, key)
@@ -188,11 +183,11 @@ class PostLookup:
         return None
 
     async def with_files(self, names: frozenset[str] = frozenset()) -> str | None:
-        """Return the time stamp of the post that holds the turn's files; None if there is none.
+        """Return the time stamp of the post that holds the turn's files, all of `names` if given;
+        None if there is none.
 
-        It must hold all files of `names`, if names are given. A post with files has no key. If
-        several turns follow one another, it belongs to the turn of the nearest keyed post before
-        it. Posts are read from the oldest on.
+        A post with files has no key. If several turns follow one another, it belongs to the turn of
+        the nearest keyed post before it. Posts are read from the oldest on.
         """
         # `owner`: the turn of the nearest keyed post so far, "" before the first one. `candidate`:
         # the newest post with files before it. `has_key`: a keyed post of this turn was passed.
@@ -213,9 +208,9 @@ class PostLookup:
     async def _own_posts(self, until: str = "") -> Sequence[Json]:
         """Return the bot's posts since the source message, oldest first.
 
-        If Slack refuses to list them, for example because a scope is missing, an answer must still
-        be posted. So there are none then. With `until`, the time stamp of the last post to read,
-        SlackRefused is raised: that caller must know for certain whether its post exists.
+        If Slack refuses to list them, for example because a scope is missing, there are none: an
+        answer must still be posted. With `until`, the last time stamp to read, SlackRefused is
+        raised: that caller must know for certain whether its post exists.
         """
         await self.workspace.identify()  # `workspace.user` is known only after it
         try:
@@ -226,7 +221,7 @@ class PostLookup:
             if until:
                 raise
             return ()
-        # Slack returns the root with each thread, even if it is older than `since`.
+        # Slack returns the root with each thread, even one older than `since`.
         return [p for p in posts if p.get("user") == self.workspace.user and p["ts"] > self.since]
 
 
@@ -245,20 +240,19 @@ class SlackPosts:
     async def make(self, key: str, content: PostContent, grows: bool) -> Json:
         """Post a part of an answer, and return the response of chat.postMessage.
 
-        `key` is that of the post, by which a later process finds it. `grows` means that more text
-        follows. Text that is too long for one message is then not divided: Slack's refusal is
-        raised, and the text waits until the part is complete. Raises the errors of `SlackApi.call`.
+        `key`: a later process finds the post by it. `grows`: more text follows. Text too long for
+        one message is then not divided: Slack's refusal is raised, and the text waits until the
+        part is complete. Raises the errors of `SlackApi.call`.
         """
         response: Json = {}
 
         async def post(body: Json) -> None:
-            """Post one form of the message. `_send` calls it until Slack accepts a form."""
             nonlocal response
             response = await self._post_one(key, body)
 
         rest = await self._send(post, content, grows)
-        # `rest` has the pieces of a divided text that need further messages. None of them can exist
-        # yet, because their keys contain the time stamp of the new post.
+        # The rest of a divided text needs further messages. None of them can exist yet, because
+        # their keys contain the time stamp of the new post.
         await self._post_rest(str(response["ts"]), rest, content.cards, frozenset())
         return response
 
@@ -267,17 +261,17 @@ class SlackPosts:
     ) -> str:
         """Post a message that only `user` sees. Return its time stamp, or "" if Slack gave none.
 
-        `refusal` uses the separate rate limit of refusals, so that no answer has to wait for one.
-        Raises the errors of `SlackApi.call`.
+
+        A `refusal` uses a separate rate limit, so that no answer has to wait for it. Raises the
+        errors of `SlackApi.call`.
         """
         responses: list[Json] = []
         # Refusals wait in a queue for all channels (""), each at most SLACK_PLACE_SECONDS. The call
-        # below also takes a place in the queue of its method.
+        # below also waits in the queue of its method.
         if refusal:
             await self._api.limiter.turn(rate_limits.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
 
         async def post(body: Json) -> None:
-            """Post the body so that only this user sees it."""
             response = await self._api.call(
                 "chat.postEphemeral",
                 channel=self._lookup.channel,
@@ -287,7 +281,7 @@ class SlackPosts:
             )
             responses.append(response)
 
-        # If the text was divided, the first piece is sent now, and these are the others.
+        # The other pieces of a divided text follow the first one.
         for piece in await self._send(post, content):
             await post(PostContent(piece).build_plain())
         return str(responses[0].get("message_ts", ""))
@@ -304,16 +298,15 @@ class SlackPosts:
         """Replace the content of the post `ts`. If its text is too long and more text follows
         (`grows`), the edit is skipped.
 
-        Further arguments go to chat.update; `claimed` among them tells that a place under the rate
-        limit is reserved. Raises the errors of `SlackApi.call`.
+        Further arguments go to chat.update. `claimed`: a place under the rate limit is reserved.
+        Raises the errors of `SlackApi.call`.
         """
 
         async def update(body: Json) -> None:
-            """Send one form of the content. `_send` calls it until Slack accepts a form."""
             await self._api.call(
                 "chat.update", channel=self._lookup.channel, ts=ts, **arguments, **body
             )
-            arguments.pop("claimed", None)  # the first form that was sent has used the place up
+            arguments.pop("claimed", None)  # the first form has used the place up
 
         try:
             rest = await self._send(update, content, grows)
@@ -321,8 +314,7 @@ class SlackPosts:
             if grows and refused.error in errors.MESSAGE_TOO_LONG:
                 return
             raise
-        # `rest` has the pieces of a divided text that need further messages. An earlier attempt may
-        # have posted some of them already.
+        # An earlier attempt may have posted some further messages of a divided text already.
         existing_keys = await self._lookup.keys() if rest else frozenset()
         await self._post_rest(ts, rest, content.cards, existing_keys)
 
@@ -339,9 +331,8 @@ class SlackPosts:
         other refusal is raised at once, and so is the last one if Slack accepts no form. Refusals
         and successes are noted for each optional feature that the blocks use.
         """
-        # `part` is the most bytes of text in one message that Slack is known to accept, or has
-        # refused none yet. The attempts yield the whole text first, then halves, quarters and so
-        # on, each with its most bytes (`limit`) and the text that it leaves out (`rest`).
+        # `part` is the most bytes of text in one message that Slack has accepted, or has refused
+        # none yet.
         flags, most = self._workspace.flags, self._workspace.part
         last_refusal: SlackRefused | None = None
         for body, limit, rest in _list_attempts(content, flags, grows, most):
@@ -368,8 +359,8 @@ class SlackPosts:
         """Post the rest of a text in further messages, with the cards below all of it. Their keys
         contain the first message's time stamp, so that a retry posts none of them twice.
 
-        `existing_keys` are the keys of existing posts. Each message is in the plain form (sections
-        in place of a block of Markdown), as the first message of a divided text is.
+        Each is in the plain form (sections in place of a block of Markdown), as the first message
+        of a divided text is.
         """
         for number, piece in enumerate(rest, 1):
             key = f"{self._lookup.turn}:{ts}+{number}"
@@ -378,7 +369,6 @@ class SlackPosts:
                 await self._post_one(key, content.build_plain())
 
     async def _post_one(self, key: str, body: Json) -> Json:
-        """Post one message with its key in the metadata."""
         return await self._api.call(
             "chat.postMessage",
             channel=self._lookup.channel,
@@ -390,8 +380,8 @@ class SlackPosts:
 
 
 async def stop_stream(api: SlackApi, channel: str, ts: str, key: str = "") -> None:
-    """Close a stream that another process left open, so that its post can be edited. A stream that
-    is already closed causes no error. With `key`, the post gets it in its metadata."""
+    """Close a stream that another process left open, so that its post can be edited. A closed one
+    causes no error. `key` goes into the post's metadata."""
     try:
         metadata = post_metadata(key) if key else None
         await api.call("chat.stopStream", channel=channel, ts=ts, metadata=metadata)
@@ -406,7 +396,6 @@ def post_metadata(key: str) -> Json:
 
 
 def key_of(post: Json) -> str:
-    """Return the key in a post's metadata; an empty string if there is none."""
     metadata = post.get("metadata") or {}
     return str(metadata.get("event_payload", {}).get("key", ""))
 
@@ -429,8 +418,8 @@ async def fetch_post(workspace: Workspace, channel: str, ts: str, thread: str) -
 async def replace_card_in_post(
     workspace: Workspace, channel: str, ts: str, thread: str, card: Card
 ) -> bool:
-    """Replace a decided card in the post `ts` (in `thread`, "" at the top level). Return False if
-    the card is not in that post, or Slack refuses the edit also without tables.
+    """Replace a decided card in the post `ts` (in `thread`, "" at the top level). False if the card
+    is not in that post, or Slack refuses the edit also without tables.
 
     Raises the errors of `SlackApi.call`. Repeating it has no further effect.
     """
@@ -454,8 +443,7 @@ async def replace_card_in_post(
             )
             return True
         except SlackRefused as refused:
-            # Slack refuses tables in some workspaces; the second attempt has none and a shorter
-            # text.
+            # Some workspaces refuse tables; the second attempt has none and a shorter text.
             if refused.error in errors.SHAPE_REFUSED and tables and has_table(blocks):
                 flags.note_refusal("tables", refused.error)
             elif refused.error not in errors.MESSAGE_TOO_LONG | errors.SHAPE_REFUSED:
@@ -471,9 +459,8 @@ def _list_attempts(
     content: PostContent, flags: client.FeatureFlags, grows: bool, most: int
 ) -> Iterator[tuple[Json, int, tuple[str, ...]]]:
     """Yield forms of a message with the maximum bytes of their text, and the rest of the text:
-    first of the whole text, then of its halves, its quarters and so on. The caller sends one after
-    the other until Slack accepts one, whose maximum then holds for later answers. `most` is the
-    maximum that holds now: Slack has accepted it, or has refused none yet.
+    first of the whole text, then of its halves, its quarters and so on. Once Slack accepts a form,
+    its maximum holds for later answers in place of `most`.
 
     Text that grows is never divided here: it would be divided in another way a moment later.
     """
@@ -482,12 +469,12 @@ def _list_attempts(
         for body in _list_forms(content, flags):
             yield body, most, ()
     limit = 0 if grows else min(size // 2, most)  # 0: no divided form
-    # The lower limit is the smallest one that `split_text` can work with.
+    # `split_text` works with no smaller limit.
     while limit >= MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE:
         # A cut may divide a code block, and what was code would then be read as links.
         source = render.without_links_in_code(content.text)
         first, *rest = split_text(source, limit, render.escaped_size)
-        # The first piece keeps the buttons of the answer.
+        # The first piece keeps the answer's buttons.
         yield PostContent(first, offers=content.offers).build_plain(), limit, tuple(rest)
         limit //= 2
 
@@ -495,8 +482,7 @@ def _list_attempts(
 def _list_forms(content: PostContent, flags: client.FeatureFlags) -> Iterator[Json]:
     """Yield forms of one message: whole, without a rating, without tables and charts, and plain.
 
-    The caller tries one after the other, so each leaves out what Slack may have refused in the one
-    before it. A form that would be equal to the one before it is left out.
+    Each leaves out what Slack may have refused in the one before it. None equals the one before.
     """
     whole = content.build_whole(flags.is_on("tables"), flags.is_on("data"))
     yield whole
@@ -510,8 +496,8 @@ def _list_forms(content: PostContent, flags: client.FeatureFlags) -> Iterator[Js
 
 
 def _list_features(blocks: Sequence[Json]) -> list[client.Feature]:
-    """Return the optional features of Slack that these blocks use. A workspace may lack any of
-    them, and refuses the post then."""
+    """Return the optional features of these blocks. A workspace may lack any, and refuses the post
+    then."""
     uses: list[tuple[client.Feature, bool]] = [
         ("tables", has_table(blocks)),
         ("data", has_data(blocks)),
@@ -522,7 +508,7 @@ def _list_features(blocks: Sequence[Json]) -> list[client.Feature]:
 
 log = structlog.get_logger("slack")
 Find = Callable[[frozenset[str]], Awaitable[str | None]]
-"""Returns the time stamp of a post of the bot with files of these names; None if there is none."""
+"""Returns the time stamp of a post of the bot with files of these names."""
 _HOSTS = ("slack.com", "slack-edge.com", "slack-files.com")
 """The domains that may receive our token."""
 
@@ -534,9 +520,8 @@ class SlackFiles:
     api: SlackApi
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes] | None:
-        """Return a file's description and bytes. Return None if it is larger than
-        MAX_ATTACHMENT_BYTES, not on one of Slack's hosts, or refused. Raises the errors of
-        `SlackApi.call`."""
+        """Return a file's description and bytes; None if it is larger than MAX_ATTACHMENT_BYTES,
+        not on one of Slack's hosts, or refused. Raises the errors of `SlackApi.call`."""
         # A reference is the file's id, or the id and its private address.
         id, _, url = attachment.reference.partition(" ")
         if not url:
@@ -567,12 +552,12 @@ class SlackFiles:
                 )
                 return None
             data = bytearray()
-            # The size in the event may be wrong, so the bytes are counted, too.
+            # The size in the event may be wrong.
             async for chunk in answer.content.iter_chunked(65_536):
                 data += chunk
                 if len(data) > MAX_ATTACHMENT_BYTES:
                     return None
-        # A login page is HTML as well. Only its length distinguishes it from an attached HTML file.
+        # Only its length distinguishes a login page from an attached HTML file.
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else (attachment, bytes(data))
 
@@ -580,12 +565,12 @@ class SlackFiles:
 async def upload(
     api: SlackApi, stored_files: Files, find: Find, files: Sequence[File], channel: str, thread: str
 ) -> str:
-    """Upload all files of an answer in one post, and return its time stamp. "0" stands for a post
-    that was made and is not found.
+    """Upload all files of an answer in one post, and return its time stamp; "0" if the post was
+    made and is not found.
 
     Raises the errors of `SlackApi.call`. The SDK's files_upload_v2 does it in one call. Separate
-    steps let Ponte look for the post if the last response was lost, instead of posting twice.
-    Only the last step makes the post; what was uploaded before it is seen by nobody.
+    steps let Ponte look for the post if the last response was lost, instead of posting twice. Only
+    the last step makes the post; before it, nobody sees what was uploaded.
     """
     names = frozenset(file.name for file in files)
     entries: list[Json] = []
@@ -601,7 +586,7 @@ async def upload(
             channel_id=channel,
             thread_ts=thread or None,
         )
-    # The response was lost, and the post may exist.
+    # The post may exist.
     except InDoubt:
         if post_ts := await find(names):
             return post_ts

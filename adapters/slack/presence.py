@@ -1,6 +1,4 @@
-"""Who Ponte is in the workspace, and the signs of its work: sessions, reactions, and notices for
-slash commands.
-"""
+"""Who Ponte is in the workspace, and the signs of its work."""
 
 from __future__ import annotations
 
@@ -36,25 +34,24 @@ class Workspace:
     bots: frozenset[str] = frozenset()
     flags: client.FeatureFlags = field(default_factory=client.FeatureFlags, init=False)
     part: int = field(default=ANSWER_PART_BYTES, init=False)
-    """The maximum bytes of an answer's text in one post. It shrinks if Slack refuses that many."""
+    """The most bytes of an answer's text in one post. It shrinks if Slack refuses that many."""
     team: str = field(default="", init=False)
     user: str = field(default="", init=False)
     scopes: frozenset[str] = field(default=frozenset(), init=False)
-    """The scopes of the token; empty if Slack does not return them."""
+    """The token's scopes; empty if Slack does not return them."""
     direct_messages: set[str] = field(default_factory=set, init=False)
-    """Channels of direct messages with Ponte. A click may also come from the direct message of two
-    other people."""
+    """Direct messages with Ponte. A click may also come from that of two other people."""
     _identity: Json = field(default_factory=dict, init=False)
     """The response of auth.test; {} until `identify` has returned."""
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-    """Held while Slack is asked who the token's bot is, so that it is asked once."""
+    """This lock is held while Slack is asked, so that it is asked once."""
     _post_locks: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
 
     def post_lock(self, channel: str, ts: str) -> asyncio.Lock:
-        """Return the lock for edits of a post. Each edit sends all of its cards, so two at the same
-        time would undo each other."""
+        """Each edit of a post sends all of its cards, so two at the same time would undo each
+        other."""
         return self._post_locks.setdefault(f"{channel}:{ts}", asyncio.Lock())
 
     async def identify(self) -> Json:
@@ -75,25 +72,24 @@ class Workspace:
         return {id: name for id, name in names.items() if name}
 
     def readable(self, text: str) -> str:
-        """Return a text from Slack with names in place of ids, as far as they are known."""
+        """Return a text from Slack with names in place of ids, as far as known."""
         return to_readable(text, self.known_names(text) | {self.user: "Ponte"}, self.user)
 
 
 NOTICE_AFTER_SECONDS = 1.0
-"""Seconds after which the sender of a slash command is notified that it is in progress. A faster
-answer arrives without that notice."""
+"""When the sender of a slash command is notified that it is in progress, unless it was answered."""
 STATUS_PERIOD_SECONDS = 90.0
-"""Seconds after which the status line is set again. Slack shows it for two minutes."""
+"""The status line is set again after this time. Slack shows it for two minutes."""
 NO_STOP_WARNING = "missing_agent_session_stopped_event_subscription"
 """A warning of agents.sessions.setStatus: Slack shows no Stop button, because the app is not
 subscribed to its event (docs.slack.dev/reference/events/agent_session_stopped)."""
 _THINKING = "is thinking…"
 _SESSION = "agents.sessions.setStatus"
-"""The method that sets a session's status. "processing" stays visible until the session ends, for
-up to an hour (NousResearch/hermes-agent issue 90978)."""
+""""processing" stays visible until the session ends, for up to an hour (NousResearch/hermes-agent
+issue 90978)."""
 _SIGN_TIMES, _SIGN_PATIENCE, _SIGN_PAUSE = 20, 2.0, 5.0
-"""How often a sign is set or retried, the timeout of one call in seconds, and the seconds between
-two attempts."""
+"""How often a sign is set or retried, the timeout of one call, and the pause between two attempts,
+in seconds."""
 
 
 class CommandNotices:
@@ -101,7 +97,7 @@ class CommandNotices:
 
     A slash command leaves no message that could carry a reaction. According to published reports, a
     message sent to a `response_url` cannot be deleted (slackapi/bolt-js issue 2287,
-    langchain-ai/open-swe pull 2889). Ponte asks for the deletion anyway. At the latest, the message
+    langchain-ai/open-swe pull 2889). Ponte asks for it anyway. At the latest, the message
     disappears when the client restarts, like every ephemeral message
     (docs.slack.dev/reference/methods/chat.postEphemeral).
     """
@@ -110,11 +106,11 @@ class CommandNotices:
         self._api = api
         self._tasks = tasks
         self._waiting: dict[str, asyncio.Event] = {}
-        """By turn of a command: the event that is set when its answer is posted."""
+        """The event that is set when a command's answer is posted, by turn."""
 
     def begin(self, turn: str, url: str, words: str) -> None:
-        """Schedule `words` at the `response_url` `url`, in case the answer to `turn` is not posted
-        within NOTICE_AFTER_SECONDS."""
+        """Show `words` through the `response_url`, unless the answer to `turn` is posted within
+        NOTICE_AFTER_SECONDS."""
         if url and turn not in self._waiting:
             self._waiting[turn] = asyncio.Event()
             self._tasks.start(self._show_notice(turn, url, words))
@@ -124,10 +120,9 @@ class CommandNotices:
             answered.set()
 
     async def _show_notice(self, turn: str, url: str, words: str) -> None:
-        """Show the notice `words` of a slash command, whose `response_url` is `url`, if no answer
-        arrives in time. Delete it after the answer, which does not depend on the notice, so a
-        failure is ignored."""
-        answered = self._waiting[turn]  # set by `end`, when the answer is posted
+        """The notice is deleted after the answer, which does not depend on it, so a failure is
+        ignored."""
+        answered = self._waiting[turn]
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(NOTICE_AFTER_SECONDS):
@@ -147,10 +142,7 @@ class SlackSigns:
     commands, for all turns of a workspace.
 
     A session is Slack's record of an assistant's work in a thread. While its status is
-    "processing", Slack shows that and a Stop button. `working` has for each thread
-    (`CHANNEL:THREAD`) the turn that last set its session to "processing". `titles` has for each
-    turn the title of a session that it starts: the first words of its message. `suspended` has the
-    threads whose session this process has set to "suspended".
+    "processing", Slack shows that and a Stop button.
     """
 
     def __init__(
@@ -159,35 +151,31 @@ class SlackSigns:
         tasks: BackgroundTasks,
         has_open: Callable[[str], Awaitable[bool]],
     ) -> None:
-        """`has_open` returns whether in a conversation, given by its key, a request for approval
-        waits for a decision. `marks` adds and removes the reactions of waiting messages; its dict
-        has the places of the marked messages by turn."""
+        """`has_open` returns whether a request for approval waits in a conversation, given by its
+        key. `marks` has the reactions of waiting messages: their places by turn."""
         self.workspace = workspace
         self._has_open = has_open
         self.tasks = tasks
         self.started = time.time()
         """The start of this process, in Unix seconds. A former process may have left signs for
-        messages that are older."""
+        older messages."""
         self.working: BoundedDict[str, str] = BoundedDict()
         """By thread (`CHANNEL:THREAD`), the turn that last set its session to "processing"."""
         self.titles: BoundedDict[str, str] = BoundedDict()
-        """By turn, the title of a session that it starts."""
+        """The title of the session that a turn starts, by turn: the first words of its message."""
         self.suspended: BoundedDict[str, bool] = BoundedDict()
         """The threads whose session this process has set to "suspended"."""
         self.notices = CommandNotices(workspace.api, tasks)
         self.marks = WaitingMarks(tasks, self.mark, self.unmark, BoundedDict())
 
     async def mark(self, place: str) -> None:
-        """Add the reaction for waiting to the message at CHANNEL:TS. Raises nothing that Slack
-        causes."""
+        """`place` is CHANNEL:TS. Raises nothing that Slack causes."""
         await self._call_reactions("reactions.add", place, _SIGN_PATIENCE)
 
     async def unmark(self, place: str) -> None:
         await self._call_reactions("reactions.remove", place, client.SLACK_PLACE_SECONDS)
 
     async def _call_reactions(self, method: str, place: str, patience: float) -> None:
-        """Add or remove the reaction that marks a waiting message. `place` is "CHANNEL:TS". The
-        call waits at most `patience` seconds for the rate limit."""
         channel, _, ts = place.rpartition(":")
         await self.call(
             "reactions",
@@ -201,11 +189,11 @@ class SlackSigns:
     async def call(
         self, feature: Feature, method: str, *, is_counted: bool = True, **arguments: Any
     ) -> dict[str, Any] | None:
-        """Call a method of an optional feature. Its failure never affects the answer. `is_counted`:
-        a refusal says something about the feature, and several of them switch it off for a while.
+        """Call a method of an optional feature, whose failure never affects the answer.
 
-        Return the response; None if Slack refused or the feature is off; an empty dictionary if the
-        outcome is unknown or the rate limit left no place for the call.
+        `is_counted`: a refusal says something about the feature, and several switch it off for a
+        while. Return the response; None if Slack refused or the feature is off; {} if the outcome
+        is unknown or the rate limit left no place for the call.
         """
         flags = self.workspace.flags
         if not flags.is_on(feature):
@@ -223,12 +211,12 @@ class SlackSigns:
 
     async def resting_status(self, address: Address, thread: str) -> str:
         """Return the status of a thread's session without a turn: "suspended" while a request in
-        the conversation waits for a decision, else "active". `suspended` remembers the threads, so
-        that the turn that decides such a request sets the status again."""
+        the conversation waits for a decision, else "active". The turn that decides such a request
+        sets the status again, by `suspended`."""
         where = f"{address.channel}:{thread}"
         try:
             is_suspended = await self._has_open(address.conversation)
-        except NotStored:  # the database cannot tell now, so the status stays as it was
+        except NotStored:  # the database cannot tell now: as it was
             is_suspended = where in self.suspended
         if is_suspended:
             self.suspended[where] = True
@@ -237,7 +225,7 @@ class SlackSigns:
         return "suspended" if is_suspended else "active"
 
     async def end_session(self, address: Address, thread: str) -> None:
-        """Set a thread's session to its resting status. Raises nothing that Slack causes."""
+        """Raises nothing that Slack causes."""
         status = await self.resting_status(address, thread)
         with suppress(*FAILURES):
             await self.workspace.api.call(
@@ -258,8 +246,7 @@ class Presence:
     def __init__(
         self, workspace: Workspace, signs: SlackSigns, to: ReplyTo, source: Source, resumed: bool
     ) -> None:
-        """`to` and `source` are the message or interaction that the turn answers. `resumed`: a
-        former process may have begun the turn."""
+        """The turn answers `to` and `source`. `resumed`: a former process may have begun it."""
         self._workspace = workspace
         self._signs = signs
         self._to = to
@@ -267,7 +254,7 @@ class Presence:
         self._source = source
         self._thread = source.thread
         self._there: dict[str, Any] = {"channel_id": self._channel, "thread_ts": self._thread}
-        """The arguments that name the thread in a call."""
+        """These arguments name the thread in a call."""
         self._where = f"{self._channel}:{self._thread}"
         """The key of the thread in `SlackSigns.working`."""
         self._place = f"{self._channel}:{self._source.ts}"
@@ -275,8 +262,8 @@ class Presence:
         self._may_have_old_signs = self._source.kind == "message" and (
             resumed or float(self._source.ts) < signs.started
         )
-        """Whether a former process may have left signs for this message: the turn was resumed, or
-        the message is older than this process."""
+        """A former process may have left signs: the turn was resumed, or its message is older than
+        this process."""
         self._doing = ""
         """What the turn is doing, as the status line says it."""
         self._timer: asyncio.TimerHandle | None = None
@@ -292,32 +279,31 @@ class Presence:
         self._is_answered = False
         """The answer is being posted, so no waiting sign may appear any more."""
         self._setting_status = asyncio.Lock()
-        """Held during a call that sets the status line, so that none reaches Slack after the
-        answer."""
+        """This lock is held while the status line is set, so that no such call reaches Slack after
+        the answer."""
         self._ended = False
         """The turn has ended, so no sign may appear any more."""
         self._released = False
-        """This turn has ended the thread's session, or begun to."""
+        """This turn has ended the session, or begun to."""
         self._reserved = False
-        """A place under the rate limit is reserved for the call that ends the session."""
+        """The call that ends the session has a place under the rate limit."""
         self.native_stop = False
         """Whether Slack shows its own Stop button for this turn."""
 
     def show_soon(self, posts: bool = True) -> None:
         """Show that Ponte works on the turn (a reaction, status line or session) after
-        SIGN_AFTER_SECONDS, unless the turn has ended by then.
+        SIGN_AFTER_SECONDS, unless it has ended by then. Further calls do nothing.
 
-        `posts` means that the outcome will be a post, at which Slack clears the status line. The
-        outcome of a click may change only its card; then `end` clears it. Further calls do nothing.
+        `posts`: the outcome will be a post, at which Slack clears the status line. A click may
+        change only its card; then `end` clears it.
         """
         if self._begun:
             return
         self._begun, self._posts = True, posts
-        # A former process may have left its reaction at the message. It is removed in the
-        # background, so that the turn begins at once.
+        # In the background, so that the turn begins at once.
         if self._may_have_old_signs:
             self._signs.tasks.start(self._signs.unmark(self._place))
-        # The message no longer waits for its turn, so the reaction that says so is removed.
+        # The message no longer waits for its turn.
         self._signs.marks.clear(self._to.turn)
         # A session and the status line need a thread, a reaction needs a message.
         has_place = bool(self._thread) or self._source.kind == "message"
@@ -325,7 +311,7 @@ class Presence:
             self._timer = asyncio.get_running_loop().call_later(SIGN_AFTER_SECONDS, self._show_sign)
 
     async def show(self, doing: str) -> None:
-        """Note what the turn is doing, and show it in the status line if there is one."""
+        """The status line, if there is one, shows what the turn is doing."""
         if not doing or doing == self._doing:
             return
         self._doing = doing
@@ -333,13 +319,12 @@ class Presence:
             await self._set_status(doing)
 
     def note_stream(self) -> None:
-        """Note that a stream has started. Slack then sets the thread's session to "processing" by
-        itself."""
+        """Slack sets the thread's session to "processing" when a stream starts."""
         self._signs.working[self._where] = self._to.turn
 
     async def clear_waiting_signs(self) -> None:
-        """Stop the status line and remove the reaction, because an answer is posted. The session
-        and its Stop button stay."""
+        """An answer is posted: stop the status line and remove the reaction. The session and its
+        Stop button stay."""
         self._is_answered = True
         if self._timer is not None:
             self._timer.cancel()
@@ -350,13 +335,11 @@ class Presence:
         self._signs.marks.clear(self._to.turn)
 
     async def end(self, released: bool = False, has_cards: bool = False) -> None:
-        """Remove all signs at the end of the turn. `released` means that its stream ended, which
-        also ended the session. `has_cards`: the answer has cards, so the session may be suspended.
+        """Remove all signs at the end of the turn. Further calls only withdraw the notice of a
+        slash command.
 
-        A session is Slack's record of work in a thread, with a Stop button while it is
-        "processing"; `working` has the turn that started the one of each thread last, `suspended`
-        the threads whose session waits for a decision. `_line` repeats the status line. `_posts`
-        says that the outcome is a post. Further calls only withdraw the notice of a slash command.
+        `released`: its stream ended, which also ended the session. `has_cards`: the answer has
+        cards, so the session may be suspended.
         """
         self._signs.notices.end(self._to.turn)
         if self._ended:
@@ -369,13 +352,13 @@ class Presence:
             # The end of a stream does not end a session that begins later.
             released = released and self._session.done()
             await asyncio.wait({self._session}, timeout=_SIGN_PATIENCE)
-        # Only if this turn was the last one to start a session in the thread: a later turn's
-        # session is still needed. True also tells `remove_old_signs` to do nothing.
+        # A later turn in the thread may have started a session, which is still needed. True also
+        # tells `remove_old_signs` to do nothing.
         self._released = self._signs.working.get(self._where) == self._to.turn
         if self._released and released:
             del self._signs.working[self._where]
-        # A turn without a session of its own sets the status all the same if that changes: its
-        # cards now wait for a decision, or it may have decided those that suspended the session.
+        # A turn without a session of its own sets the status all the same: its cards now wait for a
+        # decision, or it may have decided those that suspended the session.
         elif self._released or (
             self._thread and not released and (has_cards or self._where in self._signs.suspended)
         ):
@@ -384,8 +367,8 @@ class Presence:
         self._ended = True
 
     async def remove_old_signs(self) -> None:
-        """Remove the signs that a former process left. This also applies if the answer was already
-        posted and this process has shown nothing."""
+        """Remove the signs that a former process left, also if the answer was already posted and
+        this process has shown nothing."""
         if not self._may_have_old_signs or self._released:
             return
         self._released = True
@@ -395,7 +378,6 @@ class Presence:
             await self._start_release()
 
     def _show_sign(self) -> None:
-        """Show the sign that the place allows: a reaction, the status line or a session."""
         if not self._thread:
             self._signs.tasks.start(self._mark())
             return
@@ -405,23 +387,22 @@ class Presence:
         self._session = self._signs.tasks.start(self._start_session())
 
     async def _mark(self) -> None:
-        """Add the reaction that marks a message as waiting, unless the rate limit leaves no call to
-        remove it later, or the answer is being posted."""
+        """Mark the message, unless the rate limit leaves no call to unmark it later, or the answer
+        is being posted."""
         spare = await self._workspace.api.limiter.has_spare("reactions.remove")
-        if spare and not self._is_answered:  # it may have been posted during the question
+        if spare and not self._is_answered:  # posted during the question
             self._signs.marks.put(self._to.turn, self._place)
 
     async def _start_session(self) -> None:
         """Set the session to "processing". If Slack refuses, show the status line instead. Without
         two free calls under the rate limit, one to start the session and one to end it, show
-        nothing. `working` has the turn that last started a session in this thread (`_where`), and
-        `native_stop` says whether Slack shows its own Stop button for the turn."""
+        nothing."""
         if not await self._workspace.api.limiter.reserve(_SESSION, 2):
             return
         self._reserved = True
         self._signs.working[self._where] = self._to.turn
         title = self._signs.titles.get(self._to.turn) or None
-        # `claimed`: `reserve` has counted this call under the rate limit already.
+        # `claimed`: `reserve` has counted this call.
         response = await self._try_call(
             "sessions", _SESSION, status="processing", title=title, claimed=True, **self._there
         )
@@ -435,29 +416,22 @@ class Presence:
 
     async def _start_release(self) -> None:
         """Tell Slack, in the background, that the assistant no longer works in this thread. Wait up
-        to 2 seconds for that, so that the sign is usually gone when the answer comes. The retries
-        go on after that."""
+        to 2 seconds, so that the sign is usually gone when the answer comes. The retries go on."""
         if release := self._signs.tasks.start(self._release()):
             await asyncio.wait({release}, timeout=_SIGN_PATIENCE)
 
     async def _release(self) -> None:
         """Set the session to its resting status, with retries. Otherwise Slack would show the turn
-        as in progress for up to an hour.
-
-        The resting status is "suspended" while a request waits for a decision, else "active".
-        `_signs.working` has for each thread the turn that last set its session to "processing".
-        `_reserved`: the rate limit has a place reserved for this call. `_there` are the arguments
-        that name the thread."""
+        as in progress for up to an hour."""
         flags = self._workspace.flags
 
         async def release() -> None:
-            """End the thread's "processing" session, so that Slack no longer shows its Stop button,
-            unless another turn in the thread has taken the session over. A refusal is not retried,
-            an unknown outcome is. `_reserved`: a place under the rate limit was kept for it."""
+            """End the thread's session, unless another turn has taken it over. A refusal is not
+            retried, an unknown outcome is."""
             if not flags.is_on("sessions"):
                 return
-            # Another turn works in this thread now. No entry: this turn's session, or one that a
-            # former process left.
+            # Another turn works in this thread now. No entry: the session is this turn's, or a
+            # former process left it.
             if self._signs.working.get(self._where, self._to.turn) != self._to.turn:
                 return
             status = await self._signs.resting_status(self._to.address, self._thread)
@@ -477,8 +451,8 @@ class Presence:
             await retry(release, (InDoubt, PlatformBusy), wait_after_each(pauses))
 
     async def _keep_line(self) -> None:
-        """Set the status line again and again, because Slack shows it for two minutes only. The
-        task is cancelled when an answer is posted; without one it ends after half an hour."""
+        """Slack shows the status line for two minutes only. The task is cancelled when an answer is
+        posted; without one it ends after half an hour."""
         for _ in range(_SIGN_TIMES):
             await self._set_status(self._doing or say(_THINKING))
             await asyncio.sleep(STATUS_PERIOD_SECONDS)

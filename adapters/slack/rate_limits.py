@@ -17,24 +17,24 @@ from core.journal.jobs import SharedPace
 T = TypeVar("T")
 
 POSTS = frozenset({"chat.postMessage", "chat.startStream"})
-"""The methods that also count against the rate limit of their channel. `chat.postEphemeral` has its
+"""Methods that also count against the rate limit of their channel. `chat.postEphemeral` has its
 own tier instead (see its page), so a refusal takes no place from an answer."""
 REFUSAL_LINE, REFUSALS_A_MINUTE = "refusals", 50
-"""The queue for messages that refuse a request, and its calls per minute: half the tier of
-`chat.postEphemeral`. Other answers to one person alone use the same method."""
+"""The queue of messages that refuse a request: half the tier of `chat.postEphemeral`. Other answers
+to one person alone use the same method."""
 CHANNEL_BURST, CHANNEL_INTERVAL = 5, 1.1
-"""The rate limit of posts in one channel: how many may leave at once, and seconds between posts.
+"""The limit of posts in one channel: how many may leave at once, and seconds between posts.
 
 Slack allows one post a second in each channel, with short bursts
-(docs.slack.dev/apis/web-api/rate-limits). The extra 0.1 seconds are a margin, because the intervals
-between calls change on their way to Slack.
+(docs.slack.dev/apis/web-api/rate-limits). The extra 0.1 seconds are a margin, because intervals
+change on the way to Slack.
 """
 SHARED_CHANNEL_BURST = 3
-"""The burst of a channel in which several processes post. It is smaller, because each process may
-add one post to a quiet channel without asking the database."""
+"""The burst for a channel in which several processes post. It is smaller, because each may add one
+post to a quiet channel without asking the database."""
 QUIET_SECONDS = 10.0
-"""Seconds without a post from this process in a channel. After that, its next post there does not
-ask the database."""
+"""After this time without a post from this process in a channel, its next post there does not ask
+the database."""
 TIERS: dict[str, int] = {
     "chat.startStream": 20, "chat.stopStream": 20, "usergroups.list": 20, "reactions.remove": 20,
     "users.list": 20,
@@ -47,39 +47,33 @@ TIERS: dict[str, int] = {
     "conversations.open": 50, "conversations.info": 50, "conversations.members": 100,
     "users.conversations": 50, "bots.info": 50,
 }  # fmt: skip
-"""The rate limits of Slack's methods, in calls per minute and workspace.
-
-These are Slack's tiers 2, 3 and 4; each method's page names its tier
+"""Calls per minute and workspace: Slack's tiers 2, 3 and 4. Each method's page names its tier
 (docs.slack.dev/apis/web-api/rate-limits). chat.postMessage, auth.test and
 assistant.threads.setStatus have special limits: their pages name no tier.
 """
 _MOST_CHANNELS = 10_000
-"""The number of channels whose rate limits are kept in memory."""
+"""How many channels' rate limits are kept in memory."""
 
 
 @dataclass(slots=True)
 class RateLimit:
     """A rate limit by the generic cell rate algorithm (GCRA): `burst` calls at once, then one every
-    `interval` seconds.
-
-    `due` is the time at which the next call would leave if there were no burst, by the caller's
-    clock.
-    """
+    `interval` seconds. Without a burst, the next call would leave at `due`, by the caller's
+    clock."""
 
     interval: float
     burst: int
     due: float = 0.0
 
     def delay(self, now: float) -> float:
-        """Return the seconds until the next call may leave; 0.0 if it may leave now."""
+        """Return the seconds until the next call may leave."""
         return max(0.0, self.due - (self.burst - 1) * self.interval - now)
 
     def take(self, now: float) -> None:
-        """Count one call, so that the next one leaves an interval later."""
         self.due = max(self.due, now) + self.interval
 
     def hold(self, until: float) -> None:
-        """Let no call leave before `until`, the time that Slack gave in Retry-After."""
+        """`until` is the time that Slack gave in Retry-After."""
         self.due = max(self.due, until + (self.burst - 1) * self.interval)
 
     def has_spare(self, now: float) -> bool:
@@ -96,19 +90,17 @@ class RateLimiter:
     tier.
 
     `pace` shares these queues between all processes. A post in a channel where this process has not
-    posted for QUIET_SECONDS takes no place in the shared queue. This saves a database transaction
+    posted for QUIET_SECONDS takes no place in the shared queue, which saves a database transaction
     for most answers.
     """
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, pace: SharedPace | None = None
     ) -> None:
-        """`clock` returns monotonic seconds. `pace` shares the queues between all processes that
-        use the token; None if there is one process."""
+        """`clock` returns monotonic seconds. `pace` is None if one process uses the token."""
         self._clock = clock
         self._pace = pace
         # Of the calls that Slack allows in a minute, a third is the burst, two thirds are the rate.
-        # REFUSAL_LINE is our own queue, for messages that refuse a request.
         self._methods = {
             method: RateLimit(60 / (most * 2 / 3), most // 3)
             for method, most in {**TIERS, REFUSAL_LINE: REFUSALS_A_MINUTE}.items()
@@ -116,24 +108,21 @@ class RateLimiter:
         self._channels: BoundedDict[str, RateLimit] = BoundedDict(_MOST_CHANNELS)
         """The rate limits of posts, by channel."""
         self._posted_at: BoundedDict[str, float] = BoundedDict(_MOST_CHANNELS)
-        """For each channel, the time of this process's last post, or the end of a Retry-After.
-        After a pause of QUIET_SECONDS, a post takes no place in the queue that processes share."""
+        """The time of this process's last post in a channel, or the end of a Retry-After."""
 
     async def turn(self, method: str, channel: str, patience: float, claimed: bool = False) -> None:
         """Wait until a call of `method` may leave, and count it.
 
         Raises PlatformBusy, without counting the call, if the wait exceeds `patience` seconds.
-        `claimed` means that `claim` or `reserve` has already counted the call for its method.
+        `claimed`: `claim` or `reserve` has already counted the call for its method.
         """
-        # A post also counts against the rate limit of its channel (POSTS).
         names = [method] if method in self._methods and not claimed else []
         if channel and method in POSTS:
             now, last_post = self._clock(), self._posted_at.get(channel, -math.inf)
             # Noted even if the call has to wait, so that the next one finds the channel busy. After
             # a Retry-After (`hold`), `last_post` is in the future and stays.
             self._posted_at[channel] = max(now, last_post)
-            # Among several processes (`_pace`), a post in a quiet channel takes no place,
-            # which saves most answers a transaction.
+            # A post in a quiet channel takes no place that processes share.
             if self._pace is None or now - last_post <= QUIET_SECONDS:
                 names.append(f"channel:{channel}")
         if not names:
@@ -146,8 +135,8 @@ class RateLimiter:
                     limit.take(now)
             return wait
 
-        # A wait that is too long in memory is too long in the database as well: if the last
-        # argument is true for it, `_with_limits` does not ask the database.
+        # A wait that is too long in memory is too long in the database as well, which is then not
+        # asked.
         wait = await self._with_limits(names, take, lambda wait: wait > patience)
         if wait > patience:
             raise PlatformBusy(wait)
@@ -157,30 +146,28 @@ class RateLimiter:
     async def hold(self, method: str, channel: str, seconds: float) -> None:
         """Let no call of the method leave for `seconds`, as Slack asked in Retry-After, in any
         process. After a post, this holds its channel instead: Slack limits posts by channel. A
-        method without a known limit has no queue to hold."""
+        method without a known limit has no queue."""
         if channel and method in POSTS:
-            # The channel counts as busy until then, so that the next post takes a place there.
+            # The channel counts as busy, so that the next post takes a place there.
             self._posted_at[channel] = self._clock() + seconds
             name = f"channel:{channel}"
         elif method in self._methods:
             name = method
         else:
             return
-        # The last argument: `hold` is never refused, so it is always written to the database.
+        # Never refused, so it is always written to the database.
         await self._with_limits(
             [name], lambda limits, now: limits[0].hold(now + seconds), lambda _: False
         )
 
     async def has_spare(self, method: str) -> bool:
-        """Return whether the rate limit of this method leaves room for an optional call. No call is
-        counted by that."""
+        """Return whether an optional call of this method has room, without counting one."""
         return await self._with_limits([method], lambda limits, now: limits[0].has_spare(now), not_)
 
     async def claim(self, *methods: str) -> bool:
         """Take one place for each method, for calls that follow later. Return False and take none
-        unless at least half of each method's burst is free.
-
-        For example, a stream is only started if the call that stops it has a place too."""
+        unless at least half of each method's burst is free. A stream, for example, is only started
+        if the call that stops it has a place too."""
 
         def take(limits: Sequence[RateLimit], now: float) -> bool:
             if not all(limit.has_spare(now) for limit in limits):
@@ -189,8 +176,7 @@ class RateLimiter:
                 limit.take(now)
             return True
 
-        # `not_`: a result of False means that the claim is refused. If the limits in memory refuse
-        # it, the database that processes share is not asked.
+        # A claim refused in memory (False) does not ask the shared database.
         return await self._with_limits(methods, take, not_)
 
     async def reserve(self, method: str, places: int) -> bool:
@@ -207,7 +193,6 @@ class RateLimiter:
                 limit.take(now)
             return True
 
-        # `not_` (of the module operator): the reservation is refused if `take` returns False.
         return await self._with_limits([method], take, not_)
 
     async def _with_limits(
@@ -221,8 +206,8 @@ class RateLimiter:
 
         `work` gets the limits and the time, may change the limits, and returns a result. Without
         other processes it runs once, on the limits in memory. Otherwise it first runs on copies of
-        them. Other processes only add calls, so a queue that was full there is still full. If
-        `is_refused` is true for that first result, it is returned without asking the database.
+        them. Other processes only add calls, so a queue that was full there is still full: if
+        `is_refused` is true for that result, the database is not asked.
         """
         own: list[RateLimit] = []
         for name in names:
@@ -230,23 +215,23 @@ class RateLimiter:
             if limit is None:
                 burst = CHANNEL_BURST if self._pace is None else SHARED_CHANNEL_BURST
                 limit = self._channels.get(name) or RateLimit(CHANNEL_INTERVAL, burst)
-                # Written at each use, because the dict drops what was written longest ago.
+                # The dict drops what was written longest ago.
                 self._channels[name] = limit
             own.append(limit)
         pace = self._pace
-        # No other process: the limits in memory are the only ones.
+        # No other process.
         if pace is None:
             return work(own, self._clock())
         if is_refused(result := work([replace(limit) for limit in own], self._clock())):
             return result
 
-        # `now` and `dues` are by the clock that the processes share, `RateLimit.due` here is by
-        # our own one. So what comes back are the seconds from now.
+        # `now` and `dues` are by the shared clock, `RateLimit.due` here by our own. So seconds from
+        # now come back.
         def on_dues(
             dues: Sequence[float], now: float
         ) -> tuple[Sequence[float], tuple[T, Sequence[float]]]:
-            """Return the new due times for the database, then the result of `work` with the seconds
-            from now until each due time. The transaction may be repeated, so it changes copies."""
+            """Return the new due times for the database, then the result with the seconds from now
+            until each. The transaction may be repeated, so it changes copies."""
             limits = [replace(limit, due=due) for limit, due in zip(own, dues, strict=True)]
             result = work(limits, now)
             new_dues = [limit.due for limit in limits]
@@ -258,6 +243,6 @@ class RateLimiter:
         except NotStored:  # without the database, each process limits only its own calls
             return work(own, self._clock())
         for limit, seconds in zip(own, ahead, strict=True):
-            # Another call of this process may have moved it further meanwhile.
+            # Another call of this process may have moved it further.
             limit.due = max(limit.due, began + seconds)
         return result

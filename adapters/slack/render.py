@@ -39,40 +39,33 @@ from core.domain.rows import Placed, split_placed
 Json = dict[str, Any]
 
 MESSAGE_TEXT_BYTES = 3_900
-"""The maximum bytes of a message's `text`, after `&`, `<` and `>` are escaped. All limits here
-count escaped bytes.
+"""The most bytes of a message's `text`. All limits here count bytes after `&`, `<` and `>` are
+escaped.
 
 Slack's pages speak of characters, but measurements found UTF-8 bytes. An edit takes 4,000, also
 beside blocks (openclaw/openclaw pull 115027, pymc-labs/daimon pull 106; for posts
 seratch/ChatGPT-in-Slack issue 102).
 """
 SHORT_TEXT_BYTES = 300
-"""The maximum bytes of `text` if Slack refuses a longer one. The blocks contain the whole
-content."""
+"""The limit of `text` if Slack refuses a longer one. The blocks contain the whole content."""
 ANSWER_PART_BYTES = 9_000
-"""The maximum bytes of an answer's text in one post.
-
-Slack allows 12,000 for all Markdown of a message
-(docs.slack.dev/reference/block-kit/blocks/markdown-block), and 10,000 in a stream.
-"""
+"""The limit of an answer's text in one post. Slack allows 12,000 for all Markdown of a message
+(docs.slack.dev/reference/block-kit/blocks/markdown-block), and 10,000 in a stream."""
 STREAM_BYTES = 9_900
-"""The maximum bytes of a streamed message, with the blocks added at its end. Measured limits are
-between 10,600 and 11,300 (openclaw/openclaw pull 143882)."""
+"""The limit of a streamed message, with the blocks added at its end. Measured limits are between
+10,600 and 11,300 (openclaw/openclaw pull 143882)."""
 ALL_BLOCKS_BYTES = 11_500
-"""The maximum bytes of all blocks of a message: "12,000 text characters with a buffer for block
-containers" (slackapi/bolt-js issues 2509 and 2867)."""
+"""The limit of all blocks of a message: "12,000 text characters with a buffer for block containers"
+(slackapi/bolt-js issues 2509 and 2867)."""
 BLOCK_BYTES = 100
-"""The bytes that each block counts beside its text. Slack counts something for each block, but does
-not publish how much."""
+"""What each block counts beside its text. Slack counts something, but does not publish how much."""
 SECTION_BYTES = 2_900
-"""The maximum bytes of a section's text. Slack allows 3,000
+"""The limit of a section's text. Slack allows 3,000
 (docs.slack.dev/reference/block-kit/blocks/section-block)."""
 
 PLAIN_TEXT_CHARACTERS = 3000
-"""The maximum characters of the plain text beside blocks, which notifications and screen readers
-use."""
+"""The limit of the text beside blocks, which notifications and screen readers use."""
 _SCHEMES = ("http", "https", "mailto")
-"""The URL schemes that a link may have."""
 
 _LINK = re.compile(
     r"(?P<image>!?)\[(?P<label>[^\[\]\n]*)\]"
@@ -86,12 +79,12 @@ _BLOCK = re.compile(
 _WORD = re.compile(r"\S+")
 _ESCAPED = re.compile(r"\\([\\`*_\[\]()#~|>!+-])")
 _ESCAPES_BEGIN = 0xF0000
-"""The code point of the private letter for NUL. Those of escaped marks stand for them until the
+"""The code point of the private letter for NUL. Such letters stand for escaped marks until the
 other marks are removed. A letter of an address has none."""
 _ESCAPE = re.compile("[\U000f0021-\U000f007e]")
-"""The private letters that stand for escaped marks."""
+"""These private letters stand for escaped marks."""
 _SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
-"""Blanks, and the marks that set off a mention from the text after it."""
+"""Blanks, and what sets off a mention from the text after it."""
 _ENTITY = re.compile("&(?:amp|lt|gt|quot|#x27);")  # Slack's, and those of html.escape
 _FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^<|>\n]+)(?:\|(?P<label>[^<>\n]*))?>")
 _MARKS = re.compile(
@@ -103,43 +96,41 @@ _MARKS = re.compile(
 )
 
 MENU_ACTION = "ponte_menu"
-"""The action id of a menu of buttons. The value of an option: the action id and value of one."""
+"""The value of an option in a menu of buttons: the action id and value of one."""
 _MAX_BUTTONS, _MAX_MENU_BUTTONS = 25, 100
 """Elements of a block of buttons, and options of a menu
 (docs.slack.dev/reference/block-kit/blocks/actions-block, block-elements/select-menu-element)."""
 APPROVE_ACTION = "ponte_card_approve"
 _CARDS = 10
-"""The maximum number of cards in a message."""
+"""How many cards a message can have."""
 _TITLE, _TEXT = 300, 1500
-"""The maximum characters of a card's title and of its text."""
+"""How many characters a card's title and its text can have."""
 _ROOM, _LEAST = 2 * SECTION_BYTES + 800, 850
-"""The bytes of a complete card, and of the shortest card that still shows its request."""
+"""Bytes of a complete card, and of the shortest one that still shows its request."""
 _LINE = 500
-"""The maximum characters of a line, where the text of a card needs several sections."""
+"""How long a line is where the text of a card needs several sections."""
 _NOTE, _FEW = 200, 60
-"""The maximum bytes of the note under a decided card, and the minimum bytes of its text and its
-rows."""
+"""The most bytes of the note under a decided card, and the fewest of its text and its rows."""
 _SHORT_ROWS = ((1, 30, None), (1, 30, 5), (1, 20, 2), (1, 12, 1))
-"""Ever smaller forms of a card's first row: number of rows, maximum characters of a value, and
-number of fields (None for all)."""
+"""Ever smaller forms of a card's first row: number of rows, characters of a value, and number of
+fields (None for all)."""
 _HIDDEN = "…and {count} more. Type `changes` to list them."
 _HEADER_BYTES = 150
-"""The maximum bytes of a header (docs.slack.dev/reference/block-kit/blocks/header-block)."""
+"""The limit of a header (docs.slack.dev/reference/block-kit/blocks/header-block)."""
 
 
 def safe_markdown(text: str) -> str:
-    """Return the model's Markdown in a form that is safe to post. It notifies nobody and hides no
+    """Return the model's Markdown in a form that is safe to post: it notifies nobody and hides no
     link.
 
     Slack renders standard Markdown itself: tables, code, lists and links
-    (docs.slack.dev/reference/block-kit/blocks/markdown-block). Nothing is converted; only unsafe
-    parts are removed. Outside code, a refused link becomes text with its address as code, and an
-    image becomes a link.
+    (docs.slack.dev/reference/block-kit/blocks/markdown-block). Only unsafe parts are removed.
+    Outside code, a refused link becomes text with its address as code, and an image becomes a link.
     """
 
     def render_link(match: re.Match[str]) -> str:
-        """Return a Markdown link, or its label and address where it may not be one. An image
-        becomes a link, because its `!` is dropped."""
+        """Return a link, or its label and address where it may not be one. An image becomes a link,
+        because its `!` is dropped."""
         label, url = match["label"] or match["url"], match["url"]
         if _may_link(url):
             return f"[{label}]({url})"
@@ -149,10 +140,10 @@ def safe_markdown(text: str) -> str:
         url = match["url"]
         return f"<{url}>" if _may_link(url) else f"`{url}`"
 
-    # `nest_items` indents what models indent too little below a numbered item. `free_stress` puts
-    # hair spaces around stress beside Chinese, Japanese or Korean letters. CommonMark needs both.
+    # CommonMark needs both: indents below a numbered item, where models indent too little, and hair
+    # spaces around stress beside Chinese, Japanese or Korean letters.
     pieces, text = list[str](), nest_items(text)
-    # By line, whether it may be the row of a table; and the number of the line at each piece.
+    # By line, whether it may be the row of a table; and the line's number at each piece.
     rows, number = ["|" in line for line in text.split("\n")], 0
     for start, end, is_code in _split_code(text):
         piece = text[start:end]
@@ -166,7 +157,7 @@ def safe_markdown(text: str) -> str:
                 for at, line in enumerate(piece.split("\n"), first)
             )
         pieces.append(piece)
-    # Mentions and other control sequences of Slack are disabled in the whole text, code included.
+    # Control sequences of Slack are disabled in the whole text, code included.
     return neutralize_markdown("".join(pieces))
 
 
@@ -174,19 +165,19 @@ def settled_length(text: str) -> int:
     """Return the length of the part of a growing text that later text cannot change: whole words
     and whole links.
 
-    A stream of Slack can only append. So what may become a link, an image or code is not shown
-    before its end is known.
+    A stream of Slack can only append. So what may become a link, an image or code waits for its
+    end.
     """
     end = max(text.rfind(" "), text.rfind("\n")) + 1
     line = text.rfind("\n", 0, end) + 1  # where the last line begins
-    # A bracket that is still open, or whose address is, may become a link, or an image with "!".
+    # An open bracket, or one with an open address, may become a link, or an image with "!".
     bracket = text.rfind("[", line, end)
     if bracket >= 0 and not _LINK.match(text, bracket):
         after = text.find("](", bracket, end)
         if after >= 0 or text.find("]", bracket, end) < 0:
             end = bracket - 1 if bracket > line and text[bracket - 1] == "!" else bracket
     fences = re.findall(r"^[ \t]*(?:`{3,}|~{3,})", text[:line] + "\n", re.M)
-    # A code block is open. If it never ends, its addresses may be links, so they wait.
+    # A code block is open. If it never ends, its addresses may be links.
     if len(fences) % 2:
         return length_before_open_address(text[:end])
     # After an odd backtick, the rest of the line may become code.
@@ -194,15 +185,14 @@ def settled_length(text: str) -> int:
 
 
 def to_plain_text(text: str) -> str:
-    """Return a Markdown text without its markup, escaped for a message's `text`, which
-    notifications and screen readers use."""
-    # The marks of code are removed below, so addresses in code are defanged first.
+    """Return Markdown without its markup, escaped, for notifications and screen readers."""
+    # The marks of code go, so addresses in code are defanged first.
     text = BREAK.sub(" ", without_links_in_code(text))
-    # An escaped mark such as `\*` is text. A private letter stands for it while marks are removed.
+    # An escaped mark such as `\*` is text, for which a private letter stands meanwhile.
     text = _ESCAPED.sub(lambda match: chr(_ESCAPES_BEGIN + ord(match[1])), text)
     words = _MARKS.sub(r"\1", _LINK.sub(lambda match: match["label"] or match["url"], text)).strip()
     # Removed markup may join pieces into an address that nobody wrote, as in `evil.*com*`. So a
-    # word that the text did not have is defanged.
+    # new word is defanged.
     original_words = set(text.split())
     if not original_words.issuperset(words.split()):
         words = _WORD.sub(
@@ -210,14 +200,12 @@ def to_plain_text(text: str) -> str:
         )
     if len(words) > PLAIN_TEXT_CHARACTERS:
         words = words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
-    # The private letters become the escaped marks again.
     words = _ESCAPE.sub(lambda match: chr(ord(match[0]) - _ESCAPES_BEGIN), words)
     return escape_text(words) or "…"  # the text was nothing but markup
 
 
 def without_links_in_code(text: str) -> str:
-    """Return the text with the addresses inside code defanged. It is needed where the code marks
-    are removed or may be cut off."""
+    """Defang the addresses inside code, where the code marks are removed or may be cut off."""
     return "".join(
         defang(text[start:end]) if code else text[start:end]
         for start, end, code in _split_code(text)
@@ -225,8 +213,8 @@ def without_links_in_code(text: str) -> str:
 
 
 def escape_text(text: str) -> str:
-    """Escape text for mrkdwn and plain text, where `&`, `<` and `>` have a meaning. Mentions of
-    everybody are disabled too."""
+    """Escape text for mrkdwn and plain text, where `&`, `<` and `>` have a meaning, and disable
+    mentions of everybody."""
     literal = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return neutralize(literal)
 
@@ -236,12 +224,11 @@ def mentioned_ids(text: str) -> frozenset[str]:
 
 
 def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
-    """Return a message from Slack in readable form, with names in place of ids. Mentions of the bot
-    at its beginning and end are removed, with the punctuation after the first ones."""
+    """Return a message from Slack with names in place of ids. Mentions of the bot at both ends are
+    removed, with the punctuation after the first ones."""
     bot_mention = re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>")
     spans = [mention.span() for mention in bot_mention.finditer(text)]
-    # Move `start` behind the mentions at the beginning, and `end` before those at the end. Only
-    # blanks may be before the first one; between two, a comma or colon is also allowed.
+    # Only blanks may be before the first mention; between two, a comma or colon is also allowed.
     start, end = 0, len(text)
     for first, last in spans:
         if (_SET_OFF if start else _SPACE).fullmatch(text, start, first) is None:
@@ -256,11 +243,10 @@ def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
 
     def spell_out(match: re.Match[str]) -> str:
         """Return the text for one piece of Slack's markup, such as `<@U1>` or
-        `<https://…|label>`. `names` has the present names of people by id. A piece without one of
-        the marks `@`, `#` and `!` is a link."""
+        `<https://…|label>`. A piece without one of the marks `@`, `#` and `!` is a link."""
         kind, id, label = match["kind"], match["id"], match["label"]
         if kind == "@":
-            # A person. The name that Slack puts into the text may be outdated.
+            # The name that Slack puts into the text may be outdated.
             return "@" + (names.get(id) or label or id)
         if kind == "#":
             return "#" + (label or id)
@@ -274,8 +260,8 @@ def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
 
 
 def find_mentions(text: str, names: Mapping[str, str], bot: str) -> tuple[tuple[str, str], ...]:
-    """Return the people and channels that a message from Slack mentions, without the bot, each
-    once: the words that `to_readable` writes for it, and its id."""
+    """Return the people and channels that a message mentions, without the bot, each once: the words
+    that `to_readable` writes for it, and its id."""
     mentions = []
     for mention in _FROM_SLACK.finditer(text):
         id, label = mention["id"], mention["label"]
@@ -287,11 +273,11 @@ def find_mentions(text: str, names: Mapping[str, str], bot: str) -> tuple[tuple[
 
 
 def split_answer(text: str, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
-    """Split `text` into parts that each fit into one post of `most` bytes after rendering.
-    `safe_markdown` can make a text longer."""
+    """Split `text` into parts that each fit into one post of `most` bytes. `safe_markdown` can make
+    a text longer."""
     fitting: list[str] = []
     for part in split_text(text, most, escaped_size):
-        # If rendering makes a piece too long for Slack, the part is divided into smaller ones.
+        # A part whose rendered piece is too long for Slack is divided into smaller ones.
         limit = most
         pieces: tuple[str, ...] = (part,)
         while limit > MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE and any(
@@ -334,14 +320,14 @@ class PostContent:
 
     def build_plain(self) -> Json:
         """Return the message for a Slack that refuses the whole one: a shorter `text`, sections
-        with the source of the Markdown, and the rows of cards as lines."""
+        with the Markdown's source, and the rows of cards as lines."""
         source = without_links_in_code(neutralize(self.text))
         pieces = split_text(source, SECTION_BYTES, escaped_size) or (() if self.cards else ("…",))
         blocks = [build_section(escape_text(piece)) for piece in pieces]
         return self.without_rating._complete(blocks, SHORT_TEXT_BYTES, tables=False)
 
     def build_end(self, room: int, tables: bool) -> list[Json]:
-        """Return the blocks under the text in `room` bytes: buttons, then cards."""
+        """Return what stands under the text, in `room` bytes: buttons, then cards."""
         blocks = build_buttons(self.offers)
         if self.cards:
             blocks += cards_blocks(self.cards, room - blocks_size(blocks), tables)
@@ -357,15 +343,15 @@ class PostContent:
 
 
 def _build_data_blocks(part: str, placed: Sequence[Placed]) -> list[Json]:
-    """Return a part of an answer as blocks: its rows and charts as tables and charts of Slack, the
-    text between them as Markdown.
+    """Return a part of an answer as blocks: its rows and charts as Slack's, the text between them
+    as Markdown.
 
     Rows and charts beyond the number that Slack allows in one message stay Markdown. Return [] if
     no block of data came of it, or if all of them are too long: the part is then one Markdown text.
     """
     blocks, counts, words = list[Json](), Counter[str](), ""  # `words`: the text since a block
     for text, data in split_placed(part, placed):
-        # None: plain text, or data that exceeds a limit of Slack.
+        # None: plain text, or data beyond a limit of Slack.
         block = build_data_block(data)
         if block is None or counts[block["type"]] == MAX_OF_KIND[block["type"]]:
             words = f"{words}\n\n{text}" if words else text
@@ -399,13 +385,13 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
         "elements": [{"type": "mrkdwn", "text": note}],
     }
     buttons = build_buttons(list_offers(card, card.press_id), f"{CARD_BLOCK}{card.id}:actions")
-    if not card.is_whole:  # a block of code that is cut ends here, before the one of the result
+    if not card.is_whole:  # a cut block of code ends here, before that of the result
         card = replace(card, text=end_code(card.text[:_TEXT]))
     title = escape_text(defang(card.title[:_TITLE]))
     body = escape_text(defang(card.text_with_result))
     words = f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
     # A person may approve only what they see in full. If that does not fit, the card is drawn
-    # again in a form that has no Approve button, and so may be cut.
+    # without an Approve button, and so may be cut.
     if must_fit(card):
         pieces = enumerate(_split_words(words))
         whole = [_build_card_section(card, f"text{n}", piece) for n, piece in pieces]
@@ -417,7 +403,7 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
             if blocks_size(whole) <= room
             else card_blocks(without_approval(card), room, tables)
         )
-    room = min(room, _ROOM)  # a complete card needs no more
+    room = min(room, _ROOM)
     free_bytes = room - blocks_size([state, *buttons, _build_card_section(card, "text", "")])
     # The rows get what the text leaves, and at least half. The first row is always shown, if
     # necessary with shorter values and fewer fields.
@@ -446,30 +432,29 @@ def cards_blocks(
     Cards that do not fit are counted in a last line. The answer's text names those that wait for a
     person.
     """
-    # `_LEAST`: the smallest useful card. `room` is reduced below; `all_room` keeps its value.
+    # `room` is reduced below.
     most, all_room = min(_CARDS, max(1, room // _LEAST)), room
-    # First each card as long as it likes; the first one with a table is the only one.
+    # First each card as long as it likes; only the first table stays one.
     drawn = list[list[Json]]()
     for card in cards[:most]:
         drawn.append(card_blocks(card, tables=tables))
         tables = tables and not row_blocks.has_table(drawn[-1])
     sizes = list(map(blocks_size, drawn))
-    # `share`: the bytes that a card may have. The smallest cards come first. What one of them does
-    # not need is divided among the larger ones.
+    # `share`: the bytes that a card may have. What the smallest ones do not need is divided among
+    # the larger ones.
     share = max(sizes, default=0)
     for place, size in enumerate(sorted(sizes)):
         if size > room // (len(sizes) - place):
             share = room // (len(sizes) - place)
             break
         room -= size
-    # The cards that are larger than their share are drawn again, cut to it.
     for number, size in enumerate(sizes):
         if size > share:
             drawn[number] = card_blocks(cards[number], share, row_blocks.has_table(drawn[number]))
     blocks = [block for each in drawn for block in each]
     buttons = [each for block in blocks if block["type"] == "actions" for each in block["elements"]]
     pressed = {button["value"] for button in buttons if button["action_id"] == APPROVE_ACTION}
-    # One button approves all, but only if each card's own button is still there after the cut.
+    # One button approves all, but only if each card's own button survived the cut.
     together = offer_together(cards) if len(cards) > 1 else None
     if together and pressed.issuperset(together.subject.split()):  # the cards' ids
         added = build_buttons([together])
@@ -481,15 +466,14 @@ def cards_blocks(
 
 
 def replace_card(message: Sequence[Json], card: Card, tables: bool = True) -> list[Json] | None:
-    """Return a message's blocks with the current state of the card; None if they do not contain
-    it. `tables`: its rows may be a table, if no other block is one."""
-    # All blocks of a card have its id in their `block_id`.
+    """Return a message's blocks with the card's current state; None if they do not contain it.
+    `tables`: its rows may be a table, if no other block is one."""
     mine = f"{CARD_BLOCK}{card.id}:"
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:
         return None
-    # The new blocks come where the first old one was. They may take what the others leave, but at
-    # least the bytes of the shortest card that still shows its request (_LEAST).
+    # The new blocks stand where the first old one was. They may take what the others leave, but at
+    # least _LEAST.
     other_blocks = [block for n, block in enumerate(message) if n not in places]
     room = max(_LEAST, ALL_BLOCKS_BYTES - blocks_size(other_blocks))
     tables = tables and not row_blocks.has_table(other_blocks)
@@ -498,7 +482,6 @@ def replace_card(message: Sequence[Json], card: Card, tables: bool = True) -> li
 
 
 def card_text(card: Card) -> str:
-    """Return a card as plain text, for notifications and screen readers."""
     return escape_text(defang(f"{card.title}\n{card.text}")[:PLAIN_TEXT_CHARACTERS])
 
 
@@ -508,10 +491,9 @@ def escaped_size(text: str) -> int:
 
 
 def blocks_size(blocks: Sequence[Mapping[str, Any]]) -> int:
-    """Return the bytes of a message's blocks, which Slack limits: their texts, and BLOCK_BYTES for
-    each block. Slack counts `&`, `<` and `>` in their escaped forms. mrkdwn is already escaped;
-    other text is counted as escaped."""
-    # Texts may be nested at any depth, so all values are visited, without recursion.
+    """Return the bytes that Slack limits: those of texts, and BLOCK_BYTES for each block. Slack
+    counts `&`, `<` and `>` in their escaped forms. mrkdwn is already escaped."""
+    # Texts may be nested at any depth: no recursion.
     size, parts = BLOCK_BYTES * len(blocks), list[Any](blocks)
     while parts:
         part = parts.pop()
@@ -525,12 +507,11 @@ def blocks_size(blocks: Sequence[Mapping[str, Any]]) -> int:
 
 
 def cut_unescaped(text: str, limit: int) -> str:
-    """Cut an unescaped text to `limit` bytes after escaping, in which `&`, `<` and `>` are longer.
-    A cut text ends with "…", and no emoji or letter with marks is split."""
+    """Cut a text to `limit` bytes after escaping. A cut text ends with "…", and no emoji or letter
+    with marks is split."""
     if escaped_size(text) <= limit:
         return text
-    # A search by halves: `fits` characters fit, `over` characters do not. A character has at least
-    # one byte.
+    # A search by halves: `fits` characters fit, `over` do not. A character has at least one byte.
     fits, over = 0, min(len(text), limit) + 1
     while over - fits > 1:
         middle = (fits + over) // 2
@@ -542,13 +523,12 @@ def cut_unescaped(text: str, limit: int) -> str:
 
 
 def cut_escaped(escape_text: str, limit: int) -> str:
-    """Cut an escaped text to `limit` bytes. A cut text ends with "…", and no character or entity is
-    split."""
+    """A cut text ends with "…", and no character or entity is split."""
     data = escape_text.encode()
     if len(data) <= limit:
         return escape_text
-    # The first cut is by bytes, the second one spares characters of several code points, the third
-    # one an entity such as `&amp;`.
+    # The first cut is by bytes, the second spares characters of several code points, the third an
+    # entity such as `&amp;`.
     short = data[: limit - len("…".encode())].decode(errors="ignore")
     short = escape_text[: find_character_boundary(escape_text, len(short))]
     entity = short.rfind("&")
@@ -558,14 +538,13 @@ def cut_escaped(escape_text: str, limit: int) -> str:
 
 
 _INFO = max_info_length(ANSWER_PART_BYTES, lambda text: escaped_size(text))
-"""The maximum characters of a code block's info string that are repeated where the block
-continues."""
+"""Characters of a code block's info string that are repeated where the block continues."""
 
 
 class Rotation:
-    """Splits a growing answer into the texts of its posts: with `split`, and additionally where
-    `end_part` ended a part because its stream grew old. Slack ends a stream after some minutes, so
-    the text that follows needs a new post.
+    """Splits a growing answer into the texts of its posts: with `split`, and also where `end_part`
+    ended a part because its stream grew old. Slack ends a stream after some minutes, so the text
+    that follows needs a new post.
 
     A code block that is split there is closed, and opened again in the next part.
     """
@@ -573,13 +552,13 @@ class Rotation:
     def __init__(self, split: Callable[[str], tuple[str, ...]]) -> None:
         self._split = split
         self._heads: list[str] = []
-        """The parts that `end_part` has ended, in order."""
+        """The ended parts, in order."""
         self._ends: set[str] = set()
-        """The last post of each of these parts, to which nothing is added."""
+        """The last post of each ended part, to which nothing is added."""
 
     def end_part(self, text: str) -> None:
-        """End the current part at the settled text, which is not changed by later text. That goes
-        into the next part. `text` is the whole answer so far."""
+        """End the current part where later text cannot change it. `text` is the whole answer so
+        far."""
         cut_length = sum(map(len, self._heads))
         end = max(text.rfind("\n") + 1, settled_length(text))
         # Only if the earlier cuts still hold, and if there is text after the last of them.
@@ -588,18 +567,15 @@ class Rotation:
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the parts of the text. If the text before a cut has changed, that cut is dropped,
-        and the caller edits its posts.
-
-        `_heads` are the parts that `end_part` has ended, because their stream grew old; `_split`
-        divides each of them, and the rest, by the length that a post may have."""
+        and the caller edits its posts."""
         parts: list[str] = []
         rest, opening = text, ""  # `opening`: the fence of a code block that goes on in `rest`
-        self._ends.clear()  # filled again, for `has_ended`
+        self._ends.clear()
         for head in self._heads:
             if not rest.startswith(head):
                 break
-            # A code block that the cut divides is closed before it, and opened again after it,
-            # with its language unless the line is longer than `_INFO`.
+            # A code block that the cut divides is closed before it, and opened again after it, with
+            # its language unless the line is longer than `_INFO`.
             fence = fence_after_text(opening + head, None, _INFO)
             closing = f"\n{fence.closing}" if fence else ""
             parts += self._split(opening + head.rstrip() + closing)
@@ -609,13 +585,12 @@ class Rotation:
         return (*parts, *self._split(opening + rest)) if rest.strip() else tuple(parts)
 
     def has_ended(self, part: str) -> bool:
-        """Return whether `end_part` ended this part, so that nothing is added to it."""
         return part in self._ends
 
 
 def _split_code(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Yield prose and code in order, as tuples of start, end and whether it is code. Code is a
-    block, or a span within a line; spans are looked for between two blocks only."""
+    """Yield prose and code in order, as start, end and whether it is code. Code is a block, or a
+    span within a line; spans are looked for between two blocks only."""
     at = 0
     # An empty block at the end, so that the prose after the last block is divided, too.
     for block in [*(match.span() for match in _BLOCK.finditer(text)), (len(text), len(text))]:
@@ -636,15 +611,15 @@ def _may_link(url: str) -> bool:
 
 
 def _split_words(words: str) -> list[str]:
-    """Return escaped text in pieces that each fit into a section. A quoted line that is cut stays
-    a quote in each part, so that no part of it looks like a line of Ponte's own."""
+    """Return escaped text in pieces that each fit into a section. A cut quoted line stays a quote
+    in each part, so that no part of it looks like a line of Ponte's own."""
     if len(words.encode()) <= SECTION_BYTES:
         return [words]
     pieces = [""]
     for line in words.split("\n"):
         quote = next(mark for mark in ("&gt; ", "&gt;", "") if line.startswith(mark))
-        # A line of 500 characters fits into a section, also if each has five bytes once it is
-        # escaped. An escaped mark is not divided, and all blanks stay as they are.
+        # 500 characters fit into a section, also if each has five bytes once it is escaped. An
+        # escaped mark is not divided, and all blanks stay.
         cuts = textwrap.wrap(
             unescape(line.removeprefix(quote)),
             _LINE,
@@ -678,7 +653,7 @@ def build_buttons(offers: Sequence[ButtonOffer], block_id: str = "") -> list[Jso
             half = {"text": text, "accessibility_label": offer.label, "value": offer.subject}
             ratings[0][name] = half
             continue
-        # Action ids in a block differ, so the choice is a part of it.
+        # Action ids in a block must differ, so the choice is a part of it.
         id += f":{offer.subject.partition(':')[0]}" if button.choices else ""
         if len(elements) < _MAX_BUTTONS - 1:
             element = {"type": "button", "action_id": id, "value": offer.subject, "text": text}
@@ -696,15 +671,15 @@ def build_buttons(offers: Sequence[ButtonOffer], block_id: str = "") -> list[Jso
 
 
 def build_code_blocks(codes: Sequence[str]) -> list[Json]:
-    """Return the code of each run as blocks, cut where Slack takes no more. Preformatted text
-    has no markup, so it mentions nobody and cannot end its block."""
+    """Return the code of each run, cut where Slack takes no more. Preformatted text has no markup,
+    so it mentions nobody and cannot end its block."""
     blocks, room = list[Json](), ANSWER_PART_BYTES  # `room`: the bytes that the message has left
     for code in codes:
         text = cut_unescaped(code.rstrip(), room)
         element = {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": text}]}
         blocks.append({"type": "rich_text", "elements": [element]})
         room -= escaped_size(text) + BLOCK_BYTES
-        # The code was cut, or the next one would hardly show anything.
+        # The next code would hardly show anything.
         if text != code.rstrip() or room < _FEW:
             blocks.append(build_section(say(REST_OF_CODE)))
             break
@@ -725,5 +700,5 @@ def build_section(mrkdwn: str) -> Json:
 
 
 def make_plain_text(text: str, limit: int) -> Json:
-    """Return a text object without markup of at most `limit` bytes."""
+    """`limit` counts bytes."""
     return {"type": "plain_text", "text": cut_unescaped(text, limit) or "…"}

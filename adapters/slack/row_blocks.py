@@ -1,6 +1,6 @@
 """Builds the block with a card's rows: a table, or lines of rich text with each row's name.
 
-Slack shows the texts of both blocks as they are, without reading markup in them
+Slack reads no markup in either block
 (docs.slack.dev/reference/block-kit/blocks/rich-text-block and table-block). Addresses and mentions
 in values are disabled all the same: the blocks may be quoted where markup is read.
 """
@@ -31,19 +31,19 @@ _EXACT = re.compile(
 _UNSURE = re.compile(r"\\`|<[^<>\s`]*`")
 """A backtick that may not begin or end code: an escaped one, and one in an address."""
 _AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)(?!(?<=\w@)\w+\.[a-z]{2})", re.I)
-"""A mention of everybody. The domain of an e-mail address, such as `ana@here.com`, is none."""
+"""The domain of an e-mail address, such as `ana@here.com`, is no mention of everybody."""
 
 
 def neutralize(text: str) -> str:
-    """Return the text with Slack's control sequences disabled by an invisible character in them, so
-    that it notifies no person, group or channel."""
+    """Disable Slack's control sequences by an invisible character in them, so that the text
+    notifies no person, group or channel."""
     text = encode_everybody_in_addresses(text)  # such an address would not work with it
     return _AT_ALL.sub("@" + _JOINER, _CONTROL.sub("<" + _JOINER, text))
 
 
 def neutralize_markdown(text: str) -> str:
-    """Return Markdown with Slack's control sequences disabled. People copy code, so nothing
-    invisible is put into it: there, a space shows where a control sequence was.
+    """Disable Slack's control sequences in Markdown. People copy code, so nothing invisible is put
+    into it: there, a space shows where a control sequence was.
 
     A text that is too complex for the Markdown parser is treated as if it had no code. In code,
     only exact control sequences (`_EXACT`) are changed, so that `List<@NonNull String>` stays.
@@ -58,7 +58,6 @@ def neutralize_markdown(text: str) -> str:
     code_lines = {at for start, end in blocks for at in range(start, end)}
 
     def neutralize_code(code: str) -> str:
-        """Return a code span with a space in each control sequence."""
         # In a table, a "|" ends the cell, and then this is no code for Slack.
         return neutralize(code) if "|" in code else _EXACT.sub("< ", code)
 
@@ -66,8 +65,7 @@ def neutralize_markdown(text: str) -> str:
     for at, line in enumerate(lines):
         if at in code_lines:
             lines[at] = _EXACT.sub("< ", line)
-        # An escaped backtick, or one in an address: Slack may read other spans as code, so none
-        # counts.
+        # Slack may read other spans as code, so none counts.
         elif _UNSURE.search(line):
             lines[at] = neutralize(line)
         else:
@@ -78,13 +76,12 @@ def neutralize_markdown(text: str) -> str:
 Json = dict[str, Any]
 
 CARD_BLOCK = "ponte_card:"
-"""The prefix of the block ids of a card."""
+"""The block ids of a card begin with this."""
 MAX_ROW_CELL_CHARACTERS = 80
-"""The maximum characters of one value in a card."""
 TABLE_BLOCK = "table"
-"""The type of the table block. Slack allows one in a message, with 100 rows of 20 cells."""
+"""Slack allows one table block in a message, with 100 rows of 20 cells."""
 TABLE_ROWS = 100
-"""The rows of a table, with the row of its titles."""
+"""How many rows a table can have, with the row of titles."""
 _BOLD, _STRUCK = {"bold": True}, {"strike": True}
 
 
@@ -95,15 +92,14 @@ def build_rows_block(
     fields: int | None = None,
     tables: bool = True,
 ) -> Json:
-    """Return the block with the first rows of a card, `count` of them: a table if that is possible,
-    else lines with the name and the changed fields of each row.
+    """Return the block with the first `count` rows of a card: a table if possible, else lines with
+    the name and the changed fields of each row.
 
-    - `characters`: the maximum characters of a value; None for all.
-    - `fields`: the number of changed fields shown of each row; None for all.
-    - `tables`: the rows may be a table.
+    `characters` is the most characters of a value, `fields` the number of changed fields shown of
+    each row; None for all. `tables`: the rows may be a table.
     """
     rows, marked = read_rows(card.rows[:count]), marks_values(card)
-    # One row of a table holds the titles. A table has all fields of each row.
+    # A table has all fields of each row, and one row of titles.
     table = tabulate(rows) if tables and fields is None and count < TABLE_ROWS else None
     if table:
         cells = [[[_text(title, _BOLD, characters)] for title in table.header]]
@@ -128,7 +124,6 @@ def build_rows_block(
                 ]
                 for change in row.changes[:fields]
             ]
-            # `fields` left some out; their number is shown.
             if hidden := len(row.changes) - len(values):
                 values.append([_raw(f"… +{hidden}")])
             heading = [_text(row.name, _BOLD, characters)] if row.name else []
@@ -155,20 +150,18 @@ def _join_lines(rows: Sequence[tuple[list[Json], list[list[Json]], str]]) -> lis
 
 
 def _render_field(change: FieldChange, characters: int | None) -> list[Json]:
-    """Return a field of a new row: its label, then its value with its line breaks. Only labels are
-    bold, so no line of a value looks like one."""
+    """Return a field of a new row with its line breaks. Only labels are bold, so no line of a value
+    looks like one."""
     lines = [_clean(line, None) for line in change.list_lines(characters)]
     return [_text(f"{change.field}:", _BOLD, characters), _raw(f" {INDENT.join(lines)}")]
 
 
 def _render_change(change: FieldChange | None, characters: int | None, marked: bool) -> list[Json]:
-    """Return the old value and the new one; only one if the row has only one. If `marked`, the new
-    one is bold, and the old one is struck where it goes away. `change` is None for a row of a table
-    in which this field does not change."""
-    # NO_VALUE (a dash) is also the text of an empty field; None means that there is no row.
+    """Return the old value and the new one, or the only one. If `marked`, the new one is bold, and
+    the old one is struck where it goes away. None: a row of a table does not change this field."""
+    # NO_VALUE (a dash) is also the text of an empty field.
     if change is None:
         return [_raw(NO_VALUE)]
-    # A new row has no old value, a deleted one has no new value.
     if change.before is None or change.after is None:
         return [_text(change.value or NO_VALUE, {}, characters)]
     styles: Sequence[Mapping[str, bool]] = ({}, {})

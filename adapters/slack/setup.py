@@ -1,5 +1,4 @@
-"""The app manifest, and the check of the tokens for `ponte doctor`, with a remedy for each
-failure."""
+"""The app manifest, and the check of the tokens for `ponte doctor`."""
 
 from __future__ import annotations
 
@@ -38,23 +37,17 @@ SCOPE_PURPOSES: Mapping[str, str] = {
     "usergroups:read": "allow user groups in PONTE_ALLOW",
     "users:read": "tell members from guests; read names, languages and time zones",
 }
-"""The bot scopes, and the purpose of each."""
 SIGN_IN_SCOPES = ("openid", "profile", "email")
-"""The user scopes for sign-in with Slack."""
 SOCKET_SCOPE = "connections:write"
 """The scope of the app-level token for Socket Mode."""
 MEMBER_EVENTS = ("team_join", "user_change")
-"""The events that report changes of people. Without them, Ponte learns of changes from users.list,
-up to an hour later."""
+"""Without these events, Ponte learns of changes of people from users.list, up to an hour later."""
 DEPARTURE_EVENT = "member_left_channel"
-"""The event that somebody left a channel or was removed. Without it, Ponte learns of it within a
-minute."""
+"""Somebody left a channel or was removed. Without the event, Ponte learns of it within a minute."""
 EVENTS_MARK = "slack-events"
-"""The name of an empty file in the home folder, created when the first of these events arrives.
-
-An app cannot ask with its bot token which events it is subscribed to (apps.manifest.export takes
-another token).
-"""
+"""An empty file in the home folder, created when the first of these events arrives. An app cannot
+ask with its bot token which events it is subscribed to (apps.manifest.export takes another
+token)."""
 NO_EVENTS_YET = (
     "No team_join or user_change event has arrived yet. Until one does, Ponte may notice new "
     "members and guests up to an hour late. If none arrives after a member changes their profile, "
@@ -64,7 +57,6 @@ EVENTS = (
     "agent_session_stopped", "app_home_opened", "app_mention", "message.channels",
     "message.groups", "message.im", "message.mpim", DEPARTURE_EVENT, *MEMBER_EVENTS,
 )  # fmt: skip
-"""The events that the app subscribes to."""
 _DESCRIPTION = "Connects your team with its tables, quick commands and a Python sandbox."
 REFUSED_APP = (
     "Slack rejected SLACK_APP_TOKEN ({error}). Under Basic Information, generate an app-level "
@@ -93,8 +85,8 @@ EVENTS_NEEDED = (
     "channels) or the message.groups event (private channels)"
 )
 _SOCKET_OFF = frozenset({"not_allowed_token_type", "forbidden_team"})
-"""Errors of apps.connections.open for an app without Socket Mode. They are listed in
-docs.slack.dev/reference/methods/apps.connections.open."""
+"""Errors for an app without Socket Mode
+(docs.slack.dev/reference/methods/apps.connections.open)."""
 
 
 def manifest(name: str = "Ponte", request_url: str = "", page_url: str = "") -> dict[str, Any]:
@@ -155,15 +147,15 @@ def manifest(name: str = "Ponte", request_url: str = "", page_url: str = "") -> 
 
 
 def link(app_manifest: Mapping[str, Any]) -> str:
-    """Return the address that opens Slack's page for a new app with this manifest
+    """Return the address of Slack's page for a new app with this manifest
     (docs.slack.dev/app-manifests)."""
     return f"https://api.slack.com/apps?new_app=1&manifest_json={quote(json.dumps(app_manifest))}"
 
 
 async def check_app_token(api: SlackApi, identity: Mapping[str, Any], app_token: str) -> None:
     """Raise SettingsError if the app-level token, which names its app, is of another app than the
-    bot token, whose `auth.test` answered with `identity`. Raise PlatformBusy or InDoubt."""
-    # If the token has another form one day, the check is left out.
+    bot token, whose `auth.test` answered with `identity`. Raises PlatformBusy or InDoubt."""
+    # A token of another form one day is not checked.
     named = re.match(r"xapp-\d+-(A[A-Z0-9]+)-", app_token)
     if not named:
         return
@@ -176,8 +168,7 @@ async def check_app_token(api: SlackApi, identity: Mapping[str, Any], app_token:
 
 
 async def socket_url(app_api: SlackApi) -> str:
-    """Return the WebSocket address for a new socket (apps.connections.open). Raises SettingsError,
-    PlatformBusy or InDoubt."""
+    """Return the address for a new WebSocket. Raises SettingsError, PlatformBusy or InDoubt."""
     try:
         return str((await app_api.call("apps.connections.open"))["url"])
     except (SlackRefused, TokenRefused) as refused:
@@ -196,8 +187,8 @@ async def check(
 ) -> Sequence[Health]:
     """Try each setting against Slack, and return the results for the operator.
 
-    `everything` lists the places in which every message is for Ponte. `home` is the home folder. A
-    refused token, or no answer, ends the checks: its result is then the last one.
+    `everything` lists the places in which every message is for Ponte. A refused token, or no
+    answer, ends the checks: its result is then the last one.
     """
     results: list[Health] = []
     api, app_api = SlackApi(bot_token, base_url, proxies), SlackApi(app_token, base_url, proxies)
@@ -221,8 +212,8 @@ async def check(
         elif everything:  # no method tells which events the app is subscribed to
             words = say(EVENTS_NEEDED, places=", ".join(everything))
             results.append(Health("slack channels", "on", words))
-        # No method tells whether the app is subscribed to events about members. A running Ponte
-        # creates this file when the first of them arrives.
+        # Nor does a method tell it of events about members. A running Ponte creates this file when
+        # the first of them arrives.
         if home is not None:
             has_events = await asyncio.to_thread((home / EVENTS_MARK).exists)
             if has_events:

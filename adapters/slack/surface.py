@@ -40,15 +40,14 @@ from core.domain.ports import ARRIVAL_SECONDS, AnswerPart, Surface
 log = structlog.get_logger("slack")
 
 GROWTH_RETRY_SECONDS = 2.0
-"""Seconds before Ponte checks again if the rate limits allow an answer to be shown while it
-grows."""
+"""The pause before Ponte checks again if the rate limits allow a growing answer."""
 PRIVATE_PREFIX = "private:"
-"""The prefix of the id of a post that Ponte cannot edit or find again, such as a message to one
-person alone."""
+"""The id of a post that Ponte cannot edit or find again begins with this, such as that of a message
+to one person alone."""
 NOT_A_MEMBER = frozenset({"not_in_channel", "channel_not_found"})
-"""Errors of chat.postMessage if the bot is not a member of the channel."""
+"""The bot is not a member of the channel (chat.postMessage)."""
 _BYTES_FOR_CARDS = 2000
-"""The bytes that a stream must have left for its cards. With less room, an edit adds the cards."""
+"""With less room left in a stream, an edit adds the cards."""
 
 
 class SlackSurface(Surface):
@@ -81,7 +80,7 @@ class SlackSurface(Surface):
         self._thread = self._source.thread
         self._presence = Presence(workspace, signs, to, self._source, resumed)
         self._rotation = render.Rotation(lambda text: render.split_answer(text, workspace.part))
-        """Splits the answer into posts, also where a stream is too old to go on."""
+        """Divides the answer also where a stream is too old to go on."""
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
         self._posts = SlackPosts(self._lookup)
         self._stream: SlackStream | None = None
@@ -89,19 +88,18 @@ class SlackSurface(Surface):
         self._stopped = False
         """A person pressed Slack's own Stop button."""
         self._claims: set[str] = set()
-        """Methods of which one call is reserved under the rate limit, so that an answer that has
-        begun to grow can always be completed."""
+        """Methods with one call reserved under the rate limit, so that an answer that has begun to
+        grow can always be completed."""
         self._own_posts: set[str] = set()
         """Posts that this process made, or whose stream it has closed."""
         self._keyless: dict[str, str] = {}
-        """The keys of streamed posts, which Slack takes only at the end of the stream."""
+        """The keys of streamed posts. Slack takes them only at the end of the stream."""
         self._contents: dict[str, PostContent] = {}
-        """What a post shows, as far as this process knows. An edit that changes nothing is left
+        """What each post shows, as far as this process knows. An edit that changes nothing is left
         out."""
 
     def split(self, text: str) -> tuple[str, ...]:
-        """Return the text in parts that each fit into one post. If the open stream is too old, its
-        part ends at the text so far.
+        """Return the text in parts that each fit into one post.
 
         Slack closes a stream after about five minutes, so a part does not grow for longer than
         four. The text that follows goes into a new post, with a stream of its own. `_rotation`
@@ -112,17 +110,16 @@ class SlackSurface(Surface):
         return self._rotation.split(text)
 
     async def seconds_until_growth(self) -> float:
-        """Reserve the calls that a growing answer needs, and return 0.0; else return the seconds to
-        wait.
+        """Reserve the calls that a growing answer needs, and return 0.0; else the seconds to wait.
 
-        It reserves the last call in advance, so that the answer can always be completed: the one
-        that stops its stream or, without a stream, the last edit. Without a reservation, the
-        answer is posted once, when it is complete.
+        The last call is reserved in advance, so that the answer can always be completed: the one
+        that stops its stream or, without a stream, the last edit. Without a reservation, the answer
+        is posted once, when it is complete.
         """
         if self._own_posts or self._claims:
             return 0.0  # reserved before, or this answer is visible already
         streams = ("chat.startStream", "chat.stopStream")
-        # A stream if that is possible; edits also if no place for a stream is free.
+        # Edits also if no place for a stream is free.
         for methods in (streams, ("chat.update",)) if self._may_stream() else (("chat.update",),):
             if await self._api.limiter.claim(*methods):
                 self._claims.update(methods)
@@ -130,8 +127,7 @@ class SlackSurface(Surface):
         return GROWTH_RETRY_SECONDS
 
     async def show_activity(self, doing: str) -> None:
-        """Show that the turn is in progress, and what it is `doing`. A "quiet" click, such as
-        "stop", shows nothing; one on a card ends without a post."""
+        """A "quiet" click, such as "stop", shows nothing; one on a card ends without a post."""
         if self._source.kind != "quiet":
             self._presence.show_soon(posts=self._source.kind != "card")
         await self._presence.show(doing)
@@ -142,13 +138,13 @@ class SlackSurface(Surface):
         await self._presence.remove_old_signs()
 
     async def post(self, key: str, part: AnswerPart) -> str:
-        """Post a part of the answer, and return the id of the post. If the bot is not a member of
-        the channel, a command's `response_url` is used.
+        """Post a part of the answer, and return the post's id. If the bot is not a member of the
+        channel, a command's `response_url` is used.
 
         Raises PostRemoved or Undeliverable if Slack refuses the post and there is no such address.
         """
         await self._presence.clear_waiting_signs()
-        if self._stream is not None:  # that of the part before this one, whose text stays
+        if self._stream is not None:  # of the part before, whose text stays
             await self._close_stream(self._stream)
         try:
             id = await self._make_post(key, part)
@@ -157,8 +153,7 @@ class SlackSurface(Surface):
                 raise _as_delivery_error(refused) from refused
             id = f"{PRIVATE_PREFIX}hook"
         self._own_posts.add(id)
-        # Something is visible now, so the notice of a slash command goes away. The other signs stay
-        # until the last part.
+        # The answer is visible now. The other signs stay until the last part.
         if part.answer is None:
             self._signs.notices.end(self._to.turn)
         else:
@@ -166,11 +161,11 @@ class SlackSurface(Surface):
         return id
 
     async def _make_post(self, key: str, part: AnswerPart) -> str:
-        """Post a part privately, in its card, as a stream or as an ordinary post. Return its id."""
+        """Post a part privately, in its card, as a stream or as an ordinary post."""
         answer = part.answer  # None before the last part
         # "quiet": what the asker clicked concerns only them, as "stop" does.
         if part.is_private or (part.is_final and self._source.kind == "quiet"):
-            # A message at the top level has no thread yet, so the post appears beside it.
+            # A message at the top level has no thread yet.
             thread = self._thread if self._thread != self._source.ts else ""
             # Refusals of requests have a rate limit of their own, so that no answer waits for one.
             refusal = errors.is_refusal(answer.code if answer else "")
@@ -179,7 +174,7 @@ class SlackSurface(Surface):
             )
             return PRIVATE_PREFIX + ts
         if answer is not None and self._source.kind == "card":  # the turn answers a click on a card
-            # The decided cards are replaced where they are. If none is there, a post follows.
+            # The decided cards are replaced in place. If none is there, a post follows.
             async with self._workspace.post_lock(self._channel, self._source.ts):
                 replacements = [
                     await posts.replace_card_in_post(
@@ -192,10 +187,9 @@ class SlackSurface(Surface):
         if part.is_growing and (started := await self._start_stream(key, part.text)):
             return started
         content = self._build_content(part)
-        # While more text follows, text that is too long for one message waits.
         posted = await self._posts.make(key, content, not part.is_final)
         id = self._build_id(str(posted["ts"]))
-        # It was to be a reply, and the response names no thread.
+        # It was to be a reply, but Slack names no thread.
         if self._thread and not (posted.get("message") or {}).get("thread_ts"):
             # Slack accepts a reply to a deleted message and posts it at the top level
             # (slack-go/slack issue 1571), where everybody would see an answer without a question.
@@ -206,16 +200,14 @@ class SlackSurface(Surface):
 
     async def _start_stream(self, key: str, part: str) -> str | None:
         """Start a stream, and return the id of its post. None if Slack refuses streams, or the rate
-        limit has no place for one. After a failed start, the place that was claimed for
-        `chat.stopStream` passes unused, because the limiter takes no place back."""
-        # `settled_length`: later text cannot change what comes before it.
+        limit has no place for one. After a failed start, the place claimed for `chat.stopStream`
+        passes unused, because the limiter takes no place back."""
         text = render.safe_markdown(part[: render.settled_length(part)])
         # All of it may still change, and a stream cannot take text back.
         if not text.strip():
             return None
-        # A stream needs two calls: one that starts it, which is used now, and one that stops it,
-        # which stays reserved so that the stream can always be completed. `seconds_until_growth`
-        # has reserved those of the first stream.
+        # The call that stops the stream stays reserved, so that it can always be completed.
+        # `seconds_until_growth` has reserved those of the first stream.
         if "chat.startStream" in self._claims:
             self._claims.remove("chat.startStream")
         else:
@@ -239,9 +231,8 @@ class SlackSurface(Surface):
                 self._workspace.flags.note_refusal("streams", refused.error)
             return None
         self._workspace.flags.note_success("streams")
-        self._presence.note_stream()  # Slack now shows the thread's session as "processing"
+        self._presence.note_stream()
         id = self._build_id(self._stream.ts)
-        # Slack takes the post's key only when the stream stops; until then it is kept here.
         self._keyless[id] = key
         return id
 
@@ -253,15 +244,15 @@ class SlackSurface(Surface):
         if not (part.is_final and to.token and time.time() < to.token_expires_at):
             return False
         kind = "ephemeral" if part.is_private else "in_channel"
-        # It has no id, so a press of a button on it could not be checked.
+        # Without an id, a press of a button on it could not be checked.
         content = replace(self._build_content(part), offers=())
         if not await self._posts.respond(to.token, kind, content):
             raise Undeliverable(reason="response_url is used up")
         return True
 
     async def edit(self, post: str, part: AnswerPart) -> None:
-        """Change a post through its open stream or by an edit. Posts that cannot be edited, such as
-        those for one person alone, are left as they are: their ids begin with PRIVATE_PREFIX."""
+        """Change a post through its open stream or by an edit. Posts with PRIVATE_PREFIX cannot be
+        edited, and stay."""
         if not post.startswith(self._channel + ":"):
             return
         try:
@@ -272,20 +263,19 @@ class SlackSurface(Surface):
                     await self._update(post, part)
         except SlackRefused as refused:
             raise _as_delivery_error(refused) from refused
-        # With the last part, the end of its stream has also ended the session, Slack's record of
-        # the work in the thread. Its cards may leave the session "suspended".
+        # The end of a stream has also ended the session. Its cards may leave it "suspended".
         if part.answer is not None:
             await self._presence.end(is_shown, bool(part.answer.cards))
 
     async def _show_in_stream(self, post: str, part: AnswerPart) -> bool:
-        """Append a growing part to its open stream; a complete one also ends it. Return False if an
-        edit must show the part."""
+        """Append a growing part to its open stream; a complete one also ends it. False if an edit
+        must show the part."""
         stream = self._stream
         if stream is None or _read_ts(post) != stream.ts:
             return False
-        # A part that `split` has ended because its stream is old does not grow any more.
+        # A part that `split` has ended does not grow any more.
         if part.is_growing and not self._rotation.has_ended(part.text):
-            # Text that later text may still change waits, because a stream can only append.
+            # A stream can only append, so text that may still change waits.
             text = render.safe_markdown(part.text[: render.settled_length(part.text)])
             try:
                 # Without a call to spare, the text comes with a later part.
@@ -296,21 +286,20 @@ class SlackSurface(Surface):
                 self._stream = None
                 await self._stop_turn(stream.ts)
                 return False
-            # The text has another form by now, or the stream refused it: an edit shows all of it.
+            # Earlier text has changed, or the stream refused it: an edit shows all of it.
             await self._close_stream(stream)
             return False
         text, content = render.safe_markdown(part.text), self._build_content(part)
         room = render.STREAM_BYTES - render.escaped_size(text)
         goes_on = part.answer is None
         # A stream shows rows and charts as Markdown; an edit replaces them by their blocks.
-        # `has_data`: one of the blocks is a sortable table or a chart.
         has_blocks = self._workspace.flags.is_on("data") and has_data(
             content.build_whole()["blocks"]
         )
         if has_blocks or (content.cards and room < _BYTES_FOR_CARDS):
             await self._close_stream(stream, goes_on=goes_on)
             return False
-        # The end of a stream is tried in one form only, so it has no table, which Slack may refuse.
+        # The end of a stream is tried in one form only, without a table, which Slack may refuse.
         end = content.build_end(room, tables=False)
         return await self._close_stream(stream, text, end, goes_on=goes_on)
 
@@ -322,14 +311,13 @@ class SlackSurface(Surface):
         *,
         goes_on: bool = True,
     ) -> bool:
-        """Close a stream, and return whether it shows `text` (None: what was sent) and
-        `blocks`.
+        """Close a stream, and return whether it shows `text` (None: what was sent) and `blocks`.
 
         `goes_on`: the turn continues in an edit or another message, so its session (Slack's record
         of the work in the thread) stays "processing" and keeps Slack's Stop button, if it has one.
         """
         self._stream = None
-        # The call was reserved when the stream began, so it waits for no rate limit.
+        # Reserved when the stream began, the call waits for no rate limit.
         claimed = "chat.stopStream" in self._claims
         self._claims.discard("chat.stopStream")
         if goes_on and self._presence.native_stop:
@@ -351,8 +339,7 @@ class SlackSurface(Surface):
             return
         if part.is_growing and not await self._api.limiter.has_spare("chat.update"):
             return
-        # A former process may have left the post streaming; Slack then refuses edits. `_own_posts`
-        # are those that this process made, or whose stream it has closed.
+        # A former process may have left the post streaming; Slack then refuses edits.
         if post not in self._own_posts and self._may_stream():
             await posts.stop_stream(self._api, self._channel, _read_ts(post))
             self._own_posts.add(post)
@@ -361,15 +348,14 @@ class SlackSurface(Surface):
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
-            # STREAM_OVER: the post still streams. The call that stopped it may have been lost.
+            # The call that stopped the stream may have been lost.
             await posts.stop_stream(self._api, self._channel, _read_ts(post))
             await self._send_edit(post, content, part)
         self._contents[post] = content
 
     async def _send_edit(self, post: str, content: PostContent, part: AnswerPart) -> None:
-        """Edit a post. The last edit of an answer uses the call that was reserved for it under the
-        rate limit (`_claims`, the methods with such a call). A post that was streamed may have no
-        key yet, so the edit brings the one in `_keyless`."""
+        """The last edit of an answer uses the call reserved for it under the rate limit. A streamed
+        post may have no key yet, so the edit brings it."""
         key = self._keyless.get(post)
         metadata = posts.post_metadata(key) if key else None
         claimed = part.answer is not None and "chat.update" in self._claims
@@ -378,15 +364,15 @@ class SlackSurface(Surface):
         await self._posts.edit(
             _read_ts(post),
             content,
-            not part.is_final,  # more text follows: an edit that is too long is then skipped
+            not part.is_final,  # more text follows: an edit that is too long is skipped
             metadata=metadata,
             claimed=claimed,
         )
 
     async def _stop_turn(self, ts: str) -> None:
         """Stop the turn because a person pressed Slack's own Stop button. Its event may be lost, so
-        the stream's report counts too. `ts` is the stream's post, "" if it was never
-        made. With it, the stored message has the key of the event's, so that both count once."""
+        the stream's report counts too. `ts` is the stream's post, "" if it was never made. By it,
+        the stored message has the key of the event's, so that both count once."""
         if not self._stopped:
             self._stopped = True
             to, now = self._to, f"{time.time():.6f}"
@@ -396,7 +382,7 @@ class SlackSurface(Surface):
 
     async def delete(self, post: str) -> None:
         """Delete a post. Raises PostRemoved if somebody has deleted it already; other refusals are
-        only logged. Posts with PRIVATE_PREFIX in their id cannot be deleted, and stay."""
+        only logged. Posts with PRIVATE_PREFIX cannot be deleted, and stay."""
         if not post.startswith(self._channel + ":"):
             return
         try:
@@ -408,10 +394,10 @@ class SlackSurface(Surface):
 
     async def find(self, number: int, key: str) -> str | None:
         """Return the id of the post with `key`, or of the post that holds the files; None if there
-        is none. `number` is that of the part, or FILES_NUMBER for the files.
+        is none. `number` is the part's, or FILES_NUMBER for the files.
 
         A streamed post that was never stopped has no key. It is found too, where the answer may
-        have been streamed: in a thread of a direct message, unless Slack refuses streams.
+        have been streamed.
         """
         if number == FILES_NUMBER:
             ts = await self._lookup.with_files()
@@ -422,9 +408,8 @@ class SlackSurface(Surface):
         return self._build_id(ts) if ts else None
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
-        """Upload an answer's files in one post, and return its id. `key`, by which other posts are
-        found after a crash, is not used, because an upload takes no metadata. `with_files` finds
-        the post by its files."""
+        """Upload an answer's files in one post. `key` is not used, because an upload takes no
+        metadata: after a crash, `with_files` finds the post by its files."""
         try:
             post = await upload(
                 self._api,
@@ -451,8 +436,8 @@ class SlackSurface(Surface):
         return content if self._workspace.flags.is_on("ratings") else content.without_rating
 
     def _may_stream(self) -> bool:
-        """Return whether the answer may be streamed: only in a thread of a direct message, because
-        in a channel only the asker would see it grow."""
+        """Stream only in a thread of a direct message: in a channel only the asker would see it
+        grow."""
         direct = not self._to.address.is_shared
         return direct and bool(self._thread) and self._workspace.flags.is_on("streams")
 
@@ -465,7 +450,6 @@ def _read_ts(post: str) -> str:
 
 
 def _as_delivery_error(refusal: SlackRefused) -> Exception:
-    """Return PostRemoved for a deleted post, and Undeliverable for any other refusal."""
     if refusal.error in GONE:
         return PostRemoved()
     return Undeliverable(reason=refusal.error)

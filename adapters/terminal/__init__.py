@@ -24,7 +24,7 @@ from core.people.rules import BASIC_RIGHTS, PlatformRights
 
 
 class TerminalIntegration(OwnerIntegration[SettingsPart]):
-    """The terminal. Its messages arrive over an HTTP API on the home's Unix socket."""
+    """Its messages arrive over an HTTP API on the home's Unix socket."""
 
     name = "terminal"
     settings = SettingsPart
@@ -34,7 +34,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
     always = True
 
     def summary(self, own: SettingsPart, shared: SharedSettings) -> None:
-        """Return None: the terminal has no state to show."""
+        """The terminal has no state to show."""
 
     async def build(
         self,
@@ -47,9 +47,9 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
         routes: Mapping[str, HttpHandler],
         find_hook: FindHook,
     ) -> Platform:
-        """Return the web adapter, listening on the home's socket, that is not started yet. `routes`
-        and `find_hook`, which other machines call, are served by the page's server only."""
-        # Not at the top: commands that only read the settings load this module, too.
+        """Return the web adapter, listening on the home's socket, not yet started. Other machines
+        call `routes` and `find_hook`: the page's server only."""
+        # Commands that only read the settings load this module, too.
         from adapters.web.hub import Hub, WebAdapter
         from adapters.web.sign_in import SocketAuthentication, Visitors
 
@@ -60,7 +60,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
     def safety(
         self, own: SettingsPart, shared: SharedSettings, home: HomeFolder
     ) -> Iterator[SafetyFinding]:
-        """Yield the finding that access to the socket gives all rights."""
+        """Access to the socket gives all rights."""
         words = "terminal: anyone who can open the data folder's socket has the owner's permissions"
         yield SafetyFinding("rights", say(words))
 

@@ -32,17 +32,17 @@ from core.base.tasks import cancel_all, retry, wait_after_each
 from core.base.text import clean_text, safe_file_name
 
 STOP_TIMEOUT_SECONDS = 1.0
-"""How long the request that stops a turn may take before the terminal gives up."""
+"""The timeout of the request that stops a turn."""
 MAX_UPLOAD_BYTES = 20 * 1024 * 1024
-"""Size limit of a file that is sent. The server accepts no larger one (MAX_FILE_BYTES in
+"""The limit of a file that is sent. The server accepts no larger one (MAX_FILE_BYTES in
 `adapters/web/http_io.py`; importing that module would load Starlette)."""
 DOWNLOAD_FOLDER = Path("ponte-files")
 SOCKET_ORIGIN = "http://localhost"
 """The origin of every URL on the home's Unix socket."""
 CODE_FILE_TYPE = "text/x-python"
-"""Media type of the file that contains the code that ran."""
+"""The media type of the code that ran."""
 SCHEDULE = "schedule"
-"""The origin of messages that a schedule sent."""
+"""The origin of a schedule's messages."""
 _READ_BYTES = 65_536
 _SUFFIX = re.compile(
     r"\.(7z|csv|docx?|eml|gif|gz|heic|html?|ipynb|jpe?g|json|log|m4a|md|mov|mp[34]|od[pst]|ogg"
@@ -50,16 +50,16 @@ _SUFFIX = re.compile(
     re.IGNORECASE,
 )
 _PATH = re.compile(r"(?:~|\.\.?)?/")
-"""Matches the beginning of a word that is surely a path. `here/maps` is a package of npm."""
+"""A word that begins so is surely a path. `here/maps` is a package of npm."""
 _WORD = re.compile(r"(?:^|(?<=[\s(]))@(\"[^\"]+\"|[^\s\"]+)")
 
 T = TypeVar("T")
 StopWork = Callable[[], Coroutine[Any, Any, None] | None]
-"""Returns the coroutine that the first Ctrl-C runs, or None if there is nothing to stop."""
+"""What the first Ctrl-C runs, or None if there is nothing to stop."""
 
 
 class Quit(Exception):
-    """Raised by Ctrl-C when no answer is under way, to leave the chat."""
+    """Ctrl-C leaves the chat, because no answer is under way."""
 
 
 class Unreadable(PonteError):
@@ -70,15 +70,15 @@ class Unreadable(PonteError):
 
 
 class InterruptHandler:
-    """Handles Ctrl-C while `catch_interrupts` is active. There is one for each terminal. The first
-    Ctrl-C stops an answer, the next one leaves the chat."""
+    """Handles Ctrl-C of one terminal while `catch_interrupts` is active. The first one stops an
+    answer, the next one leaves the chat."""
 
     def __init__(self) -> None:
         self._interrupted = asyncio.Event()
 
     @contextmanager
     def catch_interrupts(self) -> Iterator[None]:
-        """Receive Ctrl-C as an event instead of KeyboardInterrupt while the block runs."""
+        """Receive Ctrl-C as an event instead of KeyboardInterrupt."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._interrupted.set)
         try:
@@ -88,8 +88,8 @@ class InterruptHandler:
 
     async def run(self, work: Coroutine[Any, Any, T], stop: StopWork = lambda: None) -> T:
         """Return the result of `work`. The first Ctrl-C runs `stop` and waits for `work`; another
-        one raises Quit. If there is nothing to stop, the first one raises Quit."""
-        # The work, and once Ctrl-C was pressed, the task that stops it.
+        one, or the first if there is nothing to stop, raises Quit."""
+        # After Ctrl-C, also the task that stops the work.
         task = asyncio.create_task(work)
         tasks: list[asyncio.Task[Any]] = [task]
         try:
@@ -102,7 +102,7 @@ class InterruptHandler:
                 self._interrupted.clear()
                 if task.done():
                     break
-                # Ctrl-C. The first one begins to stop the work, which then ends by itself.
+                # The first Ctrl-C begins to stop the work, which then ends by itself.
                 stopping = stop() if len(tasks) == 1 else None
                 if stopping is None:
                     raise Quit
@@ -116,7 +116,7 @@ class InterruptHandler:
 
 
 def decode_input(data: bytes) -> str | None:
-    """Return the text of bytes from a pipe or file, or None if they are not UTF-8 text."""
+    """Return the text of a pipe or file, or None if it is not UTF-8 text."""
     with suppress(UnicodeDecodeError):
         text = data.decode("utf-8-sig")
         return None if "\0" in text else text
@@ -137,11 +137,10 @@ class PipeInput:
         self._data = b""
         """What was read and not returned yet."""
         self._ended = False
-        """The end of the input was read."""
 
     async def read_line(self, in_code: bool = False) -> str | None:
-        """Return the next line without its end, or None at the end of the input. Raise BadInput if
-        it is not text in UTF-8. `in_code` changes the prompt of a terminal; a pipe has none."""
+        """Return the next line without its end, or None at the end of the input. Raises BadInput if
+        it is not UTF-8 text. `in_code` is for the prompt of a terminal."""
         while b"\n" not in self._data and not self._ended:
             data = await self._read()
             self._ended = not data
@@ -156,8 +155,8 @@ class PipeInput:
         return text.removesuffix("\r") if line or newline else None
 
     async def _read(self) -> bytes:
-        """Return the next bytes, b"" at the end of the input. A pipe is waited for by the event
-        loop, so that Ctrl-C can end the wait; what cannot be polled is read in a thread."""
+        """Return the next bytes, b"" at the end of the input. The event loop waits for a pipe, so
+        that Ctrl-C can end the wait; what cannot be polled is read in a thread."""
         try:
             descriptor = self._stdin.fileno()
         except (OSError, ValueError):  # a stream in memory has no descriptor
@@ -176,29 +175,27 @@ class PipeInput:
 
 
 class LineSource(Protocol):
-    """A source of messages. `shows_prompt` is true if it prints its own prompt."""
+    """A source of messages. `shows_prompt`: it prints its own prompt."""
 
     shows_prompt: bool
 
     async def read_line(self, in_code: bool = False) -> str | None:
         """Return the next message without its line break, or None at the end of the input.
-        `in_code`: the line is part of a code block that is open."""
+        `in_code`: the line is part of an open code block."""
 
 
 @dataclass(frozen=True)
 class DownloadFolder:
-    """Saves files of answers in `folder`, which is created when needed.
-
-    It never replaces a file. A name that is taken gets a number, unless that file has equal
-    contents.
+    """Saves files of answers in `folder`, which is created when needed. It never replaces a file. A
+    name that is taken gets a number, unless that file has equal contents.
     """
 
     _http: HttpClient
     _folder: Path = DOWNLOAD_FOLDER
 
     async def fetch(self, file: Mapping[str, Any], headers: Mapping[str, str]) -> DownloadedFile:
-        """Download a file of an answer and save it. A file that cannot be downloaded or saved has
-        no `path`. Code that Ponte ran is not saved, but returned to be shown."""
+        """Download a file of an answer and save it. One that cannot be downloaded or saved has no
+        `path`. Code that Ponte ran is not saved, but returned to be shown."""
         name, size = safe_file_name(str(file["name"])), int(file["size"])
         try:
             data = await self._http.get_bytes(f"{SOCKET_ORIGIN}{file['url']}", headers)
@@ -214,7 +211,7 @@ class DownloadFolder:
         return DownloadedFile(name, size, path)
 
     def _save(self, name: str, data: bytes) -> Path:
-        """Save the bytes under a free name and return the path. Raise OSError."""
+        """Save the bytes under a free name. Raises OSError."""
         stem, dot, extension = name.rpartition(".")
         with open_folder(self._folder) as folder:
             for number in itertools.count():
@@ -224,7 +221,7 @@ class DownloadFolder:
                     with create_file(each, folder) as out:
                         out.write(data)
                 except FileExistsError:
-                    # A file of these contents was saved before, so it is not saved twice.
+                    # Equal contents were saved before.
                     if not has_content(each, folder, data):
                         continue
                 return self._folder / each
@@ -242,16 +239,16 @@ def read_attachments(text: str) -> list[tuple[str, bytes]]:
     a file exists, or if it begins like a path (`_PATH`) or ends like a file name (`_SUFFIX`). Other
     words, such as `@ana`, are left out.
 
-    Raise Unreadable if a file cannot be read or does not exist, or TooLarge above MAX_UPLOAD_BYTES.
+    Raises Unreadable if a file cannot be read or does not exist, or TooLarge above
+    MAX_UPLOAD_BYTES.
     """
     attachments = []
     for word in _WORD.findall(text):
-        # A file name may end with a punctuation mark; else that is part of the sentence.
+        # A file name may end with a punctuation mark; else that belongs to the sentence.
         name = word.strip('"')
         if not _expand_home(name).is_file():
             name = name.rstrip(".,;:!?)")
         path = _expand_home(name)
-        # No such file, and the word does not look like one.
         if not (path.is_file() or _PATH.match(name) or _SUFFIX.search(name)):
             continue
         try:
@@ -270,15 +267,15 @@ def read_attachments(text: str) -> list[tuple[str, bytes]]:
 
 
 STREAM_TIMEOUT_SECONDS = 60.0
-"""Longest silence of a stream. The server sends a comment every 15 seconds."""
+"""The longest silence of a stream. The server sends a comment every 15 seconds."""
 RECONNECT_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
-"""Pauses between attempts to reach Ponte. A restart takes less than their sum."""
+"""The pauses between attempts to reach Ponte. A restart takes less than their sum."""
 QUIT_WORDS = frozenset({"sair", "exit", "quit", "quitter", ":q"})
-"""Words that end the chat, with or without a slash before them."""
+"""They end the chat, with or without a slash before them."""
 SHOW_TIME_AFTER_SECONDS = 5
-"""Seconds of a turn after which the line of progress shows how long it has run."""
+"""After this time, the line of progress shows how long the turn has run."""
 FormFile = tuple[str, tuple[str, bytes]]
-"""The name of a form's field, then the file's name and bytes."""
+"""A form's field, then the file's name and bytes."""
 
 
 class Unreachable(PonteError):
@@ -291,8 +288,8 @@ class Unreachable(PonteError):
 
 
 def headers_for(*, is_terminal: bool, is_typed: bool) -> dict[str, str]:
-    """Return the headers of each request. Without a terminal (`is_terminal`), they say that
-    addresses in the output do not become links. Only text that a person typed may be a command."""
+    """Return the headers of each request. Without a terminal, they say that addresses in the output
+    do not become links. Only text that a person typed may be a command."""
     headers = {"Accept-Language": LANGUAGE.get(), "X-Ponte-Typed": str(is_typed).lower()}
     return headers if is_terminal else headers | {"Prefer": "links=none"}
 
@@ -300,8 +297,8 @@ def headers_for(*, is_terminal: bool, is_typed: bool) -> dict[str, str]:
 async def read_events(
     http: HttpClient, method: str, path: str, headers: Mapping[str, str], **content: Any
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-    """Yield the events of a stream with their data until it ends. Raise HttpError."""
-    # The format of server-sent events: a line with the name of an event, one with its data.
+    """Yield the events of a stream with their data until it ends. Raises HttpError."""
+    # Server-sent events: a line with the name of an event, one with its data.
     async with http.stream_lines(
         method,
         f"{SOCKET_ORIGIN}{path}",
@@ -322,8 +319,7 @@ async def turn_stream(
     http: HttpClient, body: Mapping[str, str], files: Sequence[FormFile], headers: Mapping[str, str]
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
     """Send a message and yield the events of its turn with their data, up to `done` or `error`.
-
-    Raise HttpError, also if the stream ends before the turn does.
+    Raises HttpError, also if the stream ends before the turn does.
     """
     content: dict[str, Any] = {"form": body, "files": files} if files else {"body": body}
     async with aclosing(read_events(http, "POST", "/chat", headers, **content)) as events:
@@ -355,11 +351,11 @@ async def chat(
                     await talk.talk(source)
                 finally:
                     await cancel_all([reminding])
-                # `screen.live`: the output is a terminal, where a person has seen what failed.
+                # At a terminal (`live`), a person has seen what failed.
                 if talk.has_failed and not (screen.live and stdin.isatty()):
                     return 1
         except Quit:
-            screen.write_line("")  # the shell's prompt then begins on a line of its own
+            screen.write_line("")  # for the shell's prompt
         except PonteError as error:
             screen.write_line(error.words())
             return 1
@@ -367,8 +363,8 @@ async def chat(
 
 
 class TerminalChat:
-    """The dialogue of one terminal or pipe with Ponte: sends messages over its HTTP API and shows
-    the answers. `is_typed`: a person types the messages."""
+    """The dialogue of one terminal or pipe with Ponte, over its HTTP API. `is_typed`: a person
+    types the messages."""
 
     def __init__(
         self, http: HttpClient, screen: Screen, downloads: DownloadFolder, *, is_typed: bool
@@ -380,27 +376,28 @@ class TerminalChat:
         self._headers = headers_for(is_terminal=screen.live, is_typed=is_typed)
         self.interrupts = InterruptHandler()
         self.has_failed = False
-        """Whether any message so far was not answered. Scripts read it from the exit code."""
+        """A message was not answered. Scripts read it from the exit code."""
         self._turn = ""
         """The turn that is shown now, which Ctrl-C stops; "" for none."""
         self._doing = ""
-        """The words of the line of progress."""
+        """What the line of progress says."""
         self._typed_seq = 0
         """The number of the last message in the conversation that no schedule sent."""
         self._screen_lock = asyncio.Lock()
-        """Held while a turn is shown, so that the answers of schedules do not mix with it."""
+        """This lock is held while a turn is shown, so that answers of schedules do not mix with
+        it."""
         self._suggestions: list[str] = []
-        """Messages that a new conversation may begin with."""
+        """What a new conversation may begin with."""
 
     async def open_input(self, stdin: TextIO) -> LineSource:
-        """Return the source of lines. At a terminal it has editing, history and completion."""
+        """Return the source of lines. At a terminal, it has editing, history and completion."""
         if not (self._screen.live and stdin.isatty()):
             return PipeInput(stdin)
         messages = await self._read_list("/conversations/main", "messages")
-        # The messages of schedules are not the person's own input.
+        # The messages of schedules are not the person's own.
         typed = [m for m in messages if m["role"] == "user" and m["origin"] != SCHEDULE]
         past = [one["text"] for one in typed]
-        # Answers of schedules that came after it are shown above the prompt.
+        # Later answers of schedules are shown above the prompt.
         self._typed_seq = max((one["seq"] for one in typed), default=0)
         if not past:
             suggestions = await self._read_list("/welcome", "suggestions")
@@ -416,7 +413,7 @@ class TerminalChat:
 
     async def talk(self, source: LineSource) -> None:
         """Send each message until the input ends, and show its answer before the next one is read.
-        Raise Quit or Unreachable. At a terminal, begin with the keys and with suggestions."""
+        At a terminal, begin with the keys and with suggestions. Raises Quit or Unreachable."""
         if self._screen.live:
             keys = say("Press Ctrl-C to stop an answer. Type exit or press Ctrl-D to quit.")
             self._screen.write_line(keys)
@@ -427,14 +424,14 @@ class TerminalChat:
         while True:
             if self._screen.live:
                 self._screen.write_line("")
-            # A pipe prints no prompt of its own. The screen does, if the output is a terminal.
+            # A pipe prints no prompt of its own.
             if not source.shows_prompt:
                 self._screen.show_prompt()
             line = await self.interrupts.run(_read_message(source))
             text = clean_text(line or "").strip()
             if line is None or text.lower().removeprefix("/") in QUIT_WORDS:
-                # At the end of a pipe, the prompt that the screen wrote has no line break. The
-                # shell's own prompt would follow on the same line.
+                # At the end of a pipe, the screen's prompt has no line break, and the shell's would
+                # follow on the same line.
                 if line is None and self._screen.live and not source.shows_prompt:
                     self._screen.write_line("")
                 return
@@ -448,8 +445,8 @@ class TerminalChat:
     async def show_reminders(self, source: LineSource) -> None:
         """Show the answers of schedules in this conversation since the last typed message, above
         the prompt, until cancelled. A script has no prompt: then return at once."""
-        # The turns of schedules whose message came, and those whose answer was shown: after a lost
-        # connection, the stream begins again and sends them once more.
+        # The turns whose message came, and those whose answer was shown: after a lost connection,
+        # the stream sends them once more.
         waiting, shown = set[str](), set[str]()
         path = f"/conversations/main/events?after={self._typed_seq}"
         while isinstance(source, LineEditor):
@@ -465,7 +462,7 @@ class TerminalChat:
                                 await source.print_above(
                                     partial(self._screen.show_answer, data, files)
                                 )
-            # The stream ended or failed. It is opened again after the longest pause.
+            # The stream is opened again after the longest pause.
             await asyncio.sleep(RECONNECT_PAUSES_SECONDS[-1])
 
     async def _fetch_files(self, answer: Mapping[str, Any]) -> Sequence[DownloadedFile]:
@@ -497,16 +494,16 @@ class TerminalChat:
         self._screen.show_progress(words)
 
     async def _send(self, text: str, key: str) -> None:
-        """Send the message with the files that it names, and show its answer. After a lost
-        connection it is sent again with the key unchanged, so that it remains one turn. A refusal
-        is shown. Raise Unreachable if no attempt succeeds."""
+        """Send the message with the files that it names, and show its answer or a refusal. After a
+        lost connection it is sent again with the key unchanged, so that it remains one turn. Raises
+        Unreachable if no attempt succeeds."""
         try:
             files = await asyncio.to_thread(read_attachments, text)
         except PonteError as error:
             self._fail(error.words())
             return
-        # The first line has only names of files, and a block of code follows. The block alone is
-        # sent: Ponte runs it on the files, without a model.
+        # A block of code below a line with only names of files is sent alone: Ponte runs it on the
+        # files, without a model.
         head, _, block = text.partition("\n")
         if files and not _WORD.sub("", head).strip() and block.startswith(("```", "~~~")):
             text = block
@@ -519,8 +516,7 @@ class TerminalChat:
         self._update_progress(say("Ponte is thinking…"))
 
         def wait(error: HttpError, pause: float) -> float | None:
-            """Return the pause before the message is sent again; None for an error that stays."""
-            # 503: Ponte stops or starts. Any other answer is a refusal, which stays one.
+            # 503: Ponte stops or starts. Any other answer is a refusal.
             if isinstance(error, HttpAnswer) and error.status != 503:
                 return None
             self._update_progress(say("Connection lost. Reconnecting…"))
@@ -542,7 +538,7 @@ class TerminalChat:
             raise Unreachable from None
 
     async def _show_turn(self, body: Mapping[str, str], uploads: Sequence[FormFile]) -> None:
-        """Show one turn as it runs. Raise HttpError, also if the stream ends before the turn."""
+        """Show one turn as it runs. Raises HttpError, also if the stream ends before the turn."""
         thinking, text = say("Ponte is thinking…"), ""
         events = turn_stream(self._http, body, uploads, self._headers)
         async with aclosing(events):
@@ -573,8 +569,7 @@ class TerminalChat:
 
 @contextmanager
 def disable_echo() -> Iterator[None]:
-    """Turn off the terminal's echo while the block runs, so that typed keys do not mix with an
-    answer."""
+    """Turn off the terminal's echo: typed keys must not mix with an answer."""
     import termios
 
     descriptor = sys.stdin.fileno()
@@ -589,23 +584,23 @@ def disable_echo() -> Iterator[None]:
 
 
 async def _read_message(source: LineSource) -> str | None:
-    """Return a line, or all lines of a code block if the line begins one. Return None at the end of
-    the input, and "" for a block that a person discards."""
+    """Return a line, or a whole code block. None at the end of the input, and "" for a block that a
+    person discards."""
     text = await source.read_line()
     if text is None:
         return None
-    # At a terminal, one message can have several lines. `fence` is that of a code block which is
-    # open after the lines so far. The last argument is the longest fence that counts: here, any.
+    # At a terminal, one message can have several lines. `fence` is that of the open code block. The
+    # last argument is the longest fence that counts: here, any.
     lines, fence = text.split("\n"), None
     for line in lines:
         fence = fence_after_line(line, fence, len(line))
     while fence is not None:
-        if (more := await source.read_line(in_code=True)) is None:
-            # A person pressed Ctrl-D in the block. At the end of a pipe, the block counts without
-            # its end.
+        if (code_line := await source.read_line(in_code=True)) is None:
+            # A person pressed Ctrl-D in the block. At the end of a pipe, the block counts all the
+            # same.
             if source.shows_prompt:
                 return ""
             break
-        lines.append(more)
-        fence = fence_after_line(more, fence, len(more))
+        lines.append(code_line)
+        fence = fence_after_line(code_line, fence, len(code_line))
     return "\n".join(lines)

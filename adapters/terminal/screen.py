@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 HISTORY_SIZE = 200
-"""Number of earlier messages that the arrow keys bring back. They are read from Ponte and not
-stored anywhere else."""
+"""Earlier messages that the arrow keys bring back. They are read from Ponte and stored nowhere
+else."""
 _FILE = re.compile(r"(?:^|\s)@(?P<path>[^\s\"]*)$")
 
 
@@ -54,9 +54,9 @@ class LineEditor:
     shows_prompt = True
 
     def __init__(self, past: Sequence[str], slugs: Sequence[str]) -> None:
-        """`past` are earlier messages, which the arrow keys bring back; `slugs` are the names of
-        quick commands, which the tab key completes. Enter sends, Alt-Enter begins a new line (a
-        terminal sends Alt as Escape)."""
+        """The arrow keys bring back `past`, earlier messages; the tab key completes `slugs`, the
+        names of quick commands. Enter sends, Alt-Enter begins a new line (a terminal sends Alt as
+        Escape)."""
         history = InMemoryHistory()
         for text in past[-HISTORY_SIZE:]:
             history.append_string(text)
@@ -76,8 +76,8 @@ class LineEditor:
         )
 
     async def read_line(self, in_code: bool = False) -> str | None:
-        """Return the next message, or None after Ctrl-C or Ctrl-D. It may have several lines.
-        `in_code`: a code block is open, so the prompt and its hint say how to close it."""
+        """Return the next message, which may have several lines, or None after Ctrl-C or Ctrl-D.
+        `in_code`: a code block is open, so prompt and hint say how to close it."""
         hint = say("Close the code with ```, or press Ctrl-C to discard it.")
         hint = hint if in_code else say("Alt-Enter: new line")
         try:
@@ -90,12 +90,12 @@ class LineEditor:
             return None
 
     async def print_above(self, write: Callable[[], None]) -> None:
-        """Run `write` while the prompt is not on the screen; it is drawn again below."""
+        """Run `write` while the prompt is away; it is drawn again below."""
         await run_in_terminal(write)
 
 
 class CommandCompleter(Completer):
-    """Completes commands, the names of quick commands after `quick-command`, and file names after
+    """Completes commands, names of quick commands after `quick-command`, and file names after
     @."""
 
     def __init__(self, slugs: Sequence[str]) -> None:
@@ -106,8 +106,8 @@ class CommandCompleter(Completer):
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
-        """Yield the completions of the text before the cursor: of a path after @, of the name of a
-        quick command after `quick-command`, or of a command at the beginning."""
+        """Complete the text before the cursor: a path after @, the name of a quick command after
+        `quick-command`, or a command at the beginning."""
         text = document.text_before_cursor
         if match := _FILE.search(text):
             yield from self._paths.get_completions(Document(match["path"]), complete_event)
@@ -115,7 +115,6 @@ class CommandCompleter(Completer):
         # A command may begin with either sign.
         head, space, rest = text.lstrip("/!").partition(" ")
         is_quick = head in ("quick-command", localize_command("quick-command"))
-        # Words after any other command are not completed.
         names = self._slugs if space and is_quick else () if space else self._names
         typed = rest if space else head
         yield from (
@@ -124,28 +123,28 @@ class CommandCompleter(Completer):
 
 
 _DEEP = re.compile(r"^(?:[ \t]*(?:>|[-*+]|\d{1,9}[.)])){10}", re.MULTILINE)
-"""Matches lists and quotes that are nested 10 levels deep. markdown-it reads 20 levels and leaves
-out deeper ones."""
+"""Lists and quotes that are nested 10 levels deep. markdown-it reads 20 levels and leaves out
+deeper ones."""
 MAX_MARKDOWN_COLUMNS = 100
-"""Largest width of rendered prose, in columns. Tables may be as wide as the window."""
+"""The largest width of rendered prose. Tables may be as wide as the window."""
 MIN_COLUMN_COLUMNS = 8
-"""Smallest width of a column of a table. If the window is too narrow for that, each row is written
-as a block of lines."""
+"""The smallest width of a table's column. If the window is too narrow for that, each row is a block
+of lines."""
 MAX_TABLE_COLUMNS = 10_000
-"""Width in which a table is measured, to find out how wide it would like to be."""
+"""In this width a table is measured, to find out how wide it would like to be."""
 TAB_COLUMNS = 4
-"""Width of a tab. It is written as spaces, because a terminal's tab has no fixed width."""
+"""A tab becomes spaces, because a terminal's tab has no fixed width."""
 _SIMPLER = {
     "softbreak": "hardbreak", "image": "text", "math_inline": "text", "math_block": "code_block",
 }  # fmt: skip
-"""The type of a token that rich draws, by the type of one that it draws otherwise or not at all."""
+"""The type that rich draws, by one that it draws otherwise or not at all."""
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 
 
 def local_zone() -> str:
-    """Return the IANA name of this machine's time zone; "" if it is unknown or UTC, which is what
-    servers and containers have before somebody chooses one."""
+    """Return the IANA name of this machine's time zone; "" if it is unknown or UTC, which servers
+    and containers have before somebody chooses one."""
     name = os.environ.get("TZ", "").lstrip(":")
     name = (name or os.path.realpath("/etc/localtime")).rpartition("zoneinfo/")[2]
     return name if name not in ("UTC", "Etc/UTC") and find_zone(name) else ""
@@ -153,10 +152,8 @@ def local_zone() -> str:
 
 @dataclass(frozen=True, slots=True)
 class DownloadedFile:
-    """A file of an answer.
-
-    `path` is where it was saved ("" if that failed). `code` is its text if it is the code that ran.
-    `size` is in bytes.
+    """A file of an answer. `path` is where it was saved ("" if that failed). `code` is its text if
+    it is the code that ran. `size` is in bytes.
     """
 
     name: str
@@ -168,15 +165,15 @@ class DownloadedFile:
 class Screen:
     """Writes answers as they grow, a line of progress, cards and files.
 
-    All text from outside is cleaned first, because a terminal obeys escape sequences in it. If the
-    output is not a terminal (a pipe), only the final text is written, without formatting.
+    All text from outside is cleaned first, because a terminal obeys escape sequences in it. A pipe
+    gets only the final text, without formatting.
     """
 
     def __init__(self, stdout: TextIO, *, shows_shell_commands: bool = False) -> None:
         self.live = stdout.isatty()
         """The output is a terminal, on which text can be replaced."""
         self._shows_shell_commands = shows_shell_commands
-        """Whether a card names the commands of the shell instead of those of the chat."""
+        """Cards name commands of the shell instead of the chat's."""
         self._stdout = stdout
         self._progress = False
         """A line of progress is on the screen, which the next output replaces."""
@@ -185,20 +182,20 @@ class Screen:
         form."""
         self._rendered = 0
         self._preview = ""
-        """The text on the screen below that form: the last rows of a block that has not ended."""
+        """What is on the screen below that form: the last rows of a block that has not ended."""
 
     def show_prompt(self) -> None:
-        """Write the prompt for the next message, on a terminal only."""
+        """Write the prompt, on a terminal only."""
         if self.live:
             self._write(say("You: "))
 
     def write_line(self, text: str) -> None:
-        """Write text, ours or from outside, and end the line."""
+        """Write a line of text, ours or from outside."""
         self._erase_progress()
         self._write(f"{clean_text(text)}\n")
 
     def show_progress(self, words: str) -> None:
-        """Replace the line of progress. Once text of the answer is on the screen, do nothing."""
+        """Replace the line of progress, unless text of the answer is on the screen."""
         if not self.live or self._shown:
             return
         words = clean_text(words).replace("\n", " ")
@@ -210,15 +207,13 @@ class Screen:
         """Write the answer so far.
 
         Each block of Markdown is rendered once it has ended. Until then its last rows are shown as
-        they were written, as many as fit into the window, so that they can be erased. Of the text
-        `_shown`, the first `_rendered` characters are in their final form; `_preview` is what is on
-        the screen below them.
+        they were written, as many as fit into the window, so that they can be erased.
         """
         text = clean_text(text).expandtabs(TAB_COLUMNS)
         if not self.live or self._shown.startswith(text):
             return
         self._erase_progress()
-        # What is on the screen in its final form has changed, so all of it is written once more.
+        # The final form has changed, so all of it is written once more.
         if not text.startswith(self._shown[: self._rendered]):
             self._write("\n")
             self._rendered, self._preview = 0, ""
@@ -228,7 +223,7 @@ class Screen:
         is_in_formula = ended.count("$$") % 2 or ended.count(r"\[") > ended.count(r"\]")
         if ended and not is_in_formula:
             self._render_block(text[:end])
-        # The preview has one row less than the window. What has scrolled away cannot be erased.
+        # One row less than the window: what has scrolled away cannot be erased.
         columns, height = shutil.get_terminal_size()
         lines = text[self._rendered :].split("\n")[1 - height :]
         rows = split_rows("\n".join(lines), columns)
@@ -240,12 +235,12 @@ class Screen:
         self._shown, self._rendered, self._preview = text, len(text), ""
 
     def _replace_preview(self, text: str) -> None:
-        """Write `text` in place of the preview. It stays if its rows are no longer all on the
+        """Write `text` in place of the preview, which stays if its rows are no longer all on the
         screen, because the window became smaller."""
         columns, height = shutil.get_terminal_size()
-        # Text that continues the preview is written after it. Else the cursor goes up to the
-        # preview's first row, and the screen is erased from there (ANSI escape sequences). _WIPE
-        # erases one row. Rows that have left the screen cannot be erased: the text begins below.
+        # Text that continues the preview is written after it. Else the screen is erased from the
+        # preview's first row on (ANSI escape sequences; _WIPE erases one row). Rows that have left
+        # the screen cannot be erased: the text begins below.
         if not text.startswith(self._preview):
             rows = len(split_rows(self._preview, columns))
             erase = f"\r\x1b[{rows - 1}A\x1b[J" if rows > 1 else _WIPE
@@ -255,10 +250,8 @@ class Screen:
         self._preview = text
 
     def show_answer(self, body: Mapping[str, Any], files: Sequence[DownloadedFile] = ()) -> None:
-        """Write the complete answer from the event `done`, with its cards and files.
-
-        On a terminal (`live`), `show_text` has written most of it while it grew. `_shown` is the
-        text so far; its first `_rendered` characters are in their final form."""
+        """Write the complete answer from the event `done`, with its cards and files. On a terminal,
+        `show_text` has written most of it while it grew."""
         text = clean_text(str(body["response"]))
         if self.live:
             self.show_text(text)
@@ -274,7 +267,6 @@ class Screen:
     def show_extras(
         self, cards: Sequence[Mapping[str, Any]], files: Sequence[DownloadedFile]
     ) -> None:
-        """Write the cards of an answer, and where its files were saved."""
         for card in cards:
             self._card(card)
         for file in files:
@@ -283,7 +275,7 @@ class Screen:
     def _file(self, file: DownloadedFile) -> None:
         """Write where a file was saved, on a terminal as a link. The code that ran is written in
         full, dim on a terminal."""
-        if file.code:  # such a file is only shown, and never saved
+        if file.code:  # only shown, never saved
             dim, plain = (_DIM, _PLAIN) if self.live else ("", "")
             lines = "\n".join(f"  | {line}" for line in file.code.splitlines())
             self._write(f"{dim}{lines}{plain}\n")
@@ -298,8 +290,8 @@ class Screen:
     def _card(self, card: Mapping[str, Any]) -> None:
         """Write a card: its title, text and changes, when it expires, and the commands to type.
 
-        Its rows become a table if they are several. On a terminal it is fitted to the window; in a
-        pipe, each row is one line, with columns of equal width.
+        Several rows become a table. On a terminal it is fitted to the window; in a pipe, each row
+        is one line, with columns of equal width.
         """
         rows = read_rows(card["rows"])
         self._card_line(2, f"# {card['title']} · {describe_state(card['state'])}")
@@ -340,7 +332,7 @@ class Screen:
         self._card_line(4, f"{last}({card['id']})")
         if card["actions"]:
             # Text that a pipe sends to `ponte chat` is never a command, so the commands of the
-            # shell are named there, which are English.
+            # shell, which are English, are named there.
             before = "ponte changes " if self._shows_shell_commands else ""
             with use_locale("en" if self._shows_shell_commands else ""):
                 typed = list_typed(card["id"], card["actions"])
@@ -350,8 +342,8 @@ class Screen:
             self._card_line(4, say("Type: {hints}", hints=hints))
 
     def _change_example(self, rows: Sequence[CardRow]) -> str:
-        """Return the first field of the card as `change` reads it; "" without one: then the answer
-        to `change` names the fields."""
+        """Return the card's first field as `change` reads it; "" without one: then the answer to
+        `change` names the fields."""
         change = next(iter(rows[0].changes), None) if rows else None
         if change is None:
             return ""
@@ -366,8 +358,7 @@ class Screen:
         self.write_line("\n".join(f"{margin}{line}" for line in lines))
 
     def _without_links(self, text: str) -> str:
-        """Return text of a card in which a terminal recognizes no links. For a pipe the text is
-        unchanged."""
+        """A terminal must recognize no links in a card. For a pipe the text is unchanged."""
         return defang_for_terminal(text) if self.live else text
 
     def _erase_progress(self) -> None:
@@ -401,10 +392,10 @@ def split_rows(text: str, columns: int) -> list[str]:
     rows = []
     for line in text.split("\n"):
         start = at = width = 0
-        # `[0]` are the graphemes (the characters that people see), `[1]` is the width of the line.
+        # `[0]` are the graphemes (the characters that people see).
         for begin, end, _ in split_graphemes(line)[0]:
             piece = line[begin:end]
-            # The larger of both widths: drawn as one character, or as its parts.
+            # The larger width: drawn as one character, or as its parts.
             cells = max(cell_len(piece), sum(map(cell_len, piece)))
             if width + cells > columns:  # a wide character is not split over two rows
                 rows.append(line[start:at])
@@ -415,41 +406,40 @@ def split_rows(text: str, columns: int) -> list[str]:
 
 
 def wrap_text(text: str, columns: int) -> list[str]:
-    """Return the text in lines of at most `columns` columns, broken between words. A terminal too
-    narrow for that gets lines of MIN_COLUMN_COLUMNS."""
+    """Break text between words into lines. A terminal too narrow for that gets lines of
+    MIN_COLUMN_COLUMNS."""
     console = Console(file=io.StringIO(), width=max(columns, MIN_COLUMN_COLUMNS))
     return [line.plain.rstrip() for line in Text(text).wrap(console, console.width)]
 
 
 def draw_card_table(table: CardTable, columns: int) -> list[str]:
-    """Return the lines of a table of a card, indented. Cells are wrapped to fit `columns`. If that
-    is too narrow for columns, each row becomes lines of its own."""
+    """Return a card's table, indented. Cells are wrapped to fit `columns`. If that is too narrow,
+    each row becomes lines of its own."""
     rich_table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in table.header:
         rich_table.add_column(Text(to_one_line(name)), header_style="")
     for name, cells in table.rows:
         values = [to_one_line(cell.value) if cell else "" for cell in cells]
         rich_table.add_row(Text(to_one_line(name)), *map(Text, values))
-    # Four columns are for the indentation. Rich's styles are removed: a card is plain text.
+    # Four columns are the indentation. Rich's styles are removed: a card is plain text.
     lines = _draw(FittingTable(rich_table), columns - 4).split("\n")
     return [f"    {_STYLE.sub('', line)}".rstrip() for line in lines]
 
 
 class FittingTable:
-    """A table for rich that is written as one block for each row if it has too many columns for the
-    window."""
+    """A table for rich, with one block for each row if it has too many columns for the window."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table if it fits, or if folded cells can have the width MIN_COLUMN_COLUMNS:
-        narrower columns could not be read. Otherwise yield each cell on its own line, after its
+        narrower columns could not be read. Otherwise each cell is on its own line, after its
         heading, with an empty line between rows."""
         table = self._table
         for column in table.columns:
             column.overflow = "fold"  # a long word continues in the next line
-        # The width that the table would have without the limit of the window.
+        # The width without the limit of the window.
         natural = table.__rich_measure__(console, options.update(width=MAX_TABLE_COLUMNS))
         needed = len(table.columns) * (MIN_COLUMN_COLUMNS + 2)  # 2 for the space between columns
         if natural.maximum <= options.max_width or needed <= options.max_width:
@@ -466,12 +456,11 @@ class FittingTable:
 
 
 def render_markdown(text: str) -> str:
-    """Return Markdown as a terminal shows it: bold, lists, tables, code. Line breaks stay, and
-    addresses of links and pictures are written in full. Text that is too complex or nested too
-    deeply is returned unchanged."""
+    """Return Markdown as a terminal shows it. Line breaks stay, and addresses of links and pictures
+    are written in full. Text that is too complex or nested too deeply is returned unchanged."""
     if is_too_complex(text) or _DEEP.search(text):
         return text.strip("\n")
-    # Imported here, because a pipe needs none of it.
+    # A pipe needs none of it.
     from rich.markdown import Markdown, TableElement
 
     columns = shutil.get_terminal_size().columns
@@ -496,8 +485,8 @@ def render_markdown(text: str) -> str:
 
 @functools.cache
 def _make_parser() -> MarkdownIt:
-    """Return the parser of answers, with the page's extensions, such as formulas. It is imported
-    here, because a pipe needs none."""
+    """The parser has the page's extensions, such as formulas. A pipe needs none, so it is imported
+    here."""
     from markdown_it import MarkdownIt
 
     from adapters.web.page.render import add_markdown_extensions
@@ -510,17 +499,15 @@ def _make_parser() -> MarkdownIt:
 
 
 def _simplify_tokens(tokens: Iterable[Token]) -> Iterable[Token]:
-    """Return the tokens of Markdown, changed where rich would draw less than the model wrote, or an
-    address twice. `_SIMPLER` names the types that rich draws in place of others: formulas as text
-    or code, a line break instead of a blank."""
+    """Change the tokens of Markdown where rich would draw less than the model wrote, or an address
+    twice: `_SIMPLER` makes formulas text or code, and a line break of a blank."""
     for token in tokens:
-        # A picture becomes text (`_SIMPLER`): its description and its address. A text token has no
-        # tag and no children; those of the picture have only the description.
+        # A picture becomes text: its description and its address. A text token has no tag and no
+        # children; those of the picture have only the description.
         if token.type == "image":
             token.content = f"{token.content} ({token.attrGet('src')})".lstrip()
             token.tag, token.children = "", None
         children = list(_simplify_tokens(token.children or ()))
-        # A link whose text is its address is plain text.
         for opener, label, closer in zip(children, children[1:], children[2:], strict=False):
             if closer.type == "link_close" and label.content == opener.attrGet("href"):
                 opener.type = closer.type = "text"

@@ -1,5 +1,4 @@
-"""The client of the process that holds the home: HTTP over its Unix socket, for the other
-commands."""
+"""The client of the process that holds the home: HTTP over its Unix socket."""
 
 from __future__ import annotations
 
@@ -33,14 +32,14 @@ Json = Mapping[str, Any]
 
 
 class TurnRefused(PonteError):
-    """Raised if the turn ended in an error, which has these `words`."""
+    """A turn ended in an error with these `words`."""
 
     sentence = "{words}"
 
 
 class HolderLost(PonteError):
-    """Raised if the connection to the Ponte that holds the data folder broke during a quick
-    command, and could not be made again."""
+    """The connection to the Ponte that holds the data folder broke during a quick command, and
+    could not be made again."""
 
     code = "unreachable"
     sentence = (
@@ -50,7 +49,7 @@ class HolderLost(PonteError):
 
 
 class AnswerLost(HolderLost):
-    """Raised if the connection to the running Ponte broke before it answered a prompt."""
+    """The connection to the running Ponte broke before it answered a prompt."""
 
     sentence = (
         "Ponte stopped responding. Your prompt is saved and will be answered when Ponte runs "
@@ -59,7 +58,7 @@ class AnswerLost(HolderLost):
 
 
 class SingleTurn:
-    """Sends one message in a conversation of its own, a quick command or a prompt, and shows its
+    """Sends one message, a quick command or a prompt, in a conversation of its own, and shows its
     answer.
 
     Progress is shown on `screen` if that is a terminal, and the growing answer on `answer`. Ctrl-C
@@ -77,22 +76,20 @@ class SingleTurn:
         self._http = http
         self._screen = screen
         self._answer = answer
-        """Where the text of the answer is shown while it grows; None if only its end is shown."""
+        """Where the answer's text is shown while it grows; None if only its end is."""
         self._lost = lost
-        """The error for a process that ends before it has answered."""
         self._headers: Mapping[str, str] = {}
         self._interrupts = InterruptHandler()
-        """Turns Ctrl-C into a stop of the turn, and a second one into the end."""
+        """Turns the first Ctrl-C into a stop of the turn, the second into the end."""
         self._turn = ""
         self._turn_known = asyncio.Event()
 
     async def run(self, message: str, files: Sequence[FormFile], kind: str) -> Json:
         """Send the message and return the JSON of its answer, as `POST /chat` does. The
         conversation's name begins with `kind`. The message can be a command only if `kind` is
-        "command". Raise HttpError, TurnRefused, HolderLost, and KeyboardInterrupt if the person
+        "command". Raises HttpError, TurnRefused, HolderLost, and KeyboardInterrupt if the person
         does not want to wait."""
-        # `_interrupts` runs the request; the first Ctrl-C calls `_stop`, which stops the turn.
-        # A request that is repeated has the same key, so the message is answered once.
+        # A repeated request has the same key, so the message is answered once.
         key = uuid.uuid4().hex
         # Without a terminal, the headers ask for plain addresses in place of links.
         self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=kind == "command")
@@ -111,15 +108,14 @@ class SingleTurn:
             self._screen.show_progress("")
 
     async def _ask_with_retries(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
-        """Send the message, and send it again with the same key (`event_key`) after a lost
-        connection, so that it runs once: Ponte may restart meanwhile. `_turn` is set once Ponte has
-        stored the message; an error after that becomes `_lost`, which tells the person not to send
-        it again."""
+        """Send the message, and send it again with the same `event_key` after a lost connection, so
+        that it runs once: Ponte may restart meanwhile. `_turn` is set once Ponte has stored it; an
+        error after that becomes `_lost`, which tells the person not to send it again."""
 
         def is_lost(error: HttpError) -> bool:
             if isinstance(error, HttpAnswer):
                 return error.status == 503  # it is stopping
-            return bool(self._turn)  # without a turn nothing was taken; the caller says why
+            return bool(self._turn)
 
         def wait(error: HttpError, pause: float) -> float | None:
             return pause if is_lost(error) else None
@@ -136,18 +132,18 @@ class SingleTurn:
             raise
 
     async def _follow(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
-        """Send the prompt, show the turn's progress and text while they arrive, and return the JSON
-        of its last event. `_answer` shows the growing text; it is None if the caller wants only the
-        end. Raise TurnRefused if the turn failed, HttpError if the stream ends before that."""
+        """Send the prompt, show progress and text while they arrive, and return the JSON of the
+        turn's last event. Raises TurnRefused if the turn failed, HttpError if the stream ends
+        before that."""
         stream, text = turn_stream(self._http, asked, files, self._headers), ""
         async with aclosing(stream):
             async for name, data in stream:
                 if name == "progress":
                     self._turn = data["turn"]
-                    self._turn_known.set()  # `_stop` waits for it
+                    self._turn_known.set()
                     self._screen.show_progress(data["text"])
                 elif name == "delta" and self._answer is not None:
-                    # `reset`: the new text does not continue the old one, but replaces it.
+                    # `reset`: the new text replaces the old one.
                     text = data["text"] if data.get("reset") else text + data["text"]
                     self._answer.show_text(text)
                 elif name == "error":
@@ -166,8 +162,8 @@ class SingleTurn:
 
 
 class LocalClient:
-    """Calls the HTTP API of the Ponte that holds the data folder, over the Unix socket in that
-    folder. Every call raises PonteError with a sentence for the operator."""
+    """Calls the HTTP API of the Ponte that holds the data folder, over the Unix socket there. Every
+    call raises PonteError with a sentence for the operator."""
 
     def __init__(self, http: HttpClient, start: Start) -> None:
         self._http = http
@@ -190,15 +186,14 @@ class LocalClient:
         saved: str = "",
     ) -> tuple[Json, Sequence[DownloadedFile]]:
         """Send a prompt, or what shows the question `saved`, in a conversation of its own. Return
-        the JSON of the answer, and the files of the answer, which are downloaded and saved.
+        the JSON of the answer, and its files, which are downloaded and saved.
 
         `answer` shows the answer as it grows; progress goes there if it is a terminal, else to
-        `other`. Raise AnswerLost if the connection breaks after the prompt was stored.
+        `other`. Raises AnswerLost if the connection breaks after the prompt was stored.
         """
         progress = answer if answer and answer.live else other
         turn = SingleTurn(self._http, progress, answer, AnswerLost)
-        # If the answer is lost, the error says that `ponte threads list` may show it. "ask" begins
-        # the name of the new conversation.
+        # `ponte threads list` may show a lost answer. "ask" begins the conversation's name.
         with self._explain_errors("threads list"):
             if saved:
                 await self._require_saved(saved)
@@ -219,7 +214,7 @@ class LocalClient:
             raise NotFound(NO_SUCH_QUESTION, name=to_one_line(name, MAX_SAVED_NAME))
 
     async def fetch_table(self, turn: str, number: int, form: str) -> bytes | None:
-        """Return a table of an answer as a file, None if the answer has no such table."""
+        """Return None if the answer has no such table."""
         url = f"{SOCKET_ORIGIN}/turns/{turn}/tables/{number}?format={form}"
         with self._explain_errors(""):
             try:
@@ -231,7 +226,7 @@ class LocalClient:
 
     async def result(self, body: Json) -> str:
         """Return the result of a quick command: the answer's text, or the whole file if the result
-        was so long that it became a file of text."""
+        was so long that it became one."""
         files = [file for file in body.get("files", ()) if _is_text(str(file["type"]))]
         if len(files) != 1:
             return str(body.get("response", ""))
@@ -245,11 +240,11 @@ class LocalClient:
     async def run_operation(
         self, name: str, /, *, output: str = "", timeout: float | None = None, **arguments: Any
     ) -> Any:
-        """Run one of OPERATIONS in the running Ponte, with these arguments, and return its result
-        as JSON. With an `output` ("text" or "json"), return what the shell prints, as
-        `Operator.describe` does. `timeout` in seconds replaces that of the operation."""
+        """Run one of OPERATIONS in the running Ponte, and return its result as JSON. With an
+        `output` ("text" or "json"), return what the shell prints, as `Operator.describe` does.
+        `timeout` in seconds replaces that of the operation."""
         own = OPERATIONS[name]
-        # `shown_by` names a command that tells whether this one took effect.
+        # `shown_by`: the command that tells whether this one took effect.
         with self._explain_errors(own.shown_by.format(**arguments)):
             return await self._http.request_json(
                 "POST",
@@ -263,7 +258,7 @@ class LocalClient:
     def _explain_errors(self, shown_by: str) -> Iterator[None]:
         """Raise PonteError for an HttpError in the block, with a sentence that says what to do.
         `shown_by` is the command that shows whether the request was carried out, "" if it changes
-        nothing: a request that was sent may have taken effect, although its answer was lost."""
+        nothing: a sent request may have taken effect, although its answer was lost."""
         try:
             yield
         except HttpAnswer as error:
@@ -290,7 +285,6 @@ class LocalClient:
 
 @asynccontextmanager
 async def connect(socket: str, start: Start) -> AsyncIterator[LocalClient]:
-    """Yield a client of the Ponte that serves this Unix socket."""
     async with HttpClient(socket=socket) as http:
         yield LocalClient(http, start)
 
@@ -300,8 +294,8 @@ def _is_text(type: str) -> bool:
 
 
 def _holder_error(error: HttpAnswer) -> PonteError:
-    """Return an error with the sentence of an HTTP response with an error: its body is `{"error":
-    {"code", "message"}}`."""
+    """Return an error with the sentence of an HTTP response, whose body is `{"error": {"code",
+    "message"}}`."""
     body = error.json
     error_fields = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error_fields, dict):

@@ -44,12 +44,11 @@ _OPERATE_COMMANDS = (
 
 
 class _GroupedCommands(TyperGroup):
-    """The group of all commands of `ponte`. Its help lists them in sections and cuts no text."""
+    """All commands of `ponte`. Its help lists them in sections and cuts no text."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the list of commands for the help: a section for each group of names, with the
-        first paragraph of each description. Commands of operations that no section names are listed
-        at the end."""
+        """For the help, write a section for each group of names, with the first paragraph of each
+        description. Commands of operations that no section names are at the end."""
         listed = {*_TALK_COMMANDS, *_SETUP_COMMANDS, *_OPERATE_COMMANDS}
         added = tuple(name for name in self.commands if name not in listed)
         sections = (
@@ -76,7 +75,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _GROUPS = {name: typer.Typer(help=help) for name, help in COMMAND_GROUPS.items()}
-"""The commands that have commands below them, by name."""
+"""Commands that have commands below them."""
 for _name, _group in _GROUPS.items():
     cli.add_typer(_group, name=_name, no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -84,8 +83,8 @@ Yes = Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")]
 
 
 def add_operations() -> None:
-    """Add a command to Typer for each operation that people can type and that has no command yet.
-    An operation such as "people add" becomes the command `add` of the group `people`."""
+    """Add a command for each operation that people can type and that has none yet. An operation
+    such as "people add" becomes the command `add` of the group `people`."""
     for each in OPERATIONS.values():
         if not each.in_shell:
             continue
@@ -101,9 +100,8 @@ def add_operations() -> None:
 
 
 def _make_command(operation: Operation) -> Callable[..., int]:
-    """Return a function that runs an operation, for Typer, which makes a command of a function's
-    signature: the operation's parameters that people can type, `--yes` if it asks first, and
-    `--json`."""
+    """Return a function that runs an operation. Typer makes a command of its signature: the
+    parameters that people can type, `--yes` if it asks first, and `--json`."""
     typed = dict[str, tuple[Any, Any]]()
     for name, (annotation, default) in operation.parameters.items():
         for parameter in getattr(annotation, "__metadata__", ()):
@@ -116,8 +114,8 @@ def _make_command(operation: Operation) -> Callable[..., int]:
     typed["as_json"] = (AsJson, False)
 
     def command(**values: Any) -> int:
-        """Run the operation with the arguments of the command line. One with a question (`confirm`)
-        asks it first, after its preview if it has one. A script must pass --yes."""
+        """An operation with a question (`confirm`) asks it first, after its preview if it has one.
+        A script must pass --yes."""
         # A command that does not ask has no `--yes`.
         as_json, yes = values.pop("as_json"), values.pop("yes", True)
         arguments = {name: value for name, value in values.items() if value is not None}
@@ -150,8 +148,8 @@ def _make_command(operation: Operation) -> Callable[..., int]:
 
 
 def _make_typed(name: str, parameter: ShellArgument | ShellOption) -> Any:
-    """Return Typer's description of a parameter of an operation: a positional argument, with a
-    function that completes it in the shell if an operation lists its values, or an option."""
+    """Return Typer's description of a parameter: a positional argument, which the shell completes
+    if an operation lists its values, or an option."""
     if isinstance(parameter, ShellArgument):
         if not parameter.values:
             return typer.Argument(help=parameter.help)
@@ -180,9 +178,9 @@ PersonKeyArgument = Annotated[str, _make_typed("key", PersonKey.__metadata__[0])
 
 
 def _print_version(asked: bool) -> None:
-    """Print the version, in a Git checkout also the commit (ending in "-dirty" if files differ from
-    it), and end the command. `asked` is False if `--version` was not given: Typer calls this with
-    each command."""
+    """Print the version, in a Git checkout also the commit (with "-dirty" if files differ from it),
+    and end the command. Typer calls this with each command: `asked` is False without
+    `--version`."""
     if not asked:
         return
     root, commit = Path(__file__).parents[2], ""
@@ -387,8 +385,8 @@ def version() -> None:
 
 
 def run_command(arguments: Sequence[str], is_english: bool) -> int:
-    """Run one command line and return its exit code. Report wrong usage on stderr. If
-    `is_english`, the reader's language is English, and the help needs no translation."""
+    """Run one command line and return its exit code. Wrong usage is reported on stderr. If
+    `is_english`, the help needs no translation."""
     add_operations()
     command = typer.main.get_command(cli)
     if not is_english:
@@ -413,7 +411,6 @@ def run_command(arguments: Sequence[str], is_english: bool) -> int:
 
 
 def _translate(command: Any) -> None:
-    """Translate the help texts of a command and of all commands below it."""
     command.help = say(command.help or "")
     if example := getattr(command, "epilog", None):
         command.epilog = example.replace("Example:", say("Example:"))
@@ -425,8 +422,8 @@ def _translate(command: Any) -> None:
 
 
 def _translate_usage_error(words: str) -> str:
-    """Return an error of Typer, which has English texts only, in the reader's language. A text that
-    no pattern matches is returned as it is."""
+    """Translate an error of Typer, which has English texts only. A text that no pattern matches
+    stays."""
     sentences = {
         r"Missing argument (?P<name>.+)\.$": say("Missing argument {name}."),
         r"Missing option (?P<name>.+)\.$": say("Missing option {name}."),

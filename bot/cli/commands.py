@@ -1,4 +1,4 @@
-"""The work of each command of `ponte`. Each function that a command calls returns the exit code."""
+"""The work of each command of `ponte`, which returns the exit code."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ T = TypeVar("T")
 
 def chat() -> int:
     """Run `ponte chat`: chat in this terminal with the running Ponte, or with one that this process
-    starts for as long. Return the exit code.
+    starts for as long.
 
     `asks_holder`: errors of ponte.toml matter only if no Ponte runs. `prepares`: one that is
     started here also makes ready what only a turn needs, such as a check of the model's server.
     """
     inputs = start(quiet=True, asks_holder=True)
-    # Loaded only by commands that come here, so that the others start faster.
+    # Loaded here, so that other commands start faster.
     from adapters.terminal.chat import chat as converse
     from bot import app
 
@@ -72,13 +72,13 @@ def ask(
     """Run `ponte ask`: print the answer to `text` and all of standard input, or the result of
     `saved_question`, a name. Return the exit code.
 
-    Stdout gets nothing but the answer, so that a script can use it. With a format (`form`), it gets
-    only the rows of the answer's table with the number `table`, unless they go to the file
-    `output`. Cards, files, progress and errors go to stderr, and with a format the answer's other
-    words, because they say how many of all rows these are. `@name` in `text` attaches that file, as
-    in `ponte chat`; on standard input it does not, because that may be somebody else's text.
+    Stdout gets nothing but the answer, for scripts. With a format (`form`), it gets only the rows
+    of the answer's table with the number `table`, unless they go to the file `output`. Cards,
+    files, progress and errors go to stderr, and with a format the answer's other words, because
+    they say how many of all rows these are. `@name` in `text` attaches that file, as in
+    `ponte chat`; on standard input it does not, because that may be somebody else's text.
     """
-    # Loaded only by commands that come here, so that the others start faster.
+    # Loaded here, so that other commands start faster.
     from adapters.terminal.chat import decode_input, read_attachments
     from adapters.terminal.screen import Screen
 
@@ -127,7 +127,7 @@ def ask(
 
 
 def _write_bytes(data: bytes, file: Path | None) -> None:
-    """Write to the file, or to stdout. Raise PonteError if the file cannot be written."""
+    """Write to the file, or to stdout."""
     if file is None:
         sys.stdout.buffer.write(data)
         return
@@ -141,16 +141,14 @@ def _write_bytes(data: bytes, file: Path | None) -> None:
 
 def link(*, as_json: bool = False) -> int:
     """Run `ponte link`: print the page's link with the owner's token, from the running Ponte, which
-    knows the page's address, or else made from the settings. Return the exit code."""
-    # `asks_holder`: errors of ponte.toml matter only if no running process (the holder of the data
-    # folder) can be asked.
+    knows the page's address, or else made from the settings."""
     inputs = start(quiet=True, asks_holder=True)
     settings, home = inputs.settings, inputs.home
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
     body = ask_holder(lambda one: one.run_operation("link")) if home.is_served() else {"link": ""}
-    # Without a running page, the link is made from the stored token, for later. Port 0 stands for
-    # one that the system chooses when the page starts, so it is not known yet.
+    # Made from the stored token, for later. Port 0 stands for one that the system chooses when the
+    # page starts, so it is not known yet.
     if not (address := body["link"]):
         token = plain_value(settings.ponte_web_token) or home.kept_web_token()
         if not token or not settings.ponte_web_port:
@@ -165,8 +163,8 @@ def link(*, as_json: bool = False) -> int:
 
 def doctor(try_model: Callable[[], None] | None, *, as_json: bool = False) -> int:
     """Run `ponte doctor`. `try_model` is called before paid requests are sent to the model; None
-    sends none. Return the exit code."""
-    # Loaded only for this command, so that the others start faster.
+    sends none."""
+    # Loaded here, so that other commands start faster.
     from bot.cli import doctor
 
     inputs = start(quiet=True, asks_holder=True)
@@ -177,8 +175,7 @@ def doctor(try_model: Callable[[], None] | None, *, as_json: bool = False) -> in
 
 
 def sandbox() -> int:
-    """Run `ponte sandbox`: install the sandbox's Python packages before their first use. Return the
-    exit code."""
+    """Run `ponte sandbox`: install the sandbox's Python packages before their first use."""
     inputs = start(quiet=True)
     from core.tools.code import CODE_INTEGRATION
 
@@ -189,15 +186,14 @@ def sandbox() -> int:
 
 def slack_manifest(*, link: bool) -> int:
     """Run `ponte slack-manifest`: print the description of the Slack app for the way in which Slack
-    delivers events, as the running Ponte has it, or else by the settings. Return the exit code.
-
-    `link`: print a URL that creates the app instead of the manifest.
+    delivers events, as the running Ponte has it, or else by the settings. `link`: print a URL that
+    creates the app instead.
     """
-    # Loaded only for this command, so that the others start faster.
+    # Loaded here, so that other commands start faster.
     from adapters.slack import setup
 
-    # `asks_holder`: an error of ponte.toml is only noted as `fault`, because a running Ponte can
-    # still answer with the settings that it uses.
+    # An error of ponte.toml is only noted as `fault`: a running Ponte can still answer with the
+    # settings that it uses.
     inputs = start(quiet=True, asks_holder=True)
     if inputs.home.is_served():
         values = ask_holder(lambda one: one.run_operation("slack show"), inputs)
@@ -221,10 +217,10 @@ def slack_manifest(*, link: bool) -> int:
 def quick_command(
     slug: str, words: Sequence[str], file: Path | None, *, as_json: bool = False
 ) -> int:
-    """Run `ponte quick-command` and print the command's result. `words` are its input as the shell
-    passes it: either pairs KEY=VALUE, or one text. Return the exit code."""
-    # The shell has already removed the quotes, so each argument is one value. If the first has the
-    # form KEY=VALUE, each is one input, whatever spaces are in its value.
+    """Run `ponte quick-command` and print its result. `words` are its input as the shell passes it:
+    pairs KEY=VALUE, or one text."""
+    # The shell has removed the quotes, so each argument is one value, whatever spaces it has. The
+    # form of the first decides whether all are KEY=VALUE.
     check_slug(slug)
     pairs = [_PAIR.fullmatch(word) for word in words]
     if not pairs or pairs[0] is None:
@@ -257,9 +253,9 @@ def quick_command(
 
 def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
     """Run an operation in the process that holds the data folder, or in this one if none does, and
-    print its result. An operation that needs only the settings runs here without a Ponte. Return
-    the exit code."""
-    # Loaded only by commands that come here, so that the others start faster.
+    print its result. One that needs only the settings runs here without a Ponte. Return the exit
+    code."""
+    # Loaded here, so that other commands start faster.
     from adapters.terminal.screen import Screen
 
     inputs, own = start(quiet=True, asks_holder=True), OPERATIONS[name]
@@ -307,8 +303,8 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
 
 
 def list_values(name: str, field: str) -> Sequence[str]:
-    """Return the values of a field in the rows that an operation lists, which the shell offers when
-    somebody presses Tab; none if Ponte does not run, because a start would take too long."""
+    """Return the values of a field in the rows that an operation lists, for the shell's Tab; none
+    if Ponte does not run, because a start would take too long."""
     try:
         inputs = start(quiet=True, asks_holder=True)
         if not inputs.home.is_served():
@@ -335,10 +331,8 @@ def ask_holder(
     does, this process holds the folder and serves the socket for as long. `begun` has the settings
     if they are read already. `prepares`: this process then also checks the model's server and
     begins what else a turn needs.
-
-    `asks_holder`: errors of ponte.toml end the command only if no other process holds the folder.
     """
-    # Loaded only by commands that come here, so that the others start faster.
+    # Loaded here, so that other commands start faster.
     from bot import app
 
     async def ask(begun: Start) -> T:
@@ -352,14 +346,14 @@ def ask_holder(
 
 
 def _read_attachment(file: Path) -> tuple[str, bytes]:
-    """Return the name and bytes of a file, which may be a pipe. Raise BadInput, TooLarge."""
-    # Loaded only by commands that come here, so that the others start faster.
+    """The file may be a pipe. Raises BadInput, TooLarge."""
+    # Loaded here, so that other commands start faster.
     from adapters.terminal.chat import MAX_UPLOAD_BYTES
 
     try:
         with file.open("rb") as opened:
-            # One byte more than the limit tells a larger file; a device never ends. The size of a
-            # pipe is 0, so both are compared.
+            # One byte more tells a larger file; a device never ends. The size of a pipe is 0, so
+            # both are compared.
             data = opened.read(MAX_UPLOAD_BYTES + 1)
             size = max(len(data), os.fstat(opened.fileno()).st_size)
     except OSError as error:
@@ -378,14 +372,13 @@ def _print_all(lines: Iterable[str]) -> None:
 
 
 def person_export(key: str, folder: Path | None) -> int:
-    """Run `ponte person export`: write the export of a person's data to stdout. With a `folder`,
-    write it into `person.json` there, and the person's files beside it. Return the exit code."""
+    """Run `ponte person export`: write the export of a person's data to stdout, or into
+    `person.json` in `folder`, with the person's files beside it."""
 
     async def ask(one: LocalClient) -> None:
-        """Write the export to stdout, or into `folder` together with the person's files. Nothing
-        that exists in the folder is overwritten."""
-        # The counts name the sections of the export, which are fetched one by one. `person` in them
-        # is the key of the person that the argument `key` names.
+        """Nothing that exists in the folder is overwritten."""
+        # The counts name the sections of the export, which are fetched one by one, and `person`,
+        # the key that the argument `key` stands for.
         counts = await one.run_operation("person counts", key=key)
         if folder is None:
             async for piece in _export_pieces(one, counts):
@@ -410,14 +403,14 @@ def person_export(key: str, folder: Path | None) -> int:
         )
         _print_all([words])
 
-    ask_holder(ask)  # the process that holds the data folder, or this one if none does
+    ask_holder(ask)
     return 0
 
 
 async def _export_pieces(one: LocalClient, known: Json) -> AsyncIterator[str]:
     """Yield the JSON of a person's export in pieces, because it may be larger than the memory.
-    `known` is the result of the operation `person counts`, which names the sections. The object's
-    end is cut off from the head (`[:-2]`), and the sections follow."""
+    `known` is the result of `person counts`, which names the sections. The object's end is cut off
+    from the head (`[:-2]`), and the sections follow."""
     person = str(known["person"])
     head = {
         "person": person,
@@ -468,8 +461,8 @@ async def _fetch_audit_lines(one: LocalClient, person: str) -> AsyncIterator[Jso
 
 async def _write_files(one: LocalClient, person: str, folder: Path, top: int) -> int:
     """Write the person's files, each fetched in pieces, into a new folder `files` in `folder`, of
-    which `top` is an open descriptor. A file's name begins with the first digits of its id, because
-    several can have one name. Return how many there are."""
+    which `top` is an open descriptor. A name begins with the first digits of the file's id, because
+    several can be equal. Return how many there are."""
     count = 0
     with _refuse_existing(folder / "files"), make_folder("files", top) as inner:
         async for row in _fetch_rows(one, person, "files"):

@@ -1,5 +1,4 @@
-"""`ponte doctor`: asks the running Ponte for its findings, or runs the checks here, and writes a
-line for each."""
+"""`ponte doctor`: writes a line for each finding of the running Ponte, or of the checks here."""
 
 from __future__ import annotations
 
@@ -21,14 +20,13 @@ SILENT_SENTENCE = (
 )
 NOT_RUNNING_SENTENCE = "not running with {home}; these are this folder's settings"
 SILENCE_SECONDS = 5.0
-"""Timeout of the first request to a running Ponte."""
+"""The timeout of the first request to a running Ponte."""
 _MARKS = {"on": "ok", "off": "off", "note": "note", "failing": "FAIL"}
-"""The words with which lines of findings begin, by the state."""
+"""The word with which a finding's line begins, by its state."""
 
 
 async def examine(start: Start, write: Callable[[str], None], *, as_json: bool = False) -> int:
-    """Write a line for each part with what `ponte doctor` found. Return the exit code: 1 if a part
-    fails or is unsafe, else 0."""
+    """Write a line for each part. Return the exit code: 1 if a part fails or is unsafe, else 0."""
     return int("failing" in await _write_findings(_check(start), write, as_json=as_json))
 
 
@@ -41,11 +39,10 @@ async def try_model(
 ) -> int:
     """Send the model three or four paid requests and write what works. First write a line that
     announces them, and call `confirm`, which may raise. Return the exit code: 1 if something does
-    not work, else 0. `states` are those of the findings that were written: "on", "note" or
-    "failing"."""
-    # "announce" finds a note about the cost; "send" makes the requests.
+    not work, else 0."""
+    # "announce" finds a note about the cost.
     states = await _write_findings(_check(start, "announce"), write, as_json=as_json)
-    if "note" in states:  # without a note, the demo model answers, and nothing is sent
+    if "note" in states:  # else the demo model answers, and nothing is sent
         confirm()
         states = await _write_findings(_check(start, "send"), write, as_json=as_json)
     return int("failing" in states)
@@ -54,8 +51,7 @@ async def try_model(
 async def _write_findings(
     findings: AsyncIterator[DoctorFinding], write: Callable[[str], None], *, as_json: bool
 ) -> set[str]:
-    """Write a line for each finding, or with `as_json` a JSON object. Return the set of the
-    findings' states."""
+    """Write a line for each finding, or with `as_json` a JSON object. Return their states."""
     states = set[str]()
     async for finding in findings:
         states.add(finding.state)
@@ -69,7 +65,7 @@ async def _write_findings(
 async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
     """Yield what the running Ponte finds, because its settings may differ from those of this shell;
     if none can tell, what the settings of this folder lead to. With `model` ("announce" or "send"),
-    only announce requests to the model, or make them. Raise SettingsError, and PonteError if a
+    only announce requests to the model, or make them. Raises SettingsError, and PonteError if a
     running Ponte was to make them and its answer is lost."""
     home, findings = start.home, None
     ponte = DoctorFinding("ponte", "off", say(NOT_RUNNING_SENTENCE, home=home.path))
@@ -80,7 +76,7 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
         try:
             with home.address() as socket:
                 async with connect(socket, start) as holder:
-                    # A request that takes no time, to find out whether the process responds.
+                    # A request that takes no time: does the process respond?
                     await holder.run_operation("names", timeout=SILENCE_SECONDS)
                     has_responded = True
                     findings = await holder.run_operation("doctor", model=model)
@@ -89,7 +85,7 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
             # Paid requests that the process may have made are not repeated here.
             if has_responded and "send" in model:
                 raise
-    # Without a running Ponte, ponte.toml on disk is what counts; `fault` says that it has errors.
+    # Without a running Ponte, ponte.toml on disk counts; `fault` says that it has errors.
     if findings is None and start.fault:
         raise start.fault
     if not model:

@@ -19,24 +19,22 @@ _PROCESSES = {"run": (True, True), "serve": (True, False), "work": (False, True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code: 0, 1 for a failure, 2 for wrong usage or
-    settings. Errors go to stderr, one line each."""
+    """Run one command line and return its exit code. Errors go to stderr, one line each."""
     _open_standard_streams()
     typed = sys.argv[1:] if arguments is None else arguments
     if typed and typed[0] in _PROCESSES:
-        # Loading the modules takes a second. A signal that comes then ends the process with code 0,
-        # as one that comes later does.
+        # Loading takes a second. A signal then ends the process with code 0, as a later one does.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))
     try:
         is_english = _choose_language()
-        # Without options, such a process needs no parser of command lines, and does not load it.
+        # Without options, such a process does not load the parser of command lines.
         if len(typed) == 1 and typed[0] in _PROCESSES:
             return run_process(*_PROCESSES[typed[0]])
         from bot.cli.command_line import run_command
 
         code = run_command(typed, is_english)
-        sys.stdout.flush()  # here, where it can still be told that nobody reads
+        sys.stdout.flush()  # here it can still be told that nobody reads
         return code
     except KeyboardInterrupt:
         sys.stderr.write(say("Interrupted.") + "\n")
@@ -59,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _choose_language() -> bool:
     """Set the language of help and errors, and return whether it is English. PONTE_LOCALE is read
-    here, besides POSIX's variables: help and errors are printed before, or without, loading the
-    settings, which takes long and may fail."""
+    here, besides POSIX's variables: help and errors are printed without the settings, whose loading
+    takes long and may fail."""
     names = ("PONTE_LOCALE", "LC_ALL", "LC_MESSAGES", "LANG")
     chosen = next(filter(None, map(os.environ.get, names)), "")
     # "C", "C.UTF-8" and "POSIX" are English, too.
@@ -76,14 +74,14 @@ def _open_standard_streams() -> None:
     """Open /dev/null for each standard stream that is closed (`ponte run >&-`), and write "?" for
     characters that the locale's encoding lacks.
 
-    A closed descriptor would be given to the next file that is opened, such as the database, and a
-    library that writes an error to it would write into that file.
+    The next file that is opened, such as the database, would get a closed descriptor, and a library
+    that writes an error to it would write into that file.
     """
     # Each call gives the lowest free number. Programs that Ponte starts inherit these streams.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
-    # Python has set the streams that it found closed to None.
+    # Python has set closed streams to None.
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

@@ -370,12 +370,12 @@ class Config(_FeatureSections):
     """The file that was read; None for none."""
     lines: Any = field(default_factory=TomlLines, init=False, compare=False)
     written_at: float = field(default=0.0, init=False, compare=False)
-    """The time of the file's last change when it was read, in seconds since the epoch."""
+    """When the file was changed last, as of its reading, in seconds since the epoch."""
 
     @cached_property
     def table_rules(self) -> TableRules:
         """The rules of tables and tools, for proposals and approvals. They also contain the names
-        of tables that a right names, so that misspelt ones can be reported."""
+        of tables in rights, so that misspelt ones can be reported."""
         tables = {
             name: TableRule(
                 table.access,
@@ -392,8 +392,8 @@ class Config(_FeatureSections):
             name: Approvers(frozenset(tool.approvers), tool.approvals)
             for name, tool in self.tools.items()
         }
-        # Tables that a right names, as in "read:Orders": a wrong name would be a rule for nothing,
-        # so it is looked for among the tables that exist. Patterns with `*` name none.
+        # A wrong name in a right such as "read:Orders" would be a rule for nothing, so it is looked
+        # for among the tables that exist. Patterns with `*` name none.
         right_lists = [(r.allow, r.deny) for r in self.rules]
         right_lists += [(channel.allow, channel.deny) for channel in self.channels.values()]
         rights = (right for allow, deny in right_lists for right in (*allow, *deny))
@@ -456,23 +456,23 @@ class Config(_FeatureSections):
         return f"{self.name}:{self.lines.of(path)}"
 
     def describe_newer_file(self) -> str:
-        """Return a sentence if the file was written again since it was read, else ""."""
+        """Return a sentence if the file was written again since it was read."""
         with suppress(OSError):
             if self.path and self.path.stat().st_mtime != self.written_at:
                 return say(NEWER_FILE_SENTENCE, file=self.name)
         return ""
 
     def channel(self, address: Address) -> ChannelConfig:
-        """Return the settings of a place. Each key comes from its channel, workspace or platform,
-        whichever is the narrowest that sets it."""
+        """Return the settings of a place. Each key comes from the narrowest of channel, workspace
+        and platform that sets it."""
         place_keys = tuple(place for place in place_names(address) if place in self.channels)
         if place_keys not in self._merged_channels:
             self._merged_channels[place_keys] = self._merge_channels(place_keys)
         return self._merged_channels[place_keys]
 
     def _merge_channels(self, written: Sequence[str]) -> ChannelConfig:
-        """Return the settings of a place from the sections of these places, the widest first. A
-        value that is not the default replaces that of a wider place."""
+        """Merge the sections of these places, the widest first. A value that is not the default
+        replaces that of a wider place."""
         own: dict[str, Any] = {}
         for each in (self.channels[place] for place in written):
             own |= {f.name: v for f in fields(each) if (v := getattr(each, f.name)) != f.default}
@@ -482,20 +482,19 @@ class Config(_FeatureSections):
 
     @cached_property
     def _merged_channels(self) -> dict[tuple[str, ...], ChannelConfig]:
-        """The settings of each combination of places that was asked for: a cache for `channel`."""
+        """A cache for `channel`."""
         return {}
 
     @property
     def retention(self) -> Mapping[str, int]:
-        """The days after which conversations are forgotten, of the places that have a value of
-        their own."""
+        """Days until conversations are forgotten, of places with their own value."""
         return {
             place: n for place, channel in self.channels.items() if (n := channel.retention_days)
         }
 
     def section(self, name: str) -> Any:
-        """Return the section that a feature or an integration adds to the file; that of an
-        integration has its defaults if no file was read."""
+        """Return the section of a feature or an integration; an integration's has its defaults if
+        no file was read."""
         value = getattr(self, name, None)
         default = next(
             (integration.section for integration in FACES if integration.name == name), None
@@ -504,8 +503,8 @@ class Config(_FeatureSections):
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
-        """Return id, title and description of each agent by name, in English or in the only
-        language given."""
+        """Id, title and description of each agent by name, in English or in the only language
+        given."""
         return {
             name: (agent.id, in_language(agent.title, "en"), in_language(agent.description, "en"))
             for name, agent in self.agents.items()
@@ -563,8 +562,7 @@ class LiveConfig:
         )
 
     def add_own_addresses(self, *addresses: str) -> None:
-        """Allow links to these addresses in answers, because Ponte itself writes them, such as that
-        of its page."""
+        """Allow links to addresses in answers that Ponte itself writes, such as its page's."""
         links = self._turn.links
         all_addresses = links.own_addresses.union(filter(None, addresses))
         self._turn = replace(self._turn, links=replace(links, own_addresses=all_addresses))
@@ -583,9 +581,8 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     """Read and check ponte.toml. A missing file is empty unless `required`. `faces` are the
     integrations, which add sections.
 
-    Three checks follow one another, each with the lines of its faults: whether the text is TOML,
-    each value by itself, and values that do not fit together. Raise SettingsError, with one line
-    for each fault.
+    Three checks follow one another: whether the text is TOML, each value by itself, and values that
+    do not fit together. Raises SettingsError, with one line for each fault.
     """
     try:
         # Before the text is read: if the file changes meanwhile, `describe_newer_file` says so.
@@ -621,7 +618,7 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
         raise _settings_error(path, lines, faults)
     own = {"name": path.name, "path": path, "lines": lines, "written_at": written_at}
     for name, value in own.items():
-        # The class is frozen for those who read it; these fields are no part of the file.
+        # These fields are no part of the file, for whose readers the class is frozen.
         object.__setattr__(config, name, value)
     return config
 
@@ -641,8 +638,8 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     otherwise be an approver."""
     surfaces = {integration.name for integration in faces}
     chats = {integration.name for integration in faces if isinstance(integration, ChatIntegration)}
-    # On Discord an id alone does not say whether it is a place or a person, so the workspaces,
-    # servers and channels count that the file uses as places.
+    # On Discord an id alone does not say whether it is a place or a person, so what the file uses
+    # as places counts.
     used = [*config.channels, *(place for rule in config.rules for place in rule.where)]
     used += [place for allowance in config.allowances for place in allowance.where]
     used += [place for command in config.quick_commands.values() for place in command.where]
@@ -650,14 +647,13 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     known_places = frozenset(f"{platform}:{id}" for platform, *ids in parts for id in ids)
 
     def first_place(names: Iterable[str]) -> str:
-        """Return the first of these names that is that of a place; "" if none is. A group stands
-        for its members."""
+        """Return the first of these names that is a place's. A group stands for its members."""
         members = (one for name in names for one in config.groups.get(name, (name,)))
         return next(
             (member for member in members if member in known_places or is_place(member, faces)), ""
         )
 
-    # The paths and values of all lists of people who decide, or who change rows without approval.
+    # All lists of people who decide, or who change rows without approval.
     lists = [
         ((section, key, field), getattr(own, field))
         for section in ("tables", "tools", "channels")
@@ -710,9 +706,9 @@ def _file_class(sections: tuple[tuple[str, type[Any]], ...]) -> type[Config]:
 
 
 def _describe_error(error: ErrorDetails, faces: Faces) -> str:
-    """Return what is wrong with a key of ponte.toml, for the line that an operator reads. For an
-    unknown key, name the keys that its section has."""
-    # Without positions in lists, which are numbers, and the "[key]" of a key that is wrong.
+    """Return what is wrong with a key, for the operator's line. For an unknown key, name the keys
+    of its section."""
+    # Without positions in lists, which are numbers, and the "[key]" of a wrong key.
     path = tuple(part for part in error["loc"] if isinstance(part, str) and part != "[key]")
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":
@@ -723,8 +719,8 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
             kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
         if hint := getattr(kind, "hints", {}).get(key):
             return f"{key!r}: {hint}"
-        # `as` is a keyword of Python, so the field of that key is `as_`. Fields that the file does
-        # not set, such as its own path, have `init=False`.
+        # `as` is a keyword of Python, so that key's field is `as_`. Fields that the file does not
+        # set, such as its own path, have `init=False`.
         known = [field.name.rstrip("_") for field in fields(kind) if field.init]
         return f"{key!r} is not known here; known are {', '.join(known)}"
     if error["type"] == "value_error":

@@ -21,7 +21,6 @@ IsNamed = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
 """Returns whether one of these names is the person's, or of a group or role of theirs. Raises
 StatusUnknown."""
 RunQuickCommand = Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]]
-"""Runs a quick command in the system that has it."""
 
 _UNKNOWN = "Quick command `{slug}` not found. Did you mean `{near}`?"
 _NO_SUCH = "Quick command `{slug}` not found. You can run these here: {known}."
@@ -47,43 +46,42 @@ class QuickCommandRegistry:
     policy: Policy | None = None
 
     def connect(self, run: RunQuickCommand | None) -> None:
-        """Set the function that runs quick commands at StackSpot; None if StackSpot is not
-        connected."""
+        """`run` is None if StackSpot is not connected."""
         self.run_command = run
 
     @property
     def everybodys(self) -> list[QuickCommand]:
-        """The quick commands that are limited to no place and no person, which a model may know
-        whoever asks."""
+        """The quick commands limited to no place and no person, which a model may know whoever
+        asks."""
         named = self.config.quick_commands.items()
         return [
             _public_record(slug, each) for slug, each in named if not each.where and not each.by
         ]
 
     def asks_first(self, slug: str) -> bool:
-        """Return True if a call by the model needs a person's approval before it runs: the command
-        may change data or cost money, or its effect is not known."""
+        """Return whether a call by the model needs a person's approval: the command may change data
+        or cost money, or its effect is not known."""
         command = self.config.quick_commands.get(slug)
         return command is None or command.effect != "read"
 
     async def list_commands(self, person: Person, address: Address) -> list[QuickCommand]:
-        """Return the quick commands of ponte.toml that this person may run in this place: those
-        whose own entry allows the place and the person, and to which the person has the right."""
+        """Return the quick commands that this person may run here: their own entry allows place and
+        person, and the person has the right."""
         commands = []
         for slug, command in self.config.quick_commands.items():
             if not _may_run_here(command, address):
                 continue
             try:
                 is_theirs = await self._is_theirs(command, person, address)
-            except StatusUnknown:  # the platform did not tell the person's groups: a denial
+            except StatusUnknown:  # the person's groups are unknown: a denial
                 continue
             if is_theirs and (await self._judge_right(person, address, slug)).allowed:
                 commands.append(_public_record(slug, command))
         return commands
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
-        """Return the quick command of this slug. Raise UnknownCommand with the most similar slug or
-        those that the person may run, NotAllowed, and StatusUnknown.
+        """Return the quick command of this slug. Raises UnknownCommand with the most similar slug
+        or those that the person may run, NotAllowed, and StatusUnknown.
 
         Two things can deny a command: its own entry in ponte.toml (`refuse`: `by`, `where`), and
         the rules about rights (`_judge_right`: the right `command:SLUG`).
@@ -91,7 +89,7 @@ class QuickCommandRegistry:
         Without any command in ponte.toml, each slug may be one of StackSpot's. Its run may cost
         money, so it needs the right to spend.
         """
-        check_slug(slug)  # also one that a model made up, before any card about it
+        check_slug(slug)  # a model may have made it up
         command = self.config.quick_commands.get(slug)
         if command is None and not self.config.quick_commands:
             (await self._judge_right(person, address, slug)).raise_if_denied()
@@ -109,8 +107,8 @@ class QuickCommandRegistry:
         return _public_record(slug, command)
 
     async def refuse(self, person: Person, address: Address, slug: str) -> NotAllowed | None:
-        """Return the error if the command's own entry in ponte.toml keeps this person or this place
-        from running it (`by`, `where`); else None. An unknown slug is not refused here."""
+        """Return the error if the command's own entry keeps this person or this place from running
+        it (`by`, `where`). An unknown slug is not refused here."""
         command = self.config.quick_commands.get(slug)
         if command is None:
             return None
@@ -147,9 +145,8 @@ def _may_run_here(command: QuickCommandConfig, address: Address) -> bool:
 
 
 def _public_record(slug: str, command: QuickCommandConfig) -> QuickCommand:
-    """Return a command of ponte.toml in the form that people, models and the page see. Its title
-    and description are those in English; `translations` has both for each language in which the
-    file has one of them."""
+    """Return a command of ponte.toml as people, models and the page see it. Title and description
+    are in English; `translations` has both for each language in which the file has one of them."""
     title, description = command.title, command.description
     return QuickCommand(
         slug=slug,

@@ -1,7 +1,7 @@
 """Checks ponte.toml for names that do not exist, and reads it again without interrupting a turn
 (`ponte reload` and SIGHUP).
 
-No service is asked. `ponte doctor` checks the names of tables, for which it asks NocoDB.
+No service is asked. `ponte doctor` asks NocoDB for the names of tables.
 """
 
 from __future__ import annotations
@@ -46,9 +46,8 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class _WrittenName:
-    """A name of a tool, quick command or agent (`kind`) that ponte.toml contains, and its place in
-    the file, to find misspelt ones. A name in a rule is a pattern (`is_pattern`): it matches in any
-    case, with `*` for any text."""
+    """A name of a tool, quick command or agent (`kind`) in ponte.toml, and its place in the file. A
+    name in a rule is a pattern (`is_pattern`): it matches in any case, with `*` for any text."""
 
     where: str
     kind: str
@@ -67,11 +66,10 @@ class _WrittenName:
 
 
 def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
-    """Return a line for each name of a tool, command or agent in ponte.toml that does not exist,
-    with its location and the most similar name, and for each webhook that cannot work. They are no
-    errors: such a name has no effect, and the file applies."""
-    # The names of all integrations (`faces`) by kind, also of those that are off. The kinds are
-    # tool, command and agent. The tools named first belong to no integration.
+    """Return a line for each name of a tool, command or agent that does not exist, with its
+    location and the most similar name, and for each webhook that cannot work. They are no errors:
+    such a name has no effect, and the file applies."""
+    # Also of integrations that are off. The tools named first belong to none.
     known_by_kind: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
     known_by_kind["tool"] = frozenset((*SCHEDULE_TOOLS, "post_message", "read_messages"))
     for integration in settings.faces:
@@ -104,8 +102,8 @@ def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
 
 
 def check_secrets(config: Config, settings: Settings) -> None:
-    """Mask the secrets of all features in logs from now on. In ponte.toml they are the names of
-    variables, which hold the secrets. Raise SettingsError, with a line for each fault."""
+    """Mask the secrets of all features in logs from now on. ponte.toml has the names of variables,
+    which hold them. Raises SettingsError, with a line for each fault."""
     faults, secrets = list[str](), list[str]()
     for feature in find_features():
         # `is_header`: it is sent as a header.
@@ -134,8 +132,8 @@ log = structlog.get_logger("config")
 
 
 def describe_config_file(config: Config, path: Path) -> Health:
-    """Return the state of ponte.toml for `status` and `ponte doctor`: which file was read, if any,
-    whether it still exists, and whether it was written again since."""
+    """Return the state of ponte.toml: which file was read, if any, whether it still exists, and
+    whether it was written again since."""
     if config.path is None and path.exists():
         return Health("config", "off", say(NEWER_FILE_SENTENCE, file=path))
     if config.path is None:
@@ -158,11 +156,11 @@ class Reloader:
         peers.on("reload", self._on_peer)
 
     def reload(self) -> Sequence[str]:
-        """Read the file and use it from now on. A file that does not exist any more is an error,
-        and its rules go on to apply.
+        """Read the file and use it from now on. Return the changed sections that take effect only
+        at the next start: those of integrations.
 
-        Return the changed sections that take effect only at the next start: those of integrations.
-        Raise SettingsError; then the old file stays in use.
+        Raises SettingsError, also if the file does not exist any more; then the old one stays in
+        use.
         """
         settings, before, now = self._settings, self._live.current, self._read(required=True)
         self._live.current = now
@@ -176,14 +174,12 @@ class Reloader:
         return later
 
     def on_hangup(self) -> None:
-        """Handle the signal SIGHUP, which reloads ponte.toml. A wrong file changes nothing, and the
-        log says why."""
+        """SIGHUP reloads ponte.toml. A wrong file changes nothing, and the log says why."""
         if self._try_to_reload():
             self._note_reload(OPERATOR)
 
     def check(self) -> Sequence[str]:
-        """Return the faults of the file as it is now, each with its line, and misspelt names. The
-        live configuration does not change."""
+        """Return the faults of the file as it is now, each with its line, and misspelt names."""
         try:
             config = self.read_file()
         except SettingsError as error:
@@ -191,8 +187,8 @@ class Reloader:
         return misspelt_names(config, self._settings)
 
     def read_file(self) -> Config:
-        """Return the file as it is on disk now, checked, and leave the live configuration as it is.
-        A missing file is an error if there was one or the settings name it. Raise SettingsError."""
+        """Return the file as it is on disk now, checked. A missing file is an error if there was
+        one or the settings name it. Raises SettingsError."""
         is_chosen = "ponte_config" in self._settings.model_fields_set
         return self._read(required=is_chosen or self._live.current.path is not None)
 
@@ -206,7 +202,7 @@ class Reloader:
         return describe_config_file(self._live.current, self._settings.ponte_config)
 
     async def reload_everywhere(self, by: Person) -> Reload:
-        """Reload here, and have other processes read their own files. Raise SettingsError."""
+        """Other processes read their own files. Raises SettingsError."""
         later = self.reload()
         self._note_reload(by)
         await self._peers.notify("reload", "")

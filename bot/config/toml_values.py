@@ -1,6 +1,4 @@
-"""Values of ponte.toml: their types, which refuse wrong ones, and the line of each key for error
-messages.
-"""
+"""Types of values in ponte.toml, and the line of each key for error messages."""
 
 from __future__ import annotations
 
@@ -30,8 +28,8 @@ GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"
 
 
 class StrictSection:
-    """The base class of all sections of ponte.toml: an unknown key is an error, and error messages
-    do not repeat values, which may be secret."""
+    """The base of all sections of ponte.toml: an unknown key is an error, and error messages do not
+    repeat values, which may be secret."""
 
     __slots__ = ()
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
@@ -57,9 +55,8 @@ def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[st
 
 
 def _check_place(value: str, info: ValidationInfo) -> str:
-    """Return a place in ponte.toml if it is a surface of the owner, or a platform with up to two
-    ids (workspace, channel). Raise ValueError, which pydantic turns into a line for the
-    operator.
+    """Return a place if it is a surface of the owner, or a platform with up to two ids (workspace,
+    channel). pydantic turns the ValueError into a line for the operator.
 
     `chats` are the names of all chat platforms, `owners` those of the surfaces of the owner (page,
     terminal). The context of the validation has the integrations (`faces`).
@@ -91,8 +88,8 @@ def _check_person(value: str, info: ValidationInfo) -> str:
 
 
 def _check_who(value: str, info: ValidationInfo) -> str:
-    """Return a value of `who` in a rule of ponte.toml if it can name people: a set such as
-    `guests`, a platform, a group, or one person. Raise ValueError."""
+    """Return a value of `who` if it can name people: a set such as `guests`, a platform, a group,
+    or one person. Raises ValueError."""
     chats, _, _ = _platform_forms(info)
     if value in (*PEOPLE_SETS, *chats) or re.fullmatch(GROUP_NAME_PATTERN, value):
         return value
@@ -117,9 +114,8 @@ def _check_where(value: str, info: ValidationInfo) -> str:
 
 
 def _check_right(value: str) -> str:
-    """Return a right of a rule in ponte.toml if there is such a right. Raise ValueError."""
-    # A name after a right that takes none, as in `code:Orders`, has an error of its own. As all
-    # errors here, it gets no full stop.
+    # A name after a right that takes none, as in `code:Orders`, has an error of its own. No error
+    # here has a full stop.
     try:
         check_right_name(value)
     except BadInput as error:
@@ -134,11 +130,9 @@ def _check_right(value: str) -> str:
 
 
 def _check_group_name(value: str, info: ValidationInfo) -> str:
-    """Return the name of a group in ponte.toml unless a rule would read it as something else, such
-    as a platform. Raise ValueError, which pydantic turns into a line for the operator.
-
-    `chats` are the names of all chat platforms, `owners` those of the surfaces of the owner (page,
-    terminal)."""
+    """Return the name of a group unless a rule would read it as something else, such as a platform.
+    pydantic turns the ValueError into a line for the operator. `chats` are the names of all chat
+    platforms, `owners` those of the surfaces of the owner (page, terminal)."""
     chats, _, owners = _platform_forms(info)
     if value in (*PEOPLE_SETS, ASKER, *chats, *owners) or not re.fullmatch(
         GROUP_NAME_PATTERN, value
@@ -231,18 +225,17 @@ KeyPath = tuple[str, ...]
 def describe_missing_group(
     groups: Collection[str], path: KeyPath, name: str
 ) -> tuple[KeyPath, str]:
-    """Return the path and the fault of a key that names a group which `[groups]` does not have."""
+    """The key names a group which `[groups]` does not have."""
     names = ", ".join(groups) or "none is"
     return path, f"{path[-1]!r}: no group is called {name!r}; in [groups]: {names}"
 
 
 class TomlLines:
-    """The line, counted from 1, of each table and key in the text of ponte.toml, for error
-    messages.
+    """The line, counted from 1, of each table and key of ponte.toml, for error messages.
 
     A statement is the shortest run of lines that tomllib parses on its own, so that quotes,
-    multi-line strings and arrays need no second parser. All keys of one statement have its first
-    line. The tables of an array are counted from 0, as in `rules`, `0`, `who`.
+    multi-line strings and arrays need no second parser. All its keys have its first line. The
+    tables of an array are counted from 0, as in `rules`, `0`, `who`.
     """
 
     def __init__(self, text: str = "") -> None:
@@ -270,7 +263,7 @@ class TomlLines:
                     self._note_line(table + path, number)
 
     def of(self, path: Sequence[object]) -> int:
-        """Return the line of that key, or of the nearest one around it; 1 if there is none."""
+        """Return the line of the nearest key around it if it has none; 1 without any."""
         keys = tuple(str(part) for part in path)
         for length in range(len(keys), 0, -1):
             if keys[:length] in self._lines:
@@ -283,9 +276,8 @@ class TomlLines:
 
 
 def describe_toml_error(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:
-    """Return the message of an error of tomllib as a line for the operator, as in `ponte.toml:3:
-    not TOML: …`. An error at the end of the text has no line in its message; the last one is
-    named."""
+    """Return a line for the operator, as in `ponte.toml:3: not TOML: …`. The message of an error at
+    the end of the text has no line, so the last one is named."""
     match = _AT.match(str(error))
     line = int(match[2]) if match else max(1, len(text.splitlines()))
     words = match[1] if match else str(error).removesuffix(" (at end of document)")

@@ -49,18 +49,17 @@ class Installation:
 
     @property
     def is_complete(self) -> bool:
-        """True if every package that is needed has a wanted version, and none of Ponte's own is
-        replaced by another one."""
+        """Every package has a wanted version, and none of Ponte's own is replaced."""
         return not (self.missing or self.wrong or self.foreign)
 
 
 def inspect_installation(extras: Collection[str] = ()) -> Installation:
-    """Compare the installed packages with all dependencies, and with the optional ones of `extras`,
-    and find other packages that have the names of Ponte's. It takes about 0.1 s."""
+    """Compare the installed packages with all dependencies, and the optional ones of `extras`, and
+    find others that have the names of Ponte's. It takes about 0.1 s."""
     required_versions = {}
     for requirement in _read_requirements():
         match = _REQUIREMENT.fullmatch(requirement.strip())
-        if match is None:  # a form of requirement that Ponte's own files do not use
+        if match is None:  # Ponte's own files do not use such a form
             continue
         # `extra == "dev"`: needed only if that extra is installed.
         extra_match = _EXTRA.search(match["when"] or "")
@@ -76,12 +75,12 @@ def inspect_installation(extras: Collection[str] = ()) -> Installation:
             continue
         if not is_within_bounds(version, bounds):
             wrong[name] = version, bounds
-    # Ponte's packages have common names (`core`), so that another distribution or folder may have
-    # them, too, and be imported instead. `owners` are the distributions by package.
+    # Another distribution or folder may have the name of one of Ponte's packages (`core`), and be
+    # imported instead.
     foreign, owners = {}, metadata.packages_distributions()
 
     for name in TOP_LEVEL_PACKAGES:
-        # The folder from which the package was imported, or would be.
+        # From where the package was imported, or would be.
         module = sys.modules.get(name)
         if module is not None:
             paths = list(module.__path__)
@@ -97,8 +96,8 @@ def inspect_installation(extras: Collection[str] = ()) -> Installation:
 
 
 def describe(found: Installation, say: Say) -> str:
-    """Return a line with the result, and what to do if something is wrong. `say` translates a
-    sentence; it is given, because this module imports nothing of Ponte that may be missing."""
+    """Return a line with the result, and what to do if something is wrong. `say` translates; it is
+    given, because this module imports nothing of Ponte that may be missing."""
     if found.is_complete:
         whole = "Ponte {version} in {folder}, with all {count} required packages"
         return say(whole, version=__version__, folder=INSTALL_FOLDER, count=found.count)
@@ -118,7 +117,7 @@ def describe(found: Installation, say: Say) -> str:
 
 
 def is_within_bounds(version: str, bounds: str) -> bool:
-    """Return True if a version keeps to bounds such as `>=2.7.1,<3`. Only numbers are compared."""
+    """The bounds are as in `>=2.7.1,<3`. Only numbers are compared."""
     has = _version_numbers(version)
     return all(
         _COMPARISONS[sign](has, _version_numbers(bound)) for sign, bound in _BOUND.findall(bounds)
@@ -126,18 +125,17 @@ def is_within_bounds(version: str, bounds: str) -> bool:
 
 
 def _read_requirements() -> list[str]:
-    """Return the requirements of this checkout (from its `pyproject.toml`), or else of the
-    installed distribution (from its metadata). Optional ones end as in metadata, with
-    `; extra == 'NAME'`."""
+    """Return the requirements of this checkout (its `pyproject.toml`), or else of the installed
+    distribution (its metadata). Optional ones end as in metadata, with `; extra == 'NAME'`."""
     file = INSTALL_FOLDER / "pyproject.toml"
     if file.is_file():
         project = tomllib.loads(file.read_text("utf-8")).get("project", {})
         if project.get("name") == DISTRIBUTION:  # a checkout of Ponte
             optional = project.get("optional-dependencies", {})
-            more = (
+            sections = (
                 f"{one}; extra == '{extra}'" for extra, each in optional.items() for one in each
             )
-            return [*project["dependencies"], *more]
+            return [*project["dependencies"], *sections]
     try:
         return metadata.requires(DISTRIBUTION) or []  # None: it requires nothing
     except metadata.PackageNotFoundError:  # the folder alone, on the path

@@ -1,5 +1,4 @@
-"""The checks of `ponte doctor`: test each part of the settings against the live service, and report
-safety findings."""
+"""The checks of `ponte doctor`: each part of the settings against the live service, and safety."""
 
 from __future__ import annotations
 
@@ -59,8 +58,8 @@ _SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
 
 
 async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[DoctorFinding]:
-    """Yield what up to four paid requests to the model find out. If `model` is "announce", yield a
-    note about their cost instead, if there is anything to send."""
+    """Yield what up to four paid requests to the model find out. "announce" yields a note about
+    their cost instead, if there is anything to send."""
     settings = start.settings
     async with HttpClient(proxies=settings.proxies) as http:
         deps = dependencies(settings, start.config, start.home, http, model_client(settings))
@@ -68,7 +67,7 @@ async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[Doct
         if model == "announce" and notice:
             yield DoctorFinding("model requests", "note", notice)
             return
-        # Without a notice the demo model answers: then `send_requests` says so and sends nothing.
+        # Else the demo model answers: `send_requests` says so and sends nothing.
         async for finding in MODEL_INTEGRATION.send_requests(deps):
             yield finding
 
@@ -101,11 +100,11 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
             yield finding
     async with _open_parts(start) as parts:
         for integration in settings.faces:
-            # It gets its own settings and the shared ones. `settings` has both.
+            # `settings` has the integration's own and the shared ones.
             part = integration.summary(settings, settings)
             if part is None and not integration.is_used(settings, settings):
                 continue
-            # The live service is asked only if its settings are complete.
+            # Asked only if its settings are complete.
             is_off = part is not None and part.state != "on"
             face_check = _as_is(part) if part and is_off else integration.check(parts)
             name = part.name if part else integration.name
@@ -124,11 +123,10 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
 async def check_integration(
     start: Start, name: str
 ) -> tuple[Sequence[DoctorFinding], Mapping[str, Sequence[str]]]:
-    """Check one integration against its live service, for the set-up page. Return what was found,
-    and the values that its settings can have, such as names of models, by setting. A face is the
-    object that stands for an integration in the settings."""
+    """Check one integration against its live service, for the set-up page. Also return the values
+    that its settings can have, such as names of models, by setting."""
     settings, choices = start.settings, dict[str, Sequence[str]]()
-    integration = next(face for face in settings.faces if face.name == name)
+    integration = next(candidate for candidate in settings.faces if candidate.name == name)
     async with _open_parts(start) as parts:
         findings = await _run_check(settings, name, integration.check(parts))
         with suppress(Exception):  # a server may answer anything; `findings` says what is wrong
@@ -151,8 +149,8 @@ async def _open_parts(start: Start) -> AsyncIterator[IntegrationDependencies[Any
 async def _run_check(
     settings: Settings, name: str, check: Awaitable[Sequence[Health]]
 ) -> Sequence[DoctorFinding]:
-    """Wait for a check and return what it found, or a failing part with the reason why it failed,
-    without secrets: one failure must not stop the other checks."""
+    """Return what a check found, or a failing part with the reason why it failed, without secrets:
+    one failure must not stop the other checks."""
     try:
         states = await check
     except (HttpError, PonteError) as error:
@@ -163,7 +161,7 @@ async def _run_check(
     except ModuleNotFoundError as missing:
         states = [Health(name, "failing", say(NO_POSTGRES_SENTENCE, name=missing.name))]
     except Exception as error:
-        # Its text may hold an address or a key, so only its kind is told.
+        # Its text may hold an address or a key.
         words = say(CHECK_FAILED_SENTENCE, kind=type(error).__name__)
         states = [Health(name, "failing", words)]
     redaction = Redaction(settings.secrets)
@@ -174,7 +172,7 @@ async def _run_check(
 
 
 def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | None) -> str:
-    """Return why a check failed. If the server did not respond, it names its `address`, for the
+    """Return why a check failed. If the server did not respond, its `address` is named, for the
     operator: the error's own sentence is for people in a chat, who must not read addresses."""
     cause = error if isinstance(error, HttpError) else error.__cause__ or error.__context__
     if isinstance(cause, HttpError) and not isinstance(cause, HttpAnswer) and address is not None:
@@ -186,11 +184,10 @@ def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | 
 
 
 def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
-    """Return the host and port of each integration's server, and the setting that holds it. The
-    rest of an address may be secret. Of two addresses, the first counts."""
+    """Return host and port of each integration's server, and the setting that holds it. The rest of
+    an address may be secret. Of two addresses, the first counts."""
     addresses = {}
-    for integration in settings.faces:  # the objects that stand for integrations
-        # The names of its settings that hold an address.
+    for integration in settings.faces:
         for setting in integration.sent_to:
             value = getattr(settings, setting, None)
             parts = urlsplit(plain_value(value) if isinstance(value, str | SecretStr) else "")
@@ -201,10 +198,9 @@ def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
 
 
 async def _check_packages(start: Start) -> Sequence[Health]:
-    """Report where Ponte is installed, which packages are missing or have a wrong version, and what
-    else has packages with the names of Ponte's own."""
+    """Report where Ponte is installed, missing packages and wrong versions, and what else has
+    packages with the names of Ponte's."""
     settings = start.settings
-    # The optional dependencies that the settings need.
     extras = {"postgres"} if settings.database_url else set()
     for feature in find_features():
         extras.update(feature.list_extras(start.config, settings))
@@ -214,7 +210,7 @@ async def _check_packages(start: Start) -> Sequence[Health]:
 
 
 async def _check_settings(start: Start) -> Sequence[Health]:
-    """Report which files the settings come from when Ponte runs in this folder."""
+    """Report which files the settings come from in this folder."""
     file, page = start.settings.env_file, start.settings.page_file
     part = Health("settings", "on", say("environment and {path}", path=file.path))
     if file.path is None:
@@ -233,8 +229,8 @@ async def _as_is(part: Health) -> Sequence[Health]:
 
 
 async def _check_database(url: str) -> Sequence[Health]:
-    """Report the version and the schema of the Postgres server, and which processes use it. It is a
-    failure if processes receive messages (`takes`) and none answers them (`works`)."""
+    """Report version and schema of the Postgres server, and which processes use it. Processes that
+    receive messages (`takes`) without any that answers (`works`) are a failure."""
     from core.store.postgres import check_server
     from core.store.processes import read_cluster
 
@@ -251,8 +247,7 @@ async def _check_database(url: str) -> Sequence[Health]:
 
 
 async def _read_stored(start: Start, look: Callable[[SqlConnection], T]) -> T | None:
-    """Return what `look` reads in the database, without changing it; None if there is no database
-    yet."""
+    """Return what `look` reads in the database, without changing it; None if there is none yet."""
     url = start.settings.database_url
     if url is None:
         return await asyncio.to_thread(inspect_file, start.home.path / "ponte.db", look)
@@ -267,8 +262,7 @@ async def _read_remembered(start: Start, name: str) -> str:
 
 
 async def _check_usage(start: Start) -> Sequence[Health]:
-    """Report how many of the calls of the last USAGE_DAYS days have estimated costs; nothing if all
-    were counted."""
+    """Report how many calls of the last USAGE_DAYS days have estimated costs."""
     since = (datetime.now(UTC) - timedelta(days=USAGE_DAYS)).date().isoformat()
     calls, estimates = await _read_stored(start, partial(count_estimates, since=since)) or (0, 0)
     if not estimates:
@@ -278,8 +272,8 @@ async def _check_usage(start: Start) -> Sequence[Health]:
 
 
 async def _check_home(start: Start) -> Sequence[Health]:
-    """Report whether the data folder can be used. If it does not exist, the nearest folder above
-    it, in which it would be created, is tested instead. Raise PonteError, OSError."""
+    """Report whether the data folder can be used. If it does not exist, the folder in which it
+    would be created is tested instead. Raises PonteError, OSError."""
     path = start.home.path
     # A link whose target is missing does not "exist", but no folder can be created in its place.
     nearest = next(
@@ -290,6 +284,6 @@ async def _check_home(start: Start) -> Sequence[Health]:
     await asyncio.to_thread(check_free_space, nearest)
     if nearest != path:
         return [Health("home", "on", say("{path} (will be created)", path=path))]
-    start.home.check()  # the owner and rights of the folder, and that its lock file can be opened
+    start.home.check()  # its owner and rights, and whether its lock file can be opened
     await asyncio.to_thread(check_schema, path / "ponte.db", SCHEMA)
     return [Health("home", "on", str(path))]

@@ -18,7 +18,7 @@ from core.integrations import SafetyFinding, has_daily_turns, is_place
 from core.money.usage import PaidRun
 
 _SECRET_FILES = (WEB_TOKEN_FILE, PAGE_KEY_FILE, PSEUDONYMS_FILE, STORED_FILE)
-"""Files that only the user of Ponte's process may read."""
+"""Only the user of Ponte's process may read these."""
 _TOPICS = ("home", "settings", "token", "page", "rights", "limits")
 """The topics of findings, in the order of the report."""
 
@@ -26,7 +26,7 @@ _TOPICS = ("home", "settings", "token", "page", "rights", "limits")
 EVERYBODY_IN_RULES = "everybody"
 """The word for everybody in the rules of ponte.toml."""
 UNKNOWN_PEOPLE = frozenset({EVERYBODY_IN_RULES, "guests", "outsiders"})
-"""Words in rules that include people whom the operator does not know one by one."""
+"""Words in rules for people whom the operator does not know one by one."""
 PEOPLE_WORDS = {EVERYBODY_IN_RULES: "everyone", "guests": "guests", "outsiders": "outsiders"}
 """The names of these people in sentences."""
 NO_ADMINS = "admins: none, so no one can approve deletions"
@@ -35,7 +35,7 @@ NO_ADMINS = "admins: none, so no one can approve deletions"
 def list_findings(settings: Settings, config: Config, home: Home) -> list[SafetyFinding]:
     """Return what is safe and unsafe in a setup, sorted by topic, each with its fix. An
     integration's warning that nothing limits its use (`is_uncapped`) is left out if an allowance in
-    ponte.toml limits how many turns a day each person has on that platform."""
+    ponte.toml limits how many turns a day each person has there."""
     findings = [*_check_home(home), *_check_files(settings)]
     findings += _check_rights_and_caps(settings, config)
     for integration in settings.faces:
@@ -46,20 +46,20 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
             and (not allowance.where or integration.name in allowance.where)
             for allowance in config.allowances
         )  # fmt: skip
-        # `settings` stands for the integration's own settings, too: they are a part of it.
+        # The integration's own settings are a part of `settings`.
         own = integration.safety(settings, settings, home)
         findings += [one for one in own if not (capped and one.is_uncapped)]
     # Names in ponte.toml, as of tools and agents, that do not exist and so have no effect.
     misspelt = misspelt_names(config, settings)
     findings += [SafetyFinding("rights", words, "unsafe") for words in misspelt]
     findings += _check_rules(config)
-    return sorted(findings, key=lambda one: _TOPICS.index(one.topic))  # the report's order
+    return sorted(findings, key=lambda one: _TOPICS.index(one.topic))
 
 
 def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[SafetyFinding]:
-    """Report who is admin, how many rules there are, and what limits the usage and its cost. A
-    limit of money without a known price limits nothing, so that is reported, too. A finding without
-    a level is "ok"."""
+    """Report who is admin, how many rules there are, and what limits usage and cost. A limit of
+    money without a known price limits nothing, so that is reported, too. A finding without a level
+    is "ok"."""
     admins = ", ".join(sorted(settings.ponte_admins))
     who = say("admins: {names}", names=admins) if admins else say(NO_ADMINS)
     yield SafetyFinding("rights", who)
@@ -80,7 +80,7 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
         "each message can lead to at most {costly} paid tool calls and {total} tool calls in total"
     )
     yield SafetyFinding("limits", say(words, costly=limits.costly_calls, total=limits.tool_calls))
-    # Only a limit of money limits the cost; the number is that of all limits.
+    # Only a limit of money limits the cost.
     if any(allowance.money is not None for allowance in config.allowances):
         words = plural(
             "ponte.toml limits usage ({count} limit)",
@@ -102,7 +102,7 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
 
 def describe_unpriced(settings: Settings, config: Config) -> str:
     """Return a warning that limits of money do not count some models in use, because no price of
-    them is known. Return "" if there is no such model or no such limit."""
+    them is known; "" if there is no such model or no such limit."""
     place = ModelEndpoint(base_url=settings.openai_base_url or OPENAI_URL)
     # OpenAI's prices hold only on OpenAI's server (`official`).
     prices = replace(config.price_list, official=place.is_official)
@@ -112,7 +112,7 @@ def describe_unpriced(settings: Settings, config: Config) -> str:
     if voice and prices.run_cost(PaidRun("transcription", voice)) is None:
         unknown.append(voice)
     is_limited = any(allowance.money is not None for allowance in config.allowances)
-    # `demo`: the demo model answers, on no server.
+    # The demo model answers on no server.
     if settings.demo or not is_limited or not unknown:
         return ""
     words = (
@@ -126,8 +126,7 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
     """Report rules of ponte.toml that give more, or leave fewer people to decide, than one may
     expect. A "note" is a choice that an operator should know about; a finding without it is
     "ok"."""
-    # Rights of people whom the operator does not know one by one: everybody, guests, outsiders. A
-    # rule without `who` is for everybody.
+    # A rule without `who` is for everybody.
     for rule in config.rule_book.rules:
         who = sorted(rule.who & UNKNOWN_PEOPLE) if rule.who else [EVERYBODY_IN_RULES]
         if who and (rights := [right for right in rule.allow if right != "chat"]):
@@ -135,7 +134,7 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
             names = ", ".join(say(PEOPLE_WORDS[one]) for one in who)
             words = say(text, who=names, rights=", ".join(rights), rule=rule.source)
             yield SafetyFinding("rights", words, "note")
-    # Places where changes can be proposed but nobody can decide on them.
+    # Changes can be proposed there, but nobody can decide on them.
     for place, place_rule in config.rule_book.channels.items():
         allowed = {right.partition(":")[0] for right in place_rule.allow}
         if "propose" in allowed and "approve" not in allowed:
@@ -144,8 +143,8 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
                 "doesn't contain `approve` ({rule})"
             )
             yield SafetyFinding("rights", say(words, place=place, rule=place_rule.source), "note")
-    # Tables whose rows change although nobody decides: with `access = "auto"`, a new row needs no
-    # approval, and neither do updates of `auto_fields` by `auto_people`.
+    # Rows that change although nobody decides: with `access = "auto"`, a new row needs no approval,
+    # and neither do updates of `auto_fields` by `auto_people`.
     open_tables = [name for name, table in config.tables.items() if table.access == "auto"]
     if open_tables:
         words = "creating one row at a time needs no approval in {tables}"
@@ -164,7 +163,6 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
                 rule=config.location("tables", name),
             )
             yield SafetyFinding("rights", words, "note")
-    # Tables on which admins do not decide.
     for name, table in config.tables.items():
         if table.approvers_only:
             text = "{table}: only {names} can decide on changes; other admins can't ({rule})"
@@ -207,7 +205,7 @@ def _check_home(home: Home) -> Iterator[SafetyFinding]:
 def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
     """Report settings files that other users of this machine can write or read. Whoever can write
     them controls Ponte; whoever can read them may get its secrets. A file in a folder that others
-    cannot enter is safe whatever its own mode is."""
+    cannot enter is safe in any mode."""
     env = settings.env_file
     # On misspelt names, unreadable lines and corrected values.
     for words in settings.notes:
@@ -218,8 +216,8 @@ def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
     setting_files = [env.path] if env.path is not None and not env.why else []
     for path in (*setting_files, settings.ponte_config):
         mode = _read_mode(path) if _is_reachable(path) else 0
-        # The bits of the file's mode for other users: 2 is to write, 4 to read. Those for the
-        # file's group are not checked.
+        # The mode's bits for other users: 2 is to write, 4 to read. Those for the file's group are
+        # not checked.
         if mode & 0o002:
             words = say("Other users can change {path}. Run `chmod o-w {path}`.", path=path)
             yield SafetyFinding("settings", words, "unsafe")

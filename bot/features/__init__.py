@@ -1,8 +1,8 @@
 """The features of Ponte: each is a folder here and a line in FEATURES.
 
 Its `feature.py` exports one object, FEATURE, with what it adds (`bot/features/base.py`). Other
-modules of the folder are loaded only where they are used: `operations.py` by the command line,
-`commands.py` when a command is typed, `texts.py` when a result is shown.
+modules are loaded only where they are used: `operations.py` by the command line, `commands.py` when
+a command is typed, `texts.py` when a result is shown.
 """
 
 from __future__ import annotations
@@ -37,6 +37,5 @@ FEATURES = (
 
 
 def load_modules(name: str) -> Sequence[ModuleType]:
-    """Import the module with this name of each feature that has one."""
     paths = (f"{__name__}.{feature}.{name}" for feature in FEATURES)
     return [import_module(path) for path in paths if find_spec(path)]

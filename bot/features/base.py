@@ -28,8 +28,8 @@ EndFeature = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class SetupField:
-    """A setting that people can type on a card of the set-up page. `choices` are its values if it
-    has only a few. A value that is secret is never shown again."""
+    """A setting on a card of the set-up page. `choices` are its values if it has only a few. A
+    secret is never shown again."""
 
     setting: str
     words: str
@@ -40,8 +40,8 @@ class SetupField:
 
 @dataclass(frozen=True, slots=True)
 class SetupLink:
-    """A link on a card of the set-up page, such as to the page where a service creates tokens.
-    `words` is its text."""
+    """A link on a card of the set-up page, such as to where a service creates tokens. `words` is
+    its text."""
 
     url: str
     words: str
@@ -62,8 +62,7 @@ class SetupCard:
 
     @property
     def names(self) -> frozenset[str]:
-        """The names of the settings that the card's fields set, as environment variables: in
-        capitals."""
+        """The settings of the card's fields, as environment variables: in capitals."""
         return frozenset(field.setting.upper() for field in self.fields)
 
 
@@ -91,7 +90,7 @@ class Feature:
     """What its lines of the audit log say, by event."""
 
     def list_extras(self, config: Any, settings: Any) -> Iterable[str]:
-        """Return the optional dependencies that it needs with these settings and this file."""
+        """Return the optional dependencies that it needs with these settings."""
         return ()
 
     def stand_ins(self, config: Any) -> Mapping[str, StandIns]:
@@ -111,8 +110,8 @@ class Feature:
         yield from ()
 
     def list_secrets(self, config: Any) -> Iterable[tuple[str, bool]]:
-        """Return the variables with its secrets, which logs mask, and for each whether it is sent
-        in an HTTP header."""
+        """Return the variables with its secrets, which logs mask, and whether each is sent in an
+        HTTP header."""
         return ()
 
     def check_secrets(self, config: Any, settings: Any) -> Iterator[str]:
@@ -127,8 +126,8 @@ class Feature:
         """Return what hears recordings, if it is turned on."""
 
     def begin(self, settings: Any) -> EndFeature | None:
-        """Begin what must exist before any part is built. Return the function that ends it as the
-        last of all. It runs in a thread. Raise SettingsError."""
+        """Begin what must exist before any part is built, in a thread. Return the function that
+        ends it as the last of all. Raises SettingsError."""
 
     def mount(self, ponte: Any) -> Mapping[str, HttpHandler]:
         """Return handlers of POST routes on the page's server, by path."""

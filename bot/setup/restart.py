@@ -23,29 +23,28 @@ PROBE_FAILED = "Ponte couldn't start with these settings."
 
 
 class Restart:
-    """Ends this run of Ponte and starts it again in the same process, with the settings that the
-    set-up page has stored. The new start gets the environment with which this process began."""
+    """Starts Ponte again in the same process, with the settings that the set-up page has stored and
+    the environment with which this process began."""
 
     def __init__(self) -> None:
         # The environment with which this process began.
         self._environment = {k: v for k, v in os.environ.items() if k != LISTENER_VARIABLE}
         self._stop: asyncio.Event | None = None
-        """Set to end the present run. None until `begin`."""
+        """This event ends the present run. None until `begin`."""
         self._hand_over: Callable[[], Awaitable[int]] | None = None
-        """Stops accepting connections to the page, and returns the descriptor of its socket."""
+        """Stops accepting connections to the page, and returns its socket's descriptor."""
         self._listener: int | None = None
-        """The descriptor of the page's socket, to be handed over to the next start."""
+        """The descriptor of the page's socket, for the next start."""
         with suppress(OSError, OverflowError, ValueError):
-            # A copy, because a start that fails closes the descriptor that it took over. The start
-            # after it then gets this one.
+            # A copy: a start that fails closes the descriptor that it took over, and the start
+            # after it gets this one.
             self._listener = os.dup(int(os.environ.get(LISTENER_VARIABLE, "")))
         self.is_requested = False
-        """True once somebody has asked for a new start: it follows the end of this run."""
+        """Somebody has asked for a new start, which follows the end of this run."""
 
     def begin(self, stop: asyncio.Event, hand_over: Callable[[], Awaitable[int]]) -> None:
-        """Remember the event that ends the run, and the function that stops to accept connections
-        to the page and returns the descriptor of its socket. The page serves by now, so the copy of
-        the socket for a start that fails is closed."""
+        """Remember the event that ends the run, and the function that hands over the page's socket.
+        The page serves by now, so the copy of the socket for a start that fails is closed."""
         self._stop, self._hand_over = stop, hand_over
         if self._listener is not None:
             os.close(self._listener)
@@ -53,8 +52,8 @@ class Restart:
 
     async def request(self) -> None:
         """End this run as SIGTERM does; `serve` then starts Ponte again. From now on, new
-        connections to the page wait in the queue of its socket for the new start. The run also ends
-        if the socket cannot be handed over; a second request does nothing."""
+        connections to the page wait in its socket's queue for the new start. The run also ends if
+        the socket cannot be handed over; a second request does nothing."""
         if self._stop and self._hand_over and not self._stop.is_set() and not self.is_requested:
             self.is_requested = True
             try:
@@ -63,14 +62,13 @@ class Restart:
                 self._stop.set()
 
     def cancel(self) -> bool:
-        """Start nothing after the run that ends now, because the process got a signal to end.
-        Return whether a new start had been requested."""
+        """Start nothing after this run, because the process got a signal to end. Return whether a
+        new start had been requested."""
         was_requested, self.is_requested = self.is_requested, False
         return was_requested
 
     def execute(self) -> None:
-        """Replace the program in this process by a new start, which inherits the page's socket. The
-        process keeps its id."""
+        """Replace the program in this process by a new start, which inherits the page's socket."""
         environment = dict(self._environment)
         if self._listener is not None:
             os.set_inheritable(self._listener, True)
@@ -80,7 +78,7 @@ class Restart:
 
     async def probe(self) -> None:
         """Try in a child process whether Ponte can be built with the stored settings, so that this
-        one does not end for settings that do not work. Raise SettingsError with what is wrong.
+        one does not end for settings that do not work. Raises SettingsError with what is wrong.
 
         The child loads all packages anew, as the next start will, and writes nothing.
         """

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, Any]
 DRAFT_SECONDS = 600.0
-"""How long what a person typed into the set-up page is kept before it is stored."""
+"""What a person typed is kept this long before it is stored."""
 MAX_DRAFTS = 20
 MAX_LISTED_VALUES = 500
-"""Values of one setting that a service offers and the page lists."""
+"""How many values of one setting the page lists, of those that a service offers."""
 SHOWN_CHARACTERS, MIN_SECRET_TO_SHOW = 4, 16
 """A secret is recognised by its last characters, unless it is so short that they would give it
 away."""
@@ -54,11 +54,11 @@ LOCAL_SERVERS = (
 )
 """Model servers at their usual ports (their documents)."""
 LOOK_TIMEOUT_SECONDS = 2.0
-"""Seconds that a server on this machine has to answer."""
+"""The timeout of a request to a server on this machine."""
 STORING_STEPS = frozenset({"save", "remove", "undo", "apply", "grant", "revoke", "share_sample"})
-"""Steps that store something, so that the audit log names who took them."""
+"""The audit log names who took these steps."""
 CHAT_CARDS = ("slack", "discord")
-"""The platforms whose people the page lists."""
+"""The page lists the people of these platforms."""
 MAX_FOUND_PEOPLE = 12
 SetupRight = Literal["me", "change", "approve"]
 """What the page gives a person: the owner's own account, changes to data, or approvals too."""
@@ -66,8 +66,8 @@ SetupRight = Literal["me", "change", "approve"]
 
 @dataclass(slots=True)
 class SetupDraft:
-    """The values that the owner typed on a card of the set-up page, by setting, before they are
-    stored. The draft is dropped at `until` (monotonic seconds)."""
+    """The values that the owner typed on a card, by setting, before they are stored. The draft is
+    dropped at `until` (monotonic seconds)."""
 
     card: str
     values: dict[str, str]
@@ -77,8 +77,8 @@ class SetupDraft:
 
 
 class SetupService:
-    """The actions of the set-up page: show, check and store settings, and start Ponte anew with
-    them. `restart` is None where Ponte cannot start itself again."""
+    """The actions of the set-up page: show, check and store settings, and start Ponte anew.
+    `restart` is None where Ponte cannot start itself again."""
 
     def __init__(
         self,
@@ -100,26 +100,25 @@ class SetupService:
         self._clock = clock
         self._stored = StoredSettings(home)
         self._drafts: dict[str, SetupDraft] = {}
-        """What was typed and is not stored yet, by a random id; the oldest first."""
+        """The drafts by a random id; the oldest is first."""
 
     async def show(self) -> Json:
         """Return everything that the set-up page shows: a card for each service with the state of
         what runs now, what became of the newest settings (`trial`: saved and not in force yet, or
         failed), and who has which rights. `locked` says why a card can only be read, and `is_new`
         that a setting of it was saved and waits for a restart. `since` is when settings were saved
-        last. A face is the description of an integration (`Integration`), which also exists if
-        the integration is off."""
+        last."""
         parts = {part.name: part for part in await self._board.health()}
         stored, trial, since = self._stored.read(), self._stored.trial, self._stored.since
         cards = []
         for card in CARDS.values():
             part = parts.get(card.name)
-            # The demo model always runs; a card "on" would look like a model that is connected.
+            # The demo model always runs; a card "on" would look like a connected model.
             if card.name == "model" and self._board.is_demo:
                 part = replace(part, state="off") if part else None
-            integration = next(face for face in self._settings.faces if face.name == card.name)
+            integration = next(item for item in self._settings.faces if item.name == card.name)
             links = list(card.links)
-            # In a thread, because Slack imports a module for its link.
+            # Slack imports a module for its link.
             if creation := await asyncio.to_thread(integration.creation_link, self._settings):
                 links.insert(0, SetupLink(creation, words="Create the app in {title}"))
             cards.append(
@@ -147,12 +146,11 @@ class SetupService:
         }
 
     async def run(self, step: str, arguments: Json, actor: Person) -> Any:
-        """Call the method that is named `step`, one of those that the operation `setup step`
-        allows, and return its result. Methods that store something also get the `actor`, for the
-        audit log."""
-        more = {"actor": actor} if step in STORING_STEPS else {}
+        """Call the method `step`, one of those that the operation `setup step` allows. Methods that
+        store something also get the `actor`, for the audit log."""
+        actor_values = {"actor": actor} if step in STORING_STEPS else {}
         try:
-            return await validate_call(getattr(self, step))(**arguments, **more)
+            return await validate_call(getattr(self, step))(**arguments, **actor_values)
         except ValidationError:
             raise NotFound(what=step) from None
         except HomeUnusable as error:  # as on a full disk: the page shows it above the fields
@@ -160,11 +158,11 @@ class SetupService:
 
     async def draft(self, card: str, values: Mapping[str, str], earlier: str = "") -> str:
         """Keep what the owner typed on a card in memory, and return the draft's id. The page never
-        gets a secret back, so a secret field that is empty means the secret of the earlier draft,
-        or the stored one if there was none. Raise BadInput, NotFound.
+        gets a secret back, so an empty secret field means the secret of the earlier draft, or the
+        stored one if there was none. Raises BadInput, NotFound.
 
-        Whoever changes the address of a service types its secrets again, so that none of them is
-        sent to an address that its owner has not seen.
+        Whoever changes the address of a service types its secrets again, so that none is sent to an
+        address that its owner has not seen.
         """
         own = self._find_card(card)
         if why := self._why_locked(own):
@@ -173,16 +171,15 @@ class SetupService:
             field.setting: check_value(field.setting.upper(), values.get(field.setting, ""))
             for field in own.fields
         }
-        # Secrets are kept only if every other setting of the service is as it was. `service_of` has
-        # the names of the settings with the address and the secrets of the card's service; other
-        # fields of the card may change. `kept` are the values with which the secrets belong.
+        # Secrets are kept only if every other setting of the service is as it was; other fields of
+        # the card may change. `kept` are the values with which the secrets belong.
         service = service_of(card)
         hidden = [field for field in own.fields if field.is_secret]
         shown = [field for field in own.fields if field.setting in service and not field.is_secret]
         kept = {name.lower(): value for name, value in self._stored.read().items()}
         if earlier and not all(typed[each.setting] for each in hidden):
-            # The form sends no secret again: what was left empty was typed in the earlier draft.
-            # The stored one would be another.
+            # The form sends no secret again: an empty one was typed in the earlier draft. The
+            # stored one would be another.
             kept = self._find_draft(earlier, card).values
         if any(typed[each.setting] != kept.get(each.setting, "") for each in shown):
             for each in hidden:
@@ -192,26 +189,26 @@ class SetupService:
                         label=say(each.words),
                         changed=say(shown[0].words),
                     )
-            kept = {}  # the stored secrets belong to other values: none of them is taken over
+            kept = {}  # the stored secrets belong to other values
         for each in hidden:
             typed[each.setting] = typed[each.setting] or kept.get(each.setting, "")
             mask_also(typed[each.setting], is_typed=True)  # in logs and errors from now on
         now = self._clock()
         self._drafts = {k: v for k, v in self._drafts.items() if v.until > now}
-        # The oldest go: a dict has its entries in the order in which they came.
+        # The oldest go.
         while len(self._drafts) >= MAX_DRAFTS:
             self._drafts.pop(next(iter(self._drafts)))
         id = secrets.token_urlsafe(12)
-        # Choices that a check of the earlier draft found at the service, such as names of models,
-        # are still offered on this card.
+        # Choices that a check of the earlier draft found, such as names of models, are still
+        # offered on this card.
         before = self._drafts.get(earlier)
         choices = before.choices if before and before.card == card else {}
         self._drafts[id] = SetupDraft(card, typed, now + DRAFT_SECONDS, choices)
         return id
 
     async def show_draft(self, draft: str) -> Json:
-        """Return a draft of a card's settings, with what its check found. Of a secret, it has only
-        the last characters (`endings`). Raise NotFound."""
+        """Return a draft with what its check found. Of a secret, it has only the last characters
+        (`endings`). Raises NotFound."""
         own = self._find_draft(draft)
         fields = CARDS[own.card].fields
         return {
@@ -224,8 +221,8 @@ class SetupService:
 
     async def check(self, draft: str) -> None:
         """Check a draft against the live service; `show_draft` then has the findings, and the
-        values that its settings can have, such as the names of models. Raise BadInput, NotFound."""
-        # Loaded only when a draft is checked.
+        values that its settings can have, such as names of models. Raises BadInput, NotFound."""
+        # Loaded only here.
         from bot.doctor.checks import check_integration
         from bot.doctor.safety import describe_unpriced
 
@@ -235,9 +232,9 @@ class SetupService:
             raise BadInput("Fill in the fields first, then check them.")
         settings = self._load(own)
         integration: Integration[Any] = next(f for f in settings.faces if f.name == own.card)
-        # `Settings` has both the integration's own settings and those that integrations share.
+        # `Settings` has the integration's own and the shared ones.
         part = integration.summary(settings, settings)
-        if part and part.state != "on":  # a setting is missing, so there is nothing to connect to
+        if part and part.state != "on":  # a setting is missing
             own.findings = [DoctorFinding(part.name, part.state, say(part.words))]
             return
         start = Start(settings, self._live.current, self._home)
@@ -248,8 +245,8 @@ class SetupService:
         own.choices = {name: _list_storable(name, choices[name]) for name in choices}
 
     async def save(self, draft: str, actor: Person) -> None:
-        """Store the values of a draft. They take effect with `apply` or the next start. Raise
-        BadInput, NotFound, HomeUnusable."""
+        """The values take effect with `apply` or the next start. Raises BadInput, NotFound,
+        HomeUnusable."""
         own = self._find_draft(draft)
         self._load(own)
         if not await self._write(self._merge(own.card, own.values), actor):
@@ -257,22 +254,22 @@ class SetupService:
         self._drafts.pop(draft, None)
 
     async def remove(self, card: str, actor: Person) -> None:
-        """Remove the settings that are stored for a card, so that its service is not connected from
-        the next start on. Raise NotFound, HomeUnusable."""
+        """Remove a card's stored settings, so that its service is not connected from the next start
+        on. Raises NotFound, HomeUnusable."""
         self._find_card(card)
         await self._write(self._merge(card, {}), actor)
 
     async def undo(self, actor: Person) -> Sequence[str]:
-        """Store the settings from before the last changes again; they take effect with the next
-        start. Return the names of settings that change. Raise HomeUnusable."""
+        """Store the settings from before the last changes again, for the next start. Return the
+        names of settings that change. Raises HomeUnusable."""
         if not (names := self._stored.undo()):
             return ()
         await self._audit.write_note("setup-undone", actor, settings=", ".join(names))
         return names
 
     async def apply(self, actor: Person) -> None:
-        """Start Ponte anew with the stored settings. They are tried in another process first: raise
-        BadInput if Ponte cannot start with them; then nothing changes."""
+        """Start Ponte anew with the stored settings. They are tried in another process first:
+        raises BadInput if Ponte cannot start with them; then nothing changes."""
         if self._restart is None:
             raise BadInput("Only `ponte run` can restart itself. Restart Ponte manually.")
         # A second press of the button may arrive only after the restart.
@@ -287,8 +284,8 @@ class SetupService:
 
     async def find_people(self, platform: str, name: str) -> Sequence[Json]:
         """Return the members of a chat platform of whom a name, the handle, the e-mail address or
-        the ID contains `name` (`_describe_people`). Only people whom the platform has reported, or
-        who have written to Ponte, are known."""
+        the ID contains `name`. Only people whom the platform has reported, or who have written to
+        Ponte, are known."""
         people, wanted = await self._describe_people(platform), fold_to_letters(name)
         found = [
             person
@@ -299,18 +296,18 @@ class SetupService:
 
     async def claim(self, platform: str, id: str) -> None:
         """Begin a claim that the owner of the page is this person of a chat platform. `show` then
-        has the word that the owner sends from that account as a proof. Raise NotFound."""
+        has the word that the owner sends from that account as a proof. Raises NotFound."""
         await self._find_person(platform, id)
         self._people.claims.begin(platform, id)
 
     async def grant(self, platform: str, id: str, right: SetupRight, actor: Person) -> None:
-        """Store that a person may change data, or approve changes as well. Raise BadInput,
+        """Store that a person may change data, or approve changes as well. Raises BadInput,
         NotFound, HomeUnusable.
 
         `me` is the owner's own account on a chat platform. The owner proves that it is theirs by
         sending a word from it (`claim`): a wrong click would make somebody else an admin.
         """
-        await self._find_person(platform, id)  # raises NotFound
+        await self._find_person(platform, id)
         claim = self._people.claims.find(platform)  # None after ten minutes
         if right == "me" and not (claim and claim.is_proven and claim.person == f"{platform}:{id}"):
             raise BadInput("Send the word to Ponte first, from your own account.")
@@ -331,9 +328,8 @@ class SetupService:
         await self._write(values, actor)
 
     async def revoke(self, person: str, actor: Person) -> None:
-        """Store that a person of a chat platform, by their key, may no longer change data or
-        approve. Raise BadInput if the lists of people are set in the environment or .env,
-        HomeUnusable."""
+        """A person of a chat platform, by their key, may no longer change data or approve. Raises
+        BadInput if the lists of people are set in the environment or .env, HomeUnusable."""
         values = self._stored.read()
         for name in ("ponte_allow", "ponte_admins"):
             if why := self._why_set_elsewhere(name):
@@ -348,8 +344,7 @@ class SetupService:
         return {*getattr(self._settings, name)} if text is None else {*text.split(",")} - {""}
 
     async def share_sample(self, actor: Person) -> None:
-        """Store that people besides the owner may use the sample tables. Raise BadInput,
-        HomeUnusable."""
+        """People besides the owner may use the sample tables. Raises BadInput, HomeUnusable."""
         if why := self._why_set_elsewhere("ponte_sample"):
             raise BadInput("{why}", why=why)
         await self._write({**self._stored.read(), "PONTE_SAMPLE": "on"}, actor)
@@ -371,12 +366,12 @@ class SetupService:
         }
 
     async def _show_people(self, stored: Mapping[str, str]) -> Json:
-        """Return who may change data and who approves, by the newest stored settings, as the page
-        shows it: with names where they are known. `granted` are the people that the page can remove
-        (a key with a colon). `claims` are the owner's open claims to be a person of a platform:
-        sending `word` from that account makes one `is_proven`. `locked` says why the lists can only
-        be read. The sample tables exist until NocoDB is set up; `sample` is "on" if invited people
-        may use them, too."""
+        """Return who may change data and who approves, by the newest stored settings, with names
+        where they are known. `granted` are the people that the page can remove (a key with a
+        colon). `claims` are the owner's open claims to be a person of a platform: sending `word`
+        from that account makes one `is_proven`. `locked` says why the lists can only be read. The
+        sample tables exist until NocoDB is set up; `sample` is "on" if invited people may use them,
+        too."""
         people = dict[str, Json]()
         for platform in CHAT_CARDS:
             people |= await self._describe_people(platform)
@@ -408,8 +403,8 @@ class SetupService:
         }
 
     async def look(self) -> Sequence[Json]:
-        """Return the model servers that answer at the usual ports of this machine, for the page to
-        suggest. A port at which nothing answers is no error."""
+        """Return the model servers at the usual ports of this machine, for the page to suggest. A
+        port at which nothing answers is no error."""
         own, found = f":{self._settings.ponte_web_port}/", []
         async with HttpClient() as http:
             for name, url in LOCAL_SERVERS:
@@ -425,7 +420,7 @@ class SetupService:
 
     async def _write(self, values: Mapping[str, str], actor: Person) -> Sequence[str]:
         """Store all settings, and write the names of those that changed (never their values, which
-        may be secret) into the audit log. Return these names."""
+        may be secret) into the audit log."""
         if names := self._stored.write(values):
             await self._audit.write_note("setup-saved", actor, settings=", ".join(names))
         return names
@@ -437,15 +432,15 @@ class SetupService:
             raise BadInput("{words}", words=error.words()) from None
 
     def _merge(self, card: str, values: Mapping[str, str]) -> dict[str, str]:
-        """Return all stored settings, in which those of one card are replaced by `values`. An empty
-        value removes the setting."""
+        """Replace the stored settings of one card by `values`. An empty value removes the
+        setting."""
         others = {k: v for k, v in self._stored.read().items() if k not in CARDS[card].names}
         return others | {name.upper(): value for name, value in values.items() if value}
 
     def _show_field(self, field: SetupField, stored: Mapping[str, str]) -> Json:
-        """Return what the page shows of one setting. Of a secret, these are only its last
-        characters. A value from the environment or .env is in force instead of the stored one; the
-        page names its source, and shows it unless it is a secret."""
+        """Return what the page shows of one setting, of a secret only its last characters. A value
+        from the environment or .env is in force instead of the stored one; the page names its
+        source, and shows it unless it is a secret."""
         source = self._settings.source(field.setting)
         elsewhere = source in ("environment", "file")
         value = stored.get(field.setting.upper(), "")
@@ -473,7 +468,7 @@ class SetupService:
         return of_service or (reasons[0] if all(reasons) else "")
 
     def _why_set_elsewhere(self, name: str) -> str:
-        """Return where a setting comes from if that is not this page; else ""."""
+        """Return where a setting comes from if not from this page."""
         match self._settings.source(name):
             case "environment":
                 words = "{name} is set in the environment. Change it there."

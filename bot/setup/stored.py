@@ -27,11 +27,11 @@ from core.base.errors import BadInput
 from core.integrations import describe_read_error
 
 LAST_FILE = f"{STORED_FILE}.last"
-"""The settings before the last change, to go back to."""
+"""The file with the settings before the last change, to go back to."""
 TRIAL_FILE = f"{STORED_FILE}.trial"
-"""The state of a start that tries new settings (`StartTrial`)."""
+"""The file with the `StartTrial` of new settings."""
 UNDO_SECONDS = 86_400.0
-"""How long the settings before are kept after the restart that put others in force."""
+"""So long, the settings before are kept after the restart that put others in force."""
 HEADER = (
     "# Written by Ponte's set-up page. Change it there; .env and the environment have priority.\n"
 )
@@ -51,20 +51,20 @@ class StartTrial:
     state: Literal["saved", "starting", "failed"]
     why: str = ""
     names: tuple[str, ...] = ()
-    """The settings that they changed."""
+    """The names of the settings that they changed."""
     is_undo: bool = False
     """They are earlier settings, which `undo` has stored again."""
 
 
 class StoredSettings:
-    """Reads and writes the settings that the set-up page stores in the data folder, and the state
-    of their trial by the next start. Methods raise HomeUnusable."""
+    """The settings that the set-up page stores in the data folder, and their trial by the next
+    start. Methods raise HomeUnusable."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
 
     def read(self) -> dict[str, str]:
-        """Return the stored settings: names in capitals, and values."""
+        """Return the settings by their names in capitals."""
         return _parse(self._read(STORED_FILE))
 
     @property
@@ -87,32 +87,28 @@ class StoredSettings:
     def write(self, values: Mapping[str, str], *, is_undo: bool = False) -> Sequence[str]:
         """Store these settings in place of the earlier ones, to be tried by the next start. Return
         the names of those that change; without any, nothing is written, so that an undo still has
-        what the last change replaced. Raise BadInput for a name or a value that the file cannot
+        what the last change replaced. Raises BadInput for a name or a value that the file cannot
         contain; then nothing is changed.
 
-        STORED_FILE has the newest settings, LAST_FILE those before the last change. The trial is
-        the state of the newest ones: `saved` until the next start, `starting` during it, `failed`
-        if it did not work, and None once they are in force.
-
-        LAST_FILE must have settings with which a start has worked. So they are copied there only
-        if they are in force now, not if they still wait to be tried themselves. `is_undo`: these
-        values are the earlier ones, so a further undo has nothing to take back.
+        LAST_FILE must have settings with which a start has worked. So the stored ones are copied
+        there only if they are in force now, not if they still wait to be tried themselves.
+        `is_undo`: these values are the earlier ones, so a further undo has nothing to take back.
         """
         before, trial = self.read(), self.trial
         changed = tuple(sorted(k for k in before.keys() | values if before.get(k) != values.get(k)))
         if not changed:
             return ()
         text = HEADER + "".join(_line(name, value) for name, value in sorted(values.items()))
-        # Read back by the parser of the next start, which knows escapes that `_line` does not.
+        # The parser of the next start knows escapes that `_line` does not.
         if _parse(text) != values:
             raise BadInput("These values can't be stored. Remove unusual characters.")
         names = set(changed)
-        # While a start tries settings ("starting"), LAST_FILE stays as it is, too.
+        # While a start tries settings ("starting"), LAST_FILE stays, too.
         if trial is None or trial.state == "failed":  # the stored settings are in force
             self._copy_to_last()
         elif trial.state == "saved":  # saved twice without a start: the next one tries both
             names.update(trial.names)
-        # The trial first, so that new settings are never stored without one.
+        # First, so that new settings are never stored without a trial.
         self._set_trial(StartTrial("saved", names=tuple(sorted(names)), is_undo=is_undo))
         self._home.write_secret(STORED_FILE, text.encode())
         if trial and trial.state == "saved" and values == _parse(self._read(LAST_FILE)):
@@ -121,35 +117,31 @@ class StoredSettings:
 
     def undo(self) -> Sequence[str]:
         """Store the settings from before the last changes again, to be tried by the next start.
-        Return the names of the settings that change: none after another undo."""
+        Return the names of those that change: none after another undo."""
         # Another undo before the restart must not store what the first one took back.
         if self.trial and self.trial.is_undo and self.trial.state != "failed":
             return ()
         return self.write(_parse(self._read(LAST_FILE)), is_undo=True)
 
     def begin_trial(self) -> bool:
-        """Return True if this start of Ponte tries new settings. Call it before they are read.
+        """Return whether this start of Ponte tries new settings. Call it before they are read.
 
         If the last start with them died before it served the page, restore the settings before them
         first. If another process holds the data folder, this start will fail anyway, so nothing is
-        changed.
-
-        `trial` is None if the stored settings are in force. Its state is "saved" if no start has
-        tried them, and "failed" if the settings before them were restored; its reason is then kept
-        for the page.
+        changed. A failed trial is kept for the page.
         """
         if self.trial is None or not self._is_free():
             return False
         if self.trial.state == "starting":
-            self.fail(DIED_REASON)  # restores the earlier settings and sets the state to "failed"
+            self.fail(DIED_REASON)
         if self.trial.state == "failed":
             return False
-        # If this start dies, the next one finds this state and takes the settings for bad.
+        # If this start dies, the next one takes the settings for bad by this state.
         self._set_trial(replace(self.trial, state="starting"))
         return True
 
     def confirm(self) -> None:
-        """End the trial: a start with the new settings serves the page, so they stay in force."""
+        """A start with the new settings serves the page, so they stay in force."""
         with suppress(OSError, HomeUnusable):
             os.utime(self._home.path / LAST_FILE)  # the day of `drop_last` begins now
             if self.trial and self.trial.is_undo:  # nothing is left to undo
@@ -158,8 +150,8 @@ class StoredSettings:
             self._end_trial()
 
     def drop_last(self) -> None:
-        """Forget the settings before the present ones, which may have secrets that are no longer
-        used, once the present ones have been in force for UNDO_SECONDS."""
+        """Forget the settings before, which may have secrets that are no longer used, once the
+        present ones have been in force for UNDO_SECONDS."""
         with suppress(OSError, HomeUnusable):
             saved_at = (self._home.path / LAST_FILE).stat().st_mtime
             if self.trial is None and time.time() - saved_at >= UNDO_SECONDS:
@@ -188,7 +180,6 @@ class StoredSettings:
         (self._home.path / TRIAL_FILE).unlink()
 
     def _read(self, name: str) -> str:
-        """Return the text of a file in the data folder; "" if there is none."""
         path = self._home.path / name
         try:
             check_is_file(path)
@@ -200,7 +191,7 @@ class StoredSettings:
             raise HomeUnusable(home=self._home.path, cause=cause) from None
 
     def _is_free(self) -> bool:
-        """Return whether no process of Ponte has locked the data folder."""
+        """No process of Ponte has locked the data folder."""
         with suppress(OSError), (self._home.path / LOCK_FILE).open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,9 +201,9 @@ class StoredSettings:
 
 
 def check_value(name: str, value: str) -> str:
-    """Return a typed value without spaces around it. Raise BadInput, with what to do, for a setting
-    that the page may not store, and for a value with another meaning in settings: `@FILE` reads the
-    value from a file."""
+    """Return a typed value without spaces around it. Raises BadInput, with what to do, for a
+    setting that the page may not store, and for a value with another meaning in settings: `@FILE`
+    reads the value from a file."""
     value = value.strip()
     if name.lower() not in SETUP_NAMES:
         raise BadInput("{name} can't be set here. Set it in .env.", name=name[:60])

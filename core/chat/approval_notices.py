@@ -2,7 +2,7 @@
 a person that are about no change), and redraws cards when the state of their change differs.
 
 The outbox stores the recipients before anything is posted, and each post before and after it is
-made. A copy of a card is redrawn when its change does. The first decision closes all copies.
+made. The first decision closes all copies of a card.
 """
 
 from __future__ import annotations
@@ -43,14 +43,13 @@ from core.people.notices import ACCESS_REMOVED, SENTENCES, Outbox, PersonNotice
 
 log = structlog.get_logger("approvals")
 MAX_COPIES = 20
-"""The largest number of copies of one card."""
+"""How many copies one card can have."""
 OUTGOING_POST_SECONDS = 30.0
-"""Seconds that one post may take before the round continues without it. The post is retried
-later."""
+"""After this time, the round continues without a post, which is retried later."""
 MAX_COPY_REDRAWS = 20
-"""The number of failed redraws of a copy after which Ponte gives up."""
+"""Failed redraws of a copy after which Ponte gives up."""
 _STATUS_RETRY_SECONDS = 20.0
-"""Seconds after which an unknown status of a person is looked up again."""
+"""The pause before an unknown status of a person is looked up again."""
 _FOREVER = float("inf")
 MORE_REQUESTS = (
     "{count} more request is waiting for you.",
@@ -83,8 +82,8 @@ class OutgoingPosts:
     is_resumed = False
 
     async def list_posts(self) -> Sequence[Post]:
-        """Return the post of the notice (`outgoing`), if it is posted, removed, or being posted.
-        The key is the one under which a `Reply` makes the first part of an answer."""
+        """Return the post of the notice, if it is posted, removed, or being posted. A `Reply` makes
+        the first part of an answer under the same key."""
         notice = self.outgoing
         key = f"{notice.reply_to.turn if notice.reply_to else ''}:1"
         match notice.state:
@@ -96,23 +95,21 @@ class OutgoingPosts:
                 return []
 
     async def record_posting(self, number: int, key: str) -> None:
-        """Record that the notice is about to be posted, so that a crash leaves a sign that it may
-        have been."""
+        """A crash then leaves a sign that the notice may have been posted."""
         await self.put(state="posting")
 
     async def record_posted(self, number: int, post: str, last: bool = False) -> None:
-        """Record the platform's id of the notice's post, and which version of the change it shows.
-        The text is stored only for a copy of a card, which is redrawn later."""
+        """Record the post's id, and which version of the change it shows. The text is stored only
+        for a copy of a card, which is redrawn later."""
         text = self.outgoing.text if self.outgoing.kind == "copy" else ""
         await self.put(state="posted", post=post, text=text, drawn_version=self.version)
 
     async def record_removed(self, number: int) -> None:
-        """Record that a person deleted the notice's post, or that it is not needed, so that it is
-        not posted again."""
+        """A person deleted the post, or it is not needed: it is not posted again."""
         await self.put(state="removed", text="")
 
     async def put(self, **values: Any) -> None:
-        """Store the notice again with other values of some of its fields."""
+        """Store the notice with other values of some fields."""
         self.outgoing = replace(self.outgoing, **values)
         await self.outbox.put(self.outgoing)
 
@@ -120,8 +117,8 @@ class OutgoingPosts:
 @dataclass(slots=True)
 class ApprovalNotices:
     """Sends notices about proposals to the people who can decide on them, and redraws their cards.
-    `replies` and `messengers` are by platform. `locale` is the language for a person whose language
-    is not known."""
+    `replies` and `messengers` are by platform. `locale` is for a person whose language is not
+    known."""
 
     outbox: Outbox
     changes: ChangeService
@@ -130,19 +127,19 @@ class ApprovalNotices:
     messengers: Mapping[str, Messenger]
     locale: str = "en"
     _begun: dict[object, tuple[OutgoingPosts, Reply]] = field(default_factory=dict, init=False)
-    """Notices with a post that may still be under way after the timeout, with their reply."""
+    """Notices whose post may still be under way after the timeout."""
     _tries: Counter[object] = field(default_factory=Counter, init=False)
-    """Failed attempts to redraw a copy, by copy and version."""
+    """Failed redraws of a copy, by copy and version."""
 
     async def once(self) -> int:
         """Run one round: store the notices that are due (requests for a decision, reminders,
-        expiries), post them, and redraw copies of cards whose change differs. Return how many
-        failed for now, so that the caller comes back soon. Raise NotStored."""
+        expiries), post them, and redraw outdated copies of cards. Return how many failed for now,
+        so that the caller comes back soon. Raises NotStored."""
         outbox, failures = self.outbox, 0
         after = self.changes.approval.config.table_rules.remind_after  # seconds; 0: no reminders
         reminded_before = self.changes.views.clock() - after if after else 0.0
-        # In this order, because a step stores the notices that a later one posts. The number for
-        # `list_due` is a time: only proposals that were asked for before it are due.
+        # A step stores the notices that a later one posts. Due are only proposals that were asked
+        # for before the time in `list_due`.
         for find, step in (
             (lambda: outbox.list_due("asked", _FOREVER), self._ask),
             (lambda: outbox.list_due("reminded", reminded_before), self._remind),
@@ -157,9 +154,9 @@ class ApprovalNotices:
         self, step: Callable[[Any], Coroutine[Any, Any, None]], things: Collection[Any]
     ) -> int:
         """Run `step` on all `things` (ids of changes, or notices) at the same time, and return how
-        many failed. Raise TakenOver: another process counts this one as dead, so that it must post
+        many failed. Raises TakenOver: another process counts this one as dead, so that it must post
         nothing more."""
-        # One that fails must not cancel the others, which may be in the middle of a post.
+        # One failure must not cancel the others, which may be in the middle of a post.
         results = await asyncio.gather(*(step(thing) for thing in things), return_exceptions=True)
         failures = 0
         for error in results:
@@ -174,20 +171,18 @@ class ApprovalNotices:
 
     async def _ask(self, id: str) -> None:
         """Store a copy of the card of a new proposal for each approver who does not see it where it
-        was asked for. A process without the platform of the proposal leaves that to another one.
-
-        That also records that they were asked, even if there is nobody.
-        """
+        was asked for. That also records that they were asked, even if there is nobody. A process
+        without the platform of the proposal leaves that to another one."""
         change = await self.changes.ledger.get(id)
         if self.messengers and change.proposal.address.platform in self.replies:
             copies = [ApprovalNotice(id, "copy", person) for person in await self._people(change)]
             await self.outbox.record_notices(id, "asked", copies)
 
     async def _people(self, change: Change) -> Sequence[Person]:
-        """Return the people who should get a copy of the card: they may decide on the change, and
-        do not see it where it was asked for. At most MAX_COPIES.
+        """Return the people who should get a copy of the card, at most MAX_COPIES: they may decide
+        on the change, and do not see it where it was asked for.
 
-        Raise PlatformBusy if a platform cannot tell yet who they are.
+        Raises PlatformBusy if a platform cannot tell yet who they are.
         """
         approval, proposal = self.changes.approval, change.proposal
         asker = approval.canonical_person(proposal.asker.key)
@@ -202,7 +197,7 @@ class ApprovalNotices:
                 standing = await approval.find_standing(change, person, proposal.address)
                 judgment = judge_notice(standing)
                 if isinstance(judgment, NotKnown):
-                    # Nobody is notified before everybody is known: the next round does all of it.
+                    # Nobody is notified before everybody is known: the next round does it.
                     raise PlatformBusy(_STATUS_RETRY_SECONDS)
                 if isinstance(judgment, RuleRefusal):
                     continue
@@ -221,9 +216,9 @@ class ApprovalNotices:
 
     async def _remind(self, id: str) -> None:
         """Store the reminders of an open proposal: to the approvers who got a copy of its card and
-        have not approved it. If there are none, remind the asker."""
+        have not approved it, or, without any, to the asker."""
         change = await self.changes.ledger.get(id)
-        # Only approvals that still count: a person may have lost the right to approve since.
+        # A person may have lost the right to approve since.
         approvers = (await self.changes.views.without_void(change)).approver_keys
         copies = [
             copy for copy in await self.outbox.list_copies(id) if copy.person.key not in approvers
@@ -236,9 +231,9 @@ class ApprovalNotices:
         )
 
     async def _announce_expiry(self, id: str) -> None:
-        """Store the notice to the asker that a proposal has expired. On a platform where Ponte
-        sends no messages of its own, such as the page, only the card shows it; then record that
-        nobody is to be notified. A process without the platform leaves this to another one."""
+        """Store the notice to the asker that a proposal has expired. Where Ponte sends no messages
+        of its own, such as the page, only the card shows it; then record that nobody is to be
+        notified. A process without the platform leaves this to another one."""
         change = await self.changes.ledger.get(id)
         platform = change.proposal.address.platform
         if platform in self.messengers:
@@ -258,15 +253,14 @@ class ApprovalNotices:
         platform = one.person.platform
         if change is not None and one.kind != "copy":
             platform = change.proposal.address.platform
-        # `messengers` are the platforms of this process on which Ponte can write unasked.
         if platform not in self.messengers:
             # Only a process with this platform can post there. Where Ponte sends no messages of its
             # own, the card shows the reason of a denial.
             if one.kind == "denied" and platform in self.replies:
                 await self.outbox.put(replace(one, state="removed"))
             return
-        # The reply of a post that timed out knows the call that may still be under way. A new one
-        # could post a second time.
+        # The reply of a post that timed out knows the call that may be under way. A new one could
+        # post a second time.
         posts, reply = self._begun.get(one.key, (None, None))
         if posts is None or reply is None:
             posts = OutgoingPosts(self.outbox, one, self.journal.check_ownership)
@@ -274,15 +268,15 @@ class ApprovalNotices:
             is_late = change is not None and one.kind != "expired" and change.state != "open"
             if change is not None and one.kind == "denied":
                 is_late = not change.denial_reason  # erased meanwhile
-            if one.state == "new" and is_late:  # decided before anybody was notified
-                await posts.record_removed(1)  # so that no later round posts it
+            if one.state == "new" and is_late:  # before anybody was notified
+                await posts.record_removed(1)
                 return
             try:
                 to = await self._prepare_post(posts, change)
             except Undeliverable as error:
                 await self._note_refusal(posts, error)
                 return
-            if to is None:  # there is nobody to notify any more
+            if to is None:
                 return
             reply = self.replies[platform](to, posts)
         notice = posts.outgoing
@@ -291,7 +285,7 @@ class ApprovalNotices:
             posts.version = change.version
         if change is not None and one.kind == "copy" and notice.reply_to is not None:
             cards = (await self._draw_copy(change, notice, notice.reply_to.address),)
-        # A timeout or another error leaves the entry, so that the next round continues this post.
+        # After a timeout or another error, the next round continues this post.
         self._begun[one.key] = posts, reply
         try:
             async with asyncio.timeout(OUTGOING_POST_SECONDS):
@@ -324,14 +318,14 @@ class ApprovalNotices:
             return one.reply_to
         destination = await self._find_destination(one, change)
         if destination is None:
-            # Nobody to tell: recorded as removed, so that no later round tries it.
+            # Nobody to tell: no later round tries it.
             await posts.record_removed(1)
             return None
         to, locale = destination
         locale = locale or (change.proposal.locale if change else self.locale)
         with use_locale(locale):
             if change is None:
-                # Its text is stored as data. The time of the notice (0.0) is not in its words.
+                # Its text is stored as data. The notice's time (0.0) is not in its words.
                 text = PersonNotice.read(one.change, one.text, 0.0).words(escape_markdown)
             else:
                 id, proposal = change.id, change.proposal
@@ -355,7 +349,7 @@ class ApprovalNotices:
                     name = escape_markdown(clip_line(proposal.asker.name or proposal.asker.id))
                     place = escape_markdown(clip_line(place)) or where
                     text = say(_COPY, id=id, name=name, place=place)
-        # The post's key comes from the notice's key, so that each attempt has the same one.
+        # Each attempt has the same key.
         to = replace(to, turn=turn_id(":".join(one.key)))
         await posts.put(reply_to=to, locale=locale, text=text)
         return to
@@ -363,8 +357,8 @@ class ApprovalNotices:
     async def _find_destination(
         self, one: ApprovalNotice, change: Change | None
     ) -> tuple[ReplyTo, str] | None:
-        """Return the destination of a notice and the locale of its reader. Return None if the
-        place was forgotten or the notice is not needed any more.
+        """Return the destination of a notice and the locale of its reader; None if the place was
+        forgotten or the notice is not needed any more.
 
         A copy of a card, and a notice that is about no change, go to a direct message. A reminder
         to an approver goes below their copy. All others go to where the change was asked for.
@@ -373,7 +367,7 @@ class ApprovalNotices:
             return await self.messengers[one.person.platform].open_direct_message(one.person)
         proposal = change.proposal
         if one.kind == "reminder":
-            # An approver is reminded below the copy of the card, where its buttons are.
+            # The buttons are on the copy of the card.
             copies = await self.outbox.list_copies(one.change)
             copy = next((copy for copy in copies if copy.person.key == one.person.key), None)
             if copy is not None and copy.reply_to is not None:
@@ -388,25 +382,25 @@ class ApprovalNotices:
         return messenger.destination_after(turn.message.reply_to), proposal.locale
 
     async def _draw_copy(self, change: Change, one: ApprovalNotice, address: Address) -> Card:
-        """Return the card of the change as the recipient of the copy `one` sees it at `address`.
-        They count as one who has a copy already, so that they may see it before it is posted."""
+        """Return the card as the recipient of the copy `one` sees it at `address`. They count as
+        one who has a copy already, so that they may see it before it is posted."""
         recipients = change.copy_recipients | {one.person.key}
         change = replace(change, copy_recipients=recipients)
         with use_locale(one.locale):
             return await self.changes.views.card(change, one.person, address)
 
     async def _redraw(self, one: ApprovalNotice) -> None:
-        """Redraw an approver's copy of a card with the current state of its change. A copy that the
-        platform refuses for good, or that failed MAX_COPY_REDRAWS times, counts as drawn, so that
-        it is not tried again. Do nothing without a connection to the platform (`messengers`), or
-        while it is not known where the copy is posted (`reply_to`)."""
+        """Redraw an approver's copy of a card. A copy that the platform refuses for good, or that
+        failed MAX_COPY_REDRAWS times, counts as drawn, so that it is not tried again. Do nothing
+        without a connection to the platform, or while it is not known where the copy is posted
+        (`reply_to`)."""
         if one.person.platform not in self.messengers or one.reply_to is None:
             return
         change = await self.changes.ledger.get(one.change)
         posts = OutgoingPosts(self.outbox, one, self.journal.check_ownership)
         card = await self._draw_copy(change, one, one.reply_to.address)
         reply = self.replies[one.person.platform](one.reply_to, posts)
-        name = (one.key, change.version)  # a newer version of the card gets new attempts
+        name = (one.key, change.version)  # a newer version gets new attempts
         try:
             async with asyncio.timeout(OUTGOING_POST_SECONDS):
                 with use_locale(one.locale):
@@ -421,7 +415,7 @@ class ApprovalNotices:
                 raise
             log.warning("could not update an approval notice", change=one.change, error=repr(error))
         self._tries.pop(name, None)
-        # Otherwise `refresh` found that the person deleted the post, and recorded that.
+        # Otherwise `refresh` recorded that the person deleted the post.
         if posts.outgoing.state == "posted":
             await posts.put(drawn_version=change.version)
 
@@ -430,8 +424,8 @@ class PersonNoticeService:
     """Lists and deletes the notices that Ponte has for a person by itself, not as the answer to a
     message: for example that a schedule was paused, or a token renewed.
 
-    - `canonical_person`: returns one key for a person who has several accounts (Slack, the page).
-    - `wake`: makes the task that sends notices look for new ones now.
+    `canonical_person` returns one key for a person who has several accounts (Slack, the page).
+    `wake` makes the task that sends notices look for new ones now.
     """
 
     def __init__(
@@ -442,14 +436,13 @@ class PersonNoticeService:
         self.wake = wake
 
     async def list_waiting(self, person: Person) -> Sequence[PersonNotice]:
-        """Return the notices that this person has not closed yet, oldest first. A later person of
-        the same name does not get the notice that an earlier account was removed."""
+        """Return the notices that this person has not closed, oldest first. A later person of the
+        same name does not get the notice that an earlier account was removed."""
         waiting = await self._outbox.list_person_notices(self._canonical_person(person.key))
         return [one for one in waiting if one.kind in SENTENCES and one.kind != ACCESS_REMOVED]
 
     async def dismiss(self, person: Person, id: str) -> bool:
-        """Delete a notice (`id`) that the person has read and closed. Return False if they have no
-        such notice."""
+        """Delete a notice that the person has closed. False if they have none with this id."""
         return await self._outbox.remove_person_notice(self._canonical_person(person.key), id)
 
 
@@ -459,7 +452,7 @@ CARD_STATES = {
     "partial": "partly done", "failed": "failed", "denied": "denied", "expired": "expired",
     "withdrawn": "withdrawn", "undone": "undone",
 }  # fmt: skip
-"""The English word for each state of a card; `say` translates it."""
+"""The words for the states of a card in English; `say` translates them."""
 _STATE_SIGNS = {
     "open": "●", "applying": "…", "done": "✓", "partial": "!", "failed": "!", "denied": "✕",
     "expired": "–", "withdrawn": "–", "undone": "↶",
@@ -468,20 +461,19 @@ _UNMARKED_STATES = ("denied", "failed", "expired", "withdrawn", "undone")
 
 
 def describe_state(state: str) -> str:
-    """Return the sign and the word of a card's state, as in "✓ done", in the language of the
-    current task."""
+    """Return sign and word, as in "✓ done", in the language of the current task."""
     return f"{_STATE_SIGNS.get(state, '●')} {say(CARD_STATES.get(state, state))}"
 
 
 def marks_values(card: Card) -> bool:
-    """Return whether a platform marks the new values on the card and strikes the old ones. Not for
-    a change that was not made or was undone, because its values are neither new nor gone."""
+    """Return whether a platform marks new values on the card and strikes old ones. Not for a change
+    that was not made or was undone: its values are neither new nor gone."""
     return card.state not in _UNMARKED_STATES
 
 
 def list_typed(id: str, actions: Sequence[str]) -> list[str]:
-    """Return what a person types in place of pressing each of these buttons of the card with this
-    id, such as `approve abc234`, in the language of the current task."""
+    """Return what a person types in place of pressing these buttons of a card, such as
+    `approve abc234`, in the language of the current task."""
     return [
         say(typed, id=id)
         if (typed := BUTTONS[action].typed)
@@ -492,18 +484,18 @@ def list_typed(id: str, actions: Sequence[str]) -> list[str]:
 
 _NOT_WHOLE = "The full request doesn't fit here. To read and confirm it, type `{hint}`."
 REDRAW_RETRY_SECONDS = 20.0
-"""Seconds before a failed redraw is retried."""
+"""The pause before a failed redraw is retried."""
 REDRAW_PERIOD_SECONDS = 60.0
-"""Seconds between two checks for expired proposals."""
+"""The pause between two checks for expired proposals."""
 MAX_REDRAW_TRIES = 20
-"""The number of failed redraws of a card after which Ponte gives up."""
+"""Failed redraws of a card after which Ponte gives up."""
 _POSTED_STATES = ("done", "stopped", "failed")
-"""States of a turn that has ended with a posted answer. Only then can its cards be edited."""
+"""The turn has ended with a posted answer. Only then can its cards be edited."""
 
 
 def without_approval(card: Card) -> Card:
-    """Return the card for a place where not all of it fits: it says so, and how to read it whole,
-    and it has no button to approve, because nobody may approve what they cannot read."""
+    """Return the card for a place where not all of it fits: it says how to read it whole, and has
+    no button to approve, because nobody may approve what they cannot read."""
     actions = tuple(action for action in card.actions if action != "approve")
     words = say(_NOT_WHOLE, hint=f"{localize_command('approve')} {card.id}")
     return replace(card, text=f"{words}\n\n{card.text}", actions=actions)
@@ -528,7 +520,7 @@ class CardRedraw:
     requests: ApprovalNotices
     outbox: Outbox
     _tries: Counter[tuple[str, str]] = field(default_factory=Counter, init=False)
-    """Failed redraws of a card, by change and by the turn whose answer shows it."""
+    """Failed redraws, by change and by the turn whose answer shows its card."""
 
     async def run(self) -> None:
         """Redraw cards until cancelled: when `due` is set, and periodically, because proposals
@@ -537,7 +529,6 @@ class CardRedraw:
             self.due.clear()  # before the look, so that an event during it causes another one
             wait = REDRAW_RETRY_SECONDS
             try:
-                # `once` returns how many cards and notices failed.
                 wait = REDRAW_RETRY_SECONDS if await self.once() else REDRAW_PERIOD_SECONDS
             except PonteError as error:
                 cards_log.warning("could not load cards; retrying", error=str(error))
@@ -548,7 +539,7 @@ class CardRedraw:
                     await self.due.wait()
 
     async def once(self) -> int:
-        """Redraw all outdated cards and send due notices. Return how many failed for now. Raise
+        """Redraw all outdated cards and send due notices. Return how many failed for now. Raises
         NotStored.
 
         The ledger has a version for each change and the version that its card shows. A card that
@@ -571,7 +562,7 @@ class CardRedraw:
             for change in changes if is_drawn else ():
                 await ledger.record_drawn(change)
             failures += is_drawn is False
-        # The cards in answers to the command `approvals`, which lists requests.
+        # The answers to the command `approvals`, which lists requests.
         for listed in await self.outbox.list_outdated("list"):
             if listed.person.platform not in self.replies:
                 continue
@@ -579,44 +570,42 @@ class CardRedraw:
             if listed.text and listed.reply_to is not None:  # not forgotten
                 with use_locale(listed.locale):
                     card = await views.card(change, listed.person, listed.reply_to.address)
-                # The text of such a notice is the number of the message with the command.
+                # The text is the number of the message with the command.
                 is_drawn = await self._replace_cards(int(listed.text), [card])
             if is_drawn:
                 await self.outbox.put(replace(listed, drawn_version=change.version))
             failures += is_drawn is False
-        return failures + await self.requests.once()  # sends due notices to approvers
+        return failures + await self.requests.once()
 
     async def _replace_cards(self, seq: int, cards: Sequence[Card]) -> bool | None:
         """Draw these cards in the answer of the turn `seq`, in the journal and on its platform.
-        Return True if nothing is left to do, None if the end of the turn posts them, and False if
-        they must be retried later."""
+        True if nothing is left to do, None if the end of the turn posts them, and False if they
+        must be retried later."""
         turn = await self.journal.replace_cards(seq, cards)
-        if turn is None:  # its message was deleted, or forgotten
+        if turn is None:  # deleted or forgotten
             return True
         if turn.state not in FINAL_STATES:
             return None
-        # A card that the answer does not show cannot be drawn in it.
-        # Other final states have no post: it failed for good, a person removed it, or the message
-        # was withdrawn.
+        # A card that the answer does not show cannot be drawn in it. Other final states have no
+        # post: it failed for good, a person removed it, or the message was withdrawn.
         answer = turn.answer if turn.state in _POSTED_STATES else None
         if answer is None or not {card.id for card in answer.cards} & {card.id for card in cards}:
             return True
-        # All cards of the answer are drawn. One id is enough, to log and to count failed tries.
+        # All cards of the answer are drawn. One id is enough for the log and the count.
         return await self._refresh(turn, answer, cards[0].id)
 
     async def _refresh(self, turn: Turn, answer: Answer, change: str) -> bool:
         """Edit the post that shows the cards of the turn's answer. If the platform is busy, wait
-        once and retry. Return False if it must be retried later. After MAX_REDRAW_TRIES failures
-        return True: Ponte gives up. `change` is an id for the log and the count of failures."""
+        once and retry. False if it must be retried later. After MAX_REDRAW_TRIES failures True:
+        Ponte gives up. `change` is an id for the log and the count of failures."""
         build = self.replies.get(turn.message.address.platform)
-        # Only a process with this platform can edit there; nothing is left to do here.
+        # Only a process with this platform can edit there.
         if build is None:
             return True
         reply = build(turn.message.reply_to, TurnPosts(self.journal, turn))
         try:
             with use_locale(turn.message.locale):
-                # A second busy answer leaves the card to a later round, so that others need not
-                # wait.
+                # A second busy answer leaves the card to a later round: others need not wait.
                 await retry(
                     lambda: reply.refresh(answer),
                     PlatformBusy,

@@ -83,20 +83,20 @@ BUTTONS = {button.name: button for button in _ROWS}
 
 
 def find_button(name: str, subject: str) -> Button | None:
-    """Return the row with this name; None also if the subject is none of its."""
+    """Return None also if the subject is none of the button's."""
     button = BUTTONS.get(name)
     return button if button and re.fullmatch(button.subject, subject) else None
 
 
 def offer(name: str, subject: str, label: str = "", **values: object) -> ButtonOffer:
-    """Return one button, with values in its label."""
+    """`values` are for the label."""
     button = BUTTONS[name]
     return ButtonOffer(button, subject, say(label or button.label, **values))
 
 
 def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
     """Return the buttons of a card, or under the last post of an answer. A private one has none: a
-    press could not be checked, because Ponte does not know the id of that post."""
+    press could not be checked, because Ponte does not know that post's id."""
     offers = list[ButtonOffer]()
     for button in BUTTONS.values():
         if isinstance(shown, Card):
@@ -113,8 +113,8 @@ def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
 
 def offer_together(cards: Sequence[Card]) -> ButtonOffer | None:
     """Return the button that approves all open cards of a message. There is none if there are fewer
-    than two cards, they are of several turns, or one of them has no button to approve. `cards` are
-    as they are shown, so a card that was cut has none."""
+    than two cards, they are of several turns, or one has no button to approve, as a card that was
+    cut."""
     open_cards = [card for card in cards if card.state == "open"]
     turns = {card.seq for card in open_cards}
     is_offered = 2 <= len(open_cards) <= MAX_APPROVED_TOGETHER and len(turns) == 1
@@ -125,6 +125,6 @@ def offer_together(cards: Sequence[Card]) -> ButtonOffer | None:
 
 
 def must_fit(card: Card) -> bool:
-    """Return whether the card has a button to approve, which may only be shown with all of the
-    card's text: nobody may approve what they cannot read."""
+    """The card has a button to approve, which may only be shown with all of its text: nobody may
+    approve what they cannot read."""
     return card.is_whole and "approve" in card.actions

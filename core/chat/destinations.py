@@ -17,14 +17,14 @@ class Destinations:
 
     messengers: Mapping[str, Messenger]
     _direct: dict[str, Address] = field(default_factory=dict, init=False)
-    """Places of direct messages that were opened already."""
+    """The addresses of direct messages that were opened already."""
 
     async def find(self, place: str, asker: Person, turn: str, origin: str) -> ReplyTo:
         """Return where to answer a turn: in a channel (`slack:T1:C1`), or in a direct message to a
         person (`slack:U1`). `asker` is the author of the message, such as a webhook.
 
         Each turn has a conversation of its own there, named by its `origin`, so that none waits for
-        another. Raise Undeliverable if the platform is off, and the errors of
+        another. Raises Undeliverable if the platform is off, and the errors of
         `Messenger.open_direct_message`.
         """
         platform, *ids = place.split(":")
@@ -34,11 +34,11 @@ class Destinations:
         if len(ids) == 2:
             address = Address(platform, ids[1], ids[0], is_shared=True)
         else:
-            # Opening a direct message is a call to the platform, so its address is remembered.
+            # Opening a direct message is a call to the platform.
             if place not in self._direct:
                 to, _ = await messenger.open_direct_message(Person(platform, ids[0]))
                 self._direct[place] = to.address
             address = self._direct[place]
-        # A "person" in the address makes the key of a conversation that only this turn has.
+        # A "person" in the address makes a conversation that only this turn has.
         address = replace(address, thread="", person=f"{origin}-{turn}")
         return replace(messenger.destination_in(address, asker), turn=turn)

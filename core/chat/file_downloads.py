@@ -1,6 +1,4 @@
-"""Files of messages. A download begins when its message is stored, or when the turn needs the
-file.
-"""
+"""Files of messages. A download begins when its message is stored, or when the turn needs it."""
 
 from __future__ import annotations
 
@@ -47,13 +45,12 @@ FILE_KINDS = {
 """What a model can read, by kind (`core.domain.messages.file_kind`)."""
 
 Read = Callable[[Attachment], Awaitable[tuple[Attachment, bytes] | None]]
-"""Downloads a file from its platform. Returns its description and its bytes; None if it is
-refused."""
+"""Returns the description and the bytes of a file; None if its platform refuses it."""
 
 
 class FileDownloads:
-    """Downloads the files of messages from one platform and stores them, each of them once: callers
-    that ask during a download wait for its result."""
+    """Downloads the files of messages from one platform and stores them, each once: callers that
+    ask during a download wait for its result."""
 
     def __init__(
         self,
@@ -63,35 +60,30 @@ class FileDownloads:
         failures: tuple[type[Exception], ...] = (),
         why: Callable[[Exception], str] = repr,
     ) -> None:
-        """Prepare for the platform with this name.
-
-        `download` gets a file from the platform. If it raises an error of a type in `failures`, the
-        turn goes on without the file, and the log has what `why` returns of the error. Other errors
-        are raised.
-        """
+        """If `download` raises an error of a type in `failures`, the turn goes on without the file,
+        and the log has what `why` returns of the error. Other errors are raised."""
         self._log = structlog.get_logger(platform)
         self._files = files
         self._read = download
-        # PonteError: the file cannot be stored (NotStored), or the platform refuses or is busy.
+        # A file cannot be stored (NotStored), or the platform refuses or is busy.
         self._failures: tuple[type[Exception], ...] = (PonteError, *failures)
         self._why = why
         self._under_way: dict[tuple[str, str], asyncio.Task[File | None]] = {}
         """Downloads that several callers may wait for, by message and file."""
 
     def begin(self, message: Message) -> None:
-        """Start to download all files of a message at once, without waiting for them."""
+        """Start to download all files, without waiting for them."""
         for attachment in message.attachments:
             self._task(message, attachment)
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """Download a file of a message, if no download of it is under way, and return it as it is
-        stored. Return None if it is too large, refused or deleted. This is the `FetchAttachment` of
-        a platform."""
-        # Other callers may wait for this download when one of them is cancelled.
+        """Download a file, if no download of it is under way, and return it as stored. None if it
+        is too large, refused or deleted. This is the `FetchAttachment` of a platform."""
+        # Other callers may wait for this download when one is cancelled.
         return await asyncio.shield(self._task(message, attachment))
 
     async def fetch_all(self, message: Message) -> None:
-        """Download all files of a message, one after the other."""
+        """Fetch one file after the other."""
         for attachment in message.attachments:
             await self.fetch(message, attachment)
 
@@ -99,8 +91,7 @@ class FileDownloads:
         await cancel_all(self._under_way.values())
 
     def _task(self, message: Message, attachment: Attachment) -> asyncio.Task[File | None]:
-        """Return the task that downloads the file, so that several callers can wait for it. Start
-        it if the file is not being downloaded now."""
+        """Return the task that downloads the file, for several callers. Start it if none runs."""
         key = (message.event_key, attachment.reference)
         task = self._under_way.get(key)
         if task is None:
@@ -109,14 +100,13 @@ class FileDownloads:
         return task
 
     async def _download(self, message: Message, attachment: Attachment) -> File | None:
-        """Download one file and store it. Return None if it is too large, refused, or the download
-        fails: the turn then goes on without the file, and says so to the person."""
+        """Return None if the file is too large, refused, or the download fails: the turn goes on
+        without it, and says so to the person."""
         if attachment.size > MAX_ATTACHMENT_BYTES:
             self._log.info("file too large to download", file_bytes=attachment.size)
             return None
         try:
-            # None: the platform refuses the file. The size of the data is checked, too, because a
-            # platform may report a wrong one.
+            # The size of the data is checked, too: a platform may report a wrong one.
             result = await self._read(attachment)
             if result is None or len(result[1]) > MAX_ATTACHMENT_BYTES:
                 return None
@@ -142,10 +132,10 @@ async def describe_unread(
     """Return the sentences that tell a person which files of their message the model does not read,
     or not to the end, and which text may be decoded wrongly.
 
-    `files` are those that were downloaded, `missing` the names of the others. `store` has their
-    bytes. Raises NotFound.
+    `missing` are the names of files that were not downloaded. `store` has the bytes of `files`.
+    Raises NotFound.
     """
-    # Those that are too large were not downloaded either. They have sentences of their own.
+    # Those that are too large were not downloaded either, but have sentences of their own.
     too_large_files = [
         large for attachment in message.attachments if (large := too_large(attachment))
     ]
@@ -154,7 +144,7 @@ async def describe_unread(
     ]
     sentences = [large.words() for large in too_large_files]
     for file in files:
-        # Only text can be in an encoding that is not known, or be cut.
+        # Only text can be cut, or be in an unknown encoding.
         if file_kind(file.type, file.name) == "text":
             _, data = await store.get(file.id)
             encoding = find_encoding(data)
@@ -171,7 +161,7 @@ async def describe_unread(
 
 
 def describe_unread_kinds(names: Sequence[str], kinds: Collection[str]) -> str:
-    """Return the sentence that tells a person that the model cannot read the files with these
-    names, and which `kinds` of files it can."""
+    """Tell a person that the model cannot read the files with these names, and which `kinds` it
+    can."""
     readable_kinds = ", ".join(say(words) for kind, words in FILE_KINDS.items() if kind in kinds)
     return say(KIND_NOT_READ, names=", ".join(f"`{name}`" for name in names), kinds=readable_kinds)

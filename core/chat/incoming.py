@@ -25,11 +25,11 @@ from core.observability import metrics
 from core.people.policy import Policy
 
 EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 500, 10
-"""Limits of a turn's context: characters of an earlier message, and the newest files."""
+"""The limits of a turn's context: characters of an earlier message, and the newest files."""
 CONTEXT_SECONDS = 10.0
-"""Seconds that a turn waits for the messages that its own message quotes, and for earlier ones."""
+"""How long a turn waits for the messages that its own quotes, and for earlier ones."""
 MAX_EDITED_MESSAGE_AGE_SECONDS = 24 * 3600.0
-"""Age up to which a message is answered because an edit adds a mention. An older one may have been
+"""Up to this age, a message is answered because an edit adds a mention. An older one may have been
 answered, and its row deleted since."""
 WAITS_FOR_MENTION = "Several people are here now, so I only answer when you mention me."
 THREAD_CUT = (
@@ -40,7 +40,7 @@ THREAD_UNREAD = "I couldn't read the earlier messages in this thread, so I answe
 
 def describe_cut(count: int, total: int, locale: str) -> tuple[list[Quote], list[str]]:
     """Return what the model and the person read about a thread of which only `count` of `total`
-    messages were read; nothing if all were."""
+    messages were read."""
     if count >= total:
         return [], []
     values = {"count": count, "total": total}
@@ -49,32 +49,31 @@ def describe_cut(count: int, total: int, locale: str) -> tuple[list[Quote], list
 
 
 class AddressingSettings(Protocol):
-    """The operator's settings on which messages of a channel Ponte answers, and where. None means
-    the default."""
+    """The operator's settings on which messages of a channel Ponte answers, and where. None is the
+    default."""
 
     @property
     def strict_mention(self) -> bool | None:
-        """True if Ponte answers only messages of this channel that mention it."""
+        """Ponte answers only messages of this channel that mention it."""
 
     @property
     def answer_everything(self) -> bool | None:
-        """True if Ponte answers every message of this channel, except those that mention others and
-        not Ponte."""
+        """Ponte answers every message, except those that mention others and not Ponte."""
 
     @property
     def threads(self) -> bool | None:
-        """True if an answer opens a thread. False: the channel itself is one conversation, and each
-        thread that people open there is another one."""
+        """An answer opens a thread. False: the channel itself is one conversation, and each thread
+        that people open there is another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addressing:
     """Facts that decide whether a message is for Ponte. Platforms find out only what matters.
 
-    `is_late_edit`: the message was edited when it was old already. `is_withheld`: the platform
-    withholds its text. `answers_us`: it replies to a post of ours. `is_thread_of_others`: its
-    thread began with a mention of others, and nobody has mentioned us there. `is_our_thread`: Ponte
-    takes part in its thread. `has_several_people`: several people write there.
+    `is_late_edit`: the message was old when it was edited. `is_withheld`: the platform withholds
+    its text. `answers_us`: it replies to a post of ours. `is_thread_of_others`: its thread began
+    with a mention of others, and nobody has mentioned us there. `is_our_thread`: Ponte takes part
+    in its thread. `has_several_people`: several people write there.
     """
 
     is_direct: bool = False
@@ -89,8 +88,8 @@ class Addressing:
 
 
 def is_for_ponte(facts: Addressing, settings: AddressingSettings) -> bool:
-    """Return whether a message is for Ponte, so that it is answered, in a channel with these
-    settings. A mention counts more than the settings; a direct message always is for Ponte.
+    """Return whether a message is for Ponte. A mention counts more than the channel's settings; a
+    direct message always is for Ponte.
 
     By default, replies to Ponte's posts are, too, and all messages of a thread with Ponte in which
     only one person writes. A message without its text, or one that got a mention by a late edit,
@@ -98,35 +97,35 @@ def is_for_ponte(facts: Addressing, settings: AddressingSettings) -> bool:
     """
     if facts.is_direct:
         return True
-    # Late: the message may have been answered, and its record, which would show that, deleted.
+    # Late: the message may have been answered, and the record of that deleted.
     if facts.is_late_edit or facts.is_withheld:
         return False
     if facts.mentions_us:
         return True
-    # Everything but what people write to each other: a mention of others, or a reply in a thread
-    # that began with one.
+    # What people write to each other: a mention of others, or a reply in a thread that began with
+    # one.
     if settings.answer_everything:
         return not (facts.names_others or facts.is_thread_of_others)
-    if settings.strict_mention:  # without a mention, no message is
+    if settings.strict_mention:
         return False
     return facts.answers_us or (facts.is_our_thread and not facts.has_several_people)
 
 
 class ConfiguredPlaces(Protocol):
-    """The part of the configuration that has the settings of single channels. It is read for each
-    message, because the operator can reload the configuration while Ponte runs."""
+    """The settings of single channels. They are read for each message, because the operator can
+    reload the configuration while Ponte runs."""
 
     @property
     def channels(self) -> Mapping[str, AddressingSettings]:
         """The settings of single channels, by the channels' names in ponte.toml."""
 
     def channel(self, address: Address) -> AddressingSettings:
-        """Return the settings that apply in the channel of this address."""
+        """Return the settings that apply in the address's channel."""
 
 
 def list_answer_all_places(places: ConfiguredPlaces, platform: str) -> Sequence[str]:
-    """Return the names of the platform's channels in which Ponte answers every message
-    (`answer_everything`), as in ponte.toml. They are worth a note to the operator."""
+    """Return the platform's channels in which Ponte answers every message, as named in ponte.toml:
+    worth a note to the operator."""
     return [
         place
         for place, channel in places.channels.items()
@@ -136,40 +135,39 @@ def list_answer_all_places(places: ConfiguredPlaces, platform: str) -> Sequence[
 
 @dataclass(slots=True)
 class Participants:
-    """The people who write in a thread with Ponte: once there are several, Ponte answers only
-    mentions there. `people` are their ids. `is_announced`: Ponte has announced that."""
+    """The people who write in a thread with Ponte, by id: once there are several, Ponte answers
+    only mentions. `is_announced`: Ponte has announced that."""
 
     people: list[str] = field(default_factory=list)
     is_announced: bool = False
 
     @property
     def several(self) -> bool:
-        """True if more than one person writes in the thread."""
+        """More than one person writes in the thread."""
         return len(self.people) > 1
 
     def join(self, *people: str) -> bool:
-        """Add these people (ids) to those who write in the thread, and return whether one of them
-        was not among them yet."""
+        """Add people (ids), and return whether one of them is new."""
         new = [person for person in dict.fromkeys(people) if person not in self.people]
         self.people += new
         return bool(new)
 
     def note_notice_due(self) -> bool:
         """Return True once, as soon as several people write: Ponte must then announce that it
-        answers only mentions. Later calls return False."""
+        answers only mentions."""
         due = self.several and not self.is_announced
         self.is_announced = self.is_announced or due
         return due
 
 
 UNKNOWN_MARK_SECONDS = 1.0
-"""Seconds that the author of a message may be unknown before it is marked as waiting."""
+"""How long a message's author may be unknown before it is marked as waiting."""
 SIGN_AFTER_SECONDS = 1.2
-"""Seconds before a turn shows that it is under way. An answer that takes about a second needs no
+"""The pause before a turn shows that it is under way. An answer that takes about a second needs no
 sign: it would be another request beside each answer."""
 
 Mark = Callable[[str], Coroutine[Any, Any, None]]
-"""Sets or removes the mark of the message at a place; raises nothing."""
+"""Sets or removes the mark of the message at a place. Raises nothing."""
 
 
 @dataclass(slots=True)
@@ -177,8 +175,8 @@ class WaitingMarks:
     """Marks the messages that wait for their turn.
 
     `worn` maps each turn to its marked message. It is shared state, so that another process can
-    remove the mark; `on_change` is called after each change of it. `patience`: seconds before a
-    message is marked; most turns begin earlier.
+    remove the mark; `on_change` is called after each change. `patience`: seconds before a message
+    is marked; most turns begin earlier.
     """
 
     tasks: BackgroundTasks
@@ -188,11 +186,10 @@ class WaitingMarks:
     on_change: Callable[[], None] = lambda: None
     patience: float = 0.0
     _due: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
-    """By turn, the task that will mark its message after the pause."""
+    """The task that will mark a turn's message, by turn."""
 
     def put(self, turn: str, place: str) -> None:
-        """Mark the message at `place` as waiting for its turn, after a pause of `patience` seconds:
-        most turns begin earlier, and then need no mark."""
+        """Mark the message at `place` as waiting, after `patience` seconds."""
         if task := self.tasks.start(self._mark(turn, place)):
             self._due[turn] = task
             task.add_done_callback(lambda _: self._due.pop(turn, None))
@@ -201,16 +198,15 @@ class WaitingMarks:
         self, policy: Policy, inbox: Inbox, message: Message, receipt: Receipt, place: str
     ) -> None:
         """Mark a stored message if it waits for other turns of its conversation, or as long as the
-        platform has not told who its author is. Otherwise its turn begins at once, and needs no
-        mark. `place` is where the platform has the message."""
+        platform has not told who its author is. Any other turn begins at once. `place` is where the
+        platform has the message."""
         if receipt.turns_ahead:
             self.put(receipt.turn, place)
         elif not policy.is_prepared(message.author, message.address):
             self.tasks.start(self._mark_while_unknown(policy, inbox, message, receipt, place))
 
     def clear(self, turn: str) -> None:
-        """Remove the mark of the turn's message because the turn begins, or do not set it if it was
-        still to be set."""
+        """The turn begins: remove its message's mark, or do not set it."""
         if waiting := self._due.pop(turn, None):
             waiting.cancel()
         if place := self.worn.pop(turn, ""):
@@ -218,13 +214,12 @@ class WaitingMarks:
             self.tasks.start(self.take_off(place))
 
     def close(self) -> None:
-        """Set no further marks: this process stops."""
+        """This process stops, so it sets no further marks."""
         for waiting in self._due.values():
             waiting.cancel()
 
     async def _mark(self, turn: str, place: str) -> None:
-        """Mark the message as waiting, after the pause of `patience` seconds. The mark is noted
-        before it is set, so that it is removed even if this process dies."""
+        """The mark is noted before it is set, so that it is removed even if this process dies."""
         await asyncio.sleep(self.patience)
         self.worn[turn] = place
         self.on_change()
@@ -235,8 +230,8 @@ class WaitingMarks:
     ) -> None:
         """Mark a message if the platform has not told within UNKNOWN_MARK_SECONDS who its author
         is, because its turn must wait for that. Remove the mark once the message is answered or
-        withdrawn (Forgotten), or the database fails. `place` is where the platform has the message.
-        `confirmed=False`: the platform's data of the last day is enough to chat."""
+        withdrawn (Forgotten), or the database fails. `confirmed=False`: the platform's data of the
+        last day is enough to chat."""
         is_known = await policy.prepare(
             message.author, message.address, confirmed=False, seconds=UNKNOWN_MARK_SECONDS
         )
@@ -257,8 +252,8 @@ _COUNT = (
 
 
 class FailedEvents:
-    """Counts the events of one platform (messages, clicks) that Ponte could not handle because of
-    an exception, since the process started. The status of the platform shows the number."""
+    """Counts the events of one platform (messages, clicks) that raised an exception since the
+    process started. The platform's status shows the number."""
 
     def __init__(self, platform: str) -> None:
         self._platform = platform
@@ -268,8 +263,7 @@ class FailedEvents:
         """The type of the last error."""
 
     def note(self, error: BaseException, event: object) -> None:
-        """Log and count an event that Ponte could not handle. `event` is its type, `error` the
-        exception that it caused."""
+        """Log and count an event that raised `error`. `event` is its type."""
         self._count, self._last = self._count + 1, type(error).__name__
         metrics.failed_events.labels(self._platform).inc()
         self._log.error(
@@ -277,8 +271,7 @@ class FailedEvents:
         )
 
     def describe(self, health: Health) -> Health:
-        """Return the state of the platform with the number of failed events added to its words, if
-        there are any."""
+        """Add the number of failed events to the platform's words."""
         if not self._count:
             return health
         words = plural(*_COUNT, self._count, error=self._last)

@@ -30,7 +30,7 @@ from core.domain.rights import Action
 FORM_UNREADABLE = "I couldn't read this form. Open it again."
 FORM_UNCHANGED = "You didn't change any values."
 MAX_FORM_VALUE_CHARACTERS = 4000
-"""Characters of one value of a form. No platform has an input that takes more."""
+"""No platform has an input that takes more characters."""
 _MAX_NAMED_FIELDS = 5
 _NOT_IN_FORM = "Not in this form: {names}. To change one of them, type `change {id} {example}`."
 
@@ -38,9 +38,9 @@ _NOT_IN_FORM = "Not in this form: {names}. To change one of them, type `change {
 def describe_fields_left_out(
     form: ChangeForm, fields: Sequence[FormField], escape: Callable[[str], str] = str
 ) -> str:
-    """Return the sentence below a form that tells how to change the fields for which the form has
-    no room: by a typed command with their names. Return "" if there are none. The names come from a
-    table, so `escape` makes them safe on the platform."""
+    """Return the sentence below a form that tells how to change the fields for which it has no
+    room: by a typed command with their names. "" for none. The names come from a table, so `escape`
+    makes them safe on the platform."""
     names = [escape(clip_line(field.key)) for field in fields]
     if len(names) > _MAX_NAMED_FIELDS:
         names[_MAX_NAMED_FIELDS:] = ["…"]
@@ -50,10 +50,9 @@ def describe_fields_left_out(
 
 
 def find_new_values(form: ChangeForm, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the values of a submitted form that the person has changed, by `FormField.key`. `form`
-    has the values that the person saw; `values` are those that came back, by the position of the
-    field in the form. They are compared without differences in spaces and line ends (`_normalize`).
-    Raise BadInput if none differs, or if the form has no such field."""
+    """Return the values that the person has changed, by `FormField.key`. `form` has what the person
+    saw; `values` are those that came back, by the field's position. Differences in spaces and line
+    ends do not count. Raises BadInput if none differs, or if the form has no such field."""
     fields = {str(at): field for at, field in enumerate(form.fields)}
     # The proposal has other fields by now, or the request was not made by our form.
     if not values.keys() <= fields.keys() or any(
@@ -71,8 +70,8 @@ def find_new_values(form: ChangeForm, values: Mapping[str, str]) -> dict[str, st
 
 
 def _normalize(field: FormField, value: str) -> object:
-    """Return a form's value in a shape in which two of them can be compared. Platforms change the
-    line ends and the spaces of a text. An empty checkbox counts as not ticked."""
+    """Platforms change the line ends and the spaces of a text. An empty checkbox counts as not
+    ticked."""
     value = value.replace("\r\n", "\n").replace("\u202f", " ").replace("\xa0", " ").strip()
     return value == "true" if field.type == "checkbox" else value
 
@@ -100,9 +99,9 @@ class InteractionLimits:
     rights_seconds: float
     store_seconds: float | None = None
     checks_rights_before_storing: bool = True
-    """False where only the turn checks the rights of commands and clicks."""
+    """This is False where only the turn checks the rights."""
     without_rights: str = ""
-    """The sentence shown in place of a form while rights are unknown; "" shows the form."""
+    """The sentence in place of a form while rights are unknown; "" shows the form."""
     form_seconds: float = 1.0
     work_seconds: float = 1.0
 
@@ -123,12 +122,11 @@ class InteractionRequest:
 
 
 class ChatInteraction(Protocol):
-    """One use of a command, button or form by a person, and the ways in which its platform lets
-    Ponte respond to it."""
+    """One use of a command, button or form, and how its platform lets Ponte respond."""
 
     @property
     def limits(self) -> InteractionLimits:
-        """The platform's time limits for responses to interactions, such as three seconds."""
+        """The platform's time limits, such as three seconds."""
 
     @property
     def person(self) -> Person:
@@ -136,52 +134,51 @@ class ChatInteraction(Protocol):
 
     @property
     def address(self) -> Address:
-        """The place in which the person used the command, button or form."""
+        """The place where the person used it."""
 
     @property
     def locale(self) -> str:
-        """The person's language, as far as it is known now."""
+        """The person's language, as far as known."""
 
     async def learn_about_person(self) -> None:
-        """Store what the interaction itself tells about the person, such as their roles, before
-        their rights are checked."""
+        """Store what the interaction tells about the person, such as their roles, before their
+        rights are checked."""
 
     async def make_message(self, request: InteractionRequest) -> Message:
-        """Return the request as a message of the person, to be stored in the inbox. Raises
-        NotStored if a file of it cannot be stored."""
+        """Return the request as a message of the person, for the inbox. Raises NotStored if a file
+        of it cannot be stored."""
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
-        """Acknowledge the stored interaction. Return False if it is a repeat, or if the platform
-        took the acknowledgement too late."""
+        """Acknowledge the stored interaction. False if it is a repeat, or the platform took the
+        acknowledgement too late."""
 
     async def notify(self, words: str) -> None:
-        """Show a sentence to this person only, in place of an acknowledgement of the interaction.
-        Raises nothing."""
+        """Show a sentence to this person only, in place of an acknowledgement. Raises nothing."""
 
     async def open_form(self, press: ButtonPress, form: ButtonForm | ChangeForm) -> str:
-        """Open the form of a pressed button. Return "", or a sentence if it could not be opened."""
+        """Return "", or a sentence if the button's form could not be opened."""
 
     async def show(self, result: PressResult) -> None:
-        """Show the result of a press to this person only, as the response to the interaction."""
+        """Show the result of a press to this person only, as the response."""
 
 
 @dataclass
 class Interactions:
     """Handles the commands, clicks and forms of one chat platform: checks rights, stores each as a
-    message, and acknowledges it to the platform in time."""
+    message, and acknowledges it in time."""
 
     conversations: Conversations
     people: People
     board: StatusBoard
     tasks: BackgroundTasks
     is_open: bool = field(default=True, init=False)
-    """False once intake has stopped: everybody is then asked to try again."""
+    """This is False once intake has stopped: people are asked to try again."""
 
     async def show_form(
         self, interaction: ChatInteraction, show: Callable[[], Awaitable[str]]
     ) -> bool:
-        """Open a form by `show` if the person may chat with Ponte in this place, and return whether
-        they see it. Otherwise tell the person why not.
+        """Open a form by `show` if the person may chat here, and return whether they see it.
+        Otherwise tell the person why not.
 
         `show` returns "", or a sentence for the person if the platform does not show the form.
         While their rights are unknown, they get the sentence `limits.without_rights`, or the form
@@ -194,13 +191,13 @@ class Interactions:
         return not words
 
     async def submit(self, interaction: ChatInteraction, request: InteractionRequest) -> bool:
-        """Store a command, a click or a form as a message, then acknowledge it to the platform,
-        which shows the person an error if that comes too late. Return whether both happened in
-        time, False also for a repeat. Notify the person if it is refused or not stored."""
-        began = asyncio.get_running_loop().time()  # the check of rights uses up a part of the time
+        """Store a command, a click or a form as a message, then acknowledge it: the platform shows
+        the person an error if that comes too late. Return whether both happened in time, False also
+        for a repeat. Notify the person if it is refused or not stored."""
+        began = asyncio.get_running_loop().time()  # the check of rights takes time, too
         limits, message = interaction.limits, None
-        refusal = ""  # the sentence that the person gets; "" if nothing is refused
-        if limits.checks_rights_before_storing:  # else only the turn checks them
+        refusal = ""
+        if limits.checks_rights_before_storing:
             refusal = await self._find_refusal(interaction, request.action)
         if refusal:
             await interaction.notify(refusal)
@@ -212,8 +209,8 @@ class Interactions:
                 receipt = await self.conversations.inbox.accept(message)
         except (NotStored, TimeoutError) as error:
             if message is not None and isinstance(error, TimeoutError):
-                # The timeout ends only the waiting, so the message may still be stored. The person
-                # reads that it does not count, so withdraw it: it must not be answered later.
+                # The message may still be stored. The person reads that it does not count, so it
+                # must not be answered later.
                 self.tasks.start(self.conversations.inbox.amend(message.event_key, None))
             with use_locale(interaction.locale):
                 await interaction.notify(NotStored().words())
@@ -223,9 +220,8 @@ class Interactions:
     async def find_quick_commands(
         self, interaction: ChatInteraction, seconds: float
     ) -> Sequence[QuickCommand]:
-        """Return the quick commands that the person may use in the place of the interaction, to be
-        offered while they type. Return none if they are not known within `seconds`, after which the
-        platform takes no answer."""
+        """Return the quick commands that the person may use here, to be offered while they type;
+        none after `seconds`, when the platform takes no answer any more."""
         try:
             async with asyncio.timeout(seconds):
                 return await self.board.commands(interaction.person, interaction.address)
@@ -249,7 +245,7 @@ class Interactions:
                 await interaction.show(replace(result, form=None))
         elif button.form and not button.form.fields:
             return await self._submit_form(interaction, press)
-        # The turn checks all of a press on a card.
+        # The turn checks a press on a card.
         elif (button.place != "card" or press.values is not None) and (
             words := await self._find_objection(interaction, press)
         ):
@@ -280,9 +276,9 @@ class Interactions:
     async def _work(
         self, interaction: ChatInteraction, press: ButtonPress, work: PressWork
     ) -> PressResult | str:
-        """Return the result of `work` if the person has the right in the place of the interaction.
-        Otherwise, or if `work` fails or takes too long, return a sentence for the person. Rights
-        that are not known in time count as too late, because nothing checks them later."""
+        """Return the result of `work` if the person has the right here. Otherwise, or if `work`
+        fails or takes too long, return a sentence for the person. Rights that are not known in time
+        count as too late, because nothing checks them later."""
         late = say(press.button.late, interaction.locale)
         try:
             async with asyncio.timeout(interaction.limits.work_seconds):
@@ -346,10 +342,10 @@ class Interactions:
                 return error.words()
 
     async def _submit_form(self, interaction: ChatInteraction, press: ButtonPress) -> bool:
-        """Submit the values that a person changed in the form of a change, as the command `change`.
-        Return what `submit` returns. If the form is not valid any more, or no value was changed,
-        tell the person and return False. The values are by the position of their field."""
-        # The form is built once more, to find out which values differ from what it showed.
+        """Submit the values that a person changed, by the position of their field, as the command
+        `change`. If the form is not valid any more, or no value was changed, tell the person and
+        return False."""
+        # Built once more, to find out which values differ from what it showed.
         form = await self._find_form(interaction, press.subject)
         if isinstance(form, ChangeForm):
             try:
@@ -371,7 +367,7 @@ class Interactions:
         unknown person passes here, because the turn checks all rights again. A verdict is unknown
         if the platform did not tell what the right depends on. A refusal goes to the audit log,
         since it does not become a message."""
-        # Ponte is about to stop and stores nothing more.
+        # Ponte is about to stop.
         if not self.is_open:
             return say(RESTARTING, interaction.locale)
         await interaction.learn_about_person()

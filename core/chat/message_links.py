@@ -1,5 +1,5 @@
-"""Links to messages of a chat platform: what they point at is quoted for the model, if the person
-who wrote the link and the bot may both read it at that moment.
+"""Links to messages of a chat platform: what they point at is quoted for the model, if both the
+author of the link and the bot may read it at that moment.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ LINKS_LEFT_OUT = "I only read the first {count} linked messages."
 
 @dataclass(frozen=True, slots=True)
 class MessageLink:
-    """A link in a message to another message, by the platform's ids. `workspace` and `thread` are
-    "" if the link does not name them."""
+    """A link to a message, by the platform's ids. `workspace` and `thread` are "" if the link does
+    not name them."""
 
     channel: str
     message: str
@@ -37,22 +37,20 @@ class MessageLink:
 
 
 LinkedMessages = tuple[Sequence[Quote], int]
-"""Messages of a thread as far as they fit, and the number of all its messages."""
+"""A thread's messages as far as they fit, and the number of all."""
 ReadLink = Callable[[MessageLink], Awaitable[LinkedMessages | str]]
-"""Return the message of a link with those of its thread, or the English sentence that says why it
-was not read. Raise PlatformBusy if the platform does not answer now."""
+"""Returns the message of a link with those of its thread, or the English sentence that says why it
+was not read. Raises PlatformBusy if the platform does not answer now."""
 
 
 async def read_links(
     links: Sequence[MessageLink], read: ReadLink, locale: str
 ) -> tuple[list[Quote], list[str]]:
-    """Read the messages that the first MAX_LINKS links lead to, all at the same time. Return them
-    as quotes for the model, and sentences for the person about what was not read, each once, in the
-    language `locale`."""
+    """Read what the first MAX_LINKS links lead to, all at the same time. Return quotes for the
+    model, and sentences about what was not read, each once, in the language `locale`."""
     links = list(dict.fromkeys(links))
 
     async def read_one(link: MessageLink) -> LinkedMessages | str:
-        """Return the quotes of one link, or the sentence that says why it was not read."""
         try:
             async with asyncio.timeout(CONTEXT_SECONDS):
                 return await read(link)

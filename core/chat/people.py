@@ -1,6 +1,4 @@
-"""The people and the stored conversations of one installation, as platforms and features share
-them.
-"""
+"""The people and the stored conversations of one installation, for platforms and features."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from core.domain.ports import Files, Inbox
 from core.domain.rights import Verdict
 from core.feedback.votes import Votes
 from core.journal.journal import Journal
-from core.journal.threads import SqlThreadMap
+from core.journal.thread_map import SqlThreadMap
 from core.money.budget import Budget
 from core.people.audit import Audit
 from core.people.claims import IdentityClaims
@@ -44,16 +42,15 @@ class Conversations:
     saved: SavedQuestions
 
     async def withdraw_post(self, post: str) -> None:
-        """Record that a person deleted the post of Ponte with this id, so that it is not posted
-        again. Cancel the turn that made the post, if it still runs: the person does not want its
-        answer."""
+        """A person deleted this post: it is not posted again. Cancel its turn, if that still runs:
+        the person does not want its answer."""
         if (seq := await self.journal.seq_of_post(post)) is not None:
             await self.journal.record_post_removal(post)
             await self.inbox.cancel(seq)
 
     async def find_code(self, turn: str, post: str) -> Sequence[tuple[File, bytes]]:
-        """Return the code that the turn with the id `turn` ran, one file for each run. It is empty
-        unless `post` is a post of that turn, and once the conversation was deleted."""
+        """Return the code that a turn ran, one file for each run. It is empty unless `post` is a
+        post of that turn, and once the conversation was deleted."""
         answer = await self.journal.find_answer(turn, post)
         files = [file for file in answer.files if file.is_run_code] if answer else []
         with suppress(NotFound):  # a file was deleted meanwhile
@@ -65,8 +62,8 @@ class Conversations:
 class People:
     """Groups what one installation knows of its people. `policy` decides on their rights, `budget`
     counts what each of them uses, `audit` logs what they did, `directory` stores what platforms
-    report about them, `accounts` are those of the page, `owner` is the name of the owner of the
-    page and the terminal, and `claims` are proofs of who the owner is on chat platforms."""
+    report, `accounts` are those of the page, `owner` is the name of the owner of the page and the
+    terminal, and `claims` are proofs of who the owner is on chat platforms."""
 
     policy: Policy
     budget: Budget
@@ -77,14 +74,14 @@ class People:
     claims: IdentityClaims = field(default_factory=IdentityClaims)
 
     def note_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
-        """Write in the audit log that a person may not do what they clicked or commanded, so that
-        it did not become a message. `verdict` names the right and the rule."""
+        """Write in the audit log a refused click or command, which did not become a message.
+        `verdict` names the right and the rule."""
         self.audit.note("action-refused", person, address, right=verdict.right, rule=verdict.rule)
 
     def note_refused_turn(self, message: Message, error: PonteError, **facts: str) -> None:
         """Write in the audit log that a right or an allowance refused a turn, or a tool call of it.
-        `error` is the refusal, whose values name the right, the rule and the change. `facts` are
-        further columns of the log."""
+        The values of `error` name the right, the rule and the change. `facts` are further columns
+        of the log."""
         # An allowance names no right, so its error code is the reason.
         right, rule, change = (str(error.values.get(name, "")) for name in ("right", "rule", "id"))
         self.audit.note(
@@ -99,16 +96,16 @@ class People:
         )
 
     async def find_names(self, keys: Collection[str]) -> Mapping[str, str]:
-        """Return the display names of people by their keys; people without a known name are left
-        out. The owner's name is a setting, which no platform reports. Raise NotStored."""
+        """Return display names by key, without unknown ones. The owner's name is a setting, which
+        no platform reports. Raises NotStored."""
         names = dict(await self.directory.find_names(keys))
         if name := self.owner.current:
             names |= {key: name for key in keys if self._is_owner(key)}
         return names
 
     def list_keys(self, key: str) -> Sequence[str]:
-        """Return all keys under which the person with this key acts: the owner of the page is the
-        same person as the owner of the terminal."""
+        """Return all keys under which this person acts: the owner of the page is also the owner of
+        the terminal."""
         owned = sorted(
             name for name, platform in self.policy.platforms.items() if platform.has_one_owner
         )

@@ -38,8 +38,8 @@ class TurnPosts:
     """Records the posts of one turn's answer in the journal (the port `PostJournal`), so that no
     post is made twice.
 
-    `key`: the key of the post that the journal saved together with the answer. `held`: the last
-    post, which the journal saves in the transaction that ends the turn.
+    `key`: of the post that the journal saved together with the answer. `held`: the last post, which
+    the journal saves in the transaction that ends the turn.
     """
 
     def __init__(self, journal: Journal, turn: Turn) -> None:
@@ -51,30 +51,28 @@ class TurnPosts:
 
     @property
     def is_resumed(self) -> bool:
-        """True if an earlier attempt at the turn began, so that it may have posted something."""
+        """An earlier attempt at the turn may have posted something."""
         return self._turn.attempt > 1
 
     async def list_posts(self) -> Sequence[Post]:
-        """Return the posts of the answer that were recorded before this attempt at the turn."""
+        """Return the posts recorded before this attempt at the turn."""
         return self._turn.posts
 
     async def record_posting(self, number: int, key: str) -> None:
-        """Record the key of a post before it is made, unless it was stored together with the
-        answer."""
+        """Record a post's key before it is made, unless it was stored with the answer."""
         if key != self.key:
             await self._journal.record_posting(self._turn, number, key)
 
     async def record_posted(self, number: int, post: str, last: bool = False) -> None:
-        """Record the platform's id of a post. That of the last post is held back, to be stored in
-        the same transaction as the turn's end."""
+        """Record a post's id. That of the last post is held back for the transaction of the turn's
+        end."""
         if last:
             self.held = Post(number, "", post, "posted")
         else:
             await self._journal.record_posted(self._turn, number, post)
 
     async def keep(self) -> None:
-        """Record the answer's last post now. It was held back to be recorded together with the
-        turn's end, and the turn does not end."""
+        """Record the answer's last post now, because the turn does not end."""
         if self.held:
             await self._journal.record_posted(self._turn, self.held.number, self.held.id)
             self.held = None
@@ -85,19 +83,18 @@ class TurnPosts:
 
 log = structlog.get_logger("posting")
 FILES_NUMBER = 0
-"""The number under which the upload of an answer's files is journalled; parts count from 1."""
+"""The upload of an answer's files is journalled under this number; parts count from 1."""
 POST_BACKOFF = Backoff(0.5, max_seconds=60.0)
-"""Pauses between attempts to post an answer, unless the platform asks for a certain pause."""
+"""The pauses between attempts to post an answer, unless the platform asks for a certain pause."""
 MAX_DELIVERY_SECONDS = 3600.0
-"""Seconds after which an answer that cannot be posted becomes undeliverable. The next answer in the
+"""After this time, an answer that cannot be posted is undeliverable. The next answer in the
 conversation mentions it."""
 LATE_POST_SECONDS = 60.0
-"""Seconds that `correct_late_posts` waits for posts that are still under way."""
+"""How long `correct_late_posts` waits for posts under way."""
 SETTLE_SECONDS = 2.0
-"""Seconds that posts under way have to end before another process continues the turn."""
+"""How long posts under way have to end before another process continues the turn."""
 WHOLE_ANSWER_SECONDS = 0.5
-"""An answer that is complete within this time is posted once. If it grew, it would need an
-additional edit."""
+"""An answer that is complete within this time is posted once. Growth would cost another edit."""
 
 
 class GrowingReply:
@@ -111,32 +108,32 @@ class GrowingReply:
         self._turn = turn
         self.split = surface.split
         self._known: dict[int, Post] = {}
-        """The recorded posts of the answer by number, once `_load_posts` has read them."""
+        """The recorded posts by number, once `_load_posts` has read them."""
         self._is_loaded = False
         self._arrivals: dict[int, float] = {}
         """By number of a post with an unknown outcome that was not found yet: when its request must
         have arrived, on the monotonic clock."""
         self._shown: dict[int, str] = {}
-        """The text that this process posted last in each part."""
+        """What this process posted last in each part."""
         self._made: dict[int, str] = {}
         """Ids of the posts that this process made, by number. One may not be recorded yet, because
         the caller was cancelled."""
         self._making: dict[int, asyncio.Task[str]] = {}
-        """Posts under way. The caller that began one may have been cancelled since."""
+        """Posts under way, by number. The caller that began one may have been cancelled since."""
         self._latest: Progress | None = None
         self._worker: asyncio.Task[None] | None = None
-        """Shows the newest progress, again and again while there is newer one."""
+        """The task that shows the newest progress, while there is newer one."""
         self._pause: asyncio.TimerHandle | None = None
         """Starts the worker when the platform takes the next edit."""
         self._gone: PostRemoved | None = None
-        """Set once a person has removed a post: nothing more is shown."""
+        """A person has removed a post: nothing more is shown."""
         self._is_finishing = False
-        """The answer is complete, or another process continues: no progress is shown any more."""
+        """The answer is complete, or another process continues: no progress is shown."""
         self._whole_until = time.monotonic() + min(surface.interval, WHOLE_ANSWER_SECONDS)
-        """Until this time (monotonic clock), no growing text is posted, in case the answer
-        completes earlier."""
+        """Until this time (monotonic clock), no growing text is posted: the answer may be complete
+        earlier."""
         self._next = 0.0
-        """The time of the next edit, on the monotonic clock."""
+        """When the next edit may come, on the monotonic clock."""
 
     @property
     def first_key(self) -> str:
@@ -146,7 +143,7 @@ class GrowingReply:
 
     async def show(self, progress: Progress) -> None:
         """Show progress when the platform takes the next edit. Newer progress replaces what still
-        waits, and no caller waits. Raise PostRemoved if a person has deleted a post of the answer,
+        waits, and no caller waits. Raises PostRemoved if a person has deleted a post of the answer,
         which stops the turn."""
         if self._gone:
             raise self._gone
@@ -154,10 +151,9 @@ class GrowingReply:
             return
         self._latest = progress
         if progress.text:
-            # No text is posted before `_whole_until`, so that an answer that is complete very soon
-            # is posted only once.
+            # An answer that is complete very soon is posted only once.
             self._next = max(self._next, self._whole_until)
-        # Otherwise a timer or the worker is under way, which shows the newest progress.
+        # Otherwise a timer or the worker will show the newest progress.
         if self._pause is None and (self._worker is None or self._worker.done()):
             if progress.text or progress.current_step:
                 self._show_soon()
@@ -168,18 +164,18 @@ class GrowingReply:
         """Post the whole answer in place of its progress; retry for `MAX_DELIVERY_SECONDS`. A call
         after a crash posts nothing twice. Raises Undeliverable if the platform refuses for good or
         all that time, and PostRemoved if a person deleted a post of it."""
-        # A post of progress that is under way is made first, because the answer edits it.
+        # The answer edits a post of progress that is under way.
         await self._show_no_more()
         if self._gone:
             raise self._gone
         pauses, give_up = iter(POST_BACKOFF), time.monotonic() + MAX_DELIVERY_SECONDS
 
         def wait(error: Exception, failed: int) -> float | None:
-            """Return the seconds until a post is tried again, None to give up. The platform says
-            how long it is busy; after an unknown outcome the endless `pauses` grow. At the time
-            `give_up`, MAX_DELIVERY_SECONDS after `finish` began, no attempt follows."""
+            """Return the seconds until the next attempt, None to give up. The platform says how
+            long it is busy; after an unknown outcome the endless `pauses` grow. After `give_up`, no
+            attempt follows."""
             # The platform refuses for good, another process has the turn, or the database fails: a
-            # repetition helps against none of these. The caller handles them.
+            # repetition helps against none of these.
             if isinstance(error, (Undeliverable, Superseded, NotStored)):
                 return None
             if isinstance(error, PlatformBusy):
@@ -215,7 +211,7 @@ class GrowingReply:
     async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
         """Correct what this process posted after another process took the turn over and posted
         `answer` as `posts`. Delete posts that were made too late, and restore the text of the
-        others. `answer.placed` are the tables and charts that Ponte has put into the text."""
+        others."""
         # Posts under way may still arrive.
         if self._making:
             await asyncio.wait(self._making.values(), timeout=LATE_POST_SECONDS)
@@ -226,8 +222,7 @@ class GrowingReply:
                 metrics.duplicate_posts.inc()
                 with suppress(PostRemoved):
                     await self._surface.delete(own_id)
-        # An edit of this process may have arrived last and put an older text back. So each post
-        # whose text this process has set gets the text of the answer again.
+        # An edit of this process may have arrived last and put an older text back.
         for number in range(1, len(answer.parts) + 1):
             if number in self._shown and (id := ids.get(number)):
                 with suppress(PostRemoved):
@@ -235,31 +230,31 @@ class GrowingReply:
 
     async def settle_posts(self) -> None:
         """Wait SETTLE_SECONDS for the posts under way, then cancel them, because another process
-        continues the turn. Record those that were made, so that the other process finds them."""
+        continues the turn. Record those that were made, so that it finds them."""
         self._is_finishing = True
-        # The worker shows progress, and may be waiting for one of the posts.
+        # The worker may be waiting for one of the posts.
         tasks = [*self._making.values(), *filter(None, [self._worker])]
         try:
             if tasks:
                 await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
         finally:
-            # A post that is still under way may wait for a rate limit, and would be made after the
-            # other process has looked for it.
+            # A post under way may wait for a rate limit, and would be made after the other process
+            # has looked for it.
             await cancel_all(tasks)
-        # Made, but recorded without an id: the caller was cancelled.
+        # Recorded without an id: the caller was cancelled.
         for number, id in self._made.items():
             if (post := self._known.get(number)) and not post.id:
                 await self._record_post(post, id)
 
     async def wait_for_updates(self) -> None:
-        """Wait for requests that show progress, then remove the signs that the turn is under way
-        (a status, "is typing")."""
+        """Wait for requests that show progress, then remove the signs of the turn (a status, "is
+        typing")."""
         await self._show_no_more()
         await self._surface.end_activity()
 
     async def _show_no_more(self) -> None:
-        """Show no further progress of the turn. Wait until a post that shows progress is made and
-        recorded, because the whole answer edits it."""
+        """Show no further progress. Wait until a post of progress is made and recorded, because the
+        whole answer edits it."""
         self._is_finishing = True
         if self._worker is not None and not self._worker.done():
             # A cancellation of the turn must not interrupt a post before its id is recorded.
@@ -268,8 +263,7 @@ class GrowingReply:
             self._pause.cancel()
 
     def _show_soon(self) -> None:
-        """Show the latest progress now, or as soon as the platform takes the next edit. Newer
-        progress until then replaces it."""
+        """Show the latest progress as soon as the platform takes the next edit."""
         if (seconds := self._next - time.monotonic()) > 0:
             self._pause = asyncio.get_running_loop().call_later(seconds, self._start_worker)
         else:
@@ -291,7 +285,7 @@ class GrowingReply:
                 self._gone = gone
                 return
             except PlatformBusy as busy:
-                # Show the same progress later, unless newer progress came meanwhile.
+                # Shown later, unless newer progress came meanwhile.
                 self._next = time.monotonic() + busy.seconds
                 self._latest = self._latest or progress
             except Exception as error:
@@ -303,9 +297,9 @@ class GrowingReply:
 
     async def _show(self, progress: Progress) -> None:
         """Show one progress: without text a status such as "is typing", otherwise the text so far
-        in posts. Raise PlatformBusy if it is too early for another edit.
+        in posts. Raises PlatformBusy if it is too early for another edit.
 
-        The text so far may contain links that the model made up, so they are disabled unless
+        The text may contain links that the model made up, so they are disabled unless
         `progress.trust` allows them. Without a `trust`, no link needs a check.
         """
         if not progress.text:
@@ -317,13 +311,13 @@ class GrowingReply:
         def split(answer: str) -> Sequence[str]:
             return trust.split_sanitized(answer, into_posts)[1] if trust else into_posts(answer)
 
-        # Before `_whole_until`, the whole answer may still come and need only one post. Later, a
-        # platform with few edits left says how long growing text must wait.
+        # Before `_whole_until`, the whole answer may still need only one post. Later, a platform
+        # with few edits left says how long growing text must wait.
         seconds = self._whole_until - time.monotonic()
         if seconds > 0 or (seconds := await self._surface.seconds_until_growth()) > 0:
             raise PlatformBusy(seconds)
         parts = await text.run_off_loop(split, progress.text)
-        # Where a shorter text has replaced a longer one, the other posts keep nothing of it.
+        # If the text became shorter, the other posts keep nothing of it.
         emptied = ["…"] * (max(self._shown, default=0) - len(parts))
         for number, part in enumerate([*parts, *emptied], 1):
             await self._put_part(AnswerPart(number, part, is_growing=number == len(parts)))
@@ -331,19 +325,15 @@ class GrowingReply:
 
     async def _finish(self, answer: Answer) -> None:
         """Post or edit all parts, delete posts beyond the last part, and upload the files. It may
-        run again after any error: what is recorded as done is not done again.
-
-        `_known` are the recorded posts by number; the upload has the number FILES_NUMBER.
-        `_made_here` returns the id of a post that this process made and has not recorded yet,
-        `_find_post` looks for it on the platform."""
+        run again after any error: what is recorded as done is not done again."""
         last = len(answer.parts)
         for number in range(1, last + 1):
             await self._put_part(_build_final_part(answer, number))
         await self._load_posts()
-        # The text may have had more parts while it grew than the whole answer has.
+        # While it grew, the text may have had more parts.
         for post in list(self._known.values()):
             if post.number > last and post.state != "removed":
-                # Without an id, it may have been made by a process that crashed before it knew.
+                # Without an id, a process may have made it that crashed before it knew.
                 id = post.id or await self._find_post(post)
                 if id:
                     await self._call(post, partial(self._surface.delete, id), ignore_removed=True)
@@ -355,10 +345,10 @@ class GrowingReply:
         upload = self._known.get(FILES_NUMBER)
         if upload is None:
             upload = await self._record_intent(FILES_NUMBER)
-        # The files were uploaded by an earlier attempt, or deleted by a person since.
+        # An earlier attempt uploaded the files, or a person deleted them since.
         elif upload.id or upload.state == "removed":
             return
-        # Their post is recorded without an id: an upload was begun, and perhaps it succeeded.
+        # An upload was begun, and perhaps it succeeded.
         elif id := await self._made_here(FILES_NUMBER) or await self._find_post(upload):
             await self._record_post(upload, id)
             return
@@ -372,20 +362,19 @@ class GrowingReply:
 
     async def _put_part(self, part: AnswerPart) -> None:
         """Post the part, or edit its post if it has one. A growing part that has not changed sends
-        nothing. Raise PostRemoved if a person deleted the post.
+        nothing. Raises PostRemoved if a person deleted the post.
 
         The post's key is recorded before the request and its id after it, so that a post whose
         outcome is unknown is looked for before it is made again.
         """
         number = part.number
         post = (await self._load_posts()).get(number)
-        # A person deleted it; it is never posted again.
         if post is not None and post.state == "removed":
             raise PostRemoved
         if post is None:
             post = await self._record_intent(number)
         elif not post.id:
-            # The key is recorded without an id: an earlier request may have made the post.
+            # An earlier request may have made the post.
             id = await self._made_here(number) or await self._find_post(post)
             post = await self._record_post(post, id) if id else post
         self._posts.check_ownership()
@@ -403,9 +392,8 @@ class GrowingReply:
             await self._call(post, lambda: self._surface.edit(post.id, part))
 
     async def _make_post(self, number: int, call: Coroutine[Any, Any, str]) -> str:
-        """Run `call`, which makes the post `number`, and return the post's id. If the caller is
-        cancelled, the call continues and its id is stored in `_made`, so that the post is never
-        made twice."""
+        """Run `call`, which makes the post `number`. If the caller is cancelled, the call continues
+        and its id is stored in `_made`, so that the post is never made twice."""
         task = self._making[number] = asyncio.create_task(call)
 
         def note_outcome(task: asyncio.Task[str]) -> None:
@@ -414,14 +402,14 @@ class GrowingReply:
             if not task.cancelled() and not error:
                 self._made[number] = task.result()
             elif not isinstance(error, (PonteError, NotSent)):  # with these, nothing was posted
-                self._expect_arrival(number)  # the platform may still make it: wait before a search
+                self._expect_arrival(number)  # the platform may still make it
 
         task.add_done_callback(note_outcome)
         return await asyncio.shield(task)
 
     async def _made_here(self, number: int) -> str:
-        """Return the id of the post that this process made for part `number`, after a request for
-        it that is still under way has ended; "" if it made none."""
+        """Return the id of the post that this process made for part `number`, after a request under
+        way has ended; "" if it made none."""
         if under_way := self._making.get(number):
             await asyncio.wait({under_way})
         return self._made.get(number, "")
@@ -430,8 +418,7 @@ class GrowingReply:
         """Return the id of a post that may have been made; None if it was not.
 
         The request of an earlier process, or one whose response was lost, may still be under way.
-        So a post that is not there is looked for again once its request must have arrived. Only
-        posts with such a request have a time in `_arrivals`.
+        So a post that is not there is looked for again once its request must have arrived.
         """
         id = await self._surface.find(post.number, post.key)
         if id is None and post.number in self._arrivals:
@@ -441,15 +428,14 @@ class GrowingReply:
         return id
 
     def _expect_arrival(self, number: int) -> None:
-        """Note that the request of a post may still be under way, so that its post can appear up to
-        `arrival_seconds` later. That number is 0 for a platform that makes one post of two requests
-        with the same key: it needs no such wait."""
+        """The request of a post may still be under way, so that its post can appear up to
+        `arrival_seconds` later; 0 for a platform that makes one post of two requests with the same
+        key."""
         if self._surface.arrival_seconds:
             self._arrivals[number] = time.monotonic() + self._surface.arrival_seconds
 
     async def _record_intent(self, number: int) -> Post:
-        """Record the key of a post before the post is made, so that it can be found after a crash.
-        Return the post, without an id."""
+        """Record the key of a post before it is made, so that it can be found after a crash."""
         post = Post(number, self._make_key(number))
         await self._posts.record_posting(number, post.key)
         self._known[number] = post
@@ -459,8 +445,8 @@ class GrowingReply:
         return f"{self._turn}:{number}"
 
     async def _record_post(self, post: Post, id: str, last: bool = False) -> Post:
-        """Record the id of a post that was made, and return the post with it. `last`: nothing of
-        the answer follows, so the id is stored with the turn's end."""
+        """Record the id of a post. `last`: nothing of the answer follows, so the id is stored with
+        the turn's end."""
         await self._posts.record_posted(post.number, id, last)
         self._known[post.number] = Post(post.number, post.key, id, "posted")
         return self._known[post.number]
@@ -468,8 +454,8 @@ class GrowingReply:
     async def _call(
         self, post: Post, call: Callable[[], Awaitable[None]], ignore_removed: bool = False
     ) -> None:
-        """Send a request about one of Ponte's posts, such as an edit. If a person has deleted the
-        post, record that, and raise PostRemoved unless `ignore_removed`."""
+        """Send a request about one of our posts. If a person has deleted it, record that, and raise
+        PostRemoved unless `ignore_removed`."""
         self._posts.check_ownership()
         try:
             await call()
@@ -479,8 +465,8 @@ class GrowingReply:
                 raise
 
     async def _load_posts(self) -> dict[int, Post]:
-        """Return the recorded posts of the answer by number; read them once. An earlier process may
-        have begun a post without an id, whose request may still be under way."""
+        """Return the recorded posts by number, read once. An earlier process may have begun a post
+        without an id, whose request may still be under way."""
         if not self._is_loaded:
             self._known = {post.number: post for post in await self._posts.list_posts()}
             self._is_loaded = True

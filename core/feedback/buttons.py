@@ -25,10 +25,10 @@ _SHARE = FormField("share", "Share question and answer", "checkbox", hint=SHARE_
 
 
 async def _vote(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
-    """Store a thumb. After a thumb down, a form asks why."""
+    """After a thumb down, a form asks why."""
     vote: Vote = "down" if press.parts[0] == "down" else "up"
     thumb = Press(press.parts[-1], person, vote, press.at, press.post)
-    # A platform that marks the pressed thumb itself reports no second press of it.
+    # A platform that marks the pressed thumb itself reports no second press.
     is_stored = await stores.votes.vote(thumb, toggles=not press.is_marked)
     if is_stored and vote == "down":
         # In a place that others read, nobody can let operators read the question and the answer.

@@ -53,11 +53,11 @@ VOTES_TABLE = TableDeclaration(
 )
 Vote = Literal["up", "down", ""]
 MAX_FEEDBACK_CHARACTERS = 1000
-"""Characters of a reason."""
+"""The limit of a reason."""
 MAX_LISTED_VOTES = 200
-"""Votes that a report lists."""
+"""How many votes a report lists."""
 PLACE_TIMEOUT_SECONDS = 1.0
-"""Seconds until a place whose platform does not answer counts as not public."""
+"""After this time, a place whose platform does not answer counts as not public."""
 SHARE_HINT = "The people who run Ponte can read both."
 _CODE = re.compile(r'\{"error":\{"code":"(\w+)"')
 RATE_LABELS: Mapping[str, str] = {"up": "Good answer", "down": "Bad answer"}
@@ -84,11 +84,11 @@ class Press:
 
 
 class Votes(SqlStore):
-    """Stores and lists people's votes on answers. Methods raise NotStored."""
+    """Methods raise NotStored."""
 
     async def vote(self, press: Press, *, toggles: bool = False) -> bool:
         """Store a press and return whether the person has that vote now. With `toggles`, a second
-        press of the same thumb takes the vote back. A press that arrives twice counts once. Raise
+        press of the same thumb takes the vote back. A press that arrives twice counts once. Raises
         NotRateable."""
         old, vote = await self._store_press(press, toggles)
         if vote != old:
@@ -99,7 +99,7 @@ class Votes(SqlStore):
     def _store_press(
         self, connection: SqlConnection, press: Press, toggles: bool
     ) -> tuple[Vote, Vote]:
-        """Store one press of a thumb, and return the person's vote before it and after it.
+        """Return the person's vote before and after a press.
 
         Platforms may deliver a press late or twice: one that is not newer than the stored press
         changes nothing. A new vote drops the reason of the old one, and the person's permission for
@@ -111,7 +111,6 @@ class Votes(SqlStore):
         old: Vote = row["vote"] if row else ""
         if row and row["pressed_at"] >= press.at:
             return old, old
-        # A second press of the same thumb takes the vote back.
         vote: Vote = "" if toggles and press.vote == old else press.vote
         connection.execute(
             "INSERT INTO votes (seq, person, vote, pressed_at) VALUES (?, ?, ?, ?)"
@@ -126,7 +125,7 @@ class Votes(SqlStore):
     @transaction
     def explain(self, connection: SqlConnection, press: Press, reason: str, shares: bool) -> None:
         """Store the reason of a vote against an answer. `shares`: operators may read the question
-        and the answer. For a place that others read, too, the person cannot allow that. Raise
+        and the answer. For a place that others read, too, the person cannot allow that. Raises
         NotRateable, also if the person has another vote by now."""
         words = clean_text(reason).strip()[:MAX_FEEDBACK_CHARACTERS]
         seq = _find_answer(connection, press)
@@ -142,7 +141,7 @@ class Votes(SqlStore):
 
     @query
     def list_own(self, connection: SqlConnection, person: str, conversation: str) -> dict[str, str]:
-        """Return the votes of a person (a key) on answers of a conversation, by turn."""
+        """Return a person's votes (a key) on answers of a conversation, by turn."""
         rows = connection.execute(
             "SELECT turn, vote FROM votes JOIN inbox ON inbox.seq = votes.seq"
             " WHERE votes.person = ? AND inbox.conversation = ?",
@@ -160,8 +159,8 @@ class Votes(SqlStore):
         workspace can read the channel. `messengers` can tell that, by platform.
         """
         entries = await self._read(since, down)
-        # `at` is the place (Address) of an answer, looked up once. `shared`: the person has shared
-        # the question and the answer.
+        # Each place (`at`) is looked up once. `shared`: the person has shared the question and the
+        # answer.
         places = list({at for at, entry in entries if not entry["shared"]})
         is_public = await asyncio.gather(*(_is_public(place, messengers) for place in places))
         hidden_places = {
@@ -177,10 +176,9 @@ class Votes(SqlStore):
     def _read(
         self, connection: SqlConnection, since: float, down: bool
     ) -> Sequence[tuple[Address, Mapping[str, Any]]]:
-        """Return the newest votes since that time, each with the place of the answer and the facts
-        of its turn. With `down`, only votes against answers. Votes that were taken back, which are
-        stored as "", are left out. `_describe` reads the answer, so a row without one is left out,
-        too."""
+        """Return the newest votes with the place of the answer and the facts of its turn. Votes
+        that were taken back, stored as "", and rows without an answer, which `_describe` reads, are
+        left out."""
         rows = connection.execute(
             "SELECT votes.*, turn, message, answer, created_at, updated_at FROM votes"
             " JOIN inbox ON inbox.seq = votes.seq WHERE pressed_at >= ? AND answer IS NOT NULL"
@@ -192,7 +190,7 @@ class Votes(SqlStore):
 
 def _find_answer(connection: SqlConnection, press: Press) -> int:
     """Return the `seq` of the turn whose answer was rated, with its row locked until the
-    transaction ends: a person may forget the conversation at the same time. Raise NotRateable.
+    transaction ends: a person may forget the conversation at the same time. Raises NotRateable.
 
     An answer that is edited or repeated gets new posts. A press below an old one does not count.
     """
@@ -201,17 +199,17 @@ def _find_answer(connection: SqlConnection, press: Press) -> int:
     if row is None or not row["answer"] or not decode_json(Answer, row["answer"]).is_rateable:
         raise NotRateable
     posts = select_values(connection, "SELECT post FROM posts WHERE seq = ?", seq)
-    if press.post not in (posts or [""]):  # an answer on the page has no posts, and its press ""
+    if press.post not in (posts or [""]):  # an answer on the page has no posts
         raise NotRateable
     return int(seq)
 
 
 def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[str, Any]]:
     """Return the place of a rated answer, and what operators learn about it: the vote, and the
-    models, tools, errors, seconds and tokens of its turn. The caller removes the texts of the
-    question and the answer unless they may be shown. `row` is that of the vote and of its turn."""
+    models, tools, errors, seconds and tokens of its turn. The caller removes question and answer
+    unless they may be shown. `row` is of the vote and its turn."""
     seq, message = row["seq"], decode_json(Message, row["message"])
-    # A round that is not complete has no model yet.
+    # An incomplete round has no model yet.
     sql = "SELECT model FROM rounds WHERE seq = ? AND model <> '' ORDER BY number"
     models = select_values(connection, sql, seq)
     sql = "SELECT name, outcome FROM calls WHERE seq = ? ORDER BY started_at"
@@ -228,8 +226,8 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
         "shared": bool(row["is_shared"]),
         "models": list(dict.fromkeys(models)),
         "tools": list(dict.fromkeys(call["name"] for call in calls)),
-        # The output of a failed tool call is JSON with the code of the error. It counts also if a
-        # later call of the tool succeeds: that one may have another purpose.
+        # The output of a failed call is JSON with the error's code. It counts also if a later call
+        # of the tool succeeds: that one may have another purpose.
         "errors": list(
             dict.fromkeys(
                 f"{call['name']}: {found[1]}"
@@ -246,8 +244,8 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
 
 
 async def _is_public(place: Address, messengers: Mapping[str, Messenger]) -> bool:
-    """Return whether every member of the workspace can read that place. Return False if that is not
-    known, or if the platform does not answer in PLACE_TIMEOUT_SECONDS: then texts stay hidden."""
+    """Return whether every member of the workspace can read that place. If that is not known, or
+    the platform does not answer in PLACE_TIMEOUT_SECONDS, texts stay hidden."""
     try:
         async with asyncio.timeout(PLACE_TIMEOUT_SECONDS):
             return place.is_shared and await messengers[place.platform].is_public(place)

@@ -36,6 +36,7 @@ from core.domain.records import (
 )
 from core.domain.rights import Need
 from core.journal import threads
+from core.journal.thread_map import find_record
 from core.journal.threads import SqlThreads
 from core.journal.turn_rows import IS_OPEN, read_items, read_turn, turn_begun_by_fetch
 from core.money import settlement
@@ -678,7 +679,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
         state=state,
         is_untouched=not row["thread"],
         is_thread_new=is_thread_new and own_thread == thread.id,
-        thread_record=threads.find_record(connection, own_thread),
+        thread_record=find_record(connection, own_thread),
     )
 
 

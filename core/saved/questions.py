@@ -47,7 +47,7 @@ SAVED_QUESTIONS_TABLE = TableDeclaration(
     indexes=(Index("saved_questions_person", "person"),),
     deleted_by=("person",),
 )
-_NAME = re.compile(r"[\w .,:;()&%€$'’/+-]+")
+_NAME = re.compile(r"[\w .,;()&%€$'’+-]+")
 """What may stand in a name, which others read: no mention, link or markup."""
 _SHOW = re.compile(
     r"[/!]?(?:show|mostr(?:ar|e|a)|exib(?:ir|a)|affich(?:er|e|ez)|montr(?:er|e|ez))\s+(.{1,80})",
@@ -117,10 +117,11 @@ def check_name(name: str, titles: Sequence[str]) -> str:
     line = to_one_line(name)
     if not _NAME.fullmatch(line) or len(line) > MAX_SAVED_NAME or not fold_name(line).strip():
         raise NotSaved(_BAD_NAME, most=MAX_SAVED_NAME)
-    command = None
-    with suppress(BadInput):
-        command = parse_command(line)
-    if command is not None:
+    try:
+        is_command = parse_command(line) is not None
+    except BadInput:  # a command with an error
+        is_command = True
+    if is_command:
         raise NotSaved(_COMMAND, name=line)
     if fold_name(line) in map(fold_name, titles):
         raise NotSaved(_TAKEN, name=line)

@@ -401,7 +401,10 @@ class CommandService:
         if moves:
             zone = ZoneInfo(zone_of(former.message, self.upkeep.config.turn.zone))
             calls = let_days_move(calls, datetime.fromtimestamp(former.accepted_at, zone))
-        titles = await self.find_board().tables(message.author, message.address)
+        titles = [
+            *await self.find_board().tables(message.author, message.address),
+            *(call.titles.get(call.arguments.get("table", ""), "") for call in calls),
+        ]
         name, person = check_name(command.reason, titles), message.author.key
         is_shared = is_shared and message.address.is_shared
         scope = message.address.channel_key if is_shared else person

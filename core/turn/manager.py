@@ -53,7 +53,7 @@ from core.chat.reply import TurnPosts
 from core.domain.messages import Answer, Progress
 from core.domain.ports import Platforms
 from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, Turn, TurnState
-from core.journal.threads import store_record
+from core.journal.thread_map import store_record
 from core.observability import metrics, tracing
 from core.saved.queries import NotRunAgain, QueryScript
 from core.saved.questions import NotSaved

@@ -29,15 +29,15 @@ MAX_RECORDING_SECONDS = 1200
 (community.openai.com/t/1306684)."""
 MAX_PLAUSIBLE_SECONDS = 10 * MAX_RECORDING_SECONDS
 MIN_BYTES_PER_SECOND = 2_000
-"""Speech is recorded with at least 16 kbit a second. A recording of unknown length is reserved with
-the seconds that its bytes could have."""
+"""Speech has at least 16 kbit a second. For a recording of unknown length, the seconds that its
+bytes could have are reserved."""
 MAX_BYTES_PER_SECOND = 40_000
 """No format of voice messages has more than 320 kbit a second. Apps send the length themselves, so
 one with more bytes is not believed: it would be paid too little."""
 NO_SPEECH_PROBABILITY = 0.6
-"""The probability from which Whisper's own code takes a segment for silence."""
+"""From this probability on, Whisper's own code takes a segment for silence."""
 _SOUNDS = re.compile(r"\[[^][]*\]|\([^()]*\)|\*[^*]*\*|[♪♫.…\s-]+")
-"""How Whisper writes what is no speech: [BLANK_AUDIO], (silence), *music*."""
+"""What Whisper writes for no speech: [BLANK_AUDIO], (silence), *music*."""
 _SUFFIXES = (
     (re.compile(b"OggS"), "ogg"),
     (re.compile(b"RIFF....WAVE", re.DOTALL), "wav"),
@@ -46,7 +46,7 @@ _SUFFIXES = (
     (re.compile(b"fLaC"), "flac"),
     (re.compile(b"ID3|\xff[\xe2-\xe7\xea-\xef\xf2-\xf7\xfa-\xff]"), "mp3"),
 )
-"""The first bytes of each format that the servers take, and the ending of its name."""
+"""The first bytes of each format that the servers take, and its suffix."""
 _LENGTHS = (
     # The last page of Ogg tells the samples so far (RFC 3533), Opus always has 48,000 a second.
     (rb"OggS.{24}OpusHead.*OggS..(.{8})", "<Q", 48_000),
@@ -68,8 +68,8 @@ of the whole number."""
 
 
 class VoiceError(PonteError):
-    """Raised when the words of a voice message could not be found out. The turn goes on without
-    them, and the answer says so."""
+    """The words of a voice message could not be found out. The turn goes on without them, and the
+    answer says so."""
 
     code = "voice"
 
@@ -126,7 +126,7 @@ RECORDING_REFUSALS = (
     (r"^4(00|15|22)", RECORDING_UNREADABLE),
     (r"", NOT_AVAILABLE),
 )
-"""How servers refuse a recording (status, code and message), and the sentences for it."""
+"""How servers refuse a recording (status, code and message)."""
 
 
 def _explain(fault: ModelServerFault) -> str:
@@ -142,8 +142,8 @@ def _explain(fault: ModelServerFault) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Transcriber:
-    """Turns recordings of speech into text with the model `model`, at the server of `client`. The
-    cost counts in the allowances of the recording's author."""
+    """Turns speech into text with `model`, at the server of `client`. The cost counts in the
+    allowances of the recording's author."""
 
     client: ModelServerClient
     model: str
@@ -151,9 +151,9 @@ class Transcriber:
 
     async def transcribe(self, turn: Turn, file: File, data: bytes, seconds: float) -> str:
         """Return the words of a recording. `seconds` is its length as the sender's app reports it,
-        0 if it is not known.
+        0 if unknown.
 
-        A turn that begins again pays once for each file. Raise VoiceError, OverBudget, NotStored.
+        A turn that begins again pays once for each file. Raises VoiceError, OverBudget, NotStored.
         """
         suffix = find_suffix(data)
         seconds = max(read_length(data), seconds)
@@ -166,7 +166,7 @@ class Transcriber:
         if not suffix:
             raise VoiceError(RECORDING_UNREADABLE, name=file.name)
         call_id = f"voice:{file.id}"
-        # At an unknown length, the longest that so many bytes can hold is reserved.
+        # At an unknown length, the longest that the bytes can hold is reserved.
         paid = PaidRun(
             "transcription",
             self.model,
@@ -179,7 +179,7 @@ class Transcriber:
             )
         except ModelServerFault as fault:
             log.warning("voice message not transcribed", error=str(fault))
-            # `is_undone`: the server certainly did no work, so the reservation is released.
+            # `is_undone`: the server certainly did no work.
             await self.budget.settle_run(turn.seq, call_id, paid, not fault.is_undone)
             raise VoiceError(_explain(fault), name=file.name, model=self.model) from None
         real = PaidRun("transcription", self.model, seconds=real_seconds or paid.seconds)
@@ -193,8 +193,8 @@ class Transcriber:
 
 
 def find_suffix(data: bytes) -> str:
-    """Return the ending of a recording's name ("ogg", "mp3" …) by its first bytes; "" for an
-    unknown format. The name in the message cannot be trusted.
+    """Return "ogg", "mp3" … by the first bytes; "" for an unknown format. The name in the message
+    cannot be trusted.
 
     OpenAI reads the format from the ending alone (laravel/ai pull request 316). Slack's clips are
     MP4, whatever their name (hermes-agent pull request 51287).
@@ -216,9 +216,9 @@ def read_length(data: bytes) -> float:
 def read_transcript(body: str) -> tuple[str, float]:
     """Return the words and the seconds of a server's answer: JSON, or the words alone.
 
-    The seconds are those that the server charges, or else the length that it measured; 0 for
-    none or an implausible number. whisper.cpp and vLLM send errors with HTTP 200 (whisper.cpp pull
-    request 1539). Raise ModelServerFault.
+    The seconds are those that the server charges, or else the length that it measured; 0 for none
+    or an implausible number. whisper.cpp and vLLM send errors with HTTP 200 (whisper.cpp pull
+    request 1539). Raises ModelServerFault.
     """
     try:
         answer = json.loads(body)
@@ -232,7 +232,7 @@ def read_transcript(body: str) -> tuple[str, float]:
     if not isinstance(answer, dict):
         raise ModelServerFault("foreign")
     if answer.get("error") or answer.get("object") == "error":
-        # 400 is the status of a bad request: the person then reads that the file is unreadable.
+        # 400, a bad request: the person reads that the file is unreadable.
         raise ModelServerFault("refused", status=400, body=answer)
     segments, words = read_objects(answer.get("segments")), answer.get("text")
     if not isinstance(words, str):

@@ -5,9 +5,8 @@ removed after them, so they are linked right after the transaction. If one is mi
 conversation was forgotten meanwhile, and a new moment is taken. `threads.db` is left out: it
 can be lost.
 
-A backup shows one moment. Work that was unfinished then has most likely ended since: the message
-was answered, the proposal approved. Continuing it would do it a second time, so all of it is
-closed.
+Work that was unfinished at that moment has most likely ended since: the message was answered, the
+proposal approved. Continuing it would do it a second time, so all of it is closed.
 
 Closing posts nothing. The author of a message is notified with their next message in that
 conversation, and cards stay as they are in their channels. The rows of a partly applied change are
@@ -84,20 +83,18 @@ BACKUP_NAMES = re.compile(
 )
 """The names in a home that a backup contains. A home of Ponte 0.1.0 has the audit log in files."""
 _MAX_MANIFEST_BYTES = 64 << 20
-"""Bytes of a manifest."""
 _MAX_EXTENDED_HEADER_BYTES = 64 << 10
-"""Bytes of a header beyond an entry's own 512; a backup's hold a long size at most."""
+"""The limit of a header beyond an entry's own 512 bytes; a backup's hold a long size at most."""
 _PIECE_BYTES = 1 << 20
 _SAYS_NOTHING = "its list of contents is missing"
 _GZIP_MARK = b"\x1f\x8b"
-"""The first bytes of a backup (RFC 1952)."""
+"""A backup begins with these bytes (RFC 1952)."""
 _COMPRESSION_LEVEL = 3
-"""zlib's level. The file is a tenth larger than with the best level, and written several times as
-fast."""
+"""zlib's level: a tenth larger than with the best one, and several times as fast."""
 
 
 class DamagedBackup(PonteError):
-    """Raised for a file to restore that is no backup, or was changed or cut."""
+    """A file to restore is no backup, or was changed or cut."""
 
     code = "damaged"
     sentence = (
@@ -106,7 +103,7 @@ class DamagedBackup(PonteError):
 
 
 class DifferentBackup(PonteError):
-    """Raised for a backup of another version of Ponte, whose database this version cannot use."""
+    """This version of Ponte cannot use the backup's database."""
 
     code = "different_backup"
     sentence = (
@@ -117,7 +114,7 @@ class DifferentBackup(PonteError):
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMember:
-    """One file of a backup: its size in bytes, and its SHA-256 in hexadecimal."""
+    """A file's size in bytes, and its SHA-256 in hexadecimal."""
 
     size: int
     sha256: str
@@ -129,9 +126,8 @@ class Manifest:
 
     `schema` and `fingerprint` are the version and the hash of its database's schema
     (core/store/schema.py). `created_at` is the moment of the backup (ISO 8601, UTC).
-    `is_ponte_stopped` says that no Ponte ran then. `rows` are the numbers of rows by table of
-    `ponte.db`. `members` are the other files. `lost_files` are the ids of files whose bytes the
-    data folder did not have.
+    `is_ponte_stopped`: no Ponte ran then. `rows` counts rows by table of `ponte.db`. `members` are
+    the other files. `lost_files` are the ids of files whose bytes the data folder did not have.
     """
 
     format: int
@@ -146,7 +142,7 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Return the size of all files of the backup together, in bytes."""
+        """The size of all files together, in bytes."""
         return sum(member.size for member in self.members.values())
 
 
@@ -154,8 +150,7 @@ Write = Callable[[bytes], object]
 
 
 def members(folder: Path) -> Mapping[str, ArchiveMember]:
-    """Return the size and the SHA-256 of each file in a folder and the folders below it, by its
-    name relative to the folder."""
+    """Return size and SHA-256 of each file in and below a folder, by its relative name."""
     file_paths = {}
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         with path.open("rb") as file:
@@ -165,8 +160,8 @@ def members(folder: Path) -> Mapping[str, ArchiveMember]:
 
 
 def write_archive(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
-    """Write a backup to `out`: a compressed tar archive of the manifest and then of the folder's
-    files that it lists. Raise OSError."""
+    """Write a compressed tar archive of the manifest and then of the folder's files that it lists.
+    Raises OSError."""
     manifest_bytes = encode_json(manifest).encode()
     with (
         # `w|` writes a stream from beginning to end, since `out` may be a pipe. The header of gzip
@@ -182,9 +177,7 @@ def write_archive(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
 
 def check(source: BinaryIO, name: str) -> Manifest:
     """Read a backup to its end and return its manifest, without storing anything: so a file that
-    was just written is known to be complete.
-
-    Raise DamagedBackup, DifferentBackup.
+    was just written is known to be complete. Raises DamagedBackup, DifferentBackup.
     """
     return _read_archive(source, name, lambda manifest: None, lambda member: nullcontext(len))
 
@@ -192,11 +185,11 @@ def check(source: BinaryIO, name: str) -> Manifest:
 def extract_archive(
     source: BinaryIO, name: str, folder: Path, begin: Callable[[Manifest], None]
 ) -> Manifest:
-    """Extract the archive's files into `folder`, which is empty, readable by this user only.
+    """Extract the archive's files into the empty `folder`, readable by this user only.
 
-    `name` is the archive's name in error messages. `begin` gets the manifest before anything is
-    written, and may raise. Raise DamagedBackup, OSError if a file cannot be written, and whatever
-    `begin` raises.
+    `name` is the archive's in error messages. `begin` gets the manifest before anything is written,
+    and may raise. Raises DamagedBackup, OSError if a file cannot be written, and whatever `begin`
+    raises.
     """
 
     @contextmanager
@@ -217,13 +210,13 @@ class _ArchiveEntry(tarfile.TarInfo):
     compressed archive can hold gigabytes of extended headers (PAX, GNU) and of lists of the parts
     of a sparse file.
 
-    Each version of Python calls the two methods that this class overrides; newer ones no longer
-    call TarInfo.frombuf.
+    Each version of Python calls the two overridden methods; newer ones no longer call
+    TarInfo.frombuf.
     """
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        """Return the entry with what its extended headers say. Raise tarfile.ReadError for a header
-        that is too large, and for a sparse file."""
+        """Return the entry with what its extended headers say. Raises tarfile.ReadError for a too
+        large one, and for a sparse file."""
         is_long = not self.isreg() and self.size > _MAX_EXTENDED_HEADER_BYTES
         if is_long or self.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError("long header")
@@ -244,7 +237,7 @@ def _read_archive(
     manifest first. `put` opens the place where a file of the archive is written, by its name.
 
     Anybody could have changed the archive. So it may contain only what its manifest lists, each
-    once, as plain files with the listed sizes and checksums. Raise DamagedBackup, DifferentBackup.
+    once, as plain files with the listed sizes and checksums. Raises DamagedBackup, DifferentBackup.
     """
     try:
         with (
@@ -270,7 +263,7 @@ def _read_archive(
                     raise DamagedBackup(file=name, why=why)
             if missing:
                 raise DamagedBackup(file=name, why=say("{what} is missing", what=min(missing)))
-            # To the end, where gzip compares its own checksum.
+            # At the end, gzip compares its own checksum.
             while zipped.read(_PIECE_BYTES):
                 pass
     # RecursionError: `tarfile` calls itself for each extended header that follows another one.
@@ -280,9 +273,9 @@ def _read_archive(
 
 
 def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
-    """Return the manifest, which is the first member of each backup, so that a reader can refuse a
-    backup before it writes anything. `name` is the archive's name in error messages. Raise
-    DamagedBackup if there is no readable manifest, DifferentBackup if it has another format."""
+    """Return the manifest, the first member of each backup, so that a reader can refuse a backup
+    before it writes anything. `name` is the archive's in error messages. Raises DamagedBackup if
+    there is no readable manifest, DifferentBackup if it has another format."""
     entry = tar.next()
     is_plain = entry is not None and entry.name == MANIFEST_NAME and entry.isreg()
     if entry is None or not is_plain or entry.size > _MAX_MANIFEST_BYTES:
@@ -290,8 +283,8 @@ def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
     manifest_file = tar.extractfile(entry)
     try:
         values = json.loads(manifest_file.read() if manifest_file else b"")
-        # A manifest of another `format` may have other fields, so only the version of Ponte that
-        # made the backup is read, for the error. It is cut, because nothing has checked it.
+        # A manifest of another `format` may have other fields, so only the version of Ponte is
+        # read, for the error. It is cut, because nothing has checked it.
         if values["format"] != FORMAT_VERSION:
             raise DifferentBackup(file=name, version=str(values["version"])[:40])
         return decode_json(Manifest, json.dumps(values))
@@ -333,7 +326,7 @@ async def close_unfinished(database: Database) -> tuple[int, int, int]:
         lambda c: select_values(c, f"SELECT seq FROM inbox WHERE {IS_OPEN} ORDER BY seq")  # noqa: S608
     )
     for seq in open_turns:
-        # The turn ends as undeliverable, with an apology as its answer if it has none.
+        # Undeliverable, with an apology as its answer if it has none.
         try:
             turn = await journal.begin(seq)  # None: it has ended
             if turn and turn.answer is None:
@@ -349,8 +342,8 @@ async def close_unfinished(database: Database) -> tuple[int, int, int]:
             await database.write(lambda c: c.execute(sql, (seq,)).close())  # noqa: B023
     waiting = await ledger.list_waiting_for_people()
     for change in waiting:
-        # The model reads the note in the next turn. The cards are in the channels as they are, so
-        # the change counts as drawn. None: no person decided.
+        # The model reads the note in the next turn. The cards stay in the channels, so the change
+        # counts as drawn. None: no person decided.
         note = _RESTORED.format(id=change.id)
         revision = change.proposal.revision
         closed = await ledger.close(change.id, "withdrawn", None, note, time.time(), revision)
@@ -363,7 +356,6 @@ async def close_unfinished(database: Database) -> tuple[int, int, int]:
 
 def _mark_unknown(connection: SqlConnection) -> None:
     """Mark unwritten rows of partly applied changes as unknown, and drop pending notifications.
-
     Since the backup, these rows may have been written and these notifications sent.
     """
     connection.execute(
@@ -383,7 +375,7 @@ _SMALL_FILES = ("pseudonyms.key", "page.key", "web-token")
 
 
 class StoredInPostgres(PonteError):
-    """Raised if `ponte backup` or `ponte restore` is used although all data is in Postgres."""
+    """`ponte backup` or `ponte restore` is used although all data is in Postgres."""
 
     sentence = (
         "DATABASE_URL is set, so all data is in Postgres. Back it up with `umask 077; "
@@ -394,7 +386,7 @@ class StoredInPostgres(PonteError):
 
 
 class NotWritten(PonteError):
-    """Raised if `ponte backup` could not write its file."""
+    """`ponte backup` could not write its file."""
 
     sentence = "Can't write {file} ({cause}). No backup was made."
 
@@ -404,7 +396,7 @@ def backup(begun: Start, file: str, keep: int = 0, *, with_secrets: bool = False
     with the moment. Return the exit code.
 
     In a folder, only the newest `keep` backups stay; 0 keeps all. `with_secrets` includes the
-    settings of the set-up page. A Ponte may run meanwhile. Raise PonteError.
+    settings of the set-up page. A Ponte may run meanwhile. Raises PonteError.
     """
     home = begun.home
     if not (home.path / "ponte.db").exists():
@@ -413,8 +405,8 @@ def backup(begun: Start, file: str, keep: int = 0, *, with_secrets: bool = False
         words = "The folder {home} belongs to another user. Run this command as that user."
         raise PonteError(words, home=home.path)
     if file == STANDARD_STREAM:
-        # The shell created the file with its umask, and somebody may already have opened it, so
-        # changing its mode now is too late.
+        # Changing the file's mode now is too late: the shell created it with its umask, and
+        # somebody may already have opened it.
         status = os.fstat(sys.stdout.fileno())
         is_open = status.st_mode & 0o077 or status.st_uid != os.geteuid()
         if stat.S_ISREG(status.st_mode) and is_open:
@@ -434,7 +426,7 @@ def backup(begun: Start, file: str, keep: int = 0, *, with_secrets: bool = False
     if file != STANDARD_STREAM and path.resolve().is_relative_to(home.path.resolve()):
         raise BadInput("{file} is inside the data folder. Choose a place outside it.", file=path)
     with ExitStack() as stack:
-        # If no Ponte runs on the home, none can start until the backup is written.
+        # Else none can start until the backup is written.
         is_stopped = True
         try:
             stack.enter_context(home.take())
@@ -449,12 +441,12 @@ def backup(begun: Start, file: str, keep: int = 0, *, with_secrets: bool = False
         else:
             _write_backup(path, staged, manifest)
     if folder and keep:
-        # The names contain the moment, so their order is that of the backups.
+        # The names contain the moment, so they sort the backups.
         collected = [path for path in folder.iterdir() if _DATED_NAME.fullmatch(path.name)]
         for old in sorted(collected, reverse=True)[keep:]:
             old.unlink(missing_ok=True)
     report = _report_backup(manifest, str(path))
-    # To stderr, since the backup itself may go to stdout.
+    # The backup itself may go to stdout.
     sys.stderr.writelines(f"{line}\n" for line in report)
     return 0
 
@@ -464,7 +456,7 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
 
     All is extracted, checked and migrated in a folder beside the data first. `replace` moves the
     present data aside; without it, a folder with data is refused. `resume` continues turns that
-    were running when the backup was made, which is safe only if Ponte was stopped then. Raise
+    were running when the backup was made, which is safe only if Ponte was stopped then. Raises
     PonteError; then the data folder is unchanged.
     """
     home = begun.home
@@ -498,8 +490,8 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
                     "be done already. Restore without `--resume`, so that nothing is done twice.",
                     file=name,
                 )
-            # Twice: for the extracted files, and because the migration of an older schema, which
-            # comes later, can write the whole database again.
+            # Twice: for the extracted files, and because the migration of an older schema can write
+            # the whole database again.
             snapshot.check_room(home.path, 2 * manifest.size, say("a restored data folder"))
 
         try:
@@ -523,10 +515,10 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
 def _collect_files(
     home: Path, staged: Path, now: datetime, names: Sequence[str], *, stopped: bool
 ) -> Manifest:
-    """Copy what a backup contains from the data folder `home` into the folder `staged`: the
-    database, the stored files that it names, the sample tables, and the small files `names`. Return
-    the manifest. The database and the stored files are those of one moment, although a Ponte may
-    run meanwhile. `stopped`: none does. A database that a restore would refuse is not backed up."""
+    """Copy what a backup contains from `home` into the folder `staged`: the database, the stored
+    files that it names, the sample tables, and the small files `names`. Return the manifest. The
+    database and the stored files are those of one moment, although a Ponte may run meanwhile
+    (unless `stopped`). A database that a restore would refuse is not backed up."""
     database = home / "ponte.db"
     # A file may be deleted after the database was copied; then both are copied once more.
     for tries in range(1, SNAPSHOT_ATTEMPTS + 1):
@@ -535,7 +527,7 @@ def _collect_files(
         copy.unlink(missing_ok=True)
         snapshot.copy_database(database, copy)
         ids = _list_file_ids(copy)
-        # Files are written once and never changed, so a second name for the same bytes is a copy.
+        # Files are never changed, so a second name for the same bytes is a copy.
         files, staged_files = home / "files", staged / "files"
         shutil.rmtree(staged_files, ignore_errors=True)
         missing_ids = set[str]()
@@ -594,22 +586,21 @@ def _list_file_ids(database: Path) -> Sequence[str]:
 
 def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
     """Write the backup to a file with another name (`.part`), sync it and read it back, and only
-    then give it its name: a disk that is full, or a kill, leaves no file that looks like a backup.
-    The lock on the file tells a second `ponte backup` that the first one still writes it."""
+    then give it its name: a full disk, or a kill, leaves no file that looks like a backup. The lock
+    tells a second `ponte backup` that the first one still writes it."""
     part = path.with_name(f"{path.name}.part")
     _check_backup_target(path)
     try:
         snapshot.check_room(path.parent, manifest.size, say("a backup"))
         _remove_leftover(part)
         with create_file(part) as file:
-            # Without the lock, `_remove_leftover` of another backup would remove this file.
+            # Without the lock, another backup's `_remove_leftover` would remove this file.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
                 write_archive(staged, manifest, file)
                 file.flush()
                 os.fsync(file.fileno())
                 file.seek(0)
-                # What was written must be a whole archive with this manifest.
                 if check(file, str(path)) != manifest:
                     raise DamagedBackup(file=path, why=say("its list of contents is missing"))
                 part.replace(path)
@@ -622,10 +613,8 @@ def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
 
 
 def _check_backup_target(path: Path) -> None:
-    """Raise BadInput if the file to which the backup goes exists and is not an older backup.
-
-    `ponte backup ponte.toml` must not overwrite `ponte.toml`, and a device such as `/dev/sda` must
-    not be replaced by a file.
+    """Raise BadInput if the target exists and is not an older backup. `ponte backup ponte.toml`
+    must not overwrite `ponte.toml`, and a device such as `/dev/sda` must not be replaced by a file.
     """
     try:
         if path.is_symlink() or not path.is_file():
@@ -642,10 +631,10 @@ def _check_backup_target(path: Path) -> None:
 
 
 def _remove_leftover(part: Path) -> None:
-    """Remove the unfinished file `part` of a backup that was killed. A file of another user or with
-    a second name stays, and so does anything but a plain file.
+    """Remove the unfinished file `part` of a killed backup. A file of another user or with a second
+    name stays, and so does anything but a plain file.
 
-    Raise BlockingIOError if a living process has locked it, and other OSErrors.
+    Raises BlockingIOError if a living process has locked it, and other OSErrors.
     """
     try:
         # O_NONBLOCK: opening a named pipe would wait for its writer.
@@ -654,7 +643,7 @@ def _remove_leftover(part: Path) -> None:
         return
     try:
         status = os.fstat(descriptor)
-        # Somebody could have made it a second name (a hard link) of a file of theirs.
+        # Somebody could have made it a hard link of a file of theirs.
         is_plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Another backup may have removed that file, and begun its own, before we had the lock.
@@ -668,7 +657,7 @@ def _remove_leftover(part: Path) -> None:
 
 def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
     """Raise DamagedBackup unless the extracted database is intact, matches the manifest and has its
-    files. `name` is the archive's name in error messages.
+    files. `name` is the archive's in error messages.
 
     The schema is checked first: reading a table could otherwise run a view or a virtual table that
     somebody put there. Only entries that a version of Ponte creates are accepted.
@@ -681,16 +670,15 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         snapshot.check_integrity(database)
         with closing(sqlite3.connect(database)) as connection:
             version = snapshot.read_schema_version(connection)
-        # The number and the hash of the database's schema.
         manifest_version = (manifest.schema, manifest.fingerprint)
         same = version == manifest_version and snapshot.count_rows(database) == manifest.rows
         ids = _list_file_ids(database)
-        # The manifest lists the files that the data folder had lost before the backup.
+        # The manifest lists files that were lost before the backup.
         lost_ids = {id for id in ids if not (staged / "files" / id[:2] / id).exists()}
         missing = lost_ids.difference(manifest.lost_files)
     except sqlite3.Error as error:
         raise DamagedBackup(file=name, why=str(error)) from None
-    # An id of another form, such as one with "../", is not of Ponte: no file of a backup has it.
+    # An id of another form, such as one with "../", is not of Ponte.
     strange = any(not BACKUP_NAMES.fullmatch(f"files/{id[:2]}/{id}") for id in ids)
     if not same or missing or strange:
         raise DamagedBackup(file=name, why=say("its parts come from different backups"))
@@ -700,20 +688,20 @@ async def _close_unfinished_work(
     staged: Path, manifest: Manifest, *, resume: bool
 ) -> tuple[int, int, int]:
     """Open the extracted data folder, which migrates its database to the newest schema, and close
-    what was under way when the backup was made, unless it is to be resumed. Return how many
-    turns and proposals were closed, and how many schedules were paused."""
-    # `keeps=False`: no copy is made before the migration, because the backup itself is one.
+    what was under way when the backup was made, unless it is to be resumed. Return how many turns
+    and proposals were closed, and how many schedules were paused."""
+    # `keeps=False`: the backup itself is the copy before the migration.
     stores, closed = await Stores.open_in_home(staged, keeps=False), (0, 0, 0)
     try:
         if not resume:
             closed = await close_unfinished(stores.database)
             # What a chat adapter remembers may be outdated, too: messages that were sent since the
-            # backup must not be answered as if they were new. FACES are all integrations.
+            # backup must not be answered as if they were new.
             for integration in FACES:
                 if isinstance(integration, ChatIntegration):
                     await integration.prepare_restored(stores.database)
-        # Conversations on the model's server may have turns that the backup does not have, so the
-        # thread's small record (`record`), which refers to them, is emptied.
+        # Conversations on the model's server may have turns that the backup lacks, so the thread's
+        # `record`, which refers to them, is emptied.
         await stores.database.write(lambda c: c.execute("UPDATE threads SET record = ''").close())
         await stores.audit.write_note("backup-restored", OPERATOR, backup_time=manifest.created_at)
     finally:
@@ -722,8 +710,7 @@ async def _close_unfinished_work(
 
 
 def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
-    """Yield the lines that `ponte backup` prints at its end: what the backup contains, and how to
-    protect it."""
+    """Yield what `ponte backup` prints: what the backup contains, and how to protect it."""
     yield _describe_manifest(manifest)
     if file == STANDARD_STREAM:
         yield say("To verify this backup, restore it to an empty data folder with `ponte restore`.")
@@ -746,7 +733,6 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
 
 
 def _describe_manifest(manifest: Manifest) -> str:
-    """Return the line that says what a backup contains."""
     return say(
         "Data folder as of {at}: schema {schema}, messages: {count}, files: {total}, total size: "
         "{size}.",
@@ -761,9 +747,8 @@ def _describe_manifest(manifest: Manifest) -> str:
 def _report_restored(
     manifest: Manifest, closed: tuple[int, int, int], aside: Path | None
 ) -> Iterator[str]:
-    """Yield the lines that `ponte restore` prints at its end. `closed` is what `close_unfinished`
-    returned: the numbers of turns, proposals and paused schedules. `aside` is the folder with the
-    former data; None if there was none."""
+    """Yield what `ponte restore` prints. `closed` are the numbers of turns, proposals and paused
+    schedules, `aside` is the folder with the former data."""
     yield _describe_manifest(manifest)
     yield say("The backup was verified and restored.")
     turns, proposals, paused = closed

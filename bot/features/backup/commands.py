@@ -68,7 +68,7 @@ def restore(
 
 
 def _start_without_postgres() -> Start:
-    """Read the settings for a command that works only on a database in the data folder. Raise
+    """Read the settings for a command that works only on a database in the data folder. Raises
     StoredInPostgres if DATABASE_URL is set."""
     from bot.app import start
     from bot.features.backup.backup import StoredInPostgres

@@ -27,11 +27,11 @@ from core.store.files import FolderBytes
 from core.store.tables import TableDeclaration
 
 ROWS_PER_INSERT = 500
-"""Most rows in one transaction."""
+"""The most rows in one transaction."""
 
 
 class NotTheSame(PonteError):
-    """Raised if the Postgres database has fewer rows than the data folder after `ponte migrate`."""
+    """After `ponte migrate`, the Postgres database has fewer rows than the data folder."""
 
     code = "not_the_same"
     sentence = (
@@ -42,11 +42,9 @@ class NotTheSame(PonteError):
 
 
 async def migrate(settings: Settings, home: Home) -> int:
-    """Copy the data folder to the Postgres database of DATABASE_URL, print what was copied, and
-    return 0, the exit code. `ours` is the data folder, `theirs` the Postgres database.
-
-    DATABASE_URL is set. Raise SettingsError, HomeTaken (Ponte must be stopped), NotStored,
-    NotTheSame.
+    """Copy the data folder (`ours`) to the Postgres database of DATABASE_URL (`theirs`), which is
+    set, print what was copied, and return the exit code. Raises SettingsError, HomeTaken (Ponte
+    must be stopped), NotStored, NotTheSame.
     """
     with home.take():
         if not (home.path / "ponte.db").exists():
@@ -54,8 +52,7 @@ async def migrate(settings: Settings, home: Home) -> int:
         async with _open_both(home.path, plain_value(settings.database_url)) as (ours, theirs):
             for name, own in home.secrets().items():
                 secret = await theirs.secret(name, own)
-                # `secret` stores ours only if the database has none, as one from an earlier
-                # migration.
+                # The database may have one already, as from an earlier migration.
                 if secret != own:
                     sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
             for table in SCHEMA.copy_tables:
@@ -84,7 +81,7 @@ async def migrate(settings: Settings, home: Home) -> int:
                 select = f"SELECT count(*) FROM {table.name}"  # noqa: S608 - ours
                 count = partial(select_value, sql=select)
                 here, there = await ours.database.read(count), await theirs.database.read(count)
-                # More is possible: a process may write to the new database already.
+                # A process may write to the new database already.
                 if there < here:
                     raise NotTheSame(table=table.name, here=here, there=there)
             await theirs.audit.write_note("data-migrated", OPERATOR)
@@ -95,7 +92,7 @@ async def migrate(settings: Settings, home: Home) -> int:
 @asynccontextmanager
 async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
     """Open a copy of the data folder's databases, which may be migrated to the newest schema while
-    the originals stay as they are, and the Postgres database that they are copied to."""
+    the originals stay, and the Postgres database."""
     with TemporaryDirectory() as copies:
         for name in ("ponte.db", "threads.db"):
             if (home / name).exists():
@@ -104,17 +101,17 @@ async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores
                     source.backup(copy)
         for path in list_audit_files(home):  # of Ponte 0.1.0
             shutil.copy(path, copies)
-        # `keeps` would copy them once more before they are migrated.
+        # `keeps` would copy them once more before their migration.
         stores = await Stores.open_in_home(Path(copies), keeps=False)
-        # The files are read where they are: only the databases are copied.
+        # The files are read where they are.
         ours = replace(stores, file_bytes=FolderBytes(home / "files"))
         try:
-            # This process receives no messages (`takes`) and answers none (`works`).
+            # This process receives no messages and answers none.
             theirs = await Stores.open_shared(url, takes=False, works=False)
             try:
                 yield ours, theirs
             finally:
-                # Ends this process's tasks there, and deletes its row in the table of processes.
+                # Ends this process's tasks, and deletes its row in the table of processes.
                 await theirs.peers.drain(0)
                 await theirs.close()
         finally:
@@ -122,16 +119,16 @@ async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores
 
 
 async def _copy_table(ours: Database, theirs: Database, table: TableDeclaration) -> None:
-    """Copy all rows of a table from the SQLite file (`ours`) to Postgres (`theirs`), and print how
-    many there are. Rows that an earlier attempt copied are skipped (ON CONFLICT)."""
+    """Copy all rows of a table from SQLite (`ours`) to Postgres (`theirs`), and print how many
+    there are. Rows that an earlier attempt copied are skipped (ON CONFLICT)."""
     select = f"SELECT * FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - ours
     rows = await ours.read(lambda c: [dict(row) for row in c.execute(select)])
     for begin in range(0, len(rows), ROWS_PER_INSERT):
         piece = rows[begin : begin + ROWS_PER_INSERT]
         await theirs.write(partial(_insert_rows, table.name, piece))
     if table.generates_key:
-        # The numbers that Postgres gives out begin above those that were copied. `false`: the
-        # first one is the given number itself, not the one after it.
+        # Postgres gives out numbers above the copied ones. `false`: the first one is the given
+        # number itself, not the one after it.
         (column,) = table.key
         await theirs.write(
             lambda c: c.execute(

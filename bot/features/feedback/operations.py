@@ -25,7 +25,7 @@ async def list_feedback(
 ) -> Rows:
     """List the latest votes on answers, newest first. Questions and answers are shown only if the
     voter shared them or they're in a public channel."""
-    # Not at the top: `ponte --help` imports this module, so it loads little.
+    # `ponte --help` imports this module, so it loads little.
     from bot.reports import parse_moment
 
     engine, first = ponte.engine, parse_moment(since, ponte.zone)

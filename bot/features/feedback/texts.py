@@ -23,7 +23,7 @@ from core.feedback.votes import RATE_LABELS
 
 NO_FEEDBACK = "No feedback yet."
 MAX_FEEDBACK_TEXT = 400
-"""Characters of a question or an answer in the page's list of votes."""
+"""The limit of a question or an answer in the page's list of votes."""
 
 
 def _describe_facts(vote: Row, view: View) -> str:
@@ -37,8 +37,8 @@ def _vote(vote: str, view: View) -> str:
 
 
 def format_feedback(votes: Sequence[Row], view: View) -> Iterator[str]:
-    """Yield each vote in one line, then the facts of its turn and the texts that may be read,
-    indented."""
+    """Yield each vote in one line, then indented the facts of its turn and the texts that may be
+    read."""
     if not votes:
         yield say(NO_FEEDBACK)
     for vote in votes:
@@ -46,7 +46,7 @@ def format_feedback(votes: Sequence[Row], view: View) -> Iterator[str]:
         head = (format_time(vote["at"], view), _vote(vote["vote"], view), *where)
         yield COLUMN_GAP.join(head)
         yield f"    {_describe_facts(vote, view)}"
-        # Question and answer are None unless the person shared them or anybody can read the place.
+        # None unless the person shared them or anybody can read the place.
         for label, text in (
             ("reason", vote["reason"]),
             ("question", vote["question"]),

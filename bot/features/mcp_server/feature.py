@@ -42,17 +42,17 @@ class McpServerFeature(Feature):
         return ["mcp"] if settings.ponte_mcp == "on" else ()
 
     def mount(self, ponte: Ponte) -> Mapping[str, HttpHandler]:
-        """Return the handler of `/mcp`, which also answers while MCP is off. Raise SettingsError if
-        the package `mcp` is missing."""
+        """The handler also answers while MCP is off. Raises SettingsError if the package `mcp` is
+        missing."""
         surfaces = ponte.surfaces
         endpoint = McpEndpoint(_build_tools(ponte), lambda: surfaces.page and surfaces.page.hub)
         return {MCP_PATH: endpoint.handle}
 
 
 def _build_tools(ponte: Ponte) -> McpTools | None:
-    """Return the tools that programs over MCP can call; None if MCP is off."""
+    """Return None if MCP is off."""
     engine = ponte.engine
-    # An integration gets its own settings and the shared ones; `settings` has both.
+    # `settings` has the integration's own and the shared ones.
     settings: Any = ponte.settings
     if not MCP.is_used(settings, settings):
         return None

@@ -83,8 +83,7 @@ class McpConfig(StrictSection):
     """its tools for the model, by the names that the server gives them; no others are offered"""
 
     def server(self, name: str, variable: Callable[[str], str]) -> McpServer:
-        """Return the server with its token and tools. `variable` returns the value of an
-        environment variable."""
+        """`variable` returns the value of an environment variable."""
         return McpServer(
             name,
             self.url,

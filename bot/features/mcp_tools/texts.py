@@ -11,8 +11,8 @@ from core.base.text import clean_text, to_one_line
 
 
 def format_mcp_tools(rows: Sequence[Row], view: View) -> Iterator[str]:
-    """Yield, for each tool of an MCP server that is not as the owner accepted it, what changed, and
-    the lines of its description and inputs before (-) and now (+)."""
+    """Yield what changed of each tool that is not as the owner accepted it, and the lines of its
+    description and inputs before (-) and now (+)."""
     if not rows:
         yield say("All tools match what was accepted.")
     for row in rows:

@@ -21,12 +21,12 @@ from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from core.schedules.words import REASON_SENTENCES, STATE_SENTENCES, describe_result, describe_rule
 
 MAX_LISTED_TEXT_CHARACTERS = 40
-"""Characters of a schedule's text in the list."""
+"""The limit of a schedule's text in the list."""
 
 
 def format_schedule(result: Row, view: View) -> Iterator[str]:
-    """Yield all facts of a schedule, its whole text, and a line for each of its last runs. The
-    result of `schedules show` has a list of one schedule, as that of `schedules list`."""
+    """Yield all facts of a schedule, its whole text, and a line for each of its last runs.
+    `schedules show` has a list of one schedule, as `schedules list`."""
     (one,), runs = result["schedules"], result["runs"]
     facts = (
         (say("ID"), one["id"]),
@@ -41,7 +41,6 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
         yield f"{name:<{width}}  {value}".rstrip()
     for line in clean_text(one["text"]).splitlines():
         yield f"    {line}"
-    # A table of the runs, or a sentence if there was none yet.
     yield from _RUNS(runs, view)
 
 
@@ -83,7 +82,6 @@ def _schedule_text(text: str, view: View) -> str:
 
 
 def describe_resumed(result: Row, view: View) -> Iterator[str]:
-    """Yield a sentence that says when the resumed schedule runs next."""
     when = format_time(result["next_due_at"], view)
     yield say("Resumed {id}. Its next run is on {when}.", id=result["id"], when=when)
 

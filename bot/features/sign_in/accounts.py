@@ -37,12 +37,11 @@ ACCOUNTS_CHANGED_TOPIC = "people"
 """The notification between processes that an account or a session has changed."""
 MAX_API_TOKEN_NAME_CHARACTERS = 60
 MAX_API_TOKEN_DAYS = 3660
-"""The longest time for which an API token can be valid: ten years."""
+"""An API token is valid for at most ten years."""
 
 
 class WrongName(BadInput):
-    """Raised for a name of a page account that contains characters that are not allowed, or is too
-    long."""
+    """A page account's name is too long, or has characters that are not allowed."""
 
     sentence = (
         "`{name}` isn't a valid name. Use up to 32 lowercase letters, digits, dots, hyphens and "
@@ -51,15 +50,15 @@ class WrongName(BadInput):
 
 
 class WrongTokenDays(BadInput):
-    """Raised for a number of days for which no API token can be valid."""
+    """No API token can be valid for so many days."""
 
     sentence = "Enter a number of days from 1 to {limit}, or 0 for a token that never expires."
 
 
 class PageAccountService(SqlPageAccounts, SqlSignIns):
     """Reads and changes the accounts of the web page, its API tokens, and people who sign in with a
-    provider (the port `PageAccounts`). Every process of Ponte is notified of each change, so that
-    it takes effect everywhere at once. `list_providers` returns the names of the OIDC providers in
+    provider (the port `PageAccounts`). Every process is notified of each change, so that it takes
+    effect everywhere at once. `list_providers` returns the names of the OIDC providers in
     ponte.toml."""
 
     def __init__(
@@ -129,13 +128,13 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         return None if is_late and max_age <= MAX_CONFIRMED_AGE_SECONDS else known.group_names
 
     async def end_all_sessions(self, person: Person, now: float) -> None:
-        """End all sessions of a person who signed in with a provider, in every process."""
+        """End all sessions in every process."""
         await super().end_all_sessions(person, now)
         await self._notify_all()
 
     async def remove_sign_in(self, person: str, now: float, by: Person) -> SignedInPerson:
-        """Record that a person who signs in with a provider may not sign in any more, and end the
-        person's sessions in every process. Raise NotFound."""
+        """A person who signs in with a provider may not sign in any more: end their sessions in
+        every process. Raises NotFound."""
         removed = await super().remove_sign_in(person, now, by)
         await self._notify_all()
         return removed
@@ -152,13 +151,13 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
 
         `kind` is what the token gives access to (`ApiToken`). `by` is the owner who creates it for
         the person, who gets a notice; None if the person does it themself. Return the token's
-        record and its text, of which only the hash is stored. Raise NotFound, TooManyApiTokens,
+        record and its text, of which only the hash is stored. Raises NotFound, TooManyApiTokens,
         WrongTokenDays.
         """
         id = person.partition(":")[2]
         # People of a sign-in provider (three parts in the key) have no account on the page.
         find = self.find_sign_in if is_provider_key(person) else self.find
-        # The owner needs no invitation, so there is no account to find.
+        # The owner needs no invitation.
         account = None if id == OWNER_ID else await find(person)
         if account is None and id != OWNER_ID:
             raise NotFound(NOT_INVITED_SENTENCE, name=person.removeprefix("web:"))
@@ -182,46 +181,45 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
     async def revoke_api_token(
         self, id: str, person: str = "", by: Person | None = None
     ) -> ApiToken:
-        """Delete an API token, of that person if one is given, and return its record. `by` is who
-        does it for the person, None if the person does it themself.
+        """Delete an API token, of that person if one is given. `by` is who does it for the person,
+        None if the person does it themself.
 
-        Requests that were made with the token and still run are ended. Raise NotFound.
+        Requests that were made with the token and still run are ended. Raises NotFound.
         """
         token = await self.delete_api_token(id, person, by)
-        await self._notify_all()  # ends the token's running requests
+        await self._notify_all()
         return token
 
     async def invite(self, person: Person, by: Person = OPERATOR) -> str:
-        """Create an account for this person and return its sign-in token, of which only the hash is
-        stored. Raise NameTaken, NotStored."""
+        """Create an account and return its sign-in token, of which only the hash is stored. Raises
+        NameTaken, NotStored."""
         token = new_token()
         await self.add(person.key, hash_token(token), by)
         return token
 
     async def renew_link(self, person: Person, by: Person = OPERATOR) -> str:
         """Give an account a new sign-in token and return it; the one before and its sessions end.
-        Raise NotFound."""
+        Raises NotFound."""
         token = new_token()
         await self.renew(person.key, hash_token(token), by)
-        await self._notify_all()  # ends the open sessions
+        await self._notify_all()
         return token
 
     async def remove(self, person: str, by: Person | None = None) -> Sequence[int]:
         """Delete an account, which ends its sessions in every process. Return the `seq` of the
-        person's unfinished turns, for the caller to stop. Raise NotFound."""
+        person's unfinished turns, for the caller to stop. Raises NotFound."""
         turns = await super().remove(person, by)
         await self._notify_all()
         return turns
 
     def on_change(self, heard: Callable[[], None]) -> None:
-        """Call the function `heard` after each change of an account or session, also by another
-        process."""
+        """Call `heard` after each change of an account or session, also by another process."""
         self._listeners.append(heard)
 
     def person(self, name: str, *, owner: bool = False) -> Person:
-        """Return the person of an account's name, whether or not there is such an account. With
-        `owner`, the name may also be that of the owner, or the key of a person of a provider. Raise
-        WrongName, BadInput."""
+        """Return the person of a name, whether or not there is an account. With `owner`, it may
+        also be that of the owner, or the key of a person of a provider. Raises WrongName,
+        BadInput."""
         if owner and is_provider_key(name):
             return Person("", name)  # its `key` is that key again
         if name == OWNER_ID and not owner:

@@ -29,23 +29,22 @@ ENTRA_HOSTS = (
     "sts.windows.net",
     "ciamlogin.com",
 )
-"""Hosts of Microsoft Entra, with the national clouds."""
+"""The hosts of Microsoft Entra, with the national clouds."""
 ENTRA_SHARED_TENANTS = frozenset(
     {"common", "organizations", "consumers", "9188040d-6c67-4c5b-b112-36a304b66dad"}
 )
-"""Tenants that are not one organization. The last is that of private accounts."""
+"""These tenants are not one organization. The last is that of private accounts."""
 
 
 def _check_issuer(value: str) -> str:
-    """Return a provider's address from ponte.toml if Ponte may trust its accounts: it uses https,
-    and, at Microsoft Entra, belongs to one organization. Raise ValueError, which pydantic turns
-    into the line for the operator."""
+    """Return a provider's address if Ponte may trust its accounts: it uses https, and, at Microsoft
+    Entra, belongs to one organization. pydantic turns the ValueError into the operator's line."""
     # Loaded only if ponte.toml has a provider.
     from adapters.web.oidc.provider import is_allowed_url
 
-    # The first argument is the address to check, the second the provider's own (the issuer). Here
-    # both are the same one. Plain http passes only if both are on this machine. A user name
-    # (`name@`) never passes. A query is refused, because Ponte appends a path to the address.
+    # The second argument is the provider's own address (the issuer), here the same one. Plain http
+    # passes only if both are on this machine, a user name (`name@`) never. A query is refused,
+    # because Ponte appends a path to the address.
     if not is_allowed_url(value, value) or "?" in value:
         raise ValueError("write an address that starts with https://, without a name or query")
     tenants = {*urlsplit(value).path.lower().split("/")} & ENTRA_SHARED_TENANTS
@@ -113,7 +112,7 @@ class SignInConfig(StrictSection):
 
     def __post_init__(self) -> None:
         """Raise ValueError unless the section has exactly one rule for who may sign in, and the
-        provider's tokens can prove it. Pydantic turns the error into a line for the operator."""
+        provider's tokens can prove it. Pydantic turns it into a line for the operator."""
         if [bool(self.domains), bool(self.groups), self.anyone].count(True) != 1:
             raise ValueError('write domains = ["…"], groups = ["…"] or anyone = true, one of them')
         if self.domains and is_entra_issuer(self.issuer):
@@ -125,8 +124,7 @@ class SignInConfig(StrictSection):
             raise ValueError("write the application's client_id")
 
     def provider(self, name: str, variable: Callable[[str], str]) -> Provider:
-        """Return the provider. `variable` returns the value of an environment variable, such as the
-        one that `secret` names."""
+        """`variable` returns the value of an environment variable, such as that of `secret`."""
         # Loaded only if ponte.toml has a provider.
         from adapters.web.oidc.provider import Provider
 
@@ -151,7 +149,7 @@ class SignInIntegration(Integration[SettingsPart]):
     ids = r"[a-z0-9_-]+:(?:[^:,\s]+|group:[^,]+)"
 
     def summary(self, own: SettingsPart, shared: SharedSettings) -> None:
-        """Return None: the page's check tells about providers."""
+        """The page's check tells about providers."""
 
 
 class SignInFeature(Feature):

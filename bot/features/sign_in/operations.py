@@ -50,7 +50,7 @@ def _page_for_links(ponte: Ponte) -> str:
 
 
 def _check_links(ponte: Ponte) -> None:
-    """Raise PonteError if nobody could sign in with a link."""
+    """Raise if nobody could sign in with a link."""
     from core.base.errors import PonteError
 
     if not ponte.live.section("page").links:
@@ -80,16 +80,15 @@ async def add_person(ponte: Ponte, name: PersonName, actor: Person) -> SignInLin
 @operation("people list", admin_page=True, example="--json")
 async def list_accounts(ponte: Ponte) -> Rows:
     """List the people who can sign in to the page: how, since when, and when they last did."""
-    # Accounts that the owner made: the name is what a command such as `people remove` takes, and
-    # the only name there is.
+    # Of accounts that the owner made, a command such as `people remove` takes the name.
     links = [
         {"name": one.person.partition(":")[2], "provider": "", "person": "", "state": "link"}
         | {"added": one.added_at, "seen": one.last_visit}
         for one in await ponte.accounts.list_all()
     ]
-    # People of a provider: commands take their key, and the provider tells their name. Whoever was
-    # removed is listed, because they may not sign in until they are admitted again. `last_at` is a
-    # moment; it is cut to the day, which is all that is stored of accounts (`last_visit`).
+    # Of people of a provider, commands take the key. Whoever was removed is listed, because they
+    # may not sign in until they are admitted again. `last_at` is cut to the day, which is all that
+    # is stored of accounts (`last_visit`).
     others = [
         {"name": one.person.key, "provider": one.provider, "person": one.person.name}
         | {"state": "removed" if one.removed_at else "provider", "added": one.first_at}
@@ -134,7 +133,7 @@ async def create_api_token(
 ) -> Json:
     """Create an API token for a person, by default for the owner. It works only for programs that
     use /v1, or with --mcp for an MCP client, and is printed once."""
-    # `page` is "" if the page has no fixed address.
+    # "" if the page has no fixed address.
     page, kind = _page_for_links(ponte), "metrics" if metrics else "mcp" if mcp else "api"
     # `owner`: the name may also be "owner", or the key of a person of a provider.
     person = ponte.accounts.person(name, owner=True)
@@ -153,11 +152,11 @@ async def list_api_tokens(
 
 
 def _without_hash(token: ApiToken) -> Json:
-    """Return an API token as people may see it, so without its hash. `expires` is 0 for never, and
-    `seen` the day of its last use, "" for none."""
+    """Leave out the hash. `expires` is 0 for never, and `seen` the day of its last use, "" for
+    none."""
     return {
         "id": token.id,
-        # An account of the page by its name, which commands take; everybody else by their key.
+        # Commands take the name of an account, and the key of anybody else.
         "person": token.person.removeprefix("web:"),
         "kind": token.kind,
         "name": token.name,

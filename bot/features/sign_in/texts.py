@@ -22,8 +22,8 @@ from core.base.text import to_one_line
 
 
 def describe_sign_in_link(result: Row, view: View) -> Iterator[str]:
-    """Yield what to know about a new sign-in link, which is printed above it. `conversations` is
-    the number of conversations of an earlier person with the same name and so the same key."""
+    """Yield what to know about a new sign-in link, which is printed above it. `conversations`
+    counts those of an earlier person with the same name and so the same key."""
     name = result["name"]
     yield say(
         "Send this link to {name} privately. Anyone who has it can sign in as {name}. It "
@@ -39,9 +39,8 @@ def describe_sign_in_link(result: Row, view: View) -> Iterator[str]:
 
 
 def describe_api_token(result: Row, view: View) -> Iterator[str]:
-    """Yield what to know about a new API token: what a program with it can do, by its kind, and
-    that it is shown once."""
-    # The kind "api", which is the default.
+    """Yield what a program with a new API token can do, by its kind, and that it is shown once."""
+    # "api", the default.
     words = (
         "A program with this token acts as {name} over `/v1`. It can't sign in, approve changes "
         "or use Administration. The token won't be shown again. To revoke it, run `ponte people "
@@ -59,7 +58,7 @@ def describe_api_token(result: Row, view: View) -> Iterator[str]:
             "`ponte people revoke {id}`."
         )
     yield say(words, name=result["name"], id=result["id"])
-    if result["url"]:  # "" if the page has no fixed address
+    if result["url"]:
         yield say("The API's address is {url}.", url=result["url"])
 
 
@@ -71,8 +70,7 @@ _LINK = ResultText(
 
 
 def _sign_in(row: Any, view: View) -> str:
-    """Return how a person signs in to the page: with a link, or a provider and the name that it
-    gives the person."""
+    """A person signs in with a link, or with a provider, which gives the name."""
     provider = "Slack" if row["provider"] == "slack" else row["provider"]
     words = to_one_line(f"{provider}: {row['person']}") if provider else say("link")
     return f"{words} ({say('removed')})" if row["state"] == "removed" else words

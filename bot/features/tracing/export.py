@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 
 def trace_id_of(turn: str) -> int:
-    """Derived from the turn's id, so that all processes that work on the turn have the same trace
-    id."""
+    """All processes that work on the turn have the same trace id."""
     return int.from_bytes(_digest(turn)[:16], "big")
 
 
@@ -42,7 +41,7 @@ def _digest(turn: str) -> bytes:
 
 log = structlog.get_logger("traces")
 MIN_EXPORT_SECONDS, MAX_EXPORT_SECONDS = 0.5, 5.0
-"""Bounds of the time for the last export, whatever is left of the grace period."""
+"""The bounds of the time for the last export, whatever is left of the grace period."""
 
 
 class Traces:
@@ -75,16 +74,16 @@ class Traces:
     def with_exporter(
         cls, exporter: SpanExporter, processor: SpanProcessor, version: str = ""
     ) -> Traces:
-        """The trace id and the id of the root span are derived from the turn, so that each process
-        that works on the turn gives them to its spans, and all of these form one trace. The service
-        is named "ponte" unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES name it."""
+        """The ids of the trace and of its root span are derived from the turn, so that all
+        processes that work on it contribute to one trace. The service is named "ponte" unless
+        OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES name it."""
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.id_generator import IdGenerator
 
         class TurnIds(IdGenerator):
-            """Generates the ids of spans: while `turn` is set (`Traces.root`), those of its root
-            span, which any process derives from the turn; otherwise random ones."""
+            """While `turn` is set (`Traces.root`), span ids are those of its root span; otherwise
+            random ones."""
 
             turn = ""
 
@@ -137,7 +136,7 @@ class Traces:
 
         def shut() -> None:
             self.provider.shutdown()
-            with suppress(RuntimeError):  # the loop is closed already: nobody waited so long
+            with suppress(RuntimeError):  # the loop is closed: nobody waited so long
                 loop.call_soon_threadsafe(closed_event.set)
 
         # A daemon thread, because the end of the process would wait for a thread of the loop.
@@ -148,13 +147,13 @@ class Traces:
                 await closed_event.wait()
         except TimeoutError:
             log.warning("could not export the last spans")
-            self._exporter.shutdown()  # ends the retries of the export that is under way
+            self._exporter.shutdown()  # ends the retries of the export under way
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An open span of OpenTelemetry, to which attributes can be added. Only a span that is ended is
-    exported. `_api` is the module `opentelemetry.trace`, imported only if traces are on."""
+    """An open span. Only an ended one is exported. `_api` is the module `opentelemetry.trace`,
+    imported only if traces are on."""
 
     span: Span
     _api: Any
@@ -183,7 +182,7 @@ def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -
         failing = False
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-            """Log a warning when it begins to fail and a line when it works again, and nothing in
+            """Log when the export begins to fail and when it works again, and nothing in
             between."""
             result = super().export(spans)
             failed = result is not SpanExportResult.SUCCESS

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def open_traces(settings: Any) -> Traces | None:
     """Return a recorder of spans that exports to OTEL_EXPORTER_OTLP_ENDPOINT, None if that is not
-    set. OpenTelemetry's packages are optional: raise SettingsError if they are missing."""
+    set. Raises SettingsError if OpenTelemetry's optional packages are missing."""
     if (endpoint := settings.otel_exporter_otlp_endpoint) is None:
         return None
     from bot.features.tracing.export import Traces
 
-    # None: the SDK reads the URL from the environment, where more specific variables may be set,
-    # too. It does not read `.env`.
+    # None: the SDK reads the URL from the environment (not from `.env`), where more specific
+    # variables may be set, too.
     is_in_environment = settings.source("otel_exporter_otlp_endpoint") == "environment"
     url = None if is_in_environment else f"{endpoint.rstrip('/')}/v1/traces"
     headers = plain_value(settings.otel_exporter_otlp_headers)

@@ -28,9 +28,9 @@ class VoiceMessages:
     async def listen(
         self, run: TurnRun, contexts: ToolContexts, notes: list[str]
     ) -> Mapping[File, str]:
-        """Return the words of the author's voice messages by their files. Add a sentence to `notes`
-        for each one that could not be understood. In a channel, only threads in which Ponte has
-        answered before (they have a `thread_record`) can have voice messages. Raise OverBudget."""
+        """Return the words of the author's voice messages by file. `notes` gets a sentence for each
+        that could not be understood. In a channel, only threads in which Ponte has answered before
+        (they have a `thread_record`) can have voice messages. Raises OverBudget."""
         message = run.turn.message
         is_followed = not message.address.is_shared or run.turn.thread_record is not None
         words = dict[File, str]()
@@ -41,7 +41,7 @@ class VoiceMessages:
             # None: a file, and no voice message.
             if recording.seconds is None:
                 continue
-            # The file of this recording alone: stored already, or none if it cannot be had.
+            # Stored already, or none if it cannot be had.
             files, _ = await contexts.fetch_attachments(replace(message, attachments=(recording,)))
             for file in files:
                 await run.reply.show(Progress(current_step=say(TRANSCRIBING)))

@@ -1,6 +1,5 @@
-"""Webhooks: `[hooks.NAME]` of ponte.toml, and what answers their requests.
-
-No code of a webhook is loaded before its first request.
+"""Webhooks: `[hooks.NAME]` of ponte.toml, and what answers their requests. No code of a webhook is
+loaded before its first request.
 """
 
 from __future__ import annotations
@@ -126,8 +125,7 @@ class HookConfig(StrictSection):
             raise ValueError("write template or instruction, and not both")
 
     def allowance(self, name: str, location: str) -> Allowance:
-        """Return the allowance of the webhook of this name: what its turns may cost in a day.
-        `location` is the webhook's line in the file."""
+        """Return what the webhook's turns may cost in a day. `location` is its line in the file."""
         money = self.money_per_day
         nanodollars = None if money is None else round(money * NANODOLLARS_PER_DOLLAR)
         who = frozenset({f"{HOOK_PLATFORM}:{name}"})
@@ -136,7 +134,7 @@ class HookConfig(StrictSection):
         )
 
     def hook(self, name: str, variable: Callable[[str], str]) -> Hook:
-        """Return the webhook. `variable` returns the value of an environment variable."""
+        """`variable` returns the value of an environment variable."""
         return Hook(
             name,
             self.kind,
@@ -164,9 +162,9 @@ class ConfiguredHooks:
     _intake: HookIntake | None = field(default=None, init=False)
 
     def find_handler(self, name: str) -> HttpHandler | None:
-        """Return the function that answers a request to the webhook `name`, also if there is none
-        of this name: it then answers as to a wrong secret, so that nobody learns which names exist.
-        Return None if ponte.toml has no webhook now."""
+        """Return the function that answers a request to the webhook `name`, also if there is none:
+        it then answers as to a wrong secret, so that nobody learns which names exist. None if
+        ponte.toml has no webhook now."""
         if not self.config.section("hooks"):
             return None
         if self._intake is None:
@@ -181,9 +179,9 @@ class ConfiguredHooks:
 
 
 class WebhookFeature(Feature):
-    """A webhook is the author of its deliveries. It has the rights of its group, as far as these
-    are among HOOK_RIGHTS: it can neither decide nor run code or quick commands. No person pays for
-    its turns, so each has an allowance of its own."""
+    """A webhook is the author of its deliveries. It has the rights of its group that are among
+    HOOK_RIGHTS: it can neither decide nor run code or quick commands. No person pays for its turns,
+    so each has an allowance of its own."""
 
     def stand_ins(self, config: Any) -> Mapping[str, StandIns]:
         groups = {name: hook.as_ for name, hook in config.hooks.items()}
@@ -212,7 +210,7 @@ class WebhookFeature(Feature):
                 yield say(words, where=config.location("hooks", name), variable=hook.secret)
 
     def find_faults(self, config: Any, settings: Any) -> Iterator[str]:
-        # A face gets its own settings and the shared ones. `settings` has both.
+        # `settings` has an integration's own and the shared ones.
         used = {
             integration.name
             for integration in settings.faces
@@ -227,9 +225,7 @@ class WebhookFeature(Feature):
             for part in unfillable_parts(hook):
                 yield say(_NEVER_FILLED, where=where, part=part, name=name)
             if hook.repeats_after:
-                # Seconds after which an equal body without an id is another delivery, no
-                # repetition. Only the kind "secret" uses that time: deliveries of the others have
-                # an id.
+                # Only the kind "secret" uses that time: deliveries of the others have an id.
                 words = _REPEATS if hook.kind == "secret" else _NO_REPEATS
                 yield say(words, where=where, name=name)
 

@@ -25,7 +25,7 @@ async def preview_hook(
     body: Annotated[str, ShellOption("A file with the body of a request.", is_file=True)] = "",
 ) -> Json:
     """Show what a webhook delivery would post, and with which permissions. Nothing is posted."""
-    # Not at the top: `ponte --help` imports this module, so it loads little.
+    # `ponte --help` imports this module, so it loads little.
     from bot.parts import summaries
     from bot.reports import find_rights
     from core.base.errors import NotFound
@@ -35,10 +35,10 @@ async def preview_hook(
     if name not in hooks:
         raise NotFound("Webhook {name} not found in ponte.toml. Check the name.", name=name)
     hook = hooks[name].hook(name, start.settings.variable)
-    # `body` is the text of the file. `why` tells why there would be no answer; "" if there would.
+    # `why` there would be no answer; "" if there would.
     author, place, text, quoted, why = preview_delivery(hook, body.encode())
-    # `stand_ins`: programs that ponte.toml configures, such as webhooks, with all rights that they
-    # can have. `find_rights` returns those that rules give this one.
+    # The programs that ponte.toml configures, such as webhooks, with all rights that they can have.
+    # `find_rights` returns those that rules give this one.
     kinds = config.rule_book.stand_ins[author.platform].rights
     return {
         "name": name,

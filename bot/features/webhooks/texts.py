@@ -10,8 +10,8 @@ from core.base.text import clean_text
 
 
 def format_delivery(result: Row, view: View) -> Iterator[str]:
-    """Yield what `ponte hooks test` shows of a webhook's delivery: the place, the permissions with
-    their rules, and the post or the request to the model, or why nothing would be posted."""
+    """Yield what `ponte hooks test` shows: the place, the permissions with their rules, and the
+    post or the request to the model, or why nothing would be posted."""
     yield say("channel: {place}", place=result["post_to"])
     rights = ", ".join(f"{right} ({rule})" for right, rule in result["rights"].items())
     yield say("permissions: {rights}", rights=rights or "–")
