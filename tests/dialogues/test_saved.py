@@ -121,7 +121,7 @@ async def test_a_month_moves_on_if_its_owner_wants(bot_home: BotHome) -> None:
         await save(crm, "moving", "/true")
         person = "web:owner"
         (fixed, moving) = await crm.ponte.engine.conversations.saved.list_for(
-            person, (await crm.ponte.send("x"))[0].address
+            [person], (await crm.ponte.send("x"))[0].address
         )
         assert [describe_calls(one.calls) for one in (fixed, moving)] == [
             f"Orders: Due = {due['value']}",
