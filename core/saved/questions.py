@@ -167,12 +167,10 @@ class SavedQuestions(SqlStore):
         self, connection: SqlConnection, keys: Sequence[str], address: Address
     ) -> Sequence[SavedQuestion]:
         """Return the questions of the person, who has these keys, and of the place, by name."""
+        sql = "SELECT * FROM saved_questions WHERE scope = ?"
         scopes = (*keys, address.channel_key)
-        marks = ", ".join("?" * len(scopes))
-        rows = connection.execute(
-            f"SELECT * FROM saved_questions WHERE scope IN ({marks}) ORDER BY folded", scopes
-        )
-        return [_read(row) for row in rows]
+        rows = [row for scope in scopes for row in connection.execute(sql, (scope,))]
+        return [_read(row) for row in sorted(rows, key=lambda row: str(row["folded"]))]
 
     async def list_usable(
         self, keys: Sequence[str], address: Address, may_know: Callable[[Collection[Need]], bool]

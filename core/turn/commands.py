@@ -386,9 +386,7 @@ class CommandService:
         _check_calls(found.calls, rights)
         return QueryScript(found.calls)
 
-    async def _list_usable(
-        self, turn: Turn, rights: PlaceRights | None
-    ) -> Sequence[SavedQuestion]:
+    async def _list_usable(self, turn: Turn, rights: PlaceRights | None) -> Sequence[SavedQuestion]:
         message, may_know = turn.message, partial(self.assistant.contexts.may_know, rights)
         keys = self.people.list_keys(message.author.key)
         return await self.stores.saved.list_usable(keys, message.address, may_know)

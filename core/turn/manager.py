@@ -345,7 +345,7 @@ class ConversationManager:
             empty = say("The model returned an empty answer. Ask again.")
             return Answer(opening + empty).with_notes(notes)
         answer = replace(answer, text=opening + answer.text)
-        if run.script:  # on Discord, a press has an answer for everybody only with a post of its own
+        if run.script:  # on Discord, others see the answer to a press only in a post of its own
             answer = replace(answer, is_rateable=False, has_own_post=True)
         left_out = [say(LEFT_OUT)] if briefing.readable and message.origin.reads_history else []
         unread = [*briefing.notes, *rounds.describe_unread()]

@@ -43,5 +43,6 @@ async def orders_choices(
     arguments: dict[str, object] = {"table": "Orders", "filters": [UNPAID, *filters]}
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        choices = make_choices(Planner(("nocodb_query", arguments), words="[table: r1]"), [source], policy)
+        model = Planner(("nocodb_query", arguments), words="[table: r1]")
+        choices = make_choices(model, [source], policy)
         yield replace(choices, board=OrdersBoard())

@@ -81,9 +81,7 @@ async def test_a_form_says_what_it_reads_and_saves_it_under_the_question(tmp_pat
         view = await open_form(w, post)
         name, share, move = view["blocks"]
         assert name["element"]["initial_value"] == "Which orders are unpaid in November"
-        assert name["hint"]["text"] == (
-            "Orders: Paid = false, Due between 2026-11-01, 2026-11-30"
-        )
+        assert name["hint"]["text"] == ("Orders: Paid = false, Due between 2026-11-01, 2026-11-30")
         assert share["label"]["text"] == "Everyone in this channel can use it"
         assert move["label"]["text"] == "this month instead of 2026-11"
         saved = "Saved. To see it again, type `show Which orders are unpaid in November`."

@@ -15,7 +15,8 @@ from tests.web.page.browser import axe_source, findings, resize, say, visit
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-ROWS = RowsResult("Orders", (RowColumn("Name"), RowColumn("Sum", "number")), (("a", "1"),), ((None, 1),))
+COLUMNS = RowColumn("Name"), RowColumn("Sum", "number")
+ROWS = RowsResult("Orders", COLUMNS, (("a", "1"),), ((None, 1),))
 TABLE = ROWS.to_markdown()
 SAVED = "Saved. To see it again, type `show unpaid <b>orders</b>`."
 FIELDS = (
