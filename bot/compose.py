@@ -147,7 +147,7 @@ async def compose(
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
         may_know = engine.assistant.contexts.may_know
         saved = engine.conversations.saved
-        toolbox.add(SavedSource(saved, toolbox, people.list_keys, may_know))
+        toolbox.add(SavedSource(saved, toolbox, may_know))
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
 

@@ -133,8 +133,7 @@ class HealthBoard:
         rights = await self.engine.people.policy.rights(person, address)
         may_know = partial(self.engine.assistant.contexts.may_know, rights)
         saved = self.engine.conversations.saved
-        keys = self.engine.people.list_keys(person.key)
-        return [found.name for found in await saved.list_usable(keys, address, may_know)]
+        return [found.name for found in await saved.list_usable(person.key, address, may_know)]
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return await self.engine.changes.views.find_latest(conversation)

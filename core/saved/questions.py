@@ -18,7 +18,15 @@ from core.commands.grammar import parse_command
 from core.domain.messages import Address
 from core.domain.rights import Need
 from core.saved.queries import StoredCall, dump_calls, load_calls
-from core.store.database import SqlConnection, SqlRow, SqlStore, query, select_value, transaction
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_value,
+    transaction,
+)
 from core.store.tables import Index, TableDeclaration, real, text
 
 MAX_SAVED_NAME = 60
@@ -129,7 +137,11 @@ def check_name(name: str, titles: Sequence[str]) -> str:
 
 
 class SavedQuestions(SqlStore):
-    """Raises NotStored."""
+    """Raises NotStored. `list_keys` returns all keys of a person."""
+
+    def __init__(self, database: Database, list_keys: Callable[[str], Sequence[str]]) -> None:
+        super().__init__(database)
+        self._list_keys = list_keys
 
     @transaction
     def add(
@@ -164,22 +176,22 @@ class SavedQuestions(SqlStore):
 
     @query
     def list_for(
-        self, connection: SqlConnection, keys: Sequence[str], address: Address
+        self, connection: SqlConnection, person: str, address: Address
     ) -> Sequence[SavedQuestion]:
-        """Return the questions of the person, who has these keys, and of the place, by name."""
+        """Return the questions of the person and of the place, by name."""
         sql = "SELECT * FROM saved_questions WHERE scope = ?"
-        scopes = (*keys, address.channel_key)
+        scopes = (*self._list_keys(person), address.channel_key)
         rows = [row for scope in scopes for row in connection.execute(sql, (scope,))]
         return [_read(row) for row in sorted(rows, key=lambda row: str(row["folded"]))]
 
     async def list_usable(
-        self, keys: Sequence[str], address: Address, may_know: Callable[[Collection[Need]], bool]
+        self, person: str, address: Address, may_know: Callable[[Collection[Need]], bool]
     ) -> Sequence[SavedQuestion]:
         """Return those of `list_for` whose tables the reader may read there: nobody learns the name
         of another one."""
         return [
             question
-            for question in await self.list_for(keys, address)
+            for question in await self.list_for(person, address)
             if all(may_know(call.needs) for call in question.calls)
         ]
 

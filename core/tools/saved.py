@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 
@@ -23,12 +23,9 @@ class SavedSource(FixedToolSource):
         self,
         saved: SavedQuestions,
         toolbox: Toolbox,
-        list_keys: Callable[[str], Sequence[str]],
         may_know: Callable[[PlaceRights | None, Collection[Need]], bool],
     ) -> None:
-        """`list_keys`: all keys of a person."""
         self._saved = saved
-        self._list_keys = list_keys
         self._may_know = may_know
         self._toolbox = toolbox
         doing = "is reading the tables…"
@@ -40,7 +37,7 @@ class SavedSource(FixedToolSource):
         """
         rights = ctx.viewer.rights
         listed = await self._saved.list_usable(
-            self._list_keys(ctx.asker.key), ctx.address, partial(self._may_know, rights)
+            ctx.asker.key, ctx.address, partial(self._may_know, rights)
         )
         usable = [
             question

@@ -388,8 +388,7 @@ class CommandService:
 
     async def _list_usable(self, turn: Turn, rights: PlaceRights | None) -> Sequence[SavedQuestion]:
         message, may_know = turn.message, partial(self.assistant.contexts.may_know, rights)
-        keys = self.people.list_keys(message.author.key)
-        return await self.stores.saved.list_usable(keys, message.address, may_know)
+        return await self.stores.saved.list_usable(message.author.key, message.address, may_know)
 
     async def _save_question(self, turn: Turn, command: TypedCommand) -> Answer:
         message = turn.message

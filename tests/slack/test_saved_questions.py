@@ -87,7 +87,7 @@ async def test_a_form_says_what_it_reads_and_saves_it_under_the_question(tmp_pat
         saved = "Saved. To see it again, type `show Which orders are unpaid in November`."
         assert (await save(w, view)).startswith(saved)
         (question,) = await w.bot.engine.conversations.saved.list_for(
-            [f"slack:T0PONTE:{w.alice.id}"], Address("slack", w.general.id, "T0PONTE")
+            f"slack:T0PONTE:{w.alice.id}", Address("slack", w.general.id, "T0PONTE")
         )
         filters = question.calls[0].arguments["filters"]
         assert (filters[1]["value"], question.is_shared) == (["this_month"] * 2, False)

@@ -34,14 +34,14 @@ async def fail(*_: object) -> tuple[FormField, ...]:
 
 
 @pytest.fixture
-def sent(ponte: WebPonte, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def messages(ponte: WebPonte, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was sent. Each question has an answer of rows, "figure" one of a figure."""
     monkeypatch.setattr(chat, "find_fields", find_fields)
-    sent = list[str]()
+    messages = list[str]()
 
     def answer(turn: Turn) -> Answer:
         text = turn.message.text
-        sent.append(text)
+        messages.append(text)
         if text.startswith("save "):
             if text.endswith(" stop"):
                 return Answer("`stop` is a command.", status="failed", code="bad_request")
@@ -51,11 +51,11 @@ def sent(ponte: WebPonte, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return Answer(f"Here.\n\n{TABLE}", can_run_again=True, placed=(Placed(TABLE, ROWS),))
 
     ponte.answers(answer)
-    return sent
+    return messages
 
 
 async def test_run_again_asks_anew_and_its_buttons_are_at_the_newest_result(
-    page: Page, sent: list[str]
+    page: Page, messages: list[str]
 ) -> None:
     await say(page, "orders?")
     row = page.locator(".above")
@@ -65,12 +65,12 @@ async def test_run_again_asks_anew_and_its_buttons_are_at_the_newest_result(
     await expect(page.locator("#log > li").last.get_by_role("button", name="Save…")).to_be_visible()
     await expect(page.get_by_role("button", name="Run again")).to_have_count(1)
     await expect(page.get_by_role("button", name="Edit")).to_have_count(0)
-    assert sent[1].startswith("rerun ")
+    assert messages[1].startswith("rerun ")
     await page.reload()
     await expect(page.locator(".said .words").last).to_have_text("Run again")
 
 
-async def test_save_has_a_form_and_no_message(page: Page, sent: list[str]) -> None:
+async def test_save_has_a_form_and_no_message(page: Page, messages: list[str]) -> None:
     await say(page, "figure")
     save = page.locator(".tools").get_by_role("button", name="Save…")
     await save.focus()
@@ -90,7 +90,7 @@ async def test_save_has_a_form_and_no_message(page: Page, sent: list[str]) -> No
     await page.get_by_label("this month instead of 2026-11").uncheck()
     await page.locator(".saving [type=submit]").click()
     await expect(page.locator("p.feedback")).to_have_text(SAVED.replace("`", ""))
-    assert [text[-9:] for text in sent[1:]] == ["true stop", " / unpaid"]
+    assert [text[-9:] for text in messages[1:]] == ["true stop", " / unpaid"]
     await expect(page.locator(".said:visible")).to_have_count(1)
     await page.reload()
     await expect(page.locator(".answer:visible")).to_have_count(1)
@@ -98,7 +98,7 @@ async def test_save_has_a_form_and_no_message(page: Page, sent: list[str]) -> No
 
 
 async def test_a_question_that_is_gone_is_told(
-    page: Page, sent: list[str], monkeypatch: pytest.MonkeyPatch
+    page: Page, messages: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chat, "find_fields", fail)
     await say(page, "figure")
@@ -127,7 +127,7 @@ async def test_the_slash_menu_puts_a_saved_question_into_the_box(
     ("language", "dark", "width"), [("en", True, 390), ("pt-BR", False, 390), ("fr", True, 1280)]
 )
 async def test_on_a_phone_they_are_behind_one_button_and_axe_finds_nothing(
-    ponte: WebPonte, axe_tab: Page, sent: list[str], language: str, dark: bool, width: int
+    ponte: WebPonte, axe_tab: Page, messages: list[str], language: str, dark: bool, width: int
 ) -> None:
     page = axe_tab
     await page.set_extra_http_headers({"Accept-Language": language})
