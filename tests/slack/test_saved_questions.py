@@ -139,11 +139,11 @@ async def test_nothing_runs_below_an_older_or_a_forgotten_answer(tmp_path: Path)
             await w.slack.click(w.alice, post, label).acked.wait()
             assert await hear(w) == MOVED_ON
         assert (await save(w, view)).startswith("This question is no longer stored.")
-        stop = await w.ask("help")  # as posts of an older version, it has no such buttons
-        stop.blocks = json.loads(
+        older = await w.ask("help")  # as posts of an older version, it has no such buttons
+        older.blocks = json.loads(
             json.dumps(buttons).replace(post_turn(buttons), "abcdefghijklmno2")
         )
-        await w.slack.click(w.alice, stop, "Run again").acked.wait()
+        await w.slack.click(w.alice, older, "Run again").acked.wait()
         assert await hear(w) == MOVED_ON
 
 
