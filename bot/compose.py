@@ -145,7 +145,9 @@ async def compose(
         )
         messengers = engine.platforms.messengers
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
-        toolbox.add(SavedSource(engine.conversations.saved, toolbox))
+        may_know = engine.assistant.contexts.may_know
+        saved = engine.conversations.saved
+        toolbox.add(SavedSource(saved, toolbox, may_know))
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
 

@@ -75,7 +75,7 @@ class Engine:
             outbox,
             ledger,
             Votes(database),
-            SavedQuestions(database),
+            SavedQuestions(database, people.list_keys),
         )
         self.platforms = platforms = Platforms()  # these are added later
 

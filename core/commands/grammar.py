@@ -146,7 +146,7 @@ _ACTION_NAMES: Mapping[str, str] = {
     "afficher": "show",
 }  # fmt: skip
 _SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6})\s+(?P<action>\w{3,12})", re.IGNORECASE)
-_SAVE = re.compile(r"([a-z2-7]{16}) ((?:true)?/(?:true)?) (.+)", re.DOTALL)
+_SAVE = re.compile(r"([a-z2-7]{16}) ((?:true|false)?/(?:true|false)?) (.+)", re.DOTALL)
 _DELETIONS = (" delete", " excluir", " supprimer")
 _TURN = re.compile(r"[a-z2-7]{16}")
 _SETUP_WORD = re.compile(r"[a-z2-7]{4}-[a-z2-7]{4}", re.IGNORECASE)

@@ -282,6 +282,9 @@ class StatusBoard(Protocol):
         """Return the names of the known tables that the person may read at the address, or with
         `to_change` those in which they may ask for changes."""
 
+    async def saved_names(self, person: Person, address: Address) -> Sequence[str]:
+        """Return the names of the saved questions that the person may use at the address."""
+
     @property
     def is_demo(self) -> bool:
         """True if the demo model answers, which understands only a few forms of messages."""

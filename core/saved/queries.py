@@ -33,6 +33,7 @@ _PLACED = re.compile(r"^[ \t]*\[(?:table|chart): ?(r\d{1,3})\][ \t]*$", re.MULTI
 QUESTION_GONE = "This question is no longer stored. Ask it again."
 _CHANGED = ("{count} row (on {day}: {before}).", "{count} rows (on {day}: {before}).")
 _CHANGED_FIGURE = "{now} (on {day}: {before})."
+_NO_ROWS = "No rows match."
 _LEFT_OUT = "Left out, because it was deleted or you can't read it here: {names}."
 _RENAMED = "{name} is called {now} now."
 _MISSING = (
@@ -133,12 +134,17 @@ def describe_calls(calls: Sequence[StoredCall]) -> str:
         named = call.titles.get
         if call.chart_of is None:
             conditions = [
-                f"{named(part['field'], '?')} {_SIGNS.get(part['op'], part['op'])} {part['value']}"
+                f"{named(part['field'], '?')} {_SIGNS.get(part['op'], part['op'])} "
+                + _write_value(part.get("value", ""))
                 for part in call.arguments.get("filters") or ()
             ]
             table = named(call.arguments["table"], "?")
             parts.append(": ".join(filter(None, [table, ", ".join(conditions)])))
     return "; ".join(dict.fromkeys(parts))
+
+
+def _write_value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _find_figure(outcome: Outcome) -> str:
@@ -285,6 +291,8 @@ class _Run:
         ]
         changed = _describe_change(self.call, self.outcome, day) if day else ""
         placed = f"[table: r{self.number}]" if self.outcome.data else ""
+        if not placed and not changed:
+            changed = say(_NO_ROWS)
         return [*filter(None, [changed, placed]), *(f"_{note}_" for note in notes)]
 
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from core.base.errors import BadInput, NotFound, ToolError
-from core.base.text import fold_to_letters, to_one_line
+from core.base.text import clean_text, fold_to_letters, to_one_line
 from core.base.time_spans import TimeSpan
 from core.commands.grammar import parse_command
 from core.domain.messages import Address
+from core.domain.rights import Need
 from core.saved.queries import StoredCall, dump_calls, load_calls
-from core.store.database import SqlConnection, SqlRow, SqlStore, query, select_value, transaction
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_value,
+    transaction,
+)
 from core.store.tables import Index, TableDeclaration, real, text
 
 MAX_SAVED_NAME = 60
@@ -68,10 +77,14 @@ MOVING_WORDS: Mapping[str, str] = {
 _BAD_NAME = (
     "A name has 1 to {most} letters, digits, spaces and simple punctuation. Choose another one."
 )
-_TAKEN = "There is a question or a table called {name} here already. Choose another name."
-_COMMAND = "{name} is a command. Choose another name."
+_TAKEN = "There is a question or a table called `{name}` here already. Choose another name."
+_COMMAND = "`{name}` is a command. Choose another name."
 _FULL = "There are {most} saved questions already. Delete one first: type `saved`."
-_NOT_FOUND = "There is no saved question {name} here. Type `saved` for a list."
+NO_SUCH_QUESTION = "There is no saved question `{name}` here. Type `saved` for a list."
+
+
+class NotSaved(BadInput):
+    """Only the person reads why: in a channel, others read along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,13 @@ class SavedQuestion:
         return self.scope != self.person
 
 
+def propose_name(message: str) -> str:
+    """Return a name for what a message asked; "" if no letter of it may stand in one."""
+    words = find_shown_name(message) or message
+    line = to_one_line(" ".join(_NAME.findall(clean_text(words))))
+    return line[:MAX_SAVED_NAME].strip(" .,:;-")
+
+
 def find_shown_name(message: str) -> str:
     """Return the name after `show`, in any language, if that is the whole message; else ""."""
     match = _SHOW.fullmatch(message.strip().rstrip(".!?"))
@@ -101,25 +121,33 @@ def fold_name(name: str) -> str:
 
 def check_name(name: str, titles: Sequence[str]) -> str:
     """Return the name as it is stored. `titles` are those of the tables, which `show` means, too.
-    Raise BadInput."""
+    Raise NotSaved."""
     line = to_one_line(name)
     if not _NAME.fullmatch(line) or len(line) > MAX_SAVED_NAME or not fold_name(line).strip():
-        raise BadInput(_BAD_NAME, most=MAX_SAVED_NAME)
-    if parse_command(line) is not None:
-        raise BadInput(_COMMAND, name=line)
+        raise NotSaved(_BAD_NAME, most=MAX_SAVED_NAME)
+    try:
+        is_command = parse_command(line) is not None
+    except BadInput:  # a command with an error
+        is_command = True
+    if is_command:
+        raise NotSaved(_COMMAND, name=line)
     if fold_name(line) in map(fold_name, titles):
-        raise BadInput(_TAKEN, name=line)
+        raise NotSaved(_TAKEN, name=line)
     return line
 
 
 class SavedQuestions(SqlStore):
-    """Raises NotStored."""
+    """Raises NotStored. `list_keys` returns all keys of a person."""
+
+    def __init__(self, database: Database, list_keys: Callable[[str], Sequence[str]]) -> None:
+        super().__init__(database)
+        self._list_keys = list_keys
 
     @transaction
     def add(
         self, connection: SqlConnection, name: str, person: str, scope: str, calls: Sequence[Any]
     ) -> SavedQuestion:
-        """Raise BadInput if the name is taken, or if there are too many."""
+        """Raise NotSaved if the name is taken, or if there are too many."""
         sql = "SELECT count(*) FROM saved_questions WHERE scope = ?"
         counts = [(select_value(connection, sql, scope), MAX_IN_SCOPE)]
         if scope != person:
@@ -127,7 +155,7 @@ class SavedQuestions(SqlStore):
             counts.append((own, MAX_IN_CHANNEL_OF_ONE))
         for count, most in counts:
             if count >= most:
-                raise BadInput(_FULL, most=most)
+                raise NotSaved(_FULL, most=most)
         saved = SavedQuestion(secrets.token_hex(8), person, scope, name, tuple(calls))
         row = connection.execute(
             "INSERT INTO saved_questions (id, person, scope, name, folded, calls, created_at)"
@@ -143,7 +171,7 @@ class SavedQuestions(SqlStore):
             ),
         )
         if not row.rowcount:
-            raise BadInput(_TAKEN, name=name)
+            raise NotSaved(_TAKEN, name=name)
         return saved
 
     @query
@@ -151,11 +179,21 @@ class SavedQuestions(SqlStore):
         self, connection: SqlConnection, person: str, address: Address
     ) -> Sequence[SavedQuestion]:
         """Return the questions of the person and of the place, by name."""
-        rows = connection.execute(
-            "SELECT * FROM saved_questions WHERE scope IN (?, ?) ORDER BY folded",
-            (person, address.channel_key),
-        )
-        return [_read(row) for row in rows]
+        sql = "SELECT * FROM saved_questions WHERE scope = ?"
+        scopes = (*self._list_keys(person), address.channel_key)
+        rows = [row for scope in scopes for row in connection.execute(sql, (scope,))]
+        return [_read(row) for row in sorted(rows, key=lambda row: str(row["folded"]))]
+
+    async def list_usable(
+        self, person: str, address: Address, may_know: Callable[[Collection[Need]], bool]
+    ) -> Sequence[SavedQuestion]:
+        """Return those of `list_for` whose tables the reader may read there: nobody learns the name
+        of another one."""
+        return [
+            question
+            for question in await self.list_for(person, address)
+            if all(may_know(call.needs) for call in question.calls)
+        ]
 
     @transaction
     def delete(self, connection: SqlConnection, id: str) -> None:
@@ -177,7 +215,7 @@ def find_named(name: str, questions: Sequence[SavedQuestion]) -> SavedQuestion |
 def require_named(name: str, questions: Sequence[SavedQuestion]) -> SavedQuestion:
     """Raise NotFound."""
     if (found := find_named(name, questions)) is None:
-        raise NotFound(_NOT_FOUND, name=to_one_line(name, MAX_SAVED_NAME))
+        raise NotFound(NO_SUCH_QUESTION, name=to_one_line(name, MAX_SAVED_NAME))
     return found
 
 

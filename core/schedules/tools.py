@@ -136,8 +136,9 @@ class ScheduleSource(FixedToolSource):
 
     async def _find_queries(self, ctx: ToolContext, name: str) -> str:
         saved = self._schedules.conversations.saved
-        questions = await saved.list_for(ctx.asker.key, ctx.address)
-        usable = [q for q in questions if all(ctx.viewer.may(*n) for c in q.calls for n in c.needs)]
+        usable = await saved.list_usable(
+            ctx.asker.key, ctx.address, lambda needs: all(ctx.viewer.may(*need) for need in needs)
+        )
         return dump_calls(require_named(name, usable).calls)
 
     async def schedule_list(self, ctx: ToolContext, page: int) -> str:

@@ -112,7 +112,7 @@ _SAVED = "Saved. To see it again, type `show {name}`. All of yours: `saved`."
 _SAVED_FOR_ALL = (
     "Saved for everyone here. To see it again, type `show {name}`. All of them: `saved`."
 )
-_DELETED = "Deleted the saved question {name}."
+_DELETED = "Deleted the saved question `{name}`."
 _ONLY_SAVER = "Only the person who saved it or an admin can delete it."
 _NONE_SAVED = "No saved questions yet. Press **Save…** below an answer of rows or figures."
 _HOW_TO_DELETE = "To delete one, type `saved NAME delete`."
@@ -386,21 +386,15 @@ class CommandService:
         _check_calls(found.calls, rights)
         return QueryScript(found.calls)
 
-    async def _list_usable(self, turn: Turn, rights: PlaceRights | None) -> list[SavedQuestion]:
-        """Nobody learns the name of a question whose tables they may not read here."""
-        message, may_know = turn.message, self.assistant.contexts.may_know
-        listed = await self.stores.saved.list_for(message.author.key, message.address)
-        return [
-            question
-            for question in listed
-            if all(may_know(rights, call.needs) for call in question.calls)
-        ]
+    async def _list_usable(self, turn: Turn, rights: PlaceRights | None) -> Sequence[SavedQuestion]:
+        message, may_know = turn.message, partial(self.assistant.contexts.may_know, rights)
+        return await self.stores.saved.list_usable(message.author.key, message.address, may_know)
 
     async def _save_question(self, turn: Turn, command: TypedCommand) -> Answer:
         message = turn.message
         former = await self._find_former(command.id, message.address.conversation)
         calls = [replace(call, before="", figure="") for call in plan_calls(former)]
-        is_shared, moves = (bool(word) for word in command.slug.split("/"))
+        is_shared, moves = (word == "true" for word in command.slug.split("/"))
         if moves:
             zone = ZoneInfo(zone_of(former.message, self.upkeep.config.turn.zone))
             calls = let_days_move(calls, datetime.fromtimestamp(former.accepted_at, zone))
@@ -413,7 +407,7 @@ class CommandService:
         scope = message.address.channel_key if is_shared else person
         await self.stores.saved.add(name, person, scope, calls)
         words = say(_SAVED_FOR_ALL if is_shared else _SAVED, name=name)
-        return Answer(words, is_private=not is_shared)
+        return Answer(words, is_private=not is_shared, has_own_post=is_shared)
 
     async def _list_saved(
         self, turn: Turn, command: TypedCommand, rights: PlaceRights | None
@@ -421,7 +415,8 @@ class CommandService:
         questions = await self._list_usable(turn, rights)
         if command.slug:
             found = require_named(command.reason, questions)
-            if found.person != turn.message.author.key and not await self._is_admin(turn):
+            keys = self.people.list_keys(turn.message.author.key)
+            if found.person not in keys and not await self._is_admin(turn):
                 raise NotAllowed(_ONLY_SAVER)
             await self.stores.saved.delete(found.id)
             return Answer(say(_DELETED, name=found.name))

@@ -56,6 +56,7 @@ from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, Turn, Turn
 from core.journal.thread_map import store_record
 from core.observability import metrics, tracing
 from core.saved.queries import NotRunAgain, QueryScript
+from core.saved.questions import NotSaved
 from core.turn.commands import CommandService
 from core.turn.context import LEFT_OUT
 from core.turn.origins import PEOPLE, Origin, RunSkipped
@@ -73,7 +74,7 @@ TAKEOVER_POLL_SECONDS = 1.0
 PLATFORM_SECONDS = 0.5
 """Seconds to wait for a platform's reply before the turn gives up its place to another turn.
 Without a rate limit, platforms reply sooner."""
-PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown, NotRunAgain)
+PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown, NotRunAgain, NotSaved)
 """Errors with a message that only the asker may read."""
 _STOPPED_HERE = "_Stopped. Work that I had started in another system may still finish there._"
 
@@ -349,6 +350,8 @@ class ConversationManager:
             empty = say("The model returned an empty answer. Ask again.")
             return Answer(opening + empty).with_notes(notes)
         answer = replace(answer, text=opening + answer.text)
+        if run.script:  # on Discord, others see the answer to a press only in a post of its own
+            answer = replace(answer, is_rateable=False, has_own_post=True)
         left_out = [say(LEFT_OUT)] if briefing.readable and message.origin.reads_history else []
         unread = [*briefing.notes, *rounds.describe_unread()]
         due = await claim_notices(self._people.budget, run, briefing.counts, briefing.payment)

@@ -42,9 +42,9 @@ async def save(crm: Office, name: str, options: str = "/", key: str = "s") -> st
         ("**bold**", "A name has 1 to 60 letters"),
         ("https://evil.test", "A name has 1 to 60 letters"),
         ("the", ""),
-        ("help", "help is a command."),
-        ("orders", "There is a question or a table called orders here"),
-        ("The Orders", "There is a question or a table called The Orders here"),
+        ("help", "`help` is a command."),
+        ("orders", "There is a question or a table called `orders` here"),
+        ("The Orders", "There is a question or a table called `The Orders` here"),
     ],
 )
 async def test_a_name_that_cannot_be(bot_home: BotHome, name: str, why: str) -> None:
@@ -145,7 +145,7 @@ async def test_a_question_of_a_channel(bot_home: BotHome) -> None:
         refused = await says(crm.ponte, "saved unpaid orders delete", "k5", OTHER)
         assert refused.text == "Only the person who saved it or an admin can delete it."
         deleted = await says(crm.ponte, "saved unpaid orders delete", "k6", BOSS)
-        assert deleted.text == "Deleted the saved question unpaid orders."
+        assert deleted.text == "Deleted the saved question `unpaid orders`."
 
 
 async def test_who_may_not_read_a_table_learns_no_name(bot_home: BotHome) -> None:

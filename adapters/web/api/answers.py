@@ -203,9 +203,27 @@ class QuickCommandEntry(TypedDict):
 
 
 class QuickCommandList(TypedDict):
-    """The quick commands that the reader may run."""
+    """The quick commands that the reader may run, and the names of the saved questions that they
+    may use: the message `show NAME` shows one."""
 
     commands: list[QuickCommandEntry]
+    saved: list[str]
+
+
+class SavingField(TypedDict):
+    """An input of the form that saves a question: `title` is its name, `move` lets its days move
+    ("true")."""
+
+    key: str
+    label: str
+    hint: str
+    value: str
+
+
+class SavingForm(TypedDict):
+    """The form that saves a question: `save TURN /MOVE TITLE` sends it."""
+
+    fields: list[SavingField]
 
 
 class SearchExcerpt(TypedDict):
