@@ -19,7 +19,7 @@ from tests.sources import list_sources, parse, walk_nodes
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_TOKENS = 586_700
+MAX_TOKENS = 596_100
 """500,655 tokens of 28 November 2026; 10,500 for what was found wrong on that day, and a quarter
 more; less what the audit table, the rights to a change, the lists of /admin and the records of
 threads saved; 1,100 for how cards, tables and charts look; 2,800 for what newcomers,
@@ -28,14 +28,14 @@ sign-in over hours, MCP servers and clients as they are, long threads, and texts
 that leave after a day; 2,700 for the imports of 33 files that were two subjects or a circle; 800
 for the table of buttons and 300 for presses that a breaker tried; 3,000 for features in folders of
 their own, nearly all of it imports; 600 for buttons that name the deed."""
-MAX_TEXT_WORDS = 228_100
+MAX_TEXT_WORDS = 229_600
 """Of docstrings, of the strings that explain fields and of comments. 282,395 before all text was
 read again. At 214,939 blind readers understood 48 % of the changed bodies and 62 % before, at
 223,925 50 % and 73 %, at 234,181 55 % and 65 %: so the reasons came back."""
 MAX_LONG_STRING_WORDS = 20_470
 """Of sentences, SQL and other strings that are no text and have at least `LONG_STRING` words."""
 LONG_STRING = 12
-MAX_FILES = 346
+MAX_FILES = 354
 MAX_PARAMETERS = 8
 MAX_FILES_WITH_SETTINGS = 15
 MAX_UNFORMATTED = {("bot", "adapters", "core"): 100, ("tests", "benchmarks"): 150}
