@@ -42,7 +42,7 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     """
     os.umask(0o077)
     settings = load(faces)
-    # Not set: the language of the shell's variables (`bot/cli/main.py`).
+    # Not set: the language that the shell's variables chose before (`bot/cli/main.py`).
     if "ponte_locale" not in settings.model_fields_set:
         settings = settings.model_copy(update={"ponte_locale": LANGUAGE.get()})
     LANGUAGE.set(settings.ponte_locale)
@@ -54,9 +54,9 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     # says it on its start screen.
     if settings.env_file.why and quiet:
         sys.stderr.write(f"{settings.env_file.path} is not used ({settings.env_file.why}).\n")
-    # Only the ponte.toml at the default path may be missing.
+    # A ponte.toml that PONTE_CONFIG names must exist; the one at the default path may be missing.
     asked_for = "ponte_config" in settings.model_fields_set
-    # For a user without a home folder, the default is the root folder.
+    # The default for a user without a home folder is the root folder, whose `name` is "".
     if not settings.ponte_home.name:
         raise SettingsError("PONTE_HOME: this user has no home folder. Set PONTE_HOME to a folder.")
     home = Home(settings.ponte_home)
@@ -107,6 +107,7 @@ def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
     with suppress(HomeUnusable):  # as on a full disk, on which an untried start is better than none
         is_trial = stored is not None and stored.begin_trial()
     if stored is None or not is_trial:
+        # Without new settings, it does nothing.
         yield lambda: None
         return
     try:
@@ -121,7 +122,8 @@ def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
             "previous ones."
         )
         sys.stderr.write(say(words, why=why) + "\n")
-        restart.execute()  # does not return
+        # It replaces the program in this process, so it does not return.
+        restart.execute()
     finally:
         with suppress(HomeUnusable):
             # After Ctrl+C, too, nothing is known about them: the next start tries them again.
@@ -231,6 +233,7 @@ async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
             stack.enter_context(begun.home.take())
             if begun.fault:
                 raise begun.fault
+            # Commands can ask it for the checks of `ponte doctor` (`check`).
             app = await compose(
                 begun.settings, begun.config, begun.home, surfaces=False, check=_check_everything
             )

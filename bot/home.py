@@ -130,6 +130,7 @@ class Home:
             try:
                 yield
             finally:
+                # At which other commands reach the holder.
                 self._remove_socket()
         finally:
             os.close(lock)  # releases the lock

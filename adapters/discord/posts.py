@@ -58,7 +58,7 @@ class DiscordFiles:
         except PonteError:
             if not where:  # it came with an interaction: no message has it
                 raise
-            # The address in an event expires within a day.
+            # The address in an event expires within a day. The message has a fresh one.
             channel, id, _ = where.split("/")
             place = client.get_partial_messageable(int(channel))
             message = await attempt(lambda: place.fetch_message(int(id)))

@@ -217,11 +217,11 @@ class RateLimiter:
             if limit is None:
                 burst = CHANNEL_BURST if self._pace is None else SHARED_CHANNEL_BURST
                 limit = self._channels.get(name) or RateLimit(CHANNEL_INTERVAL, burst)
-                # The dict drops what was written longest ago.
+                # Written at each use, because the dict drops what was written longest ago.
                 self._channels[name] = limit
             own.append(limit)
         pace = self._pace
-        # No other process.
+        # No other process: the limits in memory are the only ones.
         if pace is None:
             return work(own, self._clock())
         if is_refused(result := work([replace(limit) for limit in own], self._clock())):

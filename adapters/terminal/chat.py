@@ -250,6 +250,7 @@ def read_attachments(text: str) -> list[tuple[str, bytes]]:
             name = name.rstrip(".,;:!?)")
         path = _expand_home(name)
         if not (path.is_file() or _PATH.match(name) or _SUFFIX.search(name)):
+            # No such file, and the word does not look like one.
             continue
         try:
             if path.stat().st_size > MAX_UPLOAD_BYTES:
@@ -369,6 +370,7 @@ class TerminalChat:
     def __init__(
         self, http: HttpClient, screen: Screen, downloads: DownloadFolder, *, is_typed: bool
     ) -> None:
+        # `http` reaches Ponte's HTTP API, and `downloads` is where files of answers are saved.
         # `is_typed`: a person types the messages, in contrast to a script.
         self._http = http
         self._downloads = downloads
@@ -424,7 +426,7 @@ class TerminalChat:
         while True:
             if self._screen.live:
                 self._screen.write_line("")
-            # A pipe prints no prompt of its own.
+            # A pipe prints no prompt of its own. The screen does, if the output is a terminal.
             if not source.shows_prompt:
                 self._screen.show_prompt()
             line = await self.interrupts.run(_read_message(source))

@@ -208,13 +208,14 @@ class Screen:
 
         Each block of Markdown is rendered once it has ended. Until then its last rows are shown as
         they were written, as many as fit into the window, so that they can be erased. Of `_shown`,
-        the text so far, the first `_rendered` characters are in their final form.
+        the text so far, the first `_rendered` characters are in their final form. `_preview` is
+        what is on the screen below them.
         """
         text = clean_text(text).expandtabs(TAB_COLUMNS)
         if not self.live or self._shown.startswith(text):
             return
         self._erase_progress()
-        # The final form has changed, so all of it is written once more.
+        # What is on the screen in its final form has changed, so all of it is written once more.
         if not text.startswith(self._shown[: self._rendered]):
             self._write("\n")
             self._rendered, self._preview = 0, ""

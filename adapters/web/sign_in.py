@@ -110,6 +110,8 @@ class TokenAuthentication:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
+        # `host` is the listen address, `url` the public origin behind a proxy, `people` the
+        # accounts.
         if not page_secrets.token:
             raise ValueError("the page needs a token")
         self._token = page_secrets.token.encode()
@@ -334,7 +336,8 @@ class TokenAuthentication:
         return f"{claim}-{seal(visitor.sealing_key(self._key), claim)}"
 
     async def open_session(self, identity: Identity, session: str = "") -> str:
-        """`session`: the one that was to be confirmed (`describe_session`). It goes on, and ends as
+        """Return the cookie value of a session of a person whom a provider has confirmed.
+        `session`: the one that was to be confirmed (`describe_session`). It goes on, and ends as
         early as before: a sign-out ends all its cookies. Raise SessionEnded if it is over or
         somebody else's, NotStored, and the Refusal that the person reads."""
         access, key, label = self.access, identity.person.key, session.partition("-")[0]
@@ -384,7 +387,8 @@ class TokenAuthentication:
         return None
 
     async def _read_session(self, headers: Mapping[str, str]) -> Visitor | None:
-        """Raise NotStored.
+        """Return the visitor of the session cookie if its seal is valid and it has not expired.
+        Raise NotStored.
 
         A session of a provider ends if it is not used: its cookie is replaced by one with a later
         end, once in RENEWAL_SECONDS. That is the `visitor.cookie`, which the response to the

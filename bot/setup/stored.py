@@ -100,7 +100,7 @@ class StoredSettings:
         if not changed:
             return ()
         text = HEADER + "".join(_line(name, value) for name, value in sorted(values.items()))
-        # The parser of the next start knows escapes that `_line` does not.
+        # Read back by the parser of the next start, which knows escapes that `_line` does not.
         if _parse(text) != values:
             raise BadInput("These values can't be stored. Remove unusual characters.")
         names = set(changed)

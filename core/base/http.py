@@ -309,7 +309,8 @@ async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[
 
 
 def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
-    """Call this in a thread, because the import and the certificates take a moment."""
+    """Call this in a thread, because the import and the certificates take a moment. With `socket`,
+    all requests go to that Unix socket."""
     library = load_library()
     # The library (httpx) logs every address at level INFO, and its transport (httpcore) logs more
     # below that.

@@ -207,8 +207,8 @@ class Trust:
 
     def _sanitize_for_terminal(self, text: str, stray_ticks: commonmark.StrayTicks) -> str:
         """A terminal links addresses even in code, so all outside code blocks are disabled unless
-        they are allowed. Code blocks stay as they are, so that people can copy them. `stray_ticks`
-        is that of the text before."""
+        they are allowed. Code blocks stay as they are, so that people can copy them. `stray_ticks`:
+        unpaired backticks of the text before, which change what Discord reads as code here."""
         lines = text.split("\n")
         code = commonmark.find_code_lines(text, lines, stray_ticks)
         for at, line in enumerate(lines):
@@ -422,9 +422,10 @@ class Trust:
         return _find_address(chunk, HOT if self.links_bare_names else _HOT_ON_DISCORD)
 
     def _sanitize_chunk(self, chunk: str, code: bool, glued: bool) -> str:
-        """`chunk` is prose without spaces. `code`: it may be disabled by backticks. `glued`: code
-        or a bracket follows directly, which Discord would include in the address, so that an
-        allowed one is disabled, too."""
+        """Return `chunk`, prose without spaces, in which the address, if any, is disabled unless it
+        is allowed. `code`: it may be disabled by backticks. `glued`: code or a bracket follows
+        directly, which Discord would include in the address, so that an allowed one is disabled,
+        too."""
         if not _may_hold_address(chunk):
             return chunk
         # An address may be hidden behind entities or backslashes, which Markdown removes.

@@ -275,7 +275,8 @@ class Approval:
 
     def to_be_asked(self, change: Change) -> frozenset[str]:
         """Return the names (`platform:ID`) of people and groups to ask for a decision; empty if the
-        asker can decide alone."""
+        asker can decide alone. These are the deciders that the operator named, or else the admins.
+        """
         proposal, book = change.proposal, self.policy.read_rules()  # `book` has groups of people
         # `names`: named as approvers, or allowed to approve by a rule. `named`: only the approvers,
         # with the number of them that must approve.

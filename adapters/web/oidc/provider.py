@@ -205,7 +205,8 @@ def authorization_url(
     asks_groups: bool = False,
 ) -> str:
     """`team`: the Slack workspace whose sign-in Slack then shows. `asks_groups`: the person's
-    groups are wanted, if the provider has them."""
+    groups are wanted, if the provider has them. `parameters` are those of this sign-in, such as
+    `state`."""
     scope = "openid profile email"
     query = {
         "response_type": "code",

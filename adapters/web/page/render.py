@@ -86,7 +86,8 @@ def _loosen(state: StateCore) -> None:
 
 
 def _parse_inline_math(state: StateInline, silent: bool) -> bool:
-    """A rule of markdown-it: return whether one begins here, and add its token unless `silent`."""
+    """A rule of markdown-it for a formula inside a line: return whether one begins here, and add
+    its token unless `silent`."""
     source, begin = state.src, state.pos
     opener = source[begin : begin + 2]  # `$$`, `\[` and `\(` have two characters
     if closer := _CLOSERS.get(opener):
@@ -115,8 +116,8 @@ def _parse_inline_math(state: StateInline, silent: bool) -> bool:
 
 
 def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A rule of markdown-it: return whether a formula begins at the line `start`, and add its token
-    unless `silent`."""
+    """A rule of markdown-it for a formula that begins a line and ends one, with no empty line in
+    it: return whether one begins at the line `start`, and add its token unless `silent`."""
     begin = state.bMarks[start] + state.tShift[start]  # the line's first character after blanks
     closer = _CLOSERS.get(state.src[begin : begin + 2])
     # `\(…\)` is for formulas inside a line.
@@ -216,8 +217,9 @@ def _link_addresses(state: StateCore) -> None:
 
 
 def _mark_tasks(state: StateCore) -> None:
-    """Remove the hair spaces that `free_stress` has put around `**…**` beside Chinese, Japanese or
-    Korean letters, so that the parser sees where it ends: the parser has read them by now."""
+    """Show `[ ]` and `[x]` at the beginning of a list item as boxes. Remove the hair spaces that
+    `free_stress` has put around `**…**` beside Chinese, Japanese or Korean letters, so that the
+    parser sees where it ends: the parser has read them by now."""
     for token in state.tokens:
         for part in (token, *(token.children or ())):
             part.content = part.content.replace(HAIR_SPACE, "")
