@@ -107,7 +107,6 @@ def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
     with suppress(HomeUnusable):  # as on a full disk, on which an untried start is better than none
         is_trial = stored is not None and stored.begin_trial()
     if stored is None or not is_trial:
-        # Without new settings, it does nothing.
         yield lambda: None
         return
     try:
@@ -122,8 +121,7 @@ def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
             "previous ones."
         )
         sys.stderr.write(say(words, why=why) + "\n")
-        # It replaces the program in this process, so it does not return.
-        restart.execute()
+        restart.execute()  # does not return
     finally:
         with suppress(HomeUnusable):
             # After Ctrl+C, too, nothing is known about them: the next start tries them again.
@@ -239,4 +237,5 @@ async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
             )
             stack.push_async_callback(app.stop)
             await app.start(prepares=prepares)
+        # A path short enough for a Unix socket, perhaps through an open folder.
         yield Path(stack.enter_context(begun.home.address()))

@@ -155,7 +155,6 @@ def set_up_logging(
     report failures in words. Tracebacks are logged at level debug only.
     """
     level = logging.getLevelNamesMapping()[settings.ponte_log_level.upper()]
-    # `model_fields_set` has the settings that somebody set.
     if quiet and "ponte_log_level" not in settings.model_fields_set:
         level = _LEVEL_ABOVE_ALL
     # `report_error` also writes the failure that ends a command as JSON. With `quiet`, a person

@@ -57,7 +57,7 @@ class OperationService:
         # Arguments of a wrong name or type raise BadInput.
         model = validate(build_arguments_model(operation), arguments)
         checked = {name: getattr(model, name) for name in operation.parameters}
-        # Operations that write to the audit log say who did it.
+        # For the audit log.
         if "actor" in operation.function.__annotations__:
             checked["actor"] = actor
         subject: Start | Ponte = ponte

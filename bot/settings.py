@@ -393,7 +393,7 @@ def _without_split_services(
         _without_empty(typed),
         {*_without_empty(file.names), *_without_empty(os.environ)},
     )
-    # Each card has the settings of one service.
+    # Each card has the settings of one service. `service_of` names its address and secrets.
     for card in CARDS.values():
         if service_of(card.name, faces) & elsewhere:
             for field in card.fields:

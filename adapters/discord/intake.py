@@ -359,7 +359,7 @@ class CatchUp:
     )
 
     def start(self, client: discord.Client) -> None:
-        """Queue the reading before any live message of that channel."""
+        """Queue the reading back of each known channel, before any live message of that channel."""
         fresh = time.time() - IDLE_CHANNEL_SECONDS
         channels = self.intake.locations.state.channels.items()
         recent = [(id, channel) for id, channel in channels if channel.updated_at > fresh]
@@ -416,7 +416,6 @@ class CatchUp:
                     skipped.append(message)
             if skipped:
                 locations.state.note_taken(channel, skipped[-1].id)
-                # The notice is a reply to the newest of them.
                 words = plural(*MESSAGES_MISSED, len(skipped), locations.language_of(skipped[-1]))
                 await self.intake.notices.post(skipped[-1], words, "away")
             if missed:

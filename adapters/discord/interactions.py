@@ -183,7 +183,6 @@ class DiscordInteraction:
         except IN_DOUBT as error:
             # The first edit of the answer shows whether Discord accepted it.
             log.info("outcome of an acknowledgement unknown", error=type(error).__name__)
-        # The answer waits for this.
         self.acks.settle(receipt.turn, is_acknowledged)
         # The files of the message that the interaction became. Downloaded at once: the addresses
         # expire, and Discord has no message to ask for new ones.

@@ -202,7 +202,8 @@ class Renderer:
         return last[1]
 
     async def rendering(self, answer: Answer) -> Rendering:
-        """Return what an answer's last post has beside its text."""
+        """Return what an answer's last post has beside its text. It is kept for later calls with
+        the same answer."""
         if self._last_rendering is None or self._last_rendering[0] is not answer:
             pages = await run_off_loop(self.paginate, answer.text)
             offers = list_offers(answer, self._turn)

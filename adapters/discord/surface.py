@@ -277,8 +277,8 @@ class ChannelSurface(DiscordSurface):
 
     async def edit(self, post: str, part: AnswerPart) -> None:
         """While the answer grows (`part.answer` is None), its last part has a stop button; the
-        final one has none, and the typing indicator goes before it appears. `_end_answer` does what
-        follows the final part."""
+        final one has none, and the typing indicator goes before it appears. `_end_answer` removes
+        the stop button from earlier posts."""
         if part.answer is not None:
             await self.end_activity()
         form = await self._renderer.make_form(part.text, part.answer)

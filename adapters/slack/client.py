@@ -222,7 +222,6 @@ class SlackApi:
           token;
         - InDoubt if the call may or may not have taken effect.
         """
-        # It makes the SDK's client at the first call.
         await self.open()
         channel = str(arguments.get("channel", ""))
         if error := self.refusal(method, channel):
@@ -302,7 +301,6 @@ class SlackApi:
 
         No redirect is followed: it could send a message, a file or the token to another server.
         """
-        # It makes the session at the first call.
         await self.open()
         if self._session is None:
             raise RuntimeError("the session is closed")
@@ -406,7 +404,6 @@ async def read_history(
             cursor=cursor,
             patience=patience,
         )
-        # Without a time stamp, a message cannot be sorted below.
         messages += [one for one in response.get("messages") or () if one.get("ts")]
         # Slack sends "" or nothing with the last page.
         cursor = (response.get("response_metadata") or {}).get("next_cursor") or None

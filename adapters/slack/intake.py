@@ -81,7 +81,6 @@ class ThreadParticipants:
             mentions_us=mentioned,
             names_others=bool(names_somebody) and not mentioned,
         )
-        # Decided, without asking Slack about a thread.
         if facts.is_direct or facts.is_late_edit or mentioned or not message.thread:
             return facts
         conversation = where.conversation
@@ -214,9 +213,10 @@ class ThreadParticipants:
             self._tasks.start(self._announce_mentions_only(channel, thread, user))
 
     async def _announce_mentions_only(self, channel: str, thread: str, user: str) -> None:
-        """Post the notice in the language of the person who joined."""
+        """Post the notice that Ponte now waits for mentions, in the language of the person who
+        joined."""
         directory = self._workspace.directory
-        # `locale` below needs it.
+        # `locale` below answers from what this has read.
         await directory.profiles([user])
         with suppress(*FAILURES):
             await self._workspace.api.call(
@@ -224,8 +224,8 @@ class ThreadParticipants:
                 channel=channel,
                 thread_ts=thread,
                 text=say(WAITS_FOR_MENTION, directory.locale(user)),
-                # Ponte finds the notice by it after a restart. Slack also demands a payload, which
-                # Ponte does not read.
+                # By the event type, Ponte finds the notice after a restart. Slack also demands a
+                # payload, which Ponte does not read.
                 metadata={"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}},
                 unfurl_links=False,
                 unfurl_media=False,

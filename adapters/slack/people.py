@@ -310,7 +310,7 @@ class SlackPeople:
             # Only posts have a channel.
             await self._api.limiter.turn("users.info", "", 0.0)  # PlatformBusy if it has to wait
         except PlatformBusy:
-            # Only the process that lists everybody (`_lists`) need not ask for it.
+            # One process lists everybody (`_lists`); another one has to ask it for that.
             if self._lists:
                 self._list_now.set()
             else:
@@ -489,7 +489,6 @@ class SlackPeople:
                 "usergroups.list", include_users=True, patience=GROUPS_PATIENCE_SECONDS
             )
         except SlackRefused as refused:
-            # Logged once, and not at each attempt.
             if not self._groups_refused:
                 log.info("Slack refused to list user groups", error=refused.error)
             self._groups_refused = True

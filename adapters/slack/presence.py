@@ -430,9 +430,8 @@ class Presence:
     async def _release(self) -> None:
         """Set the session to its resting status, with retries. Otherwise Slack would show the turn
         as in progress for up to an hour. The resting status is "suspended" while a request waits
-        for a decision, else "active". `_signs.working` has for each thread the turn that last set
-        its session to "processing". `_reserved`: the rate limit has a place reserved for this call.
-        `_there` are the arguments that name the thread."""
+        for a decision, else "active". `_reserved`: the rate limit has a place for this call.
+        `_there` names the thread."""
         flags = self._workspace.flags
 
         async def release() -> None:

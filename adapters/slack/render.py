@@ -471,6 +471,7 @@ def cards_blocks(
 def replace_card(message: Sequence[Json], card: Card, tables: bool = True) -> list[Json] | None:
     """Return a message's blocks with the card's current state; None if they do not contain it.
     `tables`: its rows may be a table, if no other block is one."""
+    # All blocks of a card have its id in their `block_id`.
     mine = f"{CARD_BLOCK}{card.id}:"
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:

@@ -99,7 +99,8 @@ class SlackSurface(Surface):
         out."""
 
     def split(self, text: str) -> tuple[str, ...]:
-        """Return the text in parts that each fit into one post.
+        """Return the text in parts that each fit into one post. If the open stream is too old, its
+        part ends at the text so far.
 
         Slack closes a stream after about five minutes, so a part does not grow for longer than
         four. The text that follows goes into a new post, with a stream of its own. `_rotation`
@@ -259,8 +260,8 @@ class SlackSurface(Surface):
         return True
 
     async def edit(self, post: str, part: AnswerPart) -> None:
-        """Change a post through its open stream or by an edit. Posts with PRIVATE_PREFIX cannot be
-        edited, and stay."""
+        """Change a post through its open stream or by an edit. Posts with PRIVATE_PREFIX, such as
+        those for one person alone, cannot be edited, and stay."""
         if not post.startswith(self._channel + ":"):
             return
         try:
@@ -271,7 +272,8 @@ class SlackSurface(Surface):
                     await self._update(post, part)
         except SlackRefused as refused:
             raise _as_delivery_error(refused) from refused
-        # The end of a stream has also ended the session. Its cards may leave it "suspended".
+        # The end of a stream has also ended the session, Slack's record of the work in the thread.
+        # Its cards may leave it "suspended".
         if part.answer is not None:
             await self._presence.end(is_shown, bool(part.answer.cards))
 
@@ -406,7 +408,7 @@ class SlackSurface(Surface):
         is none. `number` is the part's, or FILES_NUMBER for the files.
 
         A streamed post that was never stopped has no key. It is found too, where the answer may
-        have been streamed.
+        have been streamed: in a thread of a direct message, unless Slack refuses streams.
         """
         if number == FILES_NUMBER:
             ts = await self._lookup.with_files()

@@ -221,7 +221,7 @@ class DownloadFolder:
                     with create_file(each, folder) as out:
                         out.write(data)
                 except FileExistsError:
-                    # Equal contents were saved before.
+                    # Equal contents were saved before, so they are not saved twice.
                     if not has_content(each, folder, data):
                         continue
                 return self._folder / each
@@ -250,7 +250,6 @@ def read_attachments(text: str) -> list[tuple[str, bytes]]:
             name = name.rstrip(".,;:!?)")
         path = _expand_home(name)
         if not (path.is_file() or _PATH.match(name) or _SUFFIX.search(name)):
-            # No such file, and the word does not look like one.
             continue
         try:
             if path.stat().st_size > MAX_UPLOAD_BYTES:

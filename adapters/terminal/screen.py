@@ -253,7 +253,8 @@ class Screen:
 
     def show_answer(self, body: Mapping[str, Any], files: Sequence[DownloadedFile] = ()) -> None:
         """Write the complete answer from the event `done`, with its cards and files. On a terminal,
-        `show_text` has written most of it while it grew."""
+        `show_text` has written most of it while it grew. `_shown` is the text so far; its first
+        `_rendered` characters are in their final form."""
         text = clean_text(str(body["response"]))
         if self.live:
             self.show_text(text)
@@ -277,7 +278,7 @@ class Screen:
     def _file(self, file: DownloadedFile) -> None:
         """Write where a file was saved, on a terminal as a link. The code that ran is written in
         full, dim on a terminal."""
-        if file.code:  # only shown, never saved
+        if file.code:  # only shown, never saved; `fetch` has cleaned it
             dim, plain = (_DIM, _PLAIN) if self.live else ("", "")
             lines = "\n".join(f"  | {line}" for line in file.code.splitlines())
             self._write(f"{dim}{lines}{plain}\n")

@@ -426,14 +426,12 @@ class WebAdapter(Platform):
         self.hub = hub
         self._own = (board, operator, notices, people)  # for `list_routes`
         self._listener = listener  # host and port, or an open Unix socket
-        # `find_hook` finds a webhook by its name.
         self._mounted = (routes or {}, find_hook)
         self._server: Any = None
         self._is_handed_over = False
         """The listening socket belongs to the process that follows this one."""
         self._tasks = BackgroundTasks("web")
-        # Only a page has `people`. Its open streams are checked again when somebody's access
-        # changes.
+        # Only a page has `people`.
         if people is not None:
             people.accounts.on_change(hub.recheck_visitors)
 

@@ -86,8 +86,8 @@ class WebSettings(SettingsPart):
         else `listening`, the address at which the page really listens. An address that means all of
         the machine's addresses cannot be opened, so loopback takes its place there.
 
-        Without `listening`, return the address of the settings as they are, for reports: port 0
-        stands for a port that the system chooses later.
+        Without `listening`, return that of the settings as they are: port 0 stands for one that the
+        system chooses later.
         """
         if not listening:
             host = self.ponte_web_host

@@ -336,8 +336,7 @@ class TokenAuthentication:
         return f"{claim}-{seal(visitor.sealing_key(self._key), claim)}"
 
     async def open_session(self, identity: Identity, session: str = "") -> str:
-        """Return the cookie value of a session of a person whom a provider has confirmed.
-        `session`: the one that was to be confirmed (`describe_session`). It goes on, and ends as
+        """`session`: the one that was to be confirmed (`describe_session`). It goes on, and ends as
         early as before: a sign-out ends all its cookies. Raise SessionEnded if it is over or
         somebody else's, NotStored, and the Refusal that the person reads."""
         access, key, label = self.access, identity.person.key, session.partition("-")[0]

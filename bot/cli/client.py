@@ -190,7 +190,8 @@ class LocalClient:
         """
         progress = answer if answer and answer.live else other
         turn = SingleTurn(self._http, progress, answer, AnswerLost)
-        # `ponte threads list` may show a lost answer. "ask" begins the conversation's name.
+        # If the answer is lost, the error says that `ponte threads list` may show it. "ask" begins
+        # the conversation's name.
         with self._explain_errors("threads list"):
             body = await turn.run(prompt, [("file", file) for file in files], "ask")
         downloads = DownloadFolder(self._http)

@@ -394,7 +394,6 @@ def person_export(key: str, folder: Path | None) -> int:
         )
         _print_all([words])
 
-    # The process that holds the data folder, or this one if none does.
     ask_holder(ask)
     return 0
 

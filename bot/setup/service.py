@@ -91,8 +91,7 @@ class SetupService:
         clock: Callable[[], float] = time.monotonic,  # tells when drafts expire
     ) -> None:
         # `settings` are those in force, `live` the present ponte.toml. `board` has the state of
-        # each service that runs now. `people` has the audit log, the known people of chat
-        # platforms, and the owner's claims to be one of them.
+        # each running service, `people` also the owner's claims on chat accounts.
         self._settings = settings
         self._live = live
         self._home = home
@@ -200,7 +199,7 @@ class SetupService:
             mask_also(typed[each.setting], is_typed=True)  # in logs and errors from now on
         now = self._clock()
         self._drafts = {k: v for k, v in self._drafts.items() if v.until > now}
-        # The oldest go: a dict has its entries in the order in which they came.
+        # The oldest go: a dict keeps the order of insertion.
         while len(self._drafts) >= MAX_DRAFTS:
             self._drafts.pop(next(iter(self._drafts)))
         id = secrets.token_urlsafe(12)
@@ -239,8 +238,7 @@ class SetupService:
         integration: Integration[Any] = next(f for f in settings.faces if f.name == own.card)
         # `Settings` has the integration's own and the shared ones.
         part = integration.summary(settings, settings)
-        # A setting is missing, so there is nothing to connect to.
-        if part and part.state != "on":
+        if part and part.state != "on":  # a setting is missing: nothing to connect to
             own.findings = [DoctorFinding(part.name, part.state, say(part.words))]
             return
         start = Start(settings, self._live.current, self._home)

@@ -309,8 +309,7 @@ async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[
 
 
 def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
-    """Call this in a thread, because the import and the certificates take a moment. With `socket`,
-    all requests go to that Unix socket."""
+    """Call this in a thread, because the import and the certificates take a moment."""
     library = load_library()
     # The library (httpx) logs every address at level INFO, and its transport (httpcore) logs more
     # below that.

@@ -612,7 +612,8 @@ async def _read_refusal(
     status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes], asks: bool = True
 ) -> ModelServerFault:
     """Return the fault for a response with an error status. Only the first MAX_ERROR_BODY_BYTES of
-    its body are read. `asks`: as for `_refusal`."""
+    its body are read. `asks` is False for a request that only finds out what the server supports:
+    then a refusal is expected, and logged as debug."""
     data = bytearray()
     async for chunk in chunks:
         data += chunk[: MAX_ERROR_BODY_BYTES - len(data)]

@@ -204,8 +204,8 @@ class _Part:
         # `head` is the line that opens the block of the part before again, and takes some of the
         # room, and `held` its fence. `room` is how many characters of `text` fit, up to the index
         # `stop`. `longest` limits the length of a fence that several parts repeat.
-        # `max_info_length`: each part repeats the fence, so it may take a quarter of one. Room for
-        # the closing fence is not taken off here: `_fits` counts it at each cut.
+        # `max_info_length`: each part repeats the fence, so it may take a quarter. `_fits` counts
+        # the closing fence at each cut.
         self.text, self.start, self.fence = text, start, fence
         self.longest = max_info_length(limit, size)
         self.held = fence.continuation(self.longest) if fence else None

@@ -422,10 +422,9 @@ class Trust:
         return _find_address(chunk, HOT if self.links_bare_names else _HOT_ON_DISCORD)
 
     def _sanitize_chunk(self, chunk: str, code: bool, glued: bool) -> str:
-        """Return `chunk`, prose without spaces, in which the address, if any, is disabled unless it
-        is allowed. `code`: it may be disabled by backticks. `glued`: code or a bracket follows
-        directly, which Discord would include in the address, so that an allowed one is disabled,
-        too."""
+        """`chunk` is prose without spaces. `code`: it may be disabled by backticks. `glued`: code
+        or a bracket follows directly, which Discord would include in the address, so that an
+        allowed one is disabled, too."""
         if not _may_hold_address(chunk):
             return chunk
         # An address may be hidden behind entities or backslashes, which Markdown removes.

@@ -448,8 +448,8 @@ class Approval:
         return is_named and not verdict.is_denied and rights.known.guest is False
 
     def needs_admin(self, change: Change) -> bool:
-        """Return False if the operator named approvers, and for changes that only concern their
-        asker."""
+        """Return whether an admin must approve the change, because its asker cannot. False if the
+        operator named approvers, and for changes that only concern their asker."""
         proposal, kind = change.proposal, self.kinds[change.draft.kind]
         has_others = self.approvers(proposal).names or self.is_owner(proposal.asker)
         if has_others or kind.is_personal:

@@ -167,12 +167,12 @@ class SqlInbox(SqlStore):
         values |= {"turn": turn, "event_key": key, "message": encode_json(message)}
         values |= {"is_decision": runs_at_once, "now": now}
         # The statement first locks the conversation, in FROM, which runs before a row is made:
-        # without that, on Postgres, a message with a higher `seq` could be committed first. `WHERE
-        # 1 = 1` is for SQLite, which would read ON as the condition of a join. A stored message
-        # with the same key leaves no row (`event_key` is unique). `queue_sql` is an expression over
-        # the new row: its value is how many turns come first, and where processes share the queue
-        # it also queues the message (else `enqueue` does). One with a limit is queued below, when
-        # it is known whether it is refused.
+        # without that, on Postgres, a message with a higher `seq` could be committed first.
+        # `WHERE 1 = 1` is for SQLite, which would read ON as the condition of a join. A stored
+        # message with the same key leaves no row (`event_key` is unique). `queue_sql` is an
+        # expression over the new row: its value is how many turns come first, and where processes
+        # share the queue it also queues the message (else `enqueue` does). One with a limit is
+        # queued below, when it is known whether it is refused.
         queue_sql = "0" if is_limited else self._runner.queue_sql(runs_at_once)
         row = connection.execute(
             "INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision,"  # noqa: S608

@@ -173,7 +173,7 @@ async def read_completion_request(request: Request) -> ModelRequest:
 
 def _read_message(message: RequestMessage, param: str) -> PromptMessage:
     """Raise UnsupportedParameter for what Ponte cannot honor, such as the result of a client's own
-    tool. `param` is the message's place in the request."""
+    tool."""
     if message.role not in (*INSTRUCTION_ROLES, "user", "assistant"):
         raise errors.UnsupportedParameter(param=f"{param}.role: {clean_text(message.role)[:40]}")
     for name in ("tool_calls", "function_call"):
@@ -574,8 +574,7 @@ class OpenAiRoutes(MessageRoutes):
         key, hub = accepted.message.address.conversation, self.hub
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
-            # The hub tells the follower how this turn goes on, until it has an answer.
-            hub.watch(key, accepted.receipt.seq, accepted.message)
+            hub.watch(key, accepted.receipt.seq, accepted.message)  # tells the follower
             writer = CompletionWriter(self.conversations.journal, accepted)
             turn = TurnEvents(self.conversations.journal, accepted.receipt.turn, writer)
             events = stream_events(follower, turn)

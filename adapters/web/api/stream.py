@@ -441,8 +441,7 @@ def _quote_block(block: re.Match[str]) -> str:
 
 def card_json(card: Card) -> CardState:
     """The code blocks in a card's text are texts that Ponte did not write, such as the reason of a
-    denial. The page and the terminal show these as quotes. Each row has `before` and `after` as raw
-    values, and its `name`, `name_field` and `changes` in words."""
+    denial. The page and the terminal show these as quotes."""
     rows = [
         dict(row) | asdict(row_fields)
         for row, row_fields in zip(card.rows, read_rows(card.rows), strict=True)

@@ -205,8 +205,7 @@ def authorization_url(
     asks_groups: bool = False,
 ) -> str:
     """`team`: the Slack workspace whose sign-in Slack then shows. `asks_groups`: the person's
-    groups are wanted, if the provider has them. `parameters` are those of this sign-in, such as
-    `state`."""
+    groups are wanted, if the provider has them."""
     scope = "openid profile email"
     query = {
         "response_type": "code",

@@ -86,8 +86,7 @@ def _loosen(state: StateCore) -> None:
 
 
 def _parse_inline_math(state: StateInline, silent: bool) -> bool:
-    """A rule of markdown-it for a formula inside a line: return whether one begins here, and add
-    its token unless `silent`."""
+    """A rule of markdown-it: return whether one begins here, and add its token unless `silent`."""
     source, begin = state.src, state.pos
     opener = source[begin : begin + 2]  # `$$`, `\[` and `\(` have two characters
     if closer := _CLOSERS.get(opener):
@@ -116,8 +115,8 @@ def _parse_inline_math(state: StateInline, silent: bool) -> bool:
 
 
 def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A rule of markdown-it for a formula that begins a line and ends one, with no empty line in
-    it: return whether one begins at the line `start`, and add its token unless `silent`."""
+    """A rule of markdown-it: return whether a formula begins at the line `start`, and add its token
+    unless `silent`."""
     begin = state.bMarks[start] + state.tShift[start]  # the line's first character after blanks
     closer = _CLOSERS.get(state.src[begin : begin + 2])
     # `\(…\)` is for formulas inside a line.

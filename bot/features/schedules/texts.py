@@ -41,7 +41,6 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
         yield f"{name:<{width}}  {value}".rstrip()
     for line in clean_text(one["text"]).splitlines():
         yield f"    {line}"
-    # A table of the runs, or a sentence if there was none yet.
     yield from _RUNS(runs, view)
 
 

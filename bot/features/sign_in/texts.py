@@ -58,7 +58,6 @@ def describe_api_token(result: Row, view: View) -> Iterator[str]:
             "`ponte people revoke {id}`."
         )
     yield say(words, name=result["name"], id=result["id"])
-    # "" if the page has no fixed address.
     if result["url"]:
         yield say("The API's address is {url}.", url=result["url"])
 
