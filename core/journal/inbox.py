@@ -169,8 +169,10 @@ class SqlInbox(SqlStore):
         # The statement first locks the conversation, in FROM, which runs before a row is made:
         # without that, on Postgres, a message with a higher `seq` could be committed first.
         # `WHERE 1 = 1` is for SQLite, which would read ON as the condition of a join. A stored
-        # message with the same key leaves no row (`event_key` is unique). `queue_sql` also queues
-        # the message; one with a limit is queued below, when it is known whether it is refused.
+        # message with the same key leaves no row (`event_key` is unique). `queue_sql` is an
+        # expression over the new row: its value is how many turns come first, and where processes
+        # share the queue it also queues the message (else `enqueue` does). One with a limit is
+        # queued below, when it is known whether it is refused.
         queue_sql = "0" if is_limited else self._runner.queue_sql(runs_at_once)
         row = connection.execute(
             "INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision,"  # noqa: S608
@@ -195,6 +197,7 @@ class SqlInbox(SqlStore):
                 turns_ahead = select_value(connection, sql, seq)
             return Receipt(seq, turn, True, int(turns_ahead), refusal), runs_at_once
         # The platform delivered the message a second time: return the receipt of the first time.
+        # The turn follows from the key, so it is the same.
         row = connection.execute(
             "SELECT seq, refusal FROM inbox WHERE event_key = ?", (message.event_key,)
         ).fetchone()

@@ -647,8 +647,9 @@ def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
 
 
 def _settle_all(batch: list[_Write[Any]]) -> None:
-    """The list `result` holds one value after a success, even None, and is empty before. This runs
-    on the event loop."""
+    """The list `result` holds one value after a success, even None, and is empty before. If a
+    `then` fails, its caller gets that error although the write is committed: what should follow did
+    not happen. This runs on the event loop."""
     # Writes with a `then` come first, because a platform waits for the acknowledgement of theirs.
     for job in sorted(batch, key=lambda job: job.then is None):
         if job.error is None and job.then is not None:

@@ -359,7 +359,8 @@ async def _start(
 ) -> RunningProgram:
     """Start the command with its four pipes. The ends that the program uses are closed in this
     process, so that a pipe ends with the program. It gets a session of its own, so that all its
-    processes can be killed as one group."""
+    processes can be killed as one group. `frames` carries its results, `life` the byte by which it
+    says that it is fenced. `user`: None for our own."""
     pipes = ProgramPipes()
     ends = await pipes.open()
     try:
