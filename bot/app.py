@@ -231,9 +231,11 @@ async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
             stack.enter_context(begun.home.take())
             if begun.fault:
                 raise begun.fault
+            # `check`: the checks of `ponte doctor`, which run in this process.
             app = await compose(
                 begun.settings, begun.config, begun.home, surfaces=False, check=_check_everything
             )
             stack.push_async_callback(app.stop)
             await app.start(prepares=prepares)
+        # A long path of the socket has a shorter one only while this block runs.
         yield Path(stack.enter_context(begun.home.address()))

@@ -327,7 +327,8 @@ class GrowingReply:
         """Post or edit all parts, delete posts beyond the last part, and upload the files. It may
         run again after any error: what is recorded as done is not done again. `_known` are the
         recorded posts by number. `_made_here` returns the id of a post that this process made and
-        has not recorded yet."""
+        has not recorded yet. `_find_post` looks for it on the platform. The upload has the number
+        FILES_NUMBER."""
         last = len(answer.parts)
         for number in range(1, last + 1):
             await self._put_part(_build_final_part(answer, number))
@@ -372,7 +373,7 @@ class GrowingReply:
         number = part.number
         post = (await self._load_posts()).get(number)
         if post is not None and post.state == "removed":
-            raise PostRemoved
+            raise PostRemoved  # it is never posted again
         if post is None:
             post = await self._record_intent(number)
         elif not post.id:

@@ -156,10 +156,11 @@ class SqlInbox(SqlStore):
         runs_at_once: bool = False,
         limits: SenderLimits | None = None,
     ) -> tuple[Receipt, bool]:
-        """`runs_at_once`: it is a decision (`stop`, `approve ID`), which does not wait for the
-        turns before it. A message over its sender's `limits` is stored as refused, and runs at once
-        too: then the person gets the refusal immediately. Return the receipt, and whether the
-        message runs at once. Call `enqueue` with both once the transaction is committed."""
+        """Store a message, unless it is stored already, as a part of the caller's transaction.
+        `runs_at_once`: it is a decision (`stop`, `approve ID`), which does not wait for the turns
+        before it. A message over its sender's `limits` is stored as refused, and runs at once too:
+        then the person gets the refusal immediately. Return the receipt, and whether the message
+        runs at once. Call `enqueue` with both once the transaction is committed."""
         now, refusal = time.time(), ""
         is_limited = limits is not None and limits.has_any and not runs_at_once
         values: dict[str, object] = _sender_of(message)._asdict()
@@ -167,10 +168,12 @@ class SqlInbox(SqlStore):
         values |= {"turn": turn, "event_key": key, "message": encode_json(message)}
         values |= {"is_decision": runs_at_once, "now": now}
         # The statement first locks the conversation, in FROM, which runs before a row is made:
-        # without that, on Postgres, a message with a higher `seq` could be committed first.
-        # `WHERE 1 = 1` is for SQLite, which would read ON as the condition of a join. A stored
-        # message with the same key leaves no row (`event_key` is unique). `queue_sql` also queues
-        # the message; one with a limit is queued below, when it is known whether it is refused.
+        # without that, on Postgres, a message with a higher `seq` could be committed first. `WHERE
+        # 1 = 1` is for SQLite, which would read ON as the condition of a join. A stored message
+        # with the same key leaves no row (`event_key` is unique). `queue_sql` also queues the
+        # message; one with a limit is queued below, when it is known whether it is refused. It is
+        # an SQL expression over the new row, which calls a function of Postgres; for a single
+        # process "0", and `enqueue` queues it in memory.
         queue_sql = "0" if is_limited else self._runner.queue_sql(runs_at_once)
         row = connection.execute(
             "INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision,"  # noqa: S608

@@ -112,7 +112,7 @@ class Jobs(TurnExecutor):
         """Decisions have places of their own, so that they never wait for turns."""
         self._has_kernels = False
         self._side_tasks = BackgroundTasks("jobs")
-        # Other parts call these on this object.
+        # Other parts call these on this object. They do not know the objects that do the work.
         self.is_alive, self.lead = self.own.is_alive, self.own.lead
         self.on, self.notify = self.notifications.on, self.notifications.send
         self._worker_tasks: list[asyncio.Task[None]] = []
@@ -290,8 +290,8 @@ class Jobs(TurnExecutor):
         return set(self._worker_tasks)
 
     async def _run_job(self, seq: int, queue: str, priority: int) -> None:
-        """The turn may be handed to another process or postponed instead, each with a new job; then
-        this job ends.
+        """Run the turn of a job that this process has fetched. The turn may be handed to another
+        process or postponed instead, each with a new job; then this job ends.
 
         ALONE_PRIORITY marks a turn that is suspected to crash its process, and runs alone. Raise
         PutBack if this process stops before the turn has ended: Procrastinate then puts the job
@@ -483,9 +483,10 @@ class SharedPace(SqlStore):
         names: Sequence[str],
         work: Callable[[Sequence[float], float], tuple[Sequence[float], T]],
     ) -> T:
-        """`work` gets the due times, in the order of `names`, and the database's time, in seconds.
-        It returns the new due times, in this order, and the result of this call. The rows are
-        locked while it runs, so two processes never plan the same moment."""
+        """Read and change the due times of the kinds of calls in `names`. `work` gets the due
+        times, in the order of `names`, and the database's time, in seconds. It returns the new due
+        times, in this order, and the result of this call. The rows are locked while it runs, so two
+        processes never plan the same moment."""
         due, now = dict[str, float](), 0.0
         for name in sorted(names):  # all processes lock in this order, so none can deadlock
             # An UPDATE that changes nothing creates the row if necessary and locks it.

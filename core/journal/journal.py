@@ -414,7 +414,7 @@ class Journal(SqlThreads):
     ) -> None:
         """`posted` is the answer's last post; it is stored with the end, which saves a transaction.
         If the turn is superseded, raises Superseded, but stores `posted`. If a later attempt
-        exists, raises TakenOver and stores nothing."""
+        exists, raises TakenOver and stores nothing. `reason` is the code of a failure."""
         # A token lets anybody who has it answer in this place (Slack's `response_url`), so it is
         # not kept longer than needed.
         has_token = bool(turn.message.reply_to.token)

@@ -81,6 +81,7 @@ class QueueWorkers(FetchedTurns):
             pool_factory=create_statement_pool,
             configure=end_each_statement,
         )
+        # `open` connects it.
         self.app = procrastinate.App(connector=connector)
         # In place of Procrastinate's own: with workarounds for how it handles errors, and with
         # fewer queries.

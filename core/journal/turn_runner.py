@@ -159,7 +159,8 @@ class TurnExecutor(SqlStore):
         return {task for task in self._current.values() if task}
 
     async def run_turn(self, seq: int) -> bool:
-        """Return False if this process stops first (`drain`).
+        """Run the turn's handler until the turn is recorded as ended, or another process has taken
+        it over. Return False if this process stops first (`drain`).
 
         A handler that fails or is cancelled runs again after a pause: it reads what is recorded,
         and continues there.
@@ -195,6 +196,7 @@ class TurnExecutor(SqlStore):
         # A turn that another process has taken over must not be put back into the queue.
         handled = handled or seq in self._taken_over
         del self._current[seq]
+        # `_stopped`: turns that a person stopped.
         self._stopped.discard(seq)
         self._taken_over.discard(seq)
         self.wake(seq)  # callers that wait for the turn's end read its row now
@@ -204,7 +206,7 @@ class TurnExecutor(SqlStore):
         """For turns that were under way at CRASHES_BEFORE_ALONE crashes of their process. A further
         crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS until it
         begins, and as long again while it runs alone. Those that have waited begin before the next
-        turn runs alone."""
+        turn runs alone. Return what `run_turn` returns."""
         self._current.setdefault(seq, None)  # a stop can find it while it waits
         async with self._one_alone:  # one such turn after the other
             self.places.shut()  # at once: no other turn may begin
@@ -371,7 +373,7 @@ class LocalRunner(TurnExecutor):
 
         Unfinished decisions (`stop`, `approve`) come before any turn, for at most
         DECISIONS_FIRST_SECONDS. Turns that crashed the process while they ran alone come after
-        those that did not.
+        those that did not. Only messages of `platforms` are taken up; of all if empty.
         """
         # The maximum of `solo_crashes` orders whole conversations, so that each keeps the order of
         # its turns.

@@ -107,7 +107,7 @@ async def fetch_response(server: ModelServer, id: str, wait_seconds: float) -> J
     """Raise ModelServerFault.
 
     A response that is still running is waited for, up to `wait_seconds`; after that the result is
-    None.
+    None. None also if the server no longer has it.
     """
     waited = 0.0
     pauses = iter(RESPONSE_BACKOFF)  # without end: `wait_seconds` ends the loop
@@ -347,6 +347,8 @@ class ConversationRound:
         # OpenAI would compact a longer history.
         self._history = RoundHistory(server, ask, COMPACT_TOKENS)
         remote = ask.thread.remote
+        # The first step: the conversation on the server can be trusted, must be read first, or made
+        # anew.
         self._step: Literal["trusting", "looking", "anew", "ready"] = "trusting"
         # `remote_upto` is the last turn that the conversation surely holds, `previous_seq` the last
         # one of the transcript before this one. Behind that, something is missing, or unknown.

@@ -322,7 +322,8 @@ class Schedules(SqlStore):
         return due
 
     async def advance(self, schedule: Schedule, plan: DuePlan) -> ScheduleRun | None:
-        """Return the run, or None if there is none or another process did this.
+        """Set the next due time, record missed runs, and queue the run of `plan`, in one
+        transaction. Return the run, or None if there is none or another process did this.
 
         The condition on `next_due_at` lets only one process succeed. On Postgres, a row that
         another process works on is skipped instead of waited for.

@@ -648,7 +648,8 @@ def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
 
 def _settle_all(batch: list[_Write[Any]]) -> None:
     """The list `result` holds one value after a success, even None, and is empty before. This runs
-    on the event loop."""
+    on the event loop. An error of `then` goes to the caller, though the write stays: the platform
+    was not told."""
     # Writes with a `then` come first, because a platform waits for the acknowledgement of theirs.
     for job in sorted(batch, key=lambda job: job.then is None):
         if job.error is None and job.then is not None:

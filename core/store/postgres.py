@@ -282,6 +282,7 @@ class PostgresDatabase:
         from procrastinate.schema import SchemaManager
 
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
+        # Its `script` is what SQLite has, too, `shared` what only Postgres has.
         schema = self.schema
         if not _has_tables(connection):
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA_NAME}".encode())

@@ -431,10 +431,11 @@ class FunctionTool:
             schema = self._parameters.schema(strict=strict)
         except TypeError as error:  # UnfitSchema is one, too
             raise TypeError(f"{name!r}: {error}") from error
+        # `strict`: the model's server enforces the schema.
         self.spec = ToolSpec(name, description, schema, strict)
         self.effect = effect
-        self.progress_text = doing
-        self.timeout_seconds = patience
+        self.progress_text = doing  # what a person sees while the tool runs
+        self.timeout_seconds = patience  # of one call
         self._function = function
 
     def effect_of(self, arguments: str) -> Effect:

@@ -136,6 +136,7 @@ class ConversationManager:
         self._commands = commands
         self._platforms = platforms
         self._config = config
+        # By the name of a message's origin: what decides about its turn.
         self._origins = origins
         self.background_tasks = BackgroundTasks("conversation")
         # Failed attempts of a turn in this process, by its `seq`. Of very many, the oldest are
@@ -421,6 +422,8 @@ class ConversationManager:
         recorded together with the turn's end) and return the turn to the queue."""
         while True:
             try:
+                # A repeated call posts nothing twice: it continues after the posts that are
+                # recorded.
                 await run.reply.finish(answer)
                 # Remove the signs of activity before the turn ends. If the process dies here,
                 # another one still resumes the turn.

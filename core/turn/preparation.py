@@ -250,9 +250,10 @@ class Preparation:
     async def disarm_and_split(
         self, run: TurnRun, answer: Answer, provenance: tuple[bool, Trust] | None
     ) -> Answer:
-        """Links are restricted if the thread contains text from outside, or if a command made the
-        text: such text could hide data of the thread in the address of a link or picture. Links
-        that Ponte's own code wrote always work."""
+        """Return the answer with its text split into posts. Links are restricted if the thread
+        contains text from outside, or if a command made the text: such text could hide data of the
+        thread in the address of a link or picture. Links that Ponte's own code wrote always
+        work."""
         cleaned = await text.run_off_loop(text.clean_text, answer.text)
         split, turn = run.reply.split, run.turn
         if provenance is None:  # the model was not asked, as for a command

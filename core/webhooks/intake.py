@@ -395,7 +395,7 @@ def _parse_body(body: bytes, content_type: str) -> Any:
 
 
 def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
-    """Of a file, the text is its name."""
+    """Of a file, the text is its name. Nothing for a body that is no form."""
     form = _parse_content_type(content_type, body)
     charset = form.get_content_charset()
     if form.get_content_type() == "application/x-www-form-urlencoded":

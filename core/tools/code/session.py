@@ -300,9 +300,10 @@ class KernelSession:
         await asyncio.wait({following}, timeout=INTERRUPT_GRACE_SECONDS)
 
     async def _follow_run(self, run: KernelRun, code: str, files: InputFiles) -> Fault:
-        """Return why it failed, or "": "flooded" if the code printed too much, "died" if the kernel
-        ended or sent a broken frame. Frames and output are read at the same time, because a full
-        pipe stops the kernel."""
+        """Send the code and read all that comes until the kernel reports the end of the run. Return
+        why it failed, or "": "flooded" if the code printed too much, "died" if the kernel ended or
+        sent a broken frame. Frames and output are read at the same time, because a full pipe stops
+        the kernel."""
         fault: Fault = ""
         try:
             async with asyncio.TaskGroup() as parts:

@@ -196,7 +196,8 @@ async def _open_session(
 ) -> AsyncIterator[Client]:
     """A read has no timeout of its own, because a stream for notices may be silent for hours:
     callers limit their work. Proxies come from the transport, and not from the environment
-    (`trust_env`). The SDK's cache of answers is off (`cache`)."""
+    (`trust_env`). The SDK's cache of answers is off (`cache`). `on_message` gets the server's
+    notices."""
     # "identity": `GuardedTransport` refuses compressed answers.
     headers = {"Accept-Encoding": "identity", "User-Agent": "ponte-bot"}
     if server.token:
@@ -225,7 +226,7 @@ async def _guard(
 
     `seconds` is the time for opening the session and for `work`, None if the work may take any
     time. Once `work` has a result, that counts, even if the end of the session fails or is late: a
-    call that was made must not be reported as failed.
+    call that was made must not be reported as failed. `on_message` gets the server's notices.
     """
     results, limit = list[T](), seconds or HANDSHAKE_SECONDS
     timeout = asyncio.timeout(limit)
@@ -387,9 +388,10 @@ async def call_tool(
     arguments: Mapping[str, Any],
     definition: str | None = None,
 ) -> tuple[Definitions, McpResult | None]:
-    """With a `definition`, the one that an operator accepted, list the tools first. If the tool's
-    definition differs from it, do not call it: the result is None then. Raise McpServerError, with
-    `unsure` if the tool may have been called."""
+    """Return the tools that the server listed before, and the result. With a `definition`, the one
+    that an operator accepted, list the tools first. If the tool's definition differs from it, do
+    not call it: the result is None then. Raise McpServerError, with `unsure` if the tool may have
+    been called."""
     transport = GuardedTransport(server.url, proxies)
     is_called = False
 

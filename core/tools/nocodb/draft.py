@@ -393,7 +393,7 @@ class WriteTools:
 
     def tools(self) -> Sequence[Tool]:
         """No tool is strict, because rows are open maps of fields, which a strict schema cannot
-        express."""
+        express. People read `_DOING` while a tool runs."""
         functions = (
             (self.nocodb_create, False, f"Propose new rows: values by field.\n\n{_ENTRIES}"),
             (

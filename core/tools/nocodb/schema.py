@@ -218,7 +218,8 @@ def parse_table(
         for field in fields
         if field.id not in hidden and field.link_id not in hidden and not field.field_type.hidden
     ]
-    # Only tables in databases that NocoDB made have these fields for certain.
+    # NocoDB adds these fields to its own tables without describing them. Tables of foreign
+    # databases may lack them.
     if body.get("source_id") not in foreign:
         titles = {field.title for field in usable}
         usable += [

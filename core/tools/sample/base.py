@@ -545,8 +545,9 @@ class SampleApi:
         return await asyncio.to_thread(self._transact, write)
 
     def _transact(self, work: Callable[[_Snapshot], T], *, writes: bool = True) -> T:
-        """The file is created and filled first if it does not exist. Without `writes`, no lock is
-        taken, so that others can read at the same time.
+        """Run `work` on all rows in one transaction. The snapshot that it gets writes each changed
+        row into the file. The file is created and filled first if it does not exist. Without
+        `writes`, no lock is taken, so that others can read at the same time.
 
         Raise NocoError if nothing was written; its cause is the error of SQLite or of the file, if
         there was one. Raise WriteUnsure if the commit failed.

@@ -420,7 +420,7 @@ def _hide_modules() -> None:
 
 def main() -> None:
     """Answer requests until their pipe is closed. A thread (`_listen`) reads them, and hands them
-    over by the queue `waiting`."""
+    over by the queue `waiting`. "run" runs code, "file" puts a file into the work folder."""
     # User code runs in this process too and may change whatever it imports.
     _hide_modules()
     _prepare_matplotlib()
