@@ -168,8 +168,8 @@ class SqlInbox(SqlStore):
         values |= {"turn": turn, "event_key": key, "message": encode_json(message)}
         values |= {"is_decision": runs_at_once, "now": now}
         # The statement first locks the conversation, in FROM, which runs before a row is made:
-        # without that, on Postgres, a message with a higher `seq` could be committed first. `WHERE
-        # 1 = 1` is for SQLite, which would read ON as the condition of a join. A stored message
+        # without that, on Postgres, a message with a higher `seq` could be committed first. For
+        # SQLite, `WHERE 1 = 1`: it would read ON as the condition of a join. A stored message
         # with the same key leaves no row (`event_key` is unique). `queue_sql` also queues the
         # message; one with a limit is queued below, when it is known whether it is refused. It is
         # an SQL expression over the new row, which calls a function of Postgres; for a single
@@ -228,9 +228,10 @@ class SqlInbox(SqlStore):
         return {row["event_key"]: row["created_at"] for row in rows}
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
-        """`message` is None if it was deleted. Return "unknown" if the edit changes nothing. An
-        edit before the turn begins can turn a message into a decision (such as `approve ID`), or a
-        decision into a message. Such a message counts as typed now."""
+        """`message` is None if it was deleted. Return "unstarted" or "started", as its turn is, or
+        "unknown" if the edit changes nothing. An edit before the turn begins can turn a message
+        into a decision (such as `approve ID`), or a decision into a message. Such a message counts
+        as typed now."""
 
         def wake(amended: tuple[int, AmendResult, Queued | None]) -> None:
             seq, _, retyped = amended

@@ -240,7 +240,8 @@ class Jobs(TurnExecutor):
         return seq
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
-        """A process that runs no turns only takes stalled turns over and tidies the queue.
+        """Run the turns of these platforms (all if empty), until `drain`. A process that runs no
+        turns only takes stalled turns over and tidies the queue.
 
         One worker fetches turns and another one decisions (`stop`, `approve`), which have queues of
         their own, so that they never wait for turns.
@@ -290,8 +291,8 @@ class Jobs(TurnExecutor):
         return set(self._worker_tasks)
 
     async def _run_job(self, seq: int, queue: str, priority: int) -> None:
-        """Run the turn of a job that this process has fetched. The turn may be handed to another
-        process or postponed instead, each with a new job; then this job ends.
+        """The turn may be handed to another process or postponed instead, each with a new job; then
+        this job ends.
 
         ALONE_PRIORITY marks a turn that is suspected to crash its process, and runs alone. Raise
         PutBack if this process stops before the turn has ended: Procrastinate then puts the job

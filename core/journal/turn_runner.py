@@ -196,7 +196,6 @@ class TurnExecutor(SqlStore):
         # A turn that another process has taken over must not be put back into the queue.
         handled = handled or seq in self._taken_over
         del self._current[seq]
-        # `_stopped`: turns that a person stopped.
         self._stopped.discard(seq)
         self._taken_over.discard(seq)
         self.wake(seq)  # callers that wait for the turn's end read its row now
@@ -444,8 +443,9 @@ class LocalRunner(TurnExecutor):
         return await (self.run_turn_alone(seq) if seq in self._suspects else self.run_turn(seq))
 
     def _start_turns(self) -> None:
-        """Nothing starts before `_open`: decisions of an earlier process come first. `_suspects`
-        run alone, because they may have crashed their process."""
+        """Called whenever a turn or a place may be free. Nothing starts before `_open`: decisions
+        of an earlier process come first. `_suspects` run alone, because they may have crashed their
+        process."""
         while self._open and not self._draining.is_set() and self.places.is_free:
             if (seq := self._queue.next()) is None:
                 return

@@ -246,8 +246,9 @@ class ContextSizes:
         self, model: str, tokens: int, *, is_guess: bool = False, is_limit: bool = False
     ) -> None:
         """The server refuses more than `tokens`. A guess of Ponte's, and a rate limit of the
-        account (`is_limit`), count only for a while. The size never grows here (`min`). "server",
-        also for a guess: it comes from what the server did, and not from a table."""
+        account (`is_limit`), count only for a while. The size never grows here (`min`); a refusal
+        that is replaced would come again. "server", also for a guess: it comes from what the server
+        did, and not from a table."""
         until = time.monotonic() + CONTEXT_KNOWN_SECONDS if is_guess or is_limit else math.inf
         size = ContextSize(min(tokens, self.of(model).tokens), "limit" if is_limit else "server")
         self._refused[model] = size, until

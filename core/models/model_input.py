@@ -139,9 +139,10 @@ def find_turn_starts(items: Sequence[Item]) -> list[int]:
 
 
 def keep_newest_turns(items: Sequence[Item], limit: int) -> Sequence[Item]:
-    """The cut is at a user message, so that calls and their outputs stay together. Turns before the
-    first one that does not fit are left out, too. But a message that is too long and got no answer
-    is left out alone: it is in no other turn's way."""
+    """Keep the newest turns that fit `limit` tokens, and always the last one. The cut is at a user
+    message, so that calls and their outputs stay together. Turns before the first one that does not
+    fit are left out, too. But a message that is too long and got no answer is left out alone: it is
+    in no other turn's way."""
     room, end = limit, len(items)
     kept: list[Item] = []
     for start in reversed(find_turn_starts(items)):
@@ -225,6 +226,7 @@ class ModelInput:
 
     def __init__(self, read: ReadFile | None, host: str, official: bool) -> None:
         self._read = read
+        # Marks items that only this server can read.
         self._host = host
         # From here on: what the server takes, as far as its refusals have told.
         self.takes_pictures = True

@@ -522,8 +522,8 @@ class ModelServer:
         return definitions
 
     def adapt_to_refusal(self, fault: ModelServerFault, body: Json) -> bool:
-        """What this server does not take is left out of all further requests. Return whether the
-        same question may work now.
+        """Fields that this server does not take are left out of all further requests. Return
+        whether the same question may work now.
 
         The clearest reasons come first: streaming, the answer's limit, the form of calls' ids, a
         tool's schema, reasoning, fields, roles, encrypted items. Pictures come last, because

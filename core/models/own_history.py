@@ -73,7 +73,8 @@ class RoundHistory:
         self.omission = server.omissions.get(ask.thread.id, 0)
         """What else than old turns is left out: 0 for nothing, else `CALLS`, `FAILED_TURNS`,
         `FILES` or `EARLIER_TURNS`, each with those before it."""
-        # The most estimated tokens of the whole request, and of its items. A refusal lowers both.
+        # The most estimated tokens of the whole request, and of its items, unless the last message
+        # has more. A refusal lowers both.
         self._most_tokens = math.inf
         self._most_items = most or HISTORY_WINDOW_TOKENS
         self._is_shortened = False
@@ -90,7 +91,8 @@ class RoundHistory:
 
         After refusals, `omission` says what is left out (`CALLS` to `EARLIER_TURNS`, each with
         those before it): first, calls are told in words; then turns without an answer go, then
-        files, and at last all turns but the newest.
+        files, and at last all turns but the newest. `fit` also sets `request`, with the tools that
+        fit.
         """
         items: Sequence[Item] = self._server.input.name_calls(pair_calls(transcript), self.model)
         if self.omission >= EARLIER_TURNS:

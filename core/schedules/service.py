@@ -140,7 +140,7 @@ class ScheduleService:
         """`id` is that of a schedule of the person, or that of a proposal of theirs which they want
         to correct before it is approved. The draft leaves the schedule as it is now, or contains
         what that proposal wanted, and then names the proposal in `change_id`. Raise NotFound,
-        NotAllowed. The caller fills it in."""
+        NotAllowed. The caller fills in the draft."""
         replaced: Draft | None = None
         try:
             schedule = await self._get_as_human(id, by, address)
@@ -382,7 +382,7 @@ class Scheduling:
                 change_state = service.pause if word == "pause" else service.resume
                 schedule = await change_state(id, *who)
                 reply = describe_whole(schedule, self.clock())
-        # Others here need not learn of schedules of private places.
+        # Others here need not learn of schedules of other places.
         is_elsewhere = not schedule.address.is_same_channel(message.address)
         return Answer(reply, is_private=message.address.is_shared and is_elsewhere)
 

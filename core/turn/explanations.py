@@ -84,7 +84,7 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
     asker_rights = await approval.find_asker_rights(change)
     lines += [f"- {explain_verdict(verdict)}" for verdict in asker_rights]
     # Approvers whom the operator named replace the asker, and if they are exclusive, the admins
-    # too. By default the asker decides, unless an admin must (`admin_sentence` says why).
+    # too. By default the asker or an admin decides, unless an admin must (`admin_sentence`).
     sentence = _APPROVES_ADMIN if standing.admin_sentence else _APPROVES_ASKER
     sentence = _APPROVES_NAMED if approval.names_approvers(proposal) else sentence
     lines.append(say(_APPROVES_ONLY if standing.is_exclusive else sentence))

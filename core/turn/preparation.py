@@ -229,7 +229,8 @@ class Preparation:
         )
 
     async def _read_message(self, run: TurnRun) -> tuple[Sequence[Item], Sequence[str]]:
-        """A voice message whose words are known is no file for the model."""
+        """A voice message whose words are known is no file for the model. The second result:
+        sentences about files that cannot be read. Raise OverBudget."""
         message, contexts, notes = run.turn.message, self.assistant.contexts, list[str]()
         cleaned_text = await text.run_off_loop(text.clean_text, message.text)
         # `missing`: the names of attached files that could not be fetched.
@@ -250,10 +251,9 @@ class Preparation:
     async def disarm_and_split(
         self, run: TurnRun, answer: Answer, provenance: tuple[bool, Trust] | None
     ) -> Answer:
-        """Return the answer with its text split into posts. Links are restricted if the thread
-        contains text from outside, or if a command made the text: such text could hide data of the
-        thread in the address of a link or picture. Links that Ponte's own code wrote always
-        work."""
+        """Links are restricted if the thread contains text from outside, or if a command made the
+        text: such text could hide data of the thread in the address of a link or picture. Links
+        that Ponte's own code wrote always work."""
         cleaned = await text.run_off_loop(text.clean_text, answer.text)
         split, turn = run.reply.split, run.turn
         if provenance is None:  # the model was not asked, as for a command

@@ -439,6 +439,7 @@ class ToolCalls:
         contexts: ToolContexts,
         proposals: Proposals,
     ) -> None:
+        # `guards` may stop a call, `contexts` builds what a tool gets, `proposals` stores changes.
         self.guards = guards
         self._transcript = transcript
         self._contexts = contexts

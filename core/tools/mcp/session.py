@@ -136,10 +136,14 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         proxy = proxies.for_url(url)
         self._inner = httpx2.AsyncHTTPTransport(verify=load_tls_context(), proxy=proxy)
         if proxy is None:
-            # The transport has no argument for a check of addresses. A proxy connects by itself.
+            # The transport has no argument for a check of addresses. A proxy connects by itself. A
+            # connection to a link-local address (where clouds offer credentials) is closed again,
+            # and without TLS (`is_plain`) one to a public address, where others could read the
+            # token.
             pool: Any = self._inner._pool
             is_plain = url.startswith("http://")
             pool._network_backend = _CheckedBackend(pool._network_backend, is_plain=is_plain)
+        # Called when a stream for notices ends; None: none is opened.
         self._on_stream_end = on_stream_end
         self._listened_at = float("-inf")
         # The HTTP status of the last call, if it was no success, and redirects in a row; else 0.
@@ -249,7 +253,8 @@ def _explain(
 ) -> Exception:
     """Return the error for a failure of the SDK, in words for operators and without the token. The
     SDK runs its parts as tasks, so its errors may come in groups; the first one counts. `limit` is
-    how many seconds the server had."""
+    how many seconds the server had. `transport.status` is the HTTP status of the last call, 0 after
+    a success."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ToolError):  # Ponte's own, which has its words already

@@ -389,6 +389,7 @@ class WriteTools:
         # Finds the rows that filters select, and those with a title that a person typed.
         self._reading = RowReader(api)
         self._drafts = DraftBuilder(driver or RestDriver(api))
+        # For filters such as "today".
         self._now = now
 
     def tools(self) -> Sequence[Tool]:

@@ -80,8 +80,9 @@ Titled = TypeVar("Titled", NamedTable, Field)
 
 
 def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
-    """A similar title counts if it is the only one: in another case, then with other accents, then
-    one that begins like a name that was cut ("…"), as a model has read it."""
+    """The item whose id or title is `name` comes first. A similar title counts if it is the only
+    one: in another case, then with other accents, then one that begins like a name that was cut
+    ("…"), as a model has read it."""
     exact = name.strip()
     for candidate in among:
         if exact in (candidate.id, candidate.title):

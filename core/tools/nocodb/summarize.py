@@ -138,7 +138,8 @@ class RowSummary:
 
 
 def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo | None) -> Figure:
-    """None: no cell has a value of which the figure could be made."""
+    """`column` holds the field's cell of every row. None: no cell has a value of which the figure
+    could be made."""
     filled = [cell for cell in column if not fieldtypes.is_blank(field, cell)]
     counts = {"count": len(column), "filled": len(filled), "empty": len(column) - len(filled)}
     if fn in counts:

@@ -382,8 +382,8 @@ class TableBatch:
 
         `applier_data` of a row lists the ids of equal rows that existed before the write, as JSON;
         an equal row that is not in it is the created one. A row without this list was not written
-        yet, and gets it. `likes` are the equal rows of now, the newest first. It is looked for
-        among the newest rows, and those found are compared with their values.
+        yet, and gets it. `likes` are the equal rows of now, the newest first. The created row is
+        looked for among the newest rows, and those found are compared with their values.
         """
         holds_value = self._driver.holds_value
         # A row without an id was not written yet, or its answer was lost.

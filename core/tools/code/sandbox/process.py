@@ -340,6 +340,7 @@ async def launch(
 
     Return when the program reports from inside the sandbox. If that fails, or this call is
     cancelled, end all its processes and raise the error: SandboxFailed, OSError or CancelledError.
+    `user` None: our own.
     """
     starting = asyncio.ensure_future(_start(command, environment, folder, user))
     try:
