@@ -156,10 +156,11 @@ class SqlInbox(SqlStore):
         runs_at_once: bool = False,
         limits: SenderLimits | None = None,
     ) -> tuple[Receipt, bool]:
-        """`runs_at_once`: it is a decision (`stop`, `approve ID`), which does not wait for the
-        turns before it. A message over its sender's `limits` is stored as refused, and runs at once
-        too: then the person gets the refusal immediately. Return the receipt, and whether the
-        message runs at once. Call `enqueue` with both once the transaction is committed."""
+        """Store a message, unless it is stored already, as a part of the caller's transaction.
+        `runs_at_once`: it is a decision (`stop`, `approve ID`), which does not wait for the turns
+        before it. A message over its sender's `limits` is stored as refused, and runs at once too:
+        then the person gets the refusal immediately. Return the receipt, and whether the message
+        runs at once. Call `enqueue` with both once the transaction is committed."""
         now, refusal = time.time(), ""
         is_limited = limits is not None and limits.has_any and not runs_at_once
         values: dict[str, object] = _sender_of(message)._asdict()
@@ -228,9 +229,10 @@ class SqlInbox(SqlStore):
         return {row["event_key"]: row["created_at"] for row in rows}
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
-        """`message` is None if it was deleted. Return "unknown" if the edit changes nothing. An
-        edit before the turn begins can turn a message into a decision (such as `approve ID`), or a
-        decision into a message. Such a message counts as typed now."""
+        """`message` is None if it was deleted. Return "unstarted" or "started", as its turn is, or
+        "unknown" if the edit changes nothing. An edit before the turn begins can turn a message
+        into a decision (such as `approve ID`), or a decision into a message. Such a message counts
+        as typed now."""
 
         def wake(amended: tuple[int, AmendResult, Queued | None]) -> None:
             seq, _, retyped = amended

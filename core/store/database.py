@@ -426,7 +426,8 @@ class SqliteDatabase:
         repeatable: bool = False,
         alone: bool = False,
     ) -> T:
-        """The `then` functions run in the order of the commits. `alone`: run it outside of any
+        """Run `work` on the writer thread. `repeatable`: the commit need not wait for the disk. The
+        `then` functions run in the order of the commits. `alone`: run it outside of any
         transaction, as SQLite requires for emptying the write-ahead log. `single` changes nothing
         here: only a database server saves a round trip by it."""
         if self._closed:
