@@ -42,7 +42,7 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     """
     os.umask(0o077)
     settings = load(faces)
-    # Not set: the language of the shell's variables (`bot/cli/main.py`).
+    # Not set: the language that the shell's variables chose before (`bot/cli/main.py`).
     if "ponte_locale" not in settings.model_fields_set:
         settings = settings.model_copy(update={"ponte_locale": LANGUAGE.get()})
     LANGUAGE.set(settings.ponte_locale)
@@ -54,9 +54,9 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     # says it on its start screen.
     if settings.env_file.why and quiet:
         sys.stderr.write(f"{settings.env_file.path} is not used ({settings.env_file.why}).\n")
-    # Only the ponte.toml at the default path may be missing.
+    # A ponte.toml that PONTE_CONFIG names must exist; the one at the default path may be missing.
     asked_for = "ponte_config" in settings.model_fields_set
-    # For a user without a home folder, the default is the root folder.
+    # The default for a user without a home folder is the root folder, whose `name` is "".
     if not settings.ponte_home.name:
         raise SettingsError("PONTE_HOME: this user has no home folder. Set PONTE_HOME to a folder.")
     home = Home(settings.ponte_home)
@@ -231,9 +231,11 @@ async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
             stack.enter_context(begun.home.take())
             if begun.fault:
                 raise begun.fault
+            # Commands can ask it for the checks of `ponte doctor` (`check`).
             app = await compose(
                 begun.settings, begun.config, begun.home, surfaces=False, check=_check_everything
             )
             stack.push_async_callback(app.stop)
             await app.start(prepares=prepares)
+        # A path short enough for a Unix socket, perhaps through an open folder.
         yield Path(stack.enter_context(begun.home.address()))

@@ -86,7 +86,6 @@ async def compose(
 ) -> Ponte:
     """Build every part that is configured, each from those before it, and start none. The caller
     holds the home's lock. Raises NotStored, DifferentSchema, SettingsError.
-
     `accepts`: messages are accepted here. `runs_turns`: turns run here. `surfaces`: False serves
     the home's Unix socket alone. `on_secrets` gets the secrets that surfaces made for themselves
     (such as the page's token) before any part is built with them, so that logs mask them. `restart`
@@ -118,7 +117,6 @@ async def compose(
         accounts = PageAccountService(database, peers, lambda: live.section("sign_in"))
         people = await _build_people(settings, live, stores, accounts, deps.pseudonym)
         policy = people.policy
-
         used = [part for part in settings.faces if part.is_used(settings, settings)]
         quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
         tools = [part.build(deps, quick) for part in used if isinstance(part, ToolIntegration)]
@@ -150,7 +148,6 @@ async def compose(
         toolbox.add(SavedSource(saved, toolbox, may_know))
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
-
         reloader = Reloader(settings, live, stores.audit, peers)
         own_surfaces = Surfaces(accepts)
         closing.push_async_callback(own_surfaces.close)

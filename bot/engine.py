@@ -153,6 +153,7 @@ class Engine:
         data was forgotten."""
 
         async def on_change_moved(_: str) -> None:
+            # Its card is drawn again.
             self._note_card_change()
 
         peers = self.stores.peers

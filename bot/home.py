@@ -310,7 +310,8 @@ class Home:
         sync_folder(self.path)
 
     def _remove_old_staging(self) -> None:
-        """Remove staging folders that no process has locked, and so none works in."""
+        """Remove staging folders (in which a backup or a restore collects its files) that no
+        process has locked, and so none works in."""
         # A restore has begun: its plan still moves files out of one of them.
         if (self.path / REPLACE_PLAN_FILE).exists():
             return

@@ -157,7 +157,8 @@ def set_up_logging(
     level = logging.getLevelNamesMapping()[settings.ponte_log_level.upper()]
     if quiet and "ponte_log_level" not in settings.model_fields_set:
         level = _LEVEL_ABOVE_ALL
-    # Also for the failure that ends a command (`report_error`). With `quiet`, a person reads it.
+    # `report_error` also writes the failure that ends a command as JSON. With `quiet`, a person
+    # reads it, so it stays in words.
     global _is_json
     _is_json = settings.ponte_log == "json" and not quiet
     # structlog knows no level above CRITICAL.

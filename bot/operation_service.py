@@ -66,7 +66,8 @@ class OperationService:
             try:
                 subject = replace(ponte.inputs, config=ponte.reloader.read_file())
             except SettingsError as error:
-                # Ponte itself goes on with the file that it has loaded.
+                # Ponte itself goes on with the file that it has loaded: the errors are only the
+                # result of the check.
                 raise BadInput("{faults}", faults=error.words()) from None
         result = await operation.function(subject, **checked)
         return to_json(result)
@@ -91,7 +92,7 @@ class OperationService:
         # Thousands of rows take seconds.
         shown = await asyncio.to_thread(describe_result, text, result, view, as_json=as_json)
         live = ponte.live.current
-        # The operation used the file on disk.
+        # The operation used the file on disk, which differs from the one that Ponte uses now.
         if self._find_operation(name).needs == "settings" and ponte.reloader.read_file() != live:
             shown["notes"].append(say(NEWER_FILE_SENTENCE, file=ponte.settings.ponte_config.name))
         return shown

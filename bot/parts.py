@@ -51,7 +51,7 @@ def dependencies(
     """Return what every integration is built and checked with: settings, the live ponte.toml, the
     data folder, HTTP clients, and the function that makes the pseudonyms under which external
     servers know people. Without `peers`, this process works alone."""
-    # `Settings` contains the settings of every integration.
+    # `Settings` contains the settings of every integration, so it is also the `own` of each.
     return IntegrationDependencies(
         settings,
         settings,

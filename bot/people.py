@@ -138,18 +138,18 @@ class PersonalDataService:
             await self.remove_account(who.key)
         else:
             await self.engine.changes.proposals.withdraw_of(who.key)
-        # While the rows that say where the cards are exist.
+        # The cards of the withdrawn proposals, while the rows that say where they are exist.
         await self._try_now(self.engine.redraw.once)
         platform = who.key.partition(":")[0]
         if platform in self.listing:  # before the rows go, so that no list brings them back
             await self.engine.people.directory.forget(platform, [who.id])
-        # Rows may arrive meanwhile.
+        # Rows may arrive meanwhile, so a few rounds are made if something is left.
         remaining_rows: Json = {}
         for _ in range(ERASE_ROUNDS):
             await self._clear_outside_tables(who)
             # StillApplying if a change of theirs is being written where a turn may run (`at_work`).
             erased = await self.data.erase(who, self.engine.at_work)
-            # The cards are stored without their name, and drawn again.
+            # The cards that named them are stored without their name, and drawn again.
             changes = self.engine.changes
             for id in erased.decided:
                 with suppress(NotFound):
@@ -179,7 +179,7 @@ class PersonalDataService:
         if not remaining_rows:
             await self.engine.people.audit.forget(who.key)
             await self.engine.stores.scrub()
-        # Where deleted data may still exist, such as in backups.
+        # `remains_notice` tells where deleted data may still exist, such as in backups.
         journal, remains = self.engine.conversations.journal, self.engine.upkeep.remains_notice
         waiting = [*await journal.list_remotes_to_erase(), *await journal.list_unerasable_remotes()]
         remains = say(remains) if remains else ""

@@ -253,7 +253,7 @@ class Ponte:
         if page and not sys.stdout.isatty():
             sys.stdout.write(say("`ponte link` prints the page's link with its token.") + "\n")
         address = link if sys.stdout.isatty() else page
-        # A process may only run turns, or only accept messages.
+        # A process may only run turns (`ponte work`), or only accept messages (`ponte serve`).
         ready = READY_SENTENCE if self.surfaces.accepts else READY_TO_WORK_SENTENCE
         if not self.runs_turns:
             ready = READY_TO_ACCEPT_SENTENCE

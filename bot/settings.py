@@ -393,7 +393,7 @@ def _without_split_services(
         _without_empty(typed),
         {*_without_empty(file.names), *_without_empty(os.environ)},
     )
-    # Each card has the settings of one service.
+    # Each card has the settings of one service. `service_of` names its address and secrets.
     for card in CARDS.values():
         if service_of(card.name, faces) & elsewhere:
             for field in card.fields:
@@ -440,7 +440,7 @@ def _read_env_file(path: Path) -> EnvFile:
     with file:
         owner = os.fstat(file.fileno()).st_uid
         if owner not in (0, os.geteuid()):
-            # Ponte starts without such a `.env`, but with a warning.
+            # The caller decides: Ponte starts without such a `.env`, but with a warning.
             why = f"it belongs to another user (uid {owner}); change its owner"
             return EnvFile(path, why)
         names, unread = {}, []
@@ -484,7 +484,7 @@ def _list_notes(settings: Settings) -> Iterator[str]:
     for name in sorted(settings.model_fields_set & raw.keys()):
         # Spaces around a value are removed without a note.
         value, raw_value = getattr(settings, name), raw[name].strip()
-        # `@file` stands for the text of a file.
+        # `@file` stands for the text of a file, so another value is no correction.
         if (
             isinstance(value, str | SecretStr)
             and raw_value[:1] != "@"

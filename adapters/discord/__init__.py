@@ -162,8 +162,8 @@ class Discord(ChatIntegration[DiscordSettings]):
         # finding is left out if ponte.toml has a limit.
         if has_daily_turns(shared):
             return
-        # PONTE_DAILY_TURNS sets no limit. If it is not set, strangers have a limit by default, but
-        # the people of PONTE_ALLOW have none.
+        # PONTE_DAILY_TURNS is set, and sets no limit. If it is not set, strangers have a limit by
+        # default, but the people of PONTE_ALLOW have none.
         if shared.ponte_daily_turns is not None:
             words = "people on Discord have no daily message limit"
             yield SafetyFinding(

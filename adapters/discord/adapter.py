@@ -368,11 +368,11 @@ class DiscordAdapter(ChatPlatform):
         """Finish the work in progress and end the connection. Events under way need the connection,
         and all of them the state."""
         await self.stop_intake()
-        # The task that holds the gateway, if several processes share the bot.
+        # The task that holds the gateway while this process may, if several share the bot.
         if self._leading is not None:
             self._leading.cancel()
             await asyncio.gather(self._leading, return_exceptions=True)
-        # No hourglass is set any more. Those that are set are remembered.
+        # No hourglass is set on a waiting message any more. Those that are set are remembered.
         self._signs.marks.close()
         await self._queues.tasks.close(DRAIN_SECONDS)
         await self._downloads.close()

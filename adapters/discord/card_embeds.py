@@ -225,7 +225,8 @@ def _build_menu(offers: Sequence[ButtonOffer], row: int) -> discord.ui.Select[An
 def redraw_card(
     message: discord.Message, card: Card
 ) -> tuple[list[discord.Embed], discord.ui.View]:
-    """Return the embeds and buttons of `message` with `card` in its current state."""
+    """Return the embeds and buttons of `message` with `card` in its current state. All other cards
+    stay unchanged."""
     # An embed's footer ends with the id of its card.
     ids = [(old.footer.text or "").split(" ")[-1] for old in message.embeds]
     mine = [at for at, id in enumerate(ids) if id == card.id]
@@ -247,8 +248,8 @@ def redraw_card(
 
     remaining = ([each for each in row if not is_own(each)] for row in _item_rows(message))
     rows = [row for row in remaining if row]
-    # A message has at most five rows. The last one is for the buttons of this card, and for those
-    # of no card.
+    # A message has at most five rows, as many as cards (MAX_CARDS). The last one is for the buttons
+    # of this card, and for those of no card.
     last = min(len(rows), MAX_CARDS - 1)
     own = _build_card_buttons(card, last)
     rows[last:] = [row[: MAX_ROW_BUTTONS - len(own)] for row in rows[last : last + 1]]

@@ -177,6 +177,7 @@ class GatewayConnection:
         for good, `_trouble` why the last attempt to connect failed."""
         if self._failed is not None:
             return Health("discord", "failing", self._failed.words())
+        # `_client` is a future, done once there is a client.
         client = self._client.result() if self._client.done() else None
         words = say(UNREACHABLE, why=self._trouble) if self._trouble else ""
         if client is None or not self._connected.is_set():
@@ -371,12 +372,12 @@ class DiscordClient(discord.Client):
         try:
             return await self._request(route, **options)
         except discord.HTTPException as refused:
-            # The refusal is about the place, or the feature is switched off for a while. Without
-            # the calls in `_NEEDED` there is no answer.
+            # The refusal is about the place (`_MISSING`), or the feature is switched off for a
+            # while. `_NEEDED` are the calls without which there is no answer.
             is_missing = refused.status in (403, 404, 405) and refused.code in _MISSING
             if (is_missing or refused.code == SWITCHED_OFF) and not _NEEDED.fullmatch(route.key):
-                # With a code of PASSING or none (0), the caller would wait and try again, but the
-                # call is optional.
+                # With a code of PASSING (refused only for now) or none, the caller would wait and
+                # try again, but the call is optional.
                 if refused.code in PASSING or not refused.code:
                     refused.code = NO_ACCESS
                 self._refusals[place] = time.monotonic() + DISCORD_REFUSAL_SECONDS, refused

@@ -149,7 +149,7 @@ class DiscordContext:
             return LINK_UNREAD
         if not has_readable_content(original):
             return LINK_UNREAD
-        # Without those around it, the linked message is enough.
+        # If those around it cannot be read, the linked message alone is enough.
         found, total = [original], 0
         with suppress(PonteError, *IN_DOUBT):
             found, total = await self._read_thread_of(original, parent)
@@ -213,7 +213,8 @@ class DiscordContext:
             if not quote.reference:  # it is complete
                 quotes.append(quote)
                 continue
-            # A quote with text came with the form of *Ask Ponte*. Only its files are missing.
+            # A quote with text came with the form of *Ask Ponte*, which has the text. Only its
+            # files are missing.
             complete, attached = quote, tuple[Attachment, ...]()
             channel, id = (int(part) for part in quote.reference.split("/"))  # CHANNEL/MESSAGE
             client = await self.client()
@@ -252,7 +253,8 @@ class DiscordContext:
         thread_state = self.state.threads.get(thread)
         if thread_state is None or thread == source:  # this message begins the thread
             return (), (), ()
-        # `hear` returns up to which message the conversation knew the thread; 0 if it joins now.
+        # `hear` notes that the conversation knows the thread up to this message, and returns up to
+        # which one it knew it before; 0 if it joins the thread now.
         since = thread_state.hear(source)
         first = not since
         self.state.note_change()

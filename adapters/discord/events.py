@@ -59,8 +59,9 @@ class Locations:
         guild = message.guild.id if message.guild else getattr(channel, "guild_id", None) or 0
         if not guild:
             return Location(channel.id)
-        # `parents` has the id of a thread's channel; 0 for a channel that is no thread. The cache
-        # lacks some, such as a thread that was archived when Ponte started.
+        # `parents` has the id of a thread's channel; 0 for a channel that is no thread.
+        # `note_change` has it stored. The cache lacks some, such as a thread that was archived when
+        # Ponte started.
         is_cached = not isinstance(channel, discord.PartialMessageable)
         if not is_cached and channel.id not in self.state.parents:
             fetched = await attempt(lambda: client.fetch_channel(channel.id))

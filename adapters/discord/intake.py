@@ -98,10 +98,11 @@ class DiscordThreads:
         if not address.thread:
             return int(address.channel)
         thread, channel = int(address.thread), int(address.channel)
-        # An alias is the id of a thread that could not be created.
+        # An alias is the id of a thread that could not be created, by channel and person, with the
+        # time of that.
         if any(alias == thread for alias, _ in self.locations.state.aliases.values()):
             return channel
-        # Known as a thread that exists.
+        # The channels with a known parent are the threads that exist.
         if thread in self.locations.state.parents:
             return thread
         # A cancelled turn must not cancel the creation, for which other turns may wait. `to` lacks
@@ -129,8 +130,8 @@ class DiscordThreads:
             if code_of(error) != THREAD_EXISTS:
                 log.info("could not create a thread", message=message, error=str(error))
                 return False
-        # A thread has its message's id. Stored: answers go into the thread from now on, also after
-        # a restart.
+        # The thread has its message's id. `parents` has the channel of each thread that exists, and
+        # is stored: answers go into the thread from now on, also after a restart.
         self.locations.state.parents[message] = channel
         self.locations.state.note_change()
         return True
@@ -315,6 +316,7 @@ class DiscordIntake:
         """Store a message. A new one gets an hourglass while it waits, and the creation of its
         thread and the download of its files begin. If it cannot be stored, tell the person."""
         begins = self.threads.should_open(message, location)
+        # A thread has the id of the message from which it is created.
         thread = message.id if begins else 0
         core_message = events.to_message(message, location, self.locations, me, thread)
         try:
@@ -357,7 +359,7 @@ class CatchUp:
     )
 
     def start(self, client: discord.Client) -> None:
-        """Queue the reading before any live message of that channel."""
+        """Queue the reading back of each known channel, before any live message of that channel."""
         fresh = time.time() - IDLE_CHANNEL_SECONDS
         channels = self.intake.locations.state.channels.items()
         recent = [(id, channel) for id, channel in channels if channel.updated_at > fresh]

@@ -138,7 +138,8 @@ class DiscordInteraction:
         source = str(post.id if post else interaction.id)
         key, author = f"discord:interaction:{interaction.id}", self.person
         location = locations.of_interaction(interaction)
-        # `asker`: another person, whose conversation the click is about.
+        # `asker`: the person whose conversation the click is about, 0 if that is the one who
+        # clicked.
         address = locations.conversation_address(location, self.asker or interaction.user.id)
         expires_at = time.time() + TOKEN_SECONDS
         self._message = Message(
@@ -184,7 +185,8 @@ class DiscordInteraction:
             # The first edit of the answer shows whether Discord accepted it.
             log.info("outcome of an acknowledgement unknown", error=type(error).__name__)
         self.acks.settle(receipt.turn, is_acknowledged)
-        # Downloaded at once: the addresses expire, and Discord has no message to ask for new ones.
+        # The files of the message that the interaction became. Downloaded at once: the addresses
+        # expire, and Discord has no message to ask for new ones.
         if self._message is not None and self._message.attachments:
             self.tasks.start(self.downloads.fetch_all(self._message))
         return is_acknowledged
@@ -394,6 +396,7 @@ class DiscordHandlers:
         # Discord's text has ids in place of names.
         names = await self._find_names(interaction, input)
         text = _quick_command_text(slug, names.write(input))
+        # "spend": the right that the person needs at least.
         await self._submit(interaction, InteractionRequest(text, "spend", files=_as_files(file)))
 
     async def run_word(self, interaction: Interaction, word: str) -> None:
@@ -621,8 +624,8 @@ async def register(
     A failure is logged. The next attempt is made at the next start, because an app may create 200
     commands a day (interactions/application-commands.mdx#registering).
     """
-    # In a fixed order, so that their hash changes only if one of them has changed. Another
-    # application has none of them.
+    # In a fixed order, so that their hash changes only if one of them has changed. The id of the
+    # application is part of it, because another app has none of them.
     commands = tree.get_commands()
     payloads = [await command.get_translated_payload(tree, Translations()) for command in commands]
     body = json.dumps(payloads, sort_keys=True)

@@ -112,6 +112,7 @@ async def can_read_channel(
         log.info("could not check access to a channel", error=type(error).__name__)
         return False if code_of(error) in NOBODY_THERE else None
     except IN_DOUBT as doubt:
+        # It is a PlatformBusy.
         raise RefusedForNow(reason=type(doubt).__name__) from doubt
     if isinstance(channel, discord.Thread):
         return False if posts else None

@@ -58,7 +58,7 @@ class DiscordFiles:
         except PonteError:
             if not where:  # it came with an interaction: no message has it
                 raise
-            # The address in an event expires within a day.
+            # The address in an event expires within a day. The message has a fresh one.
             channel, id, _ = where.split("/")
             place = client.get_partial_messageable(int(channel))
             message = await attempt(lambda: place.fetch_message(int(id)))
@@ -202,7 +202,8 @@ class Renderer:
         return last[1]
 
     async def rendering(self, answer: Answer) -> Rendering:
-        """Return what an answer's last post has beside its text."""
+        """Return what an answer's last post has beside its text. It is kept for later calls with
+        the same answer."""
         if self._last_rendering is None or self._last_rendering[0] is not answer:
             pages = await run_off_loop(self.paginate, answer.text)
             offers = list_offers(answer, self._turn)

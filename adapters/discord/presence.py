@@ -96,7 +96,8 @@ class DiscordSigns:
             sign.cancel()
 
     async def end(self, turn: str) -> None:
-        """Stop the typing indicator, and the delayed work, and wait for that."""
+        """Stop the typing indicator and the work that `do_later` delayed for this turn, such as
+        adding a stop button. Wait until that has ended, so that it changes no post afterwards."""
         self.stop(turn)
         later = self._later.pop(turn, None)
         if later is not None:

@@ -385,6 +385,7 @@ def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
         # Discord has no horizontal lines.
         if _RULE.fullmatch(line):
             return ""
+        # Of level 4 to 6, which Discord does not know.
         if heading := _HEADING.match(line):
             line = f"**{_HEADING_END.sub('', line[heading.end() :]).rstrip()}**"
         return change_outside_code(line, _convert_prose, _convert_long_code)

@@ -140,7 +140,8 @@ class DiscordSurface(Surface):
         except FilesTooLarge:
             notes = [posts.explain_too_large(file, limit) for file in files]
             await attempt(lambda: put(posts.append_notes(text, notes), posts.attachments(sheets)))
-        # Refused for good, for example without the permission to attach files.
+        # Refused for good, for example without the permission to attach files: the post goes
+        # without.
         except Undeliverable as refused:
             notes = posts.explain_refusal(refused, [sheet.name for sheet in attached])
             await attempt(lambda: put(posts.append_notes(text, notes), []))
@@ -236,6 +237,7 @@ class ChannelSurface(DiscordSurface):
         # A growing post gets its stop button by the next edit, or by this one if none comes soon.
         if answer is None:
             self.signs.do_later(self._to.turn, EDIT_INTERVAL_SECONDS, self._offer_stop)
+        # Only if this is the final part.
         await self._end_answer(post, part)
         return post
 
@@ -250,7 +252,8 @@ class ChannelSurface(DiscordSurface):
         `source`. If only the reply is refused, send it without. Any other refusal for good is kept
         in `_refusal`, so that `post` makes no further call for this answer."""
         reference: dict[str, Any] = {}
-        # A thread made from `source` has its id, but not that message, so the post is no reply.
+        # A thread made from `source` has its id, but that message is in the parent channel, so the
+        # post is no reply.
         if self._source not in (None, channel.id):
             reference["reference"] = discord.MessageReference(
                 message_id=self._source, channel_id=channel.id, fail_if_not_exists=False
@@ -269,11 +272,13 @@ class ChannelSurface(DiscordSurface):
                 if not reference or code_of(refused) != NO_HISTORY:
                     self._refusal = refused
                     raise
-                # Without Read Message History Discord refuses replies.
+                # Without Read Message History Discord refuses replies, so this is a plain post.
                 reference.clear()
 
     async def edit(self, post: str, part: AnswerPart) -> None:
-        """While the answer grows, its last part has a stop button; the final one has none."""
+        """While the answer grows (`part.answer` is None), its last part has a stop button; the
+        final one has none, and the typing indicator goes before it appears. `_end_answer` removes
+        the stop button from earlier posts."""
         if part.answer is not None:
             await self.end_activity()
         form = await self._renderer.make_form(part.text, part.answer)
@@ -334,7 +339,7 @@ class ChannelSurface(DiscordSurface):
 
         None without `source`; `post` then looks for a post with the same text.
         """
-        # A call ended in doubt, so `post` must look first, too.
+        # The caller asks only after a call that ended in doubt, so `post` must look first, too.
         self._doubtful_parts.add(number)
         # Numbers below 1 mean the files, whose upload is an edit that can be repeated.
         if number < 1 or self._source is None:
@@ -353,7 +358,7 @@ class ChannelSurface(DiscordSurface):
             raise Undeliverable(reason="files before their answer")
         client, server = await self.client(), int(self._to.address.workspace or 0)
         message = message_at(client, self._last[0])  # [0]: the post's id
-        # A server's boosts raise the limit.
+        # A server's boosts raise the limit. If it is not known, the limit without boosts counts.
         guild = client.get_guild(server) if server else None
         # Another process may have the gateway's session, which lists servers.
         if server and guild is None:
@@ -471,8 +476,8 @@ class ResponseSurface(TokenSurface):
         if over and self._last is not None:
             # The token expired after the answer was complete. An upload of the channel's surface
             # goes to the post that it edited last, and it does not know this one yet. Without the
-            # token, `edit` passes the edit on to that surface, which then knows the post. A
-            # response has only one part.
+            # token, `edit` passes the edit on to that surface, which then knows the post. The part
+            # is the last one: a response has only one (ORIGINAL_PARTS).
             post, part, answer = self._last
             await self.edit(post, AnswerPart(ORIGINAL_PARTS, part, answer, is_final=True))
         if over or self._last is None:  # None: the answer was posted in the channel
@@ -609,8 +614,8 @@ class ClickSurface(TokenSurface):
     async def _redraw(self, card: Card) -> None:
         """Redraw one card, through the token or, once that has expired, as a message of the
         channel. If somebody deleted the message, nothing is redrawn: the decision is stored."""
-        # Two decisions at once would each put back the other's old card. `source` is the message's
-        # id.
+        # Two decisions at once would each put back the other's old card. So each message with cards
+        # has a lock in `_redrawing`; `source` is the message's id.
         lock = _redrawing.setdefault(int(self._to.source), asyncio.Lock())
         with suppress(PostRemoved):
             async with lock:

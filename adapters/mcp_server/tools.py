@@ -253,7 +253,8 @@ class McpTools:
         return await self._describe(caller, change)
 
     async def _make_draft(self, caller: Caller, name: str, arguments: Json) -> Draft:
-        """Raise ToolError, also for a call that would write without a proposal.
+        """Run a tool that proposes a change, and return the proposal instead of storing it. Raise
+        ToolError, also for a call that would write without a proposal.
 
         The person's rights are those at the place where the card will be posted, since others may
         read it there.

@@ -140,7 +140,8 @@ class Slack(ChatIntegration[SlackSettings]):
 
     def summary(self, own: SlackSettings, shared: SharedSettings) -> Health:
         """Return whether Slack is on and how events arrive, or which setting is missing, without a
-        call."""
+        call. `own.slack` is "off" while a credential is missing, "socket" with an app token, "http"
+        with a signing secret."""
         # Slack's HTTP requests come through the page's server.
         if own.slack == "http" and shared.ponte_web == "off":
             return Health(
@@ -173,7 +174,8 @@ class Slack(ChatIntegration[SlackSettings]):
         board: StatusBoard,
     ) -> ChatPlatform:
         """Return the adapter, not yet started. Its module is imported in a thread, because Slack's
-        SDK takes a while to load. `deps.peers` are the other processes that share the database."""
+        SDK takes a while to load. `deps.peers` are the other processes that share the database. In
+        the data folder, the adapter notes that events about members arrive."""
         own, config = deps.own, deps.config
         slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.adapter")
         adapter: ChatPlatform = slack.SlackAdapter(

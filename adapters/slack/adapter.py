@@ -175,7 +175,8 @@ class SlackAdapter(ChatPlatform):
         """Answer a signed request to `POST /slack/events` with status, headers and body.
 
         404 without a signing secret; 503 before the start and while the intake is stopped, so that
-        Slack tries again.
+        Slack tries again. `dispatch` checks the signature and gives events to `_take`, which stores
+        them.
         """
         if not self._credentials.signing_secret:
             return 404, {}, b""
@@ -190,7 +191,7 @@ class SlackAdapter(ChatPlatform):
             self.on_failure(error, {})
             return 200, {}, b""
         # With a wrong secret or clock, nothing else would tell why Ponte does not answer. Requests
-        # without a signature are not Slack's.
+        # without a signature are not Slack's. `_warnings` admits one such line in a minute.
         is_signed = "x-slack-signature" in map(str.lower, headers)
         if answer[0] == 401 and is_signed and self._warnings.admits("signature", time.time()):
             log.warning("request has no valid signature")
@@ -202,8 +203,8 @@ class SlackAdapter(ChatPlatform):
         api, directory, socket = self.workspace.api, self.workspace.directory, self._socket
         # What Slack refuses to this app is told only while the connection works.
         scopes, limits = self.workspace.scopes, [self.workspace.flags.words]
-        # Without these scopes Slack sends only mentions. No scopes at all: Slack did not return
-        # them.
+        # Without these scopes Slack sends only mentions, which matters where Ponte answers
+        # everything. No scopes at all: Slack did not return them.
         missing = [scope for scope in HISTORY if scope not in scopes]
         if scopes and missing and incoming.list_answer_all_places(self._places, self.name):
             limits.insert(0, say(ONLY_MENTIONS, scopes=", ".join(missing)))
@@ -231,7 +232,7 @@ class SlackAdapter(ChatPlatform):
             state, words = "on", "Socket Mode"
             if not self._listens:
                 words = say("sends replies; other processes receive messages")
-            # Slack sends HTTP requests. Until `is_open`, they get status 503.
+            # No app token: Slack sends HTTP requests. Until `is_open`, they get status 503.
             elif socket is None:
                 state, words = "on" if self.is_open else "failing", "HTTP, /slack/events"
             words = "; ".join(filter(None, [words, *limits]))
@@ -475,7 +476,8 @@ class SlackAdapter(ChatPlatform):
             elif event.get("type") == DEPARTURE_EVENT:
                 self.workspace.api.shared_answers.clear()
             elif event.get("type") in MEMBER_EVENTS:
-                # `ponte doctor` sees by this file that these events arrive. None: it was made.
+                # `ponte doctor` sees by this file that these events arrive. It is made once, so
+                # `_home` is then None.
                 if self._home is not None:
                     mark, self._home = self._home / EVENTS_MARK, None
                     with suppress(OSError):

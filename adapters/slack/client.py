@@ -178,7 +178,7 @@ class SlackApi:
                 # modules before it its attributes.
                 for name in ("slack_sdk.errors", "slack_sdk.web.async_client", "slack_sdk"):
                     self._sdk = await asyncio.to_thread(importlib.import_module, name)
-                # The SDK's client has imported aiohttp already.
+                # The SDK's client has imported aiohttp already, so this takes no time.
                 self._aiohttp = importlib.import_module("aiohttp")
                 limit = self._aiohttp.ClientTimeout(total=REQUEST_SECONDS)
                 self._session = self._aiohttp.ClientSession(timeout=limit)
@@ -247,12 +247,12 @@ class SlackApi:
                 raise
 
         def wait(error: Exception, failed: int) -> float | None:
-            # NotNow lasts longer than these retries.
+            # NotNow lasts longer than these retries, so the caller decides how long to wait.
             if failed > _TRIES or isinstance(error, NotNow):
                 return None
             if isinstance(error, PlatformBusy):
-                # `limiter.turn` waits for the Retry-After. A method without a known limit has no
-                # queue, and a pause here would hold up the answer.
+                # `limiter.turn` waits for the Retry-After, which `hold` has noted. A method without
+                # a known limit has no queue, and a pause here would hold up the answer.
                 has_queue = method in TIERS or method in POSTS
                 return 0.0 if has_queue and error.seconds <= patience else None
             # After a lost response, only a call that is harmless twice, or one that was never sent.
@@ -381,9 +381,14 @@ async def read_history(
     until: str,
     pages: int,
 ) -> tuple[Sequence[Json], bool]:
-    """Read as `history` does. Also return whether Slack has more than `pages` pages: older messages
-    of a channel, but newer ones of a thread, because Slack begins a thread with its oldest
-    message."""
+    """Return the messages of a thread after `since`, oldest first; with `thread` "" those of a
+    channel's top level. `until` is the time stamp of the last one, "" for no end. `patience` is how
+    many seconds each call may wait for the rate limit.
+
+    Also return whether Slack has more than `pages` pages: older messages of a channel, but newer
+    ones of a thread, because Slack begins a thread with its oldest message. Raises the errors of
+    `SlackApi.call`.
+    """
     method = "conversations.replies" if thread else "conversations.history"
     messages: list[Json] = []
     cursor = None

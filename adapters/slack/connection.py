@@ -126,7 +126,7 @@ class SlackSocket(AsyncSocketModeHandler):
         try:
             if body.get("type") != EVENT:
                 await super().handle(client, req)
-            # Slack sends an event again that was not acknowledged.
+            # Only a stored event is acknowledged; Slack sends the others again.
             elif await _is_stored(self._store, body):
                 await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))
         except ConnectionError:
@@ -230,8 +230,8 @@ async def dispatch(
     them before they are stored.
     """
     lowercase_headers = {name.lower(): value for name, value in headers.items()}
-    # slack_sdk's verifier calls int() on the timestamp and compares the signature as ASCII: both
-    # may raise.
+    # slack_sdk's verifier calls int() on the timestamp and compares the signature as ASCII. Both
+    # may raise, so the formats are checked first.
     if not (
         _TIMESTAMP.fullmatch(lowercase_headers.get("x-slack-request-timestamp", ""))
         and _SIGNATURE.fullmatch(lowercase_headers.get("x-slack-signature", ""))

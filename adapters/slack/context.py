@@ -324,7 +324,8 @@ class SlackContext:
             for post in self._list_since_our_post(posts, shared)
             if f"<@{bot}" not in str(post.get("text", "")) and post["ts"] not in earlier.known_ts
         ]
-        # The message that the person refers to may be older than our last answer, or ours.
+        # `reference`: the time stamp of the message that the person refers to, "" for none. It may
+        # be older than our last answer, or ours.
         if earlier.reference:
             new_posts = [
                 post for post in posts if post in new_posts or post["ts"] == earlier.reference

@@ -181,11 +181,11 @@ def explain_failure(method: str, response: Any) -> Exception:
     if status == 429 or error in RATE_LIMITED:
         headers = {name.lower(): str(value) for name, value in response.headers.items()}
         seconds = parse_retry_after(headers)
-        # A proxy may not say how long.
+        # Slack says how long; a proxy may not.
         return PlatformBusy(1.0 if seconds is None else seconds)
     if 400 <= status < 500 and not error:
-        # A proxy or firewall in front of Slack refused it. A method that no answer can do without
-        # is tried again later.
+        # A proxy or firewall in front of Slack refused it, without Slack's JSON. A method that no
+        # answer can do without is tried again later; any other one counts as refused.
         error = f"{HTTP_ERROR}{status}"
         return NotNow(method, error) if method in NEEDED_METHODS else SlackRefused(method, error)
     if status >= 500 or not error:

@@ -183,6 +183,7 @@ def own_files_of(event: Payload) -> tuple[Attachment, ...]:
     for file in files_of(event):
         # A reference begins with the file's id.
         clip = clips.get(file.reference.partition(" ")[0])
+        # For None, the type decides whether it is a recording.
         seconds = float(clip.get("duration_ms") or 0) / 1000 if clip else None
         marked_files.append(mark_recording(file, seconds))
     return tuple(marked_files)

@@ -77,7 +77,8 @@ def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
     blocks: list[Json] = []
     size = 0  # the bytes of all inputs
     for name, kind in command.inputs.items():
-        # If Slack cannot show all of the choices, the person types one.
+        # `kind` has the input's choices and whether it is required. If Slack cannot show all of the
+        # choices, the person types one.
         choices = [str(choice) for choice in kind.get("choices") or ()]
         element = _build_menu(choices, choices) or _build_text_input()
         optional = not kind.get("required")
@@ -127,7 +128,7 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
         # The fields of a row stand below its name. A name of spaces alone is shown as "…".
         added = [build_header(field.row.strip())] if field.row != row else []
         name, label = f"{_CHANGE_FIELD_PREFIX}{at}", field.label.strip()
-        # An empty input empties the field.
+        # Optional, because an empty input empties the field.
         added.append(_build_input(name, label, _build_element(field), optional=True))
         added_size = len(json.dumps(added))
         # `_MAX_BLOCKS` leaves room for the two sentences above the fields.
@@ -136,7 +137,7 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
             left_out.append(field)
             continue
         blocks, row, size = blocks + added, field.row, size + added_size
-    # The title, inserted last, comes first.
+    # The title is inserted last, so that it comes first.
     for words in (describe_fields_left_out(form, left_out), form.title):
         if words:
             text = make_plain_text(words, SECTION_BYTES)

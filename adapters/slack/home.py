@@ -103,7 +103,8 @@ class SlackHome:
             for suggestion in start.suggestions
         ]
         if prompts:
-            # With a `thread_ts`, Slack shows nothing in an app with an agent view.
+            # With a `thread_ts`, Slack shows nothing in an app with an agent view. `call` leaves
+            # out "prompts", an optional feature, for a while after refusals.
             await self.signs.call(
                 "prompts",
                 "assistant.threads.setSuggestedPrompts",

@@ -103,11 +103,13 @@ class ThreadParticipants:
     ) -> None:
         """Note who takes part in a thread. An unknown thread is read when the turn starts, which
         then calls `learn`. `everything`: Ponte answers everything there, so no notice is due. Else
-        `_enter` posts the notice that Ponte waits for mentions, when a second person comes."""
+        `_enter` posts the notice that Ponte waits for mentions, when a second person comes.
+        `_participants` has the people of threads where Ponte takes part, `_others` whether a
+        thread's first message addressed others."""
         conversation = where.conversation
         if facts.is_direct or facts.is_late_edit or not where.thread:
             return
-        # A first message decides whom its thread addresses.
+        # A first message decides whom its thread addresses. A mention of us makes the thread ours.
         if everything and (facts.mentions_us or not message.thread):
             self._others[conversation] = facts.names_others
         # Ponte does not store this message. The next turn reads it in the thread, but would not for
@@ -129,13 +131,14 @@ class ThreadParticipants:
 
     async def _began_with_others(self, message: ParsedMessage, conversation: str) -> bool:
         """Return whether the thread's first message addressed others; False if Slack does not
-        answer in time. Where Ponte answers every message, it leaves out such threads."""
+        answer in time. Where Ponte answers every message, it leaves out such threads. `_others`
+        remembers the result, for threads without a turn of ours."""
         # A turn of ours in the thread means that somebody addressed us there.
         if conversation in self._participants or await self._threads.get(conversation) is not None:
             return False
         if conversation not in self._others:
             try:
-                # Slack returns the root of the thread first.
+                # Slack returns the root of the thread first, so one message is enough.
                 async with asyncio.timeout(THREAD_SECONDS):
                     response = await self._workspace.api.call(
                         "conversations.replies",
@@ -162,6 +165,7 @@ class ThreadParticipants:
         if known := self._participants.get(conversation):
             return known
         record = await self._threads.get(conversation)
+        # Ponte has no conversation in this thread.
         if record is None:
             return None
         try:
@@ -209,9 +213,10 @@ class ThreadParticipants:
             self._tasks.start(self._announce_mentions_only(channel, thread, user))
 
     async def _announce_mentions_only(self, channel: str, thread: str, user: str) -> None:
-        """Post the notice in the language of the person who joined."""
+        """Post the notice that Ponte now waits for mentions, in the language of the person who
+        joined."""
         directory = self._workspace.directory
-        # `locale` below needs it.
+        # `locale` below answers from what this has read.
         await directory.profiles([user])
         with suppress(*FAILURES):
             await self._workspace.api.call(
@@ -219,8 +224,8 @@ class ThreadParticipants:
                 channel=channel,
                 thread_ts=thread,
                 text=say(WAITS_FOR_MENTION, directory.locale(user)),
-                # Ponte finds the notice by it after a restart. Slack also demands a payload, which
-                # Ponte does not read.
+                # By the event type, Ponte finds the notice after a restart. Slack also demands a
+                # payload, which Ponte does not read.
                 metadata={"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}},
                 unfurl_links=False,
                 unfurl_media=False,
@@ -271,7 +276,8 @@ class SlackLocations:
         if message.direct and message.thread and message.parent != self.workspace.user:
             root = events.event_key(message.team, message.channel, message.thread)
             if root not in self._roots:
-                # If the root had a turn, the thread holds its answer.
+                # If the root had a turn, the thread holds its answer. `history_entry` raises
+                # NotFound if there was none.
                 with suppress(NotFound):
                     await self.journal.history_entry(turn_id(root))
                     in_dm = True
@@ -330,8 +336,8 @@ class SlackIntake:
     first, and edits of it arrive before."""
 
     async def take(self, body: Payload) -> None:
-        """Handle one event. Raises NotStored; without an acknowledgement, Slack sends the event
-        again."""
+        """Handle one event. Raises NotStored: the caller must then not acknowledge the event, so
+        that Slack sends it again."""
         event, team, us = body.get("event") or {}, self.workspace.team, self.workspace.user
         # Slack also sends events about our own posts.
         if event.get("user") == us:
@@ -345,7 +351,7 @@ class SlackIntake:
                 async with self._in_order(channel, now, is_flat):
                     if now.get("subtype") == "tombstone":  # a deleted message that had replies
                         await self._take_deletion(event, str(now.get("ts", "")))
-                    # Slack also reports link previews as edits.
+                    # Slack also reports link previews as edits. They change no text.
                     elif now.get("text") != before.get("text") and now.get("edited"):
                         # The message inside the event does not name its channel.
                         place = {name: event.get(name) for name in ("channel", "channel_type")}
@@ -409,7 +415,7 @@ class SlackIntake:
                 now = await fetch_post(self.workspace, channel, ts, thread if thread != ts else "")
                 if now:
                     break
-                # One such answer may be a fault of Slack.
+                # One such answer may be a fault of Slack: the message may be there.
                 log.warning("Slack's history lacks a message", channel=channel, message=ts)
                 await asyncio.sleep(pause)
         except (SettingsError, RuntimeError, *FAILURES):  # RuntimeError: Ponte stops

@@ -152,7 +152,7 @@ class SlackInteraction:
     async def make_message(self, request: InteractionRequest) -> Message:
         """Return the message as far as it is known without asking Slack. The turn looks up the rest
         when it starts. `source`: what the answer refers to, None for a new post. `place.url`: the
-        response_url."""
+        response_url, "" if there is none."""
         place = self.place
         profile = self.workspace.directory.cached_member(place.user)
         author = Person("slack", place.user, place.home, profile.name)
@@ -171,7 +171,7 @@ class SlackInteraction:
         else:
             person = "" if is_flat else place.user
             address = Address("slack", place.channel, team, person=person, is_shared=not direct)
-        # The present time stands for the time stamp of a post.
+        # Without a post to refer to, the present time stands for a post's time stamp.
         source = self.source or Source(now, place.thread, "command")
         expires = time.time() + RESPONSE_URL_SECONDS if place.url else 0.0
         return Message(
@@ -278,12 +278,15 @@ class SlackHandlers:
         typed_text = self.workspace.readable(command.get("text", ""))
         # None: the text, for example empty, is no complete command.
         typed_command = _parse_quick_command(f"quick-command {typed_text}")
-        # `_find_missing` returns "" for a command that the person may not run: the turn checks it.
+        # Those that the person may run. `_find_missing` returns a sentence about inputs that the
+        # command requires and the text lacks; "" if nothing is known of it: then the turn checks
+        # it.
         commands = await self._find_quick_commands(interaction)
         chosen = commands.get(typed_command.slug) if typed_command else None
         is_incomplete = typed_command and _find_missing(chosen, typed_command)
         # Text that is no command is submitted too: the turn says what is wrong with it.
         if not is_incomplete and (typed_command or typed_text):
+            # "spend": the right that the person needs at least.
             request = InteractionRequest(f"quick-command {typed_text}", "spend")
             await self.interactions.submit(interaction, request)
             return

@@ -179,7 +179,8 @@ class SlackPeople:
             if await self._members.find(user, MAX_STALE_SECONDS) is None
             and self._clock() - self._refusal_times.get(user, _NEVER) > REFUSED_SECONDS
         ]
-        # The rest of the rate limit is for `guest` and `has_left`, which decide on rights.
+        # At most so many people are looked up for their names only. The rest of the rate limit is
+        # for `guest` and `has_left`, which decide on rights.
         room = 0
         if missing and await self._api.limiter.has_spare("users.info"):
             room = max(0, COURTESIES_AT_ONCE - self._members.waiting)
@@ -189,7 +190,7 @@ class SlackPeople:
         ]
         if tasks:
             _, pending = await asyncio.wait(tasks, timeout=seconds)
-            # A look-up under way goes on, and its result still comes into memory.
+            # This ends the wait, not a look-up under way, whose result still comes into memory.
             for task in pending:
                 task.cancel()
         return {user: self.cached_member(user) for user in user_ids}
@@ -253,8 +254,8 @@ class SlackPeople:
         ids = {name.removeprefix("slack:") for name in names if name.startswith("slack:")}
         try:
             async with asyncio.timeout(PEOPLE_SECONDS):
-                # Each group (S…) is replaced by its members. `_has_groups` is False if Slack
-                # refused to list them again.
+                # Slack's ids of user groups begin with S. Each group is replaced by its members.
+                # `_has_groups` lists them again if they are older; False: Slack refused that.
                 if groups := {id for id in ids if id.startswith("S")}:
                     if not await self._has_groups(MAX_STALE_SECONDS):
                         raise PlatformBusy(REFUSED_SECONDS)
@@ -309,7 +310,7 @@ class SlackPeople:
             # Only posts have a channel.
             await self._api.limiter.turn("users.info", "", 0.0)  # PlatformBusy if it has to wait
         except PlatformBusy:
-            # Only the process that lists everybody (`_lists`) need not ask for it.
+            # One process lists everybody (`_lists`); another one has to ask it for that.
             if self._lists:
                 self._list_now.set()
             else:
@@ -378,9 +379,11 @@ class SlackPeople:
 
     async def _keep_listing(self) -> None:
         """List everybody every LIST_EVERY_SECONDS, or earlier if many people wait. A refused list
-        is tried again only after that time, a failed one after a short pause. One of several
-        processes does this (`_lists`); whoever finds no place for a look-up sets its `_list_now`,
-        or asks it."""
+        is tried again only after that time, a failed one after a short pause.
+
+        Among several processes one does this, and `_lists` says that it is this one: whoever finds
+        no place for a look-up then sets `_list_now` here, and otherwise asks the other process.
+        """
         self._lists = True
         try:
             while True:
@@ -396,7 +399,7 @@ class SlackPeople:
                     continue
                 # The least time between two lists, whoever waits.
                 await asyncio.sleep(self._list_pause - (time.monotonic() - began))
-                # `_list_now` ends this pause early.
+                # `_list_now` ends this pause early if many people wait to be looked up.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LIST_EVERY_SECONDS):
                         await self._list_now.wait()

@@ -334,8 +334,8 @@ class SlackPosts:
         and successes are noted for each optional feature that the blocks use.
         """
         # `part` is the most bytes of text in one message that Slack has accepted, or has refused
-        # none yet. The attempts are of the whole text, then of halves, quarters and so on, with
-        # their most bytes (`limit`).
+        # none yet. The attempts are of the whole text, then of halves, quarters and so on, each
+        # with its most bytes (`limit`) and the text that it leaves out (`rest`).
         flags, most = self._workspace.flags, self._workspace.part
         last_refusal: SlackRefused | None = None
         for body, limit, rest in _list_attempts(content, flags, grows, most):
@@ -466,6 +466,7 @@ def _list_attempts(
     its maximum holds for later answers in place of `most`.
 
     Text that grows is never divided here: it would be divided in another way a moment later.
+    `most`: Slack has accepted it, or has refused none yet.
     """
     size = render.escaped_size(content.text)
     if grows or size <= most:
@@ -555,7 +556,7 @@ class SlackFiles:
                 )
                 return None
             data = bytearray()
-            # The size in the event may be wrong.
+            # The size in the event may be wrong, so the bytes are counted.
             async for chunk in answer.content.iter_chunked(65_536):
                 data += chunk
                 if len(data) > MAX_ATTACHMENT_BYTES:

@@ -301,10 +301,11 @@ class Presence:
         if self._begun:
             return
         self._begun, self._posts = True, posts
-        # In the background, so that the turn begins at once.
+        # A former process may have left its reaction at the message. It is removed in the
+        # background, so that the turn begins at once.
         if self._may_have_old_signs:
             self._signs.tasks.start(self._signs.unmark(self._place))
-        # The message no longer waits for its turn.
+        # The message no longer waits for its turn, so the reaction that says so is removed.
         self._signs.marks.clear(self._to.turn)
         # A session and the status line need a thread, a reaction needs a message.
         has_place = bool(self._thread) or self._source.kind == "message"
@@ -342,6 +343,8 @@ class Presence:
         `released`: its stream ended, which also ended the session. `has_cards`: the answer has
         cards, so the session may be suspended. A session is Slack's record of work in a thread,
         with a Stop button while it is "processing". `working` has the turn that began each.
+        `suspended` has the threads whose session waits for a decision. `_line` repeats the status
+        line; `_posts`: the outcome is a post.
         """
         self._signs.notices.end(self._to.turn)
         if self._ended:
@@ -402,6 +405,7 @@ class Presence:
         if not await self._workspace.api.limiter.reserve(_SESSION, 2):
             return
         self._reserved = True
+        # `working` has the turn that last started a session in this thread (`_where`).
         self._signs.working[self._where] = self._to.turn
         title = self._signs.titles.get(self._to.turn) or None
         # `claimed`: `reserve` has counted this call.
@@ -425,7 +429,9 @@ class Presence:
 
     async def _release(self) -> None:
         """Set the session to its resting status, with retries. Otherwise Slack would show the turn
-        as in progress for up to an hour."""
+        as in progress for up to an hour. The resting status is "suspended" while a request waits
+        for a decision, else "active". `_reserved`: the rate limit has a place for this call.
+        `_there` names the thread."""
         flags = self._workspace.flags
 
         async def release() -> None:

@@ -97,10 +97,12 @@ class RateLimiter:
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, pace: SharedPace | None = None
     ) -> None:
-        """`clock` returns monotonic seconds. `pace` is None if one process uses the token."""
+        """`clock` returns monotonic seconds. `pace` shares the queues between all processes that
+        use the token; None if there is one."""
         self._clock = clock
         self._pace = pace
         # Of the calls that Slack allows in a minute, a third is the burst, two thirds are the rate.
+        # REFUSAL_LINE is our own queue, for messages that refuse a request.
         self._methods = {
             method: RateLimit(60 / (most * 2 / 3), most // 3)
             for method, most in {**TIERS, REFUSAL_LINE: REFUSALS_A_MINUTE}.items()
@@ -177,7 +179,8 @@ class RateLimiter:
                 limit.take(now)
             return True
 
-        # A claim refused in memory (False) does not ask the shared database.
+        # A claim refused in memory does not ask the shared database. `not_` (of the module
+        # operator): False is a refusal.
         return await self._with_limits(methods, take, not_)
 
     async def reserve(self, method: str, places: int) -> bool:
@@ -194,7 +197,7 @@ class RateLimiter:
                 limit.take(now)
             return True
 
-        # `not_`: a result of False is a refusal.
+        # `not_` (of the module operator): a result of False is a refusal.
         return await self._with_limits([method], take, not_)
 
     async def _with_limits(
@@ -217,11 +220,11 @@ class RateLimiter:
             if limit is None:
                 burst = CHANNEL_BURST if self._pace is None else SHARED_CHANNEL_BURST
                 limit = self._channels.get(name) or RateLimit(CHANNEL_INTERVAL, burst)
-                # The dict drops what was written longest ago.
+                # Written at each use, because the dict drops what was written longest ago.
                 self._channels[name] = limit
             own.append(limit)
         pace = self._pace
-        # No other process.
+        # No other process: the limits in memory are the only ones.
         if pace is None:
             return work(own, self._clock())
         if is_refused(result := work([replace(limit) for limit in own], self._clock())):

@@ -200,6 +200,7 @@ def to_plain_text(text: str) -> str:
         )
     if len(words) > PLAIN_TEXT_CHARACTERS:
         words = words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
+    # The private letters become the escaped marks again.
     words = _ESCAPE.sub(lambda match: chr(ord(match[0]) - _ESCAPES_BEGIN), words)
     return escape_text(words) or "…"  # the text was nothing but markup
 
@@ -228,7 +229,8 @@ def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
     removed, with the punctuation after the first ones."""
     bot_mention = re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>")
     spans = [mention.span() for mention in bot_mention.finditer(text)]
-    # Only blanks may be before the first mention; between two, a comma or colon is also allowed.
+    # Move `start` behind the mentions at the beginning, and `end` before those at the end. Only
+    # blanks may be before the first one; between two, a comma or colon is also allowed.
     start, end = 0, len(text)
     for first, last in spans:
         if (_SET_OFF if start else _SPACE).fullmatch(text, start, first) is None:
@@ -448,6 +450,7 @@ def cards_blocks(
             share = room // (len(sizes) - place)
             break
         room -= size
+    # Cards that are larger than their share are drawn again, cut to it.
     for number, size in enumerate(sizes):
         if size > share:
             drawn[number] = card_blocks(cards[number], share, row_blocks.has_table(drawn[number]))
@@ -468,6 +471,7 @@ def cards_blocks(
 def replace_card(message: Sequence[Json], card: Card, tables: bool = True) -> list[Json] | None:
     """Return a message's blocks with the card's current state; None if they do not contain it.
     `tables`: its rows may be a table, if no other block is one."""
+    # All blocks of a card have its id in their `block_id`.
     mine = f"{CARD_BLOCK}{card.id}:"
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:
@@ -571,6 +575,7 @@ class Rotation:
         old; `_split` divides by the length of a post."""
         parts: list[str] = []
         rest, opening = text, ""  # `opening`: the fence of a code block that goes on in `rest`
+        # Filled again, for `has_ended`.
         self._ends.clear()
         for head in self._heads:
             if not rest.startswith(head):

@@ -163,6 +163,7 @@ def _render_change(change: FieldChange | None, characters: int | None, marked: b
     # NO_VALUE (a dash) is also the text of an empty field.
     if change is None:
         return [_raw(NO_VALUE)]
+    # A new row has no old value, a deleted one no new value.
     if change.before is None or change.after is None:
         return [_text(change.value or NO_VALUE, {}, characters)]
     styles: Sequence[Mapping[str, bool]] = ({}, {})

@@ -99,7 +99,8 @@ class SlackSurface(Surface):
         out."""
 
     def split(self, text: str) -> tuple[str, ...]:
-        """Return the text in parts that each fit into one post.
+        """Return the text in parts that each fit into one post. If the open stream is too old, its
+        part ends at the text so far.
 
         Slack closes a stream after about five minutes, so a part does not grow for longer than
         four. The text that follows goes into a new post, with a stream of its own. `_rotation`
@@ -155,7 +156,8 @@ class SlackSurface(Surface):
             # Slack returns no id for it. It is never edited, so all can share one.
             id = f"{PRIVATE_PREFIX}hook"
         self._own_posts.add(id)
-        # The answer is visible now. The other signs stay until the last part.
+        # The answer is visible now, so the notice of a slash command goes away. The other signs
+        # stay until the last part.
         if part.answer is None:
             self._signs.notices.end(self._to.turn)
         else:
@@ -167,7 +169,7 @@ class SlackSurface(Surface):
         answer = part.answer  # None before the last part
         # "quiet": what the asker clicked concerns only them, as "stop" does.
         if part.is_private or (part.is_final and self._source.kind == "quiet"):
-            # A message at the top level has no thread yet.
+            # A message at the top level has no thread yet, so the post appears beside it.
             thread = self._thread if self._thread != self._source.ts else ""
             # Refusals of requests have a rate limit of their own, so that no answer waits for one.
             refusal = errors.is_refusal(answer.code if answer else "")
@@ -205,12 +207,14 @@ class SlackSurface(Surface):
         """Start a stream, and return the id of its post. None if Slack refuses streams, or the rate
         limit has no place for one. After a failed start, the place claimed for `chat.stopStream`
         passes unused, because the limiter takes no place back."""
+        # `settled_length`: later text cannot change what comes before it.
         text = render.safe_markdown(part[: render.settled_length(part)])
         # All of it may still change, and a stream cannot take text back.
         if not text.strip():
             return None
-        # The call that stops the stream stays reserved, so that it can always be completed.
-        # `seconds_until_growth` has reserved those of the first stream.
+        # A stream needs two calls: one that starts it, used now, and one that stops it, which stays
+        # reserved so that the stream can always be completed. `seconds_until_growth` has reserved
+        # those of the first stream.
         if "chat.startStream" in self._claims:
             self._claims.remove("chat.startStream")
         else:
@@ -237,7 +241,7 @@ class SlackSurface(Surface):
         # Slack now shows the session as "processing".
         self._presence.note_stream()
         id = self._build_id(self._stream.ts)
-        # Slack takes a key only when the stream stops.
+        # Slack takes the post's key only when the stream stops; until then it is kept here.
         self._keyless[id] = key
         return id
 
@@ -256,8 +260,8 @@ class SlackSurface(Surface):
         return True
 
     async def edit(self, post: str, part: AnswerPart) -> None:
-        """Change a post through its open stream or by an edit. Posts with PRIVATE_PREFIX cannot be
-        edited, and stay."""
+        """Change a post through its open stream or by an edit. Posts with PRIVATE_PREFIX, such as
+        those for one person alone, cannot be edited, and stay."""
         if not post.startswith(self._channel + ":"):
             return
         try:
@@ -268,7 +272,8 @@ class SlackSurface(Surface):
                     await self._update(post, part)
         except SlackRefused as refused:
             raise _as_delivery_error(refused) from refused
-        # The end of a stream has also ended the session. Its cards may leave it "suspended".
+        # The end of a stream has also ended the session, Slack's record of the work in the thread.
+        # Its cards may leave it "suspended".
         if part.answer is not None:
             await self._presence.end(is_shown, bool(part.answer.cards))
 
@@ -278,7 +283,7 @@ class SlackSurface(Surface):
         stream = self._stream
         if stream is None or _read_ts(post) != stream.ts:
             return False
-        # A part that `split` has ended does not grow any more.
+        # A part that `split` has ended because its stream is old does not grow any more.
         if part.is_growing and not self._rotation.has_ended(part.text):
             # A stream can only append, so text that may still change waits.
             text = render.safe_markdown(part.text[: render.settled_length(part.text)])
@@ -354,7 +359,7 @@ class SlackSurface(Surface):
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
-            # The call that stopped the stream may have been lost.
+            # The post still streams: the call that stopped it may have been lost.
             await posts.stop_stream(self._api, self._channel, _read_ts(post))
             await self._send_edit(post, content, part)
         self._contents[post] = content
@@ -403,7 +408,7 @@ class SlackSurface(Surface):
         is none. `number` is the part's, or FILES_NUMBER for the files.
 
         A streamed post that was never stopped has no key. It is found too, where the answer may
-        have been streamed.
+        have been streamed: in a thread of a direct message, unless Slack refuses streams.
         """
         if number == FILES_NUMBER:
             ts = await self._lookup.with_files()

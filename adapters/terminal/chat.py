@@ -221,7 +221,7 @@ class DownloadFolder:
                     with create_file(each, folder) as out:
                         out.write(data)
                 except FileExistsError:
-                    # Equal contents were saved before.
+                    # Equal contents were saved before, so they are not saved twice.
                     if not has_content(each, folder, data):
                         continue
                 return self._folder / each
@@ -369,6 +369,7 @@ class TerminalChat:
     def __init__(
         self, http: HttpClient, screen: Screen, downloads: DownloadFolder, *, is_typed: bool
     ) -> None:
+        # `http` reaches Ponte's HTTP API, and `downloads` is where files of answers are saved.
         # `is_typed`: a person types the messages, in contrast to a script.
         self._http = http
         self._downloads = downloads
@@ -424,7 +425,7 @@ class TerminalChat:
         while True:
             if self._screen.live:
                 self._screen.write_line("")
-            # A pipe prints no prompt of its own.
+            # A pipe prints no prompt of its own. The screen does, if the output is a terminal.
             if not source.shows_prompt:
                 self._screen.show_prompt()
             line = await self.interrupts.run(_read_message(source))

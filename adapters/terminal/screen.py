@@ -208,13 +208,14 @@ class Screen:
 
         Each block of Markdown is rendered once it has ended. Until then its last rows are shown as
         they were written, as many as fit into the window, so that they can be erased. Of `_shown`,
-        the text so far, the first `_rendered` characters are in their final form.
+        the text so far, the first `_rendered` characters are in their final form. `_preview` is
+        what is on the screen below them.
         """
         text = clean_text(text).expandtabs(TAB_COLUMNS)
         if not self.live or self._shown.startswith(text):
             return
         self._erase_progress()
-        # The final form has changed, so all of it is written once more.
+        # What is on the screen in its final form has changed, so all of it is written once more.
         if not text.startswith(self._shown[: self._rendered]):
             self._write("\n")
             self._rendered, self._preview = 0, ""
@@ -252,7 +253,8 @@ class Screen:
 
     def show_answer(self, body: Mapping[str, Any], files: Sequence[DownloadedFile] = ()) -> None:
         """Write the complete answer from the event `done`, with its cards and files. On a terminal,
-        `show_text` has written most of it while it grew."""
+        `show_text` has written most of it while it grew. `_shown` is the text so far; its first
+        `_rendered` characters are in their final form."""
         text = clean_text(str(body["response"]))
         if self.live:
             self.show_text(text)
@@ -276,7 +278,7 @@ class Screen:
     def _file(self, file: DownloadedFile) -> None:
         """Write where a file was saved, on a terminal as a link. The code that ran is written in
         full, dim on a terminal."""
-        if file.code:  # only shown, never saved
+        if file.code:  # only shown, never saved; `fetch` has cleaned it
             dim, plain = (_DIM, _PLAIN) if self.live else ("", "")
             lines = "\n".join(f"  | {line}" for line in file.code.splitlines())
             self._write(f"{dim}{lines}{plain}\n")

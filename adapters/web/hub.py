@@ -137,6 +137,7 @@ class Hub:
     def __init__(
         self, visitors: Visitors, conversations: Conversations, board: OperatorBoard, peers: Peers
     ) -> None:
+        # `board` knows the requests for approval that wait for people.
         self.visitors = visitors
         self.conversations = conversations
         self.requests = RequestWatch(self, board)
@@ -147,8 +148,8 @@ class Hub:
         self._shared_at = BoundedDict[str, float](MAX_SHARED_TURNS_IN_MEMORY)
         """When the progress of a turn of this process was sent to the others, by turn (monotonic
         seconds), so that it is not sent too often."""
-        # What other processes (`peers`) tell of their turns: progress, a message that came
-        # ("asked"), and cards of an answer that have changed.
+        # What other processes (`peers`) tell of their turns, for the streams here: progress, a
+        # message that came ("asked"), and cards of an answer that have changed.
         self._peers.on("progress", self._on_peer_progress)
         self._peers.on("asked", self._on_peer_message)
         self._peers.on("cards", self._on_peer_cards)
@@ -430,6 +431,7 @@ class WebAdapter(Platform):
         self._is_handed_over = False
         """The listening socket belongs to the process that follows this one."""
         self._tasks = BackgroundTasks("web")
+        # Only a page has `people`.
         if people is not None:
             people.accounts.on_change(hub.recheck_visitors)
 

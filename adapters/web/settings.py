@@ -82,12 +82,12 @@ class WebSettings(SettingsPart):
         return f"{url}/guide" if url and self.ponte_web == "on" else ""
 
     def page_url(self, listening: str = "") -> str:
-        """The address of the page that listens at `listening`, as a browser opens it; without it,
-        the one at which the settings let the page listen.
+        """Return the address of the page as a browser opens it: the public origin if one is set,
+        else `listening`, the address at which the page really listens. An address that means all of
+        the machine's addresses cannot be opened, so loopback takes its place there.
 
-        It is the public origin if one is set. Port 0 stands for a port that the system chooses. An
-        address that means all of the machine's addresses cannot be opened, so loopback takes its
-        place.
+        Without `listening`, return that of the settings as they are: port 0 stands for one that the
+        system chooses later.
         """
         if not listening:
             host = self.ponte_web_host

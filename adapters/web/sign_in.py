@@ -110,6 +110,8 @@ class TokenAuthentication:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
+        # `host` is the listen address, `url` the public origin behind a proxy, `people` the
+        # accounts.
         if not page_secrets.token:
             raise ValueError("the page needs a token")
         self._token = page_secrets.token.encode()
@@ -384,7 +386,8 @@ class TokenAuthentication:
         return None
 
     async def _read_session(self, headers: Mapping[str, str]) -> Visitor | None:
-        """Raise NotStored.
+        """Return the visitor of the session cookie if its seal is valid and it has not expired.
+        Raise NotStored.
 
         A session of a provider ends if it is not used: its cookie is replaced by one with a later
         end, once in RENEWAL_SECONDS. That is the `visitor.cookie`, which the response to the

@@ -101,6 +101,7 @@ class SingleTurn:
             "time_zone": local_zone(),
         }
         try:
+            # `_interrupts` runs the request; the first Ctrl-C calls `_stop`, which stops the turn.
             with self._interrupts.catch_interrupts():
                 return await self._interrupts.run(self._ask_with_retries(body, files), self._stop)
         except Quit:  # the second Ctrl-C
@@ -135,7 +136,7 @@ class SingleTurn:
     async def _follow(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
         """Send the prompt, show progress and text while they arrive, and return the JSON of the
         turn's last event. Raises TurnRefused if the turn failed, HttpError if the stream ends
-        before that."""
+        before that. `_answer` shows the growing text; None if the caller wants only the end."""
         stream, text = turn_stream(self._http, asked, files, self._headers), ""
         async with aclosing(stream):
             async for name, data in stream:
@@ -195,7 +196,8 @@ class LocalClient:
         """
         progress = answer if answer and answer.live else other
         turn = SingleTurn(self._http, progress, answer, AnswerLost)
-        # `ponte threads list` may show a lost answer. "ask" begins the conversation's name.
+        # If the answer is lost, the error says that `ponte threads list` may show it. "ask" begins
+        # the conversation's name.
         with self._explain_errors("threads list"):
             if saved:
                 await self._require_saved(saved)

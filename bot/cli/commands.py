@@ -148,8 +148,8 @@ def link(*, as_json: bool = False) -> int:
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
     body = ask_holder(lambda one: one.run_operation("link")) if home.is_served() else {"link": ""}
-    # Made from the stored token, for later. Port 0 stands for one that the system chooses when the
-    # page starts, so it is not known yet.
+    # Without a running page, the link is made from the stored token, for later. Port 0 stands for
+    # one that the system chooses when the page starts, so it is not known yet.
     if not (address := body["link"]):
         token = plain_value(settings.ponte_web_token) or home.kept_web_token()
         if not token or not settings.ponte_web_port:

@@ -414,6 +414,7 @@ class Config(_FeatureSections):
         """The rules about rights, for the `Policy`. Each has its line in the file as its name,
         which people see as the reason of a denial."""
         at = self.location  # returns the line of a key, as in `ponte.toml:12`
+        # By platform, the programs that the file configures, such as webhooks, with their rights.
         stand_ins: dict[str, StandIns] = {}
         for feature in find_features():
             stand_ins |= feature.stand_ins(self)

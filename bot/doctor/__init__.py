@@ -76,7 +76,7 @@ def inspect_installation(extras: Collection[str] = ()) -> Installation:
         if not is_within_bounds(version, bounds):
             wrong[name] = version, bounds
     # Another distribution or folder may have the name of one of Ponte's packages (`core`), and be
-    # imported instead.
+    # imported instead. `owners` are the distributions by package.
     foreign, owners = {}, metadata.packages_distributions()
 
     for name in TOP_LEVEL_PACKAGES:

@@ -90,6 +90,8 @@ class SetupService:
         restart: Restart | None,  # None: Ponte cannot start itself again
         clock: Callable[[], float] = time.monotonic,  # tells when drafts expire
     ) -> None:
+        # `settings` are those in force, `live` the present ponte.toml. `board` has the state of
+        # each running service, `people` also the owner's claims on chat accounts.
         self._settings = settings
         self._live = live
         self._home = home
@@ -116,9 +118,10 @@ class SetupService:
             # The demo model always runs; a card "on" would look like a connected model.
             if card.name == "model" and self._board.is_demo:
                 part = replace(part, state="off") if part else None
+            # One that is off is among them, too.
             integration = next(item for item in self._settings.faces if item.name == card.name)
             links = list(card.links)
-            # Slack imports a module for its link.
+            # In a thread, because Slack imports a module for its link.
             if creation := await asyncio.to_thread(integration.creation_link, self._settings):
                 links.insert(0, SetupLink(creation, words="Create the app in {title}"))
             cards.append(
@@ -171,8 +174,9 @@ class SetupService:
             field.setting: check_value(field.setting.upper(), values.get(field.setting, ""))
             for field in own.fields
         }
-        # Secrets are kept only if every other setting of the service is as it was; other fields of
-        # the card may change. `kept` are the values with which the secrets belong.
+        # Secrets are kept only if every other setting of the service is as it was. `service_of` has
+        # the names of the settings with the service's address and secrets; other fields of the card
+        # may change. `kept` are the values with which the secrets belong.
         service = service_of(card)
         hidden = [field for field in own.fields if field.is_secret]
         shown = [field for field in own.fields if field.setting in service and not field.is_secret]
@@ -195,12 +199,12 @@ class SetupService:
             mask_also(typed[each.setting], is_typed=True)  # in logs and errors from now on
         now = self._clock()
         self._drafts = {k: v for k, v in self._drafts.items() if v.until > now}
-        # The oldest go.
+        # The oldest go: a dict keeps the order of insertion.
         while len(self._drafts) >= MAX_DRAFTS:
             self._drafts.pop(next(iter(self._drafts)))
         id = secrets.token_urlsafe(12)
-        # Choices that a check of the earlier draft found, such as names of models, are still
-        # offered on this card.
+        # Choices that a check of the earlier draft found at the service, such as names of models,
+        # are still offered on this card.
         before = self._drafts.get(earlier)
         choices = before.choices if before and before.card == card else {}
         self._drafts[id] = SetupDraft(card, typed, now + DRAFT_SECONDS, choices)
@@ -234,7 +238,7 @@ class SetupService:
         integration: Integration[Any] = next(f for f in settings.faces if f.name == own.card)
         # `Settings` has the integration's own and the shared ones.
         part = integration.summary(settings, settings)
-        if part and part.state != "on":  # a setting is missing
+        if part and part.state != "on":  # a setting is missing: nothing to connect to
             own.findings = [DoctorFinding(part.name, part.state, say(part.words))]
             return
         start = Start(settings, self._live.current, self._home)

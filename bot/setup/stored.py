@@ -100,7 +100,7 @@ class StoredSettings:
         if not changed:
             return ()
         text = HEADER + "".join(_line(name, value) for name, value in sorted(values.items()))
-        # The parser of the next start knows escapes that `_line` does not.
+        # Read back by the parser of the next start, which knows escapes that `_line` does not.
         if _parse(text) != values:
             raise BadInput("These values can't be stored. Remove unusual characters.")
         names = set(changed)
@@ -129,7 +129,8 @@ class StoredSettings:
 
         If the last start with them died before it served the page, restore the settings before them
         first. If another process holds the data folder, this start will fail anyway, so nothing is
-        changed. A failed trial is kept for the page.
+        changed. A failed trial is kept for the page. `trial` is None if the stored settings are in
+        force, "saved" if no start has tried them.
         """
         if self.trial is None or not self._is_free():
             return False

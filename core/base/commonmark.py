@@ -53,9 +53,10 @@ class CodeLines:
 
 
 def find_code_lines(text: str, lines: Sequence[str], stray_ticks: StrayTicks = 0) -> CodeLines:
-    """`lines` are those of the text. `stray_ticks` is what `CodeLines.stray_ticks` was for the text
-    before it: 0 for no stray (unpaired) backticks, 1 if they affect code spans, 2 if they affect
-    code blocks too.
+    """Return which lines of `text` are code on every platform, and on which lines platforms
+    disagree. `lines` are those of the text. `stray_ticks` is what `CodeLines.stray_ticks` was for
+    the text before it: 0 for no stray (unpaired) backticks, 1 if they affect code spans, 2 if they
+    affect code blocks too.
 
     Stray backticks make Discord read later code spans or blocks as text, so code that they may
     affect becomes disputed.

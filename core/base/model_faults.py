@@ -128,6 +128,7 @@ class ModelServerFault(Exception):
         self.kind, self.request = kind, request
         self.status = status or fault.status
         self.code, self.type, self.param = fault.code, fault.type, fault.param
+        # `message` describes the failure if the body does not.
         self.message = fault.message or message
         self.is_page = isinstance(body, str) and body.startswith("<")
         self.proxy = ""

@@ -503,7 +503,8 @@ class _EventParser:
 
         An event has `data:` lines and perhaps a name, and ends with an empty line. Servers deviate
         from that in many ways. For a body of JSON in place of a stream, the lines are only
-        collected. EVENT_FIELDS are all names that a line of a stream can begin with.
+        collected. EVENT_FIELDS are all names that a line of a stream can begin with. `_read_value`
+        yields the events in one JSON value, and raises ModelServerFault for an error in it.
         """
         for line in lines:
             if self.is_done:
@@ -540,7 +541,7 @@ class _EventParser:
                     yield from self._read_value(_parse(data))
                 self._name = ""
             elif name not in EVENT_FIELDS:
-                # A line of no stream, such as a web page.
+                # A line of no stream, such as a web page. `read_body` raises the error for it.
                 self._is_foreign = True
 
     def read_body(self) -> Iterator[Json]:
@@ -585,6 +586,7 @@ class _EventParser:
         if error or is_error or (has_words and not ANSWER_KEYS & value.keys()):
             body = error if isinstance(error, dict) else value
             # Within a stream the answer has begun, so the error does not refuse the request.
+            # `_is_json`: the body is JSON in place of a stream.
             if not self._is_json:
                 raise ModelServerFault("broken", body=body)
             if error or is_error:
@@ -610,7 +612,8 @@ async def _read_refusal(
     status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes], asks: bool = True
 ) -> ModelServerFault:
     """Return the fault for a response with an error status. Only the first MAX_ERROR_BODY_BYTES of
-    its body are read. `asks`: as for `_refusal`."""
+    its body are read. `asks` is False for a request that only finds out what the server supports:
+    then a refusal is expected, and logged as debug."""
     data = bytearray()
     async for chunk in chunks:
         data += chunk[: MAX_ERROR_BODY_BYTES - len(data)]

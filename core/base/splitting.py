@@ -204,6 +204,8 @@ class _Part:
         # `head` is the line that opens the block of the part before again, and takes some of the
         # room, and `held` its fence. `room` is how many characters of `text` fit, up to the index
         # `stop`. `longest` limits the length of a fence that several parts repeat.
+        # `max_info_length`: each part repeats the fence, so it may take a quarter. `_fits` counts
+        # the closing fence at each cut.
         self.text, self.start, self.fence = text, start, fence
         self.longest = max_info_length(limit, size)
         self.held = fence.continuation(self.longest) if fence else None
@@ -277,8 +279,9 @@ class _Part:
         # The code block that is open after the next line. A mark over `longest` opens none.
         opens = fence_after_line(following, now, self.longest)
         if now:
-            # The next line closes the block: we add a closing fence here, and skip that line. The
-            # arguments: this part's end, the next one's start, the fence open at each.
+            # The next line closes the block: we add a closing fence here, and skip that line up to
+            # its newline, which `next_part` skips. The arguments: this part's end, the next one's
+            # start, the fence open at each.
             if opens is None:
                 return _Cut(end, end + 1 + len(following), now, None, rank=0)
             return _Cut(end, end + 1, now, now, rank=1)

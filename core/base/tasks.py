@@ -165,7 +165,10 @@ async def retry(
 def retry_blocking(
     call: Callable[[], A], errors: type[E] | tuple[type[E], ...], wait: Wait[E]
 ) -> A:
-    """As `retry`, but the sleep blocks the thread, so never run this in the event loop's thread."""
+    """Return the result of `call`. If it raises one of `errors`, sleep as long as `wait` says for
+    the error and the number of failed attempts, and call it again; if `wait` returns None, raise
+    the error. The sleep blocks the thread, so never run this in the event loop's thread (`retry` is
+    for coroutines)."""
     failed = 0
     while True:
         try:
@@ -196,8 +199,9 @@ class Pacer:
         self._due = 0.0
 
     async def wait(self) -> None:
-        """Each caller reserves its moment before it sleeps, so callers that wait at the same time
-        get their turns one after the other."""
+        """Wait until the caller may make its call, at least `_interval` seconds after the one
+        before. Each caller reserves its moment before it sleeps, so callers that wait at the same
+        time get their turns one after the other."""
         if not self._interval:
             return
         now = time.monotonic()

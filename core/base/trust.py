@@ -207,8 +207,8 @@ class Trust:
 
     def _sanitize_for_terminal(self, text: str, stray_ticks: commonmark.StrayTicks) -> str:
         """A terminal links addresses even in code, so all outside code blocks are disabled unless
-        they are allowed. Code blocks stay as they are, so that people can copy them. `stray_ticks`
-        is that of the text before."""
+        they are allowed. Code blocks stay as they are, so that people can copy them. `stray_ticks`:
+        unpaired backticks of the text before, which change what Discord reads as code here."""
         lines = text.split("\n")
         code = commonmark.find_code_lines(text, lines, stray_ticks)
         for at, line in enumerate(lines):

@@ -275,8 +275,8 @@ class ChangeRunner:
         self, run: _Run, batch: Batch, steps: Sequence[ChangeStep]
     ) -> Sequence[RowCheck]:
         """For a run in another system, this waits for its end. If the process stops meanwhile,
-        raise Draining: the next process waits on. If a person stops the waiting, raise
-        ToolError."""
+        raise Draining: the next process waits on. If a person stops the waiting, raise ToolError.
+        Every failure is a ToolError, too."""
         if not run.kind.has_end:
             return await _check_rows(run, batch, steps)
         # `_held` is set when this process stops, `run.stop_waiting` when a person ends the wait.
@@ -309,7 +309,7 @@ class ChangeRunner:
         self, change: Change, all_steps: Mapping[int, ChangeStep], steps: Sequence[ChangeStep]
     ) -> Change:
         """The change is "done" if all rows were written, "failed" if surely none was, and otherwise
-        "partial"."""
+        "partial". `all_steps` are those of the change, by number."""
         state: ChangeState = "failed"
         if all(step.state == "done" for step in all_steps.values()):
             state = "done"

@@ -278,7 +278,8 @@ class Approval:
 
     def to_be_asked(self, change: Change) -> frozenset[str]:
         """Return the names (`platform:ID`) of people and groups to ask for a decision; empty if the
-        asker can decide alone."""
+        asker can decide alone. These are the deciders that the operator named, or else the admins.
+        """
         proposal, book = change.proposal, self.policy.read_rules()  # `book` has groups of people
         # `names`: named as approvers, or allowed to approve by a rule. `named`: only the approvers,
         # with the number of them that must approve.
@@ -450,8 +451,8 @@ class Approval:
         return is_named and not verdict.is_denied and rights.known.guest is False
 
     def needs_admin(self, change: Change) -> bool:
-        """Return False if the operator named approvers, and for changes that only concern their
-        asker."""
+        """Return whether an admin must approve the change, because its asker cannot. False if the
+        operator named approvers, and for changes that only concern their asker."""
         proposal, kind = change.proposal, self.kinds[change.draft.kind]
         has_others = self.approvers(proposal).names or self.is_owner(proposal.asker)
         if has_others or kind.is_personal:

@@ -486,7 +486,8 @@ class ChangeViews:
         return ChangeForm(id, change.proposal.revision, title, tuple(fields))
 
     async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:
-        """Changes whose rights cannot be checked now are left out."""
+        """Return the open changes that this person may approve now at `address` and has not
+        approved yet, oldest first. Those whose rights cannot be checked now are left out."""
         # Together, so that a silent platform delays the list once. Approvals of people who have
         # left, or may not approve any more, do not count.
         changes = await run_together(

@@ -173,7 +173,7 @@ class SqlLedger(SqlStore):
         update that the operator's policy would approve is left to a person if the policy has
         updated MAX_AUTO_UPDATES rows in this turn, or `updates_per_hour` rows of its table in the
         last hour (None: neither limit applies). Raise Superseded if the conversation was forgotten
-        meanwhile."""
+        meanwhile. `rule`: for the audit log."""
         connection.lock_key(proposal.address.conversation)
         # A call of a tool that is repeated after a crash proposes nothing a second time.
         if earlier := _find_of_call(connection, proposal):
@@ -244,7 +244,7 @@ class SqlLedger(SqlStore):
     ) -> Change:
         """Store that a person approves this revision of an open proposal that several people must
         approve, in place of their earlier approval. One that was decided, has expired, or has
-        another revision by now stays as it is."""
+        another revision by now stays as it is. `rule`: for the audit log."""
         change = _get_locked(connection, id)
         is_current = change.state == "open" and change.proposal.revision == revision
         if is_current and change.proposal.expires_at > consent.approved_at:
@@ -388,7 +388,8 @@ class SqlLedger(SqlStore):
         rule: str = "",
     ) -> Change:
         """Store an open proposal that repeats the denied, expired or failed one with `former_id`.
-        Raise Superseded if the rows of the former one were erased meanwhile."""
+        Raise Superseded if the rows of the former one were erased meanwhile. With `asks_nobody`,
+        approvers get no first notice. `rule`: for the audit log."""
         former = _get_locked(connection, former_id)
         # A second delivery or somebody else has repeated it already.
         if former.repeated_by:
@@ -422,7 +423,7 @@ class SqlLedger(SqlStore):
     ) -> Change:
         """Begin to undo the change `proposal.undone_change`. Return the new change that takes it
         back, in the state "applying", or the one that an earlier call began: a change is undone at
-        most once at a time."""
+        most once at a time. `rule`: for the audit log."""
         original = _get_locked(connection, proposal.undone_change)
         if original.undone_by:
             return _get_change(connection, original.undone_by)
@@ -528,7 +529,8 @@ class SqlLedger(SqlStore):
     ) -> Sequence[int]:
         """Return the `seq` of each unfinished message or click that approved a change and now waits
         until it is applied, the latest first. The command `stop` ends the waiting."""
-        # With its first condition, SQLite uses the partial index `changes_open`.
+        # The first condition on `state` excludes no further row: SQLite uses the partial index
+        # `changes_open` only for a query that contains it.
         rows = connection.execute(
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
             " AND state IN ('open', 'applying') AND state = 'applying'"
@@ -701,7 +703,7 @@ def _insert(connection: SqlConnection, change: Change, last_notice: str = "") ->
 
 def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[ChangeStep]) -> None:
     """For a step that is stored already, only its progress changes (a created row gets its id by
-    the write), and not the values to write."""
+    the write), and not the values to write. `current` is the row as it was read last."""
     rows, now = list[tuple[object, ...]](), time.time()
     for step in steps:
         write, current = step.write, _row_to_json(step.current)

@@ -688,7 +688,8 @@ class Decisions:
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> None:
         """Judge again a claimed change of which nothing was written before a crash, because rights
-        may have changed since the claim."""
+        may have changed since the claim. If they no longer suffice, reopen the change and raise
+        NotAllowed or StatusUnknown."""
         try:
             require(judge_approval(standing))
             # `counted` are the approvals of people who may still approve. The card names no others.

@@ -164,9 +164,9 @@ def require(judgment: Judgment) -> str:
 
 
 def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Standing], Judgment]:
-    """The result is a function that judges a `Standing`: it refuses for the first objection, or
-    allows the deed if there is none. An objection is the code of a refusal, a right that the person
-    may lack, or a fact that is not known."""
+    """Decorate a generator of objections. The result is a function that judges a `Standing`: it
+    refuses for the first objection, or allows the deed if there is none. An objection is the code
+    of a refusal, a right that the person may lack, or a fact that is not known."""
 
     @functools.wraps(list_objections)
     def judge(standing: Standing) -> Judgment:
@@ -176,7 +176,7 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
                 return replace(objection, id=standing.id)
             if isinstance(objection, str):
                 code = objection
-                # "needs_admin" has its sentence in `standing`.
+                # A text is the code of a refusal. For "needs_admin", `standing` has the sentence.
                 sentence = REFUSAL_SENTENCES.get(code, standing.admin_sentence)
                 objection = Verdict(False, sentence, right="approve")
             # Unknown, too, is a right that a rule may deny, because the platform did not tell the

@@ -83,7 +83,8 @@ class OutgoingPosts:
 
     async def list_posts(self) -> Sequence[Post]:
         """Return the post of the notice, if it is posted, removed, or being posted. A `Reply` makes
-        the first part of an answer under the same key."""
+        the first part of an answer under the same key. Without `reply_to`, nothing was posted:
+        nobody was to be told."""
         notice = self.outgoing
         key = f"{notice.reply_to.turn if notice.reply_to else ''}:1"
         match notice.state:
@@ -253,6 +254,7 @@ class ApprovalNotices:
         platform = one.person.platform
         if change is not None and one.kind != "copy":
             platform = change.proposal.address.platform
+        # `messengers`: the platforms of this process on which Ponte can write unasked.
         if platform not in self.messengers:
             # Only a process with this platform can post there. Where Ponte sends no messages of its
             # own, the card shows the reason of a denial.
@@ -268,7 +270,7 @@ class ApprovalNotices:
             is_late = change is not None and one.kind != "expired" and change.state != "open"
             if change is not None and one.kind == "denied":
                 is_late = not change.denial_reason  # erased meanwhile
-            if one.state == "new" and is_late:  # before anybody was notified
+            if one.state == "new" and is_late:  # nobody was notified, and no later round posts it
                 await posts.record_removed(1)
                 return
             try:
@@ -276,7 +278,7 @@ class ApprovalNotices:
             except Undeliverable as error:
                 await self._note_refusal(posts, error)
                 return
-            if to is None:
+            if to is None:  # there is nobody to notify any more
                 return
             reply = self.replies[platform](to, posts)
         notice = posts.outgoing
@@ -575,6 +577,7 @@ class CardRedraw:
             if is_drawn:
                 await self.outbox.put(replace(listed, drawn_version=change.version))
             failures += is_drawn is False
+        # Due notices to approvers are sent at the end.
         return failures + await self.requests.once()
 
     async def _replace_cards(self, seq: int, cards: Sequence[Card]) -> bool | None:

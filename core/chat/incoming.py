@@ -106,7 +106,7 @@ def is_for_ponte(facts: Addressing, settings: AddressingSettings) -> bool:
     # one.
     if settings.answer_everything:
         return not (facts.names_others or facts.is_thread_of_others)
-    if settings.strict_mention:
+    if settings.strict_mention:  # without a mention, no message is
         return False
     return facts.answers_us or (facts.is_our_thread and not facts.has_several_people)
 

@@ -197,6 +197,7 @@ class Interactions:
         began = asyncio.get_running_loop().time()  # the check of rights takes time, too
         limits, message = interaction.limits, None
         refusal = ""
+        # Else only the turn checks them.
         if limits.checks_rights_before_storing:
             refusal = await self._find_refusal(interaction, request.action)
         if refusal:
@@ -209,8 +210,8 @@ class Interactions:
                 receipt = await self.conversations.inbox.accept(message)
         except (NotStored, TimeoutError) as error:
             if message is not None and isinstance(error, TimeoutError):
-                # The message may still be stored. The person reads that it does not count, so it
-                # must not be answered later.
+                # Only the wait has ended: the message may still be stored. The person reads that
+                # it does not count, so it must not be answered later.
                 self.tasks.start(self.conversations.inbox.amend(message.event_key, None))
             with use_locale(interaction.locale):
                 await interaction.notify(NotStored().words())

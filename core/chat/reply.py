@@ -151,7 +151,7 @@ class GrowingReply:
             return
         self._latest = progress
         if progress.text:
-            # An answer that is complete very soon is posted only once.
+            # No text before `_whole_until`: an answer complete very soon is posted only once.
             self._next = max(self._next, self._whole_until)
         # Otherwise a timer or the worker will show the newest progress.
         if self._pause is None and (self._worker is None or self._worker.done()):
@@ -222,7 +222,8 @@ class GrowingReply:
                 metrics.duplicate_posts.inc()
                 with suppress(PostRemoved):
                     await self._surface.delete(own_id)
-        # An edit of this process may have arrived last and put an older text back.
+        # An edit of this process may have arrived last and put an older text back. So each post
+        # whose text it has set gets the text of the answer again.
         for number in range(1, len(answer.parts) + 1):
             if number in self._shown and (id := ids.get(number)):
                 with suppress(PostRemoved):
@@ -327,7 +328,8 @@ class GrowingReply:
         """Post or edit all parts, delete posts beyond the last part, and upload the files. It may
         run again after any error: what is recorded as done is not done again. `_known` are the
         recorded posts by number. `_made_here` returns the id of a post that this process made and
-        has not recorded yet."""
+        has not recorded yet. `_find_post` looks for one on the platform. The upload has the number
+        FILES_NUMBER."""
         last = len(answer.parts)
         for number in range(1, last + 1):
             await self._put_part(_build_final_part(answer, number))
@@ -372,7 +374,7 @@ class GrowingReply:
         number = part.number
         post = (await self._load_posts()).get(number)
         if post is not None and post.state == "removed":
-            raise PostRemoved
+            raise PostRemoved  # it is never posted again
         if post is None:
             post = await self._record_intent(number)
         elif not post.id:
@@ -420,7 +422,8 @@ class GrowingReply:
         """Return the id of a post that may have been made; None if it was not.
 
         The request of an earlier process, or one whose response was lost, may still be under way.
-        So a post that is not there is looked for again once its request must have arrived.
+        So a post that is not there is looked for again once its request must have arrived. Only
+        such posts have a time in `_arrivals`.
         """
         id = await self._surface.find(post.number, post.key)
         if id is None and post.number in self._arrivals:

@@ -166,7 +166,8 @@ def place_results(
     find_results: Callable[[], Mapping[str, RowsResult | Chart]],
     is_growing: bool = False,
 ) -> tuple[str, tuple[Placed, ...]]:
-    """`find_results` returns the results of the turn by id, such as `r1`.
+    """Put tables and charts in place of the lines that name them, and return them, too.
+    `find_results` returns the results of the turn by id, such as `r1`.
 
     The model refers to a table or a chart by a line such as `[table:r1]`. Each is placed once;
     another line that names it is removed. A sentence replaces an id that no result has. In a text

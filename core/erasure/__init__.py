@@ -152,7 +152,8 @@ class SqlPersonalData(SqlStore):
     def list_people(self, connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
         """Each entry has `person`, `platform`, `name`, `first` and `last` (seconds since 1970, 0 if
         unknown), and the numbers of `messages`, `files`, `changes` and `decisions`. People who only
-        appear in a platform's list of members are left out; `find` finds them too."""
+        appear in a platform's list of members are left out; `find` finds them too. The most
+        recently active come first."""
         people: dict[str, dict[str, Any]] = {}
 
         def get_entry(key: str) -> dict[str, Any]:
@@ -294,7 +295,8 @@ class SqlPersonalData(SqlStore):
     def read_rows(
         self, connection: SqlConnection, who: KnownPerson, section: str, begin: int = 0
     ) -> Sequence[Mapping[str, Any]]:
-        """Rows are in the order of the table's first two columns."""
+        """Return at most EXPORT_PAGE_ROWS rows, without the first `begin`. Rows are in the order of
+        the table's first two columns."""
         columns: Sequence[Column] = ()
         # Other people's changes that the person decided on (`_DECIDED`): without their values.
         if section == "decisions":

@@ -156,10 +156,11 @@ class SqlInbox(SqlStore):
         runs_at_once: bool = False,
         limits: SenderLimits | None = None,
     ) -> tuple[Receipt, bool]:
-        """`runs_at_once`: it is a decision (`stop`, `approve ID`), which does not wait for the
-        turns before it. A message over its sender's `limits` is stored as refused, and runs at once
-        too: then the person gets the refusal immediately. Return the receipt, and whether the
-        message runs at once. Call `enqueue` with both once the transaction is committed."""
+        """Store a message, unless it is stored already, as a part of the caller's transaction.
+        `runs_at_once`: it is a decision (`stop`, `approve ID`), which does not wait for the turns
+        before it. A message over its sender's `limits` is stored as refused, and runs at once too:
+        then the person gets the refusal immediately. Return the receipt, and whether the message
+        runs at once. Call `enqueue` with both once the transaction is committed."""
         now, refusal = time.time(), ""
         is_limited = limits is not None and limits.has_any and not runs_at_once
         values: dict[str, object] = _sender_of(message)._asdict()
@@ -169,8 +170,10 @@ class SqlInbox(SqlStore):
         # The statement first locks the conversation, in FROM, which runs before a row is made:
         # without that, on Postgres, a message with a higher `seq` could be committed first.
         # `WHERE 1 = 1` is for SQLite, which would read ON as the condition of a join. A stored
-        # message with the same key leaves no row (`event_key` is unique). `queue_sql` also queues
-        # the message; one with a limit is queued below, when it is known whether it is refused.
+        # message with the same key leaves no row (`event_key` is unique). `queue_sql` is an
+        # expression over the new row: its value is how many turns come first, and where processes
+        # share the queue it also queues the message (else `enqueue` does). One with a limit is
+        # queued below, when it is known whether it is refused.
         queue_sql = "0" if is_limited else self._runner.queue_sql(runs_at_once)
         row = connection.execute(
             "INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision,"  # noqa: S608
@@ -195,6 +198,7 @@ class SqlInbox(SqlStore):
                 turns_ahead = select_value(connection, sql, seq)
             return Receipt(seq, turn, True, int(turns_ahead), refusal), runs_at_once
         # The platform delivered the message a second time: return the receipt of the first time.
+        # The turn follows from the key, so it is the same.
         row = connection.execute(
             "SELECT seq, refusal FROM inbox WHERE event_key = ?", (message.event_key,)
         ).fetchone()
@@ -225,9 +229,10 @@ class SqlInbox(SqlStore):
         return {row["event_key"]: row["created_at"] for row in rows}
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
-        """`message` is None if it was deleted. Return "unknown" if the edit changes nothing. An
-        edit before the turn begins can turn a message into a decision (such as `approve ID`), or a
-        decision into a message. Such a message counts as typed now."""
+        """`message` is None if it was deleted. Return "unstarted" or "started", as its turn is, or
+        "unknown" if the edit changes nothing. An edit before the turn begins can turn a message
+        into a decision (such as `approve ID`), or a decision into a message. Such a message counts
+        as typed now."""
 
         def wake(amended: tuple[int, AmendResult, Queued | None]) -> None:
             seq, _, retyped = amended

@@ -112,7 +112,7 @@ class Jobs(TurnExecutor):
         """Decisions have places of their own, so that they never wait for turns."""
         self._has_kernels = False
         self._side_tasks = BackgroundTasks("jobs")
-        # Other parts call these on this object.
+        # Other parts call these on this object. They do not know the objects that do the work.
         self.is_alive, self.lead = self.own.is_alive, self.own.lead
         self.on, self.notify = self.notifications.on, self.notifications.send
         self._worker_tasks: list[asyncio.Task[None]] = []
@@ -240,7 +240,8 @@ class Jobs(TurnExecutor):
         return seq
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
-        """A process that runs no turns only takes stalled turns over and tidies the queue.
+        """Run the turns of these platforms (all if empty), until `drain`. A process that runs no
+        turns only takes stalled turns over and tidies the queue.
 
         One worker fetches turns and another one decisions (`stop`, `approve`), which have queues of
         their own, so that they never wait for turns.
@@ -483,9 +484,10 @@ class SharedPace(SqlStore):
         names: Sequence[str],
         work: Callable[[Sequence[float], float], tuple[Sequence[float], T]],
     ) -> T:
-        """`work` gets the due times, in the order of `names`, and the database's time, in seconds.
-        It returns the new due times, in this order, and the result of this call. The rows are
-        locked while it runs, so two processes never plan the same moment."""
+        """Read and change the due times of the kinds of calls in `names`. `work` gets the due
+        times, in the order of `names`, and the database's time, in seconds. It returns the new due
+        times, in this order, and the result of this call. The rows are locked while it runs, so two
+        processes never plan the same moment."""
         due, now = dict[str, float](), 0.0
         for name in sorted(names):  # all processes lock in this order, so none can deadlock
             # An UPDATE that changes nothing creates the row if necessary and locks it.

@@ -105,7 +105,8 @@ class Journal(SqlThreads):
         self.take_begun: Callable[[int], Mapping[str, Any] | None] | None = None
         """Returns what is known of the turn if the query that fetched its job also began it (the
         SQL function `ponte_begin`), otherwise None."""
-        self._is_alive = is_alive  # None: no other process shares the database
+        # False once other processes may take over its turns. None: no other shares the database.
+        self._is_alive = is_alive
         self._owner = owner or secrets.token_hex(8)
         """`begin` counts another attempt only if a different process has the turn."""
 
@@ -160,10 +161,12 @@ class Journal(SqlThreads):
         *,
         pays: bool = True,
     ) -> RecordedMessage:
-        """Notes about changes that the thread has not received yet come first. `reserve` reserves
-        the cost of the turn in the same transaction; if it raises, nothing is stored. `pays`: it
-        may reserve money, so the transaction must survive a power failure; otherwise the next start
-        may repeat it. Raises Superseded if the turn has ended or its conversation was forgotten."""
+        """Add the message to the transcript, once. Return the turn's items, and the origin of the
+        thread's texts. Notes about changes that the thread has not received yet come first.
+        `reserve` reserves the cost of the turn in the same transaction; if it raises, nothing is
+        stored. `pays`: it may reserve money, so the transaction must survive a power failure;
+        otherwise the next start may repeat it. Raises Superseded if the turn has ended or its
+        conversation was forgotten."""
         return await self._write_if_current(
             turn,
             lambda c, current: self._record_user_message(c, current, turn, items, reserve),
@@ -259,7 +262,7 @@ class Journal(SqlThreads):
         started: ToolCall | None = None,
     ) -> None:
         """`started` is the round's tool call that starts now, if the round has only one: this saves
-        a transaction."""
+        a transaction. `current`, the turn's row from the decorator, is not needed."""
         _add_round(connection, turn, output)
         if started:
             _start_call(connection, turn, started)
@@ -415,7 +418,7 @@ class Journal(SqlThreads):
     ) -> None:
         """`posted` is the answer's last post; it is stored with the end, which saves a transaction.
         If the turn is superseded, raises Superseded, but stores `posted`. If a later attempt
-        exists, raises TakenOver and stores nothing."""
+        exists, raises TakenOver and stores nothing. `reason` is the code of a failure."""
         # A token lets anybody who has it answer in this place (Slack's `response_url`), so it is
         # not kept longer than needed.
         has_token = bool(turn.message.reply_to.token)
@@ -582,7 +585,8 @@ class Journal(SqlThreads):
     def forget(
         self, connection: SqlConnection, conversation: str, also: TransactionStep = NO_STEP
     ) -> ForgetResult:
-        """The conversation's generation rises, so that running turns store nothing more.
+        """Erase the conversation's texts, and mark what the model's server stores of it for
+        erasure. The conversation's generation rises, so that running turns store nothing more.
 
         `also` runs in the same transaction. Return what was forgotten: the caller cancels the
         running turns and deletes the files.

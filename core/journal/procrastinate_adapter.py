@@ -81,6 +81,7 @@ class QueueWorkers(FetchedTurns):
             pool_factory=create_statement_pool,
             configure=end_each_statement,
         )
+        # `open` connects it.
         self.app = procrastinate.App(connector=connector)
         # In place of Procrastinate's own: with workarounds for how it handles errors, and with
         # fewer queries.
@@ -131,7 +132,8 @@ class QueueWorkers(FetchedTurns):
 
         A job becomes idle if the connection breaks while the job is fetched or its end is recorded.
         Procrastinate leaves such a job in `doing`, so its conversation would wait forever
-        (Procrastinate's issue 1518; tests/contract/test_queue_workers.py).
+        (Procrastinate's issue 1518; tests/contract/test_queue_workers.py). `running` are the `seq`
+        of turns that run here, `self.ids` the ids of this process's workers.
         """
         # A job that is idle in one sweep may just have been fetched, and not begun yet. So only one
         # that was idle in the sweep before (`self.idle`), too, is deleted.

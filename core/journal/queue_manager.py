@@ -97,7 +97,8 @@ class TurnJobManager(JobManager):
         return ()
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
-        """Return None if there is none, or if the database fails: then the worker looks again soon.
+        """Wait until another turn may begin here. Return None if there is none, or if the database
+        fails: then the worker looks again soon.
 
         If this raised, Procrastinate would wait for the worker's running jobs and then end the
         worker. After a broken connection, the process would get no new turns until its longest turn
@@ -159,8 +160,9 @@ class TurnJobManager(JobManager):
     async def listen_for_jobs(
         self, *, on_notification: Any, queues: Iterable[str] | None = None
     ) -> None:
-        """Procrastinate's own listener parses the payload. A malformed one would end the worker,
-        and anybody who may connect to the database could abort a job
+        """Make a worker look for a job (`on_notification`) at each notification, whatever its
+        payload, until cancelled. Procrastinate's own listener parses the payload. A malformed one
+        would end the worker, and anybody who may connect to the database could abort a job
         (tests/contract/test_notifications.py). It would also end the worker if it cannot connect
         again."""
         key = tuple(queues or ())

@@ -186,7 +186,8 @@ class SqlThreads(SqlStore):
     def search(
         self, connection: SqlConnection, platform: str, search_text: str, person: str = ""
     ) -> Mapping[str, SearchHit]:
-        """Reads only the newest MAX_SEARCHED_MESSAGES messages, without decisions such as
+        """Find conversations of which one message, with its answer, contains all words, in any
+        case. Reads only the newest MAX_SEARCHED_MESSAGES messages, without decisions such as
         `approve`, and without those that were asked once more (`replaced_by`).
 
         Each key of a conversation maps to its newest turn that contains the words.

@@ -307,7 +307,7 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
         ),
         posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
         answer=decode_json(Answer, row["answer"]) if row["answer"] else None,
-        refusal=row["refusal"].partition(":")[0],  # of "reason:limit", as "fast:20"
+        refusal=row["refusal"].partition(":")[0],  # of "fast:20"; "" if not refused
         limit=int(row["refusal"].partition(":")[2] or 0),
         accepted_at=row["created_at"],
         undelivered_reason=str(untold["reason"]) if untold else "",
@@ -325,6 +325,7 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
     # A refusal by a rate limit, "" for none: "fast:20" for more than 20 messages in a minute, or
     # "waiting:5" for more than 5 that wait.
     refusal, _, limit = facts["refusal"].partition(":")
+    # What Ponte has stored about the thread; "" for nothing.
     record = facts["record"]
     return Turn(
         seq=seq,

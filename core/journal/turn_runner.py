@@ -159,7 +159,8 @@ class TurnExecutor(SqlStore):
         return {task for task in self._current.values() if task}
 
     async def run_turn(self, seq: int) -> bool:
-        """Return False if this process stops first (`drain`).
+        """Run the turn's handler until the turn is recorded as ended, or another process has taken
+        it over. Return False if this process stops first (`drain`).
 
         A handler that fails or is cancelled runs again after a pause: it reads what is recorded,
         and continues there.
@@ -204,7 +205,7 @@ class TurnExecutor(SqlStore):
         """For turns that were under way at CRASHES_BEFORE_ALONE crashes of their process. A further
         crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS until it
         begins, and as long again while it runs alone. Those that have waited begin before the next
-        turn runs alone."""
+        turn runs alone. Return what `run_turn` returns."""
         self._current.setdefault(seq, None)  # a stop can find it while it waits
         async with self._one_alone:  # one such turn after the other
             self.places.shut()  # at once: no other turn may begin
@@ -371,7 +372,7 @@ class LocalRunner(TurnExecutor):
 
         Unfinished decisions (`stop`, `approve`) come before any turn, for at most
         DECISIONS_FIRST_SECONDS. Turns that crashed the process while they ran alone come after
-        those that did not.
+        those that did not. Only messages of `platforms` are taken up; of all if empty.
         """
         # The maximum of `solo_crashes` orders whole conversations, so that each keeps the order of
         # its turns.
@@ -442,8 +443,9 @@ class LocalRunner(TurnExecutor):
         return await (self.run_turn_alone(seq) if seq in self._suspects else self.run_turn(seq))
 
     def _start_turns(self) -> None:
-        """Nothing starts before `_open`: decisions of an earlier process come first. `_suspects`
-        run alone, because they may have crashed their process."""
+        """Called whenever a turn or a place may be free. Nothing starts before `_open`: decisions
+        of an earlier process come first. `_suspects` run alone, because they may have crashed their
+        process."""
         while self._open and not self._draining.is_set() and self.places.is_free:
             if (seq := self._queue.next()) is None:
                 return

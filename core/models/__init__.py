@@ -300,6 +300,7 @@ def _serve_model(
 ) -> ServedModel:
     """Return a model behind the server that the settings name, with the API that they name; with
     "auto", the model finds out which one the server has."""
+    # Not at the top: commands that only read the settings load this module, too.
     from core.models.served_model import ServedModel
 
     settings = deps.own

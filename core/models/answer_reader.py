@@ -182,7 +182,9 @@ class AnswerReader:
         self.error: Json | None = None
         self.parts: list[Part] = []
         self.phases: dict[object, str] = {}
+        # A call that the model wrote as text counts only if its tool was offered.
         self._tools = tools or {}
+        # The answer may begin with a thought that no tag opens; this turn has called tools before.
         self._holds_start, self._is_continued = holds_start, is_continued
         # Joins characters that a server cuts into two pieces.
         self._joiner = PieceJoiner()
@@ -339,7 +341,7 @@ class AnswerReader:
     def add_call(
         self, index: object = None, id: str = "", name: str = "", arguments: object = None
     ) -> CallPart:
-        """`index` and `id` may be missing.
+        """Add a piece of a call and return the call. `index` and `id` may be missing.
 
         A piece that comes after its call is complete is either the same call again, which is only
         marked (`may_be_two`), or the beginning of another call with the same index and id.

@@ -245,8 +245,10 @@ class ContextSizes:
     def record_refusal(
         self, model: str, tokens: int, *, is_guess: bool = False, is_limit: bool = False
     ) -> None:
-        """The server refuses more than `tokens`. A guess of Ponte's, and a rate limit of the
-        account (`is_limit`), count only for a while."""
+        """The server refuses more than `tokens`. A guess of Ponte's (`is_guess`), and a rate limit
+        of the account (`is_limit`), count only for a while. They may replace a lasting refusal,
+        because the size never grows; later the server would refuse again. A guess counts as
+        "server", because it follows from a refusal."""
         until = time.monotonic() + CONTEXT_KNOWN_SECONDS if is_guess or is_limit else math.inf
         size = ContextSize(min(tokens, self.of(model).tokens), "limit" if is_limit else "server")
         self._refused[model] = size, until

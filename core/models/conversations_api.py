@@ -107,7 +107,7 @@ async def fetch_response(server: ModelServer, id: str, wait_seconds: float) -> J
     """Raise ModelServerFault.
 
     A response that is still running is waited for, up to `wait_seconds`; after that the result is
-    None.
+    None. So it is if the server no longer has it.
     """
     waited = 0.0
     pauses = iter(RESPONSE_BACKOFF)  # without end: `wait_seconds` ends the loop
@@ -175,6 +175,7 @@ class BackgroundStream:
         # listener has left.
         self._silence = silence
         self._grace = grace
+        # Gets the response's id if nobody listened when it came, to erase it later.
         self._on_late_id = late
         self._events: asyncio.Queue[Json | Exception | None] = asyncio.Queue()
         self._has_room = asyncio.Event()
@@ -322,7 +323,8 @@ class SpareConversations:
         await cancel_all([self._refill_task])
 
     async def _create_spares(self) -> None:
-        """This waits first, so that it does not delay an answer."""
+        """A new thread then need not wait for one. Each is recorded for erasure before it is used.
+        This waits first, so that it does not delay an answer."""
         await asyncio.sleep(SPARE_DELAY_SECONDS)
         try:
             while len(self._conversation_ids) < self._server.options.spare_conversations:
@@ -347,6 +349,8 @@ class ConversationRound:
         # OpenAI would compact a longer history.
         self._history = RoundHistory(server, ask, COMPACT_TOKENS)
         remote = ask.thread.remote
+        # The first step: the conversation on the server can be trusted, must be read first, or made
+        # anew.
         self._step: Literal["trusting", "looking", "anew", "ready"] = "trusting"
         # `remote_upto` is the last turn that the conversation surely holds, `previous_seq` the last
         # one of the transcript before this one. Behind that, something is missing, or unknown.

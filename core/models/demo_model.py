@@ -568,8 +568,8 @@ def _describe_outlines(text: str) -> str:
 
 
 def _show_table(turn: DemoTurn, name: str) -> Decision:
-    """A bridge takes ids of tables only, so its tables are listed first, unless the name is an
-    id."""
+    """Return the table's first rows, or the calls that read them. A bridge takes ids of tables
+    only, so its tables are listed first, unless the name is an id."""
     # NocoDB itself or the sample tables; else a bridge, which is a server in front of NocoDB.
     if QUERY_TOOL in turn.tools:
         if (reply := turn.find_reply(QUERY_TOOL)) is None:

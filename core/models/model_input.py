@@ -74,10 +74,10 @@ LEFT_OUT_NOTE = Item(
 
 
 def pair_calls(items: Sequence[Item]) -> list[Item]:
-    """Outputs without a call are left out, and calls without an output are answered as interrupted.
-    Servers demand this (HTTP 400; OpenAI: "No tool output found for function call …" and "No tool
-    call found for function call output …"). A turn that crashed between call and output leaves a
-    call alone."""
+    """Return each call once, followed by its output before the next user message. Outputs without a
+    call are left out, and calls without an output are answered as interrupted. Servers demand this
+    (HTTP 400; OpenAI: "No tool output found for function call …" and "No tool call found for
+    function call output …"). A turn that crashed between call and output leaves a call alone."""
     whole: list[Item] = []
     # The ids of calls that have no output yet, in their order.
     open_calls: dict[str, None] = {}
@@ -139,9 +139,10 @@ def find_turn_starts(items: Sequence[Item]) -> list[int]:
 
 
 def keep_newest_turns(items: Sequence[Item], limit: int) -> Sequence[Item]:
-    """The cut is at a user message, so that calls and their outputs stay together. Turns before the
-    first one that does not fit are left out, too. But a message that is too long and got no answer
-    is left out alone: it is in no other turn's way."""
+    """Keep the newest turns that fit `limit` tokens, and always the last one. The cut is at a user
+    message, so that calls and their outputs stay together. Turns before the first one that does not
+    fit are left out, too. But a message that is too long and got no answer is left out alone: it is
+    in no other turn's way."""
     room, end = limit, len(items)
     kept: list[Item] = []
     for start in reversed(find_turn_starts(items)):
@@ -225,6 +226,7 @@ class ModelInput:
 
     def __init__(self, read: ReadFile | None, host: str, official: bool) -> None:
         self._read = read
+        # Marks items that only this server can read.
         self._host = host
         # From here on: what the server takes, as far as its refusals have told.
         self.takes_pictures = True
@@ -251,9 +253,10 @@ class ModelInput:
         return {at: item.raw[at] for at in ("message", "call") if mine and item.raw.get(at)}
 
     def name_calls(self, items: Sequence[Item], model: str) -> list[Item]:
-        """The server's id goes back to it if it is unique in the thread. An empty, doubled or too
-        long one is replaced, and that of another server: by the next free one in the form (`form`)
-        that this server or the model uses."""
+        """Replace Ponte's own ids of calls by those by which this server knows them. The server's
+        id goes back to it if it is unique in the thread. An empty, doubled or too long one is
+        replaced, and that of another server: by the next free one in the form (`form`) that this
+        server or the model uses."""
         calls = [item for item in items if item.kind == "call"]
         # By Ponte's id: the id that this server gave to the call; "" for none.
         server_ids = self.server_call_ids(calls)
@@ -341,7 +344,8 @@ class ModelInput:
         with_names: bool = False,
         with_carried: bool = False,
     ) -> list[Json]:
-        """The last user message begins with `preface`.
+        """Return the items in the form of the Responses API. The last user message begins with
+        `preface`.
 
         With `with_names`, each user message begins with its sender's name. With `with_carried`,
         items have the field `carried`: what the server wants back with them (`carried_fields`).

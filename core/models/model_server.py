@@ -430,8 +430,11 @@ class ModelServer:
         self.options = options
         # Records what the server stores when no turn listens any more.
         self.record_object_to_erase = record_object_to_erase
+        # Only OpenAI's own server knows all fields of its API.
         self.official = client.place.is_official
         # From here on: what this process learns about the server from its answers and refusals.
+        # `input`: which kinds of input it takes. `read` returns the bytes of a file; without it,
+        # the model gets a line about the file. `sizes`: the tokens that its models take.
         self.input = ModelInput(read, client.place.host, self.official)
         self.sizes = ContextSizes(client, options.model, options.context)
         self.model_names: Sequence[str] = ()
@@ -519,7 +522,8 @@ class ModelServer:
         return definitions
 
     def adapt_to_refusal(self, fault: ModelServerFault, body: Json) -> bool:
-        """Return whether the same question may work now.
+        """Fields that this server does not take are left out of all further requests. Return
+        whether the same question may work now.
 
         The clearest reasons come first: streaming, the answer's limit, the form of calls' ids, a
         tool's schema, reasoning, fields, roles, encrypted items. Pictures come last, because

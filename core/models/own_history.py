@@ -73,7 +73,8 @@ class RoundHistory:
         self.omission = server.omissions.get(ask.thread.id, 0)
         """What else than old turns is left out: 0 for nothing, else `CALLS`, `FAILED_TURNS`,
         `FILES` or `EARLIER_TURNS`, each with those before it."""
-        # The most estimated tokens of the whole request, and of its items. A refusal lowers both.
+        # The most estimated tokens of the whole request, and of its items, unless the last message
+        # has more. A refusal lowers both.
         self._most_tokens = math.inf
         self._most_items = most or HISTORY_WINDOW_TOKENS
         self._is_shortened = False
@@ -90,7 +91,8 @@ class RoundHistory:
 
         After refusals, `omission` says what is left out (`CALLS` to `EARLIER_TURNS`, each with
         those before it): first, calls are told in words; then turns without an answer go, then
-        files, and at last all turns but the newest.
+        files, and at last all turns but the newest. `fit` also sets `request`, with the tools that
+        fit.
         """
         items: Sequence[Item] = self._server.input.name_calls(pair_calls(transcript), self.model)
         if self.omission >= EARLIER_TURNS:
@@ -246,7 +248,8 @@ class ResponsesReader(AnswerReader):
     _last: object = None
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
-        """Raise ModelServerFault if the server turns out not to have this API.
+        """Return the events for the turn that listens. Raise ModelServerFault if the server turns
+        out not to have this API.
 
         Events with pieces ("delta") are added as they come. Later events repeat them as a whole
         ("done", then the whole response), from which only what is missing is taken, because some
@@ -288,6 +291,7 @@ class ResponsesReader(AnswerReader):
             if not any(call.arguments for call in self.calls if call.index == number):
                 self.add_call(number, arguments=event.get("arguments"))
         elif kind == "response.output_item.done":
+            # A whole message, call or reasoning.
             return self._read_item(item, number)
         return ()
 
@@ -458,9 +462,10 @@ def has_other_speakers(ask: RoundRequest) -> bool:
 
 
 def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[Json]) -> Json:
-    """Fields that only OpenAI knows are sent only to OpenAI: other servers refuse or ignore them.
-    OpenAI compacts a long history itself from `compact_threshold` tokens on (half of the room for a
-    request, at most COMPACT_TOKENS), and leaves out items rather than to fail (`truncation`)."""
+    """The body lacks the fields that say where its history is. Fields that only OpenAI knows are
+    sent only to OpenAI: other servers refuse or ignore them. OpenAI compacts a long history itself
+    from `compact_threshold` tokens on (half of the room for a request, at most COMPACT_TOKENS), and
+    leaves out items rather than to fail (`truncation`)."""
     options = server.options
     body: Json = {
         "model": ask.model or options.model,
@@ -598,7 +603,8 @@ class ChatCompletionsApi(OwnHistoryApi):
         """A server that has refused a system message, or two messages of one role in a row, gets
         neither (`takes_roles`)."""
         server, model = self._server, ask.model or self._server.options.model
-        # Carried: what the server wants back with its own items, such as signatures.
+        # Carried: what the server wants back with its own items, such as signatures. Names: only if
+        # several people write here.
         input = await server.input.build_items(
             items, preface=ask.preface, with_names=has_other_speakers(ask), with_carried=True
         )

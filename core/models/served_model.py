@@ -285,6 +285,8 @@ class ServedModel(Model):
     ) -> None:
         self._client = client
         self._options = options
+        # `read` returns the bytes of a file. `record_object_to_erase` records what the server
+        # stores when no turn listens any more, to erase it later.
         self._server = ModelServer(client, options, read, record_object_to_erase)
         self._conversations = ConversationsApi(self._server)
         self._levels: dict[str, ConversationsApi | OwnHistoryApi] = {
@@ -295,7 +297,7 @@ class ServedModel(Model):
         # Returns the tools that are on, so that `health` can tell whether they fit.
         self.list_tools = list_tools
         self._fixed_level = level
-        # The API in use; None until it is found out.
+        # The API in use; None until it is found out which one the server has.
         self._level = level
         self._limits: dict[str, tuple[float, object]] = {}
         """When a used-up limit of a model ends (loop time), and the prices in ponte.toml that

@@ -123,14 +123,15 @@ class GrowingAnswer:
         the start."""
         self._closing: re.Pattern[str] | None = None
         self._thought: list[str] = []
-        self._skips_space = False
+        self._skips_space = False  # a thought has just ended: the space after it is not shown
         # Follows whether the text is inside code, where a tag is text.
         self._code = GrowingCode()
         self._is_blank = True
         """Nothing but space is shown so far, so the answer may still begin with a thought or be
         nothing but a call."""
         self._last = ""
-        """With the characters after a tag, it tells whether a sentence only mentions the tag."""
+        """The last character shown. With the characters after a tag, it tells whether a sentence
+        only mentions the tag."""
 
     @property
     def text(self) -> str:

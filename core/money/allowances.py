@@ -290,6 +290,7 @@ class OverAllowance(OverBudget):
     def __init__(
         self, count: AllowanceCount, unit: Unit, left: int, zone: tzinfo, operators: tzinfo
     ) -> None:
+        # `count` is what is used, `left` the rest.
         allowance = count.scope.allowance
         super().__init__(limit=getattr(allowance, unit))  # for the placeholder in the sentence
         self.allowance = allowance

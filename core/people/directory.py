@@ -142,9 +142,11 @@ class MemberDirectory:
     ) -> None:
         self._platform = platform
         self._rows = rows
+        # Asks the platform about one person.
         self._platform_lookup = lookup
         self._shared = shared
         self._clock = clock
+        # A key is a person's scope (such as a server) and id.
         self._known: BoundedDict[MemberKey, _Known] = BoundedDict(MAX_MEMBERS_IN_MEMORY)
         self._lookups: dict[MemberKey, _MemberLookup] = {}
         self._wanted: dict[MemberKey, None] = {}

@@ -500,7 +500,8 @@ class Policy:
     def _decide_by_rules(
         self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]
     ) -> _Decision:
-        """Of some rules it is not known whether they match, because the platform has not told the
+        """The first rule decides that matches the person and says something about the right. Of
+        some rules it is not known whether they match, because the platform has not told the
         person's groups yet. Such a rule is passed over, and `others` has what it would say (True:
         allow). `names` of a table are its title and its id; the first one is shown to people."""
         if any(len(name) > MAX_RIGHT_NAME_CHARACTERS for name in names):

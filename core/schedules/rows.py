@@ -85,8 +85,8 @@ _RUNNING_SQL = (
 def _schedule_transaction(
     method: Callable[Concatenate[Schedules, SqlConnection, P], T],
 ) -> Callable[Concatenate[Schedules, P], Coroutine[Any, Any, T]]:
-    """`on_change` is called after the commit, which wakes the timer: due times may be others
-    now."""
+    """The method runs in a transaction; callers await it without the connection. `on_change` is
+    called after the commit, which wakes the timer: due times may be others now."""
 
     @functools.wraps(method)
     async def write(schedules: Schedules, /, *args: P.args, **options: P.kwargs) -> T:
@@ -120,6 +120,7 @@ class Schedules(SqlStore):
         super().__init__(database)
         self._inbox = inbox
         self._clock = clock
+        # Other processes on this database; schedules are due by their common clock.
         self._peers = peers or Alone()
         self._find_destination = destination  # of runs, from a schedule's `reply_to`
         self.on_change: Callable[[], None] = lambda: None
@@ -322,7 +323,8 @@ class Schedules(SqlStore):
         return due
 
     async def advance(self, schedule: Schedule, plan: DuePlan) -> ScheduleRun | None:
-        """Return the run, or None if there is none or another process did this.
+        """Set the next due time, record missed runs, and queue the run of `plan`, in one
+        transaction. Return the run, or None if there is none or another process did this.
 
         The condition on `next_due_at` lets only one process succeed. On Postgres, a row that
         another process works on is skipped instead of waited for.

@@ -81,6 +81,7 @@ class Scheduler:
             # Before the look, so that a change during it is not missed.
             self._changed.clear()
             try:
+                # It returns the seconds until the next look.
                 seconds = await self.start_due_runs()
             except NotStored as error:
                 log.warning("could not start scheduled runs; retrying", error=str(error))

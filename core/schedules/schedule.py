@@ -392,6 +392,7 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
 
 
 def _due_times(rule: ScheduleRule, zone: str, after: float) -> Iterator[float]:
+    """Yield the due times later than `after`, in order, each once. Raise BadSchedule."""
     if rule.run_at:
         if rule.run_at > after:
             yield rule.run_at

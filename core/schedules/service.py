@@ -93,10 +93,10 @@ class ScheduleService:
     async def check(
         self, draft: ScheduleDraft, owner: Person, address: Address, *, is_new: bool
     ) -> ScheduleDraft:
-        """Raise BadSchedule for a wrong value or a limit that is reached. Raise NotAllowed or
-        StatusUnknown unless the person may own a schedule in this place: they have the rights of
-        its runs, a rule or PONTE_ALLOW names them, and Ponte can post there. `is_new`: the schedule
-        counts in the person's limit."""
+        """Return the draft, cleaned, as it can be stored. Raise BadSchedule for a wrong value or a
+        limit that is reached. Raise NotAllowed or StatusUnknown unless the person may own a
+        schedule in this place: they have the rights of its runs, a rule or PONTE_ALLOW names them,
+        and Ponte can post there. `is_new`: the schedule counts in the person's limit."""
         checked = check_draft(draft, self.clock(), self.config.section("schedules"))
         if checked.kind == "command":
             command = grammar.parse_command(checked.text)
@@ -140,7 +140,7 @@ class ScheduleService:
         """`id` is that of a schedule of the person, or that of a proposal of theirs which they want
         to correct before it is approved. The draft leaves the schedule as it is now, or contains
         what that proposal wanted, and then names the proposal in `change_id`. Raise NotFound,
-        NotAllowed."""
+        NotAllowed. The caller fills in the draft."""
         replaced: Draft | None = None
         try:
             schedule = await self._get_as_human(id, by, address)
@@ -382,6 +382,7 @@ class Scheduling:
                 change_state = service.pause if word == "pause" else service.resume
                 schedule = await change_state(id, *who)
                 reply = describe_whole(schedule, self.clock())
+        # Others here need not learn of schedules of other places.
         is_elsewhere = not schedule.address.is_same_channel(message.address)
         return Answer(reply, is_private=message.address.is_shared and is_elsewhere)
 

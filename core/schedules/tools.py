@@ -65,8 +65,8 @@ class ScheduleSource(FixedToolSource):
         """Propose a reminder or repeated task here, which the person approves on its card.
 
         Args:
-            what: text to post, full instruction to yourself, `quick-command SLUG input`, or the
-                name of a saved question, which is shown without a model
+            what: text to post, full instruction to yourself, `quick-command SLUG input`, name
+                of a saved question
             when: 2026-11-24T14:00, or cron 0 9 * * MON (day L: last, LW: last workday; weekday 5L:
                 last Friday, 1#1: first Monday)
             zone: IANA; null: theirs

@@ -144,7 +144,7 @@ def _describe_weekly(day: str, month: str, weekday: str, times: str) -> str:
 
 def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
     """Of cron's extensions, `L` is the last day, `LW` the last working day, `5L` the last Friday,
-    `5#2` the second Friday."""
+    `5#2` the second Friday. "" for another rule."""
     if month != "*":
         return ""
     if day == "LW" and weekday == "*":
@@ -167,6 +167,7 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
     # Also for a rule with both a day and a weekday, which cron reads as "or".
     if not days:
         return ""
+    # French writes the first as `1er`.
     listed = _join([write_first_day(str(number)) for number in days])
     description = say("on day {day} of each month at {times}", day=listed, times=times)
     if len(days) > 1:

@@ -426,7 +426,8 @@ class SqliteDatabase:
         repeatable: bool = False,
         alone: bool = False,
     ) -> T:
-        """The `then` functions run in the order of the commits. `alone`: run it outside of any
+        """Run `work` on the writer thread. `repeatable`: the commit need not wait for the disk. The
+        `then` functions run in the order of the commits. `alone`: run it outside of any
         transaction, as SQLite requires for emptying the write-ahead log. `single` changes nothing
         here: only a database server saves a round trip by it."""
         if self._closed:
@@ -647,8 +648,9 @@ def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
 
 
 def _settle_all(batch: list[_Write[Any]]) -> None:
-    """The list `result` holds one value after a success, even None, and is empty before. This runs
-    on the event loop."""
+    """The list `result` holds one value after a success, even None, and is empty before. If a
+    `then` fails, its caller gets that error although the write is committed: what should follow did
+    not happen. This runs on the event loop."""
     # Writes with a `then` come first, because a platform waits for the acknowledgement of theirs.
     for job in sorted(batch, key=lambda job: job.then is None):
         if job.error is None and job.then is not None:

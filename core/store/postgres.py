@@ -203,7 +203,8 @@ class PostgresDatabase:
     ) -> T:
         """`then` runs on the event loop after the commit, even if the caller was cancelled.
         `repeatable` changes nothing here: to change `synchronous_commit` would cost a statement.
-        Raise NotStored, Unstorable, and whatever `work` raises."""
+        Raise NotStored, Unstorable, and whatever `work` raises. A `single` statement needs no BEGIN
+        and COMMIT."""
         if self._closed:
             raise NotStored
         task = asyncio.create_task(self._write(work, then, single))
@@ -282,6 +283,7 @@ class PostgresDatabase:
         from procrastinate.schema import SchemaManager
 
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
+        # Its `script` is what SQLite has, too, `shared` what only Postgres has.
         schema = self.schema
         if not _has_tables(connection):
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA_NAME}".encode())

@@ -117,7 +117,8 @@ class Notifications:
     async def _call(self, handler: NotificationHandler, word: str, id: str) -> None:
         """A failure or a timeout is only logged: the rows that the handler reads are read again
         later. A handler that is a plain function returns None, and is done. The others run in a
-        task of their own, so that a cancellation inside it does not end the listener."""
+        task of their own, so that a cancellation inside it does not end the listener. The text of a
+        notification is "WORD ID"."""
         try:
             if (waiting := handler(id)) is None:
                 return

@@ -32,9 +32,7 @@ class SavedSource(FixedToolSource):
         self._tools = (FunctionTool(self.saved_question, effect="read", doing=doing),)
 
     async def saved_question(self, ctx: ToolContext, name: str) -> Outcome:
-        """Rows or figures of a question that people saved under a name. With another name, the
-        names that are similar; with "" all.
-        """
+        """Rows of a question that people saved; for another name similar names, for "" all."""
         rights = ctx.viewer.rights
         listed = await self._saved.list_usable(
             ctx.asker.key, ctx.address, partial(self._may_know, rights)

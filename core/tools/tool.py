@@ -74,8 +74,9 @@ Function = Callable[..., Awaitable[object]]
 
 
 def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """A model reads both texts, as the description of a tool and of its parameters. Sections are
-    those of the Google style; all but the arguments are only for programmers."""
+    """Return the text before the first section, and the descriptions of the arguments. A model
+    reads both texts, as the description of a tool and of its parameters. Sections are those of the
+    Google style; all but the arguments are only for programmers."""
     lines = inspect.cleandoc(text).splitlines()
     # Where each section begins, and the end of the text, so that pairs of them enclose a section.
     edges = [number for number, line in enumerate(lines) if _HEADING.match(line)] + [len(lines)]
@@ -431,10 +432,11 @@ class FunctionTool:
             schema = self._parameters.schema(strict=strict)
         except TypeError as error:  # UnfitSchema is one, too
             raise TypeError(f"{name!r}: {error}") from error
+        # `strict`: the model's server enforces the schema.
         self.spec = ToolSpec(name, description, schema, strict)
         self.effect = effect
-        self.progress_text = doing
-        self.timeout_seconds = patience
+        self.progress_text = doing  # what a person sees while the tool runs
+        self.timeout_seconds = patience  # of one call
         self._function = function
 
     def effect_of(self, arguments: str) -> Effect:

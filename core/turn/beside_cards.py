@@ -104,8 +104,8 @@ def is_repeated(id: str, calls: Sequence[MadeCall]) -> bool:
 
 
 def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
-    """Of equal calls the newest counts, but none that failed if another did not, or may have
-    happened."""
+    """Return the paragraphs before rows and charts are placed. Of equal calls the newest counts,
+    but none that failed if another did not, or may have happened."""
     errors_first = sorted(calls, key=lambda call: call.outcome.status != "error")
     newest = list({call.wish: call for call in errors_first}.values())
     results = [call for call in newest if _has_wanted_result(call, newest)]

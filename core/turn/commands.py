@@ -257,6 +257,7 @@ class TypedRuns:
                 raise
             # A person stopped the turn: it ends with this answer and not as cancelled.
             task.uncancel()
+            # The run goes on at StackSpot, or perhaps began.
             notice = _LEFT if is_begun else _PERHAPS
             return Answer(say(notice, slug=quick.slug), status="stopped")
         except PonteError:

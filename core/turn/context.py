@@ -128,7 +128,9 @@ class ToolContexts:
         """Return a resumed turn without results of its own earlier attempts that the asker may not
         read any more: their rights, or the rules, may have changed since the process ended.
         Reasoning of the model (items of the kind "opaque") could repeat them, so it is left out,
-        too. The turn's `needs`, the rights that readers of its answer need, shrink with them."""
+        too. The turn's `needs`, the rights that readers of its answer need, shrink with them.
+        `provenance.needs` are those of all items of the thread. Without `rights`, only tables that
+        rules hide are left out."""
         may_know = partial(self.may_know, rights)
         unreadable = {c.call_id for c in turn.calls if c.outcome and not may_know(c.outcome.needs)}
         items = tuple(

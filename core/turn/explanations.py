@@ -39,7 +39,8 @@ async def explain_right(
     person, address = turn.message.author, turn.message.address
     approval, policy = changes.approval, changes.approval.policy
     # Rules may name groups. Until the platform tells the person's groups, a verdict may name a
-    # later rule than the one that decides.
+    # later rule than the one that decides. `confirmed`: as told in the last few minutes. `seconds`:
+    # the longest wait for it.
     await policy.prepare(person, address, confirmed=True, seconds=1)
     if is_right(subject):
         right, _, name = subject.partition(":")
@@ -83,7 +84,7 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
     asker_rights = await approval.find_asker_rights(change)
     lines += [f"- {explain_verdict(verdict)}" for verdict in asker_rights]
     # Approvers whom the operator named replace the asker, and if they are exclusive, the admins
-    # too.
+    # too. By default the asker or an admin decides, unless an admin must (`admin_sentence`).
     sentence = _APPROVES_ADMIN if standing.admin_sentence else _APPROVES_ASKER
     sentence = _APPROVES_NAMED if approval.names_approvers(proposal) else sentence
     lines.append(say(_APPROVES_ONLY if standing.is_exclusive else sentence))

@@ -108,7 +108,8 @@ class Guards:
 
     async def check_right(self, call: ToolCall) -> Outcome | None:
         """Rights may change during a turn. For a call that can cost money, note in `rules` the
-        first rule that allowed it."""
+        first rule that allowed it. Needed are the right to its effect, such as `read`, and to the
+        tool by its name."""
         author, address = self.run.turn.message.author, self.run.turn.message.address
         rule = ""
         for need in ((RIGHT_OF_EFFECT[call.effect],), ("tool", call.name)):
@@ -136,8 +137,8 @@ class Guards:
         return self.refuse_proposal(call) if only_proposes else None
 
     def refuse_proposal(self, call: ToolCall) -> Outcome | None:
-        """This is asked again when a tool proposes: a tool that reads may find out only while it
-        runs that it has to propose."""
+        """Return the outcome if the call may propose nothing now. This is asked again when a tool
+        proposes: a tool that reads may find out only while it runs that it has to propose."""
         id = self.run.earlier_proposal  # an undecided proposal of the same schedule; "" for none
         # `handle` is the id of a run in another system, which an attempt before a crash has begun.
         # The tool then only waits for the end of that run.
@@ -151,7 +152,8 @@ class Guards:
         )
 
     async def check_allowance(self, call: ToolCall) -> Outcome | None:
-        """A call without a price, or one that only reads or proposes, needs no reservation."""
+        """Reserve the price of a call; stop it if an allowance has less left. A call without a
+        price, or one that only reads or proposes, needs no reservation."""
         paid = price_of_call(self.tools[call.name], call.arguments)
         if not paid or call.effect not in COSTLY_EFFECTS:
             return None

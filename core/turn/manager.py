@@ -140,6 +140,7 @@ class ConversationManager:
         self._commands = commands
         self._platforms = platforms
         self._config = config
+        # By the name of a message's origin: what decides about its turn.
         self._origins = origins
         self.background_tasks = BackgroundTasks("conversation")
         # Failed attempts of a turn in this process, by its `seq`. Of very many, the oldest are
@@ -239,8 +240,8 @@ class ConversationManager:
                 await reply.wait_for_updates()
 
     async def _answer(self, run: ManagedRun) -> Answer:
-        """If this is interrupted, store the output of the last round, because it is already paid
-        for."""
+        """Return the answer of the model or a command, or an apology. If this is interrupted, store
+        the output of the last round, because it is already paid for."""
         try:
             answer = await self._find_answer(run)
             # An earlier answer of this conversation could not be posted, or may be missing because
@@ -447,10 +448,12 @@ class ConversationManager:
             await reply.refresh(turn.answer)
 
     async def _finish(self, run: ManagedRun, answer: Answer) -> None:
-        """If the process drains, record the held post (the answer's last one, which is else
-        recorded together with the turn's end) and return the turn to the queue."""
+        """Post the answer until it is complete; a person's stop has no effect any more. If the
+        process drains, record the held post (the answer's last one, which is else recorded together
+        with the turn's end) and return the turn to the queue."""
         while True:
             try:
+                # Repeated, this posts nothing twice: it goes on after the recorded posts.
                 await run.reply.finish(answer)
                 # Remove the signs of activity before the turn ends. If the process dies here,
                 # another one still resumes the turn.
@@ -459,7 +462,7 @@ class ConversationManager:
             except asyncio.CancelledError:
                 # The turn's end, which would save the last post's id, may not come now.
                 await run.posts.keep()
-                # It returns if a person stopped the turn: then the answer is posted again.
+                # It returns if a person stopped the turn: then the loop posts what is missing.
                 await self._put_back_unless_stopped(run)
 
     def _count_end(self, run: ManagedRun, state: TurnState, code: str = "", **facts: str) -> None:

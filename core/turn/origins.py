@@ -115,9 +115,10 @@ class Admission:
         """When this process began: it does not count the time before as waiting."""
 
     async def admit(self, seq: int, seconds: float = math.inf) -> bool:
-        """A turn waits for the platform's facts about its author: up to WAIT_SECONDS for any that
-        its rights need, and then up to CONFIRM_SECONDS for newer ones. A command that needs a
-        confirmed status waits up to WAIT_SECONDS for newer ones."""
+        """Wait up to `seconds` until this turn may begin; False if it may not begin yet. A turn
+        waits for the platform's facts about its author: up to WAIT_SECONDS for any that its rights
+        need, and then up to CONFIRM_SECONDS for newer ones. A command that needs a confirmed status
+        waits up to WAIT_SECONDS for newer ones."""
         unstarted = await self._find_unstarted(seq)
         if unstarted is None:  # it has begun before, and was admitted then
             return True

@@ -231,7 +231,8 @@ class Preparation:
         )
 
     async def _read_message(self, run: TurnRun) -> tuple[Sequence[Item], Sequence[str]]:
-        """A voice message whose words are known is no file for the model."""
+        """A voice message whose words are known is no file for the model. The second result:
+        sentences about files that cannot be read. Raise OverBudget."""
         message, contexts, notes = run.turn.message, self.assistant.contexts, list[str]()
         cleaned_text = await text.run_off_loop(text.clean_text, message.text)
         # `missing`: the names of attached files that could not be fetched.

@@ -110,6 +110,7 @@ class Rounds:
         changes: ChangeService,
     ) -> None:
         self._run = run
+        # The model's input beside the transcript, and the tools that it may call.
         self.briefing = briefing
         self._assistant = assistant
         self._changes = changes
@@ -117,6 +118,7 @@ class Rounds:
         self.transcript = TurnTranscript(run, briefing)
         tools = {tool.spec.name: tool for tool in briefing.tools}
         self.calls = ToolCalls(
+            # Guards read the transcript while it grows.
             Guards(run, tools, people, self.transcript.items),
             self.transcript,
             assistant.contexts,
@@ -431,6 +433,7 @@ class ToolCalls:
         contexts: ToolContexts,
         proposals: Proposals,
     ) -> None:
+        # `guards` may stop a call, `contexts` builds what a tool gets, `proposals` stores changes.
         self.guards = guards
         self._transcript = transcript
         self._contexts = contexts

@@ -87,8 +87,9 @@ class Upkeep:
         self._due.set()
 
     async def run(self) -> None:
-        """`Peers.lead` runs this in one process at a time. After something was forgotten, deleted
-        data is also removed from the database's files."""
+        """Do all duties every hour, or once something was forgotten (`_due`). `Peers.lead` runs
+        this in one process at a time. After something was forgotten, deleted data is also removed
+        from the database's files."""
         while True:
             forgotten = self._due.is_set()
             self._due.clear()

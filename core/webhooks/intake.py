@@ -375,7 +375,8 @@ def _build_texts(hook: Hook, parsed: Any) -> tuple[str, str]:
 
 
 def _parse_body(body: bytes, content_type: str) -> Any:
-    """The content type counts only if the body is no JSON: some programs send JSON as a form."""
+    """Return the JSON value of the body, or the fields of a form; else its text. The content type
+    counts only if the body is no JSON: some programs send JSON as a form."""
     # Only the header is parsed here (`b""`), for the character set.
     charset = _parse_content_type(content_type, b"").get_content_charset()
     # `_parse_value` returns a text that is no JSON as it is.
@@ -395,7 +396,7 @@ def _parse_body(body: bytes, content_type: str) -> Any:
 
 
 def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
-    """Of a file, the text is its name."""
+    """Of a file, the text is its name. Nothing for a body that is no form."""
     form = _parse_content_type(content_type, body)
     charset = form.get_content_charset()
     if form.get_content_type() == "application/x-www-form-urlencoded":

@@ -40,7 +40,7 @@ instructions = "Amounts are in euros."
 """
 SAID = "How many orders do we have?"
 BUDGETS: Mapping[str, tuple[Step, bool, int]] = {
-    "Slack channel": (Step(SAID), True, 2_900),
+    "Slack channel": (Step(SAID), True, 3_000),
     "Slack channel, reader": (Step(SAID, who="stan"), True, 2_200),
     "Slack channel, no tools": (Step(SAID), False, 700),
     "Slack DM": (Step(SAID, where="slack-dm"), True, 2_800),

@@ -216,8 +216,9 @@ def _link_addresses(state: StateCore) -> None:
 
 
 def _mark_tasks(state: StateCore) -> None:
-    """Remove the hair spaces that `free_stress` has put around `**…**` beside Chinese, Japanese or
-    Korean letters, so that the parser sees where it ends: the parser has read them by now."""
+    """Show `[ ]` and `[x]` at the beginning of a list item as boxes. Remove the hair spaces that
+    `free_stress` has put around `**…**` beside Chinese, Japanese or Korean letters, so that the
+    parser sees where it ends: the parser has read them by now."""
     for token in state.tokens:
         for part in (token, *(token.children or ())):
             part.content = part.content.replace(HAIR_SPACE, "")

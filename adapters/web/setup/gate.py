@@ -53,9 +53,9 @@ class SetupGate:
 
     @classmethod
     def from_settings(cls, settings: WebSettings, shared: SharedSettings) -> SetupGate:
-        """Secrets are typed on the page, so others than this machine reach it only if the
-        operator allows it, and over HTTPS. If `is_local`, the gate also checks where each
-        request is from."""
+        """Secrets are typed on the page, so others than this machine reach it only if the operator
+        allows it, and over HTTPS. If `is_local`, the gate also checks where each request is from.
+        `why_off` is a sentence to translate."""
         url = settings.ponte_web_url or ""
         is_local = (
             is_loopback(settings.ponte_web_host) and not url

@@ -99,8 +99,9 @@ class SetupRoutes(RouteGroup):
     async def _act(
         self, request: Request, page: AdminView, visitor: Visitor, form: Form, draft: str
     ) -> Response:
-        """`draft` is the id of the card's entries, which `act` has stored. The caller has checked
-        the owner's token where that is needed."""
+        """Carry out the button of a form (`do`), and return the page as it is then. `draft` is the
+        id of the card's entries, which `act` has stored. The caller has checked the owner's token
+        where that is needed. Raise BadInput, UnknownPath."""
         card, id, do = form.get("card", ""), form.get("id", ""), form.get("do", "")
         parts: dict[str, Any] = {}  # what `_draw` shows besides the present settings
         match do:

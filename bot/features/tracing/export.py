@@ -76,7 +76,8 @@ class Traces:
     ) -> Traces:
         """The ids of the trace and of its root span are derived from the turn, so that all
         processes that work on it contribute to one trace. The service is named "ponte" unless
-        OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES name it."""
+        OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES name it. `processor` passes ended spans to
+        `exporter`."""
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -172,7 +173,7 @@ class Recording:
 def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -> SpanExporter:
     """Without `url`, the SDK reads it from the environment. `headers` is a text as in
     OTEL_EXPORTER_OTLP_HEADERS."""
-    # These packages are optional.
+    # These packages are optional: they are there only if traces are exported.
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import ReadableSpan

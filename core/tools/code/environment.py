@@ -190,10 +190,10 @@ class PythonEnvironment:
         self.lacks = ""
 
     async def python(self, tell: Tell) -> SandboxPython:
-        """Return a bare Python if the libraries cannot be installed, or not within
-        `INSTALL_WAIT_SECONDS`. `tell` gets words for the person meanwhile. Raise SandboxFailed if
-        there is no Python at all. After a failure, nothing is installed for
-        `INSTALL_RETRY_SECONDS`."""
+        """Return the Python with libraries, built now if needed. Return a bare Python if the
+        libraries cannot be installed, or not within `INSTALL_WAIT_SECONDS`. `tell` gets words for
+        the person meanwhile. Raise SandboxFailed if there is no Python at all. After a failure,
+        nothing is installed for `INSTALL_RETRY_SECONDS`."""
         with as_sandbox_failure():
             # `base` is this machine's Python, from which the sandbox's is made. `whole` is the
             # folder of the environment with all libraries; it may not exist yet.

@@ -147,6 +147,7 @@ class CodeInterpreter:
         container: str = "",
         containers: ContainerClient | None = None,
     ) -> None:
+        # Reaches the model's server, which runs the code.
         self._client = client
         self._choice = choice or HostedOptions()
         self._containers = containers or ContainerClient(client)

@@ -141,7 +141,8 @@ class HostedExecution:
 def parse_execution(response: Json) -> HostedExecution:
     """Fields that the server leaves out, or sends in another form, are empty. The output of code
     comes as one text, in which the error is the last traceback. Links into the container, which
-    nobody can open, are taken out of the text."""
+    nobody can open, are taken out of the text. `ended`: why the response ended early; "" if it did
+    not."""
     # `calls` are the runs of code, `messages` the model's own words. `outputs` of runs are logs and
     # pictures; `notes` in words name files of the container.
     items = read_objects(response.get("output"))

@@ -174,8 +174,9 @@ class KernelRun:
         self._left_out_count = 0
 
     def add_frame(self, came: Frame) -> None:
-        """Code of the person can write into the same pipe, so a frame that no honest kernel sends
-        now raises BrokenFrame: one beyond the kernel's own limits, or the end of another run."""
+        """Add a file, a file that was left out, or the end of the run. Code of the person can write
+        into the same pipe, so a frame that no honest kernel sends now raises BrokenFrame: one
+        beyond the kernel's own limits, or the end of another run."""
         match came:
             case FileMade(file=name, data=data):
                 total = len(data) + sum(len(file.data) for file in self.files)
@@ -230,7 +231,8 @@ class KernelSession:
         self._uploads: set[tuple[str, str]] = set()
         """Ids and names of the files that were sent to the work folder, each once."""
         self._contents: set[tuple[str, bytes]] = set()
-        """Names and digests of the files that the code made in the work folder."""
+        """Names and digests of the files that the code made in the work folder, not to send them
+        there again."""
         self._sent_bytes = 0
         self._early_output = b""
         """What was printed after the last run's end, for the next run."""
@@ -300,9 +302,10 @@ class KernelSession:
         await asyncio.wait({following}, timeout=INTERRUPT_GRACE_SECONDS)
 
     async def _follow_run(self, run: KernelRun, code: str, files: InputFiles) -> Fault:
-        """Return why it failed, or "": "flooded" if the code printed too much, "died" if the kernel
-        ended or sent a broken frame. Frames and output are read at the same time, because a full
-        pipe stops the kernel."""
+        """Send the code and read all that comes until the kernel reports the end of the run. Return
+        why it failed, or "": "flooded" if the code printed too much, "died" if the kernel ended or
+        sent a broken frame. Frames and output are read at the same time, because a full pipe stops
+        the kernel."""
         fault: Fault = ""
         try:
             async with asyncio.TaskGroup() as parts:

@@ -171,6 +171,7 @@ class CodeRunner:
         # A model that passes the code on (hosted Python) may have changed it: what ran is stored.
         # "replace": UTF-8 cannot encode half of a surrogate pair.
         data = ((ran.changed_code or source).strip("\n") + "\n").encode(errors="replace")
+        # By the hash, each code has a file name of its own.
         name = name_run_code(hashlib.sha256(data).hexdigest())
         return CodeRun(ran, tuple(files), await keep(name, CODE_TYPE, data))
 

@@ -74,7 +74,7 @@ class _Fitting:
 
     def fit(self, schema: object, depth: int) -> Schema:
         """A reference is replaced by what it means; `depth` stops one that contains itself. Raise
-        UnfitSchema."""
+        UnfitSchema. `_Keywords` are those that all model servers accept."""
         if depth > MAX_SCHEMA_DEPTH:
             raise UnfitSchema("it is nested too deeply, or contains itself")
         # A schema can be True, which allows any value, as {} does.

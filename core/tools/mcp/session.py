@@ -136,10 +136,14 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         proxy = proxies.for_url(url)
         self._inner = httpx2.AsyncHTTPTransport(verify=load_tls_context(), proxy=proxy)
         if proxy is None:
-            # The transport has no argument for a check of addresses. A proxy connects by itself.
+            # The transport has no argument for a check of addresses. A proxy connects by itself. A
+            # connection to a link-local address (where clouds offer credentials) is closed again,
+            # and without TLS (`is_plain`) one to a public address, where others could read the
+            # token.
             pool: Any = self._inner._pool
             is_plain = url.startswith("http://")
             pool._network_backend = _CheckedBackend(pool._network_backend, is_plain=is_plain)
+        # Called when a stream for notices ends; None: none is opened.
         self._on_stream_end = on_stream_end
         self._listened_at = float("-inf")
         # The HTTP status of the last call, if it was no success, and redirects in a row; else 0.
@@ -196,7 +200,8 @@ async def _open_session(
 ) -> AsyncIterator[Client]:
     """A read has no timeout of its own, because a stream for notices may be silent for hours:
     callers limit their work. Proxies come from the transport, and not from the environment
-    (`trust_env`). The SDK's cache of answers is off (`cache`)."""
+    (`trust_env`). The SDK's cache of answers is off (`cache`). `on_message` gets the server's
+    notices."""
     # "identity": `GuardedTransport` refuses compressed answers.
     headers = {"Accept-Encoding": "identity", "User-Agent": "ponte-bot"}
     if server.token:
@@ -225,7 +230,7 @@ async def _guard(
 
     `seconds` is the time for opening the session and for `work`, None if the work may take any
     time. Once `work` has a result, that counts, even if the end of the session fails or is late: a
-    call that was made must not be reported as failed.
+    call that was made must not be reported as failed. `on_message` gets the server's notices.
     """
     results, limit = list[T](), seconds or HANDSHAKE_SECONDS
     timeout = asyncio.timeout(limit)
@@ -248,7 +253,8 @@ def _explain(
 ) -> Exception:
     """Return the error for a failure of the SDK, in words for operators and without the token. The
     SDK runs its parts as tasks, so its errors may come in groups; the first one counts. `limit` is
-    how many seconds the server had."""
+    how many seconds the server had. `transport.status` is the HTTP status of the last call, 0 after
+    a success."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ToolError):  # Ponte's own, which has its words already
@@ -387,9 +393,10 @@ async def call_tool(
     arguments: Mapping[str, Any],
     definition: str | None = None,
 ) -> tuple[Definitions, McpResult | None]:
-    """With a `definition`, the one that an operator accepted, list the tools first. If the tool's
-    definition differs from it, do not call it: the result is None then. Raise McpServerError, with
-    `unsure` if the tool may have been called."""
+    """Return the tools that the server listed before, and the result. With a `definition`, the one
+    that an operator accepted, list the tools first. If the tool's definition differs from it, do
+    not call it: the result is None then. Raise McpServerError, with `unsure` if the tool may have
+    been called."""
     transport = GuardedTransport(server.url, proxies)
     is_called = False
 

@@ -133,7 +133,8 @@ class McpServers:
         """Return the tools that an operator has accepted and that no server is known to have
         changed since. A server could otherwise give the model new instructions in a tool's
         description. A server that has not listed its tools yet (`offered` None) counts as
-        unchanged, because a turn waits for no server."""
+        unchanged, because a turn waits for no server. `effects` are pairs from ponte.toml: a tool,
+        and "read", "write" or "spend"."""
         self.watch()  # ponte.toml may name other servers since the last call
         await self._load()
         tools = list[Tool]()
@@ -372,7 +373,8 @@ class McpServers:
 
     async def _watch(self, state: ServerState) -> None:
         """A server that fails, or ends its stream for notices, is asked again after
-        `MCP_RETRY_SECONDS`; an error is logged once until it changes."""
+        `MCP_RETRY_SECONDS`; an error is logged once until it changes. `watch_definitions` lists the
+        tools, and again when the server says that they changed."""
         session: Any = await _load_session()  # the module with the SDK, imported in a thread
         while True:
             try:

@@ -513,7 +513,8 @@ class NocoApi:
 
     async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
         """The write is repeated only after failures that show that NocoDB did nothing. Raise
-        NocoError if nothing was written, WriteUnsure if something may have been."""
+        NocoError if nothing was written, WriteUnsure if something may have been. `by`: who asked,
+        for NocoDB's record of changes."""
         try:
             return await retry(
                 lambda: self._send(method, path, body=body, by=by),

@@ -269,6 +269,7 @@ class BridgeSource:
         pauses: Sequence[float] = READ_PAUSES_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        # `pauses`: the seconds before each repetition of a read.
         self.api = BridgeApi(url, token, http, pauses=pauses)
         # A function, because the bridge lists its tools later, and again.
         self._driver = BridgeDriver(self.api, base_id, lambda: self._listed_names)
@@ -277,7 +278,7 @@ class BridgeSource:
         self._drafts = DraftBuilder(self._driver)
         self._config = config
         self._hiding = BridgeTableFilter(config, self._driver)
-        self._base_id = base_id
+        self._base_id = base_id  # for calls in which the model names no base
         self._clock = clock
         self._listed_names: Sequence[str] = ()
         self._tool_names: Sequence[str] = _OURS
@@ -395,6 +396,7 @@ class BridgeSource:
             rows[row.id or str(number)] = _cells(cells)
         if draft.kind == "create":
             return await self._drafts.draft_create(schema, list(rows.values()), UTC)
+        # The second result: how many rows need no change.
         return (await self._drafts.draft_update(schema, rows, UTC, keeps_all=True))[0]
 
     async def nocodb_read(self, ctx: ToolContext, tool: str, args: Data = _NOTHING) -> object:

@@ -194,7 +194,8 @@ class BridgeDriver(TableDriver):
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         """Write new values into rows: one call for one row, another tool for several. Bridges
-        differ in how they name a row, so each record of several has its id under two names."""
+        differ in how they name a row, so each record of several has its id under two names. `by`,
+        who asked, is of no use here: the tools of a bridge take no name."""
         # A draft holds each id as text; an id in digits is a number in NocoDB.
         ids = {id: _native_id(id) for id in rows}
         if len(rows) > 1:

@@ -389,11 +389,12 @@ class WriteTools:
         # Finds the rows that filters select, and those with a title that a person typed.
         self._reading = RowReader(api)
         self._drafts = DraftBuilder(driver or RestDriver(api))
+        # For filters such as "today".
         self._now = now
 
     def tools(self) -> Sequence[Tool]:
         """No tool is strict, because rows are open maps of fields, which a strict schema cannot
-        express."""
+        express. People read `_DOING` while a tool runs."""
         functions = (
             (self.nocodb_create, False, f"Propose new rows: values by field.\n\n{_ENTRIES}"),
             (

@@ -371,7 +371,7 @@ class RestDriver(TableDriver):
         return data
 
     async def _upload_file(self, file: Mapping[str, Any], by: str) -> Mapping[str, Any]:
-        """Return the file of a draft as NocoDB stores it."""
+        """Return the file of a draft as NocoDB stores it. `by`: who asked, for NocoDB's audit."""
         name, type = str(file["title"]), str(file["mimetype"])
         data = await self._read_approved_file(file)
         stored = await self._api.upload_file(name, type, data, by=by)

@@ -43,7 +43,8 @@ def describe_selection(selection: RowSelection) -> str:
 
 
 def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> str:
-    """`joined` is the form that joins two of them, with "and" or "or"."""
+    """`joined` is the form that joins two of them, with "and" or "or". The asker sees by it what
+    was really filtered."""
     sentence = ""
     for condition in conditions:
         field, texts = to_one_line(condition.field.title, MAX_PHRASE_CHARACTERS), list[str]()

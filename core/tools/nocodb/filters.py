@@ -346,7 +346,8 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
 
 def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCondition:
     """Raise ToolError. `where`, the filter for NocoDB, is exact if all values can be quoted; else a
-    `like` that finds more rows; else None, which finds all rows."""
+    `like` that finds more rows; else None, which finds all rows. `holds` decides for rows that
+    Ponte checks itself."""
     parsed: list[str] = []
     for operand in operands:
         text = str(operand).lower() if isinstance(operand, bool) else compose_letters(str(operand))
@@ -473,7 +474,7 @@ def _linked_condition(
     table: TableDescription, link: Field, filters: Sequence[Filter], now: datetime, is_absent: bool
 ) -> FilterCondition:
     """One linked row must fit all of them; if `is_absent`, none may. If the link leads to several
-    rows, `neq`, `not_contains` and `blank` mean that no row fits the opposite."""
+    rows, `neq`, `not_contains` and `blank` mean that no row fits the opposite. Raise ToolError."""
     ops = [criterion.op for criterion in filters]
     if not link.holds_one and not _OPPOSITES.keys().isdisjoint(ops):
         if len(filters) > 1 or is_absent:
@@ -574,7 +575,7 @@ def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
 
 def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterCondition:
     """Raise ToolError for values that are no numbers, or whose size is 1E+31 or more, or less than
-    1E-30 and not 0."""
+    1E-30 and not 0. `holds` decides for rows that Ponte filters itself."""
     parsed = map(fieldtypes.parse_number, values)
     # 1E+400 is a number too; written out it would be a text of 400 digits.
     numbers = tuple(

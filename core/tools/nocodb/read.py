@@ -206,9 +206,10 @@ class TableQuestion:
         return " ".join(filter(None, [sentence, note, self.link]))
 
     def describe_rows(self, rows: SelectedRows, row_count: int) -> str:
-        """The last number is that of all rows that match (`is_counted`). If rows changed while all
-        were read (`is_complete`), it is "at least" so many. Otherwise it is how many match among
-        the first rows that were read."""
+        """The caption has the title, the filter, and how many rows are shown of how many. The last
+        number is that of all rows that match (`is_counted`). If rows changed while all were read
+        (`is_complete`), it is "at least" so many. Otherwise it is how many match among the first
+        rows that were read."""
         what = self.table.title
         # Tables of linked rows, with how many of their rows were read.
         for title, read_count, count in rows.linked:

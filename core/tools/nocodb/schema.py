@@ -87,8 +87,9 @@ Titled = TypeVar("Titled", NamedTable, Field)
 
 
 def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
-    """A similar title counts if it is the only one: in another case, then with other accents, then
-    one that begins like a name that was cut ("…"), as a model has read it."""
+    """The item whose id or title is `name` comes first. A similar title counts if it is the only
+    one: in another case, then with other accents, then one that begins like a name that was cut
+    ("…"), as a model has read it."""
     exact = name.strip()
     for candidate in among:
         if exact in (candidate.id, candidate.title):
@@ -229,7 +230,8 @@ def parse_table(
         for field in fields
         if field.id not in hidden and field.link_id not in hidden and not field.field_type.hidden
     ]
-    # Only tables in databases that NocoDB made have these fields for certain.
+    # NocoDB adds these fields to its own tables without describing them. Tables of foreign
+    # databases may lack them.
     if body.get("source_id") not in foreign:
         titles = {field.title for field in usable}
         usable += [

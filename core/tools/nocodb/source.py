@@ -192,6 +192,7 @@ class TableSource:
         self._config = config
         # "" stands for the only base that the token can open.
         self.schemas = Schemas(api, base_id, config=config, clock=clock)
+        # `driver` does the approved writes.
         self.rows = TableWriter(driver)
         self._clock = clock
         self._tables_api = api
@@ -199,7 +200,7 @@ class TableSource:
         self._reading = build_read_tools(api, self.schemas, clock=now)
         # `drafting` reads the rows of new drafts; None: a `RestDriver` over `api`.
         writing = WriteTools(api, self.schemas, drafting, now)
-        # The write tools also draft a proposal that a person changes.
+        # The write tools also draft a proposal that a person changes. They know the fields.
         self._writing, self.rows.revise_draft = writing.tools(), writing.revise
         self._overview = BaseOverview()
         self._tables_tools = BoundedDict[VisibleBase, Tool](MAX_VISIBLE_SETS)

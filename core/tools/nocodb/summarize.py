@@ -138,7 +138,8 @@ class RowSummary:
 
 
 def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo | None) -> Figure:
-    """None: no cell has a value of which the figure could be made."""
+    """`column` holds the field's cell of every row. None: no cell has a value of which the figure
+    could be made."""
     filled = [cell for cell in column if not fieldtypes.is_blank(field, cell)]
     counts = {"count": len(column), "filled": len(filled), "empty": len(column) - len(filled)}
     if fn in counts:
@@ -317,10 +318,11 @@ async def fetch_figures(
     zone: tzinfo | None,
     row_count: int,
 ) -> Sequence[Figure] | None:
-    """None if NocoDB returns no figures or rounds an exact one. On 0.301.3, aggregates have the
-    field's title as key, and a second one of a field "<id>:1". The minimum of no numbers is 0. The
-    median counts empty cells. One wrong field empties the whole answer. An unknown field in `where`
-    is ignored, so the caller must send the same `where` to v3, which refuses it."""
+    """The figures are in the order of `pairs`, of `row_count` rows. None if NocoDB returns no
+    figures or rounds an exact one. On 0.301.3, aggregates have the field's title as key, and a
+    second one of a field "<id>:1". The minimum of no numbers is 0. The median counts empty cells.
+    One wrong field empties the whole answer. An unknown field in `where` is ignored, so the caller
+    must send the same `where` to v3, which refuses it."""
     asked = [pair for pair in pairs if pair[1] != "count"]
     types = ((name, type) for name, fn in asked for type in (_aggregate_type(name, fn), _FILLED))
     aggregates = list(dict.fromkeys(FieldAggregate(field.id, type) for field, type in types))
@@ -604,7 +606,8 @@ def _build_table(
 ) -> RowsResult:
     """`data` is what the model reads: `rows` are the groups, `all` the figures over all rows.
     Counts and sums of groups have a total in the last row, unless a note in `data` (`_NO_TOTAL`)
-    says that groups overlap or are incomplete."""
+    says that groups overlap or are incomplete. Dates of `this_year` are written without the
+    year."""
     totals = {**data.get("all", {}), "rows": data.get("total", data.get("total_at_least"))}
     rows = data["rows"] if group else [totals]
     has_total = len(rows) > 1 and not data.keys() & _NO_TOTAL

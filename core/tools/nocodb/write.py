@@ -220,7 +220,7 @@ class TableBatch:
 
         A refusal counts as "nothing was written" only if no row has its new values: bridges write
         row by row, and report only the first row that failed. So the rows are read again after it.
-        If they cannot be read, the refusal counts.
+        If they cannot be read, the refusal counts. The result has the ids of created rows.
         """
         schema = await self._read_schema()
         # Before any row is written: a file that is gone then refuses all of them.
@@ -349,7 +349,8 @@ class TableBatch:
         A typed field that already has its new value is no conflict. Of a link to many rows, only
         the rows that the update adds or removes are compared. Without an earlier value of a field
         (`is_described` False), nobody can say that it is unchanged. A bridge, which is not typed,
-        writes all fields at once, so each must be unchanged.
+        writes all fields at once, so each must be unchanged. A driver is typed if the system
+        describes its fields, as NocoDB's own API does.
         """
         # The row was deleted.
         if now is None:
@@ -381,7 +382,8 @@ class TableBatch:
 
         `applier_data` of a row lists the ids of equal rows that existed before the write, as JSON;
         an equal row that is not in it is the created one. A row without this list was not written
-        yet, and gets it. `likes` are the equal rows of now, the newest first.
+        yet, and gets it. `likes` are the equal rows of now, the newest first. The created row is
+        looked for among the newest rows, and those found are compared with their values.
         """
         holds_value = self._driver.holds_value
         # A row without an id was not written yet, or its answer was lost.

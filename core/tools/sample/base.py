@@ -545,8 +545,10 @@ class SampleApi:
         return await asyncio.to_thread(self._transact, write)
 
     def _transact(self, work: Callable[[_Snapshot], T], *, writes: bool = True) -> T:
-        """The file is created and filled first if it does not exist. Without `writes`, no lock is
-        taken, so that others can read at the same time.
+        """Run `work` on all rows, which are in memory (`_Snapshot`) together with the open
+        connection, by which it writes. Commit that at the end. The file is created and filled first
+        if it does not exist. Without `writes`, no lock is taken, so that others can read at the
+        same time.
 
         Raise NocoError if nothing was written; its cause is the error of SQLite or of the file, if
         there was one. Raise WriteUnsure if the commit failed.

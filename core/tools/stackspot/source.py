@@ -312,7 +312,7 @@ class StackSpotSource:
         Their descriptions name the commands and agents that this person may use. `asks_first` and
         `costs` tell for a call whether it is only proposed, and what it costs."""
         # Commands that ponte.toml limits to some people or places are not listed: the person names
-        # one.
+        # one. Of the others, those are listed that the person's rights allow.
         everybodys = self._commands.everybodys
         listed = tuple(command for command in everybodys if viewer.may("command", command.slug))
         agents = self._known_agents(viewer)

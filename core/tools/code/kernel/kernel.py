@@ -187,6 +187,7 @@ class Interpreter:
     """Runs the Python of one conversation inside the sandbox. Variables stay from run to run."""
 
     def __init__(self, frames: Frames, work: WorkFolder) -> None:
+        # The pipe to Ponte.
         self._frames = frames
         self._work = work
         # The module in which code runs, so that its variables stay from run to run.
@@ -352,8 +353,9 @@ def _allow_cpu() -> None:
 
 
 def _listen(pipe: int, requests: queue.SimpleQueue[Frame | None], running: Interpreter) -> None:
-    """This needs a thread of its own, because the main thread is busy with user code. None in the
-    queue: the bot has closed the pipe."""
+    """Queue the bot's requests for the main thread, and interrupt the code there. This needs a
+    thread of its own, because the main thread is busy with user code. None in the queue: the bot
+    has closed the pipe."""
     main = threading.main_thread().ident or 0
     with open(pipe, "rb") as lines:
         for line in lines:
@@ -420,7 +422,7 @@ def _hide_modules() -> None:
 
 def main() -> None:
     """Answer requests until their pipe is closed. A thread (`_listen`) reads them, and hands them
-    over by the queue `waiting`."""
+    over by the queue `waiting`. "run" runs code, "file" puts a file into the work folder."""
     # User code runs in this process too and may change whatever it imports.
     _hide_modules()
     _prepare_matplotlib()

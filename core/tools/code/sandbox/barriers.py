@@ -174,10 +174,11 @@ class Landlock:
 
     async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
         """All that was made for the program is undone in reverse order, at its end or if its start
-        fails."""
+        fails. Raise SandboxFailed."""
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
                 program = await asyncio.to_thread(self._runtime.program, kernel)
+                # None unless this process is root.
                 user = USERS.take()
                 tidy.callback(USERS.give_back, user)
                 session = await asyncio.to_thread(self._runtime.session, user)

@@ -133,7 +133,8 @@ def kernel_command_line(
 
     Under Landlock the program ends itself when its parent, the bot, ends; elsewhere bubblewrap ends
     it. `beside`: the threads that its user runs elsewhere. Linux counts them together with the
-    program's, so they are added to its limit.
+    program's, so they are added to its limit. `ends`: the descriptors of its pipes. Results go
+    through `frames`; `life` ends with the program.
     """
     configuration: Configuration = {
         "kernel": str(program / KERNEL_FILE),
@@ -339,6 +340,7 @@ async def launch(
 
     Return when the program reports from inside the sandbox. If that fails, or this call is
     cancelled, end all its processes and raise the error: SandboxFailed, OSError or CancelledError.
+    `user` None: our own.
     """
     starting = asyncio.ensure_future(_start(command, environment, folder, user))
     try:
@@ -359,7 +361,8 @@ async def _start(
 ) -> RunningProgram:
     """Start the command with its four pipes. The ends that the program uses are closed in this
     process, so that a pipe ends with the program. It gets a session of its own, so that all its
-    processes can be killed as one group."""
+    processes can be killed as one group. `frames` carries its results, `life` the byte by which it
+    says that it is fenced. `user`: None for our own."""
     pipes = ProgramPipes()
     ends = await pipes.open()
     try:
@@ -473,7 +476,8 @@ class DiskMeter:
 
     def _measure(self) -> _DiskUse:
         """Count the files below the program's folder and their size on the disk. More entries than
-        allowed end the count."""
+        allowed end the count. `moved`: files disappeared meanwhile, so the caller stops the program
+        and measures again."""
         use = _DiskUse()
         folders = [str(self.folder)]
         while folders and use.count <= self.limits.entries:

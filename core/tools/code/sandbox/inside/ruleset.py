@@ -68,7 +68,8 @@ def version() -> int:
 def restrict(
     read: Iterable[str], list: Iterable[str], own: Iterable[str], write: Iterable[str]
 ) -> None:
-    """Missing paths are ignored. Signals to processes outside, their abstract sockets, and TCP are
+    """From now on, only these paths can be read, listed, used in all ways (`own`) or written.
+    Missing paths are ignored. Signals to processes outside, their abstract sockets, and TCP are
     blocked if the kernel can do that. Raise OSError. Landlock forbids what is in `handled` and in
     no rule; each version of it knows more rights."""
     abi = version()  # of Landlock's interface
