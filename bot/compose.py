@@ -145,7 +145,8 @@ async def compose(
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
         may_know = engine.assistant.contexts.may_know
         saved = engine.conversations.saved
-        toolbox.add(SavedSource(saved, toolbox, may_know))
+        if any(bundle.titles for bundle in tools):
+            toolbox.add(SavedSource(saved, toolbox, may_know))
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
         reloader = Reloader(settings, live, stores.audit, peers)
