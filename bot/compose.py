@@ -143,10 +143,9 @@ async def compose(
         )
         messengers = engine.platforms.messengers
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
-        may_know = engine.assistant.contexts.may_know
-        saved = engine.conversations.saved
-        if any(bundle.titles for bundle in tools):
-            toolbox.add(SavedSource(saved, toolbox, may_know))
+        contexts, saved = engine.assistant.contexts, engine.conversations.saved
+        if {"nocodb", "sample"} & {bundle.source.name for bundle in tools}:
+            toolbox.add(SavedSource(saved, toolbox, contexts.may_know))
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
         reloader = Reloader(settings, live, stores.audit, peers)
