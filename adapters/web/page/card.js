@@ -148,7 +148,7 @@ function rows(all, state) {
 function row({ name, changes }, state) {
   return make("div", { class: "row" },
     ...(name ? [make("strong", { dir: "auto", text: name })] : []),
-    ...changes.map((change) => make("div", { class: "field" }, make("span", { dir: "auto", text: `${change.field}: ` }),
+    ...changes.map((change) => make("div", { class: "field" }, make("span", { dir: "auto", text: `${say("field", { name: change.field })} ` }),
       make("span", { dir: "auto", class: "value" }, ...values(change, state)))));
 }
 
@@ -184,7 +184,7 @@ function heading(text, scope, long) {
 }
 
 function cell(field, ...content) {
-  const made = make("td", { role: "cell", dir: "auto", "data-head": `${field}: ` }, ...content);
+  const made = make("td", { role: "cell", dir: "auto", "data-head": `${say("field", { name: field })} ` }, ...content);
   if (made.textContent.length > LONG) made.classList.add("long");
   return made;
 }

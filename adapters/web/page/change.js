@@ -47,7 +47,7 @@ function draw({ id, revision, title, fields }, copy, conversation, frame, card, 
     const isDone = await card.decide(id, "change", conversation, focused, { revision, values: changed });
     if (isDone === undefined) { // refused: what was typed stays
       markInvalid(inputs, changed, form.nextElementSibling?.textContent ?? "");
-      form.nextElementSibling?.scrollIntoView({ block: "nearest" });
+      (form.querySelector("[data-error]") ?? form.nextElementSibling)?.scrollIntoView({ block: "nearest" });
       return;
     }
     const isOpen = form.isConnected;
@@ -98,7 +98,7 @@ function tableOf(fields, inputs) {
   }
   const heading = (scope, role, text) => make("th", { scope, role, dir: "auto", text });
   const line = ({ name, cells }) => make("tr", { role: "row" }, heading("row", "rowheader", name),
-    ...labels.map((label) => make("td", { role: "cell", "data-head": `${label}: ` }, cells.get(label) ?? "–")));
+    ...labels.map((label) => make("td", { role: "cell", "data-head": `${say("field", { name: label })} ` }, cells.get(label) ?? "–")));
   return make("div", { class: "table", tabindex: "0", role: "group", "aria-label": say("table") }, make("table", { role: "table" },
     make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, ...[say("row"), ...labels].map((text) => heading("col", "columnheader", text)))),
     make("tbody", { role: "rowgroup" }, ...[...rows.values()].map(line))));
@@ -114,14 +114,17 @@ function inputForAll(field, column) {
   return input;
 }
 
-/** Mark the inputs that an error names, or the only one that was changed. */
+/** Mark the inputs that an error names, or the only one that was changed. The first cell of a table shows the error. */
 function markInvalid(inputs, changed, message) {
   for (const [key, input] of inputs) {
     const label = key.replace(/^\d+\./, "");
     const isMeant = key in changed && (message.includes(label) || Object.keys(changed).length === 1);
     if (isMeant) input.setAttribute("aria-invalid", "true");
     else input.removeAttribute("aria-invalid");
+    delete input.closest("td")?.dataset.error;
   }
+  const cell = inputs.find(([, input]) => input.ariaInvalid)?.[1].closest("td");
+  if (cell) cell.dataset.error = message;
 }
 
 function inputOf({ type, value, options }) {

@@ -14,7 +14,7 @@ export const LINES = {
   wide: "M9 4H4v5M4 4l6 6M15 20h5v-5M20 20l-6-6",
   down: "M12 5v14M6 13l6 6 6-6",
   send: "M12 19V5M6 11l6-6 6 6",
-  stop: "M8 8h8v8H8z",
+  stop: "M6 6h12v12H6z",
   info: "M12 11v6M12 7h.01M12 3a9 9 0 1 0 .01 0",
   ask: "M10.5 4a6.5 6.5 0 1 0 .01 0M15.5 15.5L20 20",
   change: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",

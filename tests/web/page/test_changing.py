@@ -266,6 +266,8 @@ async def test_the_first_row_writes_into_all_and_an_error_stands_at_its_cell(
     await page.keyboard.press("Enter")
     await expect(form.locator("[aria-invalid=true]")).to_have_count(1)
     await expect(form.get_by_label("City, 2. Ann")).to_have_attribute("aria-invalid", "true")
+    error = "There is no City Evora."
+    await expect(form.locator("td[data-error]")).to_have_attribute("data-error", error)
     assert ponte.rows[2].message.text == (
         'change abc234 {"1.Status": "Paid", "2.City": "Evora", "2.Status": "Paid"}'
     )
