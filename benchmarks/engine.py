@@ -27,7 +27,7 @@ from bot.stores import SCHEMA
 from core.domain.messages import Answer, Message, Post, Progress, encode_json
 from core.domain.ports import ToolSource
 from core.domain.records import Thread
-from core.journal.threads import FileThreadMap
+from core.journal.thread_map import FileThreadMap
 from core.store.database import SqliteDatabase
 from tests.fakes.choices import make_choices, make_message, open_engine
 from tests.fakes.models import EchoModel

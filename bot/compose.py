@@ -56,6 +56,7 @@ from core.people.policy import DailyCaps, Policy
 from core.schedules.tools import ScheduleSource
 from core.tools.posting import PlacePostSource
 from core.tools.reading import PlaceReadingSource
+from core.tools.saved import SavedSource
 from core.tools.tool import Toolbox
 from core.turn.preparation import Assistant, hear_nothing
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
@@ -85,7 +86,6 @@ async def compose(
 ) -> Ponte:
     """Build every part that is configured, each from those before it, and start none. The caller
     holds the home's lock. Raises NotStored, DifferentSchema, SettingsError.
-
     `accepts`: messages are accepted here. `runs_turns`: turns run here. `surfaces`: False serves
     the home's Unix socket alone. `on_secrets` gets the secrets that surfaces made for themselves
     (such as the page's token) before any part is built with them, so that logs mask them. `restart`
@@ -117,16 +117,15 @@ async def compose(
         accounts = PageAccountService(database, peers, lambda: live.section("sign_in"))
         people = await _build_people(settings, live, stores, accounts, deps.pseudonym)
         policy = people.policy
-
-        used = [face for face in settings.faces if face.is_used(settings, settings)]
+        used = [part for part in settings.faces if part.is_used(settings, settings)]
         quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
-        tools = [face.build(deps, quick) for face in used if isinstance(face, ToolIntegration)]
+        tools = [part.build(deps, quick) for part in used if isinstance(part, ToolIntegration)]
         for bundle in reversed(tools):
             closing.push_async_callback(bundle.close)
         toolbox = Toolbox([bundle.source for bundle in tools])
         closing.push_async_callback(toolbox.close)
-        (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
-        model, start_model = model_face.build(
+        (model_part,) = [part for part in settings.faces if isinstance(part, ModelIntegration)]
+        model, start_model = model_part.build(
             deps, stores.journal.record_object_to_erase, toolbox.list_specs
         )
         closing.push_async_callback(model.close)
@@ -144,21 +143,23 @@ async def compose(
         )
         messengers = engine.platforms.messengers
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
+        contexts, saved = engine.assistant.contexts, engine.conversations.saved
+        if {"nocodb", "sample"} & {bundle.source.name for bundle in tools}:
+            toolbox.add(SavedSource(saved, toolbox, contexts.may_know))
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
-
         reloader = Reloader(settings, live, stores.audit, peers)
         own_surfaces = Surfaces(accepts)
         closing.push_async_callback(own_surfaces.close)
         reports: dict[str, ReportHealth] = {
             **{bundle.source.name: bundle.source.health for bundle in tools},
-            model_face.name: model.health,
+            model_part.name: model.health,
             "database": stores.health,
             "config": reloader.health,
         }
         if isinstance(model, ServedModel):
             reports |= {"voice": partial(model.check_voice, settings.transcribe_model)}
-        optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
+        optional = [part.name for part in settings.faces if isinstance(part, ToolIntegration)]
         board = HealthBoard(
             PartHealth(
                 list_parts(settings, accepts=accepts, surfaces=surfaces),
@@ -170,9 +171,9 @@ async def compose(
             (*optional, "config", "voice"),
             next((bundle.titles for bundle in tools if bundle.titles), None),
         )
-        for face in used:
-            if surfaces and isinstance(face, ChatIntegration):
-                chat = await face.build(deps, engine.conversations, people, board)
+        for part in used:
+            if surfaces and isinstance(part, ChatIntegration):
+                chat = await part.build(deps, engine.conversations, people, board)
                 own_surfaces.chats.append(chat)
                 policy.people.add(chat)
                 engine.platforms.add_chat(chat)
@@ -203,19 +204,19 @@ async def compose(
             routes |= feature.mount(ponte)
         finders = (feature.find_hook(ponte) for feature in find_features())
         find_hook = next(filter(None, finders), lambda name: None)
-        for face in used:
-            if isinstance(face, OwnerIntegration) and (surfaces or face.always):
-                platform = await face.build(
+        for part in used:
+            if isinstance(part, OwnerIntegration) and (surfaces or part.always):
+                platform = await part.build(
                     deps,
                     engine.conversations,
                     people,
                     board,
-                    OperationService(ponte, on_admin_page=not face.always),
+                    OperationService(ponte, on_admin_page=not part.always),
                     engine.notices,
                     routes,
                     find_hook,
                 )
-                own_surfaces.owned.append((face, platform))
+                own_surfaces.owned.append((part, platform))
                 engine.platforms.add(platform)
         beginning.pop_all()  # closing is up to the Ponte that is returned
         closing.pop_all()
@@ -235,9 +236,9 @@ async def _begin_features(settings: Settings, beginning: AsyncExitStack) -> Sequ
 def _generate_secrets(settings: Settings, home: Home) -> Secrets:
     return {
         name: SecretStr(secret)
-        for face in settings.faces
-        if isinstance(face, OwnerIntegration)
-        for name, secret in face.secrets(settings, home).items()
+        for part in settings.faces
+        if isinstance(part, OwnerIntegration)
+        for name, secret in part.secrets(settings, home).items()
     }
 
 
@@ -283,12 +284,12 @@ def list_parts(settings: Settings, *, accepts: bool, surfaces: bool) -> Sequence
     """Return all parts as the settings alone tell them. What another process serves is off here:
     its health is not known."""
 
-    def is_served(face: object) -> bool:
+    def is_served(part: object) -> bool:
         if not surfaces:
-            return not isinstance(face, ChatIntegration | OwnerIntegration)
-        return accepts or not isinstance(face, OwnerIntegration) or face.always
+            return not isinstance(part, ChatIntegration | OwnerIntegration)
+        return accepts or not isinstance(part, OwnerIntegration) or part.always
 
-    unserved = {face.name for face in settings.faces if not is_served(face)}
+    unserved = {part.name for part in settings.faces if not is_served(part)}
     return [
         Health(
             part.name,

@@ -25,6 +25,7 @@ from core.domain.records import Outcome, Thread
 from core.feedback.votes import Votes
 from core.journal.inbox import SenderConfig, SqlInbox
 from core.people.notices import Outbox
+from core.saved.questions import SavedQuestions
 from core.schedules.schedule import ScheduleConfig
 from core.schedules.service import ScheduleApplier, Scheduling
 from core.tools.posting import PlacePosts
@@ -67,7 +68,14 @@ class Engine:
         inbox.set_admission(Admission(inbox.find_unstarted, people.policy).admit)
         ledger = SqlLedger(database, *peers.claims)
         self.conversations = Conversations(
-            inbox, journal, stores.threads, stores.files, outbox, ledger, Votes(database)
+            inbox,
+            journal,
+            stores.threads,
+            stores.files,
+            outbox,
+            ledger,
+            Votes(database),
+            SavedQuestions(database, people.list_keys),
         )
         self.platforms = platforms = Platforms()  # these are added later
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 
 import structlog
@@ -128,6 +129,12 @@ class HealthBoard:
             return ()
         rights = await self.engine.people.policy.rights(person, address)
         return await self.titles(Viewer(rights), to_change)
+
+    async def saved_names(self, person: Person, address: Address) -> Sequence[str]:
+        rights = await self.engine.people.policy.rights(person, address)
+        may_know = partial(self.engine.assistant.contexts.may_know, rights)
+        saved = self.engine.conversations.saved
+        return [found.name for found in await saved.list_usable(person.key, address, may_know)]
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return await self.engine.changes.views.find_latest(conversation)

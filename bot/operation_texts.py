@@ -473,6 +473,13 @@ _PEOPLE = TextList(
     ListColumn("decisions", "decisions", _number),
     ListColumn("person", "person"),
 )
+_MEANINGS = TextList(
+    "No table or field has a description.",
+    ListColumn("table", "table"),
+    ListColumn("field", "field", format_text_or_dash),
+    ListColumn("description", "text"),
+    ListColumn("written in", "source"),
+)
 TEXT_LISTS: dict[str, TextList] = {
     "audit": _AUDIT_PAGE,
     "doctor": _CHECKS,
@@ -480,6 +487,7 @@ TEXT_LISTS: dict[str, TextList] = {
     "pending": _PENDING,
     "person list": _PEOPLE,
     "status": _PARTS,
+    "tables": _MEANINGS,
     "threads list": _THREADS,
     "turns": _TURNS,
     **{f"usage {by}": rows for by, rows in _USAGE_ROWS.items()},

@@ -149,12 +149,12 @@ def add_command_group(name: str, help: str, after: str) -> None:
     COMMAND_GROUPS.update(groups)
 
 
-def operation(name: str, **more: Any) -> Callable[[F], F]:
+def operation(name: str, **options: Any) -> Callable[[F], F]:
     """Return a decorator that puts a function into OPERATIONS. `more` are fields of `Operation`.
     Raises ValueError for an operation that would show a secret on the page /admin."""
 
     def register(function: F) -> F:
-        own = Operation(name, function, **more)
+        own = Operation(name, function, **options)
         if own.is_secret and own.admin_page:
             raise ValueError(f"{name}: the operator's page must not show a secret")
         if name in OPERATIONS:
@@ -217,6 +217,13 @@ async def check_parts(
 ) -> Sequence[DoctorFinding]:
     """Check each part against its live service."""
     return await ponte.find_problems(*model)
+
+
+@operation("tables", admin_page=True)
+async def list_meanings(ponte: Ponte) -> Rows:
+    """List what the model knows about tables and fields."""
+    source = ponte.sources.get("nocodb") or ponte.sources.get("sample")
+    return await source.list_meanings() if source else ()
 
 
 @operation("names", admin_page=True, in_shell=False)

@@ -337,7 +337,7 @@ def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Setti
 def service_of(card: str, faces: Faces = FACES) -> frozenset[str]:
     """Return the settings with the address and the secrets of a card's service. All must come from
     one source, so that no secret is sent to an address of another source."""
-    integration = next((face for face in faces if face.name == card), None)
+    integration = next((candidate for candidate in faces if candidate.name == card), None)
     if integration is None:
         return frozenset()
     return frozenset(
@@ -405,12 +405,12 @@ def _without_split_services(
 def _environment_class(faces: Faces) -> type[Settings]:
     """Return the class that reads the settings of these integrations (a tuple) from the
     environment. Building one takes 8 ms, so it is cached."""
-    more = [
+    lines = [
         integration.settings
         for integration in faces
         if not issubclass(Settings, integration.settings)
     ]
-    combined: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
+    combined: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(lines)))
     combined.faces = faces
     return type("Environment", (combined, _ReadEnvironment), {"model_config": _READ_OPTIONS})
 

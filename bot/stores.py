@@ -24,7 +24,8 @@ from core.journal.jobs import Alone, Jobs, Peers
 from core.journal.journal import Journal
 from core.journal.kernels import KERNELS_TABLE
 from core.journal.shared_functions import QUEUE_FUNCTIONS, TURN_FUNCTIONS
-from core.journal.threads import FileThreadMap, SqlThreadMap, erase_spare_remotes
+from core.journal.thread_map import FileThreadMap, SqlThreadMap
+from core.journal.threads import erase_spare_remotes
 from core.journal.turn_rows import (
     CALLS_TABLE,
     CONVERSATIONS_TABLE,
@@ -132,6 +133,14 @@ MIGRATIONS = (
     Migration(  # texts of other people that were read, to erase them after a day
         "37e2585783181e4d.94fa2f2bd80ec9d7",
         "CREATE INDEX items_read ON items (created_at) WHERE item LIKE '%\"reading\":{%'",
+    ),
+    Migration(  # saved questions
+        "636ff56b36cb7c97.94fa2f2bd80ec9d7",
+        "CREATE TABLE saved_questions (id TEXT PRIMARY KEY, person TEXT NOT NULL,"
+        " scope TEXT NOT NULL, name TEXT NOT NULL, folded TEXT NOT NULL, calls TEXT NOT NULL,"
+        " created_at REAL NOT NULL, UNIQUE (scope, folded));"
+        "CREATE INDEX saved_questions_person ON saved_questions (person);"
+        "ALTER TABLE schedules ADD COLUMN queries TEXT NOT NULL DEFAULT ''",
     ),
 )
 """The changes of the schema since version 1."""

@@ -23,7 +23,7 @@ PACKAGES = ("bot", "adapters", "core")
 PLACES: dict[str, str | tuple[str, ...]] = {
     "httpx": "core/base/http.py",
     "openai": "core/base/openai.py",
-    "sqlitedict": "core/journal/threads.py",
+    "sqlitedict": "core/journal/thread_map.py",
     "cronsim": "core/schedules/schedule.py",
     "psycopg": "core/store/",
     "psycopg_pool": "core/store/postgres.py",
@@ -55,6 +55,7 @@ FOLDERS = (
     "voice",
     "changes",
     "feedback",
+    "saved",
     "journal",
     "chat",
     "integrations",

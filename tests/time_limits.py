@@ -168,7 +168,7 @@ CHANGED: dict[str, tuple[str, ...]] = {
     ),
     "core.journal.procrastinate_adapter": ("QUEUE_POLL_SECONDS",),
     "core.journal.queue_manager": ("RELISTEN_SECONDS",),
-    "core.journal.threads": ("ROWS_PER_TRANSACTION",),
+    "core.journal.thread_map": ("ROWS_PER_TRANSACTION",),
     "core.journal.takeover": ("FIRST_POSTPONED_SECONDS", "MAX_POSTPONED_SECONDS"),
     "core.journal.turn_queue": ("POSITIONS_PER_ROUND",),
     "core.journal.turn_runner": (

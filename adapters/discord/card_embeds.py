@@ -64,8 +64,8 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     lines = _describe_card(card, most)
     # With a button to approve, a card shows all of its rows.
     if len(card.rows) > DISCORD_CARD_ROWS and not must_fit(card):
-        more = len(card.rows) - DISCORD_CARD_ROWS
-        lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
+        hidden_count = len(card.rows) - DISCORD_CARD_ROWS
+        lines.append(plural("…and {count} more row.", "…and {count} more rows.", hidden_count))
     if card.expires_at and card.state == "open":
         # Discord shows it in the reader's language and time zone.
         lines.append(say("Expires {when}.", when=f"<t:{int(card.expires_at)}:R>"))

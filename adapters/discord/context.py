@@ -79,12 +79,12 @@ class DiscordContext:
             return message, ()
         # `quotes`: what it replies to or forwards. `before`: earlier messages of its thread.
         if message.context:
-            (quotes, files, unread), (before, more, also_unread) = await asyncio.gather(
+            (quotes, files, unread), (before, earlier_files, also_unread) = await asyncio.gather(
                 self._complete_quotes(message), self._read_earlier_messages(message)
             )
         else:
             quotes, files, unread = (), (), ()
-            before, more, also_unread = await self._read_earlier_messages(message)
+            before, earlier_files, also_unread = await self._read_earlier_messages(message)
         linked, unlinked = list[Quote](), list[str]()
         if links := find_message_links(message.text):
             read = partial(self._read_link, message)
@@ -96,9 +96,9 @@ class DiscordContext:
         # messages get the room that is left, each once.
         attached = (*message.attachments, *files)
         own_ids = {_file_id(file) for file in attached}
-        more = [file for file in more if _file_id(file) not in own_ids]
+        earlier_files = [file for file in earlier_files if _file_id(file) not in own_ids]
         room = max(0, incoming.MAX_CONTEXT_FILES - len(attached))
-        newest = more[-room:] if room else ()
+        newest = earlier_files[-room:] if room else ()
         whole = replace(
             message, context=(*linked, *before, *quotes), attachments=(*attached, *newest)
         )

@@ -341,10 +341,10 @@ def quote_of(
     """Return a message as a quote: its text, what it forwards, embeds, components, poll, and the
     names of its files. The text has at most `most` characters. A message of files alone is an empty
     quote, because its files are attached, unless `are_files_apart`."""
-    more = [_forwarded_text(message), *map(_embed_text, message.embeds)]
+    shown = [_forwarded_text(message), *map(_embed_text, message.embeds)]
     # The other texts are clean.
-    more += map(text.clean_text, _component_texts(message.components))
-    texts = [text_of(message, me), *map(names_of(message, me).write, more)]
+    shown += map(text.clean_text, _component_texts(message.components))
+    texts = [text_of(message, me), *map(names_of(message, me).write, shown)]
     words = "\n".join(filter(None, texts))
     names = ", ".join(file_name(file) for file in all_attachments(message))
     files = f"[with the files {names}]" if names and (words or are_files_apart) else ""

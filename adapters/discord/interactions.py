@@ -36,7 +36,7 @@ from adapters.discord.posts import MAX_FILES_IN_POST, attachments, files_of, giv
 from adapters.discord.state import TOKEN_SECONDS, Acks, DiscordState, Token
 from core.base.i18n import LOCALES, say, use_locale
 from core.base.tasks import BackgroundTasks
-from core.base.text import clean_text
+from core.base.text import clean_text, fold_to_letters
 from core.chat.buttons import find_button
 from core.chat.file_downloads import FileDownloads
 from core.chat.incoming import EVENT_FAILED
@@ -54,6 +54,7 @@ from core.domain.changes import ChangeForm
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 from core.domain.ports import StatusBoard
 from core.domain.records import Receipt
+from core.saved.questions import MAX_SAVED_NAME
 
 log = structlog.get_logger("discord")
 
@@ -401,6 +402,9 @@ class DiscordHandlers:
     async def run_word(self, interaction: Interaction, word: str) -> None:
         await self._submit(interaction, InteractionRequest(word, is_private=word in PRIVATE_WORDS))
 
+    async def show(self, interaction: Interaction, name: str) -> None:
+        await self._submit_prompt(interaction, InteractionRequest(f"show {name}"))
+
     async def undo(self, interaction: Interaction, change: str) -> None:
         await self._submit(interaction, InteractionRequest(f"undo {change.lower()}"))
 
@@ -417,6 +421,14 @@ class DiscordHandlers:
             for slug, title in titles
             if typed in slug or typed in title.lower()
         ]
+
+    async def find_saved_names(
+        self, interaction: Interaction, typed: str
+    ) -> Sequence[tuple[str, str]]:
+        """Return the saved questions whose name contains `typed`, for Discord's autocomplete."""
+        user, part = self._make_interaction(interaction), fold_to_letters(typed)
+        names = await self.board.saved_names(user.person, user.address)
+        return [(name, name) for name in names if part in fold_to_letters(name)]
 
     async def find_undoable(
         self, interaction: Interaction, typed: str
@@ -500,6 +512,8 @@ FILE_DESCRIPTION = "A file to attach"
 QUICK_DESCRIPTION = "Run a quick command"
 SLUG_DESCRIPTION = "The quick command to run"
 INPUT_DESCRIPTION = "Input: text or key=value. Leave it empty to write several lines."
+SHOW_DESCRIPTION = "Show a saved question, as its tables are now"
+NAME_DESCRIPTION = "The name of the saved question"
 UNDO_DESCRIPTION = "Undo a change"
 CHANGE_DESCRIPTION = "The change to undo"
 WORD_DESCRIPTIONS = {
@@ -570,12 +584,20 @@ def make_tree(
     ) -> None:
         await handlers.run_quick_command(interaction, slug, input, file)
 
+    @tree.command(name="show", description=SHOW_DESCRIPTION)
+    @app_commands.describe(question=NAME_DESCRIPTION)
+    async def show(
+        interaction: Interaction, question: app_commands.Range[str, 1, MAX_SAVED_NAME]
+    ) -> None:
+        await handlers.show(interaction, question)
+
     @tree.command(name="undo", description=UNDO_DESCRIPTION)
     @app_commands.describe(change=CHANGE_DESCRIPTION)
     async def undo(interaction: Interaction, change: app_commands.Range[str, 6, 6]) -> None:
         await handlers.undo(interaction, change)
 
     quick.autocomplete("slug")(_make_autocomplete(handlers.find_slugs))
+    show.autocomplete("question")(_make_autocomplete(handlers.find_saved_names))
     undo.autocomplete("change")(_make_autocomplete(handlers.find_undoable))
     for word, description in WORD_DESCRIPTIONS.items():
         tree.command(name=word, description=description)(_make_callback(handlers, word))

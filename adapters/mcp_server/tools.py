@@ -39,7 +39,10 @@ from core.turn.preparation import Assistant
 
 log = structlog.get_logger("mcp")
 Json = dict[str, Any]
-_READ_TOOLS = ("nocodb_tables", "nocodb_query", "nocodb_get", "nocodb_summarize", "nocodb_read")
+_READ_TOOLS = (
+    "nocodb_tables", "nocodb_query", "nocodb_get", "nocodb_summarize", "nocodb_read",
+    "saved_question",
+)  # fmt: skip
 _CHART_TOOL, _SUMMARY_TOOL, _COMMAND_TOOL = "chart", "nocodb_summarize", "stackspot_quick_command"
 _WRITE_TOOLS = {
     "create": "nocodb_create", "update": "nocodb_update", "delete": "nocodb_delete",

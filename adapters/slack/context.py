@@ -141,7 +141,7 @@ class SlackContext:
         # A file that the person attached may stand in the thread already.
         own_ids = {_file_id(file) for file in message.attachments}
         newest = files[-incoming.MAX_CONTEXT_FILES :]
-        more = [file for file in newest if _file_id(file) not in own_ids]
+        earlier_files = [file for file in newest if _file_id(file) not in own_ids]
         # Names that were unknown when the message was stored replace ids.
         mentions = [
             ("@" + names.get(id, id) if words == f"@{id}" else words, id)
@@ -155,7 +155,7 @@ class SlackContext:
             context=(*linked, *quotes, *own_quotes),
             locale=locale,
             time_zone=message.time_zone or author.time_zone,
-            attachments=(*message.attachments, *more),
+            attachments=(*message.attachments, *earlier_files),
         )
         return complete, notes
 

@@ -104,7 +104,10 @@ def build_form(name: str, form: ButtonForm, memory: Json) -> Json:
         most = {"max_length": field.max_characters} if field.max_characters else {}
         element = _build_element(field) | most
         optional = not field.is_required
-        blocks.append(_build_input(field.key, field.label, element, optional=optional))
+        block = _build_input(field.key, field.label, element, optional=optional)
+        if field.hint and field.type != "checkbox":  # a checkbox has it as its label
+            block["hint"] = make_plain_text(field.hint, MAX_LABEL_BYTES)
+        blocks.append(block)
     return _build_modal(f"ponte_{name}", form.title, say("Send"), blocks, memory)
 
 

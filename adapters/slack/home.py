@@ -120,8 +120,8 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
     blocks = [render.build_header(say("Waiting for your approval"))]
     if shown := overview.waiting.cards[:MAX_HOME_CARDS]:
         blocks += _separate(render.cards_blocks(shown, _CARD_BYTES * len(shown), tables=False))
-        if more := len(overview.waiting.changes) - len(shown):
-            blocks.append(_build_note(plural(*MORE_REQUESTS, more)))
+        if hidden_count := len(overview.waiting.changes) - len(shown):
+            blocks.append(_build_note(plural(*MORE_REQUESTS, hidden_count)))
     else:
         blocks.append(_build_paragraph(say("No requests are waiting for you.")))
     if overview.asked:
@@ -129,9 +129,9 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
         own = overview.asked[:MAX_HOME_CARDS]
         drawn = (render.card_blocks(card, _ASKED_BYTES, tables=False) for card in own)
         blocks += _separate(chain.from_iterable(drawn))
-        if (more := len(overview.asked) - MAX_HOME_CARDS) > 0:
+        if (hidden_count := len(overview.asked) - MAX_HOME_CARDS) > 0:
             # Only a number: there is no command that lists them.
-            blocks.append(_build_note(f"… +{more}"))
+            blocks.append(_build_note(f"… +{hidden_count}"))
     if overview.schedules:
         blocks.append(render.build_header(say("Schedules")))
     for schedule in overview.schedules[:MAX_HOME_LINES]:

@@ -40,7 +40,7 @@ from core.chat.incoming import (
 from core.chat.people import Conversations, People
 from core.domain.messages import Address, Message, Person, Quote, turn_id
 from core.journal.journal import Journal
-from core.journal.threads import SqlThreadMap
+from core.journal.thread_map import SqlThreadMap
 
 log = structlog.get_logger("slack")
 NOTICE_EVENT_TYPE = "ponte_notice"
@@ -371,8 +371,8 @@ class SlackIntake:
                     async with self._in_order(channel, event, is_flat):
                         # Slack reports most mentions twice, as `message` and as `app_mention`. The
                         # second one may have files that the first one lacks.
-                        more = bool(message.files or message.shared)
-                        if message.event_key in self._stored_keys and not more:
+                        has_extras = bool(message.files or message.shared)
+                        if message.event_key in self._stored_keys and not has_extras:
                             return
                         where = await self.locations.address_of(message, is_flat)
                         facts = await self.participants.find_addressing(message, where, settings)
@@ -380,7 +380,7 @@ class SlackIntake:
                         self.participants.note(message, where, facts, everything=everything)
                         # Messages that are not for Ponte are neither stored nor logged.
                         if is_for_ponte(facts, settings):
-                            await self._accept(message, where, more)
+                            await self._accept(message, where, has_extras)
             case "agent_session_stopped", _:  # Slack's own Stop button was pressed
                 thread = str(event.get("thread_ts") or "")
                 user, at = str(event.get("user", "")), str(event.get("event_ts", ""))
@@ -442,7 +442,7 @@ class SlackIntake:
         place = channel if is_flat else f"{channel}:{root}"
         return self._places.setdefault(place, asyncio.Lock())
 
-    async def _accept(self, message: ParsedMessage, where: Address, more: bool) -> None:
+    async def _accept(self, message: ParsedMessage, where: Address, has_extras: bool) -> None:
         """Store a message once, start the download of its files, and mark it if it has to wait.
         `more`: it has files, or forwards messages."""
         # Slack may send a message again after its edits, which are then newer than this event.
@@ -455,7 +455,7 @@ class SlackIntake:
         self._stored_keys[turn_message.event_key] = True
         # This saves looking up that replies under a direct message belong to its conversation.
         self.locations.note_accepted(message)
-        if not receipt.is_new and more:
+        if not receipt.is_new and has_extras:
             # app_mention may have arrived first, and it may lack the files.
             await self.conversations.inbox.amend(turn_message.event_key, turn_message)
         self.downloads.begin(turn_message)

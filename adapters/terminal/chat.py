@@ -596,12 +596,12 @@ async def _read_message(source: LineSource) -> str | None:
     for line in lines:
         fence = fence_after_line(line, fence, len(line))
     while fence is not None:
-        if (more := await source.read_line(in_code=True)) is None:
+        if (code_line := await source.read_line(in_code=True)) is None:
             # A person pressed Ctrl-D in the block. At the end of a pipe, the block counts all the
             # same.
             if source.shows_prompt:
                 return ""
             break
-        lines.append(more)
-        fence = fence_after_line(more, fence, len(more))
+        lines.append(code_line)
+        fence = fence_after_line(code_line, fence, len(code_line))
     return "\n".join(lines)

@@ -99,7 +99,7 @@ class CommandCompleter(Completer):
     @."""
 
     def __init__(self, slugs: Sequence[str]) -> None:
-        self._names = sorted({*COMMAND_NAMES, *TRANSLATED.get(LANGUAGE.get(), ())})
+        self._names = sorted({*COMMAND_NAMES - {"save"}, *TRANSLATED.get(LANGUAGE.get(), ())})
         self._slugs = slugs
         self._paths = PathCompleter(expanduser=True)
 

@@ -35,7 +35,7 @@ from adapters.web.http_io import RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.page.chart import draw_chart
 from adapters.web.sign_in import Visitors
 from adapters.web.visitor import Visitor
-from core.base.errors import BadInput, SettingsError
+from core.base.errors import BadInput, SettingsError, ToolError
 from core.base.i18n import LANGUAGE, format_date, format_money, format_number, say
 from core.domain.rows import Chart, Series
 from core.integrations import Operator
@@ -55,7 +55,7 @@ USAGE_TITLES = {
 IN_OTHER_TABS = {
     *(action.operation for actions in ROW_ACTIONS.values() for action in actions),
     *ROW_ACTIONS,
-    *("status", "turns", "usage", "audit", "reload", "people add", "feedback"),
+    *("status", "turns", "usage", "audit", "reload", "people add", "feedback", "tables"),
 }
 """The operations that other tabs show. The last tab has a form for each other one."""
 PAGE = (Path(__file__).parent / "page" / "admin.html").read_text("utf-8")
@@ -78,7 +78,7 @@ class AdminRoutes(RouteGroup):
     @endpoint("GET", "/admin/{tab}", media=("text/html",), refuses=(404,))
     async def show(self, request: Request) -> Response:
         """Return the operator's page in HTML, for the owner and admins: `checks`, `usage`,
-        `people`, `schedules`, `feedback`, `audit`, `config`, `operations`."""
+        `people`, `schedules`, `tables`, `feedback`, `audit`, `config`, `operations`."""
         view = await self._open(request)
         return await view.show(request.path_params.get("tab", ""))
 
@@ -284,6 +284,12 @@ class AdminView:
     async def _schedules(self) -> str:
         return f'<div class="wide">{await self._section("Schedules", "schedules list")}</div>'
 
+    async def _tables(self) -> str:
+        try:
+            return await self._section("What the model knows about tables", "tables")
+        except ToolError as error:  # NocoDB does not answer
+            return notice("bad", error.words())
+
     async def _feedback(self) -> str:
         """If the first day cannot be read, a notice says so and no vote is listed."""
         problem, since = "", self._query.get("since", "")
@@ -389,6 +395,7 @@ TABS = {
     "usage": ("Usage", AdminView._usage),
     "people": ("People", AdminView._people),
     "schedules": ("Schedules", AdminView._schedules),
+    "tables": ("Tables", AdminView._tables),
     "feedback": ("Feedback", AdminView._feedback),
     "audit": ("Audit log", AdminView._audit),
     "config": ("ponte.toml", AdminView._config),

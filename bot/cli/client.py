@@ -22,10 +22,11 @@ from adapters.terminal.chat import (
 from adapters.terminal.screen import DownloadedFile, Screen, local_zone
 from bot.home import Start
 from bot.operations import OPERATIONS
-from core.base.errors import PonteError
+from core.base.errors import NotFound, PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout
 from core.base.i18n import say
 from core.base.tasks import retry, wait_after_each
+from core.base.text import to_one_line
 
 Json = Mapping[str, Any]
 
@@ -180,10 +181,15 @@ class LocalClient:
             return await turn.run(message, [("file", file)] if file else [], "command")
 
     async def ask(
-        self, prompt: str, files: Sequence[tuple[str, bytes]], answer: Screen | None, other: Screen
+        self,
+        prompt: str,
+        files: Sequence[tuple[str, bytes]],
+        answer: Screen | None,
+        other: Screen,
+        saved: str = "",
     ) -> tuple[Json, Sequence[DownloadedFile]]:
-        """Send a prompt in a conversation of its own. Return the JSON of the answer, and its files,
-        which are downloaded and saved.
+        """Send a prompt, or what shows the question `saved`, in a conversation of its own. Return
+        the JSON of the answer, and its files, which are downloaded and saved.
 
         `answer` shows the answer as it grows; progress goes there if it is a terminal, else to
         `other`. Raises AnswerLost if the connection breaks after the prompt was stored.
@@ -193,9 +199,23 @@ class LocalClient:
         # If the answer is lost, the error says that `ponte threads list` may show it. "ask" begins
         # the conversation's name.
         with self._explain_errors("threads list"):
-            body = await turn.run(prompt, [("file", file) for file in files], "ask")
+            if saved:
+                await self._require_saved(saved)
+                body = await turn.run(f"show {saved}", [], "command")
+            else:
+                body = await turn.run(prompt, [("file", file) for file in files], "ask")
         downloads = DownloadFolder(self._http)
         return body, [await downloads.fetch(file, self._headers) for file in body["files"]]
+
+    async def _require_saved(self, name: str) -> None:
+        """Raise NotFound: a model would get the name of an unknown question as a message."""
+        # Loaded only by a command that comes here, so that the others start faster.
+        from core.saved.questions import MAX_SAVED_NAME, NO_SUCH_QUESTION, fold_name
+
+        url = f"{SOCKET_ORIGIN}/quick-commands"
+        known = (await self._http.get_json(url, headers=self._headers))["saved"]
+        if fold_name(name) not in map(fold_name, known):
+            raise NotFound(NO_SUCH_QUESTION, name=to_one_line(name, MAX_SAVED_NAME))
 
     async def fetch_table(self, turn: str, number: int, form: str) -> bytes | None:
         """Return None if the answer has no such table."""

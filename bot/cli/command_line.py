@@ -261,11 +261,16 @@ def ask(
             "--table", min=1, help="With --format: which table, if the answer has several."
         ),
     ] = 1,
+    saved: Annotated[
+        str, typer.Option("--saved", help="Show this saved question in place of a prompt.")
+    ] = "",
 ) -> int:
     """Ask once and print the answer. TEXT and all of standard input form one prompt, never a
     command. Exit code 1 if there is no answer.
     """
-    if not words and not files and sys.stdin.isatty():
+    if saved and (words or files):
+        raise typer.BadParameter(say("Use `--saved` without a prompt."))
+    if not words and not files and not saved and sys.stdin.isatty():
         raise typer.BadParameter(say("Specify a prompt, as text or on standard input."))
     if output and not form:
         raise typer.BadParameter(say("Use `--output` together with `--format`."))
@@ -274,7 +279,7 @@ def ask(
     from bot.cli import commands as cli_commands  # slow to load
 
     prompt = " ".join(words or ())
-    return cli_commands.ask(prompt, files or (), form, output, table)
+    return cli_commands.ask(prompt, files or (), form, output, table, saved)
 
 
 @cli.command(epilog="Example: ponte link")

@@ -61,8 +61,16 @@ def chat() -> int:
     return asyncio.run(talk())
 
 
-def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None, table: int) -> int:
-    """Run `ponte ask`: print the answer to `text` and all of standard input.
+def ask(
+    text: str,
+    files: Sequence[Path],
+    form: str | None,
+    output: Path | None,
+    table: int,
+    saved_question: str = "",
+) -> int:
+    """Run `ponte ask`: print the answer to `text` and all of standard input, or the result of
+    `saved_question`, a name. Return the exit code.
 
     Stdout gets nothing but the answer, for scripts. With a format (`form`), it gets only the rows
     of the answer's table with the number `table`, unless they go to the file `output`. Cards,
@@ -75,7 +83,7 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
     from adapters.terminal.screen import Screen
 
     piped = ""
-    if not sys.stdin.isatty():
+    if not saved_question and not sys.stdin.isatty():
         data = sys.stdin.buffer.read(MAX_PROMPT_BYTES + 1)
         if len(data) > MAX_PROMPT_BYTES:
             raise BadInput(
@@ -89,13 +97,14 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
             )
         piped = decoded
     prompt = "\n\n".join(filter(None, (text.strip(), piped.strip())))
-    if not prompt and not files:
+    if not prompt and not files and not saved_question:
         raise BadInput("The prompt is empty.")
     attached = read_attachments(text) + [_read_attachment(file) for file in files]
     answer, other = Screen(sys.stdout), Screen(sys.stderr, shows_shell_commands=True)
 
     async def ask_one(one: LocalClient) -> tuple[Json, Sequence[DownloadedFile], bytes | None]:
-        body, saved = await one.ask(prompt, attached, None if form else answer, other)
+        grows = None if form else answer
+        body, saved = await one.ask(prompt, attached, grows, other, saved_question)
         rows = None
         if form and body["status"] == "done":
             rows = await one.fetch_table(body["turn"], table, form)

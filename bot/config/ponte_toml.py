@@ -203,6 +203,10 @@ class TableConfig(StrictSection):
     """who can do that; default: nobody. Never guests, programs, schedules or webhooks"""
     auto_per_hour: Positive = AUTO_PER_HOUR
     """rows that all of them can update so in an hour; more get a card"""
+    about: str = ""
+    """what the table holds, for the model"""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """what fields mean, by title"""
 
     def __post_init__(self) -> None:
         if self.approvers_only and (not self.approvers or self.access == "auto"):
@@ -323,6 +327,8 @@ class _FirstSections(StrictSection):
     """settings for all proposals"""
     tables: Mapping[str, TableConfig] = field(default_factory=dict)
     """a team's table, by its title or id"""
+    terms: Mapping[str, str] = field(default_factory=dict)
+    """what words of the team mean, for the model where a message has them"""
     tools: Mapping[str, ToolConfig] = field(default_factory=dict)
     """who approves the proposals of a tool, by the name that models use for it"""
     groups: Mapping[SetName, tuple[PersonKey, ...]] = field(default_factory=dict)
@@ -385,6 +391,8 @@ class Config(_FeatureSections):
                 frozenset(table.auto_fields),
                 frozenset(table.auto_people),
                 table.auto_per_hour,
+                table.about,
+                table.fields,
             )
             for name, table in self.tables.items()
         }
@@ -559,6 +567,7 @@ class LiveConfig:
             channel=config.channel,
             links=replace(self._turn.links, hosts=frozenset(config.links.hosts)),
             limits=CallLimits(config.limits.costly_calls, config.limits.tool_calls),
+            terms=config.terms,
             config_notice=config.describe_newer_file(),
         )
 

@@ -132,10 +132,10 @@ def _read_requirements() -> list[str]:
         project = tomllib.loads(file.read_text("utf-8")).get("project", {})
         if project.get("name") == DISTRIBUTION:  # a checkout of Ponte
             optional = project.get("optional-dependencies", {})
-            more = (
+            sections = (
                 f"{one}; extra == '{extra}'" for extra, each in optional.items() for one in each
             )
-            return [*project["dependencies"], *more]
+            return [*project["dependencies"], *sections]
     try:
         return metadata.requires(DISTRIBUTION) or []  # None: it requires nothing
     except metadata.PackageNotFoundError:  # the folder alone, on the path

@@ -126,7 +126,7 @@ async def check_integration(
     """Check one integration against its live service, for the set-up page. Also return the values
     that its settings can have, such as names of models, by setting."""
     settings, choices = start.settings, dict[str, Sequence[str]]()
-    integration = next(face for face in settings.faces if face.name == name)
+    integration = next(candidate for candidate in settings.faces if candidate.name == name)
     async with _open_parts(start) as parts:
         findings = await _run_check(settings, name, integration.check(parts))
         with suppress(Exception):  # a server may answer anything; `findings` says what is wrong

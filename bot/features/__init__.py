@@ -28,6 +28,7 @@ FEATURES = (
     "python",
     "mcp_tools",
     "feedback",
+    "saved",
     "voice",
     "tracing",
     "backup",

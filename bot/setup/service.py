@@ -118,8 +118,8 @@ class SetupService:
             # The demo model always runs; a card "on" would look like a connected model.
             if card.name == "model" and self._board.is_demo:
                 part = replace(part, state="off") if part else None
-            # A face describes an integration (`Integration`), also one that is off.
-            integration = next(face for face in self._settings.faces if face.name == card.name)
+            # One that is off is among them, too.
+            integration = next(item for item in self._settings.faces if item.name == card.name)
             links = list(card.links)
             # In a thread, because Slack imports a module for its link.
             if creation := await asyncio.to_thread(integration.creation_link, self._settings):
@@ -151,9 +151,9 @@ class SetupService:
     async def run(self, step: str, arguments: Json, actor: Person) -> Any:
         """Call the method `step`, one of those that the operation `setup step` allows. Methods that
         store something also get the `actor`, for the audit log."""
-        more = {"actor": actor} if step in STORING_STEPS else {}
+        actor_values = {"actor": actor} if step in STORING_STEPS else {}
         try:
-            return await validate_call(getattr(self, step))(**arguments, **more)
+            return await validate_call(getattr(self, step))(**arguments, **actor_values)
         except ValidationError:
             raise NotFound(what=step) from None
         except HomeUnusable as error:  # as on a full disk: the page shows it above the fields

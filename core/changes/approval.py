@@ -45,7 +45,8 @@ _ASKER_ALONE = Approvers(is_exclusive=True)
 
 @dataclass(frozen=True, slots=True)
 class TableRule:
-    """For `approvers`, `approvals` and `approvers_only` see `Approvers`.
+    """For `approvers`, `approvals` and `approvers_only` see `Approvers`. `about` and `fields`
+    (by title) are what the model is told of the table.
 
     With access `auto`, the people and groups in `auto_people` update the fields in `auto_fields`
     without an approval: at most `auto_per_hour` rows of the table an hour, all people together.
@@ -58,6 +59,8 @@ class TableRule:
     auto_fields: frozenset[str] = frozenset()
     auto_people: frozenset[str] = frozenset()
     auto_per_hour: int = AUTO_PER_HOUR
+    about: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 _DEFAULT = TableRule()

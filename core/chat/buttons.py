@@ -26,6 +26,7 @@ from core.domain.buttons import (
 from core.domain.changes import MAX_REASON_CHARACTERS, FormField
 from core.domain.messages import Address, Answer, Card, Person
 from core.feedback.buttons import FEEDBACK_BUTTONS
+from core.saved.buttons import SAVED_BUTTONS
 
 SHOW_CODE = "Show code"
 CODE_LATE = "The code couldn't be shown in time. Try again."
@@ -77,6 +78,7 @@ _ROWS = (
     Button(
         "schedule", "Pause", "home", "schedule [a-z2-7]{6} (?:pause|resume)", command="{subject}"
     ),
+    *SAVED_BUTTONS,
     *FEEDBACK_BUTTONS,
 )
 BUTTONS = {button.name: button for button in _ROWS}

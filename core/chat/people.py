@@ -13,7 +13,7 @@ from core.domain.ports import Files, Inbox
 from core.domain.rights import Verdict
 from core.feedback.votes import Votes
 from core.journal.journal import Journal
-from core.journal.threads import SqlThreadMap
+from core.journal.thread_map import SqlThreadMap
 from core.money.budget import Budget
 from core.people.audit import Audit
 from core.people.claims import IdentityClaims
@@ -22,13 +22,15 @@ from core.people.notices import Outbox
 from core.people.page_accounts import OwnerName, PageAccounts
 from core.people.policy import Policy
 from core.people.rules import NO_RIGHTS, OWNER_ID
+from core.saved.questions import SavedQuestions
 
 
 @dataclass(frozen=True, slots=True)
 class Conversations:
     """Groups the stores of conversations over one database. `inbox` has the messages, `journal` the
     turns, `threads` what is known of each thread, `files` the attached and created files, `outbox`
-    the notices to people, `ledger` the changes, and `votes` the feedback on answers."""
+    the notices to people, `ledger` the changes, `votes` the feedback on answers, and `saved` the
+    questions that were saved."""
 
     inbox: Inbox
     journal: Journal
@@ -37,6 +39,7 @@ class Conversations:
     outbox: Outbox
     ledger: SqlLedger
     votes: Votes
+    saved: SavedQuestions
 
     async def withdraw_post(self, post: str) -> None:
         """A person deleted this post: it is not posted again. Cancel its turn, if that still runs:

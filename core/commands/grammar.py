@@ -42,7 +42,7 @@ IMMEDIATE_COMMANDS = frozenset(
 )
 """Commands that run as soon as they are stored. All others wait for their turn in the queue."""
 
-COMMAND_NAMES = IMMEDIATE_COMMANDS | {"new", "quick-command", "setup"}
+COMMAND_NAMES = IMMEDIATE_COMMANDS | {"new", "quick-command", "setup", "rerun", "save", "saved"}
 
 TRANSLATED: Mapping[str, Mapping[str, str]] = {
     "pt-BR": {
@@ -53,6 +53,8 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "nova conversa": "new",
         "esquecer sim": "forget yes",
         "parar": "stop",
+        "reexecutar": "rerun",
+        "salvas": "saved",
         "alterações": "changes",
         "aprovar": "approve",
         "alterar": "change",
@@ -74,6 +76,8 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "nouvelle conversation": "new",
         "oublier oui": "forget yes",
         "arrêter": "stop",
+        "relancer": "rerun",
+        "enregistrées": "saved",
         "modifications": "changes",
         "approuver": "approve",
         "modifier": "change",
@@ -142,6 +146,9 @@ _ACTION_NAMES: Mapping[str, str] = {
     "afficher": "show",
 }  # fmt: skip
 _SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6})\s+(?P<action>\w{3,12})", re.IGNORECASE)
+_SAVE = re.compile(r"([a-z2-7]{16}) ((?:true|false)?/(?:true|false)?) (.+)", re.DOTALL)
+_DELETIONS = (" delete", " excluir", " supprimer")
+_TURN = re.compile(r"[a-z2-7]{16}")
 _SETUP_WORD = re.compile(r"[a-z2-7]{4}-[a-z2-7]{4}", re.IGNORECASE)
 _PAGE = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
@@ -170,12 +177,14 @@ _WRONG_SLUG = (
 
 @dataclass(frozen=True, slots=True)
 class TypedCommand:
-    """- `id`: the argument of approve, deny, undo, again, why and setup, the id after schedule, or
-      the page of schedules. For approve, several ids can be separated by spaces.
-    - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
+    """- `id`: the argument of approve, deny, undo, again, why and setup, the id after schedule,
+      the turn after rerun and save, or the page of schedules. For approve, several ids can be
+      separated by spaces.
+    - `slug`: the name of the quick command, the argument of usage, or the action of schedule and
+      saved; of save, "true" for others and for days that move, around a slash.
     - `input`: the inputs of the quick command, or the new values for change.
     - `confirmed`: True for `forget yes`.
-    - `reason`: the text after the id of `deny`.
+    - `reason`: the text after the id of `deny`; the name of a saved question.
     - `code`: the Python of a message that consists of one code block.
     """
 
@@ -254,6 +263,13 @@ def _parse(text: str) -> TypedCommand | None:
             return None
         return TypedCommand(name, id=match["id"].lower(), slug=action)
     if name == "schedules" and _PAGE.fullmatch(end):
+        return TypedCommand(name, id=end)
+    if name == "save":  # which a form sends
+        match = _SAVE.fullmatch(rest)
+        return TypedCommand(name, id=match[1], slug=match[2], reason=match[3]) if match else None
+    if name == "saved" and end.endswith(_DELETIONS):
+        return TypedCommand(name, slug="delete", reason=end.rpartition(" ")[0])
+    if name == "rerun" and _TURN.fullmatch(end):
         return TypedCommand(name, id=end)
     if name == "setup":  # with the word by which the owner of the page proves an account
         return TypedCommand(name, id=end.lower()) if _SETUP_WORD.fullmatch(end) else None

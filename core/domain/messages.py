@@ -354,6 +354,8 @@ class Answer:
     placed: tuple[Placed, ...] = ()
     is_rateable: bool = False
     """True for a finished text of the model to somebody who waits for it: people can vote on it."""
+    can_run_again: bool = False
+    """Queries of tables alone made what it shows."""
     card_sentence: str = ""
     """Says that `cards` wait, for readers of `text_without_cards`."""
 

@@ -282,6 +282,9 @@ class StatusBoard(Protocol):
         """Return the names of the known tables that the person may read at the address, or with
         `to_change` those in which they may ask for changes."""
 
+    async def saved_names(self, person: Person, address: Address) -> Sequence[str]:
+        """Return the names of the saved questions that the person may use at the address."""
+
     @property
     def is_demo(self) -> bool:
         """True if the demo model answers, which understands only a few forms of messages."""
@@ -303,6 +306,10 @@ SAMPLE_TABLES_PHRASE = "Ponte's sample base"
 """Part of the description of the tools over the sample tables. The demo model knows them by it."""
 
 
+FREE_LEVELS = ("demo", "stored")
+"""The levels of models that ask no server."""
+
+
 class Model(Protocol):
     """Asks a language model: it answers one round (a request with the conversation so far) as a
     stream of events.
@@ -315,8 +322,8 @@ class Model(Protocol):
 
     @property
     def level(self) -> str:
-        """The API by which the model is asked: `conversations`, `responses`, `chat`, or `demo` for
-        the built-in demo."""
+        """The API by which the model is asked: `conversations`, `responses`, `chat`, `demo` for the
+        built-in demo, or `stored` for calls that are made again."""
 
     def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Send the request of one round to the model's server, and yield the events of its answer

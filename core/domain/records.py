@@ -307,6 +307,7 @@ class Outcome:
     reading: Reading | None = None
     row_keys: tuple[str, ...] | None = None
     """The rows that were found or would be changed, as `TABLE/ID`; None if it is not about rows."""
+    query: StoredQuery | None = None
 
     def to_item(self, call_id: str, note: str = "") -> Item:
         """`note` is added to the text for the model."""
@@ -318,6 +319,19 @@ class Outcome:
             shows_files=self.shows_files,
             reading=self.reading,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredQuery:
+    """A call of a tool that only reads tables, so that code can make it again without a model.
+
+    `arguments` (JSON) name the table and each field by ids, also the columns that were shown.
+    `titles`: id → title at that time; for fields of linked rows, see `Field.path`.
+    """
+
+    tool: str
+    arguments: str
+    titles: Mapping[str, str]
 
 
 class ContextFiles(Protocol):

@@ -31,7 +31,8 @@ from core.domain.messages import (
     remove_quotes_of,
 )
 from core.domain.records import FINAL_STATES
-from core.journal.threads import MAX_SEQ, erase_readings, find_record, store_record
+from core.journal.thread_map import find_record, store_record
+from core.journal.threads import MAX_SEQ, erase_readings
 from core.money import settlement
 from core.people.rules import OIDC_PLATFORM
 from core.store.database import (

@@ -36,6 +36,7 @@ from core.domain.records import (
 )
 from core.domain.rights import Need
 from core.journal import threads
+from core.journal.thread_map import find_record
 from core.journal.threads import SqlThreads
 from core.journal.turn_rows import IS_OPEN, read_items, read_turn, turn_begun_by_fetch
 from core.money import settlement
@@ -534,6 +535,46 @@ class Journal(SqlThreads):
         answer = decode_json(Answer, content) if content else None
         return answer if answer and answer.code != "forgotten" else None
 
+    @query
+    def find_ended_turn(
+        self, connection: SqlConnection, turn: str, conversation: str = ""
+    ) -> Turn | None:
+        """Return the turn with the id `turn` if it has ended; without an id, the newest one of the
+        conversation whose answer can run again."""
+        row = connection.execute(
+            "SELECT * FROM inbox WHERE turn = ? AND state = 'done'"
+            if turn
+            else "SELECT * FROM inbox WHERE conversation = ? AND state = 'done'"
+            """ AND answer LIKE '%"can_run_again":true%' ORDER BY seq DESC LIMIT 1""",
+            (turn or conversation,),
+        ).fetchone()
+        return read_turn(connection, row) if row else None
+
+    @transaction
+    def retire_queries(self, connection: SqlConnection, seq: int) -> Turn | None:
+        """Store that the answer of this turn has no button to run it again any more: a newer one
+        has it. Return the turn as it is then; None if it was deleted."""
+        row = connection.read_locked_message(seq)
+        turn = read_turn(connection, row) if row else None
+        if turn is None or turn.answer is None:
+            return None
+        answer = replace(turn.answer, can_run_again=False)
+        connection.execute("UPDATE inbox SET answer = ? WHERE seq = ?", (encode_json(answer), seq))
+        return replace(turn, answer=answer)
+
+    @query
+    def find_message_time(
+        self, connection: SqlConnection, conversation: str, text: str, since: float
+    ) -> float:
+        """Return when the newest answered message with this text was stored after `since`, or 0."""
+        rows = connection.execute(
+            "SELECT message, created_at FROM inbox WHERE conversation = ? AND created_at > ?"
+            " AND state = 'done'",
+            (conversation, since),
+        ).fetchall()
+        times = (r["created_at"] for r in rows if decode_json(Message, r["message"]).text == text)
+        return max(times, default=0.0)
+
     async def record_post_removal(self, post: str) -> None:
         """`post` is the platform's id of it."""
         await self._execute(
@@ -642,7 +683,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
         state=state,
         is_untouched=not row["thread"],
         is_thread_new=is_thread_new and own_thread == thread.id,
-        thread_record=threads.find_record(connection, own_thread),
+        thread_record=find_record(connection, own_thread),
     )
 
 

@@ -335,7 +335,7 @@ _MAX_BASES = 8
 _QUOTES = " \"'`“”"
 _TABLE_ID = re.compile(r"(?=\w*\d)m[a-z0-9]{10,30}")
 
-_OUTLINE = re.compile(r"^(.+) \[(\w+)\](?: \(read only\))?(?:: (.*))?$", re.MULTILINE)
+_OUTLINE = re.compile(r"^(.+) \[(\w+)\](?: \([a-z ]+\))*(?:: (.*))?$", re.MULTILINE)
 _OUTLINED_FIELD = re.compile(
     r"(?:^|, )((?!and \d+ more$).+?)\*?(?::[^():,]+(?:\([^)]*\))?|->[^,]+)(?=, |$)"
 )

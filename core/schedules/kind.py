@@ -9,6 +9,7 @@ from core.base.trust import quote_inert
 from core.changes.kinds import TEXT_KEY, Kind
 from core.domain.changes import Change, Draft, FormField
 from core.domain.messages import ReplyTo, decode_json
+from core.saved.queries import describe_calls, load_calls
 from core.schedules.schedule import SCHEDULE_CHANGED, read_progress, read_row
 from core.schedules.words import (
     build_schedule_title,
@@ -88,7 +89,8 @@ class ScheduleChange(Kind):
                     rule=rule,
                 )
             )
-        return f"{quote_inert(draft.text)}\n\n" + "\n".join(lines)
+        shown = describe_calls(load_calls(draft.queries)) if draft.queries else draft.text
+        return f"{quote_inert(shown)}\n\n" + "\n".join(lines)
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
         """Return the fields of the card's form, in which people can edit the proposed schedule: the
@@ -98,8 +100,9 @@ class ScheduleChange(Kind):
         draft = read_row(row)
         # A repeated schedule has a cron rule, another one a single time.
         when = draft.rule.cron or f"{local_time(draft.rule.run_at, draft.time_zone):%Y-%m-%dT%H:%M}"
+        # A saved question is shown by its own copy of the query, which no form changes.
         return [
-            FormField(TEXT_KEY, say("Text"), "lines", draft.text),
+            *([] if draft.queries else [FormField(TEXT_KEY, say("Text"), "lines", draft.text)]),
             FormField(WHEN_KEY, say("When"), "text", when),
             FormField(ZONE_KEY, say("Time zone"), "text", draft.time_zone),
         ]

@@ -730,6 +730,7 @@ def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
         "ends_at": draft.ends_at,
         "max_runs": draft.max_runs,
         "addresses": " ".join(draft.addresses),  # URLs, which contain no spaces
+        "queries": draft.queries,
     }
 
 
@@ -743,6 +744,7 @@ def _schedule_of(row: SqlRow) -> Schedule:
         row["ends_at"],
         row["max_runs"],
         tuple(row["addresses"].split()),
+        row["queries"],
     )
     return Schedule(
         row["id"],

@@ -36,7 +36,7 @@ from core.domain.messages import (
 from core.store.tables import Column, Index, TableDeclaration, count, real, text
 from core.turn.origins import PauseReason
 
-ScheduleKind = Literal["ask", "post", "command"]
+ScheduleKind = Literal["ask", "post", "command", "saved"]
 """What a run does: ask the model (a turn with tools), post a text, or run a quick command. The last
 two call no model."""
 ScheduleState = Literal["active", "paused", "ended"]
@@ -85,6 +85,8 @@ class ScheduleDraft:
     max_runs: int = 0
     addresses: tuple[str, ...] = ()
     """The addresses in `text` that the owner wrote in the conversation. A model wrote the rest."""
+    queries: str = ""
+    """Of the kind `saved`, whose `text` is the question's name: its own copy of the calls."""
 
 
 def make_row(draft: ScheduleDraft) -> dict[str, Any]:
@@ -229,6 +231,7 @@ def make_run_message(
                 "is_late": is_late,
                 "read_until": read_until,
                 "addresses": draft.addresses,
+                "queries": draft.queries,
             },
         ),
     )
@@ -527,6 +530,7 @@ SCHEDULES_TABLE = TableDeclaration(
         real("catch_up_seconds"),
         Column("ends_at", "REAL", 0),
         text("addresses", default=""),
+        text("queries", default=""),
         count("max_runs"),
         count("runs"),
         count("failures"),

@@ -12,6 +12,8 @@ from core.changes.service import Proposals
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.records import Outcome, ToolContext
+from core.saved.queries import dump_calls
+from core.saved.questions import require_named
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
 from core.schedules.schedule import (
     ScheduleDraft,
@@ -53,7 +55,7 @@ class ScheduleSource(FixedToolSource):
     async def schedule_propose(
         self,
         ctx: ToolContext,
-        kind: Literal["post", "ask", "command", "delete"],
+        kind: Literal["post", "ask", "command", "saved", "delete"],
         what: str,
         when: str,
         zone: str | None,
@@ -63,7 +65,8 @@ class ScheduleSource(FixedToolSource):
         """Propose a reminder or repeated task here, which the person approves on its card.
 
         Args:
-            what: text to post, full instruction to yourself, or `quick-command SLUG input`
+            what: text to post, full instruction to yourself, `quick-command SLUG input`, name
+                of a saved question
             when: 2026-11-24T14:00, or cron 0 9 * * MON (day L: last, LW: last workday; weekday 5L:
                 last Friday, 1#1: first Monday)
             zone: IANA; null: theirs
@@ -99,6 +102,8 @@ class ScheduleSource(FixedToolSource):
                 draft = former or ScheduleDraft(kind, what, ScheduleRule(), ctx.zone)
                 if what.strip():
                     draft = replace(draft, kind=kind, text=what)
+                    queries = await self._find_queries(ctx, what) if kind == "saved" else ""
+                    draft = replace(draft, queries=queries)
                 draft = replace(draft, time_zone=zone or draft.time_zone)
                 if (tz := find_zone(draft.time_zone)) is None:
                     raise ToolError("Time zone not found.", hint="use an IANA name")
@@ -128,6 +133,13 @@ class ScheduleSource(FixedToolSource):
         if base.change_id:  # a proposal of the person that this one replaces
             await self._proposals.withdraw(base.change_id)
         return outcome
+
+    async def _find_queries(self, ctx: ToolContext, name: str) -> str:
+        saved = self._schedules.conversations.saved
+        usable = await saved.list_usable(
+            ctx.asker.key, ctx.address, lambda needs: all(ctx.viewer.may(*need) for need in needs)
+        )
+        return dump_calls(require_named(name, usable).calls)
 
     async def schedule_list(self, ctx: ToolContext, page: int) -> str:
         """List the person's schedules and this place's, 20 a page."""

@@ -256,6 +256,7 @@ _TITLES: dict[ScheduleKind, str] = {
     "ask": "Ask Ponte: {what}",
     "post": "Reminder: {what}",
     "command": "Run: {what}",
+    "saved": "Show: {what}",
 }
 _COSTS: dict[ScheduleKind, str] = {
     "ask": (
@@ -269,6 +270,10 @@ _COSTS: dict[ScheduleKind, str] = {
     "command": (
         "Each run executes one StackSpot quick command with your permissions here and counts "
         "toward your limits."
+    ),
+    "saved": (
+        "Each run reads the tables with your permissions here, without a model. It counts as one "
+        "message toward your limits."
     ),
 }
 _PAUSED: dict[PauseReason, str] = {

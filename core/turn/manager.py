@@ -45,16 +45,18 @@ from core.base.errors import (
     Undeliverable,
     Unstorable,
 )
-from core.base.i18n import say
+from core.base.i18n import say, use_locale
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.changes.service import ChangeService
 from core.chat.people import People
 from core.chat.reply import TurnPosts
 from core.domain.messages import Answer, Progress
 from core.domain.ports import Platforms
-from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, TurnState
-from core.journal.threads import store_record
+from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, Turn, TurnState
+from core.journal.thread_map import store_record
 from core.observability import metrics, tracing
+from core.saved.queries import NotRunAgain, QueryScript
+from core.saved.questions import NotSaved
 from core.turn.commands import CommandService
 from core.turn.context import LEFT_OUT
 from core.turn.origins import PEOPLE, Origin, RunSkipped
@@ -72,7 +74,7 @@ TAKEOVER_POLL_SECONDS = 1.0
 PLATFORM_SECONDS = 0.5
 """Seconds to wait for a platform's reply before the turn gives up its place to another turn.
 Without a rate limit, platforms reply sooner."""
-PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown)
+PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown, NotRunAgain, NotSaved)
 """Errors with a message that only the asker may read."""
 _STOPPED_HERE = "_Stopped. Work that I had started in another system may still finish there._"
 
@@ -105,6 +107,8 @@ class ManagedRun(TurnRun):
     """An attempt at a turn with the model's side of it: None until the model is asked."""
 
     rounds: Rounds | None = None
+    script: QueryScript | None = None
+    """What answers in the place of the model."""
 
     @property
     def visible_text(self) -> str:
@@ -322,12 +326,21 @@ class ConversationManager:
             raise run.parsed.error
         answer = run.origin.answer_directly(message, command)
         answer = answer or await run.origin.make_answer(run.turn, run.reply.show, rights)
-        if command and not answer:
+        assistant = self._assistant
+        if command and command.name == "rerun":
+            run.script = await self._commands.find_script(turn, command, rights)
+        elif not command and not answer:
+            run.script = await self._commands.find_saved(turn, rights)
+        elif command and not answer:
             answer = await self._commands.answer(run.turn, command, run.reply.show, rights)
         if answer:
             return answer.with_notes(notes)
-        briefing = await prepare.make_briefing(run)
-        run.rounds = rounds = Rounds(run, briefing, self._assistant, self._people, self._changes)
+        if run.script:
+            assistant = replace(assistant, model=run.script)
+        briefing = await replace(prepare, assistant=assistant).make_briefing(run)
+        run.rounds = rounds = Rounds(run, briefing, assistant, self._people, self._changes)
+        if run.script:
+            run.script.find_outcomes = rounds.transcript.outcomes_in_order
         try:
             answer = await rounds.answer()
         finally:
@@ -338,6 +351,8 @@ class ConversationManager:
             empty = say("The model returned an empty answer. Ask again.")
             return Answer(opening + empty).with_notes(notes)
         answer = replace(answer, text=opening + answer.text)
+        if run.script:  # on Discord, others see the answer to a press only in a post of its own
+            answer = replace(answer, is_rateable=False, has_own_post=True)
         left_out = [say(LEFT_OUT)] if briefing.readable and message.origin.reads_history else []
         unread = [*briefing.notes, *rounds.describe_unread()]
         due = await claim_notices(self._people.budget, run, briefing.counts, briefing.payment)
@@ -406,7 +421,9 @@ class ConversationManager:
         self._count_end(run, state, answer.code or ("undeliverable" if reason else ""))
         is_listed = run.config.titles and run.turn.message.has_conversation_title
         # Only after an answer of the model; titles are shown on the page alone.
-        if run.rounds and is_listed and state == "done":
+        if run.script and run.script.former and state == "done":
+            self.background_tasks.start(self._retire(run.script.former))
+        elif run.rounds and not run.script and is_listed and state == "done":
             request = run.rounds.briefing.request
             if not request.previous_seq:  # the first exchange of the conversation
                 title = self._titles.make_title(run.turn, answer, request.model)
@@ -419,6 +436,16 @@ class ConversationManager:
             self._changes.lifecycle.on_change()
             # Another process may be the one that draws them.
             self.background_tasks.start(self._commands.upkeep.peers.notify("moved", ""))
+
+    async def _retire(self, former: Turn) -> None:
+        """Take the button away below an answer that ran again: the newest result has it."""
+        turn = await self._journal.retire_queries(former.seq)
+        if turn is None or turn.answer is None:
+            return
+        to = turn.message.reply_to
+        reply = self._platforms.replies[to.address.platform](to, TurnPosts(self._journal, turn))
+        with suppress(PonteError), use_locale(turn.message.locale):
+            await reply.refresh(turn.answer)
 
     async def _finish(self, run: ManagedRun, answer: Answer) -> None:
         """Post the answer until it is complete; a person's stop has no effect any more. If the

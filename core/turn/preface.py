@@ -4,12 +4,13 @@ preface, which belongs to the turn's input."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from core.base.i18n import LANGUAGE, find_zone
-from core.base.text import to_one_line
+from core.base.text import clip_line, fold_to_letters, to_one_line
 from core.domain.messages import CONTEXT_NAME, NOTE_NAME, File, Item, Message, Reading, render_quote
 from core.domain.ports import Tool
 from core.tools.tool import TABLE_TOOLS_PREFIX
@@ -51,6 +52,18 @@ def build_preface(
         f"It is {here:%A, %Y-%m-%d, %H:%M} ({place}). {asker} language setting is {LANGUAGE.get()}."
         f" {origin if tables else f'{NO_TABLES_SENTENCE} {origin}'}"
     ).rstrip()
+
+
+def list_terms(terms: Mapping[str, str], items: Sequence[Item]) -> str:
+    """Return the operator's meanings of words in the messages of a turn, as lines of the preface.
+    A word may have two more letters, as a plural."""
+    text = fold_to_letters(" ".join(f"{i.text} {i.spoken}" for i in items if i.role == "user"))
+    lines = list[str]()
+    for term, meaning in terms.items():
+        pattern = re.sub(r"\W+", r"\\w{0,2}\\W+", fold_to_letters(term))
+        if re.search(rf"\b{pattern}\w{{0,2}}\b", text):
+            lines.append(f"\n- {term}: {clip_line(meaning, 300)}")
+    return f"\nMeanings, written by the operator:{''.join(lines)}" if lines else ""
 
 
 def build_items(

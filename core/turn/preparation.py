@@ -15,14 +15,14 @@ from core.chat.people import People
 from core.commands import grammar
 from core.domain.messages import Answer, File, Item
 from core.domain.model_rounds import RoundRequest
-from core.domain.ports import Model, Platforms, QuickCommands, Tool
+from core.domain.ports import FREE_LEVELS, Model, Platforms, QuickCommands, Tool
 from core.domain.records import Provenance
 from core.domain.rights import PlaceRights
 from core.money.allowances import AllowanceCount, Grant
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox, offered_tools
 from core.turn.context import ReadableThread, ToolContexts
-from core.turn.preface import build_items, build_preface, has_tables
+from core.turn.preface import build_items, build_preface, has_tables, list_terms
 from core.turn.run import TurnPayment, TurnRun, count_briefing_tokens
 
 NO_LONGER_READABLE = (
@@ -171,14 +171,12 @@ class Preparation:
         contexts, journal = assistant.contexts, assistant.contexts.stores.journal
         every_tool = await assistant.toolbox.tools(run.rights) if run.rights else ()
         tools = run.origin.offer(offered_tools(every_tool, message))
-        chosen_model = message.model or run.settings.model
+        level = assistant.model.level
+        chosen_model = "" if level == "stored" else message.model or run.settings.model
         model = chosen_model or assistant.model.name
         if run.rights and model:
             run.rights.may("model", model).raise_if_denied()
         config, tables = run.config, has_tables(every_tool)
-        preface = build_preface(
-            message, config.now(), config.zone, run.origin.preface, tables=tables
-        )
         instructions = config.instructions
         if run.settings.instructions:
             instructions += f"\n\n{run.settings.instructions}"
@@ -187,8 +185,12 @@ class Preparation:
             await budget.reserve(run.turn)
         is_recorded = bool(run.turn.items)  # by an earlier attempt
         items, notes = ((), ()) if is_recorded else await self._read_message(run)
-        # The demo model costs nothing.
-        pays = budget.bounds_calls and assistant.model.level != "demo"
+        preface = build_preface(
+            message, config.now(), config.zone, run.origin.preface, tables=tables
+        )
+        if config.terms:
+            preface += list_terms(config.terms, run.turn.items or items)
+        pays = budget.bounds_calls and level not in FREE_LEVELS
         briefing_tokens = count_briefing_tokens(instructions + preface, tools) if pays else 0
         grant: Grant | None = None
         counts: Sequence[AllowanceCount] = ()

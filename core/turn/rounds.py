@@ -4,7 +4,6 @@ it. A resumed turn continues after the last stored item and repeats no finished 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import aclosing, suppress
@@ -14,7 +13,6 @@ from typing import Any
 
 import structlog
 
-from core.base import markdown, text
 from core.base.errors import (
     REFUSALS,
     Draining,
@@ -28,16 +26,14 @@ from core.base.errors import (
     TooManyRounds,
     Unstorable,
 )
-from core.base.growing_markdown import GrowingMarkdown
 from core.base.i18n import say
 from core.base.tasks import run_together
-from core.base.trust import Trust
 from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService, Proposals
 from core.chat.file_downloads import FILES_NOT_FIT, describe_unread_kinds
 from core.chat.people import People
 from core.domain.changes import Draft
-from core.domain.messages import Answer, Card, File, Item, Progress, file_kind
+from core.domain.messages import Answer, Card, Item, file_kind
 from core.domain.model_rounds import (
     RemoteStored,
     ResponseStarted,
@@ -46,7 +42,7 @@ from core.domain.model_rounds import (
     TextDelta,
     TextWithdrawn,
 )
-from core.domain.ports import NO_STEP, Tool
+from core.domain.ports import FREE_LEVELS, NO_STEP, Tool
 from core.domain.records import (
     INTERRUPTED_TEXT,
     Outcome,
@@ -56,9 +52,10 @@ from core.domain.records import (
     ToolContext,
 )
 from core.domain.rights import RIGHT_OF_EFFECT, Effect, Viewer
-from core.domain.rows import Chart, Placed, RowsResult, place_results
+from core.domain.rows import place_results
 from core.observability import metrics, tracing
 from core.people.audit import audit_step
+from core.saved.queries import can_run_again
 from core.tools.tool import cap_text, mark_posing, outcome_of_error, price_of_call
 from core.turn.beside_cards import (
     NO_OUTCOME,
@@ -69,8 +66,9 @@ from core.turn.beside_cards import (
 )
 from core.turn.context import ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
-from core.turn.preparation import Assistant, ModelBriefing, quote_spoken
+from core.turn.preparation import Assistant, ModelBriefing
 from core.turn.run import TurnRun, until_stored
+from core.turn.transcript import TurnTranscript
 
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12
@@ -97,9 +95,6 @@ RAN_BEFORE = ToolError("{why}", code="ran_before", why="Not run again: it ran a 
 RAN_ONCE_NOTE = (
     "\n[This call arrived twice in the same form, and ran once. To run it twice, call it again.]"
 )
-SOURCES = "Sources:"
-MAX_SHOWN_SOURCES = 10
-_OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 
 class Rounds:
@@ -227,6 +222,7 @@ class Rounds:
             is_cut=bool(cut),
             placed=placed,
             is_rateable=rateable,
+            can_run_again=not cut and can_run_again(transcript.named_outcomes()),
         )
 
     async def _ask_model(self, number: int) -> None:
@@ -236,7 +232,7 @@ class Rounds:
         paying, question = self.briefing.payment, self._build_request(number)
         model = self._assistant.model
         name = question.model or model.name
-        provider = "ponte" if model.level == "demo" else "openai"
+        provider = "ponte" if model.level in FREE_LEVELS else "openai"
         if paying:
             # With a response's id, an earlier attempt asked this already: the server may have the
             # answer, which costs nothing more.
@@ -680,131 +676,3 @@ class ToolCalls:
             transcript.thread = replace(transcript.thread, container=remote.id)
             if not transcript.briefing.is_apart:
                 await stores.threads.put(transcript.thread)
-
-
-class TurnTranscript:
-    """All that the model read and wrote in a turn so far: the items, the outcomes of calls by their
-    ids, the record of the thread, and in `streamed_text` the text with what the model streamed
-    last."""
-
-    def __init__(self, run: TurnRun, briefing: ModelBriefing) -> None:
-        self.briefing = briefing
-        self.items = list(run.turn.items)
-        self.outcomes = {c.call_id: c.outcome for c in run.turn.calls if c.outcome}
-        self.thread = briefing.request.thread
-        # The model's text so far, also of the answer that arrives. A resumed turn begins with the
-        # text of the rounds that are stored.
-        self.streamed_text = self.text if run.turn.rounds else ""
-        self.opening = quote_spoken(" ".join(filter(None, (i.spoken for i in self.items))))
-        """What was understood of voice messages, which stands before the model's text."""
-        self._reply = run.reply
-        # These remember what is rendered, so that an update renders only what is new.
-        self._growing, self._cleaning = GrowingMarkdown(), text.GrowingText()
-
-    @property
-    def text(self) -> str:
-        """The model's text, one paragraph for each of its messages."""
-        texts = (item.text for item in self.items if item.role == "assistant")
-        return "\n\n".join(filter(None, texts))
-
-    def files(self) -> tuple[File, ...]:
-        outputs = (i for i in self.items if i.kind == "output" and not i.shows_files)
-        return tuple(file for item in outputs for file in item.files)
-
-    @property
-    def call_ids(self) -> list[str]:
-        return [item.call_id for item in self.items if item.kind == "call"]
-
-    def open_calls(self) -> list[Item]:
-        ended = {item.call_id for item in self.items if item.kind == "output"}
-        return [i for i in self.items if i.kind == "call" and i.call_id not in ended]
-
-    def waiting_proposals(self) -> set[str]:
-        return {o.proposal for o in self.outcomes.values() if o.status == "proposed"}
-
-    def outcomes_in_order(self) -> list[Outcome]:
-        return [self.outcomes[id] for id in self.call_ids if id in self.outcomes]
-
-    def results(self) -> dict[str, Outcome]:
-        """The ids are the numbers of the calls in the transcript, which a resumed turn does not
-        change."""
-        outcomes = ((n, self.outcomes.get(id)) for n, id in enumerate(self.call_ids, 1))
-        return {f"r{n}": outcome for n, outcome in outcomes if outcome and outcome.data}
-
-    def placeable(self) -> dict[str, RowsResult | Chart]:
-        return {id: outcome.data for id, outcome in self.results().items() if outcome.data}
-
-    @property
-    def provenance(self) -> tuple[bool, Trust]:
-        """The first value says whether the thread contains text from outside, the second which
-        links are allowed then. Every output of a tool counts as text from outside, and so does an
-        answer that names sources. The addresses that the model's server itself names as sources are
-        allowed: it found them, while the model can write any address."""
-        sources = self._model_sources
-        has_outputs = any(item.kind == "output" for item in self.items)
-        outside = self.briefing.has_outside_text or has_outputs or bool(sources)
-        trust = self.briefing.trust
-        if sources:
-            trust = replace(trust, written=trust.written.union(sources))
-        return outside, trust
-
-    def source_lines(self) -> list[str]:
-        return list(
-            dict.fromkeys(line for outcome in self.outcomes_in_order() for line in outcome.sources)
-        )
-
-    @property
-    def answer_provenance(self) -> tuple[bool, Trust]:
-        """`provenance` for the whole answer: the links in its source lines work, too, because
-        Ponte's code wrote them."""
-        matches = (_OWN_LINK.search(line) for line in self.source_lines())
-        outside, trust = self.provenance
-        return outside, replace(trust, written=trust.written.union(m[1] for m in matches if m))
-
-    @property
-    def _model_sources(self) -> dict[str, str]:
-        # Titles by address, as the model's server named them.
-        titles: dict[str, str] = {}
-        for item in self.items:
-            for url, title in item.raw.get("sources", ()):
-                titles[url] = titles.get(url) or title
-        return titles
-
-    def model_source_lines(self) -> list[str]:
-        """Return the list of web pages that the model's server named as sources, as one block of
-        Markdown; none if it named none. Their titles are text from outside, so links and markup in
-        them are disabled."""
-        trust, sources = self.provenance[1], list(self._model_sources.items())
-        lines = [
-            trust.sanitize(f"{n}. {title and markdown.escape_markdown(title) + ' '}{url}")
-            for n, (url, title) in enumerate(sources[:MAX_SHOWN_SOURCES], 1)
-        ]
-        return ["\n".join([say(SOURCES), "", *lines])] if lines else []
-
-    @property
-    def visible_text(self) -> str:
-        return self.opening + self._place_results()[0]
-
-    def _place_results(self) -> tuple[str, tuple[Placed, ...]]:
-        answer_text = self.streamed_text
-        # Ponte's sentence replaces the model's words beside a card, in a post that has them too.
-        if answer_text and (waiting := self.waiting_proposals()):
-            answer_text = describe_proposals(len(waiting))
-        return place_results(answer_text, self.placeable, is_growing=True)
-
-    async def show(self, doing: str = "") -> None:
-        """`doing` is a phrase about what a tool does now. Links are disabled if the thread contains
-        text from outside."""
-        # Whether there is such text, and the links that may work in that case.
-        outside, trust = self.provenance
-
-        def render(growing_text: str) -> str:
-            return self._growing.render(self._cleaning.clean(growing_text), trust)
-
-        work = render if outside else self._cleaning.clean
-        # Lines such as `[table: r1]` become the rows and charts that the tools returned.
-        growing_text, placed = self._place_results()
-        # A long text takes long to render, and other turns must not wait for it.
-        rendered = await text.run_off_loop(work, self.opening + growing_text)
-        # The platform gets `trust` too: it disables links that only its own rendering would create.
-        await self._reply.show(Progress(rendered, doing, trust if outside else None, placed))

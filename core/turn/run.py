@@ -303,6 +303,8 @@ class TurnConfig:
     """The model makes titles of conversations that are listed with one."""
     limits: CallLimits = CallLimits()
     links: LinkRules = LinkRules()
+    terms: Mapping[str, str] = field(default_factory=dict)
+    """The meanings of the team's words."""
     config_notice: str = ""
     """A sentence for admins if ponte.toml was written again since it was read; else ""."""
     guide_url: str = ""

@@ -12,7 +12,8 @@ from core.base.text import clip_line
 from core.domain.messages import Item, Person, Quote, Reading, Usage
 from core.domain.records import Outcome, Remote, RoundOutput, Thread, ToolCall, Turn
 from core.domain.rights import PlatformMember
-from core.journal.threads import erase_readings, find_record, store_record
+from core.journal.thread_map import find_record, store_record
+from core.journal.threads import erase_readings
 from core.people.directory import SqlDirectory
 from core.store.database import select_value
 from core.tools.tool import compact_json

@@ -21,8 +21,8 @@ from bot.stores import SCHEMA, Stores
 from core.base.errors import NotStored
 from core.domain.messages import encode_json
 from core.domain.records import Remote, Thread
-from core.journal import threads as thread_map
-from core.journal.threads import FileThreadMap, SqlThreadMap, store_record
+from core.journal import thread_map
+from core.journal.thread_map import FileThreadMap, SqlThreadMap, store_record
 from core.store.database import Database, SqliteDatabase, select_values
 from core.store.postgres import PostgresDatabase
 from core.store.schema import Schema
@@ -243,8 +243,9 @@ AFTER = 2
 """The number of the migration that moves the records into the rows."""
 _LATER = re.compile(
     r",\n    record TEXT NOT NULL DEFAULT ''|,\n    kind TEXT NOT NULL DEFAULT 'api'"
-    r"|,\n    aliases TEXT NOT NULL DEFAULT ''"
-    r"|CREATE TABLE (?:sign_ins|votes) [^;]*;\n|CREATE INDEX (?:votes_|items_read)[^;]*;\n"
+    r"|,\n    aliases TEXT NOT NULL DEFAULT ''|,\n    queries TEXT NOT NULL DEFAULT ''"
+    r"|CREATE TABLE (?:sign_ins|votes|saved_questions) [^;]*;\n"
+    r"|CREATE INDEX (?:votes_|items_read|saved_questions_)[^;]*;\n"
 )
 """What this migration and later ones added."""
 OLD = Schema(

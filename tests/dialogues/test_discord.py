@@ -55,6 +55,7 @@ class SimcordSetup:
                 unused,
                 unused,
                 unused,
+                unused,
             ),
             People(allow_list(frozenset({"*"})), unused, unused, NoRows(), unused, unused),
             EmptyStatusBoard(),

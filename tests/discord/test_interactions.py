@@ -72,7 +72,7 @@ async def test_the_commands_of_ponte_are_registered_only_when_they_changed(
     discord: FakeDiscord, open_ponte: DiscordPonte
 ) -> None:
     names = {command["name"]: command for command in discord.rest.commands}
-    words = {"ask", "quick-command", "new", "status", "stop", "undo", "usage", "Ask Ponte"}
+    words = {"ask", "quick-command", "new", "status", "show", "stop", "undo", "usage", "Ask Ponte"}
     assert set(names) == words
     assert names["ask"]["contexts"] == [0, 1, 2]
     assert names["ask"]["integration_types"] == [0, 1]

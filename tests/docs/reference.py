@@ -67,6 +67,11 @@ TYPED: Mapping[str, tuple[str, str]] = {
                   "second page", ""),
     "schedule": ("`schedule ID ACTION`: `show`, `pause`, `resume`, `run` or `delete` it",
                  "its owner; all but `show`: admins too"),
+    "rerun": ("read the rows of the newest answer of tables here again; the button **Run again** "
+              "adds whose", ""),
+    "save": ("what the form of **Save…** sends", ""),
+    "saved": ("list your and this place's saved questions, which `show NAME` shows; "
+              "`saved NAME delete`: delete one", "to delete: whoever saved it, and admins"),
     "setup": ("`setup WORD`: prove on the set-up page that this account is yours",
               "the person chosen there, in a direct message"),
     "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule applies to you", ""),
@@ -139,6 +144,8 @@ def _file() -> Iterator[str]:
         yield from _keys(kind)
     yield from ("", "## `[groups]`", "", "Sets of people, for rules and approvers.", "")
     yield "- a set name: person key list"
+    yield from ("", "## `[terms]`", "", "What the team's words mean, for the model.", "")
+    yield "- words, in the singular: text"
     yield from ("", "## Types", "")
     forms = {
         name.lower(): words

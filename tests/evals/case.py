@@ -141,7 +141,8 @@ class ExpectedRow:
 class Case:
     """A conversation and the state after it. `area` is the name of its file.
 
-    A case with one step can have the keys of the step itself.
+    A case with one step can have the keys of the step itself. Keys of `[all]` are those of each
+    case of the file.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -204,7 +205,9 @@ def _read_file(path: Path) -> Iterator[Case]:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadCase(f"{path.name}: {error}") from None
-    for number, raw in enumerate(data.get("case", ()), 1):
+    shared = data.get("all", {})
+    for number, case_keys in enumerate(data.get("case", ()), 1):
+        raw = {**shared, **case_keys}
         name = raw.get("name", f"case {number}")
         try:
             case = _case_adapter().validate_python({**_with_steps(raw), "area": path.stem})

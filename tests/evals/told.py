@@ -40,15 +40,15 @@ instructions = "Amounts are in euros."
 """
 SAID = "How many orders do we have?"
 BUDGETS: Mapping[str, tuple[Step, bool, int]] = {
-    "Slack channel": (Step(SAID), True, 2_900),
-    "Slack channel, reader": (Step(SAID, who="stan"), True, 2_200),
+    "Slack channel": (Step(SAID), True, 3_050),
+    "Slack channel, reader": (Step(SAID, who="stan"), True, 2_350),
     "Slack channel, no tools": (Step(SAID), False, 700),
-    "Slack DM": (Step(SAID, where="slack-dm"), True, 2_800),
-    "Discord DM": (Step(SAID, who="dora", where="discord-dm"), True, 2_800),
+    "Slack DM": (Step(SAID, where="slack-dm"), True, 2_950),
+    "Discord DM": (Step(SAID, who="dora", where="discord-dm"), True, 2_950),
     "Discord DM, stranger": (Step(SAID, who="zoe", where="discord-dm"), True, 500),
-    "page": (Step(SAID, who="owner", where="page"), True, 2_800),
-    "terminal": (Step(SAID, who="typist", where="terminal"), True, 2_800),
-    "/v1": (Step(SAID, who="owner", where="v1"), True, 2_800),
+    "page": (Step(SAID, who="owner", where="page"), True, 2_950),
+    "terminal": (Step(SAID, who="typist", where="terminal"), True, 2_950),
+    "/v1": (Step(SAID, who="owner", where="v1"), True, 2_950),
 }
 """For each kind of place: the message there, whether there are tools, and the most tokens that the
 instructions, the preface and the tools may have."""

@@ -53,6 +53,9 @@ class EmptyStatusBoard:
     ) -> Sequence[str]:
         return ()
 
+    async def saved_names(self, person: Person, address: Address) -> Sequence[str]:
+        return ()
+
     async def health(self) -> Sequence[Health]:
         return [Health("model", "on", "echo"), Health("nocodb", "off", "set NOCODB_URL")]
 

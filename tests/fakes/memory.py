@@ -292,12 +292,16 @@ class MemoryBoard:
         self.pending: dict[str, list[tuple[Change, Card]]] = {}
         self.listeners: list[Callable[[], None]] = []
         self.titles: list[str] = []
+        self.saved: list[str] = []
         self.is_demo = True
 
     async def tables(
         self, person: Person, address: Address, *, to_change: bool = False
     ) -> Sequence[str]:
         return self.titles
+
+    async def saved_names(self, person: Person, address: Address) -> Sequence[str]:
+        return self.saved
 
     async def health(self) -> Sequence[Health]:
         return self.parts

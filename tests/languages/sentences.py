@@ -35,7 +35,7 @@ LAZY = {
     "adapters/discord/interactions.py": {
         "ASK_DESCRIPTION", "ASK_MENU", "CHANGE_DESCRIPTION", "FILE_DESCRIPTION",
         "INPUT_DESCRIPTION", "PROMPT_DESCRIPTION", "QUICK_DESCRIPTION", "SLUG_DESCRIPTION",
-        "UNDO_DESCRIPTION", "WORD_DESCRIPTIONS",
+        "UNDO_DESCRIPTION", "SHOW_DESCRIPTION", "NAME_DESCRIPTION", "WORD_DESCRIPTIONS",
     },
     "adapters/web/admin.py": {"TABS"},
     "adapters/web/oidc/provider.py": {"SIGN_IN_SENTENCES"},

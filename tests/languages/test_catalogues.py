@@ -208,6 +208,8 @@ def test_what_platforms_cap_fits_in_each_language(locale: str) -> None:
         commands.QUICK_DESCRIPTION,
         commands.SLUG_DESCRIPTION,
         commands.INPUT_DESCRIPTION,
+        commands.SHOW_DESCRIPTION,
+        commands.NAME_DESCRIPTION,
         commands.UNDO_DESCRIPTION,
         commands.CHANGE_DESCRIPTION,
         *commands.WORD_DESCRIPTIONS.values(),

@@ -22,6 +22,7 @@ TOOLS = [
     "nocodb_query",
     "nocodb_get",
     "nocodb_summarize",
+    "saved_question",
     "chart",
     "propose_change",
     "change_status",

@@ -170,6 +170,17 @@ async def test_after_rows_were_read_a_reading_call_needs_a_card(tmp_path: Path) 
         assert not (await desk.call("find", text="2"))["cards"], "a new thread has no rows"
 
 
+async def test_after_what_a_table_means_was_read_a_reading_call_needs_a_card(
+    tmp_path: Path,
+) -> None:
+    """Whoever may edit a table in NocoDB writes its descriptions."""
+    async with run_desk(tmp_path, McpDouble()) as desk:
+        await desk.call("nocodb_tables", tables=["Invoices"])
+        (card,) = (await desk.call("find", text="what it means"))["cards"]
+        assert "contains rows of tables" in card["text"]
+        assert desk.double.calls == []
+
+
 async def test_a_changed_tool_is_off_until_it_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.base.errors import ToolError
+from core.base.time_spans import TimeSpan
 from core.tools.nocodb.api import NocoRecord
 from core.tools.nocodb.filter_words import describe_selection
 from core.tools.nocodb.filters import Filter, Op, RowSelection, Value
-from core.tools.nocodb.time_spans import TimeSpan
 from tests.fakes.nocodb.tables import FakeField, FakeTable
 from tests.fakes.nocodb.where import parse_filter
 from tests.nocodb.tables import DEALS, NOW, make_selection, where

@@ -302,6 +302,7 @@ async def files(day: Day) -> None:
     plotted = await day.on_page(EVERYTHING)
     vote = {"vote": "up"}
     (await day.here.page.post(f"/turns/{plotted['turn']}/feedback", json=vote)).raise_for_status()
+    await day.on_page(f"save {plotted['turn']} / all readings")
     day.names["page file"] = plotted["files"][0]["url"]
 
 

@@ -159,7 +159,7 @@ async def _nothing(ponte: object) -> None: ...
 
 REACHED_OVER_TCP = {
     *("status", "turns", "reload", "config check", "doctor", "names", "pending", "usage"),
-    *("limits", "audit", "hooks test", "people add", "people list", "people renew"),
+    *("limits", "audit", "tables", "hooks test", "people add", "people list", "people renew"),
     *("people tokens", "people revoke", "people remove", "people readmit", "schedules list"),
     *("schedules pause",),
     *("schedules resume", "schedules run", "schedules delete"),

@@ -26,7 +26,7 @@ from tests.fakes.schedules import add_schedule
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TABS = ("", "/checks", "/usage", "/people", "/schedules", "/audit", "/config")
+TABS = ("", "/checks", "/usage", "/people", "/schedules", "/tables", "/audit", "/config")
 ADMINS = "web:owner,terminal:owner,web:ana"
 
 
@@ -287,6 +287,27 @@ async def test_it_shows_requests_and_failures_without_their_texts(desk: Desk) ->
     assert f'<td data-head="code">{turn["reason"]}</td>' in page.text
 
 
+async def test_it_shows_what_the_model_knows_about_tables(own_desk: Desk) -> None:
+    desk = own_desk
+    desk.team.nocodb.fail(1, 401)
+    failed = await desk["ana"].get("/admin/tables")
+    assert (failed.status_code, "NocoDB rejected the token." in failed.text) == (200, True)
+    assert "No table or field has a description." in (await desk["ana"].get("/admin/tables")).text
+    desk.config.write_text(
+        '[tables.Orders]\nabout = "<b>paid"\nfields = { amount = "in euros", None = "x" }\n'
+    )
+    await desk.send("owner", "reload", "config")
+    page = (await desk["ana"].get("/admin/tables", headers={"Accept-Language": "pt-BR"})).text
+    cells = re.findall(r'<td data-head="([^"]+)">([^<]*)</td>', page)
+    assert cells[:4] == [
+        ("tabela", "Orders"),
+        ("campo", "–"),
+        ("descrição", "&lt;b&gt;paid"),
+        ("escrito em", "ponte.toml"),
+    ]
+    assert len(cells) == 8, "no field is called None"
+
+
 async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> None:
     desk = own_desk
 
@@ -348,7 +369,7 @@ async def test_it_offers_an_example_for_each_heading_of_the_file(
         file.write_text(text if text == groups else f"{groups}\n{text}", encoding="utf-8")
         assert read_config(file) != Config(), heading
     assert examples["[limits]"].startswith("# --- Limits of a turn and of")
-    assert f"\n{examples['[tables]']}".count("\n[tables.") == 2
+    assert f"\n{examples['[tables]']}".count("\n[tables.") == 4
     for language, words in (("pt-BR", "Abra uma seção"), ("fr", "Ouvrez une section")):
         shown = await desk["ana"].get("/admin/config", headers={"Accept-Language": language})
         assert words in html.unescape(shown.text)

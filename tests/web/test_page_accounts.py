@@ -184,6 +184,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("GET", "/cards/{id}/form"): ("page", get("/cards/abc234/form?conversation=work")),
     ("POST", "/turns/{turn}/stop"): ("page", post("/turns/{turn}/stop")),
     ("POST", "/turns/{turn}/feedback"): ("page", post("/turns/{turn}/feedback", vote="up")),
+    ("GET", "/turns/{turn}/saving"): ("page", get("/turns/{turn}/saving")),
     ("GET", "/quick-commands"): ("page", get("/quick-commands?conversation=work")),
     ("GET", "/conversations"): ("page", get("/conversations?search=of")),
     ("GET", "/conversations/{id}"): ("page", get("/conversations/{conversation}")),
@@ -221,6 +222,7 @@ below until it has its line here."""
 OF_SOMEBODY = {
     ("POST", "/turns/{turn}/stop"): "turn",
     ("POST", "/turns/{turn}/feedback"): "turn",
+    ("GET", "/turns/{turn}/saving"): "turn",
     ("GET", "/files/{id}"): "file",
     ("DELETE", "/me/tokens/{id}"): "token",
     ("DELETE", "/me/notices/{id}"): "notice",

@@ -338,7 +338,7 @@ class WebPonte:
     ) -> WebAdapter:
         nowhere: Any = None
         conversations = Conversations(
-            self.inbox, self.journal, nowhere, self.files, nowhere, nowhere, self.votes
+            self.inbox, self.journal, nowhere, self.files, nowhere, nowhere, self.votes, nowhere
         )
         people = People(nowhere, nowhere, nowhere, nowhere, self.people, self.owner_name)
         visitors = Visitors(auth, self.policy, sign_in=self.sign_in, voice=self.voice)

@@ -112,7 +112,7 @@ class RequestList(TypedDict):
 
 class ChatAnswer(TypedDict):
     """An answer. `code` is set if the status is `failed`, `html` if it was asked for, `vote` if the
-    answer can be rated."""
+    answer can be rated, `rerun` if the command `rerun TURN` reads its tables again."""
 
     response: str
     conversation: str
@@ -124,6 +124,7 @@ class ChatAnswer(TypedDict):
     aloud: NotRequired[bool]
     html: NotRequired[str]
     vote: NotRequired[Vote]
+    rerun: NotRequired[bool]
     error: NotRequired[ErrorDetail]
 
 
@@ -202,9 +203,27 @@ class QuickCommandEntry(TypedDict):
 
 
 class QuickCommandList(TypedDict):
-    """The quick commands that the reader may run."""
+    """The quick commands that the reader may run, and the names of the saved questions that they
+    may use: the message `show NAME` shows one."""
 
     commands: list[QuickCommandEntry]
+    saved: list[str]
+
+
+class SavingField(TypedDict):
+    """An input of the form that saves a question: `title` is its name, `move` lets its days move
+    ("true")."""
+
+    key: str
+    label: str
+    hint: str
+    value: str
+
+
+class SavingForm(TypedDict):
+    """The form that saves a question: `save TURN /MOVE TITLE` sends it."""
+
+    fields: list[SavingField]
 
 
 class SearchExcerpt(TypedDict):

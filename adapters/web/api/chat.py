@@ -34,6 +34,7 @@ from core.domain.messages import PROGRAM, Address, Answer, Message, Person, make
 from core.domain.ports import StatusBoard
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 from core.feedback.votes import MAX_FEEDBACK_CHARACTERS, Press, Vote
+from core.saved.buttons import find_fields
 
 REFUSAL_CODES = ("forbidden", "too_many", "forgotten")
 """Codes of a failed answer that set the HTTP status too: the turn was refused and did not run."""
@@ -248,6 +249,22 @@ class ChatRoutes(MessageRoutes):
             "model": entry.message.model,
         }
 
+    @endpoint("GET", "/turns/{turn}/saving", refuses=(403, 404, 410))
+    async def saving(self, request: Request) -> answers.SavingForm:
+        """The inputs that save the question of an answer with `rerun`."""
+        entry = await self._find_own_turn(request)
+        found = await find_fields(self.conversations, entry.turn, entry.message.address)
+        fields: list[answers.SavingField] = [
+            {
+                "key": field.key,
+                "label": say(field.label),
+                "hint": field.hint,
+                "value": field.value,
+            }
+            for field in found
+        ]
+        return {"fields": fields}
+
     @endpoint("POST", "/turns/{turn}/feedback", refuses=(403, 404, 410, 503))
     async def rate(self, request: Request, body: Feedback) -> answers.StoredVote:
         """Vote on an answer. A vote `down` may have a reason (`reason`, `share`)."""
@@ -288,7 +305,7 @@ class ChatRoutes(MessageRoutes):
                     "inputs": inputs,
                 }
             )
-        return {"commands": commands}
+        return {"commands": commands, "saved": list(await self.board.saved_names(person, place))}
 
     @endpoint(
         "GET",

@@ -488,6 +488,8 @@ def answer_json(
         body["html"] = html
     if answer.is_rateable:
         body["vote"] = ""
+    if answer.can_run_again:
+        body["rerun"] = True
     return body
 
 

@@ -224,9 +224,10 @@ export function onDrawn() {
   }
 }
 
-/** Ask the last question again, or put it into the box to be changed. */
+/** Ask the last question again, read its tables again, or put it into the box to be changed. */
 function ask({ how, turn, text, files: attached }) {
   if (how === "again") submit(text, { replaces: turn });
+  else if (how === "rerun") submit(`rerun ${turn}`);
   else edit(turn, text, attached);
 }
 

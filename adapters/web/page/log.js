@@ -14,6 +14,7 @@ const details = () => import("./details.js"); // what is seldom asked for
 let counting = 0;
 const SOURCE = say("source").split(",")[0].trim(); // how a line that names a source begins
 const ZONE = /^([^]*)( \([^()]+\))(\.[^]*)$/; // before the zone of its time, the zone, after it
+const BUTTON = /^(rerun|save) [a-z2-7]{16}( |$)/; // a message that a button of an answer sent
 let colour = () => {}; // code, once its module is loaded
 import("./code.js").then((code) => {
   ({ colour } = code);
@@ -76,17 +77,18 @@ export function place(turn, at = Date.now() / 1000) {
 export function showMessage(message) {
   name(message.event_key, message.turn);
   const shown = place(message.turn, message.at);
-  Object.assign(shown, { text: message.text, files: message.files, clicked: message.clicked, replaces: message.replaces ?? "" });
+  const button = BUTTON.exec(message.text)?.[1], clicked = message.clicked || button === "save";
+  Object.assign(shown, { text: message.text, files: message.files, clicked, button, replaces: message.replaces ?? "" });
   shown.key = message.event_key;
   delete shown.item.dataset.unsent;
   for (const old of shown.said.querySelectorAll(".words, .files, .tools")) old.remove();
   const edit = make("p", { class: "tools last" }, iconButton("edit", "edit", () => asking(shown, "edit")));
-  shown.said.append(words(message.text), filesOf(message.files), edit);
-  shown.said.hidden = message.clicked;
-  shown.item.classList.toggle("clicked", message.clicked);
+  shown.said.append(words(button ? say(button) : message.text), filesOf(message.files), ...(button ? [] : [edit]));
+  shown.said.hidden = clicked;
+  shown.item.classList.toggle("clicked", clicked);
   quiet(shown);
   if (message.state === "new" || message.state === "running") run(shown, true);
-  if (!message.clicked) changed();
+  if (!clicked) changed();
 }
 
 const FENCED = /^(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n]*\n([^]*?)^\1[ \t]*$/gm;
@@ -125,7 +127,7 @@ function asking(shown, how) {
 }
 
 export function lastAsked() {
-  return [...turns.values()].filter((one) => !one.clicked && !one.running && !one.item.dataset.unsent).at(-1);
+  return [...turns.values()].filter((one) => !one.clicked && !one.button && !one.running && !one.item.dataset.unsent).at(-1);
 }
 
 export function isLast(turn) {
@@ -220,8 +222,9 @@ export function showAnswer(answer) {
     }
     const copy = copyButton("copy", "copy_answer", () => copied(answer.text ?? answer.response));
     const info = iconButton("info", "usage", () => details().then((one) => one.showUsage(shown, info)), { "aria-expanded": "false" });
-    shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again, info]),
+    shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked || shown.button ? [] : [again, info]),
       ...(shown.replaces ? [earlier(shown)] : []));
+    if (answer.rerun) import("./saved.js").then((one) => one.offer(shown, conversation, () => asking(shown, "rerun")), () => {});
     if (answer.vote !== undefined) import("./feedback.js").then((one) => one.show(shown, answer.vote), () => {});
     if (answer.response !== undefined) changed();
     if (answer.response !== undefined && turns.size === 1) awaitTitle();
@@ -240,7 +243,7 @@ export function showAnswer(answer) {
 function settled(shown, answer) {
   if (answer.aloud) return false;
   const [word, id] = shown.text.split(/[ .]/); // without the card's revision
-  const told = word === "stop" || (!card.within(id, shown.extra) && card.tell(id, answer.text ?? answer.response));
+  const told = ["stop", "save"].includes(word) || (!card.within(id, shown.extra) && card.tell(id, answer.text ?? answer.response));
   return told && !answer.cards.some((one) => card.within(one.id, shown.extra));
 }
 

@@ -15,7 +15,7 @@ import { say, translate } from "./words.js";
 
 const AGAIN = 1500; // milliseconds before a conversation that could not be read is read again
 let current = "";
-let commands = [];
+let commands = [], saved = []; // names
 let person = {}; // what the server says of who is signed in
 let opened = ""; // the conversation that is drawn
 
@@ -129,8 +129,8 @@ async function read(id, isNew = false) {
     reconnected();
     highlight();
     stream.follow(id, body.cursor);
-    commands = (await request(`/quick-commands?conversation=${id}`)).commands;
-    $("quick").hidden = commands.length === 0;
+    ({ commands, saved } = await request(`/quick-commands?conversation=${id}`));
+    $("quick").hidden = commands.length + saved.length === 0;
     await welcome(id);
     if (isOther && log.isEmpty()) scrollPage(0);
   } catch (error) {
@@ -252,7 +252,7 @@ function start() {
   translate();
   composer.start();
   approvals.start();
-  $("quick").addEventListener("click", async () => (await import("./quick.js")).open(commands));
+  $("quick").addEventListener("click", async () => (await import("./quick.js")).open(commands, commands[0]?.slug, saved));
   stream.start(() => read(current));
   addEventListener("hashchange", open);
   addEventListener("offline", checkNetwork);

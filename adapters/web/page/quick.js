@@ -58,16 +58,23 @@ function quoted(text) {
   return `"${text.replace(/[\\"]/g, "\\$&")}"`;
 }
 
-const dialog = draw("quick-form", say("quick_title"), form(run, "quick_run",
+const dialog = draw("quick-form", say("quick_title"), make("div", { id: "quick-saved", hidden: true }), form(run, "quick_run",
   make("label", { for: "quick-slug", text: say("quick_which") }),
   make("select", { id: "quick-slug", on: { change: choose } }),
   make("p", { id: "quick-about", dir: "auto" }),
   make("div", { id: "quick-inputs" }),
   make("p", { class: "hint", text: say("quick_files") })));
 
-/** `slug`: the command that is chosen at first. */
-export function open(those, slug = those[0].slug) {
+/** `slug`: the command that is chosen at first. `saved`: names of saved questions, which a click puts into the box. */
+export async function open(those, slug, saved = []) {
   commands = those;
+  $("quick-saved").hidden = saved.length === 0;
+  const done = () => { dialog.close(); if ($("text").value === "/") $("text").value = ""; };
+  $("quick-form-title").textContent = say(commands.length ? "quick_title" : "saved");
+  const heading = commands.length ? [make("h3", { text: say("saved") })] : [];
+  if (saved.length) $("quick-saved").replaceChildren(...heading, ...(await import("./saved.js")).list(saved, done));
+  for (const part of dialog.querySelectorAll("form > :not([type=button])")) part.hidden = commands.length === 0;
+  if (!commands.length) return dialog.showModal();
   $("quick-slug").replaceChildren(...commands.map(({ slug: value, title }) => make("option", { value, text: title })));
   $("quick-slug").value = slug;
   choose();

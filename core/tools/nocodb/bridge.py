@@ -50,7 +50,13 @@ from core.tools.nocodb.driver import TableSchema
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.filters import filter_error
 from core.tools.nocodb.read import check_not_withheld
-from core.tools.nocodb.schema import UNKNOWN_TABLES, ids_and_titles
+from core.tools.nocodb.schema import (
+    UNKNOWN_TABLES,
+    TableDescription,
+    add_meanings,
+    explain,
+    ids_and_titles,
+)
 from core.tools.nocodb.write import TableWriter
 from core.tools.tool import (
     MAX_OUTCOME_CHARACTERS,
@@ -199,6 +205,14 @@ class BridgeTableFilter:
         if not rules.is_visible(viewer, *names):
             raise hidden
         viewer.note_need("read", *names)
+
+    def describe(self, table: str) -> TableDescription:
+        """Return the table as the operator describes it. A bridge sends NocoDB's descriptions, if
+        any, as results."""
+        title, id = self._names.get(table, (table, table))
+        rule = self.config.table_rules.find_rule(id, title)
+        fields = tuple(Field("", name, "") for name in rule.fields)
+        return add_meanings(TableDescription(id, title, "", fields), rule)
 
     def remove_hidden(self, viewer: Viewer, tool: str, args: Mapping[str, Any], result: Any) -> Any:
         """Raise ToolError if the result itself is a hidden table. Views are noted with their
@@ -410,12 +424,16 @@ class BridgeSource:
         result = await self.api.call_with_retries(tool, args)
         result = redact(self._hiding.remove_hidden(ctx.viewer, tool, args, result))
         page = {"list": result} if isinstance(result, list) else result
+        meanings = explain(ctx, self._hiding.describe(str(args.get("table_id", ""))))
+        if meanings and isinstance(page, dict):
+            result = page = {**page, **meanings}
         if not isinstance(page, dict) or len(compact_json(result)) <= MAX_OUTCOME_CHARACTERS:
             return result
         # Only whole rows, because a cut in the middle of a row would leave broken JSON. The 1,000
         # characters are for the rest of the page, and for `cut`.
         rows = page.get("list")
-        head = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
+        room = MAX_OUTCOME_CHARACTERS - 1_000 - len(compact_json(meanings))
+        head = rows_that_fit(rows, room) if isinstance(rows, list) else []
         if not head:  # no list, or its first row is too long: `cap_text` cuts the text later
             return result
         cut = (
@@ -423,6 +441,12 @@ class BridgeSource:
             f"go on at offset + {len(head)}, or ask for fewer fields"
         )
         return {"cut": cut, **page, "list": head}
+
+    async def list_meanings(self) -> Sequence[Data]:
+        """Return what the model is told of all tables."""
+        rules = self._config.table_rules
+        tables = (self._hiding.describe(name) for name in rules.tables if not rules.is_hidden(name))
+        return [row for table in tables for row in table.meanings]
 
     async def _check_conditions(self, args: Data) -> None:
         """Raise ToolError if `where` or `sort` would reveal the values of a secret field: by which

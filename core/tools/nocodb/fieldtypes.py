@@ -71,7 +71,8 @@ class Field:
     titles of the fields that it shows, or that a formula or code reads. `counts`: its value is the
     number of other values. `format`: how values are written (`core/base/value_formats.py`). `via`:
     the link to the field's table, if that is another table; `title` then begins with the link's
-    ("Customer.Country"). `shows_secret`: its values come from a secret field.
+    ("Customer.Country"). `shows_secret`: its values come from a secret field. `about`: NocoDB's
+    description, as people typed it.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Field:
     format: str = ""
     via: Field | None = None
     shows_secret: bool = False
+    about: str = ""
 
     @property
     def is_secret(self) -> bool:
@@ -98,6 +100,13 @@ class Field:
         if self.via is None:
             return self
         return replace(self, title=self.title.removeprefix(f"{self.via.title}."), via=None)
+
+    @property
+    def path(self) -> str:
+        """The id, by which the field is found whatever its title is; of a field of linked rows, the
+        id of the link and a dot before it."""
+        is_linked = self.via is not None and self.via.id != self.id
+        return f"{self.via.id}.{self.id}" if self.via and is_linked else self.id
 
     @property
     def field_type(self) -> FieldType:

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from core.base.i18n import say
 from core.base.text import to_one_line
+from core.base.time_spans import TimeSpan
 from core.tools.nocodb.filters import FilterCondition, Op, RowSelection
-from core.tools.nocodb.time_spans import TimeSpan
 
 MAX_PHRASE_CHARACTERS = 60
 _MAX_VALUES_NAMED = 5

@@ -22,12 +22,12 @@ import pydantic
 
 from core.base.errors import ToolError
 from core.base.text import compose_letters, fold_case, fold_to_letters
+from core.base.time_spans import TimeSpan
 from core.base.value_formats import parse_typed_truth
 from core.tools.nocodb import cells, fieldtypes
 from core.tools.nocodb.api import NocoRecord
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import TableDescription
-from core.tools.nocodb.time_spans import TimeSpan
 
 MAX_WHERE_CHARACTERS = 6_000
 """Characters of a filter in an address, percent-encoded.
@@ -71,10 +71,11 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 FILTER_GUIDE = (
     "A date compares with a day (2026-11-20), month (2026-11), year, moment (2026-11-20T09:30), "
     "today, yesterday, tomorrow, this_week (last_, next_; month, quarter, year), last_N_days, or "
-    "next_N_days, in the asker's time zone; eq means within it, between takes [first, last], both "
-    "included. Links compare with titles of linked rows, Orders.Placed with "
-    "their field: one row fits all such filters; with neq, or Orders blank beside them, none does. "
-    "contains ignores case; in takes a list; blank and notblank null"
+    "next_N_days (these words, not days, for a time that moves), in the asker's time zone; eq "
+    "means within it, between takes [first, last], both included. Links compare with titles of "
+    "linked rows, Orders.Placed with their field: one row fits all such filters; with neq, or "
+    "Orders blank beside them, none does. contains ignores case; in takes a list; blank "
+    "and notblank null"
 )
 _OPPOSITES: Mapping[Op, Op] = {"neq": "eq", "not_contains": "contains", "blank": "notblank"}
 """Negative operators, with their opposites: of several linked rows, none may fit the opposite."""

@@ -24,7 +24,7 @@ from core.base.tasks import run_together
 from core.base.text import clean_text, fold_case, safe_file_name, truncate
 from core.base.value_formats import NUMBER_KINDS, fix_places, format_kind
 from core.domain.messages import Attachment, File, too_large
-from core.domain.records import Outcome, ToolContext
+from core.domain.records import Outcome, StoredQuery, ToolContext
 from core.domain.rights import Viewer
 from core.domain.rows import RowColumn, RowsResult, Value
 from core.tools.nocodb.api import NocoRecord, SortField, TableApi
@@ -46,7 +46,7 @@ from core.tools.nocodb.fieldtypes import (
 from core.tools.nocodb.filter_words import describe_selection
 from core.tools.nocodb.filters import Filter, Join, Match, RowSelection, filter_error
 from core.tools.nocodb.row_reader import ColumnChoice, RowReader, SelectedRows
-from core.tools.nocodb.schema import Schemas, TableDescription, check_titles
+from core.tools.nocodb.schema import Schemas, TableDescription, check_titles, explain
 from core.tools.tool import compact_json, rows_that_fit
 
 MAX_ROWS_CHARACTERS = 8_000
@@ -167,15 +167,34 @@ def describe_row_source(api: TableApi, table: TableDescription, id: str, now: da
 @dataclass(frozen=True, slots=True)
 class TableQuestion:
     """A question of the model about one table. `now` is in the asker's zone, `link` is the address
-    of the table, which ends the line about the source."""
+    of the table, which ends the line about the source. `tables` are all whose rows are read."""
 
     selection: RowSelection
     now: datetime
     link: str
+    tables: Sequence[TableDescription] = ()
 
     @property
     def table(self) -> TableDescription:
         return self.selection.table
+
+    def path(self, name: str) -> str:
+        return self.table.field(name).path
+
+    def to_stored(
+        self, tool: str, filters: Sequence[Filter], used: Iterable[Field], **arguments: Any
+    ) -> StoredQuery:
+        """`used` are the fields that the call shows, sorts by or computes with. All become ids, so
+        that the query never reads another field or table that gets the name later."""
+        used = [*used, *(self.table.field(criterion.field) for criterion in filters)]
+        values = {
+            "table": self.table.id,
+            "filters": [replace(part, field=self.path(part.field)) for part in filters],
+            "match": self.selection.match,
+            **arguments,
+        }
+        titles = {self.table.id: self.table.title} | {field.path: field.title for field in used}
+        return StoredQuery(tool, compact_json(values), titles)
 
     def describe_source(self, rows: SelectedRows, row_count: int, note: str = "") -> str:
         """Return one line of Markdown below the answer, so that people see what the figures are
@@ -297,7 +316,8 @@ class QueryTools:
                     f"rows of {link.title} are filtered out, so nothing of them can be shown"
                 )
         selection = replace(selection, joins=tuple(joins.values()))
-        return TableQuestion(selection, now, self.api.format_source_link(layout.at))
+        tables = (layout, *(join.table for join in selection.joins))
+        return TableQuestion(selection, now, self.api.format_source_link(layout.at), tables)
 
     def current_time(self, ctx: ToolContext) -> datetime:
         """Return the current time in the asker's zone. It decides what "today" is in filters."""
@@ -388,7 +408,18 @@ class QueryTools:
             result["show"] = describe_placing(ctx)
             caption = query.describe_rows(rows, len(head))
             rows_result = build_table(rows.records[: len(head)], columns, query.now, caption)
+        result |= explain(ctx, *query.tables)
         keys = tuple(f"{query.table.title}/{record.id}" for record in rows.records[: len(head)])
+        stored = query.to_stored(
+            "nocodb_query",
+            filters,
+            [*columns, *(find(key.field) for key in sort)],
+            fields=[field.path for field in columns],
+            sort=[replace(key, field=query.path(key.field)) for key in sort],
+            limit=limit,
+            page=page,
+            export=export,
+        )
         return Outcome(
             "ok",
             compact_json(result),
@@ -396,6 +427,7 @@ class QueryTools:
             sources=sources,
             data=rows_result,
             row_keys=keys,
+            query=stored,
         )
 
     async def _export(
@@ -418,15 +450,23 @@ class QueryTools:
         return rows, (file,), exported.cut_cells
 
     async def nocodb_get(
-        self, ctx: ToolContext, table: str, id: str | int, file: str | None = None
+        self,
+        ctx: ToolContext,
+        table: str,
+        id: str | int,
+        file: str | None = None,
+        fields: Sequence[str] = (),
     ) -> Outcome:
         """One row with all its fields, longer texts and every linked row.
 
         Args:
             file: an attachment to read
+            fields: null: all
         """
         api, now = self.api, self.current_time(ctx)
-        layout = await self.schemas.describe_table(ctx.viewer, table)
+        layout = await self.schemas.describe_with_fields(ctx.viewer, table, fields)
+        if fields:
+            layout = replace(layout, fields=tuple(map(layout.field, fields)))
         field_ids = [field.id for field in layout.fields]
         record = await api.fetch_record(layout.at, str(id), fields=field_ids)
         # Raises NocoError if a field was renamed meanwhile: NocoDB answers by title.
@@ -452,11 +492,26 @@ class QueryTools:
             "zone": ctx.zone,
             "note": UNTRUSTED_CELLS_NOTE,
             "row": row,
+            **explain(ctx, layout),
         }
         sources = (describe_row_source(api, layout, record.id, now),)
         key = f"{layout.title}/{record.id}"
-        rows_result = build_table([whole], ColumnChoice(()).columns(layout), now, key)
-        return Outcome("ok", compact_json(data), sources=sources, data=rows_result, row_keys=(key,))
+        columns = [field for field in layout.fields if fields or field.id != field.title]
+        stored = StoredQuery(
+            "nocodb_get",
+            compact_json(
+                {"table": layout.id, "id": record.id, "fields": [field.path for field in columns]}
+            ),
+            {layout.id: layout.title} | {field.path: field.title for field in columns},
+        )
+        return Outcome(
+            "ok",
+            compact_json(data),
+            sources=sources,
+            data=build_table([whole], columns, now, key),
+            row_keys=(key,),
+            query=stored,
+        )
 
     async def _read_file(
         self, ctx: ToolContext, table: TableDescription, record: NocoRecord, name: str

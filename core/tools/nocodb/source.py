@@ -19,6 +19,7 @@ from core.domain.rights import Viewer
 from core.tools.nocodb.api import (
     READ_PAUSES_SECONDS,
     FieldAggregate,
+    Json,
     NamedTable,
     NocoApi,
     PageQuery,
@@ -237,6 +238,11 @@ class TableSource:
         await self.tools(viewer)  # reads them again if they are old
         sight = self._overview.visible_part(self._config.table_rules, viewer)
         return sight.changeable_titles if to_change else sight.titles
+
+    async def list_meanings(self) -> Sequence[Json]:
+        """Return what the model is told of all tables. Raise NocoError."""
+        tables = await self.schemas.describe_all(Viewer())
+        return [row for table in tables for row in table.meanings]
 
     async def health(self) -> Health:
         """The state is failing if NocoDB does not answer, or if a rule names a table that does not

@@ -46,7 +46,7 @@ from core.tools.nocodb.read import (
     describe_placing,
 )
 from core.tools.nocodb.row_reader import MAX_ROWS_READ, ColumnChoice, RowReader, SelectedRows
-from core.tools.nocodb.schema import Schemas
+from core.tools.nocodb.schema import Schemas, explain
 from core.tools.tool import Function, FunctionTool, compact_json, parse_docstring, rows_that_fit
 
 EMPTY_LABEL = "(empty)"
@@ -441,7 +441,16 @@ class ReadTools(QueryTools):
             result = _build_table(pairs, group, bucket, data, caption, query.now.year)
             if group:
                 data["show"] = describe_placing(ctx)
-        return Outcome("ok", compact_json(data), sources=sources, data=result)
+        data |= explain(ctx, *query.tables)
+        stored = query.to_stored(
+            "nocodb_summarize",
+            filters,
+            [query.table.field(name) for name in names],
+            aggregates=[replace(figure, field=query.path(figure.field)) for figure in aggregates],
+            group_by=group_by and query.path(group_by),
+            bucket=bucket,
+        )
+        return Outcome("ok", compact_json(data), sources=sources, data=result, query=stored)
 
     async def _ask_nocodb(
         self, query: TableQuestion, pairs: Sequence[FieldFunction]

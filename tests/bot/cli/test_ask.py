@@ -193,3 +193,16 @@ def test_words_that_are_no_files_are_sent(
     monkeypatch.setenv("TZ", "America/Sao_Paulo")
     ask("what day is it?")
     assert json.loads(fake_holder.asked[0][1])["time_zone"] == "America/Sao_Paulo"
+
+
+def test_a_saved_question_is_shown_as_if_it_was_typed(ask: Any, fake_holder: FakeHolder) -> None:
+    fake_holder.answers["GET /quick-commands"] = 200, {"commands": [], "saved": ["Unpaid orders"]}
+    fake_holder.answers["POST /chat"] = answer("Here.")
+    assert ask("--saved", "the unpaid orders", typed=b"not read")[:2] == (0, "Here.\n")
+    _, (_, body) = fake_holder.asked
+    assert json.loads(body)["message"] == "show the unpaid orders"
+    code, out, err = ask("--saved", "invoices")
+    assert (code, out) == (1, "")
+    assert "There is no saved question `invoices` here." in err
+    assert [route for route, _ in fake_holder.asked] == ["GET /quick-commands"], "no model is asked"
+    assert ask("--saved", "unpaid", "and more")[0] == 2

@@ -325,6 +325,7 @@ def test_a_list_whose_answer_is_lost_can_be_asked_again(
 def test_every_operation_that_changes_something_says_how_to_check() -> None:
     reading = {"list", "show", "pending", "counts", "rows", "file", "check", "test", "tokens"}
     reading |= {
+        "tables",
         "status",
         "turns",
         "doctor",

@@ -60,6 +60,25 @@ def refusal(tmp_path: Path, text: str) -> list[str]:
     return str(error.value).splitlines()
 
 
+def test_what_tables_fields_and_words_mean(tmp_path: Path) -> None:
+    text = """
+        [terms]
+        "active customer" = "one with an order"
+        [tables.Orders]
+        about = "parcels"
+        fields = { st_2 = "1 packed, 2 sent" }
+    """
+    config = read(tmp_path, text)
+    assert config.table_rules.find_rule("orders") == TableRule(
+        about="parcels", fields={"st_2": "1 packed, 2 sent"}
+    )
+    assert LiveConfig(config).turn.terms == {"active customer": "one with an order"}
+    assert refusal(tmp_path, "[tables.Orders.fields]\nst_2 = 2\n[terms]\nbig = true") == [
+        "ponte.toml:2: 'st_2' must be a text in quotes.",
+        "ponte.toml:4: 'big' must be a text in quotes.",
+    ]
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     config = read(tmp_path, GOOD)
     assert config.channel(Address("slack", "C1", "T1", thread="9")) == ChannelConfig(
@@ -104,8 +123,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 WRONG = [
     (
         'colour = "red"',
-        "1: 'colour' is not known here; known are changes, tables, tools, groups, rules, channels, "
-        "quick_commands, agents, links, limits, schedules, hooks, ",
+        "1: 'colour' is not known here; known are changes, tables, terms, tools, groups, rules, "
+        "channels, quick_commands, agents, links, limits, schedules, hooks, ",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),

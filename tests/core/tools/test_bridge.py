@@ -632,3 +632,23 @@ def test_a_malformed_call_says_where_and_long_texts_and_tokens_do_not_pass() -> 
     error = explain_bridge_error(answer(500, words), "x")
     assert error.hint.startswith("boom (withheld) at (address) b b")
     assert len(error.hint) == 300
+
+
+async def test_the_operators_meanings_stand_in_the_result_of_a_table() -> None:
+    fields = {"Status": "Lost: gone to another shop", "password": "hunter2"}
+    rules = TableRules({
+        CUSTOMERS: TableRule(about="shops", fields=fields),
+        ORDERS: TableRule("hidden", about="secret"),
+    })  # fmt: skip
+    async with asking(FakeBridge(), config=FixedConfig(rules)) as source:
+        for limit in (1, 200):
+            page = await execute(source, "list_records", table_id=CUSTOMERS, limit=limit)
+            assert "ponte.toml " in page["meanings"]
+            assert "Status: Lost: gone to another shop" in page["meanings"]
+            assert "hunter2" not in page["meanings"]
+            assert page["list"]
+        assert "meanings" not in await execute(source, "list_tables", base_id=BASE)
+        assert [(row["field"], row["text"]) for row in await source.list_meanings()] == [
+            ("", "shops"),
+            ("Status", "Lost: gone to another shop"),
+        ]

@@ -32,7 +32,8 @@ from core.money.budget import SqlReservation
 from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
 from core.store.database import SqlConnection
 from core.tools.tool import FunctionTool
-from core.turn.rounds import MAX_ROUNDS, MAX_SHOWN_SOURCES
+from core.turn.rounds import MAX_ROUNDS
+from core.turn.transcript import MAX_SHOWN_SOURCES
 from tests.fakes.choices import make_choices, make_message, make_spending, open_engine
 from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.models import EchoModel

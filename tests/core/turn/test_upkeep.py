@@ -85,7 +85,7 @@ class UpkeepSetup:
         people = People(unused, budget, audit or unused, self.directory, unused, unused)
         return Upkeep(
             Conversations(
-                engine.inbox, engine.journal, threads, self.files, unused, unused, unused
+                engine.inbox, engine.journal, threads, self.files, unused, unused, unused, unused
             ),
             people,
             cast(Any, SimpleNamespace(ledger=SqlLedger(engine.database))),

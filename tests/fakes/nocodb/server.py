@@ -23,6 +23,7 @@ from tests.fakes.nocodb.aggregates import aggregate
 from tests.fakes.nocodb.answers import NocoDBErrorResponse
 from tests.fakes.nocodb.call import Call, World
 from tests.fakes.nocodb.filled import OWNER, make_world
+from tests.fakes.nocodb.tables import describe
 from tests.fakes.nocodb.values import find_path
 
 
@@ -80,7 +81,10 @@ class FakeNocoDB(FaultyServer):
                 "releaseVersion": None,
             },
             f"GET {base}/tables": lambda call: {
-                "list": [{"id": each.id, "title": each.title} for each in call.base.tables.values()]
+                "list": [
+                    {"id": each.id, "title": each.title, **describe(each.description)}
+                    for each in call.base.tables.values()
+                ]
             },
             f"GET {base}/tables/{{table}}": lambda call: call.table.to_json(call.base),
             f"GET {data}/count": lambda call: {"count": len(call.matching_ids())},

@@ -1,0 +1,1 @@
+"""Questions of tables that run again without a model."""

@@ -1,0 +1,269 @@
+"""Saved questions: the calls of an answer under a name, of one person or of one channel."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from core.base.errors import BadInput, NotFound, ToolError
+from core.base.text import clean_text, fold_to_letters, to_one_line
+from core.base.time_spans import TimeSpan
+from core.commands.grammar import parse_command
+from core.domain.messages import Address
+from core.domain.rights import Need
+from core.saved.queries import StoredCall, dump_calls, load_calls
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_value,
+    transaction,
+)
+from core.store.tables import Index, TableDeclaration, real, text
+
+MAX_SAVED_NAME = 60
+MAX_IN_SCOPE = 50
+"""Questions of a person, and of a channel."""
+MAX_IN_CHANNEL_OF_ONE = 10
+MAX_FOUND = 20
+SAVED_QUESTIONS_TABLE = TableDeclaration(
+    name="saved_questions",
+    whose="person",
+    section="saved_questions",
+    seen_at="created_at",
+    contents="questions that were saved under a name, and the channel that may use them",
+    kept="until their owner deletes them or is forgotten",
+    columns=(
+        text("id"),
+        text("person"),
+        text("scope"),  # the person's key, or that of the channel whose people may use it
+        text("name"),
+        text("folded"),
+        text("calls", json=True),
+        real("created_at"),
+    ),
+    key=("id",),
+    unique=("scope", "folded"),
+    indexes=(Index("saved_questions_person", "person"),),
+    deleted_by=("person",),
+)
+_NAME = re.compile(r"[\w .,;()&%€$'’+-]+")
+"""What may stand in a name, which others read: no mention, link or markup."""
+_SHOW = re.compile(
+    r"[/!]?(?:show|mostr(?:ar|e|a)|exib(?:ir|a)|affich(?:er|e|ez)|montr(?:er|e|ez))\s+(.{1,80})",
+    re.IGNORECASE,
+)
+_ARTICLE = re.compile(r"\A(?:the|os?|as?|le|la|les|l['’])\s*\b(?=\w)")
+MOVING_WORDS: Mapping[str, str] = {
+    "today": "today",
+    "yesterday": "yesterday",
+    "this_week": "this week",
+    "last_week": "last week",
+    "this_month": "this month",
+    "last_month": "last month",
+    "this_quarter": "this quarter",
+    "last_quarter": "last quarter",
+    "this_year": "this year",
+    "last_year": "last year",
+}
+_BAD_NAME = (
+    "A name has 1 to {most} letters, digits, spaces and simple punctuation. Choose another one."
+)
+_TAKEN = "There is a question or a table called `{name}` here already. Choose another name."
+_COMMAND = "`{name}` is a command. Choose another name."
+_FULL = "There are {most} saved questions already. Delete one first: type `saved`."
+NO_SUCH_QUESTION = "There is no saved question `{name}` here. Type `saved` for a list."
+
+
+class NotSaved(BadInput):
+    """Only the person reads why: in a channel, others read along."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedQuestion:
+    """`scope`: the owner's key, or the key of the channel whose people may use it."""
+
+    id: str
+    person: str
+    scope: str
+    name: str
+    calls: tuple[StoredCall, ...]
+
+    @property
+    def is_shared(self) -> bool:
+        return self.scope != self.person
+
+
+def propose_name(message: str) -> str:
+    """Return a name for what a message asked; "" if no letter of it may stand in one."""
+    words = find_shown_name(message) or message
+    line = to_one_line(" ".join(_NAME.findall(clean_text(words))))
+    return line[:MAX_SAVED_NAME].strip(" .,:;-")
+
+
+def find_shown_name(message: str) -> str:
+    """Return the name after `show`, in any language, if that is the whole message; else ""."""
+    match = _SHOW.fullmatch(message.strip().rstrip(".!?"))
+    return match[1] if match else ""
+
+
+def fold_name(name: str) -> str:
+    return _ARTICLE.sub("", fold_to_letters(name), count=1)
+
+
+def check_name(name: str, titles: Sequence[str]) -> str:
+    """Return the name as it is stored. `titles` are those of the tables, which `show` means, too.
+    Raise NotSaved."""
+    line = to_one_line(name)
+    if not _NAME.fullmatch(line) or len(line) > MAX_SAVED_NAME or not fold_name(line).strip():
+        raise NotSaved(_BAD_NAME, most=MAX_SAVED_NAME)
+    try:
+        is_command = parse_command(line) is not None
+    except BadInput:  # a command with an error
+        is_command = True
+    if is_command:
+        raise NotSaved(_COMMAND, name=line)
+    if fold_name(line) in map(fold_name, titles):
+        raise NotSaved(_TAKEN, name=line)
+    return line
+
+
+class SavedQuestions(SqlStore):
+    """Raises NotStored. `list_keys` returns all keys of a person."""
+
+    def __init__(self, database: Database, list_keys: Callable[[str], Sequence[str]]) -> None:
+        super().__init__(database)
+        self._list_keys = list_keys
+
+    @transaction
+    def add(
+        self, connection: SqlConnection, name: str, person: str, scope: str, calls: Sequence[Any]
+    ) -> SavedQuestion:
+        """Raise NotSaved if the name is taken, or if there are too many."""
+        sql = "SELECT count(*) FROM saved_questions WHERE scope = ?"
+        counts = [(select_value(connection, sql, scope), MAX_IN_SCOPE)]
+        if scope != person:
+            own = select_value(connection, f"{sql} AND person = ?", scope, person)
+            counts.append((own, MAX_IN_CHANNEL_OF_ONE))
+        for count, most in counts:
+            if count >= most:
+                raise NotSaved(_FULL, most=most)
+        saved = SavedQuestion(secrets.token_hex(8), person, scope, name, tuple(calls))
+        row = connection.execute(
+            "INSERT INTO saved_questions (id, person, scope, name, folded, calls, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope, folded) DO NOTHING",
+            (
+                saved.id,
+                person,
+                scope,
+                name,
+                fold_name(name),
+                dump_calls(saved.calls),
+                time.time(),
+            ),
+        )
+        if not row.rowcount:
+            raise NotSaved(_TAKEN, name=name)
+        return saved
+
+    @query
+    def list_for(
+        self, connection: SqlConnection, person: str, address: Address
+    ) -> Sequence[SavedQuestion]:
+        """Return the questions of the person and of the place, by name."""
+        sql = "SELECT * FROM saved_questions WHERE scope = ?"
+        scopes = (*self._list_keys(person), address.channel_key)
+        rows = [row for scope in scopes for row in connection.execute(sql, (scope,))]
+        return [_read(row) for row in sorted(rows, key=lambda row: str(row["folded"]))]
+
+    async def list_usable(
+        self, person: str, address: Address, may_know: Callable[[Collection[Need]], bool]
+    ) -> Sequence[SavedQuestion]:
+        """Return those of `list_for` whose tables the reader may read there: nobody learns the name
+        of another one."""
+        return [
+            question
+            for question in await self.list_for(person, address)
+            if all(may_know(call.needs) for call in question.calls)
+        ]
+
+    @transaction
+    def delete(self, connection: SqlConnection, id: str) -> None:
+        connection.execute("DELETE FROM saved_questions WHERE id = ?", (id,))
+
+
+def _read(row: SqlRow) -> SavedQuestion:
+    calls = load_calls(row["calls"])
+    return SavedQuestion(row["id"], row["person"], row["scope"], row["name"], calls)
+
+
+def find_named(name: str, questions: Sequence[SavedQuestion]) -> SavedQuestion | None:
+    """Return the question whose whole name this is; the person's own before the channel's."""
+    key = fold_name(name)
+    found = [question for question in questions if fold_name(question.name) == key]
+    return min(found, key=lambda question: question.is_shared, default=None)
+
+
+def require_named(name: str, questions: Sequence[SavedQuestion]) -> SavedQuestion:
+    """Raise NotFound."""
+    if (found := find_named(name, questions)) is None:
+        raise NotFound(NO_SUCH_QUESTION, name=to_one_line(name, MAX_SAVED_NAME))
+    return found
+
+
+def find_fixed_days(calls: Sequence[StoredCall], now: datetime) -> Mapping[str, str]:
+    """Return the days that the calls hold as days and that a word means now, each with the word."""
+    found: dict[str, str] = {}
+    for call in calls:
+        for criterion in call.arguments.get("filters") or ():
+            if (span := _read_span(criterion.get("value"), now)) and (
+                word := _find_word(span, now)
+            ):
+                found.setdefault(str(span), word)
+    return found
+
+
+def let_days_move(calls: Sequence[StoredCall], now: datetime) -> list[StoredCall]:
+    """Return the calls with words in the place of days that they mean now."""
+
+    def move(criterion: Mapping[str, Any]) -> Mapping[str, Any]:
+        span = _read_span(criterion.get("value"), now)
+        word = _find_word(span, now) if span else ""
+        is_pair = isinstance(criterion.get("value"), list)
+        moved = [word, word] if is_pair else word
+        return {**criterion, "value": moved} if word else criterion
+
+    return [
+        replace(
+            call,
+            arguments={
+                **call.arguments,
+                "filters": [move(part) for part in call.arguments["filters"]],
+            },
+        )
+        if call.arguments.get("filters")
+        else call
+        for call in calls
+    ]
+
+
+def _read_span(value: object, now: datetime) -> TimeSpan | None:
+    ends = value if isinstance(value, list) else [value]
+    if not 1 <= len(ends) <= 2 or not all(re.match(r"\d{4}(-|$)", str(end)) for end in ends):
+        return None
+    with suppress(ToolError):
+        spans = [TimeSpan.of(str(end), now) for end in ends]
+        return TimeSpan(spans[0].start, spans[-1].end)
+    return None
+
+
+def _find_word(span: TimeSpan, now: datetime) -> str:
+    return next((word for word in MOVING_WORDS if TimeSpan.of(word, now) == span), "")

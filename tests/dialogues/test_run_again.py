@@ -1,0 +1,287 @@
+"""A question of tables runs again by a press: without a model, with the rights of who presses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from core.base.http import HttpClient
+from core.domain.messages import Answer, Item, turn_id
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
+from core.domain.ports import ToolSource
+from core.people.policy import Policy
+from core.people.rules import Rule, RuleBook
+from core.tools.nocodb.schema import DESCRIPTION_SECONDS
+from core.tools.nocodb.source import NocoSource
+from core.tools.tool import FixedToolSource, tool
+from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.decisions import OTHER, RIGHTS, says
+from tests.fakes.config import fixed_rules
+from tests.fakes.models import EchoModel
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeField, FakeTable
+from tests.fakes.schedules import LateScheduleSource
+
+UNPAID = {"field": "Paid", "op": "eq", "value": "false"}
+MONTHS = {
+    "table": "Orders",
+    "aggregates": [{"field": "Amount", "fn": "sum"}],
+    "group_by": "Due",
+    "bucket": "month",
+}
+CHART = {
+    "result": "r2",
+    "kind": "bar",
+    "title": "Orders",
+    "x": "Due",
+    "y": ["sum of Amount"],
+}
+
+
+class Planner(EchoModel):
+    """Makes these calls, each in a round of its own, then says this."""
+
+    def __init__(self, *calls: tuple[str, Mapping[str, object]], words: str = "Here.") -> None:
+        super().__init__()
+        self.calls, self.words = calls, words
+
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
+        self.asks.append(ask)
+        if ask.number > len(self.calls):
+            yield RoundCompleted((Item(kind="message", role="assistant", text=self.words),))
+            return
+        name, arguments = self.calls[ask.number - 1]
+        id = f"{ask.turn}-{ask.number}"
+        call = Item(kind="call", call_id=id, name=name, arguments=json.dumps(arguments))
+        yield RoundCompleted((call,))
+
+
+class Weather(FixedToolSource):
+    name = "weather"
+
+    def __init__(self) -> None:
+        @tool(effect="read", doing="is looking…")
+        async def weather() -> str:
+            """The weather."""
+            return "Rain."
+
+        self._tools = (weather,)
+
+
+@dataclass(frozen=True)
+class Office:
+    ponte: RunningBot
+    nocodb: FakeNocoDB
+    model: Planner
+    clock: list[float]
+    turns: list[str] = field(default_factory=list)
+
+    @property
+    def orders(self) -> FakeTable:
+        tables = self.nocodb.world.bases[filled.CRM].tables.values()
+        return next(table for table in tables if table.title == "Orders")
+
+    async def ask(self) -> Answer:
+        _, receipt = await self.ponte.send("How many?", channel="C5")
+        self.turns.append(receipt.turn)
+        return await self.ponte.wait_for_answer(receipt)
+
+    async def run_again(self, turn: int = -1) -> Answer:
+        _, receipt = await self.ponte.send(f"rerun {self.turns[turn]}", channel="C5")
+        self.turns.append(receipt.turn)
+        return await self.ponte.wait_for_answer(receipt)
+
+
+@asynccontextmanager
+async def office(
+    bot_home: BotHome,
+    *calls: tuple[str, Mapping[str, object]],
+    words: str = "Here.",
+    policy: Policy | None = None,
+    schedules: LateScheduleSource | None = None,
+) -> AsyncIterator[Office]:
+    model, clock = Planner(*calls, words=words), [0.0]
+    async with FakeNocoDB() as nocodb, HttpClient() as http:
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=(), clock=lambda: clock[0])
+        sources: list[ToolSource] = [source, Weather(), *([schedules] if schedules else [])]
+        async with bot_home.open(model, sources, policy=policy) as ponte:
+            if schedules:
+                schedules.open(ponte.engine)
+            yield Office(ponte, nocodb, model, clock)
+
+
+async def test_rows_are_read_again_without_a_model(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders", "filters": [UNPAID]})
+    async with office(bot_home, query, words="[table: r1]") as crm:
+        assert (await crm.ask()).can_run_again
+        asked = len(crm.model.asks)
+        for row in (1, 3):
+            crm.orders.update(row, {"Paid": True})
+        again = await crm.run_again()
+        assert again.text.startswith("28 rows (on Nov 30, ")
+        assert "Order 05" in again.text
+        assert "Order 01" not in again.text
+        assert "Source: Orders, Paid isn't checked: 20 of 28 rows" in again.text
+        assert (again.can_run_again, len(crm.model.asks)) == (True, asked)
+
+
+async def test_the_button_moves_to_the_newest_result(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(bot_home, query) as crm:
+        await crm.ask()
+        await crm.run_again()
+        await crm.ponte.engine.manager.background_tasks.close(60)
+        journal = crm.ponte.engine.conversations.journal
+        first, second = [await journal.history_entry(turn) for turn in crm.turns]
+        assert first.answer
+        assert second.answer
+        assert (first.answer.can_run_again, second.answer.can_run_again) == (False, True)
+        hasty = await crm.run_again(0)
+        assert hasty.is_private
+        assert hasty.text.startswith("I ran this again just now (")
+        assert (await crm.run_again(1)).can_run_again
+
+
+async def test_a_chart_is_drawn_of_the_fresh_figures(bot_home: BotHome) -> None:
+    calls: list[tuple[str, Mapping[str, object]]] = [
+        ("nocodb_tables", {}),
+        ("nocodb_summarize", MONTHS),
+        ("chart", CHART),
+    ]
+    async with office(bot_home, *calls, words="So:\n\n[chart: r3]") as crm:
+        first = await crm.ask()
+        crm.orders.update(1, {"Amount": 1000})
+        again = await crm.run_again()
+        (old,), (new,) = ([piece.data for piece in one.placed[-1:]] for one in (first, again))
+        assert type(old) is type(new)
+        assert old != new
+        assert len(again.placed) == 2, "the figures stand beside the chart"
+
+
+async def test_a_figure_stands_beside_the_former_one(bot_home: BotHome) -> None:
+    figure = {"table": "Orders", "aggregates": [{"field": "Amount", "fn": "sum"}]}
+    async with office(bot_home, ("nocodb_summarize", figure)) as crm:
+        await crm.ask()
+        crm.orders.update(1, {"Amount": 1001.5})
+        again = await crm.run_again()
+        assert again.text.startswith("3,745 (on Nov 30, ")
+        assert ": 2,745)." in again.text
+
+
+@pytest.mark.parametrize("fields", [None, ["Title", "Amount"]])
+async def test_only_columns_that_were_shown_are_shown(
+    bot_home: BotHome, fields: Sequence[str] | None
+) -> None:
+    query = ("nocodb_query", {"table": "Orders", "fields": fields})
+    async with office(bot_home, query, words="[table: r1]") as crm:
+        await crm.ask()
+        crm.orders.fields.append(FakeField("cnew", "Salary", "SingleLineText", {}))
+        amount = crm.orders.field("Amount")
+        amount.title = "Value"
+        crm.clock[0] += DESCRIPTION_SECONDS
+        again = await crm.run_again()
+        assert "Salary" not in again.text
+        assert "| Value |" in again.text
+        assert "_Amount is called Value now._" in again.text
+        crm.orders.fields.remove(amount)
+        crm.orders.fields.append(FakeField("cother", "Value", "SingleLineText", {}))
+        crm.clock[0] += DESCRIPTION_SECONDS
+        gone = await crm.run_again()
+        assert "Value |" not in gone.text
+        assert "_Left out, because it was deleted or you can't read it here: Value._" in gone.text
+
+
+async def test_without_the_column_of_its_filter_it_does_not_run(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders", "filters": [UNPAID]})
+    async with office(bot_home, query) as crm:
+        await crm.ask()
+        crm.orders.fields.remove(crm.orders.field("Paid"))
+        crm.clock[0] += DESCRIPTION_SECONDS
+        again = await crm.run_again()
+        assert again.text.startswith("I can't run this again: **Paid** was deleted, or")
+        assert not again.can_run_again
+
+
+async def test_rights_are_those_of_who_presses(bot_home: BotHome) -> None:
+    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("tool:nocodb_query",))
+    policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(bot_home, query, policy=policy) as crm:
+        assert (await says(crm.ponte, "How many?", "k1", thread="t1")).can_run_again
+        again = f"rerun {turn_id('slack:k1')}"
+        refused = await says(crm.ponte, again, "k2", OTHER, thread="t1")
+        assert refused.text.startswith("You don't have permission")
+        assert refused.is_private
+        assert (await says(crm.ponte, again, "k3", thread="t1")).can_run_again
+
+
+async def test_a_table_that_is_hidden_there_is_not_read(bot_home: BotHome) -> None:
+    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("read:Orders",))
+    policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(bot_home, query, policy=policy) as crm:
+        await says(crm.ponte, "How many?", "k1", thread="t1")
+        refused = await says(crm.ponte, f"rerun {turn_id('slack:k1')}", "k2", OTHER, thread="t1")
+        assert refused.text.startswith("I can't run this again: **Orders** was deleted, or you")
+        assert "Order 01" not in refused.text
+
+
+async def test_what_another_tool_said_does_not_run_again(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(bot_home, query, ("weather", {})) as crm:
+        assert not (await crm.ask()).can_run_again
+        again = await crm.run_again()
+        assert again.text == "This question is no longer stored. Ask it again."
+
+
+async def test_only_a_question_of_the_same_conversation_runs_again(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(bot_home, query) as crm:
+        await crm.ask()
+        elsewhere = await crm.ponte.ask(f"rerun {crm.turns[0]}", channel="C6")
+        assert elsewhere.text == "This question is no longer stored. Ask it again."
+        await crm.ponte.ask("forget yes", channel="C5")
+        assert not (await crm.run_again()).can_run_again
+
+
+async def test_a_saved_question_is_shown_by_its_name(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders", "filters": [UNPAID]})
+    async with office(bot_home, query, words="[table: r1]") as crm:
+        await crm.ask()
+        saved = await crm.ponte.ask(f"save {crm.turns[0]} / unpaid orders", channel="C5")
+        assert saved.text.startswith("Saved. To see it again, type `show unpaid orders`.")
+        asked = len(crm.model.asks)
+        shown = await crm.ponte.ask("Show the Unpaid Orders!", channel="C9")
+        assert "Source: Orders, Paid isn't checked: 20 of 30 rows" in shown.text
+        assert (shown.can_run_again, len(crm.model.asks)) == (True, asked)
+        listed = await crm.ponte.ask("saved")
+        assert listed.text.startswith("- `show unpaid orders`\n\n")
+        again = await crm.ponte.ask(f"save {crm.turns[0]} / the unpaid orders", channel="C5")
+        assert again.text.startswith("There is a question or a table called")
+        await crm.ponte.ask("saved unpaid orders delete")
+        await crm.ponte.ask("show unpaid orders")
+        assert len(crm.model.asks) > asked, "the model is asked"
+
+
+@pytest.mark.slow
+async def test_a_process_that_ends_after_the_press_posts_once(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(bot_home, query, words="[table: r1]") as crm:
+        await crm.ask()
+        posted = len(bot_home.recorder.posts)
+        bot_home.recorder.after_effect = asyncio.Event()
+        _, receipt = await crm.ponte.send(f"rerun {crm.turns[0]}", channel="C5")
+        await bot_home.recorder.after_effect.wait()
+        bot_home.recorder.after_effect = None
+        await crm.ponte.engine.drain(0)
+    async with office(bot_home, query) as crm:
+        answer = await crm.ponte.wait_for_answer(receipt)
+        assert "Source: Orders: 20 of 60 rows" in answer.text
+        assert len(bot_home.recorder.posts) == posted + 1
+        assert crm.model.asks == []

@@ -1,0 +1,204 @@
+"""Questions saved under a name: whose they are, what their names may be, and when they run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from core.domain.messages import turn_id
+from core.people.rules import Rule, RuleBook
+from core.saved.queries import StoredCall, describe_calls
+from core.saved.questions import (
+    MAX_IN_CHANNEL_OF_ONE,
+    find_fixed_days,
+    find_shown_name,
+    fold_name,
+    let_days_move,
+)
+from tests.dialogues.bot_home import BotHome
+from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, says
+from tests.dialogues.test_run_again import UNPAID, Office, office
+from tests.fakes.config import fixed_rules
+from tests.fakes.schedules import LateScheduleSource
+
+QUERY = ("nocodb_query", {"table": "Orders", "filters": [UNPAID]})
+PARIS = ZoneInfo("Europe/Paris")
+
+
+async def save(crm: Office, name: str, options: str = "/", key: str = "s") -> str:
+    answer = await crm.ponte.ask(f"save {crm.turns[0]} {options} {name}", channel="C5")
+    return answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a" * 61, "A name has 1 to 60 letters"),
+        ("see <@U1>", "A name has 1 to 60 letters"),
+        ("**bold**", "A name has 1 to 60 letters"),
+        ("https://evil.test", "A name has 1 to 60 letters"),
+        ("the", ""),
+        ("help", "`help` is a command."),
+        ("orders", "There is a question or a table called `orders` here"),
+        ("The Orders", "There is a question or a table called `The Orders` here"),
+    ],
+)
+async def test_a_name_that_cannot_be(bot_home: BotHome, name: str, why: str) -> None:
+    async with office(bot_home, QUERY) as crm:
+        await crm.ask()
+        assert (await save(crm, name)).startswith(why or "Saved.")
+
+
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ("show overdue invoices", "overdue invoices"),
+        ("Show the overdue invoices, please", "the overdue invoices, please"),
+        ("mostrar faturas vencidas!", "faturas vencidas"),
+        ("Affiche les factures", "les factures"),
+        ("showing off", ""),
+        ("please show it", ""),
+        (f"show {'a' * 200}", ""),
+    ],
+)
+def test_what_may_name_a_question(message: str, name: str) -> None:
+    assert find_shown_name(message) == name
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Les Dépenses", "depenses"),
+        ("L'équipe", "equipe"),
+        ("A fatura", "fatura"),
+        ("the  IT", "it"),
+    ],
+)
+def test_names_that_are_equal(one: str, other: str) -> None:
+    assert fold_name(one) == fold_name(other)
+
+
+def _call(value: Any, op: str = "eq") -> StoredCall:
+    filters = [{"field": "cDue", "op": op, "value": value}]
+    return StoredCall(
+        "nocodb_query", {"table": "t", "filters": filters}, {"t": "Orders", "cDue": "Due"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        ("2026-11", "this_month"),
+        ("2026-10", "last_month"),
+        (["2026-11-01", "2026-11-30"], "this_month"),
+        ("2026-11-30", "today"),
+        ("2026", "this_year"),
+        ("2026-02", ""),
+        ("Paid", ""),
+        (20261130, ""),
+        (["2026-11-01"] * 3, ""),
+    ],
+)
+def test_days_that_may_move(value: Any, word: str) -> None:
+    now = datetime(2026, 11, 30, 12, tzinfo=PARIS)
+    call = _call(value, "between" if isinstance(value, list) else "eq")
+    assert list(find_fixed_days([call], now).values()) == ([word] if word else [])
+    moved = let_days_move([call], now)[0].arguments["filters"][0]["value"]
+    expected: Any = [word, word] if isinstance(value, list) else word
+    assert moved == (expected if word else value)
+
+
+async def test_a_month_moves_on_if_its_owner_wants(bot_home: BotHome) -> None:
+    due = {"field": "Due", "op": "eq", "value": f"{datetime.now(ZoneInfo('UTC')):%Y-%m}"}
+    query = ("nocodb_query", {"table": "Orders", "filters": [due]})
+    async with office(bot_home, query) as crm:
+        await crm.ask()
+        await save(crm, "fixed")
+        await save(crm, "moving", "/true")
+        person = "web:owner"
+        (fixed, moving) = await crm.ponte.engine.conversations.saved.list_for(
+            person, (await crm.ponte.send("x"))[0].address
+        )
+        assert [describe_calls(one.calls) for one in (fixed, moving)] == [
+            f"Orders: Due = {due['value']}",
+            "Orders: Due = this_month",
+        ]
+
+
+async def test_a_question_of_a_channel(bot_home: BotHome) -> None:
+    """Otto uses what Mia saved, with his own rights; only she and admins delete it."""
+    async with office(bot_home, QUERY, policy=RIGHTS) as crm:
+        answer = await says(crm.ponte, "How many?", "k1", thread="t1")
+        assert answer.can_run_again
+        turn = turn_id("slack:k1")
+        saved = await says(crm.ponte, f"save {turn} true/ unpaid orders", "k2", thread="t1")
+        assert saved.text.startswith("Saved for everyone here.")
+        shown = await says(crm.ponte, "show unpaid orders", "k3", OTHER)
+        assert "Source: Orders, Paid isn't checked" in shown.text
+        asked = len(crm.model.asks)
+        await says(crm.ponte, "show unpaid orders", "k4", OTHER, channel="C2")
+        assert len(crm.model.asks) > asked, "it is one of this channel alone"
+        refused = await says(crm.ponte, "saved unpaid orders delete", "k5", OTHER)
+        assert refused.text == "Only the person who saved it or an admin can delete it."
+        deleted = await says(crm.ponte, "saved unpaid orders delete", "k6", BOSS)
+        assert deleted.text == "Deleted the saved question `unpaid orders`."
+
+
+async def test_who_may_not_read_a_table_learns_no_name(bot_home: BotHome) -> None:
+    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("read:Orders",))
+    policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
+    async with office(bot_home, QUERY, policy=policy) as crm:
+        await says(crm.ponte, "How many?", "k1", thread="t1")
+        await says(crm.ponte, f"save {turn_id('slack:k1')} true/ unpaid", "k2", thread="t1")
+        assert "`show unpaid`" in (await says(crm.ponte, "saved", "k3", MEMBER)).text
+        assert "unpaid" not in (await says(crm.ponte, "saved", "k4", OTHER)).text
+        asked = len(crm.model.asks)
+        await says(crm.ponte, "show unpaid", "k5", OTHER)
+        assert len(crm.model.asks) > asked, "for Otto it is a message like others"
+
+
+async def test_a_channel_is_not_filled_by_one(bot_home: BotHome) -> None:
+    async with office(bot_home, QUERY, policy=RIGHTS) as crm:
+        await says(crm.ponte, "How many?", "k0", thread="t1")
+        turn = turn_id("slack:k0")
+        for number in range(MAX_IN_CHANNEL_OF_ONE):
+            await says(crm.ponte, f"save {turn} true/ q{number}", f"k1{number}", thread="t1")
+        full = await says(crm.ponte, f"save {turn} true/ more", "k2", thread="t1")
+        assert full.text.startswith("There are 10 saved questions already.")
+
+
+async def test_a_schedule_shows_its_own_copy_without_a_model(bot_home: BotHome) -> None:
+    """Who renames or deletes the question afterwards changes no approved schedule."""
+    async with office(bot_home, QUERY, policy=RIGHTS, schedules=LateScheduleSource()) as crm:
+        await says(crm.ponte, "How many?", "k1")
+        await says(crm.ponte, f"save {turn_id('slack:k1')} / unpaid orders", "k2")
+        wish = {"kind": "saved", "what": "the unpaid orders", "when": "0 9 * * MON"}
+        rest = {"zone": "UTC", "ends": None, "replaces": None}
+        crm.model.calls = (("schedule_propose", {**wish, **rest}),)
+        (card,) = (await says(crm.ponte, "Every Monday at 9", "k3")).cards
+        assert card.title == "Show: the unpaid orders"
+        assert "> Orders: Paid = false" in card.text
+        assert "without a model" in card.text
+        await says(crm.ponte, f"approve {card.id}", "k4", clicked=True)
+        await says(crm.ponte, "saved unpaid orders delete", "k5")
+        asked = len(crm.model.asks)
+        await says(crm.ponte, f"schedule {card.id} run", "k6")
+        store = crm.ponte.engine.schedules.store
+        (run,) = await store.list_runs(card.id, 1)
+        answer = await crm.ponte.engine.conversations.inbox.wait_for_answer(run.seq)
+        assert "Source: Orders, Paid isn't checked: 20 of 30 rows" in answer.text
+        assert len(crm.model.asks) == asked
+
+
+async def test_a_schedule_of_no_saved_question_is_refused(bot_home: BotHome) -> None:
+    wish = {"kind": "saved", "what": "nothing", "when": "0 9 * * MON"}
+    rest = {"zone": "UTC", "ends": None, "replaces": None}
+    source = LateScheduleSource()
+    call = ("schedule_propose", {**wish, **rest})
+    async with office(bot_home, call, policy=RIGHTS, schedules=source) as crm:
+        answer = await says(crm.ponte, "Every Monday at 9", "k3")
+        assert not answer.cards

@@ -1,0 +1,111 @@
+"""*Run again* and *Save…* below an answer of rows on Discord, and `/show`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.saved.buttons import MOVED_ON
+from tests.discord.discord_ponte import DiscordPonte
+from tests.fakes.choices import allow_list
+from tests.fakes.discord import DiscordPerson
+from tests.fakes.discord.world import Channel, Payload
+from tests.saved.orders import NOVEMBER, OrdersBoard, orders_choices
+
+
+@pytest.fixture
+async def office(ponte: DiscordPonte) -> AsyncIterator[DiscordPonte]:
+    ponte.policy = allow_list(frozenset({"*"}))
+    async with orders_choices(NOVEMBER, policy=ponte.policy) as ponte.choices:
+        await ponte.open()
+        board = ponte.choices.board
+        assert isinstance(board, OrdersBoard)
+        board.engine = ponte.engine
+        await ponte.ready()
+        yield ponte
+        await ponte.close()
+
+
+def list_labels(message: Payload) -> list[str]:
+    return [
+        str(item.get("label") or item["emoji"]["name"])
+        for row in message["components"]
+        for item in row["components"]
+    ]
+
+
+async def wait_for_buttons(ponte: DiscordPonte, person: DiscordPerson, where: Channel) -> Payload:
+    """Until the newest answer is stored: a press counts from then on."""
+
+    def has_buttons(seen: list[Payload]) -> bool:
+        return bool(seen) and "Save…" in list_labels(seen[-1])
+
+    post = (await person.wait_for_messages(has_buttons, where))[-1]
+    turn = post["components"][0]["components"][0]["custom_id"].rpartition(":")[2]
+    stores = ponte.engine.conversations
+    entry = await stores.journal.history_entry(turn)
+    await stores.inbox.wait_for_answer(entry.seq)
+    return post
+
+
+async def complete(person: DiscordPerson, where: Channel, typed: str) -> list[str]:
+    choices = await person.autocomplete("show", "question", where, question=typed)
+    return [choice["value"] for choice in choices]
+
+
+async def test_a_press_posts_a_fresh_answer_and_a_second_one_points_to_it(
+    office: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    await ana.mention("Which orders are unpaid?", channel)
+    post = await wait_for_buttons(office, ana, channel)
+    assert list_labels(post) == ["Run again", "Save…", "👍", "👎"]
+    first, second = [await ana.click(post, "Run again") for _ in range(2)]
+    fresh = await ana.wait_for_text("0 rows (on Nov 30, ", channel)
+    assert "no longer available" not in fresh["content"]
+    await office.discord.wait_until(lambda: first.followups or second.followups)
+    (late,) = [*first.followups, *second.followups]
+    assert late["content"].startswith("I ran this again just now (")
+    await office.discord.wait_until(
+        lambda: list_labels(post) == ["👍", "👎"] and list_labels(fresh) == ["Run again", "Save…"]
+    )
+
+
+async def test_a_form_saves_for_everyone_what_slash_show_then_offers(
+    office: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    await ana.mention("Which orders are unpaid?", channel)
+    post = await wait_for_buttons(office, ana, channel)
+    form = await (await ana.click(post, "Save…")).wait_for_ack()
+    name, share, move = form.data["components"]
+    assert name["component"]["value"] == "Which orders are unpaid"
+    assert name["description"] == "Orders: Paid = false, Due between 2026-11-01, 2026-11-30"
+    assert (share["label"], move["label"]) == (
+        "Everyone in this channel can use it",
+        "this month instead of 2026-11",
+    )
+    bad = await (await ana.submit(form, title="stop")).wait_for_ack()
+    await office.discord.wait_until(lambda: bad.followups)
+    assert bad.followups[0]["content"] == "`stop` is a command. Choose another name."
+    await ana.submit(form, title="unpaid", share=True)
+    saved = await ana.wait_for_text("Saved for everyone here.", channel)
+    assert "`show unpaid`" in saved["content"]
+    assert await complete(ana, channel, "PAID") == ["unpaid"]
+    assert await complete(ana, channel, "invoices") == []
+    assert await complete(ana, ana.dm, "") == [], "it is the channel's"
+    shown = await ana.slash("show", channel, question="unpaid")
+    await office.discord.wait_until(lambda: shown.text.startswith("No rows match."))
+
+
+async def test_a_press_below_a_forgotten_answer_does_nothing(
+    office: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    await ana.mention("Which orders are unpaid?", channel)
+    post = await wait_for_buttons(office, ana, channel)
+    buttons = post["components"]
+    await ana.mention("forget yes", channel)
+    await ana.wait_for_text("Deleted this conversation", channel)
+    post["components"] = buttons
+    for label in ("Run again", "Save…"):
+        refused = await (await ana.click(post, label)).wait_for_ack()
+        assert (refused.ephemeral, refused.text) == (True, MOVED_ON)

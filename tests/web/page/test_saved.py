@@ -1,0 +1,152 @@
+"""*Run again* and *Save…* at an answer, and the saved questions of the `/` menu."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page, expect
+
+from adapters.web.api import chat
+from core.domain.changes import FormField
+from core.domain.messages import Address, Answer
+from core.domain.rows import Placed, RowColumn, RowsResult
+from core.saved.queries import QUESTION_GONE, NotRunAgain
+from tests.fakes.quick_commands import ECHO
+from tests.web.page.browser import axe_source, findings, resize, say, visit
+from tests.web.web_ponte import Turn, WebPonte
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+COLUMNS = RowColumn("Name"), RowColumn("Sum", "number")
+ROWS = RowsResult("Orders", COLUMNS, (("a", "1"),), ((None, 1),))
+TABLE = ROWS.to_markdown()
+SAVED = "Saved. To see it again, type `show unpaid <b>orders</b>`."
+FIELDS = (
+    FormField("title", "Name", "text", "unpaid <b>orders</b>", hint="Orders: Paid = <i>false</i>"),
+    FormField("move", "this month instead of 2026-11", "checkbox", "true"),
+)
+
+
+async def find_fields(_: object, turn: str, at: Address) -> tuple[FormField, ...]:
+    return FIELDS
+
+
+async def fail(*_: object) -> tuple[FormField, ...]:
+    raise NotRunAgain(QUESTION_GONE)
+
+
+@pytest.fixture
+def messages(ponte: WebPonte, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was sent. Each question has an answer of rows, "figure" one of a figure."""
+    monkeypatch.setattr(chat, "find_fields", find_fields)
+    messages = list[str]()
+
+    def answer(turn: Turn) -> Answer:
+        text = turn.message.text
+        messages.append(text)
+        if text.startswith("save "):
+            if text.endswith(" stop"):
+                return Answer("`stop` is a command.", status="failed", code="bad_request")
+            return Answer(SAVED, is_private=True)
+        if text == "figure":
+            return Answer("**42** in all.", can_run_again=True)
+        return Answer(f"Here.\n\n{TABLE}", can_run_again=True, placed=(Placed(TABLE, ROWS),))
+
+    ponte.answers(answer)
+    return messages
+
+
+async def test_run_again_asks_anew_and_its_buttons_are_at_the_newest_result(
+    page: Page, messages: list[str]
+) -> None:
+    await say(page, "orders?")
+    row = page.locator(".above")
+    await expect(row.get_by_role("button", name="Copy table")).to_be_visible()
+    await row.get_by_role("button", name="Run again").click()
+    await expect(page.locator(".said .words").last).to_have_text("Run again")
+    await expect(page.locator("#log > li").last.get_by_role("button", name="Save…")).to_be_visible()
+    await expect(page.get_by_role("button", name="Run again")).to_have_count(1)
+    await expect(page.get_by_role("button", name="Edit")).to_have_count(0)
+    assert messages[1].startswith("rerun ")
+    await page.reload()
+    await expect(page.locator(".said .words").last).to_have_text("Run again")
+
+
+async def test_save_has_a_form_and_no_message(page: Page, messages: list[str]) -> None:
+    await say(page, "figure")
+    save = page.locator(".tools").get_by_role("button", name="Save…")
+    await save.focus()
+    await page.keyboard.press("Enter")
+    name = page.get_by_label("Name")
+    await expect(name).to_be_focused()
+    await expect(name).to_have_value("unpaid <b>orders</b>")
+    await expect(page.locator(".saving .hint")).to_have_text("Orders: Paid = <i>false</i>")
+    await page.keyboard.press("Escape")
+    await expect(save).to_be_focused()
+    await save.click()
+    await page.get_by_label("Name").fill("stop")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".saving .bad")).to_have_text("`stop` is a command.")
+    await expect(name).to_be_focused()
+    await name.fill("unpaid")
+    await page.get_by_label("this month instead of 2026-11").uncheck()
+    await page.locator(".saving [type=submit]").click()
+    await expect(page.locator("p.feedback")).to_have_text(SAVED.replace("`", ""))
+    assert [text[-9:] for text in messages[1:]] == ["true stop", " / unpaid"]
+    await expect(page.locator(".said:visible")).to_have_count(1)
+    await page.reload()
+    await expect(page.locator(".answer:visible")).to_have_count(1)
+    await expect(page.get_by_role("button", name="Run again")).to_be_visible()
+
+
+async def test_a_question_that_is_gone_is_told(
+    page: Page, messages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "find_fields", fail)
+    await say(page, "figure")
+    await page.get_by_role("button", name="Save…").click()
+    await expect(page.locator("#notice")).to_have_text(QUESTION_GONE)
+
+
+@pytest.mark.parametrize("has_commands", [True, False])
+async def test_the_slash_menu_puts_a_saved_question_into_the_box(
+    ponte: WebPonte, tab: Page, has_commands: bool
+) -> None:
+    ponte.board.known = [ECHO] if has_commands else []
+    ponte.board.saved = ["unpaid <b>orders</b>"]
+    await visit(tab, ponte.link)
+    await expect(tab.locator("#quick")).to_be_visible()
+    await tab.locator("#text").press("/")
+    await expect(tab.locator("#quick-slug")).to_be_visible(visible=has_commands)
+    await expect(tab.locator("#quick-saved button")).to_have_text("unpaid <b>orders</b>")
+    await tab.locator("#quick-saved [data-fill]").click()
+    await expect(tab.locator("#quick-form")).to_be_hidden()
+    await expect(tab.locator("#text")).to_have_value("show unpaid <b>orders</b>")
+    await expect(tab.locator("#text")).to_be_focused()
+
+
+@pytest.mark.parametrize(
+    ("language", "dark", "width"), [("en", True, 390), ("pt-BR", False, 390), ("fr", True, 1280)]
+)
+async def test_on_a_phone_they_are_behind_one_button_and_axe_finds_nothing(
+    ponte: WebPonte, axe_tab: Page, messages: list[str], language: str, dark: bool, width: int
+) -> None:
+    page = axe_tab
+    await page.set_extra_http_headers({"Accept-Language": language})
+    ponte.board.saved = ["unpaid"]
+    await visit(page, ponte.link)
+    await resize(page, width, dark=dark)
+    await say(page, "orders?")
+    both = page.locator(".reruns .rerun:not(.on-phone)")
+    if width == 390:
+        await expect(both.first).to_be_hidden()
+        await page.locator(".on-phone").click()
+        await page.locator("[role=menuitem]").last.click()
+    else:
+        await both.last.click()
+    await expect(page.locator("form.saving input").first).to_be_focused()
+    assert await findings(page, axe_source()) == []
+    await page.locator(".saving [type=submit]").click()
+    await expect(page.locator("p.feedback")).to_be_visible()
+    await page.locator("#quick").click()
+    await expect(page.locator("#quick-saved")).to_be_visible()
+    assert await findings(page, axe_source()) == []
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
