@@ -104,6 +104,11 @@ def plan_calls(turn: Turn) -> Sequence[StoredCall]:
     return planned
 
 
+def can_be_saved(turn: Turn) -> bool:
+    """Return whether the answer is of one query, which a schedule can make without a model."""
+    return bool(turn.answer and turn.answer.can_run_again) and len(plan_calls(turn)) == 1
+
+
 def _plan_query(outcome: Outcome, query: StoredQuery) -> StoredCall:
     return StoredCall(
         query.tool,

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from core.people.rules import Rule, RuleBook
 from core.tools.nocodb.schema import DESCRIPTION_SECONDS
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FixedToolSource, tool
-from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import OTHER, RIGHTS, says
 from tests.fakes.config import fixed_rules
 from tests.fakes.models import EchoModel
@@ -116,6 +117,7 @@ async def office(
             yield Office(ponte, nocodb, model, clock)
 
 
+@also_on_postgres
 async def test_rows_are_read_again_without_a_model(bot_home: BotHome) -> None:
     query = ("nocodb_query", {"table": "Orders", "filters": [UNPAID]})
     async with office(bot_home, query, words="[table: r1]") as crm:
@@ -238,6 +240,21 @@ async def test_what_another_tool_said_does_not_run_again(bot_home: BotHome) -> N
         assert not (await crm.ask()).can_run_again
         again = await crm.run_again()
         assert again.text == "This question is no longer stored. Ask it again."
+
+
+async def test_a_press_on_one_process_is_run_by_another_once(
+    migrated_postgres: str, tmp_path: Path
+) -> None:
+    worker = BotHome(tmp_path / "worker", migrated_postgres)
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(worker, query, words="[table: r1]") as crm, worker.taking().open() as server:
+        _, receipt = await server.send("How many?", channel="C5")
+        assert (await server.wait_for_answer(receipt)).can_run_again
+        presses = [await server.send(f"rerun {receipt.turn}", channel="C5") for _ in range(2)]
+        first, second = [await server.wait_for_answer(press) for _, press in presses]
+        assert "Source: Orders: 20 of 60 rows" in first.text
+        assert second.text.startswith("I ran this again just now (")
+        assert len(crm.model.asks) == 2, "of the question alone"
 
 
 async def test_only_a_question_of_the_same_conversation_runs_again(bot_home: BotHome) -> None:

@@ -19,11 +19,12 @@ from core.saved.questions import (
     fold_name,
     let_days_move,
 )
+from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from tests.dialogues.bot_home import BotHome
-from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, says
+from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, on_slack, says
 from tests.dialogues.test_run_again import UNPAID, Office, office
 from tests.fakes.config import fixed_rules
-from tests.fakes.schedules import LateScheduleSource
+from tests.fakes.schedules import LateScheduleSource, put_schedule
 
 QUERY = ("nocodb_query", {"table": "Orders", "filters": [UNPAID]})
 PARIS = ZoneInfo("Europe/Paris")
@@ -202,3 +203,20 @@ async def test_a_schedule_of_no_saved_question_is_refused(bot_home: BotHome) -> 
     async with office(bot_home, call, policy=RIGHTS, schedules=source) as crm:
         answer = await says(crm.ponte, "Every Monday at 9", "k3")
         assert not answer.cards
+
+
+async def test_a_schedule_that_asks_for_one_table_could_do_without_a_model(
+    bot_home: BotHome,
+) -> None:
+    async with office(bot_home, QUERY, policy=RIGHTS, schedules=LateScheduleSource()) as crm:
+        ponte, store = crm.ponte, crm.ponte.engine.schedules.store
+        to = on_slack("x", "k0").reply_to
+        rule = ScheduleRule("0 9 * * MON")
+        schedule = await put_schedule(store, to, ScheduleDraft("ask", "How many?", rule, "UTC"))
+        shown = await says(ponte, f"schedule {schedule.id} show", "k1")
+        assert "no model is needed" not in shown.text
+        await says(ponte, f"schedule {schedule.id} run", "k2")
+        (run,) = await store.list_runs(schedule.id, 1)
+        await ponte.engine.conversations.inbox.wait_for_answer(run.seq)
+        shown = await says(ponte, f"schedule {schedule.id} show", "k3")
+        assert "schedule that by its name, no model is needed." in shown.text
