@@ -323,6 +323,7 @@ class ChannelSurface(DiscordSurface):
                 ),
             )
             # Text that people see replaces the typing indicator for a while.
+            # Only after the edit: visible text replaces the typing indicator.
             self.signs.note_growth(self._to.turn)
         self._post_states[post] = target
 
