@@ -144,8 +144,8 @@ async def compose(
             live,
         )
         messengers = engine.platforms.messengers
-        toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
         may_know = engine.assistant.contexts.may_know
+        toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals, may_know))
         saved = engine.conversations.saved
         toolbox.add(SavedSource(saved, toolbox, may_know))
         toolbox.add(PlacePostSource(messengers))

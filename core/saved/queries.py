@@ -30,6 +30,7 @@ MAX_LEFT_OUT = 5
 _BESIDE = frozenset({"nocodb_tables", "chart"})
 """Tools beside queries that read nothing else."""
 _PLACED = re.compile(r"^[ \t]*\[(?:table|chart): ?(r\d{1,3})\][ \t]*$", re.MULTILINE)
+_QUOTED = re.compile("`(.+?)`")
 QUESTION_GONE = "This question is no longer stored. Ask it again."
 _CHANGED = ("{count} row (on {day}: {before}).", "{count} rows (on {day}: {before}).")
 _CHANGED_FIGURE = "{now} (on {day}: {before})."
@@ -124,7 +125,10 @@ def dump_calls(calls: Sequence[StoredCall]) -> str:
 
 
 def load_calls(text: str) -> tuple[StoredCall, ...]:
-    return _CALLS.validate_json(text)
+    """Return () for a text that is damaged."""
+    with suppress(ValueError):
+        return _CALLS.validate_json(text)
+    return ()
 
 
 def describe_calls(calls: Sequence[StoredCall]) -> str:
@@ -218,9 +222,8 @@ class QueryScript:
         first_chart = max((run.number for run in runs), default=0) + 1
         lines = [line for run in runs for line in run.describe(self._day)]
         lines += [
-            f"[chart: r{first_chart + place}]"
+            f"[chart: r{first_chart + place}]" if outcome.status == "ok" else f"_{outcome.problem}_"
             for place, outcome in enumerate(charts)
-            if outcome.status == "ok"
         ]
         return "\n\n".join(lines)
 
@@ -267,12 +270,12 @@ class _Run:
             error = json.loads(outcome.text).get("error")
         if outcome.status != "error" or not isinstance(error, Mapping):
             return ""
-        if error.get("code") not in ("unknown_field", "unknown_table"):
+        if error.get("code") not in ("unknown_field", "unknown_table", "withheld"):
             return ""
-        message = str(error.get("message"))
-        # The message has the name as it was asked for: of a linked field, the part after the dot.
-        named = (id for id in self.call.titles if f"`{id.rpartition('.')[2]}`" in message)
-        return next(named, "")
+        # It has the id as it was asked for: of a field of linked rows, mostly the part after the
+        # dot.
+        named = set(_QUOTED.findall(str(error)))
+        return next((id for id in self.call.titles if {id, id.rpartition(".")[2]} & named), "")
 
     def describe(self, day: str) -> list[str]:
         if self.outcome is None:

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from core.base.errors import BadInput, NotFound, ToolError
-from core.base.text import clean_text, fold_to_letters, to_one_line
+from core.base.text import clean_text, compose_letters, fold_to_letters, to_one_line
 from core.base.time_spans import TimeSpan
 from core.commands.grammar import parse_command
 from core.domain.messages import Address
-from core.domain.rights import Need
+from core.domain.rights import Need, PlaceRights
 from core.saved.queries import StoredCall, dump_calls, load_calls
 from core.store.database import (
     Database,
@@ -34,6 +34,7 @@ MAX_IN_SCOPE = 50
 """Questions of a person, and of a channel."""
 MAX_IN_CHANNEL_OF_ONE = 10
 MAX_FOUND = 20
+MayKnow = Callable[[PlaceRights | None, Collection[Need]], bool]
 SAVED_QUESTIONS_TABLE = TableDeclaration(
     name="saved_questions",
     whose="person",
@@ -55,13 +56,13 @@ SAVED_QUESTIONS_TABLE = TableDeclaration(
     indexes=(Index("saved_questions_person", "person"),),
     deleted_by=("person",),
 )
-_NAME = re.compile(r"[\w .,;()&%€$'’+-]+")
-"""What may stand in a name, which others read: no mention, link or markup."""
+_NAME = re.compile(r"(?:[^\W\u115f\u1160]|[ .,;()&%€$'’+-])+")
+"""What may stand in a name, which others read: no mention, link or markup, and no filler."""
 _SHOW = re.compile(
     r"[/!]?(?:show|mostr(?:ar|e|a)|exib(?:ir|a)|affich(?:er|e|ez)|montr(?:er|e|ez))\s+(.{1,80})",
     re.IGNORECASE,
 )
-_ARTICLE = re.compile(r"\A(?:the|os?|as?|le|la|les|l['’])\s*\b(?=\w)")
+_ARTICLE = re.compile(r"\A(?:the|os?|as?|le|la|les|l')\s*\b(?=\w)")
 MOVING_WORDS: Mapping[str, str] = {
     "today": "today",
     "yesterday": "yesterday",
@@ -105,7 +106,7 @@ class SavedQuestion:
 def propose_name(message: str) -> str:
     """Return a name for what a message asked; "" if no letter of it may stand in one."""
     words = find_shown_name(message) or message
-    line = to_one_line(" ".join(_NAME.findall(clean_text(words))))
+    line = to_one_line(" ".join(_NAME.findall(compose_letters(clean_text(words)))))
     return line[:MAX_SAVED_NAME].strip(" .,:;-")
 
 
@@ -116,13 +117,14 @@ def find_shown_name(message: str) -> str:
 
 
 def fold_name(name: str) -> str:
-    return _ARTICLE.sub("", fold_to_letters(name), count=1)
+    letters = fold_to_letters(name).replace("’", "'").rstrip(".!? ")
+    return _ARTICLE.sub("", letters, count=1)
 
 
 def check_name(name: str, titles: Sequence[str]) -> str:
     """Return the name as it is stored. `titles` are those of the tables, which `show` means, too.
     Raise NotSaved."""
-    line = to_one_line(name)
+    line = compose_letters(to_one_line(name))
     if not _NAME.fullmatch(line) or len(line) > MAX_SAVED_NAME or not fold_name(line).strip():
         raise NotSaved(_BAD_NAME, most=MAX_SAVED_NAME)
     try:
@@ -180,9 +182,12 @@ class SavedQuestions(SqlStore):
     ) -> Sequence[SavedQuestion]:
         """Return the questions of the person and of the place, by name."""
         sql = "SELECT * FROM saved_questions WHERE scope = ?"
-        scopes = (*self._list_keys(person), address.channel_key)
+        # A place of one person has none: on the page, people choose how theirs is called.
+        channels = [address.channel_key] if address.is_shared else []
+        scopes = (*self._list_keys(person), *channels)
         rows = [row for scope in scopes for row in connection.execute(sql, (scope,))]
-        return [_read(row) for row in sorted(rows, key=lambda row: str(row["folded"]))]
+        found = [_read(row) for row in sorted(rows, key=lambda row: str(row["folded"]))]
+        return [question for question in found if question.calls]
 
     async def list_usable(
         self, person: str, address: Address, may_know: Callable[[Collection[Need]], bool]

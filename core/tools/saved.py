@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 
 from core.base.text import fold_to_letters
 from core.domain.records import Outcome, ToolContext
-from core.domain.rights import Need, PlaceRights
-from core.saved.questions import MAX_FOUND, SavedQuestions, find_named
+from core.saved.questions import MAX_FOUND, MayKnow, SavedQuestions, find_named
 from core.tools.tool import FixedToolSource, FunctionTool, Toolbox, compact_json
 
 
@@ -19,12 +17,7 @@ class SavedSource(FixedToolSource):
 
     name = "saved"
 
-    def __init__(
-        self,
-        saved: SavedQuestions,
-        toolbox: Toolbox,
-        may_know: Callable[[PlaceRights | None, Collection[Need]], bool],
-    ) -> None:
+    def __init__(self, saved: SavedQuestions, toolbox: Toolbox, may_know: MayKnow) -> None:
         self._saved = saved
         self._may_know = may_know
         self._toolbox = toolbox

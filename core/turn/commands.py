@@ -333,7 +333,7 @@ class CommandService:
                     explanation = f"{explanation}\n\n{notice}"
                 return Answer(explanation, is_private=True)
             case "save":
-                return await self._save_question(turn, command)
+                return await self._save_question(turn, command, rights)
             case "saved":
                 return await self._list_saved(turn, command, rights)
             case "setup":
@@ -390,10 +390,14 @@ class CommandService:
         message, may_know = turn.message, partial(self.assistant.contexts.may_know, rights)
         return await self.stores.saved.list_usable(message.author.key, message.address, may_know)
 
-    async def _save_question(self, turn: Turn, command: TypedCommand) -> Answer:
-        message = turn.message
+    async def _save_question(
+        self, turn: Turn, command: TypedCommand, rights: PlaceRights | None
+    ) -> Answer:
+        message, may_know = turn.message, self.assistant.contexts.may_know
         former = await self._find_former(command.id, message.address.conversation)
         calls = [replace(call, before="", figure="") for call in plan_calls(former)]
+        if not all(may_know(rights, call.needs) for call in calls):
+            raise NotAllowed
         is_shared, moves = (word == "true" for word in command.slug.split("/"))
         if moves:
             zone = ZoneInfo(zone_of(former.message, self.upkeep.config.turn.zone))
@@ -754,6 +758,8 @@ class CommandService:
 
 def _check_calls(calls: Sequence[StoredCall], rights: PlaceRights) -> None:
     rights.may("read").raise_if_denied()
+    if not calls:  # of a schedule whose copy is damaged
+        raise NotRunAgain(QUESTION_GONE)
     for call in calls:
         rights.may("tool", call.tool).raise_if_denied()
 
