@@ -190,14 +190,14 @@ class SavedQuestions(SqlStore):
         return [question for question in found if question.calls]
 
     async def list_usable(
-        self, person: str, address: Address, may_know: Callable[[Collection[Need]], bool]
+        self, person: str, address: Address, may_know: MayKnow, rights: PlaceRights | None
     ) -> Sequence[SavedQuestion]:
         """Return those of `list_for` whose tables the reader may read there: nobody learns the name
         of another one."""
         return [
             question
             for question in await self.list_for(person, address)
-            if all(may_know(call.needs) for call in question.calls)
+            if all(may_know(rights, call.needs) for call in question.calls)
         ]
 
     @transaction
@@ -226,24 +226,18 @@ def require_named(name: str, questions: Sequence[SavedQuestion]) -> SavedQuestio
 
 def find_fixed_days(calls: Sequence[StoredCall], now: datetime) -> Mapping[str, str]:
     """Return the days that the calls hold as days and that a word means now, each with the word."""
-    found: dict[str, str] = {}
-    for call in calls:
-        for criterion in call.arguments.get("filters") or ():
-            if (span := _read_span(criterion.get("value"), now)) and (
-                word := _find_word(span, now)
-            ):
-                found.setdefault(str(span), word)
-    return found
+    filters = (part for call in calls for part in call.arguments.get("filters") or ())
+    found = (_find_moving(part.get("value"), now) for part in filters)
+    return {days: word for days, word in found if word}
 
 
 def let_days_move(calls: Sequence[StoredCall], now: datetime) -> list[StoredCall]:
     """Return the calls with words in the place of days that they mean now."""
 
     def move(criterion: Mapping[str, Any]) -> Mapping[str, Any]:
-        span = _read_span(criterion.get("value"), now)
-        word = _find_word(span, now) if span else ""
-        is_pair = isinstance(criterion.get("value"), list)
-        moved = [word, word] if is_pair else word
+        value = criterion.get("value")
+        _, word = _find_moving(value, now)
+        moved = [word, word] if isinstance(value, list) else word
         return {**criterion, "value": moved} if word else criterion
 
     return [
@@ -260,15 +254,14 @@ def let_days_move(calls: Sequence[StoredCall], now: datetime) -> list[StoredCall
     ]
 
 
-def _read_span(value: object, now: datetime) -> TimeSpan | None:
+def _find_moving(value: object, now: datetime) -> tuple[str, str]:
+    """Return the days and the word that means them now; "" if there is none."""
     ends = value if isinstance(value, list) else [value]
     if not 1 <= len(ends) <= 2 or not all(re.match(r"\d{4}(-|$)", str(end)) for end in ends):
-        return None
+        return "", ""
     with suppress(ToolError):
         spans = [TimeSpan.of(str(end), now) for end in ends]
-        return TimeSpan(spans[0].start, spans[-1].end)
-    return None
-
-
-def _find_word(span: TimeSpan, now: datetime) -> str:
-    return next((word for word in MOVING_WORDS if TimeSpan.of(word, now) == span), "")
+        span = TimeSpan(spans[0].start, spans[-1].end)
+        words = (word for word in MOVING_WORDS if TimeSpan.of(word, now) == span)
+        return str(span), next(words, "")
+    return "", ""

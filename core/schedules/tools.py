@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 from core.base.errors import BadInput, NotAllowed, NotFound, StatusUnknown, ToolError
@@ -138,8 +137,9 @@ class ScheduleSource(FixedToolSource):
 
     async def _find_queries(self, ctx: ToolContext, name: str) -> str:
         saved = self._schedules.conversations.saved
-        may_know = partial(self._may_know, ctx.viewer.rights)
-        usable = await saved.list_usable(ctx.asker.key, ctx.address, may_know)
+        usable = await saved.list_usable(
+            ctx.asker.key, ctx.address, self._may_know, ctx.viewer.rights
+        )
         return dump_calls(require_named(name, usable).calls)
 
     async def schedule_list(self, ctx: ToolContext, page: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 
 from core.base.text import fold_to_letters
 from core.domain.records import Outcome, ToolContext
@@ -28,9 +27,8 @@ class SavedSource(FixedToolSource):
         """Rows or figures of a question that people saved under a name. With another name, the
         names that are similar; with "" all.
         """
-        rights = ctx.viewer.rights
         listed = await self._saved.list_usable(
-            ctx.asker.key, ctx.address, partial(self._may_know, rights)
+            ctx.asker.key, ctx.address, self._may_know, ctx.viewer.rights
         )
         usable = [
             question

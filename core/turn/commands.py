@@ -376,19 +376,21 @@ class CommandService:
         """Return what answers `show NAME` in the place of the model; None for any other message,
         also if the person can use no question of this name here. Raise NotAllowed."""
         message = turn.message
+        name = find_shown_name(message.text) if message.may_be_command else ""
         if queries := message.origin.data.get("queries"):  # of a schedule
             calls = load_calls(queries)
-            _check_calls(calls, rights)
-            return QueryScript(calls)
-        name = find_shown_name(message.text) if message.may_be_command else ""
-        if not name or not (found := find_named(name, await self._list_usable(turn, rights))):
+        elif name and (found := find_named(name, await self._list_usable(turn, rights))):
+            calls = found.calls
+        else:
             return None
-        _check_calls(found.calls, rights)
-        return QueryScript(found.calls)
+        _check_calls(calls, rights)
+        return QueryScript(calls)
 
     async def _list_usable(self, turn: Turn, rights: PlaceRights | None) -> Sequence[SavedQuestion]:
-        message, may_know = turn.message, partial(self.assistant.contexts.may_know, rights)
-        return await self.stores.saved.list_usable(message.author.key, message.address, may_know)
+        message, may_know = turn.message, self.assistant.contexts.may_know
+        return await self.stores.saved.list_usable(
+            message.author.key, message.address, may_know, rights
+        )
 
     async def _save_question(
         self, turn: Turn, command: TypedCommand, rights: PlaceRights | None
