@@ -207,10 +207,10 @@ class QueryScript:
         yield TextDelta(text)
         yield RoundCompleted((Item(kind="message", role="assistant", text=text),))
 
-    def _replay(self, outcomes: Sequence[Outcome]) -> tuple[list[_Run], list[Outcome] | None]:
+    def _replay(self, outcomes: Sequence[Outcome]) -> tuple[list[QueryRun], list[Outcome] | None]:
         """Return the queries as they stand after these outcomes, and those of the charts; None if
         no chart was drawn yet."""
-        runs, at = [_Run(call, call.arguments) for call in self._queries], 0
+        runs, at = [QueryRun(call, call.arguments) for call in self._queries], 0
         while at < len(outcomes) and any(run.is_open for run in runs):
             for place, run in enumerate(runs):
                 if run.is_open and at < len(outcomes):
@@ -218,7 +218,7 @@ class QueryScript:
                     at += 1
         return runs, list(outcomes[at:]) or None
 
-    def _write(self, runs: Sequence[_Run], charts: Sequence[Outcome]) -> str:
+    def _write(self, runs: Sequence[QueryRun], charts: Sequence[Outcome]) -> str:
         first_chart = max((run.number for run in runs), default=0) + 1
         lines = [line for run in runs for line in run.describe(self._day)]
         lines += [
@@ -237,7 +237,7 @@ class QueryScript:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class QueryRun:
     """A query after `number` calls of the turn. `left_out`: titles of columns that are missing."""
 
     call: StoredCall
@@ -251,7 +251,7 @@ class _Run:
     def has_rows(self) -> bool:
         return self.outcome is not None and self.outcome.data is not None
 
-    def after(self, outcome: Outcome, number: int) -> _Run:
+    def after(self, outcome: Outcome, number: int) -> QueryRun:
         done = replace(self, outcome=outcome, number=number, is_open=False)
         path = self._find_missing(outcome)
         fields = [field for field in self.arguments.get("fields") or () if field != path]

@@ -59,7 +59,8 @@ SAVED_QUESTIONS_TABLE = TableDeclaration(
 _NAME = re.compile(r"(?:[^\W\u115f\u1160]|[ .,;()&%€$'’+-])+")
 """What may stand in a name, which others read: no mention, link or markup, and no filler."""
 _SHOW = re.compile(
-    r"[/!]?(?:show|mostr(?:ar|e|a)|exib(?:ir|a)|affich(?:er|e|ez)|montr(?:er|e|ez))\s+(.{1,80})",
+    r"[/!]?(?:show|mostr(?:ar|e|a)|exib(?:ir|a)|affich(?:er|e|ez)|montr(?:er|e|ez))"
+    r"(?:[- ](?:me|moi))?\s+(.{1,80})",
     re.IGNORECASE,
 )
 _ARTICLE = re.compile(r"\A(?:the|os?|as?|le|la|les|l')\s*\b(?=\w)")
@@ -112,8 +113,8 @@ def propose_name(message: str) -> str:
 
 def find_shown_name(message: str) -> str:
     """Return the name after `show`, in any language, if that is the whole message; else ""."""
-    match = _SHOW.fullmatch(message.strip().rstrip(".!?"))
-    return match[1] if match else ""
+    match = _SHOW.fullmatch(message.strip(" `").rstrip(".!?"))
+    return match[1].strip(' "`“”«»') if match else ""
 
 
 def fold_name(name: str) -> str:
@@ -127,11 +128,10 @@ def check_name(name: str, titles: Sequence[str]) -> str:
     line = compose_letters(to_one_line(name))
     if not _NAME.fullmatch(line) or len(line) > MAX_SAVED_NAME or not fold_name(line).strip():
         raise NotSaved(_BAD_NAME, most=MAX_SAVED_NAME)
-    try:
-        is_command = parse_command(line) is not None
-    except BadInput:  # a command with an error
-        is_command = True
-    if is_command:
+    command: object = line
+    with suppress(BadInput):  # a command with an error
+        command = parse_command(line)
+    if command:
         raise NotSaved(_COMMAND, name=line)
     if fold_name(line) in map(fold_name, titles):
         raise NotSaved(_TAKEN, name=line)
@@ -151,13 +151,11 @@ class SavedQuestions(SqlStore):
     ) -> SavedQuestion:
         """Raise NotSaved if the name is taken, or if there are too many."""
         sql = "SELECT count(*) FROM saved_questions WHERE scope = ?"
-        counts = [(select_value(connection, sql, scope), MAX_IN_SCOPE)]
-        if scope != person:
-            own = select_value(connection, f"{sql} AND person = ?", scope, person)
-            counts.append((own, MAX_IN_CHANNEL_OF_ONE))
-        for count, most in counts:
-            if count >= most:
-                raise NotSaved(_FULL, most=most)
+        if select_value(connection, sql, scope) >= MAX_IN_SCOPE:
+            raise NotSaved(_FULL, most=MAX_IN_SCOPE)
+        own = select_value(connection, f"{sql} AND person = ?", scope, person)
+        if own >= MAX_IN_CHANNEL_OF_ONE and scope != person:
+            raise NotSaved(_FULL, most=MAX_IN_CHANNEL_OF_ONE)
         saved = SavedQuestion(secrets.token_hex(8), person, scope, name, tuple(calls))
         row = connection.execute(
             "INSERT INTO saved_questions (id, person, scope, name, folded, calls, created_at)"
@@ -241,14 +239,8 @@ def let_days_move(calls: Sequence[StoredCall], now: datetime) -> list[StoredCall
         return {**criterion, "value": moved} if word else criterion
 
     return [
-        replace(
-            call,
-            arguments={
-                **call.arguments,
-                "filters": [move(part) for part in call.arguments["filters"]],
-            },
-        )
-        if call.arguments.get("filters")
+        replace(call, arguments={**call.arguments, "filters": [move(part) for part in filters]})
+        if (filters := call.arguments.get("filters"))
         else call
         for call in calls
     ]
