@@ -252,6 +252,7 @@ class QueryRun:
         return self.outcome is not None and self.outcome.data is not None
 
     def after(self, outcome: Outcome, number: int) -> QueryRun:
+        """Return the run after a call; it is open if the call is to be made without a column."""
         done = replace(self, outcome=outcome, number=number, is_open=False)
         path = self._find_missing(outcome)
         fields = [field for field in self.arguments.get("fields") or () if field != path]
@@ -278,6 +279,7 @@ class QueryRun:
         return next((id for id in self.call.titles if {id, id.rpartition(".")[2]} & named), "")
 
     def describe(self, day: str) -> list[str]:
+        """Return paragraphs of Markdown. `day`: of the former answer; "" without a comparison."""
         if self.outcome is None:
             return []
         if path := self._find_missing(self.outcome):
