@@ -164,6 +164,11 @@ async def test_a_chart_is_drawn_of_the_fresh_figures(bot_home: BotHome) -> None:
         assert type(old) is type(new)
         assert old != new
         assert len(again.placed) == 2, "the figures stand beside the chart"
+        crm.orders.field("Amount").title = "Value"
+        crm.clock[0] += DESCRIPTION_SECONDS
+        again = await crm.run_again()
+        assert "_Amount is called Value now._" in again.text
+        assert "_The chart can't be drawn._" in again.text
 
 
 async def test_a_figure_stands_beside_the_former_one(bot_home: BotHome) -> None:
@@ -232,6 +237,46 @@ async def test_a_table_that_is_hidden_there_is_not_read(bot_home: BotHome) -> No
         refused = await says(crm.ponte, f"rerun {turn_id('slack:k1')}", "k2", OTHER, thread="t1")
         assert refused.text.startswith("I can't run this again: **Orders** was deleted, or you")
         assert "Order 01" not in refused.text
+
+
+async def test_a_run_that_shows_nothing_leaves_the_button_to_others(bot_home: BotHome) -> None:
+    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("read:Orders",))
+    policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
+    async with office(bot_home, ("nocodb_query", {"table": "Orders"}), policy=policy) as crm:
+        await says(crm.ponte, "How many?", "k1", thread="t1")
+        turn = turn_id("slack:k1")
+        await says(crm.ponte, f"rerun {turn}", "k2", OTHER, thread="t1")
+        await crm.ponte.engine.manager.background_tasks.close(60)
+        entry = await crm.ponte.engine.conversations.journal.history_entry(turn)
+        assert entry.answer
+        assert entry.answer.can_run_again
+        assert (await says(crm.ponte, f"rerun {turn}", "k3", thread="t1")).can_run_again
+
+
+async def test_a_column_that_is_or_becomes_secret_is_left_out(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(bot_home, query, words="[table: r1]") as crm:
+        crm.orders.fields.append(FakeField("cpin", "Password", "SingleLineText", {}))
+        await crm.ask()
+        again = await crm.run_again()
+        assert "| Title | Amount |" in again.text
+        assert "Password" not in again.text
+        crm.orders.field("Amount").title = "Senha"
+        crm.clock[0] += DESCRIPTION_SECONDS
+        again = await crm.run_again()
+        assert "| Title | Paid |" in again.text
+        assert "you can't read it here: Amount._" in again.text
+
+
+async def test_a_column_of_linked_rows_is_left_out_without_its_link(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders", "fields": ["Title", "Customers.Name"]})
+    async with office(bot_home, query, words="[table: r1]") as crm:
+        await crm.ask()
+        crm.orders.fields.remove(crm.orders.field("Customers"))
+        crm.clock[0] += DESCRIPTION_SECONDS
+        again = await crm.run_again()
+        assert "| Order 01 |" in again.text
+        assert "you can't read it here: `Customers.Name`._" in again.text
 
 
 async def test_what_another_tool_said_does_not_run_again(bot_home: BotHome) -> None:
