@@ -142,10 +142,10 @@ async def compose(
             live,
         )
         messengers = engine.platforms.messengers
-        toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
-        contexts, saved = engine.assistant.contexts, engine.conversations.saved
+        may_know, saved = engine.assistant.contexts.may_know, engine.conversations.saved
+        toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals, may_know))
         if {"nocodb", "sample"} & {bundle.source.name for bundle in tools}:
-            toolbox.add(SavedSource(saved, toolbox, contexts.may_know))
+            toolbox.add(SavedSource(saved, toolbox, may_know))
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
         reloader = Reloader(settings, live, stores.audit, peers)

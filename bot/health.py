@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from types import MappingProxyType
 
 import structlog
@@ -132,9 +131,11 @@ class HealthBoard:
 
     async def saved_names(self, person: Person, address: Address) -> Sequence[str]:
         rights = await self.engine.people.policy.rights(person, address)
-        may_know = partial(self.engine.assistant.contexts.may_know, rights)
+        may_know = self.engine.assistant.contexts.may_know
         saved = self.engine.conversations.saved
-        return [found.name for found in await saved.list_usable(person.key, address, may_know)]
+        return [
+            found.name for found in await saved.list_usable(person.key, address, may_know, rights)
+        ]
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return await self.engine.changes.views.find_latest(conversation)

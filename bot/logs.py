@@ -201,7 +201,7 @@ def report_error(error: Exception, stream: TextIO) -> int:
         )
         return code
     try:
-        # The error may have come before.
+        # The error may have come before the settings were loaded.
         redaction = Redaction(load().secrets)
     except SettingsError:
         redaction = Redaction(())

@@ -303,6 +303,7 @@ async def find_rights(
     config, settings = start.config, start.settings
     policy = Policy(
         platform_rights(settings.faces),
+        # A policy takes a function, because a reload changes the book.
         lambda: config.rule_book,
         settings.ponte_allow,
         settings.ponte_admins,

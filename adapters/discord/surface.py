@@ -322,7 +322,7 @@ class ChannelSurface(DiscordSurface):
                     allowed_mentions=MENTION_NOBODY,
                 ),
             )
-            # Text that people see replaces the typing indicator for a while.
+            # Only after the edit: text that people see replaces the typing indicator for a while.
             self.signs.note_growth(self._to.turn)
         self._post_states[post] = target
 

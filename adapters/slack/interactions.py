@@ -451,6 +451,7 @@ class SlackHandlers:
         at = float(action["action_ts"])
         await self._press(interaction, ButtonPress(button, subject, at, ts, is_marked=True))
         if button.form:
+            # Last: after an error above, Slack shows its warning.
             await ack()
 
     async def _press(self, interaction: SlackInteraction, press: ButtonPress) -> None:

@@ -566,10 +566,11 @@ class Journal(SqlThreads):
     def find_message_time(
         self, connection: SqlConnection, conversation: str, text: str, since: float
     ) -> float:
-        """Return when the newest answered message with this text was stored after `since`, or 0."""
+        """Return when the newest message with this text whose answer can run again was stored after
+        `since`, or 0."""
         rows = connection.execute(
             "SELECT message, created_at FROM inbox WHERE conversation = ? AND created_at > ?"
-            " AND state = 'done'",
+            """ AND state = 'done' AND answer LIKE '%"can_run_again":true%'""",
             (conversation, since),
         ).fetchall()
         times = (r["created_at"] for r in rows if decode_json(Message, r["message"]).text == text)

@@ -16,7 +16,13 @@ from core.domain.changes import FormField
 from core.domain.messages import Address, Person
 from core.domain.records import Turn
 from core.saved.queries import QUESTION_GONE, NotRunAgain, describe_calls, plan_calls
-from core.saved.questions import MAX_SAVED_NAME, MOVING_WORDS, find_fixed_days, propose_name
+from core.saved.questions import (
+    MAX_SAVED_NAME,
+    MOVING_WORDS,
+    find_fixed_days,
+    fold_name,
+    propose_name,
+)
 
 MOVED_ON = "Press the button below the newest result. If there is none, ask the question again."
 _NAME = FormField("title", "Name", "text", is_required=True, max_characters=MAX_SAVED_NAME)
@@ -45,7 +51,8 @@ async def find_fields(stores: Any, turn_id: str, at: Address) -> tuple[FormField
     calls, message = plan_calls(turn), turn.message
     hint = clip_line(describe_calls(calls), 150)
     name = propose_name(await _find_question(stores, turn))
-    fields = [replace(_NAME, value=name, hint=hint)]
+    # What the demo model showed is asked for by the table's title, which is taken.
+    fields = [replace(_NAME, value=name if fold_name(name) != fold_name(hint) else "", hint=hint)]
     fields += [_SHARE] if at.is_shared else []
     zone = find_zone(message.time_zone) or ZoneInfo("UTC")
     days = find_fixed_days(calls, datetime.fromtimestamp(turn.accepted_at, zone))
@@ -57,21 +64,11 @@ async def find_fields(stores: Any, turn_id: str, at: Address) -> tuple[FormField
 
 _FORM = ButtonForm("Save question", (_NAME, _SHARE, _MOVE))
 _KEEP = Button("keep", form=_FORM, command="save {subject} {share}/{move} {title}")
+_RERUN = Button(
+    "rerun", "Run again", "answer", is_offered=lambda answer: answer.can_run_again, gone=MOVED_ON
+)
 SAVED_BUTTONS = (
-    Button(
-        "rerun",
-        "Run again",
-        "answer",
-        is_offered=lambda answer: answer.can_run_again,
-        gone=MOVED_ON,
-    ),
-    Button(
-        "save",
-        "Save…",
-        "answer",
-        is_offered=lambda answer: answer.can_run_again,
-        work=_open_form,
-        gone=MOVED_ON,
-    ),
+    _RERUN,
+    replace(_RERUN, name="save", label="Save…", work=_open_form),
     _KEEP,
 )

@@ -30,6 +30,7 @@ MAX_LEFT_OUT = 5
 _BESIDE = frozenset({"nocodb_tables", "chart"})
 """Tools beside queries that read nothing else."""
 _PLACED = re.compile(r"^[ \t]*\[(?:table|chart): ?(r\d{1,3})\][ \t]*$", re.MULTILINE)
+_QUOTED = re.compile("`(.+?)`")
 QUESTION_GONE = "This question is no longer stored. Ask it again."
 _CHANGED = ("{count} row (on {day}: {before}).", "{count} rows (on {day}: {before}).")
 _CHANGED_FIGURE = "{now} (on {day}: {before})."
@@ -104,6 +105,11 @@ def plan_calls(turn: Turn) -> Sequence[StoredCall]:
     return planned
 
 
+def can_be_saved(turn: Turn) -> bool:
+    """Return whether the answer is of one query, which a schedule can make without a model."""
+    return bool(turn.answer and turn.answer.can_run_again) and len(plan_calls(turn)) == 1
+
+
 def _plan_query(outcome: Outcome, query: StoredQuery) -> StoredCall:
     return StoredCall(
         query.tool,
@@ -124,7 +130,10 @@ def dump_calls(calls: Sequence[StoredCall]) -> str:
 
 
 def load_calls(text: str) -> tuple[StoredCall, ...]:
-    return _CALLS.validate_json(text)
+    """Return () for a text that is damaged."""
+    with suppress(ValueError):
+        return _CALLS.validate_json(text)
+    return ()
 
 
 def describe_calls(calls: Sequence[StoredCall]) -> str:
@@ -203,10 +212,10 @@ class QueryScript:
         yield TextDelta(text)
         yield RoundCompleted((Item(kind="message", role="assistant", text=text),))
 
-    def _replay(self, outcomes: Sequence[Outcome]) -> tuple[list[_Run], list[Outcome] | None]:
+    def _replay(self, outcomes: Sequence[Outcome]) -> tuple[list[QueryRun], list[Outcome] | None]:
         """Return the queries as they stand after these outcomes, and those of the charts; None if
         no chart was drawn yet."""
-        runs, at = [_Run(call, call.arguments) for call in self._queries], 0
+        runs, at = [QueryRun(call, call.arguments) for call in self._queries], 0
         while at < len(outcomes) and any(run.is_open for run in runs):
             for place, run in enumerate(runs):
                 if run.is_open and at < len(outcomes):
@@ -214,13 +223,12 @@ class QueryScript:
                     at += 1
         return runs, list(outcomes[at:]) or None
 
-    def _write(self, runs: Sequence[_Run], charts: Sequence[Outcome]) -> str:
+    def _write(self, runs: Sequence[QueryRun], charts: Sequence[Outcome]) -> str:
         first_chart = max((run.number for run in runs), default=0) + 1
         lines = [line for run in runs for line in run.describe(self._day)]
         lines += [
-            f"[chart: r{first_chart + place}]"
+            f"[chart: r{first_chart + place}]" if outcome.status == "ok" else f"_{outcome.problem}_"
             for place, outcome in enumerate(charts)
-            if outcome.status == "ok"
         ]
         return "\n\n".join(lines)
 
@@ -234,7 +242,7 @@ class QueryScript:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class QueryRun:
     """A query after `number` calls of the turn. `left_out`: titles of columns that are missing."""
 
     call: StoredCall
@@ -248,7 +256,8 @@ class _Run:
     def has_rows(self) -> bool:
         return self.outcome is not None and self.outcome.data is not None
 
-    def after(self, outcome: Outcome, number: int) -> _Run:
+    def after(self, outcome: Outcome, number: int) -> QueryRun:
+        """Return the run after a call; it is open if the call is to be made without a column."""
         done = replace(self, outcome=outcome, number=number, is_open=False)
         path = self._find_missing(outcome)
         fields = [field for field in self.arguments.get("fields") or () if field != path]
@@ -267,14 +276,15 @@ class _Run:
             error = json.loads(outcome.text).get("error")
         if outcome.status != "error" or not isinstance(error, Mapping):
             return ""
-        if error.get("code") not in ("unknown_field", "unknown_table"):
+        if error.get("code") not in ("unknown_field", "unknown_table", "withheld"):
             return ""
-        message = str(error.get("message"))
-        # The message has the name as it was asked for: of a linked field, the part after the dot.
-        named = (id for id in self.call.titles if f"`{id.rpartition('.')[2]}`" in message)
-        return next(named, "")
+        # It has the id as it was asked for: of a field of linked rows, mostly the part after the
+        # dot.
+        named = set(_QUOTED.findall(str(error)))
+        return next((id for id in self.call.titles if {id, id.rpartition(".")[2]} & named), "")
 
     def describe(self, day: str) -> list[str]:
+        """Return paragraphs of Markdown. `day`: of the former answer; "" without a comparison."""
         if self.outcome is None:
             return []
         if path := self._find_missing(self.outcome):

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from core.base.errors import BadInput, NotFound, ToolError
-from core.base.text import clean_text, fold_to_letters, to_one_line
+from core.base.text import clean_text, compose_letters, fold_to_letters, to_one_line
 from core.base.time_spans import TimeSpan
 from core.commands.grammar import parse_command
 from core.domain.messages import Address
-from core.domain.rights import Need
+from core.domain.rights import Need, PlaceRights
 from core.saved.queries import StoredCall, dump_calls, load_calls
 from core.store.database import (
     Database,
@@ -34,6 +34,7 @@ MAX_IN_SCOPE = 50
 """Questions of a person, and of a channel."""
 MAX_IN_CHANNEL_OF_ONE = 10
 MAX_FOUND = 20
+MayKnow = Callable[[PlaceRights | None, Collection[Need]], bool]
 SAVED_QUESTIONS_TABLE = TableDeclaration(
     name="saved_questions",
     whose="person",
@@ -55,13 +56,14 @@ SAVED_QUESTIONS_TABLE = TableDeclaration(
     indexes=(Index("saved_questions_person", "person"),),
     deleted_by=("person",),
 )
-_NAME = re.compile(r"[\w .,;()&%€$'’+-]+")
-"""What may stand in a name, which others read: no mention, link or markup."""
+_NAME = re.compile(r"(?:[^\W\u115f\u1160]|[ .,;()&%€$'’+-])+")
+"""What may stand in a name, which others read: no mention, link or markup, and no filler."""
 _SHOW = re.compile(
-    r"[/!]?(?:show|mostr(?:ar|e|a)|exib(?:ir|a)|affich(?:er|e|ez)|montr(?:er|e|ez))\s+(.{1,80})",
+    r"[/!]?(?:show|mostr(?:ar|e|a)|exib(?:ir|a)|affich(?:er|e|ez)|montr(?:er|e|ez))"
+    r"(?:[- ](?:me|moi))?\s+(.{1,80})",
     re.IGNORECASE,
 )
-_ARTICLE = re.compile(r"\A(?:the|os?|as?|le|la|les|l['’])\s*\b(?=\w)")
+_ARTICLE = re.compile(r"\A(?:the|os?|as?|le|la|les|l')\s*\b(?=\w)")
 MOVING_WORDS: Mapping[str, str] = {
     "today": "today",
     "yesterday": "yesterday",
@@ -105,31 +107,31 @@ class SavedQuestion:
 def propose_name(message: str) -> str:
     """Return a name for what a message asked; "" if no letter of it may stand in one."""
     words = find_shown_name(message) or message
-    line = to_one_line(" ".join(_NAME.findall(clean_text(words))))
+    line = to_one_line(" ".join(_NAME.findall(compose_letters(clean_text(words)))))
     return line[:MAX_SAVED_NAME].strip(" .,:;-")
 
 
 def find_shown_name(message: str) -> str:
     """Return the name after `show`, in any language, if that is the whole message; else ""."""
-    match = _SHOW.fullmatch(message.strip().rstrip(".!?"))
-    return match[1] if match else ""
+    match = _SHOW.fullmatch(message.strip(" `").rstrip(".!?"))
+    return match[1].strip(' "`“”«»') if match else ""
 
 
 def fold_name(name: str) -> str:
-    return _ARTICLE.sub("", fold_to_letters(name), count=1)
+    letters = fold_to_letters(name).replace("’", "'").rstrip(".!? ")
+    return _ARTICLE.sub("", letters, count=1)
 
 
 def check_name(name: str, titles: Sequence[str]) -> str:
     """Return the name as it is stored. `titles` are those of the tables, which `show` means, too.
     Raise NotSaved."""
-    line = to_one_line(name)
+    line = compose_letters(to_one_line(name))
     if not _NAME.fullmatch(line) or len(line) > MAX_SAVED_NAME or not fold_name(line).strip():
         raise NotSaved(_BAD_NAME, most=MAX_SAVED_NAME)
-    try:
-        is_command = parse_command(line) is not None
-    except BadInput:  # a command with an error
-        is_command = True
-    if is_command:
+    command: object = line
+    with suppress(BadInput):  # a command with an error
+        command = parse_command(line)
+    if command:
         raise NotSaved(_COMMAND, name=line)
     if fold_name(line) in map(fold_name, titles):
         raise NotSaved(_TAKEN, name=line)
@@ -149,13 +151,11 @@ class SavedQuestions(SqlStore):
     ) -> SavedQuestion:
         """Raise NotSaved if the name is taken, or if there are too many."""
         sql = "SELECT count(*) FROM saved_questions WHERE scope = ?"
-        counts = [(select_value(connection, sql, scope), MAX_IN_SCOPE)]
-        if scope != person:
-            own = select_value(connection, f"{sql} AND person = ?", scope, person)
-            counts.append((own, MAX_IN_CHANNEL_OF_ONE))
-        for count, most in counts:
-            if count >= most:
-                raise NotSaved(_FULL, most=most)
+        if select_value(connection, sql, scope) >= MAX_IN_SCOPE:
+            raise NotSaved(_FULL, most=MAX_IN_SCOPE)
+        own = select_value(connection, f"{sql} AND person = ?", scope, person)
+        if own >= MAX_IN_CHANNEL_OF_ONE and scope != person:
+            raise NotSaved(_FULL, most=MAX_IN_CHANNEL_OF_ONE)
         saved = SavedQuestion(secrets.token_hex(8), person, scope, name, tuple(calls))
         row = connection.execute(
             "INSERT INTO saved_questions (id, person, scope, name, folded, calls, created_at)"
@@ -180,19 +180,22 @@ class SavedQuestions(SqlStore):
     ) -> Sequence[SavedQuestion]:
         """Return the questions of the person and of the place, by name."""
         sql = "SELECT * FROM saved_questions WHERE scope = ?"
-        scopes = (*self._list_keys(person), address.channel_key)
+        # A place of one person has none: on the page, people choose how theirs is called.
+        channels = [address.channel_key] if address.is_shared else []
+        scopes = (*self._list_keys(person), *channels)
         rows = [row for scope in scopes for row in connection.execute(sql, (scope,))]
-        return [_read(row) for row in sorted(rows, key=lambda row: str(row["folded"]))]
+        found = [_read(row) for row in sorted(rows, key=lambda row: str(row["folded"]))]
+        return [question for question in found if question.calls]
 
     async def list_usable(
-        self, person: str, address: Address, may_know: Callable[[Collection[Need]], bool]
+        self, person: str, address: Address, may_know: MayKnow, rights: PlaceRights | None
     ) -> Sequence[SavedQuestion]:
         """Return those of `list_for` whose tables the reader may read there: nobody learns the name
         of another one."""
         return [
             question
             for question in await self.list_for(person, address)
-            if all(may_know(call.needs) for call in question.calls)
+            if all(may_know(rights, call.needs) for call in question.calls)
         ]
 
     @transaction
@@ -221,49 +224,36 @@ def require_named(name: str, questions: Sequence[SavedQuestion]) -> SavedQuestio
 
 def find_fixed_days(calls: Sequence[StoredCall], now: datetime) -> Mapping[str, str]:
     """Return the days that the calls hold as days and that a word means now, each with the word."""
-    found: dict[str, str] = {}
-    for call in calls:
-        for criterion in call.arguments.get("filters") or ():
-            if (span := _read_span(criterion.get("value"), now)) and (
-                word := _find_word(span, now)
-            ):
-                found.setdefault(str(span), word)
-    return found
+    filters = (part for call in calls for part in call.arguments.get("filters") or ())
+    found = (_find_moving(part.get("value"), now) for part in filters)
+    return {days: word for days, word in found if word}
 
 
 def let_days_move(calls: Sequence[StoredCall], now: datetime) -> list[StoredCall]:
     """Return the calls with words in the place of days that they mean now."""
 
     def move(criterion: Mapping[str, Any]) -> Mapping[str, Any]:
-        span = _read_span(criterion.get("value"), now)
-        word = _find_word(span, now) if span else ""
-        is_pair = isinstance(criterion.get("value"), list)
-        moved = [word, word] if is_pair else word
+        value = criterion.get("value")
+        _, word = _find_moving(value, now)
+        moved = [word, word] if isinstance(value, list) else word
         return {**criterion, "value": moved} if word else criterion
 
     return [
-        replace(
-            call,
-            arguments={
-                **call.arguments,
-                "filters": [move(part) for part in call.arguments["filters"]],
-            },
-        )
-        if call.arguments.get("filters")
+        replace(call, arguments={**call.arguments, "filters": [move(part) for part in filters]})
+        if (filters := call.arguments.get("filters"))
         else call
         for call in calls
     ]
 
 
-def _read_span(value: object, now: datetime) -> TimeSpan | None:
+def _find_moving(value: object, now: datetime) -> tuple[str, str]:
+    """Return the days and the word that means them now; "" if there is none."""
     ends = value if isinstance(value, list) else [value]
     if not 1 <= len(ends) <= 2 or not all(re.match(r"\d{4}(-|$)", str(end)) for end in ends):
-        return None
+        return "", ""
     with suppress(ToolError):
         spans = [TimeSpan.of(str(end), now) for end in ends]
-        return TimeSpan(spans[0].start, spans[-1].end)
-    return None
-
-
-def _find_word(span: TimeSpan, now: datetime) -> str:
-    return next((word for word in MOVING_WORDS if TimeSpan.of(word, now) == span), "")
+        span = TimeSpan(spans[0].start, spans[-1].end)
+        words = (word for word in MOVING_WORDS if TimeSpan.of(word, now) == span)
+        return str(span), next(words, "")
+    return "", ""

@@ -32,11 +32,20 @@ from core.chat.people import Conversations, People
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
-from core.domain.messages import Address, Answer, Person, ReplyTo, decode_json, encode_json
+from core.domain.messages import (
+    Address,
+    Answer,
+    Person,
+    ReplyTo,
+    decode_json,
+    encode_json,
+    turn_id,
+)
 from core.domain.ports import Platforms
 from core.domain.records import Turn
 from core.journal.inbox import SqlInbox
 from core.journal.jobs import Peers
+from core.saved.queries import can_be_saved
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND, WHEN_KEY, ZONE_KEY
 from core.schedules.rows import Schedules
 from core.schedules.runs import check_rights
@@ -75,6 +84,10 @@ _ONLY_OWNER = "Only {name}, who owns this schedule, can do that: it runs with th
 _READ_BY_OTHERS = (
     "Other people can read this conversation. Ask in a direct message, or where the schedule was "
     "created."
+)
+_NEEDS_NO_MODEL = (
+    "The last run only read a table. If you save its answer with **Save…** and schedule that by "
+    "its name, no model is needed."
 )
 _OWNER_OR_ADMIN = "Only {name}, who owns this schedule, or an admin can do that."
 
@@ -367,6 +380,10 @@ class Scheduling:
             case "show":
                 schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
                 lines = [describe_whole(schedule, self.clock()), ""]
+                last = turn_id(runs[0].event_key) if runs else ""
+                former = await self.conversations.journal.find_ended_turn(last) if last else None
+                if schedule.draft.kind == "ask" and former and can_be_saved(former):
+                    lines[1:] = ["", say(_NEEDS_NO_MODEL), ""]
                 for run in runs:
                     due = describe_date(local_time(run.due_at, schedule.draft.time_zone))
                     result = describe_result(run.state, run.missed_count, is_late=run.is_late)

@@ -13,7 +13,7 @@ from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.records import Outcome, ToolContext
 from core.saved.queries import dump_calls
-from core.saved.questions import require_named
+from core.saved.questions import MayKnow, require_named
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
 from core.schedules.schedule import (
     ScheduleDraft,
@@ -44,9 +44,10 @@ class ScheduleSource(FixedToolSource):
 
     name = "schedules"
 
-    def __init__(self, schedules: Scheduling, proposals: Proposals) -> None:
+    def __init__(self, schedules: Scheduling, proposals: Proposals, may_know: MayKnow) -> None:
         self._schedules = schedules
         self._proposals = proposals
+        self._may_know = may_know
         self._tools = (
             _ProposingTool(self.schedule_propose, effect="chat", doing="is preparing a schedule…"),
             FunctionTool(self.schedule_list, effect="chat", doing="is looking at the schedules…"),
@@ -137,7 +138,7 @@ class ScheduleSource(FixedToolSource):
     async def _find_queries(self, ctx: ToolContext, name: str) -> str:
         saved = self._schedules.conversations.saved
         usable = await saved.list_usable(
-            ctx.asker.key, ctx.address, lambda needs: all(ctx.viewer.may(*need) for need in needs)
+            ctx.asker.key, ctx.address, self._may_know, ctx.viewer.rights
         )
         return dump_calls(require_named(name, usable).calls)
 

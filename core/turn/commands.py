@@ -334,7 +334,7 @@ class CommandService:
                     explanation = f"{explanation}\n\n{notice}"
                 return Answer(explanation, is_private=True)
             case "save":
-                return await self._save_question(turn, command)
+                return await self._save_question(turn, command, rights)
             case "saved":
                 return await self._list_saved(turn, command, rights)
             case "setup":
@@ -377,24 +377,30 @@ class CommandService:
         """Return what answers `show NAME` in the place of the model; None for any other message,
         also if the person can use no question of this name here. Raise NotAllowed."""
         message = turn.message
+        name = find_shown_name(message.text) if message.may_be_command else ""
         if queries := message.origin.data.get("queries"):  # of a schedule
             calls = load_calls(queries)
-            _check_calls(calls, rights)
-            return QueryScript(calls)
-        name = find_shown_name(message.text) if message.may_be_command else ""
-        if not name or not (found := find_named(name, await self._list_usable(turn, rights))):
+        elif name and (found := find_named(name, await self._list_usable(turn, rights))):
+            calls = found.calls
+        else:
             return None
-        _check_calls(found.calls, rights)
-        return QueryScript(found.calls)
+        _check_calls(calls, rights)
+        return QueryScript(calls)
 
     async def _list_usable(self, turn: Turn, rights: PlaceRights | None) -> Sequence[SavedQuestion]:
-        message, may_know = turn.message, partial(self.assistant.contexts.may_know, rights)
-        return await self.stores.saved.list_usable(message.author.key, message.address, may_know)
+        message, may_know = turn.message, self.assistant.contexts.may_know
+        return await self.stores.saved.list_usable(
+            message.author.key, message.address, may_know, rights
+        )
 
-    async def _save_question(self, turn: Turn, command: TypedCommand) -> Answer:
-        message = turn.message
+    async def _save_question(
+        self, turn: Turn, command: TypedCommand, rights: PlaceRights | None
+    ) -> Answer:
+        message, may_know = turn.message, self.assistant.contexts.may_know
         former = await self._find_former(command.id, message.address.conversation)
         calls = [replace(call, before="", figure="") for call in plan_calls(former)]
+        if not all(may_know(rights, call.needs) for call in calls):
+            raise NotAllowed
         is_shared, moves = (word == "true" for word in command.slug.split("/"))
         if moves:
             zone = ZoneInfo(zone_of(former.message, self.upkeep.config.turn.zone))
@@ -755,6 +761,8 @@ class CommandService:
 
 def _check_calls(calls: Sequence[StoredCall], rights: PlaceRights) -> None:
     rights.may("read").raise_if_denied()
+    if not calls:  # of a schedule whose copy is damaged
+        raise NotRunAgain(QUESTION_GONE)
     for call in calls:
         rights.may("tool", call.tool).raise_if_denied()
 

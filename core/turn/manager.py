@@ -421,7 +421,7 @@ class ConversationManager:
         self._count_end(run, state, answer.code or ("undeliverable" if reason else ""))
         is_listed = run.config.titles and run.turn.message.has_conversation_title
         # Only after an answer of the model; titles are shown on the page alone.
-        if run.script and run.script.former and state == "done":
+        if run.script and run.script.former and answer.can_run_again and state == "done":
             self.background_tasks.start(self._retire(run.script.former))
         elif run.rounds and not run.script and is_listed and state == "done":
             request = run.rounds.briefing.request

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from core.people.rules import Rule, RuleBook
 from core.tools.nocodb.schema import DESCRIPTION_SECONDS
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FixedToolSource, tool
-from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import OTHER, RIGHTS, says
 from tests.fakes.config import fixed_rules
 from tests.fakes.models import EchoModel
@@ -116,6 +117,7 @@ async def office(
             yield Office(ponte, nocodb, model, clock)
 
 
+@also_on_postgres
 async def test_rows_are_read_again_without_a_model(bot_home: BotHome) -> None:
     query = ("nocodb_query", {"table": "Orders", "filters": [UNPAID]})
     async with office(bot_home, query, words="[table: r1]") as crm:
@@ -162,6 +164,11 @@ async def test_a_chart_is_drawn_of_the_fresh_figures(bot_home: BotHome) -> None:
         assert type(old) is type(new)
         assert old != new
         assert len(again.placed) == 2, "the figures stand beside the chart"
+        crm.orders.field("Amount").title = "Value"
+        crm.clock[0] += DESCRIPTION_SECONDS
+        again = await crm.run_again()
+        assert "_Amount is called Value now._" in again.text
+        assert "_The chart can't be drawn._" in again.text
 
 
 async def test_a_figure_stands_beside_the_former_one(bot_home: BotHome) -> None:
@@ -232,12 +239,67 @@ async def test_a_table_that_is_hidden_there_is_not_read(bot_home: BotHome) -> No
         assert "Order 01" not in refused.text
 
 
+async def test_a_run_that_shows_nothing_leaves_the_button_to_others(bot_home: BotHome) -> None:
+    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("read:Orders",))
+    policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
+    async with office(bot_home, ("nocodb_query", {"table": "Orders"}), policy=policy) as crm:
+        await says(crm.ponte, "How many?", "k1", thread="t1")
+        turn = turn_id("slack:k1")
+        await says(crm.ponte, f"rerun {turn}", "k2", OTHER, thread="t1")
+        await crm.ponte.engine.manager.background_tasks.close(60)
+        entry = await crm.ponte.engine.conversations.journal.history_entry(turn)
+        assert entry.answer
+        assert entry.answer.can_run_again
+        assert (await says(crm.ponte, f"rerun {turn}", "k3", thread="t1")).can_run_again
+
+
+async def test_a_column_that_is_or_becomes_secret_is_left_out(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(bot_home, query, words="[table: r1]") as crm:
+        crm.orders.fields.append(FakeField("cpin", "Password", "SingleLineText", {}))
+        await crm.ask()
+        again = await crm.run_again()
+        assert "| Title | Amount |" in again.text
+        assert "Password" not in again.text
+        crm.orders.field("Amount").title = "Senha"
+        crm.clock[0] += DESCRIPTION_SECONDS
+        again = await crm.run_again()
+        assert "| Title | Paid |" in again.text
+        assert "you can't read it here: Amount._" in again.text
+
+
+async def test_a_column_of_linked_rows_is_left_out_without_its_link(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders", "fields": ["Title", "Customers.Name"]})
+    async with office(bot_home, query, words="[table: r1]") as crm:
+        await crm.ask()
+        crm.orders.fields.remove(crm.orders.field("Customers"))
+        crm.clock[0] += DESCRIPTION_SECONDS
+        again = await crm.run_again()
+        assert "| Order 01 |" in again.text
+        assert "you can't read it here: `Customers.Name`._" in again.text
+
+
 async def test_what_another_tool_said_does_not_run_again(bot_home: BotHome) -> None:
     query = ("nocodb_query", {"table": "Orders"})
     async with office(bot_home, query, ("weather", {})) as crm:
         assert not (await crm.ask()).can_run_again
         again = await crm.run_again()
         assert again.text == "This question is no longer stored. Ask it again."
+
+
+async def test_a_press_on_one_process_is_run_by_another_once(
+    migrated_postgres: str, tmp_path: Path
+) -> None:
+    worker = BotHome(tmp_path / "worker", migrated_postgres)
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(worker, query, words="[table: r1]") as crm, worker.taking().open() as server:
+        _, receipt = await server.send("How many?", channel="C5")
+        assert (await server.wait_for_answer(receipt)).can_run_again
+        presses = [await server.send(f"rerun {receipt.turn}", channel="C5") for _ in range(2)]
+        first, second = [await server.wait_for_answer(press) for _, press in presses]
+        assert "Source: Orders: 20 of 60 rows" in first.text
+        assert second.text.startswith("I ran this again just now (")
+        assert len(crm.model.asks) == 2, "of the question alone"
 
 
 async def test_only_a_question_of_the_same_conversation_runs_again(bot_home: BotHome) -> None:

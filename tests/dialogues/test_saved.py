@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -9,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from core.domain.messages import turn_id
+from core.changes.approval import TableRule, TableRules
+from core.domain.messages import Address, turn_id
 from core.people.rules import Rule, RuleBook
 from core.saved.queries import StoredCall, describe_calls
 from core.saved.questions import (
@@ -19,11 +22,12 @@ from core.saved.questions import (
     fold_name,
     let_days_move,
 )
+from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from tests.dialogues.bot_home import BotHome
-from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, says
+from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, on_slack, says
 from tests.dialogues.test_run_again import UNPAID, Office, office
 from tests.fakes.config import fixed_rules
-from tests.fakes.schedules import LateScheduleSource
+from tests.fakes.schedules import LateScheduleSource, put_schedule
 
 QUERY = ("nocodb_query", {"table": "Orders", "filters": [UNPAID]})
 PARIS = ZoneInfo("Europe/Paris")
@@ -41,6 +45,9 @@ async def save(crm: Office, name: str, options: str = "/", key: str = "s") -> st
         ("see <@U1>", "A name has 1 to 60 letters"),
         ("**bold**", "A name has 1 to 60 letters"),
         ("https://evil.test", "A name has 1 to 60 letters"),
+        ("...", "A name has 1 to 60 letters"),
+        ("\u115f\u1160", "A name has 1 to 60 letters"),
+        ("Cafe\u0301", ""),
         ("the", ""),
         ("help", "`help` is a command."),
         ("orders", "There is a question or a table called `orders` here"),
@@ -60,6 +67,10 @@ async def test_a_name_that_cannot_be(bot_home: BotHome, name: str, why: str) -> 
         ("Show the overdue invoices, please", "the overdue invoices, please"),
         ("mostrar faturas vencidas!", "faturas vencidas"),
         ("Affiche les factures", "les factures"),
+        ("Montre-moi les factures", "les factures"),
+        ("show me", "me"),
+        ("`show unpaid orders`", "unpaid orders"),
+        ("mostrar “faturas”", "faturas"),
         ("showing off", ""),
         ("please show it", ""),
         (f"show {'a' * 200}", ""),
@@ -76,6 +87,7 @@ def test_what_may_name_a_question(message: str, name: str) -> None:
         ("L'équipe", "equipe"),
         ("A fatura", "fatura"),
         ("the  IT", "it"),
+        ("today’s No. 5 Inc.", "Today's no. 5 Inc"),
     ],
 )
 def test_names_that_are_equal(one: str, other: str) -> None:
@@ -161,6 +173,36 @@ async def test_who_may_not_read_a_table_learns_no_name(bot_home: BotHome) -> Non
         assert len(crm.model.asks) > asked, "for Otto it is a message like others"
 
 
+async def test_who_may_not_read_a_table_saves_nothing_of_it(bot_home: BotHome) -> None:
+    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("read:Orders",))
+    policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
+    async with office(bot_home, QUERY, policy=policy) as crm:
+        await says(crm.ponte, "How many?", "k1", thread="t1")
+        save = f"save {turn_id('slack:k1')} true/ unpaid"
+        refused = await says(crm.ponte, save, "k2", OTHER, thread="t1")
+        assert refused.text.startswith("You don't have permission")
+
+
+async def test_a_place_called_like_a_person_has_no_questions_of_theirs(bot_home: BotHome) -> None:
+    async with office(bot_home, QUERY) as crm:
+        await crm.ask()
+        await save(crm, "unpaid orders")
+        place = Address("web", "owner", person="guest")
+        assert not await crm.ponte.engine.conversations.saved.list_for("web:guest", place)
+
+
+async def test_a_damaged_question_takes_no_other_with_it(bot_home: BotHome) -> None:
+    async with office(bot_home, QUERY) as crm:
+        await crm.ask()
+        for name in ("whole", "broken", "empty"):
+            await save(crm, name)
+        sql = "UPDATE saved_questions SET calls = ? WHERE name = ?"
+        with closing(sqlite3.connect(bot_home.home / "ponte.db")) as connection, connection:
+            connection.executemany(sql, [('[{"tool":', "broken"), ("[]", "empty")])
+        assert (await crm.ponte.ask("saved")).text.startswith("- `show whole`\n\n")
+        assert "20 of 30 rows" in (await crm.ponte.ask("show whole")).text
+
+
 async def test_a_channel_is_not_filled_by_one(bot_home: BotHome) -> None:
     async with office(bot_home, QUERY, policy=RIGHTS) as crm:
         await says(crm.ponte, "How many?", "k0", thread="t1")
@@ -194,6 +236,19 @@ async def test_a_schedule_shows_its_own_copy_without_a_model(bot_home: BotHome) 
         assert len(crm.model.asks) == asked
 
 
+async def test_a_schedule_shows_nothing_of_a_table_that_was_hidden(bot_home: BotHome) -> None:
+    source = LateScheduleSource()
+    async with office(bot_home, QUERY, policy=RIGHTS, schedules=source) as crm:
+        await says(crm.ponte, "How many?", "k1")
+        await says(crm.ponte, f"save {turn_id('slack:k1')} / unpaid orders", "k2")
+        wish = {"kind": "saved", "what": "unpaid orders", "when": "0 9 * * MON"}
+        rest = {"zone": "UTC", "ends": None, "replaces": None}
+        crm.model.calls = (("schedule_propose", {**wish, **rest}),)
+        config = crm.ponte.engine.assistant.contexts.approval.config
+        vars(config)["table_rules"] = TableRules({"Orders": TableRule(access="hidden")})
+        assert not (await says(crm.ponte, "Every Monday at 9", "k3")).cards
+
+
 async def test_a_schedule_of_no_saved_question_is_refused(bot_home: BotHome) -> None:
     wish = {"kind": "saved", "what": "nothing", "when": "0 9 * * MON"}
     rest = {"zone": "UTC", "ends": None, "replaces": None}
@@ -202,3 +257,20 @@ async def test_a_schedule_of_no_saved_question_is_refused(bot_home: BotHome) -> 
     async with office(bot_home, call, policy=RIGHTS, schedules=source) as crm:
         answer = await says(crm.ponte, "Every Monday at 9", "k3")
         assert not answer.cards
+
+
+async def test_a_schedule_that_asks_for_one_table_could_do_without_a_model(
+    bot_home: BotHome,
+) -> None:
+    async with office(bot_home, QUERY, policy=RIGHTS, schedules=LateScheduleSource()) as crm:
+        ponte, store = crm.ponte, crm.ponte.engine.schedules.store
+        to = on_slack("x", "k0").reply_to
+        rule = ScheduleRule("0 9 * * MON")
+        schedule = await put_schedule(store, to, ScheduleDraft("ask", "How many?", rule, "UTC"))
+        shown = await says(ponte, f"schedule {schedule.id} show", "k1")
+        assert "no model is needed" not in shown.text
+        await says(ponte, f"schedule {schedule.id} run", "k2")
+        (run,) = await store.list_runs(schedule.id, 1)
+        await ponte.engine.conversations.inbox.wait_for_answer(run.seq)
+        shown = await says(ponte, f"schedule {schedule.id} show", "k3")
+        assert "schedule that by its name, no model is needed." in shown.text

@@ -12,6 +12,7 @@ from bot.engine import Engine
 from core.changes.service import Proposals
 from core.domain.changes import new_change_id
 from core.domain.messages import Address, Person, ReplyTo, encode_json
+from core.saved.questions import MayKnow
 from core.schedules.rows import Schedules
 from core.schedules.schedule import Schedule, ScheduleDraft
 from core.schedules.service import Scheduling
@@ -22,11 +23,12 @@ class LateScheduleSource(ScheduleSource):
     """The tools of schedules; `open` sets the engine."""
 
     def __init__(self) -> None:
-        super().__init__(cast(Scheduling, None), cast(Proposals, None))
+        super().__init__(cast(Scheduling, None), cast(Proposals, None), cast(MayKnow, None))
 
     def open(self, engine: Engine) -> None:
         """Use the schedules of this engine."""
         self._schedules, self._proposals = engine.schedules, engine.changes.proposals
+        self._may_know = engine.assistant.contexts.may_know
 
 
 async def put_schedule(

@@ -67,7 +67,7 @@ Theme = Literal["light", "dark"]
 
 DESK, TALL, FORM, PHONE = (1180, 800), (1180, 1190), (1180, 880), (390, 844)
 USAGE, SIGN_IN = (1180, 860), (780, 360)
-SET_UP, FEEDBACK = (860, 760), (620, 560)
+SET_UP, FEEDBACK, AGAIN = (860, 760), (620, 560), (760, 740)
 COLUMNS, WIDE_COLUMNS = 88, 100
 APART = timedelta(minutes=4)
 """One scene after the other: time stamps of Slack never go back."""
@@ -294,6 +294,7 @@ async def page_on_a_desk(studio: Studio, camera: Camera) -> AsyncIterator[Pictur
         await say(page, PAID)
         await expect(page.locator(".card .approve")).to_be_visible()
         await expect(page.locator("#approvals-count")).to_have_text("1")
+        await expect(page.get_by_role("button", name="Run again")).to_be_visible()
         yield await photograph_page("page-talk", page, camera)
     async with page_of(studio, camera, "notes", DESK, "light") as page:
         await page.locator("#quick").click()
@@ -546,6 +547,25 @@ async def feedback_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[
         yield await photograph_page("page-feedback", page, camera)
 
 
+async def answer_again(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
+    """A day later, when an invoice is paid; then its question is saved. Earlier cards expire."""
+    async with page_of(studio, camera, "again", AGAIN, "light") as page:
+        await asks(page, LATE_ORDERS_QUESTION, "Source:")
+        studio.clock.shift(timedelta(days=1))
+        studio.nocodb.world.bases["psales"].table("Invoices").update(3, {"Status": "Paid"})
+        await page.clock.set_system_time(datetime.now(ZONE))
+        await page.reload()
+        await page.get_by_role("button", name="Run again").click()
+        newest = page.locator("#log > li").last
+        await expect(newest).to_contain_text("3 rows (on Nov 19: 4).", timeout=20_000)
+        await newest.get_by_role("button", name="Save…").click()
+        await page.get_by_label("Name").fill("overdue invoices")
+        await page.locator(".saving [type=submit]").hover()
+        await expect(page.locator("#list")).to_contain_text("Today")
+        await expect(page.locator("#approvals-count")).to_be_hidden()
+        yield await photograph_page("page-again", page, camera)
+
+
 async def doctor_at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     """A new folder of settings, with a token that NocoDB does not know."""
     folder = studio.home.parent / "new"
@@ -591,6 +611,7 @@ SCENES: tuple[Scene, ...] = (
     mcp_tool_on_slack,
     set_up_on_the_page,
     feedback_on_the_page,
+    answer_again,
 )
 
 

@@ -245,16 +245,17 @@ async def check_filter_field(schemas: Schemas, viewer: Viewer, field: Field) -> 
     if field.is_link:
         table = await schemas.describe_table(viewer, field.related_id)
         if table.display_field:
-            check_not_withheld(table.display_field)
+            check_not_withheld(table.display_field, field.id)
 
 
-def check_not_withheld(field: Field) -> None:
-    """A filter, a group or a sort by a secret field would reveal its values."""
+def check_not_withheld(field: Field, id: str = "") -> None:
+    """A filter, a group or a sort by a secret field would reveal its values. `id`: of the field of
+    the question that shows it."""
     if field.is_secret:
         raise ToolError(
             "The field {field} is hidden here.",
             code="withheld",
-            hint="leave it out",
+            hint=f"leave `{id or field.id}` out",
             field=field.title,
         )
 
@@ -414,7 +415,7 @@ class QueryTools:
             "nocodb_query",
             filters,
             [*columns, *(find(key.field) for key in sort)],
-            fields=[field.path for field in columns],
+            fields=[field.path for field in columns if not field.is_secret],
             sort=[replace(key, field=query.path(key.field)) for key in sort],
             limit=limit,
             page=page,

@@ -640,7 +640,8 @@ def add_meanings(table: TableDescription, rule: TableRule) -> TableDescription:
 def explain(ctx: ToolContext, *tables: TableDescription) -> Mapping[str, str]:
     """Return what the tables mean, except what an earlier result of this turn says, the operator's
     texts first. It goes to the end of a result, which a small context cuts first."""
-    results = " ".join(outcome.text for outcome in ctx.results.values())
+    # Most results are JSON, in which a quotation mark has a backslash.
+    results = " ".join(outcome.text.replace('\\"', '"') for outcome in ctx.results.values())
     own, others = list[str](), list[str]()
     for table in tables:
         for row in table.meanings:
