@@ -48,6 +48,9 @@ MAX_LISTED_TURNS = 50
 MAX_SEARCHED_TURNS = 5_000
 """How many of the newest messages are searched for failed turns, because no index finds them."""
 _SUMMARY_COLUMNS = ("turn", "person", "conversation", "state", "reason", "created_at", "updated_at")
+_RUNS_AGAIN = "conversation = ? AND answer LIKE ?"
+_RUNS_AGAIN_PATTERN = '%"can_run_again":true%'
+"""A value, because `:true` in SQL would be a placeholder (`core/store/postgres.py`)."""
 LOST_CALL_TEXT = "error: interrupted, result unknown"
 _IS_CURRENT = (
     "now.attempt = :attempt AND (now.is_decision = 1 OR now.generation = :generation)"
@@ -541,13 +544,11 @@ class Journal(SqlThreads):
     ) -> Turn | None:
         """Return the turn with the id `turn` if it has ended; without an id, the newest one of the
         conversation whose answer can run again."""
-        row = connection.execute(
-            "SELECT * FROM inbox WHERE turn = ? AND state = 'done'"
-            if turn
-            else "SELECT * FROM inbox WHERE conversation = ? AND state = 'done'"
-            """ AND answer LIKE '%"can_run_again":true%' ORDER BY seq DESC LIMIT 1""",
-            (turn or conversation,),
-        ).fetchone()
+        sql, key = "SELECT * FROM inbox WHERE state = 'done' AND ", "turn = ?"
+        values: tuple[str, ...] = (turn,)
+        if not turn:
+            key, values = _RUNS_AGAIN, (conversation, _RUNS_AGAIN_PATTERN)
+        row = connection.execute(f"{sql}{key} ORDER BY seq DESC LIMIT 1", values).fetchone()
         return read_turn(connection, row) if row else None
 
     @transaction
@@ -569,9 +570,9 @@ class Journal(SqlThreads):
         """Return when the newest message with this text whose answer can run again was stored after
         `since`, or 0."""
         rows = connection.execute(
-            "SELECT message, created_at FROM inbox WHERE conversation = ? AND created_at > ?"
-            """ AND state = 'done' AND answer LIKE '%"can_run_again":true%'""",
-            (conversation, since),
+            f"SELECT message, created_at FROM inbox WHERE state = 'done' AND {_RUNS_AGAIN}"  # noqa: S608
+            " AND created_at > ?",
+            (conversation, _RUNS_AGAIN_PATTERN, since),
         ).fetchall()
         times = (r["created_at"] for r in rows if decode_json(Message, r["message"]).text == text)
         return max(times, default=0.0)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.web.admin import OperatorRoutes
+from adapters.web.api import chat
 from adapters.web.visitor import COMPATIBLE_PREFIX
 from core.domain.messages import Person
 from core.domain.records import ApiToken
@@ -94,8 +95,12 @@ async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, Clie
 
 
 async def test_every_route_with_every_kind_of_token(
-    ponte_with_people: Inhabited, kinds: Mapping[str, Client]
+    ponte_with_people: Inhabited, kinds: Mapping[str, Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def find_none(*_: object) -> tuple[()]:
+        return ()
+
+    monkeypatch.setattr(chat, "find_fields", find_none)  # the answers here are of no table
     ponte = ponte_with_people.ponte
     for route, (decision, ask) in ROUTES.items():
         for kind, expected in zip(KINDS, ANSWERS[decision], strict=True):
