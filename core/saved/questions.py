@@ -149,7 +149,14 @@ class SavedQuestions(SqlStore):
     def add(
         self, connection: SqlConnection, name: str, person: str, scope: str, calls: Sequence[Any]
     ) -> SavedQuestion:
-        """Raise NotSaved if the name is taken, or if there are too many."""
+        """Raise NotSaved if another question has the name, or if there are too many."""
+        sql = "SELECT * FROM saved_questions WHERE scope = ? AND folded = ?"
+        # A resumed turn, or a form sent twice, finds what it has stored.
+        for row in connection.execute(sql, (scope, fold_name(name))):
+            stored = _read(row)
+            if (stored.person, stored.name, stored.calls) == (person, name, tuple(calls)):
+                return stored
+            raise NotSaved(_TAKEN, name=name)
         sql = "SELECT count(*) FROM saved_questions WHERE scope = ?"
         if select_value(connection, sql, scope) >= MAX_IN_SCOPE:
             raise NotSaved(_FULL, most=MAX_IN_SCOPE)

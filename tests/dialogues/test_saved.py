@@ -203,6 +203,19 @@ async def test_a_damaged_question_takes_no_other_with_it(bot_home: BotHome) -> N
         assert "20 of 30 rows" in (await crm.ponte.ask("show whole")).text
 
 
+async def test_what_is_saved_is_saved_again_without_an_error(bot_home: BotHome) -> None:
+    """A form sent twice, or a turn that is resumed after a crash, stores it once and says so."""
+    async with office(bot_home, QUERY) as crm:
+        await crm.ask()
+        for _ in range(2):
+            assert (await save(crm, "unpaid orders")).startswith("Saved.")
+        assert (await crm.ponte.ask("saved")).text.count("show unpaid orders") == 1
+        crm.model.calls = (("nocodb_query", {"table": "Orders"}),)
+        await crm.ask()
+        crm.turns.reverse()
+        assert (await save(crm, "unpaid orders")).startswith("There is a question or a table")
+
+
 async def test_a_channel_is_not_filled_by_one(bot_home: BotHome) -> None:
     async with office(bot_home, QUERY, policy=RIGHTS) as crm:
         await says(crm.ponte, "How many?", "k0", thread="t1")
