@@ -129,8 +129,7 @@ async function read(id, isNew = false) {
     reconnected();
     highlight();
     stream.follow(id, body.cursor);
-    ({ commands, saved } = await request(`/quick-commands?conversation=${id}`));
-    $("quick").hidden = commands.length + saved.length === 0;
+    await readCommands();
     await welcome(id);
     if (isOther && log.isEmpty()) scrollPage(0);
   } catch (error) {
@@ -141,6 +140,20 @@ async function read(id, isNew = false) {
   const now = document.activeElement; // who went elsewhere stays there
   const free = now === document.body || (isOther && now === focused && !now.closest("input, select, dialog"));
   if (free && matchMedia("(hover: hover)").matches) $("text").focus();
+}
+
+async function readCommands() {
+  const id = current;
+  const found = await request(`/quick-commands?conversation=${id}`);
+  if (current !== id) return;
+  ({ commands, saved } = found);
+  $("quick").hidden = commands.length + saved.length === 0;
+}
+
+/** Questions may have been saved or deleted since. */
+async function openCommands() {
+  await readCommands().catch(() => {});
+  if (!$("quick").hidden) (await import("./quick.js")).open(commands, commands[0]?.slug, saved);
 }
 
 /** Say what can be asked. The first message hides it. */
@@ -252,7 +265,7 @@ function start() {
   translate();
   composer.start();
   approvals.start();
-  $("quick").addEventListener("click", async () => (await import("./quick.js")).open(commands, commands[0]?.slug, saved));
+  $("quick").addEventListener("click", openCommands);
   stream.start(() => read(current));
   addEventListener("hashchange", open);
   addEventListener("offline", checkNetwork);

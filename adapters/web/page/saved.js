@@ -1,7 +1,7 @@
 // *Run again* and *Save…* at an answer of rows or figures, and the saved questions in a dialog.
 
 import "./details.js"; // its style sheets
-import { isComposing, make, notice, randomKey, stick } from "./element.js";
+import { $, isComposing, make, notice, randomKey, stick } from "./element.js";
 import { iconButton } from "./icons.js";
 import { post, request } from "./server.js";
 import { say } from "./words.js";
@@ -24,10 +24,9 @@ export function offer(shown, conversation, rerun) {
 
 /** Open the form with the name of the question. What it reads stands below. */
 async function ask(shown, conversation, button) {
-  if (shown.answer.querySelector("form.saving")) return;
   try {
     const { fields } = await request(`/turns/${shown.turn}/saving`);
-    draw(shown, conversation, button, fields);
+    if (!shown.answer.querySelector("form.saving")) draw(shown, conversation, button, fields);
   } catch (error) {
     notice(error.message);
   }
@@ -43,28 +42,36 @@ function draw(shown, conversation, button, fields) {
   const wrong = make("p", { class: "bad", role: "alert" }), name = inputs.get("title");
   const submit = async (event) => {
     event.preventDefault();
+    send.disabled = true; // Enter sends nothing, either
     const moves = inputs.get("move")?.checked ? "true" : "";
     try {
       const body = await post("/chat", { message: `save ${shown.turn} /${moves} ${name.value}`, conversation, event_key: randomKey() });
       if (body.status === "failed") throw new Error(body.response);
-      const words = body.response.split("`").map((part, at) => at % 2 ? make("code", { text: part }) : part);
-      form.replaceWith(make("p", { class: "feedback", role: "status" }, ...words));
+      form.replaceWith(make("p", { class: "feedback", role: "status" }, ...markCode(body.response)));
+      $("quick").hidden = false;
       button.focus();
     } catch (error) {
-      wrong.textContent = error.message;
+      send.disabled = false;
+      wrong.replaceChildren(...markCode(error.message));
       name.setAttribute("aria-invalid", "true");
       name.focus();
     }
   };
+  const send = make("button", { type: "submit", text: say("save") });
   const onKey = (event) => event.key === "Escape" && !isComposing(event) && close();
   const form = make("form", { class: "feedback saving", on: { submit, keydown: onKey } },
     ...fields.map(({ key, label, hint }) => key === "title"
       ? make("label", {}, label, inputs.get(key), make("span", { class: "hint", dir: "auto", text: hint }))
       : make("label", { class: "share" }, inputs.get(key), label)),
-    wrong, make("button", { type: "submit", text: say("save") }), make("button", { type: "button", text: say("cancel"), on: { click: close } }));
+    wrong, send, make("button", { type: "button", text: say("cancel"), on: { click: close } }));
   stick(() => shown.tools.before(form));
   name.select();
-  name.focus();
+  name.focus({ preventScroll: true });
+  form.scrollIntoView({ block: "nearest" });
+}
+
+function markCode(text) {
+  return text.split("`").map((part, at) => at % 2 ? make("code", { text: part }) : part);
 }
 
 /** A button for each name that puts `show NAME` into the box. */

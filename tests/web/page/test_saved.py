@@ -11,7 +11,7 @@ from core.domain.messages import Address, Answer
 from core.domain.rows import Placed, RowColumn, RowsResult
 from core.saved.queries import QUESTION_GONE, NotRunAgain
 from tests.fakes.quick_commands import ECHO
-from tests.web.page.browser import axe_source, findings, resize, say, visit
+from tests.web.page.browser import axe_source, findings, resize, say, visit, wait_until
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -84,11 +84,11 @@ async def test_save_has_a_form_and_no_message(page: Page, messages: list[str]) -
     await save.click()
     await page.get_by_label("Name").fill("stop")
     await page.keyboard.press("Enter")
-    await expect(page.locator(".saving .bad")).to_have_text("`stop` is a command.")
+    await expect(page.locator(".saving .bad")).to_have_text("stop is a command.")
     await expect(name).to_be_focused()
     await name.fill("unpaid")
     await page.get_by_label("this month instead of 2026-11").uncheck()
-    await page.locator(".saving [type=submit]").click()
+    await page.locator(".saving [type=submit]").dblclick()
     await expect(page.locator("p.feedback")).to_have_text(SAVED.replace("`", ""))
     assert [text[-9:] for text in messages[1:]] == ["true stop", " / unpaid"]
     await expect(page.locator(".said:visible")).to_have_count(1)
@@ -104,6 +104,40 @@ async def test_a_question_that_is_gone_is_told(
     await say(page, "figure")
     await page.get_by_role("button", name="Save…").click()
     await expect(page.locator("#notice")).to_have_text(QUESTION_GONE)
+
+
+async def test_the_whole_form_is_in_sight_below_a_long_table(
+    page: Page, messages: list[str]
+) -> None:
+    await resize(page, 1280, 420)
+    await say(page, "orders?\n" * 30)
+    await say(page, "figure")
+    await page.locator(".above").get_by_role("button", name="Save…").click()
+    await expect(page.get_by_label("Name")).to_be_focused()
+    overlap = "document.querySelector('.saving').getBoundingClientRect().bottom <= " + (
+        "document.querySelector('#ask').getBoundingClientRect().top"
+    )
+    await wait_until(page, overlap)
+
+
+async def test_what_was_saved_or_deleted_meanwhile_is_in_the_menu_or_not(
+    ponte: WebPonte, page: Page, messages: list[str]
+) -> None:
+    ponte.board.known, ponte.board.saved = [], []
+    await say(page, "figure")
+    await expect(page.locator("#quick")).to_be_hidden()
+    await page.get_by_role("button", name="Save…").dblclick()
+    await expect(page.get_by_label("Name")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("p.feedback")).to_be_visible()
+    ponte.board.saved = ["unpaid"]
+    await page.locator("#quick").click()
+    await expect(page.locator("#quick-saved button")).to_have_text("unpaid")
+    await page.keyboard.press("Escape")
+    ponte.board.saved = []
+    await page.locator("#quick").click()
+    await expect(page.locator("#quick")).to_be_hidden()
+    await expect(page.locator("#quick-form")).to_be_hidden()
 
 
 @pytest.mark.parametrize("has_commands", [True, False])
