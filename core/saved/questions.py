@@ -148,7 +148,7 @@ class SavedQuestions(SqlStore):
     @transaction
     def add(
         self, connection: SqlConnection, name: str, person: str, scope: str, calls: Sequence[Any]
-    ) -> SavedQuestion:
+    ) -> None:
         """Raise NotSaved if the name is taken, or if there are too many."""
         sql = "SELECT count(*) FROM saved_questions WHERE scope = ?"
         if select_value(connection, sql, scope) >= MAX_IN_SCOPE:
@@ -156,23 +156,14 @@ class SavedQuestions(SqlStore):
         own = select_value(connection, f"{sql} AND person = ?", scope, person)
         if own >= MAX_IN_CHANNEL_OF_ONE and scope != person:
             raise NotSaved(_FULL, most=MAX_IN_CHANNEL_OF_ONE)
-        saved = SavedQuestion(secrets.token_hex(8), person, scope, name, tuple(calls))
+        id, text = secrets.token_hex(8), dump_calls(calls)
         row = connection.execute(
             "INSERT INTO saved_questions (id, person, scope, name, folded, calls, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope, folded) DO NOTHING",
-            (
-                saved.id,
-                person,
-                scope,
-                name,
-                fold_name(name),
-                dump_calls(saved.calls),
-                time.time(),
-            ),
+            (id, person, scope, name, fold_name(name), text, time.time()),
         )
         if not row.rowcount:
             raise NotSaved(_TAKEN, name=name)
-        return saved
 
     @query
     def list_for(
