@@ -82,6 +82,9 @@ _BAD_NAME = (
 _TAKEN = "There is a question or a table called `{name}` here already. Choose another name."
 _COMMAND = "`{name}` is a command. Choose another name."
 _FULL = "There are {most} saved questions already. Delete one first: type `saved`."
+_FULL_OF_ONE = (
+    "You have saved {most} questions for this channel already. Delete one first: type `saved`."
+)
 NO_SUCH_QUESTION = "There is no saved question `{name}` here. Type `saved` for a list."
 
 
@@ -155,7 +158,7 @@ class SavedQuestions(SqlStore):
             raise NotSaved(_FULL, most=MAX_IN_SCOPE)
         own = select_value(connection, f"{sql} AND person = ?", scope, person)
         if own >= MAX_IN_CHANNEL_OF_ONE and scope != person:
-            raise NotSaved(_FULL, most=MAX_IN_CHANNEL_OF_ONE)
+            raise NotSaved(_FULL_OF_ONE, most=MAX_IN_CHANNEL_OF_ONE)
         id, text = secrets.token_hex(8), dump_calls(calls)
         row = connection.execute(
             "INSERT INTO saved_questions (id, person, scope, name, folded, calls, created_at)"

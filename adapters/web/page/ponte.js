@@ -103,6 +103,11 @@ async function open() {
   }
 }
 
+async function listCommands(id) {
+  ({ commands, saved } = await request(`/quick-commands?conversation=${id}`));
+  $("quick").hidden = commands.length + saved.length === 0;
+}
+
 /** Everything so far, then the stream from there on. */
 async function read(id, isNew = false) {
   const isOther = id !== opened;
@@ -129,8 +134,7 @@ async function read(id, isNew = false) {
     reconnected();
     highlight();
     stream.follow(id, body.cursor);
-    ({ commands, saved } = await request(`/quick-commands?conversation=${id}`));
-    $("quick").hidden = commands.length + saved.length === 0;
+    await listCommands(id);
     await welcome(id);
     if (isOther && log.isEmpty()) scrollPage(0);
   } catch (error) {
@@ -252,6 +256,7 @@ function start() {
   translate();
   composer.start();
   approvals.start();
+  addEventListener("saved", () => listCommands(current).catch(() => {}));
   $("quick").addEventListener("click", async () => (await import("./quick.js")).open(commands, commands[0]?.slug, saved));
   stream.start(() => read(current));
   addEventListener("hashchange", open);

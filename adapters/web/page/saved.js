@@ -50,6 +50,7 @@ function draw(shown, conversation, button, fields) {
       const words = body.response.split("`").map((part, at) => at % 2 ? make("code", { text: part }) : part);
       form.replaceWith(make("p", { class: "feedback", role: "status" }, ...words));
       button.focus();
+      dispatchEvent(new Event("saved"));
     } catch (error) {
       wrong.textContent = error.message;
       name.setAttribute("aria-invalid", "true");
