@@ -526,10 +526,11 @@ class Journal(SqlThreads):
     @query
     def find_answer(self, connection: SqlConnection, turn: str, post: str) -> Answer | None:
         """Return the answer of the turn with the id `turn` if `post`, the platform's id, is one of
-        its posts; else None, also if it was forgotten."""
+        its posts, or may be: people see a post before its id is recorded. Else return None, also if
+        it was forgotten."""
         sql = (
-            "SELECT answer FROM inbox WHERE turn = ? AND answer IS NOT NULL"
-            " AND seq IN (SELECT seq FROM posts WHERE post = ?)"
+            "SELECT answer FROM inbox WHERE turn = ? AND answer IS NOT NULL AND EXISTS (SELECT 1"
+            " FROM posts WHERE seq = inbox.seq AND (post = ? OR posts.state = 'posting'))"
         )
         content = select_value(connection, sql, turn, post)
         answer = decode_json(Answer, content) if content else None
