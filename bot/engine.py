@@ -35,6 +35,7 @@ from core.turn.manager import ConversationManager
 from core.turn.origins import PEOPLE, Admission, Origin
 from core.turn.preparation import Assistant
 from core.turn.run import TurnConfigs
+from core.turn.saved_answers import SavedAnswers
 from core.turn.upkeep import Upkeep
 
 
@@ -128,7 +129,14 @@ class Engine:
             self.conversations, people, changes, assistant, database, peers, config
         )
         self.commands = CommandService(
-            self.conversations, people, changes, assistant, find_board, schedules, self.upkeep
+            self.conversations,
+            people,
+            changes,
+            assistant,
+            find_board,
+            schedules,
+            self.upkeep,
+            SavedAnswers(people, contexts, find_board),
         )
         # Made once, when the first message of its kind comes.
         origins = {name: cache(partial(find, self)) for name, find in ORIGINS.items()}

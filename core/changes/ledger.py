@@ -46,17 +46,8 @@ from core.store.database import (
     transaction,
 )
 
-_UNCHANGED_COLUMNS = dict.fromkeys(
-    (
-        "decision_seq",
-        "decider",
-        "decided_by",
-        "decided_at",
-        "ended_at",
-        "undone_by",
-        "denial_reason",
-    )
-)
+_DECISION_COLUMNS = ("decision_seq", "decider", "decided_by", "decided_at", "denial_reason")
+_UNCHANGED_COLUMNS = dict.fromkeys((*_DECISION_COLUMNS, "ended_at", "undone_by"))
 """None leaves a column unchanged."""
 AUTO_UPDATES_SECONDS = 3600.0
 _RUNNING_TURNS = "SELECT seq FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting')"

@@ -199,7 +199,9 @@ def _find_answer(connection: SqlConnection, press: Press) -> int:
     row = connection.read_locked_message(seq) if seq else None
     if row is None or not row["answer"] or not decode_json(Answer, row["answer"]).is_rateable:
         raise NotRateable
-    posts = select_values(connection, "SELECT post FROM posts WHERE seq = ?", seq)
+    # People see a post before its id is recorded.
+    sql = "SELECT CASE state WHEN 'posting' THEN ? ELSE post END FROM posts WHERE seq = ?"
+    posts = select_values(connection, sql, press.post, seq)
     if press.post not in (posts or [""]):  # an answer on the page has no posts
         raise NotRateable
     return int(seq)

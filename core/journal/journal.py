@@ -48,9 +48,6 @@ MAX_LISTED_TURNS = 50
 MAX_SEARCHED_TURNS = 5_000
 """How many of the newest messages are searched for failed turns, because no index finds them."""
 _SUMMARY_COLUMNS = ("turn", "person", "conversation", "state", "reason", "created_at", "updated_at")
-_RUNS_AGAIN = "conversation = ? AND answer LIKE ?"
-_RUNS_AGAIN_PATTERN = '%"can_run_again":true%'
-"""A value, because `:true` in SQL would be a placeholder (`core/store/postgres.py`)."""
 LOST_CALL_TEXT = "error: interrupted, result unknown"
 _IS_CURRENT = (
     "now.attempt = :attempt AND (now.is_decision = 1 OR now.generation = :generation)"
@@ -529,27 +526,15 @@ class Journal(SqlThreads):
     @query
     def find_answer(self, connection: SqlConnection, turn: str, post: str) -> Answer | None:
         """Return the answer of the turn with the id `turn` if `post`, the platform's id, is one of
-        its posts; else None, also if it was forgotten."""
+        its posts, or may be: people see a post before its id is recorded. Else return None, also if
+        it was forgotten."""
         sql = (
-            "SELECT answer FROM inbox WHERE turn = ? AND answer IS NOT NULL"
-            " AND seq IN (SELECT seq FROM posts WHERE post = ?)"
+            "SELECT answer FROM inbox WHERE turn = ? AND answer IS NOT NULL AND EXISTS (SELECT 1"
+            " FROM posts WHERE seq = inbox.seq AND (post = ? OR posts.state = 'posting'))"
         )
         content = select_value(connection, sql, turn, post)
         answer = decode_json(Answer, content) if content else None
         return answer if answer and answer.code != "forgotten" else None
-
-    @query
-    def find_ended_turn(
-        self, connection: SqlConnection, turn: str, conversation: str = ""
-    ) -> Turn | None:
-        """Return the turn with the id `turn` if it has ended; without an id, the newest one of the
-        conversation whose answer can run again."""
-        sql, key = "SELECT * FROM inbox WHERE state = 'done' AND ", "turn = ?"
-        values: tuple[str, ...] = (turn,)
-        if not turn:
-            key, values = _RUNS_AGAIN, (conversation, _RUNS_AGAIN_PATTERN)
-        row = connection.execute(f"{sql}{key} ORDER BY seq DESC LIMIT 1", values).fetchone()
-        return read_turn(connection, row) if row else None
 
     @transaction
     def retire_queries(self, connection: SqlConnection, seq: int) -> Turn | None:
@@ -562,20 +547,6 @@ class Journal(SqlThreads):
         answer = replace(turn.answer, can_run_again=False)
         connection.execute("UPDATE inbox SET answer = ? WHERE seq = ?", (encode_json(answer), seq))
         return replace(turn, answer=answer)
-
-    @query
-    def find_message_time(
-        self, connection: SqlConnection, conversation: str, text: str, since: float
-    ) -> float:
-        """Return when the newest message with this text whose answer can run again was stored after
-        `since`, or 0."""
-        rows = connection.execute(
-            f"SELECT message, created_at FROM inbox WHERE state = 'done' AND {_RUNS_AGAIN}"  # noqa: S608
-            " AND created_at > ?",
-            (conversation, _RUNS_AGAIN_PATTERN, since),
-        ).fetchall()
-        times = (r["created_at"] for r in rows if decode_json(Message, r["message"]).text == text)
-        return max(times, default=0.0)
 
     async def record_post_removal(self, post: str) -> None:
         """`post` is the platform's id of it."""

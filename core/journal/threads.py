@@ -30,10 +30,11 @@ from core.domain.records import (
     SearchHit,
     Thread,
     TranscriptEntry,
+    Turn,
 )
 from core.domain.rights import Need
 from core.journal.thread_map import find_record, store_record
-from core.journal.turn_rows import HAS_READING_SQL
+from core.journal.turn_rows import HAS_READING_SQL, read_turn
 from core.store.database import (
     SqlConnection,
     SqlRow,
@@ -70,6 +71,11 @@ READINGS_PER_TRANSACTION = 100
 """Other writes wait for the transaction, and a text can have 16,000 characters."""
 MAX_SEQ = 1 << 62
 MAX_ERASURE_TRIES = 20
+
+
+_RUNS_AGAIN = "conversation = ? AND answer LIKE ?"
+_RUNS_AGAIN_PATTERN = '%"can_run_again":true%'
+"""A value, because `:true` in SQL would be a placeholder (`core/store/postgres.py`)."""
 
 
 class SqlThreads(SqlStore):
@@ -256,6 +262,33 @@ class SqlThreads(SqlStore):
         if row is None:
             raise NotFound(what="turn")
         return _history_entry_of(row)
+
+    @query
+    def find_ended_turn(
+        self, connection: SqlConnection, turn: str, conversation: str = ""
+    ) -> Turn | None:
+        """Return the turn with the id `turn` if it has ended; without an id, the newest one of the
+        conversation whose answer can run again."""
+        sql, key = "SELECT * FROM inbox WHERE state = 'done' AND ", "turn = ?"
+        values: tuple[str, ...] = (turn,)
+        if not turn:
+            key, values = _RUNS_AGAIN, (conversation, _RUNS_AGAIN_PATTERN)
+        row = connection.execute(f"{sql}{key} ORDER BY seq DESC LIMIT 1", values).fetchone()
+        return read_turn(connection, row) if row else None
+
+    @query
+    def find_message_time(
+        self, connection: SqlConnection, conversation: str, text: str, since: float
+    ) -> float:
+        """Return when the newest message with this text whose answer can run again was stored after
+        `since`, or 0."""
+        rows = connection.execute(
+            f"SELECT message, created_at FROM inbox WHERE state = 'done' AND {_RUNS_AGAIN}"  # noqa: S608
+            " AND created_at > ?",
+            (conversation, _RUNS_AGAIN_PATTERN, since),
+        ).fetchall()
+        times = (r["created_at"] for r in rows if decode_json(Message, r["message"]).text == text)
+        return max(times, default=0.0)
 
     @query
     def message_of(self, connection: SqlConnection, seq: int) -> Message | None:

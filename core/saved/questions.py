@@ -82,6 +82,9 @@ _BAD_NAME = (
 _TAKEN = "There is a question or a table called `{name}` here already. Choose another name."
 _COMMAND = "`{name}` is a command. Choose another name."
 _FULL = "There are {most} saved questions already. Delete one first: type `saved`."
+_FULL_OF_ONE = (
+    "You have saved {most} questions for this channel already. Delete one first: type `saved`."
+)
 NO_SUCH_QUESTION = "There is no saved question `{name}` here. Type `saved` for a list."
 
 
@@ -148,38 +151,26 @@ class SavedQuestions(SqlStore):
     @transaction
     def add(
         self, connection: SqlConnection, name: str, person: str, scope: str, calls: Sequence[Any]
-    ) -> SavedQuestion:
+    ) -> None:
         """Raise NotSaved if another question has the name, or if there are too many."""
-        sql = "SELECT * FROM saved_questions WHERE scope = ? AND folded = ?"
-        # A resumed turn, or a form sent twice, finds what it has stored.
-        for row in connection.execute(sql, (scope, fold_name(name))):
-            stored = _read(row)
-            if (stored.person, stored.name, stored.calls) == (person, name, tuple(calls)):
-                return stored
-            raise NotSaved(_TAKEN, name=name)
-        sql = "SELECT count(*) FROM saved_questions WHERE scope = ?"
-        if select_value(connection, sql, scope) >= MAX_IN_SCOPE:
-            raise NotSaved(_FULL, most=MAX_IN_SCOPE)
-        own = select_value(connection, f"{sql} AND person = ?", scope, person)
-        if own >= MAX_IN_CHANNEL_OF_ONE and scope != person:
-            raise NotSaved(_FULL, most=MAX_IN_CHANNEL_OF_ONE)
-        saved = SavedQuestion(secrets.token_hex(8), person, scope, name, tuple(calls))
+        id, text = secrets.token_hex(8), dump_calls(calls)
         row = connection.execute(
             "INSERT INTO saved_questions (id, person, scope, name, folded, calls, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope, folded) DO NOTHING",
-            (
-                saved.id,
-                person,
-                scope,
-                name,
-                fold_name(name),
-                dump_calls(saved.calls),
-                time.time(),
-            ),
+            (id, person, scope, name, fold_name(name), text, time.time()),
         )
+        sql = "SELECT %s FROM saved_questions WHERE scope = ?"
         if not row.rowcount:
+            same = "person = ? AND name = ? AND calls = ?"
+            # A turn that goes on after a crash, or a form sent twice.
+            if select_value(connection, f"{sql % 1} AND {same}", scope, person, name, text):
+                return
             raise NotSaved(_TAKEN, name=name)
-        return saved
+        if select_value(connection, sql % "count(*)", scope) > MAX_IN_SCOPE:
+            raise NotSaved(_FULL, most=MAX_IN_SCOPE)
+        own = select_value(connection, f"{sql % 'count(*)'} AND person = ?", scope, person)
+        if own > MAX_IN_CHANNEL_OF_ONE and scope != person:
+            raise NotSaved(_FULL_OF_ONE, most=MAX_IN_CHANNEL_OF_ONE)
 
     @query
     def list_for(

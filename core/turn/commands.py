@@ -7,18 +7,16 @@ budget.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar, cast
-from zoneinfo import ZoneInfo
 
 from core.base import text
 from core.base.errors import BadInput, NotAllowed, NotFound, PonteError
 from core.base.i18n import (
     LANGUAGE,
-    format_date,
     format_duration,
     format_moment,
     format_money,
@@ -47,29 +45,14 @@ from core.observability import metrics, tracing
 from core.people.audit import Audit
 from core.people.policy import Policy
 from core.people.rules import place_names
-from core.saved.queries import (
-    QUESTION_GONE,
-    NotRunAgain,
-    QueryScript,
-    StoredCall,
-    load_calls,
-    plan_calls,
-)
-from core.saved.questions import (
-    SavedQuestion,
-    check_name,
-    find_named,
-    find_shown_name,
-    let_days_move,
-    require_named,
-)
 from core.tools.code.source import RUN_PYTHON_TOOL, RUNNING_PYTHON, format_for_person
 from core.tools.tool import compact_json
 from core.turn.context import LEFT_OUT, Show, TurnFiles
 from core.turn.explanations import describe_parts, explain_right
-from core.turn.preface import has_tables, zone_of
+from core.turn.preface import has_tables
 from core.turn.preparation import Assistant
 from core.turn.run import until_stored
+from core.turn.saved_answers import SavedAnswers
 from core.turn.suggestions import find_starting_points
 from core.turn.upkeep import Upkeep
 
@@ -105,17 +88,6 @@ QUICK_COMMAND_TOOL = "quick-command"
 NEWER_MESSAGE_SECONDS = 10.0
 """Seconds after which a message is newer than a `stop`, which Slack may deliver minutes late. The
 clocks of Ponte and of a platform may differ by less."""
-RERUN_PAUSE_SECONDS = 60.0
-"""A second press within so many seconds reads nothing again."""
-_RAN_JUST_NOW = "I ran this again just now ({moment}). The fresh result is below."
-_SAVED = "Saved. To see it again, type `show {name}`. All of yours: `saved`."
-_SAVED_FOR_ALL = (
-    "Saved for everyone here. To see it again, type `show {name}`. All of them: `saved`."
-)
-_DELETED = "Deleted the saved question `{name}`."
-_ONLY_SAVER = "Only the person who saved it or an admin can delete it."
-_NONE_SAVED = "No saved questions yet. Press **Save…** below an answer of rows or figures."
-_HOW_TO_DELETE = "To delete one, type `saved NAME delete`."
 _WAITING = ("{count} request is waiting for you.", "{count} requests are waiting for you.")
 _MORE_THERE = (
     "{count} more request is waiting for you. Ask for it in a direct message.",
@@ -299,6 +271,7 @@ class CommandService:
     find_board: Callable[[], StatusBoard]
     schedules: ScheduleAnswers
     upkeep: Upkeep
+    saved: SavedAnswers
 
     async def answer(
         self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
@@ -334,9 +307,9 @@ class CommandService:
                     explanation = f"{explanation}\n\n{notice}"
                 return Answer(explanation, is_private=True)
             case "save":
-                return await self._save_question(turn, command, rights)
+                return await self.saved.save(turn, command, rights)
             case "saved":
-                return await self._list_saved(turn, command, rights)
+                return await self.saved.list(turn, command, rights)
             case "setup":
                 return Answer(await self._prove_identity(turn, command))
             case "new":
@@ -347,93 +320,6 @@ class CommandService:
                 return Answer(await self._stop_turn(turn))
             case _:  # `changes`, the only one left
                 return Answer(await self._list_latest_changes(turn))
-
-    async def find_script(
-        self, turn: Turn, command: TypedCommand, rights: PlaceRights
-    ) -> QueryScript:
-        """Return what answers `rerun` in the place of the model. Raise NotAllowed, and NotRunAgain
-        if the answer is not stored any more, or ran again within the last minute."""
-        journal, message = self.stores.journal, turn.message
-        conversation, since = message.address.conversation, turn.accepted_at - RERUN_PAUSE_SECONDS
-        zone = ZoneInfo(zone_of(message, self.upkeep.config.turn.zone))
-        if at := await journal.find_message_time(conversation, message.text, since):
-            moment = format_moment(datetime.fromtimestamp(at, zone))
-            raise NotRunAgain(_RAN_JUST_NOW, moment=moment)
-        former = await self._find_former(command.id, conversation)
-        planned = plan_calls(former)
-        _check_calls(planned, rights)
-        then, now = (datetime.fromtimestamp(t.accepted_at, zone) for t in (former, turn))
-        is_today = then.date() == now.date()
-        form = format_moment if is_today else format_date
-        return QueryScript(planned, form(then, this_year=now.year), former)
-
-    async def _find_former(self, turn: str, conversation: str) -> Turn:
-        former = await self.stores.journal.find_ended_turn(turn, conversation)
-        if former is None or former.message.address.conversation != conversation:
-            raise NotRunAgain(QUESTION_GONE)
-        return former
-
-    async def find_saved(self, turn: Turn, rights: PlaceRights) -> QueryScript | None:
-        """Return what answers `show NAME` in the place of the model; None for any other message,
-        also if the person can use no question of this name here. Raise NotAllowed."""
-        message = turn.message
-        name = find_shown_name(message.text) if message.may_be_command else ""
-        if queries := message.origin.data.get("queries"):  # of a schedule
-            calls = load_calls(queries)
-        elif name and (found := find_named(name, await self._list_usable(turn, rights))):
-            calls = found.calls
-        else:
-            return None
-        _check_calls(calls, rights)
-        return QueryScript(calls)
-
-    async def _list_usable(self, turn: Turn, rights: PlaceRights | None) -> Sequence[SavedQuestion]:
-        message, may_know = turn.message, self.assistant.contexts.may_know
-        return await self.stores.saved.list_usable(
-            message.author.key, message.address, may_know, rights
-        )
-
-    async def _save_question(
-        self, turn: Turn, command: TypedCommand, rights: PlaceRights | None
-    ) -> Answer:
-        message, may_know = turn.message, self.assistant.contexts.may_know
-        former = await self._find_former(command.id, message.address.conversation)
-        calls = [replace(call, before="", figure="") for call in plan_calls(former)]
-        if not all(may_know(rights, call.needs) for call in calls):
-            raise NotAllowed
-        is_shared, moves = (word == "true" for word in command.slug.split("/"))
-        if moves:
-            zone = ZoneInfo(zone_of(former.message, self.upkeep.config.turn.zone))
-            calls = let_days_move(calls, datetime.fromtimestamp(former.accepted_at, zone))
-        titles = [
-            *await self.find_board().tables(message.author, message.address),
-            *(call.titles.get(call.arguments.get("table", ""), "") for call in calls),
-        ]
-        name, person = check_name(command.reason, titles), message.author.key
-        is_shared = is_shared and message.address.is_shared
-        scope = message.address.channel_key if is_shared else person
-        await self.stores.saved.add(name, person, scope, calls)
-        words = say(_SAVED_FOR_ALL if is_shared else _SAVED, name=name)
-        return Answer(words, is_private=not is_shared, has_own_post=is_shared)
-
-    async def _list_saved(
-        self, turn: Turn, command: TypedCommand, rights: PlaceRights | None
-    ) -> Answer:
-        questions = await self._list_usable(turn, rights)
-        if command.slug:
-            found = require_named(command.reason, questions)
-            keys = self.people.list_keys(turn.message.author.key)
-            if found.person not in keys and not await self._is_admin(turn):
-                raise NotAllowed(_ONLY_SAVER)
-            await self.stores.saved.delete(found.id)
-            return Answer(say(_DELETED, name=found.name))
-        lines = [
-            f"- `show {question.name}`"
-            + (f" · {say('everyone here')}" if question.is_shared else "")
-            for question in questions
-        ]
-        words = say(_HOW_TO_DELETE if lines else _NONE_SAVED)
-        return Answer("\n".join([*lines, "", words]).strip(), is_private=True)
 
     @property
     def _runs(self) -> TypedRuns:
@@ -757,14 +643,6 @@ class CommandService:
             raise NotAllowed(
                 "Only the person who asked or an admin can do that here.", right="administer"
             )
-
-
-def _check_calls(calls: Sequence[StoredCall], rights: PlaceRights) -> None:
-    rights.may("read").raise_if_denied()
-    if not calls:  # of a schedule whose copy is damaged
-        raise NotRunAgain(QUESTION_GONE)
-    for call in calls:
-        rights.may("tool", call.tool).raise_if_denied()
 
 
 async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:

@@ -326,15 +326,13 @@ class ConversationManager:
             raise run.parsed.error
         answer = run.origin.answer_directly(message, command)
         answer = answer or await run.origin.make_answer(run.turn, run.reply.show, rights)
-        assistant = self._assistant
-        if command and command.name == "rerun":
-            run.script = await self._commands.find_script(turn, command, rights)
-        elif not command and not answer:
-            run.script = await self._commands.find_saved(turn, rights)
-        elif command and not answer:
+        if not answer:
+            run.script = await self._commands.saved.find_script(turn, command, rights)
+        if command and not (answer or run.script):
             answer = await self._commands.answer(run.turn, command, run.reply.show, rights)
         if answer:
             return answer.with_notes(notes)
+        assistant = self._assistant
         if run.script:
             assistant = replace(assistant, model=run.script)
         briefing = await replace(prepare, assistant=assistant).make_briefing(run)

@@ -12,6 +12,7 @@ import pytest
 
 from bot.compose import compose
 from bot.config.ponte_toml import Config
+from bot.features.base import EndFeature
 from bot.home import Home
 from bot.ponte import Ponte
 from bot.settings import Settings
@@ -38,17 +39,14 @@ async def stop_intake() -> None:
     return None
 
 
-@pytest.mark.parametrize("is_late", [False, True], ids=["at once", "while it waits"])
-async def test_a_second_signal_skips_the_wait_for_running_turns(is_late: bool) -> None:
-    engine, closed_parts = BusyEngine(), list[str]()
-    closing = AsyncExitStack()
-    closing.callback(closed_parts.append, "parts")
+def build_ponte(engine: Any, closing: AsyncExitStack, *last_closings: EndFeature) -> Ponte:
+    """Return a Ponte that can only be stopped."""
     unused = cast("Any", None)
-    app = Ponte(
+    return Ponte(
         cast("Any", SimpleNamespace(ponte_grace=3600)),
         unused,
         unused,
-        cast("Any", engine),
+        engine,
         unused,
         cast("Any", SimpleNamespace(stop_intake=stop_intake)),
         unused,
@@ -58,7 +56,16 @@ async def test_a_second_signal_skips_the_wait_for_running_turns(is_late: bool) -
         True,
         (),
         closing,
+        last_closings,
     )
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["at once", "while it waits"])
+async def test_a_second_signal_skips_the_wait_for_running_turns(is_late: bool) -> None:
+    engine, closed_parts = BusyEngine(), list[str]()
+    closing = AsyncExitStack()
+    closing.callback(closed_parts.append, "parts")
+    app = build_ponte(engine, closing)
     hurry = asyncio.Event()
     stopping = asyncio.create_task(app.stop(hurry))
     if is_late:
@@ -70,7 +77,6 @@ async def test_a_second_signal_skips_the_wait_for_running_turns(is_late: bool) -
 
 async def test_the_last_traces_are_sent_within_the_rest_of_the_grace() -> None:
     """None is left after a second signal."""
-    unused = cast("Any", None)
     request = list[float]()
 
     async def close(seconds: float) -> None:
@@ -81,22 +87,7 @@ async def test_the_last_traces_are_sent_within_the_rest_of_the_grace() -> None:
 
     hurry = asyncio.Event()
     for _ in range(2):
-        app = Ponte(
-            cast("Any", SimpleNamespace(ponte_grace=3600)),
-            unused,
-            unused,
-            cast("Any", SimpleNamespace(drain=drain)),
-            unused,
-            cast("Any", SimpleNamespace(stop_intake=stop_intake)),
-            unused,
-            unused,
-            unused,
-            unused,
-            True,
-            (),
-            AsyncExitStack(),
-            (close,),
-        )
+        app = build_ponte(SimpleNamespace(drain=drain), AsyncExitStack(), close)
         await app.stop(hurry)
         hurry.set()
     assert 0 < request[0] <= 3600
@@ -104,7 +95,7 @@ async def test_the_last_traces_are_sent_within_the_rest_of_the_grace() -> None:
 
 
 async def test_each_feature_ends_though_a_part_or_another_feature_breaks() -> None:
-    unused, ended = cast("Any", None), list[str]()
+    ended = list[str]()
 
     def break_down() -> None:
         raise OSError("the disk is full")
@@ -121,22 +112,7 @@ async def test_each_feature_ends_though_a_part_or_another_feature_breaks() -> No
 
     closing = AsyncExitStack()
     closing.callback(break_down)
-    app = Ponte(
-        cast("Any", SimpleNamespace(ponte_grace=3600)),
-        unused,
-        unused,
-        cast("Any", SimpleNamespace(drain=drain)),
-        unused,
-        cast("Any", SimpleNamespace(stop_intake=stop_intake)),
-        unused,
-        unused,
-        unused,
-        unused,
-        True,
-        (),
-        closing,
-        (close, break_last),
-    )
+    app = build_ponte(SimpleNamespace(drain=drain), closing, close, break_last)
     with pytest.raises(RuntimeError):
         await app.stop()
     assert sorted(ended) == ["broken", "traces"]

@@ -38,7 +38,8 @@ async def answer_question(
     await journal.record_answer(turn, answer)
     for number, post in enumerate(posts, 1):
         await journal.record_posting(turn, number, f"key{number}")
-        await journal.record_posted(turn, number, post)
+        if post:
+            await journal.record_posted(turn, number, post)
     await journal.end_turn(turn, "done")
     return turn
 
@@ -82,6 +83,15 @@ async def test_the_same_thumb_takes_a_vote_back_where_it_toggles(stores: Embedde
     assert await votes.vote(press(turn, "up", 3.0), toggles=True)
     assert await votes.list_own(ANA.key, "web:C1") == {turn.id: "up"}
     assert await votes.list_own(BOB.key, "web:C1") == {}
+
+
+async def test_a_press_counts_before_the_id_of_its_post_is_recorded(stores: Embedded) -> None:
+    """People see a post before the platform's answer arrives here."""
+    turn = await answer_question(stores, says("why?"), posts=("7:1", ""))
+    assert await stores.journal.find_answer(turn.id, "7:2") == ANSWER
+    assert await Votes(stores.database).vote(press(turn, "up", 1.0, post="7:2"))
+    await stores.journal.record_posted(turn, 2, "7:3")
+    assert await stores.journal.find_answer(turn.id, "7:2") is None
 
 
 @pytest.mark.parametrize(

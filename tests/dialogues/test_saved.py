@@ -223,7 +223,7 @@ async def test_a_channel_is_not_filled_by_one(bot_home: BotHome) -> None:
         for number in range(MAX_IN_CHANNEL_OF_ONE):
             await says(crm.ponte, f"save {turn} true/ q{number}", f"k1{number}", thread="t1")
         full = await says(crm.ponte, f"save {turn} true/ more", "k2", thread="t1")
-        assert full.text.startswith("There are 10 saved questions already.")
+        assert full.text.startswith("You have saved 10 questions for this channel already.")
 
 
 async def test_a_schedule_shows_its_own_copy_without_a_model(bot_home: BotHome) -> None:

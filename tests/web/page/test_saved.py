@@ -45,6 +45,7 @@ def messages(ponte: WebPonte, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         if text.startswith("save "):
             if text.endswith(" stop"):
                 return Answer("`stop` is a command.", status="failed", code="bad_request")
+            ponte.board.saved = ["unpaid"]
             return Answer(SAVED, is_private=True)
         if text == "figure":
             return Answer("**42** in all.", can_run_again=True)
@@ -91,6 +92,9 @@ async def test_save_has_a_form_and_no_message(page: Page, messages: list[str]) -
     await page.locator(".saving [type=submit]").dblclick()
     await expect(page.locator("p.feedback")).to_have_text(SAVED.replace("`", ""))
     assert [text[-9:] for text in messages[1:]] == ["true stop", " / unpaid"]
+    await page.locator("#quick").click()
+    await expect(page.locator("#quick-saved button")).to_have_text("unpaid")
+    await page.keyboard.press("Escape")
     await expect(page.locator(".said:visible")).to_have_count(1)
     await page.reload()
     await expect(page.locator(".answer:visible")).to_have_count(1)
