@@ -161,9 +161,12 @@ class SavedQuestions(SqlStore):
         )
         sql = "SELECT %s FROM saved_questions WHERE scope = ?"
         if not row.rowcount:
-            same = "person = ? AND name = ? AND calls = ?"
-            # A turn that goes on after a crash, or a form sent twice.
-            if select_value(connection, f"{sql % 1} AND {same}", scope, person, name, text):
+            same = select_value(
+                connection, f"{sql % 'calls'} AND person = ? AND name = ?", scope, person, name
+            )
+            # A turn that goes on after a crash, or a form sent twice. Another process may write a
+            # set in another order.
+            if same and load_calls(same) == tuple(calls):
                 return
             raise NotSaved(_TAKEN, name=name)
         if select_value(connection, sql % "count(*)", scope) > MAX_IN_SCOPE:
