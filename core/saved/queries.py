@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from core.base.errors import Refusal
-from core.base.i18n import plural, say
+from core.base.i18n import format_number, plural, say
 from core.base.markdown import escape_markdown
 from core.domain.messages import Item
 from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
@@ -310,7 +310,11 @@ def _describe_change(call: StoredCall, outcome: Outcome, day: str) -> str:
     if call.figure and (figure := _find_figure(outcome)):
         return say(_CHANGED_FIGURE, now=figure, before=call.figure, day=day)
     now, before = _read_total(outcome.text), _read_total(call.before)
-    return "" if now is None or before is None else plural(*_CHANGED, now, before=before, day=day)
+    return (
+        ""
+        if now is None or before is None
+        else plural(*_CHANGED, now, before=format_number(before), day=day)
+    )
 
 
 def _read_total(text: str) -> int | None:

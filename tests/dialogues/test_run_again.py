@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -169,6 +170,14 @@ async def test_a_chart_is_drawn_of_the_fresh_figures(bot_home: BotHome) -> None:
         again = await crm.run_again()
         assert "_Amount is called Value now._" in again.text
         assert "_The chart can't be drawn._" in again.text
+
+
+async def test_both_numbers_are_written_alike(bot_home: BotHome) -> None:
+    async with office(bot_home, ("nocodb_query", {"table": "Orders"})) as crm:
+        for number in range(1500):
+            crm.orders.create({"Title": f"Copy {number}"})
+        await crm.ask()
+        assert re.match(r"1,560 rows \(on .*: 1,560\)\.", (await crm.run_again()).text)
 
 
 async def test_a_figure_stands_beside_the_former_one(bot_home: BotHome) -> None:
