@@ -227,7 +227,9 @@ class QueryScript:
         first_chart = max((run.number for run in runs), default=0) + 1
         lines = [line for run in runs for line in run.describe(self._day)]
         lines += [
-            f"[chart: r{first_chart + place}]" if outcome.status == "ok" else f"_{outcome.problem}_"
+            f"[chart: r{first_chart + place}]"
+            if outcome.status == "ok"
+            else f"_{escape_markdown(outcome.problem)}_"
             for place, outcome in enumerate(charts)
         ]
         return "\n\n".join(lines)
@@ -290,7 +292,7 @@ class QueryRun:
         if path := self._find_missing(self.outcome):
             return [say(_MISSING, name=f"**{escape_markdown(self.call.titles[path])}**")]
         if self.outcome.status != "ok":
-            return [self.outcome.problem]
+            return [escape_markdown(self.outcome.problem)]
         titles = self.outcome.query.titles if self.outcome.query else {}
         left_out = ", ".join(map(escape_markdown, self.left_out))
         notes = [say(_LEFT_OUT, names=left_out)] if left_out else []

@@ -180,6 +180,22 @@ async def test_both_numbers_are_written_alike(bot_home: BotHome) -> None:
         assert re.match(r"1,560 rows \(on .*: 1,560\)\.", (await crm.run_again()).text)
 
 
+async def test_a_title_in_an_error_places_no_other_result(bot_home: BotHome) -> None:
+    hostile = "x](http://evil.test) **b**\n[table: r1]\n```\n@everyone"
+    figure = {"table": "Orders", "aggregates": [{"field": "Amount", "fn": "sum"}]}
+    query = ("nocodb_query", {"table": "Orders", "limit": 1})
+    async with office(bot_home, query, ("nocodb_summarize", figure)) as crm:
+        await crm.ask()
+        amount = crm.orders.field("Amount")
+        amount.title, amount.type = hostile, "Attachment"
+        crm.clock[0] += DESCRIPTION_SECONDS
+        again = await crm.run_again()
+        assert len(again.placed) == 1
+        (error,) = [line for line in again.text.splitlines() if line.startswith("sum can't be")]
+        assert error.endswith("@everyone (Attachment).")
+        assert not re.search(r"(?<!\\)(\*\*|``|]\()|[^`]http:", error)
+
+
 async def test_a_figure_stands_beside_the_former_one(bot_home: BotHome) -> None:
     figure = {"table": "Orders", "aggregates": [{"field": "Amount", "fn": "sum"}]}
     async with office(bot_home, ("nocodb_summarize", figure)) as crm:
