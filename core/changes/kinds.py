@@ -112,8 +112,11 @@ _BLANKS = frozenset("\u115f\u1160\u2800")
 def is_deed_title(title: str) -> bool:
     """Return whether a title may stand on a button: short, and without characters that are
     invisible or change the direction of text."""
-    is_short = 0 < len(escape(title).encode()) <= MAX_DEED_TITLE_BYTES
-    return is_short and to_one_line(title) == title and not _BLANKS.intersection(title)
+    return (
+        0 < len(escape(title).encode()) <= MAX_DEED_TITLE_BYTES
+        and to_one_line(title) == title
+        and _BLANKS.isdisjoint(title)
+    )
 
 
 TEXT_KEY = "Text"

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from core.base.errors import Refusal
-from core.base.i18n import format_number, plural, say
+from core.base.i18n import plural, say
 from core.base.markdown import escape_markdown
 from core.domain.messages import Item
 from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
@@ -261,15 +261,13 @@ class QueryRun:
     def after(self, outcome: Outcome, number: int) -> QueryRun:
         """Return the run after a call; it is open if the call is to be made without a column."""
         done = replace(self, outcome=outcome, number=number, is_open=False)
-        path = self._find_missing(outcome)
-        fields = [field for field in self.arguments.get("fields") or () if field != path]
-        rest = {**self.arguments, "fields": fields}
+        path, fields = self._find_missing(outcome), self.arguments.get("fields") or ()
         # Only a column can be left out: without a filter, other rows would be shown.
-        is_used = path in json.dumps({**rest, "table": ""})
-        if not path or is_used or not fields or len(self.left_out) == MAX_LEFT_OUT:
+        if path not in fields or len(fields) == 1 or len(self.left_out) == MAX_LEFT_OUT:
             return done
+        rest = [field for field in fields if field != path]
         left_out = (*self.left_out, self.call.titles[path])
-        return replace(self, arguments=rest, left_out=left_out)
+        return replace(self, arguments={**self.arguments, "fields": rest}, left_out=left_out)
 
     def _find_missing(self, outcome: Outcome) -> str:
         """Return the id of the table or field that the failed call did not find; "" for none."""
@@ -312,11 +310,7 @@ def _describe_change(call: StoredCall, outcome: Outcome, day: str) -> str:
     if call.figure and (figure := _find_figure(outcome)):
         return say(_CHANGED_FIGURE, now=figure, before=call.figure, day=day)
     now, before = _read_total(outcome.text), _read_total(call.before)
-    return (
-        ""
-        if now is None or before is None
-        else plural(*_CHANGED, now, before=format_number(before), day=day)
-    )
+    return "" if now is None or before is None else plural(*_CHANGED, now, before=before, day=day)
 
 
 def _read_total(text: str) -> int | None:

@@ -153,11 +153,11 @@ class SavedQuestions(SqlStore):
         self, connection: SqlConnection, name: str, person: str, scope: str, calls: Sequence[Any]
     ) -> None:
         """Raise NotSaved if another question has the name, or if there are too many."""
-        id, text = secrets.token_hex(8), dump_calls(calls)
+        columns = person, scope, name, fold_name(name), dump_calls(calls)
         row = connection.execute(
             "INSERT INTO saved_questions (id, person, scope, name, folded, calls, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope, folded) DO NOTHING",
-            (id, person, scope, name, fold_name(name), text, time.time()),
+            (secrets.token_hex(8), *columns, time.time()),
         )
         sql = "SELECT %s FROM saved_questions WHERE scope = ?"
         if not row.rowcount:
