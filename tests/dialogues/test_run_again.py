@@ -18,6 +18,7 @@ from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
 from core.domain.ports import ToolSource
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
+from core.saved.queries import MAX_QUERIES
 from core.tools.nocodb.schema import DESCRIPTION_SECONDS
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FixedToolSource, tool
@@ -194,6 +195,28 @@ async def test_a_title_in_an_error_places_no_other_result(bot_home: BotHome) -> 
         (error,) = [line for line in again.text.splitlines() if line.startswith("sum can't be")]
         assert error.endswith("@everyone (Attachment).")
         assert not re.search(r"(?<!\\)(\*\*|``|]\()|[^`]http:", error)
+
+
+async def test_what_the_answer_showed_runs_again_and_no_more(bot_home: BotHome) -> None:
+    """A query that it placed nowhere does not run, unless a file came of it."""
+    calls: list[tuple[str, Mapping[str, object]]] = [
+        ("nocodb_query", {"table": "Orders", "fields": ["Title"]}),
+        ("nocodb_summarize", {"table": "Orders", "group_by": "Paid"}),
+        ("nocodb_query", {"table": "Customers", "export": "csv"}),
+    ]
+    async with office(bot_home, *calls, words="[table: r2]") as crm:
+        await crm.ask()
+        again = await crm.run_again()
+        assert again.text.startswith("60 rows (on "), "a number of each group is no figure"
+        assert "Order 03" not in again.text
+        assert (len(again.placed), len(again.files)) == (2, 1)
+
+
+async def test_an_answer_of_nine_queries_does_not_run_again(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders"})
+    for count in (MAX_QUERIES, MAX_QUERIES + 1):
+        async with office(bot_home, *[query] * count) as crm:
+            assert (await crm.ask()).can_run_again == (count == MAX_QUERIES)
 
 
 async def test_a_figure_stands_beside_the_former_one(bot_home: BotHome) -> None:
