@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -173,6 +174,14 @@ async def test_a_chart_is_drawn_of_the_fresh_figures(bot_home: BotHome) -> None:
         assert "_The chart can't be drawn._" in again.text
 
 
+async def test_another_day_is_named_without_its_time(bot_home: BotHome) -> None:
+    async with office(bot_home, ("nocodb_query", {"table": "Orders"})) as crm:
+        await crm.ask()
+        with closing(sqlite3.connect(bot_home.home / "ponte.db")) as connection, connection:
+            connection.execute("UPDATE inbox SET created_at = created_at - 2 * 86400")
+        assert re.match(r"60 rows \(on \w+ \d+: 60\)\.", (await crm.run_again()).text)
+
+
 async def test_both_numbers_are_written_alike(bot_home: BotHome) -> None:
     async with office(bot_home, ("nocodb_query", {"table": "Orders"})) as crm:
         for number in range(1500):
@@ -263,8 +272,9 @@ async def test_without_the_column_of_its_filter_it_does_not_run(bot_home: BotHom
         assert not again.can_run_again
 
 
-async def test_rights_are_those_of_who_presses(bot_home: BotHome) -> None:
-    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("tool:nocodb_query",))
+@pytest.mark.parametrize("right", ["tool:nocodb_query", "read"])
+async def test_rights_are_those_of_who_presses(bot_home: BotHome, right: str) -> None:
+    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=(right,))
     policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
     query = ("nocodb_query", {"table": "Orders"})
     async with office(bot_home, query, policy=policy) as crm:

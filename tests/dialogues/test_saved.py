@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.domain.messages import Address, turn_id
+from core.domain.messages import PROGRAM, Address, turn_id
 from core.people.rules import Rule, RuleBook
 from core.saved.queries import StoredCall, describe_calls
 from core.saved.questions import (
@@ -27,6 +27,7 @@ from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, on_slack, says
 from tests.dialogues.test_run_again import UNPAID, Office, office
+from tests.fakes.choices import make_message
 from tests.fakes.config import fixed_rules
 from tests.fakes.schedules import LateScheduleSource, put_schedule
 
@@ -192,6 +193,31 @@ async def test_a_place_called_like_a_person_has_no_questions_of_theirs(bot_home:
         assert not await crm.ponte.engine.conversations.saved.list_for("web:guest", place)
 
 
+async def test_nobody_else_reads_a_question_of_one_person(bot_home: BotHome) -> None:
+    """Where nobody else reads along, "everyone in this channel" is the person."""
+    async with office(bot_home, QUERY, policy=RIGHTS) as crm:
+        await says(crm.ponte, "How many?", "k1", thread="t1")
+        save = f"save {turn_id('slack:k1')} / unpaid"
+        assert (await says(crm.ponte, save, "k2", thread="t1")).is_private
+        await crm.ask()
+    async with office(bot_home, QUERY) as crm:
+        await crm.ask()
+        alone = await crm.ponte.ask(f"save {crm.turns[0]} true/ unpaid", channel="C5")
+        assert alone.text.startswith("Saved. To see it again")
+
+
+async def test_the_message_of_a_program_shows_no_saved_question(bot_home: BotHome) -> None:
+    async with office(bot_home, QUERY) as crm:
+        await crm.ask()
+        await save(crm, "unpaid orders")
+        asked = len(crm.model.asks)
+        assert (await crm.ponte.ask("show unpaid orders")).can_run_again
+        assert len(crm.model.asks) == asked
+        message = make_message("show unpaid orders", "program")
+        await crm.ponte.ask_message(replace(message, origin=PROGRAM))
+        assert len(crm.model.asks) > asked
+
+
 async def test_a_damaged_question_takes_no_other_with_it(bot_home: BotHome) -> None:
     async with office(bot_home, QUERY) as crm:
         await crm.ask()
@@ -211,6 +237,7 @@ async def test_what_is_saved_is_saved_again_without_an_error(bot_home: BotHome) 
         assert (await save(crm, "unpaid orders")).startswith("Saved.")
         with closing(sqlite3.connect(bot_home.home / "ponte.db")) as connection, connection:
             ((text,),) = connection.execute("SELECT calls FROM saved_questions")
+            assert "Order 01" not in text, "no rows: `forget` would not delete them"
             calls = json.loads(text)
             # A set of text has another order in another process.
             calls[0]["needs"].reverse()
