@@ -18,6 +18,7 @@ from core.people.rules import Rule, RuleBook
 from core.saved.queries import StoredCall, describe_calls
 from core.saved.questions import (
     MAX_IN_CHANNEL_OF_ONE,
+    MAX_IN_SCOPE,
     find_fixed_days,
     find_shown_name,
     fold_name,
@@ -151,6 +152,9 @@ async def test_a_question_of_a_channel(bot_home: BotHome) -> None:
         turn = turn_id("slack:k1")
         saved = await says(crm.ponte, f"save {turn} true/ unpaid orders", "k2", thread="t1")
         assert saved.text.startswith("Saved for everyone here.")
+        listed = await says(crm.ponte, "saved", "k0", OTHER)
+        assert listed.text.startswith("- `show unpaid orders` · everyone here\n")
+        assert listed.is_private
         shown = await says(crm.ponte, "show unpaid orders", "k3", OTHER)
         assert "Source: Orders, Paid isn't checked" in shown.text
         asked = len(crm.model.asks)
@@ -251,7 +255,7 @@ async def test_what_is_saved_is_saved_again_without_an_error(bot_home: BotHome) 
         assert (await save(crm, "unpaid orders")).startswith("There is a question or a table")
 
 
-async def test_a_channel_is_not_filled_by_one(bot_home: BotHome) -> None:
+async def test_neither_a_channel_nor_a_person_has_too_many(bot_home: BotHome) -> None:
     async with office(bot_home, QUERY, policy=RIGHTS) as crm:
         await says(crm.ponte, "How many?", "k0", thread="t1")
         turn = turn_id("slack:k0")
@@ -259,6 +263,10 @@ async def test_a_channel_is_not_filled_by_one(bot_home: BotHome) -> None:
             await says(crm.ponte, f"save {turn} true/ q{number}", f"k1{number}", thread="t1")
         full = await says(crm.ponte, f"save {turn} true/ more", "k2", thread="t1")
         assert full.text.startswith("You have saved 10 questions for this channel already.")
+        for number in range(MAX_IN_SCOPE):
+            await says(crm.ponte, f"save {turn} / q{number}", f"k3{number}", thread="t1")
+        full = await says(crm.ponte, f"save {turn} / more", "k4", thread="t1")
+        assert full.text.startswith("There are 50 saved questions already.")
 
 
 async def test_a_schedule_shows_its_own_copy_without_a_model(bot_home: BotHome) -> None:
