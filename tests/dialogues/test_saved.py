@@ -290,6 +290,12 @@ async def test_a_schedule_shows_its_own_copy_without_a_model(bot_home: BotHome) 
         answer = await crm.ponte.engine.conversations.inbox.wait_for_answer(run.seq)
         assert "Source: Orders, Paid isn't checked: 20 of 30 rows" in answer.text
         assert len(crm.model.asks) == asked
+        with closing(sqlite3.connect(bot_home.home / "ponte.db")) as connection, connection:
+            connection.execute("UPDATE schedules SET queries = '[{'")
+        await says(crm.ponte, f"schedule {card.id} run", "k7")
+        run = max(await store.list_runs(card.id, 2), key=lambda run: run.seq)
+        answer = await crm.ponte.engine.conversations.inbox.wait_for_answer(run.seq)
+        assert answer.text.startswith("This question is no longer stored.")
 
 
 async def test_a_schedule_shows_nothing_of_a_table_that_was_hidden(bot_home: BotHome) -> None:
