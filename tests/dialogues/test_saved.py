@@ -166,6 +166,17 @@ async def test_a_question_of_a_channel(bot_home: BotHome) -> None:
         assert deleted.text == "Deleted the saved question `unpaid orders`."
 
 
+async def test_what_a_person_saved_comes_before_what_the_channel_has(bot_home: BotHome) -> None:
+    async with office(bot_home, QUERY, policy=RIGHTS) as crm:
+        await says(crm.ponte, "How many?", "k1", thread="t1")
+        await says(crm.ponte, f"save {turn_id('slack:k1')} / orders now", "k2", thread="t1")
+        crm.model.calls = (("nocodb_query", {"table": "Orders"}),)
+        await says(crm.ponte, "And all?", "k3", thread="t1")
+        await says(crm.ponte, f"save {turn_id('slack:k3')} true/ orders now", "k4", thread="t1")
+        assert "20 of 30 rows" in (await says(crm.ponte, "show orders now", "k5")).text
+        assert "20 of 60 rows" in (await says(crm.ponte, "show orders now", "k6", OTHER)).text
+
+
 async def test_who_may_not_read_a_table_learns_no_name(bot_home: BotHome) -> None:
     rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("read:Orders",))
     policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
