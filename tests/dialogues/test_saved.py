@@ -236,12 +236,12 @@ async def test_the_message_of_a_program_shows_no_saved_question(bot_home: BotHom
 async def test_a_damaged_question_takes_no_other_with_it(bot_home: BotHome) -> None:
     async with office(bot_home, QUERY) as crm:
         await crm.ask()
-        for name in ("whole", "broken", "empty"):
+        for name in ("whole", "broken", "empty", "alpha"):
             await save(crm, name)
         sql = "UPDATE saved_questions SET calls = ? WHERE name = ?"
         with closing(sqlite3.connect(bot_home.home / "ponte.db")) as connection, connection:
             connection.executemany(sql, [('[{"tool":', "broken"), ("[]", "empty")])
-        assert (await crm.ponte.ask("saved")).text.startswith("- `show whole`\n\n")
+        assert (await crm.ponte.ask("saved")).text.startswith("- `show alpha`\n- `show whole`\n\n")
         assert "20 of 30 rows" in (await crm.ponte.ask("show whole")).text
 
 
