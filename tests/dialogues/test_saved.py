@@ -15,6 +15,7 @@ import pytest
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import PROGRAM, Address, turn_id
 from core.people.rules import Rule, RuleBook
+from core.saved.buttons import find_fields
 from core.saved.queries import StoredCall, describe_calls
 from core.saved.questions import (
     MAX_IN_CHANNEL_OF_ONE,
@@ -23,6 +24,7 @@ from core.saved.questions import (
     find_shown_name,
     fold_name,
     let_days_move,
+    propose_name,
 )
 from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from tests.dialogues.bot_home import BotHome
@@ -97,6 +99,36 @@ def test_names_that_are_equal(one: str, other: str) -> None:
     assert fold_name(one) == fold_name(other)
 
 
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ("show overdue invoices", "overdue invoices"),
+        ("Which <@U1> are **unpaid**?", "Which U1 are unpaid"),
+        ("x" * 80, "x" * 60),
+        ("???", ""),
+    ],
+)
+def test_the_name_that_is_proposed(message: str, name: str) -> None:
+    assert propose_name(message) == name
+
+
+@pytest.mark.parametrize(
+    ("forms", "values"),
+    [([], {"title": ""}), (["%Y", "%Y-%m"], {"title": "Orders", "move": "true"})],
+)
+async def test_a_form_proposes_no_title_of_a_table_and_moves_days_together(
+    bot_home: BotHome, forms: list[str], values: dict[str, str]
+) -> None:
+    now = datetime.now(ZoneInfo("UTC"))
+    due = [{"field": "Due", "op": "eq", "value": now.strftime(form)} for form in forms]
+    async with office(bot_home, ("nocodb_query", {"table": "Orders", "filters": due})) as crm:
+        message, receipt = await crm.ponte.send("show Orders")
+        await crm.ponte.wait_for_answer(receipt)
+        stores = crm.ponte.engine.assistant.contexts.stores
+        fields = await find_fields(stores, receipt.turn, message.address)
+        assert [(field.key, field.value) for field in fields] == list(values.items())
+
+
 def _call(value: Any, op: str = "eq") -> StoredCall:
     filters = [{"field": "cDue", "op": op, "value": value}]
     return StoredCall(
@@ -152,6 +184,8 @@ async def test_a_question_of_a_channel(bot_home: BotHome) -> None:
         turn = turn_id("slack:k1")
         saved = await says(crm.ponte, f"save {turn} true/ unpaid orders", "k2", thread="t1")
         assert saved.text.startswith("Saved for everyone here.")
+        late = await says(crm.ponte, f"save {turn} true/ unpaid orders", "k", OTHER, thread="t1")
+        assert late.text.startswith("There is a question or a table"), "it is hers"
         listed = await says(crm.ponte, "saved", "k0", OTHER)
         assert listed.text.startswith("- `show unpaid orders` · everyone here\n")
         assert listed.is_private
