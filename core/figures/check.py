@@ -41,6 +41,9 @@ def check_figures(
 ) -> FigureCheck:
     """`asked`: the question. `texts` are those that the tools returned to the model, `runs` what
     runs of Python printed."""
+    figures = list(islice(find_figures(answer), MAX_CHECKED_FIGURES))
+    if not any(figure.is_checked for figure in figures):
+        return FigureCheck((), (), ())
     wished = [value for wish in find_figures(asked) for value, _ in wish.readings]
     counts = {3, *(int(value) for value in wished if value < 30)}
     tables = list(map(_read_columns, results))
@@ -53,7 +56,6 @@ def check_figures(
     sums = (sum(column) for columns in tables for column in columns)
     related = _collect(_relate([*{*sums, *wished, *(number for number, _ in _read(runs))}]))
     found, from_run, missing = list[str](), list[str](), list[str]()
-    figures = list(islice(find_figures(answer), MAX_CHECKED_FIGURES))
     for _, sentence in groupby(figures, key=lambda figure: figure.sentence):
         bases, open_figures = list(wished), list[Figure]()
         for figure in sentence:
