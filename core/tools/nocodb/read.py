@@ -371,7 +371,8 @@ class QueryTools:
             records, start = rows.records, (page - 1) * limit
             rows = replace(rows, records=records[start : start + limit])
         else:
-            rows = await self.reading.fetch_page(query.selection, wish, number=page, size=limit)
+            size = ctx.most_rows or limit
+            rows = await self.reading.fetch_page(query.selection, wish, number=page, size=size)
         # `head`: as many of the page's rows as fit into the outcome.
         lines = [format_row(record, columns, query.now.tzinfo) for record in rows.records]
         head = rows_that_fit(lines, MAX_ROWS_CHARACTERS)
@@ -405,12 +406,13 @@ class QueryTools:
         )
         sources = (query.describe_source(rows, len(head), contents),)
         rows_result: RowsResult | None = None
-        if head and columns and ctx.result_id:
+        shown = rows.records if ctx.most_rows else rows.records[: len(head)]
+        if shown and columns and ctx.result_id:
             result["show"] = describe_placing(ctx)
-            caption = query.describe_rows(rows, len(head))
-            rows_result = build_table(rows.records[: len(head)], columns, query.now, caption)
+            caption = query.describe_rows(rows, len(shown))
+            rows_result = build_table(shown, columns, query.now, caption)
         result |= explain(ctx, *query.tables)
-        keys = tuple(f"{query.table.title}/{record.id}" for record in rows.records[: len(head)])
+        keys = tuple(f"{query.table.title}/{record.id}" for record in shown)
         stored = query.to_stored(
             "nocodb_query",
             filters,
