@@ -79,8 +79,8 @@ class AlertCondition:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a look found: the exact `value` and its text, or `why` it cannot be told; of rows, the
-    place of each in `rows` by its id."""
+    """The result of a look: the exact `value` and its text, or `why` it cannot be told; of rows,
+    the place of each in `rows` by its id."""
 
     value: str = ""
     text: str = ""
@@ -92,9 +92,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
-    """What an alert knows from its looks: the last value as people read it, `base`, the value of
-    its last post, and the crossings that no post has told yet. `rows`: known ids, each with when
-    the row left; 0 for one that is there."""
+    """The last value as people read it, `base`, the value of the last post, and the crossings that
+    no post has told yet. `rows`: known ids, each with when the row left; 0 for one that is there.
+    """
 
     value: str = ""
     looked_at: float = 0.0

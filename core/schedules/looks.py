@@ -41,7 +41,7 @@ from core.schedules.schedule import (
 
 MAX_WATCHED_ROWS, SHOWN_ROWS = 1_000, 10
 LOOKS_AT_ONCE = 4
-LOOK_TIMEOUT_SECONDS = 60.0
+ALERT_LOOK_TIMEOUT_SECONDS = 60.0
 _PARTIAL = {"total_at_least", "read", "changed", "linked"}
 """What a tool says of rows that are not all."""
 _NO_VALUE = "No row has a number there."
@@ -72,15 +72,14 @@ class AlertWatch:
             self.tasks.start(self.look(alert))
 
     async def look(self, alert: Schedule) -> None:
+        """Store what is found now, with the post about it. Raise NotStored."""
         with use_locale(alert.locale):
             try:
                 async with self._places:
                     watch, text, result = await self._find_news(alert)
             except NotAllowed:
-                await self.schedules.end_look(alert, alert.watch, pause="rights")
-                result = "refused"
-            else:
-                await self.schedules.end_look(alert, watch, text)
+                watch, text, result = alert.watch, "", "refused"
+        await self.schedules.end_look(alert, watch, text, may_look=result != "refused")
         metrics.alert_looks.labels(result).inc()
 
     async def _find_news(self, alert: Schedule) -> tuple[str, str, str]:
@@ -179,14 +178,14 @@ class AlertWatch:
         ctx = replace(ctx, viewer=Viewer(rights), result_id="r1", most_rows=most, results={})
         key = (moment or object(), tool, json.dumps(arguments), ctx.zone, LANGUAGE.get())
         question = partial(self._call, ctx, tool, key[2])
-        outcome, asker = await self._shared.ask(key, question, LOOK_TIMEOUT_SECONDS)
+        outcome, asker = await self._shared.ask(key, question, ALERT_LOOK_TIMEOUT_SECONDS)
         # What another person was refused is asked again with these rights.
         is_readable = outcome.status == "ok" and self.may_know(rights, outcome.needs)
         return outcome if asker is ctx.viewer or is_readable else (await question())[0]
 
     async def _call(self, ctx: ToolContext, tool: str, text: str) -> tuple[Outcome, Viewer]:
         try:
-            async with asyncio.timeout(LOOK_TIMEOUT_SECONDS):
+            async with asyncio.timeout(ALERT_LOOK_TIMEOUT_SECONDS):
                 outcome = await (await self.find_tool(tool)).run(ctx, text)
             outcome = replace(outcome, needs=frozenset({*ctx.viewer.needs, ("tool", tool)}))
         except PonteError as error:

@@ -418,11 +418,11 @@ class Schedules(SqlStore):
         return connection.execute(sql, values).rowcount == 1
 
     async def end_look(
-        self, alert: Schedule, watch: str, text: str = "", pause: PauseReason = ""
+        self, alert: Schedule, watch: str, text: str = "", *, may_look: bool = True
     ) -> None:
         """Store in one transaction what a look found, and the post about it if there is a `text`;
-        or pause the alert. Nothing if it was changed, paused or asked to look since `begin_look`.
-        """
+        or pause the alert, whose owner lost the rights. Nothing if it was changed, paused or asked
+        to look since `begin_look`."""
         due = alert.next_due_at
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
@@ -436,10 +436,10 @@ class Schedules(SqlStore):
             now, key = self._clock(), f"schedule:{alert.id}:{due:.0f}"
             _update(connection, alert.id, now, watch=watch)
             _delete_old_runs(connection, alert.id)
-            if pause:
-                _insert_run(connection, alert, key, due, now, "skipped", reason=pause)
-                _pause_schedule(connection, alert.id, pause, now)
-                facts = {"schedule": alert.id, "reason": pause}
+            if not may_look:
+                _insert_run(connection, alert, key, due, now, "skipped", reason="rights")
+                _pause_schedule(connection, alert.id, "rights", now)
+                facts = {"schedule": alert.id, "reason": "rights"}
                 audit_step("schedule-run-skipped", alert.owner, alert.address, **facts)(connection)
             if not text:
                 return None, None

@@ -514,7 +514,8 @@ SCHEDULES_TABLE = TableDeclaration(
     whose="person",
     section="schedules",
     seen_at="created_at",
-    contents="each schedule: what it does and where, when it is due, the time zone, the owner",
+    contents="each schedule: what it does and where, when it is due, the time zone, the owner; of"
+    " an alert, the last value and the IDs of rows",
     kept="until its owner deletes it or is forgotten",
     columns=(
         text("id"),

@@ -14,7 +14,7 @@ from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Card, encode_json
 from core.schedules.alerts import MAX_FAILED_LOOKS, read_state
 from core.schedules.rows import Schedules
-from core.schedules.schedule import Schedule, ScheduleFilter, ScheduleLimits
+from core.schedules.schedule import LATE_SECONDS, Schedule, ScheduleFilter, ScheduleLimits
 from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import OTHER, RIGHTS, says
 from tests.dialogues.test_run_again import UNPAID, Office, office
@@ -29,7 +29,7 @@ OVER_20 = {
     "ends": None,
     "replaces": None,
 }
-INTERVAL = 300.0
+INTERVAL, DAY = 300.0, 86_400.0
 
 
 @dataclass(frozen=True)
@@ -275,3 +275,19 @@ async def test_alerts_have_a_limit_of_their_own(bot_home: BotHome) -> None:
         await w.approve()
         assert not (await says(w.crm.ponte, "Another one", "k5")).cards
         assert "You have 1 alerts" in str(w.crm.model.asks[-1].input)
+
+
+async def test_the_timer_looks_when_it_is_due_and_makes_up_no_look(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        await w.approve()
+        scheduling, looked_at = w.crm.ponte.engine.schedules, 0.0
+        for late, is_made in ((1.0, True), (LATE_SECONDS + 1, False), (DAY, False), (0.0, True)):
+            now = (await w.find()).next_due_at + late
+            vars(w.store)["_clock"] = lambda now=now: now
+            await scheduling.scheduler.start_due_runs()
+            await asyncio.gather(*scheduling._tasks._running)
+            alert = await w.find()
+            looked_at = now if is_made else looked_at
+            assert read_state(alert).looked_at == looked_at
+            assert now < alert.next_due_at <= now + INTERVAL
+            assert not await w.store.list_unreported(), "nobody is told of a missed look"

@@ -86,7 +86,7 @@ def test_when_it_speaks(asked: AlertCondition, looks: Looks, edges: list[str]) -
     assert hear(asked, looks) == edges
 
 
-def expected(was_true: bool, looks: Looks) -> Iterator[str]:
+def list_expected(was_true: bool, looks: Looks) -> Iterator[str]:
     """The promise in plain words, over a limit of 20."""
     posted_at, crossings, failures = -HOUR, 0, 0
     for hours, value in looks:
@@ -113,7 +113,7 @@ def test_random_looks_keep_the_promise(seed: int) -> None:
         looks.append((hours, chance.choice(("", "19", "20", "21", "400", "-3.5"))))
     asked = condition(first=chance.choice(("10", "30")))
     edges = hear(asked, looks)
-    assert edges == list(expected(asked.first == "30", looks))
+    assert edges == list(list_expected(asked.first == "30", looks))
     spoken = zip(looks, edges, strict=True)
     posts = [round(hours * HOUR) for (hours, _), edge in spoken if edge in ("true", "ended")]
     assert all(later - at >= HOUR for at, later in pairwise(posts))
