@@ -15,7 +15,7 @@ from core.base.i18n import LANGUAGE, say, use_locale
 from core.base.tasks import BackgroundTasks, SharedAnswers
 from core.domain.messages import Message, encode_json
 from core.domain.ports import Tool
-from core.domain.records import Outcome, StoredQuery, Thread, ToolCall, ToolContext, TurnControls
+from core.domain.records import Outcome, Thread, ToolCall, ToolContext, TurnControls
 from core.domain.rights import Viewer
 from core.domain.rows import RowsResult
 from core.observability import metrics
@@ -111,25 +111,17 @@ class AlertWatch:
         return encode_json(after), text, "posted" if text else "quiet" if found.value else "failed"
 
     async def draft(
-        self,
-        ctx: ToolContext,
-        query: StoredQuery,
-        condition: AlertCondition,
-        draft: ScheduleDraft,
+        self, ctx: ToolContext, call: StoredCall, condition: AlertCondition, draft: ScheduleDraft
     ) -> ScheduleDraft:
-        """Return the draft with the rows of a query, its condition, and what it finds now. Raise
-        BadSchedule, NotAllowed and StatusUnknown."""
-        known, kept = json.loads(query.arguments), ("table", "filters", "match", "fields")
-        arguments = {key: known[key] for key in kept if key in known}
-        ids = {title: id for id, title in query.titles.items()}
+        """Return the draft with the call, its condition, and what it finds now. Raise BadSchedule,
+        NotAllowed and StatusUnknown."""
+        ids = {title: id for id, title in call.titles.items()}
         condition = replace(condition, field=ids.get(condition.field, condition.field))
-        outcome = await self._ask(ctx, "nocodb_query", arguments, most=1)
-        call = StoredCall("nocodb_query", arguments, query.titles, needs=outcome.needs)
         found = await self._find(ctx, call, condition)
         if not found.value and found.why != say(_NO_VALUE):
             raise BadSchedule("{why}", why=found.why)
         condition = replace(condition, first=found.value, first_ids=tuple(found.ids))
-        title = query.titles.get(condition.field, condition.field)
+        title = call.titles.get(condition.field, condition.field)
         text = f"{describe_calls([call])} · {describe_condition(condition, title)}"
         queries, stored = dump_calls([call]), encode_json(condition)
         return replace(draft, text=text, queries=queries, condition=stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Literal, cast
@@ -13,7 +14,7 @@ from core.changes.service import Proposals
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.records import Outcome, ToolContext
-from core.saved.queries import dump_calls
+from core.saved.queries import StoredCall, dump_calls
 from core.saved.questions import MayKnow, require_named
 from core.schedules.alerts import AlertCondition, AlertValue, Comparison
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
@@ -154,8 +155,12 @@ class ScheduleSource(FixedToolSource):
         match = _ALERT.fullmatch(" ".join(what.split()))
         source = ctx.results.get(match["result"]) if match else None
         query = source.query if source else None
-        if not match or not query or '"filters"' not in query.arguments:
+        known = json.loads(query.arguments) if query else {}
+        if not match or not source or not query or "filters" not in known:
             raise ToolError("Unknown alert.", hint=_ALERT_HINT)
+        kept = ("table", "filters", "match", "fields")
+        arguments = {key: known[key] for key in kept if key in known}
+        call = StoredCall("nocodb_query", arguments, query.titles, needs=source.needs)
         value = cast(AlertValue, match["value"] or "row")
         comparison: Comparison = "under" if match["sign"] == "<" else "over"
         if match["change"]:
@@ -164,7 +169,7 @@ class ScheduleSource(FixedToolSource):
         condition = AlertCondition(
             value, match["field"] or "", comparison, limit, tells_now=bool(match["now"])
         )
-        return await self._schedules.watch.draft(ctx, query, condition, draft)
+        return await self._schedules.watch.draft(ctx, call, condition, draft)
 
     async def _find_queries(self, ctx: ToolContext, name: str) -> str:
         saved = self._schedules.conversations.saved
