@@ -15,7 +15,7 @@ from core.domain.messages import Card, encode_json
 from core.schedules.alerts import MAX_FAILED_LOOKS, read_state
 from core.schedules.rows import Schedules
 from core.schedules.schedule import LATE_SECONDS, Schedule, ScheduleFilter, ScheduleLimits
-from tests.dialogues.bot_home import BotHome, also_on_postgres
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import OTHER, RIGHTS, says
 from tests.dialogues.test_run_again import UNPAID, Office, office
 from tests.fakes.schedules import LateScheduleSource
@@ -34,20 +34,20 @@ INTERVAL, DAY = 300.0, 86_400.0
 
 @dataclass(frozen=True)
 class Watch:
-    crm: Office
+    ponte: RunningBot
 
     @property
     def store(self) -> Schedules:
-        return self.crm.ponte.engine.schedules.store
+        return self.ponte.engine.schedules.store
 
     async def propose(self) -> Card:
-        answer = await says(self.crm.ponte, "Tell me when", "k1")
+        answer = await says(self.ponte, "Tell me when", "k1")
         assert answer.cards, answer.text
         return answer.cards[0]
 
     async def approve(self) -> Schedule:
         card = await self.propose()
-        await says(self.crm.ponte, f"approve {card.id}", "k2", clicked=True)
+        await says(self.ponte, f"approve {card.id}", "k2", clicked=True)
         return await self.find()
 
     async def find(self) -> Schedule:
@@ -61,31 +61,47 @@ class Watch:
         for _ in range(times):
             alert = await self.find()
             assert await self.store.begin_look(alert, alert.next_due_at + INTERVAL)
-            await self.crm.ponte.engine.schedules.watch.look(alert)
+            await self.ponte.engine.schedules.watch.look(alert)
         return (await self.list_posts())[len(posts) :]
 
     async def list_posts(self) -> list[str]:
         runs = await self.store.list_runs((await self.find()).id, 50)
-        inbox = self.crm.ponte.engine.conversations.inbox
+        inbox = self.ponte.engine.conversations.inbox
         return [(await inbox.wait_for_answer(run.seq)).text for run in reversed(runs) if run.seq]
+
+    async def forget_last_post(self) -> None:
+        """As after an hour."""
+        alert = await self.find()
+        state = replace(read_state(alert), posted_at=0.0)
+        assert await self.store.begin_look(alert, alert.next_due_at + INTERVAL)
+        await self.store.end_look(alert, encode_json(state))
+
+    def hide_orders(self) -> None:
+        config = self.ponte.engine.assistant.contexts.approval.config
+        vars(config)["table_rules"] = TableRules({"Orders": TableRule(access="hidden")})
+
+
+@dataclass(frozen=True)
+class OrdersWatch(Watch):
+    crm: Office
 
     def pay(self, *orders: int, paid: bool = True) -> None:
         for order in orders:
             self.crm.orders.update(order, {"Paid": paid})
 
-    def hide_orders(self) -> None:
-        config = self.crm.ponte.engine.assistant.contexts.approval.config
-        vars(config)["table_rules"] = TableRules({"Orders": TableRule(access="hidden")})
+
+def stop_timer(ponte: RunningBot) -> None:
+    """From now on, only the test looks, whatever the time is."""
+    (timer,) = [task for task in ponte.engine._tasks if task.get_name() == "schedules"]
+    timer.cancel()
 
 
 @asynccontextmanager
-async def watch(bot_home: BotHome, **values: object) -> AsyncIterator[Watch]:
+async def watch(bot_home: BotHome, **values: object) -> AsyncIterator[OrdersWatch]:
     calls = (QUERY, ("schedule_propose", OVER_20 | values))
     async with office(bot_home, *calls, policy=RIGHTS, schedules=LateScheduleSource()) as crm:
-        # Only the test looks, whatever the time is.
-        (timer,) = [task for task in crm.ponte.engine._tasks if task.get_name() == "schedules"]
-        timer.cancel()
-        yield Watch(crm)
+        stop_timer(crm.ponte)
+        yield OrdersWatch(crm.ponte, crm)
 
 
 @also_on_postgres
@@ -95,11 +111,9 @@ async def test_it_speaks_once_at_each_edge(bot_home: BotHome) -> None:
         assert card.title == "Alert: Orders: Paid = false · number of rows over 20"
         for words in ("> Orders: Paid = false", "every 5 minutes", "costs no tokens", "Now: 30. "):
             assert words in card.text
-        press = await says(
-            w.crm.ponte, f"approve {card.id}", "k3", OTHER, thread="tU1", clicked=True
-        )
+        press = await says(w.ponte, f"approve {card.id}", "k3", OTHER, thread="tU1", clicked=True)
         assert press.code == "forbidden"
-        await says(w.crm.ponte, f"approve {card.id}", "k4", clicked=True)
+        await says(w.ponte, f"approve {card.id}", "k4", clicked=True)
         rounds = len(w.crm.model.asks)
         assert await w.look(times=3) == [], "it was true on the card"
         w.pay(*range(1, 25, 2))
@@ -120,10 +134,7 @@ async def test_a_dance_is_told_once_an_hour(bot_home: BotHome) -> None:
         for paid in (False, True, False):
             w.pay(*range(1, 25, 2), paid=paid)
             assert await w.look() == [], "an hour has not passed"
-        alert = await w.find()
-        state = replace(read_state(alert), posted_at=0.0)
-        assert await w.store.begin_look(alert, alert.next_due_at + INTERVAL)
-        await w.store.end_look(alert, encode_json(state))
+        await w.forget_last_post()
         (post,) = await w.look(times=2)
         assert "Now true: 30 (before: 18)." in post
         assert "It crossed the limit 3 times since my last post." in post
@@ -169,7 +180,7 @@ async def test_new_rows_are_shown_once(bot_home: BotHome) -> None:
 )
 async def test_what_is_refused(bot_home: BotHome, values: dict[str, Any], why: str) -> None:
     async with watch(bot_home, **values) as w:
-        assert not (await says(w.crm.ponte, "Tell me", "k1")).cards
+        assert not (await says(w.ponte, "Tell me", "k1")).cards
         assert why in str(w.crm.model.asks[-1].input)
 
 
@@ -201,7 +212,7 @@ async def test_a_table_that_was_hidden_pauses_it_and_shows_nothing(bot_home: Bot
         alert = await w.approve()
         assert await w.look() == []
         w.hide_orders()
-        listed = await says(w.crm.ponte, "alerts", "k5")
+        listed = await says(w.ponte, "alerts", "k5")
         assert alert.id in listed.text
         assert "Last look" not in listed.text
         assert await w.look() == []
@@ -213,7 +224,7 @@ async def test_a_table_that_was_hidden_pauses_it_and_shows_nothing(bot_home: Bot
 
 async def test_commands(bot_home: BotHome) -> None:
     async with watch(bot_home) as w:
-        ponte, alert = w.crm.ponte, await w.approve()
+        ponte, alert = w.ponte, await w.approve()
         assert "No schedules yet." in (await says(ponte, "schedules", "k3")).text
         await w.look()
         assert "Last look: " in (await says(ponte, "alertas", "k4")).text
@@ -249,10 +260,10 @@ async def test_what_a_look_found_and_its_post_are_one(
         alert = await w.find()
         begun = [w.store.begin_look(alert, alert.next_due_at + INTERVAL) for _ in range(2)]
         assert sorted(await asyncio.gather(*begun)) == [False, True]
-        looks = [w.crm.ponte.engine.schedules.watch.look(alert) for _ in range(2)]
+        looks = [w.ponte.engine.schedules.watch.look(alert) for _ in range(2)]
         await asyncio.gather(*looks)
         assert len(await w.list_posts()) == 1
-        await w.crm.ponte.engine.schedules.watch.look(alert)
+        await w.ponte.engine.schedules.watch.look(alert)
         assert len(await w.list_posts()) == 1
 
 
@@ -260,7 +271,7 @@ async def test_equal_looks_at_one_moment_are_asked_once(bot_home: BotHome) -> No
     async with watch(bot_home) as w:
         alert = await w.approve()
         twin = replace(alert, id="twin23", owner=OTHER)
-        watching = w.crm.ponte.engine.schedules.watch
+        watching = w.ponte.engine.schedules.watch
         before = len(w.crm.nocodb.calls)
         await watching.look(alert)
         asked = len(w.crm.nocodb.calls) - before
@@ -271,16 +282,16 @@ async def test_equal_looks_at_one_moment_are_asked_once(bot_home: BotHome) -> No
 
 async def test_alerts_have_a_limit_of_their_own(bot_home: BotHome) -> None:
     async with watch(bot_home) as w:
-        vars(w.crm.ponte.engine.schedules.config)["alerts"] = ScheduleLimits(5, 1)
+        vars(w.ponte.engine.schedules.config)["alerts"] = ScheduleLimits(5, 1)
         await w.approve()
-        assert not (await says(w.crm.ponte, "Another one", "k5")).cards
+        assert not (await says(w.ponte, "Another one", "k5")).cards
         assert "You have 1 alerts" in str(w.crm.model.asks[-1].input)
 
 
 async def test_the_timer_looks_when_it_is_due_and_makes_up_no_look(bot_home: BotHome) -> None:
     async with watch(bot_home) as w:
         await w.approve()
-        scheduling, looked_at = w.crm.ponte.engine.schedules, 0.0
+        scheduling, looked_at = w.ponte.engine.schedules, 0.0
         for late, is_made in ((1.0, True), (LATE_SECONDS + 1, False), (DAY, False), (0.0, True)):
             now = (await w.find()).next_due_at + late
             vars(w.store)["_clock"] = lambda now=now: now
