@@ -56,7 +56,7 @@ class AlertCondition:
     value: AlertValue
     field: str = ""
     comparison: Comparison = "over"
-    limit: str = "0"
+    limit: str = ""
     tells_now: bool = False
     first: str = ""
     first_ids: tuple[str, ...] = ()

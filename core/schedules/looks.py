@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import structlog
+
 from core.base.errors import NotAllowed, PonteError
 from core.base.i18n import LANGUAGE, say, use_locale
 from core.base.tasks import BackgroundTasks, SharedAnswers
@@ -20,7 +22,14 @@ from core.domain.rights import Viewer
 from core.domain.rows import RowsResult
 from core.observability import metrics
 from core.people.policy import Policy
-from core.saved.queries import StoredCall, describe_calls, dump_calls, load_calls
+from core.saved.queries import (
+    QUESTION_GONE,
+    NotRunAgain,
+    StoredCall,
+    describe_calls,
+    dump_calls,
+    load_calls,
+)
 from core.saved.questions import MayKnow
 from core.schedules.alerts import (
     AlertCondition,
@@ -39,6 +48,7 @@ from core.schedules.schedule import (
     ScheduleDraft,
 )
 
+log = structlog.get_logger("alerts")
 MAX_WATCHED_ROWS, SHOWN_ROWS = 1_000, 10
 LOOKS_AT_ONCE = 4
 ALERT_LOOK_TIMEOUT_SECONDS = 60.0
@@ -63,10 +73,14 @@ class AlertWatch:
     check_standing: Callable[[Schedule], Awaitable[None]]
     tasks: BackgroundTasks
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKS_AT_ONCE))
+    _moment: float = 0.0
     _shared: SharedAnswers[object, tuple[Outcome, Viewer]] = field(default_factory=SharedAnswers)
 
     async def begin(self, alert: Schedule, next_due_at: float, now: float) -> None:
         """A look that is too late is left out. Raise NotStored."""
+        if alert.next_due_at != self._moment:
+            self._moment = alert.next_due_at
+            self._shared.clear()  # answers of an earlier moment
         is_ours = await self.schedules.begin_look(alert, next_due_at)
         if is_ours and now - alert.next_due_at <= LATE_SECONDS:
             self.tasks.start(self.look(alert))
@@ -86,12 +100,14 @@ class AlertWatch:
         """Return the next state, the text of the post ("" for none), and how the look ended."""
         state, condition = read_state(alert), read_condition(alert.draft)
         owner, address, zone = alert.owner, alert.address, alert.draft.time_zone
-        (call,) = load_calls(alert.draft.queries)
+        call = next(iter(load_calls(alert.draft.queries)), None)
         # There is no turn: its number is 0.
         message = Message("", "", owner, address, alert.reply_to, time_zone=zone)
         no_call, controls = ToolCall("", "", "", "read"), TurnControls(_show_nothing)
         try:
             await self.check_standing(alert)
+            if call is None:
+                raise NotRunAgain(QUESTION_GONE)
             viewer = Viewer(await self.policy.rights(owner, address))
             if not self.may_know(viewer.rights, call.needs):
                 raise NotAllowed
@@ -104,11 +120,14 @@ class AlertWatch:
         after, edge, new = decide(condition, state, found, await self.schedules.read_clock())
         if edge and found.ids:
             found = replace(found, rows=_select_rows(found, new or [*found.ids]))
-        elif edge and found.value:
+        elif edge and found.value and call:
             outcome = await self._ask(ctx, call.tool, call.arguments, most=SHOWN_ROWS)
             found = _add_rows(found, outcome)
         text = write_post(alert, state, found, edge, new) if edge else ""
         return encode_json(after), text, "posted" if text else "quiet" if found.value else "failed"
+
+    async def close(self) -> None:
+        await self._shared.close()
 
     async def draft(
         self, ctx: ToolContext, call: StoredCall, condition: AlertCondition, draft: ScheduleDraft
@@ -152,6 +171,8 @@ class AlertWatch:
             return _add_rows(Finding(total, total, ids=ids), outcome)
         if not isinstance(rows, RowsResult) or rows.values[0][-1] is None:
             return Finding(why=say(_NO_VALUE))
+        if rows.columns[-1].kind != "number":
+            return Finding(why=say("Only numbers can be compared."))
         return Finding(str(rows.values[0][-1]), rows.rows[0][-1])
 
     async def _ask(
@@ -162,14 +183,17 @@ class AlertWatch:
         moment: float = 0.0,
         most: int = 0,
     ) -> Outcome:
-        """Equal questions of one `moment` are asked once for all who may read the answer."""
+        """Equal questions of one `moment` are asked once for all who may read the answer; without
+        one, it is asked for `ctx` alone."""
         rights = ctx.viewer.rights
         if rights:
             rights.may("read").raise_if_denied()
             rights.may("tool", tool).raise_if_denied()
         ctx = replace(ctx, viewer=Viewer(rights), result_id="r1", most_rows=most, results={})
-        key = (moment or object(), tool, json.dumps(arguments), ctx.zone, LANGUAGE.get())
+        key = (moment, tool, json.dumps(arguments), ctx.zone, LANGUAGE.get())
         question = partial(self._call, ctx, tool, key[2])
+        if not moment:
+            return (await question())[0]
         outcome, asker = await self._shared.ask(key, question, ALERT_LOOK_TIMEOUT_SECONDS)
         # What another person was refused is asked again with these rights.
         is_readable = outcome.status == "ok" and self.may_know(rights, outcome.needs)
@@ -182,8 +206,9 @@ class AlertWatch:
             outcome = replace(outcome, needs=frozenset({*ctx.viewer.needs, ("tool", tool)}))
         except PonteError as error:
             outcome = Outcome("error", "", problem=error.words())
-        except TimeoutError:
-            outcome = Outcome("error", "", problem=say("The table didn't respond in time."))
+        except Exception:  # also a tool that takes too long
+            log.exception("a look failed unexpectedly", tool=tool)
+            outcome = Outcome("error", "", problem=say("The table can't be read now."))
         return outcome, ctx.viewer
 
 

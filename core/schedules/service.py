@@ -508,6 +508,8 @@ class Scheduling:
 
     async def close(self) -> None:
         await self._tasks.close()
+        if "watch" in self.__dict__:
+            await self.watch.close()
 
     def _find_destination(self, to: ReplyTo) -> ReplyTo:
         """Return where a run in the place of `to` posts: as a new post in a channel, else below the

@@ -33,7 +33,7 @@ from core.tools.tool import FixedToolSource, FunctionTool
 _NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
 _ALERT = re.compile(
     r"(?P<result>r\d{1,3}) (?:new|"
-    r"(?P<value>count|sum|avg|min|max)(?: of)?(?: (?P<field>.{1,255}?))?"
+    r"(?:count|(?P<value>sum|avg|min|max)(?: of)? (?P<field>.{1,255}?))"
     rf" (?:(?P<sign>[<>]) (?P<limit>-?{_NUMBER})|changes (?P<change>{_NUMBER}%?)))(?P<now> now)?"
 )
 _ALERT_HINT = "read rows or figures without groups, then write as r1 count > 20 or r1 new"
@@ -161,11 +161,11 @@ class ScheduleSource(FixedToolSource):
         kept = ("table", "filters", "match", "fields")
         arguments = {key: known[key] for key in kept if key in known}
         call = StoredCall("nocodb_query", arguments, query.titles, needs=source.needs)
-        value = cast(AlertValue, match["value"] or "row")
         comparison: Comparison = "under" if match["sign"] == "<" else "over"
         if match["change"]:
             comparison = "changes"
-        limit = match["limit"] or match["change"] or "0"
+        limit = match["limit"] or match["change"] or ""
+        value = cast(AlertValue, match["value"] or ("count" if limit else "row"))
         condition = AlertCondition(
             value, match["field"] or "", comparison, limit, tells_now=bool(match["now"])
         )

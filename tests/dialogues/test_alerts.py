@@ -12,6 +12,7 @@ import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Card, encode_json
+from core.schedules import looks
 from core.schedules.alerts import MAX_FAILED_LOOKS, read_state
 from core.schedules.rows import Schedules
 from core.schedules.schedule import LATE_SECONDS, Schedule, ScheduleFilter, ScheduleLimits
@@ -172,6 +173,8 @@ async def test_new_rows_are_shown_once(bot_home: BotHome) -> None:
         ({"what": "r1 count > many"}, "Unknown alert"),
         ({"what": "r1 count > 10%"}, "Unknown alert"),
         ({"what": "r1 count changes -1"}, "Unknown alert"),
+        ({"what": "r1 sum > 20"}, "Unknown alert"),
+        ({"what": "r1 max of Due > 20"}, "Only numbers can be compared"),
         ({"what": "r7 count > 20"}, "Unknown alert"),
         ({"what": "r1 sum Title > 2"}, "be computed for the field"),
         ({"what": "r1 sum Nothing > 2"}, "Nothing"),
@@ -205,6 +208,22 @@ async def test_it_waits_for_a_nocodb_that_is_away(bot_home: BotHome) -> None:
         w.pay(*range(1, 25, 2))
         (post,) = await w.look()
         assert "No longer true: 18" in post
+
+
+async def test_a_damaged_copy_and_a_tool_that_fails_are_told(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch(bot_home) as w:
+        await w.approve()
+        with monkeypatch.context() as broken:
+            tool = await w.ponte.engine.schedules.find_tool("nocodb_summarize")
+            broken.setattr(tool, "_function", None)
+            (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
+        assert "I can't tell: The table can't be read now." in post
+        assert await w.look() == []
+        monkeypatch.setattr(looks, "load_calls", lambda _: ())
+        (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
+        assert "This question is no longer stored." in post
 
 
 async def test_a_table_that_was_hidden_pauses_it_and_shows_nothing(bot_home: BotHome) -> None:
@@ -260,8 +279,8 @@ async def test_what_a_look_found_and_its_post_are_one(
         alert = await w.find()
         begun = [w.store.begin_look(alert, alert.next_due_at + INTERVAL) for _ in range(2)]
         assert sorted(await asyncio.gather(*begun)) == [False, True]
-        looks = [w.ponte.engine.schedules.watch.look(alert) for _ in range(2)]
-        await asyncio.gather(*looks)
+        both = [w.ponte.engine.schedules.watch.look(alert) for _ in range(2)]
+        await asyncio.gather(*both)
         assert len(await w.list_posts()) == 1
         await w.ponte.engine.schedules.watch.look(alert)
         assert len(await w.list_posts()) == 1
