@@ -108,10 +108,13 @@ class AlertWatch:
             await self.check_standing(alert)
             if call is None:
                 raise NotRunAgain(QUESTION_GONE)
-            viewer = Viewer(await self.policy.rights(owner, address))
-            if not self.may_know(viewer.rights, call.needs):
+            rights = await self.policy.rights(owner, address)
+            if not self.may_know(rights, call.needs):
+                for need in call.needs:
+                    rights.may(*need).raise_if_denied()  # StatusUnknown does not pause it
                 raise NotAllowed
-            ctx = ToolContext(message, 0, no_call, Thread("", ""), controls, zone, viewer)
+            thread, viewer = Thread("", ""), Viewer(rights)
+            ctx = ToolContext(message, 0, no_call, thread, controls, zone, viewer)
             found = await self._find(ctx, call, condition, alert.next_due_at)
         except NotAllowed:
             raise

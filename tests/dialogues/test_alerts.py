@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Card, encode_json
+from core.domain.rights import Verdict
 from core.schedules import looks
 from core.schedules.alerts import MAX_FAILED_LOOKS, read_state
 from core.schedules.rows import Schedules
@@ -239,6 +241,24 @@ async def test_a_table_that_was_hidden_pauses_it_and_shows_nothing(bot_home: Bot
         assert (paused.state, paused.reason) == ("paused", "rights")
         ((_, run),) = await w.store.list_unreported()
         assert (run.state, run.reason) == ("skipped", "rights")
+
+
+async def test_rights_that_are_not_known_now_pause_nothing(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch(bot_home) as w:
+        await w.approve()
+        unknown = Verdict(allowed=False, is_unknown=True)
+        rights = SimpleNamespace(may=lambda *_: unknown, may_know=lambda *_: False)
+
+        async def find_rights(*_: object) -> object:
+            return rights
+
+        policy = SimpleNamespace(rights=find_rights)
+        monkeypatch.setattr(w.ponte.engine.schedules.watch, "policy", policy)
+        assert await w.look() == []
+        alert = await w.find()
+        assert (alert.state, read_state(alert).failures) == ("active", 1)
 
 
 async def test_commands(bot_home: BotHome) -> None:
