@@ -59,14 +59,16 @@ def check_figures(
     for _, sentence in groupby(figures, key=lambda figure: figure.sentence):
         bases, open_figures = list(wished), list[Figure]()
         for figure in sentence:
-            if values.have(figure):
-                found += [figure.text] * figure.is_checked
-            elif of_runs.have(figure):
-                from_run += [figure.text] * figure.is_checked
-            elif figure.is_checked and not {value for value, _ in figure.readings} & {*wished}:
-                open_figures.append(figure)
-                continue
-            bases += [value for value, _ in figure.readings]
+            numbers = [value for value, _ in figure.readings]
+            if figure.is_checked and not {*numbers} & {*wished}:
+                if values.have(figure):
+                    found.append(figure.text)
+                elif of_runs.have(figure):
+                    from_run.append(figure.text)
+                else:
+                    open_figures.append(figure)
+                    continue
+            bases += numbers
         added = ((a + b, 0) for a, b in combinations(bases, 2))
         of_sentence = _collect(chain(_relate(bases), added))
         for figure in open_figures:

@@ -69,7 +69,7 @@ from core.turn.context import ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
 from core.turn.preparation import Assistant, ModelBriefing
 from core.turn.run import TurnRun, until_stored
-from core.turn.transcript import TurnTranscript
+from core.turn.transcript import OWN_LINK, TurnTranscript
 
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12
@@ -212,7 +212,10 @@ class Rounds:
             and self._assistant.model.level != "stored"
             and (sentence := await transcript.describe_figures(lambda: self._load_history(0)))
         ):
-            sources = [*sources[:-1], " ".join([*sources[-1:], sentence])]
+            # The link stays at the end of its line.
+            line = sources.pop() if sources else ""
+            at = match.start() if (match := OWN_LINK.search(line)) else len(line)
+            sources.append(f"{line[:at].rstrip()} {sentence} {line[at:]}".strip())
         notes += [*sources, *transcript.model_source_lines()]
         written_text = quote_receipts(transcript.text)
         # A cut text can end within a line that names a table.

@@ -24,7 +24,7 @@ from core.turn.preparation import ModelBriefing, quote_spoken
 from core.turn.run import TurnRun
 
 MAX_SHOWN_SOURCES = 10
-_OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
+OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 
 class TurnTranscript:
@@ -108,7 +108,7 @@ class TurnTranscript:
     def answer_provenance(self) -> tuple[bool, Trust]:
         """`provenance` for the whole answer: the links in its source lines work, too, because
         Ponte's code wrote them."""
-        matches = (_OWN_LINK.search(line) for line in self.source_lines())
+        matches = (OWN_LINK.search(line) for line in self.source_lines())
         outside, trust = self.provenance
         return outside, replace(trust, written=trust.written.union(m[1] for m in matches if m))
 

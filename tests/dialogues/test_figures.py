@@ -18,12 +18,12 @@ async def ask(bot_home: BotHome, words: str, question: str = "How much?") -> str
 async def test_figures_that_were_read_are_counted_in_the_source_line(bot_home: BotHome) -> None:
     text = await ask(bot_home, "The 60 orders are worth **€2,745**, 45.75 each on 3 May.")
     assert text.splitlines()[-1].startswith("Source: Orders: 60 of 60 rows")
-    assert text.endswith(" 2 figures, all found in what I read.")
+    assert " (UTC). 2 figures, all found in what I read. [NocoDB](" in text
 
 
 async def test_a_figure_that_was_not_read_is_named(bot_home: BotHome) -> None:
     text = await ask(bot_home, "They are worth €2,475 and `€9,999` more than “€1,111”; 7.5 %.")
-    assert text.endswith(" ⚠️ Not found in what I read: €2,475; 7.5 %.")
+    assert " ⚠️ Not found in what I read: €2,475; 7.5 %. [NocoDB](" in text
 
 
 async def test_an_answer_without_figures_has_only_its_source(bot_home: BotHome) -> None:
@@ -32,15 +32,15 @@ async def test_an_answer_without_figures_has_only_its_source(bot_home: BotHome) 
 
 async def test_a_figure_of_the_question_is_none_of_the_answer(bot_home: BotHome) -> None:
     text = await ask(bot_home, "€2,745 is below your 5,000.", "Do we reach 5,000?")
-    assert text.endswith(" 1 figure, found in what I read.")
+    assert " 1 figure, found in what I read. [" in text
 
 
 async def test_what_was_read_or_said_earlier_counts(bot_home: BotHome) -> None:
     async with office(bot_home, SUM, words="€2,745 of €7,777.") as crm:
         first = await says(crm.ponte, "Our budget is €7,777.", "k1", thread="t")
         second = await says(crm.ponte, "And now?", "k2", thread="t")
-        assert first.text.endswith(" 1 figure, found in what I read.")  # the other was asked
-        assert second.text.endswith(" 2 figures, all found in what I read.")
+        assert " 1 figure, found in what I read. [" in first.text  # the other was asked
+        assert " 2 figures, all found in what I read. [" in second.text
 
 
 async def test_a_run_of_python_is_named_as_the_origin(bot_home: BotHome) -> None:
