@@ -164,10 +164,12 @@ class TurnTranscript:
         return self.opening + self._place_results()[0]
 
     def _place_results(self) -> tuple[str, tuple[Placed, ...]]:
-        answer_text = quote_receipts(self.streamed_text)
+        answer_text = self.streamed_text
         # Ponte's sentence replaces the model's words beside a card, in a post that has them too.
         if answer_text and (waiting := self.waiting_proposals()):
             answer_text = describe_proposals(len(waiting))
+        elif answer_text:
+            answer_text = quote_receipts(answer_text)
         return place_results(answer_text, self.placeable, is_growing=True)
 
     async def show(self, doing: str = "") -> None:
