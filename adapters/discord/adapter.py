@@ -334,6 +334,10 @@ class DiscordAdapter(ChatPlatform):
         channel = guild.get_channel(int(address.channel)) if guild else None
         return f"#{channel.name} ({guild.name})" if guild and channel else ""
 
+    async def link_to(self, address: Address, post: str) -> str:
+        place = post.replace(":", "/")
+        return f"https://discord.com/channels/{address.workspace or '@me'}/{place}"
+
     async def is_public(self, address: Address) -> bool:
         """Return whether everyone in the server can read the channel and the thread; False if the
         gateway does not list it."""

@@ -233,11 +233,11 @@ class CardBuilder:
         who = _UNDO_BY if change.proposal.undone_change else _APPROVED
         # POLICY_PERSON stands for a rule of ponte.toml that approves without a person.
         is_policy, kind = change.decider == POLICY_PERSON, self.kind(change)
-        sentences = [say(_ALLOWED) if is_policy else say(who, name=_list_approvers(change))]
+        sentences = [say(_ALLOWED) if is_policy else say(who, name=list_approvers(change))]
         if change.proposal.revision > 1:
             sentences.append(describe_revision(change))
         if undo:  # the card of an undone change needs no more
-            return [*sentences, say(_UNDONE_BY, name=_list_approvers(undo))]
+            return [*sentences, say(_UNDONE_BY, name=list_approvers(undo))]
         sentences += kind.describe_outcome(change, shows_names=shows_names)
         if change.state == "applying" or not kind.can_be_undone:
             return sentences
@@ -320,10 +320,10 @@ def describe_revision(change: Change, name: str = "") -> str:
 def _describe_approvals(change: Change, needed: int) -> str:
     # The total is never less than the approvals, because the operator may have lowered it since.
     counts = {"done": len(change.consents), "total": max(needed, len(change.consents))}
-    return say("{done} of {total} approvals, by {name}.", name=_list_approvers(change), **counts)
+    return say("{done} of {total} approvals, by {name}.", name=list_approvers(change), **counts)
 
 
-def _list_approvers(change: Change) -> str:
+def list_approvers(change: Change) -> str:
     people = [consent.person for consent in change.consents]
     if change.decider and change.decider.key not in [person.key for person in people]:
         people.append(change.decider)

@@ -17,6 +17,7 @@ from core.changes.columns import FORGOTTEN, LAPSED, decision_columns, select_cha
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
     NO_PROPOSAL_SENTENCE,
+    PROPOSAL_LIFETIME_SECONDS,
     SHOWS_CHANGES_SQL,
     ApprovalNotice,
     Change,
@@ -47,6 +48,7 @@ from core.store.database import (
 )
 
 _DECISION_COLUMNS = ("decision_seq", "decider", "decided_by", "decided_at", "denial_reason")
+_IS_WRITTEN = "state IN ('done', 'differs')"
 _UNCHANGED_COLUMNS = dict.fromkeys((*_DECISION_COLUMNS, "ended_at", "undone_by"))
 """None leaves a column unchanged."""
 AUTO_UPDATES_SECONDS = 3600.0
@@ -553,6 +555,38 @@ class SqlLedger(SqlStore):
             " ORDER BY created_at DESC, seq DESC, call_id DESC LIMIT :limit",
             person=person,
             limit=limit,
+        )
+
+    @query
+    def list_of_row(
+        self, connection: SqlConnection, table: str, row: str, limit: int
+    ) -> Sequence[tuple[Change, str]]:
+        """Return the changes that wrote this row of the table (an id), the latest first, each with
+        the first post of the turn that proposed it; "" for none."""
+        changes = select_changes(
+            connection,
+            "SELECT * FROM changes WHERE target LIKE :table AND id IN (SELECT change FROM steps"  # noqa: S608
+            f" WHERE row = :row AND {_IS_WRITTEN}) ORDER BY decided_at DESC LIMIT :limit",
+            {"table": f'%"table_id": "{table}"%', "row": row, "limit": limit},
+        )
+        sql = "SELECT post FROM posts WHERE seq = ? AND state = 'posted' ORDER BY number LIMIT 1"
+        return [
+            (change, select_value(connection, sql, change.proposal.seq) or "") for change in changes
+        ]
+
+    @query
+    def find_changed_rows(
+        self, connection: SqlConnection, table: str, since: float
+    ) -> Collection[str]:
+        """Return the ids of the rows of the table (an id) that were changed since then."""
+        return select_values(
+            connection,
+            "SELECT DISTINCT steps.row FROM steps JOIN changes ON changes.id = change"  # noqa: S608
+            # The first condition, which has an index, excludes no further row.
+            f" WHERE created_at > ? AND decided_at > ? AND target LIKE ? AND steps.{_IS_WRITTEN}",
+            since - PROPOSAL_LIFETIME_SECONDS,
+            since,
+            f'%"table_id": "{table}"%',
         )
 
     async def list_undrawn(self) -> Sequence[Change]:

@@ -170,6 +170,7 @@ class ToolContexts:
             doing,
             record_object_to_erase=record_object_to_erase,
             record_handle=lambda handle: journal.record_call_handle(turn, call.call_id, handle),
+            find_changed_rows=self.stores.ledger.find_changed_rows,
             is_stopped=lambda: self.stores.inbox.is_stopped(turn.seq),
         )
         return ToolContext(

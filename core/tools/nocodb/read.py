@@ -23,6 +23,7 @@ from core.base.spreadsheets import Cell, ExportColumn, ExportedTable, ExportForm
 from core.base.tasks import run_together
 from core.base.text import clean_text, fold_case, safe_file_name, truncate
 from core.base.value_formats import NUMBER_KINDS, fix_places, format_kind
+from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.messages import Attachment, File, too_large
 from core.domain.records import Outcome, StoredQuery, ToolContext
 from core.domain.rights import Viewer
@@ -393,6 +394,10 @@ class QueryTools:
             result["changed"] = CHANGED_NOTE
         if units := {format_label(f.title): unit for f in columns if (unit := describe_unit(f))}:
             result["units"] = units
+        since = self.clock() - UNDO_LIFETIME_SECONDS
+        changed = await ctx.turn.find_changed_rows(query.table.id, since)
+        if ids := [record.id for record in rows.records[: len(head)] if record.id in changed]:
+            result["changed_by_ponte"] = ids
         result |= {"note": UNTRUSTED_CELLS_NOTE, "rows": head}
         for file in files:
             count = f"{len(records)} of {rows.total} rows"
