@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
@@ -61,9 +60,6 @@ from core.tools.saved import SavedSource
 from core.tools.tool import Toolbox
 from core.turn.preparation import Assistant, hear_nothing
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
-
-if TYPE_CHECKING:
-    from core.tools.nocodb.source import TableSource
 
 Secrets = Mapping[str, SecretStr]
 """Secrets that surfaces generated at their first start, by the setting's name."""
@@ -150,9 +146,6 @@ async def compose(
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals, may_know))
         if {"nocodb", "sample"} & {bundle.source.name for bundle in tools}:
             toolbox.add(SavedSource(saved, toolbox, may_know))
-        for bundle in tools:
-            if bundle.titles:  # it describes its tables
-                cast("TableSource", bundle.source).open_history(engine.changes.views, messengers)
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
         reloader = Reloader(settings, live, stores.audit, peers)

@@ -298,10 +298,16 @@ class McpTools:
         # Tools remember things from call to call by the thread's id, here for each token.
         thread = Thread(address.conversation, f"mcp-{caller.token}")
         viewer = Viewer(await self._find_rights(caller, address))
-        controls = TurnControls(
-            _show_nothing, find_changed_rows=self.changes.ledger.find_changed_rows
+        return ToolContext(
+            message,
+            0,
+            call,
+            thread,
+            TurnControls(_show_nothing),
+            self.zone,
+            viewer,
+            changes=self.changes.views,
         )
-        return ToolContext(message, 0, call, thread, controls, self.zone, viewer)
 
     async def _read_status(self, caller: Caller, arguments: Json) -> Outcome:
         """A request of another person is an unknown one."""

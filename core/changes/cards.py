@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
-from core.base.errors import BadInput, Expired
+from core.base.errors import BadInput, Expired, PonteError
 from core.base.i18n import LANGUAGE, plural, say, use_locale
 from core.base.markdown import escape_markdown
 from core.base.redaction import is_secret_name, pretty_json, withhold_in_text
@@ -233,11 +234,11 @@ class CardBuilder:
         who = _UNDO_BY if change.proposal.undone_change else _APPROVED
         # POLICY_PERSON stands for a rule of ponte.toml that approves without a person.
         is_policy, kind = change.decider == POLICY_PERSON, self.kind(change)
-        sentences = [say(_ALLOWED) if is_policy else say(who, name=list_approvers(change))]
+        sentences = [say(_ALLOWED) if is_policy else say(who, name=_list_approvers(change))]
         if change.proposal.revision > 1:
             sentences.append(describe_revision(change))
         if undo:  # the card of an undone change needs no more
-            return [*sentences, say(_UNDONE_BY, name=list_approvers(undo))]
+            return [*sentences, say(_UNDONE_BY, name=_list_approvers(undo))]
         sentences += kind.describe_outcome(change, shows_names=shows_names)
         if change.state == "applying" or not kind.can_be_undone:
             return sentences
@@ -320,10 +321,10 @@ def describe_revision(change: Change, name: str = "") -> str:
 def _describe_approvals(change: Change, needed: int) -> str:
     # The total is never less than the approvals, because the operator may have lowered it since.
     counts = {"done": len(change.consents), "total": max(needed, len(change.consents))}
-    return say("{done} of {total} approvals, by {name}.", name=list_approvers(change), **counts)
+    return say("{done} of {total} approvals, by {name}.", name=_list_approvers(change), **counts)
 
 
-def list_approvers(change: Change) -> str:
+def _list_approvers(change: Change) -> str:
     people = [consent.person for consent in change.consents]
     if change.decider and change.decider.key not in [person.key for person in people]:
         people.append(change.decider)
@@ -521,6 +522,20 @@ class ChangeViews:
         if asker.name:
             return clip_line(asker.name)
         return say(_THE_OWNER) if self.approval.is_owner(asker) else clip_line(asker.id)
+
+    async def find_link(self, change: Change, reader: Person, here: Address) -> str:
+        """Return the address of the post with the card; "" if there is none, or if not everybody
+        who reads this place may see it."""
+        there = change.proposal.address
+        messenger = self.platforms.messengers.get(there.platform)
+        post = await self.ledger.find_first_post(change.proposal.seq)
+        with suppress(PonteError):
+            if messenger and post:
+                is_seen = here.is_same_channel(there)
+                if not here.is_shared and reader.platform == there.platform:
+                    is_seen = is_seen or await messenger.can_read(reader, there) is True
+                return await messenger.link_to(there, post) if is_seen else ""
+        return ""
 
     async def _list_deciders(
         self, names: Collection[str], viewer: Person, address: Address, asker: str, only_named: bool

@@ -19,6 +19,7 @@ from core.domain.changes import (
     NO_PROPOSAL_SENTENCE,
     PROPOSAL_LIFETIME_SECONDS,
     SHOWS_CHANGES_SQL,
+    UNDO_LIFETIME_SECONDS,
     ApprovalNotice,
     Change,
     ChangeState,
@@ -48,7 +49,6 @@ from core.store.database import (
 )
 
 _DECISION_COLUMNS = ("decision_seq", "decider", "decided_by", "decided_at", "denial_reason")
-_IS_WRITTEN = "state IN ('done', 'differs')"
 _UNCHANGED_COLUMNS = dict.fromkeys((*_DECISION_COLUMNS, "ended_at", "undone_by"))
 """None leaves a column unchanged."""
 AUTO_UPDATES_SECONDS = 3600.0
@@ -557,35 +557,33 @@ class SqlLedger(SqlStore):
             limit=limit,
         )
 
-    @query
-    def list_of_row(
-        self, connection: SqlConnection, table: str, row: str, limit: int
-    ) -> Sequence[tuple[Change, str]]:
-        """Return the changes that wrote this row of the table (an id), the latest first, each with
-        the first post of the turn that proposed it; "" for none."""
-        changes = select_changes(
-            connection,
-            "SELECT * FROM changes WHERE target LIKE :table AND id IN (SELECT change FROM steps"  # noqa: S608
-            f" WHERE row = :row AND {_IS_WRITTEN}) ORDER BY decided_at DESC LIMIT :limit",
-            {"table": f'%"table_id": "{table}"%', "row": row, "limit": limit},
+    async def list_of_row(self, table: str, row: str) -> Sequence[Change]:
+        """Return the latest changes that wrote this row of the table (an id), the last first,
+        without those of a forgotten conversation."""
+        return await self._select_changes(
+            "SELECT * FROM changes WHERE target LIKE :table AND erasure_reason <> :forgotten"
+            " AND id IN (SELECT change FROM steps WHERE row = :row AND state IN"
+            " ('done', 'differs')) ORDER BY decided_at DESC LIMIT 20",
+            table=f'%"table_id": "{table}"%',
+            row=row,
+            forgotten=FORGOTTEN,
         )
-        sql = "SELECT post FROM posts WHERE seq = ? AND state = 'posted' ORDER BY number LIMIT 1"
-        return [
-            (change, select_value(connection, sql, change.proposal.seq) or "") for change in changes
-        ]
 
     @query
-    def find_changed_rows(
-        self, connection: SqlConnection, table: str, since: float
-    ) -> Collection[str]:
-        """Return the ids of the rows of the table (an id) that were changed since then."""
+    def find_first_post(self, connection: SqlConnection, seq: int) -> str:
+        sql = "SELECT post FROM posts WHERE seq = ? AND state = 'posted' ORDER BY number LIMIT 1"
+        return select_value(connection, sql, seq) or ""
+
+    @query
+    def find_changed_rows(self, connection: SqlConnection, table: str) -> Sequence[str]:
+        """Return the ids of the table's rows that were changed and can be undone."""
         return select_values(
             connection,
-            "SELECT DISTINCT steps.row FROM steps JOIN changes ON changes.id = change"  # noqa: S608
+            "SELECT DISTINCT steps.row FROM changes JOIN steps ON change = id"
             # The first condition, which has an index, excludes no further row.
-            f" WHERE created_at > ? AND decided_at > ? AND target LIKE ? AND steps.{_IS_WRITTEN}",
-            since - PROPOSAL_LIFETIME_SECONDS,
-            since,
+            " WHERE created_at > ? AND erasure_reason = 0 AND target LIKE ?"
+            " AND steps.state IN ('done', 'differs')",
+            time.time() - UNDO_LIFETIME_SECONDS - PROPOSAL_LIFETIME_SECONDS,
             f'%"table_id": "{table}"%',
         )
 

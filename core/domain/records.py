@@ -356,10 +356,6 @@ async def _reject_proposal(_: Draft) -> Outcome:
     )
 
 
-async def _find_none(table: str, since: float) -> Collection[str]:
-    return ()
-
-
 @dataclass(frozen=True, slots=True)
 class TurnControls:
     """The functions that a tool may call while it runs: to show progress, to propose a change, or
@@ -372,8 +368,6 @@ class TurnControls:
     """Called with the id of a run in another system, before the tool waits for the run. Durable on
     return."""
     record_object_to_erase: Callable[[Remote], Awaitable[None]] = _ignore
-    find_changed_rows: Callable[[str, float], Awaitable[Collection[str]]] = _find_none
-    """Returns the ids of the rows of a table (an id) that Ponte changed since then."""
     is_stopped: Callable[[], bool] = lambda: False
     """Returns whether the run is cancelled because a person stopped it, and not because the process
     ends."""
@@ -400,6 +394,8 @@ class ToolContext:
     result_id: str = ""
     """The id by which the model places the result of this call; "" if there is no model."""
     results: Mapping[str, Outcome] = field(default_factory=dict)
+    changes: Any = None
+    """The installation's `ChangeViews`, for tools that read what Ponte changed."""
     has_read_rows: bool = False
     """True if the model has read something of a table in this conversation."""
 

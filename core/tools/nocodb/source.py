@@ -12,9 +12,8 @@ from core.base.http import HttpClient
 from core.base.i18n import plural, say
 from core.base.tasks import BackgroundTasks, BoundedDict, run_together
 from core.changes.approval import NO_TABLE_RULES, TableRules, TableRulesConfig
-from core.changes.cards import ChangeViews
 from core.domain.changes import MAX_PROPOSAL_ROWS
-from core.domain.ports import Messenger, ReadFile, Tool, read_no_file
+from core.domain.ports import ReadFile, Tool, read_no_file
 from core.domain.records import Health
 from core.domain.rights import Viewer
 from core.tools.nocodb.api import (
@@ -31,7 +30,6 @@ from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.charts import chart
 from core.tools.nocodb.draft import WriteTools
 from core.tools.nocodb.driver import APPLYING_PAUSES_SECONDS, RestDriver, TableDriver
-from core.tools.nocodb.history import RowHistory
 from core.tools.nocodb.schema import (
     MAX_VISIBLE_SETS,
     UNKNOWN_TABLES,
@@ -42,7 +40,7 @@ from core.tools.nocodb.schema import (
 )
 from core.tools.nocodb.summarize import build_read_tools
 from core.tools.nocodb.write import TableWriter
-from core.tools.tool import TURN_END, FunctionTool
+from core.tools.tool import TURN_END
 
 LOOK_INTERVAL_SECONDS = 30.0
 NOCODB_LOOK_TIMEOUT_SECONDS = 3.0
@@ -199,12 +197,11 @@ class TableSource:
         self._clock = clock
         self._tables_api = api
         # These tools need `now` for conditions such as "today".
-        self._reading = build_read_tools(api, self.schemas, clock=now)
+        *self._reading, self._history = build_read_tools(api, self.schemas, clock=now)
         # `drafting` reads the rows of new drafts; None: a `RestDriver` over `api`.
         writing = WriteTools(api, self.schemas, drafting, now)
         # The write tools also draft a proposal that a person changes. They know the fields.
         self._writing, self.rows.revise_draft = writing.tools(), writing.revise
-        self._history: Sequence[Tool] = ()
         self._overview = BaseOverview()
         self._tables_tools = BoundedDict[VisibleBase, Tool](MAX_VISIBLE_SETS)
         self._until = 0.0
@@ -233,14 +230,8 @@ class TableSource:
             what = self.description.format(base=format_title(sight.base))
             self._tables_tools[sight] = build_tables_tool(self.schemas, what, sight.titles, writing)
         # `Toolbox` takes the write tools away from people without the right to propose.
-        write_tools = () if sight.is_read_only else (*self._history, *self._writing)
+        write_tools = () if sight.is_read_only else (self._history, *self._writing)
         return [self._tables_tools[sight], *self._reading, chart, *write_tools]
-
-    def open_history(self, views: ChangeViews, messengers: Mapping[str, Messenger]) -> None:
-        """From now on, the model can ask which changes Ponte made to a row."""
-        history = RowHistory(self.schemas, views, messengers)
-        doing = "is reading the tables…"
-        self._history = (FunctionTool(history.nocodb_history, effect="read", doing=doing),)
 
     async def titles(self, viewer: Viewer, to_change: bool = False) -> Sequence[str]:
         """Titles are as NocoDB last named them."""
