@@ -523,9 +523,9 @@ class ChangeViews:
             return clip_line(asker.name)
         return say(_THE_OWNER) if self.approval.is_owner(asker) else clip_line(asker.id)
 
-    async def find_link(self, change: Change, reader: Person, here: Address) -> str:
-        """Return the address of the post with the card; "" if there is none, or if not everybody
-        who reads this place may see it."""
+    async def format_link(self, change: Change, reader: Person, here: Address) -> str:
+        """Return a link in Markdown to the post with the card; "" if there is none, or if not
+        everybody who reads this place may see it."""
         there = change.proposal.address
         messenger = self.platforms.messengers.get(there.platform)
         post = await self.ledger.find_first_post(change.proposal.seq)
@@ -534,7 +534,8 @@ class ChangeViews:
                 is_seen = here.is_same_channel(there)
                 if not here.is_shared and reader.platform == there.platform:
                     is_seen = is_seen or await messenger.can_read(reader, there) is True
-                return await messenger.link_to(there, post) if is_seen else ""
+                if is_seen:
+                    return f"[{change.id}]({await messenger.link_to(there, post)})"
         return ""
 
     async def _list_deciders(

@@ -563,7 +563,7 @@ class SqlLedger(SqlStore):
         return await self._select_changes(
             "SELECT * FROM changes WHERE target LIKE :table AND erasure_reason <> :forgotten"
             " AND id IN (SELECT change FROM steps WHERE row = :row AND state IN"
-            " ('done', 'differs')) ORDER BY decided_at DESC LIMIT 20",
+            " ('done', 'differs')) ORDER BY decided_at DESC, seq DESC LIMIT 20",
             table=f'%"table_id": "{table}"%',
             row=row,
             forgotten=FORGOTTEN,
