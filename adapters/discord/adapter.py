@@ -335,8 +335,8 @@ class DiscordAdapter(ChatPlatform):
         return f"#{channel.name} ({guild.name})" if guild and channel else ""
 
     async def link_to(self, address: Address, post: str) -> str:
-        place = post.replace(":", "/")
-        return f"https://discord.com/channels/{address.workspace or '@me'}/{place}"
+        server = address.workspace or "@me"
+        return f"https://discord.com/channels/{server}/{post.replace(':', '/')}"
 
     async def is_public(self, address: Address) -> bool:
         """Return whether everyone in the server can read the channel and the thread; False if the

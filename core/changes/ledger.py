@@ -571,8 +571,14 @@ class SqlLedger(SqlStore):
 
     @query
     def find_first_post(self, connection: SqlConnection, seq: int) -> str:
-        sql = "SELECT post FROM posts WHERE seq = ? AND state = 'posted' ORDER BY number LIMIT 1"
-        return select_value(connection, sql, seq) or ""
+        return (
+            select_value(
+                connection,
+                "SELECT post FROM posts WHERE seq = ? AND state = 'posted' ORDER BY number LIMIT 1",
+                seq,
+            )
+            or ""
+        )
 
     @query
     def find_changed_rows(self, connection: SqlConnection, table: str) -> Sequence[str]:
