@@ -571,6 +571,7 @@ class SqlLedger(SqlStore):
 
     @query
     def find_first_post(self, connection: SqlConnection, seq: int) -> str:
+        """Return the platform's id of the turn's first post that is still there; "" for none."""
         return (
             select_value(
                 connection,

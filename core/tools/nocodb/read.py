@@ -164,6 +164,7 @@ def describe_placing(ctx: ToolContext) -> str:
 
 
 def describe_row_source(api: TableApi, table: TableDescription, id: str, now: datetime) -> str:
+    """Return the line under an answer that names the row, with a link to it."""
     sentence = say(
         _SOURCE_OF_ROW,
         what=escape_markdown(table.title),
