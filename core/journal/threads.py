@@ -55,7 +55,7 @@ _HAS_CONTENT = (
 MAX_SEARCHED_MESSAGES = 20_000
 MAX_SEARCHED_CHARS, EXCERPT_CHARS = 20_000, 90
 READING_LINE = (
-    "[On {1} UTC, {0.asker!r} had other people's messages or changes read ({0.count}). Their text"
+    "[On {1} UTC, {0.asker!r} had changes or other people's messages read ({0.count}). Their text"
     " was deleted. If it matters, read them again, or ask for the link again.]"
 )
 _ERASE_READING_SQL = (

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ from core.base.errors import PlatformBusy
 from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Address, Answer, Person
+from core.domain.model_rounds import RoundRequest
 from core.domain.ports import Messenger
 from core.people.audit import OPERATOR
 from core.people.rules import Rule, RuleBook
@@ -22,11 +24,14 @@ from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, says
 from tests.dialogues.test_forgotten_people import personal_data
+from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.config import fixed_rules
+from tests.fakes.gate import Gate
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField, FakeTable
+from tests.slack.bot import Setting, workplace
 
 CHANNEL, DIRECT = {"channel": "C1"}, {"channel": "D2", "shared": False, "thread": ""}
 
@@ -291,7 +296,7 @@ async def test_an_erased_person_is_not_named(bot_home: BotHome) -> None:
         with closing(sqlite3.connect(bot_home.home / "ponte.db")) as connection:
             sql = "SELECT outcome FROM calls UNION SELECT item FROM items WHERE item LIKE ?"
             outputs = str(connection.execute(sql, ('%"kind":"output"%',)).fetchall())
-        assert "messages or changes read (1)" in outputs
+        assert "messages read (1). Their text was deleted." in outputs
         assert "Bea" not in outputs
         (entry,), _ = await office.history()
         assert entry["outcome"] == "Approved by –."
@@ -337,3 +342,24 @@ async def test_a_rule_that_approves_is_named(bot_home: BotHome) -> None:
         await office.calls("nocodb_create", table="Orders", rows=[{"Title": "New"}])
         (entry,), _ = await office.history(61)
         assert entry["outcome"] == "Approved automatically, as set in ponte.toml."
+
+
+async def test_in_a_direct_message_a_turn_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """Slack says of no direct message who reads it."""
+    gate = Gate()
+
+    async def wait(ask: RoundRequest) -> None:
+        if ask.number == 2:
+            await gate.wait()
+
+    model = EchoModel(gate=wait)
+    async with FakeNocoDB() as nocodb, HttpClient() as http:
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
+        choices = make_choices(model, [source], allow_list(frozenset({"*"})))
+        async with workplace(tmp_path, Setting(chosen=choices, grace=0.0)) as w:
+            w.slack.say(w.alice, w.dm, 'call nocodb_history {"table": "Orders", "id": 1}')
+            await gate.wait_until_reached()
+            model.gate = None
+            await w.restart()
+            answer = await w.bot.engine.conversations.inbox.wait_for_answer(1)
+    assert '"changes":[]' in answer.text
