@@ -269,8 +269,8 @@ class SqlLedger(SqlStore):
             connection.execute("DELETE FROM consents WHERE change = ? AND person = ?", (id, person))
 
     async def list_waiting_for_people(self) -> Sequence[Change]:
-        # Here and below, `state IN (...)` repeats the condition of the partial index `changes_open`:
-        # SQLite uses it only for a query that contains it (sqlite.org/partialindex.html).
+        # Here and below, `state IN (...)` repeats the condition of the index `changes_open`: SQLite
+        # uses it only for a query that contains it (sqlite.org/partialindex.html).
         return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " ORDER BY created_at"
@@ -316,9 +316,8 @@ class SqlLedger(SqlStore):
 
     @transaction
     def add_reason(self, connection: SqlConnection, id: str, reason: str, note: str) -> Change:
-        """`note` tells the model of the reason, in place of an earlier note about the change that
-        the model has not read. A change that is not denied, or has a reason or no contents any
-        more, stays as it is."""
+        """`note` replaces an earlier note about the change that the model has not read. A change
+        that is not denied, or has a reason or no contents any more, stays as it is."""
         change = _get_locked(connection, id)
         if change.state == "denied" and not change.denial_reason and not change.is_erased:
             connection.execute("DELETE FROM notes WHERE change = ?", (id,))
