@@ -47,6 +47,7 @@ PLACES: dict[str, str | tuple[str, ...]] = {
 FOLDERS = (
     "base",
     "domain",
+    "figures",
     "observability",
     "store",
     "people",

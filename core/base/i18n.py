@@ -103,7 +103,7 @@ READER_IS_OWNER: ContextVar[bool] = ContextVar("reader_is_owner", default=False)
 """Whether the owner of this Ponte reads the text of the current task. `say` then uses
 `OWNER_SENTENCES`."""
 COUNT_PLACEHOLDERS = frozenset(
-    {"columns", "count", "days", "done", "rounds", "rows", "shown", "total"}
+    {"before", "columns", "count", "days", "done", "rounds", "rows", "shown", "total"}
 )
 """Placeholders for integers that get the thousands separators of the language."""
 _FOLDER = Path(__file__).parents[1] / "locale"

@@ -105,12 +105,18 @@ class EditableApplier(Applier, Protocol):
 
 MAX_DEED_TITLE_BYTES = 30
 """Slack refuses a message with a button of more than 75 bytes, escaped."""
+_BLANKS = frozenset("\u115f\u1160\u2800")
+"""Letters that look like nothing: `to_one_line` leaves them."""
 
 
 def is_deed_title(title: str) -> bool:
     """Return whether a title may stand on a button: short, and without characters that are
     invisible or change the direction of text."""
-    return 0 < len(escape(title).encode()) <= MAX_DEED_TITLE_BYTES and to_one_line(title) == title
+    return (
+        0 < len(escape(title).encode()) <= MAX_DEED_TITLE_BYTES
+        and to_one_line(title) == title
+        and _BLANKS.isdisjoint(title)
+    )
 
 
 TEXT_KEY = "Text"

@@ -227,7 +227,9 @@ class QueryScript:
         first_chart = max((run.number for run in runs), default=0) + 1
         lines = [line for run in runs for line in run.describe(self._day)]
         lines += [
-            f"[chart: r{first_chart + place}]" if outcome.status == "ok" else f"_{outcome.problem}_"
+            f"[chart: r{first_chart + place}]"
+            if outcome.status == "ok"
+            else f"_{escape_markdown(outcome.problem)}_"
             for place, outcome in enumerate(charts)
         ]
         return "\n\n".join(lines)
@@ -259,15 +261,13 @@ class QueryRun:
     def after(self, outcome: Outcome, number: int) -> QueryRun:
         """Return the run after a call; it is open if the call is to be made without a column."""
         done = replace(self, outcome=outcome, number=number, is_open=False)
-        path = self._find_missing(outcome)
-        fields = [field for field in self.arguments.get("fields") or () if field != path]
-        rest = {**self.arguments, "fields": fields}
+        path, fields = self._find_missing(outcome), self.arguments.get("fields") or ()
         # Only a column can be left out: without a filter, other rows would be shown.
-        is_used = path in json.dumps({**rest, "table": ""})
-        if not path or is_used or not fields or len(self.left_out) == MAX_LEFT_OUT:
+        if path not in fields or len(fields) == 1 or len(self.left_out) == MAX_LEFT_OUT:
             return done
+        rest = [field for field in fields if field != path]
         left_out = (*self.left_out, self.call.titles[path])
-        return replace(self, arguments=rest, left_out=left_out)
+        return replace(self, arguments={**self.arguments, "fields": rest}, left_out=left_out)
 
     def _find_missing(self, outcome: Outcome) -> str:
         """Return the id of the table or field that the failed call did not find; "" for none."""
@@ -290,7 +290,7 @@ class QueryRun:
         if path := self._find_missing(self.outcome):
             return [say(_MISSING, name=f"**{escape_markdown(self.call.titles[path])}**")]
         if self.outcome.status != "ok":
-            return [self.outcome.problem]
+            return [escape_markdown(self.outcome.problem)]
         titles = self.outcome.query.titles if self.outcome.query else {}
         left_out = ", ".join(map(escape_markdown, self.left_out))
         notes = [say(_LEFT_OUT, names=left_out)] if left_out else []

@@ -153,17 +153,20 @@ class SavedQuestions(SqlStore):
         self, connection: SqlConnection, name: str, person: str, scope: str, calls: Sequence[Any]
     ) -> None:
         """Raise NotSaved if another question has the name, or if there are too many."""
-        id, text = secrets.token_hex(8), dump_calls(calls)
+        columns = person, scope, name, fold_name(name), dump_calls(calls)
         row = connection.execute(
             "INSERT INTO saved_questions (id, person, scope, name, folded, calls, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (scope, folded) DO NOTHING",
-            (id, person, scope, name, fold_name(name), text, time.time()),
+            (secrets.token_hex(8), *columns, time.time()),
         )
         sql = "SELECT %s FROM saved_questions WHERE scope = ?"
         if not row.rowcount:
-            same = "person = ? AND name = ? AND calls = ?"
-            # A turn that goes on after a crash, or a form sent twice.
-            if select_value(connection, f"{sql % 1} AND {same}", scope, person, name, text):
+            same = select_value(
+                connection, f"{sql % 'calls'} AND person = ? AND name = ?", scope, person, name
+            )
+            # A turn that goes on after a crash, or a form sent twice. Another process may write a
+            # set in another order.
+            if same and load_calls(same) == tuple(calls):
                 return
             raise NotSaved(_TAKEN, name=name)
         if select_value(connection, sql % "count(*)", scope) > MAX_IN_SCOPE:

@@ -53,6 +53,7 @@ from core.domain.records import (
 )
 from core.domain.rights import RIGHT_OF_EFFECT, Effect, Viewer
 from core.domain.rows import place_results
+from core.figures.receipts import quote_receipts
 from core.observability import metrics, tracing
 from core.people.audit import audit_step
 from core.saved.queries import can_run_again
@@ -204,8 +205,16 @@ class Rounds:
         elif end and end.is_truncated:
             cut = say(CUT_BY_ALLOWANCE_NOTE if paying and paying.is_lowered else CUT_NOTE)
         notes = [f"_{note}_" for note in (cut, used_up) if note]
-        notes += [*transcript.source_lines(), *transcript.model_source_lines()]
-        written_text = transcript.text
+        sources = transcript.source_lines()
+        # The end of a cut text may be half a figure. A stored query has no words of a model.
+        if (
+            not cut
+            and self._assistant.model.level != "stored"
+            and (sentence := await transcript.describe_figures(lambda: self._load_history(0)))
+        ):
+            sources = [*sources[:-1], " ".join([*sources[-1:], sentence])]
+        notes += [*sources, *transcript.model_source_lines()]
+        written_text = quote_receipts(transcript.text)
         # A cut text can end within a line that names a table.
         ends_open = bool(cut) and not written_text.endswith("]")
         # Lines such as `[table: r1]` become the rows and charts that tools returned.

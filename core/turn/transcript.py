@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from core.base import markdown, text
@@ -15,15 +17,13 @@ from core.domain.records import (
     Outcome,
 )
 from core.domain.rows import Chart, Placed, RowsResult, place_results
+from core.figures.check import check_figures
+from core.figures.receipts import SOURCES, describe_check, quote_receipts
+from core.tools.code.source import RUN_PYTHON_TOOL
 from core.turn.preparation import ModelBriefing, quote_spoken
 from core.turn.run import TurnRun
 
-SOURCES = "Sources:"
-
-
 MAX_SHOWN_SOURCES = 10
-
-
 _OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 
@@ -132,12 +132,39 @@ class TurnTranscript:
         ]
         return ["\n".join([say(SOURCES), "", *lines])] if lines else []
 
+    async def describe_figures(self, load_earlier: Callable[[], Awaitable[Sequence[Item]]]) -> str:
+        """Return whether the figures of the answer occur in what was read: "" if no rows were read
+        and no Python ran, and where a figure may come from what is not read here: a picture, a
+        file, the web. `load_earlier` returns the items of earlier turns."""
+        outcomes, request = self.named_outcomes(), self.briefing.request
+        tables = [
+            outcome.data.to_rows() if isinstance(outcome.data, Chart) else outcome.data
+            for _, outcome in outcomes
+            if outcome.data
+        ]
+        runs = [outcome.text for name, outcome in outcomes if name == RUN_PYTHON_TOOL]
+        if not tables and not runs:
+            return ""
+        texts = [outcome.text for name, outcome in outcomes if name != RUN_PYTHON_TOOL]
+        asked = "\n".join(item.text for item in self.items if item.role == "user")
+        check = await asyncio.to_thread(check_figures, self.text, asked, tables, texts, runs)
+        if check.missing:
+            earlier = await load_earlier()
+            if self._model_sources or any(
+                item.files and (item.role == "user" or item.shows_files)
+                for item in (*earlier, *self.items)
+            ):
+                return ""
+            texts += [*(item.text for item in earlier), request.instructions, request.preface]
+            check = await asyncio.to_thread(check_figures, self.text, asked, tables, texts, runs)
+        return describe_check(check)
+
     @property
     def visible_text(self) -> str:
         return self.opening + self._place_results()[0]
 
     def _place_results(self) -> tuple[str, tuple[Placed, ...]]:
-        answer_text = self.streamed_text
+        answer_text = quote_receipts(self.streamed_text)
         # Ponte's sentence replaces the model's words beside a card, in a post that has them too.
         if answer_text and (waiting := self.waiting_proposals()):
             answer_text = describe_proposals(len(waiting))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
 from core.domain.ports import ToolSource
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
+from core.saved.queries import MAX_QUERIES
 from core.tools.nocodb.schema import DESCRIPTION_SECONDS
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FixedToolSource, tool
@@ -171,6 +174,60 @@ async def test_a_chart_is_drawn_of_the_fresh_figures(bot_home: BotHome) -> None:
         assert "_The chart can't be drawn._" in again.text
 
 
+async def test_another_day_is_named_without_its_time(bot_home: BotHome) -> None:
+    async with office(bot_home, ("nocodb_query", {"table": "Orders"})) as crm:
+        await crm.ask()
+        with closing(sqlite3.connect(bot_home.home / "ponte.db")) as connection, connection:
+            connection.execute("UPDATE inbox SET created_at = created_at - 2 * 86400")
+        assert re.match(r"60 rows \(on \w+ \d+: 60\)\.", (await crm.run_again()).text)
+
+
+async def test_both_numbers_are_written_alike(bot_home: BotHome) -> None:
+    async with office(bot_home, ("nocodb_query", {"table": "Orders"})) as crm:
+        for number in range(1500):
+            crm.orders.create({"Title": f"Copy {number}"})
+        await crm.ask()
+        assert re.match(r"1,560 rows \(on .*: 1,560\)\.", (await crm.run_again()).text)
+
+
+async def test_a_title_in_an_error_places_no_other_result(bot_home: BotHome) -> None:
+    hostile = "x](http://evil.test) **b**\n[table: r1]\n```\n@everyone"
+    figure = {"table": "Orders", "aggregates": [{"field": "Amount", "fn": "sum"}]}
+    query = ("nocodb_query", {"table": "Orders", "limit": 1})
+    async with office(bot_home, query, ("nocodb_summarize", figure)) as crm:
+        await crm.ask()
+        amount = crm.orders.field("Amount")
+        amount.title, amount.type = hostile, "Attachment"
+        crm.clock[0] += DESCRIPTION_SECONDS
+        again = await crm.run_again()
+        assert len(again.placed) == 1
+        (error,) = [line for line in again.text.splitlines() if line.startswith("sum can't be")]
+        assert error.endswith("@everyone (Attachment).")
+        assert not re.search(r"(?<!\\)(\*\*|``|]\()|[^`]http:", error)
+
+
+async def test_what_the_answer_showed_runs_again_and_no_more(bot_home: BotHome) -> None:
+    """A query that it placed nowhere does not run, unless a file came of it."""
+    calls: list[tuple[str, Mapping[str, object]]] = [
+        ("nocodb_query", {"table": "Orders", "fields": ["Title"]}),
+        ("nocodb_summarize", {"table": "Orders", "group_by": "Paid"}),
+        ("nocodb_query", {"table": "Customers", "export": "csv"}),
+    ]
+    async with office(bot_home, *calls, words="[table: r2]") as crm:
+        await crm.ask()
+        again = await crm.run_again()
+        assert again.text.startswith("60 rows (on "), "a number of each group is no figure"
+        assert "Order 03" not in again.text
+        assert (len(again.placed), len(again.files)) == (2, 1)
+
+
+async def test_an_answer_of_nine_queries_does_not_run_again(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders"})
+    for count in (MAX_QUERIES, MAX_QUERIES + 1):
+        async with office(bot_home, *[query] * count) as crm:
+            assert (await crm.ask()).can_run_again == (count == MAX_QUERIES)
+
+
 async def test_a_figure_stands_beside_the_former_one(bot_home: BotHome) -> None:
     figure = {"table": "Orders", "aggregates": [{"field": "Amount", "fn": "sum"}]}
     async with office(bot_home, ("nocodb_summarize", figure)) as crm:
@@ -215,8 +272,9 @@ async def test_without_the_column_of_its_filter_it_does_not_run(bot_home: BotHom
         assert not again.can_run_again
 
 
-async def test_rights_are_those_of_who_presses(bot_home: BotHome) -> None:
-    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("tool:nocodb_query",))
+@pytest.mark.parametrize("right", ["tool:nocodb_query", "read"])
+async def test_rights_are_those_of_who_presses(bot_home: BotHome, right: str) -> None:
+    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=(right,))
     policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
     query = ("nocodb_query", {"table": "Orders"})
     async with office(bot_home, query, policy=policy) as crm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -12,20 +13,24 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.domain.messages import Address, turn_id
+from core.domain.messages import PROGRAM, Address, turn_id
 from core.people.rules import Rule, RuleBook
+from core.saved.buttons import find_fields
 from core.saved.queries import StoredCall, describe_calls
 from core.saved.questions import (
     MAX_IN_CHANNEL_OF_ONE,
+    MAX_IN_SCOPE,
     find_fixed_days,
     find_shown_name,
     fold_name,
     let_days_move,
+    propose_name,
 )
 from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, on_slack, says
 from tests.dialogues.test_run_again import UNPAID, Office, office
+from tests.fakes.choices import make_message
 from tests.fakes.config import fixed_rules
 from tests.fakes.schedules import LateScheduleSource, put_schedule
 
@@ -94,6 +99,36 @@ def test_names_that_are_equal(one: str, other: str) -> None:
     assert fold_name(one) == fold_name(other)
 
 
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ("show overdue invoices", "overdue invoices"),
+        ("Which <@U1> are **unpaid**?", "Which U1 are unpaid"),
+        ("x" * 80, "x" * 60),
+        ("???", ""),
+    ],
+)
+def test_the_name_that_is_proposed(message: str, name: str) -> None:
+    assert propose_name(message) == name
+
+
+@pytest.mark.parametrize(
+    ("forms", "values"),
+    [([], {"title": ""}), (["%Y", "%Y-%m"], {"title": "Orders", "move": "true"})],
+)
+async def test_a_form_proposes_no_title_of_a_table_and_moves_days_together(
+    bot_home: BotHome, forms: list[str], values: dict[str, str]
+) -> None:
+    now = datetime.now(ZoneInfo("UTC"))
+    due = [{"field": "Due", "op": "eq", "value": now.strftime(form)} for form in forms]
+    async with office(bot_home, ("nocodb_query", {"table": "Orders", "filters": due})) as crm:
+        message, receipt = await crm.ponte.send("show Orders")
+        await crm.ponte.wait_for_answer(receipt)
+        stores = crm.ponte.engine.assistant.contexts.stores
+        fields = await find_fields(stores, receipt.turn, message.address)
+        assert [(field.key, field.value) for field in fields] == list(values.items())
+
+
 def _call(value: Any, op: str = "eq") -> StoredCall:
     filters = [{"field": "cDue", "op": op, "value": value}]
     return StoredCall(
@@ -149,6 +184,11 @@ async def test_a_question_of_a_channel(bot_home: BotHome) -> None:
         turn = turn_id("slack:k1")
         saved = await says(crm.ponte, f"save {turn} true/ unpaid orders", "k2", thread="t1")
         assert saved.text.startswith("Saved for everyone here.")
+        late = await says(crm.ponte, f"save {turn} true/ unpaid orders", "k", OTHER, thread="t1")
+        assert late.text.startswith("There is a question or a table"), "it is hers"
+        listed = await says(crm.ponte, "saved", "k0", OTHER)
+        assert listed.text.startswith("- `show unpaid orders` · everyone here\n")
+        assert listed.is_private
         shown = await says(crm.ponte, "show unpaid orders", "k3", OTHER)
         assert "Source: Orders, Paid isn't checked" in shown.text
         asked = len(crm.model.asks)
@@ -158,6 +198,17 @@ async def test_a_question_of_a_channel(bot_home: BotHome) -> None:
         assert refused.text == "Only the person who saved it or an admin can delete it."
         deleted = await says(crm.ponte, "saved unpaid orders delete", "k6", BOSS)
         assert deleted.text == "Deleted the saved question `unpaid orders`."
+
+
+async def test_what_a_person_saved_comes_before_what_the_channel_has(bot_home: BotHome) -> None:
+    async with office(bot_home, QUERY, policy=RIGHTS) as crm:
+        await says(crm.ponte, "How many?", "k1", thread="t1")
+        await says(crm.ponte, f"save {turn_id('slack:k1')} / orders now", "k2", thread="t1")
+        crm.model.calls = (("nocodb_query", {"table": "Orders"}),)
+        await says(crm.ponte, "And all?", "k3", thread="t1")
+        await says(crm.ponte, f"save {turn_id('slack:k3')} true/ orders now", "k4", thread="t1")
+        assert "20 of 30 rows" in (await says(crm.ponte, "show orders now", "k5")).text
+        assert "20 of 60 rows" in (await says(crm.ponte, "show orders now", "k6", OTHER)).text
 
 
 async def test_who_may_not_read_a_table_learns_no_name(bot_home: BotHome) -> None:
@@ -191,15 +242,40 @@ async def test_a_place_called_like_a_person_has_no_questions_of_theirs(bot_home:
         assert not await crm.ponte.engine.conversations.saved.list_for("web:guest", place)
 
 
+async def test_nobody_else_reads_a_question_of_one_person(bot_home: BotHome) -> None:
+    """Where nobody else reads along, "everyone in this channel" is the person."""
+    async with office(bot_home, QUERY, policy=RIGHTS) as crm:
+        await says(crm.ponte, "How many?", "k1", thread="t1")
+        save = f"save {turn_id('slack:k1')} / unpaid"
+        assert (await says(crm.ponte, save, "k2", thread="t1")).is_private
+        await crm.ask()
+    async with office(bot_home, QUERY) as crm:
+        await crm.ask()
+        alone = await crm.ponte.ask(f"save {crm.turns[0]} true/ unpaid", channel="C5")
+        assert alone.text.startswith("Saved. To see it again")
+
+
+async def test_the_message_of_a_program_shows_no_saved_question(bot_home: BotHome) -> None:
+    async with office(bot_home, QUERY) as crm:
+        await crm.ask()
+        await save(crm, "unpaid orders")
+        asked = len(crm.model.asks)
+        assert (await crm.ponte.ask("show unpaid orders")).can_run_again
+        assert len(crm.model.asks) == asked
+        message = make_message("show unpaid orders", "program")
+        await crm.ponte.ask_message(replace(message, origin=PROGRAM))
+        assert len(crm.model.asks) > asked
+
+
 async def test_a_damaged_question_takes_no_other_with_it(bot_home: BotHome) -> None:
     async with office(bot_home, QUERY) as crm:
         await crm.ask()
-        for name in ("whole", "broken", "empty"):
+        for name in ("whole", "broken", "empty", "alpha"):
             await save(crm, name)
         sql = "UPDATE saved_questions SET calls = ? WHERE name = ?"
         with closing(sqlite3.connect(bot_home.home / "ponte.db")) as connection, connection:
             connection.executemany(sql, [('[{"tool":', "broken"), ("[]", "empty")])
-        assert (await crm.ponte.ask("saved")).text.startswith("- `show whole`\n\n")
+        assert (await crm.ponte.ask("saved")).text.startswith("- `show alpha`\n- `show whole`\n\n")
         assert "20 of 30 rows" in (await crm.ponte.ask("show whole")).text
 
 
@@ -207,8 +283,16 @@ async def test_what_is_saved_is_saved_again_without_an_error(bot_home: BotHome) 
     """A form sent twice, or a turn that is resumed after a crash, stores it once and says so."""
     async with office(bot_home, QUERY) as crm:
         await crm.ask()
-        for _ in range(2):
-            assert (await save(crm, "unpaid orders")).startswith("Saved.")
+        assert (await save(crm, "unpaid orders")).startswith("Saved.")
+        with closing(sqlite3.connect(bot_home.home / "ponte.db")) as connection, connection:
+            ((text,),) = connection.execute("SELECT calls FROM saved_questions")
+            assert "Order 01" not in text, "no rows: `forget` would not delete them"
+            calls = json.loads(text)
+            # A set of text has another order in another process.
+            calls[0]["needs"].reverse()
+            assert calls != json.loads(text)
+            connection.execute("UPDATE saved_questions SET calls = ?", (json.dumps(calls),))
+        assert (await save(crm, "unpaid orders")).startswith("Saved.")
         assert (await crm.ponte.ask("saved")).text.count("show unpaid orders") == 1
         crm.model.calls = (("nocodb_query", {"table": "Orders"}),)
         await crm.ask()
@@ -216,7 +300,7 @@ async def test_what_is_saved_is_saved_again_without_an_error(bot_home: BotHome) 
         assert (await save(crm, "unpaid orders")).startswith("There is a question or a table")
 
 
-async def test_a_channel_is_not_filled_by_one(bot_home: BotHome) -> None:
+async def test_neither_a_channel_nor_a_person_has_too_many(bot_home: BotHome) -> None:
     async with office(bot_home, QUERY, policy=RIGHTS) as crm:
         await says(crm.ponte, "How many?", "k0", thread="t1")
         turn = turn_id("slack:k0")
@@ -224,6 +308,10 @@ async def test_a_channel_is_not_filled_by_one(bot_home: BotHome) -> None:
             await says(crm.ponte, f"save {turn} true/ q{number}", f"k1{number}", thread="t1")
         full = await says(crm.ponte, f"save {turn} true/ more", "k2", thread="t1")
         assert full.text.startswith("You have saved 10 questions for this channel already.")
+        for number in range(MAX_IN_SCOPE):
+            await says(crm.ponte, f"save {turn} / q{number}", f"k3{number}", thread="t1")
+        full = await says(crm.ponte, f"save {turn} / more", "k4", thread="t1")
+        assert full.text.startswith("There are 50 saved questions already.")
 
 
 async def test_a_schedule_shows_its_own_copy_without_a_model(bot_home: BotHome) -> None:
@@ -247,6 +335,12 @@ async def test_a_schedule_shows_its_own_copy_without_a_model(bot_home: BotHome) 
         answer = await crm.ponte.engine.conversations.inbox.wait_for_answer(run.seq)
         assert "Source: Orders, Paid isn't checked: 20 of 30 rows" in answer.text
         assert len(crm.model.asks) == asked
+        with closing(sqlite3.connect(bot_home.home / "ponte.db")) as connection, connection:
+            connection.execute("UPDATE schedules SET queries = '[{'")
+        await says(crm.ponte, f"schedule {card.id} run", "k7")
+        run = max(await store.list_runs(card.id, 2), key=lambda run: run.seq)
+        answer = await crm.ponte.engine.conversations.inbox.wait_for_answer(run.seq)
+        assert answer.text.startswith("This question is no longer stored.")
 
 
 async def test_a_schedule_shows_nothing_of_a_table_that_was_hidden(bot_home: BotHome) -> None:

@@ -101,6 +101,7 @@ async def test_a_name_that_cannot_be_is_told_to_the_person_alone(tmp_path: Path)
         for name, words in (
             ("stop", "`stop` is a command. Choose another name."),
             ("the órders", "There is a question or a table called `the órders` here already."),
+            ("customers", "There is a question or a table called `customers` here already."),
             ("<@U000001>", "A name has 1 to 60 letters"),
         ):
             posts = len(w.posts())

@@ -417,7 +417,9 @@ def test_the_button_names_the_deed(kind: str, values: list[Any], label: str) -> 
     assert CARDS.build(with_target(change(kind, *rows), CHOICES)).label == label
 
 
-@pytest.mark.parametrize("option", ["x" * 31, "漢" * 11, "Paid\u202e", "a\nb", "\u200b"])
+@pytest.mark.parametrize(
+    "option", ["x" * 31, "漢" * 11, "Paid\u202e", "a\nb", "\u200b", "\u115f", "\u2800"]
+)
 def test_an_odd_option_is_not_on_the_button(option: str) -> None:
     target = {**CHOICES, "inputs": {"Status": ["select", [option]]}}
     made = with_target(change("update", RowWrite("1", {}, {"Status": option})), target)

@@ -1,0 +1,162 @@
+"""Looks for the figures of an answer in what the tools returned, and in what follows from it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations, groupby, islice, permutations, zip_longest
+
+from core.base.value_formats import parse_number
+from core.domain.rows import RowsResult
+from core.figures.reading import Figure, find_figures, find_numbers
+
+MAX_CHECKED_FIGURES = 200
+MAX_COMPARED_NUMBERS = 20_000
+MAX_RELATED = 30
+"""Among the differences of more numbers is nearly any figure."""
+MAX_PAIRED_ROWS = 12
+MAX_NUMBER = 1e300
+
+Part = tuple[float, float]
+"""A number, and what it is a part of; 0 for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FigureCheck:
+    """The texts of the figures. `from_run`: found only in what a run of Python printed."""
+
+    found: Sequence[str]
+    from_run: Sequence[str]
+    missing: Sequence[str]
+
+
+def check_figures(
+    answer: str,
+    asked: str,
+    results: Sequence[RowsResult],
+    texts: Sequence[str],
+    runs: Sequence[str],
+) -> FigureCheck:
+    """`asked`: the question. `texts` are those that the tools returned to the model, `runs` what
+    runs of Python printed."""
+    figures = list(islice(find_figures(answer), MAX_CHECKED_FIGURES))
+    if not any(figure.is_checked for figure in figures):
+        return FigureCheck((), (), ())
+    wished = [value for wish in find_figures(asked) for value, _ in wish.readings]
+    counts = {3, *(int(value) for value in wished if value < 30)}
+    tables = list(map(_read_columns, results))
+    # What a run prints has its figures at the ends of lines.
+    lines = [[*find_numbers(line)][::-1] for run in runs for line in run.split("\n")]
+    printed = [[n for n in column if n is not None] for column in zip_longest(*lines)]
+    compared = (_compare(columns, counts) for columns in tables)
+    values = _collect(chain(_read(texts), *map(_derive, results), *compared))
+    of_runs = _collect(chain(_read(runs), _compare(printed, counts)))
+    sums = (sum(column) for columns in tables for column in columns)
+    related = _collect(_relate([*{*sums, *wished, *(number for number, _ in _read(runs))}]))
+    found, from_run, missing = list[str](), list[str](), list[str]()
+    for _, sentence in groupby(figures, key=lambda figure: figure.sentence):
+        bases, open_figures = list(wished), list[Figure]()
+        for figure in sentence:
+            if values.have(figure):
+                found += [figure.text] * figure.is_checked
+            elif of_runs.have(figure):
+                from_run += [figure.text] * figure.is_checked
+            elif figure.is_checked and not {value for value, _ in figure.readings} & {*wished}:
+                open_figures.append(figure)
+                continue
+            bases += [value for value, _ in figure.readings]
+        added = ((a + b, 0) for a, b in combinations(bases, 2))
+        of_sentence = _collect(chain(_relate(bases), added))
+        for figure in open_figures:
+            follows = of_sentence.have(figure) or related.have(figure)
+            (found if follows else missing).append(figure.text)
+    return FigureCheck(found, from_run, missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Numbers in which figures are looked for, both sorted. `shares` are in percent."""
+
+    numbers: Sequence[float]
+    shares: Sequence[float]
+
+    def have(self, figure: Figure) -> bool:
+        """Return whether a number may be written as the figure."""
+        for value, tolerance in figure.readings:
+            places = [(self.numbers, 1.0)]
+            if figure.is_share:
+                places += [(self.shares, 1), (self.numbers, 100), (self.shares, 0.01)]
+            for numbers, scale in places:
+                distance = (tolerance + 1e-9 * value) / scale
+                at = bisect_left(numbers, value / scale - distance)
+                if at < len(numbers) and numbers[at] <= value / scale + distance:
+                    return True
+        return False
+
+
+def _collect(parts: Iterable[Part]) -> Values:
+    numbers, shares = set[float](), set[float]()
+    for number, whole in islice(parts, MAX_COMPARED_NUMBERS):
+        if abs(number) < MAX_NUMBER:  # neither infinite nor no number
+            numbers.add(abs(number))
+            if whole:
+                shares.add(100 * abs(number / whole))
+    return Values(sorted(numbers), sorted(shares))
+
+
+def _read(texts: Iterable[str]) -> Iterator[Part]:
+    return ((number, 0) for text in texts for number in find_numbers(text))
+
+
+def _read_columns(result: RowsResult) -> list[list[float]]:
+    return [
+        [float(parse_number(row[at]) or 0) for row in result.values]
+        for at, column in enumerate(result.columns)
+        if column.kind == "number"
+    ]
+
+
+def _relate(numbers: Sequence[float]) -> Iterator[Part]:
+    """Yield the differences of two numbers, and each as a part of the other."""
+    for a, b in permutations(numbers if len(numbers) <= MAX_RELATED else (), 2):
+        yield from ((a - b, b), (a, b))
+
+
+def _derive(result: RowsResult) -> Iterator[Part]:
+    """Yield the numbers of a result; and how many rows there are, and their sums and means, in all
+    and for each value of a column."""
+    yield from _read(chain(*result.rows, result.total))
+    columns = _read_columns(result)
+    groups = defaultdict[tuple[int, str], list[int]](list)
+    for row, cells in enumerate(result.rows):
+        for key in ((-1, ""), *enumerate(cells)):
+            groups[key].append(row)
+    for rows in groups.values():
+        yield len(rows), len(result.rows)
+        for column in columns:
+            part = sum(column[row] for row in rows)
+            yield from ((part, sum(column)), (part / len(rows), 0))
+
+
+def _compare(columns: Sequence[Sequence[float]], counts: Collection[int]) -> Iterator[Part]:
+    """Yield how the columns of a row differ, and how rows do; and what two rows, and the first and
+    last `counts` rows, add up to. What all rows but one add up to is a wrong total."""
+    sums = list(map(sum, columns))
+    for row in (*zip(*columns, strict=False), sums):
+        yield from _relate(row)
+        yield from ((a / b, 0) for a, b in permutations(row, 2) if b)
+    for one, other in combinations(columns, 2):
+        products = [a * b for a, b in zip(one, other, strict=False)]
+        products.append(sum(products))
+        yield from ((number, 0) for number in products[-MAX_PAIRED_ROWS:])
+    for column, whole in zip(columns, sums, strict=True):
+        yield whole, 0
+        for a, b in combinations(column[:MAX_PAIRED_ROWS], 2):
+            yield from _relate((a, b))
+            if len(column) > 3:
+                yield a + b, whole
+        for count in counts:
+            if 2 < count < len(column) - 1:
+                yield from ((sum(part), whole) for part in (column[:count], column[-count:]))

@@ -1,0 +1,62 @@
+"""The source line says whether the figures of an answer occur in what was read."""
+
+from __future__ import annotations
+
+from core.tools.tool import FixedToolSource, tool
+from tests.dialogues.bot_home import BotHome
+from tests.dialogues.decisions import says
+from tests.dialogues.test_run_again import Planner, office
+
+SUM = ("nocodb_summarize", {"table": "Orders", "aggregates": [{"field": "Amount", "fn": "sum"}]})
+
+
+async def ask(bot_home: BotHome, words: str, question: str = "How much?") -> str:
+    async with office(bot_home, SUM, words=words) as crm:
+        return (await says(crm.ponte, question, "k1")).text
+
+
+async def test_figures_that_were_read_are_counted_in_the_source_line(bot_home: BotHome) -> None:
+    text = await ask(bot_home, "The 60 orders are worth **€2,745**, 45.75 each on 3 May.")
+    assert text.splitlines()[-1].startswith("Source: Orders: 60 of 60 rows")
+    assert text.endswith(" 2 figures, all found in what I read.")
+
+
+async def test_a_figure_that_was_not_read_is_named(bot_home: BotHome) -> None:
+    text = await ask(bot_home, "They are worth €2,475 and `€9,999` more than “€1,111”; 7.5 %.")
+    assert text.endswith(" ⚠️ Not found in what I read: €2,475; 7.5 %.")
+
+
+async def test_an_answer_without_figures_has_only_its_source(bot_home: BotHome) -> None:
+    assert "found" not in await ask(bot_home, "They are worth a lot.")
+
+
+async def test_a_figure_of_the_question_is_none_of_the_answer(bot_home: BotHome) -> None:
+    text = await ask(bot_home, "€2,745 is below your 5,000.", "Do we reach 5,000?")
+    assert text.endswith(" 1 figure, found in what I read.")
+
+
+async def test_what_was_read_or_said_earlier_counts(bot_home: BotHome) -> None:
+    async with office(bot_home, SUM, words="€2,745 of €7,777.") as crm:
+        first = await says(crm.ponte, "Our budget is €7,777.", "k1", thread="t")
+        second = await says(crm.ponte, "And now?", "k2", thread="t")
+        assert first.text.endswith(" 1 figure, found in what I read.")  # the other was asked
+        assert second.text.endswith(" 2 figures, all found in what I read.")
+
+
+async def test_a_run_of_python_is_named_as_the_origin(bot_home: BotHome) -> None:
+    @tool(effect="read", doing="is running Python…")
+    async def run_python() -> str:
+        """Run."""
+        return "slope 0.4217"
+
+    model = Planner(("run_python", {}), words="The slope is 0.422.")
+    async with bot_home.open(model, [replace_tools(run_python)]) as ponte:
+        assert (await says(ponte, "Slope?", "k1")).text == (
+            "The slope is 0.422.\n\n1 figure, from the run of Python."
+        )
+
+
+def replace_tools(*tools: object) -> FixedToolSource:
+    source = FixedToolSource()
+    source.name, source._tools = "code", tools  # type: ignore[assignment]
+    return source

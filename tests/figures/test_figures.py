@@ -1,0 +1,109 @@
+"""Which numbers of a text are figures, and what they may mean."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+
+from core.domain.rows import RowColumn, RowsResult
+from core.figures.check import check_figures
+from core.figures.reading import find_figures
+from core.figures.receipts import quote_receipts
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("€1,234.50", 1234.5),
+        ("R$ 1.234,50", 1234.5),
+        ("1\u202f234,50 €", 1234.5),
+        ("1'234", 1234),
+        ("1.234", 1234),
+        ("1.234", 1.234),
+        ("€9.4k", 9400),
+        ("R$ 2 mi", 2_000_000),
+        ("2,3 milhões", 2_300_000),
+        ("1,2 Md€", 1_200_000_000),
+        ("12 mil", 12_000),
+        ("12 %", 12),
+        ("3x", 3),
+    ],
+)
+def test_forms_of_three_languages(text: str, value: float) -> None:
+    (figure,) = find_figures(f"They owe {text} now.")
+    assert value in [number for number, _ in figure.readings]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "on 3 October 2026, at 14h30 or 2:15 pm",
+        "le 1er novembre, du 3 au 5 octobre, semaine 42",
+        "em 3 de outubro de 2026, 03/10/2026, 2026-10-03, T3 2026",
+        "INV-1001, #42, n° 117, pedido 1042, SKU 99-120-3, v2.3.1",
+        "1. first\n2) second",
+        "`4711` and “4711” and «\u00a04711\u00a0»\n```\n4711\n```",
+        "[table: r11] https://example.com/1234 +55 11 99999-1234",
+        "within 30 days, every 1,000 visits, in Windows 110",
+    ],
+)
+def test_no_figures(text: str) -> None:
+    assert [figure.text for figure in find_figures(text) if figure.is_checked] == []
+
+
+def test_many_figures_against_many_values_end() -> None:
+    columns = tuple(RowColumn(f"c{n}", "number") for n in range(40))
+    row = tuple(float(n) for n in range(40))
+    result = RowsResult("t", columns, (tuple(map(str, row)),) * 500, (row,) * 500)
+    answer = "; ".join(f"{n},{n % 10}00.5" for n in range(1, 999))
+    check = check_figures(
+        answer, answer, [result] * 3, ["9" * 5_000, "1.2" * 5_000], ["8 " * 9_000]
+    )
+    assert len(check.found) + len(check.missing) + len(check.from_run) <= 200
+
+
+ODD = (
+    "1",
+    "1.",
+    "1 000 ",
+    "é ",
+    "12 e ",
+    "(11) ",
+    "a-1",
+    "1-",
+    "* _ ",
+    "“",
+    "a",
+    "«5",
+    "+1 ",
+    "h 1 * ",
+)
+
+
+@pytest.mark.parametrize("piece", ODD)
+def test_odd_texts_are_read(piece: str) -> None:
+    text = piece * 5_000
+    assert len(list(islice(find_figures(text), 200))) <= 200
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Source: Invoices: 23 of 23 rows, 12:00 (UTC).",
+        "**Fonte:** Faturas",
+        "- Source\u00a0: Factures",
+        "Sources:",
+        "4 figures, all found in what I read.",
+        "_12 números, todos encontrados no que li._",
+        "⚠️ Not found in what I read: 3.",
+    ],
+)
+def test_a_line_that_only_code_writes_is_quoted(line: str) -> None:
+    assert quote_receipts(f"So:\n\n{line}\nEnd") == f"So:\n\n> {line}\nEnd"
+    assert quote_receipts(f"```\n{line}\n```") == f"```\n{line}\n```"
+
+
+def test_ordinary_lines_stay() -> None:
+    text = "The source is Invoices.\n4 figures\n> Source: quoted"
+    assert quote_receipts(text) == text
