@@ -394,6 +394,8 @@ class ToolContext:
     result_id: str = ""
     """The id by which the model places the result of this call; "" if there is no model."""
     results: Mapping[str, Outcome] = field(default_factory=dict)
+    changes: Any = None
+    """The installation's `ChangeViews`, for tools that read what Ponte changed."""
     has_read_rows: bool = False
     """True if the model has read something of a table in this conversation."""
 
