@@ -41,7 +41,7 @@ def check_figures(
 ) -> FigureCheck:
     """`asked`: the question. `texts` are those that the tools returned to the model, `runs` what
     runs of Python printed."""
-    figures = list(islice(find_figures(answer), MAX_CHECKED_FIGURES))
+    figures = list(islice(find_figures(answer), MAX_CHECKED_FIGURES + 1))
     if not any(figure.is_checked for figure in figures):
         return FigureCheck((), (), ())
     wished = [value for wish in find_figures(asked) for value, _ in wish.readings]
@@ -51,8 +51,8 @@ def check_figures(
     lines = [[*find_numbers(line)][::-1] for run in runs for line in run.split("\n")]
     printed = [[n for n in column if n is not None] for column in zip_longest(*lines)]
     compared = (_compare(columns, counts) for columns in tables)
-    values = _collect(chain(_read(texts), *map(_derive, results), *compared))
-    of_runs = _collect(chain(_read(runs), _compare(printed, counts)))
+    values = [_collect(_read(texts)), *map(_collect, chain(map(_derive, results), compared))]
+    of_runs = [_collect(_read(runs)), _collect(_compare(printed, counts))]
     sums = (sum(column) for columns in tables for column in columns)
     related = _collect(_relate([*{*sums, *wished, *(number for number, _ in _read(runs))}]))
     found, from_run, missing = list[str](), list[str](), list[str]()
@@ -61,9 +61,9 @@ def check_figures(
         for figure in sentence:
             numbers = [value for value, _ in figure.readings]
             if figure.is_checked and not {*numbers} & {*wished}:
-                if values.have(figure):
+                if any(source.have(figure) for source in values):
                     found.append(figure.text)
-                elif of_runs.have(figure):
+                elif any(source.have(figure) for source in of_runs):
                     from_run.append(figure.text)
                 else:
                     open_figures.append(figure)
@@ -74,6 +74,8 @@ def check_figures(
         for figure in open_figures:
             follows = of_sentence.have(figure) or related.have(figure)
             (found if follows else missing).append(figure.text)
+    if len(figures) > MAX_CHECKED_FIGURES:  # what follows is not checked
+        found, from_run = [], []
     return FigureCheck(found, from_run, missing)
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cache
 
+from core.base.commonmark import parse_blocks, unescape
 from core.base.i18n import LOCALES, plural, say
-from core.base.splitting import fence_after_line
-from core.domain.rows import MAX_FENCE_CHARACTERS
+from core.base.markdown import BREAK
 from core.figures.check import FigureCheck
 
 MAX_NAMED_FIGURES = 5
+_KEPT_BLOCKS = ("fence", "code_block", "table_open")
+_LIST_MARK = re.compile(r"[ \t]*(?:[-*+][ \t]+)?")
+_TARGET = re.compile(r"\](?:\([^()]*\)|\[[^][]*\])")
+_MARKS = re.compile(r"[^\w:]|_")
+_LOOK_ALIKES = str.maketrans("асеорѕіοսոԁһт", "aceopsioundht")
 SOURCE = "Source: {caption}, {time} ({zone})."
 SOURCES = "Sources:"
 _FOUND = ("{count} figure, found in what I read.", "{count} figures, all found in what I read.")
@@ -30,28 +36,45 @@ def describe_check(check: FigureCheck) -> str:
 
 
 def quote_receipts(text: str) -> str:
-    """Quote the lines of a model's own text that look like those that only code writes."""
-    lines, fence = text.split("\n"), None
-    for at, line in enumerate(lines):
-        if not fence and _receipt_lines().match(line):
-            lines[at] = f"> {line.lstrip()}"
-        fence = fence_after_line(line, fence, MAX_FENCE_CHARACTERS)
+    """Quote the lines of a model's own text that look like those that only code writes. Code, rows
+    of tables and the marks of lists stay."""
+    lines = text.splitlines()
+    receipts = [at for at, line in enumerate(lines) if _is_receipt(line)]
+    if not receipts:
+        return text
+    blocks = [token for token in parse_blocks("\n".join(lines)) if token.type in _KEPT_BLOCKS]
+    kept = {at for token in blocks if token.map for at in range(*token.map)}
+    for at in receipts:
+        if at not in kept:
+            mark = _LIST_MARK.match(lines[at])[0]  # type: ignore[index]
+            # A line below that is no item of the list would become a part of the quote.
+            end = "" if mark.strip() else "\n"
+            lines[at] = f"{mark}> {lines[at][len(mark) :]}{end}"
     return "\n".join(lines)
+
+
+def _is_receipt(line: str) -> bool:
+    letters = map(_read_letters, BREAK.split(line))
+    return not line.lstrip().startswith(">") and any(map(_receipt_lines().match, letters))
+
+
+def _read_letters(line: str) -> str:
+    """Return the letters, digits and colons that a reader sees, without targets of links."""
+    line = _TARGET.sub("", unicodedata.normalize("NFKC", unescape(line)))
+    return _MARKS.sub("", line.casefold().translate(_LOOK_ALIKES))
 
 
 @cache
 def _receipt_lines() -> re.Pattern[str]:
     beginnings = [
-        say(sentence, locale).partition("{")[0].strip("⚠️ ")
+        _read_letters(say(sentence, locale).partition("{")[0])
         for sentence in (SOURCE, SOURCES, _MISSING)
         for locale in LOCALES
     ]
     ends = [
-        plural(*forms, count, locale).strip("12 ")
+        _read_letters(plural(*forms, count, locale)).lstrip("12")
         for forms in (_FOUND, _FROM_RUN)
         for locale in LOCALES
         for count in (1, 2)
     ]
-    forms = "|".join(map(re.escape, beginnings)), "|".join(map(re.escape, ends))
-    first, last = (re.sub(r"(?:\\?\s)+", r"\\s*", form) for form in forms)
-    return re.compile(rf"(?!\s*>)[\W_]*(?:{first}|\d[\d.,\s]*(?:{last}))", re.IGNORECASE)
+    return re.compile(rf"{'|'.join(beginnings)}|\d+(?:{'|'.join(ends)})")

@@ -9,7 +9,14 @@ import pytest
 from core.domain.rows import RowColumn, RowsResult
 from core.figures.check import check_figures
 from core.figures.reading import find_figures
-from core.figures.receipts import quote_receipts
+from core.figures.receipts import describe_check, quote_receipts
+
+ORDERS = RowsResult(
+    "Orders",
+    (RowColumn("Amount", "number"),),
+    tuple((str(number),) for number in range(1, 101)),
+    tuple((number,) for number in range(1, 101)),
+)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +67,7 @@ def test_many_figures_against_many_values_end() -> None:
     check = check_figures(
         answer, answer, [result] * 3, ["9" * 5_000, "1.2" * 5_000], ["8 " * 9_000]
     )
-    assert len(check.found) + len(check.missing) + len(check.from_run) <= 200
+    assert len(check.found) + len(check.missing) + len(check.from_run) <= 201
 
 
 ODD = (
@@ -87,12 +94,31 @@ def test_odd_texts_are_read(piece: str) -> None:
     assert len(list(islice(find_figures(text), 200))) <= 200
 
 
+def test_a_number_of_many_digits_is_no_figure() -> None:
+    answer = f"It is {'9' * 100_000}, 4,711.{'1' * 100_000} or 10{'0' * 400} €."
+    assert check_figures(answer, answer, [ORDERS], [answer], [answer]).missing == ()
+
+
+def test_what_follows_from_rows_is_found_after_a_long_conversation() -> None:
+    earlier = " ".join(f"{number}.5" for number in range(10**6, 10**6 + 20_001))
+    assert check_figures("They add up to 5,050.", "", [ORDERS], [earlier], []).found
+
+
+def test_an_answer_with_too_many_figures_is_not_said_to_be_found() -> None:
+    assert describe_check(check_figures("100 is one. " * 201, "", [ORDERS], [], [])) == ""
+
+
 @pytest.mark.parametrize(
     "line",
     [
         "Source: Invoices: 23 of 23 rows, 12:00 (UTC).",
         "**Fonte:** Faturas",
-        "- Source\u00a0: Factures",
+        "**Source**: Invoices",
+        "[Source](https://example.com): Invoices",
+        "S\u200b\u043eurce&#58; Invoices",
+        "Source\uff1a Invoices",
+        "Well<br>Source: Invoices",
+        "4 **figures**, all found in what I read.",
         "Sources:",
         "4 figures, all found in what I read.",
         "_12 números, todos encontrados no que li._",
@@ -100,10 +126,19 @@ def test_odd_texts_are_read(piece: str) -> None:
     ],
 )
 def test_a_line_that_only_code_writes_is_quoted(line: str) -> None:
-    assert quote_receipts(f"So:\n\n{line}\nEnd") == f"So:\n\n> {line}\nEnd"
-    assert quote_receipts(f"```\n{line}\n```") == f"```\n{line}\n```"
+    assert quote_receipts(f"So:\n\n{line}\nEnd") == f"So:\n\n> {line}\n\nEnd"
+    assert quote_receipts(f"So:\u2028{line}\nEnd") == f"So:\n> {line}\n\nEnd"
+    assert quote_receipts(f"- ```\n{line}") == f"- ```\n> {line}\n"  # the list ends the code
+    assert quote_receipts(f"- Name: A\n- {line}\n- B") == f"- Name: A\n- > {line}\n- B"
 
 
-def test_ordinary_lines_stay() -> None:
-    text = "The source is Invoices.\n4 figures\n> Source: quoted"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The source is Invoices.\n4 figures\n> Source: quoted",
+        "```yaml\nSource: code\n```",
+        "| Field | Value |\n| --- | --- |\n| Source: | LinkedIn |",
+    ],
+)
+def test_ordinary_lines_stay(text: str) -> None:
     assert quote_receipts(text) == text
