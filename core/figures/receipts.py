@@ -12,10 +12,8 @@ from core.base.markdown import BREAK
 from core.figures.check import FigureCheck
 
 MAX_NAMED_FIGURES = 5
-_KEPT_BLOCKS = ("fence", "code_block", "table_open")
-_LIST_MARK = re.compile(r"[ \t]*(?:[-*+][ \t]+)?")
-_TARGET = re.compile(r"\](?:\([^()]*\)|\[[^][]*\])")
-_MARKS = re.compile(r"[^\w:]|_")
+_LIST_MARK = re.compile(r"\A([ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?)")
+_UNSEEN = re.compile(r"\](?:\([^()]*\)|\[[^][]*\])|[^\w:]|[\d_]")
 _LOOK_ALIKES = str.maketrans("асеорѕіοսոԁһт", "aceopsioundht")
 SOURCE = "Source: {caption}, {time} ({zone})."
 SOURCES = "Sources:"
@@ -39,42 +37,38 @@ def quote_receipts(text: str) -> str:
     """Quote the lines of a model's own text that look like those that only code writes. Code, rows
     of tables and the marks of lists stay."""
     lines = text.splitlines()
-    receipts = [at for at, line in enumerate(lines) if _is_receipt(line)]
-    if not receipts:
-        return text
-    blocks = [token for token in parse_blocks("\n".join(lines)) if token.type in _KEPT_BLOCKS]
-    kept = {at for token in blocks if token.map for at in range(*token.map)}
+    receipts = {
+        at
+        for at, line in enumerate(lines)
+        for part in BREAK.split(line)
+        if not line.lstrip().startswith(">") and _read_letters(part).startswith(_list_beginnings())
+    }
+    for token in parse_blocks("\n".join(lines)) if receipts else ():
+        if token.type in ("fence", "code_block", "table_open") and token.map:
+            receipts.difference_update(range(*token.map))
     for at in receipts:
-        if at not in kept:
-            mark = _LIST_MARK.match(lines[at])[0]  # type: ignore[index]
-            # A line below that is no item of the list would become a part of the quote.
-            end = "" if mark.strip() else "\n"
-            lines[at] = f"{mark}> {lines[at][len(mark) :]}{end}"
-    return "\n".join(lines)
-
-
-def _is_receipt(line: str) -> bool:
-    letters = map(_read_letters, BREAK.split(line))
-    return not line.lstrip().startswith(">") and any(map(_receipt_lines().match, letters))
+        # Without an empty line, the next one would become a part of the quote.
+        lines[at] = _LIST_MARK.sub(r"\1> ", lines[at], 1) + "\n"
+    return "\n".join(lines) if receipts else text
 
 
 def _read_letters(line: str) -> str:
-    """Return the letters, digits and colons that a reader sees, without targets of links."""
-    line = _TARGET.sub("", unicodedata.normalize("NFKC", unescape(line)))
-    return _MARKS.sub("", line.casefold().translate(_LOOK_ALIKES))
+    """Return the letters and colons that a reader sees."""
+    visible_text = _UNSEEN.sub("", unicodedata.normalize("NFKC", unescape(line)))
+    return visible_text.casefold().translate(_LOOK_ALIKES)
 
 
 @cache
-def _receipt_lines() -> re.Pattern[str]:
-    beginnings = [
-        _read_letters(say(sentence, locale).partition("{")[0])
+def _list_beginnings() -> tuple[str, ...]:
+    sentences = [
+        say(sentence, locale).partition("{")[0]
         for sentence in (SOURCE, SOURCES, _MISSING)
         for locale in LOCALES
     ]
-    ends = [
-        _read_letters(plural(*forms, count, locale)).lstrip("12")
+    sentences += [
+        plural(*forms, count, locale)
         for forms in (_FOUND, _FROM_RUN)
         for locale in LOCALES
         for count in (1, 2)
     ]
-    return re.compile(rf"{'|'.join(beginnings)}|\d+(?:{'|'.join(ends)})")
+    return tuple(map(_read_letters, sentences))

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from core.base import markdown, text
 from core.base.growing_markdown import GrowingMarkdown
@@ -13,9 +14,7 @@ from core.base.i18n import say
 from core.base.trust import Trust
 from core.changes.cards import describe_proposals
 from core.domain.messages import File, Item, Progress
-from core.domain.records import (
-    Outcome,
-)
+from core.domain.records import Outcome
 from core.domain.rows import Chart, Placed, RowsResult, place_results
 from core.figures.check import check_figures
 from core.figures.receipts import SOURCES, describe_check, quote_receipts
@@ -147,7 +146,8 @@ class TurnTranscript:
             return ""
         texts = [outcome.text for name, outcome in outcomes if name != RUN_PYTHON_TOOL]
         asked = "\n".join(item.text for item in self.items if item.role == "user")
-        check = await asyncio.to_thread(check_figures, self.text, asked, tables, texts, runs)
+        check_text = partial(asyncio.to_thread, check_figures, self.text)
+        check = await check_text(asked, tables, texts, runs)
         if check.missing:
             earlier = await load_earlier()
             if self._model_sources or any(
@@ -155,8 +155,11 @@ class TurnTranscript:
                 for item in (*earlier, *self.items)
             ):
                 return ""
-            texts += [*(item.text for item in earlier), request.instructions, request.preface]
-            check = await asyncio.to_thread(check_figures, self.text, asked, tables, texts, runs)
+            # What the model said before may be wrong.
+            asked = "\n".join([asked, *(i.text for i in earlier if i.kind == "message")])
+            outputs = (item.text for item in reversed(earlier) if item.kind == "output")
+            texts += [request.instructions, request.preface, *outputs]
+            check = await check_text(asked, tables, texts, runs)
         return describe_check(check)
 
     @property

@@ -35,12 +35,16 @@ async def test_a_figure_of_the_question_is_none_of_the_answer(bot_home: BotHome)
     assert " 1 figure, found in what I read. [" in text
 
 
-async def test_what_was_read_or_said_earlier_counts(bot_home: BotHome) -> None:
-    async with office(bot_home, SUM, words="€2,745 of €7,777.") as crm:
+async def test_what_was_read_earlier_counts_but_not_what_was_said(bot_home: BotHome) -> None:
+    async with office(bot_home, SUM, words="€2,745 of €7,777, not €8,888.") as crm:
         first = await says(crm.ponte, "Our budget is €7,777.", "k1", thread="t")
+        assert "Not found in what I read: €8,888. [" in first.text
+        crm.model.calls = (("nocodb_list_tables", {}),)
         second = await says(crm.ponte, "And now?", "k2", thread="t")
-        assert " 1 figure, found in what I read. [" in first.text  # the other was asked
-        assert " 2 figures, all found in what I read. [" in second.text
+        assert second.text == "€2,745 of €7,777, not €8,888."
+        crm.model.calls = (("nocodb_summarize", {**SUM[1], "group_by": "Paid"}),)
+        third = await says(crm.ponte, "By customer?", "k3", thread="t")
+        assert " 1 figure, found in what I read. [" in third.text
 
 
 async def test_a_run_of_python_is_named_as_the_origin(bot_home: BotHome) -> None:

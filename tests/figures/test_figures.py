@@ -129,7 +129,7 @@ def test_a_line_that_only_code_writes_is_quoted(line: str) -> None:
     assert quote_receipts(f"So:\n\n{line}\nEnd") == f"So:\n\n> {line}\n\nEnd"
     assert quote_receipts(f"So:\u2028{line}\nEnd") == f"So:\n> {line}\n\nEnd"
     assert quote_receipts(f"- ```\n{line}") == f"- ```\n> {line}\n"  # the list ends the code
-    assert quote_receipts(f"- Name: A\n- {line}\n- B") == f"- Name: A\n- > {line}\n- B"
+    assert quote_receipts(f"- Name: A\n- {line}\n- B") == f"- Name: A\n- > {line}\n\n- B"
 
 
 @pytest.mark.parametrize(
