@@ -56,8 +56,10 @@ def check_figures(
     compared = (_compare(columns, counts) for columns in tables)
     values = _collect(_read(texts), *map(_derive, results), *compared)
     of_runs = _collect(_read(runs), _compare(printed, counts))
-    sums = (sum(column) for columns in tables for column in columns)
-    related = _collect(_relate([*{*sums, *wished, *(number for number, _ in _read(runs))}]))
+    sums = [sum(column) for columns in tables for column in columns]
+    related = _collect(
+        _relate([*{*sums, *wished, *(number for number, _ in _read(runs))}]), _scale(sums, wished)
+    )
     found, from_run, missing = list[str](), list[str](), list[str]()
     for _, sentence in groupby(figures, key=lambda figure: figure.sentence):
         bases, open_figures = [*wished], list[Figure]()
@@ -72,7 +74,7 @@ def check_figures(
                 continue
             bases += numbers
         added = ((a + b, 0) for a, b in combinations(bases, 2))
-        of_sentence = _collect(_relate(bases), added)
+        of_sentence = _collect(_relate(bases), added, _scale(bases, wished))
         for figure in open_figures:
             follows = of_sentence.have(figure) or related.have(figure)
             (found if follows else missing).append(figure.text)
@@ -128,6 +130,13 @@ def _relate(numbers: Sequence[float]) -> Iterator[Part]:
     """Yield the differences of two numbers, and each as a part of the other."""
     for a, b in permutations(numbers if len(numbers) <= MAX_RELATED else (), 2):
         yield from ((a - b, b), (a, b))
+
+
+def _scale(numbers: Sequence[float], factors: Iterable[float]) -> Iterator[Part]:
+    """Yield what factors and percentages of the question make of the numbers."""
+    for factor in filter(None, factors):
+        scales = (factor, 1 / factor, factor / 100, 1 + factor / 100, 1 - factor / 100)
+        yield from ((number * scale, 0) for number in numbers for scale in scales)
 
 
 def _derive(result: RowsResult) -> Iterator[Part]:

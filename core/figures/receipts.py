@@ -54,8 +54,8 @@ def quote_receipts(text: str) -> str:
 
 def _read_letters(line: str) -> str:
     """Return the letters and colons that a reader sees."""
-    visible_text = _UNSEEN.sub("", unicodedata.normalize("NFKC", unescape(line)))
-    return visible_text.casefold().translate(_LOOK_ALIKES)
+    text = unicodedata.normalize("NFKC", unescape(line)).casefold()
+    return _UNSEEN.sub("", text).translate(_LOOK_ALIKES)
 
 
 @cache

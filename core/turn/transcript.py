@@ -144,7 +144,13 @@ class TurnTranscript:
         runs = [outcome.text for name, outcome in outcomes if name == RUN_PYTHON_TOOL]
         if not tables and not runs:
             return ""
-        texts = [outcome.text for name, outcome in outcomes if name != RUN_PYTHON_TOOL]
+        # The source lines name filters.
+        texts = [
+            text
+            for name, outcome in outcomes
+            if name != RUN_PYTHON_TOOL
+            for text in (outcome.text, *outcome.sources)
+        ]
         asked = "\n".join(item.text for item in self.items if item.role == "user")
         check_text = partial(asyncio.to_thread, check_figures, self.text)
         check = await check_text(asked, tables, texts, runs)
