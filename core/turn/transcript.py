@@ -6,7 +6,6 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 from core.base import markdown, text
 from core.base.growing_markdown import GrowingMarkdown
@@ -152,8 +151,7 @@ class TurnTranscript:
             for text in (outcome.text, *outcome.sources)
         ]
         asked = "\n".join(item.text for item in self.items if item.role == "user")
-        check_text = partial(asyncio.to_thread, check_figures, self.text)
-        check = await check_text(asked, tables, texts, runs)
+        check = await asyncio.to_thread(check_figures, self.text, asked, tables, texts, runs)
         if check.missing:
             earlier = await load_earlier()
             if self._model_sources or any(
@@ -165,7 +163,7 @@ class TurnTranscript:
             asked = "\n".join([asked, *(i.text for i in earlier if i.kind == "message")])
             outputs = (item.text for item in reversed(earlier) if item.kind == "output")
             texts += [request.instructions, request.preface, *outputs]
-            check = await check_text(asked, tables, texts, runs)
+            check = await asyncio.to_thread(check_figures, self.text, asked, tables, texts, runs)
         return describe_check(check)
 
     @property

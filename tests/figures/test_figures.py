@@ -99,6 +99,30 @@ def test_a_number_of_many_digits_is_no_figure() -> None:
     assert check_figures(answer, answer, [ORDERS], [answer], [answer]).missing == ()
 
 
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "**70** of A",
+        "-72,450 of A",
+        "123,456 in all",
+        "-5,012.5 of the first",
+        "-5,487.5 of the last",
+    ],
+)
+def test_what_follows_from_rows_is_found(figure: str) -> None:
+    amounts = [-1000.5 - number for number in range(100)]
+    shops = ["A" if number < 70 else "B" for number in range(100)]
+    result = RowsResult(
+        "Shops",
+        (RowColumn("Shop"), RowColumn("Amount", "number")),
+        tuple(zip(shops, map(str, amounts), strict=True)),
+        tuple((None, amount) for amount in amounts),
+        ("", "-123,456.00"),
+    )
+    check = check_figures(f"It is {figure}, not 72,406.", "The 5 first or last?", [result], [], [])
+    assert (len(check.found), check.missing) == (1, ["72,406"])
+
+
 def test_what_follows_from_rows_is_found_after_a_long_conversation() -> None:
     earlier = " ".join(f"{number}.5" for number in range(10**6, 10**6 + 20_001))
     assert check_figures("They add up to 5,050.", "", [ORDERS], [earlier], []).found
