@@ -28,6 +28,7 @@ from core.base.errors import (
 )
 from core.base.i18n import say
 from core.base.tasks import run_together
+from core.base.text import run_off_loop
 from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService, Proposals
 from core.chat.file_downloads import FILES_NOT_FIT, describe_unread_kinds
@@ -217,7 +218,7 @@ class Rounds:
             at = match.start() if (match := OWN_LINK.search(line)) else len(line)
             sources.append(f"{line[:at].rstrip()} {sentence} {line[at:]}".strip())
         notes += [*sources, *transcript.model_source_lines()]
-        written_text = quote_receipts(transcript.text)
+        written_text = await run_off_loop(quote_receipts, transcript.text)
         # A cut text can end within a line that names a table.
         ends_open = bool(cut) and not written_text.endswith("]")
         # Lines such as `[table: r1]` become the rows and charts that tools returned.

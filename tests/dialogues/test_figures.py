@@ -35,12 +35,30 @@ async def test_a_figure_of_the_question_is_none_of_the_answer(bot_home: BotHome)
     assert " 1 figure, found in what I read. [" in text
 
 
-async def test_what_was_read_or_said_earlier_counts(bot_home: BotHome) -> None:
-    async with office(bot_home, SUM, words="€2,745 of €7,777.") as crm:
+async def test_what_a_factor_of_the_question_makes_of_a_sum_follows(bot_home: BotHome) -> None:
+    words = "€3,019.50 with it; per head: 228.75."
+    text = await ask(bot_home, words, "How much with 10 % more, and for each of the 12?")
+    assert " 2 figures, all found in what I read. [" in text
+
+
+async def test_the_number_of_a_filter_is_found(bot_home: BotHome) -> None:
+    above = {"field": "Amount", "op": "gt", "value": "44"}
+    summary = ("nocodb_summarize", {**SUM[1], "filters": [above]})
+    async with office(bot_home, summary, words="31 are above €44.00.") as crm:
+        text = (await says(crm.ponte, "Are there large ones?", "k1")).text
+        assert " 1 figure, found in what I read. [" in text
+
+
+async def test_what_was_read_earlier_counts_but_not_what_was_said(bot_home: BotHome) -> None:
+    async with office(bot_home, SUM, words="€2,745 of €7,777, not €8,888.") as crm:
         first = await says(crm.ponte, "Our budget is €7,777.", "k1", thread="t")
+        assert "Not found in what I read: €8,888. [" in first.text
+        crm.model.calls = (("nocodb_list_tables", {}),)
         second = await says(crm.ponte, "And now?", "k2", thread="t")
-        assert " 1 figure, found in what I read. [" in first.text  # the other was asked
-        assert " 2 figures, all found in what I read. [" in second.text
+        assert second.text == "€2,745 of €7,777, not €8,888."
+        crm.model.calls = (("nocodb_summarize", {**SUM[1], "group_by": "Paid"}),)
+        third = await says(crm.ponte, "By customer?", "k3", thread="t")
+        assert " 1 figure, found in what I read. [" in third.text
 
 
 async def test_a_run_of_python_is_named_as_the_origin(bot_home: BotHome) -> None:
