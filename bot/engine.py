@@ -125,7 +125,9 @@ class Engine:
             self._redraw_due, changes, journal, platforms.replies, requests, outbox
         )
 
-        contexts = ToolContexts(self.conversations, platforms.fetch, approval, config.turn.zone)
+        contexts = ToolContexts(
+            self.conversations, platforms.fetch, approval, config.turn.zone, views
+        )
         self.assistant = assistant = build_assistant(contexts)
         self.upkeep = Upkeep(
             self.conversations, people, changes, assistant, database, peers, config

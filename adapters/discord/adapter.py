@@ -334,6 +334,10 @@ class DiscordAdapter(ChatPlatform):
         channel = guild.get_channel(int(address.channel)) if guild else None
         return f"#{channel.name} ({guild.name})" if guild and channel else ""
 
+    async def link_to(self, address: Address, post: str) -> str:
+        server = address.workspace or "@me"
+        return f"https://discord.com/channels/{server}/{post.replace(':', '/')}"
+
     async def is_public(self, address: Address) -> bool:
         """Return whether everyone in the server can read the channel and the thread; False if the
         gateway does not list it."""

@@ -40,8 +40,8 @@ from core.turn.preparation import Assistant
 log = structlog.get_logger("mcp")
 Json = dict[str, Any]
 _READ_TOOLS = (
-    "nocodb_tables", "nocodb_query", "nocodb_get", "nocodb_summarize", "nocodb_read",
-    "saved_question",
+    "nocodb_tables", "nocodb_query", "nocodb_get", "nocodb_history", "nocodb_summarize",
+    "nocodb_read", "saved_question",
 )  # fmt: skip
 _CHART_TOOL, _SUMMARY_TOOL, _COMMAND_TOOL = "chart", "nocodb_summarize", "stackspot_quick_command"
 _WRITE_TOOLS = {
@@ -298,8 +298,16 @@ class McpTools:
         # Tools remember things from call to call by the thread's id, here for each token.
         thread = Thread(address.conversation, f"mcp-{caller.token}")
         viewer = Viewer(await self._find_rights(caller, address))
-        controls = TurnControls(_show_nothing)
-        return ToolContext(message, 0, call, thread, controls, self.zone, viewer)
+        return ToolContext(
+            message,
+            0,
+            call,
+            thread,
+            TurnControls(_show_nothing),
+            self.zone,
+            viewer,
+            changes=self.changes.views,
+        )
 
     async def _read_status(self, caller: Caller, arguments: Json) -> Outcome:
         """A request of another person is an unknown one."""

@@ -353,6 +353,12 @@ class SlackAdapter(ChatPlatform):
             self._tasks.start(self._look_up(address))  # it may have another name the next time
         return self._names.get(address.channel, "")
 
+    async def link_to(self, address: Address, post: str) -> str:
+        channel, ts = post.split(":")
+        url = (await self.workspace.identify())["url"]
+        thread = f"?thread_ts={address.thread}&cid={channel}" if address.thread else ""
+        return f"{url}archives/{channel}/p{ts.replace('.', '')}{thread}"
+
     async def is_public(self, address: Address) -> bool:
         """Return whether it is a public channel; False if Slack does not tell."""
         return not (await self._look_up(address)).get("is_private", True)

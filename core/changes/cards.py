@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
-from core.base.errors import BadInput, Expired
+from core.base.errors import BadInput, Expired, PonteError
 from core.base.i18n import LANGUAGE, plural, say, use_locale
 from core.base.markdown import escape_markdown
 from core.base.redaction import is_secret_name, pretty_json, withhold_in_text
@@ -224,7 +225,7 @@ class CardBuilder:
             if change.state == "withdrawn" and not change.is_forgotten:
                 return [say(_WITHDRAWN)]
             decider = change.decider
-            name = clip_line(decider.name or decider.id) if decider else "?"
+            name = clip_line(decider.label) if decider else "?"
             if change.denial_reason and shows_names:
                 reason = show_reason(change.denial_reason)
                 return [say(_DENIED_BECAUSE, name=name, reason=reason)]
@@ -282,7 +283,7 @@ def _describe_request(
     reader, None for the one that is stored.
     """
     asker = change.proposal.asker
-    name = clip_line(asker.name or asker.id) if name is None else name
+    name = clip_line(asker.label) if name is None else name
     # The name of the program with which the person asked over MCP; else "".
     client = change.proposal.origin.client
     if client:
@@ -313,7 +314,7 @@ def describe_revision(change: Change, name: str = "") -> str:
     """Return the sentence that names the version of a proposal whose values somebody changed, and
     who changed them: since then, that person counts as its asker."""
     asker = change.proposal.asker
-    name = name or clip_line(asker.name or asker.id)
+    name = name or clip_line(asker.label)
     return say("Version {number}, changed by {name}.", number=change.proposal.revision, name=name)
 
 
@@ -327,7 +328,7 @@ def _list_approvers(change: Change) -> str:
     people = [consent.person for consent in change.consents]
     if change.decider and change.decider.key not in [person.key for person in people]:
         people.append(change.decider)
-    return ", ".join(clip_line(person.name or person.id) for person in people) or "?"
+    return ", ".join(clip_line(person.label) for person in people) or "?"
 
 
 def _describe_note(change: Change) -> list[str]:
@@ -521,6 +522,20 @@ class ChangeViews:
         if asker.name:
             return clip_line(asker.name)
         return say(_THE_OWNER) if self.approval.is_owner(asker) else clip_line(asker.id)
+
+    async def format_link(self, change: Change, reader: Person, here: Address) -> str:
+        """Return a link in Markdown to the post with the card; "" if there is none, or if not
+        everybody who reads this place may see it."""
+        there = change.proposal.address
+        messenger = self.platforms.messengers.get(there.platform)
+        post = await self.ledger.find_first_post(change.proposal.seq)
+        may_ask = not here.is_shared and reader.platform == there.platform
+        with suppress(PonteError):
+            if (messenger and post) and (
+                here.is_same_channel(there) or (may_ask and await messenger.can_read(reader, there))
+            ):
+                return f"[{change.id}]({await messenger.link_to(there, post)})"
+        return ""
 
     async def _list_deciders(
         self, names: Collection[str], viewer: Person, address: Address, asker: str, only_named: bool

@@ -17,7 +17,9 @@ from core.changes.columns import FORGOTTEN, LAPSED, decision_columns, select_cha
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
     NO_PROPOSAL_SENTENCE,
+    PROPOSAL_LIFETIME_SECONDS,
     SHOWS_CHANGES_SQL,
+    UNDO_LIFETIME_SECONDS,
     ApprovalNotice,
     Change,
     ChangeState,
@@ -64,10 +66,8 @@ def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
 
 def forget_changes(connection: SqlConnection, conversation: str) -> None:
     """Withdraw the conversation's open proposals, and erase the stored values of the rows of all
-    its changes, also where answers of other conversations show them.
-
-    A change that is being applied keeps these values until it has finished, because it needs them.
-    """
+    its changes, also where answers of other conversations show them. A change that is being applied
+    keeps them until it has finished."""
     rows = connection.execute(
         "SELECT id, state, seq FROM changes WHERE conversation = ?", (conversation,)
     ).fetchall()
@@ -164,7 +164,7 @@ class SqlLedger(SqlStore):
         update that the operator's policy would approve is left to a person if the policy has
         updated MAX_AUTO_UPDATES rows in this turn, or `updates_per_hour` rows of its table in the
         last hour (None: neither limit applies). Raise Superseded if the conversation was forgotten
-        meanwhile. `rule`: for the audit log."""
+        meanwhile."""
         connection.lock_key(proposal.address.conversation)
         # A call of a tool that is repeated after a crash proposes nothing a second time.
         if earlier := _find_of_call(connection, proposal):
@@ -206,8 +206,7 @@ class SqlLedger(SqlStore):
         message or click; or expire the proposal if it is too old. Return the change.
 
         Only one event can claim it. A second caller gets the change as the first one left it, with
-        another `decision_seq` than its own. `rule` is the rule that allowed the approval, for the
-        audit log.
+        another `decision_seq` than its own.
         """
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
@@ -235,7 +234,7 @@ class SqlLedger(SqlStore):
     ) -> Change:
         """Store that a person approves this revision of an open proposal that several people must
         approve, in place of their earlier approval. One that was decided, has expired, or has
-        another revision by now stays as it is. `rule`: for the audit log."""
+        another revision by now stays as it is."""
         change = _get_locked(connection, id)
         is_current = change.state == "open" and change.proposal.revision == revision
         if is_current and change.proposal.expires_at > consent.approved_at:
@@ -264,23 +263,21 @@ class SqlLedger(SqlStore):
     def withdraw_consents(
         self, connection: SqlConnection, id: str, people: Collection[str]
     ) -> None:
-        """The caller has found that approvals of these people (keys) no longer count, as after a
-        person lost the right to approve."""
+        """`people`: the keys of those whose approvals no longer count."""
         _get_locked(connection, id)  # no other transaction applies it meanwhile
         for person in people:
             connection.execute("DELETE FROM consents WHERE change = ? AND person = ?", (id, person))
 
     async def list_waiting_for_people(self) -> Sequence[Change]:
-        # `state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a
-        # partial index only if the query contains its condition (sqlite.org/partialindex.html).
+        # Here and below, `state IN (...)` repeats the condition of the index `changes_open`: SQLite
+        # uses it only for a query that contains it (sqlite.org/partialindex.html).
         return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " ORDER BY created_at"
         )
 
     async def count_unfinished(self) -> Mapping[str, int]:
-        """Count the changes that wait for a decision (`open`), and those that are being applied
-        (`applying`)."""
+        """Return the numbers of changes by state, `open` and `applying`."""
         rows = await self._database.read(
             lambda c: c.execute(
                 "SELECT state, count(*) AS n FROM changes WHERE state IN ('open', 'applying')"
@@ -304,9 +301,8 @@ class SqlLedger(SqlStore):
     ) -> Change:
         """End this revision of an open proposal with the state `state` (denied, expired,
         withdrawn), and store `note` for the model's next turn. `reason` is that of a denial.
-        `decider` is None if nobody decided; `rule` is the rule that allowed the decision, for the
-        audit log. A proposal whose values nobody changed has revision 1. Return the change. Raise
-        Superseded if another event closed, claimed or changed it first."""
+        `decider` is None if nobody decided. Raise Superseded if another event closed, claimed or
+        changed it first."""
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             raise Superseded
@@ -320,9 +316,8 @@ class SqlLedger(SqlStore):
 
     @transaction
     def add_reason(self, connection: SqlConnection, id: str, reason: str, note: str) -> Change:
-        """`note` tells the model of the reason, in place of an earlier note about the change that
-        the model has not read. A change that is not denied, or has a reason or no contents any
-        more, stays as it is."""
+        """`note` replaces an earlier note about the change that the model has not read. A change
+        that is not denied, or has a reason or no contents any more, stays as it is."""
         change = _get_locked(connection, id)
         if change.state == "denied" and not change.denial_reason and not change.is_erased:
             connection.execute("DELETE FROM notes WHERE change = ?", (id,))
@@ -343,10 +338,7 @@ class SqlLedger(SqlStore):
         """Store `proposal` as the next revision of an open proposal whose values a person changed,
         and `note` for the model's next turn. Approvals of the former revision are deleted. Return
         the change: as it was if it has expired, or if another event changed or decided it first.
-
-        With `asks_nobody`, approvers get no first notice of it, because its asker decides. `rule`
-        is the rule that allowed the revision, for the audit log.
-        """
+        `asks_nobody`: see `propose`."""
         change = _get_locked(connection, proposal.id)
         former = change.proposal
         # If it is not the next one, another event has revised the proposal first.
@@ -379,8 +371,7 @@ class SqlLedger(SqlStore):
         rule: str = "",
     ) -> Change:
         """Store an open proposal that repeats the denied, expired or failed one with `former_id`.
-        Raise Superseded if the rows of the former one were erased meanwhile. With `asks_nobody`,
-        approvers get no first notice. `rule`: for the audit log."""
+        Raise Superseded if the rows of the former one were erased meanwhile."""
         former = _get_locked(connection, former_id)
         # A second delivery or somebody else has repeated it already.
         if former.repeated_by:
@@ -414,7 +405,7 @@ class SqlLedger(SqlStore):
     ) -> Change:
         """Begin to undo the change `proposal.undone_change`. Return the new change that takes it
         back, in the state "applying", or the one that an earlier call began: a change is undone at
-        most once at a time. `rule`: for the audit log."""
+        most once at a time."""
         original = _get_locked(connection, proposal.undone_change)
         if original.undone_by:
             return _get_change(connection, original.undone_by)
@@ -503,8 +494,6 @@ class SqlLedger(SqlStore):
     @query
     def has_open(self, connection: SqlConnection, conversation: str) -> bool:
         """True if a proposed change of that conversation waits for a person's decision."""
-        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
-        # partial index `changes_open`, which SQLite uses only for a query that contains it.
         return bool(
             select_value(
                 connection,
@@ -520,8 +509,6 @@ class SqlLedger(SqlStore):
     ) -> Sequence[int]:
         """Return the `seq` of each unfinished message or click that approved a change and now waits
         until it is applied, the latest first. The command `stop` ends the waiting."""
-        # The first condition on `state` excludes no further row: SQLite uses the partial index
-        # `changes_open` only for a query that contains it.
         rows = connection.execute(
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
             " AND state IN ('open', 'applying') AND state = 'applying'"
@@ -555,6 +542,36 @@ class SqlLedger(SqlStore):
             limit=limit,
         )
 
+    async def list_of_row(self, table: str, row: str) -> Sequence[Change]:
+        """Return the latest changes that wrote this row of the table (an id), the last first,
+        without those of a forgotten conversation."""
+        return await self._select_changes(
+            "SELECT * FROM changes WHERE target LIKE :table AND erasure_reason <> :forgotten"
+            " AND id IN (SELECT change FROM steps WHERE row = :row AND state IN"
+            " ('done', 'differs')) ORDER BY decided_at DESC, seq DESC LIMIT 20",
+            table=f'%"table_id": "{table}"%',
+            row=row,
+            forgotten=FORGOTTEN,
+        )
+
+    @query
+    def find_first_post(self, connection: SqlConnection, seq: int) -> str:
+        sql = "SELECT post FROM posts WHERE seq = ? AND state = 'posted' ORDER BY number LIMIT 1"
+        return select_value(connection, sql, seq) or ""
+
+    @query
+    def find_changed_rows(self, connection: SqlConnection, table: str) -> Sequence[str]:
+        """Return the ids of the table's rows that were changed and can be undone."""
+        return select_values(
+            connection,
+            "SELECT DISTINCT steps.row FROM changes JOIN steps ON change = id"
+            # The first condition, which has an index, excludes no further row.
+            " WHERE created_at > ? AND erasure_reason = 0 AND target LIKE ?"
+            " AND steps.state IN ('done', 'differs')",
+            time.time() - UNDO_LIFETIME_SECONDS - PROPOSAL_LIFETIME_SECONDS,
+            f'%"table_id": "{table}"%',
+        )
+
     async def list_undrawn(self) -> Sequence[Change]:
         """While a turn runs, its changes are left out: the end of the turn stores their newest
         cards, and a card drawn before that would then replace a newer one."""
@@ -565,9 +582,8 @@ class SqlLedger(SqlStore):
         return sorted(changes, key=lambda change: change.proposal.created_at)
 
     async def record_drawn(self, change: Change) -> None:
-        """Record that the card shows this version of the change, so that it is not drawn again; or
-        that nobody can see the card any more. A newer version that another process has drawn
-        stays."""
+        """Record that the card shows this version of the change, or that nobody can see it any
+        more. A newer version that another process has drawn stays."""
         await self._database.write(
             lambda c: c.execute(
                 "UPDATE changes SET drawn_version = ? WHERE id = ? AND drawn_version < ?",
@@ -576,7 +592,6 @@ class SqlLedger(SqlStore):
         )
 
     async def list_overdue(self, now: float) -> Sequence[Change]:
-        # With its first condition, SQLite uses the partial index `changes_open`.
         return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " AND expires_at <= :now",
@@ -585,7 +600,6 @@ class SqlLedger(SqlStore):
 
     async def list_abandoned(self) -> Sequence[Change]:
         # Nothing continues these: the message or click that approved them has ended or was deleted.
-        # With its first condition, SQLite uses the partial index `changes_open`.
         return await self._select_changes(
             "SELECT * FROM changes"  # noqa: S608
             " WHERE state IN ('open', 'applying') AND state = 'applying'"
@@ -595,8 +609,7 @@ class SqlLedger(SqlStore):
     @in_batches
     def erase_old_rows(self, connection: SqlConnection, before: float) -> int:
         """Erase the stored values of the rows of changes that ended before `before` (seconds since
-        1970), because the time to undo them is over. Who did what remains. A card that still offers
-        undo is drawn again: its version rises."""
+        1970): they cannot be undone any more. A card that still offers it is drawn again."""
         ids = select_values(
             connection,
             "UPDATE changes SET erasure_reason = ?, version = version + CASE WHEN undone_by = ''"
@@ -651,9 +664,8 @@ def _get_locked(connection: SqlConnection, id: str) -> Change:
 
 
 def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: int) -> bool:
-    """Return whether the operator's policy may update the rows of this proposal without a person,
-    after those that it has updated already: at most MAX_AUTO_UPDATES in one turn, and `per_hour` of
-    the table in an hour. Rows count also if their update failed or was undone."""
+    """The policy updates at most MAX_AUTO_UPDATES rows in one turn, and `per_hour` of the table in
+    an hour. Rows count also if their update failed or was undone."""
     draft = proposal.draft
     # Conversations share the limit of a table (`applier` is its system, `title` its name), so its
     # proposals are stored one after the other.
@@ -678,11 +690,8 @@ def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: i
 
 
 def _insert(connection: SqlConnection, change: Change, last_notice: str = "") -> Change:
-    """Store a new change and return it as stored. If its id is in use, the change gets another one.
-
-    Notices tell approvers about a change: "asked", "reminded", "expired", in this order.
-    `last_notice` is the last one that counts as sent; "" for none, "never" to send none at all.
-    """
+    """Store a new change and return it as stored. If its id is in use, it gets another one. For
+    `last_notice`, see the column (tables.py)."""
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
         change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
     values = to_columns(change, last_notice)
@@ -717,8 +726,7 @@ def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[Change
 def _set_state(
     connection: SqlConnection, id: str, state: ChangeState, **columns: str | int | float
 ) -> None:
-    """Set the state of a change and these `columns`; other columns keep their values (a parameter
-    of None, through `coalesce`). The version rises, so that the card is drawn again."""
+    """Other columns keep their values (a parameter of None). The card is drawn again."""
     connection.execute(
         "UPDATE changes SET state = :state, version = version + 1,"
         " decision_seq = coalesce(:decision_seq, decision_seq),"

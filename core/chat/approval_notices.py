@@ -337,7 +337,7 @@ class ApprovalNotices:
                     is_offered = "again" in self.changes.views.builder.possible_actions(change)
                     text += " " + (say(_AGAIN, id=id) if is_offered else say(_ASK_AGAIN))
                 elif one.kind == "denied" and (decider := change.decider):
-                    name = escape_markdown(clip_line(decider.name or decider.id))
+                    name = escape_markdown(clip_line(decider.label))
                     reason = escape_markdown(show_reason(change.denial_reason))
                     text = say(_DENIED, id=id, title=title, name=name, reason=reason)
                 elif one.kind == "reminder":
@@ -348,7 +348,7 @@ class ApprovalNotices:
                     messenger = self.messengers.get(proposal.address.platform)
                     place = await messenger.title(proposal.address) if messenger else ""
                     where = say(_ELSEWHERE if proposal.address.is_shared else _DIRECT)
-                    name = escape_markdown(clip_line(proposal.asker.name or proposal.asker.id))
+                    name = escape_markdown(clip_line(proposal.asker.label))
                     place = escape_markdown(clip_line(place)) or where
                     text = say(_COPY, id=id, name=name, place=place)
         # Each attempt has the same key.

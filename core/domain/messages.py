@@ -61,6 +61,10 @@ class Person:
     def key(self) -> str:
         return ":".join(filter(None, (self.platform, self.workspace, self.id)))
 
+    @property
+    def label(self) -> str:
+        return self.name or self.id
+
 
 @dataclass(frozen=True)
 class Address:

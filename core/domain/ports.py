@@ -485,6 +485,10 @@ class Messenger(Protocol):
         """Return the display names of these people, groups and roles (`platform:ID`), by these
         names. Those that the platform does not tell soon are left out. Raise nothing."""
 
+    async def link_to(self, address: Address, post: str) -> str:
+        """Return the address at which people open Ponte's post `post` (an id). Raise
+        PlatformBusy."""
+
     async def is_public(self, address: Address) -> bool:
         """Return whether every member of the workspace can read that shared place, such as a public
         channel; False if that is not known."""

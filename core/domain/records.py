@@ -396,6 +396,8 @@ class ToolContext:
     results: Mapping[str, Outcome] = field(default_factory=dict)
     most_rows: int = 0
     """As many rows are wanted by code, which reads `Outcome.data`; 0 if a model reads the text."""
+    changes: Any = None
+    """The installation's `ChangeViews`, for tools that read what Ponte changed."""
     has_read_rows: bool = False
     """True if the model has read something of a table in this conversation."""
 

@@ -16,6 +16,7 @@ MAX_CHECKED_FIGURES = 200
 MAX_COMPARED_NUMBERS = 20_000
 MAX_RELATED = 30
 """Among the differences of more numbers is nearly any figure."""
+MAX_RELATED_WISHES = 10
 MAX_PAIRED_ROWS = 12
 MAX_NUMBER = 1e300
 
@@ -38,40 +39,51 @@ def check_figures(
     results: Sequence[RowsResult],
     texts: Sequence[str],
     runs: Sequence[str],
+    said: str = "",
 ) -> FigureCheck:
-    """`asked`: the question. `texts` are those that the tools returned to the model, `runs` what
-    runs of Python printed."""
-    figures = list(islice(find_figures(answer), MAX_CHECKED_FIGURES))
+    """Figures of the question `asked` are not checked, and none of what was `said` earlier is
+    missing. `texts` are those that the tools returned to the model, `runs` what runs of Python
+    printed."""
+    figures = list(islice(find_figures(answer), MAX_CHECKED_FIGURES + 1))
     if not any(figure.is_checked for figure in figures):
         return FigureCheck((), (), ())
     wished = [value for wish in find_figures(asked) for value, _ in wish.readings]
+    asked_for = {*wished}
+    known = {value for figure in find_figures(said) for value, _ in figure.readings}
+    del wished[MAX_RELATED_WISHES:]
     counts = {3, *(int(value) for value in wished if value < 30)}
     tables = list(map(_read_columns, results))
     # What a run prints has its figures at the ends of lines.
     lines = [[*find_numbers(line)][::-1] for run in runs for line in run.split("\n")]
     printed = [[n for n in column if n is not None] for column in zip_longest(*lines)]
     compared = (_compare(columns, counts) for columns in tables)
-    values = _collect(chain(_read(texts), *map(_derive, results), *compared))
-    of_runs = _collect(chain(_read(runs), _compare(printed, counts)))
-    sums = (sum(column) for columns in tables for column in columns)
-    related = _collect(_relate([*{*sums, *wished, *(number for number, _ in _read(runs))}]))
+    values = _collect(_read(texts), *map(_derive, results), *compared)
+    of_runs = _collect(_read(runs), _compare(printed, counts))
+    sums = [sum(column) for columns in tables for column in columns]
+    related = _collect(
+        _relate([*{*sums, *wished, *(number for number, _ in _read(runs))}]), _scale(sums, wished)
+    )
     found, from_run, missing = list[str](), list[str](), list[str]()
     for _, sentence in groupby(figures, key=lambda figure: figure.sentence):
-        bases, open_figures = list(wished), list[Figure]()
+        bases, open_figures = [*wished], list[Figure]()
         for figure in sentence:
-            if values.have(figure):
-                found += [figure.text] * figure.is_checked
-            elif of_runs.have(figure):
-                from_run += [figure.text] * figure.is_checked
-            elif figure.is_checked and not {value for value, _ in figure.readings} & {*wished}:
-                open_figures.append(figure)
-                continue
-            bases += [value for value, _ in figure.readings]
+            numbers = [value for value, _ in figure.readings]
+            if figure.is_checked and asked_for.isdisjoint(numbers):
+                if values.have(figure):
+                    found.append(figure.text)
+                elif of_runs.have(figure):
+                    from_run.append(figure.text)
+                elif known.isdisjoint(numbers):
+                    open_figures.append(figure)
+                    continue
+            bases += numbers
         added = ((a + b, 0) for a, b in combinations(bases, 2))
-        of_sentence = _collect(chain(_relate(bases), added))
+        of_sentence = _collect(_relate(bases), added, _scale(bases, wished))
         for figure in open_figures:
             follows = of_sentence.have(figure) or related.have(figure)
             (found if follows else missing).append(figure.text)
+    if len(figures) > MAX_CHECKED_FIGURES:  # what follows is not checked
+        found, from_run = [], []
     return FigureCheck(found, from_run, missing)
 
 
@@ -96,9 +108,9 @@ class Values:
         return False
 
 
-def _collect(parts: Iterable[Part]) -> Values:
+def _collect(*sources: Iterable[Part]) -> Values:
     numbers, shares = set[float](), set[float]()
-    for number, whole in islice(parts, MAX_COMPARED_NUMBERS):
+    for number, whole in chain(*(islice(parts, MAX_COMPARED_NUMBERS) for parts in sources)):
         if abs(number) < MAX_NUMBER:  # neither infinite nor no number
             numbers.add(abs(number))
             if whole:
@@ -122,6 +134,13 @@ def _relate(numbers: Sequence[float]) -> Iterator[Part]:
     """Yield the differences of two numbers, and each as a part of the other."""
     for a, b in permutations(numbers if len(numbers) <= MAX_RELATED else (), 2):
         yield from ((a - b, b), (a, b))
+
+
+def _scale(numbers: Sequence[float], factors: Iterable[float]) -> Iterator[Part]:
+    """Yield what factors and percentages of the question make of the numbers."""
+    for factor in filter(None, factors):
+        scales = (factor, 1 / factor, factor / 100, 1 + factor / 100, 1 - factor / 100)
+        yield from ((number * scale, 0) for number in numbers for scale in scales)
 
 
 def _derive(result: RowsResult) -> Iterator[Part]:

@@ -25,7 +25,7 @@ _NO_FIGURES = re.compile(
             r"\]\([^()\s]*\)|https?://\S+|\[(?:table|chart): ?r\d+\]|^[ \t>]*\d+[.)](?=\s)",
             # Days, months, years, times.
             r"\d{4}-\d\d(?:-\d\d)?(?:[T ]\d\d:\d\d(?::\d\d)?)?",
-            r"\d{1,2}([.-])\d{1,2}\1\d{2,4}|\d+(?:/\d+)+",
+            r"\d{1,2}([.-])\d{1,2}\1\d{2,4}|(?<!\d)\d+(?:/\d+)+",
             rf"\b{_DAYS}\s+(?:de |of )?{_MONTH}(?:(?:,| de|/)?\s*(?:19|20)\d\d\b)?",
             rf"\b{_MONTH}(?:\s+{_DAYS}(?![.,]?\d))?(?:(?:,| de|/)?\s*(?:19|20)\d\d\b|/\d\d\b)?",
             r"(?<![$€£][ \u00a0])(?<![\w.,$€£])(?:19|20)\d\d(?![\w%]|[.,]\d|[ \u00a0\u202f]?[%€])",
@@ -35,7 +35,7 @@ _NO_FIGURES = re.compile(
             r"|segundo|minuto|hora|dia|semana|ano|seconde|heure|jour|semaine|an|année)s?|m[êe]s(?:es)?"
             r"|mois)\b",
             # Versions, phone numbers, identifiers, ordinals, rates.
-            r"\bv\d+(?:\.\d+)*|\b(?!\d{1,3}(?:\.\d{3})+(?!\d))\d+(?:\.\d+){2,}",
+            r"\bv\d+(?:\.\d+)*|\b(?<!\d\.)(?!\d{1,3}(?:\.\d{3})+(?!\d))\d+(?:\.\d+){2,}",
             r"\+\d[\d ().-]{6,}\d|\(\d{2,3}\)\s?\d{4,5}[- ]?\d{4}|\b\d{4,5}-\d{4}\b",
             r"\b\d+(?:-\d+){2,}",
             r"\b[^\W\d_]\w*(?:[-_/.][^\W\d_]*)?\d[\w-]*|#\s?\d+|\bn(?:[°º]|os?\.|o )\s?\d+",
@@ -78,7 +78,7 @@ _ABOUT = re.compile(
 )
 _WHOLE = re.compile(r"\d+|[1-9]\d{0,2}(?:([.,])\d{3})(?:\1\d{3})*")
 _STATED = re.compile(r"(?:[:=|]|\*\*)[\s*_]*\Z")
-MAX_FLOAT_DIGITS = 300
+MAX_FIGURE_CHARACTERS = 40
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|\n")
 
 
@@ -107,7 +107,8 @@ def find_figures(text: str) -> Iterator[Figure]:
                 number,
                 tuple(_read(match, _ABOUT.search(before) is not None)),
                 bool(match["share"]),
-                bool(is_long or is_marked or _STATED.search(before)),
+                len(match[0]) <= MAX_FIGURE_CHARACTERS
+                and bool(is_long or is_marked or _STATED.search(before)),
             )
 
 
@@ -120,7 +121,7 @@ def find_numbers(text: str) -> Iterator[float]:
 
 def _read(match: re.Match[str], is_about: bool = False) -> Iterator[tuple[float, float]]:
     """Yield what a number may mean, each with its tolerance: `1.234` is 1234 in Portuguese."""
-    plain = re.sub(r"[^\d.,]", "", match["digits"])
+    plain = re.sub(r"[^\d.,]", "", match["digits"][:MAX_FIGURE_CHARACTERS])
     forms = [(plain, "")] if _WHOLE.fullmatch(plain) else []
     whole, sign, places = re.split(r"([.,])(?=\d+\Z)|\Z", plain, maxsplit=1)
     if sign and sign not in whole:
@@ -128,8 +129,6 @@ def _read(match: re.Match[str], is_about: bool = False) -> Iterator[tuple[float,
     exponent = _EXPONENTS.get((match["scale"] or "").lower(), 0)
     for whole, places in forms:
         digits = re.sub("[.,]", "", whole)
-        if len(digits) > MAX_FLOAT_DIGITS:
-            continue
         value = float(f"{digits}.{places}")
         # “62,000” may be rounded to thousands, “about 9,400” to hundreds, “nearly 9,400” be 9,350.
         zeros = 0 if places else len(digits) - len(digits.rstrip("0"))

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+import unicodedata
 
-from core.base.i18n import LOCALES, plural, say
-from core.base.splitting import fence_after_line
-from core.domain.rows import MAX_FENCE_CHARACTERS
+from core.base.commonmark import parse_blocks, unescape
+from core.base.i18n import plural, say
+from core.base.markdown import BREAK
 from core.figures.check import FigureCheck
 
 MAX_NAMED_FIGURES = 5
+_BEGINNINGS = (
+    *("source:", "sources:", "notfoundinwhatiread:", "figuref", "figuresallf"),
+    *("fonte:", "fontes:", "nãoencontradonoqueli:", "númeroen", "númerovindo", "númerostodose"),
+    *("introuvabledanscequejailu:", "chiffrere", "chiffreissu", "chiffrestousr"),
+)
+"""How Ponte's lines begin in all languages, as `_read_letters` returns them. Their catalogues are
+not read for an answer."""
+_LIST_MARK = re.compile(r"\A([ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?)")
+_UNSEEN = re.compile(r"\](?:\([^()]*\)|\[[^][]*\])|[^\w:]|[\d_]")
+_LOOK_ALIKES = str.maketrans("асеорѕіοսոԁһт", "aceopsioundht")
 SOURCE = "Source: {caption}, {time} ({zone})."
 SOURCES = "Sources:"
 _FOUND = ("{count} figure, found in what I read.", "{count} figures, all found in what I read.")
@@ -30,28 +40,25 @@ def describe_check(check: FigureCheck) -> str:
 
 
 def quote_receipts(text: str) -> str:
-    """Quote the lines of a model's own text that look like those that only code writes."""
-    lines, fence = text.split("\n"), None
-    for at, line in enumerate(lines):
-        if not fence and _receipt_lines().match(line):
-            lines[at] = f"> {line.lstrip()}"
-        fence = fence_after_line(line, fence, MAX_FENCE_CHARACTERS)
-    return "\n".join(lines)
+    """Quote the lines of a model's own text that look like those that only code writes. Code, rows
+    of tables and the marks of lists stay."""
+    lines = text.splitlines()
+    receipts = {
+        at
+        for at, line in enumerate(lines)
+        for part in BREAK.split(line)
+        if not line.lstrip().startswith(">") and _read_letters(part).startswith(_BEGINNINGS)
+    }
+    for token in parse_blocks("\n".join(lines)) if receipts else ():
+        if token.type in ("fence", "code_block", "table_open") and token.map:
+            receipts.difference_update(range(*token.map))
+    for at in receipts:
+        # Without an empty line, the next one would become a part of the quote.
+        lines[at] = _LIST_MARK.sub(r"\1> ", lines[at], 1) + "\n"
+    return "\n".join(lines) if receipts else text
 
 
-@cache
-def _receipt_lines() -> re.Pattern[str]:
-    beginnings = [
-        say(sentence, locale).partition("{")[0].strip("⚠️ ")
-        for sentence in (SOURCE, SOURCES, _MISSING)
-        for locale in LOCALES
-    ]
-    ends = [
-        plural(*forms, count, locale).strip("12 ")
-        for forms in (_FOUND, _FROM_RUN)
-        for locale in LOCALES
-        for count in (1, 2)
-    ]
-    forms = "|".join(map(re.escape, beginnings)), "|".join(map(re.escape, ends))
-    first, last = (re.sub(r"(?:\\?\s)+", r"\\s*", form) for form in forms)
-    return re.compile(rf"(?!\s*>)[\W_]*(?:{first}|\d[\d.,\s]*(?:{last}))", re.IGNORECASE)
+def _read_letters(line: str) -> str:
+    """Return the letters and colons that a reader sees."""
+    text = unicodedata.normalize("NFKC", unescape(line)).casefold()
+    return _UNSEEN.sub("", text).translate(_LOOK_ALIKES)

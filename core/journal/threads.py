@@ -55,8 +55,8 @@ _HAS_CONTENT = (
 MAX_SEARCHED_MESSAGES = 20_000
 MAX_SEARCHED_CHARS, EXCERPT_CHARS = 20_000, 90
 READING_LINE = (
-    "[On {1} UTC, {0.asker!r} had other people's messages read ({0.count}). Their text was deleted."
-    " If it matters, read them again, or ask for the link again.]"
+    "[On {1} UTC, {0.asker!r} had changes or other people's messages read ({0.count}). Their text"
+    " was deleted. If it matters, read them again, or ask for the link again.]"
 )
 _ERASE_READING_SQL = (
     "UPDATE items SET item = :line WHERE id = :id",

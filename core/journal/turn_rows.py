@@ -101,7 +101,8 @@ ITEMS_TABLE = TableDeclaration(
     section="transcript",
     seen_at="created_at",
     contents="the transcript for the model, with thoughts that its server wants back",
-    kept="as `inbox`; other people's messages that were read by a link or to catch up, a day",
+    kept="as `inbox`; other people's messages that were read by a link or to catch up, and who"
+    " changed a row, a day",
     columns=(
         integer("id"),
         integer("seq"),

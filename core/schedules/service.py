@@ -182,7 +182,7 @@ class ScheduleService:
                 return replaced
             schedule = await self._get_as_human(replaced.rows[0].id, by, address)
         if not self.is_owner(schedule, by):
-            raise NotAllowed(_ONLY_OWNER, name=schedule.owner.name or schedule.owner.id)
+            raise NotAllowed(_ONLY_OWNER, name=schedule.owner.label)
         _check_readers(schedule.address, address)
         row = make_row(schedule.draft)
         after = (replaced.rows[0].after if replaced else None) or row
@@ -264,7 +264,7 @@ class ScheduleService:
             return schedule
         verdict = await self.people.policy.may(by, address, "administer")
         if not verdict.allowed and not verdict.is_unknown:
-            raise NotAllowed(_OWNER_OR_ADMIN, name=schedule.owner.name or schedule.owner.id)
+            raise NotAllowed(_OWNER_OR_ADMIN, name=schedule.owner.label)
         verdict.raise_if_denied()
         return schedule
 

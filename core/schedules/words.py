@@ -363,7 +363,7 @@ def describe_place(address: Address) -> str:
 def describe_whole(schedule: Schedule, now: float) -> str:
     """A person or a model wrote title and text, so they are made inert: nothing in them becomes a
     link, a mention or other markup that would hide what the schedule asks for."""
-    owner = to_one_line(schedule.owner.name or schedule.owner.id, 80)
+    owner = to_one_line(schedule.owner.label, 80)
     lines = [
         *describe_times(schedule.draft, now, schedule.runs),
         f"{describe_place(schedule.address)} {say('Owner: {name}.', name=owner)}",

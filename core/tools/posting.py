@@ -222,7 +222,7 @@ def _build_row(text: str, asker: Person) -> RowWrite:
         raise ToolError("The text is empty.")
     # The text is a quote, so that no line of it can be taken for the last line. A name must not
     # mention anybody, so its @ is replaced by a similar character.
-    by = escape_markdown(to_one_line(asker.name or asker.id, 80)).replace("@", "＠")
+    by = escape_markdown(to_one_line(asker.label, 80)).replace("@", "＠")
     body = f"{quote_inert(text)}\n\n{say('Requested by {name}.', name=by)}"
     # Slack's card has a limit of bytes, after `&`, `<` and `>` are escaped. 1000 characters leave
     # room for the quote marks and the last line.

@@ -512,7 +512,7 @@ class CommandService:
                 id=change.id,
                 title=escape_markdown(self.changes.views.builder.build_title(change)),
                 state=say(CARD_STATES[change.state]),
-                name=escape_markdown(clip_line(asker.name or asker.id)),
+                name=escape_markdown(clip_line(asker.label)),
                 at=format_moment(datetime.fromtimestamp(created_at, zone)),
             )
             lines.append(f"- {line}")

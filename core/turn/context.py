@@ -12,6 +12,7 @@ from functools import partial
 from core.base import text
 from core.base.tasks import run_together
 from core.changes.approval import Approval
+from core.changes.cards import ChangeViews
 from core.chat.people import Conversations
 from core.domain.messages import Answer, Attachment, File, Item, Message, Progress
 from core.domain.ports import FetchAttachment
@@ -70,6 +71,7 @@ class ToolContexts:
     fetch: Mapping[str, FetchAttachment]
     approval: Approval
     zone: str = "UTC"
+    changes: ChangeViews | None = None
 
     def may_know(self, rights: PlaceRights | None, needs: Collection[Need]) -> bool:
         """Without `rights`, only the rules for hidden tables apply."""
@@ -182,6 +184,7 @@ class ToolContexts:
             files=TurnFiles(turn, thread.id, self, readable.files if readable else None),
             # The key of what tools remember, such as Python's variables; "" for that of the thread.
             own_memory=readable.memory if readable else "",
+            changes=self.changes,
         )
 
     async def make_command_context(

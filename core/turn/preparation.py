@@ -124,6 +124,8 @@ class Preparation:
             # Nothing to look up, as on the page or in the terminal, or for a webhook.
             return rights, ()
         for place in {item.reading.place for item in turn.items if item.reading}:
+            if not place.is_shared:
+                continue
             messenger = self.platforms.messengers[place.platform]
             try:
                 if await messenger.can_read(before.author, place) is False:

@@ -28,6 +28,7 @@ from core.base.errors import (
 )
 from core.base.i18n import say
 from core.base.tasks import run_together
+from core.base.text import run_off_loop
 from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService, Proposals
 from core.chat.file_downloads import FILES_NOT_FIT, describe_unread_kinds
@@ -69,7 +70,7 @@ from core.turn.context import ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
 from core.turn.preparation import Assistant, ModelBriefing
 from core.turn.run import TurnRun, until_stored
-from core.turn.transcript import TurnTranscript
+from core.turn.transcript import OWN_LINK, TurnTranscript
 
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12
@@ -212,9 +213,12 @@ class Rounds:
             and self._assistant.model.level != "stored"
             and (sentence := await transcript.describe_figures(lambda: self._load_history(0)))
         ):
-            sources = [*sources[:-1], " ".join([*sources[-1:], sentence])]
+            # The link stays at the end of its line.
+            line = sources.pop() if sources else ""
+            at = match.start() if (match := OWN_LINK.search(line)) else len(line)
+            sources.append(f"{line[:at].rstrip()} {sentence} {line[at:]}".strip())
         notes += [*sources, *transcript.model_source_lines()]
-        written_text = quote_receipts(transcript.text)
+        written_text = await run_off_loop(quote_receipts, transcript.text)
         # A cut text can end within a line that names a table.
         ends_open = bool(cut) and not written_text.endswith("]")
         # Lines such as `[table: r1]` become the rows and charts that tools returned.

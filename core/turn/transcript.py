@@ -13,9 +13,7 @@ from core.base.i18n import say
 from core.base.trust import Trust
 from core.changes.cards import describe_proposals
 from core.domain.messages import File, Item, Progress
-from core.domain.records import (
-    Outcome,
-)
+from core.domain.records import Outcome
 from core.domain.rows import Chart, Placed, RowsResult, place_results
 from core.figures.check import check_figures
 from core.figures.receipts import SOURCES, describe_check, quote_receipts
@@ -24,7 +22,7 @@ from core.turn.preparation import ModelBriefing, quote_spoken
 from core.turn.run import TurnRun
 
 MAX_SHOWN_SOURCES = 10
-_OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
+OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 
 class TurnTranscript:
@@ -108,7 +106,7 @@ class TurnTranscript:
     def answer_provenance(self) -> tuple[bool, Trust]:
         """`provenance` for the whole answer: the links in its source lines work, too, because
         Ponte's code wrote them."""
-        matches = (_OWN_LINK.search(line) for line in self.source_lines())
+        matches = (OWN_LINK.search(line) for line in self.source_lines())
         outside, trust = self.provenance
         return outside, replace(trust, written=trust.written.union(m[1] for m in matches if m))
 
@@ -145,7 +143,13 @@ class TurnTranscript:
         runs = [outcome.text for name, outcome in outcomes if name == RUN_PYTHON_TOOL]
         if not tables and not runs:
             return ""
-        texts = [outcome.text for name, outcome in outcomes if name != RUN_PYTHON_TOOL]
+        # The source lines name filters.
+        texts = [
+            text
+            for name, outcome in outcomes
+            if name != RUN_PYTHON_TOOL
+            for text in (outcome.text, *outcome.sources)
+        ]
         asked = "\n".join(item.text for item in self.items if item.role == "user")
         check = await asyncio.to_thread(check_figures, self.text, asked, tables, texts, runs)
         if check.missing:
@@ -155,16 +159,21 @@ class TurnTranscript:
                 for item in (*earlier, *self.items)
             ):
                 return ""
-            texts += [*(item.text for item in earlier), request.instructions, request.preface]
-            check = await asyncio.to_thread(check_figures, self.text, asked, tables, texts, runs)
+            # What the model said before may be wrong.
+            said = "\n".join(item.text for item in earlier if item.kind == "message")
+            outputs = (item.text for item in reversed(earlier) if item.kind == "output")
+            texts += [request.instructions, request.preface, *outputs]
+            check = await asyncio.to_thread(
+                check_figures, self.text, asked, tables, texts, runs, said
+            )
         return describe_check(check)
 
     @property
     def visible_text(self) -> str:
-        return self.opening + self._place_results()[0]
+        return self.opening + quote_receipts(self._place_results()[0])
 
     def _place_results(self) -> tuple[str, tuple[Placed, ...]]:
-        answer_text = quote_receipts(self.streamed_text)
+        answer_text = self.streamed_text
         # Ponte's sentence replaces the model's words beside a card, in a post that has them too.
         if answer_text and (waiting := self.waiting_proposals()):
             answer_text = describe_proposals(len(waiting))
@@ -177,12 +186,12 @@ class TurnTranscript:
         outside, trust = self.provenance
 
         def render(growing_text: str) -> str:
-            return self._growing.render(self._cleaning.clean(growing_text), trust)
+            clean_text = self._cleaning.clean(quote_receipts(growing_text))
+            return self._growing.render(clean_text, trust) if outside else clean_text
 
-        work = render if outside else self._cleaning.clean
         # Lines such as `[table: r1]` become the rows and charts that the tools returned.
         growing_text, placed = self._place_results()
         # A long text takes long to render, and other turns must not wait for it.
-        rendered = await text.run_off_loop(work, self.opening + growing_text)
+        rendered = await text.run_off_loop(render, self.opening + growing_text)
         # The platform gets `trust` too: it disables links that only its own rendering would create.
         await self._reply.show(Progress(rendered, doing, trust if outside else None, placed))

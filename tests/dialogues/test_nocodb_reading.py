@@ -26,6 +26,7 @@ from tests.fakes.nocodb.server import FakeNocoDB
 SOURCE = re.compile(
     r"\n\nSource: (?P<what>.+): (?P<shown>[\d,]+) of (?P<total>[\d,]+) rows?, "
     r"\w{3} \d+, \d{4}, [\d:]+\u202f[AP]M \((?P<zone>[\w/]+)\)\. (?:`[\w.]+`: [\d,]+ rows?\. )?"
+    r"(?:\d+ figures?, (?:all )?found in what I read\. )?"
     r"\[NocoDB\]\((?P<url>http://127\.0\.0\.1:\d+/dashboard/#/nc/pcrmfake/m\w+)\)$"
 )
 

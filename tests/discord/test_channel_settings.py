@@ -11,6 +11,7 @@ import pytest
 from discord import Client, Intents
 
 from adapters.discord import intake
+from adapters.discord.context import find_message_links
 from adapters.discord.people import Roles, can_post, can_read_channel
 from adapters.discord.setup import check
 from core.base.errors import PlatformBusy
@@ -251,6 +252,15 @@ async def test_people_and_roles_have_names_for_cards_and_a_channel_a_title(scene
         Address("discord", "77", str(scene.guild.id), is_shared=True),
     ):
         assert await title(elsewhere) == ""
+
+
+async def test_the_link_to_a_post_is_one_that_ponte_reads(scene: Scene) -> None:
+    await scene.open(FixedAddressingSettings())
+    for server in ("12", ""):
+        link = await scene.ponte.adapter.link_to(Address("discord", "1", server), "34:567")
+        (found,) = find_message_links(link)
+        assert (found.channel, found.message) == ("34", "567")
+        assert f"/{server or '@me'}/34/567" in link
 
 
 async def test_who_left_the_server_has_left(scene: Scene) -> None:

@@ -216,6 +216,9 @@ class CasePlatform:
     async def can_read(self, person: Person, address: object) -> bool:
         return True
 
+    async def link_to(self, address: object, post: str) -> str:
+        return ""
+
     async def is_public(self, address: object) -> bool:
         return True
 

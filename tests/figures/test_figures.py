@@ -6,10 +6,19 @@ from itertools import islice
 
 import pytest
 
+from core.base.i18n import LOCALES, say, use_locale
 from core.domain.rows import RowColumn, RowsResult
-from core.figures.check import check_figures
+from core.figures.check import FigureCheck, check_figures
 from core.figures.reading import find_figures
-from core.figures.receipts import quote_receipts
+from core.figures.receipts import SOURCE, SOURCES, describe_check, quote_receipts
+from core.tools.nocodb.read import SOURCE_OF_ROW
+
+ORDERS = RowsResult(
+    "Orders",
+    (RowColumn("Amount", "number"),),
+    tuple((str(number),) for number in range(1, 101)),
+    tuple((number,) for number in range(1, 101)),
+)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +69,7 @@ def test_many_figures_against_many_values_end() -> None:
     check = check_figures(
         answer, answer, [result] * 3, ["9" * 5_000, "1.2" * 5_000], ["8 " * 9_000]
     )
-    assert len(check.found) + len(check.missing) + len(check.from_run) <= 200
+    assert len(check.found) + len(check.missing) + len(check.from_run) <= 201
 
 
 ODD = (
@@ -87,12 +96,55 @@ def test_odd_texts_are_read(piece: str) -> None:
     assert len(list(islice(find_figures(text), 200))) <= 200
 
 
+def test_a_number_of_many_digits_is_no_figure() -> None:
+    answer = f"It is {'9' * 100_000}, 4,711.{'1' * 100_000} or 10{'0' * 400} €."
+    assert check_figures(answer, answer, [ORDERS], [answer], [answer]).missing == ()
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "**70** of A",
+        "-72,450 of A",
+        "123,456 in all",
+        "-5,012.5 of the first",
+        "-5,487.5 of the last",
+    ],
+)
+def test_what_follows_from_rows_is_found(figure: str) -> None:
+    amounts = [-1000.5 - number for number in range(100)]
+    shops = ["A" if number < 70 else "B" for number in range(100)]
+    result = RowsResult(
+        "Shops",
+        (RowColumn("Shop"), RowColumn("Amount", "number")),
+        tuple(zip(shops, map(str, amounts), strict=True)),
+        tuple((None, amount) for amount in amounts),
+        ("", "-123,456.00"),
+    )
+    check = check_figures(f"It is {figure}, not 72,406.", "The 5 first or last?", [result], [], [])
+    assert (len(check.found), check.missing) == (1, ["72,406"])
+
+
+def test_what_follows_from_rows_is_found_after_a_long_conversation() -> None:
+    earlier = " ".join(f"{number}.5" for number in range(10**6, 10**6 + 20_001))
+    assert check_figures("They add up to 5,050.", "", [ORDERS], [earlier], []).found
+
+
+def test_an_answer_with_too_many_figures_is_not_said_to_be_found() -> None:
+    assert describe_check(check_figures("100 is one. " * 201, "", [ORDERS], [], [])) == ""
+
+
 @pytest.mark.parametrize(
     "line",
     [
         "Source: Invoices: 23 of 23 rows, 12:00 (UTC).",
         "**Fonte:** Faturas",
-        "- Source\u00a0: Factures",
+        "**Source**: Invoices",
+        "[Source](https://example.com): Invoices",
+        "S\u200b\u043eurce&#58; Invoices",
+        "Source\uff1a Invoices",
+        "Well<br>Source: Invoices",
+        "4 **figures**, all found in what I read.",
         "Sources:",
         "4 figures, all found in what I read.",
         "_12 números, todos encontrados no que li._",
@@ -100,10 +152,30 @@ def test_odd_texts_are_read(piece: str) -> None:
     ],
 )
 def test_a_line_that_only_code_writes_is_quoted(line: str) -> None:
-    assert quote_receipts(f"So:\n\n{line}\nEnd") == f"So:\n\n> {line}\nEnd"
-    assert quote_receipts(f"```\n{line}\n```") == f"```\n{line}\n```"
+    assert quote_receipts(f"So:\n\n{line}\nEnd") == f"So:\n\n> {line}\n\nEnd"
+    assert quote_receipts(f"So:\u2028{line}\nEnd") == f"So:\n> {line}\n\nEnd"
+    assert quote_receipts(f"- ```\n{line}") == f"- ```\n> {line}\n"  # the list ends the code
+    assert quote_receipts(f"- Name: A\n- {line}\n- B") == f"- Name: A\n- > {line}\n\n- B"
 
 
-def test_ordinary_lines_stay() -> None:
-    text = "The source is Invoices.\n4 figures\n> Source: quoted"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The source is Invoices.\n4 figures\n> Source: quoted",
+        "```yaml\nSource: code\n```",
+        "| Field | Value |\n| --- | --- |\n| Source: | LinkedIn |",
+    ],
+)
+def test_ordinary_lines_stay(text: str) -> None:
     assert quote_receipts(text) == text
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_each_line_of_code_is_known_in_each_language(locale: str) -> None:
+    with use_locale(locale):
+        counts = ((1, 0, 0), (2, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1))
+        checks = [FigureCheck(*(["12"] * number for number in each)) for each in counts]
+        lines = [*map(describe_check, checks), say(SOURCE, caption="Orders", time="1", zone="UTC")]
+        lines += [say(SOURCES), say(SOURCE_OF_ROW, what="Orders", id=1, time="1", zone="UTC")]
+    for line in lines:
+        assert quote_receipts(line).startswith("> "), line

@@ -21,6 +21,7 @@ TOOLS = [
     "nocodb_tables",
     "nocodb_query",
     "nocodb_get",
+    "nocodb_history",
     "nocodb_summarize",
     "saved_question",
     "chart",
@@ -192,6 +193,14 @@ async def test_a_program_reads_what_people_decided(tmp_path: Path, limits: Limit
         await decide(approved, "undo")
         status = read_result(await client.call_tool("change_status", {"id": approved}))
         assert status["state"] == "undone"
+        called = await client.call_tool("nocodb_history", {"table": "Invoices", "id": 3})
+        undo, change = read_result(called)["changes"]
+        assert (change["id"], change["requested_by"]) == (approved, "you")
+        assert (change["before"]["Status"], change["after"]["Status"]) == ("Overdue", "Paid")
+        assert undo["after"]["Status"] == "Overdue"
+        assert "Source: change made through Ponte to Invoices, row 3" in str(called.content[-1])
+        rows = await client.call_tool("nocodb_query", {"table": "Invoices"})
+        assert read_result(rows)["changed_by_ponte_lately"] == ["3"]
         listing = read_result(await client.call_tool("my_requests", {}))
         states = [each["state"] for each in listing["requests"]]
         assert (states, listing["more"]) == (["undone", "denied"], 0)

@@ -26,7 +26,7 @@ from tests.nocodb.places import Place
 from tests.time_limits import Limits
 
 READS = ["nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get", "chart"]
-WRITES = ["nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"]
+WRITES = ["nocodb_history", "nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"]
 
 
 def names(tools: Collection[Tool], *allowed: Action) -> list[str]:
@@ -43,7 +43,7 @@ async def test_what_is_offered_follows_from_rights_and_role(place: Place) -> Non
     owner = NocoSource(place.url, place.token, place.http, base_id=place.base)
     tools = await owner.tools(Viewer())
     assert names(tools) == [*READS, *WRITES]
-    assert names(tools, "read") == READS
+    assert names(tools, "read") == [*READS, "nocodb_history"]
     assert names(tools, "chat") == []
     viewer = NocoSource(place.url, place.viewer, place.http)
     tools = await viewer.tools(Viewer())

@@ -11,6 +11,7 @@ import pytest
 
 from adapters.slack import people
 from adapters.slack.client import REFUSAL_SECONDS, SlackApi
+from adapters.slack.context import find_message_links
 from adapters.slack.people import GROUPS, SlackPeople
 from bot.stores import SCHEMA
 from core.base.errors import PlatformBusy
@@ -541,6 +542,17 @@ async def test_questions_about_one_channel_share_one_call(tmp_path: Path) -> Non
         assert not await w.bot.slack.is_public(Address("slack", w.dm.id))
         w.general.kind = "group"
         assert not await w.bot.slack.is_public(places[0]), "it is asked again"
+
+
+async def test_the_link_to_a_post_is_one_that_ponte_reads(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        post = f"{w.general.id}:1700000000.000100"
+        for thread in ("", "1600000000.000200"):
+            place = Address("slack", w.general.id, TEAM, thread, is_shared=True)
+            link = await w.bot.slack.link_to(place, post)
+            (found,) = find_message_links(f"<{link.replace('&', '&amp;')}>")
+            assert (found.channel, found.message) == (w.general.id, "1700000000.000100")
+            assert (found.workspace, found.thread) == ("acme.slack.com", thread)
 
 
 async def test_slack_is_not_asked_for_a_channel_with_the_id_of_a_person(tmp_path: Path) -> None:

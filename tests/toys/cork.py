@@ -161,6 +161,9 @@ class CorkAdapter:
     async def can_read(self, person: Person, address: Address) -> bool:
         return True
 
+    async def link_to(self, address: Address, post: str) -> str:
+        return ""
+
     async def is_public(self, address: Address) -> bool:
         return True
 

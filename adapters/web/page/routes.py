@@ -516,7 +516,7 @@ class SessionRoutes(RouteGroup):
             notices = await self.notices.list_waiting(person)
         return {
             "person": person.key,
-            "name": person.name or person.id,
+            "name": person.label,
             "provider": visitor.provider,
             "owner": owner,
             "operates": await self.visitors.is_operator(person),

@@ -106,7 +106,7 @@ class NocodbSettings(SettingsPart):
 
 
 REST_TOOLS = frozenset({
-    "nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get", "chart",
+    "nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get", "nocodb_history", "chart",
     "nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link",
 })  # fmt: skip
 _BRIDGE_TOOLS = frozenset({"nocodb_execute"})

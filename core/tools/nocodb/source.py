@@ -197,7 +197,7 @@ class TableSource:
         self._clock = clock
         self._tables_api = api
         # These tools need `now` for conditions such as "today".
-        self._reading = build_read_tools(api, self.schemas, clock=now)
+        *self._reading, self._history = build_read_tools(api, self.schemas, clock=now)
         # `drafting` reads the rows of new drafts; None: a `RestDriver` over `api`.
         writing = WriteTools(api, self.schemas, drafting, now)
         # The write tools also draft a proposal that a person changes. They know the fields.
@@ -230,7 +230,7 @@ class TableSource:
             what = self.description.format(base=format_title(sight.base))
             self._tables_tools[sight] = build_tables_tool(self.schemas, what, sight.titles, writing)
         # `Toolbox` takes the write tools away from people without the right to propose.
-        write_tools = () if sight.is_read_only else self._writing
+        write_tools = () if sight.is_read_only else (self._history, *self._writing)
         return [self._tables_tools[sight], *self._reading, chart, *write_tools]
 
     async def titles(self, viewer: Viewer, to_change: bool = False) -> Sequence[str]:

@@ -516,6 +516,7 @@ def build_read_tools(
         _build_tool(tools.nocodb_query, _QUERY + FILTER_GUIDE),
         _build_tool(tools.nocodb_summarize, _SUMMARY, strict=False),
         _build_tool(tools.nocodb_get, ""),
+        _build_tool(tools.nocodb_history, ""),
     )
 
 

@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Page, Response, Route, expect
 
 from adapters.web.visitor import SignInMethods
 from tests.web.oidc.scene import Scene, scene
-from tests.web.page.browser import ask, choose
+from tests.web.page.browser import ask, choose, wait_until
 from tests.web.test_signed_in_people import Directory
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -161,7 +161,7 @@ async def test_a_file_that_is_attached_while_another_tab_confirms_is_not_lost(
     await other.evaluate("localStorage.setItem('confirming', Date.now())")
     async with page.expect_response(lambda answer: answer.status == 401):
         expire(office, "oidc:acme:42")
-    await page.wait_for_function("sessionStorage.getItem('confirmed')")
+    await wait_until(page, "sessionStorage.getItem('confirmed')")
     note: Any = {"name": "note.txt", "mimeType": "text/plain", "buffer": b"x"}
     await page.locator("input[type=file]").first.set_input_files([note])
     await expect(page.locator("#attached")).to_contain_text("note.txt")
