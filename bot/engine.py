@@ -94,6 +94,8 @@ class Engine:
             self.notices,
             peers,
             config,
+            lambda name: self.assistant.toolbox.find(name),
+            lambda rights, needs: self.assistant.contexts.may_know(rights, needs),
             clock,
         )
         own_appliers = (PlacePosts(platforms.messengers), ScheduleApplier(schedules))

@@ -142,6 +142,11 @@ MIGRATIONS = (
         "CREATE INDEX saved_questions_person ON saved_questions (person);"
         "ALTER TABLE schedules ADD COLUMN queries TEXT NOT NULL DEFAULT ''",
     ),
+    Migration(  # alerts
+        "91352f015edb1bad.94fa2f2bd80ec9d7",
+        "ALTER TABLE schedules ADD COLUMN condition TEXT NOT NULL DEFAULT '';"
+        "ALTER TABLE schedules ADD COLUMN watch TEXT NOT NULL DEFAULT ''",
+    ),
 )
 """The changes of the schema since version 1."""
 SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)

@@ -38,7 +38,7 @@ IMMEDIATE_COMMANDS = frozenset(
         "changes",
         "why",
     }
-    | {"approvals", "schedules", "schedule"}
+    | {"approvals", "schedules", "schedule", "alerts"}
 )
 """Commands that run as soon as they are stored. All others wait for their turn in the queue."""
 
@@ -66,6 +66,8 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "comando-rápido": "quick-command",
         "agendamentos": "schedules",
         "agendamento": "schedule",
+        "alertas": "alerts",
+        "alerta": "alert",
         "pare": "stop",
     },
     "fr": {
@@ -89,6 +91,8 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "commande-rapide": "quick-command",
         "planifications": "schedules",
         "planification": "schedule",
+        "alertes": "alerts",
+        "alerte": "alert",
         "arrête": "stop",
         "arrêtez": "stop",
     },
@@ -111,7 +115,8 @@ RUN_PYTHON = "run-python"
 
 USAGE_OF_CHANNEL = "channel"
 _PLAIN_COMMANDS = frozenset(
-    {"stop", "help", "status", "usage", "usage channel", "changes", "approvals", "schedules", "new"}
+    {"stop", "help", "status", "usage", "usage channel", "changes", "approvals", "schedules"}
+    | {"alerts", "new"}
 )
 """The commands that may end like a sentence, or be in quotes. Those that decide or delete must be
 typed as they are: quoted text confirms nothing."""
@@ -231,6 +236,8 @@ def _parse(text: str) -> TypedCommand | None:
         text, start = translated, clean_text(translated[:_LONGEST_DECISION])
     head = _HEAD.match(start)
     name = head[1].lower() if head else ""
+    if name == "alert":  # a schedule, under the name that people know
+        name = "schedule"
     if name not in COMMAND_NAMES:
         return None
     rest = clean_text(text).strip()[head.end() if head else 0 :].strip()
@@ -262,7 +269,7 @@ def _parse(text: str) -> TypedCommand | None:
         if not match or not action:
             return None
         return TypedCommand(name, id=match["id"].lower(), slug=action)
-    if name == "schedules" and _PAGE.fullmatch(end):
+    if name in ("schedules", "alerts") and _PAGE.fullmatch(end):
         return TypedCommand(name, id=end)
     if name == "save":  # which a form sends
         match = _SAVE.fullmatch(rest)

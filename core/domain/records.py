@@ -394,6 +394,8 @@ class ToolContext:
     result_id: str = ""
     """The id by which the model places the result of this call; "" if there is no model."""
     results: Mapping[str, Outcome] = field(default_factory=dict)
+    most_rows: int = 0
+    """As many rows are wanted by code, which reads `Outcome.data`; 0 if a model reads the text."""
     changes: Any = None
     """The installation's `ChangeViews`, for tools that read what Ponte changed."""
     has_read_rows: bool = False

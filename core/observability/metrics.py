@@ -71,6 +71,9 @@ store_seconds = histogram(
 store_failures = counter(
     "ponte_message_store_failures", "Messages that could not be stored and were not accepted"
 )
+alert_looks = counter(
+    "ponte_alert_looks", "Looks of alerts: quiet, posted, failed or refused", ["result"]
+)
 free_disk = gauge("ponte_disk_free_ratio", "Free share of the data folder's disk, 0 to 1")
 failed_events = counter(
     "ponte_failed_events",

@@ -10,6 +10,7 @@ from core.changes.kinds import TEXT_KEY, Kind
 from core.domain.changes import Change, Draft, FormField
 from core.domain.messages import ReplyTo, decode_json
 from core.saved.queries import describe_calls, load_calls
+from core.schedules.alerts import describe_now
 from core.schedules.schedule import SCHEDULE_CHANGED, read_progress, read_row
 from core.schedules.words import (
     build_schedule_title,
@@ -89,7 +90,10 @@ class ScheduleChange(Kind):
                     rule=rule,
                 )
             )
-        shown = describe_calls(load_calls(draft.queries)) if draft.queries else draft.text
+        is_saved = draft.kind == "saved"
+        shown = describe_calls(load_calls(draft.queries)) if is_saved else draft.text
+        if draft.kind == "alert" and write.before is None:
+            lines.insert(0, describe_now(draft))
         return f"{quote_inert(shown)}\n\n" + "\n".join(lines)
 
     def form_fields(self, change: Change) -> Sequence[FormField]:

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from core.base.errors import NotFound, OverBudget
@@ -22,6 +23,7 @@ from core.journal.jobs import Alone, Peers
 from core.journal.turn_rows import OPEN_STATE_LIST
 from core.people.audit import audit_step
 from core.people.notices import PersonNotice, put_person_notice
+from core.schedules.alerts import read_state
 from core.schedules.schedule import (
     KEPT_RUNS,
     MAX_FAILED_RUNS,
@@ -32,6 +34,7 @@ from core.schedules.schedule import (
     Schedule,
     ScheduleDraft,
     ScheduleFilter,
+    ScheduleKind,
     ScheduleRule,
     ScheduleRun,
     make_run_message,
@@ -163,7 +166,7 @@ class Schedules(SqlStore):
 
         Raise BadSchedule if the schedule has another revision (somebody changed it), if it is never
         due again, or if these `people` (all keys of the owner) have `most` active and paused
-        schedules; without people, nothing is counted.
+        schedules; without people, nothing is counted. Alerts are counted apart.
         """
         id, draft, now = schedule.id, schedule.draft, self._clock()
         before = _lock_schedule(connection, id) if former else None
@@ -171,11 +174,13 @@ class Schedules(SqlStore):
             raise BadSchedule(SCHEDULE_CHANGED)
         # An edit of a schedule that is not ended adds none to the number of the person's schedules.
         if people and schedule.state != "ended" and (before is None or before.state == "ended"):
-            _check_count(connection, people, most)
+            _check_count(connection, people, most, draft.kind)
         if before:
             is_continued = before.state != "ended" and before.draft.max_runs == draft.max_runs
             runs, revision = before.runs if is_continued else schedule.runs, schedule.revision
-            _update(connection, id, now, runs=runs, revision=revision, **_draft_values(draft))
+            watch = before.watch if before.draft.condition == draft.condition else ""
+            values = {"runs": runs, "revision": revision, "watch": watch, **_draft_values(draft)}
+            _update(connection, id, now, **values)
         else:
             values = {
                 "id": id,
@@ -205,8 +210,10 @@ class Schedules(SqlStore):
         return _schedule_of(_find_row(connection, id))
 
     @transaction
-    def check_count(self, connection: SqlConnection, people: Collection[str], most: int) -> None:
-        _check_count(connection, people, most)
+    def check_count(
+        self, connection: SqlConnection, people: Collection[str], most: int, kind: ScheduleKind
+    ) -> None:
+        _check_count(connection, people, most, kind)
 
     @_schedule_transaction
     def pause(
@@ -271,6 +278,8 @@ class Schedules(SqlStore):
             sql = "SELECT * FROM schedule_runs WHERE event_key = ?"
             if row := connection.execute(sql, (event_key,)).fetchone():
                 return _run_of(row), None
+            if schedule.draft.kind == "alert":
+                return self._ask_for_look(connection, schedule, by), None
             if _is_running(connection, id):
                 raise BadSchedule("A run of this schedule hasn't ended yet. Try again later.")
             _add_audit_line(connection, "schedule-run-requested", schedule, by)
@@ -278,7 +287,20 @@ class Schedules(SqlStore):
             return self._queue_run(connection, schedule, now, event_key, False)
 
         run, _ = await self._database.write(write, then=self._enqueue)
+        self.on_change()
         return run
+
+    def _ask_for_look(
+        self, connection: SqlConnection, alert: Schedule, by: Person | None
+    ) -> ScheduleRun:
+        """The next look is due now, and posts what it finds. One under way stores nothing any more
+        (`end_look`), so it does not lose that."""
+        if alert.state == "paused":
+            raise BadSchedule("This alert is paused. Resume it first.")
+        now, watch = self._clock(), encode_json(replace(read_state(alert), is_asked=True))
+        _update(connection, alert.id, now, watch=watch, next_due_at=now, last_due_at=0)
+        _add_audit_line(connection, "schedule-run-requested", alert, by)
+        return ScheduleRun("", alert.id, now, "queued")
 
     async def read_clock(self) -> float:
         """On Postgres, the database's clock, which all processes share."""
@@ -379,20 +401,52 @@ class Schedules(SqlStore):
                 runs=runs,
                 last_due_at=plan.due_at or current.last_due_at,
             )
-            # All but the newest that have ended, and the last one that was posted: a digest
-            # continues where it ended (`_READ_UNTIL_SQL`).
-            _delete_runs(
-                connection,
-                "schedule = ? AND state <> 'queued' AND event_key NOT IN (SELECT event_key FROM"
-                " schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due_at DESC LIMIT ?)"
-                " AND (state <> 'done' OR seq < (SELECT max(seq) FROM schedule_runs"
-                " WHERE schedule = ? AND state = 'done'))",
-                (current.id, current.id, KEPT_RUNS, current.id),
-            )
+            _delete_old_runs(connection, current.id)
             return run, queued
 
         run, _ = await self._database.write(write, then=self._enqueue)
         return run
+
+    @transaction
+    def begin_look(self, connection: SqlConnection, alert: Schedule, next_due_at: float) -> bool:
+        """Return True in only one process. A look that does not end is not made up."""
+        sql = (
+            "UPDATE schedules SET last_due_at = next_due_at, next_due_at = ?"
+            " WHERE id = ? AND state = 'active' AND revision = ? AND next_due_at = ?"
+        )
+        values = (next_due_at, alert.id, alert.revision, alert.next_due_at)
+        return connection.execute(sql, values).rowcount == 1
+
+    async def end_look(
+        self, alert: Schedule, watch: str, text: str = "", *, may_look: bool = True
+    ) -> None:
+        """Store in one transaction what a look found, and the post about it if there is a `text`;
+        or pause the alert, whose owner lost the rights. Nothing if it was changed, paused or asked
+        to look since `begin_look`."""
+        due = alert.next_due_at
+
+        def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
+            sql = (
+                "SELECT 1 FROM schedules WHERE id = ? AND state = 'active' AND revision = ?"
+                " AND last_due_at = ?"
+            )
+            values = alert.id, alert.revision, due
+            if not connection.execute(sql + connection.row_lock, values).fetchone():
+                return None, None
+            now, key = self._clock(), f"schedule:{alert.id}:{due:.0f}"
+            _update(connection, alert.id, now, watch=watch)
+            _delete_old_runs(connection, alert.id)
+            if not may_look:
+                _insert_run(connection, alert, key, due, now, "skipped", reason="rights")
+                _pause_schedule(connection, alert.id, "rights", now)
+                facts = {"schedule": alert.id, "reason": "rights"}
+                audit_step("schedule-run-skipped", alert.owner, alert.address, **facts)(connection)
+            if not text:
+                return None, None
+            draft = replace(alert.draft, kind="post", text=text, queries="")
+            return self._queue_run(connection, replace(alert, draft=draft), due, key, False)
+
+        await self._database.write(write, then=self._enqueue)
 
     @_schedule_transaction
     def skip(
@@ -583,19 +637,25 @@ def close_schedules(connection: SqlConnection, now: float) -> int:
     ).rowcount
 
 
-def _check_count(connection: SqlConnection, people: Collection[str], most: int) -> None:
+def _check_count(
+    connection: SqlConnection, people: Collection[str], most: int, kind: ScheduleKind
+) -> None:
     """Other transactions that start a schedule of these people wait until this one ends."""
+    sign = "=" if kind == "alert" else "<>"
     marks = ", ".join("?" for _ in people)
     # All accounts of one person lock the same key: the first one in alphabetical order.
     connection.lock_key(f"schedules:{min(people)}")
     counts = connection.execute(
         f"SELECT count(*) AS n FROM schedules WHERE person IN ({marks})"  # noqa: S608
-        " AND state IN ('active', 'paused')",
+        f" AND state IN ('active', 'paused') AND kind {sign} 'alert'",
         [*people],
     ).fetchone()
     if counts["n"] >= most:
         raise BadSchedule(
-            "You have {count} schedules, the limit for each person. Delete one first.", count=most
+            "You have {count} alerts, the limit for each person. Delete one first."
+            if kind == "alert"
+            else "You have {count} schedules, the limit for each person. Delete one first.",
+            count=most,
         )
 
 
@@ -674,6 +734,19 @@ def _delete_runs(connection: SqlConnection, where: str, values: Sequence[object]
     connection.execute(f"DELETE FROM schedule_runs WHERE {where}", values)  # noqa: S608
 
 
+def _delete_old_runs(connection: SqlConnection, id: str) -> None:
+    """Delete all but the newest that have ended, and the last one that was posted: a digest
+    continues where it ended (`_READ_UNTIL_SQL`)."""
+    _delete_runs(
+        connection,
+        "schedule = ? AND state <> 'queued' AND event_key NOT IN (SELECT event_key FROM"
+        " schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due_at DESC LIMIT ?)"
+        " AND (state <> 'done' OR seq < (SELECT max(seq) FROM schedule_runs"
+        " WHERE schedule = ? AND state = 'done'))",
+        (id, id, KEPT_RUNS, id),
+    )
+
+
 def _find_row(connection: SqlConnection, id: str, lock: bool = False) -> SqlRow:
     end = connection.row_lock if lock else ""
     row: SqlRow | None = connection.execute(
@@ -731,6 +804,7 @@ def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
         "max_runs": draft.max_runs,
         "addresses": " ".join(draft.addresses),  # URLs, which contain no spaces
         "queries": draft.queries,
+        "condition": draft.condition,
     }
 
 
@@ -745,6 +819,7 @@ def _schedule_of(row: SqlRow) -> Schedule:
         row["max_runs"],
         tuple(row["addresses"].split()),
         row["queries"],
+        row["condition"],
     )
     return Schedule(
         row["id"],
@@ -760,6 +835,7 @@ def _schedule_of(row: SqlRow) -> Schedule:
         row["failures"],
         row["revision"],
         row["created_at"],
+        row["watch"],
     )
 
 

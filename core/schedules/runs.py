@@ -34,6 +34,7 @@ from core.people.audit import audit_step
 from core.people.notices import PersonNotice
 from core.people.policy import Policy
 from core.people.rules import OWNER_ID
+from core.schedules.looks import AlertWatch
 from core.schedules.rows import Schedules
 from core.schedules.schedule import (
     HOUR_SECONDS,
@@ -69,6 +70,7 @@ class Scheduler:
     schedules: Schedules
     policy: Policy
     report: Report
+    watch: AlertWatch
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _drift: float | None = field(default=None, init=False)
 
@@ -133,10 +135,14 @@ class Scheduler:
             plan = plan_due(schedule.draft, schedule.next_due_at, now)
             # Without `due_at`, the due time is too old to be caught up, and no run starts. Data of
             # the last day is enough, without a wait (0.0): the run checks the rights again.
-            if plan.due_at and not await self.policy.prepare(
+            is_alert = schedule.draft.kind == "alert"
+            if (plan.due_at or is_alert) and not await self.policy.prepare(
                 schedule.owner, schedule.address, confirmed=False, seconds=0.0
             ):
                 return False
+            if is_alert:
+                await self.watch.begin(schedule, plan.next_due_at, now)
+                return True
             # None: no run is due, or another process has started it.
             run = await self.schedules.advance(schedule, plan)
         except NotStored:
@@ -224,19 +230,7 @@ class ScheduleOrigin(Origin):
         rights, are a member, and can read the place. Raise StatusUnknown if the platform does not
         report that now."""
         person, address = message.author, message.address
-        # The text of another kind is for the model, or only posted: it names no command.
-        text = message.text if message.origin.data["kind"] == "command" else ""
-        await check_rights(self.people.policy, self.config, person, address, text)
-        schedule = await self.schedules.get(message.origin.id)
-        # Each is True if it denies the run, None if the platform does not tell.
-        doubts = (
-            await self.people.policy.has_left(person, address, schedule.created_at),
-            await self.people.policy.is_stranger(person, address),
-        )
-        if any(doubts):
-            raise NotAllowed
-        if None in doubts:
-            raise StatusUnknown
+        await self.check_standing(await self.schedules.get(message.origin.id))
         messenger = self.messengers.get(address.platform)
         if messenger is None or not address.is_shared:
             return  # a direct message, which its owner can always read
@@ -246,6 +240,22 @@ class ScheduleOrigin(Origin):
                 raise NotAllowed
         except PlatformBusy:
             raise StatusUnknown from None
+
+    async def check_standing(self, schedule: Schedule) -> None:
+        """As `_check_owner`, but without asking whether they can read the place."""
+        person, address, draft = schedule.owner, schedule.address, schedule.draft
+        # The text of another kind is for the model, or only posted: it names no command.
+        text = draft.text if draft.kind == "command" else ""
+        await check_rights(self.people.policy, self.config, person, address, text)
+        # Each is True if it denies the run, None if the platform does not tell.
+        doubts = (
+            await self.people.policy.has_left(person, address, schedule.created_at),
+            await self.people.policy.is_stranger(person, address),
+        )
+        if any(doubts):
+            raise NotAllowed
+        if None in doubts:
+            raise StatusUnknown
 
     def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:
         """Return None if a command or the model answers. Raise BadInput for a schedule of a command

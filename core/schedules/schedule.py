@@ -36,9 +36,9 @@ from core.domain.messages import (
 from core.store.tables import Column, Index, TableDeclaration, count, real, text
 from core.turn.origins import PauseReason
 
-ScheduleKind = Literal["ask", "post", "command", "saved"]
-"""What a run does: ask the model (a turn with tools), post a text, or run a quick command. The last
-two call no model."""
+ScheduleKind = Literal["ask", "post", "command", "saved", "alert"]
+"""What a run does: ask the model (a turn with tools), post a text, run a quick command, or show a
+saved question; an alert has looks. Only the first calls a model."""
 ScheduleState = Literal["active", "paused", "ended"]
 RunState = Literal["queued", "done", "failed", "stopped", "skipped", "missed"]
 """`done`: its post is confirmed. `skipped`: it did not begin. `missed`: no process ran when it was
@@ -86,7 +86,10 @@ class ScheduleDraft:
     addresses: tuple[str, ...] = ()
     """The addresses in `text` that the owner wrote in the conversation. A model wrote the rest."""
     queries: str = ""
-    """Of the kind `saved`, whose `text` is the question's name: its own copy of the calls."""
+    """Of the kind `saved`, whose `text` is the question's name: its own copy of the calls. Of an
+    alert, the call that reads its rows."""
+    condition: str = ""
+    """Of an alert: the JSON of its `AlertCondition`."""
 
 
 def make_row(draft: ScheduleDraft) -> dict[str, Any]:
@@ -116,6 +119,8 @@ class Schedule:
     failures: int = 0
     revision: str = ""
     created_at: float = 0.0
+    watch: str = ""
+    """Of an alert: the JSON of its `AlertState`; "" before its first look."""
 
     @property
     def address(self) -> Address:
@@ -509,7 +514,8 @@ SCHEDULES_TABLE = TableDeclaration(
     whose="person",
     section="schedules",
     seen_at="created_at",
-    contents="each schedule: what it does and where, when it is due, the time zone, the owner",
+    contents="each schedule: what it does and where, when it is due, the time zone, the owner; of"
+    " an alert, the last value and the IDs of rows",
     kept="until its owner deletes it or is forgotten",
     columns=(
         text("id"),
@@ -531,6 +537,8 @@ SCHEDULES_TABLE = TableDeclaration(
         Column("ends_at", "REAL", 0),
         text("addresses", default=""),
         text("queries", default=""),
+        text("condition", default=""),
+        text("watch", default=""),
         count("max_runs"),
         count("runs"),
         count("failures"),

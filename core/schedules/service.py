@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from core.base.errors import NotAllowed, NotFound, NotStored, PlatformBusy, StatusUnknown, ToolError
 from core.base.i18n import plural, say
+from core.base.markdown import escape_markdown
 from core.base.tasks import BackgroundTasks, Backoff, retry
 from core.base.trust import find_addresses
 from core.base.value_formats import parse_typed_moment
@@ -30,7 +31,7 @@ from core.changes.ledger import SqlLedger
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.commands import grammar
-from core.commands.grammar import TypedCommand
+from core.commands.grammar import TypedCommand, localize_command
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.messages import (
     Address,
@@ -45,7 +46,9 @@ from core.domain.ports import Platforms
 from core.domain.records import Turn
 from core.journal.inbox import SqlInbox
 from core.journal.jobs import Peers
-from core.saved.queries import can_be_saved
+from core.saved.queries import can_be_saved, load_calls
+from core.saved.questions import MayKnow
+from core.schedules.alerts import read_state
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND, WHEN_KEY, ZONE_KEY
 from core.schedules.rows import Schedules
 from core.schedules.runs import check_rights
@@ -55,6 +58,7 @@ from core.schedules.schedule import (
     ScheduleConfig,
     ScheduleDraft,
     ScheduleFilter,
+    ScheduleLimits,
     ScheduleRun,
     ScheduleState,
     add_progress,
@@ -76,6 +80,7 @@ from core.schedules.words import (
 from core.store.database import Database, has_rows
 
 if TYPE_CHECKING:
+    from core.schedules.looks import AlertWatch, FindTool
     from core.schedules.runs import ScheduleOrigin, Scheduler
 
 SCHEDULES_PER_PAGE = 20
@@ -110,7 +115,8 @@ class ScheduleService:
         limit that is reached. Raise NotAllowed or StatusUnknown unless the person may own a
         schedule in this place: they have the rights of its runs, a rule or PONTE_ALLOW names them,
         and Ponte can post there. `is_new`: the schedule counts in the person's limit."""
-        checked = check_draft(draft, self.clock(), self.config.section("schedules"))
+        limits = self.find_limits(draft)
+        checked = check_draft(draft, self.clock(), limits)
         if checked.kind == "command":
             command = grammar.parse_command(checked.text)
             if command is None or command.name != "quick-command":
@@ -145,9 +151,14 @@ class ScheduleService:
             )
         if is_new:
             await self.schedules.check_count(
-                self.people.list_keys(owner.key), self.config.section("schedules").per_person
+                self.people.list_keys(owner.key), limits.per_person, draft.kind
             )
         return checked
+
+    def find_limits(self, draft: ScheduleDraft) -> ScheduleLimits:
+        name = "alerts" if draft.kind == "alert" else "schedules"
+        limits: ScheduleLimits = self.config.section(name)
+        return limits
 
     async def find_base(self, id: str, by: Person, address: Address) -> Draft:
         """`id` is that of a schedule of the person, or that of a proposal of theirs which they want
@@ -201,11 +212,11 @@ class ScheduleService:
         return await self.schedules.delete(id, by=by)
 
     async def list_page(
-        self, by: Person, address: Address, page: int
+        self, by: Person, address: Address, page: int, *, alerts: bool = False
     ) -> tuple[Sequence[Schedule], int]:
-        """Return a page of the person's schedules and those of this place, active ones first, and
-        the number of pages. Pages count from 1. A person can have several accounts, each with a
-        key; the place of a thread is the thread and its channel."""
+        """Return a page of the person's schedules (or `alerts`) and those of this place, active
+        ones first, and the number of pages. Pages count from 1. A person can have several accounts,
+        each with a key; the place of a thread is the thread and its channel."""
         schedules = dict[str, Schedule]()
         for key in self.people.list_keys(by.key):
             for schedule in await self.schedules.list_matching(ScheduleFilter(person=key)):
@@ -219,7 +230,7 @@ class ScheduleService:
             for schedule in await self.schedules.list_matching(ScheduleFilter(conversation=place)):
                 schedules[schedule.id] = schedule
         listed = sorted(
-            schedules.values(),
+            (s for s in schedules.values() if (s.draft.kind == "alert") is alerts),
             key=lambda schedule: (schedule.state != "active", schedule.next_due_at, schedule.id),
         )
         first = (page - 1) * SCHEDULES_PER_PAGE
@@ -279,8 +290,8 @@ FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
 
 
 def to_json(schedule: Schedule) -> Mapping[str, Any]:
-    """For the shell and the operator's page."""
-    draft = schedule.draft
+    """For the shell and the operator's page. `value` and `looked_at` are those of an alert."""
+    draft, state = schedule.draft, read_state(schedule)
     return {
         "id": schedule.id,
         "state": schedule.state,
@@ -297,6 +308,8 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
         "runs": schedule.runs,
         "failures": schedule.failures,
         "created_at": schedule.created_at,
+        "value": state.value,
+        "looked_at": state.looked_at,
     }
 
 
@@ -315,6 +328,8 @@ class Scheduling:
     notices: PersonNoticeService
     peers: Peers
     config: ScheduleConfig
+    find_tool: FindTool
+    may_know: MayKnow
     clock: Callable[[], float] = time.time
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     """The scheduler is loaded once there is one."""
@@ -348,17 +363,26 @@ class Scheduling:
         StatusUnknown or BadSchedule."""
         message, service, id = turn.message, self.service, command.id
         who = message.author, message.address
-        if command.name == "schedules":
-            page = int(id or 1)
-            schedules, pages = await service.list_page(*who, page)
+        if command.name in ("schedules", "alerts"):
+            page, is_alerts = int(id or 1), command.name == "alerts"
+            schedules, pages = await service.list_page(*who, page, alerts=is_alerts)
             if schedules:
-                lines = [say("Schedules:"), "", *(f"- {describe_schedule(s)}" for s in schedules)]
+                lines = [say("Alerts:" if is_alerts else "Schedules:"), ""]
+                for schedule in schedules:
+                    last = await self._describe_last(schedule, *who)
+                    lines.append(f"- {describe_schedule(schedule)} {last}".rstrip())
                 if pages > 1:
                     lines += ["", say("Page {page} of {pages}.", page=page, pages=pages)]
                 if page < pages:
-                    following = say("For the next one, type `schedules {page}`.", page=page + 1)
-                    lines[-1] += f" {following}"
+                    typed = localize_command(command.name)
+                    sentence = "For the next one, type `{command} {page}`."
+                    lines[-1] += f" {say(sentence, command=typed, page=page + 1)}"
                 reply = "\n".join(lines)
+            elif is_alerts:
+                reply = say(
+                    "No alerts here. To create one, ask me, for example: “Tell me when overdue "
+                    "invoices pass 20.”"
+                )
             elif pages:
                 reply = plural(
                     "There is only {count} page of schedules.",
@@ -379,7 +403,8 @@ class Scheduling:
         match command.slug:
             case "show":
                 schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
-                lines = [describe_whole(schedule, self.clock()), ""]
+                last = await self._describe_last(schedule, *who)
+                lines = [f"{describe_whole(schedule, self.clock())}\n{last}".rstrip(), ""]
                 last = turn_id(runs[0].event_key) if runs else ""
                 former = await self.conversations.journal.find_ended_turn(last) if last else None
                 if schedule.draft.kind == "ask" and former and can_be_saved(former):
@@ -393,8 +418,10 @@ class Scheduling:
                 schedule = await service.delete(id, *who)
                 reply = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
             case "run":
-                await service.run_now(id, *who, once=message.event_key)
-                return Answer(say("The run has started."), is_private=message.address.is_shared)
+                run = await service.run_now(id, *who, once=message.event_key)
+                # A look that a person asked for has no run of its own.
+                started = "The run has started." if run.event_key else "I post what I find there."
+                return Answer(say(started), is_private=message.address.is_shared)
             case word:
                 change_state = service.pause if word == "pause" else service.resume
                 schedule = await change_state(id, *who)
@@ -402,6 +429,31 @@ class Scheduling:
         # Others here need not learn of schedules of other places.
         is_elsewhere = not schedule.address.is_same_channel(message.address)
         return Answer(reply, is_private=message.address.is_shared and is_elsewhere)
+
+    async def _describe_last(self, schedule: Schedule, by: Person, address: Address) -> str:
+        """Return what the last look of an alert found, for those who may read the table there; ""
+        for another schedule."""
+        state, calls = read_state(schedule), load_calls(schedule.draft.queries)
+        if schedule.draft.kind != "alert" or not state.looked_at:
+            return ""
+        rights = await self.people.policy.rights(by, address)
+        may_read = all(self.may_know(rights, call.needs) for call in calls)
+        when = describe_date(local_time(state.looked_at, schedule.draft.time_zone))
+        value = escape_markdown(state.value or "–")
+        return say("Last look: {when}: {value}.", when=when, value=value) if may_read else ""
+
+    @cached_property
+    def watch(self) -> AlertWatch:
+        from core.schedules.looks import AlertWatch
+
+        return AlertWatch(
+            self.store,
+            self.people.policy,
+            self.find_tool,
+            self.may_know,
+            self.origin.check_standing,
+            self._tasks,
+        )
 
     @cached_property
     def origin(self) -> ScheduleOrigin:
@@ -419,7 +471,7 @@ class Scheduling:
         reports = ScheduleReports(
             self.store, self.platforms.messengers, self.approval, self.notices.wake
         )
-        return Scheduler(self.store, self.people.policy, reports.report)
+        return Scheduler(self.store, self.people.policy, reports.report, self.watch)
 
     def wake(self) -> None:
         self._changed.set()
@@ -456,6 +508,8 @@ class Scheduling:
 
     async def close(self) -> None:
         await self._tasks.close()
+        if "watch" in self.__dict__:
+            await self.watch.close()
 
     def _find_destination(self, to: ReplyTo) -> ReplyTo:
         """Return where a run in the place of `to` posts: as a new post in a channel, else below the
@@ -596,7 +650,7 @@ class _ScheduleBatch:
                 )
                 # The limit counts the schedules of all keys of one human.
                 people = service.people.list_keys(to.asker.key)
-                most = service.config.section("schedules").per_person
+                most = service.find_limits(schedule.draft).per_person
                 await service.schedules.put(schedule, former, people, most)
         except (NotFound, BadSchedule) as error:
             raise ToolError("{why}", why=error) from error

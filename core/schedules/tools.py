@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 from core.base.errors import BadInput, NotAllowed, NotFound, StatusUnknown, ToolError
 from core.base.i18n import LANGUAGE, find_zone, use_locale
@@ -12,8 +14,9 @@ from core.changes.service import Proposals
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.records import Outcome, ToolContext
-from core.saved.queries import dump_calls
+from core.saved.queries import StoredCall, dump_calls
 from core.saved.questions import MayKnow, require_named
+from core.schedules.alerts import AlertCondition, AlertValue, Comparison
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
 from core.schedules.schedule import (
     ScheduleDraft,
@@ -27,6 +30,13 @@ from core.schedules.service import Scheduling
 from core.schedules.words import describe_schedule
 from core.tools.tool import FixedToolSource, FunctionTool
 
+_NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
+_ALERT = re.compile(
+    r"(?P<result>r\d{1,3}) (?:new|"
+    r"(?:count|(?P<value>sum|avg|min|max)(?: of)? (?P<field>.{1,255}?))"
+    rf" (?:(?P<sign>[<>]) (?P<limit>-?{_NUMBER})|changes (?P<change>{_NUMBER}%?)))(?P<now> now)?"
+)
+_ALERT_HINT = "read rows or figures without groups, then write as r1 count > 20 or r1 new"
 _MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `run` or `delete`."
 
 
@@ -56,7 +66,7 @@ class ScheduleSource(FixedToolSource):
     async def schedule_propose(
         self,
         ctx: ToolContext,
-        kind: Literal["post", "ask", "command", "saved", "delete"],
+        kind: Literal["post", "ask", "command", "saved", "alert", "delete"],
         what: str,
         when: str,
         zone: str | None,
@@ -67,7 +77,9 @@ class ScheduleSource(FixedToolSource):
 
         Args:
             what: text to post, full instruction to yourself, `quick-command SLUG input`, name
-                of a saved question
+                of a saved question; alert, without you, on rows or figures just read: r1 count >
+                20, r1 sum Amount < 5, r1 max Amount changes 10%, r1 new; ending in now: at once
+                if true
             when: 2026-11-24T14:00, or cron 0 9 * * MON (day L: last, LW: last workday; weekday 5L:
                 last Friday, 1#1: first Monday)
             zone: IANA; null: theirs
@@ -104,7 +116,9 @@ class ScheduleSource(FixedToolSource):
                 if what.strip():
                     draft = replace(draft, kind=kind, text=what)
                     queries = await self._find_queries(ctx, what) if kind == "saved" else ""
-                    draft = replace(draft, queries=queries)
+                    draft = replace(draft, queries=queries, condition="")
+                    if kind == "alert":
+                        draft = await self._draft_alert(ctx, what, draft)
                 draft = replace(draft, time_zone=zone or draft.time_zone)
                 if (tz := find_zone(draft.time_zone)) is None:
                     raise ToolError("Time zone not found.", hint="use an IANA name")
@@ -134,6 +148,28 @@ class ScheduleSource(FixedToolSource):
         if base.change_id:  # a proposal of the person that this one replaces
             await self._proposals.withdraw(base.change_id)
         return outcome
+
+    async def _draft_alert(
+        self, ctx: ToolContext, what: str, draft: ScheduleDraft
+    ) -> ScheduleDraft:
+        match = _ALERT.fullmatch(" ".join(what.split()))
+        source = ctx.results.get(match["result"]) if match else None
+        query = source.query if source else None
+        known = json.loads(query.arguments) if query else {}
+        if not match or not source or not query or "filters" not in known:
+            raise ToolError("Unknown alert.", hint=_ALERT_HINT)
+        kept = ("table", "filters", "match", "fields")
+        arguments = {key: known[key] for key in kept if key in known}
+        call = StoredCall("nocodb_query", arguments, query.titles, needs=source.needs)
+        comparison: Comparison = "under" if match["sign"] == "<" else "over"
+        if match["change"]:
+            comparison = "changes"
+        limit = match["limit"] or match["change"] or ""
+        value = cast(AlertValue, match["value"] or ("count" if limit else "row"))
+        condition = AlertCondition(
+            value, match["field"] or "", comparison, limit, tells_now=bool(match["now"])
+        )
+        return await self._schedules.watch.draft(ctx, call, condition, draft)
 
     async def _find_queries(self, ctx: ToolContext, name: str) -> str:
         saved = self._schedules.conversations.saved

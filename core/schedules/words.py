@@ -257,6 +257,7 @@ _TITLES: dict[ScheduleKind, str] = {
     "post": "Reminder: {what}",
     "command": "Run: {what}",
     "saved": "Show: {what}",
+    "alert": "Alert: {what}",
 }
 _COSTS: dict[ScheduleKind, str] = {
     "ask": (
@@ -274,6 +275,10 @@ _COSTS: dict[ScheduleKind, str] = {
     "saved": (
         "Each run reads the tables with your permissions here, without a model. It counts as one "
         "message toward your limits."
+    ),
+    "alert": (
+        "Each look reads the table with your permissions here, without a model: it costs no tokens "
+        "and is no message. Only a post counts as one."
     ),
 }
 _PAUSED: dict[PauseReason, str] = {

@@ -68,6 +68,7 @@ Ask me anything. You can also type one of these commands:
 - `again ID`: propose your denied, expired or failed request again
 - `approvals`: list the requests waiting for you
 - `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
+- `alerts`: list alerts; `alert ID pause`, `alert ID delete`: manage one
 - `quick-command SLUG …`: run a quick command
 - `why ID`: show which rule applies to a change, a tool or a permission"""
 _MAY: tuple[tuple[Action, str], ...] = (
@@ -295,7 +296,7 @@ class CommandService:
                 return Answer(await self._describe_usage(turn))
             case "approvals":
                 return await self._list_approvals(turn)
-            case "schedules" | "schedule":
+            case "schedules" | "schedule" | "alerts":
                 # With the demo model, an empty list says that it cannot create schedules.
                 is_demo = self.assistant.model.level == "demo"
                 return await self.schedules.answer(turn, command, is_demo=is_demo)

@@ -391,6 +391,8 @@ async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared)
             nothing,
             engine.jobs,
             nothing,
+            nothing,
+            nothing,
         )
 
     other = parts_of(await on_postgres.beside())

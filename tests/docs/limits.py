@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 
+from bot.features.schedules.feature import AlertsConfig
 from bot.settings import Settings
 from core.schedules.schedule import ScheduleLimits
 from core.turn.run import CallLimits
@@ -50,6 +51,11 @@ LIMITS: dict[str, list[Limit]] = {
         ("minutes between two runs, at least (`[schedules] shortest_minutes`)",
          str(ScheduleLimits().shortest_minutes)),
         ("schedules of one person (`[schedules] per_person`)", str(ScheduleLimits().per_person)),
+        ("alerts of one person (`[alerts] per_person`)", str(AlertsConfig().per_person)),
+        ("minutes between two looks of an alert, at least (`[alerts] shortest_minutes`)",
+         str(AlertsConfig().shortest_minutes)),
+        ("rows that an alert on new rows watches", "core.schedules.looks:MAX_WATCHED_ROWS"),
+        ("failed looks in a row that an alert tells", "core.schedules.alerts:MAX_FAILED_LOOKS"),
         ("failed runs in a row that pause a schedule", "core.schedules.schedule:MAX_FAILED_RUNS"),
         ("age of a missed run that still runs, unless its schedule says otherwise",
          "core.schedules.schedule:DEFAULT_CATCH_UP_SECONDS"),

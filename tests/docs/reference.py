@@ -67,6 +67,8 @@ TYPED: Mapping[str, tuple[str, str]] = {
                   "second page", ""),
     "schedule": ("`schedule ID ACTION`: `show`, `pause`, `resume`, `run` or `delete` it",
                  "its owner; all but `show`: admins too"),
+    "alerts": ("list your and this place's alerts, with their last values; `alert ID ACTION`: as "
+               "`schedule`", ""),
     "rerun": ("read the rows of the newest answer of tables here again; the button **Run again** "
               "adds whose", ""),
     "save": ("what the form of **Save…** sends", ""),

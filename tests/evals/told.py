@@ -40,12 +40,12 @@ instructions = "Amounts are in euros."
 """
 SAID = "How many orders do we have?"
 BUDGETS: Mapping[str, tuple[Step, bool, int]] = {
-    "Slack channel": (Step(SAID), True, 3_100),
-    "Slack channel, reader": (Step(SAID, who="stan"), True, 2_400),
-    "Slack channel, no tools": (Step(SAID), False, 700),
-    "Slack DM": (Step(SAID, where="slack-dm"), True, 3_000),
-    "Discord DM": (Step(SAID, who="dora", where="discord-dm"), True, 3_000),
-    "Discord DM, stranger": (Step(SAID, who="zoe", where="discord-dm"), True, 500),
+    "Slack channel": (Step(SAID), True, 3_150),
+    "Slack channel, reader": (Step(SAID, who="stan"), True, 2_450),
+    "Slack channel, no tools": (Step(SAID), False, 750),
+    "Slack DM": (Step(SAID, where="slack-dm"), True, 3_050),
+    "Discord DM": (Step(SAID, who="dora", where="discord-dm"), True, 3_050),
+    "Discord DM, stranger": (Step(SAID, who="zoe", where="discord-dm"), True, 550),
     "page": (Step(SAID, who="owner", where="page"), True, 2_950),
     "terminal": (Step(SAID, who="typist", where="terminal"), True, 2_950),
     "/v1": (Step(SAID, who="owner", where="v1"), True, 2_950),

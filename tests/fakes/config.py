@@ -52,6 +52,7 @@ class FixedConfig:
     retention: Retention = field(default_factory=Retention)
     sender_limits: SenderLimits = field(default_factory=SenderLimits)
     schedule_limits: ScheduleLimits = field(default_factory=ScheduleLimits)
+    alerts: ScheduleLimits = field(default_factory=lambda: ScheduleLimits(5, 20))
     quick_commands: Mapping[str, QuickCommandConfig] = field(default_factory=dict)
     approvers: Mapping[str, Collection[str]] = field(default_factory=dict)
     channels: Mapping[str, ChannelConfig] = field(default_factory=dict)

@@ -24,11 +24,15 @@ import structlog
 from bot.engine import Engine
 from bot.stores import Stores
 from core.chat.reply import GrowingReply
-from core.domain.messages import Address, Person, ReplyTo
+from core.domain.messages import Address, Person, ReplyTo, encode_json
 from core.domain.ports import PostJournal, Reply
+from core.domain.records import Outcome, StoredQuery
+from core.domain.rows import RowColumn, RowsResult
 from core.journal import jobs
 from core.journal.jobs import Alone
+from core.saved.queries import StoredCall, dump_calls
 from core.schedules import runs as scheduler
+from core.schedules.alerts import AlertCondition, read_state
 from core.schedules.rows import Schedules
 from core.schedules.schedule import (
     Schedule,
@@ -40,6 +44,7 @@ from core.schedules.schedule import (
 )
 from core.store import processes
 from core.store.database import SqlConnection
+from core.tools.tool import FixedToolSource, tool
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.schedules import put_schedule
@@ -54,7 +59,8 @@ OWNER = Person("web", "owner")
 class Machine:
     """`url` is a Postgres, "" for `home/ponte.db`. The virtual time is `begin` at the real time
     `since`, runs `speed` times as fast, and stops at `until`. `dies` kills the process at its N-th
-    start of a run: "3:before", "3:inside" or "3:after" the transaction."""
+    start of a run: "3:before", "3:inside" or "3:after" the transaction; "3:look" is before that of
+    a look."""
 
     home: str
     until: float
@@ -116,20 +122,40 @@ def kill_at(dies: str) -> None:
     def around(name: str, before: bool) -> None:
         method: Callable[..., Any] = getattr(Schedules, name)
 
-        def dying(self: Schedules, *arguments: Any) -> Any:
+        def dying(self: Schedules, *arguments: Any, **options: Any) -> Any:
             if before:
                 die_now()
-            result = method(self, *arguments)
+            result = method(self, *arguments, **options)
             if not before:
                 die_now()
             return result
 
         setattr(Schedules, name, dying)
 
-    around(
-        {"before": "advance", "inside": "_queue_run", "after": "_enqueue"}[moment],
-        moment != "inside",
+    names = {
+        "before": "advance",
+        "inside": "_queue_run",
+        "after": "_enqueue",
+        "look": "end_look",
+    }
+    around(names[moment], moment != "inside")
+
+
+@tool(effect="read", doing="is counting…", strict=False)
+async def nocodb_summarize(table: str, filters: list[Any], match: str) -> Outcome:
+    """Count 30 rows."""
+    column = RowColumn("Rows", "number")
+    return Outcome(
+        "ok",
+        '{"total": 30}',
+        data=RowsResult("", (column,), (("30",),), ((30,),)),
+        query=StoredQuery("nocodb_summarize", "{}", {}),
     )
+
+
+class Counting(FixedToolSource):
+    name = "counting"
+    _tools = (nocodb_summarize,)
 
 
 @asynccontextmanager
@@ -137,7 +163,7 @@ async def open_machine(machine: Machine) -> AsyncIterator[Engine]:
     """Open the engine by the machine's clock, without running it."""
     home = Path(machine.home)
     stores = await (Stores.open_shared(machine.url) if machine.url else Stores.open_in_home(home))
-    choices = replace(make_choices(), clock=machine.clock)
+    choices = replace(make_choices(sources=[Counting()]), clock=machine.clock)
     engine = await open_engine(home, choices, stores)
     # The virtual clock counts, and not that of the database.
     engine.schedules.store._peers = Alone()
@@ -162,11 +188,33 @@ async def add_schedules(machine: Machine, rules: list[str]) -> None:
             await put_schedule(store, to, draft)
 
 
+async def add_alert(machine: Machine) -> None:
+    """Start an alert that becomes true at its first look."""
+    async with open_machine(replace(machine, until=machine.begin, speed=0.0)) as engine:
+        to = ReplyTo(Address("web", "C0"), OWNER, "s0", "")
+        call = StoredCall("nocodb_query", {"table": "t", "filters": [], "match": "all"}, {})
+        condition = AlertCondition("count", limit="20", first="1")
+        rule = ScheduleRule("*/5 * * * *")
+        draft = ScheduleDraft("alert", "many rows", rule, "UTC", queries=dump_calls([call]))
+        draft = replace(draft, condition=encode_json(condition))
+        await put_schedule(engine.schedules.store, to, draft)
+
+
+async def count_posts(machine: Machine) -> tuple[int, bool]:
+    """Return how many posts there are, and whether a look has stored that it is true."""
+    async with open_machine(replace(machine, speed=0.0)) as engine:
+        (alert,) = await engine.schedules.store.list_matching(ScheduleFilter())
+        return len(FilePosts(Path(machine.home) / "posts").read()), read_state(alert).is_true
+
+
 async def run(machine: Machine) -> None:
     """Run everything that is due until `until`, and return when all of it has ended."""
     async with open_machine(machine) as engine:
         engine.start()
-        while machine.clock() < machine.until or await _is_busy(engine, machine):  # noqa: ASYNC110
+        looks = engine.schedules._tasks._running
+        while (  # noqa: ASYNC110
+            machine.clock() < machine.until or looks or await _is_busy(engine, machine)
+        ):
             await asyncio.sleep(0.05)
 
 

@@ -20,12 +20,22 @@ class SchedulesConfig(StrictSection):
     """active and paused schedules of one person"""
 
 
+@dataclass(frozen=True, slots=True)
+class AlertsConfig(StrictSection):
+    """Limits of alerts."""
+
+    shortest_minutes: Positive = 5
+    """minutes between two looks, at least"""
+    per_person: Count = 20
+    """active and paused alerts of one person"""
+
+
 FEATURE = Feature(
     tables=(SCHEDULES_TABLE, SCHEDULE_RUNS_TABLE),
     tables_after="outbox",
     kinds={SCHEDULE_KIND: SCHEDULE_CHANGE},
     origins={"schedule": lambda engine: engine.schedules.origin},
-    sections={"schedules": SchedulesConfig},
+    sections={"schedules": SchedulesConfig, "alerts": AlertsConfig},
     audit_sentences={
         "schedule-written": "{asker} saved the schedule {schedule}",
         "schedule-paused": "{asker} paused the schedule {schedule}",

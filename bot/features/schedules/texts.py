@@ -28,14 +28,16 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
     """Yield all facts of a schedule, its whole text, and a line for each of its last runs.
     `schedules show` has a list of one schedule, as `schedules list`."""
     (one,), runs = result["schedules"], result["runs"]
-    facts = (
+    facts = [
         (say("ID"), one["id"]),
         (say("state"), _describe_schedule_state(one, view)),
         (say("rule"), _describe_schedule(one, view)),
         (say("next run"), format_time(one["next_due_at"], view)),
         (say("owner"), format_name(one["owner"], view)),
         (say("channel"), to_one_line(one["place"])),
-    )
+    ]
+    if one["looked_at"]:  # an alert
+        facts.append((say("last look"), f"{format_time(one['looked_at'], view)}: {one['value']}"))
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
         yield f"{name:<{width}}  {value}".rstrip()

@@ -382,7 +382,8 @@ class QueryTools:
             records, start = rows.records, (page - 1) * limit
             rows = replace(rows, records=records[start : start + limit])
         else:
-            rows = await self.reading.fetch_page(query.selection, wish, number=page, size=limit)
+            size = ctx.most_rows or limit
+            rows = await self.reading.fetch_page(query.selection, wish, number=page, size=size)
         # `head`: as many of the page's rows as fit into the outcome.
         lines = [format_row(record, columns, query.now.tzinfo) for record in rows.records]
         head = rows_that_fit(lines, MAX_ROWS_CHARACTERS)
@@ -405,7 +406,7 @@ class QueryTools:
             result["changed"] = CHANGED_NOTE
         if units := {format_label(f.title): unit for f in columns if (unit := describe_unit(f))}:
             result["units"] = units
-        shown = rows.records[: len(head)]
+        shown = rows.records if ctx.most_rows else rows.records[: len(head)]
         if ctx.changes:
             changed = await ctx.changes.ledger.find_changed_rows(query.table.id)
             if ids := [record.id for record in shown if record.id in changed]:
@@ -421,9 +422,9 @@ class QueryTools:
             plural(*_FILE, len(records), name=escape_markdown(file.name)) for file in files
         )
         rows_result: RowsResult | None = None
-        if head and columns and ctx.result_id:
+        if shown and columns and ctx.result_id:
             result["show"] = describe_placing(ctx)
-            caption = query.describe_rows(rows, len(head))
+            caption = query.describe_rows(rows, len(shown))
             rows_result = build_table(shown, columns, query.now, caption)
         result |= explain(ctx, *query.tables)
         stored = query.to_stored(

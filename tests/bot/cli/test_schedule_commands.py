@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+from core.domain.messages import encode_json
+from core.schedules.alerts import AlertCondition, AlertState
 from tests.bot.conftest import RunningPonte
 from tests.fakes.schedules import add_schedule
 
@@ -122,3 +124,21 @@ async def test_schedules_are_paused_resumed_run_and_deleted(
     for action in (["show"], ["pause"], ["delete", "--yes"]):
         _, error = await running_ponte.fail("schedules", action[0], "abc234", *action[1:])
         assert error == "Schedule abc234 not found.\n", action
+
+
+async def test_an_alert_is_a_schedule_with_a_last_value(running_ponte: RunningPonte) -> None:
+    add_schedule(running_ponte.home)
+    condition, state = AlertCondition("count", limit="20"), AlertState("18", 86_400.0)
+    running_ponte.write(
+        "UPDATE schedules SET kind = 'alert', cron = '*/5 * * * *', condition = ?, watch = ?",
+        encode_json(condition),
+        encode_json(state),
+    )
+    assert "every 5 minutes" in (await running_ponte.run("schedules", "list"))[1]
+    shown = await running_ponte.run("schedules", "show", "abc234")
+    assert "last look  Jan 2, 1970, 12:00\u202fAM: 18" in shown
+    await running_ponte.run("schedules", "run", "abc234")
+    (line,) = await running_ponte.run("schedules", "list", "--json")
+    assert json.loads(line)[0]["next_due_at"] < 4e9, "it looks now"
+    await running_ponte.run("schedules", "pause", "abc234")
+    assert "paused" in (await running_ponte.run("schedules", "list"))[1]

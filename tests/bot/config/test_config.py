@@ -124,7 +124,7 @@ WRONG = [
     (
         'colour = "red"',
         "1: 'colour' is not known here; known are changes, tables, terms, tools, groups, rules, "
-        "channels, quick_commands, agents, links, limits, schedules, hooks, ",
+        "channels, quick_commands, agents, links, limits, schedules, alerts, hooks, ",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),

@@ -1,0 +1,202 @@
+"""Alerts: schedules that read a table at their times, without a model, and post only at an edge:
+when their condition becomes true or ends, or when rows appear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Literal
+
+from core.base.i18n import plural, say
+from core.base.markdown import escape_markdown
+from core.base.value_formats import format_value, parse_number
+from core.domain.messages import decode_json
+from core.domain.rows import RowsResult
+from core.schedules.schedule import HOUR_SECONDS, Schedule, ScheduleDraft
+
+AlertValue = Literal["count", "sum", "avg", "min", "max", "row"]
+Comparison = Literal["over", "under", "changes"]
+Edge = Literal["", "true", "ended", "changed", "row", "unknown", "asked"]
+MAX_FAILED_LOOKS = 3
+MAX_LEFT_ROWS = 5_000
+NEW_AGAIN_SECONDS = 24 * HOUR_SECONDS
+"""A row that was gone for so many seconds is new when it comes back."""
+POST_PAUSE_SECONDS = HOUR_SECONDS
+"""A value that dances around the limit is posted at most once in so many seconds."""
+_VALUES: Mapping[AlertValue, str] = {
+    "count": "number of rows",
+    "sum": "sum of {field}",
+    "avg": "average of {field}",
+    "min": "smallest {field}",
+    "max": "largest {field}",
+    "row": "a row appears",
+}
+_COMPARISONS: Mapping[Comparison, str] = {
+    "over": "{value} over {limit}",
+    "under": "{value} under {limit}",
+    "changes": "{value} changes by more than {limit}",
+}
+_EDGES: Mapping[Edge, str] = {
+    "true": "Now true: {now} (before: {before}).",
+    "ended": "No longer true: {now} (before: {before}).",
+    "changed": "Changed: {now} (before: {before}).",
+    "asked": "Now: {now} (before: {before}).",
+    "unknown": "I can't tell: {why} I post nothing more until I can tell again.",
+}
+_DANCING = "It crossed the limit {count} times since my last post. I post once an hour at most."
+
+
+@dataclass(frozen=True, slots=True)
+class AlertCondition:
+    """`limit` is a number; of a change, it may end in `%`. `first` and `first_ids` are the value
+    and the rows on the card, from which the first look differs; with `tells_now`, a condition that
+    is true then is posted, too."""
+
+    value: AlertValue
+    field: str = ""
+    comparison: Comparison = "over"
+    limit: str = ""
+    tells_now: bool = False
+    first: str = ""
+    first_ids: tuple[str, ...] = ()
+
+    def is_true(self, value: str, base: str) -> bool:
+        """`base` is the value of the last post, with which a change is compared. False if there is
+        no value."""
+        number, before = parse_number(value), parse_number(base or value)
+        if number is None or before is None or self.value == "row":
+            return False
+        limit = Decimal(self.limit.removesuffix("%"))
+        match self.comparison:
+            case "over":
+                return number > limit
+            case "under":
+                return number < limit
+        most = abs(before) * limit / 100 if "%" in self.limit else limit
+        return abs(number - before) > most
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of a look: the exact `value` and its text, or `why` it cannot be told; of rows,
+    the place of each in `rows` by its id."""
+
+    value: str = ""
+    text: str = ""
+    why: str = ""
+    ids: Mapping[str, int] = field(default_factory=dict)
+    rows: RowsResult | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertState:
+    """The last value as people read it, `base`, the value of the last post, and the crossings that
+    no post has told yet. `rows`: known ids, each with when the row left; 0 for one that is there.
+    """
+
+    value: str = ""
+    looked_at: float = 0.0
+    is_true: bool = False
+    base: str = ""
+    posted_at: float = 0.0
+    crossings: int = 0
+    failures: int = 0
+    is_asked: bool = False
+    rows: Mapping[str, float] = field(default_factory=dict)
+
+
+def read_condition(draft: ScheduleDraft) -> AlertCondition:
+    return decode_json(AlertCondition, draft.condition)
+
+
+def read_state(schedule: Schedule) -> AlertState:
+    """Before the first look, the state is that of the card."""
+    if schedule.watch or not schedule.draft.condition:
+        return decode_json(AlertState, schedule.watch or "{}")
+    condition = read_condition(schedule.draft)
+    first = condition.first
+    if condition.tells_now:
+        return AlertState(base=first)
+    rows = dict.fromkeys(condition.first_ids, 0.0)
+    return AlertState(is_true=condition.is_true(first, first), base=first, rows=rows)
+
+
+def decide(
+    condition: AlertCondition, state: AlertState, found: Finding, now: float
+) -> tuple[AlertState, Edge, Sequence[str]]:
+    """Return the next state, the edge that is posted ("" for none), and the ids of new rows."""
+    is_asked, state = state.is_asked, replace(state, is_asked=False, looked_at=now)
+    if not found.value:
+        state = replace(state, failures=state.failures + 1)
+        is_told = is_asked or state.failures == MAX_FAILED_LOOKS
+        return state, "unknown" if is_told else "", ()
+    known = {id: at for id, at in state.rows.items() if not at or now - at < NEW_AGAIN_SECONDS}
+    new = [id for id in found.ids if id not in known]
+    left = [(id, at or now) for id, at in known.items() if id not in found.ids]
+    rows = dict(left[-MAX_LEFT_ROWS:]) | dict.fromkeys(found.ids, 0.0)
+    is_true, is_change = (
+        condition.is_true(found.value, state.base),
+        condition.comparison == "changes",
+    )
+    # A change is measured from the last post, so one that went back is none.
+    crossings = is_true if is_change else state.crossings + (is_true is not state.is_true)
+    edge: Edge = "row" if new else ""
+    if crossings and now - state.posted_at >= POST_PAUSE_SECONDS:
+        edge = "changed" if is_change else "true" if is_true else "ended"
+    posted_at = now if edge else state.posted_at
+    if edge := edge or ("asked" if is_asked else ""):
+        crossings = 0
+    return (
+        AlertState(
+            found.text,
+            now,
+            is_true,
+            found.value if edge else state.base or found.value,
+            posted_at,
+            int(crossings),
+            rows=rows,
+        ),
+        edge,
+        new,
+    )
+
+
+def describe_condition(condition: AlertCondition, title: str) -> str:
+    """`title` is that of the field."""
+    value = say(_VALUES[condition.value], field=title)
+    if condition.value == "row":
+        return value
+    return say(_COMPARISONS[condition.comparison], value=value, limit=condition.limit)
+
+
+def describe_now(draft: ScheduleDraft) -> str:
+    """Return a line of the card: the value, and whether the condition is true now."""
+    condition = read_condition(draft)
+    sentence = "Now: {value}. The condition isn't true."
+    if condition.is_true(condition.first, condition.first):
+        sentence = "Now: {value}. The condition is true, so I post when it becomes true again."
+        if condition.tells_now:
+            sentence = "Now: {value}. The condition is true, so I post at the first look."
+    return say(sentence, value=condition.first or "–")
+
+
+def write_post(
+    schedule: Schedule, before: AlertState, found: Finding, edge: Edge, new: Sequence[str]
+) -> str:
+    """Return the text of a post in Markdown. `before` is the state before the look."""
+    base = format_value(parse_number(before.base), "") if before.base else "–"
+    values = {"now": found.text, "before": base, "why": found.why}
+    lines = [f"**{escape_markdown(schedule.draft.text)}**"]
+    if edge == "row":
+        lines.append(plural("{count} new row.", "{count} new rows.", len(new)))
+    else:
+        inert = {name: escape_markdown(text) for name, text in values.items()}
+        lines.append(say(_EDGES[edge], **inert))
+    # The crossing of this look is counted, too.
+    crossings = before.crossings + (before.is_true is not (edge == "true"))
+    if edge in ("true", "ended") and crossings > 1:
+        lines.append(say(_DANCING, count=crossings))
+    lines += [found.rows.to_markdown()] if found.rows else []
+    return "\n\n".join([*lines, found.source]).strip()

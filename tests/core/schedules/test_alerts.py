@@ -1,0 +1,148 @@
+"""When an alert speaks: edges, dances, emptiness, rows that come and go."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import pytest
+
+from core.domain.messages import Address, Person, ReplyTo, encode_json
+from core.schedules.alerts import (
+    MAX_LEFT_ROWS,
+    AlertCondition,
+    AlertState,
+    Comparison,
+    Finding,
+    decide,
+    read_state,
+)
+from core.schedules.schedule import Schedule, ScheduleDraft, ScheduleRule
+
+HOUR, DAY = 3600.0, 86_400.0
+START = 1_800_000_000.0
+Looks = Sequence[tuple[float, str]]
+"""Hours after the start, and the value; "" for none."""
+
+
+def condition(
+    comparison: Comparison = "over", limit: str = "20", first: str = "10", tells_now: bool = False
+) -> AlertCondition:
+    return AlertCondition("count", "", comparison, limit, tells_now, first)
+
+
+def begin(asked: AlertCondition) -> AlertState:
+    draft = ScheduleDraft(
+        "alert", "", ScheduleRule("*/5 * * * *"), "UTC", condition=encode_json(asked)
+    )
+    owner = Person("web", "owner")
+    return read_state(Schedule("id", owner, ReplyTo(Address("web", "C1"), owner, "", ""), draft))
+
+
+def hear(asked: AlertCondition, looks: Looks) -> list[str]:
+    state, edges = begin(asked), list[str]()
+    for hours, value in looks:
+        found = Finding(value, value, "" if value else "away")
+        state, edge, _ = decide(asked, state, found, START + round(hours * HOUR))
+        edges.append(edge)
+    return edges
+
+
+@pytest.mark.parametrize(
+    ("asked", "looks", "edges"),
+    [
+        (condition(), [(0, "20"), (1, "21"), (2, "22"), (3, "20")], ["", "true", "", "ended"]),
+        (condition("under"), [(0, "20"), (1, "19.99")], ["ended", "true"]),
+        (condition(first="25"), [(0, "25"), (1, "1"), (3, "30")], ["", "ended", "true"]),
+        (condition(first="25", tells_now=True), [(0, "25"), (2, "25")], ["true", ""]),
+        (condition(first=""), [(0, ""), (1, "25"), (2, "25")], ["", "true", ""]),
+        # A dance: within an hour of a post nothing, then how it stands.
+        (
+            condition(),
+            [(0, "21"), (0.3, "1"), (0.6, "21"), (0.9, "21"), (1, "21"), (3, "21")],
+            ["true", "", "", "", "true", ""],
+        ),
+        (condition(), [(0, "21"), (0.5, "1"), (1.2, "1"), (5, "1")], ["true", "", "ended", ""]),
+        # No value is no edge; of many, one is told.
+        (
+            condition(),
+            [(0, "21"), (1, ""), (2, ""), (3, ""), (4, ""), (5, "22"), (6, ""), (7, "1")],
+            ["true", "", "", "unknown", "", "", "", "ended"],
+        ),
+        # Slow steps add up against the last post.
+        (
+            condition("changes", "5"),
+            [(0, "13"), (2, "15"), (4, "16"), (6, "18"), (8, "10")],
+            ["", "", "changed", "", "changed"],
+        ),
+        (condition("changes", "10%"), [(0, "11"), (2, "12"), (4, "13.2")], ["", "changed", ""]),
+        (condition("changes", "10%", "0"), [(0, "0"), (2, "1")], ["", "changed"]),
+        (condition("changes", "5"), [(0, "16"), (0.5, "30"), (2, "16")], ["changed", "", ""]),
+        (condition("changes", "5", ""), [(0, "100"), (2, "106")], ["", "changed"]),
+    ],
+)
+def test_when_it_speaks(asked: AlertCondition, looks: Looks, edges: list[str]) -> None:
+    assert hear(asked, looks) == edges
+
+
+def list_expected(was_true: bool, looks: Looks) -> Iterator[str]:
+    """The promise in plain words, over a limit of 20."""
+    posted_at, crossings, failures = -HOUR, 0, 0
+    for hours, value in looks:
+        failures = 0 if value else failures + 1
+        if not value:
+            yield "unknown" if failures == 3 else ""
+            continue
+        is_true = float(value) > 20
+        crossings += is_true != was_true
+        was_true = is_true
+        if crossings and round(hours * HOUR) - posted_at >= HOUR:
+            posted_at, crossings = round(hours * HOUR), 0
+            yield "true" if is_true else "ended"
+        else:
+            yield ""
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_random_looks_keep_the_promise(seed: int) -> None:
+    chance = random.Random(seed)
+    hours, looks = 0.0, list[tuple[float, str]]()
+    for _ in range(40):
+        hours += chance.choice((1 / 12, 1 / 4, 1 / 2, 2))
+        looks.append((hours, chance.choice(("", "19", "20", "21", "400", "-3.5"))))
+    asked = condition(first=chance.choice(("10", "30")))
+    edges = hear(asked, looks)
+    assert edges == list(list_expected(asked.first == "30", looks))
+    spoken = zip(looks, edges, strict=True)
+    posts = [round(hours * HOUR) for (hours, _), edge in spoken if edge in ("true", "ended")]
+    assert all(later - at >= HOUR for at, later in pairwise(posts))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_row_is_new_unless_it_was_there_within_a_day(seed: int) -> None:
+    chance = random.Random(seed)
+    asked = AlertCondition("row", first_ids=("0", "1"))
+    state, at, past = begin(asked), START, [(START, {"0", "1"})]
+    for _ in range(60):
+        at += chance.choice((HOUR, 5 * HOUR, 13 * HOUR))
+        rows = {str(number) for number in range(6) if chance.random() < 0.4}
+        ids = {id: place for place, id in enumerate(sorted(rows))}
+        state, edge, new = decide(asked, state, Finding(str(len(rows)), ids=ids), at)
+        known = set[str]()
+        for place, (_, earlier) in enumerate(past):
+            # When the next look missed it; the last rows are there until now.
+            gone_at = past[place + 1][0] if place + 1 < len(past) else at
+            known |= earlier if at - gone_at < DAY else set()
+        assert {*new} == rows - known
+        assert bool(edge) == bool(new)
+        past.append((at, rows))
+
+
+def test_what_it_remembers_of_rows_is_bounded() -> None:
+    asked, state = AlertCondition("row"), AlertState()
+    for turn in range(12):
+        ids = {f"{turn}-{number}": number for number in range(1_000)}
+        state, _, new = decide(asked, state, Finding("1000", ids=ids), START + turn * HOUR)
+        assert len(new) == 1_000
+    assert len(state.rows) == MAX_LEFT_ROWS + 1_000

@@ -1,0 +1,343 @@
+"""Alerts in a conversation: the model proposes, the owner approves, code looks and posts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.changes.approval import TableRule, TableRules
+from core.domain.messages import Card, encode_json
+from core.domain.rights import Verdict
+from core.schedules import looks
+from core.schedules.alerts import MAX_FAILED_LOOKS, read_state
+from core.schedules.rows import Schedules
+from core.schedules.schedule import LATE_SECONDS, Schedule, ScheduleFilter, ScheduleLimits
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
+from tests.dialogues.decisions import OTHER, RIGHTS, says
+from tests.dialogues.test_run_again import UNPAID, Office, office
+from tests.fakes.schedules import LateScheduleSource
+
+QUERY = ("nocodb_query", {"table": "Orders", "filters": [UNPAID], "fields": ["Title", "Amount"]})
+OVER_20 = {
+    "kind": "alert",
+    "what": "r1 count > 20",
+    "when": "*/5 * * * *",
+    "zone": "UTC",
+    "ends": None,
+    "replaces": None,
+}
+INTERVAL, DAY = 300.0, 86_400.0
+
+
+@dataclass(frozen=True)
+class Watch:
+    ponte: RunningBot
+
+    @property
+    def store(self) -> Schedules:
+        return self.ponte.engine.schedules.store
+
+    async def propose(self) -> Card:
+        answer = await says(self.ponte, "Tell me when", "k1")
+        assert answer.cards, answer.text
+        return answer.cards[0]
+
+    async def approve(self) -> Schedule:
+        card = await self.propose()
+        await says(self.ponte, f"approve {card.id}", "k2", clicked=True)
+        return await self.find()
+
+    async def find(self) -> Schedule:
+        states = ScheduleFilter(states=("active", "paused"))
+        (alert,) = await self.store.list_matching(states)
+        return alert
+
+    async def look(self, *, times: int = 1) -> list[str]:
+        """Look as the timer does, at the time that is due. Return the texts of new posts."""
+        posts = await self.list_posts()
+        for _ in range(times):
+            alert = await self.find()
+            assert await self.store.begin_look(alert, alert.next_due_at + INTERVAL)
+            await self.ponte.engine.schedules.watch.look(alert)
+        return (await self.list_posts())[len(posts) :]
+
+    async def list_posts(self) -> list[str]:
+        runs = await self.store.list_runs((await self.find()).id, 50)
+        inbox = self.ponte.engine.conversations.inbox
+        return [(await inbox.wait_for_answer(run.seq)).text for run in reversed(runs) if run.seq]
+
+    async def forget_last_post(self) -> None:
+        """As after an hour."""
+        alert = await self.find()
+        state = replace(read_state(alert), posted_at=0.0)
+        assert await self.store.begin_look(alert, alert.next_due_at + INTERVAL)
+        await self.store.end_look(alert, encode_json(state))
+
+    def hide_orders(self) -> None:
+        config = self.ponte.engine.assistant.contexts.approval.config
+        vars(config)["table_rules"] = TableRules({"Orders": TableRule(access="hidden")})
+
+
+@dataclass(frozen=True)
+class OrdersWatch(Watch):
+    crm: Office
+
+    def pay(self, *orders: int, paid: bool = True) -> None:
+        for order in orders:
+            self.crm.orders.update(order, {"Paid": paid})
+
+
+def stop_timer(ponte: RunningBot) -> None:
+    """From now on, only the test looks, whatever the time is."""
+    (timer,) = [task for task in ponte.engine._tasks if task.get_name() == "schedules"]
+    timer.cancel()
+
+
+@asynccontextmanager
+async def watch(bot_home: BotHome, **values: object) -> AsyncIterator[OrdersWatch]:
+    calls = (QUERY, ("schedule_propose", OVER_20 | values))
+    async with office(bot_home, *calls, policy=RIGHTS, schedules=LateScheduleSource()) as crm:
+        stop_timer(crm.ponte)
+        yield OrdersWatch(crm.ponte, crm)
+
+
+@also_on_postgres
+async def test_it_speaks_once_at_each_edge(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        card = await w.propose()
+        assert card.title == "Alert: Orders: Paid = false · number of rows over 20"
+        for words in ("> Orders: Paid = false", "every 5 minutes", "costs no tokens", "Now: 30. "):
+            assert words in card.text
+        press = await says(w.ponte, f"approve {card.id}", "k3", OTHER, thread="tU1", clicked=True)
+        assert press.code == "forbidden"
+        await says(w.ponte, f"approve {card.id}", "k4", clicked=True)
+        rounds = len(w.crm.model.asks)
+        assert await w.look(times=3) == [], "it was true on the card"
+        w.pay(*range(1, 25, 2))
+        (post,) = await w.look(times=2)
+        assert post.startswith(
+            "**Orders: Paid = false · number of rows over 20**\n\nNo longer true: 18 (before: 30)."
+        )
+        assert post.count("\n| ") == 12, "a heading, its line and ten rows"
+        assert "Source: Orders, Paid isn't checked: 10 of 18 rows" in post
+        assert len(w.crm.model.asks) == rounds
+
+
+async def test_a_dance_is_told_once_an_hour(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        await w.approve()
+        w.pay(*range(1, 25, 2))
+        await w.look()
+        for paid in (False, True, False):
+            w.pay(*range(1, 25, 2), paid=paid)
+            assert await w.look() == [], "an hour has not passed"
+        await w.forget_last_post()
+        (post,) = await w.look(times=2)
+        assert "Now true: 30 (before: 18)." in post
+        assert "It crossed the limit 3 times since my last post." in post
+
+
+@pytest.mark.parametrize(("now", "count"), [("", 0), (" now", 1)])
+async def test_a_condition_that_is_true_already_is_posted_if_asked(
+    bot_home: BotHome, now: str, count: int
+) -> None:
+    async with watch(bot_home, what=f"r1 count > 20{now}") as w:
+        await w.approve()
+        assert len(await w.look(times=2)) == count
+
+
+@also_on_postgres
+async def test_new_rows_are_shown_once(bot_home: BotHome) -> None:
+    async with watch(bot_home, what="r1 new") as w:
+        await w.approve()
+        w.pay(1, 3)
+        assert await w.look() == []
+        w.pay(1, paid=False)
+        assert await w.look() == [], "it comes back within a day"
+        for number in range(12):
+            w.crm.orders.create({"Title": f"[New](http://evil.test) {number}", "Paid": False})
+        (post,) = await w.look(times=2)
+        assert "12 new rows." in post
+        assert post.count("evil") == 10
+        assert "Order 05" not in post
+        assert "http://evil" not in post.replace("`http://evil.test`", "")
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"what": "r1 count > many"}, "Unknown alert"),
+        ({"what": "r1 count > 10%"}, "Unknown alert"),
+        ({"what": "r1 count changes -1"}, "Unknown alert"),
+        ({"what": "r1 sum > 20"}, "Unknown alert"),
+        ({"what": "r1 max of Due > 20"}, "Only numbers can be compared"),
+        ({"what": "r7 count > 20"}, "Unknown alert"),
+        ({"what": "r1 sum Title > 2"}, "be computed for the field"),
+        ({"what": "r1 sum Nothing > 2"}, "Nothing"),
+        ({"when": "* * * * *"}, "The minimum is 5"),
+    ],
+)
+async def test_what_is_refused(bot_home: BotHome, values: dict[str, Any], why: str) -> None:
+    async with watch(bot_home, **values) as w:
+        assert not (await says(w.ponte, "Tell me", "k1")).cards
+        assert why in str(w.crm.model.asks[-1].input)
+
+
+async def test_an_average_of_nothing_is_no_value(bot_home: BotHome) -> None:
+    async with watch(bot_home, what="r1 avg of Amount > 0") as w:
+        await w.approve()
+        w.pay(*range(1, 61))
+        assert await w.look(times=MAX_FAILED_LOOKS - 1) == []
+        (post,) = await w.look(times=MAX_FAILED_LOOKS)
+        assert "I can't tell: No row has a number there." in post
+        w.pay(*range(1, 61), paid=False)
+        assert await w.look(times=2) == [], "it is true, as before"
+
+
+async def test_it_waits_for_a_nocodb_that_is_away(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        await w.approve()
+        w.crm.nocodb.fail(1000, 503)
+        (post,) = await w.look(times=MAX_FAILED_LOOKS + 3)
+        assert "I can't tell: Can't reach NocoDB." in post
+        w.crm.nocodb.clear_troubles()
+        w.pay(*range(1, 25, 2))
+        (post,) = await w.look()
+        assert "No longer true: 18" in post
+
+
+async def test_a_damaged_copy_and_a_tool_that_fails_are_told(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch(bot_home) as w:
+        await w.approve()
+        with monkeypatch.context() as broken:
+            tool = await w.ponte.engine.schedules.find_tool("nocodb_summarize")
+            broken.setattr(tool, "_function", None)
+            (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
+        assert "I can't tell: The table can't be read now." in post
+        assert await w.look() == []
+        monkeypatch.setattr(looks, "load_calls", lambda _: ())
+        (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
+        assert "This question is no longer stored." in post
+
+
+async def test_a_table_that_was_hidden_pauses_it_and_shows_nothing(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        alert = await w.approve()
+        assert await w.look() == []
+        w.hide_orders()
+        listed = await says(w.ponte, "alerts", "k5")
+        assert alert.id in listed.text
+        assert "Last look" not in listed.text
+        assert await w.look() == []
+        paused = await w.find()
+        assert (paused.state, paused.reason) == ("paused", "rights")
+        ((_, run),) = await w.store.list_unreported()
+        assert (run.state, run.reason) == ("skipped", "rights")
+
+
+async def test_rights_that_are_not_known_now_pause_nothing(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch(bot_home) as w:
+        await w.approve()
+        unknown = Verdict(allowed=False, is_unknown=True)
+        rights = SimpleNamespace(may=lambda *_: unknown, may_know=lambda *_: False)
+
+        async def find_rights(*_: object) -> object:
+            return rights
+
+        policy = SimpleNamespace(rights=find_rights)
+        monkeypatch.setattr(w.ponte.engine.schedules.watch, "policy", policy)
+        assert await w.look() == []
+        alert = await w.find()
+        assert (alert.state, read_state(alert).failures) == ("active", 1)
+
+
+async def test_commands(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        ponte, alert = w.ponte, await w.approve()
+        assert "No schedules yet." in (await says(ponte, "schedules", "k3")).text
+        await w.look()
+        assert "Last look: " in (await says(ponte, "alertas", "k4")).text
+        assert ": 30." in (await says(ponte, f"alert {alert.id} show", "k5")).text
+        reply = await says(ponte, f"alert {alert.id} run", "k6")
+        assert reply.text == "I post what I find there."
+        (post,) = await w.look(times=2)
+        assert "Now: 30 (before: 30)." in post
+        await says(ponte, f"alerta {alert.id} pausar", "k7")
+        reply = await says(ponte, f"alert {alert.id} run", "k8")
+        assert reply.text == "This alert is paused. Resume it first."
+        await says(ponte, f"alert {alert.id} delete", "k9")
+        assert not await w.store.list_matching(ScheduleFilter())
+
+
+@also_on_postgres
+async def test_what_a_look_found_and_its_post_are_one(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process dies between both: neither is stored. Two that look at once post once."""
+    async with watch(bot_home) as w:
+        await w.approve()
+        w.pay(*range(1, 25, 2))
+        with monkeypatch.context() as dying:
+
+            def die(*_: object) -> None:
+                raise RuntimeError("killed")
+
+            dying.setattr(Schedules, "_queue_run", die)
+            with pytest.raises(RuntimeError):
+                await w.look()
+        assert not (await w.find()).watch
+        alert = await w.find()
+        begun = [w.store.begin_look(alert, alert.next_due_at + INTERVAL) for _ in range(2)]
+        assert sorted(await asyncio.gather(*begun)) == [False, True]
+        both = [w.ponte.engine.schedules.watch.look(alert) for _ in range(2)]
+        await asyncio.gather(*both)
+        assert len(await w.list_posts()) == 1
+        await w.ponte.engine.schedules.watch.look(alert)
+        assert len(await w.list_posts()) == 1
+
+
+async def test_equal_looks_at_one_moment_are_asked_once(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        alert = await w.approve()
+        twin = replace(alert, id="twin23", owner=OTHER)
+        watching = w.ponte.engine.schedules.watch
+        before = len(w.crm.nocodb.calls)
+        await watching.look(alert)
+        asked = len(w.crm.nocodb.calls) - before
+        await watching.look(twin)
+        assert asked
+        assert len(w.crm.nocodb.calls) - before == asked
+
+
+async def test_alerts_have_a_limit_of_their_own(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        vars(w.ponte.engine.schedules.config)["alerts"] = ScheduleLimits(5, 1)
+        await w.approve()
+        assert not (await says(w.ponte, "Another one", "k5")).cards
+        assert "You have 1 alerts" in str(w.crm.model.asks[-1].input)
+
+
+async def test_the_timer_looks_when_it_is_due_and_makes_up_no_look(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        await w.approve()
+        scheduling, looked_at = w.ponte.engine.schedules, 0.0
+        for late, is_made in ((1.0, True), (LATE_SECONDS + 1, False), (DAY, False), (0.0, True)):
+            now = (await w.find()).next_due_at + late
+            vars(w.store)["_clock"] = lambda now=now: now
+            await scheduling.scheduler.start_due_runs()
+            await asyncio.gather(*scheduling._tasks._running)
+            alert = await w.find()
+            looked_at = now if is_made else looked_at
+            assert read_state(alert).looked_at == looked_at
+            assert now < alert.next_due_at <= now + INTERVAL
+            assert not await w.store.list_unreported(), "nobody is told of a missed look"
