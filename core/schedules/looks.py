@@ -77,12 +77,12 @@ class AlertWatch:
     _shared: SharedAnswers[object, tuple[Outcome, Viewer]] = field(default_factory=SharedAnswers)
 
     async def begin(self, alert: Schedule, next_due_at: float, now: float) -> None:
-        """A look that is too late is left out. Raise NotStored."""
+        """A look that is too late is left out, except the last one. Raise NotStored."""
         if alert.next_due_at != self._moment:
             self._moment = alert.next_due_at
             self._shared.clear()  # answers of an earlier moment
         is_ours = await self.schedules.begin_look(alert, next_due_at)
-        if is_ours and now - alert.next_due_at <= LATE_SECONDS:
+        if is_ours and (now - alert.next_due_at <= LATE_SECONDS or not next_due_at):
             self.tasks.start(self.look(alert))
 
     async def look(self, alert: Schedule) -> None:

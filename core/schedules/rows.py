@@ -409,13 +409,18 @@ class Schedules(SqlStore):
 
     @transaction
     def begin_look(self, connection: SqlConnection, alert: Schedule, next_due_at: float) -> bool:
-        """Return True in only one process. A look that does not end is not made up."""
+        """Return True in only one process. A look that does not end is not made up. With the last
+        look (`next_due_at` 0), the alert ends."""
         sql = (
-            "UPDATE schedules SET last_due_at = next_due_at, next_due_at = ?"
+            "UPDATE schedules SET last_due_at = next_due_at, next_due_at = ?, state = ?,"
+            " runs = runs + 1, updated_at = ?"
             " WHERE id = ? AND state = 'active' AND revision = ? AND next_due_at = ?"
         )
-        values = (next_due_at, alert.id, alert.revision, alert.next_due_at)
-        return connection.execute(sql, values).rowcount == 1
+        most = alert.draft.max_runs
+        is_last = not next_due_at or 0 < most <= alert.runs + 1
+        values = (0.0, "ended") if is_last else (next_due_at, "active")
+        current = (alert.id, alert.revision, alert.next_due_at)
+        return connection.execute(sql, (*values, self._clock(), *current)).rowcount == 1
 
     async def end_look(
         self, alert: Schedule, watch: str, text: str = "", *, may_look: bool = True
@@ -427,7 +432,7 @@ class Schedules(SqlStore):
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
             sql = (
-                "SELECT 1 FROM schedules WHERE id = ? AND state = 'active' AND revision = ?"
+                "SELECT 1 FROM schedules WHERE id = ? AND state <> 'paused' AND revision = ?"
                 " AND last_due_at = ?"
             )
             values = alert.id, alert.revision, due
