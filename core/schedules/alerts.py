@@ -132,7 +132,7 @@ def decide(
         state = replace(state, failures=state.failures + 1)
         is_told = is_asked or state.failures == MAX_FAILED_LOOKS
         return state, "unknown" if is_told else "", ()
-    known = {id: at for id, at in state.rows.items() if not at or now - at < NEW_AGAIN_SECONDS}
+    known = {id: at for id, at in state.rows.items() if not at or 0 <= now - at < NEW_AGAIN_SECONDS}
     new = [id for id in found.ids if id not in known]
     left = [(id, at or now) for id, at in known.items() if id not in found.ids]
     rows = dict(left[-MAX_LEFT_ROWS:]) | dict.fromkeys(found.ids, 0.0)
@@ -143,7 +143,8 @@ def decide(
     # A change is measured from the last post, so one that went back is none.
     crossings = is_true if is_change else state.crossings + (is_true is not state.is_true)
     edge: Edge = "row" if new else ""
-    if crossings and now - state.posted_at >= POST_PAUSE_SECONDS:
+    # A post in the future was made before the clock was set back.
+    if crossings and not 0 <= now - state.posted_at < POST_PAUSE_SECONDS:
         edge = "changed" if is_change else "true" if is_true else "ended"
     posted_at = now if edge else state.posted_at
     if edge := edge or ("asked" if is_asked else ""):

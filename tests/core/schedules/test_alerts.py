@@ -146,3 +146,12 @@ def test_what_it_remembers_of_rows_is_bounded() -> None:
         state, _, new = decide(asked, state, Finding("1000", ids=ids), START + turn * HOUR)
         assert len(new) == 1_000
     assert len(state.rows) == MAX_LEFT_ROWS + 1_000
+
+
+def test_a_clock_that_was_far_ahead_silences_nothing() -> None:
+    asked, ahead = condition(), START + 400 * DAY
+    state, edge, _ = decide(asked, begin(asked), Finding("21", "21"), ahead)
+    assert edge == "true"
+    assert decide(asked, state, Finding("1", "1"), START)[1] == "ended"
+    rows = AlertState(rows={"1": ahead})
+    assert decide(AlertCondition("row"), rows, Finding("1", ids={"1": 0}), START)[1] == "row"
