@@ -73,16 +73,20 @@ class AlertWatch:
     check_standing: Callable[[Schedule], Awaitable[None]]
     tasks: BackgroundTasks
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKS_AT_ONCE))
+    _open_looks: set[tuple[str, str, str]] = field(default_factory=set)
     _moment: float = 0.0
     _shared: SharedAnswers[object, tuple[Outcome, Viewer]] = field(default_factory=SharedAnswers)
 
     async def begin(self, alert: Schedule, next_due_at: float, now: float) -> None:
-        """A look that is too late is left out, except the last one. Raise NotStored."""
+        """A look that is too late is left out, except the last one, and one while an earlier look
+        waits for a slow NocoDB. Raise NotStored."""
         if alert.next_due_at != self._moment:
             self._moment = alert.next_due_at
             self._shared.clear()  # answers of an earlier moment
         is_ours = await self.schedules.begin_look(alert, next_due_at)
-        if is_ours and (now - alert.next_due_at <= LATE_SECONDS or not next_due_at):
+        is_wanted = now - alert.next_due_at <= LATE_SECONDS or not next_due_at
+        if is_ours and is_wanted and _identify_look(alert) not in self._open_looks:
+            self._open_looks.add(_identify_look(alert))
             self.tasks.start(self.look(alert))
 
     async def look(self, alert: Schedule) -> None:
@@ -93,6 +97,8 @@ class AlertWatch:
                     watch, text, result = await self._find_news(alert)
             except NotAllowed:
                 watch, text, result = alert.watch, "", "refused"
+            finally:
+                self._open_looks.discard(_identify_look(alert))
         await self.schedules.end_look(alert, watch, text, may_look=result != "refused")
         metrics.alert_looks.labels(result).inc()
 
@@ -210,6 +216,10 @@ class AlertWatch:
             log.exception("a look failed unexpectedly", tool=tool)
             outcome = Outcome("error", "", problem=say("The table can't be read now."))
         return outcome, ctx.viewer
+
+
+def _identify_look(alert: Schedule) -> tuple[str, str, str]:
+    return alert.id, alert.revision, alert.watch
 
 
 def _add_rows(found: Finding, outcome: Outcome) -> Finding:

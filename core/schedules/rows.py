@@ -298,7 +298,7 @@ class Schedules(SqlStore):
         if alert.state == "paused":
             raise BadSchedule("This alert is paused. Resume it first.")
         now, watch = self._clock(), encode_json(replace(read_state(alert), is_asked=True))
-        _update(connection, alert.id, now, watch=watch, next_due_at=now, last_due_at=0)
+        _update(connection, alert.id, now, watch=watch, next_due_at=now)
         _add_audit_line(connection, "schedule-run-requested", alert, by)
         return ScheduleRun("", alert.id, now, "queued")
 
@@ -427,18 +427,20 @@ class Schedules(SqlStore):
     ) -> None:
         """Store in one transaction what a look found, and the post about it if there is a `text`;
         or pause the alert, whose owner lost the rights. Nothing if it was changed, paused or asked
-        to look since `begin_look`."""
+        to look meanwhile, or another look ended first."""
         due = alert.next_due_at
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
             sql = (
                 "SELECT 1 FROM schedules WHERE id = ? AND state <> 'paused' AND revision = ?"
-                " AND last_due_at = ?"
+                " AND watch = ?"
             )
-            values = alert.id, alert.revision, due
+            values = alert.id, alert.revision, alert.watch
             if not connection.execute(sql + connection.row_lock, values).fetchone():
                 return None, None
-            now, key = self._clock(), f"schedule:{alert.id}:{due:.0f}"
+            # A due time comes twice if the clock is set back.
+            state = hashlib.sha256(watch.encode()).hexdigest()[:16]
+            now, key = self._clock(), f"schedule:{alert.id}:{due:.0f}:{state}"
             _update(connection, alert.id, now, watch=watch)
             _delete_old_runs(connection, alert.id)
             if not may_look:
