@@ -173,12 +173,22 @@ class Schedules(SqlStore):
         if before and before.revision != former:
             raise BadSchedule(SCHEDULE_CHANGED)
         # An edit of a schedule that is not ended adds none to the number of the person's schedules.
-        if people and schedule.state != "ended" and (before is None or before.state == "ended"):
+        # One that becomes an alert is counted among the alerts.
+        is_added = (
+            before is None
+            or before.state == "ended"
+            or (before.draft.kind == "alert") is not (draft.kind == "alert")
+        )
+        if people and schedule.state != "ended" and is_added:
             _check_count(connection, people, most, draft.kind)
         if before:
             is_continued = before.state != "ended" and before.draft.max_runs == draft.max_runs
             runs, revision = before.runs if is_continued else schedule.runs, schedule.revision
-            watch = before.watch if before.draft.condition == draft.condition else ""
+            is_same = (before.draft.condition, before.draft.queries) == (
+                draft.condition,
+                draft.queries,
+            )
+            watch = before.watch if is_same else ""
             values = {"runs": runs, "revision": revision, "watch": watch, **_draft_values(draft)}
             _update(connection, id, now, **values)
         else:

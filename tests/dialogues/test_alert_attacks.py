@@ -8,11 +8,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.schedules.alerts import read_state
+from core.schedules.alerts import MAX_FAILED_LOOKS, read_state
 from core.schedules.looks import LOOKS_AT_ONCE
+from core.schedules.schedule import BadSchedule
 from tests.dialogues.bot_home import BotHome
-from tests.dialogues.test_alerts import INTERVAL, watch
-
+from tests.dialogues.decisions import RIGHTS, says
+from tests.dialogues.test_alerts import INTERVAL, OVER_20, watch
+from tests.dialogues.test_run_again import UNPAID, office
+from tests.fakes.nocodb import call
+from tests.fakes.schedules import LateScheduleSource
 
 SOON = f"{datetime.now(UTC) + timedelta(days=9):%Y-%m-%d}"
 
@@ -82,3 +86,46 @@ async def test_an_edge_after_the_clock_was_set_back_is_posted(bot_home: BotHome)
         await w.look()
         told = [post.splitlines()[2] for post in await w.list_posts()]
         assert sorted(told) == ["No longer true: 18 (before: 30).", "Now true: 30 (before: 18)."]
+
+
+async def test_the_card_says_that_one_of_its_conditions_is_enough(bot_home: BotHome) -> None:
+    large = {"field": "Amount", "op": "gt", "value": "50"}
+    query = ("nocodb_query", {"table": "Orders", "filters": [UNPAID, large], "match": "any"})
+    calls, late = (query, ("schedule_propose", OVER_20)), LateScheduleSource()
+    async with office(bot_home, *calls, policy=RIGHTS, schedules=late) as crm:
+        (card,) = (await says(crm.ponte, "Tell me when", "k1")).cards
+        assert card.title == "Alert: Orders: Paid = false or Amount > 50 · number of rows over 20"
+
+
+async def test_rows_that_nocodb_cuts_are_not_watched(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NocoDB may be set to send fewer rows than are asked for."""
+    async with watch(bot_home, what="r1 new") as w:
+        await w.approve()
+        monkeypatch.setattr(call, "PAGE", 25)
+        (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
+        assert "I can't tell: Too many rows match" in post
+
+
+async def test_a_reminder_that_becomes_an_alert_is_counted(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        alert = await w.approve()
+        draft = replace(alert.draft, kind="post", queries="", condition="")
+        reminder = replace(alert, id="rem23", revision="first", draft=draft)
+        await w.store.put(reminder, "", [alert.owner.key], 20)
+        edit = replace(reminder, revision="second", draft=alert.draft)
+        with pytest.raises(BadSchedule, match="You have 1 alerts"):
+            await w.store.put(edit, "first", [alert.owner.key], 1)
+
+
+async def test_another_query_with_an_equal_value_begins_anew(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        alert = await w.approve()
+        await w.look()
+        for queries, is_known in ((alert.draft.queries, True), ("[]", False)):
+            former = await w.find()
+            draft = replace(alert.draft, queries=queries)
+            edit = replace(former, draft=draft, revision=f"{former.revision}+")
+            await w.store.put(edit, former.revision)
+            assert bool((await w.find()).watch) is is_known
