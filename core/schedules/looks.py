@@ -127,7 +127,8 @@ class AlertWatch:
         if edge and found.ids:
             found = replace(found, rows=_select_rows(found, new or [*found.ids]))
         elif edge and found.value and call:
-            outcome = await self._ask(ctx, call.tool, call.arguments, most=SHOWN_ROWS)
+            rows = call.tool, call.arguments, alert.next_due_at, SHOWN_ROWS
+            outcome = await self._ask(ctx, *rows)
             found = _add_rows(found, outcome)
         text = write_post(alert, state, found, edge, new) if edge else ""
         return encode_json(after), text, "posted" if text else "quiet" if found.value else "failed"
@@ -197,8 +198,9 @@ class AlertWatch:
             rights.may("read").raise_if_denied()
             rights.may("tool", tool).raise_if_denied()
         ctx = replace(ctx, viewer=Viewer(rights), result_id="r1", most_rows=most, results={})
-        key = (moment, tool, json.dumps(arguments), ctx.zone, LANGUAGE.get())
-        question = partial(self._call, ctx, tool, key[2])
+        text = json.dumps(arguments)
+        key = (moment, tool, text, most, ctx.zone, LANGUAGE.get())
+        question = partial(self._call, ctx, tool, text)
         if not moment:
             return (await question())[0]
         outcome, asker = await self._shared.ask(key, question, ALERT_LOOK_TIMEOUT_SECONDS)

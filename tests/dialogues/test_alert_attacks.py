@@ -129,3 +129,13 @@ async def test_another_query_with_an_equal_value_begins_anew(bot_home: BotHome) 
             edit = replace(former, draft=draft, revision=f"{former.revision}+")
             await w.store.put(edit, former.revision)
             assert bool((await w.find()).watch) is is_known
+
+
+async def test_equal_edges_at_one_moment_are_asked_once(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        alert, watching = await w.approve(), w.ponte.engine.schedules.watch
+        w.pay(*range(1, 25, 2))
+        await watching.look(alert)
+        asked = len(w.crm.nocodb.calls)
+        await watching.look(replace(alert, id="twin23"))
+        assert len(w.crm.nocodb.calls) == asked
