@@ -93,7 +93,7 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class AlertState:
     """The last value as people read it, `base`, the value of the last post, and the crossings that
-    no post has told yet. `rows`: known ids, each with when the row left; 0 for one that is there.
+    no post has told yet. `failed_at`: when a post last told that there was no value. `rows`: known ids, each with when the row left; 0 for one that is there.
     """
 
     value: str = ""
@@ -103,6 +103,7 @@ class AlertState:
     posted_at: float = 0.0
     crossings: int = 0
     failures: int = 0
+    failed_at: float = 0.0
     is_asked: bool = False
     rows: Mapping[str, float] = field(default_factory=dict)
 
@@ -129,8 +130,14 @@ def decide(
     """Return the next state, the edge that is posted ("" for none), and the ids of new rows."""
     is_asked, state = state.is_asked, replace(state, is_asked=False, looked_at=now)
     if not found.value:
-        state = replace(state, failures=state.failures + 1)
-        is_told = is_asked or state.failures == MAX_FAILED_LOOKS
+        failures, failed_at = state.failures + 1, state.failed_at
+        if failures == MAX_FAILED_LOOKS:
+            if 0 <= now - failed_at < POST_PAUSE_SECONDS:
+                failures -= 1  # told as soon as the pause is over
+            else:
+                failed_at = now
+        is_told = is_asked or failures == MAX_FAILED_LOOKS
+        state = replace(state, failures=failures, failed_at=failed_at)
         return state, "unknown" if is_told else "", ()
     known = {id: at for id, at in state.rows.items() if not at or 0 <= now - at < NEW_AGAIN_SECONDS}
     new = [id for id in found.ids if id not in known]
@@ -157,6 +164,7 @@ def decide(
             found.value if edge else state.base or found.value,
             posted_at,
             int(crossings),
+            failed_at=state.failed_at,
             rows=rows,
         ),
         edge,

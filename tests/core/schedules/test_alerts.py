@@ -88,11 +88,15 @@ def test_when_it_speaks(asked: AlertCondition, looks: Looks, edges: list[str]) -
 
 def list_expected(was_true: bool, looks: Looks) -> Iterator[str]:
     """The promise in plain words, over a limit of 20."""
-    posted_at, crossings, failures = -HOUR, 0, 0
+    posted_at, failed_at, crossings, failures, is_known = -HOUR, -HOUR, 0, 0, True
     for hours, value in looks:
         failures = 0 if value else failures + 1
+        is_known = is_known or bool(value)
         if not value:
-            yield "unknown" if failures == 3 else ""
+            is_told = failures >= 3 and is_known and round(hours * HOUR) - failed_at >= HOUR
+            if is_told:
+                failed_at, is_known = round(hours * HOUR), False
+            yield "unknown" if is_told else ""
             continue
         is_true = float(value) > 20
         crossings += is_true != was_true
@@ -155,3 +159,8 @@ def test_a_clock_that_was_far_ahead_silences_nothing() -> None:
     assert decide(asked, state, Finding("1", "1"), START)[1] == "ended"
     rows = AlertState(rows={"1": ahead})
     assert decide(AlertCondition("row"), rows, Finding("1", ids={"1": 0}), START)[1] == "row"
+
+
+def test_an_outage_that_comes_and_goes_is_told_once_an_hour() -> None:
+    looks = [(number / 12, "" if number % 4 else "10") for number in range(36)]
+    assert hear(condition(), looks).count("unknown") == 3
