@@ -166,7 +166,10 @@ class AlertWatch:
         most = MAX_WATCHED_ROWS if is_row else 0
         outcome = await self._ask(ctx, tool, query, moment, most)
         if outcome.status != "ok" or outcome.query is None:
-            return Finding(why=outcome.problem)
+            why = outcome.problem
+            for id, title in call.titles.items():  # the stored query has ids
+                why = why.replace(id, title)
+            return Finding(why=why)
         stated, rows = json.loads(outcome.text), outcome.data
         keys = outcome.row_keys or ()
         # NocoDB may be set to send fewer rows than are asked for.

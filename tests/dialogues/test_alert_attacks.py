@@ -13,7 +13,7 @@ from core.schedules.looks import LOOKS_AT_ONCE
 from core.schedules.schedule import BadSchedule
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import RIGHTS, says
-from tests.dialogues.test_alerts import INTERVAL, OVER_20, watch
+from tests.dialogues.test_alerts import DAY, INTERVAL, OVER_20, watch
 from tests.dialogues.test_run_again import UNPAID, office
 from tests.fakes.nocodb import call
 from tests.fakes.schedules import LateScheduleSource
@@ -139,3 +139,13 @@ async def test_equal_edges_at_one_moment_are_asked_once(bot_home: BotHome) -> No
         asked = len(w.crm.nocodb.calls)
         await watching.look(replace(alert, id="twin23"))
         assert len(w.crm.nocodb.calls) == asked
+
+
+async def test_a_field_that_is_gone_is_named_by_its_title(bot_home: BotHome) -> None:
+    async with watch(bot_home, what="r1 sum of Amount > 20") as w:
+        await w.approve()
+        orders = w.crm.orders
+        orders.fields.remove(orders.field("Amount"))
+        w.crm.clock[0] += DAY
+        (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
+        assert "I can't tell: Field \\`Amount\\` not found in the table Orders." in post
