@@ -80,7 +80,7 @@ class AlertCondition:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """The result of a look: the exact `value` and its text, or `why` it cannot be told; of rows,
-    the place of each in `rows` by its id."""
+    the place of each in `rows` by its id. `titles` are those of the table and its fields, by id."""
 
     value: str = ""
     text: str = ""
@@ -88,13 +88,14 @@ class Finding:
     ids: Mapping[str, int] = field(default_factory=dict)
     rows: RowsResult | None = None
     source: str = ""
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
     """The last value as people read it, `base`, the value of the last post, and the crossings that
-    no post has told yet. `failed_at`: when a post last told that there was no value. `rows`: known ids, each with when the row left; 0 for one that is there.
-    """
+    no post has told yet. `failed_at`: when a post last told that there was no value. `rows`: known
+    ids, each with when the row left; 0 for one that is there."""
 
     value: str = ""
     looked_at: float = 0.0

@@ -141,14 +141,14 @@ class AlertWatch:
     ) -> ScheduleDraft:
         """Return the draft with the call, its condition, and what it finds now. Raise BadSchedule,
         NotAllowed and StatusUnknown."""
-        ids = {title: id for id, title in call.titles.items()}
-        condition = replace(condition, field=ids.get(condition.field, condition.field))
         found = await self._find(ctx, call, condition)
         if not found.value and found.why != say(_NO_VALUE):
             raise BadSchedule("{why}", why=found.why)
-        condition = replace(condition, first=found.value, first_ids=tuple(found.ids))
-        title = call.titles.get(condition.field, condition.field)
-        text = f"{describe_calls([call])} · {describe_condition(condition, title)}"
+        call = replace(call, titles={**call.titles, **found.titles})
+        ids = {title: id for id, title in call.titles.items()}
+        text = f"{describe_calls([call])} · {describe_condition(condition, condition.field)}"
+        field, first_ids = ids.get(condition.field, condition.field), tuple(found.ids)
+        condition = replace(condition, field=field, first=found.value, first_ids=first_ids)
         queries, stored = dump_calls([call]), encode_json(condition)
         return replace(draft, text=text, queries=queries, condition=stored)
 
@@ -180,11 +180,12 @@ class AlertWatch:
             ids = {key.removeprefix(prefix): place for place, key in enumerate(keys)}
             total = str(stated["total"])
             return _add_rows(Finding(total, total, ids=ids), outcome)
+        titles = outcome.query.titles
         if not isinstance(rows, RowsResult) or rows.values[0][-1] is None:
-            return Finding(why=say(_NO_VALUE))
+            return Finding(why=say(_NO_VALUE), titles=titles)
         if rows.columns[-1].kind != "number":
             return Finding(why=say("Only numbers can be compared."))
-        return Finding(str(rows.values[0][-1]), rows.rows[0][-1])
+        return Finding(str(rows.values[0][-1]), rows.rows[0][-1], titles=titles)
 
     async def _ask(
         self,

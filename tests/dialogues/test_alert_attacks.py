@@ -13,7 +13,14 @@ from core.schedules.looks import LOOKS_AT_ONCE
 from core.schedules.schedule import BadSchedule
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import RIGHTS, says
-from tests.dialogues.test_alerts import DAY, INTERVAL, OVER_20, watch
+from tests.dialogues.test_alerts import (
+    DAY,
+    INTERVAL,
+    OVER_20,
+    OrdersWatch,
+    stop_timer,
+    watch,
+)
 from tests.dialogues.test_run_again import UNPAID, office
 from tests.fakes.nocodb import call
 from tests.fakes.schedules import LateScheduleSource
@@ -149,3 +156,23 @@ async def test_a_field_that_is_gone_is_named_by_its_title(bot_home: BotHome) -> 
         w.crm.clock[0] += DAY
         (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
         assert "I can't tell: Field \\`Amount\\` not found in the table Orders." in post
+
+
+async def test_a_renamed_field_that_the_answer_did_not_show_is_still_read(
+    bot_home: BotHome,
+) -> None:
+    query = ("nocodb_query", {"table": "Orders", "filters": [UNPAID], "fields": ["Title"]})
+    proposal = ("schedule_propose", {**OVER_20, "what": "r1 sum of Amount > 20"})
+    late = LateScheduleSource()
+    async with office(bot_home, query, proposal, policy=RIGHTS, schedules=late) as crm:
+        stop_timer(crm.ponte)
+        w = OrdersWatch(crm.ponte, crm)
+        alert = await w.approve()
+        assert "sum of Amount over 20" in alert.draft.text
+        amount = crm.orders.field("Amount")
+        for row in crm.orders.rows.values():
+            row["Sum"] = row.pop("Amount", None)
+        object.__setattr__(amount, "title", "Sum")
+        crm.clock[0] += DAY
+        await w.look()
+        assert read_state(await w.find()).value == "1,350"
