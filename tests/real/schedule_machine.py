@@ -54,7 +54,8 @@ OWNER = Person("web", "owner")
 class Machine:
     """`url` is a Postgres, "" for `home/ponte.db`. The virtual time is `begin` at the real time
     `since`, runs `speed` times as fast, and stops at `until`. `dies` kills the process at its N-th
-    start of a run: "3:before", "3:inside" or "3:after" the transaction."""
+    start of a run: "3:before", "3:inside" or "3:after" the transaction; of an alert, also
+    "3:before-look" and "3:after-look", before what it found is stored."""
 
     home: str
     until: float
@@ -116,20 +117,19 @@ def kill_at(dies: str) -> None:
     def around(name: str, before: bool) -> None:
         method: Callable[..., Any] = getattr(Schedules, name)
 
-        def dying(self: Schedules, *arguments: Any) -> Any:
+        def dying(self: Schedules, *arguments: Any, **options: Any) -> Any:
             if before:
                 die_now()
-            result = method(self, *arguments)
+            result = method(self, *arguments, **options)
             if not before:
                 die_now()
             return result
 
         setattr(Schedules, name, dying)
 
-    around(
-        {"before": "advance", "inside": "_queue_run", "after": "_enqueue"}[moment],
-        moment != "inside",
-    )
+    methods = {"before": "advance", "inside": "_queue_run", "after": "_enqueue"}
+    methods |= {"before-look": "begin_look", "after-look": "end_look"}
+    around(methods[moment], moment != "inside")
 
 
 @asynccontextmanager
@@ -171,7 +171,7 @@ async def run(machine: Machine) -> None:
 
 
 async def _is_busy(engine: Engine, machine: Machine) -> bool:
-    """Return whether a schedule is due or a run has not ended."""
+    """Return whether a schedule is due, or a look or a run has not ended."""
 
     def read(connection: SqlConnection) -> bool:
         row = connection.execute(
@@ -181,7 +181,9 @@ async def _is_busy(engine: Engine, machine: Machine) -> bool:
         ).fetchone()
         return bool(row["n"])
 
-    return await engine.stores.database.read(read)
+    database, looks = engine.stores.database, engine.schedules._tasks._running
+    # A look that ended after the first reading has stored its post before the second.
+    return await database.read(read) or bool(looks) or await database.read(read)
 
 
 async def count_results(machine: Machine) -> Counter[str]:
