@@ -94,8 +94,9 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class AlertState:
     """The last value as people read it, `base`, the value of the last post, and the crossings that
-    no post has told yet. `failed_at`: when a post last told that there was no value. `rows`: known
-    ids, each with when the row left; 0 for one that is there."""
+    no post has told yet. `failed_at`: when a post last told that there was no value. `asked_by`:
+    the event that last asked for a look. `rows`: known ids, each with when the row left; 0 for one
+    that is there."""
 
     value: str = ""
     looked_at: float = 0.0
@@ -106,6 +107,7 @@ class AlertState:
     failures: int = 0
     failed_at: float = 0.0
     is_asked: bool = False
+    asked_by: str = ""
     rows: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -166,6 +168,7 @@ def decide(
             posted_at,
             int(crossings),
             failed_at=state.failed_at,
+            asked_by=state.asked_by,
             rows=rows,
         ),
         edge,

@@ -289,7 +289,7 @@ class Schedules(SqlStore):
             if row := connection.execute(sql, (event_key,)).fetchone():
                 return _run_of(row), None
             if schedule.draft.kind == "alert":
-                return self._ask_for_look(connection, schedule, by), None
+                return self._ask_for_look(connection, schedule, event_key, by), None
             if _is_running(connection, id):
                 raise BadSchedule("A run of this schedule hasn't ended yet. Try again later.")
             _add_audit_line(connection, "schedule-run-requested", schedule, by)
@@ -301,15 +301,17 @@ class Schedules(SqlStore):
         return run
 
     def _ask_for_look(
-        self, connection: SqlConnection, alert: Schedule, by: Person | None
+        self, connection: SqlConnection, alert: Schedule, event_key: str, by: Person | None
     ) -> ScheduleRun:
         """The next look is due now, and posts what it finds. One under way stores nothing any more
         (`end_look`), so it does not lose that."""
         if alert.state == "paused":
             raise BadSchedule("This alert is paused. Resume it first.")
-        now, watch = self._clock(), encode_json(replace(read_state(alert), is_asked=True))
-        _update(connection, alert.id, now, watch=watch, next_due_at=now)
-        _add_audit_line(connection, "schedule-run-requested", alert, by)
+        now, state = self._clock(), read_state(alert)
+        if state.asked_by != event_key:
+            watch = encode_json(replace(state, is_asked=True, asked_by=event_key))
+            _update(connection, alert.id, now, watch=watch, next_due_at=now)
+            _add_audit_line(connection, "schedule-run-requested", alert, by)
         return ScheduleRun("", alert.id, now, "queued")
 
     async def read_clock(self) -> float:

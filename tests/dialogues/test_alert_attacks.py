@@ -176,3 +176,14 @@ async def test_a_renamed_field_that_the_answer_did_not_show_is_still_read(
         crm.clock[0] += DAY
         await w.look()
         assert read_state(await w.find()).value == "1,350"
+
+
+async def test_a_request_that_is_handled_again_after_a_crash_posts_once(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        alert = await w.approve()
+        for now in (alert.next_due_at, alert.next_due_at + 1):
+            vars(w.store)["_clock"] = lambda now=now: now
+            await w.store.run_now(alert.id, "slack:run", alert.owner)
+            await w.look()
+        (post,) = await w.list_posts()
+        assert "Now: 30" in post
