@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from core.base.errors import Refusal
-from core.base.i18n import plural, say
+from core.base.i18n import babel_locale, plural, say
 from core.base.markdown import escape_markdown
 from core.domain.messages import Item
 from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
@@ -148,7 +148,12 @@ def describe_calls(calls: Sequence[StoredCall]) -> str:
                 for part in call.arguments.get("filters") or ()
             ]
             table = named(call.arguments["table"], "?")
-            parts.append(": ".join(filter(None, [table, ", ".join(conditions)])))
+            joined = ", ".join(conditions)
+            if call.arguments.get("match") == "any":
+                from babel.lists import format_list  # at the first use: a start does not wait
+
+                joined = format_list(conditions, style="or", locale=babel_locale())
+            parts.append(": ".join(filter(None, [table, joined])))
     return "; ".join(dict.fromkeys(parts))
 
 

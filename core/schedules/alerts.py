@@ -80,7 +80,7 @@ class AlertCondition:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """The result of a look: the exact `value` and its text, or `why` it cannot be told; of rows,
-    the place of each in `rows` by its id."""
+    the place of each in `rows` by its id. `titles` are those of the table and its fields, by id."""
 
     value: str = ""
     text: str = ""
@@ -88,13 +88,15 @@ class Finding:
     ids: Mapping[str, int] = field(default_factory=dict)
     rows: RowsResult | None = None
     source: str = ""
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
     """The last value as people read it, `base`, the value of the last post, and the crossings that
-    no post has told yet. `rows`: known ids, each with when the row left; 0 for one that is there.
-    """
+    no post has told yet. `failed_at`: when a post last told that there was no value. `asked_by`:
+    the event that last asked for a look. `rows`: known ids, each with when the row left; 0 for one
+    that is there."""
 
     value: str = ""
     looked_at: float = 0.0
@@ -103,7 +105,9 @@ class AlertState:
     posted_at: float = 0.0
     crossings: int = 0
     failures: int = 0
+    failed_at: float = 0.0
     is_asked: bool = False
+    asked_by: str = ""
     rows: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -129,10 +133,16 @@ def decide(
     """Return the next state, the edge that is posted ("" for none), and the ids of new rows."""
     is_asked, state = state.is_asked, replace(state, is_asked=False, looked_at=now)
     if not found.value:
-        state = replace(state, failures=state.failures + 1)
-        is_told = is_asked or state.failures == MAX_FAILED_LOOKS
+        failures, failed_at = state.failures + 1, state.failed_at
+        if failures == MAX_FAILED_LOOKS:
+            if 0 <= now - failed_at < POST_PAUSE_SECONDS:
+                failures -= 1  # told as soon as the pause is over
+            else:
+                failed_at = now
+        is_told = is_asked or failures == MAX_FAILED_LOOKS
+        state = replace(state, failures=failures, failed_at=failed_at)
         return state, "unknown" if is_told else "", ()
-    known = {id: at for id, at in state.rows.items() if not at or now - at < NEW_AGAIN_SECONDS}
+    known = {id: at for id, at in state.rows.items() if not at or 0 <= now - at < NEW_AGAIN_SECONDS}
     new = [id for id in found.ids if id not in known]
     left = [(id, at or now) for id, at in known.items() if id not in found.ids]
     rows = dict(left[-MAX_LEFT_ROWS:]) | dict.fromkeys(found.ids, 0.0)
@@ -143,7 +153,8 @@ def decide(
     # A change is measured from the last post, so one that went back is none.
     crossings = is_true if is_change else state.crossings + (is_true is not state.is_true)
     edge: Edge = "row" if new else ""
-    if crossings and now - state.posted_at >= POST_PAUSE_SECONDS:
+    # A post in the future was made before the clock was set back.
+    if crossings and not 0 <= now - state.posted_at < POST_PAUSE_SECONDS:
         edge = "changed" if is_change else "true" if is_true else "ended"
     posted_at = now if edge else state.posted_at
     if edge := edge or ("asked" if is_asked else ""):
@@ -156,6 +167,8 @@ def decide(
             found.value if edge else state.base or found.value,
             posted_at,
             int(crossings),
+            failed_at=state.failed_at,
+            asked_by=state.asked_by,
             rows=rows,
         ),
         edge,

@@ -73,16 +73,20 @@ class AlertWatch:
     check_standing: Callable[[Schedule], Awaitable[None]]
     tasks: BackgroundTasks
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKS_AT_ONCE))
+    _open_looks: set[tuple[str, str, str]] = field(default_factory=set)
     _moment: float = 0.0
     _shared: SharedAnswers[object, tuple[Outcome, Viewer]] = field(default_factory=SharedAnswers)
 
     async def begin(self, alert: Schedule, next_due_at: float, now: float) -> None:
-        """A look that is too late is left out. Raise NotStored."""
+        """A look that is too late is left out, except the last one, and one while an earlier look
+        waits for a slow NocoDB. Raise NotStored."""
         if alert.next_due_at != self._moment:
             self._moment = alert.next_due_at
             self._shared.clear()  # answers of an earlier moment
         is_ours = await self.schedules.begin_look(alert, next_due_at)
-        if is_ours and now - alert.next_due_at <= LATE_SECONDS:
+        is_wanted = now - alert.next_due_at <= LATE_SECONDS or not next_due_at
+        if is_ours and is_wanted and _identify_look(alert) not in self._open_looks:
+            self._open_looks.add(_identify_look(alert))
             self.tasks.start(self.look(alert))
 
     async def look(self, alert: Schedule) -> None:
@@ -93,6 +97,8 @@ class AlertWatch:
                     watch, text, result = await self._find_news(alert)
             except NotAllowed:
                 watch, text, result = alert.watch, "", "refused"
+            finally:
+                self._open_looks.discard(_identify_look(alert))
         await self.schedules.end_look(alert, watch, text, may_look=result != "refused")
         metrics.alert_looks.labels(result).inc()
 
@@ -124,7 +130,8 @@ class AlertWatch:
         if edge and found.ids:
             found = replace(found, rows=_select_rows(found, new or [*found.ids]))
         elif edge and found.value and call:
-            outcome = await self._ask(ctx, call.tool, call.arguments, most=SHOWN_ROWS)
+            rows = call.tool, call.arguments, alert.next_due_at, SHOWN_ROWS
+            outcome = await self._ask(ctx, *rows)
             found = _add_rows(found, outcome)
         text = write_post(alert, state, found, edge, new) if edge else ""
         return encode_json(after), text, "posted" if text else "quiet" if found.value else "failed"
@@ -137,14 +144,14 @@ class AlertWatch:
     ) -> ScheduleDraft:
         """Return the draft with the call, its condition, and what it finds now. Raise BadSchedule,
         NotAllowed and StatusUnknown."""
-        ids = {title: id for id, title in call.titles.items()}
-        condition = replace(condition, field=ids.get(condition.field, condition.field))
         found = await self._find(ctx, call, condition)
         if not found.value and found.why != say(_NO_VALUE):
             raise BadSchedule("{why}", why=found.why)
-        condition = replace(condition, first=found.value, first_ids=tuple(found.ids))
-        title = call.titles.get(condition.field, condition.field)
-        text = f"{describe_calls([call])} · {describe_condition(condition, title)}"
+        call = replace(call, titles={**call.titles, **found.titles})
+        ids = {title: id for id, title in call.titles.items()}
+        text = f"{describe_calls([call])} · {describe_condition(condition, condition.field)}"
+        field, first_ids = ids.get(condition.field, condition.field), tuple(found.ids)
+        condition = replace(condition, field=field, first=found.value, first_ids=first_ids)
         queries, stored = dump_calls([call]), encode_json(condition)
         return replace(draft, text=text, queries=queries, condition=stored)
 
@@ -162,21 +169,26 @@ class AlertWatch:
         most = MAX_WATCHED_ROWS if is_row else 0
         outcome = await self._ask(ctx, tool, query, moment, most)
         if outcome.status != "ok" or outcome.query is None:
-            return Finding(why=outcome.problem)
+            why = outcome.problem
+            for id, title in call.titles.items():  # the stored query has ids
+                why = why.replace(id, title)
+            return Finding(why=why)
         stated, rows = json.loads(outcome.text), outcome.data
-        if stated.keys() & _PARTIAL or (is_row and stated["total"] > most):
+        keys = outcome.row_keys or ()
+        # NocoDB may be set to send fewer rows than are asked for.
+        if stated.keys() & _PARTIAL or (is_row and stated["total"] != len(keys)):
             return Finding(why=say("Too many rows match, or they changed while I read them."))
         if is_row:
             prefix = f"{outcome.query.titles[query['table']]}/"
-            keys = enumerate(outcome.row_keys or ())
-            ids = {key.removeprefix(prefix): place for place, key in keys}
+            ids = {key.removeprefix(prefix): place for place, key in enumerate(keys)}
             total = str(stated["total"])
             return _add_rows(Finding(total, total, ids=ids), outcome)
+        titles = outcome.query.titles
         if not isinstance(rows, RowsResult) or rows.values[0][-1] is None:
-            return Finding(why=say(_NO_VALUE))
+            return Finding(why=say(_NO_VALUE), titles=titles)
         if rows.columns[-1].kind != "number":
             return Finding(why=say("Only numbers can be compared."))
-        return Finding(str(rows.values[0][-1]), rows.rows[0][-1])
+        return Finding(str(rows.values[0][-1]), rows.rows[0][-1], titles=titles)
 
     async def _ask(
         self,
@@ -193,8 +205,9 @@ class AlertWatch:
             rights.may("read").raise_if_denied()
             rights.may("tool", tool).raise_if_denied()
         ctx = replace(ctx, viewer=Viewer(rights), result_id="r1", most_rows=most, results={})
-        key = (moment, tool, json.dumps(arguments), ctx.zone, LANGUAGE.get())
-        question = partial(self._call, ctx, tool, key[2])
+        text = json.dumps(arguments)
+        key = (moment, tool, text, most, ctx.zone, LANGUAGE.get())
+        question = partial(self._call, ctx, tool, text)
         if not moment:
             return (await question())[0]
         outcome, asker = await self._shared.ask(key, question, ALERT_LOOK_TIMEOUT_SECONDS)
@@ -213,6 +226,10 @@ class AlertWatch:
             log.exception("a look failed unexpectedly", tool=tool)
             outcome = Outcome("error", "", problem=say("The table can't be read now."))
         return outcome, ctx.viewer
+
+
+def _identify_look(alert: Schedule) -> tuple[str, str, str]:
+    return alert.id, alert.revision, alert.watch
 
 
 def _add_rows(found: Finding, outcome: Outcome) -> Finding:

@@ -173,12 +173,22 @@ class Schedules(SqlStore):
         if before and before.revision != former:
             raise BadSchedule(SCHEDULE_CHANGED)
         # An edit of a schedule that is not ended adds none to the number of the person's schedules.
-        if people and schedule.state != "ended" and (before is None or before.state == "ended"):
+        # One that becomes an alert is counted among the alerts.
+        is_added = (
+            before is None
+            or before.state == "ended"
+            or (before.draft.kind == "alert") is not (draft.kind == "alert")
+        )
+        if people and schedule.state != "ended" and is_added:
             _check_count(connection, people, most, draft.kind)
         if before:
             is_continued = before.state != "ended" and before.draft.max_runs == draft.max_runs
             runs, revision = before.runs if is_continued else schedule.runs, schedule.revision
-            watch = before.watch if before.draft.condition == draft.condition else ""
+            is_same = (before.draft.condition, before.draft.queries) == (
+                draft.condition,
+                draft.queries,
+            )
+            watch = before.watch if is_same else ""
             values = {"runs": runs, "revision": revision, "watch": watch, **_draft_values(draft)}
             _update(connection, id, now, **values)
         else:
@@ -279,7 +289,7 @@ class Schedules(SqlStore):
             if row := connection.execute(sql, (event_key,)).fetchone():
                 return _run_of(row), None
             if schedule.draft.kind == "alert":
-                return self._ask_for_look(connection, schedule, by), None
+                return self._ask_for_look(connection, schedule, event_key, by), None
             if _is_running(connection, id):
                 raise BadSchedule("A run of this schedule hasn't ended yet. Try again later.")
             _add_audit_line(connection, "schedule-run-requested", schedule, by)
@@ -291,15 +301,17 @@ class Schedules(SqlStore):
         return run
 
     def _ask_for_look(
-        self, connection: SqlConnection, alert: Schedule, by: Person | None
+        self, connection: SqlConnection, alert: Schedule, event_key: str, by: Person | None
     ) -> ScheduleRun:
         """The next look is due now, and posts what it finds. One under way stores nothing any more
         (`end_look`), so it does not lose that."""
         if alert.state == "paused":
             raise BadSchedule("This alert is paused. Resume it first.")
-        now, watch = self._clock(), encode_json(replace(read_state(alert), is_asked=True))
-        _update(connection, alert.id, now, watch=watch, next_due_at=now, last_due_at=0)
-        _add_audit_line(connection, "schedule-run-requested", alert, by)
+        now, state = self._clock(), read_state(alert)
+        if state.asked_by != event_key:
+            watch = encode_json(replace(state, is_asked=True, asked_by=event_key))
+            _update(connection, alert.id, now, watch=watch, next_due_at=now)
+            _add_audit_line(connection, "schedule-run-requested", alert, by)
         return ScheduleRun("", alert.id, now, "queued")
 
     async def read_clock(self) -> float:
@@ -409,31 +421,38 @@ class Schedules(SqlStore):
 
     @transaction
     def begin_look(self, connection: SqlConnection, alert: Schedule, next_due_at: float) -> bool:
-        """Return True in only one process. A look that does not end is not made up."""
+        """Return True in only one process. A look that does not end is not made up. With the last
+        look (`next_due_at` 0), the alert ends."""
         sql = (
-            "UPDATE schedules SET last_due_at = next_due_at, next_due_at = ?"
+            "UPDATE schedules SET last_due_at = next_due_at, next_due_at = ?, state = ?,"
+            " runs = runs + 1, updated_at = ?"
             " WHERE id = ? AND state = 'active' AND revision = ? AND next_due_at = ?"
         )
-        values = (next_due_at, alert.id, alert.revision, alert.next_due_at)
-        return connection.execute(sql, values).rowcount == 1
+        most = alert.draft.max_runs
+        is_last = not next_due_at or 0 < most <= alert.runs + 1
+        values = (0.0, "ended") if is_last else (next_due_at, "active")
+        current = (alert.id, alert.revision, alert.next_due_at)
+        return connection.execute(sql, (*values, self._clock(), *current)).rowcount == 1
 
     async def end_look(
         self, alert: Schedule, watch: str, text: str = "", *, may_look: bool = True
     ) -> None:
         """Store in one transaction what a look found, and the post about it if there is a `text`;
         or pause the alert, whose owner lost the rights. Nothing if it was changed, paused or asked
-        to look since `begin_look`."""
+        to look meanwhile, or another look ended first."""
         due = alert.next_due_at
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
             sql = (
-                "SELECT 1 FROM schedules WHERE id = ? AND state = 'active' AND revision = ?"
-                " AND last_due_at = ?"
+                "SELECT 1 FROM schedules WHERE id = ? AND state <> 'paused' AND revision = ?"
+                " AND watch = ?"
             )
-            values = alert.id, alert.revision, due
+            values = alert.id, alert.revision, alert.watch
             if not connection.execute(sql + connection.row_lock, values).fetchone():
                 return None, None
-            now, key = self._clock(), f"schedule:{alert.id}:{due:.0f}"
+            # A due time comes twice if the clock is set back.
+            state = hashlib.sha256(watch.encode()).hexdigest()[:16]
+            now, key = self._clock(), f"schedule:{alert.id}:{due:.0f}:{state}"
             _update(connection, alert.id, now, watch=watch)
             _delete_old_runs(connection, alert.id)
             if not may_look:

@@ -75,7 +75,7 @@ class Watch:
     async def forget_last_post(self) -> None:
         """As after an hour."""
         alert = await self.find()
-        state = replace(read_state(alert), posted_at=0.0)
+        state = replace(read_state(alert), posted_at=0.0, failed_at=0.0)
         assert await self.store.begin_look(alert, alert.next_due_at + INTERVAL)
         await self.store.end_look(alert, encode_json(state))
 
@@ -223,6 +223,7 @@ async def test_a_damaged_copy_and_a_tool_that_fails_are_told(
             (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
         assert "I can't tell: The table can't be read now." in post
         assert await w.look() == []
+        await w.forget_last_post()
         monkeypatch.setattr(looks, "load_calls", lambda _: ())
         (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
         assert "This question is no longer stored." in post

@@ -59,8 +59,8 @@ OWNER = Person("web", "owner")
 class Machine:
     """`url` is a Postgres, "" for `home/ponte.db`. The virtual time is `begin` at the real time
     `since`, runs `speed` times as fast, and stops at `until`. `dies` kills the process at its N-th
-    start of a run: "3:before", "3:inside" or "3:after" the transaction; "3:look" is before that of
-    a look."""
+    start of a run: "3:before", "3:inside" or "3:after" the transaction; of an alert, also
+    "3:before-look", and "3:look" or "3:after-look", before what it found is stored."""
 
     home: str
     until: float
@@ -137,6 +137,8 @@ def kill_at(dies: str) -> None:
         "inside": "_queue_run",
         "after": "_enqueue",
         "look": "end_look",
+        "before-look": "begin_look",
+        "after-look": "end_look",
     }
     around(names[moment], moment != "inside")
 
@@ -219,7 +221,7 @@ async def run(machine: Machine) -> None:
 
 
 async def _is_busy(engine: Engine, machine: Machine) -> bool:
-    """Return whether a schedule is due or a run has not ended."""
+    """Return whether a schedule is due, or a look or a run has not ended."""
 
     def read(connection: SqlConnection) -> bool:
         row = connection.execute(
@@ -229,7 +231,9 @@ async def _is_busy(engine: Engine, machine: Machine) -> bool:
         ).fetchone()
         return bool(row["n"])
 
-    return await engine.stores.database.read(read)
+    database, looks = engine.stores.database, engine.schedules._tasks._running
+    # A look that ended after the first reading has stored its post before the second.
+    return await database.read(read) or bool(looks) or await database.read(read)
 
 
 async def count_results(machine: Machine) -> Counter[str]:

@@ -88,11 +88,15 @@ def test_when_it_speaks(asked: AlertCondition, looks: Looks, edges: list[str]) -
 
 def list_expected(was_true: bool, looks: Looks) -> Iterator[str]:
     """The promise in plain words, over a limit of 20."""
-    posted_at, crossings, failures = -HOUR, 0, 0
+    posted_at, failed_at, crossings, failures, is_known = -HOUR, -HOUR, 0, 0, True
     for hours, value in looks:
         failures = 0 if value else failures + 1
+        is_known = is_known or bool(value)
         if not value:
-            yield "unknown" if failures == 3 else ""
+            is_told = failures >= 3 and is_known and round(hours * HOUR) - failed_at >= HOUR
+            if is_told:
+                failed_at, is_known = round(hours * HOUR), False
+            yield "unknown" if is_told else ""
             continue
         is_true = float(value) > 20
         crossings += is_true != was_true
@@ -146,3 +150,17 @@ def test_what_it_remembers_of_rows_is_bounded() -> None:
         state, _, new = decide(asked, state, Finding("1000", ids=ids), START + turn * HOUR)
         assert len(new) == 1_000
     assert len(state.rows) == MAX_LEFT_ROWS + 1_000
+
+
+def test_a_clock_that_was_far_ahead_silences_nothing() -> None:
+    asked, ahead = condition(), START + 400 * DAY
+    state, edge, _ = decide(asked, begin(asked), Finding("21", "21"), ahead)
+    assert edge == "true"
+    assert decide(asked, state, Finding("1", "1"), START)[1] == "ended"
+    rows = AlertState(rows={"1": ahead})
+    assert decide(AlertCondition("row"), rows, Finding("1", ids={"1": 0}), START)[1] == "row"
+
+
+def test_an_outage_that_comes_and_goes_is_told_once_an_hour() -> None:
+    looks = [(number / 12, "" if number % 4 else "10") for number in range(36)]
+    assert hear(condition(), looks).count("unknown") == 3
