@@ -26,11 +26,13 @@ Part = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class FigureCheck:
-    """The texts of the figures. `from_run`: found only in what a run of Python printed."""
+    """The texts of the figures. `from_run`: found only in what a run of Python printed. `slips` are
+    those of the missing ones that differ by one digit, or by one row, from what was read."""
 
     found: Sequence[str]
     from_run: Sequence[str]
     missing: Sequence[str]
+    slips: Sequence[str] = ()
 
 
 def check_figures(
@@ -63,7 +65,9 @@ def check_figures(
     related = _collect(
         _relate([*{*sums, *wished, *(number for number, _ in _read(runs))}]), _scale(sums, wished)
     )
-    found, from_run, missing = list[str](), list[str](), list[str]()
+    totals = ((sum(c) + sign * n, 0) for t in tables for c in t for n in c for sign in (1, -1))
+    near = _collect(totals)
+    found, from_run, missing = list[str](), list[str](), list[Figure]()
     for _, sentence in groupby(figures, key=lambda figure: figure.sentence):
         bases, open_figures = [*wished], list[Figure]()
         for figure in sentence:
@@ -80,11 +84,26 @@ def check_figures(
         added = ((a + b, 0) for a, b in combinations(bases, 2))
         of_sentence = _collect(_relate(bases), added, _scale(bases, wished))
         for figure in open_figures:
-            follows = of_sentence.have(figure) or related.have(figure)
-            (found if follows else missing).append(figure.text)
+            if of_sentence.have(figure) or related.have(figure):
+                found.append(figure.text)
+            else:
+                missing.append(figure)
     if len(figures) > MAX_CHECKED_FIGURES:  # what follows is not checked
         found, from_run = [], []
-    return FigureCheck(found, from_run, missing)
+    slips = [
+        figure.text
+        for figure in missing
+        if near.have(figure)
+        or any(known.have(form) for form in _vary_digits(figure) for known in (values, of_runs))
+    ]
+    return FigureCheck(found, from_run, [figure.text for figure in missing], slips)
+
+
+def _vary_digits(figure: Figure) -> Iterator[Figure]:
+    text = figure.text
+    for at in (at for at, letter in enumerate(text) if letter.isdecimal()):
+        for digit in "0123456789":
+            yield from find_figures(text[:at] + digit + text[at + 1 :])
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from core.figures.check import FigureCheck
 
 MAX_NAMED_FIGURES = 5
 _BEGINNINGS = (
-    *("source:", "sources:", "notfoundinwhatiread:", "figuref", "figuresallf"),
+    *("source:", "sources:", "notfoundinwhatiread:", "figuref", "figuresallf", "workedoutb"),
     *("fonte:", "fontes:", "nãoencontradonoqueli:", "númeroen", "númerovindo", "númerostodose"),
+    *("calculadopelo", "calculéparlem"),
     *("introuvabledanscequejailu:", "chiffrere", "chiffreissu", "chiffrestousr"),
 )
 """How Ponte's lines begin in all languages, as `_read_letters` returns them. Their catalogues are
@@ -29,12 +30,13 @@ _FROM_RUN = (
     "{count} figures, all found in what I read or from the run of Python.",
 )
 _MISSING = "⚠️ Not found in what I read: {figures}."
+_WORKED_OUT = "Worked out by the model, not found in what I read: {figures}."
 
 
 def describe_check(check: FigureCheck) -> str:
     if check.missing:
         figures = list(dict.fromkeys(check.missing))[:MAX_NAMED_FIGURES]
-        return say(_MISSING, figures="; ".join(figures))
+        return say(_MISSING if check.slips else _WORKED_OUT, figures="; ".join(figures))
     count = len(check.found) + len(check.from_run)
     return plural(*(_FROM_RUN if check.from_run else _FOUND), count) if count else ""
 

@@ -55,7 +55,7 @@ class PathLength:
     inline: int
 
 
-MAX_QUESTION = PathLength(functions=763, short=170, inline=460)
+MAX_QUESTION = PathLength(functions=763, short=170, inline=464)
 MAX_UNDO = PathLength(functions=964, short=217, inline=615)
 
 

@@ -233,7 +233,7 @@ def _find_missed_in_step(state: StepState, rounds: Sequence[ModelRound]) -> Iter
     for unwanted in step.lacks:
         if unwanted in post:
             yield f"the answer contains {unwanted!r}"
-    if "⚠️ Not found" in post and not any("Not found" in ha for ha in step.has):
+    if "⚠️ Not found" in post and not any("found in what" in ha for ha in step.has):
         yield f"the answer has a figure that nothing told: {post[-120:]!r}"
     if step.language and (match := detect_language(post)) != step.language:
         yield f"the answer is in {match!r}: {post[:120]!r}"

@@ -14,15 +14,17 @@ from tests.figures.collection import check, load, plant_faults
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("part", "alarms", "digits", "totals"),
-    [("first_half", 5, 87, 44), ("second_half", 2, 34, 30), ("third_part", 11, 79, 69)],
+    ("part", "alarms", "named", "digits", "totals"),
+    [("first_half", 2, 5, 87, 44), ("second_half", 0, 2, 34, 30), ("third_part", 2, 11, 79, 69)],
 )
 def test_it_hardly_cries_wolf_and_finds_wrong_figures(
-    part: str, alarms: int, digits: int, totals: int
+    part: str, alarms: int, named: int, digits: int, totals: int
 ) -> None:
+    """The sign ⚠️ is an alarm; that the model worked a figure out is none."""
     cases = load(part)
     assert len(cases) == 100
-    assert sum(bool(check(case).missing) for case in cases) <= alarms
+    assert sum(bool(check(case).slips) for case in cases) <= alarms
+    assert sum(bool(check(case).missing) for case in cases) <= named
     found = Counter[str]()
     for case in cases:
         right = check(case).missing

@@ -149,6 +149,7 @@ def test_an_answer_with_too_many_figures_is_not_said_to_be_found() -> None:
         "4 figures, all found in what I read.",
         "_12 números, todos encontrados no que li._",
         "⚠️ Not found in what I read: 3.",
+        "Worked out by the model, not found in what I read: 3.",
     ],
 )
 def test_a_line_that_only_code_writes_is_quoted(line: str) -> None:
@@ -173,7 +174,7 @@ def test_ordinary_lines_stay(text: str) -> None:
 @pytest.mark.parametrize("locale", LOCALES)
 def test_each_line_of_code_is_known_in_each_language(locale: str) -> None:
     with use_locale(locale):
-        counts = ((1, 0, 0), (2, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1))
+        counts = ((1, 0, 0), (2, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1, 0), (0, 0, 1, 1))
         checks = [FigureCheck(*(["12"] * number for number in each)) for each in counts]
         lines = [*map(describe_check, checks), say(SOURCE, caption="Orders", time="1", zone="UTC")]
         lines += [say(SOURCES), say(SOURCE_OF_ROW, what="Orders", id=1, time="1", zone="UTC")]
