@@ -180,6 +180,9 @@ class ChangesConfig(StrictSection):
 
     remind_after: Duration = 0.0
     """remind approvers once after this time; default: never"""
+    escalate_after: Duration = 0.0
+    """send what approvers have not decided by then to all others who can, and admins; default:
+    never"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,7 +410,9 @@ class Config(_FeatureSections):
         rights = (right for allow, deny in right_lists for right in (*allow, *deny))
         about = (right.partition(":") for right in rights if "*" not in right)
         named = {name for kind, _, name in about if name and kind in ("read", "propose", "approve")}
-        return TableRules(tables, sorted(named), tools, self.changes.remind_after)
+        return TableRules(
+            tables, sorted(named), tools, self.changes.remind_after, self.changes.escalate_after
+        )
 
     @cached_property
     def rule_book(self) -> RuleBook:

@@ -91,12 +91,14 @@ class TableRules:
     - `named`: tables that a right elsewhere in ponte.toml mentions.
     - `tools`: the approvers of proposals that a tool makes, by the tool's name.
     - `remind_after`: seconds until approvers are reminded once; 0 for never.
+    - `escalate_after`: seconds until others are asked, too; 0 for never.
     """
 
     tables: Mapping[str, TableRule] = field(default_factory=dict)
     named: Collection[str] = ()
     tools: Mapping[str, Approvers] = field(default_factory=dict)
     remind_after: float = 0.0
+    escalate_after: float = 0.0
 
     def find_rule(self, *names: str) -> TableRule:
         """The first name with a rule counts; without one, return the default rule."""

@@ -44,8 +44,8 @@ CHANGES_TABLE = TableDeclaration(
         text("tool", default=""),
         text("origin", json=True),  # a `MessageOrigin` without its `data`
         Column("revision", "INTEGER", 1),
-        # The last notification that Ponte sent about the change: 'asked', 'reminded' or
-        # 'expired', in this order. 'never': Ponte sends none about this change.
+        # The last notification that Ponte sent about the change: a `NoticeStage`, in this order.
+        # 'never': Ponte sends none about this change.
         text("last_notice", default=""),
         text("denial_reason", default=""),
         text("revision_seqs", default=""),

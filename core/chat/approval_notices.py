@@ -30,11 +30,11 @@ from core.base.tasks import retry
 from core.base.text import clip_line
 from core.base.trust import show_reason
 from core.changes.service import ChangeService
-from core.changes.standing import NotKnown, RuleRefusal, judge_notice
+from core.changes.standing import RULES, NotKnown, RuleRefusal, judge_notice
 from core.chat.buttons import BUTTONS
 from core.chat.reply import TurnPosts
 from core.commands.grammar import localize_command
-from core.domain.changes import ApprovalNotice, Change
+from core.domain.changes import ApprovalNotice, Change, NoticeKind, NoticeStage
 from core.domain.messages import Address, Answer, Card, Person, Post, ReplyTo, turn_id
 from core.domain.ports import Messenger, Reply, ReplyFactory
 from core.domain.records import FINAL_STATES, Turn
@@ -51,16 +51,20 @@ MAX_COPY_REDRAWS = 20
 _STATUS_RETRY_SECONDS = 20.0
 """The pause before an unknown status of a person is looked up again."""
 _FOREVER = float("inf")
+_HOUR_SECONDS = 3_600.0
+_REMINDERS: tuple[NoticeKind, ...] = ("reminder", "last_hour")
 MORE_REQUESTS = (
     "{count} more request is waiting for you.",
     "{count} more requests are waiting for you.",
 )
 _COPY = "{name} requested this in {place}. You can decide: type `approve {id}` or `deny {id}`."
+_AGE = "This request has been waiting for more than {duration}."
 _DIRECT, _ELSEWHERE = "a direct message with me", "another conversation"
 _REMINDER = (
     "`{id}` is waiting for approval: {title}. It expires in {left}. Type `approve {id}` or "
     "`deny {id}`."
 )
+_REMINDER_OF_ASKER = "`{id}` is waiting for approval by others: {title}. It expires in {left}."
 _EXPIRED = (
     "`{id}` expired because no one approved it within 24 hours: {title}. Nothing was changed."
 )
@@ -137,12 +141,15 @@ class ApprovalNotices:
         expiries), post them, and redraw outdated copies of cards. Return how many failed for now,
         so that the caller comes back soon. Raises NotStored."""
         outbox, failures = self.outbox, 0
-        after = self.changes.approval.config.table_rules.remind_after  # seconds; 0: no reminders
-        reminded_before = self.changes.views.clock() - after if after else 0.0
-        # A step stores the notices that a later one posts. Due are only proposals that were asked
-        # for before the time in `list_due`.
+        rules, now = self.changes.approval.config.table_rules, self.changes.views.clock()
+        reminded_before = now - (rules.remind_after or now)
+        escalated_before = now - (rules.escalate_after or now)
+        # A step stores the notices that a later one posts. Only one of several that are due at the
+        # same time is sent: the last one of the stages.
         for find, step in (
             (lambda: outbox.list_due("asked", _FOREVER), self._ask),
+            (lambda: outbox.list_due("last_hour", now + _HOUR_SECONDS), self._remind_of_end),
+            (lambda: outbox.list_due("escalated", escalated_before), self._escalate),
             (lambda: outbox.list_due("reminded", reminded_before), self._remind),
             (lambda: outbox.list_due("expired", _FOREVER), self._announce_expiry),
             (outbox.list_unposted, self._post),
@@ -170,18 +177,24 @@ class ApprovalNotices:
                 write_line("approval notice postponed", step=name, error=repr(error))
         return failures
 
-    async def _ask(self, id: str) -> None:
+    async def _ask(self, id: str, stage: NoticeStage = "asked") -> None:
         """Store a copy of the card of a new proposal for each approver who does not see it where it
         was asked for. That also records that they were asked, even if there is nobody. A process
         without the platform of the proposal leaves that to another one."""
         change = await self.changes.ledger.get(id)
         if self.messengers and change.proposal.address.platform in self.replies:
-            copies = [ApprovalNotice(id, "copy", person) for person in await self._people(change)]
-            await self.outbox.record_notices(id, "asked", copies)
+            people = await self._people(change, is_escalated=stage == "escalated")
+            copies = [ApprovalNotice(id, "copy", person) for person in people]
+            await self.outbox.record_notices(id, stage, copies)
 
-    async def _people(self, change: Change) -> Sequence[Person]:
+    async def _escalate(self, id: str) -> None:
+        """Store a copy for each other person who can approve. It gives nobody a right."""
+        await self._ask(id, "escalated")
+
+    async def _people(self, change: Change, *, is_escalated: bool) -> Sequence[Person]:
         """Return the people who should get a copy of the card, at most MAX_COPIES: they may decide
-        on the change, and do not see it where it was asked for.
+        on the change, and do not see it where it was asked for. If it is escalated, admins and
+        those who see it there are among them.
 
         Raises PlatformBusy if a platform cannot tell yet who they are.
         """
@@ -189,14 +202,19 @@ class ApprovalNotices:
         asker = approval.canonical_person(proposal.asker.key)
         # `names` are the people and groups (`platform:ID`) who can decide.
         names, people = approval.to_be_asked(change), dict[str, Person]()
+        if is_escalated and names:
+            names |= approval.policy.admins
+        have_copies = {copy.person.key for copy in await self.outbox.list_copies(change.id)}
         for platform, messenger in self.messengers.items():
             own_names = [name for name in names if name.startswith(f"{platform}:")]
             for person in await messenger.members(own_names) if own_names else ():
                 # The asker sees the card in the answer, also under another account of theirs.
-                if approval.canonical_person(person.key) == asker:
+                if approval.canonical_person(person.key) == asker or person.key in have_copies:
                     continue
-                standing = await approval.find_standing(change, person, proposal.address)
-                judgment = judge_notice(standing)
+                standing = await approval.find_standing(
+                    change, person, proposal.address, actions=["approve"] if is_escalated else ()
+                )
+                judgment = RULES["approve"](standing) if is_escalated else judge_notice(standing)
                 if isinstance(judgment, NotKnown):
                     # Nobody is notified before everybody is known: the next round does it.
                     raise PlatformBusy(_STATUS_RETRY_SECONDS)
@@ -204,7 +222,7 @@ class ApprovalNotices:
                     continue
                 # A platform can tell only of its own channels who reads them. An unknown answer
                 # (None) counts as no: a second card is better than an approver without one.
-                here = platform == proposal.address.platform
+                here = platform == proposal.address.platform and not is_escalated
                 if not here or not await messenger.can_read(person, proposal.address):
                     people[person.key] = person
         if len(people) > MAX_COPIES:
@@ -218,17 +236,26 @@ class ApprovalNotices:
     async def _remind(self, id: str) -> None:
         """Store the reminders of an open proposal: to the approvers who got a copy of its card and
         have not approved it, or, without any, to the asker."""
+        await self._store_reminders(id, "reminded", "reminder")
+
+    async def _remind_of_end(self, id: str) -> None:
+        """Store the reminders to the approvers and to the asker."""
+        await self._store_reminders(id, "last_hour", "last_hour")
+
+    async def _store_reminders(self, id: str, stage: NoticeStage, kind: NoticeKind) -> None:
         change = await self.changes.ledger.get(id)
         # A person may have lost the right to approve since.
         approvers = (await self.changes.views.without_void(change)).approver_keys
         copies = [
             copy for copy in await self.outbox.list_copies(id) if copy.person.key not in approvers
         ]
-        if not copies and change.proposal.address.platform not in self.messengers:
+        platform, people = change.proposal.address.platform, [copy.person for copy in copies]
+        if platform in self.messengers:
+            people += [change.proposal.asker] if not people or kind == "last_hour" else []
+        elif not people and platform not in self.replies:
             return  # only a process that can remind the asker there may record that it did
-        people = [copy.person for copy in copies] or [change.proposal.asker]
         await self.outbox.record_notices(
-            id, "reminded", [ApprovalNotice(id, "reminder", person) for person in people]
+            id, stage, [ApprovalNotice(id, kind, person) for person in people]
         )
 
     async def _announce_expiry(self, id: str) -> None:
@@ -250,9 +277,9 @@ class ApprovalNotices:
         takes too long goes on, and the next round waits for it again.
         """
         change = None if one.kind == "person" else await self.changes.ledger.get(one.change)
-        # A copy goes to the approver; a reminder and an expiry go to where it was asked for.
+        # What is for the asker goes to where it was asked for.
         platform = one.person.platform
-        if change is not None and one.kind != "copy":
+        if change is not None and one.person.key == change.proposal.asker.key:
             platform = change.proposal.address.platform
         # `messengers`: the platforms of this process on which Ponte can write unasked.
         if platform not in self.messengers:
@@ -340,10 +367,16 @@ class ApprovalNotices:
                     name = escape_markdown(clip_line(decider.label))
                     reason = escape_markdown(show_reason(change.denial_reason))
                     text = say(_DENIED, id=id, title=title, name=name, reason=reason)
-                elif one.kind == "reminder":
+                elif one.kind in _REMINDERS:
                     seconds = proposal.expires_at - self.changes.views.clock()
                     remaining = format_duration(max(60, seconds))  # not "0 minutes"
-                    text = say(_REMINDER, id=id, title=title, left=remaining)
+                    waits_for_others = (
+                        one.person.key == proposal.asker.key
+                        and not proposal.address.is_shared
+                        and self.changes.approval.to_be_asked(change)
+                    )
+                    sentence = _REMINDER_OF_ASKER if waits_for_others else _REMINDER
+                    text = say(sentence, id=id, title=title, left=remaining)
                 else:
                     messenger = self.messengers.get(proposal.address.platform)
                     place = await messenger.title(proposal.address) if messenger else ""
@@ -351,6 +384,9 @@ class ApprovalNotices:
                     name = escape_markdown(clip_line(proposal.asker.label))
                     place = escape_markdown(clip_line(place)) or where
                     text = say(_COPY, id=id, name=name, place=place)
+                    if (age := self.changes.views.clock() - proposal.created_at) > _HOUR_SECONDS:
+                        age -= age % _HOUR_SECONDS
+                        text += " " + say(_AGE, duration=format_duration(age))
         # Each attempt has the same key.
         to = replace(to, turn=turn_id(":".join(one.key)))
         await posts.put(reply_to=to, locale=locale, text=text)
@@ -368,7 +404,7 @@ class ApprovalNotices:
         if change is None or one.kind == "copy":
             return await self.messengers[one.person.platform].open_direct_message(one.person)
         proposal = change.proposal
-        if one.kind == "reminder":
+        if one.kind in _REMINDERS:
             # The buttons are on the copy of the card.
             copies = await self.outbox.list_copies(one.change)
             copy = next((copy for copy in copies if copy.person.key == one.person.key), None)

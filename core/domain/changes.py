@@ -405,16 +405,16 @@ class Overview:
     remaining: Sequence[str] = ()
 
 
-NoticeStage = Literal["asked", "reminded", "expired"]
-NoticeKind = Literal["copy", "reminder", "expired", "denied", "person", "list"]
+NoticeStage = Literal["asked", "reminded", "escalated", "last_hour", "expired"]
+NoticeKind = Literal["copy", "reminder", "last_hour", "expired", "denied", "person", "list"]
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalNotice:
     """One post that nobody asked for. There is one for each change, kind and person.
 
-    - `kind`: `copy` is the card in a direct message with an approver, `reminder` a reminder of the
-      open proposal, `expired` the notice that it has expired, `denied` the reason why somebody
+    - `kind`: `copy` is the card in a direct message with an approver, `reminder` and `last_hour` are
+      reminders of the open proposal, `expired` the notice that it has expired, `denied` the reason why somebody
       denied it. `person` is a notice that is about no change (`core.people.notices`); `change` is
       then its own id. `list` is the card in the newest answer to the person's command `approvals`;
       `text` is then the `seq` of that turn.

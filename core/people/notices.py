@@ -104,6 +104,13 @@ class PersonNotice:
 _DUE_CONDITIONS: dict[NoticeStage, str] = {
     "asked": "state IN ('open', 'applying') AND state = 'open' AND last_notice = ''",
     "reminded": "state IN ('open', 'applying') AND state = 'open' AND last_notice = 'asked'",
+    "escalated": (
+        "state IN ('open', 'applying') AND state = 'open' AND last_notice IN ('asked', 'reminded')"
+    ),
+    "last_hour": (
+        "state IN ('open', 'applying') AND state = 'open'"
+        " AND last_notice IN ('asked', 'reminded', 'escalated')"
+    ),
     "expired": "state = 'expired' AND last_notice <> 'expired' AND last_notice <> 'never'",
 }
 """`state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a partial
@@ -119,13 +126,15 @@ class Outbox(SqlStore):
     """Notices that Ponte sends without being asked (reminders, copies of cards). Each is stored in
     the table `outbox` before it is posted, so that a crash loses none."""
 
-    async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
-        """Return changes (ids) whose people must get this notice next, oldest first."""
+    async def list_due(self, stage: NoticeStage, before: float) -> Sequence[str]:
+        """Return changes (ids) whose people must get this notice next, oldest first: those that
+        were proposed, or for `last_hour` expire, before this time."""
+        column = "expires_at" if stage == "last_hour" else "created_at"
         sql = (
-            f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created_at < ?"  # noqa: S608 - ours
+            f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND {column} < ?"  # noqa: S608 - ours
             " ORDER BY created_at"
         )
-        return await self._select(sql, created_before)
+        return await self._select(sql, before)
 
     @transaction
     def record_notices(

@@ -18,7 +18,7 @@ from core.domain.ports import Messenger
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import ADA, BOSS, bot, on_slack, proposed_on_slack, says
+from tests.dialogues.decisions import ADA, BOSS, bot, on_slack, propose, proposed_on_slack, says
 from tests.fakes.choices import allow_list
 from tests.fakes.clock import Clock
 from tests.fakes.config import FixedConfig, fixed_rules
@@ -37,7 +37,7 @@ class Workspace:
     is_busy = False
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
-        return [APPROVER] if f"slack:{APPROVER.id}" in names else []
+        return [one for one in (APPROVER, BOSS) if f"slack:{one.id}" in names]
 
     async def can_read(self, person: Person, address: Address) -> bool | None:
         return False
@@ -152,6 +152,56 @@ async def test_who_must_approve_again_is_reminded(bot_home: BotHome) -> None:
         config = ponte.engine.changes.approval.config
         assert isinstance(config, FixedConfig)
         config.table_rules = replace(rules, remind_after=60.0)
+        bot_home.clock.now += 120.0
+        assert await ponte.engine.redraw.once() == 0
+        texts = [post.text for post in direct_posts(ponte)]
+        assert (len(texts), "is waiting for approval" in texts[-1]) == (2, True)
+
+
+HOUR_SECONDS = 3_600.0
+
+
+@pytest.mark.parametrize("approvers_only", [False, True])
+async def test_what_nobody_decided_is_sent_to_admins_once(
+    bot_home: BotHome, approvers_only: bool
+) -> None:
+    rule = replace(RULES.tables["people"], approvers_only=approvers_only)
+    rules = TableRules({"people": rule}, remind_after=5 * HOUR_SECONDS)
+    rules = replace(rules, escalate_after=4 * HOUR_SECONDS)
+    async with team(bot_home, rules=rules) as (ponte, _):
+        id = await ask(ponte)
+
+        async def pass_hours(hours: float) -> Sequence[str]:
+            bot_home.clock.now += hours * HOUR_SECONDS
+            count = len(ponte.recorder.posts)
+            assert await ponte.engine.redraw.once() == 0
+            return [f"{post.channel}: {post.text}" for post in ponte.recorder.posts[count:]]
+
+        (asked,) = await pass_hours(0)
+        assert asked.startswith("DU5: Mia requested this") and "waiting for" not in asked
+        assert await pass_hours(3.9) == []
+        escalated = await pass_hours(0.2)
+        if approvers_only:
+            assert escalated == []
+        else:
+            (copy,) = escalated
+            assert copy.startswith("DU9: Mia requested this in another conversation.")
+            assert f"`deny {id}`. This request has been waiting for more than 4 hours." in copy
+        assert await pass_hours(18.8) == [], "the admins were asked in place of a reminder"
+        last = await pass_hours(0.2)
+        expected = ["DU5", "C1"] if approvers_only else ["DU5", "DU9", "C1"]
+        assert sorted(expected) == sorted(text.split(": ")[0] for text in last)
+        assert all("It expires in 54 minutes. Type `approve" in text for text in last)
+        assert await pass_hours(0.5) == []
+
+
+async def test_an_approver_elsewhere_is_reminded_of_a_request_on_the_page(
+    bot_home: BotHome,
+) -> None:
+    rules = replace(RULES, remind_after=60.0)
+    async with team(bot_home, rules=rules) as (ponte, _):
+        await propose(ponte, "table_update", rows={"1": {"Name": "A"}})
+        assert await ponte.engine.redraw.once() == 0
         bot_home.clock.now += 120.0
         assert await ponte.engine.redraw.once() == 0
         texts = [post.text for post in direct_posts(ponte)]

@@ -328,6 +328,7 @@ def test_what_is_written_about_tables(tmp_path: Path) -> None:
 def test_what_is_written_about_approvers(tmp_path: Path) -> None:
     text = (
         '[groups]\nfinance = ["slack:S1"]\n[changes]\nremind_after = "30m"\n'
+        'escalate_after = "2h"\n'
         '[tables.m1]\napprovers = ["asker", "finance"]\napprovals = 2\n'
         '[tools.stackspot_quick_command]\napprovers = ["slack:U1"]\n'
         '[channels."slack:T1:C1"]\napprovers = ["finance"]\n'
@@ -337,6 +338,7 @@ def test_what_is_written_about_approvers(tmp_path: Path) -> None:
     assert rules.find_rule("m1") == TableRule("ask", frozenset({"asker", "finance"}), 2)
     assert rules.tools == {"stackspot_quick_command": Approvers(frozenset({"slack:U1"}))}
     assert (rules.remind_after, Config().table_rules.remind_after) == (1800.0, 0.0)
+    assert (rules.escalate_after, Config().table_rules.escalate_after) == (7200.0, 0.0)
     assert read(tmp_path, '[changes]\nremind_after = "0"').table_rules.remind_after == 0
     live = LiveConfig(Config())
     live.current = config
