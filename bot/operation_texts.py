@@ -225,6 +225,7 @@ AUDIT_SENTENCES: dict[str, str] = {
     "config-reloaded": "{asker} reloaded {file}",
     "setup-saved": "{asker} changed {settings} on the set-up page",
     "setup-undone": "{asker} undid the last change to {settings}",
+    "setup-app-updated": "{asker} updated the app at {service}",
     "setup-applied": "{asker} restarted Ponte with the new settings",
     "data-migrated": "{asker} moved the data to another database",
 }

@@ -467,6 +467,7 @@ async def run_setup_step(
         "find_people",
         "claim",
         "grant",
+        "update_app",
         "revoke",
         "share_sample",
     ],

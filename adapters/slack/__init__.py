@@ -55,6 +55,13 @@ AppToken = Annotated[
     _must_not_begin("xoxb-", words="this is a bot token; the app token starts with xapp-"),
 ]
 
+ConfigToken = Annotated[
+    SecretStr,
+    _must_not_begin(
+        "xoxe.", words="this is the access token, which ends after 12 hours; copy the refresh token"
+    ),
+]
+
 
 class SlackSettings(SettingsPart):
     """The settings of Slack, from the environment."""
@@ -67,6 +74,11 @@ class SlackSettings(SettingsPart):
         None,
         "Slack's signing secret; with it and the bot token, but no app token, Slack sends "
         "events to /slack/events",
+    )
+    slack_config_token: ConfigToken | None = setting(
+        None,
+        "refresh token of an app configuration token (xoxe-1-…): `ponte doctor` compares the Slack "
+        "app with its manifest, and the set-up page updates it",
     )
     slack_api_url: Url = setting(
         "https://slack.com/api/",
@@ -124,6 +136,7 @@ class Slack(ChatIntegration[SlackSettings]):
         "slack_api_url": (
             "slack_bot_token",
             "slack_app_token",
+            "slack_config_token",
             "ponte_sign_in_slack_secret",
         )
     }
@@ -217,9 +230,31 @@ class Slack(ChatIntegration[SlackSettings]):
             own.slack_api_url,
             deps.shared.proxies,
             list_answer_all_places(deps.config, "slack"),
-            deps.home.path,
+            None if own.slack_config_token else deps.home.path,
         )
+        if own.slack_config_token and not any(one.name == "slack" for one in results):
+            results = [*results, await self._app_config(deps).check()]
         return results
+
+    async def update_app(
+        self, deps: IntegrationDependencies[SlackSettings], shown: Sequence[str]
+    ) -> Health:
+        finding: Health = await self._app_config(deps).update(shown)
+        return finding
+
+    def _app_config(self, deps: IntegrationDependencies[SlackSettings]) -> Any:
+        own, page = deps.own, deps.shared.ponte_web_url or ""
+        setup: Any = importlib.import_module("adapters.slack.setup")
+        app_config: Any = importlib.import_module("adapters.slack.app_config")
+        return app_config.SlackAppConfig(
+            plain_value(own.slack_bot_token),
+            plain_value(own.slack_app_token),
+            plain_value(own.slack_config_token),
+            own.slack_api_url,
+            deps.shared.proxies,
+            deps.home,
+            setup.manifest(f"{page}/slack/events" if own.slack == "http" else "", page),
+        )
 
     def safety(
         self, own: SlackSettings, shared: SharedSettings, home: HomeFolder

@@ -31,7 +31,8 @@ from adapters.slack.setup import (
     EVENTS_MARK,
     MEMBER_EVENTS,
     ONLY_MENTIONS,
-    check_app_token,
+    describe_missing,
+    find_app,
     socket_url,
 )
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
@@ -208,6 +209,9 @@ class SlackAdapter(ChatPlatform):
         missing = [scope for scope in HISTORY if scope not in scopes]
         if scopes and missing and incoming.list_answer_all_places(self._places, self.name):
             limits.insert(0, say(ONLY_MENTIONS, scopes=", ".join(missing)))
+        if scopes:
+            workspace = self.workspace
+            limits.append(describe_missing(scopes, workspace.team, workspace.app))
         silence = 0.0 if socket is None else time.time() - socket.last_frame_at
         state: Literal["on", "failing"] = "failing"
         # The first of these that applies: what stops all answers comes before a lost connection.
@@ -458,8 +462,8 @@ class SlackAdapter(ChatPlatform):
             self.on_failure,
         )
         if token := self._credentials.app_token:
-            await connection.retry_until_answered(
-                lambda: check_app_token(self.workspace.api, identity, token)
+            self.workspace.app = await connection.retry_until_answered(
+                lambda: find_app(self.workspace.api, identity, token)
             )
             # Slack gives the WebSocket's address for the app token, so another client asks.
             app_api = SlackApi(token, self.workspace.api.base_url, self._proxies)

@@ -61,6 +61,7 @@ _UNREPEATABLE = frozenset(
         "chat.appendStream",
         "chat.postEphemeral",
         "files.completeUploadExternal",
+        "tooling.tokens.rotate",  # a refresh token works once
     }
 )
 """Never retried when the response is lost: a second call would post a second time."""
@@ -153,7 +154,7 @@ class SlackApi:
         self.limiter = RateLimiter(pace=pace)
         self.refused = ""
         """Slack's error name if it rejects the token at present, else ""."""
-        self._headers = {"Authorization": f"Bearer {token}"}
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._proxies = proxies
         self._clock = clock
         self._refusals: BoundedDict[tuple[str, str], tuple[str, float]] = BoundedDict()

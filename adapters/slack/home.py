@@ -15,6 +15,7 @@ from adapters.slack.errors import FAILURES
 from adapters.slack.events import Payload, author_home
 from adapters.slack.presence import SlackSigns
 from adapters.slack.render import Json
+from adapters.slack.setup import describe_missing
 from core.base.errors import NotStored
 from core.base.i18n import plural, say, use_locale
 from core.base.markdown import to_plain_text
@@ -75,7 +76,9 @@ class SlackHome:
                 if verdict.allowed:
                     zone = profile.time_zone
                     overview = await self.board.overview(person, address, zone)
-                    view = build_home_view(overview, start, channel)
+                    administers = await self.policy.may(person, address, "administer")
+                    lacks = self._describe_lacks() if administers.allowed else ""
+                    view = build_home_view(overview, start, channel, lacks)
                 else:
                     view = _build_view([_build_paragraph(verdict.words())])
                 await self.signs.workspace.api.call("views.publish", user_id=person.id, view=view)
@@ -85,6 +88,12 @@ class SlackHome:
                 log.warning("could not update the Home tab", error=str(error))
                 return True
         return not verdict.is_unknown
+
+    def _describe_lacks(self) -> str:
+        workspace = self.signs.workspace
+        if not workspace.scopes:
+            return ""
+        return describe_missing(workspace.scopes, workspace.team, workspace.app)
 
     def show_after(self, person: Person, channel: str, receipt: Receipt) -> None:
         """Publish the Home tab again after the turn of a click there, which is answered in the
@@ -114,10 +123,13 @@ class SlackHome:
             )
 
 
-def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> Json:
+def build_home_view(
+    overview: Overview, start: StartingPoints, channel: str, lacks: str = ""
+) -> Json:
     """Return the Home tab for views.publish. `channel` is the person's direct message, where clicks
-    are answered."""
-    blocks = [render.build_header(say("Waiting for your approval"))]
+    are answered. `lacks` tells an admin what the app lacks."""
+    blocks = [render.build_section(render.escape_text(lacks))] if lacks else []
+    blocks.append(render.build_header(say("Waiting for your approval")))
     if shown := overview.waiting.cards[:MAX_HOME_CARDS]:
         blocks += _separate(render.cards_blocks(shown, _CARD_BYTES * len(shown), tables=False))
         if hidden_count := len(overview.waiting.changes) - len(shown):

@@ -39,6 +39,8 @@ class Workspace:
     user: str = field(default="", init=False)
     scopes: frozenset[str] = field(default=frozenset(), init=False)
     """The token's scopes; empty if Slack does not return them."""
+    app: str = field(default="", init=False)
+    """The app's ID; "" where Slack did not tell it."""
     direct_messages: set[str] = field(default_factory=set, init=False)
     """Direct messages with Ponte. A click may also come from that of two other people."""
     _identity: Json = field(default_factory=dict, init=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -74,8 +74,8 @@ SLACK_NO_ANSWER = (
     "Slack didn't respond at {url} ({error}). Check your network connection and SLACK_API_URL."
 )
 SCOPES_MISSING = (
-    "Missing scopes: {scopes}. Open the app at https://api.slack.com/apps, add them under OAuth "
-    "& Permissions, and press Reinstall to Workspace."
+    "Missing scopes: {scopes}. Paste the manifest from `ponte slack-manifest` at {link} and "
+    "reinstall the app."
 )
 ONLY_MENTIONS = (
     "answer_everything: Ponte only sees messages that mention it, because {scopes} is missing"
@@ -89,7 +89,7 @@ _SOCKET_OFF = frozenset({"not_allowed_token_type", "forbidden_team"})
 (docs.slack.dev/reference/methods/apps.connections.open)."""
 
 
-def manifest(name: str = "Ponte", request_url: str = "", page_url: str = "") -> dict[str, Any]:
+def manifest(request_url: str = "", page_url: str = "", name: str = "Ponte") -> dict[str, Any]:
     """Return the app manifest that Ponte needs (docs.slack.dev/reference/app-manifest).
 
     It is for Socket Mode, or for HTTP with a `request_url` (https://…/slack/events). People sign in
@@ -152,19 +152,36 @@ def link(app_manifest: Mapping[str, Any]) -> str:
     return f"https://api.slack.com/apps?new_app=1&manifest_json={quote(json.dumps(app_manifest))}"
 
 
-async def check_app_token(api: SlackApi, identity: Mapping[str, Any], app_token: str) -> None:
-    """Raise SettingsError if the app-level token, which names its app, is of another app than the
-    bot token, whose `auth.test` answered with `identity`. Raises PlatformBusy or InDoubt."""
+async def find_app(api: SlackApi, identity: Mapping[str, Any], app_token: str) -> str:
+    """Return the ID of the app; "" if it is not known. Raise SettingsError if the app-level token,
+    which names its app, is of another app than the bot token, whose `auth.test` answered with
+    `identity`. Raises PlatformBusy or InDoubt."""
     # A token of another form one day is not checked.
     named = re.match(r"xapp-\d+-(A[A-Z0-9]+)-", app_token)
-    if not named:
-        return
     try:  # auth.test names the app of an app-level token only (slack-go/slack issue 777)
         answer = await api.call("bots.info", bot=identity.get("bot_id", ""))
     except SlackRefused:  # without users:read it is not known
-        return
-    if (own := answer["bot"].get("app_id")) and named[1] != own:
+        return named[1] if named else ""
+    own = str(answer["bot"].get("app_id") or "")
+    if named and own and named[1] != own:
         raise SettingsError(TWO_APPS, other=named[1], own=own)
+    return own or (named[1] if named else "")
+
+
+def settings_link(team: str, app: str) -> str:
+    """Return the address at which the app's manifest is edited."""
+    if not app:
+        return "https://api.slack.com/apps"
+    return f"https://app.slack.com/app-settings/{team}/{app}/app-manifest"
+
+
+def describe_missing(scopes: Collection[str], team: str, app: str) -> str:
+    """Return a sentence on the scopes that the app lacks; "" if it has all of them."""
+    missing = [scope for scope in SCOPE_PURPOSES if scope not in scopes]
+    if not missing:
+        return ""
+    names = ", ".join(f"{scope} ({say(SCOPE_PURPOSES[scope])})" for scope in missing)
+    return say(SCOPES_MISSING, scopes=names, link=settings_link(team, app))
 
 
 async def socket_url(app_api: SlackApi) -> str:
@@ -196,13 +213,8 @@ async def check(
         account, scopes = await api.identify()
         name = f"{account.get('user')}: {account.get('team')} ({account.get('team_id')})"
         results.append(Health("slack token", "on", name))
-        lacking = [
-            f"{scope} ({say(what)})"
-            for scope, what in SCOPE_PURPOSES.items()
-            if scope not in scopes
-        ]
-        if lacking:
-            words = say(SCOPES_MISSING, scopes=", ".join(lacking))
+        app = await find_app(api, account, app_token)
+        if words := describe_missing(scopes, str(account.get("team_id")), app):
             results.append(Health("slack scope", "failing", words))
         # Without these scopes Slack sends only mentions. With them, events are still needed.
         unread = [scope for scope in HISTORY if scope not in scopes]
@@ -222,7 +234,6 @@ async def check(
             else:
                 results.append(Health("slack events", "off", say(NO_EVENTS_YET)))
         if app_token:
-            await check_app_token(api, account, app_token)
             await socket_url(app_api)
             results.append(
                 Health("slack socket", "on", say("Socket Mode, scope {scope}", scope=SOCKET_SCOPE))

@@ -134,6 +134,14 @@ async def check_integration(
     return findings, choices
 
 
+async def update_app(start: Start, name: str, shown: Sequence[str]) -> str:
+    """Add to the integration's app what `shown`, findings of its check, say that it lacks. Return
+    what to do next. Raises PonteError, HttpError or OSError."""
+    integration = next(face for face in start.settings.faces if face.name == name)
+    async with _open_parts(start) as parts:
+        return (await integration.update_app(parts, shown)).words
+
+
 @asynccontextmanager
 async def _open_parts(start: Start) -> AsyncIterator[IntegrationDependencies[Any]]:
     settings = start.settings

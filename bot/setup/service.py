@@ -55,7 +55,9 @@ LOCAL_SERVERS = (
 """Model servers at their usual ports (their documents)."""
 LOOK_TIMEOUT_SECONDS = 2.0
 """The timeout of a request to a server on this machine."""
-STORING_STEPS = frozenset({"save", "remove", "undo", "apply", "grant", "revoke", "share_sample"})
+STORING_STEPS = frozenset(
+    {"save", "remove", "undo", "apply", "grant", "revoke", "share_sample", "update_app"}
+)
 """The audit log names who took these steps."""
 CHAT_CARDS = ("slack", "discord")
 """The page lists the people of these platforms."""
@@ -247,6 +249,21 @@ class SetupService:
         if own.card == "model" and (words := describe_unpriced(settings, start.config)):
             own.findings = [*own.findings, DoctorFinding("limits", "note", words)]
         own.choices = {name: _list_storable(name, choices[name]) for name in choices}
+
+    async def update_app(self, draft: str, actor: Person) -> None:
+        """Add to the app of the draft's service what the check of the draft found missing;
+        `show_draft` then has what to do next. Raises BadInput, NotFound."""
+        from bot.doctor.checks import update_app
+
+        own = self._find_draft(draft)
+        start = Start(self._load(own), self._live.current, self._home)
+        shown = [finding.words for finding in own.findings]
+        try:
+            words = await update_app(start, own.card, shown)
+        except SettingsError as error:
+            raise BadInput("{words}", words=error.words()) from None
+        await self._audit.write_note("setup-app-updated", actor, service=own.card)
+        own.findings = [DoctorFinding(f"{own.card} app", "on", words)]
 
     async def save(self, draft: str, actor: Person) -> None:
         """The values take effect with `apply` or the next start. Raises BadInput, NotFound,

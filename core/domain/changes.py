@@ -413,11 +413,11 @@ NoticeKind = Literal["copy", "reminder", "last_hour", "expired", "denied", "pers
 class ApprovalNotice:
     """One post that nobody asked for. There is one for each change, kind and person.
 
-    - `kind`: `copy` is the card in a direct message with an approver, `reminder` and `last_hour` are
-      reminders of the open proposal, `expired` the notice that it has expired, `denied` the reason why somebody
-      denied it. `person` is a notice that is about no change (`core.people.notices`); `change` is
-      then its own id. `list` is the card in the newest answer to the person's command `approvals`;
-      `text` is then the `seq` of that turn.
+    - `kind`: `copy` is the card in a direct message with an approver, `reminder` and `last_hour`
+      are reminders of the open proposal, `expired` the notice that it has expired, `denied` the
+      reason why somebody denied it. `person` is a notice that is about no change
+      (`core.people.notices`); `change` is then its own id. `list` is the card in the newest answer
+      to the person's command `approvals`; `text` is then the `seq` of that turn.
     - `reply_to`: where it is posted; None until that is known.
     - `text`: the text above the card.
     - `drawn_version`: the version of the change that a copy or a list shows.

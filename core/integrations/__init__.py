@@ -378,6 +378,10 @@ class HomeFolder(Protocol):
     def listen(self) -> socket.socket:
         """Return a listening Unix socket that only our user can open."""
 
+    def write_secret(self, name: str, secret: bytes) -> None:
+        """Write a file that only our user can read, completely or not at all. Raises
+        HomeUnusable."""
+
 
 async def read_nothing(name: str) -> str:
     """Return "", as if nothing was remembered."""
@@ -438,6 +442,12 @@ class Integration(ABC, Generic[S]):
         """
         part = self.summary(deps.own, deps.shared)
         return [part] if part else []
+
+    async def update_app(self, deps: IntegrationDependencies[S], shown: Sequence[str]) -> Health:
+        """Add to Ponte's app at the service what it lacks, and return what to do next. `shown` are
+        the findings of the check that a person saw. Raise BadInput if the app differs from them,
+        and as `check`."""
+        raise NotImplementedError
 
     def creation_link(self, shared: SharedSettings) -> str:
         """Return the address that creates Ponte's app at the service; "" if there is none."""

@@ -178,7 +178,8 @@ async def test_what_nobody_decided_is_sent_to_admins_once(
             return [f"{post.channel}: {post.text}" for post in ponte.recorder.posts[count:]]
 
         (asked,) = await pass_hours(0)
-        assert asked.startswith("DU5: Mia requested this") and "waiting for" not in asked
+        assert asked.startswith("DU5: Mia requested this")
+        assert "waiting for" not in asked
         assert await pass_hours(3.9) == []
         escalated = await pass_hours(0.2)
         if approvers_only:

@@ -54,7 +54,7 @@ def test_every_call_and_event_has_its_scope() -> None:
 
 
 def test_over_a_socket_it_names_no_address() -> None:
-    result = manifest("Bridge")
+    result = manifest(name="Bridge")
     assert result["settings"]["socket_mode_enabled"] is True
     assert "request_url" not in json.dumps(result)
     assert result["display_information"]["name"] == "Bridge"

@@ -12,7 +12,7 @@ from adapters.slack import client, errors, people, posts, setup, surface
 from adapters.slack import people as channels
 from adapters.slack.errors import InDoubt, NotNow, SlackRefused, TokenRefused
 from adapters.slack.rate_limits import TIERS
-from tests.fakes.slack import reference
+from tests.fakes.slack import app_settings, reference
 from tests.fakes.slack.api import REACTIONS, READS, WRITES
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ SETS = {
     if isinstance(value, frozenset)
     and name not in ("POSTS", "NEEDED_METHODS", "_FORMS", "_UNREPEATABLE")
 }
-CALLED = {*WRITES, *READS, *REACTIONS, "apps.connections.open"}
+CALLED = {*WRITES, *READS, *REACTIONS, *app_settings.METHODS, "apps.connections.open"}
 
 
 def test_every_name_is_known_of_some_method() -> None:

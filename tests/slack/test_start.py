@@ -133,7 +133,7 @@ async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:
         assert "files:read" in findings[1].words
         slack.api.scopes = ["chat:write"]
         _, lacking, _ = await check(BOT_TOKEN, APP_TOKEN, "", slack.base_url, Proxies())
-        assert lacking.words.count("Reinstall to Workspace") == 1, "one advice for all of them"
+        assert lacking.words.count("Paste the manifest") == 1, "one advice for all of them"
         assert all(scope in lacking.words for scope in SCOPE_PURPOSES if scope != "chat:write")
         wrong = await check("xoxb-wrong", APP_TOKEN, "", slack.base_url, Proxies())
         assert "SLACK_BOT_TOKEN" in wrong[0].words

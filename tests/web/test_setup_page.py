@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import AsyncIterator
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
 
+from adapters.slack.client import SlackApi
+from adapters.slack.setup import SCOPE_PURPOSES, manifest
 from adapters.web.settings import WebSettings
 from adapters.web.setup.gate import FORWARDING_HEADERS, SetupGate
 from adapters.web.visitor import OwnerVisitor, Visit
@@ -18,8 +23,11 @@ from bot import logs
 from bot.logs import Redaction
 from bot.settings import Settings
 from bot.setup import service
+from core.base.proxies import Proxies
 from core.domain.messages import Person
 from tests.fakes.nocodb import filled
+from tests.fakes.slack import BOT_TOKEN, FakeSlack
+from tests.fakes.slack.records import APP_TOKEN
 from tests.time_limits import Limits
 from tests.web.test_admin import Desk, open_desk
 from tests.web.test_every_button import RestartDouble
@@ -213,6 +221,41 @@ async def test_a_service_is_checked_before_anything_is_stored(desk: Desk) -> Non
     assert filled.EDITOR not in str(lines)
     assert (await send(desk, "undo")).status_code == 200
     assert "NOCODB" not in (desk.team.home / "settings.env").read_text()
+
+
+async def test_the_slack_app_is_compared_and_updated(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the check has shown what it lacks."""
+    async with FakeSlack() as slack:
+        at_slack = partial(SlackApi.__init__, base_url=slack.base_url)
+
+        def connect(api: SlackApi, token: str, _: str, proxies: Proxies) -> None:
+            at_slack(api, token, proxies=proxies)
+
+        monkeypatch.setattr(SlackApi, "__init__", connect)
+        slack.api.scopes = list(SCOPE_PURPOSES)
+        app = deepcopy(manifest())
+        app["features"]["slash_commands"] = []
+        slack.api.app_settings.manifest = app
+        values = {"bot": BOT_TOKEN, "app": APP_TOKEN, "config": "xoxe-1-first"}
+        fields = {f"value-slack_{name}_token": value for name, value in values.items()}
+        page = await send(desk, "check", card="slack", **fields)
+        assert "lacks /quick-command" in notices(page)
+        assert ">Update the app</button>" in page.text
+        assert "xoxe-1-first" not in page.text
+        draft = draft_of(page, "slack")
+        app["features"]["shortcuts"] = []
+        page = await send(desk, "update-app", card="slack", draft=draft)
+        assert (page.status_code, "changed meanwhile" in notices(page)) == (400, True)
+        page = await send(desk, "check", card="slack", draft=draft)
+        page = await send(desk, "update-app", card="slack", draft=draft_of(page, "slack"))
+        assert "The Slack app is updated." in notices(page), notices(page)
+        assert ">Update the app</button>" not in page.text
+        assert slack.api.app_settings.manifest == json.loads(json.dumps(manifest()))
+        lines = (await desk.act("audit"))["lines"]
+        (line,) = [line for line in lines if line["event"] == "setup-app-updated"]
+        assert (line["service"], "xoxe" in str(lines)) == ("slack", False)
 
 
 async def test_who_changes_the_address_types_the_secret_again(desk: Desk) -> None:

@@ -140,6 +140,12 @@ class SetupView:
         name, buttons = card["name"], self._button("check", say("Check"))
         if name == "model":
             buttons += self._button("look", say("Look on this machine"))
+        lacks = any(
+            (finding["part"], finding["state"]) == (f"{name} app", "failing")
+            for finding in draft.get("findings", ())
+        )
+        if lacks:
+            buttons += self._button("update-app", say("Update the app"))
         buttons += self._button("save", say("Save"), "approve")
         if card["stored"]:
             buttons += self._button("remove", say("Remove"), "danger")

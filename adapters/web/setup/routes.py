@@ -74,7 +74,9 @@ class SetupRoutes(RouteGroup):
         # `{}`: a sent form has no parameters in its address, such as the filter of a report.
         page = AdminView(self.visitors, self.operator, visitor, {})
         # `do` is the button that was pressed, `draft` the id under which the entries are stored.
-        card, do, draft = form.get("card", ""), form.get("do", ""), ""
+        card, do = form.get("card", ""), form.get("do", "")
+        # `update-app` is about what the check of the shown draft found.
+        draft = form.get("draft", "") if do == "update-app" else ""
         values = {
             name.removeprefix("value-"): value
             for name, value in form.items()
@@ -109,8 +111,8 @@ class SetupRoutes(RouteGroup):
                 servers = await self._run(visitor, "look")
                 values = {"openai_base_url": servers[0]["address"]} if servers else {}
                 parts = {"open_card": card, "result": render_servers(servers), "values": values}
-            case "check":
-                await self._run(visitor, "check", draft=draft)
+            case "check" | "update-app":
+                await self._run(visitor, do.replace("-", "_"), draft=draft)
                 shown = await self._run(visitor, "show_draft", draft=draft)
                 result = render_findings(shown["findings"])
                 parts = {"open_card": card, "result": result, "draft": draft}

@@ -17,6 +17,12 @@ FEATURE = Feature(
         (
             SetupField("slack_bot_token", words="Bot token", is_secret=True, example="xoxb-…"),
             SetupField("slack_app_token", words="App token", is_secret=True, example="xapp-…"),
+            SetupField(
+                "slack_config_token",
+                words="Configuration refresh token, to check and update the app (optional)",
+                is_secret=True,
+                example="xoxe-1-…",
+            ),
         ),
         (SetupLink("https://api.slack.com/apps", words="Your Slack apps"),),
     ),

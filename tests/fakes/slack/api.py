@@ -13,7 +13,7 @@ from aiohttp import web
 from tests.fakes.faulty import drop_connection
 from tests.fakes.gate import Gate
 
-from . import chat, files, reads, reference, streams, views
+from . import app_settings, chat, files, reads, reference, streams, views
 from .faults import Fault, Faults
 from .limits import Limits
 from .records import APP_TOKEN, BOT_TOKEN, Json, SlackErrorResponse
@@ -75,6 +75,7 @@ class WebApi:
         self.scopes: list[str] = []
         self.without: set[str] = set()
         """Scopes that the app was not given."""
+        self.app_settings = app_settings.AppSettings()
         self.token = BOT_TOKEN
         self.revoked = False
         self._held: dict[str, Gate] = {}
@@ -139,6 +140,8 @@ class WebApi:
             if token != APP_TOKEN:
                 raise SlackErrorResponse("invalid_auth")
             return {"url": self.connect()}
+        if method in app_settings.METHODS:
+            return self.app_settings.run(method, args, token)
         if token != self.token:
             raise SlackErrorResponse("invalid_auth")
         if self.revoked:

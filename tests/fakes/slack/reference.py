@@ -146,6 +146,9 @@ METHODS: dict[str, frozenset[str]] = {
         "bots.info": """
             bot_not_found
             """,
+        "tooling.tokens.rotate": "invalid_refresh_token",
+        "apps.manifest.export": "invalid_app_id",
+        "apps.manifest.update": "invalid_app_id invalid_manifest",
         "users.info": """
             too_many_users user_not_found user_not_visible
             """,

@@ -132,6 +132,7 @@ async def test_one_search_looks_into_all_of_them(page: Page) -> None:
 async def test_a_search_finds_titles_too(ponte: WebPonte, page: Page) -> None:
     await ask(page, "about apples")
     await choose(page, "Rename", "#options")
+    await expect(page.get_by_role("textbox", name="Name")).to_be_focused()
     await page.keyboard.type("Crème brûlée")
     await page.keyboard.press("Enter")
     await expect(page.locator("#title")).to_have_text("Crème brûlée")
