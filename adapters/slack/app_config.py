@@ -126,10 +126,14 @@ def complete(installed: Any, wanted: Any, path: str = "") -> tuple[Any, Sequence
     if isinstance(wanted, (list, tuple)):
         known = {_identify(item) for item in installed or ()}
         new = [item for item in wanted if _identify(item) not in known]
-        return [*(installed or ()), *new], [_identify(item) or path for item in new]
+        return [*(installed or ()), *new], [_name(item) or path for item in new]
     if (wanted is True and installed is not True) or (wanted and installed is None):
         return wanted, [path]
     return (wanted if installed is None else installed), ()
+
+
+def _name(item: Any) -> str:
+    return item if isinstance(item, str) else str(item.get("name") or _identify(item))
 
 
 def _identify(item: Any) -> str:
