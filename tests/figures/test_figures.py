@@ -180,3 +180,40 @@ def test_each_line_of_code_is_known_in_each_language(locale: str) -> None:
         lines += [say(SOURCES), say(SOURCE_OF_ROW, what="Orders", id=1, time="1", zone="UTC")]
     for line in lines:
         assert quote_receipts(line).startswith("> "), line
+
+
+def judge(answer: str, *texts: str, runs: str = "") -> FigureCheck:
+    return check_figures(answer, "", [], texts, [runs] if runs else [])
+
+
+def test_among_the_differences_of_many_numbers_nothing_is_looked_for() -> None:
+    """Nearly any figure is one of them."""
+    for count, is_found in ((30, True), (31, False)):
+        printed = " ".join(str(1_000 * 3**n) for n in range(count))
+        check = judge(f"They differ by {1_000 * (3**20 - 3**5)}.", runs=f"{printed} ")
+        assert bool(check.found or check.from_run) == is_found, count
+
+
+def test_a_sum_of_binary_fractions_is_the_figure() -> None:
+    result = RowsResult(
+        "t", (RowColumn("Price", "number"),), (("0.1",),) * 3, tuple((n,) for n in (0.1, 0.2, 0.3))
+    )
+    exact = "0.6000000000000000"  # the sum is 0.6000000000000001
+    assert check_figures(f"Total: {exact}.", "", [result], [], []).missing == []
+    assert check_figures("Total: 0.6001.", "", [result], [], []).missing == ["0.6001"]
+
+
+def test_a_small_number_is_a_figure_where_it_is_stated() -> None:
+    for text in ("Late: 7", "**7** are late", "| 7 |", "late = 7"):
+        assert judge(text, "8").missing == ["7"], text
+    assert not judge("I tried 7 ways.", "8").missing
+
+
+def test_a_day_or_moment_is_no_figure() -> None:
+    for text in ("2026-10-03", "2026-10-03T18:30:15", "2026-10"):
+        assert not judge(f"Since: {text}.", "8").missing, text
+
+
+def test_at_most_five_missing_figures_are_named() -> None:
+    check = judge("; ".join(f"{n}00.5" for n in range(1, 8)), "8")
+    assert describe_check(check).count(";") == 4
