@@ -309,7 +309,8 @@ class Schedules(SqlStore):
             raise BadSchedule("This alert is paused. Resume it first.")
         now, state = self._clock(), read_state(alert)
         if state.asked_by != event_key:
-            watch = encode_json(replace(state, is_asked=True, asked_by=event_key))
+            state = replace(state, is_asked=True, asked_by=event_key, refused_at=0.0)
+            watch = encode_json(state)
             _update(connection, alert.id, now, watch=watch, next_due_at=now)
             _add_audit_line(connection, "schedule-run-requested", alert, by)
         return ScheduleRun("", alert.id, now, "queued")
@@ -477,17 +478,26 @@ class Schedules(SqlStore):
         line: TransactionStep = NO_STEP,
     ) -> None:
         """With `pause`, pause its schedule. `line` writes into the audit log in the same
-        transaction, unless the run was skipped before."""
+        transaction, unless the run was skipped before. What an alert could not post, a later look
+        posts."""
         now = self._clock()
         row = connection.execute(
             "UPDATE schedule_runs SET state = 'skipped', reason = ?, ended_at = ?"
             " WHERE seq = ? AND state = 'queued' RETURNING schedule",
             (reason, now, seq),
         ).fetchone()
-        if row and pause:
+        if row is None:
+            return
+        if pause:
             _pause_schedule(connection, row["schedule"], pause, now)
-        if row:
-            line(connection)
+        line(connection)
+        schedule = _lock_schedule(connection, row["schedule"])
+        sql = "SELECT message FROM inbox WHERE seq = ?"
+        run = decode_json(Message, select_value(connection, sql, seq)).origin.data
+        # Since then, it may have become another alert.
+        if schedule.draft.condition and schedule.draft.condition == run["condition"]:
+            state = replace(read_state(replace(schedule, watch=run["watch"])), refused_at=now)
+            _update(connection, schedule.id, now, watch=encode_json(state))
 
     @query
     def is_current(self, connection: SqlConnection, seq: int) -> bool:
@@ -636,23 +646,6 @@ class Schedules(SqlStore):
 
 
 _Queued = tuple[Message, Receipt]
-
-
-def close_schedules(connection: SqlConnection, now: float) -> int:
-    """Pause all active schedules of a database that was restored from a backup: their due times are
-    those of the backup. Record that runs under way are stopped."""
-    connection.execute(
-        "UPDATE schedule_runs SET state = 'stopped', reason = 'restored', ended_at = ?"
-        " WHERE state = 'queued'",
-        (now,),
-    )
-    # Nobody is notified of these runs, nor of any that ended before the backup.
-    connection.execute("UPDATE schedule_runs SET is_notified = 1 WHERE is_notified = 0")
-    return connection.execute(
-        "UPDATE schedules SET state = 'paused', reason = 'restored', next_due_at = 0,"
-        " updated_at = ? WHERE state = 'active'",
-        (now,),
-    ).rowcount
 
 
 def _check_count(

@@ -238,6 +238,9 @@ def make_run_message(
                 "read_until": read_until,
                 "addresses": draft.addresses,
                 "queries": draft.queries,
+                # An alert gets back this state if the post is refused (`Schedules.skip`).
+                "watch": schedule.watch,
+                "condition": draft.condition,
             },
         ),
     )

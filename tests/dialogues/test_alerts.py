@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from core.base.errors import OverBudget
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Card, encode_json
 from core.domain.rights import Verdict
@@ -21,6 +22,7 @@ from core.schedules.schedule import LATE_SECONDS, Schedule, ScheduleFilter, Sche
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import OTHER, RIGHTS, says
 from tests.dialogues.test_run_again import UNPAID, Office, office
+from tests.fakes.gate import Gate
 from tests.fakes.schedules import LateScheduleSource
 
 QUERY = ("nocodb_query", {"table": "Orders", "filters": [UNPAID], "fields": ["Title", "Amount"]})
@@ -75,9 +77,23 @@ class Watch:
     async def forget_last_post(self) -> None:
         """As after an hour."""
         alert = await self.find()
-        state = replace(read_state(alert), posted_at=0.0, failed_at=0.0)
+        state = replace(read_state(alert), posted_at=0.0, failed_at=0.0, refused_at=0.0)
         assert await self.store.begin_look(alert, alert.next_due_at + INTERVAL)
         await self.store.end_look(alert, encode_json(state))
+
+    @contextmanager
+    def used_up_allowance(self, gate: Gate | None = None) -> Iterator[None]:
+        """At the gate, the post waits before it is refused."""
+
+        async def refuse(_: object) -> None:
+            if gate:
+                await gate.wait()
+            raise OverBudget
+
+        budget = vars(self.ponte.engine.people.budget)
+        budget["reserve"] = refuse
+        yield
+        del budget["reserve"]
 
     def hide_orders(self) -> None:
         config = self.ponte.engine.assistant.contexts.approval.config
