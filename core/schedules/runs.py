@@ -262,10 +262,13 @@ class ScheduleOrigin(Origin):
     def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:
         """Return None if a command or the model answers. Raise BadInput for a schedule of a command
         whose text is no quick command."""
-        kind = message.origin.data["kind"]
+        data = message.origin.data
+        kind, is_alert = data["kind"], bool(data["condition"])
         if kind == "command" and (command is None or command.name != "quick-command"):
             raise BadInput("This schedule has no quick command. Edit it.")
-        return Answer(message.text) if kind == "post" else None
+        if kind != "post":
+            return None
+        return Answer(message.text, mentions_asker=is_alert and message.address.is_shared)
 
     def addresses(self, message: Message) -> frozenset[str]:
         return frozenset(message.origin.data["addresses"])
