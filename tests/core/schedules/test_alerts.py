@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -19,6 +20,7 @@ from core.schedules.alerts import (
     read_state,
 )
 from core.schedules.schedule import Schedule, ScheduleDraft, ScheduleRule
+from core.schedules.words import describe_times
 
 HOUR, DAY = 3600.0, 86_400.0
 START = 1_800_000_000.0
@@ -208,3 +210,9 @@ def test_after_a_refused_post_it_speaks_again_an_hour_later() -> None:
     assert (edge, state.value, state.base, [*state.rows]) == ("", "30", "10", ["7"])
     _, edge, new = decide(condition(), state, found, START + HOUR)
     assert (edge, new) == ("true", ["8"])
+
+
+def test_the_card_counts_looks() -> None:
+    draft = replace(stored("").draft, max_runs=2)
+    assert "Ends after 2 looks. 1 has started." in describe_times(draft, START, 1)
+    assert "Ends after 2 runs." in describe_times(replace(draft, kind="post"), START, 0)
