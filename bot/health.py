@@ -158,7 +158,11 @@ class HealthBoard:
             )
         )
         lines = [
-            ScheduleLine(schedule.id, describe_schedule(schedule), schedule.state == "active")
+            ScheduleLine(
+                schedule.id,
+                describe_schedule(await schedules.withhold(schedule, person, address)),
+                schedule.state == "active",
+            )
             for key in keys
             for schedule in await schedules.store.list_matching(ScheduleFilter(person=key))
         ]

@@ -18,7 +18,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -213,7 +213,8 @@ class ChannelSurface(DiscordSurface):
         # tell which one it is.
         if part.number in self._doubtful_parts:
             own = await self._find_own(channel)
-            same = posts.posts_with_text(own, part.text, self._source)
+            text = self._address(part).text
+            same = posts.posts_with_text(own, text, self._source)
             if existing_post := await self._owners.find(same, self._to.turn):
                 await self.edit(existing_post, part)
                 return existing_post
@@ -221,6 +222,7 @@ class ChannelSurface(DiscordSurface):
         if answer is not None:
             # The typing indicator goes before the complete answer appears.
             await self.end_activity()
+        part = self._address(part)
         form = await self._renderer.make_form(part.text, answer)
         try:
             message = await self._send(channel, key, form, answer)
@@ -251,11 +253,11 @@ class ChannelSurface(DiscordSurface):
         """Send a post with the nonce `key`, which makes a repeated call harmless, as a reply to
         `source`. If only the reply is refused, send it without. Any other refusal for good is kept
         in `_refusal`, so that `post` makes no further call for this answer."""
-        reference: dict[str, Any] = {}
+        options: dict[str, Any] = {"allowed_mentions": self._allow_mentions(answer)}
         # A thread made from `source` has its id, but that message is in the parent channel, so the
         # post is no reply.
         if self._source not in (None, channel.id):
-            reference["reference"] = discord.MessageReference(
+            options["reference"] = discord.MessageReference(
                 message_id=self._source, channel_id=channel.id, fail_if_not_exists=False
             )
 
@@ -265,15 +267,15 @@ class ChannelSurface(DiscordSurface):
                     form,
                     answer,
                     lambda form, files: channel.send(
-                        nonce=key, files=files, mention_author=False, **form, **reference
+                        nonce=key, files=files, mention_author=False, **form, **options
                     ),
                 )
             except Undeliverable as refused:
-                if not reference or code_of(refused) != NO_HISTORY:
+                if "reference" not in options or code_of(refused) != NO_HISTORY:
                     self._refusal = refused
                     raise
                 # Without Read Message History Discord refuses replies, so this is a plain post.
-                reference.clear()
+                del options["reference"]
 
     async def edit(self, post: str, part: AnswerPart) -> None:
         """While the answer grows (`part.answer` is None), its last part has a stop button; the
@@ -281,10 +283,25 @@ class ChannelSurface(DiscordSurface):
         the stop button from earlier posts."""
         if part.answer is not None:
             await self.end_activity()
+        part = self._address(part)
         form = await self._renderer.make_form(part.text, part.answer)
         async with self._changing:
             await self._change(post, ShownPost(form["content"], part.is_growing), form, part.answer)
         await self._end_answer(post, part)
+
+    def _address(self, part: AnswerPart) -> AnswerPart:
+        """Begin the last part with the mention of the asker, if there is room."""
+        text = f"<@{self._to.asker.id}>\n{part.text}"
+        has_mention = part.answer and part.answer.mentions_asker and len(text) <= LIMIT
+        return replace(part, text=text) if has_mention else part
+
+    def _allow_mentions(self, answer: Answer | None) -> discord.AllowedMentions:
+        if answer is None or not answer.mentions_asker:
+            return MENTION_NOBODY
+        asker = discord.Object(self._to.asker.id)
+        return discord.AllowedMentions(
+            everyone=False, users=[asker], roles=False, replied_user=False
+        )
 
     async def _offer_stop(self) -> None:
         async with self._changing:
@@ -319,7 +336,7 @@ class ChannelSurface(DiscordSurface):
                 answer,
                 lambda form, files: message.edit(
                     **form | ({"attachments": files} if answer else {}),
-                    allowed_mentions=MENTION_NOBODY,
+                    allowed_mentions=self._allow_mentions(answer),
                 ),
             )
             # Only after the edit: text that people see replaces the typing indicator for a while.

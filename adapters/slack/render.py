@@ -294,12 +294,14 @@ def split_answer(text: str, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class PostContent:
     """The data of one post: Markdown with the rows and charts that are `placed` in it, and the
-    buttons (`offers`) and cards under it. All forms of a message are built from it."""
+    buttons (`offers`) and cards under it, below a `mention` in Slack's markup. All forms of a
+    message are built from it."""
 
     text: str
     cards: tuple[Card, ...] = ()
     placed: tuple[Placed, ...] = ()
     offers: tuple[ButtonOffer, ...] = ()
+    mention: str = ""
 
     @property
     def without_rating(self) -> PostContent:
@@ -341,7 +343,11 @@ class PostContent:
         cards_text = "\n".join(map(card_text, self.cards))
         # `text` is for notifications.
         spoken = to_plain_text(self.text) if self.text.strip() else cards_text or "…"
-        return {"text": cut_escaped(spoken, text_bytes), "blocks": blocks}
+        message = {"text": cut_escaped(spoken, text_bytes), "blocks": blocks}
+        if self.mention:
+            message["text"] = f"{self.mention} {message['text']}"
+            blocks.insert(0, build_section(self.mention))
+        return message
 
 
 def _build_data_blocks(part: str, placed: Sequence[Placed]) -> list[Json]:

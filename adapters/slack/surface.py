@@ -443,7 +443,8 @@ class SlackSurface(Surface):
             offers = (offer("stop", "stop"),)
         elif part.answer and not part.is_private:
             offers = list_offers(answer, self._to.turn)
-        content = PostContent(part.text, answer.cards, part.placed, offers)
+        mention = f"<@{self._to.asker.id}>" if answer.mentions_asker else ""
+        content = PostContent(part.text, answer.cards, part.placed, offers, mention)
         return content if self._workspace.flags.is_on("ratings") else content.without_rating
 
     def _may_stream(self) -> bool:

@@ -32,7 +32,7 @@ from bot.operations import (
 )
 
 _TALK_COMMANDS = (
-    "chat", "ask", "quick-command", "link", "changes", "schedules", "threads", "usage",
+    "chat", "ask", "quick-command", "link", "changes", "schedules", "alerts", "threads", "usage",
 )  # fmt: skip
 _SETUP_COMMANDS = (
     "run", "doctor", "setup", "slack-manifest", "sandbox", "sample", "people", "policy", "hooks",

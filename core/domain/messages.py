@@ -362,6 +362,8 @@ class Answer:
     """Queries of tables alone made what it shows."""
     card_sentence: str = ""
     """Says that `cards` wait, for readers of `text_without_cards`."""
+    mentions_asker: bool = False
+    """True where chat platforms notify the asker, and nobody else."""
 
     @property
     def text_without_cards(self) -> str:

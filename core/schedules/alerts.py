@@ -3,7 +3,8 @@ when their condition becomes true or ends, or when rows appear."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
@@ -61,18 +62,24 @@ class AlertCondition:
     first: str = ""
     first_ids: tuple[str, ...] = ()
 
+    @property
+    def number(self) -> Decimal | None:
+        """The limit; None if there is none."""
+        return parse_number(self.limit.removesuffix("%"))
+
     def is_true(self, value: str, base: str) -> bool:
         """`base` is the value of the last post, with which a change is compared. False if there is
         no value."""
-        number, before = parse_number(value), parse_number(base or value)
-        if number is None or before is None or self.value == "row":
+        number, limit = parse_number(value), self.number
+        if number is None or limit is None:
             return False
-        limit = Decimal(self.limit.removesuffix("%"))
         match self.comparison:
             case "over":
                 return number > limit
             case "under":
                 return number < limit
+        if (before := parse_number(base)) is None:
+            return False
         most = abs(before) * limit / 100 if "%" in self.limit else limit
         return abs(number - before) > most
 
@@ -96,7 +103,8 @@ class AlertState:
     """The last value as people read it, `base`, the value of the last post, and the crossings that
     no post has told yet. `failed_at`: when a post last told that there was no value. `asked_by`:
     the event that last asked for a look. `rows`: known ids, each with when the row left; 0 for one
-    that is there."""
+    that is there. `refused_at`: when the post of the look after this state was refused.
+    `is_forgotten`: what was known is lost, so the next look is compared with nothing."""
 
     value: str = ""
     looked_at: float = 0.0
@@ -109,28 +117,42 @@ class AlertState:
     is_asked: bool = False
     asked_by: str = ""
     rows: Mapping[str, float] = field(default_factory=dict)
+    refused_at: float = 0.0
+    is_forgotten: bool = False
 
 
 def read_condition(draft: ScheduleDraft) -> AlertCondition:
-    return decode_json(AlertCondition, draft.condition)
+    """A damaged one has no limit."""
+    with suppress(ValueError):
+        return decode_json(AlertCondition, draft.condition)
+    return AlertCondition("count")
 
 
 def read_state(schedule: Schedule) -> AlertState:
     """Before the first look, the state is that of the card."""
     if schedule.watch or not schedule.draft.condition:
-        return decode_json(AlertState, schedule.watch or "{}")
+        with suppress(ValueError):
+            return decode_json(AlertState, schedule.watch or "{}")
+        return AlertState(is_forgotten=True)
     condition = read_condition(schedule.draft)
-    first = condition.first
     if condition.tells_now:
-        return AlertState(base=first)
-    rows = dict.fromkeys(condition.first_ids, 0.0)
-    return AlertState(is_true=condition.is_true(first, first), base=first, rows=rows)
+        return AlertState(base=condition.first)
+    return _note(AlertState(), condition, condition.first, condition.first_ids)
+
+
+def _note(
+    state: AlertState, condition: AlertCondition, value: str, ids: Iterable[str]
+) -> AlertState:
+    is_true = condition.is_true(value, value)
+    return replace(state, is_true=is_true, base=value, rows=dict.fromkeys(ids, 0.0))
 
 
 def decide(
     condition: AlertCondition, state: AlertState, found: Finding, now: float
 ) -> tuple[AlertState, Edge, Sequence[str]]:
     """Return the next state, the edge that is posted ("" for none), and the ids of new rows."""
+    if 0 <= now - state.refused_at < POST_PAUSE_SECONDS:
+        return replace(state, value=found.text, looked_at=now), "", ()
     is_asked, state = state.is_asked, replace(state, is_asked=False, looked_at=now)
     if not found.value:
         failures, failed_at = state.failures + 1, state.failed_at
@@ -142,6 +164,8 @@ def decide(
         is_told = is_asked or failures == MAX_FAILED_LOOKS
         state = replace(state, failures=failures, failed_at=failed_at)
         return state, "unknown" if is_told else "", ()
+    if state.is_forgotten:
+        state = _note(state, condition, found.value, found.ids)
     known = {id: at for id, at in state.rows.items() if not at or 0 <= now - at < NEW_AGAIN_SECONDS}
     new = [id for id in found.ids if id not in known]
     left = [(id, at or now) for id, at in known.items() if id not in found.ids]
@@ -164,7 +188,7 @@ def decide(
             found.text,
             now,
             is_true,
-            found.value if edge else state.base or found.value,
+            found.value if edge or parse_number(state.base) is None else state.base,
             posted_at,
             int(crossings),
             failed_at=state.failed_at,

@@ -112,7 +112,7 @@ class AlertWatch:
         no_call, controls = ToolCall("", "", "", "read"), TurnControls(_show_nothing)
         try:
             await self.check_standing(alert)
-            if call is None:
+            if call is None or (condition.value != "row" and condition.number is None):
                 raise NotRunAgain(QUESTION_GONE)
             rights = await self.policy.rights(owner, address)
             if not self.may_know(rights, call.needs):

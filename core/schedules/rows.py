@@ -11,7 +11,7 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from core.base.errors import NotFound, OverBudget
@@ -32,13 +32,14 @@ from core.schedules.schedule import (
     DuePlan,
     RunState,
     Schedule,
-    ScheduleDraft,
     ScheduleFilter,
     ScheduleKind,
-    ScheduleRule,
     ScheduleRun,
+    make_columns,
     make_run_message,
     next_after,
+    read_run,
+    read_schedule,
 )
 from core.store.database import (
     Database,
@@ -132,7 +133,7 @@ class Schedules(SqlStore):
 
     @query
     def get(self, connection: SqlConnection, id: str) -> Schedule:
-        return _schedule_of(_find_row(connection, id))
+        return read_schedule(_find_row(connection, id))
 
     @query
     def list_matching(
@@ -149,7 +150,7 @@ class Schedules(SqlStore):
             f"SELECT * FROM schedules WHERE {where}"  # noqa: S608
             " ORDER BY CASE state WHEN 'active' THEN 0 ELSE 1 END, next_due_at, created_at, id"
         )
-        return [_schedule_of(row) for row in connection.execute(sql, values).fetchall()]
+        return [read_schedule(row) for row in connection.execute(sql, values).fetchall()]
 
     @_schedule_transaction
     def put(
@@ -189,7 +190,7 @@ class Schedules(SqlStore):
                 draft.queries,
             )
             watch = before.watch if is_same else ""
-            values = {"runs": runs, "revision": revision, "watch": watch, **_draft_values(draft)}
+            values = {"runs": runs, "revision": revision, "watch": watch, **make_columns(draft)}
             _update(connection, id, now, **values)
         else:
             values = {
@@ -207,17 +208,16 @@ class Schedules(SqlStore):
                 "created_at": now,
                 "updated_at": now,
                 "runs": schedule.runs,
-                **_draft_values(draft),
+                **make_columns(draft),
             }
-            names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
-            connection.execute(f"INSERT INTO schedules ({names}) VALUES ({marks})", values)  # noqa: S608
+            _insert(connection, "schedules", values)
         if schedule.state == "ended":
             _update(connection, id, now, state="ended", reason="", next_due_at=0)
         elif schedule.state == "active" or (before and before.state == "active"):
             _activate_schedule(connection, schedule, now)
         owner = schedule.owner
         _add_audit_line(connection, "schedule-written", schedule, owner, schedule.revision)
-        return _schedule_of(_find_row(connection, id))
+        return read_schedule(_find_row(connection, id))
 
     @transaction
     def check_count(
@@ -237,7 +237,7 @@ class Schedules(SqlStore):
         if schedule.state == "active":
             _pause_schedule(connection, id, reason, self._clock())
             _add_audit_line(connection, "schedule-paused", schedule, by)
-        return _schedule_of(_find_row(connection, id))
+        return read_schedule(_find_row(connection, id))
 
     @_schedule_transaction
     def resume(
@@ -251,7 +251,7 @@ class Schedules(SqlStore):
         if schedule.state == "paused":
             _activate_schedule(connection, schedule, self._clock())
             _add_audit_line(connection, "schedule-resumed", schedule, by)
-        return _schedule_of(_find_row(connection, id))
+        return read_schedule(_find_row(connection, id))
 
     @_schedule_transaction
     def delete(
@@ -287,7 +287,7 @@ class Schedules(SqlStore):
             schedule = _lock_live_schedule(connection, id)
             sql = "SELECT * FROM schedule_runs WHERE event_key = ?"
             if row := connection.execute(sql, (event_key,)).fetchone():
-                return _run_of(row), None
+                return read_run(row), None
             if schedule.draft.kind == "alert":
                 return self._ask_for_look(connection, schedule, event_key, by), None
             if _is_running(connection, id):
@@ -309,7 +309,8 @@ class Schedules(SqlStore):
             raise BadSchedule("This alert is paused. Resume it first.")
         now, state = self._clock(), read_state(alert)
         if state.asked_by != event_key:
-            watch = encode_json(replace(state, is_asked=True, asked_by=event_key))
+            state = replace(state, is_asked=True, asked_by=event_key, refused_at=0.0)
+            watch = encode_json(state)
             _update(connection, alert.id, now, watch=watch, next_due_at=now)
             _add_audit_line(connection, "schedule-run-requested", alert, by)
         return ScheduleRun("", alert.id, now, "queued")
@@ -349,7 +350,7 @@ class Schedules(SqlStore):
             " ORDER BY next_due_at LIMIT ?",
             (now, most),
         )
-        return [_schedule_of(row) for row in rows.fetchall()]
+        return [read_schedule(row) for row in rows.fetchall()]
 
     async def earliest_due(self) -> float | None:
         sql = "SELECT min(next_due_at) FROM schedules WHERE state = 'active'"
@@ -373,7 +374,7 @@ class Schedules(SqlStore):
             ).fetchone()
             if row is None:
                 return None, None
-            now, current = self._clock(), _schedule_of(row)
+            now, current = self._clock(), read_schedule(row)
             if plan.missed_count:
                 _insert_run(
                     connection,
@@ -382,7 +383,7 @@ class Schedules(SqlStore):
                     plan.first_missed_at,
                     now,
                     "missed",
-                    missed=plan.missed_count,
+                    missed_count=plan.missed_count,
                 )
             run, queued = None, None
             key = f"schedule:{current.id}:{plan.due_at:.0f}"
@@ -477,17 +478,26 @@ class Schedules(SqlStore):
         line: TransactionStep = NO_STEP,
     ) -> None:
         """With `pause`, pause its schedule. `line` writes into the audit log in the same
-        transaction, unless the run was skipped before."""
+        transaction, unless the run was skipped before. What an alert could not post, a later look
+        posts."""
         now = self._clock()
         row = connection.execute(
             "UPDATE schedule_runs SET state = 'skipped', reason = ?, ended_at = ?"
             " WHERE seq = ? AND state = 'queued' RETURNING schedule",
             (reason, now, seq),
         ).fetchone()
-        if row and pause:
+        if row is None:
+            return
+        if pause:
             _pause_schedule(connection, row["schedule"], pause, now)
-        if row:
-            line(connection)
+        line(connection)
+        schedule = _lock_schedule(connection, row["schedule"])
+        sql = "SELECT message FROM inbox WHERE seq = ?"
+        run = decode_json(Message, select_value(connection, sql, seq)).origin.data
+        # Since then, it may have become another alert.
+        if schedule.draft.condition and schedule.draft.condition == run["condition"]:
+            state = replace(read_state(replace(schedule, watch=run["watch"])), refused_at=now)
+            _update(connection, schedule.id, now, watch=encode_json(state))
 
     @query
     def is_current(self, connection: SqlConnection, seq: int) -> bool:
@@ -524,7 +534,6 @@ class Schedules(SqlStore):
 
     async def settle_runs(self) -> int:
         """Pause schedules that failed MAX_FAILED_RUNS times in a row."""
-
         ended = await self._database.read(lambda c: c.execute(_ENDED_RUNS_SQL).fetchall())
         return await self._settle(ended) if ended else 0
 
@@ -575,11 +584,11 @@ class Schedules(SqlStore):
             " ORDER BY started_at DESC, due_at DESC LIMIT ?",
             (id, most),
         )
-        return [_run_of(row) for row in rows.fetchall()]
+        return [read_run(row) for row in rows.fetchall()]
 
     @query
     def find_last_runs(self, connection: SqlConnection) -> Mapping[str, ScheduleRun]:
-        return {row["schedule"]: _run_of(row) for row in connection.execute(_LAST_RUNS_SQL)}
+        return {row["schedule"]: read_run(row) for row in connection.execute(_LAST_RUNS_SQL)}
 
     @query
     def list_unreported(
@@ -592,7 +601,7 @@ class Schedules(SqlStore):
             " AND state IN ('skipped', 'missed', 'failed') ORDER BY started_at, due_at LIMIT ?",
             (most,),
         ).fetchall()
-        return [(_schedule_of(_find_row(connection, r["schedule"])), _run_of(r)) for r in rows]
+        return [(read_schedule(_find_row(connection, r["schedule"])), read_run(r)) for r in rows]
 
     @transaction
     def record_reported(
@@ -637,23 +646,6 @@ class Schedules(SqlStore):
 
 
 _Queued = tuple[Message, Receipt]
-
-
-def close_schedules(connection: SqlConnection, now: float) -> int:
-    """Pause all active schedules of a database that was restored from a backup: their due times are
-    those of the backup. Record that runs under way are stopped."""
-    connection.execute(
-        "UPDATE schedule_runs SET state = 'stopped', reason = 'restored', ended_at = ?"
-        " WHERE state = 'queued'",
-        (now,),
-    )
-    # Nobody is notified of these runs, nor of any that ended before the backup.
-    connection.execute("UPDATE schedule_runs SET is_notified = 1 WHERE is_notified = 0")
-    return connection.execute(
-        "UPDATE schedules SET state = 'paused', reason = 'restored', next_due_at = 0,"
-        " updated_at = ? WHERE state = 'active'",
-        (now,),
-    ).rowcount
 
 
 def _check_count(
@@ -707,39 +699,28 @@ def _insert_run(
     now: float,
     state: RunState,
     seq: int = 0,
-    *,
-    reason: str = "",
-    is_late: bool = False,
-    missed: int = 1,
+    **facts: Any,
 ) -> ScheduleRun:
     """Store the row of a run and return the run. Only a run in the state "queued" is not over
     yet. A row with this key, which can exist if the clock was set back, stays as it is. The run
     that is returned has the present values all the same.
 
-    `due` is when the run should begin, and `seq` its message in the inbox; 0 for a run that has
-    none. `now` is stored as `started_at`, which orders the runs, also for one that never begins.
-    `missed` is the number of due times for which a row of a missed run stands.
+    `now` is stored as `started_at`, which orders the runs, also for one that never begins. `facts`
+    are other fields of the run.
     """
     ended = 0.0 if state == "queued" else now
-    connection.execute(
-        "INSERT INTO schedule_runs (event_key, schedule, person, due_at, seq, state, reason,"
-        " is_late, missed_count, started_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        (
-            key,
-            schedule.id,
-            schedule.owner.key,
-            due,
-            seq,
-            state,
-            reason,
-            int(is_late),
-            missed,
-            now,
-            ended,
-        ),
-    )
-    return ScheduleRun(key, schedule.id, due, state, seq, reason, is_late, missed, now, ended)
+    run = ScheduleRun(key, schedule.id, due, state, seq, **facts, started_at=now, ended_at=ended)
+    values = {**asdict(run), "is_late": int(run.is_late), "person": schedule.owner.key}
+    _insert(connection, "schedule_runs", values, " ON CONFLICT DO NOTHING")
+    return run
+
+
+def _insert(
+    connection: SqlConnection, table: str, values: Mapping[str, object], end: str = ""
+) -> None:
+    names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
+    sql = f"INSERT INTO {table} ({names}) VALUES ({marks}){end}"  # noqa: S608
+    connection.execute(sql, values)
 
 
 def _delete_runs(connection: SqlConnection, where: str, values: Sequence[object]) -> None:
@@ -793,7 +774,7 @@ def _add_audit_line(
 
 
 def _lock_schedule(connection: SqlConnection, id: str) -> Schedule:
-    return _schedule_of(_find_row(connection, id, lock=True))
+    return read_schedule(_find_row(connection, id, lock=True))
 
 
 def _update(connection: SqlConnection, id: str, now: float, **values: object) -> None:
@@ -809,65 +790,3 @@ def _lock_live_schedule(connection: SqlConnection, id: str) -> Schedule:
     if schedule.state == "ended":
         raise BadSchedule("This schedule has ended.")
     return schedule
-
-
-def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
-    return {
-        "kind": draft.kind,
-        "text": draft.text,
-        "cron": draft.rule.cron,
-        "run_at": draft.rule.run_at,
-        "time_zone": draft.time_zone,
-        "catch_up_seconds": draft.catch_up_seconds,
-        "ends_at": draft.ends_at,
-        "max_runs": draft.max_runs,
-        "addresses": " ".join(draft.addresses),  # URLs, which contain no spaces
-        "queries": draft.queries,
-        "condition": draft.condition,
-    }
-
-
-def _schedule_of(row: SqlRow) -> Schedule:
-    draft = ScheduleDraft(
-        row["kind"],
-        row["text"],
-        ScheduleRule(row["cron"], row["run_at"]),
-        row["time_zone"],
-        row["catch_up_seconds"],
-        row["ends_at"],
-        row["max_runs"],
-        tuple(row["addresses"].split()),
-        row["queries"],
-        row["condition"],
-    )
-    return Schedule(
-        row["id"],
-        decode_json(Person, row["owner"]),
-        decode_json(ReplyTo, row["reply_to"]),
-        draft,
-        row["state"],
-        row["reason"],
-        row["locale"],
-        row["next_due_at"],
-        row["last_due_at"],
-        row["runs"],
-        row["failures"],
-        row["revision"],
-        row["created_at"],
-        row["watch"],
-    )
-
-
-def _run_of(row: SqlRow) -> ScheduleRun:
-    return ScheduleRun(
-        row["event_key"],
-        row["schedule"],
-        row["due_at"],
-        row["state"],
-        row["seq"],
-        row["reason"],
-        bool(row["is_late"]),
-        row["missed_count"],
-        row["started_at"],
-        row["ended_at"],
-    )

@@ -27,13 +27,14 @@ from core.changes.approval import Approval
 from core.chat.people import People
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
-from core.domain.messages import Address, Answer, Message, Person
+from core.domain.messages import Address, Answer, Message, Person, encode_json
 from core.domain.ports import Messenger
 from core.domain.records import Turn
 from core.people.audit import audit_step
 from core.people.notices import PersonNotice
 from core.people.policy import Policy
 from core.people.rules import OWNER_ID
+from core.schedules.alerts import AlertState
 from core.schedules.looks import AlertWatch
 from core.schedules.rows import Schedules
 from core.schedules.schedule import (
@@ -45,6 +46,7 @@ from core.schedules.schedule import (
     plan_due,
 )
 from core.schedules.words import describe_date, local_time
+from core.store.database import SqlConnection
 from core.turn.origins import Origin, RunSkipped
 
 log = structlog.get_logger("schedules")
@@ -260,10 +262,13 @@ class ScheduleOrigin(Origin):
     def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:
         """Return None if a command or the model answers. Raise BadInput for a schedule of a command
         whose text is no quick command."""
-        kind = message.origin.data["kind"]
+        data = message.origin.data
+        kind, is_alert = data["kind"], bool(data["condition"])
         if kind == "command" and (command is None or command.name != "quick-command"):
             raise BadInput("This schedule has no quick command. Edit it.")
-        return Answer(message.text) if kind == "post" else None
+        if kind != "post":
+            return None
+        return Answer(message.text, mentions_asker=is_alert and message.address.is_shared)
 
     def addresses(self, message: Message) -> frozenset[str]:
         return frozenset(message.origin.data["addresses"])
@@ -356,3 +361,23 @@ class ScheduleReports:
         if notices:
             log.info("reported a scheduled run", schedule=schedule.id, report=kind)
             self.wake()
+
+
+def close_schedules(connection: SqlConnection, now: float) -> int:
+    """Pause all active schedules of a database that was restored from a backup: their due times are
+    those of the backup. Record that runs under way are stopped."""
+    connection.execute(
+        "UPDATE schedule_runs SET state = 'stopped', reason = 'restored', ended_at = ?"
+        " WHERE state = 'queued'",
+        (now,),
+    )
+    # Nobody is notified of these runs, nor of any that ended before the backup.
+    connection.execute("UPDATE schedule_runs SET is_notified = 1 WHERE is_notified = 0")
+    # Since the backup, alerts may have posted what they now would find again.
+    watch = encode_json(AlertState(is_forgotten=True))
+    connection.execute("UPDATE schedules SET watch = ? WHERE kind = 'alert'", (watch,))
+    return connection.execute(
+        "UPDATE schedules SET state = 'paused', reason = 'restored', next_due_at = 0,"
+        " updated_at = ? WHERE state = 'active'",
+        (now,),
+    ).rowcount

@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from itertools import islice, pairwise
 from typing import Any, Literal, Protocol
@@ -33,6 +33,7 @@ from core.domain.messages import (
     encode_json,
     turn_id,
 )
+from core.store.database import SqlRow
 from core.store.tables import Column, Index, TableDeclaration, count, real, text
 from core.turn.origins import PauseReason
 
@@ -237,6 +238,9 @@ def make_run_message(
                 "read_until": read_until,
                 "addresses": draft.addresses,
                 "queries": draft.queries,
+                # An alert gets back this state if the post is refused (`Schedules.skip`).
+                "watch": schedule.watch,
+                "condition": draft.condition,
             },
         ),
     )
@@ -585,3 +589,32 @@ SCHEDULE_RUNS_TABLE = TableDeclaration(
     ),
     deleted_by=("person",),
 )
+
+
+_IN_OTHER_COLUMNS = {"owner", "reply_to", "draft", "rule", "addresses"}
+
+
+def make_columns(draft: ScheduleDraft) -> dict[str, Any]:
+    addresses = " ".join(draft.addresses)  # URLs, which contain no spaces
+    values = {**asdict(draft), **asdict(draft.rule), "addresses": addresses}
+    values.pop("rule")
+    return values
+
+
+def read_schedule(row: SqlRow) -> Schedule:
+    rule, addresses = ScheduleRule(row["cron"], row["run_at"]), tuple(row["addresses"].split())
+    return Schedule(
+        owner=decode_json(Person, row["owner"]),
+        reply_to=decode_json(ReplyTo, row["reply_to"]),
+        draft=ScheduleDraft(rule=rule, addresses=addresses, **_read_fields(ScheduleDraft, row)),
+        **_read_fields(Schedule, row),
+    )
+
+
+def read_run(row: SqlRow) -> ScheduleRun:
+    return ScheduleRun(**_read_fields(ScheduleRun, row) | {"is_late": bool(row["is_late"])})
+
+
+def _read_fields(kind: type[Schedule | ScheduleDraft | ScheduleRun], row: SqlRow) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)} - _IN_OTHER_COLUMNS
+    return {name: row[name] for name in names}

@@ -313,6 +313,15 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
     }
 
 
+def _describe_last(schedule: Schedule) -> str:
+    """Return what the last look of an alert found; "" for another schedule."""
+    state = read_state(schedule)
+    if not state.looked_at:
+        return ""
+    when = describe_date(local_time(state.looked_at, schedule.draft.time_zone))
+    return say("Last look: {when}: {value}.", when=when, value=escape_markdown(state.value or "–"))
+
+
 @dataclass
 class Scheduling:
     """The parts of one process that work with schedules: the store of their rows, the service
@@ -369,8 +378,8 @@ class Scheduling:
             if schedules:
                 lines = [say("Alerts:" if is_alerts else "Schedules:"), ""]
                 for schedule in schedules:
-                    last = await self._describe_last(schedule, *who)
-                    lines.append(f"- {describe_schedule(schedule)} {last}".rstrip())
+                    shown = await self.withhold(schedule, *who)
+                    lines.append(f"- {describe_schedule(shown)} {_describe_last(shown)}".rstrip())
                 if pages > 1:
                     lines += ["", say("Page {page} of {pages}.", page=page, pages=pages)]
                 if page < pages:
@@ -403,8 +412,9 @@ class Scheduling:
         match command.slug:
             case "show":
                 schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
-                last = await self._describe_last(schedule, *who)
-                lines = [f"{describe_whole(schedule, self.clock())}\n{last}".rstrip(), ""]
+                schedule = await self.withhold(schedule, *who)
+                whole, last = describe_whole(schedule, self.clock()), _describe_last(schedule)
+                lines = [f"{whole}\n{last}".rstrip(), ""]
                 last = turn_id(runs[0].event_key) if runs else ""
                 former = await self.conversations.journal.find_ended_turn(last) if last else None
                 if schedule.draft.kind == "ask" and former and can_be_saved(former):
@@ -415,7 +425,7 @@ class Scheduling:
                     lines.append(f"- {due}: {result}")
                 return Answer("\n".join(lines).strip(), is_private=message.address.is_shared)
             case "delete":
-                schedule = await service.delete(id, *who)
+                schedule = await self.withhold(await service.delete(id, *who), *who)
                 reply = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
             case "run":
                 run = await service.run_now(id, *who, once=message.event_key)
@@ -424,23 +434,11 @@ class Scheduling:
                 return Answer(say(started), is_private=message.address.is_shared)
             case word:
                 change_state = service.pause if word == "pause" else service.resume
-                schedule = await change_state(id, *who)
+                schedule = await self.withhold(await change_state(id, *who), *who)
                 reply = describe_whole(schedule, self.clock())
         # Others here need not learn of schedules of other places.
         is_elsewhere = not schedule.address.is_same_channel(message.address)
         return Answer(reply, is_private=message.address.is_shared and is_elsewhere)
-
-    async def _describe_last(self, schedule: Schedule, by: Person, address: Address) -> str:
-        """Return what the last look of an alert found, for those who may read the table there; ""
-        for another schedule."""
-        state, calls = read_state(schedule), load_calls(schedule.draft.queries)
-        if schedule.draft.kind != "alert" or not state.looked_at:
-            return ""
-        rights = await self.people.policy.rights(by, address)
-        may_read = all(self.may_know(rights, call.needs) for call in calls)
-        when = describe_date(local_time(state.looked_at, schedule.draft.time_zone))
-        value = escape_markdown(state.value or "–")
-        return say("Last look: {when}: {value}.", when=when, value=value) if may_read else ""
 
     @cached_property
     def watch(self) -> AlertWatch:
@@ -489,14 +487,26 @@ class Scheduling:
             self._changed.clear()
         await self.scheduler.run()
 
-    async def list_all(self) -> Sequence[Mapping[str, Any]]:
-        """Everybody's schedules, each with its last run."""
+    async def withhold(self, schedule: Schedule, by: Person, address: Address) -> Schedule:
+        """Return the schedule as the person may read it at the address: one of tables that they may
+        not read there has neither its text nor what it found."""
+        if not schedule.draft.queries and schedule.draft.kind != "alert":
+            return schedule
+        rights = await self.people.policy.rights(by, address)
+        calls = load_calls(schedule.draft.queries)
+        if calls and all(self.may_know(rights, call.needs) for call in calls):
+            return schedule
+        hidden = replace(schedule.draft, text=say("a table you can't read here"), condition="")
+        return replace(schedule, draft=hidden, watch="")
+
+    async def list_all(self, by: Person) -> Sequence[Mapping[str, Any]]:
+        """Everybody's schedules, each with its last run, as `by` may read them."""
         every = ScheduleFilter(states=("active", "paused", "ended"))
         schedules = await self.store.list_matching(every)
         last = await self.store.find_last_runs() if schedules else {}
         return [
             {
-                **to_json(schedule),
+                **to_json(await self.withhold(schedule, by, schedule.address)),
                 "last_run": asdict(last[schedule.id]) if schedule.id in last else None,
             }
             for schedule in schedules

@@ -287,6 +287,8 @@ _PAUSED: dict[PauseReason, str] = {
     "failures": "Paused because it failed repeatedly.",
     "restored": "Paused because a backup was restored.",
 }
+_LAST_RUN = ("Ends after {count} run.", "Ends after {count} runs.")
+_LAST_LOOK = ("Ends after {count} look.", "Ends after {count} looks.")
 _HOLIDAYS = "Holidays aren't taken into account."
 
 
@@ -322,7 +324,7 @@ def describe_times(draft: ScheduleDraft, now: float, runs: int) -> list[str]:
         end = local_time(draft.ends_at, draft.time_zone)
         lines.append(say("Ends after {when}.", when=describe_date(end)))
     if draft.max_runs:
-        sentence = plural("Ends after {count} run.", "Ends after {count} runs.", draft.max_runs)
+        sentence = plural(*(_LAST_LOOK if draft.kind == "alert" else _LAST_RUN), draft.max_runs)
         started = plural("{count} has started.", "{count} have started.", runs)
         lines.append(f"{sentence} {started}" if runs else sentence)
     return lines

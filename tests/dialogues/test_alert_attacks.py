@@ -10,8 +10,9 @@ import pytest
 
 from core.schedules.alerts import MAX_FAILED_LOOKS, read_state
 from core.schedules.looks import LOOKS_AT_ONCE
+from core.schedules.runs import close_schedules
 from core.schedules.schedule import BadSchedule
-from tests.dialogues.bot_home import BotHome
+from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import RIGHTS, says
 from tests.dialogues.test_alerts import (
     DAY,
@@ -22,6 +23,7 @@ from tests.dialogues.test_alerts import (
     watch,
 )
 from tests.dialogues.test_run_again import UNPAID, office
+from tests.fakes.gate import Gate
 from tests.fakes.nocodb import call
 from tests.fakes.schedules import LateScheduleSource
 
@@ -187,3 +189,84 @@ async def test_a_request_that_is_handled_again_after_a_crash_posts_once(bot_home
             await w.look()
         (post,) = await w.list_posts()
         assert "Now: 30" in post
+
+
+@also_on_postgres
+@pytest.mark.parametrize("what", ["r1 count > 20", "r1 new", "r1 count changes 5"])
+async def test_a_post_that_an_allowance_refuses_is_told_later_once(
+    bot_home: BotHome, what: str
+) -> None:
+    async with watch(bot_home, what=what) as w:
+        await w.approve()
+        w.pay(*range(1, 25, 2))
+        w.crm.orders.create({"Title": "New", "Paid": False})
+        with w.used_up_allowance():
+            assert await w.look(times=3) == [""]
+        ((_, run),) = await w.store.list_unreported()
+        assert (run.state, run.reason) == ("skipped", "allowance")
+        assert await w.look() == [], "an hour has not passed"
+        await w.forget_last_post()
+        (post,) = await w.look(times=3)
+        assert "(before: 30)" in post or "1 new row" in post
+
+
+async def test_a_post_that_was_refused_before_an_edit_is_told_later(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w:
+        alert = await w.approve()
+        w.pay(*range(1, 25, 2))
+        paused = Gate()
+        with w.used_up_allowance(paused):
+            looked = asyncio.ensure_future(w.look())
+            await paused.wait_until_reached()
+            draft = replace((await w.find()).draft, time_zone="America/Lima")
+            edit = replace(await w.find(), draft=draft, revision="second")
+            await w.store.put(edit, alert.revision)
+            paused.release()
+            await looked
+        await w.forget_last_post()
+        (post,) = await w.look(times=3)
+        assert "No longer true: 18 (before: 30)" in post
+
+
+@also_on_postgres
+@pytest.mark.parametrize("what", ["r1 count > 20", "r1 new"])
+async def test_what_was_posted_since_the_backup_is_not_posted_again(
+    bot_home: BotHome, what: str
+) -> None:
+    async with watch(bot_home, what=what) as w:
+        alert = await w.approve()
+        w.pay(*range(1, 25, 2))
+        w.crm.orders.create({"Title": "New", "Paid": False})
+        await w.ponte.engine.stores.database.write(lambda c: close_schedules(c, alert.created_at))
+        await w.store.resume(alert.id)
+        assert await w.look(times=2) == []
+        w.pay(*range(1, 25, 2), paid=False)
+        w.crm.orders.create({"Title": "Newer", "Paid": False})
+        (post,) = await w.look()
+        assert "Now true: 32 (before: 19)" in post or "13 new rows" in post
+
+
+@pytest.mark.parametrize(
+    "condition", ["", '{"value": "co', '{"value": "count"}', '{"value": "count", "limit": "x"}']
+)
+async def test_a_damaged_condition_is_told_and_stops_no_other_alert(
+    bot_home: BotHome, condition: str
+) -> None:
+    async with watch(bot_home) as w:
+        alert = await w.approve()
+        other = replace(alert, id="other2", revision="other2")
+        await w.store._execute("UPDATE schedules SET condition = ?, watch = '[{'", condition)
+        assert "Last look" not in (await says(w.ponte, "alerts", "k5")).text
+        (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
+        assert "I can't tell: This question is no longer stored." in post
+        await w.store.put(other, "")
+        w.pay(*range(1, 25, 2))
+        vars(w.store)["_clock"] = lambda: other.next_due_at + DAY
+        for _ in range(2):
+            await w.ponte.engine.schedules.scheduler.start_due_runs()
+            await asyncio.gather(*w.ponte.engine.schedules._tasks._running)
+            due = (await w.store.get("other2")).next_due_at
+            vars(w.store)["_clock"] = lambda due=due: due
+        (run,) = await w.store.list_runs("other2")
+        answer = await w.ponte.engine.conversations.inbox.wait_for_answer(run.seq)
+        assert "No longer true: 18" in answer.text

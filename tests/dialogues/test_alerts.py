@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bot.health import HealthBoard, PartHealth
+from core.base.errors import OverBudget
 from core.changes.approval import TableRule, TableRules
-from core.domain.messages import Card, encode_json
+from core.domain.messages import Card, Person, encode_json
 from core.domain.rights import Verdict
+from core.people.rules import Rule, RuleBook
 from core.schedules import looks
 from core.schedules.alerts import MAX_FAILED_LOOKS, read_state
 from core.schedules.rows import Schedules
 from core.schedules.schedule import LATE_SECONDS, Schedule, ScheduleFilter, ScheduleLimits
+from tests.core.tools.scene import make_tool_context
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import OTHER, RIGHTS, says
 from tests.dialogues.test_run_again import UNPAID, Office, office
+from tests.fakes.config import fixed_rules
+from tests.fakes.gate import Gate
 from tests.fakes.schedules import LateScheduleSource
 
 QUERY = ("nocodb_query", {"table": "Orders", "filters": [UNPAID], "fields": ["Title", "Amount"]})
@@ -75,9 +81,23 @@ class Watch:
     async def forget_last_post(self) -> None:
         """As after an hour."""
         alert = await self.find()
-        state = replace(read_state(alert), posted_at=0.0, failed_at=0.0)
+        state = replace(read_state(alert), posted_at=0.0, failed_at=0.0, refused_at=0.0)
         assert await self.store.begin_look(alert, alert.next_due_at + INTERVAL)
         await self.store.end_look(alert, encode_json(state))
+
+    @contextmanager
+    def used_up_allowance(self, gate: Gate | None = None) -> Iterator[None]:
+        """At the gate, the post waits before it is refused."""
+
+        async def refuse(_: object) -> None:
+            if gate:
+                await gate.wait()
+            raise OverBudget
+
+        budget = vars(self.ponte.engine.people.budget)
+        budget["reserve"] = refuse
+        yield
+        del budget["reserve"]
 
     def hide_orders(self) -> None:
         config = self.ponte.engine.assistant.contexts.approval.config
@@ -242,6 +262,64 @@ async def test_a_table_that_was_hidden_pauses_it_and_shows_nothing(bot_home: Bot
         assert (paused.state, paused.reason) == ("paused", "rights")
         ((_, run),) = await w.store.list_unreported()
         assert (run.state, run.reason) == ("skipped", "rights")
+
+
+async def show(_: str) -> None: ...
+
+
+def forbid_orders(monkeypatch: pytest.MonkeyPatch, person: Person) -> None:
+    """In the channel, not in a direct message."""
+    channel = frozenset({"slack:T1:C1"})
+    rule = Rule("1", frozenset({f"slack:{person.id}"}), channel, deny=("read:Orders",))
+    monkeypatch.setattr(RIGHTS, "read_rules", fixed_rules(RuleBook((rule,))))
+
+
+async def test_who_may_not_read_the_table_there_sees_neither_condition_nor_value(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch(bot_home) as w:
+        alert = await w.approve()
+        await w.look()
+        forbid_orders(monkeypatch, OTHER)
+        texts = [
+            (await says(w.ponte, command, f"k{number}", OTHER, thread="tU1")).text
+            for number, command in enumerate(("alerts", f"alert {alert.id} show"), 5)
+        ]
+        listed = await w.ponte.engine.schedules.list_all(OTHER)
+        source = LateScheduleSource()
+        source.open(w.ponte.engine)
+        texts.append(await source.schedule_list(make_tool_context(OTHER, alert.address, show), 1))
+        assert "Alert: a table you can't read here (every 5 minutes)" in texts[0]
+        for text in (*texts, str(listed)):
+            assert "Paid" not in text
+            assert "Last look" not in text
+        assert [row["value"] for row in listed] == [""]
+        assert ": 30." in (await says(w.ponte, "alerts", "k9")).text
+
+
+async def test_the_home_tab_shows_an_alert_as_its_owner_may_read_it_there(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch(bot_home) as w:
+        alert = await w.approve()
+        board = HealthBoard(PartHealth(()), w.ponte.engine)
+        (line,) = (await board.overview(alert.owner, alert.address, "UTC")).schedules
+        assert "Orders: Paid = false" in line.text
+        forbid_orders(monkeypatch, alert.owner)
+        (line,) = (await board.overview(alert.owner, alert.address, "UTC")).schedules
+        assert "Orders" not in line.text
+
+
+async def test_it_looks_with_the_rights_that_its_owner_has_in_its_place(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch(bot_home) as w:
+        alert = await w.approve()
+        forbid_orders(monkeypatch, alert.owner)
+        w.pay(*range(1, 25, 2))
+        assert await w.look() == []
+        paused = await w.find()
+        assert (paused.state, paused.reason) == ("paused", "rights")
 
 
 async def test_rights_that_are_not_known_now_pause_nothing(

@@ -15,10 +15,12 @@ from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
 from core.domain.model_rounds import RoundRequest
 from core.domain.ports import AnswerPart
 from tests.discord.discord_ponte import DiscordPonte, bot_messages
+from tests.fakes.choices import allow_list
 from tests.fakes.discord import DiscordPerson, FakeDiscord
-from tests.fakes.discord.world import ATTACH, READ_HISTORY
+from tests.fakes.discord.world import ATTACH, READ_HISTORY, Channel
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.posts import KeptPosts
+from tests.fakes.schedules import post_alert
 from tests.time_limits import Limits
 
 MESSAGES = "/channels/*/messages"
@@ -398,3 +400,26 @@ async def test_own_posts_come_oldest_first(live: DiscordPonte, ana: DiscordPerso
     channel = client.get_partial_messageable(ana.dm.id)
     match = await own_posts_since(client, channel, 0)
     assert [message.content for message in match] == ["You said: one", "You said: two"]
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_the_owner_of_an_alert_is_notified_once_and_nobody_whom_it_names(
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    ana: DiscordPerson,
+    channel: Channel,
+    is_lost: bool,
+) -> None:
+    assert channel.guild
+    ponte.policy = allow_list(frozenset({f"discord:{ana.id}"}))
+    await ponte.open()
+    bob = discord.user("Bob")
+    place = Address("discord", str(channel.id), str(channel.guild.id), is_shared=True)
+    owner = Person("discord", str(ana.id), str(channel.guild.id), "Ana")
+    if is_lost:
+        discord.lose("POST", MESSAGES, times=3)
+    await post_alert(ponte.engine, ReplyTo(place, owner, "", ""), f"**Orders** <@{bob.id}> @here")
+    await discord.wait_until(lambda: bot_messages(discord))
+    (message,) = discord.world.messages_by(discord.world.me.id)
+    assert message["content"].startswith(f"<@{ana.id}>\n**Orders**")
+    assert [user["id"] for user in message["mentions"]] == [str(ana.id)]

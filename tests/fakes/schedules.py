@@ -13,8 +13,9 @@ from core.changes.service import Proposals
 from core.domain.changes import new_change_id
 from core.domain.messages import Address, Person, ReplyTo, encode_json
 from core.saved.questions import MayKnow
+from core.schedules.alerts import AlertCondition, AlertState
 from core.schedules.rows import Schedules
-from core.schedules.schedule import Schedule, ScheduleDraft
+from core.schedules.schedule import Schedule, ScheduleDraft, ScheduleRule
 from core.schedules.service import Scheduling
 from core.schedules.tools import ScheduleSource
 
@@ -65,3 +66,14 @@ def add_schedule(home: Path) -> None:
         connection.execute(
             f"INSERT INTO schedules ({', '.join(values)}) VALUES ({marks})", [*values.values()]
         )
+
+
+async def post_alert(engine: Engine, to: ReplyTo, text: str) -> None:
+    """Store an alert of the asker and the end of a look that found an edge."""
+    draft = ScheduleDraft("alert", "Orders", ScheduleRule("*/5 * * * *"), "UTC")
+    draft = replace(draft, queries="[]", condition=encode_json(AlertCondition("count", limit="1")))
+    store = engine.schedules.store
+    alert = await put_schedule(store, to, draft)
+    await store.end_look(alert, encode_json(AlertState()), text)
+    (run,) = await store.list_runs(alert.id)
+    await engine.conversations.inbox.wait_for_answer(run.seq)

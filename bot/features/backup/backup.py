@@ -69,7 +69,7 @@ from core.integrations import ChatIntegration, describe_read_error
 from core.journal.journal import Journal
 from core.journal.turn_rows import IS_OPEN
 from core.people.audit import OPERATOR
-from core.schedules.rows import close_schedules
+from core.schedules.runs import close_schedules
 from core.store import schema as snapshot
 from core.store.database import Database, SqlConnection, select_values
 from core.store.schema import DifferentSchema, find_foreign_entry

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from bot.operation_results import Json, Rows
-from bot.operations import ShellArgument, add_command_group, operation
+from bot.operations import OPERATIONS, ShellArgument, add_command_group, operation
 
 if TYPE_CHECKING:
     from bot.ponte import Ponte
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 add_command_group(
     "schedules", "List, show, pause, resume, run and delete schedules.", after="changes"
 )
+add_command_group("alerts", "List, show, pause, resume, run and delete alerts.", after="schedules")
 
 
 ScheduleId = Annotated[
@@ -24,9 +26,15 @@ ScheduleId = Annotated[
 
 
 @operation("schedules list", admin_page=True, example="--json")
-async def list_schedules(ponte: Ponte) -> Rows:
+async def list_schedules(ponte: Ponte, actor: Person) -> Rows:
     """List everyone's schedules."""
-    return await ponte.engine.schedules.list_all()
+    return await ponte.engine.schedules.list_all(actor)
+
+
+@operation("alerts list", example="--json")
+async def list_alerts(ponte: Ponte, actor: Person) -> Rows:
+    """List everyone's alerts."""
+    return [row for row in await list_schedules(ponte, actor) if row["kind"] == "alert"]
 
 
 @operation("schedules show", example="abc234")
@@ -78,3 +86,8 @@ def _to_json(schedule: Schedule) -> Json:
     from core.schedules.service import to_json  # not loaded by `ponte --help`
 
     return to_json(schedule)
+
+
+for _verb in ("show", "pause", "resume", "run", "delete"):
+    _name = f"alerts {_verb}"
+    OPERATIONS[_name] = replace(OPERATIONS[f"schedules {_verb}"], name=_name, admin_page=False)

@@ -88,8 +88,7 @@ def describe_resumed(result: Row, view: View) -> Iterator[str]:
     yield say("Resumed {id}. Its next run is on {when}.", id=result["id"], when=when)
 
 
-_SCHEDULES = TextList(
-    "No schedules yet.",
+_COLUMNS = (
     ListColumn("ID", "id"),
     ListColumn("state", "", _describe_schedule_state),
     ListColumn("rule", "", _describe_schedule),
@@ -99,10 +98,9 @@ _SCHEDULES = TextList(
     ListColumn("channel", "place", format_name),
     ListColumn("text", "text", _schedule_text),
 )
-TEXT_LISTS.update({"schedules list": _SCHEDULES})
-TEXTS.update(
-    {
-        "schedules show": ResultText(format_schedule, people=("owner",)),
-        "schedules resume": ResultText(describe_resumed),
-    }
-)
+_LOOKS = ListColumn("last look", "looked_at", format_time), ListColumn("value", "value")
+TEXT_LISTS["schedules list"] = TextList("No schedules yet.", *_COLUMNS)
+TEXT_LISTS["alerts list"] = TextList("No alerts yet.", *_COLUMNS, *_LOOKS)
+for _group in ("schedules", "alerts"):
+    TEXTS[f"{_group} show"] = ResultText(format_schedule, people=("owner",))
+    TEXTS[f"{_group} resume"] = ResultText(describe_resumed)

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from core.domain.messages import encode_json
+from core.saved.queries import StoredCall, dump_calls
 from core.schedules.alerts import AlertCondition, AlertState
 from tests.bot.conftest import RunningPonte
 from tests.fakes.schedules import add_schedule
@@ -142,3 +143,25 @@ async def test_an_alert_is_a_schedule_with_a_last_value(running_ponte: RunningPo
     assert json.loads(line)[0]["next_due_at"] < 4e9, "it looks now"
     await running_ponte.run("schedules", "pause", "abc234")
     assert "paused" in (await running_ponte.run("schedules", "list"))[1]
+
+
+async def test_alerts_have_commands_of_their_own(running_ponte: RunningPonte) -> None:
+    add_schedule(running_ponte.home)
+    assert await running_ponte.run("alerts", "list") == ["No alerts yet."]
+    call = StoredCall("nocodb_query", {"table": "m1"}, {"m1": "Orders"})
+    running_ponte.write(
+        "UPDATE schedules SET kind = 'alert', text = 'Orders', queries = ?, watch = ?,"
+        " condition = ?",
+        dump_calls([call]),
+        encode_json(AlertState("30", 4e9 - 300)),
+        encode_json(AlertCondition("count", limit="20")),
+    )
+    headings, alert = [re.split("  +", line) for line in await running_ponte.run("alerts", "list")]
+    assert headings[-3:] == ["text", "last look", "value"]
+    assert (alert[0], alert[-3], alert[-1]) == ("abc234", "Orders", "30")
+    assert await running_ponte.run("alerts", "pause", "ABC234") == ["Paused abc234."]
+    (line, *_) = await running_ponte.run("alerts", "resume", "abc234")
+    assert line.startswith("Resumed abc234.")
+    assert "last look" in str(await running_ponte.run("alerts", "show", "abc234"))
+    assert await running_ponte.run("alerts", "delete", "abc234", "--yes") == ["Deleted abc234."]
+    assert await running_ponte.run("alerts", "list") == ["No alerts yet."]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -19,6 +20,7 @@ from core.schedules.alerts import (
     read_state,
 )
 from core.schedules.schedule import Schedule, ScheduleDraft, ScheduleRule
+from core.schedules.words import describe_times
 
 HOUR, DAY = 3600.0, 86_400.0
 START = 1_800_000_000.0
@@ -164,3 +166,53 @@ def test_a_clock_that_was_far_ahead_silences_nothing() -> None:
 def test_an_outage_that_comes_and_goes_is_told_once_an_hour() -> None:
     looks = [(number / 12, "" if number % 4 else "10") for number in range(36)]
     assert hear(condition(), looks).count("unknown") == 3
+
+
+def stored(watch: str, asked: AlertCondition | None = None) -> Schedule:
+    draft = ScheduleDraft(
+        "alert", "", ScheduleRule("*/5 * * * *"), "UTC", condition=encode_json(asked or condition())
+    )
+    owner = Person("web", "owner")
+    to = ReplyTo(Address("web", "C1"), owner, "", "")
+    return Schedule("id", owner, to, draft, watch=watch)
+
+
+@pytest.mark.parametrize(
+    "watch",
+    [
+        '{"value": "10", "is_tr',
+        "[]",
+        '{"rows": {"7": null}}',
+        '{"base": 3}',
+        encode_json(AlertState(is_forgotten=True)),
+    ],
+)
+def test_a_state_that_was_lost_begins_with_the_next_look_without_a_post(watch: str) -> None:
+    state = read_state(stored(watch))
+    state, edge, new = decide(condition(), state, Finding("30", "30", ids={"7": 0}), START)
+    assert (edge, [*new], state.is_true, state.rows) == ("", [], True, {"7": 0.0})
+    assert decide(condition(), state, Finding("10", "10"), START + 300)[1] == "ended"
+
+
+def test_a_state_of_another_version_is_read_as_far_as_it_is_known() -> None:
+    state = read_state(stored('{"is_true": true, "base": "x", "later": [1]}'))
+    assert decide(condition(), state, Finding("10", "10"), START)[1] == "ended"
+    changes = condition("changes", "5")
+    state, edge, _ = decide(changes, state, Finding("30", "30"), START)
+    assert edge == ""
+    assert decide(changes, state, Finding("40", "40"), START + 2 * HOUR)[1] == "changed"
+
+
+def test_after_a_refused_post_it_speaks_again_an_hour_later() -> None:
+    state = AlertState(base="10", rows={"7": 0.0}, refused_at=START)
+    found = Finding("30", "30", ids={"7": 0, "8": 1})
+    state, edge, _ = decide(condition(), state, found, START + HOUR - 1)
+    assert (edge, state.value, state.base, [*state.rows]) == ("", "30", "10", ["7"])
+    _, edge, new = decide(condition(), state, found, START + HOUR)
+    assert (edge, new) == ("true", ["8"])
+
+
+def test_the_card_counts_looks() -> None:
+    draft = replace(stored("").draft, max_runs=2)
+    assert "Ends after 2 looks. 1 has started." in describe_times(draft, START, 1)
+    assert "Ends after 2 runs." in describe_times(replace(draft, kind="post"), START, 0)

@@ -70,7 +70,8 @@ def mentions(world: World, channel: Channel, message: Payload, allowed: Payload)
     allows
     (resources/message.mdx#edit-message)."""
     content, parse = message["content"], allowed.get("parse", ())
-    people = [int(user) for user in _USER.findall(content)] if "users" in parse else []
+    named = map(str, allowed.get("users", ()))
+    people = [int(user) for user in _USER.findall(content) if "users" in parse or user in {*named}]
     replied = message.get("referenced_message")
     if replied is not None and allowed.get("replied_user"):
         people.append(int(replied["author"]["id"]))
@@ -89,7 +90,7 @@ def mentions(world: World, channel: Channel, message: Payload, allowed: Payload)
 def guard(world: World, payload: Payload) -> None:
     """Note a request that leaves it to Discord whom its message mentions."""
     allowed = payload.get("allowed_mentions")
-    if allowed is None or any(allowed.values()):
+    if allowed is None or allowed.get("parse") or allowed.get("replied_user"):
         world.unguarded.append(payload)
 
 
