@@ -222,6 +222,15 @@ class ReplyTo:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedIn:
+    """The channel in which a person asked something for themselves alone. `name` is as in `#sales`;
+    "" if the platform does not tell it."""
+
+    address: Address
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A person's message, or the command that their click represents (`is_click`). `sent_at` is
     in seconds since the epoch. `locale` and `time_zone` are "" if the platform does not report
@@ -255,6 +264,7 @@ class Message:
     mentions: tuple[tuple[str, str], ...] = ()
     """The people and channels that the author mentions: the words in `text`, as in `@Ana` or
     `#sales`, and the platform's id."""
+    asked_in: AskedIn | None = None
 
     @property
     def may_be_command(self) -> bool:
