@@ -370,6 +370,8 @@ class Answer:
     """True for a finished text of the model to somebody who waits for it: people can vote on it."""
     can_run_again: bool = False
     """Queries of tables alone made what it shows."""
+    share_place: str = ""
+    """The name of the channel in which the asker can have a private answer posted."""
     card_sentence: str = ""
     """Says that `cards` wait, for readers of `text_without_cards`."""
 

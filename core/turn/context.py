@@ -10,11 +10,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from core.base import text
+from core.base.errors import StatusUnknown
 from core.base.tasks import run_together
 from core.changes.approval import Approval
 from core.changes.cards import ChangeViews
 from core.chat.people import Conversations
-from core.domain.messages import Answer, Attachment, File, Item, Message, Progress
+from core.domain.messages import (
+    Address,
+    Answer,
+    Attachment,
+    File,
+    Item,
+    Message,
+    Person,
+    Progress,
+)
 from core.domain.ports import FetchAttachment
 from core.domain.records import (
     Provenance,
@@ -82,6 +92,17 @@ class ToolContexts:
             and not (ANY_TABLE in need and rules.hides_some(rights))
             for need in needs
         )
+
+    async def find_hidden(self, person: Person, address: Address, needs: Collection[Need]) -> str:
+        """Return the name of something that the person may not read at the address, "" for nothing.
+        Raise StatusUnknown."""
+        rights = await self.approval.policy.rights(person, address)
+        for need in sorted(needs):
+            if not self.may_know(rights, [need]):
+                if rights.may(*need).is_unknown:
+                    raise StatusUnknown
+                return need[:2][-1]
+        return ""
 
     async def find_readable_part(
         self, turn: Turn, provenance: Provenance, rights: PlaceRights | None
