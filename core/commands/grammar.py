@@ -191,8 +191,8 @@ _WRONG_SLUG = (
 @dataclass(frozen=True, slots=True)
 class TypedCommand:
     """- `id`: the argument of approve, deny, undo, again, why and setup, the id after schedule,
-      the turn after rerun, save and share, or the page of schedules. For approve, several ids can be
-      separated by spaces.
+      the turn after rerun, save and share, or the page of schedules. For approve, several ids can
+      be separated by spaces.
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule and
       saved; of save, "true" for others and for days that move, around a slash.
     - `input`: the inputs of the quick command, or the new values for change.

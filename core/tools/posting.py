@@ -251,19 +251,9 @@ class _PostBatch:
         # answer, `check` reports an unknown outcome, so that this process does not post again.
         self._may_arrive = True
 
-        async def post_all() -> str:
-            if post := row.id:
-                await surface.edit(post, part)  # Discord adds the files to this post
-            else:
-                post = await surface.post(_key(to), part)
-            if answer.files and not await surface.find(FILES_NUMBER, _key(to)):
-                await surface.upload(_key(to), answer.files)
-            self._has_files = True
-            return post
-
         try:
-            post = await retry(
-                post_all,
+            post = row.id or await retry(
+                lambda: surface.post(_key(to), part),
                 PlatformBusy,
                 lambda busy, failed: busy.seconds,
                 max_wait_seconds=BUSY_POST_SECONDS,
@@ -275,6 +265,16 @@ class _PostBatch:
             raise ToolError(_BUSY if isinstance(refused, PlatformBusy) else NO_MEMBER) from refused
         except Exception as error:
             raise WriteUnsure(_UNFINISHED) from error
+        if answer.files:
+            try:
+                if row.id:  # of a process that died before it posted the files
+                    await surface.edit(post, part)
+                key = f"{to.turn}:{FILES_NUMBER}"
+                if not await surface.find(FILES_NUMBER, key):
+                    await surface.upload(key, answer.files)
+            except Exception as error:
+                raise WriteUnsure(_UNFINISHED) from error
+            self._has_files = True
         return [replace(row, id=post)]
 
     async def _find(self, row: RowWrite) -> str:

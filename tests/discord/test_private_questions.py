@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.messages import Address, AskedIn
+from core.domain.changes import Draft, RowWrite
+from core.domain.messages import Address, AskedIn, encode_json
+from core.domain.records import Outcome, ToolContext
+from core.tools.posting import POST_APPLIER
+from core.tools.tool import FixedToolSource, FunctionTool
 from tests.discord.discord_ponte import DiscordPonte, bot_messages
-from tests.fakes.choices import allow_list
+from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord
-from tests.fakes.discord.interactions import DEFER
-from tests.fakes.discord.world import Channel
+from tests.fakes.discord.interactions import DEFER, Exchange
+from tests.fakes.discord.world import Channel, Payload
 
 
 def direct_posts(discord: FakeDiscord, person: DiscordPerson) -> list[str]:
@@ -35,6 +39,7 @@ async def test_discord_shows_the_answer_to_the_asker_alone(
     public = await ana.slash("ask", channel, prompt="hello")
     await public.wait_for_text("You said: hello")
     assert "late" not in str(asked.model.asks[-1].input)
+    assert channel.guild
     journal = asked.engine.conversations.journal
     (entry,) = await journal.list_entries(f"discord:{ana.dm.id}:@{channel.id}")
     assert entry.message.asked_in == AskedIn(
@@ -70,3 +75,120 @@ async def test_discord_posts_in_the_direct_message_what_the_response_cannot_show
     await asked.close()
     assert direct_posts(discord, ana) == ["Ana is."]
     assert bot_messages(discord) == ["Ana is."]
+
+
+class Reports(FixedToolSource):
+    """Its tools read a table and make a file."""
+
+    name = "reports"
+
+    def __init__(self, ponte: DiscordPonte) -> None:
+        self._ponte = ponte
+        tools = (self.read_orders, self.make_file)
+        reading = [FunctionTool(tool, effect="read", doing="…") for tool in tools]
+        self._tools = (*reading, FunctionTool(self.propose, effect="write", doing="…"))
+
+    async def read_orders(self, ctx: ToolContext, text: str) -> Outcome:
+        """Read orders.
+
+        Args:
+            text: what they say
+        """
+        ctx.viewer.note_need("read", "Orders", "m1")
+        return Outcome("ok", text)
+
+    async def make_file(self, ctx: ToolContext) -> Outcome:
+        """Make a file."""
+        files = self._ponte.engine.conversations.files
+        file = await files.put(ctx.message.turn, "a.csv", "text/csv", b"a", ctx.asker, "t")
+        return Outcome("ok", "made", (file,))
+
+    async def propose(self, ctx: ToolContext) -> Outcome:
+        """Propose a post."""
+        target = {
+            "asker": encode_json(ctx.asker),
+            "address": encode_json(ctx.address),
+            "person": "",
+            "place": "discord:1:2",
+        }
+        row = RowWrite(after={"text": "Hello"})
+        return await ctx.turn.propose(Draft(POST_APPLIER, "post", target, "#sales", (row,)))
+
+
+@pytest.fixture
+async def reports(ponte: DiscordPonte) -> DiscordPonte:
+    ponte.policy = allow_list(frozenset({"*"}))
+    ponte.choices = make_choices(ponte.model, [Reports(ponte)], ponte.policy)
+    await ponte.open(threads=False)
+    await ponte.ready()
+    return ponte
+
+
+async def ask_privately(ana: DiscordPerson, channel: Channel, text: str) -> Exchange:
+    exchange = await ana.slash("ask", channel, prompt=text, private=True)
+    return await exchange.wait_until(lambda e: "Share in #general" in str(e.buttons))
+
+
+async def share(discord: FakeDiscord, ana: DiscordPerson, answer: Exchange) -> Payload:
+    """Press the button, and return the card, which is in the direct message."""
+    assert answer.original
+    press = await ana.click(answer.original, "Share in #general")
+    await press.wait_until(lambda e: e.followups)
+    assert "our direct message" in press.followups[0]["content"]
+    return discord.world.messages_by(discord.world.me.id, ana.dm.id)[-1]
+
+
+async def test_discord_shares_the_answer_with_its_file(
+    discord: FakeDiscord, reports: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    answer = await ask_privately(ana, channel, "call make_file {}")
+    await answer.wait_until(lambda e: e.original and e.original["attachments"])
+    assert bot_messages(discord) == []
+    card = await share(discord, ana, answer)
+    assert "Files included: `a.csv`" in card["embeds"][0]["description"]
+    assert answer.original
+    press = await ana.click(answer.original, "Share in #general")
+    await press.wait_until(lambda e: e.followups)
+    assert "already shared" in press.followups[0]["content"]
+    discord.lose("PATCH", f"/channels/{channel.id}/messages/*", times=1)
+    await (await ana.click(card, "Approve")).wait_for_ack()
+    await discord.wait_until(lambda: "Posted." in card["embeds"][0]["description"])
+    (post,) = discord.world.messages_by(discord.world.me.id, channel.id)
+    assert post["content"].startswith("Shared by Ana from a private question:\n\n")
+    assert [file["filename"] for file in post["attachments"]] == ["a.csv"]
+    assert not post["mentions"]
+    assert not post["mention_everyone"]
+
+
+async def test_discord_posts_cards_in_the_direct_message(
+    discord: FakeDiscord, reports: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    """Somebody may decide when the response cannot be edited any more."""
+    exchange = await ana.slash("ask", channel, prompt="call propose {}", private=True)
+    await exchange.wait_until(lambda e: "our direct message" in e.text)
+    (card,) = discord.world.messages_by(discord.world.me.id)
+    assert card["channel_id"] == str(ana.dm.id)
+    await (await ana.click(card, "Deny")).wait_for_ack()
+    await discord.wait_until(lambda: "Denied" in str(card["embeds"]))
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_a_restart_answers_a_private_question_once(
+    discord: FakeDiscord, asked: DiscordPonte, ana: DiscordPerson, channel: Channel, is_over: bool
+) -> None:
+    asked.model.say_in_steps({"who is late?": ["Ana", " is."]})
+    exchange = await ana.slash("ask", channel, prompt="who is late?", private=True)
+    await exchange.wait_for_ack()
+    await discord.wait_until(lambda: asked.model.asks)
+    await asked.close(grace=0.0)
+    asked.model.pauses = None
+    if is_over:
+        discord.clock.advance(15 * 60 + 1)
+    await asked.open()
+    if is_over:
+        await discord.wait_until(lambda: direct_posts(discord, ana))
+    else:
+        await exchange.wait_for_text("Ana is.")
+    await asked.close()
+    assert direct_posts(discord, ana) == (["Ana is."] if is_over else [])
+    assert bot_messages(discord) == direct_posts(discord, ana)
