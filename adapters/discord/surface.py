@@ -43,7 +43,7 @@ from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, disable_m
 from adapters.discord.state import TOKEN_SECONDS, Acks, OriginalResponse, Token
 from core.base.errors import NotFound, PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.base.i18n import say
-from core.chat.interactions import ANSWERED_DIRECTLY
+from core.chat.interactions import ANSWERED_DIRECTLY, NO_DIRECT_MESSAGE
 from core.domain.messages import Answer, Card, File, ReplyTo
 from core.domain.ports import AnswerPart, Files, Surface
 
@@ -396,6 +396,11 @@ class ChannelSurface(DiscordSurface):
         return await posts.own_posts_since(await self.client(), channel, since)
 
 
+def _say_where(post: str) -> str:
+    link = f"https://discord.com/channels/@me/{post.replace(':', '/')}"
+    return say(ANSWERED_DIRECTLY, url=link)
+
+
 class TokenSurface(DiscordSurface):
     """The base of the surfaces for an interaction (a command or a click): posts are made through
     its token while that is valid, else as messages of the channel (`_channel`)."""
@@ -469,14 +474,20 @@ class ResponseSurface(TokenSurface):
         """Post a private answer in the direct message, once, and say so in the response if the
         token is still valid."""
         await self._channel.find(part.number, key)  # so that `post` looks for an earlier try's
-        post = await self._channel.post(key, part)
+        try:
+            post = await self._channel.post(key, part)
+        except Undeliverable:
+            await self._replace_response(say(NO_DIRECT_MESSAGE))
+            raise
         self._last = None
-        if not await self._is_over():
-            link = f"https://discord.com/channels/@me/{post.replace(':', '/')}"
-            with suppress(PonteError, TokenOver, *IN_DOUBT):
-                original, words = await self._open_original(), say(ANSWERED_DIRECTLY, url=link)
-                await attempt(lambda: original.edit(content=words, view=None, attachments=[]))
+        await self._replace_response(_say_where(post))
         return post
+
+    async def _replace_response(self, words: str) -> None:
+        if not await self._is_over():
+            with suppress(PonteError, TokenOver, *IN_DOUBT):
+                original = await self._open_original()
+                await attempt(lambda: original.edit(content=words, view=None, attachments=[]))
 
     async def edit(self, post: str, part: AnswerPart) -> None:
         """Change the answer, through the token or, once that has expired, as a message of the
@@ -610,13 +621,13 @@ class ClickSurface(TokenSurface):
         try:
             post = await self._channel.post(key, part)
         except Undeliverable:
-            await self._whisper(part.text)  # may not post there, but the token is valid
+            # May not post there, but the token is valid. A card alone has no text.
+            await self._whisper(part.text or say(NO_DIRECT_MESSAGE))
             return self._card
         self._has_own_post = True  # so `upload` adds the answer's files there
         if self._is_apart and part.is_final:
-            link = f"https://discord.com/channels/@me/{post.replace(':', '/')}"
             with suppress(PonteError, *IN_DOUBT):
-                await self._whisper(say(ANSWERED_DIRECTLY, url=link))
+                await self._whisper(_say_where(post))
         return post
 
     async def _show_outcome(self, part: str, answer: Answer) -> None:

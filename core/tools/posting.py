@@ -69,7 +69,7 @@ TELL_HINT = "tell the person; do not look for another way"
 Messengers = Mapping[str, Messenger]
 FindHidden = Callable[[Person, Address, Collection[Need]], Awaitable[str]]
 """Returns the name of something that the person may not read at the address, "" for nothing. Raises
-StatusUnknown."""
+NotAllowed and StatusUnknown."""
 
 
 async def _hide_nothing(person: Person, address: Address, needs: Collection[Need]) -> str:
@@ -193,8 +193,8 @@ class _PostBatch:
             raise ToolError(NOT_KNOWN if may is None else NO_MEMBER)
         try:
             hidden = await self._find_hidden(self._asker, self._address, self._needs)
-        except StatusUnknown as error:
-            raise ToolError(NOT_KNOWN) from error
+        except (NotAllowed, StatusUnknown) as error:
+            raise ToolError(error.sentence, **error.values) from error
         if hidden:
             raise ToolError(_NOT_SHOWN, name=hidden)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from core.base import text
-from core.base.errors import StatusUnknown
 from core.base.tasks import run_together
 from core.changes.approval import Approval
 from core.changes.cards import ChangeViews
@@ -95,12 +94,13 @@ class ToolContexts:
 
     async def find_hidden(self, person: Person, address: Address, needs: Collection[Need]) -> str:
         """Return the name of something that the person may not read at the address, "" for nothing.
-        Raise StatusUnknown."""
+        Raise StatusUnknown, and NotAllowed for a right that has no name."""
         rights = await self.approval.policy.rights(person, address)
         for need in sorted(needs):
             if not self.may_know(rights, [need]):
-                if rights.may(*need).is_unknown:
-                    raise StatusUnknown
+                verdict = rights.may(*need)
+                if len(need) < 2 or need[0] == "post" or verdict.is_unknown:
+                    verdict.raise_if_denied()
                 return need[:2][-1]
         return ""
 

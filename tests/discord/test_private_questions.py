@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import Address, AskedIn, encode_json
 from core.domain.records import Outcome, ToolContext
+from core.people.rules import Rule, RuleBook
 from core.tools.posting import POST_APPLIER
 from core.tools.tool import FixedToolSource, FunctionTool
 from tests.discord.discord_ponte import DiscordPonte, bot_messages
 from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.config import fixed_rules
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.interactions import DEFER, Exchange
 from tests.fakes.discord.world import Channel, Payload
@@ -172,14 +176,50 @@ async def test_discord_posts_cards_in_the_direct_message(
     await discord.wait_until(lambda: "Denied" in str(card["embeds"]))
 
 
+async def test_who_takes_no_direct_messages_reads_so(
+    discord: FakeDiscord, reports: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    discord.refuse("POST", f"/channels/{ana.dm.id}/messages", 403, 50007, times=9)
+    exchange = await ana.slash("ask", channel, prompt="call propose {}", private=True)
+    await exchange.wait_until(lambda e: "couldn't open our direct message" in e.text)
+    assert bot_messages(discord) == []
+
+
+async def test_discord_refuses_to_share_what_the_channel_may_not_show(
+    discord: FakeDiscord, reports: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    text = 'call read_orders {"text": "@everyone"}'
+    answer = await ask_privately(ana, channel, text)
+    for deny, words in (("read:Orders", "`Orders` can't be shown"), ("chat", "can't chat")):
+        rule = Rule("rules 1", where=frozenset({f"discord:{channel.guild.id}"}), deny=(deny,))
+        reports.policy.read_rules = fixed_rules(RuleBook((rule,)))
+        press = await ana.click(answer.original, "Share in #general")
+        await press.wait_until(lambda e: e.followups)
+        assert words in press.followups[0]["content"]
+    assert bot_messages(discord) == []
+
+
+class Pauses(asyncio.Queue[None]):
+    """`reached`: the model waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = asyncio.Event()
+
+    async def get(self) -> None:
+        self.reached.set()
+        await super().get()
+
+
 @pytest.mark.parametrize("is_over", [False, True])
 async def test_a_restart_answers_a_private_question_once(
     discord: FakeDiscord, asked: DiscordPonte, ana: DiscordPerson, channel: Channel, is_over: bool
 ) -> None:
     asked.model.say_in_steps({"who is late?": ["Ana", " is."]})
+    pauses = asked.model.pauses = Pauses()
     exchange = await ana.slash("ask", channel, prompt="who is late?", private=True)
     await exchange.wait_for_ack()
-    await discord.wait_until(lambda: asked.model.asks)
+    await pauses.reached.wait()
     await asked.close(grace=0.0)
     asked.model.pauses = None
     if is_over:
