@@ -98,7 +98,10 @@ class Engine:
             lambda rights, needs: self.assistant.contexts.may_know(rights, needs),
             clock,
         )
-        own_appliers = (PlacePosts(platforms.messengers), ScheduleApplier(schedules))
+        posts = PlacePosts(
+            platforms.messengers, lambda *asked: self.assistant.contexts.find_hidden(*asked)
+        )
+        own_appliers = (posts, ScheduleApplier(schedules))
         appliers_by_name = {applier.name: applier for applier in (*appliers, *own_appliers)}
         builder = CardBuilder(approval.kinds)
         lifecycle = ChangeLifecycle(
@@ -141,6 +144,7 @@ class Engine:
             schedules,
             self.upkeep,
             SavedAnswers(people, contexts, find_board),
+            posts,
         )
         # Made once, when the first message of its kind comes.
         origins = {name: cache(partial(find, self)) for name, find in ORIGINS.items()}

@@ -124,7 +124,7 @@ class DiscordAdapter(ChatPlatform):
             lambda error: type(error).__name__,
         )
         self._context = DiscordContext(client, state, options.message_content)
-        locations = Locations(state, options.locale, places)
+        locations = self._locations = Locations(state, options.locale, places)
         self._threads = DiscordThreads(client, locations)
         self._signs = DiscordSigns(client, state, queues.tasks)
         self._acks = Acks()
@@ -348,10 +348,8 @@ class DiscordAdapter(ChatPlatform):
         """Return where to post in a direct message with the person, and their locale ("" if
         unknown). Raises as `attempt` does."""
         client = await self.connection.client()
-        channel = await attempt(lambda: client.create_dm(discord.Object(int(person.id))))
-        # A bot cannot list its direct messages. Unknown ones are not read back after an outage.
-        await self.state.note_channel(channel.id, snowflake(), 0)
-        to = self.destination_in(Address(PLATFORM, str(channel.id)), person)
+        channel = await self._locations.find_direct(client, int(person.id))
+        to = self.destination_in(Address(PLATFORM, str(channel)), person)
         return to, self.state.language_of(person.id, None, "")
 
     def destination_in(self, address: Address, person: Person) -> ReplyTo:

@@ -15,7 +15,7 @@ from typing import Any
 import discord
 from discord import MessageType
 
-from adapters.discord.client import PLATFORM, Interaction, attempt
+from adapters.discord.client import PLATFORM, Interaction, attempt, snowflake
 from adapters.discord.posts import all_attachments, file_name, files_of, own_files_of
 from adapters.discord.state import DiscordState, Location
 from core.base import text
@@ -81,6 +81,13 @@ class Locations:
         # If only its user installed the app, a DM may be between two other people.
         alone = bool(interaction.context.dm_channel)
         return Location(id, is_shared=not alone and not isinstance(channel, discord.DMChannel))
+
+    async def find_direct(self, client: discord.Client, person: int) -> int:
+        """Return the id of the direct message with a person. Raises as `attempt` does."""
+        channel = await attempt(lambda: client.create_dm(discord.Object(person)))
+        # A bot cannot list its direct messages. Unknown ones are not read back after an outage.
+        await self.state.note_channel(channel.id, snowflake(), 0)
+        return channel.id
 
     def find_addressing(self, message: discord.Message, location: Location, me: int) -> Addressing:
         """Return the facts that tell whether a message is for Ponte. `me` is our user id. A thread

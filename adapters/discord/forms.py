@@ -33,12 +33,15 @@ FIELD_MENU_ID = re.compile(r"ponte:fields:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?):\
 """A menu that offers the fields of a form with more than MAX_FORM_FIELDS. The form itself has the
 id of its button."""
 # components/reference.mdx: #string-select-string-select-structure, #select-option-structure.
+PRIVATE = "private"
+"""The end of the form's id for a question that only its asker sees answered."""
 MAX_MENU_OPTIONS, MAX_OPTION_CHARACTERS, MAX_MENUS = 25, 100, 5
 
 
-def ask_form() -> discord.ui.Modal:
+def ask_form(*, is_private: bool) -> discord.ui.Modal:
     question = FormField(PROMPT_FIELD, say("Your message"), "lines", is_required=True)
-    return build_form(ASK_ID, say("Ask Ponte"), [question])
+    id = f"{ASK_ID}:{PRIVATE}" if is_private else ASK_ID
+    return build_form(id, say("Ask Ponte"), [question])
 
 
 def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Modal:

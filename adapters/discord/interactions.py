@@ -25,6 +25,7 @@ from adapters.discord import card_embeds, events, forms, render
 from adapters.discord.client import (
     ALREADY_ACKNOWLEDGED,
     IN_DOUBT,
+    PLATFORM,
     UNKNOWN_INTERACTION,
     Interaction,
     attempt,
@@ -34,6 +35,7 @@ from adapters.discord.events import Locations, ReferencedNames, person_of
 from adapters.discord.people import Roles
 from adapters.discord.posts import MAX_FILES_IN_POST, attachments, files_of, given_file
 from adapters.discord.state import TOKEN_SECONDS, Acks, DiscordState, Token
+from core.base.errors import PonteError
 from core.base.i18n import LOCALES, say, use_locale
 from core.base.tasks import BackgroundTasks
 from core.base.text import clean_text, fold_to_letters
@@ -42,6 +44,7 @@ from core.chat.file_downloads import FileDownloads
 from core.chat.incoming import EVENT_FAILED
 from core.chat.interactions import (
     FORM_UNREADABLE,
+    NO_DIRECT_MESSAGE,
     REST_OF_CODE,
     InteractionLimits,
     InteractionRequest,
@@ -51,7 +54,16 @@ from core.commands import grammar
 from core.commands.grammar import TypedCommand
 from core.domain.buttons import ButtonForm, ButtonPress, PressResult
 from core.domain.changes import ChangeForm
-from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
+from core.domain.messages import (
+    Address,
+    AskedIn,
+    Attachment,
+    Message,
+    Person,
+    Quote,
+    ReplyTo,
+    turn_id,
+)
 from core.domain.ports import StatusBoard
 from core.domain.records import Receipt
 from core.saved.questions import MAX_SAVED_NAME
@@ -68,6 +80,8 @@ MAX_NAMES_LOOKED_UP = 10
 """How many people's names are looked up for one prompt."""
 QUICK_COMMAND_LOOKUP_SECONDS = 0.5
 """How long the look-up of a quick command may delay the form for its inputs."""
+DIRECT_MESSAGE_SECONDS = 0.8
+"""How long Discord may take to tell the direct message of a private question."""
 CHANGE_FORM_SECONDS = 0.8
 """How long the look-up of a proposal may delay the form that changes it, and the storing of what
 was filled in."""
@@ -81,7 +95,8 @@ class DiscordInteraction:
     """The port `ChatInteraction` for one command, click or form of Discord.
 
     `asker` is the id of the person whose conversation a click is about, 0 for the one who clicked.
-    `chosen` are the positions of the fields that a form shall have.
+    `chosen` are the positions of the fields that a form shall have. `direct`: the direct message
+    with the person, 0 unless it is about a private question.
     """
 
     locations: Locations
@@ -92,6 +107,7 @@ class DiscordInteraction:
     interaction: Interaction
     asker: int = 0
     chosen: Sequence[str] = ()
+    direct: int = 0
     _message: Message | None = field(default=None, init=False)
 
     @property
@@ -115,8 +131,15 @@ class DiscordInteraction:
 
     @property
     def address(self) -> Address:
+        """A private question has the rights of a direct message, where its answer goes if its
+        response cannot show it. For each channel, it is a conversation of its own."""
+        if self.direct:
+            channel = str(self.interaction.channel_id)
+            return Address(PLATFORM, str(self.direct), person=channel)
         location = self.locations.of_interaction(self.interaction)
-        return self.locations.conversation_address(location, self.interaction.user.id)
+        # `asker`: the person whose conversation the click is about, 0 if that is the one who
+        # clicked.
+        return self.locations.conversation_address(location, self.asker or self.interaction.user.id)
 
     @property
     def locale(self) -> str:
@@ -132,15 +155,12 @@ class DiscordInteraction:
         (`acks.expect`)."""
         interaction, locations = self.interaction, self.locations
         kind: Literal["click", "command"] = "click" if self._is_click else "command"
-        token = Token.of(interaction, kind, request.is_private)
+        token = Token.of(interaction, kind, request.is_private or bool(self.direct))
         # A click's source is the message with the card.
         post = interaction.message if self._is_click else None
         source = str(post.id if post else interaction.id)
         key, author = f"discord:interaction:{interaction.id}", self.person
-        location = locations.of_interaction(interaction)
-        # `asker`: the person whose conversation the click is about, 0 if that is the one who
-        # clicked.
-        address = locations.conversation_address(location, self.asker or interaction.user.id)
+        address = self.address
         expires_at = time.time() + TOKEN_SECONDS
         self._message = Message(
             event_key=key,
@@ -154,6 +174,7 @@ class DiscordInteraction:
             locale=str(interaction.locale),
             sent_at=interaction.created_at.timestamp(),
             is_click=self._is_click,
+            asked_in=request.asked_in,
         )
         # Only interactions tell the language, for the person's later messages.
         locations.state.note_language(interaction.user.id, str(interaction.locale))
@@ -305,11 +326,17 @@ class DiscordHandlers:
         asker = int(subject) if button.place == "growing" and subject != "stop" else 0
         asking = replace(self._make_interaction(interaction, asker), chosen=chosen)
         message = interaction.message
+        # Of a private answer. The menus of a form's fields are such a message, too.
+        if message and message.flags.ephemeral and not button.place.startswith("card"):
+            if not (direct := await self._find_direct(interaction)):
+                return
+            asking.direct = direct
+        channel = asking.direct or (message and message.channel.id)
         press = ButtonPress(
             button,
             subject,
             interaction.created_at.timestamp(),
-            f"{message.channel.id}:{message.id}" if message else "-",
+            f"{channel}:{message.id}" if message else "-",
             values,
         )
         if not await self.interactions.press(asking, press) or message is None:
@@ -320,7 +347,7 @@ class DiscordHandlers:
                 view = card_embeds.without_button(message, id)
                 await interaction.edit_original_response(view=view)
             # The menus of a form's fields are an ephemeral message, the card is none.
-            elif values is not None and message.flags.ephemeral:
+            elif values is not None and message.flags.ephemeral and not asking.direct:
                 await interaction.delete_original_response()
 
     async def _submit_ask_form(
@@ -328,6 +355,7 @@ class DiscordHandlers:
     ) -> None:
         """Submit the question of `/ask`, or of *Ask Ponte* on a message. `message` is that one's id
         if it has files."""
+        is_private, message = message == forms.PRIVATE, message.removeprefix(forms.PRIVATE)
         files = self.locations.state.form_files.get(message) if message else []
         # By it, files that are no longer remembered can be fetched when the turn starts.
         reference = f"{interaction.channel_id}/{message}" if files is None else ""
@@ -337,7 +365,9 @@ class DiscordHandlers:
         attachments = tuple(Attachment(**file) for file in files or ())
         context = (quote,) if quoted else ()
         prompt = values.get(forms.PROMPT_FIELD, "")
-        request = InteractionRequest(prompt, context=context, files=attachments)
+        request = InteractionRequest(
+            prompt, is_private=is_private, context=context, files=attachments
+        )
         await self._submit_prompt(interaction, request)
 
     async def _submit_quick_form(
@@ -354,13 +384,17 @@ class DiscordHandlers:
         await self._submit(interaction, InteractionRequest(text, "spend"))
 
     async def ask(
-        self, interaction: Interaction, prompt: str, file: discord.Attachment | None
+        self,
+        interaction: Interaction,
+        prompt: str,
+        file: discord.Attachment | None,
+        is_private: bool,
     ) -> None:
         """Without a prompt and a file, show a form with room for several lines."""
         if not prompt and file is None:
-            await self._show_form(interaction, forms.ask_form)
+            await self._show_form(interaction, partial(forms.ask_form, is_private=is_private))
         else:
-            request = InteractionRequest(prompt, files=_as_files(file))
+            request = InteractionRequest(prompt, is_private=is_private, files=_as_files(file))
             await self._submit_prompt(interaction, request)
 
     async def ask_about(self, interaction: Interaction, message: discord.Message) -> None:
@@ -452,7 +486,28 @@ class DiscordHandlers:
         names = await self._find_names(interaction, request.text)
         mentions = names.list_mentions(request.text)
         request = replace(request, text=names.write(request.text), mentions=mentions)
-        await self._submit(interaction, request)
+        asking = self._make_interaction(interaction)
+        # In a direct message with Ponte, nobody else reads the conversation.
+        if request.is_private and asking.address.is_shared:
+            if not (direct := await self._find_direct(interaction)):
+                return
+            place = replace(asking.address, thread="", person="")
+            channel = getattr(interaction.channel, "parent", None) or interaction.channel
+            asked_in = AskedIn(place, f"#{getattr(channel, 'name', '')}".rstrip("#"))
+            request = replace(request, asked_in=asked_in if place.workspace else None)
+            asking.direct = direct
+        await self.interactions.submit(asking, request)
+
+    async def _find_direct(self, interaction: Interaction) -> int:
+        """Return the id of the person's direct message; 0 after a notice if Discord tells none."""
+        try:
+            async with asyncio.timeout(DIRECT_MESSAGE_SECONDS):
+                client: discord.Client = interaction.client
+                return await self.locations.find_direct(client, interaction.user.id)
+        except (PonteError, TimeoutError, *IN_DOUBT):
+            words = say(NO_DIRECT_MESSAGE, str(interaction.locale))
+            await self._make_interaction(interaction).notify(words)
+            return 0
 
     async def _find_names(self, interaction: Interaction, text: str) -> ReferencedNames:
         """Return the names of what a text from a form mentions, without the bot itself. Discord
@@ -509,6 +564,7 @@ ASK_DESCRIPTION = "Ask Ponte something"
 ASK_MENU = "Ask Ponte"
 PROMPT_DESCRIPTION = "Your question. Leave it empty to write several lines."
 FILE_DESCRIPTION = "A file to attach"
+PRIVATE_DESCRIPTION = "Only you see the answer"
 QUICK_DESCRIPTION = "Run a quick command"
 SLUG_DESCRIPTION = "The quick command to run"
 INPUT_DESCRIPTION = "Input: text or key=value. Leave it empty to write several lines."
@@ -564,11 +620,16 @@ def make_tree(
     tree.error(on_error)
 
     @tree.command(name="ask", description=ASK_DESCRIPTION)
-    @app_commands.describe(prompt=PROMPT_DESCRIPTION, file=FILE_DESCRIPTION)
+    @app_commands.describe(
+        prompt=PROMPT_DESCRIPTION, file=FILE_DESCRIPTION, private=PRIVATE_DESCRIPTION
+    )
     async def ask(
-        interaction: Interaction, prompt: str = "", file: discord.Attachment | None = None
+        interaction: Interaction,
+        prompt: str = "",
+        file: discord.Attachment | None = None,
+        private: bool = False,
     ) -> None:
-        await handlers.ask(interaction, prompt, file)
+        await handlers.ask(interaction, prompt, file, private)
 
     @tree.context_menu(name=ASK_MENU)
     async def ask_about(interaction: Interaction, message: discord.Message) -> None:

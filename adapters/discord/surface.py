@@ -9,6 +9,7 @@ The states of a growing answer. What Discord refuses returns None, and the last 
 | in a channel | `_post_states` | `edit`, `_offer_stop` | `edit`, `_end_answer` | `_refusal` |
 | in doubt | `_doubtful_parts` | `post` edits what exists | the same | a new post |
 | complete | `_last` | | `upload` | a sentence for each file |
+| for one person | `_is_apart` | nothing | `_write_original` | `_post_directly` |
 | after a click | `_card` | | `_show_outcome` | `_whisper` |
 """
 
@@ -39,9 +40,10 @@ from adapters.discord.client import (
 from adapters.discord.intake import DiscordThreads
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, disable_markup
-from adapters.discord.state import Acks, OriginalResponse, Token
+from adapters.discord.state import TOKEN_SECONDS, Acks, OriginalResponse, Token
 from core.base.errors import NotFound, PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.base.i18n import say
+from core.chat.interactions import ANSWERED_DIRECTLY, NO_DIRECT_MESSAGE
 from core.domain.messages import Answer, Card, File, ReplyTo
 from core.domain.ports import AnswerPart, Files, Surface
 
@@ -411,6 +413,11 @@ class ChannelSurface(DiscordSurface):
         return await posts.own_posts_since(await self.client(), channel, since)
 
 
+def _say_where(post: str) -> str:
+    link = f"https://discord.com/channels/@me/{post.replace(':', '/')}"
+    return say(ANSWERED_DIRECTLY, url=link)
+
+
 class TokenSurface(DiscordSurface):
     """The base of the surfaces for an interaction (a command or a click): posts are made through
     its token while that is valid, else as messages of the channel (`_channel`)."""
@@ -421,6 +428,12 @@ class TokenSurface(DiscordSurface):
         self._token = token
         self._acks = acks
         self._channel = channel
+
+    @property
+    def _is_apart(self) -> bool:
+        """Only the asker sees the original response, and no channel has it. The channel of the
+        address is their direct message."""
+        return self._token.is_private and not self._to.address.is_shared
 
     @property
     def _where(self) -> int:
@@ -438,6 +451,10 @@ class ResponseSurface(TokenSurface):
     max_posts = ORIGINAL_PARTS
     _is_token_lost = False
     """The token is known to be unusable."""
+
+    async def seconds_until_growth(self) -> float:
+        """What only one person sees is posted once: it cannot be edited when the token is over."""
+        return TOKEN_SECONDS if self._is_apart else 0.0
 
     async def show_activity(self, doing: str) -> None:
         """Write what is being done into the original response, which shows "thinking…" from the
@@ -458,19 +475,49 @@ class ResponseSurface(TokenSurface):
         Raises Undeliverable if the token has expired and others could read a private answer in the
         channel.
         """
-        if post := await self._write_original(part):
+        # The cards of a private answer change later than the token lets it be edited.
+        is_lasting = self._is_apart and part.answer is not None and bool(part.answer.cards)
+        if not is_lasting and (post := await self._write_original(part)):
             return post
+        if self._is_apart:
+            return await self._post_directly(key, part)
         # Only the token is over: the bot's own right edits the response.
         if original := await self._find_original():
             await self._channel.edit(original, part)
             return original
         return await self._channel.post(key, part)
 
+    async def _post_directly(self, key: str, part: AnswerPart) -> str:
+        """Post a private answer in the direct message, once, and say so in the response if the
+        token is still valid."""
+        await self._channel.find(part.number, key)  # so that `post` looks for an earlier try's
+        try:
+            post = await self._channel.post(key, part)
+        except Undeliverable:
+            await self._replace_response(say(NO_DIRECT_MESSAGE))
+            raise
+        self._last = None
+        await self._replace_response(_say_where(post))
+        return post
+
+    async def _replace_response(self, words: str) -> None:
+        if not await self._is_over():
+            with suppress(PonteError, TokenOver, *IN_DOUBT):
+                original = await self._open_original()
+                await attempt(lambda: original.edit(content=words, view=None, attachments=[]))
+
     async def edit(self, post: str, part: AnswerPart) -> None:
         """Change the answer, through the token or, once that has expired, as a message of the
         channel. Raises Undeliverable as `post` does."""
-        if not await self._write_original(part):
-            await self._channel.edit(post, part)
+        has_cards = part.answer is not None and part.answer.cards
+        if (self._is_apart and has_cards) or not await self._write_original(part):
+            try:
+                await self._channel.edit(post, part)
+            except PostRemoved:
+                if not self._is_apart:
+                    raise
+                # The response was the post, and its token is over.
+                await self._post_directly(f"{self._to.turn}:{part.number}", part)
 
     async def delete(self, post: str) -> None:
         """Delete a post, as any message of the channel."""
@@ -591,9 +638,13 @@ class ClickSurface(TokenSurface):
         try:
             post = await self._channel.post(key, part)
         except Undeliverable:
-            await self._whisper(part.text)  # may not post there, but the token is valid
+            # May not post there, but the token is valid. A card alone has no text.
+            await self._whisper(part.text or say(NO_DIRECT_MESSAGE))
             return self._card
         self._has_own_post = True  # so `upload` adds the answer's files there
+        if self._is_apart and part.is_final:
+            with suppress(PonteError, *IN_DOUBT):
+                await self._whisper(_say_where(post))
         return post
 
     async def _show_outcome(self, part: str, answer: Answer) -> None:

@@ -367,6 +367,16 @@ class SlackAdapter(ChatPlatform):
         """Return whether it is a public channel; False if Slack does not tell."""
         return not (await self._look_up(address)).get("is_private", True)
 
+    async def may_have_outsiders(self, address: Address) -> bool:
+        if (await self._look_up(address)).get("is_ext_shared", True):
+            return True
+        page = await self.workspace.api.call(
+            "conversations.members", channel=address.channel, limit=1000
+        )
+        is_cut = bool((page.get("response_metadata") or {}).get("next_cursor"))
+        find = self.workspace.directory.cached_member
+        return is_cut or any(find(id).is_guest for id in page["members"])
+
     async def _look_up(self, address: Address) -> Payload:
         # Questions at the same time share one call.
         shared = self.workspace.api.shared_answers

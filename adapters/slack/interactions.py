@@ -32,6 +32,8 @@ from core.base.text import clean_text
 from core.chat.buttons import CODE_LATE, SHOW_CODE, find_button
 from core.chat.incoming import EVENT_FAILED
 from core.chat.interactions import (
+    ASK_TEXT,
+    NO_DIRECT_MESSAGE,
     InteractionLimits,
     InteractionRequest,
     Interactions,
@@ -40,12 +42,12 @@ from core.commands.grammar import TypedCommand, parse_command, render_command
 from core.commands.quick_commands import check_inputs
 from core.domain.buttons import ButtonForm, ButtonPress, PressResult
 from core.domain.changes import ChangeForm
-from core.domain.messages import Address, Attachment, Message, Person, Quote
+from core.domain.messages import Address, AskedIn, Attachment, Message, Person, Quote
 from core.domain.records import QuickCommand, Receipt
 
 log = structlog.get_logger("slack")
 
-QUICK_COMMAND = "/quick-command"
+ASK_COMMAND, QUICK_COMMAND = "/ponte", "/quick-command"
 RESPONSE_URL_SECONDS = 1700.0
 """Ponte uses a response_url so long. It expires after 30 minutes
 (docs.slack.dev/interactivity/handling-user-interaction, "response_url"); the last 100 seconds are a
@@ -63,6 +65,7 @@ _ID = re.compile("^ponte_(?:card_)?|:.*")
 """What surrounds a button's name in its action id or callback id."""
 _ON_IT = "Running `/quick-command {given}`"
 _THINKING = "Ponte is thinking…"
+_ANSWERED_THERE = "I'm answering in <{url}|our direct message>, where only you see it."
 
 Ack = Callable[[], Awaitable[object]]
 Notify = Callable[[str], Awaitable[object]]
@@ -109,6 +112,7 @@ class SlackInteraction:
     """The id that opens a form once, within a few seconds."""
     is_acknowledged: bool = False
     """The interaction was acknowledged before anything else."""
+    checks_rights: bool = False
 
     @property
     def limits(self) -> InteractionLimits:
@@ -118,7 +122,7 @@ class SlackInteraction:
         # response_url is valid for half an hour.
         return InteractionLimits(
             SLACK_FORM_SECONDS,
-            checks_rights_before_storing=False,
+            checks_rights_before_storing=self.checks_rights,
             without_rights=say(self.without_form, self.locale),
             form_seconds=SLACK_FORM_SECONDS,
             work_seconds=SLACK_WORK_SECONDS if self.is_acknowledged else SLACK_FORM_SECONDS,
@@ -186,6 +190,7 @@ class SlackInteraction:
             time_zone=profile.time_zone,
             sent_at=float(now),
             is_click=True,  # a slash command and a submitted form count as clicks, too
+            asked_in=request.asked_in,
         )
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
@@ -247,6 +252,7 @@ class SlackHandlers:
     def register(self, app: AsyncApp) -> None:
         """Bolt calls the first handler that matches. The last ones acknowledge what no other one
         handles, because Slack shows an error otherwise."""
+        app.command(ASK_COMMAND)(self.on_private_question)
         app.command(QUICK_COMMAND)(self.on_command)
         app.shortcut(forms.ASK_FORM)(self.on_shortcut)
         app.shortcut(forms.QUICK_COMMAND_FORM)(self.on_shortcut)
@@ -260,6 +266,42 @@ class SlackHandlers:
         app.view_closed(anything)(self.ignore)
         for listen in (app.shortcut, app.view, app.options):
             listen(anything)(self.on_unknown)
+
+    async def on_private_question(self, ack: AsyncAck, command: dict[str, Any]) -> None:
+        """Handle `/ponte QUESTION`: it counts as asked in the direct message with Ponte."""
+        user, channel = command["user_id"], command["channel_id"]
+        text = self.workspace.readable(command.get("text", "")).strip()
+
+        async def answer(words: str, **values: object) -> None:
+            await ack(text=say(words, self.workspace.directory.locale(user), **values))
+
+        if not text:
+            await answer(ASK_TEXT)
+            return
+        try:
+            async with asyncio.timeout(SLACK_OPEN_SECONDS):
+                call = self.workspace.api.call("conversations.open", users=user, patience=1)
+                direct = str((await call)["channel"]["id"])
+        except (TimeoutError, *FAILURES):
+            await answer(NO_DIRECT_MESSAGE)
+            return
+        team, name = self.workspace.team, command.get("channel_name", "")
+        home = events.home_of(team, [command.get("team_id")])
+        link = f"{(await self.workspace.identify())['url']}archives/{direct}"
+        confirm = ack if channel == direct else partial(answer, _ANSWERED_THERE, url=link)
+        key = f"slack:{team}:{direct}:command:{command['trigger_id']}"
+        interaction = replace(
+            self._make_interaction(
+                SlackPlace(user, home, direct), key, confirm, lambda words: ack(text=words)
+            ),
+            checks_rights=True,
+        )
+        # Slack does not tell the names of private channels ("privategroup").
+        is_named = re.fullmatch(r"(?!privategroup$|mpdm-).+", name)
+        place = Address("slack", channel, team, is_shared=True)
+        asked_in = AskedIn(place, f"#{name}" if is_named else "")
+        request = InteractionRequest(text, asked_in=None if is_direct(channel, {}) else asked_in)
+        await self.interactions.submit(interaction, request)
 
     async def on_command(self, ack: AsyncAck, command: dict[str, Any]) -> None:
         """Handle `/quick-command SLUG …`. A form asks for missing inputs, or without any text for

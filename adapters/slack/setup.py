@@ -25,7 +25,7 @@ SCOPE_PURPOSES: Mapping[str, str] = {
     "channels:history": "follow threads in public channels that Ponte is in",
     "channels:read": "list the members and names of public channels",
     "chat:write": "answer",
-    "commands": "run /quick-command and the message shortcuts",
+    "commands": "run /ponte, /quick-command and the message shortcuts",
     "files:read": "read attached files",
     "files:write": "post files",
     "groups:history": "follow threads in private channels that Ponte is in",
@@ -119,12 +119,19 @@ def manifest(request_url: str = "", page_url: str = "", name: str = "Ponte") -> 
             },
             "slash_commands": [
                 {
+                    "command": "/ponte",
+                    "description": say("Ask Ponte. Only you see the answer."),
+                    "usage_hint": say("QUESTION (without files, not in threads)"),
+                    "should_escape": True,
+                    **at,
+                },
+                {
                     "command": "/quick-command",
                     "description": say("Run a quick command"),
                     "usage_hint": say("SLUG [text | key=value …]"),
                     "should_escape": True,
                     **at,
-                }
+                },
             ],
             "shortcuts": [
                 _build_shortcut(say("Ask Ponte"), forms.ASK_FORM, say("Ask about this message")),

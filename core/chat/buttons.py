@@ -73,6 +73,9 @@ _ROWS = (
         late=CODE_LATE,
         gone=_CODE_GONE,
     ),
+    Button(
+        "share", "Share in {place}", "answer", is_offered=lambda answer: bool(answer.share_place)
+    ),
     # On Discord, the subject is the person whose conversation it stops.
     Button("stop", "Stop", "growing", "[0-9]{1,20}|stop", is_quiet=True, command="{name}"),
     Button(
@@ -112,7 +115,8 @@ def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
             style: ButtonStyle = "danger" if is_deletion else "primary"
             offers.append(ButtonOffer(button, subject, label, style=style))
         elif is_offered and not button.choices:
-            offers.append(ButtonOffer(button, subject, say(button.label)))
+            label = say(button.label, place=getattr(shown, "share_place", ""))
+            offers.append(ButtonOffer(button, subject, label))
         for choice, (label, emoji) in button.choices.items() if is_offered else ():
             offers.append(ButtonOffer(button, f"{choice}:{subject}", say(label), emoji))
     return tuple(offers)

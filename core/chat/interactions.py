@@ -22,7 +22,7 @@ from core.chat.people import Conversations, People
 from core.commands.grammar import render_change
 from core.domain.buttons import FORM_LATE, ButtonForm, ButtonPress, PressResult, PressWork
 from core.domain.changes import ChangeForm, FormField
-from core.domain.messages import Address, Attachment, Message, Person, Quote
+from core.domain.messages import Address, AskedIn, Attachment, Message, Person, Quote
 from core.domain.ports import StatusBoard
 from core.domain.records import QuickCommand, Receipt
 from core.domain.rights import Action
@@ -76,6 +76,13 @@ def _normalize(field: FormField, value: str) -> object:
     return value == "true" if field.type == "checkbox" else value
 
 
+ASK_TEXT = "Type a question after the command. Only you will see the answer."
+NO_DIRECT_MESSAGE = "I couldn't open our direct message. Try again, or write to me there."
+ANSWERED_DIRECTLY = "The answer is in [our direct message]({url})."
+_ONLY_THERE = (
+    "I can answer you in this channel, but not privately: private questions need the permissions "
+    "that you have in direct messages. Mention me in the channel instead."
+)
 REST_OF_CODE = "This is the beginning. Ask me for the rest of the code."
 RESTARTING = "I'm about to restart. Try again in a minute."
 
@@ -119,6 +126,7 @@ class InteractionRequest:
     context: tuple[Quote, ...] = ()
     files: tuple[Attachment, ...] = ()
     mentions: tuple[tuple[str, str], ...] = ()
+    asked_in: AskedIn | None = None
 
 
 class ChatInteraction(Protocol):
@@ -201,6 +209,10 @@ class Interactions:
         if limits.checks_rights_before_storing:
             refusal = await self._find_refusal(interaction, request.action)
         if refusal:
+            if (place := request.asked_in) and not await self._find_refusal(
+                interaction, request.action, refusal, place.address
+            ):
+                refusal = say(_ONLY_THERE, interaction.locale)
             await interaction.notify(refusal)
             return False
         deadline = None if limits.store_seconds is None else began + limits.store_seconds
@@ -361,7 +373,11 @@ class Interactions:
         return False
 
     async def _find_refusal(
-        self, interaction: ChatInteraction, action: Action, while_unknown: str = ""
+        self,
+        interaction: ChatInteraction,
+        action: Action,
+        while_unknown: str = "",
+        address: Address | None = None,
     ) -> str:
         """Return a sentence, in the person's language, that says why they may not do this; "" if
         they may, and `while_unknown` if their rights are not known in time. With "" for that, an
@@ -372,7 +388,7 @@ class Interactions:
         if not self.is_open:
             return say(RESTARTING, interaction.locale)
         await interaction.learn_about_person()
-        person, address = interaction.person, interaction.address
+        person, address = interaction.person, address or interaction.address
         try:
             async with asyncio.timeout(interaction.limits.rights_seconds):
                 verdict = await self.people.policy.may(person, address, action)

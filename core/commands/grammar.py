@@ -42,7 +42,15 @@ IMMEDIATE_COMMANDS = frozenset(
 )
 """Commands that run as soon as they are stored. All others wait for their turn in the queue."""
 
-COMMAND_NAMES = IMMEDIATE_COMMANDS | {"new", "quick-command", "setup", "rerun", "save", "saved"}
+COMMAND_NAMES = IMMEDIATE_COMMANDS | {
+    "new",
+    "quick-command",
+    "setup",
+    "rerun",
+    "save",
+    "saved",
+    "share",
+}
 
 TRANSLATED: Mapping[str, Mapping[str, str]] = {
     "pt-BR": {
@@ -183,8 +191,8 @@ _WRONG_SLUG = (
 @dataclass(frozen=True, slots=True)
 class TypedCommand:
     """- `id`: the argument of approve, deny, undo, again, why and setup, the id after schedule,
-      the turn after rerun and save, or the page of schedules. For approve, several ids can be
-      separated by spaces.
+      the turn after rerun, save and share, or the page of schedules. For approve, several ids can
+      be separated by spaces.
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule and
       saved; of save, "true" for others and for days that move, around a slash.
     - `input`: the inputs of the quick command, or the new values for change.
@@ -276,7 +284,7 @@ def _parse(text: str) -> TypedCommand | None:
         return TypedCommand(name, id=match[1], slug=match[2], reason=match[3]) if match else None
     if name == "saved" and end.endswith(_DELETIONS):
         return TypedCommand(name, slug="delete", reason=end.rpartition(" ")[0])
-    if name == "rerun" and _TURN.fullmatch(end):
+    if name in ("rerun", "share") and _TURN.fullmatch(end):
         return TypedCommand(name, id=end)
     if name == "setup":  # with the word by which the owner of the page proves an account
         return TypedCommand(name, id=end.lower()) if _SETUP_WORD.fullmatch(end) else None

@@ -222,6 +222,15 @@ class ReplyTo:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedIn:
+    """The channel in which a person asked something for themselves alone. `name` is as in `#sales`;
+    "" if the platform does not tell it."""
+
+    address: Address
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A person's message, or the command that their click represents (`is_click`). `sent_at` is
     in seconds since the epoch. `locale` and `time_zone` are "" if the platform does not report
@@ -255,6 +264,7 @@ class Message:
     mentions: tuple[tuple[str, str], ...] = ()
     """The people and channels that the author mentions: the words in `text`, as in `@Ana` or
     `#sales`, and the platform's id."""
+    asked_in: AskedIn | None = None
 
     @property
     def may_be_command(self) -> bool:
@@ -360,6 +370,8 @@ class Answer:
     """True for a finished text of the model to somebody who waits for it: people can vote on it."""
     can_run_again: bool = False
     """Queries of tables alone made what it shows."""
+    share_place: str = ""
+    """The name of the channel in which the asker can have a private answer posted."""
     card_sentence: str = ""
     """Says that `cards` wait, for readers of `text_without_cards`."""
     mentions_asker: bool = False

@@ -493,6 +493,10 @@ class Messenger(Protocol):
         """Return whether every member of the workspace can read that shared place, such as a public
         channel; False if that is not known."""
 
+    async def may_have_outsiders(self, address: Address) -> bool:
+        """Return False only if no guest and nobody of another organization can read there."""
+        return False
+
     async def title(self, address: Address) -> str:
         """Return the name of a shared place, such as a channel, as people see it; "" if the
         platform reports none."""

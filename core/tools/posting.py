@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import html
+import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -33,6 +34,7 @@ from core.base.tasks import retry
 from core.base.text import clean_text, clip_line, fold_case, to_one_line
 from core.base.trust import quote_inert
 from core.changes.kinds import TEXT_KEY, Batch, Changer, Kind, is_deed_title
+from core.chat.reply import FILES_NUMBER
 from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.messages import (
     Address,
@@ -45,7 +47,8 @@ from core.domain.messages import (
     turn_id,
 )
 from core.domain.ports import ARRIVAL_SECONDS, AnswerPart, Messenger
-from core.domain.records import NOTE_TEMPLATE, Outcome, ToolContext
+from core.domain.records import NOTE_TEMPLATE, Outcome, ToolContext, Turn
+from core.domain.rights import Need
 from core.tools.tool import FixedToolSource, FunctionTool
 
 log = structlog.get_logger("posting")
@@ -64,6 +67,13 @@ _UNFINISHED = "The platform didn't answer."
 TELL_HINT = "tell the person; do not look for another way"
 
 Messengers = Mapping[str, Messenger]
+FindHidden = Callable[[Person, Address, Collection[Need]], Awaitable[str]]
+"""Returns the name of something that the person may not read at the address, "" for nothing. Raises
+NotAllowed and StatusUnknown."""
+
+
+async def _hide_nothing(person: Person, address: Address, needs: Collection[Need]) -> str:
+    return ""
 
 
 class PlacePosts:
@@ -73,23 +83,24 @@ class PlacePosts:
     name = POST_APPLIER
     patience = POST_TIMEOUT_SECONDS
 
-    def __init__(self, messengers: Messengers) -> None:
+    def __init__(self, messengers: Messengers, find_hidden: FindHidden = _hide_nothing) -> None:
         self._messengers = messengers
+        self._find_hidden = find_hidden
 
     def batch(self, draft: Draft) -> int:
         """Each post is a batch of its own, so that its outcome is known by itself."""
         return 1
 
     def open(self, draft: Draft) -> Batch:
-        return _PostBatch(draft, self._messengers)
+        return _PostBatch(draft, self._messengers, self._find_hidden)
 
     async def check_asker(self, draft: Draft) -> None:
         """Raise NotAllowed, also if it is not known whether the asker can write in the place
         now."""
         try:
-            await _PostBatch(draft, self._messengers).check_asker()
+            await _PostBatch(draft, self._messengers, self._find_hidden).check_asker()
         except ToolError as error:
-            raise NotAllowed(error.sentence) from error
+            raise NotAllowed(error.sentence, **error.values) from error
 
     def revert(self, change: Change) -> Draft:
         """People may have read the post."""
@@ -106,16 +117,58 @@ class PlacePosts:
         # Names of people are not stored with a draft: only their ids are needed.
         target = {**draft.target, "asker": encode_json(replace(asker, name=""))}
         revised = replace(draft, target=target, rows=(_build_row(text, asker),))
-        await _PostBatch(revised, self._messengers).check_asker()
+        await _PostBatch(revised, self._messengers, self._find_hidden).check_asker()
         return revised
+
+    async def draft_answer(self, former: Turn, needs: Collection[Need]) -> Draft:
+        """Return the draft that posts a private answer in the channel of its question, with its
+        rows and files. Raise ToolError if the asker may not show it there, `needs` being what it
+        came from, and if that is not known."""
+        asked_in, answer, asker = former.message.asked_in, former.answer, former.message.author
+        if asked_in is None or answer is None or not answer.share_place:
+            raise ToolError("This answer can't be shared.")
+        address = asked_in.address
+        # Ponte's line comes first, so that no line of the answer can be taken for it.
+        lead = say("Shared by {name} from a private question:", name=_name_asker(asker))
+        text = f"{lead}\n\n{answer.text}"
+        _check_length(text, _TOO_LONG_TO_SHARE)
+        files = tuple(file for file in answer.files if not file.is_run_code)
+        post = Answer(text, parts=(text,), placed=answer.placed, files=files)
+        place = ":".join([address.platform, address.workspace, address.channel])
+        all_needs = {*needs, ("chat",), ("propose",), ("post", place)}
+        target = {
+            "asker": encode_json(replace(asker, name="")),
+            "address": encode_json(address),
+            "person": "",
+            "place": place,
+            "needs": json.dumps(sorted(all_needs)),
+            "answer": former.id,
+        }
+        after = {
+            "text": text,
+            "answer": encode_json(post),
+            "files": ", ".join(f"`{file.name}`" for file in files),
+        }
+        draft = Draft(
+            POST_APPLIER, "post", target, answer.share_place, (RowWrite(after=after),), NO_UNDO
+        )
+        await _PostBatch(draft, self._messengers, self._find_hidden).check_asker()
+        messenger = self._messengers[address.platform]
+        title = to_one_line(await messenger.title(address), 80) or draft.title
+        outsiders = "yes" if await messenger.may_have_outsiders(address) else ""
+        return replace(draft, title=title, target={**target, "outsiders": outsiders})
 
 
 class _PostBatch:
     """The `Batch` that posts one text to another place. Its only row has the text; the row's id is
     that of the post, once it is made."""
 
-    def __init__(self, draft: Draft, messengers: Mapping[str, Messenger]) -> None:
+    def __init__(self, draft: Draft, messengers: Messengers, find_hidden: FindHidden) -> None:
         target = draft.target
+        self._needs = [tuple(need) for need in json.loads(str(target.get("needs") or "[]"))]
+        self._find_hidden = find_hidden
+        self._has_files = False
+        """This process has posted the files."""
         self._asker = decode_json(Person, str(target["asker"]))
         self._address = decode_json(Address, str(target["address"]))
         # None for a post in a channel, else who gets it as a direct message.
@@ -132,9 +185,18 @@ class _PostBatch:
 
     async def check_asker(self) -> None:
         """Raise ToolError if the asker cannot write in the place, and if that is not known."""
+        is_shared = bool(self._needs)
+        if is_shared and await may_write(self._messenger, None, self._address, None) is False:
+            raise ToolError(_NOT_INVITED)
         may = await may_write(self._messenger, self._asker, self._address, self._person)
         if not may:
             raise ToolError(NOT_KNOWN if may is None else NO_MEMBER)
+        try:
+            hidden = await self._find_hidden(self._asker, self._address, self._needs)
+        except (NotAllowed, StatusUnknown) as error:
+            raise ToolError(error.sentence, **error.values) from error
+        if hidden:
+            raise ToolError(_NOT_SHOWN, name=hidden)
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         """Raise ToolError if it is not known whether the post was made.
@@ -170,6 +232,8 @@ class _PostBatch:
             id = await self._find(row)
         if not id:
             return [RowCheck("before", row)]
+        if (row.after or {}).get("files") and not self._has_files:
+            return [RowCheck("before", replace(row, id=id))]
         # The last value is the row as it is now: a post that was found has what was to be written.
         return [RowCheck("after", replace(row, id=id), dict(row.after or {}))]
 
@@ -179,13 +243,16 @@ class _PostBatch:
         # The asker may have left the channel since the approval.
         await self.check_asker()
         to, text = self._read(row)
-        part = AnswerPart(1, text, Answer(text, parts=(text,)), is_final=True)
+        stored = str((row.after or {}).get("answer", ""))
+        answer = decode_json(Answer, stored) if stored else Answer(text, parts=(text,))
+        part = AnswerPart(1, text, answer, is_final=True)
         surface = self._messenger.surface(to)
         # Set before the call: from now on, nobody knows whether a post was made. Without an
         # answer, `check` reports an unknown outcome, so that this process does not post again.
         self._may_arrive = True
+
         try:
-            post = await retry(
+            post = row.id or await retry(
                 lambda: surface.post(_key(to), part),
                 PlatformBusy,
                 lambda busy, failed: busy.seconds,
@@ -198,6 +265,16 @@ class _PostBatch:
             raise ToolError(_BUSY if isinstance(refused, PlatformBusy) else NO_MEMBER) from refused
         except Exception as error:
             raise WriteUnsure(_UNFINISHED) from error
+        if answer.files:
+            try:
+                if row.id:  # of a process that died before it posted the files
+                    await surface.edit(post, part)
+                key = f"{to.turn}:{FILES_NUMBER}"
+                if not await surface.find(FILES_NUMBER, key):
+                    await surface.upload(key, answer.files)
+            except Exception as error:
+                raise WriteUnsure(_UNFINISHED) from error
+            self._has_files = True
         return [replace(row, id=post)]
 
     async def _find(self, row: RowWrite) -> str:
@@ -222,14 +299,21 @@ def _build_row(text: str, asker: Person) -> RowWrite:
         raise ToolError("The text is empty.")
     # The text is a quote, so that no line of it can be taken for the last line. A name must not
     # mention anybody, so its @ is replaced by a similar character.
-    by = escape_markdown(to_one_line(asker.label, 80)).replace("@", "＠")
-    body = f"{quote_inert(text)}\n\n{say('Requested by {name}.', name=by)}"
-    # Slack's card has a limit of bytes, after `&`, `<` and `>` are escaped. 1000 characters leave
-    # room for the quote marks and the last line.
+    body = f"{quote_inert(text)}\n\n{say('Requested by {name}.', name=_name_asker(asker))}"
+    # 1000 characters leave room for the quote marks and the last line.
+    _check_length(body, _TOO_LONG)
+    return RowWrite(after={"text": body, "typed": text})
+
+
+def _name_asker(asker: Person) -> str:
+    return escape_markdown(to_one_line(asker.label, 80)).replace("@", "＠")
+
+
+def _check_length(body: str, sentence: str) -> None:
+    # Slack's card has a limit of bytes, after `&`, `<` and `>` are escaped.
     is_long = len(body) > MAX_POST_CHARACTERS
     if is_long or len(html.escape(body, quote=False).encode()) > MAX_POST_BYTES:
-        raise ToolError(_TOO_LONG, hint="write at most 1000 characters")
-    return RowWrite(after={"text": body, "typed": text})
+        raise ToolError(sentence, hint="write at most 1000 characters")
 
 
 def _key(to: ReplyTo) -> str:
@@ -239,13 +323,13 @@ def _key(to: ReplyTo) -> str:
 
 
 async def may_write(
-    messenger: Messenger, person: Person, address: Address, other: Person | None
+    messenger: Messenger, person: Person | None, address: Address, other: Person | None
 ) -> bool | None:
     """None if the platform cannot tell, or not within `PLACE_CHECK_SECONDS`. Callers refuse a post
     then."""
 
     async def ask() -> bool | None:
-        if other is not None:
+        if person is not None and other is not None:
             return await messenger.can_write_to(person, other, address)
         return await messenger.can_write(person, address)
 
@@ -268,6 +352,14 @@ MAX_POST_BYTES = 2_200
 """Bytes of the longest post, after `&`, `<` and `>` are escaped. Slack's card has 2,900 bytes."""
 _NOT_HERE = "You can ask for posts in other channels only on {platforms}."
 _TOO_LONG = "This text is too long to post in another channel. The card has to show all of it."
+_TOO_LONG_TO_SHARE = (
+    "This answer is too long to share. The card has to show all of it. Ask for a shorter one."
+)
+_NOT_SHOWN = "`{name}` can't be shown there, so the answer isn't shared."
+_NOT_INVITED = (
+    "I can't post there. Add me to the channel (in Slack: `/invite`), then press the button again."
+)
+_OUTSIDERS = "Guests or people of another organization may be able to read this channel."
 _HERE = "This is the current conversation."
 _NOT_MENTIONED = "Mention the channel or the person in your message, so that I know where to post."
 
@@ -389,7 +481,11 @@ class PlacePost(Kind):
 
     def describe(self, change: Change) -> str:
         """People approve the whole post."""
-        return str((change.steps[0].write.after or {}).get("text", ""))
+        after = change.steps[0].write.after or {}
+        names, outsiders = after.get("files"), change.draft.target.get("outsiders")
+        notes = [say("Files included: {names}", names=names)] if names else []
+        notes += [say(_OUTSIDERS)] if outsiders else []
+        return "\n\n".join([str(after.get("text", "")), *notes])
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
         """There is no field if the text was erased."""

@@ -26,7 +26,7 @@ from core.base.i18n import (
 )
 from core.base.markdown import escape_markdown
 from core.base.text import clip_line, to_one_line
-from core.changes.cards import MAX_LISTED_CHANGES
+from core.changes.cards import MAX_LISTED_CHANGES, describe_proposals
 from core.changes.service import ChangeService
 from core.chat.approval_notices import CARD_STATES, MORE_REQUESTS
 from core.chat.people import Conversations, People
@@ -37,7 +37,7 @@ from core.domain.changes import MAX_REASON_CHARACTERS, ApprovalNotice, Change, D
 from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
 from core.domain.ports import StatusBoard
 from core.domain.records import Outcome, ToolCall, Turn, UsageTotal
-from core.domain.rights import Action, PlaceRights
+from core.domain.rights import Action, Need, PlaceRights
 from core.journal.journal import Journal
 from core.money.allowances import describe_estimates, describe_usage_notes
 from core.money.usage import PaidRun
@@ -45,7 +45,9 @@ from core.observability import metrics, tracing
 from core.people.audit import Audit
 from core.people.policy import Policy
 from core.people.rules import place_names
+from core.saved.queries import QUESTION_GONE, NotRunAgain
 from core.tools.code.source import RUN_PYTHON_TOOL, RUNNING_PYTHON, format_for_person
+from core.tools.posting import PlacePosts
 from core.tools.tool import compact_json
 from core.turn.context import LEFT_OUT, Show, TurnFiles
 from core.turn.explanations import describe_parts, explain_right
@@ -100,6 +102,8 @@ _CODE_LOST = (
     "I was interrupted while this code ran, so its effects are unknown. I won't run it again on "
     "my own. Send it again if you need it."
 )
+_SHARED = "This answer was already shared, as `{id}`."
+_STANDING_STATES = ("open", "applying", "done", "partial")
 _RUNNING = "is running the quick command…"
 _QUICK_LOST = (
     "I was interrupted while this ran, so I don't know whether it finished. I won't run it again "
@@ -273,6 +277,7 @@ class CommandService:
     schedules: ScheduleAnswers
     upkeep: Upkeep
     saved: SavedAnswers
+    posts: PlacePosts
 
     async def answer(
         self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
@@ -309,6 +314,8 @@ class CommandService:
                 return Answer(explanation, is_private=True)
             case "save":
                 return await self.saved.save(turn, command, rights)
+            case "share":
+                return await self._share(turn, command.id, show, rights)
             case "saved":
                 return await self.saved.list(turn, command, rights)
             case "setup":
@@ -352,6 +359,29 @@ class CommandService:
             url and say(GUIDE_SENTENCE, url=url),
         ]
         return "\n\n".join(filter(None, paragraphs))
+
+    async def _share(self, turn: Turn, id: str, show: Show, rights: PlaceRights | None) -> Answer:
+        """Propose to post a private answer in the channel of its question. Raise NotRunAgain if it
+        is not stored any more, ToolError and StatusUnknown if it may not be posted there."""
+        address, ledger = turn.message.address, self.changes.ledger
+        former = await self.saved.find_former(id, address.conversation)
+        entries = await self.stores.journal.transcript(former.thread, before=former.seq + 1)
+        of_turn = [entry.needs for entry in entries if entry.seq == former.seq]
+        if not of_turn:  # the question was asked again
+            raise NotRunAgain(QUESTION_GONE)
+        # A conversation's turns run one after the other, so two presses make one proposal.
+        for change in await ledger.list_of_conversation(address.conversation, MAX_LISTED_CHANGES):
+            is_shared = change.draft.target.get("answer") == id
+            if is_shared and change.proposal.seq != turn.seq and change.state in _STANDING_STATES:
+                return Answer(say(_SHARED, id=change.id), is_private=True)
+        draft = await self.posts.draft_answer(former, frozenset[Need]().union(*of_turn))
+        call = ToolCall("share", "share", "", "write")
+        ctx = await self.assistant.contexts.make_command_context(turn, call, show, rights)
+        outcome = await self.changes.proposals.propose(ctx, draft)
+        change = await ledger.get(outcome.proposal)
+        card = await self.changes.views.card(change, turn.message.author, address)
+        sentence = describe_proposals(1)
+        return Answer("", cards=(card,), has_own_post=True, card_sentence=sentence)
 
     async def _describe_status(self, turn: Turn) -> str:
         """Only admins see addresses and causes of failures."""

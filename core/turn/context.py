@@ -14,7 +14,16 @@ from core.base.tasks import run_together
 from core.changes.approval import Approval
 from core.changes.cards import ChangeViews
 from core.chat.people import Conversations
-from core.domain.messages import Answer, Attachment, File, Item, Message, Progress
+from core.domain.messages import (
+    Address,
+    Answer,
+    Attachment,
+    File,
+    Item,
+    Message,
+    Person,
+    Progress,
+)
 from core.domain.ports import FetchAttachment
 from core.domain.records import (
     Provenance,
@@ -82,6 +91,18 @@ class ToolContexts:
             and not (ANY_TABLE in need and rules.hides_some(rights))
             for need in needs
         )
+
+    async def find_hidden(self, person: Person, address: Address, needs: Collection[Need]) -> str:
+        """Return the name of something that the person may not read at the address, "" for nothing.
+        Raise StatusUnknown, and NotAllowed for a right that has no name."""
+        rights = await self.approval.policy.rights(person, address)
+        for need in sorted(needs):
+            if not self.may_know(rights, [need]):
+                verdict = rights.may(*need)
+                if len(need) < 2 or need[0] == "post" or verdict.is_unknown:
+                    verdict.raise_if_denied()
+                return need[:2][-1]
+        return ""
 
     async def find_readable_part(
         self, turn: Turn, provenance: Provenance, rights: PlaceRights | None

@@ -47,6 +47,7 @@ from core.base.errors import (
 )
 from core.base.i18n import say, use_locale
 from core.base.tasks import BackgroundTasks, BoundedDict
+from core.base.text import clip_line
 from core.changes.service import ChangeService
 from core.chat.people import People
 from core.chat.reply import TurnPosts
@@ -351,6 +352,9 @@ class ConversationManager:
         answer = replace(answer, text=opening + answer.text)
         if run.script:  # on Discord, others see the answer to a press only in a post of its own
             answer = replace(answer, is_rateable=False, has_own_post=True)
+        if message.asked_in and answer.status == "done" and not answer.cards:
+            place = clip_line(message.asked_in.name, 40) or say("the channel")
+            answer = replace(answer, share_place=place)
         left_out = [say(LEFT_OUT)] if briefing.readable and message.origin.reads_history else []
         unread = [*briefing.notes, *rounds.describe_unread()]
         due = await claim_notices(self._people.budget, run, briefing.counts, briefing.payment)

@@ -84,7 +84,7 @@ class SavedAnswers:
         if at := await journal.find_message_time(conversation, message.text, since):
             moment = format_moment(datetime.fromtimestamp(at, zone))
             raise NotRunAgain(_RAN_JUST_NOW, moment=moment)
-        former = await self._find_former(former_id, conversation)
+        former = await self.find_former(former_id, conversation)
         calls = plan_calls(former)
         _check_rights(calls, rights)
         then, now = (datetime.fromtimestamp(t.accepted_at, zone) for t in (former, turn))
@@ -94,7 +94,7 @@ class SavedAnswers:
     async def save(self, turn: Turn, command: TypedCommand, rights: PlaceRights | None) -> Answer:
         """Answer the command that the form sends. Raise NotAllowed, NotRunAgain, NotSaved."""
         message = turn.message
-        former = await self._find_former(command.id, message.address.conversation)
+        former = await self.find_former(command.id, message.address.conversation)
         calls = [replace(call, before="", figure="") for call in plan_calls(former)]
         if not all(self.contexts.may_know(rights, call.needs) for call in calls):
             raise NotAllowed
@@ -140,7 +140,7 @@ class SavedAnswers:
             message.author.key, message.address, self.contexts.may_know, rights
         )
 
-    async def _find_former(self, turn: str, conversation: str) -> Turn:
+    async def find_former(self, turn: str, conversation: str) -> Turn:
         former = await self.contexts.stores.journal.find_ended_turn(turn, conversation)
         if former is None or former.message.address.conversation != conversation:
             raise NotRunAgain(QUESTION_GONE)

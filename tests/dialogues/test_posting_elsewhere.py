@@ -16,10 +16,19 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from core.base.errors import NotAllowed, PlatformBusy, ToolError, Undeliverable
+from core.base.errors import NotAllowed, PlatformBusy, ToolError, Undeliverable, WriteUnsure
 from core.changes.kinds import Changer
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
-from core.domain.messages import PERSON, Address, MessageOrigin, Person, ReplyTo, encode_json
+from core.domain.messages import (
+    PERSON,
+    Address,
+    Answer,
+    File,
+    MessageOrigin,
+    Person,
+    ReplyTo,
+    encode_json,
+)
 from core.domain.ports import Messenger
 from core.domain.rights import Viewer
 from core.people.rules import Rule, RuleBook
@@ -517,3 +526,26 @@ async def test_the_text_of_a_proposed_post_is_changed_by_who_can_write_there(
     places.may = False
     with pytest.raises(ToolError, match="where you can write"):
         await posts.revise(change, {}, changer)
+
+
+async def test_a_process_that_dies_before_the_files_leaves_them_to_the_next_one(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a private answer that is shared."""
+    answer = Answer("Hello", parts=("Hello",), files=(File("f1", "a.csv", "text/csv", 1),))
+    after = {"text": "Hello", "answer": encode_json(answer), "files": "`a.csv`"}
+    draft = replace(make_post(), rows=(RowWrite(after=after),))
+    posts = PlacePosts({"slack": cast(Messenger, places)})
+    batch = posts.open(draft)
+    (finding,) = await batch.check(draft.rows)
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordingSurface, "upload", AsyncMock(side_effect=ConnectionError))
+        with pytest.raises(WriteUnsure):
+            await batch.write([finding.write])
+    batch = posts.open(draft)
+    (again,) = await batch.check([finding.write])
+    assert again.state == "before"
+    (result,) = await batch.write([again.write])
+    assert [post.text for post in places.recorder.posts] == ["Hello", "a.csv"]
+    (match,) = await batch.check([result])
+    assert match.state == "after"

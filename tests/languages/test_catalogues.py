@@ -205,6 +205,7 @@ def test_what_platforms_cap_fits_in_each_language(locale: str) -> None:
         commands.ASK_DESCRIPTION,
         commands.PROMPT_DESCRIPTION,
         commands.FILE_DESCRIPTION,
+        commands.PRIVATE_DESCRIPTION,
         commands.QUICK_DESCRIPTION,
         commands.SLUG_DESCRIPTION,
         commands.INPUT_DESCRIPTION,

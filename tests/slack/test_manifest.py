@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from adapters.slack import SLACK, client
 from adapters.slack.forms import ASK_FORM, QUICK_COMMAND_FORM
-from adapters.slack.interactions import QUICK_COMMAND
+from adapters.slack.interactions import ASK_COMMAND, QUICK_COMMAND
 from adapters.slack.setup import EVENTS, SCOPE_PURPOSES, link, manifest
 
 FOLDER = Path(client.__file__).parent
@@ -72,7 +72,8 @@ def test_over_http_it_names_the_address_everywhere() -> None:
 
 def test_commands_and_shortcuts_are_those_that_are_listened_to() -> None:
     features = manifest()["features"]
-    assert features["slash_commands"][0]["command"] == QUICK_COMMAND
+    commands = [command["command"] for command in features["slash_commands"]]
+    assert commands == [ASK_COMMAND, QUICK_COMMAND]
     assert {shortcut["callback_id"] for shortcut in features["shortcuts"]} == {
         ASK_FORM,
         QUICK_COMMAND_FORM,
@@ -93,7 +94,7 @@ def test_the_document_tells_an_admin_what_the_manifest_asks_for() -> None:
     assert "`commands`" in table
     assert values | {"commands"} == {*SCOPE_PURPOSES, "connections:write"}
     counts = f"{len(SCOPE_PURPOSES)} bot scopes, {len(EVENTS)} events"
-    summary = f"({counts}, one slash command, two shortcuts)"
+    summary = f"({counts}, two slash commands, two shortcuts)"
     assert summary in " ".join(text.split())
 
 
