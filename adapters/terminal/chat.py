@@ -389,6 +389,8 @@ class TerminalChat:
         it."""
         self._suggestions: list[str] = []
         """What a new conversation may begin with."""
+        self._choices: dict[str, str] = {}
+        """Typed numbers that choose an answer to the last question."""
 
     async def open_input(self, stdin: TextIO) -> LineSource:
         """Return the source of lines. At a terminal, it has editing, history and completion."""
@@ -513,7 +515,9 @@ class TerminalChat:
             "conversation": "main",
             "event_key": key,
             "time_zone": local_zone(),
+            "choice": self._choices.get(text, ""),
         }
+        self._choices = {}
         self._update_progress(say("Ponte is thinking…"))
 
         def wait(error: HttpError, pause: float) -> float | None:
@@ -553,6 +557,10 @@ class TerminalChat:
                         self._screen.show_text(text)
                     case "done":
                         self.has_failed = self.has_failed or data["status"] == "failed"
+                        count = len(data.get("choices", ())) if self._screen.live else 0
+                        self._choices = {
+                            str(n + 1): f"{n + 1}:{data['turn']}" for n in range(count)
+                        }
                         self._screen.show_answer(data, await self._fetch_files(data))
                     case "error":
                         self._fail(data["message"])
