@@ -52,18 +52,18 @@ async def _find_code(stores: Any, press: ButtonPress, person: Person, at: Addres
 async def choose(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
     """Return the choice as a message. Raise Refusal for another person, and once the question was
     answered or is older than CHOICE_SECONDS."""
-    turn = await stores.journal.find_ended_turn(press.parts[-1])
-    if turn is None or turn.message.address.channel_key != at.channel_key:
-        raise Refusal(_QUESTION_CLOSED)
-    if turn.message.author.key != person.key:
+    entry = await stores.journal.history_entry(press.parts[-1])
+    if entry.message.author.key != person.key:
         raise Refusal(_NOT_ASKED)
-    number = int(press.parts[0])
-    if turn.accepted_at < time.time() - CHOICE_SECONDS or number > len(turn.answer.choices):
+    number, choices = int(press.parts[0]), entry.answer.choices if entry.answer else ()
+    is_here = entry.message.address.channel_key == at.channel_key
+    is_late = entry.created_at < time.time() - CHOICE_SECONDS
+    if is_late or not is_here or number > len(choices):
         raise Refusal(_QUESTION_CLOSED)
     if not number:
         return PressResult(say(_TYPE_ANSWER))
-    choice, key = turn.answer.choices[number - 1], f"{CHOICE.name}:{turn.id}"
-    return PressResult(choice, origin=CHOICE, event_key=key)
+    key = f"{CHOICE.name}:{entry.turn}"
+    return PressResult(choices[number - 1], origin=CHOICE, event_key=key)
 
 
 _on_card = partial(Button, place="card", subject=CARD_SUBJECT)
@@ -89,6 +89,14 @@ _ROWS = (
         command="approve {subject}",
     ),
     Button(
+        CHOICE.name,
+        place="answer",
+        subject="[0-5]:[a-z2-7]{16}",
+        is_offered=lambda answer: bool(answer.choices),
+        work=choose,
+        gone=_QUESTION_CLOSED,
+    ),
+    Button(
         "code",
         SHOW_CODE,
         "answer",
@@ -97,14 +105,6 @@ _ROWS = (
         work=_find_code,
         late=CODE_LATE,
         gone=_CODE_GONE,
-    ),
-    Button(
-        CHOICE.name,
-        place="answer",
-        subject="[0-5]:[a-z2-7]{16}",
-        is_offered=lambda answer: bool(answer.choices),
-        work=choose,
-        gone=_QUESTION_CLOSED,
     ),
     # On Discord, the subject is the person whose conversation it stops.
     Button("stop", "Stop", "growing", "[0-9]{1,20}|stop", is_quiet=True, command="{name}"),

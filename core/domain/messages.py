@@ -352,6 +352,11 @@ class Question:
     number: int = 1
     is_open: bool = True
 
+    @property
+    def lines(self) -> str:
+        labels = map(escape_markdown, self.choices)
+        return "\n".join(f"{number}. {label}" for number, label in enumerate(labels, 1))
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -387,8 +392,9 @@ class Answer:
 
     @property
     def text_without_cards(self) -> str:
-        lines = [f"{n}. {escape_markdown(label)}" for n, label in enumerate(self.choices, 1)]
-        return "\n\n".join(filter(None, [self.text, self.card_sentence, "\n".join(lines)]))
+        lines = self.question.lines if self.question and self.choices else ""
+        lines = "" if lines in self.text else lines
+        return "\n\n".join(filter(None, [self.text, self.card_sentence, lines]))
 
     def close_question(self, choice: str = "") -> Answer:
         """Return the answer without buttons of its question, and with `choice` below the text."""

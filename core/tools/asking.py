@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from core.base.errors import ToolError
 from core.base.text import to_one_line
 from core.base.trust import make_inert
@@ -12,7 +14,9 @@ from core.tools.tool import FixedToolSource, FunctionTool
 MAX_QUESTIONS_IN_A_ROW = 2
 MAX_QUESTION_CHARACTERS = 300
 MAX_CHOICES, MAX_CHOICE_CHARACTERS = 5, 75
-"""Slack's buttons have at most 75 characters (docs.slack.dev, Button element)."""
+WHOLE_LABEL_CHARACTERS = 30
+"""Slack may cut longer labels of buttons, and takes 75 characters (docs.slack.dev, Button
+element)."""
 _UNFIT = "Needs a question and 2 to 5 different choices of at most 75 characters."
 
 
@@ -49,4 +53,6 @@ class AskingSource(FixedToolSource):
         if not (text and is_short and 1 < len(labels) <= MAX_CHOICES):
             raise ToolError(_UNFIT)
         shown = Question(text, labels, asked + 1)
+        if max(map(len, labels)) > WHOLE_LABEL_CHARACTERS:
+            shown = replace(shown, text=f"{text}\n\n{shown.lines}")
         return Outcome("ok", f"Asked: {text}", question=shown)
