@@ -397,8 +397,9 @@ class TerminalChat:
         if not (self._screen.live and stdin.isatty()):
             return PipeInput(stdin)
         messages = await self._read_list("/conversations/main", "messages")
-        # The messages of schedules are not the person's own.
-        typed = [m for m in messages if m["role"] == "user" and m["origin"] != SCHEDULE]
+        # The messages of schedules are not the person's own, nor are choices.
+        others = (SCHEDULE, "choice")
+        typed = [m for m in messages if m["role"] == "user" and m["origin"] not in others]
         past = [one["text"] for one in typed]
         # Later answers of schedules are shown above the prompt.
         self._typed_seq = max((one["seq"] for one in typed), default=0)

@@ -12,7 +12,6 @@ from core.domain.records import Outcome, ToolContext
 from core.tools.tool import FixedToolSource, FunctionTool
 
 MAX_QUESTIONS_IN_A_ROW = 2
-MAX_QUESTION_CHARACTERS = 300
 MAX_CHOICES, MAX_CHOICE_CHARACTERS = 5, 75
 WHOLE_LABEL_CHARACTERS = 30
 """Slack may cut longer labels of buttons, and takes 75 characters (docs.slack.dev, Button
@@ -38,7 +37,7 @@ class AskingSource(FixedToolSource):
 
         Args:
             question: one sentence
-            choices: 2 to 5, of at most 75 characters; something else can be typed
+            choices: 2 to 5, each at most 75 characters
         """
         asked = ctx.question.number if ctx.question else 0
         if asked >= MAX_QUESTIONS_IN_A_ROW:
@@ -48,7 +47,7 @@ class AskingSource(FixedToolSource):
                 count=asked,
             )
         labels = tuple(dict.fromkeys(make_inert(to_one_line(choice)) for choice in choices))
-        text = to_one_line(question, MAX_QUESTION_CHARACTERS)
+        text = to_one_line(question, 300)
         is_short = all(0 < len(label) <= MAX_CHOICE_CHARACTERS for label in labels)
         if not (text and is_short and 1 < len(labels) <= MAX_CHOICES):
             raise ToolError(_UNFIT)

@@ -425,9 +425,8 @@ class ConversationManager:
         is_listed = run.config.titles and run.turn.message.has_conversation_title
         # Only after an answer of the model; titles are shown on the page alone.
         if answer.choices:
-            close = partial(self._close_question, run.turn.seq)
-            start = self.background_tasks.start
-            asyncio.get_running_loop().call_later(CHOICE_SECONDS, lambda: start(close()))
+            start, close, seq = self.background_tasks.start, self._close_question, run.turn.seq
+            asyncio.get_running_loop().call_later(CHOICE_SECONDS, lambda: start(close(seq)))
         if run.script and run.script.former and answer.can_run_again and state == "done":
             self.background_tasks.start(self._retire(run.script.former))
         elif run.rounds and not run.script and is_listed and state == "done":

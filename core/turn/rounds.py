@@ -229,9 +229,8 @@ class Rounds:
         # the exception, because it tells the person why there is no text.
         whole_text = "\n\n".join([own_text, *notes]) if own_text or used_up else ""
         # Nobody rates a card, or an answer that nobody waited for.
-        question = transcript.question
-        is_wanted = self._run.turn.message.origin.is_attended and not question
-        rateable = bool(own_text) and not cards and is_wanted
+        question, origin = transcript.question, self._run.turn.message.origin
+        rateable = bool(own_text) and not (cards or question) and origin.is_attended
         return Answer(
             whole_text,
             cards=cards,

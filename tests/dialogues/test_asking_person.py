@@ -19,9 +19,10 @@ from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
 from core.domain.records import Receipt
 from core.domain.rights import Viewer
 from core.tools.asking import AskingSource
-from core.tools.tool import offered_tools
+from core.tools.tool import offered_tools, tool
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import ADA, propose
+from tests.dialogues.test_figures import replace_tools
 from tests.fakes.choices import make_message
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -204,6 +205,37 @@ async def test_labels_are_harmless(bot_home: BotHome) -> None:
     async with bot_home.open(model, [AskingSource()]) as ponte:
         answer = await find_answer(ponte, await ask(ponte))
         assert answer.choices == ("‹@U1> **a** b", "＠everyone ｜｜c｜｜")
+
+
+class Slope(Asker):
+    """Asks, then runs Python and names the figure of the choice, too."""
+
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
+        if self.asks_left:
+            async for event in super().ask(ask):
+                yield event
+        elif ask.input[-1].kind == "message":
+            call = Item("call", call_id=ask.turn, name="run_python", arguments="{}")
+            yield RoundCompleted((call,))
+        else:
+            words = "The slope up to 7,777 is 0.4217."
+            yield RoundCompleted((Item("message", "assistant", words),))
+
+
+async def test_a_figure_of_a_choice_is_not_the_askers(bot_home: BotHome) -> None:
+    @tool(effect="read", doing="is running Python…")
+    async def run_python() -> str:
+        """Run."""
+        return "slope 0.4217"
+
+    model = Slope("up to 7,777", "all")
+    async with bot_home.open(model, [AskingSource(), replace_tools(run_python)]) as ponte:
+        _, receipt = await press(ponte, await ask(ponte))
+        assert "not found in what I read: 7,777" in (await ponte.wait_for_answer(receipt)).text
+        model.asks_left = 1
+        await ask(ponte, channel="C2")
+        typed = await ponte.ask("up to 7,777", channel="C2")
+        assert "7,777. " not in typed.text
 
 
 async def test_only_whoever_waits_is_asked() -> None:

@@ -23,7 +23,7 @@ def messages(ponte: WebPonte) -> list[Turn]:
         turns.append(turn)
         if turn.message.text == "How many?":
             return Answer("Which one?", question=Question("Which one?", CHOICES))
-        return Answer(f"You said: {turn.message.text}")
+        return Answer(f"{len(turns)}: {turn.message.text}")
 
     ponte.answers(answer)
     return turns
@@ -37,12 +37,14 @@ async def test_a_press_is_a_message_of_its_own_origin(page: Page, messages: list
     await expect(page.locator("#text")).to_be_focused()
     await group.get_by_role("button", name=CHOICES[0]).click()
     await expect(page.locator(".said .words").last).to_have_text(CHOICES[0])
-    await expect(page.locator(".answer").last).to_contain_text("You said: <b>This</b> month")
+    await expect(page.locator(".answer").last).to_contain_text("2: <b>This</b> month")
     await expect(group).to_have_count(0)
     chosen = messages[1].message
     assert (chosen.text, chosen.origin.name) == (CHOICES[0], "choice")
-    assert not (chosen.is_click or chosen.may_be_command)
-    assert not chosen.origin.is_authored
+    await page.get_by_role("button", name="Ask again").last.click()
+    await expect(page.locator(".answer").last).to_contain_text("3: <b>This</b> month")
+    assert messages[2].message.origin.name == "choice", "also if it is asked again"
+    assert [chosen.is_click, chosen.may_be_command, chosen.origin.is_authored] == [False] * 3
 
 
 async def test_a_typed_answer_takes_the_buttons_away(page: Page, messages: list[Turn]) -> None:
