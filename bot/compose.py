@@ -54,6 +54,7 @@ from core.people.directory import SqlDirectory
 from core.people.page_accounts import OWNER_RENAMED_TOPIC, OwnerName
 from core.people.policy import DailyCaps, Policy
 from core.schedules.tools import ScheduleSource
+from core.tools.asking import AskingSource
 from core.tools.posting import PlacePostSource
 from core.tools.reading import PlaceReadingSource
 from core.tools.saved import SavedSource
@@ -146,6 +147,7 @@ async def compose(
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals, may_know))
         if {"nocodb", "sample"} & {bundle.source.name for bundle in tools}:
             toolbox.add(SavedSource(saved, toolbox, may_know))
+        toolbox.add(AskingSource())
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
         reloader = Reloader(settings, live, stores.audit, peers)

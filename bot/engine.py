@@ -19,7 +19,7 @@ from core.changes.ledger import SqlLedger
 from core.changes.service import ChangeService, Decisions, Proposals
 from core.chat.approval_notices import ApprovalNotices, CardRedraw, PersonNoticeService
 from core.chat.people import Conversations, People
-from core.domain.messages import Answer, Item, Message, prepare_codecs
+from core.domain.messages import CHOICE, Answer, Item, Message, prepare_codecs
 from core.domain.ports import Platforms, StatusBoard
 from core.domain.records import Outcome, Thread
 from core.feedback.votes import Votes
@@ -231,6 +231,7 @@ async def load_parsers() -> None:
 ORIGINS: dict[str, Callable[[Engine], Origin]] = {
     "person": lambda engine: PEOPLE,
     "program": lambda engine: PEOPLE,
+    CHOICE.name: lambda engine: PEOPLE,
 }
 """The origins of turns, by `MessageOrigin.name`. Each is asked for with a turn of its own."""
 for _feature in find_features():

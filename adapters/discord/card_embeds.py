@@ -190,7 +190,9 @@ def build_buttons(cards: Sequence[Card], offers: Sequence[ButtonOffer] = ()) -> 
         count = 0
     items: list[discord.ui.Item[Any]] = [button for buttons in rows for button in buttons]
     items += [_build_button(offer, row) for offer in others[:count]]
-    if free_rows and len(others) > count:
+    if free_rows and len(others) == count + 1:
+        items.append(_build_button(others[-1], row + (count > 0)))
+    elif free_rows and len(others) > count:
         items.append(_build_menu(others[count:][:MAX_MENU_BUTTONS], row + (count > 0)))
     return build_view(items)
 

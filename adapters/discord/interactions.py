@@ -55,6 +55,7 @@ from core.commands.grammar import TypedCommand
 from core.domain.buttons import ButtonForm, ButtonPress, PressResult
 from core.domain.changes import ChangeForm
 from core.domain.messages import (
+    PERSON,
     Address,
     AskedIn,
     Attachment,
@@ -159,22 +160,26 @@ class DiscordInteraction:
         # A click's source is the message with the card.
         post = interaction.message if self._is_click else None
         source = str(post.id if post else interaction.id)
-        key, author = f"discord:interaction:{interaction.id}", self.person
-        address = self.address
+        key = request.event_key or f"discord:interaction:{interaction.id}"
+        author, address = self.person, self.address
         expires_at = time.time() + TOKEN_SECONDS
+        reply_to = ReplyTo(address, author, source, turn_id(key))
+        if request.origin == PERSON:
+            reply_to = replace(reply_to, token=token.text(), token_expires_at=expires_at)
         self._message = Message(
             event_key=key,
             text=clean_text(request.text),
             author=author,
             address=address,
-            reply_to=ReplyTo(address, author, source, turn_id(key), token.text(), expires_at),
+            reply_to=reply_to,
             attachments=request.files,
             context=request.context,
             mentions=request.mentions,
             locale=str(interaction.locale),
             sent_at=interaction.created_at.timestamp(),
-            is_click=self._is_click,
+            is_click=self._is_click and request.origin == PERSON,
             asked_in=request.asked_in,
+            origin=request.origin,
         )
         # Only interactions tell the language, for the person's later messages.
         locations.state.note_language(interaction.user.id, str(interaction.locale))

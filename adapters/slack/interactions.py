@@ -42,7 +42,7 @@ from core.commands.grammar import TypedCommand, parse_command, render_command
 from core.commands.quick_commands import check_inputs
 from core.domain.buttons import ButtonForm, ButtonPress, PressResult
 from core.domain.changes import ChangeForm
-from core.domain.messages import Address, AskedIn, Attachment, Message, Person, Quote
+from core.domain.messages import PERSON, Address, AskedIn, Attachment, Message, Person, Quote
 from core.domain.records import QuickCommand, Receipt
 
 log = structlog.get_logger("slack")
@@ -157,7 +157,7 @@ class SlackInteraction:
         """Return the message as far as it is known without asking Slack. The turn looks up the rest
         when it starts. `source`: what the answer refers to, None for a new post. `place.url`: the
         response_url, "" if there is none."""
-        place = self.place
+        place, key = self.place, request.event_key or self.key
         profile = self.workspace.directory.cached_member(place.user)
         author = Person("slack", place.user, place.home, profile.name)
         now = f"{time.time():.6f}"
@@ -179,18 +179,20 @@ class SlackInteraction:
         source = self.source or Source(now, place.thread, "command")
         expires = time.time() + RESPONSE_URL_SECONDS if place.url else 0.0
         return Message(
-            event_key=self.key,
+            event_key=key,
             text=request.text,
             author=author,
             address=address,
-            reply_to=reply_to(address, author, str(source), self.key, place.url, expires),
+            reply_to=reply_to(address, author, str(source), key, place.url, expires),
             context=request.context,
             attachments=request.files,
             locale=profile.locale.replace("_", "-"),
             time_zone=profile.time_zone,
             sent_at=float(now),
-            is_click=True,  # a slash command and a submitted form count as clicks, too
+            # A slash command and a submitted form count as clicks, too.
+            is_click=request.origin == PERSON,
             asked_in=request.asked_in,
+            origin=request.origin,
         )
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:

@@ -668,7 +668,7 @@ def build_buttons(offers: Sequence[ButtonOffer], block_id: str = "") -> list[Jso
             ratings[0][name] = half
             continue
         # Action ids in a block must differ, so the choice is a part of it.
-        id += f":{offer.subject.partition(':')[0]}" if button.choices else ""
+        id += f":{offer.subject.partition(':')[0]}" if ":" in offer.subject else ""
         if len(elements) < _MAX_BUTTONS - 1:
             element = {"type": "button", "action_id": id, "value": offer.subject, "text": text}
             elements.append(element | ({"style": offer.style} if offer.style else {}))

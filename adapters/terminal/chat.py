@@ -389,14 +389,17 @@ class TerminalChat:
         it."""
         self._suggestions: list[str] = []
         """What a new conversation may begin with."""
+        self._choices: dict[str, str] = {}
+        """Typed numbers that choose an answer to the last question."""
 
     async def open_input(self, stdin: TextIO) -> LineSource:
         """Return the source of lines. At a terminal, it has editing, history and completion."""
         if not (self._screen.live and stdin.isatty()):
             return PipeInput(stdin)
         messages = await self._read_list("/conversations/main", "messages")
-        # The messages of schedules are not the person's own.
-        typed = [m for m in messages if m["role"] == "user" and m["origin"] != SCHEDULE]
+        # The messages of schedules are not the person's own, nor are choices.
+        others = (SCHEDULE, "choice")
+        typed = [m for m in messages if m["role"] == "user" and m["origin"] not in others]
         past = [one["text"] for one in typed]
         # Later answers of schedules are shown above the prompt.
         self._typed_seq = max((one["seq"] for one in typed), default=0)
@@ -513,7 +516,9 @@ class TerminalChat:
             "conversation": "main",
             "event_key": key,
             "time_zone": local_zone(),
+            "choice": self._choices.get(text, ""),
         }
+        self._choices = {}
         self._update_progress(say("Ponte is thinking…"))
 
         def wait(error: HttpError, pause: float) -> float | None:
@@ -553,6 +558,10 @@ class TerminalChat:
                         self._screen.show_text(text)
                     case "done":
                         self.has_failed = self.has_failed or data["status"] == "failed"
+                        count = len(data.get("choices", ())) if self._screen.live else 0
+                        self._choices = {
+                            str(n + 1): f"{n + 1}:{data['turn']}" for n in range(count)
+                        }
                         self._screen.show_answer(data, await self._fetch_files(data))
                     case "error":
                         self._fail(data["message"])

@@ -319,6 +319,8 @@ class ChatRequest(RequestBody):
     conversation."""
     keep_files: str | None = Field(None, max_length=1000)
     """The ids of that message's files, separated by spaces, that stay; None for all of them."""
+    choice: str = Field("", pattern=r"^([1-5]:[a-z2-7]{16})?$")
+    """The number of one of the `choices` of an answer and its turn: `message` is not read."""
 
 
 class JsonChatRequest(ChatRequest):
@@ -454,12 +456,12 @@ async def read_chat_request(
         yield await read_json(request, JsonChatRequest), []
         return
     capped = limit_body(request, MAX_FORM_BODY_BYTES)
-    # `ChatRequest` has seven fields. An eighth passes here, so that `validate` refuses it by name.
+    # `ChatRequest` has eight fields. A ninth passes here, so that `validate` refuses it by name.
     # A text between MAX_TEXT_BYTES and twice that is refused later, with its true size
     # (`clean_message_text`).
     try:
         form = await capped.form(
-            max_files=MAX_FILES, max_fields=8, max_part_size=2 * MAX_TEXT_BYTES
+            max_files=MAX_FILES, max_fields=9, max_part_size=2 * MAX_TEXT_BYTES
         )
     except HTTPException as error:
         # Starlette tells only by this word that a text field was too long.

@@ -72,7 +72,9 @@ def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
     # These names are of all integrations, also of those that are off. The tools named first belong
     # to none.
     known_by_kind: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
-    known_by_kind["tool"] = frozenset((*SCHEDULE_TOOLS, "post_message", "read_messages"))
+    known_by_kind["tool"] = frozenset(
+        (*SCHEDULE_TOOLS, "ask_person", "post_message", "read_messages")
+    )
     for integration in settings.faces:
         if isinstance(integration, ToolIntegration):
             for kind, names in integration.rule_names(settings, config).items():

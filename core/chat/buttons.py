@@ -7,11 +7,13 @@ opens forms, and hands each press to `Interactions.press`.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
+from core.base.errors import Refusal
 from core.base.i18n import say
 from core.commands.grammar import MAX_APPROVED_TOGETHER
 from core.domain.buttons import (
@@ -24,11 +26,17 @@ from core.domain.buttons import (
     PressResult,
 )
 from core.domain.changes import MAX_REASON_CHARACTERS, FormField
-from core.domain.messages import Address, Answer, Card, Person
+from core.domain.messages import CHOICE, Address, Answer, Card, Person
 from core.feedback.buttons import FEEDBACK_BUTTONS
 from core.saved.buttons import SAVED_BUTTONS
 
 SHOW_CODE = "Show code"
+CHOICE_SECONDS = 86_400.0
+"""How long after its message a question can be answered by a button."""
+_OTHER_CHOICE = "Something else…"
+_TYPE_ANSWER = "Type your answer as a message."
+_NOT_ASKED = "Only the person who was asked can choose."
+_QUESTION_CLOSED = "This question is closed. Type your answer as a message."
 CODE_LATE = "The code couldn't be shown in time. Try again."
 _CODE_GONE = "This code is no longer stored. Code is deleted together with its conversation."
 _REASON = FormField(
@@ -39,6 +47,23 @@ _REASON = FormField(
 async def _find_code(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
     code = await stores.find_code(press.subject, press.post)
     return PressResult(code=code) if code else PressResult(say(_CODE_GONE))
+
+
+async def choose(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
+    """Return the choice as a message. Raise Refusal for another person, and once the question was
+    answered or is older than CHOICE_SECONDS."""
+    entry = await stores.journal.history_entry(press.parts[-1])
+    if entry.message.author.key != person.key:
+        raise Refusal(_NOT_ASKED)
+    number, choices = int(press.parts[0]), entry.answer.choices if entry.answer else ()
+    is_here = entry.message.address.channel_key == at.channel_key
+    is_late = entry.created_at < time.time() - CHOICE_SECONDS
+    if is_late or not is_here or number > len(choices):
+        raise Refusal(_QUESTION_CLOSED)
+    if not number:
+        return PressResult(say(_TYPE_ANSWER))
+    key = f"{CHOICE.name}:{entry.turn}"
+    return PressResult(choices[number - 1], origin=CHOICE, event_key=key)
 
 
 _on_card = partial(Button, place="card", subject=CARD_SUBJECT)
@@ -62,6 +87,14 @@ _ROWS = (
         "cards",
         rf"{CARD_SUBJECT}(?: {CARD_SUBJECT}){{1,{MAX_APPROVED_TOGETHER - 1}}}",
         command="approve {subject}",
+    ),
+    Button(
+        CHOICE.name,
+        place="answer",
+        subject="[0-5]:[a-z2-7]{16}",
+        is_offered=lambda answer: bool(answer.choices),
+        work=choose,
+        gone=_QUESTION_CLOSED,
     ),
     Button(
         "code",
@@ -114,6 +147,9 @@ def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
             is_deletion = shown.rows and not any(map(itemgetter("after"), shown.rows))
             style: ButtonStyle = "danger" if is_deletion else "primary"
             offers.append(ButtonOffer(button, subject, label, style=style))
+        elif is_offered and button.name == CHOICE.name and isinstance(shown, Answer):
+            labels = [*enumerate(shown.choices, 1), (0, say(_OTHER_CHOICE))]
+            offers += [ButtonOffer(button, f"{n}:{subject}", label) for n, label in labels]
         elif is_offered and not button.choices:
             label = say(button.label, place=getattr(shown, "share_place", ""))
             offers.append(ButtonOffer(button, subject, label))

@@ -22,7 +22,16 @@ from core.chat.people import Conversations, People
 from core.commands.grammar import render_change
 from core.domain.buttons import FORM_LATE, ButtonForm, ButtonPress, PressResult, PressWork
 from core.domain.changes import ChangeForm, FormField
-from core.domain.messages import Address, AskedIn, Attachment, Message, Person, Quote
+from core.domain.messages import (
+    PERSON,
+    Address,
+    AskedIn,
+    Attachment,
+    Message,
+    MessageOrigin,
+    Person,
+    Quote,
+)
 from core.domain.ports import StatusBoard
 from core.domain.records import QuickCommand, Receipt
 from core.domain.rights import Action
@@ -117,7 +126,8 @@ class InteractionLimits:
 class InteractionRequest:
     """A request made by a command, a click or a form; `action` is the least right it needs.
 
-    `is_private`: only the person may see the answer. `mentions` are those in `Message`.
+    `is_private`: only the person may see the answer. `mentions` are those in `Message`. Without an
+    `event_key`, the interaction has one.
     """
 
     text: str
@@ -127,6 +137,8 @@ class InteractionRequest:
     files: tuple[Attachment, ...] = ()
     mentions: tuple[tuple[str, str], ...] = ()
     asked_in: AskedIn | None = None
+    origin: MessageOrigin = PERSON
+    event_key: str = ""
 
 
 class ChatInteraction(Protocol):
@@ -251,6 +263,11 @@ class Interactions:
             result = await self._work(interaction, press, button.work)
             if isinstance(result, str):
                 await interaction.notify(result)
+            elif origin := result.origin:
+                request = InteractionRequest(
+                    result.words, origin=origin, event_key=result.event_key
+                )
+                return await self.submit(interaction, request)
             elif not (then := result.form) or not (form := then.button.form):
                 await interaction.show(result)
             elif await interaction.open_form(then, _localize(form, interaction.locale)):

@@ -13,10 +13,10 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
-from core.base.errors import BadInput, UnknownCommand
-from core.base.i18n import LANGUAGE, nearest_locale
+from core.base.errors import BadInput, PonteError, UnknownCommand
+from core.base.i18n import LANGUAGE, LOCALES, nearest_locale, say
 from core.base.splitting import fence_after_line, make_code_block
 from core.base.text import clean_text
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input, render_input
@@ -440,3 +440,26 @@ def _parse_code_block(text: str) -> TypedCommand | None:
         return None
     source = "\n".join(code)
     return TypedCommand(RUN_PYTHON, code=source) if source.strip() else None
+
+
+NEXT_LINE = "Next, try: `{message}`"
+"""Suggests a message: the page makes a button of it, which only fills it in."""
+MAX_SUGGESTION_CHARACTERS = 200
+_ADDRESS_OR_MENTION = re.compile(r"://|www\.|[@#<>]")
+
+
+def is_suggestion(label: str, message: str) -> bool:
+    """Return whether `message`, written as code after `label` in a line as `NEXT_LINE`, is for the
+    model: no command, without addresses and mentions. The label may be in any language, because
+    answers are shown again in another one."""
+    if label.strip() not in _list_labels() or len(message) > MAX_SUGGESTION_CHARACTERS:
+        return False
+    try:
+        return parse_command(message) is None and not _ADDRESS_OR_MENTION.search(message)
+    except PonteError:
+        return False
+
+
+@cache
+def _list_labels() -> frozenset[str]:
+    return frozenset(say(NEXT_LINE, locale, message="").strip("` ") for locale in LOCALES)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from core.base.errors import NotStored
 from core.domain.changes import FormField
-from core.domain.messages import Address, Answer, File, Person
+from core.domain.messages import Address, Answer, File, MessageOrigin, Person
 from core.domain.rights import Action
 
 TURN_SUBJECT = r"(?:\w+[.:])?[a-z2-7]{16}"
@@ -105,11 +105,14 @@ class ButtonPress:
 @dataclass(frozen=True, slots=True)
 class PressResult:
     """A sentence, code or a further form for the person alone, which `Button.work` returns. Beside
-    a form, the sentence is for a person who cannot see it."""
+    a form, the sentence is for a person who cannot see it. With an `origin`, the sentence is a
+    message of theirs, stored once for each `event_key`."""
 
     words: str = ""
     code: Sequence[tuple[File, bytes]] = ()
     form: ButtonPress | None = None
+    origin: MessageOrigin | None = None
+    event_key: str = ""
 
 
 PressWork = Callable[[Any, ButtonPress, Person, Address], Awaitable[PressResult]]

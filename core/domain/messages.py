@@ -22,6 +22,7 @@ from pydantic_core import PydanticSerializationError
 from core.base.errors import TooLarge, Unstorable
 from core.base.i18n import format_size
 from core.base.json_text import is_deeper, make_storable
+from core.base.markdown import escape_markdown
 from core.base.splitting import make_code_block
 from core.base.text import clean_text, safe_file_name, truncate_with_note
 from core.base.trust import Trust
@@ -202,6 +203,9 @@ class MessageOrigin:
 PERSON = MessageOrigin()
 PROGRAM = MessageOrigin("program", may_be_command=False, is_authored=False)
 """A pipe, a file, an API token or another bot: its text is never a command."""
+CHOICE = MessageOrigin("choice", may_be_command=False, is_authored=False)
+"""A person chose an answer to a `Question`. A model wrote it, and a table's cell may have told it
+what to write, so it has nothing of the person's authority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +351,24 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """A question of the model, which ends its answer, with the labels of buttons that answer it.
+
+    `number` counts the questions to one person in a row, from 1.
+    """
+
+    text: str
+    choices: tuple[str, ...]
+    number: int = 1
+    is_open: bool = True
+
+    @property
+    def lines(self) -> str:
+        labels = map(escape_markdown, self.choices)
+        return "\n".join(f"{number}. {label}" for number, label in enumerate(labels, 1))
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """`parts` is `text` split for its platform, one part for each post.
 
@@ -376,10 +398,30 @@ class Answer:
     """Says that `cards` wait, for readers of `text_without_cards`."""
     mentions_asker: bool = False
     """True where chat platforms notify the asker, and nobody else."""
+    question: Question | None = None
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return self.question.choices if self.question and self.question.is_open else ()
 
     @property
     def text_without_cards(self) -> str:
-        return "\n\n".join(filter(None, [self.text, self.card_sentence]))
+        lines = self.question.lines if self.question and self.choices else ""
+        lines = "" if lines in self.text else lines
+        return "\n\n".join(filter(None, [self.text, self.card_sentence, lines]))
+
+    def close_question(self, choice: str = "") -> Answer:
+        """Return the answer without buttons of its question, and with `choice` below the text."""
+        question = self.question
+        if not (question and question.is_open):
+            return self
+        mark = choice and f"\n\n✓ {escape_markdown(choice)}"
+        return replace(
+            self,
+            text=self.text + mark,
+            parts=(*self.parts[:-1], self.parts[-1] + mark),
+            question=replace(question, is_open=False),
+        )
 
     @property
     def has_run_code(self) -> bool:

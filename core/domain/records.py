@@ -13,7 +13,18 @@ from typing import Any, Literal, Protocol
 from core.base.errors import ToolError
 from core.base.i18n import LANGUAGE, nearest_locale
 from core.domain.changes import Draft
-from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Reading, Usage
+from core.domain.messages import (
+    Address,
+    Answer,
+    File,
+    Item,
+    Message,
+    Person,
+    Post,
+    Question,
+    Reading,
+    Usage,
+)
 from core.domain.rights import Effect, Need, Viewer
 from core.domain.rows import Chart, RowsResult
 
@@ -167,13 +178,14 @@ class Provenance:
     `has_outside_text`: some come from a tool, a file, a quote, or another person than the asker.
     `asker_texts` are messages that the asker wrote. `previous_seq` is the last earlier turn that
     has items in the transcript, 0 if there is none. `needs`: the rights that its items need, also
-    those of replaced turns.
+    those of replaced turns. `question`: the asker's last turn if it ended with a question.
     """
 
     has_outside_text: bool
     asker_texts: tuple[str, ...] = ()
     previous_seq: int = 0
     needs: frozenset[frozenset[Need]] = frozenset()
+    question: tuple[int, Question] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +320,7 @@ class Outcome:
     row_keys: tuple[str, ...] | None = None
     """The rows that were found or would be changed, as `TABLE/ID`; None if it is not about rows."""
     query: StoredQuery | None = None
+    question: Question | None = None
 
     def to_item(self, call_id: str, note: str = "") -> Item:
         """`note` is added to the text for the model."""
@@ -400,6 +413,8 @@ class ToolContext:
     """The installation's `ChangeViews`, for tools that read what Ponte changed."""
     has_read_rows: bool = False
     """True if the model has read something of a table in this conversation."""
+    question: Question | None = None
+    """The one that the message may answer."""
 
     @property
     def asker(self) -> Person:

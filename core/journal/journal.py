@@ -537,14 +537,15 @@ class Journal(SqlThreads):
         return answer if answer and answer.code != "forgotten" else None
 
     @transaction
-    def retire_queries(self, connection: SqlConnection, seq: int) -> Turn | None:
-        """Store that the answer of this turn has no button to run it again any more: a newer one
-        has it. Return the turn as it is then; None if it was deleted."""
+    def change_answer(
+        self, connection: SqlConnection, seq: int, change: Callable[[Answer], Answer]
+    ) -> Turn | None:
+        """Return the turn with the answer that `change` returns; None if it was deleted."""
         row = connection.read_locked_message(seq)
         turn = read_turn(connection, row) if row else None
         if turn is None or turn.answer is None:
             return None
-        answer = replace(turn.answer, can_run_again=False)
+        answer = change(turn.answer)
         connection.execute("UPDATE inbox SET answer = ? WHERE seq = ?", (encode_json(answer), seq))
         return replace(turn, answer=answer)
 

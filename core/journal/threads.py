@@ -76,6 +76,7 @@ MAX_ERASURE_TRIES = 20
 _RUNS_AGAIN = "conversation = ? AND answer LIKE ?"
 _RUNS_AGAIN_PATTERN = '%"can_run_again":true%'
 """A value, because `:true` in SQL would be a placeholder (`core/store/postgres.py`)."""
+_ASKS_PATTERN = '%"question":{%'
 
 
 class SqlThreads(SqlStore):
@@ -494,22 +495,32 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
         "SELECT has_outside_text = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
         " AND person NOT IN ('', :person)) AS has_outside_text, (SELECT max(seq) FROM items"
         " WHERE thread = :thread AND seq < :before AND is_replaced = 0) AS since,"
-        " CASE WHEN written.needs = '' THEN written.item END AS item, written.needs"
-        " FROM threads LEFT JOIN items AS written ON written.thread = threads.id"
+        " CASE WHEN written.needs = '' THEN written.item END AS item, written.needs,"
+        " asked.seq AS asked_seq, asked.answer AS asked"
+        " FROM threads LEFT JOIN inbox AS asked ON asked.answer LIKE :asks AND asked.seq = (SELECT"
+        " max(seq) FROM items WHERE thread = :thread AND person = :person AND seq < :before"
+        " AND is_replaced = 0) LEFT JOIN items AS written ON written.thread = threads.id"
         " AND (written.needs <> '' OR (written.person = :person AND written.is_replaced = 0"
         " AND (written.item LIKE '%.%' OR written.item LIKE '%://%'"
         " OR written.item LIKE '%mailto:%' OR written.item LIKE '%tel:%')))"
         " WHERE threads.id = :thread ORDER BY written.id",
-        {"thread": thread, "person": person, "before": before},
+        {"thread": thread, "person": person, "before": before, "asks": _ASKS_PATTERN},
     ).fetchall()
     if not rows:
         return Provenance(True)
+    asked = decode_json(Answer, rows[0]["asked"]).question if rows[0]["asked"] else None
     items = [decode_json(Item, row["item"]) for row in rows if row["item"]]
     texts = tuple(item.text for item in items if item.is_authored)  # typed by the person
     needs = frozenset(
         decode_needs(needs_text) for needs_text in {row["needs"] for row in rows} if needs_text
     )
-    return Provenance(bool(rows[0]["has_outside_text"]), texts, rows[0]["since"] or 0, needs)
+    return Provenance(
+        bool(rows[0]["has_outside_text"]),
+        texts,
+        rows[0]["since"] or 0,
+        needs,
+        (rows[0]["asked_seq"], asked) if asked else None,
+    )
 
 
 def encode_needs(needs: Collection[Need]) -> str:

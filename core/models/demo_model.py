@@ -18,7 +18,7 @@ from typing import Literal
 
 from core.base.i18n import say
 from core.base.text import fold_to_letters
-from core.commands.suggestions import NEXT_LINE
+from core.commands.grammar import NEXT_LINE
 from core.domain.messages import Item
 from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.domain.ports import Model

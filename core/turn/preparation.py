@@ -13,7 +13,7 @@ from core.base.trust import Trust, find_addresses
 from core.chat.file_downloads import describe_unread
 from core.chat.people import People
 from core.commands import grammar
-from core.domain.messages import Answer, File, Item
+from core.domain.messages import CHOICE, Answer, File, Item, Question
 from core.domain.model_rounds import RoundRequest
 from core.domain.ports import FREE_LEVELS, Model, Platforms, QuickCommands, Tool
 from core.domain.records import Provenance
@@ -37,6 +37,10 @@ list. Raises OverBudget."""
 UNDERSTOOD = "I understood:"
 MAX_QUOTE_CHARACTERS = 600
 """Characters of what was understood that an answer quotes."""
+
+
+MAX_LAST_PART_CHARACTERS = 1_500
+"""The last post of a question gets the choice, for which Discord's 2,000 characters have room."""
 
 
 async def hear_nothing(
@@ -78,7 +82,7 @@ class ModelBriefing:
     remote conversation of its own, which no later turn continues. `readable`: what the asker may
     read of the thread; None for all of it. `payment`: None if no allowance limits the cost.
     `counts`: the state of each allowance, including this turn. `notes` are sentences for the person
-    about files that could not be read."""
+    about files that could not be read. `question`: see `Provenance`."""
 
     request: RoundRequest
     tools: Sequence[Tool]
@@ -89,6 +93,7 @@ class ModelBriefing:
     payment: TurnPayment | None
     counts: Sequence[AllowanceCount]
     notes: Sequence[str]
+    question: tuple[int, Question] | None = None
 
 
 class Requeued(Exception):
@@ -136,7 +141,9 @@ class Preparation:
         reads_context = not run.parsed.error if command is None else command.name == "quick-command"
         # An address may be that of a message, also in a schedule's text, unless it is only posted.
         may_refer = (run.origin.refers_to_others or "://" in before.text) and not (
-            turn.items or run.origin.answer_directly(before, command)
+            turn.items
+            or run.origin.answer_directly(before, command)
+            or before.origin.name == CHOICE.name
         )
         # A decision may be half carried out, so its edit or deletion comes too late if an earlier
         # attempt at its turn began.
@@ -229,7 +236,16 @@ class Preparation:
             payment=payment,
         )
         return ModelBriefing(
-            request, tools, trust, outside, is_apart, readable, payment, counts, notes
+            request,
+            tools,
+            trust,
+            outside,
+            is_apart,
+            readable,
+            payment,
+            counts,
+            notes,
+            provenance.question,
         )
 
     async def _read_message(self, run: TurnRun) -> tuple[Sequence[Item], Sequence[str]]:
@@ -280,6 +296,9 @@ class Preparation:
             placed = tuple(
                 replace(piece, text=trust.sanitize(piece.text)) for piece in answer.placed
             )
+        if answer.question and len(parts[-1]) > MAX_LAST_PART_CHARACTERS:
+            before, _, end = safe.rpartition("\n\n")
+            parts = (*await text.run_off_loop(split, before), end)
         # Cards without a text have a post, too.
         parts = parts or ("",) * bool(answer.cards)
         return replace(answer, text=safe, parts=parts, placed=placed)

@@ -158,6 +158,8 @@ class Rounds:
             is_last = number > MAX_ROUNDS or self.calls.guards.used_up
             if has_card and (is_last or not can_be_repaired(self.calls.list_made())):
                 break
+            if transcript.question:
+                break
             if number > MAX_ROUNDS:
                 raise TooManyRounds(rounds=MAX_ROUNDS)
             # Another process may have taken the turn over; the model must not be paid twice.
@@ -227,7 +229,8 @@ class Rounds:
         # the exception, because it tells the person why there is no text.
         whole_text = "\n\n".join([own_text, *notes]) if own_text or used_up else ""
         # Nobody rates a card, or an answer that nobody waited for.
-        rateable = bool(own_text) and not cards and self._run.turn.message.origin.is_attended
+        question, origin = transcript.question, self._run.turn.message.origin
+        rateable = bool(own_text) and not (cards or question) and origin.is_attended
         return Answer(
             whole_text,
             cards=cards,
@@ -236,6 +239,7 @@ class Rounds:
             placed=placed,
             is_rateable=rateable,
             can_run_again=not cut and can_run_again(transcript.named_outcomes()),
+            question=question,
         )
 
     async def _ask_model(self, number: int) -> None:
@@ -676,6 +680,7 @@ class ToolCalls:
             has_read_rows=any(right == "read" and names for right, *names in needs),
             # The model writes `[table: r1]` to place the result of the first call in its answer.
             result_id=f"r{transcript.call_ids.index(call.call_id) + 1}",
+            question=briefing.question[1] if briefing.question else None,
         )
 
     async def _record_object_to_erase(self, remote: Remote) -> None:

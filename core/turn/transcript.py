@@ -12,7 +12,7 @@ from core.base.growing_markdown import GrowingMarkdown
 from core.base.i18n import say
 from core.base.trust import Trust
 from core.changes.cards import describe_proposals
-from core.domain.messages import File, Item, Progress
+from core.domain.messages import CHOICE, File, Item, Progress, Question
 from core.domain.records import Outcome
 from core.domain.rows import Chart, Placed, RowsResult, place_results
 from core.figures.check import check_figures
@@ -41,14 +41,21 @@ class TurnTranscript:
         self.opening = quote_spoken(" ".join(filter(None, (i.spoken for i in self.items))))
         """What was understood of voice messages, which stands before the model's text."""
         self._reply = run.reply
+        self._is_choice = run.turn.message.origin.name == CHOICE.name
         # These remember what is rendered, so that an update renders only what is new.
         self._growing, self._cleaning = GrowingMarkdown(), text.GrowingText()
 
     @property
     def text(self) -> str:
-        """The model's text, one paragraph for each of its messages."""
-        texts = (item.text for item in self.items if item.role == "assistant")
+        """The model's text, one paragraph for each of its messages, and its question."""
+        texts = [item.text for item in self.items if item.role == "assistant"]
+        if (question := self.question) and question.text not in "".join(texts[-1:]):
+            texts.append(question.text)
         return "\n\n".join(filter(None, texts))
+
+    @property
+    def question(self) -> Question | None:
+        return next((o.question for o in self.outcomes_in_order() if o.question), None)
 
     def files(self) -> tuple[File, ...]:
         outputs = (i for i in self.items if i.kind == "output" and not i.shows_files)
@@ -150,7 +157,7 @@ class TurnTranscript:
             if name != RUN_PYTHON_TOOL
             for text in (outcome.text, *outcome.sources)
         ]
-        asked = "\n".join(item.text for item in self.items if item.role == "user")
+        asked = "\n".join(i.text for i in self.items if i.role == "user" and not self._is_choice)
         check = await asyncio.to_thread(check_figures, self.text, asked, tables, texts, runs)
         if check.missing:
             earlier = await load_earlier()

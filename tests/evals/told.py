@@ -40,15 +40,15 @@ instructions = "Amounts are in euros."
 """
 SAID = "How many orders do we have?"
 BUDGETS: Mapping[str, tuple[Step, bool, int]] = {
-    "Slack channel": (Step(SAID), True, 3_150),
-    "Slack channel, reader": (Step(SAID, who="stan"), True, 2_450),
-    "Slack channel, no tools": (Step(SAID), False, 750),
-    "Slack DM": (Step(SAID, where="slack-dm"), True, 3_050),
-    "Discord DM": (Step(SAID, who="dora", where="discord-dm"), True, 3_050),
-    "Discord DM, stranger": (Step(SAID, who="zoe", where="discord-dm"), True, 550),
-    "page": (Step(SAID, who="owner", where="page"), True, 2_950),
-    "terminal": (Step(SAID, who="typist", where="terminal"), True, 2_950),
-    "/v1": (Step(SAID, who="owner", where="v1"), True, 2_950),
+    "Slack channel": (Step(SAID), True, 3_260),
+    "Slack channel, reader": (Step(SAID, who="stan"), True, 2_560),
+    "Slack channel, no tools": (Step(SAID), False, 860),
+    "Slack DM": (Step(SAID, where="slack-dm"), True, 3_160),
+    "Discord DM": (Step(SAID, who="dora", where="discord-dm"), True, 3_160),
+    "Discord DM, stranger": (Step(SAID, who="zoe", where="discord-dm"), True, 660),
+    "page": (Step(SAID, who="owner", where="page"), True, 3_060),
+    "terminal": (Step(SAID, who="typist", where="terminal"), True, 3_060),
+    "/v1": (Step(SAID, who="owner", where="v1"), True, 3_060),
 }
 """For each kind of place: the message there, whether there are tools, and the most tokens that the
 instructions, the preface and the tools may have."""

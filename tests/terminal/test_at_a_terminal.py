@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
 
-from core.domain.messages import Answer, MessageOrigin, turn_id
+from core.domain.messages import Answer, MessageOrigin, Question, turn_id
 from core.domain.records import Health
 from tests.fakes import forker
 from tests.web.web_ponte import Turn, WebPonte
@@ -273,3 +273,18 @@ async def test_an_open_code_block_is_seen_and_can_be_left(ponte: WebPonte, tmp_p
     assert texts == ["hello", "```python\nprint(1)\n```"]
     *_, last = ponte.rows.values()
     assert [one.name for one in last.message.attachments] == ["sales.csv"]
+
+
+async def test_a_number_chooses_while_the_question_is_open(ponte: WebPonte, tmp_path: Path) -> None:
+    def answer(turn: Turn) -> Answer:
+        text = turn.message.text
+        asks = Question("Which one?", ("**This** month", "stop")) if text == "How many?" else None
+        return Answer("Which one?" if asks else f"You said: {text}", question=asks)
+
+    ponte.answers(answer)
+    async with at_a_terminal(ponte, tmp_path) as terminal:
+        await terminal.says("How many?", " 1 **This** month\n 2 stop\n")
+        await terminal.says("2", "You said: stop")
+        await terminal.says("2", "You said: 2")
+    origins = [row.message.origin.name for row in ponte.rows.values()]
+    assert origins == ["person", "choice", "person"]

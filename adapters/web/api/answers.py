@@ -112,7 +112,8 @@ class RequestList(TypedDict):
 
 class ChatAnswer(TypedDict):
     """An answer. `code` is set if the status is `failed`, `html` if it was asked for, `vote` if the
-    answer can be rated, `rerun` if the command `rerun TURN` reads its tables again."""
+    answer can be rated, `rerun` if the command `rerun TURN` reads its tables again, `choices` if
+    it asks (`choice` of `POST /chat`)."""
 
     response: str
     conversation: str
@@ -125,6 +126,7 @@ class ChatAnswer(TypedDict):
     html: NotRequired[str]
     vote: NotRequired[Vote]
     rerun: NotRequired[bool]
+    choices: NotRequired[list[str]]
     error: NotRequired[ErrorDetail]
 
 

@@ -28,9 +28,11 @@ from core.base.errors import Empty, Forgotten, NotAllowed, NotFound
 from core.base.i18n import say
 from core.base.spreadsheets import EXPORT_FORMATS, MEDIA_TYPES, encode_table
 from core.base.text import clean_text
+from core.chat.buttons import BUTTONS, choose
 from core.commands.grammar import is_decision, render_change
+from core.domain.buttons import ButtonPress
 from core.domain.changes import MAX_REASON_CHARACTERS
-from core.domain.messages import PROGRAM, Address, Answer, Message, Person, make_press_id
+from core.domain.messages import CHOICE, PROGRAM, Address, Answer, Message, Person, make_press_id
 from core.domain.ports import StatusBoard
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 from core.feedback.votes import MAX_FEEDBACK_CHARACTERS, Press, Vote
@@ -354,6 +356,8 @@ class ChatRoutes(MessageRoutes):
         `body.replaces` is the turn whose message the person sends again, changed or not;
         `body.keep_files` are the files of that message that the new one keeps."""
         own_key = body.event_key or http_io.read_idempotency_key(request)
+        if body.choice:
+            own_key = f"{CHOICE.name}-{body.choice[2:]}"
         key = self.visitors.make_event_key(visitor_of(request).person, own_key)
         # Before anything is checked: what was accepted once is not refused at its repetition. The
         # receipt then says that the message is not new (False).
@@ -370,6 +374,11 @@ class ChatRoutes(MessageRoutes):
         )
         # Only the page lists conversations by their titles; the terminal shows none.
         message = replace(message, has_conversation_title=self.visitors.auth.platform == "web")
+        if body.choice:
+            press = ButtonPress(BUTTONS[CHOICE.name], body.choice, message.sent_at, "")
+            choice = await choose(self.conversations, press, message.author, message.address)
+            text = choice.words
+            message = replace(message, text=text, origin=CHOICE)
         if body.replaces:
             message = await self._take_over_replaced(message, body.keep_files)
         if body.model:
@@ -420,7 +429,8 @@ class ChatRoutes(MessageRoutes):
         # Otherwise a program sent it, and its text stays that of a program. It can be a typed
         # command (`may_be_command`) only if both messages can.
         may_be_command = message.may_be_command and old.may_be_command
-        return replace(message, origin=replace(PROGRAM, may_be_command=may_be_command))
+        origin = CHOICE if old.origin.name == CHOICE.name else PROGRAM
+        return replace(message, origin=replace(origin, may_be_command=may_be_command))
 
     async def _find_own_turn(self, request: Request) -> HistoryEntry:
         """Raise NotFound, also for a turn of another person or platform, and Forgotten."""

@@ -490,6 +490,8 @@ def answer_json(
         body["vote"] = ""
     if answer.can_run_again:
         body["rerun"] = True
+    if answer.choices:
+        body["choices"] = list(answer.choices)
     return body
 
 

@@ -88,7 +88,9 @@ export function showMessage(message) {
   shown.item.classList.toggle("clicked", clicked);
   quiet(shown);
   if (message.state === "new" || message.state === "running") run(shown, true);
-  if (!clicked) changed();
+  if (clicked) return;
+  for (const old of document.querySelectorAll(".choices")) old.remove();
+  changed();
 }
 
 const FENCED = /^(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n]*\n([^]*?)^\1[ \t]*$/gm;
@@ -225,6 +227,7 @@ export function showAnswer(answer) {
     shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked || shown.button ? [] : [again, info]),
       ...(shown.replaces ? [earlier(shown)] : []));
     if (answer.rerun) import("./saved.js").then((one) => one.offer(shown, conversation, () => asking(shown, "rerun")), () => {});
+    if (answer.choices) import("./choices.js").then((one) => one.offer(shown, conversation, answer.choices), () => {});
     if (answer.vote !== undefined) import("./feedback.js").then((one) => one.show(shown, answer.vote), () => {});
     if (answer.response !== undefined) changed();
     if (answer.response !== undefined && turns.size === 1) awaitTitle();

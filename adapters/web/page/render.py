@@ -38,7 +38,7 @@ from core.base.markdown import (
 )
 from core.base.spreadsheets import Cell, ExportColumn
 from core.base.trust import split_web_addresses
-from core.commands.suggestions import is_suggestion
+from core.commands.grammar import is_suggestion
 from core.domain.rows import Chart, Placed, RowsResult, split_placed
 
 ExportSource = tuple[list[ExportColumn], list[list[Cell]], str]
