@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -29,12 +30,12 @@ from core.base.i18n import say
 from core.base.spreadsheets import EXPORT_FORMATS, MEDIA_TYPES, encode_table
 from core.base.text import clean_text
 from core.commands.grammar import is_decision, render_change
-from core.domain.changes import MAX_REASON_CHARACTERS
+from core.domain.changes import MAX_REASON_CHARACTERS, FormField
 from core.domain.messages import PROGRAM, Address, Answer, Message, Person, make_press_id
 from core.domain.ports import StatusBoard
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 from core.feedback.votes import MAX_FEEDBACK_CHARACTERS, Press, Vote
-from core.saved.buttons import find_fields
+from core.saved.buttons import find_alert_fields, find_fields
 
 REFUSAL_CODES = ("forbidden", "too_many", "forgotten")
 """Codes of a failed answer that set the HTTP status too: the turn was refused and did not run."""
@@ -254,16 +255,13 @@ class ChatRoutes(MessageRoutes):
         """The inputs that save the question of an answer with `rerun`."""
         entry = await self._find_own_turn(request)
         found = await find_fields(self.conversations, entry.turn, entry.message.address)
-        fields: list[answers.SavingField] = [
-            {
-                "key": field.key,
-                "label": say(field.label),
-                "hint": field.hint,
-                "value": field.value,
-            }
-            for field in found
-        ]
-        return {"fields": fields}
+        return _describe_form(found)
+
+    @endpoint("GET", "/turns/{turn}/alert", refuses=(403, 404, 410))
+    async def alert(self, request: Request) -> answers.SavingForm:
+        """The inputs of an alert about an answer with `rerun`."""
+        entry = await self._find_own_turn(request)
+        return _describe_form(await find_alert_fields(self.conversations, entry.turn))
 
     @endpoint("POST", "/turns/{turn}/feedback", refuses=(403, 404, 410, 503))
     async def rate(self, request: Request, body: Feedback) -> answers.StoredVote:
@@ -431,6 +429,23 @@ class ChatRoutes(MessageRoutes):
         if entry.state == "withdrawn":
             raise Forgotten
         return entry
+
+
+def _describe_form(fields: Sequence[FormField]) -> answers.SavingForm:
+    return {
+        "fields": [
+            {
+                "key": field.key,
+                "type": field.type,
+                "label": say(field.label),
+                "hint": say(field.hint),
+                "value": field.value,
+                "required": field.is_required,
+                "options": dict(zip(field.options, field.labels, strict=True)),
+            }
+            for field in fields
+        ]
+    }
 
 
 def _read_card_id(request: Request) -> str:
