@@ -10,6 +10,7 @@ import pytest
 
 from core.domain.changes import FormField
 from core.domain.messages import Answer, Person, turn_id
+from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
 from core.saved.buttons import find_alert_fields
 from core.saved.queries import NotRunAgain
@@ -17,7 +18,7 @@ from core.schedules.schedule import ScheduleFilter, ScheduleLimits
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack, says
 from tests.dialogues.test_alerts import QUERY
-from tests.dialogues.test_run_again import MONTHS, Office, office
+from tests.dialogues.test_run_again import Office, office
 from tests.fakes.config import fixed_rules
 from tests.fakes.schedules import LateScheduleSource
 
@@ -27,11 +28,11 @@ ORDERS = turn_id("slack:k1")
 
 @asynccontextmanager
 async def answered(
-    bot_home: BotHome, *calls: tuple[str, Mapping[str, object]], **values: object
+    bot_home: BotHome, *calls: tuple[str, Mapping[str, object]], policy: Policy = RIGHTS
 ) -> AsyncIterator[Office]:
     """Somebody asked for the orders that are not paid, or what these calls read."""
-    chosen = {"policy": RIGHTS, "schedules": LateScheduleSource(), **values}
-    async with office(bot_home, *(calls or [QUERY]), **chosen) as crm:
+    source = LateScheduleSource()
+    async with office(bot_home, *(calls or [QUERY]), policy=policy, schedules=source) as crm:
         await says(crm.ponte, "Which orders are unpaid?", "k1", thread="t1")
         yield crm
 

@@ -13,8 +13,8 @@ import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Card, encode_json
-from core.domain.rows import Chart
 from core.domain.rights import Verdict
+from core.domain.rows import Chart
 from core.schedules import alerts, looks
 from core.schedules.alerts import MAX_FAILED_LOOKS, read_state
 from core.schedules.rows import Schedules

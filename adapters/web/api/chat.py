@@ -438,7 +438,7 @@ def _describe_form(fields: Sequence[FormField]) -> answers.SavingForm:
                 "key": field.key,
                 "type": field.type,
                 "label": say(field.label),
-                "hint": say(field.hint),
+                "hint": field.hint and say(field.hint),
                 "value": field.value,
                 "required": field.is_required,
                 "options": dict(zip(field.options, field.labels, strict=True)),
