@@ -82,7 +82,12 @@ RESTARTING = "I'm about to restart. Try again in a minute."
 
 def _localize(form: ButtonForm, locale: str) -> ButtonForm:
     fields = (
-        replace(field, label=say(field.label, locale), hint=field.hint and say(field.hint, locale))
+        replace(
+            field,
+            label=say(field.label, locale),
+            hint=field.hint and say(field.hint, locale),
+            labels=tuple(say(label, locale) for label in field.labels),
+        )
         for field in form.fields
     )
     return replace(form, title=say(form.title, locale), fields=tuple(fields))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,11 +17,10 @@ from core.base.i18n import find_zone, format_duration, say
 from core.base.text import clip_line
 from core.base.value_formats import parse_typed_number
 from core.commands.grammar import parse_message
-from core.domain.buttons import Button, ButtonForm, ButtonPress, PressResult
+from core.domain.buttons import Button, ButtonForm, ButtonPress, PressResult, PressWork
 from core.domain.changes import FormField
 from core.domain.messages import Address, Person
 from core.domain.records import Turn
-from core.domain.rows import RowsResult
 from core.saved.queries import (
     QUESTION_GONE,
     NotRunAgain,
@@ -50,11 +49,6 @@ VALUE_SENTENCES: Mapping[str, str] = {
     "min": "smallest {field}",
     "max": "largest {field}",
 }
-_COMPARISONS: Mapping[str, str] = {
-    ">": "is over",
-    "<": "is under",
-    "changes": "changes by more than",
-}
 _LOOKS: Mapping[int, str] = {
     5: "*/5 * * * *",
     15: "*/15 * * * *",
@@ -63,8 +57,8 @@ _LOOKS: Mapping[int, str] = {
     1440: "0 9 * * *",
 }
 """The rules of looks by the minutes between them."""
-MAX_WATCHED_COLUMNS = 5
-"""A menu of Discord has 25 options."""
+MAX_VALUES = 25 - 4
+"""A menu of Discord has 25 options, of which a column has four."""
 _NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
 ALERT = re.compile(
     r"(?P<result>r\d{1,3}|[a-z2-7]{16}) (?:new|"
@@ -74,6 +68,7 @@ ALERT = re.compile(
 )
 """An alert as the tool of schedules reads it. A form names the turn, a model one of its results."""
 _ALERT_VALUES = "{value}|{comparison}|{every}|{now}|{limit}|{title}"
+FindFields = Callable[[Any, str, Address], Awaitable[tuple[FormField, ...]]]
 _BAD_LIMIT = "Enter a number as the limit. Only a change can be in %."
 
 
@@ -91,9 +86,13 @@ async def _find_turn(stores: Any, id: str) -> Turn:
     return turn
 
 
-async def _open_form(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
-    form = replace(_FORM, fields=await find_fields(stores, press.parts[-1], at))
-    return PressResult(form=replace(press, button=replace(_KEEP, form=form), at=time.time()))
+def _open_form(button: Button, find: FindFields) -> PressWork:
+    async def work(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
+        fields = await find(stores, press.parts[-1], at)
+        form = button.form and replace(button.form, fields=fields)
+        return PressResult(form=replace(press, button=replace(button, form=form), at=time.time()))
+
+    return work
 
 
 async def find_fields(stores: Any, turn_id: str, at: Address) -> tuple[FormField, ...]:
@@ -114,67 +113,37 @@ async def find_fields(stores: Any, turn_id: str, at: Address) -> tuple[FormField
     return tuple(fields)
 
 
-async def _open_alert_form(
-    stores: Any, press: ButtonPress, person: Person, at: Address
-) -> PressResult:
-    form = replace(_ALERT_FORM, fields=await find_alert_fields(stores, press.parts[-1]))
-    return PressResult(form=replace(press, button=replace(_WATCH, form=form), at=time.time()))
-
-
-async def find_alert_fields(stores: Any, turn_id: str) -> tuple[FormField, ...]:
+async def find_alert_fields(stores: Any, turn_id: str, at: Address) -> tuple[FormField, ...]:
     """Return the fields of the form for an alert about what an answer shows. Raise NotRunAgain."""
     outcome = find_watchable(await _find_turn(stores, turn_id))
-    call, data = plan_query(outcome), outcome.data
-    shown = (
-        [column.title for column in data.columns if column.kind == "number"]
-        if isinstance(data, RowsResult)
-        else []
-    )
-    # Those of a figure, or else of rows.
-    figures = [
-        f"{part['fn']} {part['field']}"
-        for part in call.arguments.get("aggregates") or ()
-        if part.get("field")
-    ]
-    ids = [figure.partition(" ")[2] for figure in figures] or [
-        id for id, title in call.titles.items() if title in shown
-    ]
-    count, new, *kinds = VALUE_SENTENCES
-    values = {kind: say(VALUE_SENTENCES[kind]) for kind in (count, new)}
-    for id in ids[:MAX_WATCHED_COLUMNS]:
-        values |= {
-            f"{kind} {id}": clip_line(say(VALUE_SENTENCES[kind], field=call.titles[id]), 75)
-            for kind in kinds
-        }
-    comparisons = {name: say(_COMPARISONS[name]) for name in _COMPARISONS}
-    least = stores.find_shortest_look()
+    call, columns = plan_query(outcome), getattr(outcome.data, "columns", ())
+    # A column of a figure is called `sum of Amount`, in the person's language.
+    numbers = [f" {column.title}" for column in columns if column.kind == "number"]
+    values = {kind: VALUE_SENTENCES[kind] for kind in ("count", "new")}
+    for id, title in call.titles.items():
+        if len(values) <= MAX_VALUES and any(name.endswith(f" {title}") for name in numbers):
+            for kind in ("sum", "avg", "min", "max"):
+                values[f"{kind} {id}"] = clip_line(say(VALUE_SENTENCES[kind], field=title), 75)
+    figures = [f"{part['fn']} {part.get('field')}" for part in call.arguments.get("aggregates", ())]
+    least = min(stores.find_shortest_look(), max(_LOOKS))
     looks = {rule: format_duration(60 * n) for n, rule in _LOOKS.items() if n >= least}
-    return (
-        _fill(_VALUE, values, (*figures, count)[0], clip_line(describe_calls([call]), 100)),
-        _fill(_COMPARISON, comparisons, ">"),
-        _LIMIT,
-        _fill(_EVERY, looks, _LOOKS[60]),
-        _NOW,
-        _TITLE,
-    )
+    value = replace(_VALUE, hint=clip_line(describe_calls([call]), 100))
+    every = _offer(_EVERY, looks, _LOOKS[60])
+    return _offer(value, values, *figures[:1]), _COMPARISON, _LIMIT, every, _NOW, _ALERT_TITLE
 
 
-def _fill(field: FormField, options: Mapping[str, str], value: str, hint: str = "") -> FormField:
-    labels = tuple(options.values())
-    return replace(field, options=tuple(options), labels=labels, value=value, hint=hint)
+def _offer(field: FormField, labels: Mapping[str, str], value: str = "") -> FormField:
+    value = value if value in labels else next(iter(labels))
+    return replace(field, value=value, options=tuple(labels), labels=tuple(labels.values()))
 
 
 def read_alert_form(source: str, text: str) -> tuple[str, str]:
     """Return the alert, as `ALERT`, and the rule of its looks. Raise BadInput."""
     value, comparison, rule, now, limit, title = text.split("|", 5)
-    number, percent = (
-        parse_typed_number(limit.strip().rstrip("%")),
-        "%" * limit.strip().endswith("%"),
-    )
-    condition = "" if value == "new" else f" {comparison} {number}{percent}"
-    what = (
-        f"{source} {value}{condition}{' now' * (now == 'true')}{f': {title}' * bool(title.strip())}"
-    )
+    if value != "new":
+        number = parse_typed_number(limit.strip().rstrip("%"))
+        value += f" {comparison} {number}{'%' * limit.strip().endswith('%')}"
+    what = f"{source} {value}{' now' * (now == 'true')}{f': {title}' * bool(title.strip())}"
     if not ALERT.fullmatch(what):
         raise BadInput(_BAD_LIMIT)
     return what, rule
@@ -187,11 +156,19 @@ def _check_alert_form(values: Mapping[str, str]) -> None:
 _FORM = ButtonForm("Save question", (_NAME, _SHARE, _MOVE))
 _KEEP = Button("keep", form=_FORM, command="save {subject} {share}/{move} {title}")
 _VALUE = FormField("value", "What to watch", "select", is_required=True)
-_COMPARISON = FormField("comparison", "Condition", "select", is_required=True)
+_COMPARISON = FormField(
+    "comparison",
+    "Condition",
+    "select",
+    ">",
+    (">", "<", "changes"),
+    is_required=True,
+    labels=("is over", "is under", "changes by more than"),
+)
 _LIMIT = FormField("limit", "Limit", "text", hint="A number. For a change, also such as 10%.")
 _EVERY = FormField("every", "Look every", "select", is_required=True)
+_ALERT_TITLE = replace(_NAME, label="Title", is_required=False)
 _NOW = FormField("now", "Post at once if it's true now", "checkbox")
-_TITLE = FormField("title", "Title", "text", max_characters=MAX_SAVED_NAME)
 _ALERT_FORM = ButtonForm("New alert", (_VALUE, _COMPARISON, _EVERY), _check_alert_form)
 _WATCH = Button("watch", form=_ALERT_FORM, command=f"watch {{subject}} {_ALERT_VALUES}")
 _RERUN = Button(
@@ -199,8 +176,8 @@ _RERUN = Button(
 )
 SAVED_BUTTONS = (
     _RERUN,
-    replace(_RERUN, name="save", label="Save…", work=_open_form),
+    replace(_RERUN, name="save", label="Save…", work=_open_form(_KEEP, find_fields)),
     _KEEP,
-    replace(_RERUN, name="alert", label="Alert…", work=_open_alert_form),
+    replace(_RERUN, name="alert", label="Alert…", work=_open_form(_WATCH, find_alert_fields)),
     _WATCH,
 )

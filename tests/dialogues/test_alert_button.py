@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from core.domain.changes import FormField
-from core.domain.messages import Answer, Person, turn_id
+from core.domain.messages import Address, Answer, Person, turn_id
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
 from core.saved.buttons import find_alert_fields
@@ -38,7 +38,8 @@ async def answered(
 
 
 async def open_form(crm: Office) -> dict[str, FormField]:
-    fields = await find_alert_fields(crm.ponte.engine.conversations, ORDERS)
+    at = Address("slack", "C1", "T1", "t1")
+    fields = await find_alert_fields(crm.ponte.engine.conversations, ORDERS, at)
     return {field.key: field for field in fields}
 
 
@@ -74,6 +75,8 @@ async def test_the_form_offers_what_the_answer_shows(bot_home: BotHome) -> None:
         assert form["every"].labels[:2] == ("5 minutes", "15 minutes")
         vars(crm.ponte.engine.schedules.config)["alerts"] = ScheduleLimits(30, 20)
         assert (await open_form(crm))["every"].labels == ("60 minutes", "4 hours", "24 hours")
+        vars(crm.ponte.engine.schedules.config)["alerts"] = ScheduleLimits(10_000, 20)
+        assert (await open_form(crm))["every"].labels == ("24 hours",)
 
 
 async def test_the_form_of_a_figure_begins_with_it(bot_home: BotHome) -> None:

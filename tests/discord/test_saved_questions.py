@@ -122,7 +122,8 @@ async def test_alert_opens_a_form_of_five_fields_and_posts_a_card(
     wrong = await (await ana.submit(form, limit="many")).wait_for_ack()
     assert (wrong.ephemeral, wrong.text[:27]) == (True, "Enter a number as the limit")
     await ana.submit(form, value="count", comparison="<", limit="5", every="0 * * * *")
-    card = await ana.wait_for_text("number of rows under 5", channel)
+    card = (await ana.wait_for_messages(lambda seen: seen[-1]["embeds"], channel))[-1]
+    assert card["embeds"][0]["title"].endswith("number of rows under 5")
     assert "Approve" in list_labels(card)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -30,12 +29,12 @@ from core.base.i18n import say
 from core.base.spreadsheets import EXPORT_FORMATS, MEDIA_TYPES, encode_table
 from core.base.text import clean_text
 from core.commands.grammar import is_decision, render_change
-from core.domain.changes import MAX_REASON_CHARACTERS, FormField
+from core.domain.changes import MAX_REASON_CHARACTERS
 from core.domain.messages import PROGRAM, Address, Answer, Message, Person, make_press_id
 from core.domain.ports import StatusBoard
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 from core.feedback.votes import MAX_FEEDBACK_CHARACTERS, Press, Vote
-from core.saved.buttons import find_alert_fields, find_fields
+from core.saved.buttons import FindFields, find_alert_fields, find_fields
 
 REFUSAL_CODES = ("forbidden", "too_many", "forgotten")
 """Codes of a failed answer that set the HTTP status too: the turn was refused and did not run."""
@@ -253,15 +252,12 @@ class ChatRoutes(MessageRoutes):
     @endpoint("GET", "/turns/{turn}/saving", refuses=(403, 404, 410))
     async def saving(self, request: Request) -> answers.SavingForm:
         """The inputs that save the question of an answer with `rerun`."""
-        entry = await self._find_own_turn(request)
-        found = await find_fields(self.conversations, entry.turn, entry.message.address)
-        return _describe_form(found)
+        return await self._describe_form(request, find_fields)
 
     @endpoint("GET", "/turns/{turn}/alert", refuses=(403, 404, 410))
     async def alert(self, request: Request) -> answers.SavingForm:
         """The inputs of an alert about an answer with `rerun`."""
-        entry = await self._find_own_turn(request)
-        return _describe_form(await find_alert_fields(self.conversations, entry.turn))
+        return await self._describe_form(request, find_alert_fields)
 
     @endpoint("POST", "/turns/{turn}/feedback", refuses=(403, 404, 410, 503))
     async def rate(self, request: Request, body: Feedback) -> answers.StoredVote:
@@ -420,6 +416,22 @@ class ChatRoutes(MessageRoutes):
         may_be_command = message.may_be_command and old.may_be_command
         return replace(message, origin=replace(PROGRAM, may_be_command=may_be_command))
 
+    async def _describe_form(self, request: Request, find: FindFields) -> answers.SavingForm:
+        entry = await self._find_own_turn(request)
+        fields: list[answers.SavingField] = [
+            {
+                "key": field.key,
+                "type": field.type,
+                "label": say(field.label),
+                "hint": field.hint and say(field.hint),
+                "value": field.value,
+                "required": field.is_required,
+                "options": dict(zip(field.options, map(say, field.labels), strict=True)),
+            }
+            for field in await find(self.conversations, entry.turn, entry.message.address)
+        ]
+        return {"fields": fields}
+
     async def _find_own_turn(self, request: Request) -> HistoryEntry:
         """Raise NotFound, also for a turn of another person or platform, and Forgotten."""
         entry = await self.conversations.journal.history_entry(str(request.path_params["turn"]))
@@ -429,23 +441,6 @@ class ChatRoutes(MessageRoutes):
         if entry.state == "withdrawn":
             raise Forgotten
         return entry
-
-
-def _describe_form(fields: Sequence[FormField]) -> answers.SavingForm:
-    return {
-        "fields": [
-            {
-                "key": field.key,
-                "type": field.type,
-                "label": say(field.label),
-                "hint": field.hint and say(field.hint),
-                "value": field.value,
-                "required": field.is_required,
-                "options": dict(zip(field.options, field.labels, strict=True)),
-            }
-            for field in fields
-        ]
-    }
 
 
 def _read_card_id(request: Request) -> str:

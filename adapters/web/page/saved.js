@@ -64,7 +64,7 @@ function draw(shown, conversation, button, fields, name) {
       bad.focus();
     }
   };
-  const send = make("button", { type: "submit", text: say("save") });
+  const send = make("button", { type: "submit", text: say(name === "saving" ? "save" : "send") });
   const onKey = (event) => event.key === "Escape" && !isComposing(event) && close();
   const labels = fields.map(({ key, type, label, hint }) => type === "checkbox"
     ? make("label", { class: "share" }, inputs.get(key), label)

@@ -61,7 +61,7 @@ async def find_fields(_: object, turn: str, at: Address) -> tuple[FormField, ...
     return FIELDS
 
 
-async def find_alert_fields(_: object, turn: str) -> tuple[FormField, ...]:
+async def find_alert_fields(_: object, turn: str, at: Address) -> tuple[FormField, ...]:
     return ALERT_FIELDS
 
 
