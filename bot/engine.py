@@ -77,6 +77,7 @@ class Engine:
             ledger,
             Votes(database),
             SavedQuestions(database, people.list_keys),
+            lambda: config.section("alerts").shortest_minutes,
         )
         self.platforms = platforms = Platforms()  # these are added later
 

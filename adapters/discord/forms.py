@@ -125,7 +125,7 @@ def build_form(id: str, title: str, fields: Sequence[FormField]) -> discord.ui.M
     empty label."""
     title = to_one_line(title, MAX_FORM_TITLE_CHARACTERS) or "…"
     modal = discord.ui.Modal(title=title, custom_id=id, timeout=None)
-    for field in fields:
+    for field in fields[:MAX_FORM_FIELDS]:
         label = discord.ui.Label(
             text=to_one_line(field.label, MAX_LABEL_CHARACTERS) or "…",
             description=to_one_line(field.hint, MAX_HINT_CHARACTERS) or None,
@@ -153,16 +153,18 @@ def read_form_values(interaction: Interaction) -> dict[str, str]:
 def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
     """Return a checkbox, a menu or a text field: the latter if no other can hold the field's value,
     such as one that the menu does not offer."""
-    options = tuple(dict.fromkeys(field.options))
+    labels = field.labels or field.options
+    options = dict(zip(field.options, labels, strict=True))
     if field.type == "checkbox":
         return discord.ui.Checkbox(custom_id=id, default=field.value == "true")
     if field.type == "select" and field.value in ("", *options):
         # Discord refuses the whole form if one option is empty or too long.
-        fits = all(option.strip() and len(option) <= MAX_OPTION_CHARACTERS for option in options)
+        texts = (*options, *labels)
+        fits = all(text.strip() and len(text) <= MAX_OPTION_CHARACTERS for text in texts)
         if fits and 0 < len(options) <= MAX_MENU_OPTIONS:
             offered = [
-                discord.SelectOption(label=option, value=option, default=option == field.value)
-                for option in options
+                discord.SelectOption(label=label, value=option, default=option == field.value)
+                for option, label in options.items()
             ]
             return discord.ui.Select(custom_id=id, options=offered, min_values=0, required=False)
     # Fields with longer values are in no form that changes a proposal (`split_fields`). There, none

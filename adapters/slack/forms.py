@@ -210,7 +210,7 @@ def _build_element(field: FormField) -> Json:
     if field.type == "checkbox":
         return _build_choice("checkboxes", ["true"], [field.hint or say("Yes")], value)
     is_option = field.type == "select" and value in ("", *field.options)
-    if is_option and (menu := _build_menu(field.options, field.options, value)):
+    if is_option and (menu := _build_menu(field.options, field.labels or field.options, value)):
         return menu
     if field.type == "date":
         with suppress(ValueError):

@@ -98,10 +98,15 @@ RESTARTING = "I'm about to restart. Try again in a minute."
 
 def _localize(form: ButtonForm, locale: str) -> ButtonForm:
     fields = (
-        replace(field, label=say(field.label, locale), hint=field.hint and say(field.hint, locale))
+        replace(
+            field,
+            label=say(field.label, locale),
+            hint=field.hint and say(field.hint, locale),
+            labels=tuple(say(label, locale) for label in field.labels),
+        )
         for field in form.fields
     )
-    return ButtonForm(say(form.title, locale), tuple(fields))
+    return replace(form, title=say(form.title, locale), fields=tuple(fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +338,11 @@ class Interactions:
             required = (field.key for field in button.form.fields if field.is_required)
             if not all(values.get(key, "").strip() for key in required):
                 return say(FORM_UNREADABLE, interaction.locale)
+            with use_locale(interaction.locale):
+                try:
+                    button.form.check(values)
+                except BadInput as error:
+                    return error.words()
         try:
             async with asyncio.timeout(interaction.limits.work_seconds):
                 if button.right != "chat" and (

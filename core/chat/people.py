@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -40,6 +40,8 @@ class Conversations:
     ledger: SqlLedger
     votes: Votes
     saved: SavedQuestions
+    find_shortest_look: Callable[[], int] = lambda: 5
+    """Returns the minutes between two looks of an alert, at least."""
 
     async def withdraw_post(self, post: str) -> None:
         """A person deleted this post: it is not posted again. Cancel its turn, if that still runs:

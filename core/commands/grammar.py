@@ -50,6 +50,7 @@ COMMAND_NAMES = IMMEDIATE_COMMANDS | {
     "save",
     "saved",
     "share",
+    "watch",
 }
 
 TRANSLATED: Mapping[str, Mapping[str, str]] = {
@@ -160,6 +161,7 @@ _ACTION_NAMES: Mapping[str, str] = {
 }  # fmt: skip
 _SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6})\s+(?P<action>\w{3,12})", re.IGNORECASE)
 _SAVE = re.compile(r"([a-z2-7]{16}) ((?:true|false)?/(?:true|false)?) (.+)", re.DOTALL)
+_WATCH = re.compile(r"([a-z2-7]{16}) ((?:[^|]*\|){5}.*)", re.DOTALL)
 _DELETIONS = (" delete", " excluir", " supprimer")
 _TURN = re.compile(r"[a-z2-7]{16}")
 _SETUP_WORD = re.compile(r"[a-z2-7]{4}-[a-z2-7]{4}", re.IGNORECASE)
@@ -191,13 +193,14 @@ _WRONG_SLUG = (
 @dataclass(frozen=True, slots=True)
 class TypedCommand:
     """- `id`: the argument of approve, deny, undo, again, why and setup, the id after schedule,
-      the turn after rerun, save and share, or the page of schedules. For approve, several ids can
-      be separated by spaces.
+      the turn after rerun, save, share and watch, or the page of schedules. For approve, several
+      ids can be separated by spaces.
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule and
       saved; of save, "true" for others and for days that move, around a slash.
     - `input`: the inputs of the quick command, or the new values for change.
     - `confirmed`: True for `forget yes`.
-    - `reason`: the text after the id of `deny`; the name of a saved question.
+    - `reason`: the text after the id of `deny`; the name of a saved question; the values of an
+      alert's form.
     - `code`: the Python of a message that consists of one code block.
     """
 
@@ -282,6 +285,9 @@ def _parse(text: str) -> TypedCommand | None:
     if name == "save":  # which a form sends
         match = _SAVE.fullmatch(rest)
         return TypedCommand(name, id=match[1], slug=match[2], reason=match[3]) if match else None
+    if name == "watch":
+        match = _WATCH.fullmatch(rest)
+        return TypedCommand(name, id=match[1], reason=match[2]) if match else None
     if name == "saved" and end.endswith(_DELETIONS):
         return TypedCommand(name, slug="delete", reason=end.rpartition(" ")[0])
     if name in ("rerun", "share") and _TURN.fullmatch(end):

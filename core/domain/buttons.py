@@ -28,6 +28,8 @@ class ButtonForm:
 
     title: str
     fields: tuple[FormField, ...] = ()
+    check: Callable[[Mapping[str, str]], None] = lambda values: None
+    """Raises BadInput for values that the person can correct."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -331,7 +331,8 @@ class FormField:
     - `value`: the proposed value as a person types it: `2026-11-20`, `true`; a number as the card
       shows it, in the language of the current task; several options or links as `A, B`; "" for
       none.
-    - `options`: those of a select. A multi select, a link and a person are `text`.
+    - `options`: those of a select, shown as `labels` if there are any. A multi select, a link and a
+      person are `text`.
     - `row`: the row's number and name; "" where the proposal has one row.
     - `format`: how a number is written (`core/base/value_formats.py`).
     - `max_characters`: 0 for the platform's own limit.
@@ -347,6 +348,7 @@ class FormField:
     hint: str = ""
     is_required: bool = False
     max_characters: int = 0
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

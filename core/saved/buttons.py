@@ -1,21 +1,34 @@
-"""The buttons below rows and figures of tables: run them again, and save them under a name."""
+"""The buttons below rows and figures of tables: run them again, save them under a name, and watch
+them."""
 
 from __future__ import annotations
 
+import re
 import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from core.base.i18n import find_zone, say
+from core.base.errors import BadInput
+from core.base.i18n import find_zone, format_duration, say
 from core.base.text import clip_line
+from core.base.value_formats import parse_typed_number
 from core.commands.grammar import parse_message
-from core.domain.buttons import Button, ButtonForm, ButtonPress, PressResult
+from core.domain.buttons import Button, ButtonForm, ButtonPress, PressResult, PressWork
 from core.domain.changes import FormField
 from core.domain.messages import Address, Person
 from core.domain.records import Turn
-from core.saved.queries import QUESTION_GONE, NotRunAgain, describe_calls, plan_calls
+from core.saved.queries import (
+    QUESTION_GONE,
+    NotRunAgain,
+    describe_calls,
+    find_watchable,
+    plan_calls,
+    plan_query,
+)
 from core.saved.questions import (
     MAX_SAVED_NAME,
     MOVING_WORDS,
@@ -28,6 +41,35 @@ MOVED_ON = "Press the button below the newest result. If there is none, ask the 
 _NAME = FormField("title", "Name", "text", is_required=True, max_characters=MAX_SAVED_NAME)
 _SHARE = FormField("share", "Everyone in this channel can use it", "checkbox")
 _MOVE = FormField("move", "{word} instead of {days}", "checkbox")
+VALUE_SENTENCES: Mapping[str, str] = {
+    "count": "number of rows",
+    "new": "a row appears",
+    "sum": "sum of {field}",
+    "avg": "average of {field}",
+    "min": "smallest {field}",
+    "max": "largest {field}",
+}
+_LOOKS: Mapping[int, str] = {
+    5: "*/5 * * * *",
+    15: "*/15 * * * *",
+    60: "0 * * * *",
+    240: "0 */4 * * *",
+    1440: "0 9 * * *",
+}
+"""The rules of looks by the minutes between them."""
+MAX_VALUES = 25 - 4
+"""A menu of Discord has 25 options, of which a column has four."""
+_NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
+ALERT = re.compile(
+    r"(?P<result>r\d{1,3}|[a-z2-7]{16}) (?:new|"
+    r"(?:count|(?P<value>sum|avg|min|max)(?: of)? (?P<field>.{1,255}?))"
+    rf" (?:(?P<sign>[<>]) (?P<limit>-?{_NUMBER})|changes (?P<change>{_NUMBER}%?)))(?P<now> now)?"
+    rf"(?:: (?P<title>.{{1,{MAX_SAVED_NAME}}}))?"
+)
+"""An alert as the tool of schedules reads it. A form names the turn, a model one of its results."""
+_ALERT_VALUES = "{value}|{comparison}|{every}|{now}|{limit}|{title}"
+FindFields = Callable[[Any, str, Address], Awaitable[tuple[FormField, ...]]]
+_BAD_LIMIT = "Enter a number as the limit. Only a change can be in %."
 
 
 async def _find_question(stores: Any, turn: Turn | None) -> str:
@@ -37,17 +79,26 @@ async def _find_question(stores: Any, turn: Turn | None) -> str:
     return turn.message.text if turn else ""
 
 
-async def _open_form(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
-    form = replace(_FORM, fields=await find_fields(stores, press.parts[-1], at))
-    return PressResult(form=replace(press, button=replace(_KEEP, form=form), at=time.time()))
+async def _find_turn(stores: Any, id: str) -> Turn:
+    turn: Turn | None = await stores.journal.find_ended_turn(id)
+    if turn is None:
+        raise NotRunAgain(QUESTION_GONE)
+    return turn
+
+
+def _open_form(button: Button, find: FindFields) -> PressWork:
+    async def work(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
+        fields = await find(stores, press.parts[-1], at)
+        form = button.form and replace(button.form, fields=fields)
+        return PressResult(form=replace(press, button=replace(button, form=form), at=time.time()))
+
+    return work
 
 
 async def find_fields(stores: Any, turn_id: str, at: Address) -> tuple[FormField, ...]:
     """Return the fields of the form, with what the question reads as it would be kept. Raise
     NotRunAgain."""
-    turn = await stores.journal.find_ended_turn(turn_id)
-    if turn is None:
-        raise NotRunAgain(QUESTION_GONE)
+    turn = await _find_turn(stores, turn_id)
     calls, message = plan_calls(turn), turn.message
     hint = clip_line(describe_calls(calls), 150)
     name = propose_name(await _find_question(stores, turn))
@@ -62,13 +113,71 @@ async def find_fields(stores: Any, turn_id: str, at: Address) -> tuple[FormField
     return tuple(fields)
 
 
+async def find_alert_fields(stores: Any, turn_id: str, at: Address) -> tuple[FormField, ...]:
+    """Return the fields of the form for an alert about what an answer shows. Raise NotRunAgain."""
+    outcome = find_watchable(await _find_turn(stores, turn_id))
+    call, columns = plan_query(outcome), getattr(outcome.data, "columns", ())
+    # A column of a figure is called `sum of Amount`, in the person's language.
+    numbers = [f" {column.title}" for column in columns if column.kind == "number"]
+    values = {kind: VALUE_SENTENCES[kind] for kind in ("count", "new")}
+    for id, title in call.titles.items():
+        if len(values) <= MAX_VALUES and any(name.endswith(f" {title}") for name in numbers):
+            for kind in ("sum", "avg", "min", "max"):
+                values[f"{kind} {id}"] = clip_line(say(VALUE_SENTENCES[kind], field=title), 75)
+    figures = [f"{part['fn']} {part.get('field')}" for part in call.arguments.get("aggregates", ())]
+    least = min(stores.find_shortest_look(), max(_LOOKS))
+    looks = {rule: format_duration(60 * n) for n, rule in _LOOKS.items() if n >= least}
+    value = replace(_VALUE, hint=clip_line(describe_calls([call]), 100))
+    every = _offer(_EVERY, looks, _LOOKS[60])
+    return _offer(value, values, *figures[:1]), _COMPARISON, _LIMIT, every, _NOW, _ALERT_TITLE
+
+
+def _offer(field: FormField, labels: Mapping[str, str], value: str = "") -> FormField:
+    value = value if value in labels else next(iter(labels))
+    return replace(field, value=value, options=tuple(labels), labels=tuple(labels.values()))
+
+
+def read_alert_form(source: str, text: str) -> tuple[str, str]:
+    """Return the alert, as `ALERT`, and the rule of its looks. Raise BadInput."""
+    value, comparison, rule, now, limit, title = text.split("|", 5)
+    if value != "new":
+        number = parse_typed_number(limit.strip().rstrip("%"))
+        value += f" {comparison} {number}{'%' * limit.strip().endswith('%')}"
+    what = f"{source} {value}{' now' * (now == 'true')}{f': {title}' * bool(title.strip())}"
+    if not ALERT.fullmatch(what):
+        raise BadInput(_BAD_LIMIT)
+    return what, rule
+
+
+def _check_alert_form(values: Mapping[str, str]) -> None:
+    read_alert_form("r1", _ALERT_VALUES.format_map(defaultdict(str, values)))
+
+
 _FORM = ButtonForm("Save question", (_NAME, _SHARE, _MOVE))
 _KEEP = Button("keep", form=_FORM, command="save {subject} {share}/{move} {title}")
+_VALUE = FormField("value", "What to watch", "select", is_required=True)
+_COMPARISON = FormField(
+    "comparison",
+    "Condition",
+    "select",
+    ">",
+    (">", "<", "changes"),
+    is_required=True,
+    labels=("is over", "is under", "changes by more than"),
+)
+_LIMIT = FormField("limit", "Limit", "text", hint="A number. For a change, also such as 10%.")
+_EVERY = FormField("every", "Look every", "select", is_required=True)
+_ALERT_TITLE = replace(_NAME, label="Title", is_required=False)
+_NOW = FormField("now", "Post at once if it's true now", "checkbox")
+_ALERT_FORM = ButtonForm("New alert", (_VALUE, _COMPARISON, _EVERY), _check_alert_form)
+_WATCH = Button("watch", form=_ALERT_FORM, command=f"watch {{subject}} {_ALERT_VALUES}")
 _RERUN = Button(
     "rerun", "Run again", "answer", is_offered=lambda answer: answer.can_run_again, gone=MOVED_ON
 )
 SAVED_BUTTONS = (
     _RERUN,
-    replace(_RERUN, name="save", label="Save…", work=_open_form),
+    replace(_RERUN, name="save", label="Save…", work=_open_form(_KEEP, find_fields)),
     _KEEP,
+    replace(_RERUN, name="alert", label="Alert…", work=_open_form(_WATCH, find_alert_fields)),
+    _WATCH,
 )

@@ -37,6 +37,9 @@ _CHANGED_FIGURE = "{now} (on {day}: {before})."
 _NO_ROWS = "No rows match."
 _LEFT_OUT = "Left out, because it was deleted or you can't read it here: {names}."
 _RENAMED = "{name} is called {now} now."
+_NOT_ONE = (
+    "An alert watches one table. Ask for its rows or for a figure of it, then press the button."
+)
 _MISSING = (
     "I can't run this again: {name} was deleted, or you can't read it here. Ask the question anew."
 )
@@ -95,7 +98,7 @@ def plan_calls(turn: Turn) -> Sequence[StoredCall]:
         if outcome.query and outcome.status == "ok"
     ]
     wanted = [row for row in queries if row[0] in shown | drawn or row[1].files] or queries
-    planned = [_plan_query(outcome, query) for _, outcome, query in wanted]
+    planned = [plan_query(outcome) for _, outcome, _ in wanted]
     places = {id: place for place, (id, *_) in enumerate(wanted)}
     planned += [
         StoredCall("chart", chart, {}, chart_of=places[chart["result"]])
@@ -110,7 +113,17 @@ def can_be_saved(turn: Turn) -> bool:
     return bool(turn.answer and turn.answer.can_run_again) and len(plan_calls(turn)) == 1
 
 
-def _plan_query(outcome: Outcome, query: StoredQuery) -> StoredCall:
+def find_watchable(turn: Turn) -> Outcome:
+    """Return the outcome of the only query that the answer shows. Raise NotRunAgain."""
+    texts = {call.before for call in plan_calls(turn) if call.chart_of is None}
+    found = [call.outcome for call in turn.calls if call.outcome and call.outcome.text in texts]
+    if len(found) != 1:
+        raise NotRunAgain(_NOT_ONE)
+    return found[0]
+
+
+def plan_query(outcome: Outcome) -> StoredCall:
+    query = outcome.query or StoredQuery("", "{}", {})
     return StoredCall(
         query.tool,
         json.loads(query.arguments),
@@ -246,6 +259,13 @@ class QueryScript:
         return True
 
     async def close(self) -> None: ...
+
+
+class ProposalScript(QueryScript):
+    """Makes one call, which proposes a change or is refused."""
+
+    def _write(self, runs: Sequence[QueryRun], charts: Sequence[Outcome]) -> str:
+        raise NotRunAgain("{why}", why=runs[0].outcome.problem if runs[0].outcome else "")
 
 
 @dataclass(frozen=True, slots=True)

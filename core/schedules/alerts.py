@@ -9,30 +9,25 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
 
-from core.base.i18n import plural, say
+from core.base.i18n import babel_locale, plural, say
 from core.base.markdown import escape_markdown
 from core.base.value_formats import format_value, parse_number
 from core.domain.messages import decode_json
-from core.domain.rows import RowsResult
+from core.domain.rows import Chart, Placed, RowsResult, Series, to_number
+from core.saved.buttons import VALUE_SENTENCES
 from core.schedules.schedule import HOUR_SECONDS, Schedule, ScheduleDraft
+from core.schedules.words import local_time
 
 AlertValue = Literal["count", "sum", "avg", "min", "max", "row"]
 Comparison = Literal["over", "under", "changes"]
 Edge = Literal["", "true", "ended", "changed", "row", "unknown", "asked"]
 MAX_FAILED_LOOKS = 3
 MAX_LEFT_ROWS = 5_000
+MAX_STORED_VALUES = 50
 NEW_AGAIN_SECONDS = 24 * HOUR_SECONDS
 """A row that was gone for so many seconds is new when it comes back."""
 POST_PAUSE_SECONDS = HOUR_SECONDS
 """A value that dances around the limit is posted at most once in so many seconds."""
-_VALUES: Mapping[AlertValue, str] = {
-    "count": "number of rows",
-    "sum": "sum of {field}",
-    "avg": "average of {field}",
-    "min": "smallest {field}",
-    "max": "largest {field}",
-    "row": "a row appears",
-}
 _COMPARISONS: Mapping[Comparison, str] = {
     "over": "{value} over {limit}",
     "under": "{value} under {limit}",
@@ -45,6 +40,7 @@ _EDGES: Mapping[Edge, str] = {
     "asked": "Now: {now} (before: {before}).",
     "unknown": "I can't tell: {why} I post nothing more until I can tell again.",
 }
+_LAST_VALUES = "The last {count} values: {least} to {most}."
 _DANCING = "It crossed the limit {count} times since my last post. I post once an hour at most."
 
 
@@ -119,6 +115,8 @@ class AlertState:
     rows: Mapping[str, float] = field(default_factory=dict)
     refused_at: float = 0.0
     is_forgotten: bool = False
+    values: tuple[tuple[float, float], ...] = ()
+    """The last values, each with its time."""
 
 
 def read_condition(draft: ScheduleDraft) -> AlertCondition:
@@ -183,6 +181,8 @@ def decide(
     posted_at = now if edge else state.posted_at
     if edge := edge or ("asked" if is_asked else ""):
         crossings = 0
+    number = to_number(found.value)
+    new_values = [] if number is None else [(now, number)]
     return (
         AlertState(
             found.text,
@@ -194,6 +194,7 @@ def decide(
             failed_at=state.failed_at,
             asked_by=state.asked_by,
             rows=rows,
+            values=(*state.values, *new_values)[-MAX_STORED_VALUES:],
         ),
         edge,
         new,
@@ -202,7 +203,7 @@ def decide(
 
 def describe_condition(condition: AlertCondition, title: str) -> str:
     """`title` is that of the field."""
-    value = say(_VALUES[condition.value], field=title)
+    value = say(VALUE_SENTENCES[condition.value.replace("row", "new")], field=title)
     if condition.value == "row":
         return value
     return say(_COMPARISONS[condition.comparison], value=value, limit=condition.limit)
@@ -217,6 +218,24 @@ def describe_now(draft: ScheduleDraft) -> str:
         if condition.tells_now:
             sentence = "Now: {value}. The condition is true, so I post at the first look."
     return say(sentence, value=condition.first or "–")
+
+
+def draw_values(schedule: Schedule) -> tuple[Placed, ...]:
+    """Return the values of the last looks as a line, in whose place the page draws a chart; () for
+    fewer than two."""
+    from babel.dates import format_skeleton  # at the first use: a start does not wait
+
+    draft = schedule.draft
+    if len(found := read_state(schedule).values) < 2:
+        return ()
+    times, values = zip(*found, strict=True)
+    moments = [local_time(at, draft.time_zone) for at in times]
+    labels = [f"{format_skeleton('Md', at, locale=babel_locale())} {at:%H:%M}" for at in moments]
+    texts = tuple(format_value(value, "number") for value in values)
+    least, most = (texts[values.index(find(values))] for find in (min, max))
+    title = say(_LAST_VALUES, count=len(values), least=least, most=most)
+    series = Series(draft.text, values, texts)
+    return (Placed(title, Chart("line", title, tuple(labels), (series,))),)
 
 
 def write_post(

@@ -149,7 +149,8 @@ class AlertWatch:
             raise BadSchedule("{why}", why=found.why)
         call = replace(call, titles={**call.titles, **found.titles})
         ids = {title: id for id, title in call.titles.items()}
-        text = f"{describe_calls([call])} · {describe_condition(condition, condition.field)}"
+        title = call.titles.get(condition.field, condition.field)  # a form has the id
+        text = f"{describe_calls([call])} · {describe_condition(condition, title)}"
         field, first_ids = ids.get(condition.field, condition.field), tuple(found.ids)
         condition = replace(condition, field=field, first=found.value, first_ids=first_ids)
         queries, stored = dump_calls([call]), encode_json(condition)

@@ -48,7 +48,7 @@ from core.journal.inbox import SqlInbox
 from core.journal.jobs import Peers
 from core.saved.queries import can_be_saved, load_calls
 from core.saved.questions import MayKnow
-from core.schedules.alerts import read_state
+from core.schedules.alerts import draw_values, read_state
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND, WHEN_KEY, ZONE_KEY
 from core.schedules.rows import Schedules
 from core.schedules.runs import check_rights
@@ -415,15 +415,18 @@ class Scheduling:
                 schedule = await self.withhold(schedule, *who)
                 whole, last = describe_whole(schedule, self.clock()), _describe_last(schedule)
                 lines = [f"{whole}\n{last}".rstrip(), ""]
+                placed = draw_values(schedule) if last else ()
                 last = turn_id(runs[0].event_key) if runs else ""
                 former = await self.conversations.journal.find_ended_turn(last) if last else None
                 if schedule.draft.kind == "ask" and former and can_be_saved(former):
                     lines[1:] = ["", say(_NEEDS_NO_MODEL), ""]
+                lines += [f"{drawing.text}\n" for drawing in placed]
                 for run in runs:
                     due = describe_date(local_time(run.due_at, schedule.draft.time_zone))
                     result = describe_result(run.state, run.missed_count, is_late=run.is_late)
                     lines.append(f"- {due}: {result}")
-                return Answer("\n".join(lines).strip(), is_private=message.address.is_shared)
+                text = "\n".join(lines).strip()
+                return Answer(text, is_private=message.address.is_shared, placed=placed)
             case "delete":
                 schedule = await self.withhold(await service.delete(id, *who), *who)
                 reply = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from typing import Literal, cast
 
-from core.base.errors import BadInput, NotAllowed, NotFound, StatusUnknown, ToolError
+from core.base.errors import BadInput, NotAllowed, NotFound, Refusal, StatusUnknown, ToolError
 from core.base.i18n import LANGUAGE, find_zone, use_locale
 from core.base.trust import find_addresses
 from core.changes.service import Proposals
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.records import Outcome, ToolContext
-from core.saved.queries import StoredCall, dump_calls, load_calls
+from core.saved.buttons import ALERT
+from core.saved.queries import (
+    QUESTION_GONE,
+    NotRunAgain,
+    StoredCall,
+    dump_calls,
+    find_watchable,
+    load_calls,
+)
 from core.saved.questions import MayKnow, require_named
 from core.schedules.alerts import AlertCondition, AlertValue, Comparison
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
@@ -30,12 +37,6 @@ from core.schedules.service import Scheduling
 from core.schedules.words import describe_schedule
 from core.tools.tool import FixedToolSource, FunctionTool
 
-_NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
-_ALERT = re.compile(
-    r"(?P<result>r\d{1,3}) (?:new|"
-    r"(?:count|(?P<value>sum|avg|min|max)(?: of)? (?P<field>.{1,255}?))"
-    rf" (?:(?P<sign>[<>]) (?P<limit>-?{_NUMBER})|changes (?P<change>{_NUMBER}%?)))(?P<now> now)?"
-)
 _ALERT_HINT = "read rows or figures without groups, then write as r1 count > 20 or r1 new"
 _MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `run` or `delete`."
 
@@ -140,7 +141,7 @@ class ScheduleSource(FixedToolSource):
                 )
             elif row.before is None:
                 raise NotFound("Schedule {id} not found.", id=id)
-        except (BadInput, NotAllowed, NotFound, StatusUnknown) as error:
+        except (BadInput, NotFound, Refusal, StatusUnknown) as error:
             raise ToolError("{why}", code=error.code, why=error) from error
         outcome = await ctx.turn.propose(
             replace(base, title=kind, rows=(replace(row, after=after),))
@@ -152,8 +153,8 @@ class ScheduleSource(FixedToolSource):
     async def _draft_alert(
         self, ctx: ToolContext, what: str, draft: ScheduleDraft
     ) -> ScheduleDraft:
-        match = _ALERT.fullmatch(" ".join(what.split()))
-        source = ctx.results.get(match["result"]) if match else None
+        match = ALERT.fullmatch(" ".join(what.split()))
+        source = await self._find_result(ctx, match["result"]) if match else None
         query = source.query if source else None
         known = json.loads(query.arguments) if query else {}
         if not match or not source or not query or "filters" not in known:
@@ -169,7 +170,23 @@ class ScheduleSource(FixedToolSource):
         condition = AlertCondition(
             value, match["field"] or "", comparison, limit, tells_now=bool(match["now"])
         )
-        return await self._schedules.watch.draft(ctx, call, condition, draft)
+        draft = await self._schedules.watch.draft(ctx, call, condition, draft)
+        return replace(draft, text=" · ".join(filter(None, [match["title"], draft.text])))
+
+    async def _find_result(self, ctx: ToolContext, id: str) -> Outcome | None:
+        """`id` is that of a result of this turn, or of an earlier turn of this conversation, for
+        which a button asks."""
+        if len(id) < 16:
+            return ctx.results.get(id)
+        here = ctx.address.conversation
+        turn = await self._schedules.conversations.journal.find_ended_turn(id, here)
+        if turn is None or turn.message.address.conversation != here:
+            raise NotRunAgain(QUESTION_GONE)
+        found = find_watchable(turn)
+        if not self._may_know(ctx.viewer.rights, found.needs):
+            raise NotAllowed
+        ctx.viewer.needs.update(found.needs)
+        return found
 
     async def _find_queries(self, ctx: ToolContext, name: str) -> str:
         saved = self._schedules.conversations.saved

@@ -15,9 +15,11 @@ from core.domain.messages import Answer, Message
 from core.domain.ports import StatusBoard
 from core.domain.records import Turn
 from core.domain.rights import PlaceRights
+from core.saved.buttons import read_alert_form
 from core.saved.queries import (
     QUESTION_GONE,
     NotRunAgain,
+    ProposalScript,
     QueryScript,
     StoredCall,
     load_calls,
@@ -58,11 +60,16 @@ class SavedAnswers:
     async def find_script(
         self, turn: Turn, command: TypedCommand | None, rights: PlaceRights
     ) -> QueryScript | None:
-        """Return what answers `rerun`, `show NAME` or the run of a schedule in the place of the
-        model; None for any other message, also if the person can use no question of this name here.
-        Raise NotAllowed, and NotRunAgain if the answer is not stored any more, or ran again within
-        the last minute."""
+        """Return what answers `rerun`, `watch`, `show NAME` or the run of a schedule in the place
+        of the model; None for any other message, also if the person can use no question of this
+        name here. Raise BadInput and NotAllowed, and NotRunAgain if the answer is not stored any
+        more, or ran again within the last minute."""
         message = turn.message
+        if command and command.name == "watch":
+            what, rule = read_alert_form(command.id, command.reason)
+            wish = {"kind": "alert", "what": what, "when": rule}
+            unset = dict.fromkeys(("zone", "ends", "replaces"))
+            return ProposalScript([StoredCall("schedule_propose", {**wish, **unset}, {})])
         if command:
             return (
                 await self._run_again(turn, command.id, rights) if command.name == "rerun" else None

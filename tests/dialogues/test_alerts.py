@@ -16,8 +16,9 @@ from core.base.errors import OverBudget
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Card, Person, encode_json
 from core.domain.rights import Verdict
+from core.domain.rows import Chart
 from core.people.rules import Rule, RuleBook
-from core.schedules import looks
+from core.schedules import alerts, looks
 from core.schedules.alerts import MAX_FAILED_LOOKS, read_state
 from core.schedules.rows import Schedules
 from core.schedules.schedule import LATE_SECONDS, Schedule, ScheduleFilter, ScheduleLimits
@@ -338,6 +339,28 @@ async def test_rights_that_are_not_known_now_pause_nothing(
         assert await w.look() == []
         alert = await w.find()
         assert (alert.state, read_state(alert).failures) == ("active", 1)
+
+
+async def test_show_draws_the_last_values_for_those_who_may_read_them(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "MAX_STORED_VALUES", 3)
+    async with watch(bot_home) as w:
+        alert = await w.approve()
+        await w.look()
+        assert "The last" not in (await says(w.ponte, f"alert {alert.id} show", "k3")).text
+        w.pay(*range(1, 25, 2))
+        await w.look(times=3)
+        shown = await says(w.ponte, f"alert {alert.id} show", "k4")
+        assert "\nThe last 3 values: 18 to 18.\n" in shown.text
+        w.pay(1, paid=False)
+        await w.look()
+        (drawing,) = (await says(w.ponte, f"alert {alert.id} show", "k5")).placed
+        assert drawing.text == "The last 3 values: 18 to 19."
+        assert isinstance(drawing.data, Chart)
+        assert drawing.data.series[0].values == (18.0, 18.0, 19.0)
+        w.hide_orders()
+        assert not (await says(w.ponte, f"alert {alert.id} show", "k6")).placed
 
 
 async def test_commands(bot_home: BotHome) -> None:

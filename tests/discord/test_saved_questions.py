@@ -1,4 +1,4 @@
-"""*Run again* and *Save…* below an answer of rows on Discord, and `/show`."""
+"""*Run again*, *Save…* and *Alert…* below an answer of rows on Discord, and `/show`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list
 from tests.fakes.discord import DiscordPerson
 from tests.fakes.discord.world import Channel, Payload
+from tests.fakes.schedules import LateScheduleSource
 from tests.saved.orders import NOVEMBER, OrdersBoard, orders_choices
 
 
 @pytest.fixture
 async def office(ponte: DiscordPonte) -> AsyncIterator[DiscordPonte]:
     ponte.policy = allow_list(frozenset({"*"}))
-    async with orders_choices(NOVEMBER, policy=ponte.policy) as ponte.choices:
+    schedules, policy = LateScheduleSource(), ponte.policy
+    async with orders_choices(NOVEMBER, policy=policy, schedules=schedules) as ponte.choices:
         await ponte.open()
+        schedules.open(ponte.engine)
         board = ponte.choices.board
         assert isinstance(board, OrdersBoard)
         board.engine = ponte.engine
@@ -59,7 +62,7 @@ async def test_a_press_posts_a_fresh_answer_and_a_second_one_points_to_it(
 ) -> None:
     await ana.mention("Which orders are unpaid?", channel)
     post = await wait_for_buttons(office, ana, channel)
-    assert list_labels(post) == ["Run again", "Save…", "👍", "👎"]
+    assert list_labels(post) == ["Run again", "Save…", "Alert…", "👍", "👎"]
     first, second = [await ana.click(post, "Run again") for _ in range(2)]
     fresh = await ana.wait_for_text("0 rows (on Nov 30, ", channel)
     assert "no longer available" not in fresh["content"]
@@ -67,7 +70,10 @@ async def test_a_press_posts_a_fresh_answer_and_a_second_one_points_to_it(
     (late,) = [*first.followups, *second.followups]
     assert late["content"].startswith("I ran this again just now (")
     await office.discord.wait_until(
-        lambda: list_labels(post) == ["👍", "👎"] and list_labels(fresh) == ["Run again", "Save…"]
+        lambda: (
+            list_labels(post) == ["👍", "👎"]
+            and list_labels(fresh) == ["Run again", "Save…", "Alert…"]
+        )
     )
 
 
@@ -97,6 +103,30 @@ async def test_a_form_saves_for_everyone_what_slash_show_then_offers(
     await office.discord.wait_until(lambda: shown.text.startswith("No rows match."))
 
 
+async def test_alert_opens_a_form_of_five_fields_and_posts_a_card(
+    office: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    await ana.mention("Which orders are unpaid?", channel)
+    post = await wait_for_buttons(office, ana, channel)
+    form = await (await ana.click(post, "Alert…")).wait_for_ack()
+    labels = [item["label"] for item in form.data["components"]]
+    assert labels == [
+        "What to watch",
+        "Condition",
+        "Limit",
+        "Look every",
+        "Post at once if it's true now",
+    ], "the title has no room"
+    options = form.data["components"][0]["component"]["options"]
+    assert [option["label"] for option in options][:2] == ["number of rows", "a row appears"]
+    wrong = await (await ana.submit(form, limit="many")).wait_for_ack()
+    assert (wrong.ephemeral, wrong.text[:27]) == (True, "Enter a number as the limit")
+    await ana.submit(form, value="count", comparison="<", limit="5", every="0 * * * *")
+    card = (await ana.wait_for_messages(lambda seen: seen[-1]["embeds"], channel))[-1]
+    assert card["embeds"][0]["title"].endswith("number of rows under 5")
+    assert "Approve" in list_labels(card)
+
+
 async def test_a_press_below_a_forgotten_answer_does_nothing(
     office: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
@@ -106,6 +136,6 @@ async def test_a_press_below_a_forgotten_answer_does_nothing(
     await ana.mention("forget yes", channel)
     await ana.wait_for_text("Deleted this conversation", channel)
     post["components"] = buttons
-    for label in ("Run again", "Save…"):
+    for label in ("Run again", "Save…", "Alert…"):
         refused = await (await ana.click(post, label)).wait_for_ack()
         assert (refused.ephemeral, refused.text) == (True, MOVED_ON)

@@ -71,7 +71,7 @@ LAZY = {
     "core/tools/nocodb/filter_words.py": {"_AND", "_DATE_SENTENCES", "_OR", "_SENTENCES"},
 }  # fmt: skip
 """File ("" is any) → constants that are said elsewhere."""
-GIVEN = frozenset({"audit_sentences", "confirm", "doing", "help", "note"}) | {
+GIVEN = frozenset({"audit_sentences", "confirm", "doing", "help", "labels", "note"}) | {
     *("sentence", "short_help", "typed", "why_reset", "words")
 }
 MODEL = frozenset(

@@ -16,6 +16,7 @@ from tests.dialogues.test_run_again import UNPAID, Planner
 from tests.fakes.choices import Choices, EmptyStatusBoard, make_choices
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.schedules import LateScheduleSource
 
 NOVEMBER = {"field": "Due", "op": "between", "value": ["2026-11-01", "2026-11-30"]}
 
@@ -37,12 +38,14 @@ class OrdersBoard(EmptyStatusBoard):
 
 @asynccontextmanager
 async def orders_choices(
-    *filters: Mapping[str, object], policy: Policy | None = None
+    *filters: Mapping[str, object],
+    policy: Policy | None = None,
+    schedules: LateScheduleSource | None = None,
 ) -> AsyncIterator[Choices]:
     """Yield parts over a fake NocoDB with 30 orders that are not paid. `filters` add to that."""
     arguments: dict[str, object] = {"table": "Orders", "filters": [UNPAID, *filters]}
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         model = Planner(("nocodb_query", arguments), words="[table: r1]")
-        choices = make_choices(model, [source], policy)
+        choices = make_choices(model, [source, *([schedules] if schedules else [])], policy)
         yield replace(choices, board=OrdersBoard())

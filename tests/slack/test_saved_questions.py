@@ -1,4 +1,4 @@
-"""*Run again* and *Save…* below an answer of rows on Slack."""
+"""*Run again*, *Save…* and *Alert…* below an answer of rows on Slack."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ from typing import Any
 
 from core.chat.interactions import FORM_UNREADABLE
 from core.domain.messages import Address
+from core.people.policy import Policy
 from core.saved.buttons import MOVED_ON
-from tests.fakes.slack import Json, Post, SlackPerson
+from core.schedules.schedule import ScheduleFilter
+from tests.fakes.choices import allow_list
+from tests.fakes.schedules import LateScheduleSource
+from tests.fakes.slack import Json, Post
 from tests.saved.orders import NOVEMBER, orders_choices
 from tests.slack.bot import Setting, Workplace, workplace
 
 
 @asynccontextmanager
-async def orders_office(tmp_path: Path, *filters: Any) -> AsyncIterator[Workplace]:
+async def orders_office(
+    tmp_path: Path, *filters: Any, policy: Policy | None = None
+) -> AsyncIterator[Workplace]:
+    schedules = LateScheduleSource()
     async with (
-        orders_choices(*filters) as chosen,
+        orders_choices(*filters, policy=policy, schedules=schedules) as chosen,
         workplace(tmp_path, Setting(chosen=chosen, board=chosen.board)) as w,
     ):
+        schedules.open(w.bot.engine)
         yield w
 
 
@@ -33,11 +41,11 @@ async def wait_for_buttons(w: Workplace, post: Post) -> None:
     await stores.inbox.wait_for_answer(entry.seq)
 
 
-async def open_form(w: Workplace, post: Post, who: SlackPerson | None = None) -> Json:
-    """Press *Save…* and return the form."""
+async def open_form(w: Workplace, post: Post, button: str = "Save…") -> Json:
+    """Press the button and return the form."""
     await wait_for_buttons(w, post)
     count = len(w.slack.workspace.views)
-    await w.slack.click(who or w.alice, post, "Save…").acked.wait()
+    await w.slack.click(w.alice, post, button).acked.wait()
     await w.until(lambda: len(w.slack.workspace.views) > count)
     return w.slack.workspace.views[-1]
 
@@ -115,6 +123,42 @@ async def test_a_name_that_cannot_be_is_told_to_the_person_alone(tmp_path: Path)
         assert "20 de 30 linhas" in shown.visible_text
 
 
+async def test_alert_opens_a_form_and_its_card_stands_below_the_answer(tmp_path: Path) -> None:
+    policy = allow_list(frozenset({"*"}))
+    async with orders_office(tmp_path, policy=policy) as w:
+        post = await w.ask("Which orders are unpaid?")
+        view = await open_form(w, post, "Alert…")
+        value, comparison, limit, every, now, title = view["blocks"]
+        labels = [option["text"]["text"] for option in value["element"]["options"]]
+        assert labels[:3] == ["number of rows", "a row appears", "sum of Amount"]
+        assert value["hint"]["text"] == "Orders: Paid = false"
+        assert comparison["element"]["initial_option"]["text"]["text"] == "is over"
+        assert every["element"]["initial_option"]["text"]["text"] == "60 minutes"
+        assert [block["optional"] for block in (value, limit, now, title)] == [
+            False,
+            True,
+            True,
+            True,
+        ]
+        wrong = w.slack.submit(w.alice, view, {"limit": "many"})
+        await wrong.acked.wait()
+        assert wrong.response["errors"] == {
+            "value": "Enter a number as the limit. Only a change can be in %."
+        }
+        for _ in range(2):
+            w.slack.submit(w.alice, view, {"limit": "20", "title": "Late"})
+        await w.until(lambda: len(w.posts()) == 2)
+        card = w.posts()[1]
+        assert card.thread_ts == post.thread_ts
+        assert "Alert: Late · Orders: Paid = false · number of rows over 20" in card.visible_text
+        await w.until(lambda: "Approve" in card.buttons)
+        await w.slack.click(w.alice, card, "Approve").acked.wait()
+        store = w.bot.engine.schedules.store
+        await w.until(lambda: "Started." in card.visible_text)
+        (alert,) = await store.list_matching(ScheduleFilter())
+        assert alert.address.thread == post.thread_ts
+
+
 async def test_a_fresh_answer_is_saved_under_the_question_and_not_its_command(
     tmp_path: Path,
 ) -> None:
@@ -136,7 +180,7 @@ async def test_nothing_runs_below_an_older_or_a_forgotten_answer(tmp_path: Path)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} forget yes", thread_ts=post.thread_ts)
         await w.until(lambda: any("Deleted" in post.visible_text for post in w.posts()))
         post.blocks = buttons
-        for label in ("Run again", "Save…"):
+        for label in ("Run again", "Save…", "Alert…"):
             await w.slack.click(w.alice, post, label).acked.wait()
             assert await hear(w) == MOVED_ON
         assert (await save(w, view)).startswith("This question is no longer stored.")

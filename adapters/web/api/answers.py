@@ -213,17 +213,21 @@ class QuickCommandList(TypedDict):
 
 
 class SavingField(TypedDict):
-    """An input of the form that saves a question: `title` is its name, `move` lets its days move
-    ("true")."""
+    """An input of the form that saves a question (`title` is its name, `move` lets its days move:
+    "true") or makes an alert. `options`: the labels of a menu by their values."""
 
     key: str
+    type: str
     label: str
     hint: str
     value: str
+    required: bool
+    options: dict[str, str]
 
 
 class SavingForm(TypedDict):
-    """The form that saves a question: `save TURN /MOVE TITLE` sends it."""
+    """`save TURN /MOVE TITLE` saves a question, and the values of the other form make an alert:
+    `watch TURN VALUE|COMPARISON|EVERY|NOW|LIMIT|TITLE`."""
 
     fields: list[SavingField]
 

@@ -77,7 +77,8 @@ def _draw_plot(chart: Chart) -> str:
     every = math.ceil(room / step - 1e-9)
     for n, label in enumerate(chart.labels[::every]):
         short = label[: X_LABEL_CHARACTERS - 1] + "…" if len(label) > X_LABEL_CHARACTERS else label
-        x = LEFT_SPACE + (n * every + 0.5) * step
+        middle = WIDTH - len(short) * LETTER_WIDTH / 2  # of the last place where it is not cut
+        x = min(LEFT_SPACE + (n * every + 0.5) * step, middle)
         # A phone has room for every second label.
         style = ' class="minor"' if n % 2 else ""
         parts.append(

@@ -14,7 +14,7 @@ const details = () => import("./details.js"); // what is seldom asked for
 let counting = 0;
 const SOURCE = say("source").split(",")[0].trim(); // how a line that names a source begins
 const ZONE = /^([^]*)( \([^()]+\))(\.[^]*)$/; // before the zone of its time, the zone, after it
-const BUTTON = /^(rerun|save) [a-z2-7]{16}( |$)/; // a message that a button of an answer sent
+const BUTTON = /^(rerun|save|watch) [a-z2-7]{16}( |$)/; // a message that a button of an answer sent
 let colour = () => {}; // code, once its module is loaded
 import("./code.js").then((code) => {
   ({ colour } = code);
@@ -77,7 +77,7 @@ export function place(turn, at = Date.now() / 1000) {
 export function showMessage(message) {
   name(message.event_key, message.turn);
   const shown = place(message.turn, message.at);
-  const button = BUTTON.exec(message.text)?.[1], clicked = message.clicked || button === "save";
+  const button = BUTTON.exec(message.text)?.[1], clicked = message.clicked || ["save", "watch"].includes(button);
   Object.assign(shown, { text: message.text, files: message.files, clicked, button, replaces: message.replaces ?? "" });
   shown.key = message.event_key;
   delete shown.item.dataset.unsent;
@@ -246,7 +246,7 @@ export function showAnswer(answer) {
 function settled(shown, answer) {
   if (answer.aloud) return false;
   const [word, id] = shown.text.split(/[ .]/); // without the card's revision
-  const told = ["stop", "save"].includes(word) || (!card.within(id, shown.extra) && card.tell(id, answer.text ?? answer.response));
+  const told = ["stop", "save", "watch"].includes(word) || (!card.within(id, shown.extra) && card.tell(id, answer.text ?? answer.response));
   return told && !answer.cards.some((one) => card.within(one.id, shown.extra));
 }
 

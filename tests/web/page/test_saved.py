@@ -1,4 +1,4 @@
-"""*Run again* and *Save…* at an answer, and the saved questions of the `/` menu."""
+"""*Run again*, *Save…* and *Alert…* at an answer, and the saved questions of the `/` menu."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from playwright.async_api import Page, expect
 
 from adapters.web.api import chat
 from core.domain.changes import FormField
-from core.domain.messages import Address, Answer
+from core.domain.messages import Address, Answer, Card
 from core.domain.rows import Placed, RowColumn, RowsResult
 from core.saved.queries import QUESTION_GONE, NotRunAgain
 from tests.fakes.quick_commands import ECHO
@@ -20,13 +20,49 @@ ROWS = RowsResult("Orders", COLUMNS, (("a", "1"),), ((None, 1),))
 TABLE = ROWS.to_markdown()
 SAVED = "Saved. To see it again, type `show unpaid <b>orders</b>`."
 FIELDS = (
-    FormField("title", "Name", "text", "unpaid <b>orders</b>", hint="Orders: Paid = <i>false</i>"),
+    FormField(
+        "title",
+        "Name",
+        "text",
+        "unpaid <b>orders</b>",
+        hint="Orders: Paid = <i>false</i>",
+        is_required=True,
+    ),
     FormField("move", "this month instead of 2026-11", "checkbox", "true"),
+)
+ALERT_FIELDS = (
+    FormField(
+        "value",
+        "What to watch",
+        "select",
+        "count",
+        ("count", "new", "sum c1"),
+        hint="Orders: Paid = <i>false</i>",
+        is_required=True,
+        labels=("number of rows", "a row appears", "sum of <b>Amount</b>"),
+    ),
+    FormField(
+        "comparison",
+        "Condition",
+        "select",
+        ">",
+        (">", "<", "changes"),
+        is_required=True,
+        labels=("is over", "is under", "changes by more than"),
+    ),
+    FormField("limit", "Limit", "text", hint="A number. For a change, also such as 10%."),
+    FormField("every", "Look every", "select", "0 * * * *", ("0 * * * *",), labels=("60 minutes",)),
+    FormField("now", "Post at once if it's true now", "checkbox"),
+    FormField("title", "Title", "text", max_characters=60),
 )
 
 
 async def find_fields(_: object, turn: str, at: Address) -> tuple[FormField, ...]:
     return FIELDS
+
+
+async def find_alert_fields(_: object, turn: str, at: Address) -> tuple[FormField, ...]:
+    return ALERT_FIELDS
 
 
 async def fail(*_: object) -> tuple[FormField, ...]:
@@ -37,6 +73,7 @@ async def fail(*_: object) -> tuple[FormField, ...]:
 def messages(ponte: WebPonte, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was sent. Each question has an answer of rows, "figure" one of a figure."""
     monkeypatch.setattr(chat, "find_fields", find_fields)
+    monkeypatch.setattr(chat, "find_alert_fields", find_alert_fields)
     messages = list[str]()
 
     def answer(turn: Turn) -> Answer:
@@ -47,6 +84,11 @@ def messages(ponte: WebPonte, monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 return Answer("`stop` is a command.", status="failed", code="bad_request")
             ponte.board.saved = ["unpaid"]
             return Answer(SAVED, is_private=True)
+        if text.startswith("watch "):
+            if text.endswith("|many|"):
+                return Answer("Enter a number as the limit.", status="failed", code="bad_request")
+            card = Card("abc234", "proposal", "Alert: Orders", "Now: 18.", actions=("approve",))
+            return Answer("", cards=(card,), has_own_post=True)
         if text == "figure":
             return Answer("**42** in all.", can_run_again=True)
         return Answer(f"Here.\n\n{TABLE}", can_run_again=True, placed=(Placed(TABLE, ROWS),))
@@ -99,6 +141,36 @@ async def test_save_has_a_form_and_no_message(page: Page, messages: list[str]) -
     await page.reload()
     await expect(page.locator(".answer:visible")).to_have_count(1)
     await expect(page.get_by_role("button", name="Run again")).to_be_visible()
+
+
+async def test_alert_has_a_form_that_makes_a_card_and_keeps_what_was_typed(
+    page: Page, messages: list[str]
+) -> None:
+    await say(page, "figure")
+    await page.locator(".tools").get_by_role("button", name="Alert…").click()
+    value, limit = page.get_by_label("What to watch"), page.get_by_label("Limit")
+    await expect(value).to_be_focused()
+    await value.select_option("a row appears")
+    await expect(limit).to_be_hidden()
+    await value.select_option("sum of <b>Amount</b>")
+    await limit.fill("many")
+    await page.get_by_label("Post at once").check()
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".saving .bad")).to_have_text("Enter a number as the limit.")
+    await expect(limit).to_be_focused()
+    await expect(limit).to_have_value("many")
+    await limit.fill("1,000")
+    await page.get_by_label("Title").fill("Late")
+    await page.locator(".saving [type=submit]").dblclick()
+    await expect(page.locator("[data-card]")).to_contain_text("Alert: Orders")
+    await expect(page.locator("form.saving")).to_have_count(0)
+    assert [text.partition(" ")[2][17:] for text in messages[1:]] == [
+        "sum c1|>|0 * * * *|true|many|",
+        "sum c1|>|0 * * * *|true|1,000|Late",
+    ]
+    await expect(page.locator(".said:visible")).to_have_count(1)
+    await page.reload()
+    await expect(page.locator(".answer:visible")).to_have_count(2)
 
 
 async def test_a_question_that_is_gone_is_told(
@@ -173,15 +245,17 @@ async def test_on_a_phone_they_are_behind_one_button_and_axe_finds_nothing(
     await visit(page, ponte.link)
     await resize(page, width, dark=dark)
     await say(page, "orders?")
-    both = page.locator(".reruns .rerun:not(.on-phone)")
+    buttons = page.locator(".reruns .rerun:not(.on-phone)")
     if width == 390:
-        await expect(both.first).to_be_hidden()
-        await page.locator(".on-phone").click()
-        await page.locator("[role=menuitem]").last.click()
-    else:
-        await both.last.click()
-    await expect(page.locator("form.saving input").first).to_be_focused()
-    assert await findings(page, axe_source()) == []
+        await expect(buttons.first).to_be_hidden()
+        buttons = page.locator("[role=menuitem]")
+    for place, field in ((2, "select"), (1, "input")):  # of an alert, of a saved question
+        if width == 390:
+            await page.locator(".on-phone").click()
+        await buttons.nth(place).click()
+        await expect(page.locator(f"form.saving {field}").first).to_be_focused()
+        await expect(page.locator(".saving .hint")).to_have_count(place)
+        assert await findings(page, axe_source()) == []
     await page.locator(".saving [type=submit]").click()
     await expect(page.locator("p.feedback")).to_be_visible()
     await page.locator("#quick").click()
