@@ -57,7 +57,7 @@ _LOOKS: Mapping[int, str] = {
     1440: "0 9 * * *",
 }
 """The rules of looks by the minutes between them."""
-MAX_VALUES = 25 - 4
+MAX_ALERT_VALUES = 21
 """A menu of Discord has 25 options, of which a column has four."""
 _NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
 ALERT = re.compile(
@@ -117,11 +117,11 @@ async def find_alert_fields(stores: Any, turn_id: str, at: Address) -> tuple[For
     """Return the fields of the form for an alert about what an answer shows. Raise NotRunAgain."""
     outcome = find_watchable(await _find_turn(stores, turn_id))
     call, columns = plan_query(outcome), getattr(outcome.data, "columns", ())
-    # A column of a figure is called `sum of Amount`, in the person's language.
-    numbers = [f" {column.title}" for column in columns if column.kind == "number"]
+    # The name of a figure is `sum of Amount`.
+    numbers = [f" {column.name or column.title}" for column in columns if column.kind == "number"]
     values = {kind: VALUE_SENTENCES[kind] for kind in ("count", "new")}
     for id, title in call.titles.items():
-        if len(values) <= MAX_VALUES and any(name.endswith(f" {title}") for name in numbers):
+        if len(values) <= MAX_ALERT_VALUES and any(name.endswith(f" {title}") for name in numbers):
             for kind in ("sum", "avg", "min", "max"):
                 values[f"{kind} {id}"] = clip_line(say(VALUE_SENTENCES[kind], field=title), 75)
     figures = [f"{part['fn']} {part.get('field')}" for part in call.arguments.get("aggregates", ())]

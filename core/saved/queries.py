@@ -123,6 +123,7 @@ def find_watchable(turn: Turn) -> Outcome:
 
 
 def plan_query(outcome: Outcome) -> StoredCall:
+    """Return the query that had this outcome as a call that is made again."""
     query = outcome.query or StoredQuery("", "{}", {})
     return StoredCall(
         query.tool,
