@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -172,3 +173,21 @@ async def test_nobody_watches_what_they_may_not_read(bot_home: BotHome) -> None:
         await says(crm.ponte, "forget yes", "k4", thread="t1")
         gone = await send(crm, key="k5")
         assert gone.text.startswith("This question is no longer stored.")
+
+
+@pytest.mark.slow
+async def test_a_process_that_ends_after_the_form_posts_one_card(bot_home: BotHome) -> None:
+    async with office(bot_home, QUERY, schedules=LateScheduleSource()) as crm:
+        await crm.ask()
+        posted = len(bot_home.recorder.posts)
+        bot_home.recorder.after_effect = asyncio.Event()
+        values = "count|>|0 * * * *||20|"
+        _, receipt = await crm.ponte.send(f"watch {crm.turns[0]} {values}", channel="C5")
+        await bot_home.recorder.after_effect.wait()
+        bot_home.recorder.after_effect = None
+        await crm.ponte.engine.drain(0)
+    async with office(bot_home, QUERY, schedules=LateScheduleSource()) as crm:
+        answer = await crm.ponte.wait_for_answer(receipt)
+        assert [card.state for card in answer.cards] == ["open"]
+        assert len(bot_home.recorder.posts) == posted + 1
+        assert len(await crm.ponte.engine.conversations.ledger.list_of_conversation("", 9)) == 1
