@@ -160,8 +160,11 @@ _ACTION_NAMES: Mapping[str, str] = {
     "afficher": "show",
 }  # fmt: skip
 _SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6})\s+(?P<action>\w{3,12})", re.IGNORECASE)
-_SAVE = re.compile(r"([a-z2-7]{16}) ((?:true|false)?/(?:true|false)?) (.+)", re.DOTALL)
-_WATCH = re.compile(r"([a-z2-7]{16}) ((?:[^|]*\|){5}.*)", re.DOTALL)
+_FORMS = {
+    "save": re.compile(r"([a-z2-7]{16}) ((?:true|false)?/(?:true|false)?) (.+)", re.DOTALL),
+    "watch": re.compile(r"([a-z2-7]{16}) ()((?:[^|]*\|){5}.*)", re.DOTALL),
+}
+"""The commands that forms send."""
 _DELETIONS = (" delete", " excluir", " supprimer")
 _TURN = re.compile(r"[a-z2-7]{16}")
 _SETUP_WORD = re.compile(r"[a-z2-7]{4}-[a-z2-7]{4}", re.IGNORECASE)
@@ -282,12 +285,9 @@ def _parse(text: str) -> TypedCommand | None:
         return TypedCommand(name, id=match["id"].lower(), slug=action)
     if name in ("schedules", "alerts") and _PAGE.fullmatch(end):
         return TypedCommand(name, id=end)
-    if name == "save":  # which a form sends
-        match = _SAVE.fullmatch(rest)
+    if name in _FORMS:
+        match = _FORMS[name].fullmatch(rest)
         return TypedCommand(name, id=match[1], slug=match[2], reason=match[3]) if match else None
-    if name == "watch":
-        match = _WATCH.fullmatch(rest)
-        return TypedCommand(name, id=match[1], reason=match[2]) if match else None
     if name == "saved" and end.endswith(_DELETIONS):
         return TypedCommand(name, slug="delete", reason=end.rpartition(" ")[0])
     if name in ("rerun", "share") and _TURN.fullmatch(end):

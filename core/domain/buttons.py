@@ -28,7 +28,7 @@ class ButtonForm:
 
     title: str
     fields: tuple[FormField, ...] = ()
-    check: Callable[[Mapping[str, str]], None] = lambda values: None
+    check: Callable[[Mapping[str, str]], object] = lambda values: None
     """Raises BadInput for values that the person can correct."""
 
 

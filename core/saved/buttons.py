@@ -57,7 +57,7 @@ _LOOKS: Mapping[int, str] = {
     1440: "0 9 * * *",
 }
 """The rules of looks by the minutes between them."""
-MAX_VALUES = 25 - 4
+MAX_ALERT_VALUES = 21
 """A menu of Discord has 25 options, of which a column has four."""
 _NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
 ALERT = re.compile(
@@ -68,7 +68,6 @@ ALERT = re.compile(
 )
 """An alert as the tool of schedules reads it. A form names the turn, a model one of its results."""
 _ALERT_VALUES = "{value}|{comparison}|{every}|{now}|{limit}|{title}"
-FindFields = Callable[[Any, str, Address], Awaitable[tuple[FormField, ...]]]
 _BAD_LIMIT = "Enter a number as the limit. Only a change can be in %."
 
 
@@ -86,7 +85,7 @@ async def _find_turn(stores: Any, id: str) -> Turn:
     return turn
 
 
-def _open_form(button: Button, find: FindFields) -> PressWork:
+def _open_form(button: Button, find: Callable[..., Awaitable[tuple[FormField, ...]]]) -> PressWork:
     async def work(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
         fields = await find(stores, press.parts[-1], at)
         form = button.form and replace(button.form, fields=fields)
@@ -117,16 +116,20 @@ async def find_alert_fields(stores: Any, turn_id: str, at: Address) -> tuple[For
     """Return the fields of the form for an alert about what an answer shows. Raise NotRunAgain."""
     outcome = find_watchable(await _find_turn(stores, turn_id))
     call, columns = plan_query(outcome), getattr(outcome.data, "columns", ())
-    # A column of a figure is called `sum of Amount`, in the person's language.
-    numbers = [f" {column.title}" for column in columns if column.kind == "number"]
+    # The name of a figure is `sum of Amount`.
+    numbers = [f" {column.name or column.title}" for column in columns if column.kind == "number"]
     values = {kind: VALUE_SENTENCES[kind] for kind in ("count", "new")}
     for id, title in call.titles.items():
-        if len(values) <= MAX_VALUES and any(name.endswith(f" {title}") for name in numbers):
+        if len(values) <= MAX_ALERT_VALUES and any(name.endswith(f" {title}") for name in numbers):
             for kind in ("sum", "avg", "min", "max"):
                 values[f"{kind} {id}"] = clip_line(say(VALUE_SENTENCES[kind], field=title), 75)
     figures = [f"{part['fn']} {part.get('field')}" for part in call.arguments.get("aggregates", ())]
-    least = min(stores.find_shortest_look(), max(_LOOKS))
-    looks = {rule: format_duration(60 * n) for n, rule in _LOOKS.items() if n >= least}
+    least = stores.find_shortest_look()
+    looks = {
+        rule: format_duration(60 * minutes)
+        for minutes, rule in _LOOKS.items()
+        if minutes >= least or minutes == 1440
+    }
     value = replace(_VALUE, hint=clip_line(describe_calls([call]), 100))
     every = _offer(_EVERY, looks, _LOOKS[60])
     return _offer(value, values, *figures[:1]), _COMPARISON, _LIMIT, every, _NOW, _ALERT_TITLE
@@ -149,10 +152,6 @@ def read_alert_form(source: str, text: str) -> tuple[str, str]:
     return what, rule
 
 
-def _check_alert_form(values: Mapping[str, str]) -> None:
-    read_alert_form("r1", _ALERT_VALUES.format_map(defaultdict(str, values)))
-
-
 _FORM = ButtonForm("Save question", (_NAME, _SHARE, _MOVE))
 _KEEP = Button("keep", form=_FORM, command="save {subject} {share}/{move} {title}")
 _VALUE = FormField("value", "What to watch", "select", is_required=True)
@@ -169,7 +168,11 @@ _LIMIT = FormField("limit", "Limit", "text", hint="A number. For a change, also 
 _EVERY = FormField("every", "Look every", "select", is_required=True)
 _ALERT_TITLE = replace(_NAME, label="Title", is_required=False)
 _NOW = FormField("now", "Post at once if it's true now", "checkbox")
-_ALERT_FORM = ButtonForm("New alert", (_VALUE, _COMPARISON, _EVERY), _check_alert_form)
+_ALERT_FORM = ButtonForm(
+    "New alert",
+    (_VALUE, _COMPARISON, _EVERY),
+    lambda values: read_alert_form("r1", _ALERT_VALUES.format_map(defaultdict(str, values))),
+)
 _WATCH = Button("watch", form=_ALERT_FORM, command=f"watch {{subject}} {_ALERT_VALUES}")
 _RERUN = Button(
     "rerun", "Run again", "answer", is_offered=lambda answer: answer.can_run_again, gone=MOVED_ON

@@ -115,14 +115,15 @@ def can_be_saved(turn: Turn) -> bool:
 
 def find_watchable(turn: Turn) -> Outcome:
     """Return the outcome of the only query that the answer shows. Raise NotRunAgain."""
-    texts = {call.before for call in plan_calls(turn) if call.chart_of is None}
-    found = [call.outcome for call in turn.calls if call.outcome and call.outcome.text in texts]
-    if len(found) != 1:
+    calls = [call for call in plan_calls(turn) if call.chart_of is None]
+    if len(calls) != 1:
         raise NotRunAgain(_NOT_ONE)
-    return found[0]
+    outcomes = {call.outcome.text: call.outcome for call in turn.calls if call.outcome}
+    return outcomes[calls[0].before]
 
 
 def plan_query(outcome: Outcome) -> StoredCall:
+    """Return the query that had this outcome as a call that is made again."""
     query = outcome.query or StoredQuery("", "{}", {})
     return StoredCall(
         query.tool,

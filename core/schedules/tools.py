@@ -162,16 +162,15 @@ class ScheduleSource(FixedToolSource):
         kept = ("table", "filters", "match", "fields")
         arguments = {key: known[key] for key in kept if key in known}
         call = StoredCall("nocodb_query", arguments, query.titles, needs=source.needs)
-        comparison: Comparison = "under" if match["sign"] == "<" else "over"
-        if match["change"]:
-            comparison = "changes"
-        limit = match["limit"] or match["change"] or ""
-        value = cast(AlertValue, match["value"] or ("count" if limit else "row"))
+        value, field, sign, limit, change, now, title = match.groups("")[1:]
+        comparison = "changes" if change else "under" if sign == "<" else "over"
+        limit = limit or change
+        value = value or ("count" if limit else "row")
         condition = AlertCondition(
-            value, match["field"] or "", comparison, limit, tells_now=bool(match["now"])
+            cast(AlertValue, value), field, cast(Comparison, comparison), limit, tells_now=bool(now)
         )
         draft = await self._schedules.watch.draft(ctx, call, condition, draft)
-        return replace(draft, text=" · ".join(filter(None, [match["title"], draft.text])))
+        return replace(draft, text=" · ".join(filter(None, [title, draft.text])))
 
     async def _find_result(self, ctx: ToolContext, id: str) -> Outcome | None:
         """`id` is that of a result of this turn, or of an earlier turn of this conversation, for

@@ -67,9 +67,15 @@ class SavedAnswers:
         message = turn.message
         if command and command.name == "watch":
             what, rule = read_alert_form(command.id, command.reason)
-            wish = {"kind": "alert", "what": what, "when": rule}
-            unset = dict.fromkeys(("zone", "ends", "replaces"))
-            return ProposalScript([StoredCall("schedule_propose", {**wish, **unset}, {})])
+            arguments = {
+                "kind": "alert",
+                "what": what,
+                "when": rule,
+                "zone": None,
+                "ends": None,
+                "replaces": None,
+            }
+            return ProposalScript([StoredCall("schedule_propose", arguments, {})])
         if command:
             return (
                 await self._run_again(turn, command.id, rights) if command.name == "rerun" else None

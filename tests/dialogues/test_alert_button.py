@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -27,7 +28,7 @@ ORDERS = turn_id("slack:k1")
 
 
 @asynccontextmanager
-async def answered(
+async def ask_orders(
     bot_home: BotHome, *calls: tuple[str, Mapping[str, object]], policy: Policy = RIGHTS
 ) -> AsyncIterator[Office]:
     """Somebody asked for the orders that are not paid, or what these calls read."""
@@ -61,7 +62,7 @@ async def send(
 
 
 async def test_the_form_offers_what_the_answer_shows(bot_home: BotHome) -> None:
-    async with answered(bot_home) as crm:
+    async with ask_orders(bot_home) as crm:
         form = await open_form(crm)
         assert form["value"].labels == (
             "number of rows",
@@ -80,7 +81,7 @@ async def test_the_form_offers_what_the_answer_shows(bot_home: BotHome) -> None:
 
 
 async def test_the_form_of_a_figure_begins_with_it(bot_home: BotHome) -> None:
-    async with answered(bot_home, FIGURE) as crm:
+    async with ask_orders(bot_home, FIGURE) as crm:
         value = (await open_form(crm))["value"]
         assert dict(zip(value.options, value.labels, strict=True))[value.value] == "sum of Amount"
 
@@ -89,7 +90,7 @@ async def test_the_form_of_a_figure_begins_with_it(bot_home: BotHome) -> None:
 async def test_what_is_not_one_question_of_a_table_has_no_form(
     bot_home: BotHome, calls: tuple[tuple[str, Mapping[str, object]], ...]
 ) -> None:
-    async with answered(bot_home, *calls) as crm:
+    async with ask_orders(bot_home, *calls) as crm:
         with pytest.raises(NotRunAgain):
             await open_form(crm)
         refused = await send(crm)
@@ -97,7 +98,7 @@ async def test_what_is_not_one_question_of_a_table_has_no_form(
 
 
 async def test_the_form_makes_the_card_and_the_owner_starts_it(bot_home: BotHome) -> None:
-    async with answered(bot_home) as crm:
+    async with ask_orders(bot_home) as crm:
         asked = len(crm.model.asks)
         value = next(v for v in (await open_form(crm))["value"].options if v.startswith("sum"))
         answer = await send(crm, f"value={value}", "limit=1,000.50", "title=*Late* | orders")
@@ -126,7 +127,7 @@ async def test_the_form_makes_the_card_and_the_owner_starts_it(bot_home: BotHome
     ],
 )
 async def test_conditions(bot_home: BotHome, values: tuple[str, ...], words: str) -> None:
-    async with answered(bot_home) as crm:
+    async with ask_orders(bot_home) as crm:
         (card,) = (await send(crm, *values, "now=true")).cards
         assert card.title.endswith(words)
 
@@ -146,14 +147,14 @@ async def test_conditions(bot_home: BotHome, values: tuple[str, ...], words: str
 async def test_what_is_refused_is_told_to_the_person_alone(
     bot_home: BotHome, values: tuple[str, ...], why: str
 ) -> None:
-    async with answered(bot_home) as crm:
+    async with ask_orders(bot_home) as crm:
         refused = await send(crm, *values)
         assert why in refused.text
         assert (refused.status, refused.cards) == ("failed", ())
 
 
 async def test_a_limit_that_is_reached_is_told_in_the_persons_language(bot_home: BotHome) -> None:
-    async with answered(bot_home) as crm:
+    async with ask_orders(bot_home) as crm:
         vars(crm.ponte.engine.schedules.config)["alerts"] = ScheduleLimits(5, 0)
         refused = await send(crm, locale="pt-BR")
         assert "alertas" in refused.text
@@ -164,7 +165,7 @@ async def test_nobody_watches_what_they_may_not_read(bot_home: BotHome) -> None:
     """Also not by the id of a turn of another conversation, or of one that was deleted."""
     rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("read:Orders",))
     policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
-    async with answered(bot_home, policy=policy) as crm:
+    async with ask_orders(bot_home, policy=policy) as crm:
         refused = await send(crm, person=OTHER)
         assert refused.text.startswith("You don't have permission")
         elsewhere = await send(crm, key="k3", thread="t2")
@@ -172,3 +173,21 @@ async def test_nobody_watches_what_they_may_not_read(bot_home: BotHome) -> None:
         await says(crm.ponte, "forget yes", "k4", thread="t1")
         gone = await send(crm, key="k5")
         assert gone.text.startswith("This question is no longer stored.")
+
+
+@pytest.mark.slow
+async def test_a_process_that_ends_after_the_form_posts_one_card(bot_home: BotHome) -> None:
+    async with office(bot_home, QUERY, schedules=LateScheduleSource()) as crm:
+        await crm.ask()
+        posted = len(bot_home.recorder.posts)
+        bot_home.recorder.after_effect = asyncio.Event()
+        values = "count|>|0 * * * *||20|"
+        _, receipt = await crm.ponte.send(f"watch {crm.turns[0]} {values}", channel="C5")
+        await bot_home.recorder.after_effect.wait()
+        bot_home.recorder.after_effect = None
+        await crm.ponte.engine.drain(0)
+    async with office(bot_home, QUERY, schedules=LateScheduleSource()) as crm:
+        answer = await crm.ponte.wait_for_answer(receipt)
+        assert [card.state for card in answer.cards] == ["open"]
+        assert len(bot_home.recorder.posts) == posted + 1
+        assert len(await crm.ponte.engine.conversations.ledger.list_of_conversation("", 9)) == 1

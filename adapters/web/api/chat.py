@@ -36,7 +36,7 @@ from core.domain.messages import CHOICE, PROGRAM, Address, Answer, Message, Pers
 from core.domain.ports import StatusBoard
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 from core.feedback.votes import MAX_FEEDBACK_CHARACTERS, Press, Vote
-from core.saved.buttons import FindFields, find_alert_fields, find_fields
+from core.saved.buttons import find_alert_fields, find_fields
 
 REFUSAL_CODES = ("forbidden", "too_many", "forgotten")
 """Codes of a failed answer that set the HTTP status too: the turn was refused and did not run."""
@@ -251,15 +251,29 @@ class ChatRoutes(MessageRoutes):
             "model": entry.message.model,
         }
 
-    @endpoint("GET", "/turns/{turn}/saving", refuses=(403, 404, 410))
+    @endpoint(
+        "GET",
+        "/turns/{turn}/saving",
+        query={"alert": "`true` for the form of an alert"},
+        refuses=(403, 404, 410),
+    )
     async def saving(self, request: Request) -> answers.SavingForm:
-        """The inputs that save the question of an answer with `rerun`."""
-        return await self._describe_form(request, find_fields)
-
-    @endpoint("GET", "/turns/{turn}/alert", refuses=(403, 404, 410))
-    async def alert(self, request: Request) -> answers.SavingForm:
-        """The inputs of an alert about an answer with `rerun`."""
-        return await self._describe_form(request, find_alert_fields)
+        """The inputs that save the question of an answer with `rerun`, or make an alert of it."""
+        entry = await self._find_own_turn(request)
+        find = find_alert_fields if "alert" in request.query_params else find_fields
+        fields: list[answers.SavingField] = [
+            {
+                "key": field.key,
+                "type": field.type,
+                "label": say(field.label),
+                "hint": field.hint and say(field.hint),
+                "value": field.value,
+                "required": field.is_required,
+                "options": dict(zip(field.options, map(say, field.labels), strict=True)),
+            }
+            for field in await find(self.conversations, entry.turn, entry.message.address)
+        ]
+        return {"fields": fields}
 
     @endpoint("POST", "/turns/{turn}/feedback", refuses=(403, 404, 410, 503))
     async def rate(self, request: Request, body: Feedback) -> answers.StoredVote:
@@ -425,22 +439,6 @@ class ChatRoutes(MessageRoutes):
         may_be_command = message.may_be_command and old.may_be_command
         origin = CHOICE if old.origin.name == CHOICE.name else PROGRAM
         return replace(message, origin=replace(origin, may_be_command=may_be_command))
-
-    async def _describe_form(self, request: Request, find: FindFields) -> answers.SavingForm:
-        entry = await self._find_own_turn(request)
-        fields: list[answers.SavingField] = [
-            {
-                "key": field.key,
-                "type": field.type,
-                "label": say(field.label),
-                "hint": field.hint and say(field.hint),
-                "value": field.value,
-                "required": field.is_required,
-                "options": dict(zip(field.options, map(say, field.labels), strict=True)),
-            }
-            for field in await find(self.conversations, entry.turn, entry.message.address)
-        ]
-        return {"fields": fields}
 
     async def _find_own_turn(self, request: Request) -> HistoryEntry:
         """Raise NotFound, also for a turn of another person or platform, and Forgotten."""

@@ -26,7 +26,7 @@ export function offer(shown, conversation, rerun) {
 /** Open the form `name` of an answer: "saving" or "alert". */
 async function ask(shown, conversation, button, name) {
   try {
-    const { fields } = await request(`/turns/${shown.turn}/${name}`);
+    const { fields } = await request(`/turns/${shown.turn}/saving${name === "alert" ? "?alert=true" : ""}`);
     const open = shown.answer.querySelector("form.saving");
     if (open?.dataset.form === name) return;
     open?.remove();
