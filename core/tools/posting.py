@@ -194,7 +194,7 @@ class _PostBatch:
         try:
             hidden = await self._find_hidden(self._asker, self._address, self._needs)
         except (NotAllowed, StatusUnknown) as error:
-            raise ToolError(error.sentence, **error.values) from error
+            raise ToolError(error.sentence, right=error.values.get("right")) from error
         if hidden:
             raise ToolError(_NOT_SHOWN, name=hidden)
 
