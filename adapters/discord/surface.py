@@ -453,7 +453,7 @@ class ResponseSurface(TokenSurface):
     """The token is known to be unusable."""
 
     async def seconds_until_growth(self) -> float:
-        """What only one person sees is posted once: it cannot be edited when the token is over."""
+        """A private answer is posted once: its token may end before the text is complete."""
         return TOKEN_SECONDS if self._is_apart else 0.0
 
     async def show_activity(self, doing: str) -> None:

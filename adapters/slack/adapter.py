@@ -370,9 +370,11 @@ class SlackAdapter(ChatPlatform):
     async def may_have_outsiders(self, address: Address) -> bool:
         if (await self._look_up(address)).get("is_ext_shared", True):
             return True
-        page = await self.workspace.api.call(
-            "conversations.members", channel=address.channel, limit=1000
-        )
+        call = self.workspace.api.call
+        try:
+            page = await call("conversations.members", channel=address.channel, limit=999)
+        except FAILURES:
+            return True
         is_cut = bool((page.get("response_metadata") or {}).get("next_cursor"))
         find = self.workspace.directory.cached_member
         return is_cut or any(find(id).is_guest for id in page["members"])

@@ -290,7 +290,7 @@ class SlackHandlers:
         team, name = self.workspace.team, command.get("channel_name", "")
         home = events.home_of(team, [command.get("team_id")])
         link = f"{(await self.workspace.identify())['url']}archives/{direct}"
-        confirm = ack if channel == direct else partial(answer, _ANSWERED_THERE, url=link)
+        confirm = partial(answer, _ANSWERED_THERE, url=link)
         key = f"slack:{team}:{direct}:command:{command['trigger_id']}"
         interaction = replace(
             self._make_interaction(

@@ -121,7 +121,7 @@ def manifest(request_url: str = "", page_url: str = "", name: str = "Ponte") -> 
                 {
                     "command": "/ponte",
                     "description": say("Ask Ponte. Only you see the answer."),
-                    "usage_hint": say("QUESTION (without files, not in threads)"),
+                    "usage_hint": say("QUESTION, text only, outside threads"),
                     "should_escape": True,
                     **at,
                 },

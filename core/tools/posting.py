@@ -72,10 +72,6 @@ FindHidden = Callable[[Person, Address, Collection[Need]], Awaitable[str]]
 NotAllowed and StatusUnknown."""
 
 
-async def _hide_nothing(person: Person, address: Address, needs: Collection[Need]) -> str:
-    return ""
-
-
 class PlacePosts:
     """Makes the posts in other channels, and to people, that somebody approved (the port
     `CheckedApplier`). `messengers` are the connected chat platforms by name."""
@@ -83,22 +79,22 @@ class PlacePosts:
     name = POST_APPLIER
     patience = POST_TIMEOUT_SECONDS
 
-    def __init__(self, messengers: Messengers, find_hidden: FindHidden = _hide_nothing) -> None:
-        self._messengers = messengers
-        self._find_hidden = find_hidden
+    def __init__(self, messengers: Messengers, find_hidden: FindHidden) -> None:
+        self.messengers = messengers
+        self.find_hidden = find_hidden
 
     def batch(self, draft: Draft) -> int:
         """Each post is a batch of its own, so that its outcome is known by itself."""
         return 1
 
     def open(self, draft: Draft) -> Batch:
-        return _PostBatch(draft, self._messengers, self._find_hidden)
+        return _PostBatch(draft, self)
 
     async def check_asker(self, draft: Draft) -> None:
         """Raise NotAllowed, also if it is not known whether the asker can write in the place
         now."""
         try:
-            await _PostBatch(draft, self._messengers, self._find_hidden).check_asker()
+            await _PostBatch(draft, self).check_asker()
         except ToolError as error:
             raise NotAllowed(error.sentence, **error.values) from error
 
@@ -117,7 +113,7 @@ class PlacePosts:
         # Names of people are not stored with a draft: only their ids are needed.
         target = {**draft.target, "asker": encode_json(replace(asker, name=""))}
         revised = replace(draft, target=target, rows=(_build_row(text, asker),))
-        await _PostBatch(revised, self._messengers, self._find_hidden).check_asker()
+        await _PostBatch(revised, self).check_asker()
         return revised
 
     async def draft_answer(self, former: Turn, needs: Collection[Need]) -> Draft:
@@ -131,49 +127,38 @@ class PlacePosts:
         # Ponte's line comes first, so that no line of the answer can be taken for it.
         lead = say("Shared by {name} from a private question:", name=_name_asker(asker))
         text = f"{lead}\n\n{answer.text}"
-        _check_length(text, _TOO_LONG_TO_SHARE)
+        _check_length(text)
         files = tuple(file for file in answer.files if not file.is_run_code)
         post = Answer(text, parts=(text,), placed=answer.placed, files=files)
-        place = ":".join([address.platform, address.workspace, address.channel])
-        all_needs = {*needs, ("chat",), ("propose",), ("post", place)}
-        target = {
-            "asker": encode_json(replace(asker, name="")),
-            "address": encode_json(address),
-            "person": "",
-            "place": place,
-            "needs": json.dumps(sorted(all_needs)),
-            "answer": former.id,
-        }
-        after = {
-            "text": text,
-            "answer": encode_json(post),
-            "files": ", ".join(f"`{file.name}`" for file in files),
-        }
-        draft = Draft(
-            POST_APPLIER, "post", target, answer.share_place, (RowWrite(after=after),), NO_UNDO
-        )
-        await _PostBatch(draft, self._messengers, self._find_hidden).check_asker()
-        messenger = self._messengers[address.platform]
-        title = to_one_line(await messenger.title(address), 80) or draft.title
-        outsiders = "yes" if await messenger.may_have_outsiders(address) else ""
-        return replace(draft, title=title, target={**target, "outsiders": outsiders})
+        names = ", ".join(f"`{file.name}`" for file in files)
+        note = say("Files included: {names}", names=names) if files else ""
+        row = RowWrite(after={"text": text, "answer": encode_json(post), "note": note})
+        draft = _build_draft(asker, address, None, answer.share_place, row)
+        rights = {*needs, ("chat",), ("propose",), ("post", draft.target["place"])}
+        target = {**draft.target, "needs": json.dumps(sorted(rights)), "answer": former.id}
+        draft = replace(draft, target=target)
+        await self.check_asker(draft)
+        if await self.messengers[address.platform].may_have_outsiders(address):
+            note = f"{note}\n\n{say(_OUTSIDERS)}".strip()
+            draft = replace(draft, rows=(replace(row, after={**(row.after or {}), "note": note}),))
+        return draft
 
 
 class _PostBatch:
     """The `Batch` that posts one text to another place. Its only row has the text; the row's id is
     that of the post, once it is made."""
 
-    def __init__(self, draft: Draft, messengers: Messengers, find_hidden: FindHidden) -> None:
+    def __init__(self, draft: Draft, posts: PlacePosts) -> None:
         target = draft.target
         self._needs = [tuple(need) for need in json.loads(str(target.get("needs") or "[]"))]
-        self._find_hidden = find_hidden
+        self._find_hidden = posts.find_hidden
         self._has_files = False
         """This process has posted the files."""
         self._asker = decode_json(Person, str(target["asker"]))
         self._address = decode_json(Address, str(target["address"]))
         # None for a post in a channel, else who gets it as a direct message.
         self._person = decode_json(Person, str(target["person"])) if target["person"] else None
-        self._platform = messengers.get(self._address.platform)
+        self._platform = posts.messengers.get(self._address.platform)
         self._may_arrive = False
         """True if this process began the post and got no answer, so it may be made later."""
 
@@ -194,7 +179,7 @@ class _PostBatch:
         try:
             hidden = await self._find_hidden(self._asker, self._address, self._needs)
         except (NotAllowed, StatusUnknown) as error:
-            raise ToolError(error.sentence, **error.values) from error
+            raise ToolError(error.sentence, right=error.values.get("right")) from error
         if hidden:
             raise ToolError(_NOT_SHOWN, name=hidden)
 
@@ -232,7 +217,7 @@ class _PostBatch:
             id = await self._find(row)
         if not id:
             return [RowCheck("before", row)]
-        if (row.after or {}).get("files") and not self._has_files:
+        if not self._has_files and _read_answer(row).files:
             return [RowCheck("before", replace(row, id=id))]
         # The last value is the row as it is now: a post that was found has what was to be written.
         return [RowCheck("after", replace(row, id=id), dict(row.after or {}))]
@@ -243,8 +228,7 @@ class _PostBatch:
         # The asker may have left the channel since the approval.
         await self.check_asker()
         to, text = self._read(row)
-        stored = str((row.after or {}).get("answer", ""))
-        answer = decode_json(Answer, stored) if stored else Answer(text, parts=(text,))
+        answer = _read_answer(row)
         part = AnswerPart(1, text, answer, is_final=True)
         surface = self._messenger.surface(to)
         # Set before the call: from now on, nobody knows whether a post was made. Without an
@@ -301,19 +285,41 @@ def _build_row(text: str, asker: Person) -> RowWrite:
     # mention anybody, so its @ is replaced by a similar character.
     body = f"{quote_inert(text)}\n\n{say('Requested by {name}.', name=_name_asker(asker))}"
     # 1000 characters leave room for the quote marks and the last line.
-    _check_length(body, _TOO_LONG)
+    _check_length(body)
     return RowWrite(after={"text": body, "typed": text})
+
+
+def _read_answer(row: RowWrite) -> Answer:
+    after = row.after or {}
+    if stored := after.get("answer"):
+        return decode_json(Answer, str(stored))
+    text = str(after.get("text", ""))
+    return Answer(text, parts=(text,))
+
+
+def _build_draft(
+    asker: Person, address: Address, person: Person | None, title: str, row: RowWrite
+) -> Draft:
+    # The name of the place in rules of ponte.toml; a direct message has no workspace there.
+    workspace = [] if person else [address.workspace]
+    target = {
+        "asker": encode_json(replace(asker, name="")),
+        "address": encode_json(address),
+        "person": encode_json(replace(person, name="")) if person else "",
+        "place": ":".join([address.platform, *workspace, address.channel]),
+    }
+    return Draft(POST_APPLIER, "post", target, title, (row,), NO_UNDO)
 
 
 def _name_asker(asker: Person) -> str:
     return escape_markdown(to_one_line(asker.label, 80)).replace("@", "＠")
 
 
-def _check_length(body: str, sentence: str) -> None:
+def _check_length(body: str) -> None:
     # Slack's card has a limit of bytes, after `&`, `<` and `>` are escaped.
     is_long = len(body) > MAX_POST_CHARACTERS
     if is_long or len(html.escape(body, quote=False).encode()) > MAX_POST_BYTES:
-        raise ToolError(sentence, hint="write at most 1000 characters")
+        raise ToolError(_TOO_LONG, hint="write at most 1000 characters")
 
 
 def _key(to: ReplyTo) -> str:
@@ -352,9 +358,6 @@ MAX_POST_BYTES = 2_200
 """Bytes of the longest post, after `&`, `<` and `>` are escaped. Slack's card has 2,900 bytes."""
 _NOT_HERE = "You can ask for posts in other channels only on {platforms}."
 _TOO_LONG = "This text is too long to post in another channel. The card has to show all of it."
-_TOO_LONG_TO_SHARE = (
-    "This answer is too long to share. The card has to show all of it. Ask for a shorter one."
-)
 _NOT_SHOWN = "`{name}` can't be shown there, so the answer isn't shared."
 _NOT_INVITED = (
     "I can't post there. Add me to the channel (in Slack: `/invite`), then press the button again."
@@ -440,16 +443,8 @@ class PlacePostSource(FixedToolSource):
             place_text = f"@{person.name or id}"
         elif may:
             place_text = await messenger.title(address) or place_text
-        # The name of the place in rules of ponte.toml; a direct message has no workspace there.
-        place = ":".join([address.platform, *([] if person else [address.workspace]), id])
-        target = {
-            "asker": encode_json(replace(ctx.asker, name="")),
-            "address": encode_json(address),
-            "person": encode_json(replace(person, name="")) if person else "",
-            "place": place,
-        }
         title = to_one_line(place_text, 80)
-        return await ctx.turn.propose(Draft(POST_APPLIER, "post", target, title, (row,), NO_UNDO))
+        return await ctx.turn.propose(_build_draft(ctx.asker, address, person, title, row))
 
 
 _OUTCOMES = {
@@ -482,10 +477,7 @@ class PlacePost(Kind):
     def describe(self, change: Change) -> str:
         """People approve the whole post."""
         after = change.steps[0].write.after or {}
-        names, outsiders = after.get("files"), change.draft.target.get("outsiders")
-        notes = [say("Files included: {names}", names=names)] if names else []
-        notes += [say(_OUTSIDERS)] if outsiders else []
-        return "\n\n".join([str(after.get("text", "")), *notes])
+        return f"{after.get('text', '')}\n\n{after.get('note', '')}".strip()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
         """There is no field if the text was erased."""

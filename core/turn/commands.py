@@ -26,7 +26,7 @@ from core.base.i18n import (
 )
 from core.base.markdown import escape_markdown
 from core.base.text import clip_line, to_one_line
-from core.changes.cards import MAX_LISTED_CHANGES, describe_proposals
+from core.changes.cards import MAX_LISTED_CHANGES
 from core.changes.service import ChangeService
 from core.chat.approval_notices import CARD_STATES, MORE_REQUESTS
 from core.chat.people import Conversations, People
@@ -380,8 +380,7 @@ class CommandService:
         outcome = await self.changes.proposals.propose(ctx, draft)
         change = await ledger.get(outcome.proposal)
         card = await self.changes.views.card(change, turn.message.author, address)
-        sentence = describe_proposals(1)
-        return Answer("", cards=(card,), has_own_post=True, card_sentence=sentence)
+        return Answer("", cards=(card,), has_own_post=True)
 
     async def _describe_status(self, turn: Turn) -> str:
         """Only admins see addresses and causes of failures."""

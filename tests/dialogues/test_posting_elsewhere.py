@@ -412,6 +412,10 @@ def make_post(to: Person | None = None) -> Draft:
     return Draft(elsewhere.POST_APPLIER, "post", target, "#sales", (row,))
 
 
+def connect(places: Places) -> PlacePosts:
+    return PlacePosts({"slack": cast(Messenger, places)}, AsyncMock(return_value=""))
+
+
 @pytest.fixture
 def places(limits: Limits) -> Places:
     limits(ARRIVAL_SECONDS=0.0)
@@ -430,7 +434,7 @@ def places(limits: Limits) -> Places:
 async def test_a_post_that_the_platform_rejects_is_certainly_not_made(
     places: Places, faults: Faults, words: str
 ) -> None:
-    batch = PlacePosts({"slack": cast(Messenger, places)}).open(make_post())
+    batch = connect(places).open(make_post())
     (finding,) = await batch.check(make_post().rows)
     places.recorder.faults = replace(faults)
     with pytest.raises(ToolError, match=words):
@@ -447,7 +451,7 @@ async def test_a_post_that_the_platform_rejects_is_certainly_not_made(
 async def test_a_post_of_a_dead_process_that_arrives_during_the_check_is_found(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    posts = PlacePosts({"slack": cast(Messenger, places)})
+    posts = connect(places)
     (finding,) = await posts.open(make_post()).check(make_post().rows)
     monkeypatch.setattr(places, "find_post", AsyncMock(side_effect=[None, "p1"]))
     (again,) = await posts.open(make_post()).check([finding.write])
@@ -466,14 +470,14 @@ async def test_nothing_is_posted_to_a_person_who_cannot_be_written_to(
     places: Places, refusal: Exception, words: str
 ) -> None:
     draft, places.refusal = make_post(BOB), refusal
-    batch = PlacePosts({"slack": cast(Messenger, places)}).open(draft)
+    batch = connect(places).open(draft)
     with pytest.raises(ToolError) as error:
         await batch.check(draft.rows)
     assert (error.value.words(), error.value.code) == (words, "drift")
 
 
 async def test_a_post_on_a_platform_that_is_no_longer_connected_stays_undecided() -> None:
-    posts, draft = PlacePosts({}), make_post()
+    posts, draft = PlacePosts({}, AsyncMock(return_value="")), make_post()
     with pytest.raises(NotAllowed, match="couldn't check whether you can write there"):
         await posts.check_asker(draft)
     with pytest.raises(ToolError) as error:
@@ -511,7 +515,7 @@ async def test_the_text_of_a_proposed_post_is_changed_by_who_can_write_there(
     change = Change(proposal, steps=(ChangeStep(1, row),))
     (field,) = elsewhere.PLACE_POST.form_fields(change)
     assert (field.key, field.type, field.value) == ("Text", "lines", "Hello")
-    posts = PlacePosts({"slack": cast(Messenger, places)})
+    posts = connect(places)
     changer = Changer(BOB, SALES, Viewer(), UTC)
     revision = await posts.revise(change, {"Text": "**Bye** <!here>"}, changer)
     (new,) = revision.rows
@@ -533,9 +537,9 @@ async def test_a_process_that_dies_before_the_files_leaves_them_to_the_next_one(
 ) -> None:
     """As of a private answer that is shared."""
     answer = Answer("Hello", parts=("Hello",), files=(File("f1", "a.csv", "text/csv", 1),))
-    after = {"text": "Hello", "answer": encode_json(answer), "files": "`a.csv`"}
+    after = {"text": "Hello", "answer": encode_json(answer)}
     draft = replace(make_post(), rows=(RowWrite(after=after),))
-    posts = PlacePosts({"slack": cast(Messenger, places)})
+    posts = connect(places)
     batch = posts.open(draft)
     (finding,) = await batch.check(draft.rows)
     with monkeypatch.context() as patch:

@@ -26,7 +26,7 @@ def direct_posts(discord: FakeDiscord, person: DiscordPerson) -> list[str]:
 
 
 @pytest.fixture
-async def asked(ponte: DiscordPonte) -> DiscordPonte:
+async def bot(ponte: DiscordPonte) -> DiscordPonte:
     ponte.policy = allow_list(frozenset({"*"}))
     await ponte.open()
     await ponte.ready()
@@ -34,7 +34,7 @@ async def asked(ponte: DiscordPonte) -> DiscordPonte:
 
 
 async def test_discord_shows_the_answer_to_the_asker_alone(
-    discord: FakeDiscord, asked: DiscordPonte, ana: DiscordPerson, channel: Channel
+    discord: FakeDiscord, bot: DiscordPonte, ana: DiscordPerson, channel: Channel
 ) -> None:
     exchange = await ana.slash("ask", channel, prompt="who is late?", private=True)
     await exchange.wait_for_text("You said: who is late?")
@@ -42,9 +42,9 @@ async def test_discord_shows_the_answer_to_the_asker_alone(
     assert bot_messages(discord) == []
     public = await ana.slash("ask", channel, prompt="hello")
     await public.wait_for_text("You said: hello")
-    assert "late" not in str(asked.model.asks[-1].input)
+    assert "late" not in str(bot.model.asks[-1].input)
     assert channel.guild
-    journal = asked.engine.conversations.journal
+    journal = bot.engine.conversations.journal
     (entry,) = await journal.list_entries(f"discord:{ana.dm.id}:@{channel.id}")
     assert entry.message.asked_in == AskedIn(
         Address("discord", str(channel.id), str(channel.guild.id), is_shared=True), "#general"
@@ -52,7 +52,7 @@ async def test_discord_shows_the_answer_to_the_asker_alone(
 
 
 async def test_discord_asks_in_a_form_that_stays_private(
-    asked: DiscordPonte, ana: DiscordPerson, channel: Channel, discord: FakeDiscord
+    bot: DiscordPonte, ana: DiscordPerson, channel: Channel, discord: FakeDiscord
 ) -> None:
     form = await ana.slash("ask", channel, private=True)
     await form.wait_for_ack()
@@ -64,9 +64,9 @@ async def test_discord_asks_in_a_form_that_stays_private(
 
 @pytest.mark.parametrize("case", ["late", "refused", "unknown"])
 async def test_discord_posts_in_the_direct_message_what_the_response_cannot_show(
-    discord: FakeDiscord, asked: DiscordPonte, ana: DiscordPerson, channel: Channel, case: str
+    discord: FakeDiscord, bot: DiscordPonte, ana: DiscordPerson, channel: Channel, case: str
 ) -> None:
-    asked.model.say_in_steps({"who is late?": ["Ana", " is."]})
+    bot.model.say_in_steps({"who is late?": ["Ana", " is."]})
     exchange = await ana.slash("ask", channel, prompt="who is late?", private=True)
     await exchange.wait_for_ack()
     if case == "late":
@@ -74,9 +74,9 @@ async def test_discord_posts_in_the_direct_message_what_the_response_cannot_show
     else:
         code = {"refused": 50027, "unknown": 10015}[case]
         discord.refuse("PATCH", "/webhooks/*", 401, code, times=99)
-    asked.model.go_on()
+    bot.model.go_on()
     await discord.wait_until(lambda: direct_posts(discord, ana))
-    await asked.close()
+    await bot.close()
     assert direct_posts(discord, ana) == ["Ana is."]
     assert bot_messages(discord) == ["Ana is."]
 
@@ -190,6 +190,8 @@ async def test_discord_refuses_to_share_what_the_channel_may_not_show(
 ) -> None:
     text = 'call read_orders {"text": "@everyone"}'
     answer = await ask_privately(ana, channel, text)
+    assert answer.original
+    assert channel.guild
     for deny, words in (("read:Orders", "`Orders` can't be shown"), ("chat", "can't chat")):
         rule = Rule("rules 1", where=frozenset({f"discord:{channel.guild.id}"}), deny=(deny,))
         reports.policy.read_rules = fixed_rules(RuleBook((rule,)))
@@ -213,22 +215,26 @@ class Pauses(asyncio.Queue[None]):
 
 @pytest.mark.parametrize("is_over", [False, True])
 async def test_a_restart_answers_a_private_question_once(
-    discord: FakeDiscord, asked: DiscordPonte, ana: DiscordPerson, channel: Channel, is_over: bool
+    discord: FakeDiscord,
+    bot: DiscordPonte,
+    ana: DiscordPerson,
+    channel: Channel,
+    is_over: bool,
 ) -> None:
-    asked.model.say_in_steps({"who is late?": ["Ana", " is."]})
-    pauses = asked.model.pauses = Pauses()
+    bot.model.say_in_steps({"who is late?": ["Ana", " is."]})
+    pauses = bot.model.pauses = Pauses()
     exchange = await ana.slash("ask", channel, prompt="who is late?", private=True)
     await exchange.wait_for_ack()
     await pauses.reached.wait()
-    await asked.close(grace=0.0)
-    asked.model.pauses = None
+    await bot.close(grace=0.0)
+    bot.model.pauses = None
     if is_over:
         discord.clock.advance(15 * 60 + 1)
-    await asked.open()
+    await bot.open()
     if is_over:
         await discord.wait_until(lambda: direct_posts(discord, ana))
     else:
         await exchange.wait_for_text("Ana is.")
-    await asked.close()
+    await bot.close()
     assert direct_posts(discord, ana) == (["Ana is."] if is_over else [])
     assert bot_messages(discord) == direct_posts(discord, ana)

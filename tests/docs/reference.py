@@ -73,6 +73,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
               "adds whose", ""),
     "save": ("what the form of **Save…** sends", ""),
     "watch": ("what the form of **Alert…** sends", ""),
+    "share": ("what the button **Share in #channel** sends", ""),
     "saved": ("list your and this place's saved questions, which `show NAME` shows; "
               "`saved NAME delete`: delete one", "to delete: whoever saved it, and admins"),
     "setup": ("`setup WORD`: prove on the set-up page that this account is yours",

@@ -222,6 +222,9 @@ class CasePlatform:
     async def is_public(self, address: object) -> bool:
         return True
 
+    async def may_have_outsiders(self, address: object) -> bool:
+        return False
+
     async def can_write(self, person: Person | None, address: object) -> bool:
         return True
 

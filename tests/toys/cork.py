@@ -167,6 +167,9 @@ class CorkAdapter:
     async def is_public(self, address: Address) -> bool:
         return True
 
+    async def may_have_outsiders(self, address: Address) -> bool:
+        return False
+
     async def can_write(self, person: Person | None, address: Address) -> bool:
         return True
 

@@ -176,6 +176,7 @@ def channel_info(workspace: Workspace, args: Json) -> Json:
         "is_im": place.kind == "im",
         "is_mpim": place.kind == "mpim",
         "is_private": place.kind != "channel",
+        "is_ext_shared": False,
     }
     return {"channel": text if place.kind == "im" else text | {"name": place.name}}
 
