@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import pairwise
 
 import pytest
@@ -19,7 +20,7 @@ from core.schedules.alerts import (
     decide,
     read_state,
 )
-from core.schedules.schedule import Schedule, ScheduleDraft, ScheduleRule
+from core.schedules.schedule import Schedule, ScheduleDraft, ScheduleRule, plan_due
 from core.schedules.words import describe_times
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -216,3 +217,21 @@ def test_the_card_counts_looks() -> None:
     draft = replace(stored("").draft, max_runs=2)
     assert "Ends after 2 looks. 1 has started." in describe_times(draft, START, 1)
     assert "Ends after 2 runs." in describe_times(replace(draft, kind="post"), START, 0)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("America/Sao_Paulo", "2018-11-04"),  # midnight is skipped
+        ("America/Sao_Paulo", "2018-02-18"),  # an hour before midnight comes twice
+        ("Europe/Paris", "2026-03-29"),
+        ("Europe/Paris", "2026-10-25"),
+    ],
+)
+def test_looks_go_on_evenly_while_the_clocks_change(zone: str, day: str) -> None:
+    draft = replace(stored("").draft, rule=ScheduleRule("*/15 * * * *"), time_zone=zone)
+    due = datetime.fromisoformat(f"{day}T00:00+00:00").timestamp() - HOUR
+    for _ in range(4 * 30):
+        plan = plan_due(draft, due, due + 1)
+        assert (plan.due_at, plan.next_due_at, plan.missed_count) == (due, due + 900, 0)
+        due = plan.next_due_at
