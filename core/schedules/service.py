@@ -47,6 +47,7 @@ from core.domain.records import Turn
 from core.domain.rights import Need, Viewer
 from core.journal.inbox import SqlInbox
 from core.journal.jobs import Peers
+from core.people.audit import OPERATOR
 from core.saved.queries import can_be_saved, load_calls
 from core.saved.questions import MayKnow
 from core.schedules.alerts import read_state
@@ -477,7 +478,8 @@ class Scheduling:
     ) -> Schedule:
         """Return the schedule as the person may read it at the address: one of tables that they may
         not read there has neither its text nor what it found. `viewer` gets what it needs."""
-        if not schedule.draft.queries and schedule.draft.kind != "alert":
+        has_tables = schedule.draft.queries or schedule.draft.kind == "alert"
+        if by == OPERATOR or not has_tables:
             return schedule
         rights = await self.people.policy.rights(by, address)
         calls = load_calls(schedule.draft.queries)
@@ -533,6 +535,8 @@ WRITE_TIMEOUT_SECONDS = 30.0
 
 
 class ScheduleApplier:
+    """Carries out approved changes of schedules."""
+
     name = SCHEDULE_APPLIER
     patience = WRITE_TIMEOUT_SECONDS
 

@@ -290,7 +290,7 @@ async def test_many_alerts_that_are_due_at_once_ask_once_and_all_post(
         due = await put_alerts(w, 60)
         w.pay(*range(1, 25, 2))
         vars(w.store)["_clock"] = lambda: due
-        monkeypatch.setattr(looks, "LOOK_PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr(looks, "ALERT_LOOK_PAUSE_SECONDS", 0.0)
         asked = len(w.crm.nocodb.calls)
         await w.ponte.engine.schedules.scheduler.start_due_runs()
         await asyncio.gather(*w.ponte.engine.schedules._tasks._running)
@@ -309,7 +309,7 @@ async def test_no_message_waits_behind_many_looks(
     async with watch(bot_home) as w:
         due = await put_alerts(w, 3 * LOOKS_AT_ONCE)
         vars(w.store)["_clock"] = lambda: due
-        monkeypatch.setattr(looks, "LOOK_PAUSE_SECONDS", 3600.0)
+        monkeypatch.setattr(looks, "ALERT_LOOK_PAUSE_SECONDS", 3600.0)
         await w.ponte.engine.schedules.scheduler.start_due_runs()
         assert len(w.ponte.engine.schedules._tasks._running) > LOOKS_AT_ONCE
         w.crm.model.calls = ()

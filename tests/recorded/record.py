@@ -266,7 +266,7 @@ async def other_rows(day: Day) -> None:
     here, ponte = day.here, day.here.ponte
     await day.asks(REVIEW)
     await day.decides(await day.slack_card("schedule", STAND_UP), "Approve", "Approved by")
-    (schedule,) = await schedules.list_schedules(ponte)
+    (schedule,) = await schedules.list_schedules(ponte, OPERATOR)
     day.names["schedule"] = schedule["id"]
     await schedules.run_schedule(ponte, schedule["id"], OPERATOR)
     card = await day.slack_card("consented", READING)

@@ -17,6 +17,7 @@ from bot import operations
 from bot.features.schedules import operations as schedules
 from bot.features.sign_in import operations as people
 from bot.stores import SCHEMA
+from core.people.audit import OPERATOR
 from core.store.schema import count_rows, read_schema_version
 from tests.fakes.discord.interactions import Exchange
 from tests.fakes.discord.world import Payload
@@ -153,7 +154,7 @@ async def list_everything(here: Found) -> None:
     accounts = {one["name"] for one in await people.list_accounts(ponte)}
     assert accounts - {"oidc:corp:fay-4711"} == {"eva"}, "older records have no sign-ins"
     assert [one["name"] for one in await people.list_api_tokens(ponte)] == ["script"]
-    (schedule,) = await schedules.list_schedules(ponte)
+    (schedule,) = await schedules.list_schedules(ponte, OPERATOR)
     assert schedule["id"] == here.record["names"]["schedule"]
     assert (await schedules.show_schedule(ponte, schedule["id"]))["runs"]
     listing = await operations.list_threads(ponte)
