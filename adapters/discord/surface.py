@@ -298,7 +298,7 @@ class ChannelSurface(DiscordSurface):
         return replace(part, text=text) if has_mention else part
 
     def _allow_mentions(self, answer: Answer | None) -> discord.AllowedMentions:
-        if answer is None or not answer.mentions_asker:
+        if not (answer and answer.mentions_asker):
             return MENTION_NOBODY
         asker = discord.Object(self._to.asker.id)
         return discord.AllowedMentions(

@@ -50,7 +50,7 @@ from core.schedules.schedule import (
 
 log = structlog.get_logger("alerts")
 MAX_WATCHED_ROWS, SHOWN_ROWS = 1_000, 10
-LOOKS_AT_ONCE = 4
+LOOKS_AT_ONCE, ALERT_LOOK_PAUSE_SECONDS = 4, 0.2
 ALERT_LOOK_TIMEOUT_SECONDS = 60.0
 _PARTIAL = {"total_at_least", "read", "changed", "linked"}
 """What a tool says of rows that are not all."""
@@ -94,6 +94,8 @@ class AlertWatch:
         with use_locale(alert.locale):
             try:
                 async with self._places:
+                    if self._places.locked():  # many are due: people's messages go first
+                        await asyncio.sleep(ALERT_LOOK_PAUSE_SECONDS)
                     watch, text, result = await self._find_news(alert)
             except NotAllowed:
                 watch, text, result = alert.watch, "", "refused"

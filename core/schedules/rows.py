@@ -182,20 +182,22 @@ class Schedules(SqlStore):
         )
         if people and schedule.state != "ended" and is_added:
             _check_count(connection, people, most, draft.kind)
+        values = {
+            "revision": schedule.revision,
+            "runs": schedule.runs,
+            "watch": "",
+            **make_columns(draft),
+        }
         if before:
-            is_continued = before.state != "ended" and before.draft.max_runs == draft.max_runs
-            runs, revision = before.runs if is_continued else schedule.runs, schedule.revision
-            is_same = (before.draft.condition, before.draft.queries) == (
-                draft.condition,
-                draft.queries,
-            )
-            watch = before.watch if is_same else ""
-            values = {"runs": runs, "revision": revision, "watch": watch, **make_columns(draft)}
+            if before.state != "ended" and before.draft.max_runs == draft.max_runs:
+                values["runs"] = before.runs
+            same = (before.draft.condition, before.draft.queries)
+            if same == (draft.condition, draft.queries):
+                values["watch"] = before.watch
             _update(connection, id, now, **values)
         else:
-            values = {
+            values |= {
                 "id": id,
-                "revision": schedule.revision,
                 "person": schedule.owner.key,
                 "owner": encode_json(schedule.owner),
                 "conversation": schedule.address.conversation,
@@ -207,8 +209,6 @@ class Schedules(SqlStore):
                 "reason": "person",
                 "created_at": now,
                 "updated_at": now,
-                "runs": schedule.runs,
-                **make_columns(draft),
             }
             _insert(connection, "schedules", values)
         if schedule.state == "ended":
@@ -277,9 +277,8 @@ class Schedules(SqlStore):
         return schedule
 
     async def run_now(self, id: str, once: str, by: Person | None = None) -> ScheduleRun:
-        """Queue a run now, once for each event that asks for it (`once` is the event's key): the
-        event may be handled again after a crash. The run's own key contains `:now:`, by which
-        `is_current` knows runs that a person asked for."""
+        """Queue a run now, once for each event that asks for it (`once` is the event's key). The
+        run's own key contains `:now:`, by which `is_current` knows runs that a person asked for."""
         now = self._clock()
         event_key = f"schedule:{id}:now:{hashlib.sha256(once.encode()).hexdigest()[:16]}"
 
@@ -366,8 +365,6 @@ class Schedules(SqlStore):
         """
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
-            # On Postgres, a row that another process has locked is left out: that process starts
-            # the run.
             row = connection.execute(
                 _CURRENT_SQL + connection.free_row_lock,
                 (schedule.id, schedule.revision, schedule.next_due_at),
@@ -389,7 +386,9 @@ class Schedules(SqlStore):
             key = f"schedule:{current.id}:{plan.due_at:.0f}"
             # The key exists only if the machine's clock was set back. The run may be deleted
             # already, and its message still be there.
-            if plan.due_at and not any(
+            if current.draft.kind == "alert":  # a look, which has no run of its own
+                run = ScheduleRun("", current.id, plan.due_at, "queued")
+            elif plan.due_at and not any(
                 connection.execute(f"SELECT 1 FROM {table} WHERE event_key = ?", (key,)).fetchone()  # noqa: S608
                 for table in ("schedule_runs", "inbox")
             ):
@@ -401,7 +400,7 @@ class Schedules(SqlStore):
                     run, queued = self._queue_run(
                         connection, current, plan.due_at, key, plan.is_late
                     )
-            runs = current.runs + (1 if queued else 0)
+            runs = current.runs + (run is not None and run.state == "queued")
             is_over = not plan.next_due_at or (
                 current.draft.max_runs and runs >= current.draft.max_runs
             )
@@ -420,20 +419,10 @@ class Schedules(SqlStore):
         run, _ = await self._database.write(write, then=self._enqueue)
         return run
 
-    @transaction
-    def begin_look(self, connection: SqlConnection, alert: Schedule, next_due_at: float) -> bool:
-        """Return True in only one process. A look that does not end is not made up. With the last
-        look (`next_due_at` 0), the alert ends."""
-        sql = (
-            "UPDATE schedules SET last_due_at = next_due_at, next_due_at = ?, state = ?,"
-            " runs = runs + 1, updated_at = ?"
-            " WHERE id = ? AND state = 'active' AND revision = ? AND next_due_at = ?"
-        )
-        most = alert.draft.max_runs
-        is_last = not next_due_at or 0 < most <= alert.runs + 1
-        values = (0.0, "ended") if is_last else (next_due_at, "active")
-        current = (alert.id, alert.revision, alert.next_due_at)
-        return connection.execute(sql, (*values, self._clock(), *current)).rowcount == 1
+    async def begin_look(self, alert: Schedule, next_due_at: float) -> bool:
+        """Return True in only one process. A look that does not end is not made up."""
+        plan = DuePlan(alert.next_due_at, next_due_at)
+        return await self.advance(alert, plan) is not None
 
     async def end_look(
         self, alert: Schedule, watch: str, text: str = "", *, may_look: bool = True
@@ -521,9 +510,8 @@ class Schedules(SqlStore):
 
     @query
     def find_open_card(self, connection: SqlConnection, id: str, before: int) -> str:
-        """Return the id of the oldest proposal of an earlier run of the schedule `id` that waits
-        for a decision or is being applied, "" if there is none. While there is one, the present
-        run proposes nothing. `before` is the `seq` of the present run's turn."""
+        """Return the id of the oldest undecided proposal of another run than `before` (a `seq`); ""
+        if there is none."""
         row = connection.execute(
             "SELECT changes.id FROM schedule_runs AS runs JOIN changes USING (seq)"
             " WHERE runs.schedule = ? AND runs.seq <> ? AND changes.state IN ('open',"
@@ -701,13 +689,9 @@ def _insert_run(
     seq: int = 0,
     **facts: Any,
 ) -> ScheduleRun:
-    """Store the row of a run and return the run. Only a run in the state "queued" is not over
-    yet. A row with this key, which can exist if the clock was set back, stays as it is. The run
-    that is returned has the present values all the same.
-
-    `now` is stored as `started_at`, which orders the runs, also for one that never begins. `facts`
-    are other fields of the run.
-    """
+    """A row with this key, which can exist if the clock was set back, stays as it is. `now` is
+    stored as `started_at`, which orders the runs, also for one that never begins. `facts` are other
+    fields of the run."""
     ended = 0.0 if state == "queued" else now
     run = ScheduleRun(key, schedule.id, due, state, seq, **facts, started_at=now, ended_at=ended)
     values = {**asdict(run), "is_late": int(run.is_late), "person": schedule.owner.key}
@@ -765,8 +749,7 @@ def _add_audit_line(
     by: Person | None,
     change: str = "",
 ) -> None:
-    """Write a line to the audit log about what the person `by` did with a schedule; nothing if
-    Ponte itself did it. `change` is the id of the approved change by which they did it, if any."""
+    """`change` is the id of the approved change by which they did it, if any."""
     if by is not None:
         # `person` is whose schedule it is; the line names `by` as the asker.
         facts = {"person": schedule.owner.key, "schedule": schedule.id, "change": change}

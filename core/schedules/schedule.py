@@ -602,6 +602,7 @@ def make_columns(draft: ScheduleDraft) -> dict[str, Any]:
 
 
 def read_schedule(row: SqlRow) -> Schedule:
+    """Raise ValueError for a damaged owner or place."""
     rule, addresses = ScheduleRule(row["cron"], row["run_at"]), tuple(row["addresses"].split())
     return Schedule(
         owner=decode_json(Person, row["owner"]),

@@ -44,8 +44,10 @@ from core.domain.messages import (
 )
 from core.domain.ports import Platforms
 from core.domain.records import Turn
+from core.domain.rights import Need, Viewer
 from core.journal.inbox import SqlInbox
 from core.journal.jobs import Peers
+from core.people.audit import OPERATOR
 from core.saved.queries import can_be_saved, load_calls
 from core.saved.questions import MayKnow
 from core.schedules.alerts import draw_values, read_state
@@ -59,7 +61,6 @@ from core.schedules.schedule import (
     ScheduleDraft,
     ScheduleFilter,
     ScheduleLimits,
-    ScheduleRun,
     ScheduleState,
     add_progress,
     check_draft,
@@ -194,41 +195,22 @@ class ScheduleService:
         draft = Draft(SCHEDULE_APPLIER, SCHEDULE_KIND, target, schedule.draft.kind, (write,))
         return replace(draft, change_id=replaced.change_id) if replaced else draft
 
-    async def pause(self, id: str, by: Person, address: Address) -> Schedule:
-        await self._get_managed(id, by, address)
-        return await self.schedules.pause(id, "person", by)
-
-    async def resume(self, id: str, by: Person, address: Address) -> Schedule:
-        await self._get_managed(id, by, address)
-        return await self.schedules.resume(id, by)
-
-    async def run_now(self, id: str, by: Person, address: Address, once: str) -> ScheduleRun:
-        """`once` is the key of the event that asked for it: the same event runs it once."""
-        await self._get_managed(id, by, address)
-        return await self.schedules.run_now(id, once, by)
-
-    async def delete(self, id: str, by: Person, address: Address) -> Schedule:
-        await self._get_managed(id, by, address)
-        return await self.schedules.delete(id, by=by)
-
     async def list_page(
         self, by: Person, address: Address, page: int, *, alerts: bool = False
     ) -> tuple[Sequence[Schedule], int]:
         """Return a page of the person's schedules (or `alerts`) and those of this place, active
         ones first, and the number of pages. Pages count from 1. A person can have several accounts,
         each with a key; the place of a thread is the thread and its channel."""
-        schedules = dict[str, Schedule]()
-        for key in self.people.list_keys(by.key):
-            for schedule in await self.schedules.list_matching(ScheduleFilter(person=key)):
-                # Other people may read this place, so schedules of private places stay out.
-                if not address.is_shared or schedule.address.is_same_channel(address):
-                    schedules[schedule.id] = schedule
-        places = {address.conversation}
-        if address.is_shared:
-            places.add(address.channel_key)
-        for place in places:
-            for schedule in await self.schedules.list_matching(ScheduleFilter(conversation=place)):
-                schedules[schedule.id] = schedule
+        places = {address.conversation, address.channel_key if address.is_shared else ""}
+        filters = [ScheduleFilter(conversation=place) for place in places if place]
+        filters += [ScheduleFilter(person=key) for key in self.people.list_keys(by.key)]
+        # Other people may read this place, so schedules of private places stay out.
+        schedules = {
+            schedule.id: schedule
+            for wanted in filters
+            for schedule in await self.schedules.list_matching(wanted)
+            if not address.is_shared or schedule.address.is_same_channel(address)
+        }
         listed = sorted(
             (s for s in schedules.values() if (s.draft.kind == "alert") is alerts),
             key=lambda schedule: (schedule.state != "active", schedule.next_due_at, schedule.id),
@@ -247,16 +229,10 @@ class ScheduleService:
             return schedule
         raise NotFound("Schedule {id} not found.", id=id)
 
-    async def list_runs(
-        self, id: str, by: Person, address: Address, most: int = 10
-    ) -> Sequence[ScheduleRun]:
-        await self.get(id, by, address)
-        return await self.schedules.list_runs(id, most)
-
     def is_owner(self, schedule: Schedule, by: Person) -> bool:
         return schedule.owner.key in self.people.list_keys(by.key)
 
-    async def _get_managed(self, id: str, by: Person, address: Address) -> Schedule:
+    async def get_managed(self, id: str, by: Person, address: Address) -> Schedule:
         """Return a schedule that the person may pause, run or delete: their own, or any if they are
         an admin. Raise NotFound, NotAllowed, StatusUnknown."""
         schedule = await self._get_as_human(id, by, address)
@@ -289,25 +265,29 @@ CHANGED = "schedules"
 FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
 
 
+_SHOWN_FIELDS = [
+    "id",
+    "state",
+    "reason",
+    "next_due_at",
+    "last_due_at",
+    "runs",
+    "failures",
+    "created_at",
+]
+
+
 def to_json(schedule: Schedule) -> Mapping[str, Any]:
     """For the shell and the operator's page. `value` and `looked_at` are those of an alert."""
     draft, state = schedule.draft, read_state(schedule)
     return {
-        "id": schedule.id,
-        "state": schedule.state,
-        "reason": schedule.reason,
+        **{name: getattr(schedule, name) for name in _SHOWN_FIELDS},
+        **asdict(draft.rule),
         "owner": schedule.owner.key,
         "place": schedule.address.channel_key,
         "kind": draft.kind,
         "text": draft.text,
-        "cron": draft.rule.cron,
-        "run_at": draft.rule.run_at,
         "time_zone": draft.time_zone,
-        "next_due_at": schedule.next_due_at,
-        "last_due_at": schedule.last_due_at,
-        "runs": schedule.runs,
-        "failures": schedule.failures,
-        "created_at": schedule.created_at,
         "value": state.value,
         "looked_at": state.looked_at,
     }
@@ -411,8 +391,8 @@ class Scheduling:
         # the parser lets nothing else through
         match command.slug:
             case "show":
-                schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
-                schedule = await self.withhold(schedule, *who)
+                schedule = await self.withhold(await service.get(id, *who), *who)
+                runs = await self.store.list_runs(id)
                 whole, last = describe_whole(schedule, self.clock()), _describe_last(schedule)
                 lines = [f"{whole}\n{last}".rstrip(), ""]
                 placed = draw_values(schedule) if last else ()
@@ -428,16 +408,22 @@ class Scheduling:
                 text = "\n".join(lines).strip()
                 return Answer(text, is_private=message.address.is_shared, placed=placed)
             case "delete":
-                schedule = await self.withhold(await service.delete(id, *who), *who)
+                await service.get_managed(id, *who)
+                schedule = await self.withhold(await self.store.delete(id, by=who[0]), *who)
                 reply = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
             case "run":
-                run = await service.run_now(id, *who, once=message.event_key)
+                await service.get_managed(id, *who)
+                run = await self.store.run_now(id, message.event_key, who[0])
                 # A look that a person asked for has no run of its own.
                 started = "The run has started." if run.event_key else "I post what I find there."
                 return Answer(say(started), is_private=message.address.is_shared)
             case word:
-                change_state = service.pause if word == "pause" else service.resume
-                schedule = await self.withhold(await change_state(id, *who), *who)
+                schedule = await service.get_managed(id, *who)
+                if word == "pause":
+                    schedule = await self.store.pause(id, "person", who[0])
+                else:
+                    schedule = await self.store.resume(id, who[0])
+                schedule = await self.withhold(schedule, *who)
                 reply = describe_whole(schedule, self.clock())
         # Others here need not learn of schedules of other places.
         is_elsewhere = not schedule.address.is_same_channel(message.address)
@@ -490,14 +476,20 @@ class Scheduling:
             self._changed.clear()
         await self.scheduler.run()
 
-    async def withhold(self, schedule: Schedule, by: Person, address: Address) -> Schedule:
+    async def withhold(
+        self, schedule: Schedule, by: Person, address: Address, viewer: Viewer | None = None
+    ) -> Schedule:
         """Return the schedule as the person may read it at the address: one of tables that they may
-        not read there has neither its text nor what it found."""
-        if not schedule.draft.queries and schedule.draft.kind != "alert":
+        not read there has neither its text nor what it found. `viewer` gets what it needs."""
+        has_tables = schedule.draft.queries or schedule.draft.kind == "alert"
+        if by == OPERATOR or not has_tables:
             return schedule
         rights = await self.people.policy.rights(by, address)
         calls = load_calls(schedule.draft.queries)
-        if calls and all(self.may_know(rights, call.needs) for call in calls):
+        needs = frozenset[Need]().union(*(call.needs for call in calls))
+        if calls and self.may_know(rights, needs):
+            if viewer:
+                viewer.needs.update(needs)
             return schedule
         hidden = replace(schedule.draft, text=say("a table you can't read here"), condition="")
         return replace(schedule, draft=hidden, watch="")

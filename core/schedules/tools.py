@@ -14,14 +14,7 @@ from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.records import Outcome, ToolContext
 from core.saved.buttons import ALERT
-from core.saved.queries import (
-    QUESTION_GONE,
-    NotRunAgain,
-    StoredCall,
-    dump_calls,
-    find_watchable,
-    load_calls,
-)
+from core.saved.queries import QUESTION_GONE, NotRunAgain, StoredCall, dump_calls, find_watchable
 from core.saved.questions import MayKnow, require_named
 from core.schedules.alerts import AlertCondition, AlertValue, Comparison
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
@@ -201,10 +194,6 @@ class ScheduleSource(FixedToolSource):
             if not schedules:
                 return f"There are no schedules on page {page}."
             last = f"Page {page} of {pages}. " if pages > 1 else ""
-            lines = list[str]()
-            for schedule in schedules:
-                shown = await self._schedules.withhold(schedule, ctx.asker, ctx.address)
-                lines.append(describe_schedule(shown))
-                for call in load_calls(schedule.draft.queries) if shown is schedule else ():
-                    ctx.viewer.needs.update(call.needs)
-            return "\n".join([*lines, f"{last}{_MANAGED_BY}"])
+            reader = ctx.asker, ctx.address, ctx.viewer
+            shown = [await self._schedules.withhold(schedule, *reader) for schedule in schedules]
+            return "\n".join([*map(describe_schedule, shown), f"{last}{_MANAGED_BY}"])

@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core.schedules.alerts import MAX_FAILED_LOOKS, read_state
+from core.domain.messages import encode_json
+from core.schedules import looks
+from core.schedules.alerts import MAX_FAILED_LOOKS, AlertState, read_state
 from core.schedules.looks import LOOKS_AT_ONCE
 from core.schedules.runs import close_schedules
-from core.schedules.schedule import BadSchedule
+from core.schedules.schedule import BadSchedule, ScheduleFilter
 from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import RIGHTS, says
 from tests.dialogues.test_alerts import (
@@ -270,3 +272,59 @@ async def test_a_damaged_condition_is_told_and_stops_no_other_alert(
         (run,) = await w.store.list_runs("other2")
         answer = await w.ponte.engine.conversations.inbox.wait_for_answer(run.seq)
         assert "No longer true: 18" in answer.text
+
+
+async def put_alerts(w: OrdersWatch, count: int) -> float:
+    """Store alerts like the approved one, and return when they are all due."""
+    alert = await w.approve()
+    for number in range(count - 1):
+        id = f"more{number}"
+        await w.store.put(replace(alert, id=id, revision=id), "")
+    return alert.next_due_at
+
+
+async def test_many_alerts_that_are_due_at_once_ask_once_and_all_post(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch(bot_home) as w:
+        due = await put_alerts(w, 60)
+        w.pay(*range(1, 25, 2))
+        vars(w.store)["_clock"] = lambda: due
+        monkeypatch.setattr(looks, "ALERT_LOOK_PAUSE_SECONDS", 0.0)
+        asked = len(w.crm.nocodb.calls)
+        await w.ponte.engine.schedules.scheduler.start_due_runs()
+        await asyncio.gather(*w.ponte.engine.schedules._tasks._running)
+        alerts = await w.store.list_matching(ScheduleFilter())
+        assert [read_state(alert).value for alert in alerts] == ["18"] * 60
+        for alert in alerts:
+            (run,) = await w.store.list_runs(alert.id)
+            assert run.seq
+        calls = len(w.crm.nocodb.calls) - asked
+        assert 0 < calls < 10
+
+
+async def test_no_message_waits_behind_many_looks(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watch(bot_home) as w:
+        due = await put_alerts(w, 3 * LOOKS_AT_ONCE)
+        vars(w.store)["_clock"] = lambda: due
+        monkeypatch.setattr(looks, "ALERT_LOOK_PAUSE_SECONDS", 3600.0)
+        await w.ponte.engine.schedules.scheduler.start_due_runs()
+        assert len(w.ponte.engine.schedules._tasks._running) > LOOKS_AT_ONCE
+        w.crm.model.calls = ()
+        assert (await says(w.ponte, "Hello", "k9")).text == "Here."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bot_home", ["postgres"], indirect=True)
+async def test_two_processes_that_look_at_one_moment_post_once(bot_home: BotHome) -> None:
+    async with watch(bot_home) as w, bot_home.taking().open(policy=RIGHTS) as other:
+        alert = await w.approve()
+        stores = (w.store, other.engine.schedules.store)
+        next_due_at = alert.next_due_at + INTERVAL
+        begun = await asyncio.gather(*(store.begin_look(alert, next_due_at) for store in stores))
+        assert sorted(begun) == [False, True]
+        state = encode_json(AlertState("18", base="18"))
+        await asyncio.gather(*(store.end_look(alert, state, "18") for store in stores))
+        assert await w.list_posts() == ["18"]

@@ -99,8 +99,9 @@ _COLUMNS = (
     ListColumn("text", "text", _schedule_text),
 )
 _LOOKS = ListColumn("last look", "looked_at", format_time), ListColumn("value", "value")
-TEXT_LISTS["schedules list"] = TextList("No schedules yet.", *_COLUMNS)
-TEXT_LISTS["alerts list"] = TextList("No alerts yet.", *_COLUMNS, *_LOOKS)
+_LIST = TextList("No schedules yet.", *_COLUMNS)
+_ALERTS = TextList("No alerts yet.", *_COLUMNS, *_LOOKS)
+TEXT_LISTS.update({"schedules list": _LIST, "alerts list": _ALERTS})
 for _group in ("schedules", "alerts"):
-    TEXTS[f"{_group} show"] = ResultText(format_schedule, people=("owner",))
-    TEXTS[f"{_group} resume"] = ResultText(describe_resumed)
+    _show = ResultText(format_schedule, people=("owner",))
+    TEXTS.update({f"{_group} show": _show, f"{_group} resume": ResultText(describe_resumed)})

@@ -148,7 +148,8 @@ async def test_an_alert_is_a_schedule_with_a_last_value(running_ponte: RunningPo
 async def test_alerts_have_commands_of_their_own(running_ponte: RunningPonte) -> None:
     add_schedule(running_ponte.home)
     assert await running_ponte.run("alerts", "list") == ["No alerts yet."]
-    call = StoredCall("nocodb_query", {"table": "m1"}, {"m1": "Orders"})
+    needs = frozenset({("read", "Orders", "m1")})
+    call = StoredCall("nocodb_query", {"table": "m1"}, {"m1": "Orders"}, needs=needs)
     running_ponte.write(
         "UPDATE schedules SET kind = 'alert', text = 'Orders', queries = ?, watch = ?,"
         " condition = ?",

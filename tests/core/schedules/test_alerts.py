@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import pairwise
 
 import pytest
@@ -19,7 +20,7 @@ from core.schedules.alerts import (
     decide,
     read_state,
 )
-from core.schedules.schedule import Schedule, ScheduleDraft, ScheduleRule
+from core.schedules.schedule import Schedule, ScheduleDraft, ScheduleRule, plan_due
 from core.schedules.words import describe_times
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -168,7 +169,7 @@ def test_an_outage_that_comes_and_goes_is_told_once_an_hour() -> None:
     assert hear(condition(), looks).count("unknown") == 3
 
 
-def stored(watch: str, asked: AlertCondition | None = None) -> Schedule:
+def make_alert(watch: str, asked: AlertCondition | None = None) -> Schedule:
     draft = ScheduleDraft(
         "alert", "", ScheduleRule("*/5 * * * *"), "UTC", condition=encode_json(asked or condition())
     )
@@ -188,14 +189,14 @@ def stored(watch: str, asked: AlertCondition | None = None) -> Schedule:
     ],
 )
 def test_a_state_that_was_lost_begins_with_the_next_look_without_a_post(watch: str) -> None:
-    state = read_state(stored(watch))
+    state = read_state(make_alert(watch))
     state, edge, new = decide(condition(), state, Finding("30", "30", ids={"7": 0}), START)
     assert (edge, [*new], state.is_true, state.rows) == ("", [], True, {"7": 0.0})
     assert decide(condition(), state, Finding("10", "10"), START + 300)[1] == "ended"
 
 
 def test_a_state_of_another_version_is_read_as_far_as_it_is_known() -> None:
-    state = read_state(stored('{"is_true": true, "base": "x", "later": [1]}'))
+    state = read_state(make_alert('{"is_true": true, "base": "x", "later": [1]}'))
     assert decide(condition(), state, Finding("10", "10"), START)[1] == "ended"
     changes = condition("changes", "5")
     state, edge, _ = decide(changes, state, Finding("30", "30"), START)
@@ -213,6 +214,24 @@ def test_after_a_refused_post_it_speaks_again_an_hour_later() -> None:
 
 
 def test_the_card_counts_looks() -> None:
-    draft = replace(stored("").draft, max_runs=2)
+    draft = replace(make_alert("").draft, max_runs=2)
     assert "Ends after 2 looks. 1 has started." in describe_times(draft, START, 1)
     assert "Ends after 2 runs." in describe_times(replace(draft, kind="post"), START, 0)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("America/Sao_Paulo", "2018-11-04"),  # midnight is skipped
+        ("America/Sao_Paulo", "2018-02-18"),  # an hour before midnight comes twice
+        ("Europe/Paris", "2026-03-29"),
+        ("Europe/Paris", "2026-10-25"),
+    ],
+)
+def test_looks_go_on_evenly_while_the_clocks_change(zone: str, day: str) -> None:
+    draft = replace(make_alert("").draft, rule=ScheduleRule("*/15 * * * *"), time_zone=zone)
+    due = datetime.fromisoformat(f"{day}T00:00+00:00").timestamp() - HOUR
+    for _ in range(4 * 30):
+        plan = plan_due(draft, due, due + 1)
+        assert (plan.due_at, plan.next_due_at, plan.missed_count) == (due, due + 900, 0)
+        due = plan.next_due_at

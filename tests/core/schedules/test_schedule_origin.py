@@ -254,7 +254,7 @@ async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -
         assert (response.state, response.reason) == ("paused", "rights")
         assert "schedule-rights" in await bot.notices()
         bot.config.rule_book = RuleBook()
-        await bot.engine.schedules.service.resume(post.id, ANA, PLACE)
+        await bot.engine.schedules.store.resume(post.id, ANA)
         assert (await bot.run(post))[0].reason == "allowance", "posts count, too"
         assert len(model.asks) == 1
 
@@ -346,18 +346,14 @@ async def test_its_owner_and_admins_manage_a_schedule(tmp_path: Path) -> None:
             await service.find_base(one.id, ANA, PLACE)
         with pytest.raises(BadSchedule, match="limit"):
             await service.check(DAILY, BO, bo_here, is_new=True)
-        assert (await service.pause(one.id, admin, PLACE)).state == "paused"
+        assert (await service.get_managed(one.id, admin, PLACE)).id == one.id
         cy = Person("web", "cy")
-        for secrets in (
-            service.get(one.id, cy, PLACE),
-            service.delete(one.id, cy, PLACE),
-            service.run_now(one.id, cy, PLACE, "x"),
-        ):
+        for secrets in (service.get(one.id, cy, PLACE), service.get_managed(one.id, cy, PLACE)):
             with pytest.raises(NotFound):
                 await secrets
         assert await service.list_page(BO, PLACE, 1) == ([], 0), "others read this place"
         assert len((await service.list_page(BO, bo_here, 1))[0]) == 2
-        await service.delete(one.id, admin, PLACE)
+        await bot.store.delete(one.id, by=admin)
         assert [schedule.id for schedule in (await service.list_page(BO, bo_here, 1))[0]] == [
             two.id
         ]
@@ -508,7 +504,7 @@ async def test_a_run_that_waits_does_not_begin_after_its_schedule_was_paused(
         one = await bot.start()
         bot.clock.now = one.next_due_at
         await bot.engine.schedules.scheduler.start_due_runs()
-        await bot.engine.schedules.service.pause(one.id, ANA, PLACE)
+        await bot.engine.schedules.store.pause(one.id, "person", ANA)
         gate.release()
         await bot.answer(first)
         run = await bot.only_run(one)
@@ -605,7 +601,7 @@ async def test_a_run_waits_until_its_owner_is_known_and_nothing_is_looked_up_wit
         await scheduler.start_due_runs()
         run = await bot.only_run(one)
         assert (run.due_at, run.is_late) == (one.next_due_at, True)
-        await bot.engine.schedules.service.pause(one.id, ANA, PLACE)
+        await bot.engine.schedules.store.pause(one.id, "person", ANA)
         await scheduler.start_due_runs()
         assert await scheduler.start_due_runs() > 22 * HOUR, "it waits to be woken"
 
