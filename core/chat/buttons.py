@@ -56,14 +56,11 @@ async def choose(stores: Any, press: ButtonPress, person: Person, at: Address) -
     if entry.message.author.key != person.key:
         raise Refusal(_NOT_ASKED)
     number, choices = int(press.parts[0]), entry.answer.choices if entry.answer else ()
-    is_here = entry.message.address.channel_key == at.channel_key
-    is_late = entry.created_at < time.time() - CHOICE_SECONDS
-    if is_late or not is_here or number > len(choices):
+    if entry.created_at < time.time() - CHOICE_SECONDS or number > len(choices):
         raise Refusal(_QUESTION_CLOSED)
     if not number:
         return PressResult(say(_TYPE_ANSWER))
-    key = f"{CHOICE.name}:{entry.turn}"
-    return PressResult(choices[number - 1], origin=CHOICE, event_key=key)
+    return PressResult(choices[number - 1], origin=CHOICE, event_key=f"{CHOICE.name}:{entry.turn}")
 
 
 _on_card = partial(Button, place="card", subject=CARD_SUBJECT)
