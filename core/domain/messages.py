@@ -392,9 +392,7 @@ class Answer:
 
     @property
     def text_without_cards(self) -> str:
-        lines = self.question.lines if self.question and self.choices else ""
-        lines = "" if lines in self.text else lines
-        return "\n\n".join(filter(None, [self.text, self.card_sentence, lines]))
+        return "\n\n".join(filter(None, [self.text, self.card_sentence]))
 
     def close_question(self, choice: str = "") -> Answer:
         """Return the answer without buttons of its question, and with `choice` below the text."""

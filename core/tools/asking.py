@@ -7,7 +7,7 @@ from dataclasses import replace
 from core.base.errors import ToolError
 from core.base.text import to_one_line
 from core.base.trust import make_inert
-from core.domain.messages import Message, Question
+from core.domain.messages import PROGRAM, Message, Question
 from core.domain.records import Outcome, ToolContext
 from core.tools.tool import FixedToolSource, FunctionTool
 
@@ -51,6 +51,7 @@ class AskingSource(FixedToolSource):
         if not (text and is_short and 1 < len(labels) <= MAX_ASKED_CHOICES):
             raise ToolError(_UNFIT)
         shown = Question(text, labels, asked + 1)
-        if max(map(len, labels)) > WHOLE_LABEL_CHARACTERS:
+        has_buttons = ctx.address.platform != "terminal" and ctx.message.origin != PROGRAM
+        if not has_buttons or max(map(len, labels)) > WHOLE_LABEL_CHARACTERS:
             shown = replace(shown, text=f"{text}\n\n{shown.lines}")
         return Outcome("ok", f"Asked: {text}", question=shown)

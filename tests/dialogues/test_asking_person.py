@@ -20,12 +20,14 @@ from core.domain.records import Receipt
 from core.domain.rights import Viewer
 from core.tools.asking import AskingSource
 from core.tools.tool import offered_tools, tool
+from core.turn import manager
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import ADA, propose
 from tests.dialogues.test_figures import replace_tools
 from tests.fakes.choices import make_message
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
+from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 MONTHS = ("This month", "The last 30 days")
 HOSTILE = (
@@ -97,7 +99,6 @@ async def test_a_choice_is_answered_once_and_shown(bot_home: BotHome) -> None:
         message = await ask(ponte)
         answer = await find_answer(ponte, message)
         assert answer.text == "Which one?"
-        assert answer.text_without_cards == "Which one?\n\n1. This month\n2. The last 30 days"
         assert not answer.is_rateable
         (_, first), (_, second) = [await press(ponte, message, n) for n in (2, 2)]
         assert (first.is_new, second.is_new, first.seq) == (True, False, second.seq)
@@ -145,6 +146,18 @@ async def test_a_choice_decides_on_no_change(bot_home: BotHome) -> None:
         assert change.state == "open"
 
 
+async def test_programs_and_terminals_read_lines(bot_home: BotHome) -> None:
+    async with bot_home.open(Asker(asks_left=2), [AskingSource()]) as ponte:
+        typed = make_message("How many?", "k1", "C1", BO)
+        by_program = replace(typed, origin=PROGRAM)
+        in_terminal = replace(typed.address, platform="terminal")
+        reply_to = replace(typed.reply_to, address=in_terminal, turn=turn_id("k2"))
+        at_terminal = replace(typed, event_key="k2", address=in_terminal, reply_to=reply_to)
+        for message in (by_program, at_terminal):
+            answer = await ponte.ask_message(message)
+            assert answer.text == "Which one?\n\n1. This month\n2. The last 30 days"
+
+
 async def test_only_the_asker_chooses(bot_home: BotHome) -> None:
     async with bot_home.open(Asker(), [AskingSource()]) as ponte:
         message = await ask(ponte)
@@ -173,6 +186,18 @@ async def test_after_a_day_no_press_counts(
         monkeypatch.setattr(time, "time", lambda: now + CHOICE_SECONDS + 1)
         with pytest.raises(Refusal, match=CLOSED):
             await press(ponte, message)
+
+
+async def test_after_a_day_the_buttons_go(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager, "CHOICE_SECONDS", 0.0)
+    async with bot_home.open(Asker(), [AskingSource()]) as ponte:
+        message, receipt = await ponte.send("How many?")
+        await ponte.wait_for_answer(receipt)
+        async with asyncio.timeout(HANG_TIMEOUT_SECONDS):
+            while (await find_answer(ponte, message)).choices:  # noqa: ASYNC110 (nothing tells)
+                await asyncio.sleep(0)
 
 
 async def test_a_third_question_in_a_row_is_refused(bot_home: BotHome) -> None:
