@@ -52,7 +52,7 @@ from core.changes.service import ChangeService
 from core.chat.buttons import CHOICE_SECONDS
 from core.chat.people import People
 from core.chat.reply import TurnPosts
-from core.domain.messages import CHOICE, Answer, Progress
+from core.domain.messages import Answer, Progress
 from core.domain.ports import Platforms
 from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, Turn, TurnState
 from core.journal.thread_map import store_record
@@ -339,8 +339,7 @@ class ConversationManager:
             assistant = replace(assistant, model=run.script)
         briefing = await replace(prepare, assistant=assistant).make_briefing(run)
         if briefing.question and briefing.question[1].is_open:
-            choice = message.text if message.origin.name == CHOICE.name else ""
-            await self._close_question(briefing.question[0], choice)
+            await self._close_question(briefing.question[0], message.text)
         run.rounds = rounds = Rounds(run, briefing, assistant, self._people, self._changes)
         if run.script:
             run.script.find_outcomes = rounds.transcript.outcomes_in_order
@@ -448,10 +447,9 @@ class ConversationManager:
         change = partial(replace, can_run_again=False)
         await self._redraw(await self._journal.change_answer(former.seq, change))
 
-    async def _close_question(self, seq: int, choice: str = "") -> None:
-        """Its buttons go, and the choice is shown."""
-        close = methodcaller("close_question", choice)
-        turn = await self._journal.change_answer(seq, close)
+    async def _close_question(self, seq: int, reply: str = "") -> None:
+        """Its buttons go, and a reply that is one of its choices is shown."""
+        turn = await self._journal.change_answer(seq, methodcaller("close_question", reply))
         self.background_tasks.start(self._redraw(turn))
 
     async def _redraw(self, turn: Turn | None) -> None:
