@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Sequence
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from core.base.errors import Refusal
@@ -89,7 +89,7 @@ _ROWS = (
         CHOICE.name,
         place="answer",
         subject="[0-5]:[a-z2-7]{16}",
-        is_offered=lambda answer: bool(answer.choices),
+        is_offered=attrgetter("question"),
         work=choose,
         gone=_QUESTION_CLOSED,
     ),
@@ -142,8 +142,10 @@ def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
             style: ButtonStyle = "danger" if is_deletion else "primary"
             offers.append(ButtonOffer(button, subject, label, style=style))
         elif is_offered and button.name == CHOICE.name and isinstance(shown, Answer):
-            labels = [*enumerate(shown.choices, 1), (0, say(_OTHER_CHOICE))]
-            offers += [ButtonOffer(button, f"{n}:{subject}", label) for n, label in labels]
+            for number, label in enumerate(shown.choices, 1):
+                offers.append(ButtonOffer(button, f"{number}:{subject}", label))
+            if shown.choices:
+                offers.append(offer(CHOICE.name, f"0:{subject}", _OTHER_CHOICE))
         elif is_offered and not button.choices:
             offers.append(ButtonOffer(button, subject, say(button.label)))
         for choice, (label, emoji) in button.choices.items() if is_offered else ():

@@ -392,7 +392,9 @@ class Answer:
 
     @property
     def text_without_cards(self) -> str:
-        return "\n\n".join(filter(None, [self.text, self.card_sentence]))
+        lines = self.question.lines if self.question and self.question.is_open else ""
+        lines = "" if lines in self.text else lines
+        return "\n\n".join(filter(None, [self.text, self.card_sentence, lines]))
 
     def close_question(self, reply: str = "") -> Answer:
         """Return the answer without buttons of its question, and with `reply` below the text if it

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 
 from core.base.errors import ToolError
 from core.base.text import to_one_line
 from core.base.trust import make_inert
-from core.domain.messages import PROGRAM, Message, Question
+from core.domain.messages import PROGRAM, Question
 from core.domain.records import Outcome, ToolContext
 from core.tools.tool import FixedToolSource, FunctionTool
 
@@ -20,8 +21,7 @@ _UNFIT = "Needs a question and 2 to 5 different choices of at most 75 characters
 
 
 class _AskingTool(FunctionTool):
-    def is_offered(self, message: Message) -> bool:
-        return message.origin.is_attended and not message.author.is_bot
+    is_offered = attrgetter("origin.is_attended")
 
 
 class AskingSource(FixedToolSource):
@@ -51,7 +51,6 @@ class AskingSource(FixedToolSource):
         if not (text and is_short and 1 < len(labels) <= MAX_ASKED_CHOICES):
             raise ToolError(_UNFIT)
         shown = Question(text, labels, asked + 1)
-        has_buttons = ctx.address.platform != "terminal" and ctx.message.origin != PROGRAM
-        if not has_buttons or max(map(len, labels)) > WHOLE_LABEL_CHARACTERS:
+        if ctx.message.origin == PROGRAM or max(map(len, labels)) > WHOLE_LABEL_CHARACTERS:
             shown = replace(shown, text=f"{text}\n\n{shown.lines}")
         return Outcome("ok", f"Asked: {text}", question=shown)

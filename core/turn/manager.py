@@ -423,9 +423,9 @@ class ConversationManager:
         self._count_end(run, state, answer.code or ("undeliverable" if reason else ""))
         is_listed = run.config.titles and run.turn.message.has_conversation_title
         # Only after an answer of the model; titles are shown on the page alone.
-        if answer.choices:
-            start, close, seq = self.background_tasks.start, self._close_question, run.turn.seq
-            asyncio.get_running_loop().call_later(CHOICE_SECONDS, lambda: start(close(seq)))
+        if answer.question:
+            loop = asyncio.get_running_loop()
+            loop.call_later(CHOICE_SECONDS, self._begin_closing, run.turn.seq)
         if run.script and run.script.former and answer.can_run_again and state == "done":
             self.background_tasks.start(self._retire(run.script.former))
         elif run.rounds and not run.script and is_listed and state == "done":
@@ -446,6 +446,9 @@ class ConversationManager:
         """Take the button away below an answer that ran again: the newest result has it."""
         change = partial(replace, can_run_again=False)
         await self._redraw(await self._journal.change_answer(former.seq, change))
+
+    def _begin_closing(self, seq: int) -> None:
+        self.background_tasks.start(self._close_question(seq))
 
     async def _close_question(self, seq: int, reply: str = "") -> None:
         """Its buttons go, and a reply that is one of its choices is shown."""

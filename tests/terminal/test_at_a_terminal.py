@@ -280,7 +280,7 @@ async def test_a_number_chooses_while_the_question_is_open(ponte: WebPonte, tmp_
         text = turn.message.text
         question = Question("Which one?", ("**This** month", "stop"))
         if text == "How many?":
-            return Answer(f"Which one?\n\n{question.lines}", question=question)
+            return Answer("Which one?", question=question)
         return Answer(f"You said: {text}")
 
     ponte.answers(answer)
