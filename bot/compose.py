@@ -147,9 +147,7 @@ async def compose(
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals, may_know))
         if {"nocodb", "sample"} & {bundle.source.name for bundle in tools}:
             toolbox.add(SavedSource(saved, toolbox, may_know))
-        toolbox.add(AskingSource())
-        toolbox.add(PlacePostSource(messengers))
-        toolbox.add(PlaceReadingSource(messengers))
+        toolbox.add(AskingSource(), PlacePostSource(messengers), PlaceReadingSource(messengers))
         reloader = Reloader(settings, live, stores.audit, peers)
         own_surfaces = Surfaces(accepts)
         closing.push_async_callback(own_surfaces.close)

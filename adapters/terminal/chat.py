@@ -398,8 +398,8 @@ class TerminalChat:
             return PipeInput(stdin)
         messages = await self._read_list("/conversations/main", "messages")
         # The messages of schedules are not the person's own, nor are choices.
-        others = (SCHEDULE, "choice")
-        typed = [m for m in messages if m["role"] == "user" and m["origin"] not in others]
+        hidden = (SCHEDULE, "choice")
+        typed = [m for m in messages if m["role"] == "user" and m["origin"] not in hidden]
         past = [one["text"] for one in typed]
         # Later answers of schedules are shown above the prompt.
         self._typed_seq = max((one["seq"] for one in typed), default=0)

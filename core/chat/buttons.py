@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Sequence
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from core.base.errors import Refusal
@@ -56,14 +56,11 @@ async def choose(stores: Any, press: ButtonPress, person: Person, at: Address) -
     if entry.message.author.key != person.key:
         raise Refusal(_NOT_ASKED)
     number, choices = int(press.parts[0]), entry.answer.choices if entry.answer else ()
-    is_here = entry.message.address.channel_key == at.channel_key
-    is_late = entry.created_at < time.time() - CHOICE_SECONDS
-    if is_late or not is_here or number > len(choices):
+    if entry.created_at < time.time() - CHOICE_SECONDS or number > len(choices):
         raise Refusal(_QUESTION_CLOSED)
     if not number:
         return PressResult(say(_TYPE_ANSWER))
-    key = f"{CHOICE.name}:{entry.turn}"
-    return PressResult(choices[number - 1], origin=CHOICE, event_key=key)
+    return PressResult(choices[number - 1], origin=CHOICE, event_key=f"{CHOICE.name}:{entry.turn}")
 
 
 _on_card = partial(Button, place="card", subject=CARD_SUBJECT)
@@ -92,7 +89,7 @@ _ROWS = (
         CHOICE.name,
         place="answer",
         subject="[0-5]:[a-z2-7]{16}",
-        is_offered=lambda answer: bool(answer.choices),
+        is_offered=attrgetter("question"),
         work=choose,
         gone=_QUESTION_CLOSED,
     ),
@@ -148,8 +145,10 @@ def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
             style: ButtonStyle = "danger" if is_deletion else "primary"
             offers.append(ButtonOffer(button, subject, label, style=style))
         elif is_offered and button.name == CHOICE.name and isinstance(shown, Answer):
-            labels = [*enumerate(shown.choices, 1), (0, say(_OTHER_CHOICE))]
-            offers += [ButtonOffer(button, f"{n}:{subject}", label) for n, label in labels]
+            for number, label in enumerate(shown.choices, 1):
+                offers.append(ButtonOffer(button, f"{number}:{subject}", label))
+            if shown.choices:
+                offers.append(offer(CHOICE.name, f"0:{subject}", _OTHER_CHOICE))
         elif is_offered and not button.choices:
             label = say(button.label, place=getattr(shown, "share_place", ""))
             offers.append(ButtonOffer(button, subject, label))

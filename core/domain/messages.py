@@ -406,16 +406,17 @@ class Answer:
 
     @property
     def text_without_cards(self) -> str:
-        lines = self.question.lines if self.question and self.choices else ""
+        lines = self.question.lines if self.question and self.question.is_open else ""
         lines = "" if lines in self.text else lines
         return "\n\n".join(filter(None, [self.text, self.card_sentence, lines]))
 
-    def close_question(self, choice: str = "") -> Answer:
-        """Return the answer without buttons of its question, and with `choice` below the text."""
+    def close_question(self, reply: str = "") -> Answer:
+        """Return the answer without buttons of its question, and with `reply` below the text if it
+        is one of the choices."""
         question = self.question
         if not (question and question.is_open):
             return self
-        mark = choice and f"\n\n✓ {escape_markdown(choice)}"
+        mark = f"\n\n✓ {escape_markdown(reply)}" if reply in question.choices else ""
         return replace(
             self,
             text=self.text + mark,

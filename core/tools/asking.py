@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 
 from core.base.errors import ToolError
 from core.base.text import to_one_line
 from core.base.trust import make_inert
-from core.domain.messages import Message, Question
+from core.domain.messages import PROGRAM, Question
 from core.domain.records import Outcome, ToolContext
 from core.tools.tool import FixedToolSource, FunctionTool
 
 MAX_QUESTIONS_IN_A_ROW = 2
-MAX_CHOICES, MAX_CHOICE_CHARACTERS = 5, 75
+MAX_ASKED_CHOICES, MAX_CHOICE_LABEL_CHARACTERS = 5, 75
 WHOLE_LABEL_CHARACTERS = 30
 """Slack may cut longer labels of buttons, and takes 75 characters (docs.slack.dev, Button
 element)."""
@@ -20,8 +21,7 @@ _UNFIT = "Needs a question and 2 to 5 different choices of at most 75 characters
 
 
 class _AskingTool(FunctionTool):
-    def is_offered(self, message: Message) -> bool:
-        return message.origin.is_attended and not message.author.is_bot
+    is_offered = attrgetter("origin.is_attended")
 
 
 class AskingSource(FixedToolSource):
@@ -33,7 +33,7 @@ class AskingSource(FixedToolSource):
         self._tools = (_AskingTool(self.ask_person, effect="chat", doing=""),)
 
     async def ask_person(self, ctx: ToolContext, question: str, choices: list[str]) -> Outcome:
-        """Ask with buttons, which ends your turn. Only if the answer changes what you do.
+        """Ask with buttons, only if the answer changes your next step. Ends your turn.
 
         Args:
             question: one sentence
@@ -42,16 +42,15 @@ class AskingSource(FixedToolSource):
         asked = ctx.question.number if ctx.question else 0
         if asked >= MAX_QUESTIONS_IN_A_ROW:
             raise ToolError(
-                "You have asked {count} times in a row.",
+                "You have asked twice in a row.",
                 hint="answer with what you know, and say what you assume",
-                count=asked,
             )
         labels = tuple(dict.fromkeys(make_inert(to_one_line(choice)) for choice in choices))
         text = to_one_line(question, 300)
-        is_short = all(0 < len(label) <= MAX_CHOICE_CHARACTERS for label in labels)
-        if not (text and is_short and 1 < len(labels) <= MAX_CHOICES):
+        is_short = all(0 < len(label) <= MAX_CHOICE_LABEL_CHARACTERS for label in labels)
+        if not (text and is_short and 1 < len(labels) <= MAX_ASKED_CHOICES):
             raise ToolError(_UNFIT)
         shown = Question(text, labels, asked + 1)
-        if max(map(len, labels)) > WHOLE_LABEL_CHARACTERS:
+        if ctx.message.origin == PROGRAM or max(map(len, labels)) > WHOLE_LABEL_CHARACTERS:
             shown = replace(shown, text=f"{text}\n\n{shown.lines}")
         return Outcome("ok", f"Asked: {text}", question=shown)

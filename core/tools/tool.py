@@ -592,8 +592,8 @@ class Toolbox:
     def __init__(self, sources: Sequence[ToolSource] = ()) -> None:
         self._sources = list(sources)
 
-    def add(self, source: ToolSource) -> None:
-        self._sources.append(source)
+    def add(self, *sources: ToolSource) -> None:
+        self._sources.extend(sources)
 
     async def tools(self, rights: PlaceRights) -> Sequence[Tool]:
         """Tools are ordered by source. A tool with several actions is restricted to the allowed

@@ -53,7 +53,7 @@ from core.changes.service import ChangeService
 from core.chat.buttons import CHOICE_SECONDS
 from core.chat.people import People
 from core.chat.reply import TurnPosts
-from core.domain.messages import CHOICE, Answer, Progress
+from core.domain.messages import Answer, Progress
 from core.domain.ports import Platforms
 from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, Turn, TurnState
 from core.journal.thread_map import store_record
@@ -340,8 +340,7 @@ class ConversationManager:
             assistant = replace(assistant, model=run.script)
         briefing = await replace(prepare, assistant=assistant).make_briefing(run)
         if briefing.question and briefing.question[1].is_open:
-            choice = message.text if message.origin.name == CHOICE.name else ""
-            await self._close_question(briefing.question[0], choice)
+            await self._close_question(briefing.question[0], message.text)
         run.rounds = rounds = Rounds(run, briefing, assistant, self._people, self._changes)
         if run.script:
             run.script.find_outcomes = rounds.transcript.outcomes_in_order
@@ -428,9 +427,9 @@ class ConversationManager:
         self._count_end(run, state, answer.code or ("undeliverable" if reason else ""))
         is_listed = run.config.titles and run.turn.message.has_conversation_title
         # Only after an answer of the model; titles are shown on the page alone.
-        if answer.choices:
-            start, close, seq = self.background_tasks.start, self._close_question, run.turn.seq
-            asyncio.get_running_loop().call_later(CHOICE_SECONDS, lambda: start(close(seq)))
+        if answer.question:
+            loop = asyncio.get_running_loop()
+            loop.call_later(CHOICE_SECONDS, self._begin_closing, run.turn.seq)
         if run.script and run.script.former and answer.can_run_again and state == "done":
             self.background_tasks.start(self._retire(run.script.former))
         elif run.rounds and not run.script and is_listed and state == "done":
@@ -452,10 +451,12 @@ class ConversationManager:
         change = partial(replace, can_run_again=False)
         await self._redraw(await self._journal.change_answer(former.seq, change))
 
-    async def _close_question(self, seq: int, choice: str = "") -> None:
-        """Its buttons go, and the choice is shown."""
-        close = methodcaller("close_question", choice)
-        turn = await self._journal.change_answer(seq, close)
+    def _begin_closing(self, seq: int) -> None:
+        self.background_tasks.start(self._close_question(seq))
+
+    async def _close_question(self, seq: int, reply: str = "") -> None:
+        """Its buttons go, and a reply that is one of its choices is shown."""
+        turn = await self._journal.change_answer(seq, methodcaller("close_question", reply))
         self.background_tasks.start(self._redraw(turn))
 
     async def _redraw(self, turn: Turn | None) -> None:

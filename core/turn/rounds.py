@@ -548,6 +548,7 @@ class ToolCalls:
             outcome = replace(lost, usage=outcome.usage, paid=outcome.paid)
             await self._record_end(call, outcome)
         self._transcript.outcomes[call.call_id] = outcome
+        self._transcript.question = self._transcript.question or outcome.question
         if outcome.status == "proposed" and self._transcript.streamed_text:
             await self._transcript.show()  # other calls of the round may run for long
         metrics.tool_calls.labels(name, outcome.status).inc()

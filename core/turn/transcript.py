@@ -34,6 +34,9 @@ class TurnTranscript:
         self.briefing = briefing
         self.items = list(run.turn.items)
         self.outcomes = {c.call_id: c.outcome for c in run.turn.calls if c.outcome}
+        self.question: Question | None = None
+        for outcome in self.outcomes.values():
+            self.question = self.question or outcome.question
         self.thread = briefing.request.thread
         # The model's text so far, also of the answer that arrives. A resumed turn begins with the
         # text of the rounds that are stored.
@@ -52,10 +55,6 @@ class TurnTranscript:
         if (question := self.question) and question.text not in "".join(texts[-1:]):
             texts.append(question.text)
         return "\n\n".join(filter(None, texts))
-
-    @property
-    def question(self) -> Question | None:
-        return next((o.question for o in self.outcomes_in_order() if o.question), None)
 
     def files(self) -> tuple[File, ...]:
         outputs = (i for i in self.items if i.kind == "output" and not i.shows_files)

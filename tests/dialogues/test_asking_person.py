@@ -20,12 +20,14 @@ from core.domain.records import Receipt
 from core.domain.rights import Viewer
 from core.tools.asking import AskingSource
 from core.tools.tool import offered_tools, tool
+from core.turn import manager
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import ADA, propose
 from tests.dialogues.test_figures import replace_tools
 from tests.fakes.choices import make_message
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
+from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 MONTHS = ("This month", "The last 30 days")
 HOSTILE = (
@@ -41,7 +43,7 @@ CLOSED = "This question is closed. Type your answer as a message."
 
 class Asker(EchoModel):
     """Asks as often as `asks_left` says, with a number in each question; then repeats what it
-    heard."""
+    item."""
 
     def __init__(self, *choices: str, asks_left: int = 1) -> None:
         super().__init__()
@@ -63,22 +65,22 @@ class Asker(EchoModel):
 
 
 async def press(
-    ponte: RunningBot, asked: Message, number: int = 1, person: Person | None = None
+    ponte: RunningBot, message: Message, number: int = 1, person: Person | None = None
 ) -> tuple[Message, Receipt]:
-    """Press a button below the answer to `asked`, as an adapter hands it on."""
-    stores, person = ponte.engine.conversations, person or asked.author
-    button = ButtonPress(BUTTONS["choice"], f"{number}:{asked.turn}", time.time(), "")
-    made = await choose(stores, button, person, asked.address)
-    assert isinstance(made.origin, MessageOrigin), made.words
-    key = made.event_key
-    to = replace(asked.reply_to, source=key, turn=turn_id(key))
-    chosen = replace(asked, event_key=key, text=made.words, origin=made.origin, reply_to=to)
-    return chosen, await stores.inbox.accept(chosen)
+    """Press a button below the answer to `message`, as an adapter hands it on."""
+    stores, person = ponte.engine.conversations, person or message.author
+    button = ButtonPress(BUTTONS["choice"], f"{number}:{message.turn}", time.time(), "")
+    result = await choose(stores, button, person, message.address)
+    assert isinstance(result.origin, MessageOrigin), result.words
+    key = result.event_key
+    to = replace(message.reply_to, source=key, turn=turn_id(key))
+    choice = replace(message, event_key=key, text=result.words, origin=result.origin, reply_to=to)
+    return choice, await stores.inbox.accept(choice)
 
 
-async def find_answer(ponte: RunningBot, asked: Message) -> Answer:
+async def find_answer(ponte: RunningBot, message: Message) -> Answer:
     """Return the answer as it is stored now."""
-    entry = await ponte.engine.conversations.journal.history_entry(asked.turn)
+    entry = await ponte.engine.conversations.journal.history_entry(message.turn)
     assert entry.answer
     return entry.answer
 
@@ -94,18 +96,17 @@ async def ask(ponte: RunningBot, text: str = "How many?", channel: str = "C1") -
 async def test_a_choice_is_answered_once_and_shown(bot_home: BotHome) -> None:
     model = Asker()
     async with bot_home.open(model, [AskingSource()]) as ponte:
-        asked = await ask(ponte)
-        answer = await find_answer(ponte, asked)
+        message = await ask(ponte)
+        answer = await find_answer(ponte, message)
         assert answer.text == "Which one?"
-        assert answer.text_without_cards == "Which one?\n\n1. This month\n2. The last 30 days"
         assert not answer.is_rateable
-        (_, first), (_, second) = [await press(ponte, asked, n) for n in (2, 2)]
+        (_, first), (_, second) = [await press(ponte, message, n) for n in (2, 2)]
         assert (first.is_new, second.is_new, first.seq) == (True, False, second.seq)
         assert (await ponte.wait_for_answer(first)).text == "You said: The last 30 days"
-        answer = await find_answer(ponte, asked)
+        answer = await find_answer(ponte, message)
         assert answer.text == "Which one?\n\n✓ The last 30 days"
         with pytest.raises(Refusal, match=CLOSED):
-            await press(ponte, asked)
+            await press(ponte, message)
         await ponte.engine.manager.background_tasks.close(60)
     shown = [text for post in bot_home.recorder.posts for text in post.texts]
     assert "Which one?\n\n✓ The last 30 days" in shown
@@ -116,18 +117,18 @@ async def test_a_press_has_no_authority(bot_home: BotHome, number: int) -> None:
     """A table's cell may have told the model what to write."""
     table, model = MemoryTable(), Asker(*HOSTILE)
     async with bot_home.open(model, [AskingSource(), table], appliers=[table]) as ponte:
-        asked = await ask(ponte)
-        chosen, receipt = await press(ponte, asked, number)
+        message = await ask(ponte)
+        choice, receipt = await press(ponte, message, number)
         answer = await ponte.wait_for_answer(receipt)
-        label = (await find_answer(ponte, asked)).question
+        label = (await find_answer(ponte, message)).question
         assert label
-        heard = model.asks[-1].input[-1]
-        assert (heard.role, heard.text) == ("user", label.choices[number - 1])
-        assert not heard.is_authored
-        assert "\n" not in heard.text
+        item = model.asks[-1].input[-1]
+        assert (item.role, item.text) == ("user", label.choices[number - 1])
+        assert not item.is_authored
+        assert "\n" not in item.text
         assert answer.text.startswith("You said: ")
         assert "https://" not in answer.text
-        entries = await ponte.engine.conversations.journal.list_entries(chosen.address.conversation)
+        entries = await ponte.engine.conversations.journal.list_entries(choice.address.conversation)
         assert [entry.state for entry in entries] == ["done", "done"]
 
 
@@ -145,34 +146,56 @@ async def test_a_choice_decides_on_no_change(bot_home: BotHome) -> None:
         assert change.state == "open"
 
 
+async def test_programs_and_terminals_read_lines(bot_home: BotHome) -> None:
+    async with bot_home.open(Asker(asks_left=2), [AskingSource()]) as ponte:
+        lines = "Which one?\n\n1. This month\n2. The last 30 days"
+        answer = await ponte.ask("How many?")
+        assert (answer.text, answer.text_without_cards) == ("Which one?", lines)
+        by_program = replace(make_message("How many?", "p1", "C2", BO), origin=PROGRAM)
+        answer = await ponte.ask_message(by_program)
+        assert (answer.text, answer.text_without_cards) == (lines, lines)
+
+
 async def test_only_the_asker_chooses(bot_home: BotHome) -> None:
     async with bot_home.open(Asker(), [AskingSource()]) as ponte:
-        asked = await ask(ponte)
+        message = await ask(ponte)
         with pytest.raises(Refusal, match="Only the person who was asked can choose"):
-            await press(ponte, asked, person=BO)
+            await press(ponte, message, person=BO)
 
 
 async def test_typing_closes_the_question(bot_home: BotHome) -> None:
     async with bot_home.open(Asker(), [AskingSource()]) as ponte:
-        asked = await ask(ponte)
+        message = await ask(ponte)
         assert (await ponte.ask("status")).text, "a command answers nothing"
-        assert (await find_answer(ponte, asked)).choices
+        assert (await find_answer(ponte, message)).choices
         assert (await ponte.ask("the year")).text == "You said: the year"
-        answer = await find_answer(ponte, asked)
+        answer = await find_answer(ponte, message)
         assert (answer.text, answer.choices) == ("Which one?", ())
         with pytest.raises(Refusal, match=CLOSED):
-            await press(ponte, asked)
+            await press(ponte, message)
 
 
 async def test_after_a_day_no_press_counts(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with bot_home.open(Asker(), [AskingSource()]) as ponte:
-        asked = await ask(ponte)
+        message = await ask(ponte)
         now = time.time()
         monkeypatch.setattr(time, "time", lambda: now + CHOICE_SECONDS + 1)
         with pytest.raises(Refusal, match=CLOSED):
-            await press(ponte, asked)
+            await press(ponte, message)
+
+
+async def test_after_a_day_the_buttons_go(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager, "CHOICE_SECONDS", 0.0)
+    async with bot_home.open(Asker(), [AskingSource()]) as ponte:
+        message, receipt = await ponte.send("How many?")
+        await ponte.wait_for_answer(receipt)
+        async with asyncio.timeout(HANG_TIMEOUT_SECONDS):
+            while (await find_answer(ponte, message)).choices:  # noqa: ASYNC110 (nothing tells)
+                await asyncio.sleep(0)
 
 
 async def test_a_third_question_in_a_row_is_refused(bot_home: BotHome) -> None:
@@ -182,7 +205,7 @@ async def test_a_third_question_in_a_row_is_refused(bot_home: BotHome) -> None:
         second, receipt = await press(ponte, first)
         assert (await ponte.wait_for_answer(receipt)).choices
         await ponte.ask("The last 30 days")
-        assert "asked 2 times in a row" in model.refusals[-1]
+        assert "asked twice in a row" in model.refusals[-1]
         model.asks_left = 1
         assert (await ask(ponte, "And now?")).turn, "the row has ended"
         assert second
@@ -245,16 +268,15 @@ async def test_only_whoever_waits_is_asked() -> None:
     assert offered_tools(tools, replace(message, origin=PROGRAM)), "a program shows plain lines"
     alone = MessageOrigin("schedule", is_attended=False)
     assert not offered_tools(tools, replace(message, origin=alone))
-    assert not offered_tools(tools, replace(message, author=replace(BO, is_bot=True)))
 
 
 @pytest.mark.slow
 async def test_a_process_that_ends_after_the_press_answers_once(bot_home: BotHome) -> None:
     async with bot_home.open(Asker(), [AskingSource()]) as ponte:
-        asked = await ask(ponte)
+        message = await ask(ponte)
         posted = len(bot_home.recorder.posts)
         bot_home.recorder.after_effect = asyncio.Event()
-        _, receipt = await press(ponte, asked)
+        _, receipt = await press(ponte, message)
         await bot_home.recorder.after_effect.wait()
         bot_home.recorder.after_effect = None
         await ponte.engine.drain(0)
@@ -262,7 +284,7 @@ async def test_a_process_that_ends_after_the_press_answers_once(bot_home: BotHom
     async with bot_home.open(model, [AskingSource()]) as ponte:
         assert (await ponte.wait_for_answer(receipt)).text == "You said: This month"
         with pytest.raises(Refusal, match=CLOSED):
-            await press(ponte, asked)
+            await press(ponte, message)
         assert len(bot_home.recorder.posts) == posted + 1
         assert model.asks == []
 
@@ -272,9 +294,9 @@ async def test_two_processes_take_one_choice(migrated_postgres: str, tmp_path: P
     worker = BotHome(tmp_path / "worker", migrated_postgres)
     sources = [AskingSource()]
     async with worker.open(Asker(), sources) as here, worker.taking().open(EchoModel()) as there:
-        asked = await ask(here)
-        taken = await asyncio.gather(press(there, asked, 1), press(here, asked, 2))
-        assert {receipt.seq for _, receipt in taken} == {taken[0][1].seq}
-        assert [receipt.is_new for _, receipt in taken].count(True) == 1
-        answer = await here.wait_for_answer(taken[0][1])
+        message = await ask(here)
+        receipts = await asyncio.gather(press(there, message, 1), press(here, message, 2))
+        assert {receipt.seq for _, receipt in receipts} == {receipts[0][1].seq}
+        assert [receipt.is_new for _, receipt in receipts].count(True) == 1
+        answer = await here.wait_for_answer(receipts[0][1])
         assert answer.text in {f"You said: {label}" for label in MONTHS}

@@ -41,8 +41,8 @@ async def test_the_asker_chooses_once_and_the_post_shows_it(
         await ana.click(post, label)
     answer = await ana.wait_for_text("You said: The last 30 days", channel)
     assert answer["message_reference"]["message_id"] == post["id"]
-    shown = "Which one?\n\n✓ The last 30 days"
-    await office.discord.wait_until(lambda: (post["content"], post["components"]) == (shown, []))
+    text = "Which one?\n\n✓ The last 30 days"
+    await office.discord.wait_until(lambda: (post["content"], post["components"]) == (text, []))
 
 
 async def test_five_choices_and_typing_have_a_button_each(

@@ -278,8 +278,10 @@ async def test_an_open_code_block_is_seen_and_can_be_left(ponte: WebPonte, tmp_p
 async def test_a_number_chooses_while_the_question_is_open(ponte: WebPonte, tmp_path: Path) -> None:
     def answer(turn: Turn) -> Answer:
         text = turn.message.text
-        asks = Question("Which one?", ("**This** month", "stop")) if text == "How many?" else None
-        return Answer("Which one?" if asks else f"You said: {text}", question=asks)
+        question = Question("Which one?", ("**This** month", "stop"))
+        if text == "How many?":
+            return Answer("Which one?", question=question)
+        return Answer(f"You said: {text}")
 
     ponte.answers(answer)
     async with at_a_terminal(ponte, tmp_path) as terminal:

@@ -384,8 +384,7 @@ class ChatRoutes(MessageRoutes):
         message = replace(message, has_conversation_title=self.visitors.auth.platform == "web")
         if body.choice:
             press = ButtonPress(BUTTONS[CHOICE.name], body.choice, message.sent_at, "")
-            choice = await choose(self.conversations, press, message.author, message.address)
-            text = choice.words
+            text = (await choose(self.conversations, press, message.author, message.address)).words
             message = replace(message, text=text, origin=CHOICE)
         if body.replaces:
             message = await self._take_over_replaced(message, body.keep_files)

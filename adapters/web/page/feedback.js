@@ -1,7 +1,7 @@
-// Thumbs under an answer: the person's vote, and a field that asks what was wrong.
+// Thumbs under an answer: the person's vote, and a field that asks what was wrong. The choices of a question.
 
 import "./details.js"; // its style sheets
-import { make, notice, stick } from "./element.js";
+import { $, make, notice, stick } from "./element.js";
 import { iconButton, LINES } from "./icons.js";
 import { post } from "./server.js";
 import { say } from "./words.js";
@@ -53,4 +53,23 @@ function askWhy(shown, thumb) {
     make("button", { type: "submit", text: say("send") }), make("button", { type: "button", text: say("cancel"), on: { click: close } }));
   stick(() => shown.tools.after(form));
   why.focus();
+}
+
+/** Add a button for each choice, and one for typing. */
+export function choose(shown, conversation, choices) {
+  const press = async (number) => {
+    for (const button of group.children) button.disabled = true;
+    try {
+      await post("/chat", { message: "", conversation, choice: `${number}:${shown.turn}` });
+    } catch (error) {
+      notice(error.message);
+      if (error.status === 403) group.remove(); // answered, or too old
+      for (const button of group.children) button.disabled = false;
+    }
+  };
+  const button = (text, click) => make("button", { type: "button", dir: "auto", text, on: { click } });
+  const group = make("div", { class: "choices", role: "group", "aria-label": say("choices") },
+    ...choices.map((text, at) => button(text, () => press(at + 1))), button(say("other_choice"), () => $("text").focus()));
+  shown.answer.querySelector(".choices")?.remove();
+  stick(() => shown.tools.before(group));
 }

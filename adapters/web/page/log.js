@@ -227,7 +227,7 @@ export function showAnswer(answer) {
     shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked || shown.button ? [] : [again, info]),
       ...(shown.replaces ? [earlier(shown)] : []));
     if (answer.rerun) import("./saved.js").then((one) => one.offer(shown, conversation, () => asking(shown, "rerun")), () => {});
-    if (answer.choices) import("./choices.js").then((one) => one.offer(shown, conversation, answer.choices), () => {});
+    if (answer.choices) import("./feedback.js").then((one) => one.choose(shown, conversation, answer.choices), () => {});
     if (answer.vote !== undefined) import("./feedback.js").then((one) => one.show(shown, answer.vote), () => {});
     if (answer.response !== undefined) changed();
     if (answer.response !== undefined && turns.size === 1) awaitTitle();

@@ -39,12 +39,12 @@ async def test_a_press_is_a_message_of_its_own_origin(page: Page, messages: list
     await expect(page.locator(".said .words").last).to_have_text(CHOICES[0])
     await expect(page.locator(".answer").last).to_contain_text("2: <b>This</b> month")
     await expect(group).to_have_count(0)
-    chosen = messages[1].message
-    assert (chosen.text, chosen.origin.name) == (CHOICES[0], "choice")
+    choice = messages[1].message
+    assert (choice.text, choice.origin.name) == (CHOICES[0], "choice")
     await page.get_by_role("button", name="Ask again").last.click()
     await expect(page.locator(".answer").last).to_contain_text("3: <b>This</b> month")
     assert messages[2].message.origin.name == "choice", "also if it is asked again"
-    assert [chosen.is_click, chosen.may_be_command, chosen.origin.is_authored] == [False] * 3
+    assert [choice.is_click, choice.may_be_command, choice.origin.is_authored] == [False] * 3
 
 
 async def test_a_typed_answer_takes_the_buttons_away(page: Page, messages: list[Turn]) -> None:
