@@ -19,6 +19,8 @@ MAX_RELATED = 30
 MAX_RELATED_WISHES = 10
 MAX_PAIRED_ROWS = 12
 MAX_NUMBER = 1e300
+MIN_SLIP_DIGITS = 4
+"""In 23 of 100 right answers of strangers, a shorter figure was one digit off by chance."""
 
 Part = tuple[float, float]
 """A number, and what it is a part of; 0 for nothing."""
@@ -27,7 +29,8 @@ Part = tuple[float, float]
 @dataclass(frozen=True, slots=True)
 class FigureCheck:
     """The texts of the figures. `from_run`: found only in what a run of Python printed. `slips` are
-    those of the missing ones that differ by one digit, or by one row, from what was read."""
+    those of the missing ones that differ by one digit, or by one row, from what was read, and hardly
+    by chance."""
 
     found: Sequence[str]
     from_run: Sequence[str]
@@ -93,8 +96,11 @@ def check_figures(
     slips = [
         figure.text
         for figure in missing
-        if near.have(figure)
-        or any(known.have(form) for form in _vary_digits(figure) for known in (values, of_runs))
+        if sum(map(str.isdecimal, figure.text)) >= MIN_SLIP_DIGITS
+        and (
+            near.have(figure)
+            or any(known.have(form) for form in _vary_digits(figure) for known in (values, of_runs))
+        )
     ]
     return FigureCheck(found, from_run, [figure.text for figure in missing], slips)
 

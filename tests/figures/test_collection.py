@@ -15,7 +15,12 @@ from tests.figures.collection import check, load, plant_faults
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "alarms", "named", "digits", "totals"),
-    [("first_half", 2, 5, 87, 44), ("second_half", 0, 2, 34, 30), ("third_part", 2, 11, 79, 69)],
+    [
+        ("first_half", 1, 5, 87, 44),
+        ("second_half", 0, 2, 34, 30),
+        ("third_part", 1, 11, 79, 69),
+        ("fourth_part", 2, 35, 15, 46),
+    ],
 )
 def test_it_hardly_cries_wolf_and_finds_wrong_figures(
     part: str, alarms: int, named: int, digits: int, totals: int
