@@ -29,8 +29,8 @@ Part = tuple[float, float]
 @dataclass(frozen=True, slots=True)
 class FigureCheck:
     """The texts of the figures. `from_run`: found only in what a run of Python printed. `slips` are
-    those of the missing ones that differ by one digit, or by one row, from what was read, and hardly
-    by chance."""
+    those of the missing ones that differ by one digit, or by one row, from what was read, which is
+    hardly chance."""
 
     found: Sequence[str]
     from_run: Sequence[str]

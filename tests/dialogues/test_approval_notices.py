@@ -177,22 +177,22 @@ async def test_what_nobody_decided_is_sent_to_admins_once(
             assert await ponte.engine.redraw.once() == 0
             return [f"{post.channel}: {post.text}" for post in ponte.recorder.posts[count:]]
 
-        (asked,) = await pass_hours(0)
-        assert asked.startswith("DU5: Mia requested this")
-        assert "waiting for" not in asked
+        (request,) = await pass_hours(0)
+        assert request.startswith("DU5: Mia requested this")
+        assert "waiting for" not in request
         assert await pass_hours(3.9) == []
-        escalated = await pass_hours(0.2)
+        copies = await pass_hours(0.2)
         if approvers_only:
-            assert escalated == []
+            assert copies == []
         else:
-            (copy,) = escalated
+            (copy,) = copies
             assert copy.startswith("DU9: Mia requested this in another conversation.")
             assert f"`deny {id}`. This request has been waiting for more than 4 hours." in copy
         assert await pass_hours(18.8) == [], "the admins were asked in place of a reminder"
-        last = await pass_hours(0.2)
+        reminders = await pass_hours(0.2)
         expected = ["DU5", "C1"] if approvers_only else ["DU5", "DU9", "C1"]
-        assert sorted(expected) == sorted(text.split(": ")[0] for text in last)
-        assert all("It expires in 54 minutes. Type `approve" in text for text in last)
+        assert sorted(expected) == sorted(text.split(": ")[0] for text in reminders)
+        assert all("It expires in 54 minutes. Type `approve" in text for text in reminders)
         assert await pass_hours(0.5) == []
 
 
