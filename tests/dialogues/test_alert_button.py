@@ -171,8 +171,8 @@ async def test_nobody_watches_what_they_may_not_read(bot_home: BotHome) -> None:
         elsewhere = await send(crm, key="k3", thread="t2")
         assert elsewhere.text.startswith("This question is no longer stored.")
         await says(crm.ponte, "forget yes", "k4", thread="t1")
-        gone = await send(crm, key="k5")
-        assert gone.text.startswith("This question is no longer stored.")
+        reply = await send(crm, key="k5")
+        assert reply.text.startswith("This question is no longer stored.")
 
 
 @pytest.mark.slow

@@ -92,8 +92,8 @@ class Ledgers(FixedToolSource):
 @asynccontextmanager
 async def sharing(home: Path) -> AsyncIterator[tuple[Workplace, Policy]]:
     policy = allow_list(frozenset({"*"}))
-    chosen = make_choices(EchoModel(), [Ledgers()], policy)
-    async with workplace(home, Setting(chosen=chosen)) as w:
+    choices = make_choices(EchoModel(), [Ledgers()], policy)
+    async with workplace(home, Setting(chosen=choices)) as w:
         w.bot.engine.platforms.messengers["slack"] = w.bot.slack
         yield w, policy
 

@@ -56,9 +56,9 @@ async def test_discord_asks_in_a_form_that_stays_private(
 ) -> None:
     form = await ana.slash("ask", channel, private=True)
     await form.wait_for_ack()
-    sent = await ana.submit(form, prompt="who is late?")
-    await sent.wait_for_text("You said: who is late?")
-    assert sent.ephemeral
+    question = await ana.submit(form, prompt="who is late?")
+    await question.wait_for_text("You said: who is late?")
+    assert question.ephemeral
     assert bot_messages(discord) == []
 
 

@@ -63,6 +63,7 @@ async def test_what_it_lacks_is_added_and_what_the_team_has_stays(
     assert set(app["oauth_config"]["scopes"]["bot"]) == {*SCOPE_PURPOSES, "calls:read"}
     assert [one["command"] for one in app["features"]["slash_commands"]] == [
         "/team",
+        "/ponte",
         "/quick-command",
     ]
     assert app["features"]["agent_view"]["suggested_prompts"] == [{"title": "Hi", "message": "Hi"}]
@@ -82,14 +83,17 @@ async def test_nothing_is_added_that_nobody_was_shown(slack: FakeSlack, tmp_path
 async def test_each_refresh_token_is_used_once(slack: FakeSlack, tmp_path: Path) -> None:
     """The newest is kept, for twelve hours later and for a damaged file."""
     await config(slack, tmp_path).check()
-    kept = tmp_path / TOKENS_FILE
-    assert (kept.stat().st_mode & 0o777, "xoxe-1-first" in kept.read_text()) == (0o600, False)
-    values: dict[str, Any] = json.loads(kept.read_text())
-    kept.write_text(json.dumps({**values, "exp": 0}))
+    tokens_file = tmp_path / TOKENS_FILE
+    assert (tokens_file.stat().st_mode & 0o777, "xoxe-1-first" in tokens_file.read_text()) == (
+        0o600,
+        False,
+    )
+    values: dict[str, Any] = json.loads(tokens_file.read_text())
+    tokens_file.write_text(json.dumps({**values, "exp": 0}))
     assert (await config(slack, tmp_path).check()).state == "failing"
     assert slack.api.calls["tooling.tokens.rotate"] == 2
     for text in ("", "{}", "[]", "null"):
-        kept.write_text(text)
+        tokens_file.write_text(text)
         with pytest.raises(SettingsError, match=r"invalid_refresh_token.*Generate a new"):
             await config(slack, tmp_path).check()
     slack.api.app_settings.refresh_token = "xoxe-1-pasted"

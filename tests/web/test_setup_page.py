@@ -241,7 +241,7 @@ async def test_the_slack_app_is_compared_and_updated(
         values = {"bot": BOT_TOKEN, "app": APP_TOKEN, "config": "xoxe-1-first"}
         fields = {f"value-slack_{name}_token": value for name, value in values.items()}
         page = await send(desk, "check", card="slack", **fields)
-        assert "lacks /quick-command. Add" in notices(page)
+        assert "lacks /ponte, /quick-command. Add" in notices(page)
         assert ">Update the app</button>" in page.text
         assert "xoxe-1-first" not in page.text
         draft = draft_of(page, "slack")
@@ -249,7 +249,7 @@ async def test_the_slack_app_is_compared_and_updated(
         page = await send(desk, "update-app", card="slack", draft=draft)
         assert (page.status_code, "changed meanwhile" in notices(page)) == (400, True)
         page = await send(desk, "check", card="slack", draft=draft)
-        assert "lacks /quick-command, Ask Ponte, Quick command. Add" in notices(page)
+        assert "lacks /ponte, /quick-command, Ask Ponte, Quick command. Add" in notices(page)
         page = await send(desk, "update-app", card="slack", draft=draft_of(page, "slack"))
         assert "The Slack app is updated." in notices(page), notices(page)
         assert ">Update the app</button>" not in page.text

@@ -10,11 +10,11 @@ import * as notices from "./notices.js";
 import * as tables from "./tables.js";
 import { clock, say } from "./words.js";
 
-const details = () => import("./details.js"); // what is seldom asked for
+const details = () => import("./details.js");
 let counting = 0;
 const SOURCE = say("source").split(",")[0].trim(); // how a line that names a source begins
 const ZONE = /^([^]*)( \([^()]+\))(\.[^]*)$/; // before the zone of its time, the zone, after it
-const BUTTON = /^(rerun|save|watch) [a-z2-7]{16}( |$)/; // a message that a button of an answer sent
+const BUTTON = /^(rerun|save|watch) [a-z2-7]{16}( |$)/; // sent by a button
 let colour = () => {}; // code, once its module is loaded
 import("./code.js").then((code) => {
   ({ colour } = code);
@@ -229,9 +229,11 @@ export function showAnswer(answer) {
     if (answer.rerun) import("./saved.js").then((one) => one.offer(shown, conversation, () => asking(shown, "rerun")), () => {});
     if (answer.choices) import("./feedback.js").then((one) => one.choose(shown, conversation, answer.choices), () => {});
     if (answer.vote !== undefined) import("./feedback.js").then((one) => one.show(shown, answer.vote), () => {});
-    if (answer.response !== undefined) changed();
-    if (answer.response !== undefined && turns.size === 1) awaitTitle();
-    if (answer.response !== undefined && !shown.clicked) notices.onAnswer(conversation);
+    if (answer.response !== undefined) {
+      changed();
+      if (turns.size === 1) awaitTitle();
+      if (!shown.clicked) notices.onAnswer(conversation);
+    }
     shown.progress.textContent = answer.html || answer.status === "done" ? "" : say(answer.status);
     shown.answer.dataset.status = answer.status;
     shown.extra.querySelector(":scope > .files")?.remove();
