@@ -57,3 +57,17 @@ async def test_five_choices_and_typing_have_a_button_each(
     assert len(list_labels(post)) == 6
     await ana.click(post, "stop")
     await ana.wait_for_text("You said: stop", channel)
+
+
+async def test_a_choice_in_a_private_answer_stays_private(
+    office: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    exchange = await ana.slash("ask", channel, prompt="How many?", private=True)
+    await exchange.wait_for_text("Which one?")
+    await office.discord.wait_until(lambda: list_labels(exchange.original)[:1] == ["This month"])
+    await ana.click(exchange.original, "This month")
+    me = office.discord.world.me.id
+    await office.discord.wait_until(lambda: office.discord.world.messages_by(me, ana.dm.id))
+    (post,) = office.discord.world.messages_by(me, ana.dm.id)
+    assert post["content"].startswith("You said: This month")
+    assert office.discord.world.messages_by(me, channel.id) == []
