@@ -63,6 +63,7 @@ async def test_what_it_lacks_is_added_and_what_the_team_has_stays(
     assert set(app["oauth_config"]["scopes"]["bot"]) == {*SCOPE_PURPOSES, "calls:read"}
     assert [one["command"] for one in app["features"]["slash_commands"]] == [
         "/team",
+        "/ponte",
         "/quick-command",
     ]
     assert app["features"]["agent_view"]["suggested_prompts"] == [{"title": "Hi", "message": "Hi"}]
