@@ -97,7 +97,8 @@ class DiscordInteraction:
 
     `asker` is the id of the person whose conversation a click is about, 0 for the one who clicked.
     `chosen` are the positions of the fields that a form shall have. `direct`: the direct message
-    with the person, 0 unless it is about a private question.
+    with the person, 0 unless it is about a private question. `conversation`: that of the answer
+    whose button was pressed, if it is not the place's own.
     """
 
     locations: Locations
@@ -109,6 +110,7 @@ class DiscordInteraction:
     asker: int = 0
     chosen: Sequence[str] = ()
     direct: int = 0
+    conversation: Address | None = None
     _message: Message | None = field(default=None, init=False)
 
     @property
@@ -134,6 +136,8 @@ class DiscordInteraction:
     def address(self) -> Address:
         """A private question has the rights of a direct message, where its answer goes if its
         response cannot show it. For each channel, it is a conversation of its own."""
+        if self.conversation:
+            return self.conversation
         if self.direct:
             channel = str(self.interaction.channel_id)
             return Address(PLATFORM, str(self.direct), person=channel)
@@ -336,6 +340,8 @@ class DiscordHandlers:
             if not (direct := await self._find_direct(interaction)):
                 return
             asking.direct = direct
+        elif message and message.guild is None:
+            asking.conversation = await self._find_conversation(asking, subject)
         channel = asking.direct or (message and message.channel.id)
         press = ButtonPress(
             button,
@@ -354,6 +360,17 @@ class DiscordHandlers:
             # The menus of a form's fields are an ephemeral message, the card is none.
             elif values is not None and message.flags.ephemeral and not asking.direct:
                 await interaction.delete_original_response()
+
+    async def _find_conversation(self, asking: DiscordInteraction, subject: str) -> Address | None:
+        """Return the conversation of an answer to a private question that stands in the direct
+        message; None for other buttons."""
+        with suppress(PonteError):
+            journal = self.interactions.conversations.journal
+            message = (await journal.history_entry(subject.rpartition(":")[2])).message
+            is_here = message.address.channel_key == asking.address.channel_key
+            if is_here and message.author.key == asking.person.key:
+                return message.address
+        return None
 
     async def _submit_ask_form(
         self, interaction: Interaction, message: str, values: Mapping[str, str]

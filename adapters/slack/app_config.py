@@ -78,8 +78,11 @@ class SlackAppConfig:
             identity, _ = await api.identify()
             app = await find_app(api, identity, self.app_token)
         async with self._connect(await self._find_token(), _APP_REFUSED) as api:
-            installed = (await api.call("apps.manifest.export", app_id=app))["manifest"]
-        completed, additions = complete(installed, self.wanted)
+            answer = await api.call("apps.manifest.export", app_id=app)
+        try:
+            completed, additions = complete(answer["manifest"], self.wanted)
+        except (KeyError, TypeError, AttributeError):
+            raise SettingsError(_APP_REFUSED, error="unknown format") from None
         lacks = say(_LACKS, names=", ".join(additions)) if additions else ""
         return settings_link(identity["team_id"], app), app, completed, lacks
 
@@ -116,7 +119,13 @@ class SlackAppConfig:
 
 def complete(installed: Any, wanted: Any, path: str = "") -> tuple[Any, Sequence[str]]:
     """Return `installed` with what `wanted` has and it lacks, and the names of that. What the team
-    added or worded in another way stays; a switch is only turned on."""
+    added or worded in another way stays; a switch is only turned on. Raise TypeError or
+    AttributeError for parts of another form than in `wanted`."""
+    kind = (
+        dict if isinstance(wanted, dict) else list if isinstance(wanted, (list, tuple)) else object
+    )
+    if installed and not isinstance(installed, kind):
+        raise TypeError(path)
     if isinstance(wanted, dict):
         result, additions = dict(installed or {}), list[str]()
         for name, value in wanted.items():

@@ -189,8 +189,8 @@ class SlackInteraction:
             locale=profile.locale.replace("_", "-"),
             time_zone=profile.time_zone,
             sent_at=float(now),
-            # A slash command and a submitted form count as clicks, too.
-            is_click=request.origin == PERSON,
+            # A slash command and a submitted form count as clicks, too, but for free text.
+            is_click=request.origin == PERSON and not request.is_typed,
             asked_in=request.asked_in,
             origin=request.origin,
         )
@@ -302,7 +302,9 @@ class SlackHandlers:
         is_named = re.fullmatch(r"(?!privategroup$|mpdm-).+", name)
         place = Address("slack", channel, team, is_shared=True)
         asked_in = AskedIn(place, f"#{name}" if is_named else "")
-        request = InteractionRequest(text, asked_in=None if is_direct(channel, {}) else asked_in)
+        request = InteractionRequest(
+            text, is_typed=True, asked_in=None if is_direct(channel, {}) else asked_in
+        )
         await self.interactions.submit(interaction, request)
 
     async def on_command(self, ack: AsyncAck, command: dict[str, Any]) -> None:
@@ -412,6 +414,7 @@ class SlackHandlers:
         quote = Quote(name, about, is_replied_to=True, reference=ts)
         request = InteractionRequest(
             forms.read_new_values(view).get(forms.QUESTION_BLOCK, ""),
+            is_typed=True,
             context=(quote,),
             files=tuple(
                 Attachment(name=str(name), type=str(type), size=int(size), reference=str(id))

@@ -144,12 +144,12 @@ class ApprovalNotices:
         rules, now = self.changes.approval.config.table_rules, self.changes.views.clock()
         reminded_before = now - (rules.remind_after or now)
         escalated_before = now - (rules.escalate_after or now)
-        # A step stores the notices that a later one posts. Only one of several that are due at the
-        # same time is sent: the last one of the stages.
+        # A step stores the notices that a later one posts. Of reminders that are due at the same
+        # time, only that of the last stage is sent.
         for find, step in (
             (lambda: outbox.list_due("asked", _FOREVER), self._ask),
-            (lambda: outbox.list_due("last_hour", now + _HOUR_SECONDS), self._remind_of_end),
             (lambda: outbox.list_due("escalated", escalated_before), self._escalate),
+            (lambda: outbox.list_due("last_hour", now + _HOUR_SECONDS), self._remind_of_end),
             (lambda: outbox.list_due("reminded", reminded_before), self._remind),
             (lambda: outbox.list_due("expired", _FOREVER), self._announce_expiry),
             (outbox.list_unposted, self._post),
@@ -185,6 +185,9 @@ class ApprovalNotices:
         if self.messengers and change.proposal.address.platform in self.replies:
             people = await self._people(change, is_escalated=stage == "escalated")
             copies = [ApprovalNotice(id, "copy", person) for person in people]
+            is_reminding = self.changes.approval.config.table_rules.remind_after > 0
+            if stage == "escalated" and not copies and is_reminding:
+                await self._remind(id)  # now, because no reminder follows an escalation
             await self.outbox.record_notices(id, stage, copies)
 
     async def _escalate(self, id: str) -> None:

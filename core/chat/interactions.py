@@ -131,13 +131,15 @@ class InteractionLimits:
 class InteractionRequest:
     """A request made by a command, a click or a form; `action` is the least right it needs.
 
-    `is_private`: only the person may see the answer. `mentions` are those in `Message`. Without an
+    `is_private`: only the person may see the answer. `is_typed`: the person wrote all of `text`, so
+    it proves no more than a typed message. `mentions` are those in `Message`. Without an
     `event_key`, the interaction has one.
     """
 
     text: str
     action: Action = "chat"
     is_private: bool = False
+    is_typed: bool = False
     context: tuple[Quote, ...] = ()
     files: tuple[Attachment, ...] = ()
     mentions: tuple[tuple[str, str], ...] = ()

@@ -161,10 +161,11 @@ _ACTION_NAMES: Mapping[str, str] = {
 }  # fmt: skip
 _SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6})\s+(?P<action>\w{3,12})", re.IGNORECASE)
 _FORMS = {
+    "share": re.compile(r"([a-z2-7]{16})()()"),
     "save": re.compile(r"([a-z2-7]{16}) ((?:true|false)?/(?:true|false)?) (.+)", re.DOTALL),
     "watch": re.compile(r"([a-z2-7]{16}) ()((?:[^|]*\|){5}.*)", re.DOTALL),
 }
-"""The commands that forms send."""
+"""The commands that forms and *Share* send."""
 _DELETIONS = (" delete", " excluir", " supprimer")
 _TURN = re.compile(r"[a-z2-7]{16}")
 _SETUP_WORD = re.compile(r"[a-z2-7]{4}-[a-z2-7]{4}", re.IGNORECASE)
@@ -290,7 +291,7 @@ def _parse(text: str) -> TypedCommand | None:
         return TypedCommand(name, id=match[1], slug=match[2], reason=match[3]) if match else None
     if name == "saved" and end.endswith(_DELETIONS):
         return TypedCommand(name, slug="delete", reason=end.rpartition(" ")[0])
-    if name in ("rerun", "share") and _TURN.fullmatch(end):
+    if name == "rerun" and _TURN.fullmatch(end):
         return TypedCommand(name, id=end)
     if name == "setup":  # with the word by which the owner of the page proves an account
         return TypedCommand(name, id=end.lower()) if _SETUP_WORD.fullmatch(end) else None

@@ -183,7 +183,8 @@ async def test_what_nobody_decided_is_sent_to_admins_once(
         assert await pass_hours(3.9) == []
         copies = await pass_hours(0.2)
         if approvers_only:
-            assert copies == []
+            (reminder,) = copies
+            assert reminder.startswith(f"DU5: `{id}` is waiting"), "nobody else can be asked"
         else:
             (copy,) = copies
             assert copy.startswith("DU9: Mia requested this in another conversation.")
@@ -194,6 +195,20 @@ async def test_what_nobody_decided_is_sent_to_admins_once(
         assert sorted(expected) == sorted(text.split(": ")[0] for text in reminders)
         assert all("It expires in 54 minutes. Type `approve" in text for text in reminders)
         assert await pass_hours(0.5) == []
+
+
+async def test_a_late_escalation_is_not_lost_to_the_last_hour(bot_home: BotHome) -> None:
+    rules = replace(RULES, escalate_after=23.5 * HOUR_SECONDS)
+    async with team(bot_home, rules=rules) as (ponte, _):
+        await ask(ponte)
+        assert await ponte.engine.redraw.once() == 0
+        count = len(ponte.recorder.posts)
+        bot_home.clock.now += 23.6 * HOUR_SECONDS
+        for _ in range(2):
+            assert await ponte.engine.redraw.once() == 0
+        posts = [f"{post.channel}: {post.text}" for post in ponte.recorder.posts[count:]]
+        assert [text for text in posts if text.startswith("DU9: Mia requested this")], posts
+        assert len(posts) == len(set(posts)) == 3
 
 
 async def test_an_approver_elsewhere_is_reminded_of_a_request_on_the_page(

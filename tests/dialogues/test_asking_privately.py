@@ -16,6 +16,7 @@ from tests.fakes.config import fixed_rules
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Post, SlackChannel
 from tests.slack.bot import Setting, Workplace, workplace
+from tests.slack.doubles import WatchedInbox
 from tests.time_limits import Limits
 
 
@@ -168,3 +169,17 @@ async def test_the_card_says_who_else_reads_there(tmp_path: Path) -> None:
         await w.ask("hello", w.general, guest)
         card = await share(w, await ask_privately(w, w.general, "hello"))
         assert words in card.visible_text
+
+
+async def test_what_a_person_types_in_slack_is_no_press(tmp_path: Path) -> None:
+    """A press proves that a card was seen; a text does not."""
+    inbox = WatchedInbox()
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        w.slack.command(w.alice, w.general, "/ponte", "approve abc234")
+        await w.first_post(w.dm)
+        about = w.slack.say(w.bob, w.general, "Look")
+        await w.slack.shortcut(w.alice, about, "ponte_ask").acked.wait()
+        w.slack.submit(w.alice, w.slack.workspace.views[0], {"question": "approve abc234"})
+        await w.slack.wait_for_answer(about)
+        assert [message.text for message in inbox.messages] == ["approve abc234"] * 2
+        assert not any(message.is_click for message in inbox.messages)

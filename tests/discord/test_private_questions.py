@@ -81,6 +81,26 @@ async def test_discord_posts_in_the_direct_message_what_the_response_cannot_show
     assert bot_messages(discord) == ["Ana is."]
 
 
+async def test_discord_shares_an_answer_that_stands_in_the_direct_message(
+    discord: FakeDiscord, bot: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    bot.model.say_in_steps({"who is late?": ["Ana", " is."]})
+    exchange = await ana.slash("ask", channel, prompt="who is late?", private=True)
+    await exchange.wait_for_ack()
+    discord.clock.advance(15 * 60 + 1)
+    bot.model.go_on()
+    me = discord.world.me.id
+    await discord.wait_until(lambda: "Share in #general" in str(discord.world.messages_by(me)))
+    (answer,) = discord.world.messages_by(me, ana.dm.id)
+    await (await ana.click(answer, "Share in #general")).wait_for_ack()
+    await discord.wait_until(lambda: len(discord.world.messages_by(me, ana.dm.id)) == 2)
+    card = discord.world.messages_by(me, ana.dm.id)[-1]
+    await (await ana.click(card, "Approve")).wait_for_ack()
+    await discord.wait_until(lambda: discord.world.messages_by(me, channel.id))
+    (post,) = discord.world.messages_by(me, channel.id)
+    assert post["content"].endswith("Ana is.")
+
+
 class Reports(FixedToolSource):
     """Its tools read a table and make a file."""
 

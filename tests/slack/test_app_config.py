@@ -107,6 +107,20 @@ async def test_slack_that_is_away_is_told(slack: FakeSlack, tmp_path: Path) -> N
     assert slack.api.calls["tooling.tokens.rotate"] == 1, "the token may be used up"
 
 
+@pytest.mark.parametrize(
+    "features",
+    ["none", ["bot_user"], {"slash_commands": "/ponte"}, {"slash_commands": [None]}],
+    ids=str,
+)
+async def test_a_manifest_of_an_unknown_form_is_not_replaced(
+    slack: FakeSlack, tmp_path: Path, features: object
+) -> None:
+    slack.api.app_settings.manifest["features"] = features
+    with pytest.raises(SettingsError, match="didn't return the app's configuration"):
+        await config(slack, tmp_path).update([])
+    assert slack.api.calls["apps.manifest.update"] == 0
+
+
 def test_an_app_without_anything_gets_all_of_it() -> None:
     wanted = manifest(request_url="https://a.example/slack/events", page_url="https://a.example")
     completed, additions = complete(None, wanted)

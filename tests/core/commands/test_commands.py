@@ -209,7 +209,8 @@ def test_a_command_as_people_type_it(written: str, command: str) -> None:
     "text",
     [
         "stop the server please", "stop doing that", "please stop the import", "help me", "why?",
-        "new?", "forget.", "forget yes!", "please", "por favor", "thanks", "merci", "ponte",
+        "new?", "share", "forget.", "forget yes!", "please", "por favor", "thanks", "merci",
+        "ponte",
         "`approve abc234`", "'deny abc234'", "“forget yes”", "*undo abc234*",
         "status of order 7?", "para", "`stop` the server", "~stop~", "> stop", "", "`", "!!!",
         "stop\nplease", "help us, please.", "a" * 300, ":x:", "stop :x: it", "「approve abc234」",
