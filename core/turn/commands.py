@@ -71,6 +71,7 @@ Ask me anything. You can also type one of these commands:
 - `approvals`: list the requests waiting for you
 - `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
 - `alerts`: list alerts; `alert ID pause`, `alert ID delete`: manage one
+- `rerun`: read the rows of the newest answer again; `saved`: list saved questions
 - `quick-command SLUG …`: run a quick command
 - `why ID`: show which rule applies to a change, a tool or a permission"""
 _MAY: tuple[tuple[Action, str], ...] = (

@@ -38,7 +38,7 @@ from core.turn.preface import zone_of
 
 RERUN_PAUSE_SECONDS = 60.0
 """A second press within so many seconds reads nothing again."""
-_RAN_JUST_NOW = "I ran this again just now ({moment}). The fresh result is below."
+_RAN_JUST_NOW = "I ran this again just now ({moment}). To run it once more, wait a minute."
 _SAVED = "Saved. To see it again, type `show {name}`. All of yours: `saved`."
 _SAVED_FOR_ALL = (
     "Saved for everyone here. To see it again, type `show {name}`. All of them: `saved`."
@@ -94,10 +94,13 @@ class SavedAnswers:
         message, zone = turn.message, self._find_zone(turn.message)
         conversation, since = message.address.conversation, turn.accepted_at - RERUN_PAUSE_SECONDS
         journal = self.contexts.stores.journal
-        if at := await journal.find_message_time(conversation, message.text, since):
+        former = await self.find_former(former_id, conversation)
+        # Without an ID, an answer to another question may stand between two equal messages.
+        is_repeated = former_id or former.message.text == message.text
+        at = await journal.find_message_time(conversation, message.text, since)
+        if is_repeated and at:
             moment = format_moment(datetime.fromtimestamp(at, zone))
             raise NotRunAgain(_RAN_JUST_NOW, moment=moment)
-        former = await self.find_former(former_id, conversation)
         calls = plan_calls(former)
         _check_rights(calls, rights)
         then, now = (datetime.fromtimestamp(t.accepted_at, zone) for t in (former, turn))

@@ -153,6 +153,16 @@ async def test_the_button_moves_to_the_newest_result(bot_home: BotHome) -> None:
         assert (await crm.run_again(1)).can_run_again
 
 
+async def test_a_typed_rerun_means_the_newest_answer(bot_home: BotHome) -> None:
+    query = ("nocodb_query", {"table": "Orders"})
+    async with office(bot_home, query) as crm:
+        for _ in range(2):  # the same word twice within a minute, after two questions
+            await crm.ask()
+            assert (await crm.ponte.ask("rerun", "C5")).can_run_again
+        hasty = await crm.ponte.ask("rerun", "C5")
+        assert hasty.text.endswith(" To run it once more, wait a minute.")
+
+
 async def test_a_chart_is_drawn_of_the_fresh_figures(bot_home: BotHome) -> None:
     calls: list[tuple[str, Mapping[str, object]]] = [
         ("nocodb_tables", {}),
