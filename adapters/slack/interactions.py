@@ -506,17 +506,12 @@ class SlackHandlers:
         kind: Kind = "card" if button.place in ("card", "cards") else "quiet"
         source = Source(ts, place.thread, kind) if kind == "card" or button.is_quiet else None
         interaction = replace(
-            interaction,
-            source=source if ts else None,
-            home=None if ts else self.home,
+            interaction, source=source if ts else None, home=None if ts else self.home
         )
         await self.interactions.press(interaction, replace(press, post=f"{place.channel}:{ts}"))
 
     def _read_form(
-        self,
-        ack: AsyncAck,
-        body: Payload,
-        notices: CommandNotices | None = None,
+        self, ack: AsyncAck, body: Payload, notices: CommandNotices | None = None
     ) -> SlackInteraction:
         """Return the interaction of a submitted form. Slack names no channel: its place is in the
         data that it was opened with."""

@@ -264,8 +264,7 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
     # With a database of its own, Ponte may run on another machine.
     if own.needs == "running" and not is_running and inputs.settings.database_url is None:
         raise PonteError(
-            "Ponte isn't running with {home}, so there is nothing to reload.",
-            home=inputs.home.path,
+            "Ponte isn't running with {home}, so there is nothing to reload.", home=inputs.home.path
         )
     if own.needs == "settings" and not is_running:
         from bot.operation_service import describe_offline

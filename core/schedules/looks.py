@@ -41,12 +41,7 @@ from core.schedules.alerts import (
     write_post,
 )
 from core.schedules.rows import Schedules
-from core.schedules.schedule import (
-    LATE_SECONDS,
-    BadSchedule,
-    Schedule,
-    ScheduleDraft,
-)
+from core.schedules.schedule import LATE_SECONDS, BadSchedule, Schedule, ScheduleDraft
 
 log = structlog.get_logger("alerts")
 MAX_WATCHED_ROWS, SHOWN_ROWS = 1_000, 10

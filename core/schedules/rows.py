@@ -227,11 +227,7 @@ class Schedules(SqlStore):
 
     @_schedule_transaction
     def pause(
-        self,
-        connection: SqlConnection,
-        id: str,
-        reason: PauseReason,
-        by: Person | None = None,
+        self, connection: SqlConnection, id: str, reason: PauseReason, by: Person | None = None
     ) -> Schedule:
         schedule = _lock_live_schedule(connection, id)
         if schedule.state == "active":
@@ -240,12 +236,7 @@ class Schedules(SqlStore):
         return read_schedule(_find_row(connection, id))
 
     @_schedule_transaction
-    def resume(
-        self,
-        connection: SqlConnection,
-        id: str,
-        by: Person | None = None,
-    ) -> Schedule:
+    def resume(self, connection: SqlConnection, id: str, by: Person | None = None) -> Schedule:
         """Due times during the pause are not caught up."""
         schedule = _lock_live_schedule(connection, id)
         if schedule.state == "paused":
@@ -743,11 +734,7 @@ def _find_row(connection: SqlConnection, id: str, lock: bool = False) -> SqlRow:
 
 
 def _add_audit_line(
-    connection: SqlConnection,
-    event: str,
-    schedule: Schedule,
-    by: Person | None,
-    change: str = "",
+    connection: SqlConnection, event: str, schedule: Schedule, by: Person | None, change: str = ""
 ) -> None:
     """`change` is the id of the approved change by which they did it, if any."""
     if by is not None:

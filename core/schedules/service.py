@@ -33,15 +33,7 @@ from core.chat.people import Conversations, People
 from core.commands import grammar
 from core.commands.grammar import TypedCommand, localize_command
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
-from core.domain.messages import (
-    Address,
-    Answer,
-    Person,
-    ReplyTo,
-    decode_json,
-    encode_json,
-    turn_id,
-)
+from core.domain.messages import Address, Answer, Person, ReplyTo, decode_json, encode_json, turn_id
 from core.domain.ports import Platforms
 from core.domain.records import Turn
 from core.domain.rights import Need, Viewer
