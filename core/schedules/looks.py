@@ -150,8 +150,8 @@ class AlertWatch:
         text = f"{describe_calls([call])} · {describe_condition(condition, title)}"
         field, first_ids = ids.get(condition.field, condition.field), tuple(found.ids)
         condition = replace(condition, field=field, first=found.value, first_ids=first_ids)
-        queries, stored = dump_calls([call]), encode_json(condition)
-        return replace(draft, text=text, queries=queries, condition=stored)
+        stored = encode_json(condition)
+        return replace(draft, text=text, queries=dump_calls([call]), condition=stored)
 
     async def _find(
         self, ctx: ToolContext, call: StoredCall, condition: AlertCondition, moment: float = 0.0

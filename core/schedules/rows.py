@@ -300,8 +300,7 @@ class Schedules(SqlStore):
         now, state = self._clock(), read_state(alert)
         if state.asked_by != event_key:
             state = replace(state, is_asked=True, asked_by=event_key, refused_at=0.0)
-            watch = encode_json(state)
-            _update(connection, alert.id, now, watch=watch, next_due_at=now)
+            _update(connection, alert.id, now, watch=encode_json(state), next_due_at=now)
             _add_audit_line(connection, "schedule-run-requested", alert, by)
         return ScheduleRun("", alert.id, now, "queued")
 

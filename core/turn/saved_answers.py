@@ -95,8 +95,7 @@ class SavedAnswers:
         conversation, since = message.address.conversation, turn.accepted_at - RERUN_PAUSE_SECONDS
         journal = self.contexts.stores.journal
         if at := await journal.find_message_time(conversation, message.text, since):
-            moment = format_moment(datetime.fromtimestamp(at, zone))
-            raise NotRunAgain(_RAN_JUST_NOW, moment=moment)
+            raise NotRunAgain(_RAN_JUST_NOW, moment=format_moment(datetime.fromtimestamp(at, zone)))
         former = await self.find_former(former_id, conversation)
         calls = plan_calls(former)
         _check_rights(calls, rights)
