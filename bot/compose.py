@@ -22,12 +22,7 @@ from bot.health import HealthBoard, PartHealth, ReportHealth
 from bot.home import Home, Start
 from bot.integrations import KINDS, canonical_person, collect_rights
 from bot.operation_service import OperationService
-from bot.parts import (
-    NO_POSTGRES_SENTENCE,
-    dependencies,
-    model_client,
-    summaries,
-)
+from bot.parts import NO_POSTGRES_SENTENCE, dependencies, model_client, summaries
 from bot.people import system_user_name
 from bot.ponte import CheckEverything, Ponte, Surfaces
 from bot.settings import Settings

@@ -150,13 +150,7 @@ class Engine:
         # Made once, when the first message of its kind comes.
         origins = {name: cache(partial(find, self)) for name, find in ORIGINS.items()}
         self.manager = ConversationManager(
-            people,
-            changes,
-            assistant,
-            self.commands,
-            platforms,
-            config,
-            origins,
+            people, changes, assistant, self.commands, platforms, config, origins
         )
         self._tasks: list[asyncio.Task[None]] = []
 

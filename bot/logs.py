@@ -247,9 +247,8 @@ def _describe_error(error: Exception) -> str:
     so the sentence tells how to see its cause."""
     if isinstance(error, PonteError):
         return error.words()
-    what = " ".join(f"{type(error).__name__}: {error}".split())
     return say(
         "Ponte stopped because of an internal error ({what}). Run it again with "
         "PONTE_LOG_LEVEL=debug to see the cause.",
-        what=what,
+        what=" ".join(f"{type(error).__name__}: {error}".split()),
     )

@@ -189,8 +189,7 @@ async def list_parts(ponte: Ponte) -> Sequence[Health]:
 
 @operation("turns", admin_page=True, example="--failed")
 async def list_turns(
-    ponte: Ponte,
-    failed: Annotated[bool, ShellOption("Only messages that failed.")] = False,
+    ponte: Ponte, failed: Annotated[bool, ShellOption("Only messages that failed.")] = False
 ) -> Sequence[TurnSummary]:
     """List running, queued and failed messages, without their text."""
     turns = await ponte.engine.conversations.journal.list_recent_turns()

@@ -27,9 +27,7 @@ from core.base.i18n import say, use_locale
 from core.domain.messages import Person
 from core.domain.ports import ChatPlatform
 from core.people.rules import OIDC_PLATFORM
-from core.people.sign_ins import (
-    is_provider_key,
-)
+from core.people.sign_ins import is_provider_key
 from core.store.remembered import select_ids
 
 if TYPE_CHECKING:

@@ -163,8 +163,7 @@ class _SharedSettings(SettingsPart):
     https_proxy: ProxyUrl | None = setting(None, "proxy for https:// addresses")
     http_proxy: ProxyUrl | None = setting(None, "proxy for http:// addresses")
     no_proxy: str = setting(
-        "",
-        "hosts to connect to without a proxy, and ranges such as 10.0.0.0/8; comma-separated",
+        "", "hosts to connect to without a proxy, and ranges such as 10.0.0.0/8; comma-separated"
     )
     ponte_home: FullPath = setting(_default_home(), "data folder of Ponte", "a folder's path")
     database_url: Annotated[SecretStr, AfterValidator(_check_postgres_url)] | None = setting(

@@ -337,9 +337,8 @@ class DiscordHandlers:
         message = interaction.message
         # Of a private answer. The menus of a form's fields are such a message, too.
         if message and message.flags.ephemeral and not button.place.startswith("card"):
-            if not (direct := await self._find_direct(interaction)):
+            if not await self._move_to_direct(asking):
                 return
-            asking.direct = direct
         elif message and message.guild is None:
             asking.conversation = await self._find_conversation(asking, subject)
         channel = asking.direct or (message and message.channel.id)
@@ -511,25 +510,23 @@ class DiscordHandlers:
         asking = self._make_interaction(interaction)
         # In a direct message with Ponte, nobody else reads the conversation.
         if request.is_private and asking.address.is_shared:
-            if not (direct := await self._find_direct(interaction)):
-                return
             place = replace(asking.address, thread="", person="")
+            if not await self._move_to_direct(asking):
+                return
             channel = getattr(interaction.channel, "parent", None) or interaction.channel
             asked_in = AskedIn(place, f"#{getattr(channel, 'name', '')}".rstrip("#"))
             request = replace(request, asked_in=asked_in if place.workspace else None)
-            asking.direct = direct
         await self.interactions.submit(asking, request)
 
-    async def _find_direct(self, interaction: Interaction) -> int:
-        """Return the id of the person's direct message; 0 after a notice if Discord tells none."""
+    async def _move_to_direct(self, asking: DiscordInteraction) -> bool:
+        """Return False, after a notice, if Discord does not tell the person's direct message."""
+        client, user = asking.interaction.client, asking.interaction.user.id
         try:
             async with asyncio.timeout(DIRECT_MESSAGE_SECONDS):
-                client: discord.Client = interaction.client
-                return await self.locations.find_direct(client, interaction.user.id)
+                asking.direct = await self.locations.find_direct(client, user)
         except (PonteError, TimeoutError, *IN_DOUBT):
-            words = say(NO_DIRECT_MESSAGE, str(interaction.locale))
-            await self._make_interaction(interaction).notify(words)
-            return 0
+            await asking.notify(say(NO_DIRECT_MESSAGE, asking.locale))
+        return bool(asking.direct)
 
     async def _find_names(self, interaction: Interaction, text: str) -> ReferencedNames:
         """Return the names of what a text from a form mentions, without the bot itself. Discord

@@ -303,7 +303,7 @@ class McpTools:
             0,
             call,
             thread,
-            TurnControls(_show_nothing),
+            TurnControls(),
             self.zone,
             viewer,
             changes=self.changes.views,
@@ -379,10 +379,6 @@ _CALLS = {
 
 def _unknown_tool() -> ToolError:
     return refuse("unknown_tool", "there is no such tool", "use only the tools of the list")
-
-
-async def _show_nothing(text: str) -> None:
-    return None
 
 
 def _check_files(arguments: Json) -> None:

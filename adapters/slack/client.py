@@ -374,13 +374,7 @@ async def history(
 
 
 async def read_history(
-    api: SlackApi,
-    channel: str,
-    thread: str,
-    since: str,
-    patience: float,
-    until: str,
-    pages: int,
+    api: SlackApi, channel: str, thread: str, since: str, patience: float, until: str, pages: int
 ) -> tuple[Sequence[Json], bool]:
     """Return the messages of a thread after `since`, oldest first; with `thread` "" those of a
     channel's top level. `until` is the time stamp of the last one, "" for no end. `patience` is how

@@ -81,8 +81,7 @@ def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
         # choices, the person types one.
         choices = [str(choice) for choice in kind.get("choices") or ()]
         element = _build_menu(choices, choices) or _build_text_input()
-        optional = not kind.get("required")
-        block = _build_input(FIELD_PREFIX + name, name, element, optional=optional)
+        block = _build_input(FIELD_PREFIX + name, name, element, optional=not kind.get("required"))
         size += len(json.dumps(block))
         # `_MAX_BLOCKS` leaves room for the two sentences above the inputs.
         if size > _MAX_FORM_BYTES or len(blocks) == _MAX_BLOCKS:
@@ -103,8 +102,7 @@ def build_form(name: str, form: ButtonForm, memory: Json) -> Json:
     for field in form.fields:
         most = {"max_length": field.max_characters} if field.max_characters else {}
         element = _build_element(field) | most
-        optional = not field.is_required
-        block = _build_input(field.key, field.label, element, optional=optional)
+        block = _build_input(field.key, field.label, element, optional=not field.is_required)
         if field.hint and field.type != "checkbox":  # a checkbox has it as its label
             block["hint"] = make_plain_text(field.hint, MAX_LABEL_BYTES)
         blocks.append(block)
@@ -140,8 +138,7 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
     # The title is inserted last, so that it comes first.
     for words in (describe_fields_left_out(form, left_out), form.title):
         if words:
-            text = make_plain_text(words, SECTION_BYTES)
-            blocks.insert(0, {"type": "section", "text": text})
+            blocks.insert(0, {"type": "section", "text": make_plain_text(words, SECTION_BYTES)})
     # Without any field, there is nothing to send.
     submit = say("Send") if len(left_out) < len(form.fields) else ""
     return _build_modal(CHANGE_FORM, say("Change"), submit, blocks, memory)
@@ -216,8 +213,7 @@ def _build_element(field: FormField) -> Json:
         with suppress(ValueError):
             initial = {"initial_date": date.fromisoformat(value).isoformat()} if value else {}
             return {"type": "datepicker"} | initial
-    multiline = field.type == "lines" or "\n" in value
-    return _build_text_input(value, multiline=multiline)
+    return _build_text_input(value, multiline=field.type == "lines" or "\n" in value)
 
 
 def _build_choice(type: str, values: Sequence[str], labels: Sequence[str], chosen: str) -> Json:

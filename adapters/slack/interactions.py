@@ -216,8 +216,7 @@ class SlackInteraction:
 
     async def open_form(self, press: ButtonPress, form: ButtonForm | ChangeForm) -> str:
         """The form carries what it needs when it is submitted."""
-        ts = press.post.rpartition(":")[2]
-        memory = _memory(self.place) | {"ts": ts, "press": press.subject}
+        memory = _memory(self.place) | {"ts": press.post.rpartition(":")[2], "press": press.subject}
         with use_locale(self.locale):
             if isinstance(form, ChangeForm):
                 view = forms.build_change_form(form, memory)
@@ -381,15 +380,14 @@ class SlackHandlers:
             text = self.workspace.readable(events.text_of(about))
             # A form carries only 3,000 characters. So a file has its id in place of its address,
             # and only the beginning of its name.
-            files = [
-                [file.reference.partition(" ")[0], file.name[:60], file.type, file.size]
-                for file in events.files_of(about)[:_MAX_REMEMBERED_FILES]
-            ]
             memory = _memory(place) | {
                 "by": str(about.get("user") or about.get("username") or ""),
                 "about": text,
                 "ts": str(about.get("ts") or ""),
-                "files": files,
+                "files": [
+                    [file.reference.partition(" ")[0], file.name[:60], file.type, file.size]
+                    for file in events.files_of(about)[:_MAX_REMEMBERED_FILES]
+                ],
             }
             with use_locale(interaction.locale):
                 if shortcut["callback_id"] == forms.ASK_FORM:
@@ -509,17 +507,12 @@ class SlackHandlers:
         kind: Kind = "card" if button.place in ("card", "cards") else "quiet"
         source = Source(ts, place.thread, kind) if kind == "card" or button.is_quiet else None
         interaction = replace(
-            interaction,
-            source=source if ts else None,
-            home=None if ts else self.home,
+            interaction, source=source if ts else None, home=None if ts else self.home
         )
         await self.interactions.press(interaction, replace(press, post=f"{place.channel}:{ts}"))
 
     def _read_form(
-        self,
-        ack: AsyncAck,
-        body: Payload,
-        notices: CommandNotices | None = None,
+        self, ack: AsyncAck, body: Payload, notices: CommandNotices | None = None
     ) -> SlackInteraction:
         """Return the interaction of a submitted form. Slack names no channel: its place is in the
         data that it was opened with."""
@@ -638,9 +631,9 @@ async def respond(workspace: Workspace, place: SlackPlace, words: str, **content
         if place.url:
             return await workspace.api.respond(place.url, content | flags)
         if place.channel:  # a press on the Home tab has no such address
-            to, user = place.channel, place.user
+            to = place.channel
             await workspace.api.call(
-                "chat.postEphemeral", patience=1, channel=to, user=user, **content
+                "chat.postEphemeral", patience=1, channel=to, user=place.user, **content
             )
         return bool(place.channel)
     except FAILURES:

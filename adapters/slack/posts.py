@@ -321,10 +321,7 @@ class SlackPosts:
         await self._post_rest(ts, rest, content.cards, existing_keys)
 
     async def _send(
-        self,
-        send: Callable[[Json], Awaitable[None]],
-        content: PostContent,
-        grows: bool = False,
+        self, send: Callable[[Json], Awaitable[None]], content: PostContent, grows: bool = False
     ) -> tuple[str, ...]:
         """Send the message in the first form that Slack accepts. Return the rest of the text, which
         must follow in further messages. `grows`: the text is not complete, so it is not divided.

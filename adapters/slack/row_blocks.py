@@ -87,11 +87,7 @@ _BOLD, _STRUCK = {"bold": True}, {"strike": True}
 
 
 def build_rows_block(
-    card: Card,
-    count: int,
-    characters: int | None,
-    fields: int | None = None,
-    tables: bool = True,
+    card: Card, count: int, characters: int | None, fields: int | None = None, tables: bool = True
 ) -> Json:
     """Return the block with the first `count` rows of a card: a table if possible, else lines with
     the name and the changed fields of each row.

@@ -65,10 +65,7 @@ ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
         RowAction("schedules resume", "id", "Resume", states={"paused"}),
         RowAction("schedules run", "id", "Run now", states={"active", "paused"}),
         RowAction(
-            "schedules delete",
-            "id",
-            "Delete",
-            "The schedule and its list of runs will be deleted.",
+            "schedules delete", "id", "Delete", "The schedule and its list of runs will be deleted."
         ),
     ),
 }

@@ -251,8 +251,7 @@ def error_page(error: PonteError) -> str:
 
 def plain_page(kind: str, body: str) -> str:
     """`kind` is the CSS class of its body, `body` the HTML in it. A link leads to Ponte's page."""
-    language, link = LANGUAGE.get(), say("Open Ponte")
-    return PLAIN_PAGE.format(language=language, kind=kind, words=body, link=link)
+    return PLAIN_PAGE.format(language=LANGUAGE.get(), kind=kind, words=body, link=say("Open Ponte"))
 
 
 OPENAI_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}

@@ -546,12 +546,7 @@ def set_session(response: Response, auth: Authentication, session: str, age: int
     """An `age` of 0 seconds deletes the cookie. The terminal's visitors have none ("")."""
     if auth.cookie:
         response.set_cookie(
-            auth.cookie,
-            session,
-            max_age=age,
-            httponly=True,
-            samesite="strict",
-            secure=auth.secure,
+            auth.cookie, session, max_age=age, httponly=True, samesite="strict", secure=auth.secure
         )
 
 

@@ -21,12 +21,7 @@ from core.domain.records import EndedToken, PageAccount
 from core.people.page_accounts import MCP_TOKEN_KIND, OwnerName, PageAccounts, hash_token
 from core.people.policy import Policy
 from core.people.rules import OIDC_PLATFORM, OWNER_ID
-from core.people.sign_ins import (
-    ABSENT_SECONDS,
-    CONFIRMED_SECONDS,
-    SignedInPerson,
-    is_provider_key,
-)
+from core.people.sign_ins import ABSENT_SECONDS, CONFIRMED_SECONDS, SignedInPerson, is_provider_key
 
 WEB_PLATFORM = "web"
 SESSION_SECONDS = 30 * 86_400

@@ -264,8 +264,7 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
     # With a database of its own, Ponte may run on another machine.
     if own.needs == "running" and not is_running and inputs.settings.database_url is None:
         raise PonteError(
-            "Ponte isn't running with {home}, so there is nothing to reload.",
-            home=inputs.home.path,
+            "Ponte isn't running with {home}, so there is nothing to reload.", home=inputs.home.path
         )
     if own.needs == "settings" and not is_running:
         from bot.operation_service import describe_offline
@@ -275,8 +274,7 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
         return _print_result(asyncio.run(describe_offline(own, inputs, arguments, as_json=as_json)))
 
     async def print_answer(one: LocalClient) -> int:
-        linked = sys.stdout.isatty()
-        body = await one.run_operation(name, **arguments, linked=linked)
+        body = await one.run_operation(name, **arguments, linked=sys.stdout.isatty())
         if as_json:
             _print_all([to_json_line(body)])
         else:
@@ -361,8 +359,7 @@ def _read_attachment(file: Path) -> tuple[str, bytes]:
             "Can't read the file {file} ({cause}).", file=file, cause=describe_read_error(error)
         ) from None
     if size > MAX_UPLOAD_BYTES:
-        limit = i18n.format_size(MAX_UPLOAD_BYTES)
-        raise TooLarge(size=i18n.format_size(size), limit=limit)
+        raise TooLarge(size=i18n.format_size(size), limit=i18n.format_size(MAX_UPLOAD_BYTES))
     return file.name, data
 
 

@@ -47,14 +47,7 @@ from bot.features.base import find_features
 from bot.integrations import FACES, Faces
 from core.base.errors import SettingsError
 from core.base.i18n import nearest_locale, say
-from core.changes.approval import (
-    ASKER,
-    AUTO_PER_HOUR,
-    Access,
-    Approvers,
-    TableRule,
-    TableRules,
-)
+from core.changes.approval import ASKER, AUTO_PER_HOUR, Access, Approvers, TableRule, TableRules
 from core.domain.messages import Address
 from core.integrations import ChatIntegration, describe_read_error, is_place
 from core.journal.inbox import SenderLimits

@@ -196,8 +196,8 @@ class Reloader:
         return self._read(required=is_chosen or self._live.current.path is not None)
 
     def _read(self, *, required: bool) -> Config:
-        path, faces = self._settings.ponte_config, self._settings.faces
-        config = read_config(path, required=required, faces=faces)
+        path = self._settings.ponte_config
+        config = read_config(path, required=required, faces=self._settings.faces)
         check_secrets(config, self._settings)
         return config
 

@@ -20,12 +20,7 @@ from bot.doctor.safety import list_findings
 from bot.features.base import find_features
 from bot.home import Start
 from bot.logs import Redaction
-from bot.parts import (
-    CHECK_FAILED_SENTENCE,
-    NO_POSTGRES_SENTENCE,
-    dependencies,
-    model_client,
-)
+from bot.parts import CHECK_FAILED_SENTENCE, NO_POSTGRES_SENTENCE, dependencies, model_client
 from bot.settings import Settings
 from bot.stores import SCHEMA
 from core.base.errors import PonteError

@@ -227,8 +227,7 @@ class CardBuilder:
             decider = change.decider
             name = clip_line(decider.label) if decider else "?"
             if change.denial_reason and shows_names:
-                reason = show_reason(change.denial_reason)
-                return [say(_DENIED_BECAUSE, name=name, reason=reason)]
+                return [say(_DENIED_BECAUSE, name=name, reason=show_reason(change.denial_reason))]
             return [say(_CLOSED[change.state], name=name)]  # only that of a denial has the name
         # `undone_change`: the id of the change that this one takes back; "" if this is no undo.
         who = _UNDO_BY if change.proposal.undone_change else _APPROVED

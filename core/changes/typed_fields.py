@@ -35,10 +35,7 @@ _MAX_LISTED_FIELDS = 12
 
 
 def match_values(
-    fields: Sequence[FormField],
-    values: Mapping[str, Any],
-    now: datetime,
-    locales: Collection[str],
+    fields: Sequence[FormField], values: Mapping[str, Any], now: datetime, locales: Collection[str]
 ) -> dict[str, str]:
     """Return the new values that a person typed for a proposal, by the keys of the form, as text:
     numbers as in `1234.5`, days and moments in ISO 8601.

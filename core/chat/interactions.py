@@ -53,8 +53,7 @@ def describe_fields_left_out(
     names = [escape(clip_line(field.key)) for field in fields]
     if len(names) > _MAX_NAMED_FIELDS:
         names[_MAX_NAMED_FIELDS:] = ["…"]
-    example = say("FIELD = VALUE")
-    words = say(_NOT_IN_FORM, names=", ".join(names), id=form.id, example=example)
+    words = say(_NOT_IN_FORM, names=", ".join(names), id=form.id, example=say("FIELD = VALUE"))
     return words if names else ""
 
 

@@ -374,7 +374,7 @@ class TurnControls:
     """The functions that a tool may call while it runs: to show progress, to propose a change, or
     to record what must survive a crash."""
 
-    show_progress: Callable[[str], Awaitable[None]]
+    show_progress: Callable[[str], Awaitable[None]] = _ignore
     propose: Callable[[Draft], Awaitable[Outcome]] = _reject_proposal
     """Called by a write tool with its draft. Raises ToolError."""
     record_handle: Callable[[str], Awaitable[None]] = _ignore

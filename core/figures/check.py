@@ -29,8 +29,8 @@ Part = tuple[float, float]
 @dataclass(frozen=True, slots=True)
 class FigureCheck:
     """The texts of the figures. `from_run`: found only in what a run of Python printed. `slips` are
-    those of the missing ones that differ by one digit, or by one row, from what was read, which is
-    hardly chance."""
+    those of the missing ones that differ by one digit, or by one row, from what was read, and
+    hardly by chance."""
 
     found: Sequence[str]
     from_run: Sequence[str]
@@ -68,8 +68,7 @@ def check_figures(
     related = _collect(
         _relate([*{*sums, *wished, *(number for number, _ in _read(runs))}]), _scale(sums, wished)
     )
-    totals = ((sum(c) + sign * n, 0) for t in tables for c in t for n in c for sign in (1, -1))
-    near = _collect(totals)
+    near = _collect((sum(c) + d, 0) for t in tables for c in t for n in c for d in (n, -n))
     found, from_run, missing = list[str](), list[str](), list[Figure]()
     for _, sentence in groupby(figures, key=lambda figure: figure.sentence):
         bases, open_figures = [*wished], list[Figure]()

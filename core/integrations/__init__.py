@@ -683,9 +683,7 @@ def is_place(name: str, faces: Sequence[Integration[Any]]) -> bool:
     return any(form and re.fullmatch(form, id) for form in forms)
 
 
-def list_person_forms(
-    faces: Sequence[Integration[Any]],
-) -> tuple[list[str], list[str], list[str]]:
+def list_person_forms(faces: Sequence[Integration[Any]]) -> tuple[list[str], list[str], list[str]]:
     """Return three lists: the names of chat platforms, the patterns of keys of people and groups on
     all platforms, and the names of the surfaces that belong to the owner (page, terminal)."""
     chats = [integration.name for integration in faces if isinstance(integration, ChatIntegration)]

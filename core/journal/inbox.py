@@ -282,9 +282,9 @@ class SqlInbox(SqlStore):
         )
         if is_withdrawn or message.sent_at < before.sent_at:
             return seq, "unknown", None
-        text, files, at = message.text, message.attachments, message.sent_at
+        files, at = message.attachments, message.sent_at
         edited = replace(
-            before, text=text, attachments=files, mentions=message.mentions, sent_at=at
+            before, text=message.text, attachments=files, mentions=message.mentions, sent_at=at
         )
         # Decisions run before other messages, so an edit from one to the other needs a new place in
         # the queue.

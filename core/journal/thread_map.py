@@ -27,9 +27,7 @@ import structlog
 from core.base.errors import NotStored
 from core.domain.messages import decode_json, encode_json
 from core.domain.ports import TransactionStep
-from core.domain.records import (
-    Thread,
-)
+from core.domain.records import Thread
 from core.store.database import (
     ROWS_PER_TRANSACTION,
     Database,

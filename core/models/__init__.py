@@ -314,11 +314,10 @@ def _serve_model(
     api = settings.ponte_model_api
     # The level is the API to use: "conversations", "responses" or "chat". None: the model finds out
     # which one the server has. With "demo" no caller comes here.
-    level = None if api == "auto" or api == "demo" else api
     return ServedModel(
         deps.client,
         options,
-        level=level,
+        level=None if api == "auto" or api == "demo" else api,
         read=deps.read_file,
         record_object_to_erase=late,
         list_tools=list_tools,

@@ -129,11 +129,7 @@ async def fetch_response(server: ModelServer, id: str, wait_seconds: float) -> J
 
 
 def reconcile(
-    transcript: Sequence[Item],
-    tail: Sequence[Json],
-    *,
-    was_asked: bool,
-    is_complete: bool,
+    transcript: Sequence[Item], tail: Sequence[Json], *, was_asked: bool, is_complete: bool
 ) -> Reconciliation | None:
     """Compare a conversation on the server with the transcript and return what it lacks, or None to
     create a new one.

@@ -600,16 +600,13 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
         # By title in any case, else by id.
         if (id := named.get(name.casefold(), name)) not in titles:
             # There may be many tables, so at most as many are named as an answer shows rows.
-            names = (
-                ", ".join(
-                    escape_inline(table_title) for table_title in [*titles.values()][:MAX_ROWS]
-                )
-                or "–"
-            )
             missing = say(
                 "Table {name} not found. Available tables: {names}.",
                 name=escape_inline(name),
-                names=names,
+                names=", ".join(
+                    escape_inline(table_title) for table_title in [*titles.values()][:MAX_ROWS]
+                )
+                or "–",
             )
             return "\n\n".join([missing, *problems])
         title = titles[id]

@@ -677,12 +677,11 @@ class ModelServer:
         limit = next((body[name] for name in OUTPUT_LIMIT_FIELDS if name in body), math.inf)
         # llama.cpp calls a response completed that its limit cut.
         has_reached_limit = usage.output >= limit and not (usage.is_estimated or answer.has_calls)
-        is_truncated = answer.cut_reason == "length" or has_reached_limit
         return RoundCompleted(
             items,
             usage,
             thread,
-            is_truncated=is_truncated,
+            is_truncated=answer.cut_reason == "length" or has_reached_limit,
             broken=broken,
             file_kinds=self.input.kinds,
             unseen_files=unseen_files,

@@ -323,10 +323,7 @@ class SqlPageAccounts(SqlStore):
 
     @transaction
     def add_api_token(
-        self,
-        connection: SqlConnection,
-        token: ApiToken,
-        by: Person | None = None,
+        self, connection: SqlConnection, token: ApiToken, by: Person | None = None
     ) -> None:
         """Expired tokens of the person are deleted. With `by`, somebody else creates it for the
         person, who gets a notice. Raise TooManyApiTokens."""

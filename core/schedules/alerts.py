@@ -168,10 +168,8 @@ def decide(
     new = [id for id in found.ids if id not in known]
     left = [(id, at or now) for id, at in known.items() if id not in found.ids]
     rows = dict(left[-MAX_LEFT_ROWS:]) | dict.fromkeys(found.ids, 0.0)
-    is_true, is_change = (
-        condition.is_true(found.value, state.base),
-        condition.comparison == "changes",
-    )
+    is_true = condition.is_true(found.value, state.base)
+    is_change = condition.comparison == "changes"
     # A change is measured from the last post, so one that went back is none.
     crossings = is_true if is_change else state.crossings + (is_true is not state.is_true)
     edge: Edge = "row" if new else ""

@@ -81,13 +81,11 @@ class ScheduleChange(Kind):
             address = decode_json(ReplyTo, write.applier_data).address
             lines += [describe_place(address), describe_cost(draft)]
         if after and before and change.state == "open":
-            rule = f"{describe_rule(before)}, {before.time_zone}"
-            title = build_schedule_title(before)
             lines.append(
                 say(
                     "Current schedule, until you approve the change: {title} ({rule}).",
-                    title=title,
-                    rule=rule,
+                    title=build_schedule_title(before),
+                    rule=f"{describe_rule(before)}, {before.time_zone}",
                 )
             )
         is_saved = draft.kind == "saved"

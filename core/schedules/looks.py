@@ -41,12 +41,7 @@ from core.schedules.alerts import (
     write_post,
 )
 from core.schedules.rows import Schedules
-from core.schedules.schedule import (
-    LATE_SECONDS,
-    BadSchedule,
-    Schedule,
-    ScheduleDraft,
-)
+from core.schedules.schedule import LATE_SECONDS, BadSchedule, Schedule, ScheduleDraft
 
 log = structlog.get_logger("alerts")
 MAX_WATCHED_ROWS, SHOWN_ROWS = 1_000, 10
@@ -56,9 +51,6 @@ _PARTIAL = {"total_at_least", "read", "changed", "linked"}
 """What a tool says of rows that are not all."""
 _NO_VALUE = "No row has a number there."
 FindTool = Callable[[str], Awaitable[Tool]]
-
-
-async def _show_nothing(_: str) -> None: ...
 
 
 @dataclass
@@ -111,7 +103,7 @@ class AlertWatch:
         call = next(iter(load_calls(alert.draft.queries)), None)
         # There is no turn: its number is 0.
         message = Message("", "", owner, address, alert.reply_to, time_zone=zone)
-        no_call, controls = ToolCall("", "", "", "read"), TurnControls(_show_nothing)
+        no_call, controls = ToolCall("", "", "", "read"), TurnControls()
         try:
             await self.check_standing(alert)
             if call is None or (condition.value != "row" and condition.number is None):
@@ -132,8 +124,8 @@ class AlertWatch:
         if edge and found.ids:
             found = replace(found, rows=_select_rows(found, new or [*found.ids]))
         elif edge and found.value and call:
-            rows = call.tool, call.arguments, alert.next_due_at, SHOWN_ROWS
-            outcome = await self._ask(ctx, *rows)
+            moment = alert.next_due_at
+            outcome = await self._ask(ctx, call.tool, call.arguments, moment, SHOWN_ROWS)
             found = _add_rows(found, outcome)
         text = write_post(alert, state, found, edge, new) if edge else ""
         return encode_json(after), text, "posted" if text else "quiet" if found.value else "failed"
@@ -150,23 +142,21 @@ class AlertWatch:
         if not found.value and found.why != say(_NO_VALUE):
             raise BadSchedule("{why}", why=found.why)
         call = replace(call, titles={**call.titles, **found.titles})
-        ids = {title: id for id, title in call.titles.items()}
-        title = call.titles.get(condition.field, condition.field)  # a form has the id
+        name = condition.field
+        title = call.titles.get(name, name)  # a form has the id
         text = f"{describe_calls([call])} · {describe_condition(condition, title)}"
-        field, first_ids = ids.get(condition.field, condition.field), tuple(found.ids)
-        condition = replace(condition, field=field, first=found.value, first_ids=first_ids)
-        queries, stored = dump_calls([call]), encode_json(condition)
-        return replace(draft, text=text, queries=queries, condition=stored)
+        field = {title: id for id, title in call.titles.items()}.get(name, name)
+        condition = replace(condition, field=field, first=found.value, first_ids=tuple(found.ids))
+        queries = dump_calls([call])
+        return replace(draft, text=text, queries=queries, condition=encode_json(condition))
 
     async def _find(
         self, ctx: ToolContext, call: StoredCall, condition: AlertCondition, moment: float = 0.0
     ) -> Finding:
         tool, query, is_row = call.tool, call.arguments, condition.value == "row"
         if not is_row:
-            tool, query = (
-                "nocodb_summarize",
-                {key: query[key] for key in ("table", "filters", "match")},
-            )
+            tool = "nocodb_summarize"
+            query = {key: query[key] for key in ("table", "filters", "match")}
             if condition.field:
                 query["aggregates"] = [{"field": condition.field, "fn": condition.value}]
         most = MAX_WATCHED_ROWS if is_row else 0
@@ -176,17 +166,16 @@ class AlertWatch:
             for id, title in call.titles.items():  # the stored query has ids
                 why = why.replace(id, title)
             return Finding(why=why)
-        stated, rows = json.loads(outcome.text), outcome.data
+        stated, rows, titles = json.loads(outcome.text), outcome.data, outcome.query.titles
         keys = outcome.row_keys or ()
         # NocoDB may be set to send fewer rows than are asked for.
         if stated.keys() & _PARTIAL or (is_row and stated["total"] != len(keys)):
             return Finding(why=say("Too many rows match, or they changed while I read them."))
         if is_row:
-            prefix = f"{outcome.query.titles[query['table']]}/"
+            prefix = f"{titles[query['table']]}/"
             ids = {key.removeprefix(prefix): place for place, key in enumerate(keys)}
             total = str(stated["total"])
             return _add_rows(Finding(total, total, ids=ids), outcome)
-        titles = outcome.query.titles
         if not isinstance(rows, RowsResult) or rows.values[0][-1] is None:
             return Finding(why=say(_NO_VALUE), titles=titles)
         if rows.columns[-1].kind != "number":

@@ -227,11 +227,7 @@ class Schedules(SqlStore):
 
     @_schedule_transaction
     def pause(
-        self,
-        connection: SqlConnection,
-        id: str,
-        reason: PauseReason,
-        by: Person | None = None,
+        self, connection: SqlConnection, id: str, reason: PauseReason, by: Person | None = None
     ) -> Schedule:
         schedule = _lock_live_schedule(connection, id)
         if schedule.state == "active":
@@ -240,12 +236,7 @@ class Schedules(SqlStore):
         return read_schedule(_find_row(connection, id))
 
     @_schedule_transaction
-    def resume(
-        self,
-        connection: SqlConnection,
-        id: str,
-        by: Person | None = None,
-    ) -> Schedule:
+    def resume(self, connection: SqlConnection, id: str, by: Person | None = None) -> Schedule:
         """Due times during the pause are not caught up."""
         schedule = _lock_live_schedule(connection, id)
         if schedule.state == "paused":
@@ -309,8 +300,7 @@ class Schedules(SqlStore):
         now, state = self._clock(), read_state(alert)
         if state.asked_by != event_key:
             state = replace(state, is_asked=True, asked_by=event_key, refused_at=0.0)
-            watch = encode_json(state)
-            _update(connection, alert.id, now, watch=watch, next_due_at=now)
+            _update(connection, alert.id, now, watch=encode_json(state), next_due_at=now)
             _add_audit_line(connection, "schedule-run-requested", alert, by)
         return ScheduleRun("", alert.id, now, "queued")
 
@@ -743,11 +733,7 @@ def _find_row(connection: SqlConnection, id: str, lock: bool = False) -> SqlRow:
 
 
 def _add_audit_line(
-    connection: SqlConnection,
-    event: str,
-    schedule: Schedule,
-    by: Person | None,
-    change: str = "",
+    connection: SqlConnection, event: str, schedule: Schedule, by: Person | None, change: str = ""
 ) -> None:
     """`change` is the id of the approved change by which they did it, if any."""
     if by is not None:

@@ -33,15 +33,7 @@ from core.chat.people import Conversations, People
 from core.commands import grammar
 from core.commands.grammar import TypedCommand, localize_command
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
-from core.domain.messages import (
-    Address,
-    Answer,
-    Person,
-    ReplyTo,
-    decode_json,
-    encode_json,
-    turn_id,
-)
+from core.domain.messages import Address, Answer, Person, ReplyTo, decode_json, encode_json, turn_id
 from core.domain.ports import Platforms
 from core.domain.records import Turn
 from core.domain.rights import Need, Viewer
@@ -265,23 +257,14 @@ CHANGED = "schedules"
 FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
 
 
-_SHOWN_FIELDS = [
-    "id",
-    "state",
-    "reason",
-    "next_due_at",
-    "last_due_at",
-    "runs",
-    "failures",
-    "created_at",
-]
+_SHOWN = ["id", "state", "reason", "next_due_at", "last_due_at", "runs", "failures", "created_at"]
 
 
 def to_json(schedule: Schedule) -> Mapping[str, Any]:
     """For the shell and the operator's page. `value` and `looked_at` are those of an alert."""
     draft, state = schedule.draft, read_state(schedule)
     return {
-        **{name: getattr(schedule, name) for name in _SHOWN_FIELDS},
+        **{name: getattr(schedule, name) for name in _SHOWN},
         **asdict(draft.rule),
         "owner": schedule.owner.key,
         "place": schedule.address.channel_key,
@@ -388,10 +371,12 @@ class Scheduling:
                     "14:00 to call Ana.”"
                 )
             return Answer(reply, is_private=message.address.is_shared)
+        find = service.get if command.slug == "show" else service.get_managed
+        schedule = await find(id, *who)
         # the parser lets nothing else through
         match command.slug:
             case "show":
-                schedule = await self.withhold(await service.get(id, *who), *who)
+                schedule = await self.withhold(schedule, *who)
                 runs = await self.store.list_runs(id)
                 whole, last = describe_whole(schedule, self.clock()), _describe_last(schedule)
                 lines = [f"{whole}\n{last}".rstrip(), ""]
@@ -408,17 +393,14 @@ class Scheduling:
                 text = "\n".join(lines).strip()
                 return Answer(text, is_private=message.address.is_shared, placed=placed)
             case "delete":
-                await service.get_managed(id, *who)
                 schedule = await self.withhold(await self.store.delete(id, by=who[0]), *who)
                 reply = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
             case "run":
-                await service.get_managed(id, *who)
                 run = await self.store.run_now(id, message.event_key, who[0])
                 # A look that a person asked for has no run of its own.
                 started = "The run has started." if run.event_key else "I post what I find there."
                 return Answer(say(started), is_private=message.address.is_shared)
             case word:
-                schedule = await service.get_managed(id, *who)
                 if word == "pause":
                     schedule = await self.store.pause(id, "person", who[0])
                 else:

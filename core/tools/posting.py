@@ -130,18 +130,17 @@ class PlacePosts:
         _check_length(text)
         files = tuple(file for file in answer.files if not file.is_run_code)
         post = Answer(text, parts=(text,), placed=answer.placed, files=files)
-        names = ", ".join(f"`{file.name}`" for file in files)
-        note = say("Files included: {names}", names=names) if files else ""
-        row = RowWrite(after={"text": text, "answer": encode_json(post), "note": note})
-        draft = _build_draft(asker, address, None, answer.share_place, row)
+        draft = _build_draft(asker, address, None, answer.share_place, RowWrite())
         rights = {*needs, ("chat",), ("propose",), ("post", draft.target["place"])}
         target = {**draft.target, "needs": json.dumps(sorted(rights)), "answer": former.id}
         draft = replace(draft, target=target)
         await self.check_asker(draft)
+        names = ", ".join(f"`{file.name}`" for file in files)
+        notes = [say("Files included: {names}", names=names)] if files else []
         if await self.messengers[address.platform].may_have_outsiders(address):
-            note = f"{note}\n\n{say(_OUTSIDERS)}".strip()
-            draft = replace(draft, rows=(replace(row, after={**(row.after or {}), "note": note}),))
-        return draft
+            notes.append(say(_OUTSIDERS))
+        after = {"text": text, "answer": encode_json(post), "note": "\n\n".join(notes)}
+        return replace(draft, rows=(RowWrite(after=after),))
 
 
 class _PostBatch:

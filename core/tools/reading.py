@@ -121,8 +121,7 @@ class PlaceReadingSource(FixedToolSource):
         # answer (`what`) then says so, because a model also sums up what it has not read.
         lines = choose_lines([_format(message, zone) for message in messages])
         is_cut = has_more or len(lines) < len(messages)
-        when = format_moment(begin)
-        what = plural(*(_READ_NEWEST if is_cut else _READ), len(lines), when=when)
+        what = plural(*(_READ_NEWEST if is_cut else _READ), len(lines), when=format_moment(begin))
         result = {"what": what, "note": _NOTE, "messages": lines}
         return Outcome(
             "ok",

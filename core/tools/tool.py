@@ -532,8 +532,7 @@ def outcome_of_error(error: ToolError, status: Literal["error", "unknown"] = "er
     body = compact_json({"error": {key: text for key, text in parts.items() if text}})
     # A check that failed is no fault of the person, so they read it themselves.
     lines = (error.words(),) if error.code == StatusUnknown.code else ()
-    usage = error.usage or Usage()
-    return Outcome(status, body, sources=lines, usage=usage, problem=error.words())
+    return Outcome(status, body, sources=lines, usage=error.usage or Usage(), problem=error.words())
 
 
 # The beginning of an error or of a note as Ponte writes them. Other characters before it (spaces,

@@ -125,8 +125,7 @@ def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
         why = _name_calls(changes)
         paragraphs.append(say(_CHANGES_FAILED, failed=len(changes), count=count, why=why))
     if open_calls := [call for call in (*failed, *results) if call not in (*changes, *shown)]:
-        names = _name_calls(open_calls)
-        paragraphs.append(say(_ASK_AGAIN, count=len(open_calls), names=names))
+        paragraphs.append(say(_ASK_AGAIN, count=len(open_calls), names=_name_calls(open_calls)))
     return paragraphs
 
 

@@ -14,16 +14,7 @@ from core.base.tasks import run_together
 from core.changes.approval import Approval
 from core.changes.cards import ChangeViews
 from core.chat.people import Conversations
-from core.domain.messages import (
-    Address,
-    Answer,
-    Attachment,
-    File,
-    Item,
-    Message,
-    Person,
-    Progress,
-)
+from core.domain.messages import Address, Answer, Attachment, File, Item, Message, Person, Progress
 from core.domain.ports import FetchAttachment
 from core.domain.records import (
     Provenance,

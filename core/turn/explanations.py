@@ -98,9 +98,8 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
         lines.append(say(_BY_POLICY))
     elif change.decider:
         right = approval.kinds[change.draft.kind].right_to_approve(change.draft)
-        max_age = find_max_age(change.decider)
         rights = await approval.policy.look_up_rights(
-            change.decider, proposal.address, max_age=max_age
+            change.decider, proposal.address, max_age=find_max_age(change.decider)
         )
         verdict = rights.may(*right)
         lines += [say(_DECIDED), f"- {explain_verdict(verdict)}"]

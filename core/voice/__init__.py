@@ -168,9 +168,7 @@ class Transcriber:
         call_id = f"voice:{file.id}"
         # At an unknown length, the longest that the bytes can hold is reserved.
         paid = PaidRun(
-            "transcription",
-            self.model,
-            seconds=seconds or len(data) / MIN_BYTES_PER_SECOND,
+            "transcription", self.model, seconds=seconds or len(data) / MIN_BYTES_PER_SECOND
         )
         await self.budget.reserve_run(turn, call_id, paid)
         try:

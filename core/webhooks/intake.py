@@ -296,16 +296,6 @@ class HookIntake:
                 # same, so that the operator sees the delivery in the audit log and among the turns;
                 # its turn is skipped and posts nothing.
                 is_empty = _posts_nothing(hook, parsed, text)
-                origin = MessageOrigin(
-                    "webhook",
-                    hook.name,
-                    may_be_command=False,
-                    is_authored=False,
-                    is_by_person=False,
-                    is_attended=False,
-                    per_minute=hook.per_minute,
-                    data={"is_post": bool(hook.template), "is_empty": is_empty},
-                )
                 message = Message(
                     key,
                     text,
@@ -313,7 +303,16 @@ class HookIntake:
                     to.address,
                     to,
                     sent_at=self.clock(),
-                    origin=origin,
+                    origin=MessageOrigin(
+                        "webhook",
+                        hook.name,
+                        may_be_command=False,
+                        is_authored=False,
+                        is_by_person=False,
+                        is_attended=False,
+                        per_minute=hook.per_minute,
+                        data={"is_post": bool(hook.template), "is_empty": is_empty},
+                    ),
                     context=() if hook.template else (Quote(author.name, quoted),),
                 )
                 line = audit_step("webhook-received", author, to.address, turn=message.turn)

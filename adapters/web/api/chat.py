@@ -178,10 +178,9 @@ class ChatRoutes(MessageRoutes):
         change = next(
             (answer_card.id for answer_card in answer.cards if answer_card.kind == "change"), None
         )
-        state = card.state if card else answer.status
         result: answers.DecisionResult = {
             "id": id,
-            "state": state,
+            "state": card.state if card else answer.status,
             "status": answer.status,
             "text": answer.text_without_cards,
         }

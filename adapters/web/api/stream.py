@@ -443,10 +443,6 @@ def _quote_block(block: re.Match[str]) -> str:
 def card_json(card: Card) -> CardState:
     """The code blocks in a card's text are texts that Ponte did not write, such as the reason of a
     denial. The page and the terminal show these as quotes."""
-    rows = [
-        dict(row) | asdict(row_fields)
-        for row, row_fields in zip(card.rows, read_rows(card.rows), strict=True)
-    ]
     # `revision` is that of the proposal on the card, `seq` that of the turn that proposed it.
     return {
         "id": card.id,
@@ -454,7 +450,10 @@ def card_json(card: Card) -> CardState:
         "title": card.title,
         "text": _CODE_BLOCK.sub(_quote_block, card.text_with_result),
         "result": card.result,
-        "rows": rows,
+        "rows": [
+            dict(row) | asdict(row_fields)
+            for row, row_fields in zip(card.rows, read_rows(card.rows), strict=True)
+        ],
         "actions": list(card.actions),
         "label": card.label or say("Approve"),
         "state": card.state,

@@ -368,8 +368,7 @@ class PageRoutes(RouteGroup):
         place = b'<p id="trouble" role="alert">'
         page = self._files[1]["index.html"]  # the second item has the files by name
         body = page.replace(place, place + escape(sentence).encode())
-        headers = {"Content-Security-Policy": PAGE_SECURITY_POLICY}
-        return HTMLResponse(body, headers=headers)
+        return HTMLResponse(body, headers={"Content-Security-Policy": PAGE_SECURITY_POLICY})
 
     @endpoint(
         "GET",
@@ -392,8 +391,7 @@ class PageRoutes(RouteGroup):
             text = re.sub(rf"\]\(({'|'.join(LOCALES)})\.md\)", r"](/guide?locale=\1)", text)
             text = re.sub(r"\[([^]]+)\]\((?!/guide)\S+\)", r"\1", text)  # pages not served here
             page = plain_page("guide", document_to_html(text))
-        headers = {"Content-Security-Policy": http_io.HTML_SECURITY_POLICY}
-        return HTMLResponse(page, headers=headers)
+        return HTMLResponse(page, headers={"Content-Security-Policy": http_io.HTML_SECURITY_POLICY})
 
     @endpoint("GET", "/page/words.json", query={"locale": ", ".join(LOCALES)}, is_static=True)
     async def words(self, request: Request) -> answers.PageWords:

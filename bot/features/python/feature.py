@@ -15,9 +15,7 @@ FEATURE = Feature(
         "a sandbox on this machine.",
         (
             SetupField(
-                "ponte_code",
-                words="Where Python runs",
-                choices=("auto", "hosted", "local", "off"),
+                "ponte_code", words="Where Python runs", choices=("auto", "hosted", "local", "off")
             ),
         ),
     ),

@@ -502,12 +502,6 @@ class BridgeSource:
         be proposed."""
         usable_names = [name for name in self._tool_names if name in names]
         writing = ", ".join(name for name in usable_names if name in BRIDGE_WRITE_TOOLS)
-        description = _DESCRIPTION.format(
-            what="Read, and propose changes of," if writing else "Read",
-            tools="\n".join(f"- {BRIDGE_TOOLS[name]}" for name in usable_names),
-            base=" (its base_id may be left out)" if self._base_id else "",
-            writing=_PROPOSES.format(tools=writing) if writing else _READS_ONLY,
-        )
         # "read": `effect_of` tells for each call whether it writes. `strict=False`: a strict schema
         # cannot have a map with any keys, such as `args`.
         return ExecuteTool(
@@ -516,7 +510,12 @@ class BridgeSource:
             effect="read",
             doing="is reading the tables…",
             strict=False,
-            description=description,
+            description=_DESCRIPTION.format(
+                what="Read, and propose changes of," if writing else "Read",
+                tools="\n".join(f"- {BRIDGE_TOOLS[name]}" for name in usable_names),
+                base=" (its base_id may be left out)" if self._base_id else "",
+                writing=_PROPOSES.format(tools=writing) if writing else _READS_ONLY,
+            ),
         )
 
     def _find_permitted(self, tool: str, most: BridgeEffect) -> BridgeTool:

@@ -117,11 +117,6 @@ class BridgeDriver(TableDriver):
         computed = {name for name, column in named.items() if column.get("uidt") in _COMPUTED}
         files = {name for name, column in named.items() if column.get("uidt") == "Attachment"}
         links = {name for name, column in named.items() if column.get("uidt") in _LINKS}
-        titles = {
-            str(column.get(other)): name
-            for name, column in named.items()
-            for other in ("id", "column_name")
-        }
         return BridgeTable(
             id=str(description.get("id") or id),
             title=str(description.get("title") or id),
@@ -130,7 +125,11 @@ class BridgeDriver(TableDriver):
             computed=frozenset(computed),
             files=frozenset(files),
             links=frozenset(links),
-            titles=titles,
+            titles={
+                str(column.get(other)): name
+                for name, column in named.items()
+                for other in ("id", "column_name")
+            },
         )
 
     async def is_link(self, table: BridgeTable, name: str) -> bool:

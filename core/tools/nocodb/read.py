@@ -212,8 +212,8 @@ class TableQuestion:
         based on. `note` is Markdown."""
         caption = escape_markdown(self.describe_rows(rows, row_count))
         # The underscores in a zone's name are no markup within a word.
-        time_text, zone = format_moment(self.now), self.now.tzinfo
-        sentence = say(SOURCE, caption=caption, time=time_text, zone=zone)
+        time_text = format_moment(self.now)
+        sentence = say(SOURCE, caption=caption, time=time_text, zone=self.now.tzinfo)
         return " ".join(filter(None, [sentence, note, self.link]))
 
     def describe_rows(self, rows: SelectedRows, row_count: int) -> str:
@@ -629,5 +629,4 @@ def _restrict(change: Change, table: TableDescription, id: str) -> Change:
         for step in change.written_steps
         if step.write.id == id
     )
-    state = "done" if change.state == "partial" else change.state
-    return replace(change, steps=steps, state=state)
+    return replace(change, steps=steps, state="done" if change.state == "partial" else change.state)

@@ -696,11 +696,10 @@ def _format_figures(pairs: Sequence[FieldFunction], figures: Sequence[Figure]) -
 
 def _build_tool(function: Function, guide: str, *, strict: bool = True) -> FunctionTool:
     summary, _ = parse_docstring(function.__doc__ or "")
-    description = f"{summary} {guide}".strip()
     return FunctionTool(
         function,
         effect="read",
         doing="is reading the tables…",
-        description=description,
+        description=f"{summary} {guide}".strip(),
         strict=strict,
     )

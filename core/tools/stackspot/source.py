@@ -104,8 +104,7 @@ class StackSpotCommands:
         stops only the waiting."""
         execution = ctx.call.handle or await self._start_run(ctx, slug, input)
         result = await self._stackspot.wait(
-            execution,
-            on_progress=lambda status: ctx.turn.show_progress(describe_progress(status)),
+            execution, on_progress=lambda status: ctx.turn.show_progress(describe_progress(status))
         )
         # `without_fence` parses the text. `run_off_loop` does that in a thread if the text is long,
         # because it would hold up the event loop.

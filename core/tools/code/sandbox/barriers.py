@@ -188,10 +188,9 @@ class Landlock:
                 beside = 0 if user is not None else await asyncio.to_thread(running_threads)
                 fence = await asyncio.to_thread(landlock_rules, program, python, session)
                 work, tmp = session / "work", session / "tmp"
-                environment = {**KERNEL_ENVIRONMENT, "HOME": str(work), "TMPDIR": str(tmp)}
                 running = await launch(
                     lambda ends: kernel_command_line(python, program, ends, limits, fence, beside),
-                    environment=environment,
+                    environment={**KERNEL_ENVIRONMENT, "HOME": str(work), "TMPDIR": str(tmp)},
                     folder=work,
                     user=user,
                 )
