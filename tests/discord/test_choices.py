@@ -64,10 +64,12 @@ async def test_a_choice_in_a_private_answer_stays_private(
 ) -> None:
     exchange = await ana.slash("ask", channel, prompt="How many?", private=True)
     await exchange.wait_for_text("Which one?")
-    await office.discord.wait_until(lambda: list_labels(exchange.original)[:1] == ["This month"])
-    await ana.click(exchange.original, "This month")
+    post = exchange.original
+    assert post
+    await office.discord.wait_until(lambda: list_labels(post)[:1] == ["This month"])
+    await ana.click(post, "This month")
     me = office.discord.world.me.id
     await office.discord.wait_until(lambda: office.discord.world.messages_by(me, ana.dm.id))
-    (post,) = office.discord.world.messages_by(me, ana.dm.id)
-    assert post["content"].startswith("You said: This month")
+    (answer,) = office.discord.world.messages_by(me, ana.dm.id)
+    assert answer["content"].startswith("You said: This month")
     assert office.discord.world.messages_by(me, channel.id) == []
