@@ -332,9 +332,9 @@ class DiscordHandlers:
         asking = replace(self._make_interaction(interaction, asker), chosen=chosen)
         message = interaction.message
         # Of a private answer. The menus of a form's fields are such a message, too.
-        if message and message.flags.ephemeral and not button.place.startswith("card"):
-            if not await self._move_to_direct(asking):
-                return
+        is_private = message and message.flags.ephemeral and not button.place.startswith("card")
+        if is_private and not await self._move_to_direct(asking):
+            return
         channel = asking.direct or (message and message.channel.id)
         press = ButtonPress(
             button,

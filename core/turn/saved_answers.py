@@ -22,6 +22,7 @@ from core.saved.queries import (
     ProposalScript,
     QueryScript,
     StoredCall,
+    find_former,
     load_calls,
     plan_calls,
 )
@@ -96,7 +97,7 @@ class SavedAnswers:
         journal = self.contexts.stores.journal
         if at := await journal.find_message_time(conversation, message.text, since):
             raise NotRunAgain(_RAN_JUST_NOW, moment=format_moment(datetime.fromtimestamp(at, zone)))
-        former = await self.find_former(former_id, conversation)
+        former = await find_former(journal, former_id, conversation)
         calls = plan_calls(former)
         _check_rights(calls, rights)
         then, now = (datetime.fromtimestamp(t.accepted_at, zone) for t in (former, turn))
@@ -106,7 +107,8 @@ class SavedAnswers:
     async def save(self, turn: Turn, command: TypedCommand, rights: PlaceRights | None) -> Answer:
         """Answer the command that the form sends. Raise NotAllowed, NotRunAgain, NotSaved."""
         message = turn.message
-        former = await self.find_former(command.id, message.address.conversation)
+        journal = self.contexts.stores.journal
+        former = await find_former(journal, command.id, message.address.conversation)
         calls = [replace(call, before="", figure="") for call in plan_calls(former)]
         if not all(self.contexts.may_know(rights, call.needs) for call in calls):
             raise NotAllowed
@@ -151,12 +153,6 @@ class SavedAnswers:
         return await self.contexts.stores.saved.list_usable(
             message.author.key, message.address, self.contexts.may_know, rights
         )
-
-    async def find_former(self, turn: str, conversation: str) -> Turn:
-        former = await self.contexts.stores.journal.find_ended_turn(turn, conversation)
-        if former is None or former.message.address.conversation != conversation:
-            raise NotRunAgain(QUESTION_GONE)
-        return former
 
     def _find_zone(self, message: Message) -> ZoneInfo:
         return ZoneInfo(zone_of(message, self.contexts.zone))
