@@ -336,10 +336,10 @@ class DiscordHandlers:
         asking = replace(self._make_interaction(interaction, asker), chosen=chosen)
         message = interaction.message
         # Of a private answer. The menus of a form's fields are such a message, too.
-        if message and message.flags.ephemeral and not button.place.startswith("card"):
-            if not await self._move_to_direct(asking):
-                return
-        elif message and message.guild is None:
+        is_private = message and message.flags.ephemeral and not button.place.startswith("card")
+        if is_private and not await self._move_to_direct(asking):
+            return
+        if message and message.guild is None and not is_private:
             asking.conversation = await self._find_conversation(asking, subject)
         channel = asking.direct or (message and message.channel.id)
         press = ButtonPress(

@@ -113,6 +113,15 @@ def can_be_saved(turn: Turn) -> bool:
     return bool(turn.answer and turn.answer.can_run_again) and len(plan_calls(turn)) == 1
 
 
+async def find_former(journal: Any, id: str, conversation: str) -> Turn:
+    """Return an ended turn of this conversation; without an id, the newest whose answer can run
+    again. Raise NotRunAgain."""
+    turn: Turn | None = await journal.find_ended_turn(id, conversation)
+    if turn is None or turn.message.address.conversation != conversation:
+        raise NotRunAgain(QUESTION_GONE)
+    return turn
+
+
 def find_watchable(turn: Turn) -> Outcome:
     """Return the outcome of the only query that the answer shows. Raise NotRunAgain."""
     calls = [call for call in plan_calls(turn) if call.chart_of is None]

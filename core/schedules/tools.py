@@ -14,7 +14,7 @@ from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.records import Outcome, ToolContext
 from core.saved.buttons import ALERT
-from core.saved.queries import QUESTION_GONE, NotRunAgain, StoredCall, dump_calls, find_watchable
+from core.saved.queries import StoredCall, dump_calls, find_former, find_watchable
 from core.saved.questions import MayKnow, require_named
 from core.schedules.alerts import AlertCondition, AlertValue, Comparison
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
@@ -170,11 +170,8 @@ class ScheduleSource(FixedToolSource):
         which a button asks."""
         if len(id) < 16:
             return ctx.results.get(id)
-        here = ctx.address.conversation
-        turn = await self._schedules.conversations.journal.find_ended_turn(id, here)
-        if turn is None or turn.message.address.conversation != here:
-            raise NotRunAgain(QUESTION_GONE)
-        found = find_watchable(turn)
+        journal = self._schedules.conversations.journal
+        found = find_watchable(await find_former(journal, id, ctx.address.conversation))
         if not self._may_know(ctx.viewer.rights, found.needs):
             raise NotAllowed
         ctx.viewer.needs.update(found.needs)

@@ -45,7 +45,7 @@ from core.observability import metrics, tracing
 from core.people.audit import Audit
 from core.people.policy import Policy
 from core.people.rules import place_names
-from core.saved.queries import QUESTION_GONE, NotRunAgain
+from core.saved.queries import QUESTION_GONE, NotRunAgain, find_former
 from core.tools.code.source import RUN_PYTHON_TOOL, RUNNING_PYTHON, format_for_person
 from core.tools.posting import PlacePosts
 from core.tools.tool import compact_json
@@ -365,7 +365,7 @@ class CommandService:
         """Propose to post a private answer in the channel of its question. Raise NotRunAgain if it
         is not stored any more, ToolError and StatusUnknown if it may not be posted there."""
         address, ledger = turn.message.address, self.changes.ledger
-        former = await self.saved.find_former(id, address.conversation)
+        former = await find_former(self.stores.journal, id, address.conversation)
         entries = await self.stores.journal.transcript(former.thread, before=former.seq + 1)
         of_turn = [entry.needs for entry in entries if entry.seq == former.seq]
         if not of_turn:  # the question was asked again

@@ -22,6 +22,7 @@ from core.saved.queries import (
     ProposalScript,
     QueryScript,
     StoredCall,
+    find_former,
     load_calls,
     plan_calls,
 )
@@ -94,7 +95,7 @@ class SavedAnswers:
         message, zone = turn.message, self._find_zone(turn.message)
         conversation, since = message.address.conversation, turn.accepted_at - RERUN_PAUSE_SECONDS
         journal = self.contexts.stores.journal
-        former = await self.find_former(former_id, conversation)
+        former = await find_former(journal, former_id, conversation)
         # Without an ID, an answer to another question may stand between two equal messages.
         is_repeated = former_id or former.message.text == message.text
         at = await journal.find_message_time(conversation, message.text, since)
@@ -110,7 +111,8 @@ class SavedAnswers:
     async def save(self, turn: Turn, command: TypedCommand, rights: PlaceRights | None) -> Answer:
         """Answer the command that the form sends. Raise NotAllowed, NotRunAgain, NotSaved."""
         message = turn.message
-        former = await self.find_former(command.id, message.address.conversation)
+        journal = self.contexts.stores.journal
+        former = await find_former(journal, command.id, message.address.conversation)
         calls = [replace(call, before="", figure="") for call in plan_calls(former)]
         if not all(self.contexts.may_know(rights, call.needs) for call in calls):
             raise NotAllowed
@@ -155,12 +157,6 @@ class SavedAnswers:
         return await self.contexts.stores.saved.list_usable(
             message.author.key, message.address, self.contexts.may_know, rights
         )
-
-    async def find_former(self, turn: str, conversation: str) -> Turn:
-        former = await self.contexts.stores.journal.find_ended_turn(turn, conversation)
-        if former is None or former.message.address.conversation != conversation:
-            raise NotRunAgain(QUESTION_GONE)
-        return former
 
     def _find_zone(self, message: Message) -> ZoneInfo:
         return ZoneInfo(zone_of(message, self.contexts.zone))
