@@ -218,5 +218,5 @@ async def test_each_button_of_the_administration_works(
                         await slack.wait_for_answer(slack.say(ana, slack.dm(ana), word))
     assert visitor.refused == {}
     # It needs a token of Slack's app settings, which test_setup_page.py has.
-    pressed = {"update-app", *(do for _, do in visitor.pressed)}
-    assert list_buttons_in_code() - pressed == set()
+    operations = {"update-app", *(do for _, do in visitor.pressed)}
+    assert list_buttons_in_code() - operations == set()
