@@ -166,7 +166,7 @@ _COMPARISON = FormField(
 )
 _LIMIT = FormField("limit", "Limit", "text", hint="A number. For a change, also such as 10%.")
 _EVERY = FormField("every", "Look every", "select", is_required=True)
-_ALERT_TITLE = replace(_NAME, label="Title", is_required=False)
+_ALERT_TITLE = FormField("title", "Title", "text", max_characters=MAX_SAVED_NAME)
 _NOW = FormField("now", "Post at once if it's true now", "checkbox")
 _ALERT_FORM = ButtonForm(
     "New alert",

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.base.i18n import say, use_locale
 from core.domain.changes import FormField
 from core.domain.messages import Address, Answer, Person, turn_id
 from core.people.policy import Policy
@@ -73,6 +74,8 @@ async def test_the_form_offers_what_the_answer_shows(bot_home: BotHome) -> None:
             "largest Amount",
         )
         assert form["value"].hint == "Orders: Paid = false"
+        with use_locale("pt-BR"):
+            assert say(form["title"].label) == "Título"
         assert form["every"].labels[:2] == ("5 minutes", "15 minutes")
         vars(crm.ponte.engine.schedules.config)["alerts"] = ScheduleLimits(30, 20)
         assert (await open_form(crm))["every"].labels == ("60 minutes", "4 hours", "24 hours")
