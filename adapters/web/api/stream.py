@@ -505,6 +505,8 @@ def message_json(message: Message, seq: int, at: float, state: str = "new") -> J
         "text": message.text,
         "files": [attachment_json(attachment) for attachment in message.attachments],
         "clicked": message.is_click,
+        # A reminder, or the post of an alert: the answer says all of it.
+        "unasked": message.origin.data.get("kind") == "post",
         "origin": message.origin.name,
         "replaces": message.replaced_turn,
         "at": at,  # seconds since the epoch

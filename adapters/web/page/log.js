@@ -15,7 +15,7 @@ let counting = 0;
 const SOURCE = say("source").split(",")[0].trim(); // how a line that names a source begins
 const ZONE = /^([^]*)( \([^()]+\))(\.[^]*)$/; // before the zone of its time, the zone, after it
 const BUTTON = /^(rerun|save|watch) [a-z2-7]{16}( |$)/; // sent by a button
-let colour = () => {}; // code, once its module is loaded
+let colour = () => {}; // of code, once loaded
 import("./code.js").then((code) => {
   ({ colour } = code);
   for (const one of $("log").querySelectorAll("pre > code")) colour(one);
@@ -78,13 +78,13 @@ export function showMessage(message) {
   name(message.event_key, message.turn);
   const shown = place(message.turn, message.at);
   const button = BUTTON.exec(message.text)?.[1], clicked = message.clicked || ["save", "watch"].includes(button);
-  Object.assign(shown, { text: message.text, files: message.files, clicked, button, replaces: message.replaces ?? "" });
+  Object.assign(shown, { text: message.text, files: message.files, clicked, button: button ?? message.unasked, replaces: message.replaces ?? "" });
   shown.key = message.event_key;
   delete shown.item.dataset.unsent;
   for (const old of shown.said.querySelectorAll(".words, .files, .tools")) old.remove();
   const edit = make("p", { class: "tools last" }, iconButton("edit", "edit", () => asking(shown, "edit")));
   shown.said.append(words(button ? say(button) : message.text), filesOf(message.files), ...(button ? [] : [edit]));
-  shown.said.hidden = clicked;
+  shown.said.hidden = clicked || message.unasked;
   shown.item.classList.toggle("clicked", clicked);
   quiet(shown);
   if (message.state === "new" || message.state === "running") run(shown, true);

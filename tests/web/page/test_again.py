@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from playwright.async_api import FilePayload, Page, Route, expect
 
-from core.domain.messages import Answer, Card
+from core.domain.messages import Answer, Card, MessageOrigin, encode_json
 from tests.web.page.browser import ask, say, visit
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -32,6 +32,21 @@ async def test_what_failed_is_tried_again_in_its_place(ponte: WebPonte, page: Pa
         "",
         ponte.rows[1].message.turn,
     ]
+
+
+async def test_a_post_of_a_schedule_is_no_message_of_the_person(
+    ponte: WebPonte, page: Page
+) -> None:
+    """Its text is the answer, which nobody asked for."""
+    await ask(page, "Late orders")
+    origin = MessageOrigin("schedule", "abc234", data={"kind": "post"})
+    message = encode_json(replace(ponte.rows[1].message, origin=origin))
+    ponte.database.execute("UPDATE inbox SET message = ?", message)
+    await page.reload()
+    await expect(page.locator(".body")).to_contain_text("You said: ")
+    await expect(page.locator(".said")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Copy answer")).to_be_visible()
+    await expect(page.get_by_role("button", name="Ask again")).to_have_count(0)
 
 
 async def test_the_last_answer_alone_can_be_asked_again_and_keeps_the_earlier_ones(
