@@ -212,6 +212,7 @@ def test_a_small_number_is_a_figure_where_it_is_stated() -> None:
 def test_a_day_or_moment_is_no_figure() -> None:
     for text in ("2026-10-03", "2026-10-03T18:30:15", "2026-10"):
         assert not judge(f"Since: {text}.", "8").missing, text
+    assert not judge("| 2026-0412 | Casa |", "8").missing, "an invoice"
 
 
 def test_at_most_five_missing_figures_are_named() -> None:

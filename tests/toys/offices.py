@@ -99,6 +99,19 @@ class Office:
 
     async def write(self, text: str) -> None:
         """The first person writes this where nobody else reads, and reads the answer."""
+        count, seq = len(await self.posts()), await self.last_seq()
+        await self.say(text)
+        while await self.last_seq() == seq:  # the answer to an earlier message may be posted first
+            await self.wait_for_posts(count)
+            count = len(await self.posts())
+        await self.wait_for_end()
+
+    async def say(self, text: str) -> None:
+        """The first person writes this to Ponte alone."""
+        raise NotImplementedError
+
+    async def wait_for_posts(self, count: int) -> None:
+        """Wait until Ponte has posted more than that to the first person."""
         raise NotImplementedError
 
     async def posts(self) -> list[str]:
@@ -110,7 +123,7 @@ class Office:
         rows = await self.engine.stores.database.read(
             lambda connection: connection.execute("SELECT MAX(seq) AS seq FROM inbox").fetchall()
         )
-        return int(rows[0]["seq"])
+        return int(rows[0]["seq"] or 0)
 
     async def wait_for_end(self) -> None:
         """Wait until the answer to the newest message is whole: a post may still grow."""
@@ -137,11 +150,11 @@ class SlackOffice(Office):
     async def find_place(self) -> ReplyTo:
         return (await self.adapter.open_direct_message(Person("slack", self.alice.id)))[0]
 
-    async def write(self, text: str) -> None:
-        before = len(self.slack.workspace.by_bot(self.dm.id))
+    async def say(self, text: str) -> None:
         self.slack.say(self.alice, self.dm, text)
-        await self.slack.wait_until(lambda: len(self.slack.workspace.by_bot(self.dm.id)) > before)
-        await self.wait_for_end()
+
+    async def wait_for_posts(self, count: int) -> None:
+        await self.slack.wait_until(lambda: len(self.slack.workspace.by_bot(self.dm.id)) > count)
 
     async def posts(self) -> list[str]:
         return [post.visible_text for post in self.slack.workspace.by_bot(self.dm.id)]
@@ -172,11 +185,11 @@ class DiscordOffice(Office):
             0
         ]
 
-    async def write(self, text: str) -> None:
-        before = len(await self.posts())
+    async def say(self, text: str) -> None:
         await self.ana.say(text)
-        await self.ana.wait_for_messages(lambda seen: len(seen) > before)
-        await self.wait_for_end()
+
+    async def wait_for_posts(self, count: int) -> None:
+        await self.ana.wait_for_messages(lambda posts: len(posts) > count)
 
     async def posts(self) -> list[str]:
         world = self.discord.world
