@@ -243,7 +243,9 @@ class ApprovalNotices:
 
     async def _remind_of_end(self, id: str) -> None:
         """Store the reminders to the approvers and to the asker."""
-        await self._store_reminders(id, "last_hour", "last_hour")
+        change = await self.changes.ledger.get(id)
+        if change.proposal.expires_at > self.changes.views.clock():  # else it is closed soon
+            await self._store_reminders(id, "last_hour", "last_hour")
 
     async def _store_reminders(self, id: str, stage: NoticeStage, kind: NoticeKind) -> None:
         change = await self.changes.ledger.get(id)

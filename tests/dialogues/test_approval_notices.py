@@ -211,6 +211,16 @@ async def test_a_late_escalation_is_not_lost_to_the_last_hour(bot_home: BotHome)
         assert len(posts) == len(set(posts)) == 3
 
 
+async def test_nobody_is_reminded_of_a_request_whose_time_is_over(bot_home: BotHome) -> None:
+    """Ponte was away; the request is closed a moment later."""
+    async with team(bot_home) as (ponte, _):
+        await ask(ponte)
+        assert await ponte.engine.redraw.once() == 0
+        bot_home.clock.now += 24.5 * HOUR_SECONDS
+        assert await ponte.engine.redraw.once() == 0
+        assert not [post for post in ponte.recorder.posts if "is waiting for" in post.text]
+
+
 async def test_an_approver_elsewhere_is_reminded_of_a_request_on_the_page(
     bot_home: BotHome,
 ) -> None:
