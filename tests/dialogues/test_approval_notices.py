@@ -217,7 +217,7 @@ async def test_nobody_is_reminded_of_a_request_whose_time_is_over(bot_home: BotH
         await ask(ponte)
         assert await ponte.engine.redraw.once() == 0
         bot_home.clock.now += 24.5 * HOUR_SECONDS
-        assert await ponte.engine.redraw.once() == 0
+        assert await ponte.engine.redraw.requests.once() == 0
         assert not [post for post in ponte.recorder.posts if "is waiting for" in post.text]
 
 
