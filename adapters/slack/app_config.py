@@ -105,13 +105,16 @@ class SlackAppConfig:
         with suppress(OSError, ValueError, KeyError, TypeError):  # no file, or a damaged one
             stored = json.loads(await asyncio.to_thread((self.home.path / TOKENS_FILE).read_text))
             tokens = stored if stored["pasted"] == pasted else {}
-        if tokens and tokens["exp"] > time.time() + _SPARE_SECONDS:
-            return str(tokens["token"])
+            if tokens and tokens["exp"] > time.time() + _SPARE_SECONDS:
+                return str(tokens["token"])
         refresh_token = tokens.get("refresh_token", self.refresh_token)
         async with self._connect("", _ROTATION_REFUSED) as api:
             answer = await api.call("tooling.tokens.rotate", refresh_token=refresh_token)
-        names = ("token", "refresh_token", "exp")
-        kept = {"pasted": pasted, **{name: answer[name] for name in names}}
+        try:
+            names = ("token", "refresh_token", "exp")
+            kept = {"pasted": pasted, **{name: answer[name] for name in names}}
+        except KeyError:
+            raise SettingsError(_ROTATION_REFUSED, error="unknown format") from None
         self.home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         await asyncio.to_thread(self.home.write_secret, TOKENS_FILE, json.dumps(kept).encode())
         return str(answer["token"])

@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from core.base.errors import NotFound
 from core.base.http import HttpClient
 from core.base.i18n import say
 from core.base.openai import ModelServerClient
@@ -446,8 +447,8 @@ class Integration(ABC, Generic[S]):
     async def update_app(self, deps: IntegrationDependencies[S], shown: Sequence[str]) -> Health:
         """Add to Ponte's app at the service what it lacks, and return what to do next. `shown` are
         the findings of the check that a person saw. Raise BadInput if the app differs from them,
-        and as `check`."""
-        raise NotImplementedError
+        NotFound if there is no such app, and as `check`."""
+        raise NotFound(what="app")
 
     def creation_link(self, shared: SharedSettings) -> str:
         """Return the address that creates Ponte's app at the service; "" if there is none."""

@@ -96,8 +96,21 @@ async def test_each_refresh_token_is_used_once(slack: FakeSlack, tmp_path: Path)
         tokens_file.write_text(text)
         with pytest.raises(SettingsError, match=r"invalid_refresh_token.*Generate a new"):
             await config(slack, tmp_path).check()
+    pair = {"pasted": values["pasted"], "refresh_token": slack.api.app_settings.refresh_token}
+    for odd in ({}, {"exp": "soon", "token": "t"}, {"exp": None, "token": "t"}):
+        tokens_file.write_text(json.dumps({**pair, **odd}))
+        assert (await config(slack, tmp_path).check()).state == "failing"
+        pair["refresh_token"] = slack.api.app_settings.refresh_token
     slack.api.app_settings.refresh_token = "xoxe-1-pasted"
     assert (await config(slack, tmp_path, "xoxe-1-pasted").check()).state == "failing"
+
+
+async def test_a_rotation_that_slack_answers_without_a_token_is_told(
+    slack: FakeSlack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slack.api.app_settings, "run", lambda *_: {"ok": True})
+    with pytest.raises(SettingsError, match="unknown format"):
+        await config(slack, tmp_path).check()
 
 
 async def test_slack_that_is_away_is_told(slack: FakeSlack, tmp_path: Path) -> None:

@@ -259,6 +259,12 @@ async def test_the_slack_app_is_compared_and_updated(
         assert (line["service"], "xoxe" in str(lines)) == ("slack", False)
 
 
+async def test_a_service_without_an_app_has_none_to_update(desk: Desk) -> None:
+    page = await send(desk, "check", **nocodb(desk))
+    page = await send(desk, "update-app", card="nocodb", draft=draft_of(page, "nocodb"))
+    assert (page.status_code, "Not found: app." in notices(page)) == (400, True)
+
+
 async def test_who_changes_the_address_types_the_secret_again(desk: Desk) -> None:
     page = await send(desk, "check", **nocodb(desk))
     draft = draft_of(page, "nocodb")
