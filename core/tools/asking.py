@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from operator import attrgetter
 
 from core.base.errors import ToolError
 from core.base.text import to_one_line
 from core.base.trust import make_inert
-from core.domain.messages import PROGRAM, Question
+from core.domain.messages import PROGRAM, Message, Question
 from core.domain.records import Outcome, ToolContext
 from core.tools.tool import FixedToolSource, FunctionTool
 
@@ -21,7 +20,8 @@ _UNFIT = "Needs a question and 2 to 5 different choices of at most 75 characters
 
 
 class _AskingTool(FunctionTool):
-    is_offered = attrgetter("origin.is_attended")
+    def is_offered(self, message: Message) -> bool:
+        return message.origin.is_attended
 
 
 class AskingSource(FixedToolSource):
