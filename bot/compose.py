@@ -142,6 +142,11 @@ async def compose(
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals, may_know))
         if {"nocodb", "sample"} & {bundle.source.name for bundle in tools}:
             toolbox.add(SavedSource(saved, toolbox, may_know))
+        if tables := next((bundle.tables for bundle in tools if bundle.tables), None):
+            # Loaded only if there are tables.
+            from core.imports.tools import ImportSource
+
+            toolbox.add(ImportSource(tables))
         toolbox.add(AskingSource(), PlacePostSource(messengers), PlaceReadingSource(messengers))
         reloader = Reloader(settings, live, stores.audit, peers)
         own_surfaces = Surfaces(accepts)

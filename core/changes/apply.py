@@ -25,10 +25,17 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from core.base.errors import Draining, Superseded, ToolError, WriteUnsure
+from core.base.errors import (
+    Draining,
+    NotStored,
+    Superseded,
+    TakenOver,
+    ToolError,
+    WriteUnsure,
+)
 from core.base.tasks import cancel_all
 from core.changes.cards import CardBuilder
-from core.changes.kinds import Applier, Batch, Doing, Kind, WatchedBatch
+from core.changes.kinds import Applier, Batch, Doing, Kind, StoppableBatch, WatchedBatch
 from core.changes.ledger import SqlLedger
 from core.domain.changes import (
     PENDING_STATES,
@@ -291,9 +298,13 @@ class ChangeRunner:
             await asyncio.wait({reading, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 return reading.result()
-            raise Draining if self._held.is_set() else ToolError(_LEFT)
         finally:
             await cancel_all((reading, *ends))
+        if self._held.is_set():
+            raise Draining
+        if isinstance(batch, StoppableBatch):
+            return await batch.read_stopped([step.write for step in steps])
+        raise ToolError(_LEFT)
 
     async def _record(self, run: _Run, steps: Sequence[ChangeStep]) -> None:
         """If no step of the change is left to be written, store the end of the change in the same
@@ -320,8 +331,10 @@ class ChangeRunner:
             # A row was written, or it is unknown whether it was ("writing": interrupted).
             state = "partial"
         ended = replace(change, state=state, steps=tuple(all_steps.values()))
-        # The model needs no note if the policy decided: it reads the outcome of its call.
-        note = "" if change.decider == POLICY_PERSON else self.builder.build_note(ended)
+        # The model needs no note if the policy decided: it reads the outcome of its call. A part is
+        # told with the whole.
+        is_told = change.decider != POLICY_PERSON and not change.proposal.part_of
+        note = self.builder.build_note(ended) if is_told else ""
         # `decision_seq`: the event that decided. Only it may continue and end the change.
         return await self.ledger.finish(
             change.id, change.decision_seq, state, note, self.clock(), steps
@@ -358,7 +371,7 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
             return await batch.check(rows)
     except TimeoutError:
         raise ToolError("The system didn't respond in time.") from None
-    except ToolError:
+    except (ToolError, Draining, NotStored, TakenOver):
         raise
     except Exception:
         log.exception("applying a change failed unexpectedly", change=run.change.id)

@@ -141,11 +141,12 @@ class CardBuilder:
         """If the change was undone, return the rows of `undo`, the change that took it back, which
         have the values as they are now. They keep the order and the names of `change`, because an
         undo stores only the fields that it restores, often without the one that names the row."""
-        rows = build_rows(change) if self.kind(change).has_rows else ()
+        kind = self.kind(change)
+        rows = build_rows(kind.select_shown(change)) if kind.has_rows else ()
         if undo is None or not rows:
             return rows
         names = {row["id"]: {key: row[key] for key in ("name", "name_field")} for row in rows}
-        restored = [row | names.get(row["id"], {}) for row in build_rows(undo)]
+        restored = [row | names.get(row["id"], {}) for row in build_rows(kind.select_shown(undo))]
         order = {id: n for n, id in enumerate(names)}  # rows without a place there come last
         return tuple(sorted(restored, key=lambda row: order.get(row["id"], len(order))))
 

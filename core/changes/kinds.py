@@ -83,6 +83,14 @@ class WatchedBatch(Batch, Protocol):
         """Until the run has ended, call `doing` with each new state of the run."""
 
 
+@runtime_checkable
+class StoppableBatch(Batch, Protocol):
+    """A batch that ends when a person stops the waiting for it, and does not go on elsewhere."""
+
+    async def read_stopped(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
+        """Return what was written until then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Changer:
     """A person who changes the values of an open proposal, with what they may read in the place of
@@ -186,6 +194,10 @@ class Kind:
         """Return what approving does, in a few words for the button, made from the stored change
         alone; "" for *Approve*. Words of a model or of another server never name it."""
         return ""
+
+    def select_shown(self, change: Change) -> Change:
+        """Return the change with the steps that its card shows."""
+        return change
 
     def describe(self, change: Change) -> str:
         """People who approve the change must see all of this text. It is untrusted."""

@@ -17,7 +17,7 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, time, timedelta
 from typing import Any
 from xml.etree import ElementTree
 
@@ -39,7 +39,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     data = sys.stdin.buffer.read()
-    is_book = data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"))  # ZIP, or the container of Excel 97
+    is_book = data.startswith(
+        (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+    )  # ZIP, or the container of Excel 97
     for title, cells, merged in _read_book(data, rows) if is_book else _read_csv(data, rows):
         # One column more than is allowed says that there are more.
         lines = [[*map(_encode, row[: columns + 1])] for row in cells]
@@ -48,7 +50,9 @@ def main() -> None:
 
 def _even(rows: Sequence[list[Any]]) -> Sequence[list[Any]]:
     """Return rows of the same width, without empty columns at the right."""
-    filled = (len(row) - next((n for n, c in enumerate(reversed(row)) if c), len(row)) for row in rows)
+    filled = (
+        len(row) - next((n for n, c in enumerate(reversed(row)) if c), len(row)) for row in rows
+    )
     width = max(filled, default=0)
     return [(row + [None] * width)[:width] for row in rows]
 
@@ -110,7 +114,9 @@ def _read_book(data: bytes, most: int) -> Iterator[Table]:
         for row, column, formula in formulas:
             if row < len(rows) and column < len(rows[row]) and rows[row][column] == "":
                 rows[row][column] = f"={formula}"
-        merged = {top + 1 for (top, left), (_, right) in cells.merged_cell_ranges or () if left != right}
+        merged = {
+            top + 1 for (top, left), (_, right) in cells.merged_cell_ranges or () if left != right
+        }
         yield sheet.name, rows, sorted(merged)
 
 

@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def _build_sheets(name: str, output: bytes) -> Sequence[Sheet]:
     return filled
 
 
-_TYPES = {"date": date, "datetime": datetime, "time": time}
+_TYPES: Mapping[str, Any] = {"date": date, "datetime": datetime, "time": time}
 
 
 def _read_cell(cell: Any) -> SheetCell:

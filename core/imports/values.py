@@ -27,7 +27,9 @@ _DAY = re.compile(
     r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})(?:(?:[ T]+|, )(\d{1,2}:\d{2}(?::\d{2})?))?"
 )
 _CHECKS = {
-    **dict.fromkeys(("x", "✓", "✔", "yes", "y", "sim", "s", "oui", "o", "vrai", "verdadeiro"), True),
+    **dict.fromkeys(
+        ("x", "✓", "✔", "yes", "y", "sim", "s", "oui", "o", "vrai", "verdadeiro"), True
+    ),
     **dict.fromkeys(("no", "n", "não", "nao", "non", "faux", "falso", "-"), False),
 }
 
@@ -40,7 +42,9 @@ class Notation:
     date_order: DateOrder = ""
 
 
-def find_notation(columns: Iterable[tuple[Field, Sequence[SheetCell]]], given: Notation) -> Notation:
+def find_notation(
+    columns: Iterable[tuple[Field, Sequence[SheetCell]]], given: Notation
+) -> Notation:
     """Return what the unambiguous cells of number and day fields show, else what is `given`. Raise
     ToolError if ambiguous cells are left, or if the file shows both."""
     signs: dict[DecimalSign | None, tuple[Field, str]] = {}
@@ -118,7 +122,7 @@ def _prepare(field: Field, cell: SheetCell, notation: Notation) -> object:
     match field.kind, cell:
         case "number", str():
             return _to_number(cell, notation.decimal_sign)
-        case ("day" | "moment"), str():
+        case (("day" | "moment"), str()):
             return _to_day(field, cell, notation.date_order)
         case "day", datetime():
             return cell.date().isoformat()
@@ -135,7 +139,7 @@ def _prepare(field: Field, cell: SheetCell, notation: Notation) -> object:
             return cell if field.kind == "check" else str(cell).lower()
         case _, date() | time():
             return cell.isoformat()
-        case ("number" | "check"), _:
+        case (("number" | "check"), _):
             return cell
         case _, int() | float():
             return str(cell)

@@ -425,7 +425,7 @@ class WriteTools:
         """Return what the model reads about the proposal, which a person must approve."""
         check_row_count(len(rows))
         names = (name for row in rows for name in row)
-        layout = await self._find_writable_table(ctx.viewer, table, names)
+        layout = await self.find_writable_table(ctx.viewer, table, names)
         new = [await find_files(ctx, parse_cells(layout, row)) for row in rows]
         draft = await self._drafts.draft_create(TableSchema.of(layout), new, _zone(ctx))
         return await ctx.turn.propose(draft)
@@ -450,7 +450,7 @@ class WriteTools:
             )
         names = [name for change in changes for name in change.fields]
         names += set or ()
-        layout = await self._find_writable_table(ctx.viewer, table, names, filters)
+        layout = await self.find_writable_table(ctx.viewer, table, names, filters)
         if set:
             ids = await self._find_row_ids(ctx, layout, filters, match)
             # Each of these rows gets the same values.
@@ -485,7 +485,7 @@ class WriteTools:
                 "Specify either `ids` or `filters`. You can't delete all rows in a table at once.",
                 code="bad_arguments",
             )
-        layout = await self._find_writable_table(ctx.viewer, table, (), filters)
+        layout = await self.find_writable_table(ctx.viewer, table, (), filters)
         named = _parse_unique(ids) if ids else await self._find_row_ids(ctx, layout, filters, match)
         check_row_count(len(named))
         draft = await self._drafts.draft_delete(TableSchema.of(layout), named)
@@ -501,7 +501,7 @@ class WriteTools:
         remove: Sequence[Id] = (),
     ) -> Outcome:
         """Return what the model reads about the proposal, which a person must approve."""
-        layout = await self._find_writable_table(ctx.viewer, table, [link_field])
+        layout = await self.find_writable_table(ctx.viewer, table, [link_field])
         row, new, old = parse_row_id(id), parse_row_ids(list(add)), parse_row_ids(list(remove))
         field = layout.field(link_field)
         if not field.is_link:
@@ -529,7 +529,7 @@ class WriteTools:
         # A form is only made for rows with one step each: not with files or changed links.
         proposed = [steps[0].write for steps in change.rows]
         names = dict.fromkeys(name for write in proposed for name in write.after or ())
-        layout = await self._find_writable_table(changer.viewer, draft.view.table_id, names)
+        layout = await self.find_writable_table(changer.viewer, draft.view.table_id, names)
         rows: list[tuple[str, dict[str, Any]]] = []
         for number, write in enumerate(proposed, 1):
             cells = dict(write.after or {})
@@ -619,7 +619,7 @@ class WriteTools:
                 ids.setdefault(title, []).append(row.id)
         return ids
 
-    async def _find_writable_table(
+    async def find_writable_table(
         self, viewer: Viewer, name: str, fields: Iterable[str], filters: Sequence[Filter] = ()
     ) -> TableDescription:
         """A draft must not rest on a cached description. Raise NocoError if the table lacks one of

@@ -1,0 +1,132 @@
+"""Imports as a kind of change: what the card says of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from core.base.i18n import format_number, plural, say
+from core.base.markdown import escape_markdown
+from core.base.text import clip_line, to_one_line
+from core.base.trust import make_inert
+from core.base.value_formats import format_value
+from core.changes.kinds import Kind
+from core.domain.changes import OWN_ROWS, SAMPLE_APPLIER, Change, ChangeStep, Draft, RowWrite
+from core.imports.plan import FieldTotals
+from core.imports.runs import count_planned, describe_progress
+
+_ADMIN = "{id} changes more than {rows} rows, so an admin must approve it."
+_COUNTS = (
+    ("new", "{count} new row", "{count} new rows"),
+    ("changed", "{count} changed row", "{count} changed rows"),
+    ("unchanged", "{count} unchanged row", "{count} unchanged rows"),
+    ("refused", "{count} rejected row", "{count} rejected rows"),
+)
+_RESULTS = (
+    ("done", "{count} row written", "{count} rows written"),
+    ("differs", "{count} row saved with other values", "{count} rows saved with other values"),
+    (
+        "changed",
+        "{count} row skipped, changed meanwhile",
+        "{count} rows skipped, changed meanwhile",
+    ),
+    ("failed", "{count} row rejected", "{count} rows rejected"),
+    ("unknown", "{count} row with an unknown result", "{count} rows with an unknown result"),
+)
+_PLAN = "Plan `{digest}` of {file}, approved as a whole; below are samples."
+_REASON = "{count} × {reason}"
+_FIELD = "{field}: {rows}, {distinct}{values}"
+
+
+class ImportChange(Kind):
+    """An import has one step: its plan in numbers and samples, later the numbers of what was
+    written."""
+
+    has_end = True
+    can_be_undone = True
+    is_repeatable = False
+
+    def rule_names(self, draft: Draft) -> tuple[str, ...]:
+        return tuple(filter(None, (draft.title, draft.view.table_id)))
+
+    def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
+        tables = (self.rule_names(draft), *draft.view.linked_tables)
+        return [(right, *names) for names in tables for right in ("propose", "read")]
+
+    def needs_admin(self, draft: Draft) -> str:
+        counts = (draft.rows[0].after or {}).get("counts", {})
+        return _ADMIN if counts.get("new", 0) + counts.get("changed", 0) > OWN_ROWS else ""
+
+    def build_title(self, change: Change) -> str:
+        table, count = clip_line(change.draft.title), count_planned(change)
+        if change.draft.target.get("applier") == SAMPLE_APPLIER:
+            table = say("{table} (sample)", table=table)
+        return plural(
+            "Import {count} row into {table}",
+            "Import {count} rows into {table}",
+            count,
+            table=table,
+        )
+
+    def name_deed(self, change: Change) -> str:
+        return plural("Approve {count} row", "Approve {count} rows", count_planned(change))
+
+    def select_shown(self, change: Change) -> Change:
+        """The samples of the plan stand for its rows on the card."""
+        samples = (change.steps[0].write.after or {}).get("samples", ())
+        steps = (ChangeStep(n, RowWrite(*sample)) for n, sample in enumerate(samples, 1))
+        return replace(change, steps=tuple(steps))
+
+    def describe(self, change: Change) -> str:
+        summary: Mapping[str, Any] = change.steps[0].write.after or {}
+        if "counts" not in summary:  # an undo
+            return ""
+        lines = [_list_counts(summary["counts"], _COUNTS)]
+        file = escape_markdown(make_inert(to_one_line(summary["file"], 100)))
+        lines.append(say(_PLAN, digest=change.draft.target["sha256"][:12], file=file))
+        for reason, count in summary["reasons"]:
+            told = escape_markdown(make_inert(to_one_line(reason, 200)))
+            lines.append(f"- {say(_REASON, count=format_number(count), reason=told)}")
+        for totals in (FieldTotals(**field) for field in summary["fields"]):
+            lines.append(f"- {_describe_totals(totals, change.draft.view.formats)}")
+        return "\n".join(lines)
+
+    def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
+        current, total = change.steps[0].current or {}, count_planned(change)
+        if change.state == "applying":
+            return [describe_progress(current, total) if current else say("In progress.")]
+        if change.state == "undone":
+            return [say("Done, then undone by {undo}.", undo=change.undone_by)]
+        left = total - sum(count for state, count in current.items() if state != "seconds_left")
+        sentences = [_list_counts(current, _RESULTS) + "."] if current else []
+        if left > 0:
+            sentences.append(plural("{count} row not tried.", "{count} rows not tried.", left))
+        return sentences
+
+
+def _list_counts(counts: Mapping[str, int], words: Sequence[tuple[str, str, str]]) -> str:
+    told = [plural(one, many, counts[key]) for key, one, many in words if counts.get(key)]
+    return ", ".join(told)
+
+
+def _describe_totals(totals: FieldTotals, formats: Mapping[str, str]) -> str:
+    format = formats.get(totals.title, "")
+
+    def word(values: Sequence[str]) -> str:
+        least, greatest, total = (format_value(v, format) if v else "" for v in values)
+        text = f"{least} – {greatest}" if least != greatest else least
+        return f"{text} (Σ {total})" if total else text
+
+    sides = [word(side) for side in (totals.before, totals.after) if any(side)]
+    values = escape_markdown(make_inert(clip_line(" → ".join(sides), 120)))
+    return say(
+        _FIELD,
+        field=escape_markdown(make_inert(clip_line(totals.title))),
+        rows=plural("{count} row", "{count} rows", totals.rows),
+        distinct=plural("{count} value", "{count} different values", totals.distinct),
+        values=f": {values}" if values else "",
+    )
+
+
+IMPORT_CHANGE = ImportChange()

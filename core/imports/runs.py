@@ -1,0 +1,159 @@
+"""Applies approved imports in parts of a few rows: each is a change of its own, with all that a
+change promises. A part is recorded before it begins; after a crash the import goes on with it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from core.base.errors import NotFound, Superseded, ToolError
+from core.base.i18n import format_number, plural, say
+from core.changes.apply import ChangeRunner
+from core.changes.kinds import Applier, Doing
+from core.changes.ledger import SqlLedger
+from core.domain.changes import WRITTEN_STATES, Change, ChangeStep, Draft, RowCheck, RowWrite
+from core.domain.ports import ReadFile
+from core.imports.plan import Plan
+
+IMPORT_KIND = IMPORT_APPLIER = "import"
+MAX_IMPORT_SECONDS = 12 * 3600.0
+PROGRESS_SECONDS = 5.0
+"""Between two drawings of the card."""
+_GONE = "The plan was deleted, so nothing more was written."
+_OTHER_PLAN = "The plan isn't the one that was approved, so nothing was written."
+_NOTHING = "No row was written."
+
+
+@dataclass
+class ImportRuns:
+    """The applier of imports. `appliers` are those of the tables, by name."""
+
+    ledger: SqlLedger
+    runner: ChangeRunner
+    appliers: Mapping[str, Applier]
+    read_file: ReadFile
+    name: str = IMPORT_APPLIER
+    patience: float = MAX_IMPORT_SECONDS
+    gate: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One part of all imports of this process is written at a time."""
+
+    def batch(self, draft: Draft) -> int:
+        return 1
+
+    def open(self, draft: Draft) -> ImportBatch:
+        return ImportBatch(self, draft)
+
+    def revert(self, change: Change) -> Draft:
+        """The parts are undone one by one, the last first."""
+        (step,) = change.steps
+        if not sum((step.current or {}).get(state, 0) for state in WRITTEN_STATES):
+            raise ToolError("This can't be undone.", code="not_undone")
+        return replace(change.draft, rows=(RowWrite(after={"undoes": step.current}),), note="")
+
+    async def run_parts(self, change: Change) -> AsyncIterator[None]:
+        """Yield after each part. Raise ToolError, and what the runner raises."""
+        drafts = self._undo_parts if change.proposal.undone_change else self._read_parts
+        number = 0
+        async for undone, draft in drafts(change):
+            number += 1
+            part = await self.ledger.begin_part(change, number, draft, undone)
+            if part.state == "applying":
+                async with self.gate:
+                    await self.runner.run(part)
+            yield
+
+    async def _read_parts(self, change: Change) -> AsyncIterator[tuple[str, Draft]]:
+        target = change.draft.target
+        try:
+            _, data = await self.read_file(str(target["plan"]))
+        except NotFound:
+            raise ToolError(_GONE, code="plan_gone") from None
+        plan = await asyncio.to_thread(Plan.decode, data)
+        if plan.digest != target["sha256"]:
+            raise ToolError(_OTHER_PLAN, code="plan_changed")
+        for kind, rows in plan.parts():
+            yield "", replace(change.draft, applier=str(target["applier"]), kind=kind, rows=rows)
+
+    async def _undo_parts(self, change: Change) -> AsyncIterator[tuple[str, Draft]]:
+        for id in reversed(await self.ledger.list_parts(change.proposal.undone_change)):
+            part = await self.ledger.get(id)
+            undo = await self.ledger.get(part.undone_by) if part.undone_by else None
+            if undo and undo.proposal.part_of != change.id:  # somebody undid this part alone
+                continue
+            try:
+                draft = self.appliers[part.draft.applier].revert(part)
+            except ToolError:  # nothing of this part is left to be undone
+                continue
+            yield id, draft
+
+
+class ImportBatch:
+    """The one step of an import (the ports `WatchedBatch` and `StoppableBatch`)."""
+
+    def __init__(self, runs: ImportRuns, draft: Draft) -> None:
+        self._runs, self._draft = runs, draft
+
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
+        return await self.watch(rows, _ignore)
+
+    async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        """Nothing is written before this id is recorded."""
+        return [replace(row, id=self._draft.change_id) for row in rows]
+
+    async def watch(self, rows: Sequence[RowWrite], doing: Doing) -> Sequence[RowCheck]:
+        if not rows[0].id:
+            return [RowCheck("before", row) for row in rows]
+        change = await self._runs.ledger.get(self._draft.change_id)
+        began = last = time.monotonic()
+        total, done_before = count_planned(change), sum((await self._count()).values())
+        with suppress(Superseded):  # the event that approved it is gone
+            async for _ in self._runs.run_parts(change):
+                if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
+                    last, counts = now, await self._count()
+                    done = sum(counts.values())
+                    speed = (done - done_before) / (now - began)
+                    left = (total - done) / speed if speed else 0.0
+                    current = {**counts, "seconds_left": round(left)}
+                    step = ChangeStep(1, rows[0], "writing", current)
+                    await self._runs.ledger.record_progress(change, [step])
+                    await doing(describe_progress(current, total))
+        return await self.read_stopped(rows)
+
+    async def read_stopped(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
+        (row,), counts = rows, await self._count()
+        written = sum(counts.get(state, 0) for state in WRITTEN_STATES)
+        if not written:
+            return [RowCheck("failed", row, counts, explanation=_NOTHING)]
+        change = await self._runs.ledger.get(self._draft.change_id)
+        is_whole = counts.get("done", 0) == count_planned(change)
+        return [RowCheck("after" if is_whole else "other", row, counts)]
+
+    async def _count(self) -> Mapping[str, int]:
+        return await self._runs.ledger.count_part_rows(self._draft.change_id)
+
+
+def count_planned(change: Change) -> int:
+    """Return how many rows an import is to write, or its undo is to take back."""
+    planned: Mapping[str, Any] = change.steps[0].write.after or {}
+    if undone := planned.get("undoes"):
+        return sum(undone.get(state, 0) for state in WRITTEN_STATES)
+    counts = planned.get("counts", {})
+    return int(counts.get("new", 0)) + int(counts.get("changed", 0))
+
+
+def describe_progress(current: Mapping[str, int], total: int) -> str:
+    done = sum(n for state, n in current.items() if state != "seconds_left")
+    minutes = -(-current.get("seconds_left", 0) // 60)
+    return say(
+        "{done} of {total} rows, {left}",
+        done=format_number(done),
+        total=format_number(total),
+        left=plural("about {count} minute", "about {count} minutes", minutes),
+    )
+
+
+async def _ignore(_: str) -> None: ...
