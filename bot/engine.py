@@ -107,7 +107,7 @@ class Engine:
         appliers_by_name = {applier.name: applier for applier in (*appliers, *own_appliers)}
         builder = CardBuilder(approval.kinds)
         runner = ChangeRunner(ledger, appliers_by_name, builder, clock)
-        imports = ImportRuns(ledger, runner, appliers_by_name.copy(), stores.files.get)
+        imports = ImportRuns(ledger, runner, appliers_by_name.copy(), stores.files)
         appliers_by_name[imports.name] = imports
         lifecycle = ChangeLifecycle(
             ledger,

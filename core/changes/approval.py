@@ -191,6 +191,15 @@ class Approval:
         operator = self.policy.platforms.get(person.platform, NO_RIGHTS).owner_is_operator
         return operator and self.is_owner(person)
 
+    def can_open(self, change: Change, person: Person, address: Address) -> bool:
+        """Return whether the person can open the plan of a change at this address, where its card
+        is: on a platform whose cards link to it, or in their own conversation, whose answer had
+        the file."""
+        proposal = change.proposal
+        is_own = proposal.asker.key == person.key and not address.is_shared
+        has_room = self.policy.platforms.get(address.platform, NO_RIGHTS).has_room
+        return has_room or (is_own and address.is_same_channel(proposal.address))
+
     async def allow_draft(self, person: Person, address: Address, draft: Draft) -> str:
         """Return the rule that allows the person to propose this draft here, for the audit log.
         Raise ToolError if the person lacks a right to it, or if nobody may change its table.

@@ -61,6 +61,10 @@ _UNDO = "Undo {id}: {what}"
 ERASED = "This change can no longer be undone, because `forget` deleted its rows."
 _LAPSED = "This change can no longer be undone: changes can be undone for {days} days."
 REPLACED = "This version was replaced, so nothing was done. See the newest one."
+OPEN_ELSEWHERE = (
+    "To open the whole plan of `{id}` and approve it, type `approve {id}` in a direct message "
+    "with me."
+)
 NOT_CHANGEABLE = (
     "The values of `{id}` can't be changed: the request was already decided, or it has no values "
     "to edit."
@@ -407,6 +411,11 @@ class ChangeViews:
         if actions and not address.is_shared:
             standing = await self.approval.find_standing(change, viewer, address, actions=actions)
             actions = tuple(action for action in actions if shows_button(action, standing))
+        can_open = not self.builder.kind(change).has_plan or self.approval.can_open(
+            change, viewer, address
+        )
+        if not can_open:
+            actions = tuple(action for action in actions if action != "approve")
         if change.state != "open":
             is_undone = change.state == "undone" and change.undone_by
             undo = await self.ledger.get(change.undone_by) if is_undone else None
@@ -437,9 +446,12 @@ class ChangeViews:
         needs_admin = bool(asker_standing.admin_sentence) or (
             asker_standing.needed_approvals > 1 and not named
         )
-        return self.builder.build(
+        card = self.builder.build(
             change, actions, deciders, needs_admin, asker_standing.needed_approvals, asker
         )
+        if can_open:
+            return card
+        return replace(card, text=f"{card.text} {say(OPEN_ELSEWHERE, id=change.id)}")
 
     async def _find_result(self, change: Change, address: Address) -> str:
         """Return the result of a run for the conversation in which it was asked for, and no other.

@@ -18,7 +18,7 @@ from core.base.i18n import say
 from core.base.splitting import make_code_block
 from core.base.text import clean_text, clip_line, to_one_line, truncate_with_note
 from core.domain.changes import OWN_ROWS, Change, Draft, FormField, RowCheck, RowWrite
-from core.domain.messages import Address, Person
+from core.domain.messages import Address, File, Person
 from core.domain.records import NOTE_TEMPLATE
 from core.domain.rights import Viewer
 from core.money.usage import PaidRun
@@ -103,6 +103,15 @@ class Changer:
 
 
 @runtime_checkable
+class PlannedApplier(Applier, Protocol):
+    """An applier of changes whose card shows only a part of what they write: the whole is a file,
+    and who approves must be able to open it where they do (`Approval.can_open`)."""
+
+    async def store_plan(self, change: Change, reader: Person, address: Address) -> File:
+        """Store the file for this reader, to be posted at their private address."""
+
+
+@runtime_checkable
 class EditableApplier(Applier, Protocol):
     """An applier whose open proposals a person can change: they write other values, and it makes a
     new draft with these."""
@@ -146,6 +155,8 @@ class Kind:
     outcomes: Mapping[str, str] = _OUTCOMES
     has_rows = True
     """False if the text of the card says all."""
+    has_plan = False
+    """True if its applier is a `PlannedApplier`."""
     can_be_undone = False
     no_undo = "This can't be undone."
     """The answer to `undo` for a change that was made and cannot be undone."""

@@ -22,7 +22,13 @@ from core.changes import cards
 from core.changes.apply import ChangeLifecycle
 from core.changes.approval import Approval
 from core.changes.cards import MAX_LISTED_CHANGES, ChangeViews
-from core.changes.kinds import Applier, Changer, CheckedApplier, EditableApplier
+from core.changes.kinds import (
+    Applier,
+    Changer,
+    CheckedApplier,
+    EditableApplier,
+    PlannedApplier,
+)
 from core.changes.ledger import SqlLedger
 from core.changes.standing import (
     REFUSAL_SENTENCES,
@@ -54,7 +60,7 @@ from core.domain.changes import (
     confirmation_code,
     new_change_id,
 )
-from core.domain.messages import Answer, ChangeAction
+from core.domain.messages import Answer, ChangeAction, File
 from core.domain.records import Outcome, ToolContext
 from core.domain.rights import Viewer
 from core.people.rules import NO_RIGHTS
@@ -375,19 +381,31 @@ class Decisions:
         from approving. Raise NotAllowed if its asker may not have it applied in the other
         system. A click needs no such check: a button is only under a card that shows
         everything."""
-        if not decision.is_click and not await self._is_seen(change, decision, standing):
-            here = decision.address
+        here, has_plan = decision.address, self.views.builder.kind(change).has_plan
+        can_click = decision.is_click and not has_plan
+        if not can_click and not await self._is_seen(change, decision, standing):
             # Values are not shown to the readers of another place.
-            if here.is_shared and not here.is_same_channel(change.proposal.address):
-                return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
+            if here.is_shared and (has_plan or not here.is_same_channel(change.proposal.address)):
+                sentence = cards.OPEN_ELSEWHERE if has_plan else _READ_ELSEWHERE
+                return Answer(say(sentence, id=change.id), "failed", is_private=True)
             card = await self.views.card(change, decision.person, here)
             hint = say(_APPROVE, id=change.id, code=_code(change, decision))
             sentence = say(_READ_FIRST, id=change.id, hint=hint)
-            return Answer(f"{sentence}\n\n{cards.describe_whole(card)}", "failed")
+            return Answer(
+                f"{sentence}\n\n{cards.describe_whole(card)}",
+                "failed",
+                files=await self._store_plan(change, decision),
+            )
         applier = self.appliers.get(change.draft.applier)
         if isinstance(applier, CheckedApplier):
             await applier.check_asker(change.draft)
         return None
+
+    async def _store_plan(self, change: Change, decision: DecisionRequest) -> tuple[File, ...]:
+        applier = self.appliers.get(change.draft.applier)
+        if not isinstance(applier, PlannedApplier) or decision.address.is_shared:
+            return ()
+        return (await applier.store_plan(change, decision.person, decision.address),)
 
     async def _deny(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
         """Deny an open proposal, or store the reason of a denial that has none. Return the change,
@@ -655,6 +673,8 @@ class Decisions:
         proposal, here, origin_address = change.proposal, decision.address, change.proposal.address
         if decision.code:  # digits that Ponte showed to them below the full text
             return decision.code == _code(change, decision)
+        if self.views.builder.kind(change).has_plan:
+            return self.approval.can_open(change, decision.person, here)
         # If a program asked for it with the person's token, the person need not have seen it.
         is_asker = not proposal.asker.is_bot and proposal.asker.key == decision.person.key
         if proposal.revision > 1 and not is_asker:  # they may have seen an earlier version

@@ -44,6 +44,7 @@ class ImportChange(Kind):
     written."""
 
     has_end = True
+    has_plan = True
     can_be_undone = True
     is_repeatable = False
 
@@ -88,8 +89,8 @@ class ImportChange(Kind):
         for reason, count in summary["reasons"]:
             told = escape_markdown(make_inert(to_one_line(reason, 200)))
             lines.append(f"- {say(_REASON, count=format_number(count), reason=told)}")
-        for totals in (FieldTotals(**field) for field in summary["fields"]):
-            lines.append(f"- {_describe_totals(totals, change.draft.view.formats)}")
+        totals, formats = (FieldTotals(**f) for f in summary["fields"]), change.draft.view.formats
+        lines += [f"- {_describe_totals(field, formats)}" for field in totals]
         return "\n".join(lines)
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:

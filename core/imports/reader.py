@@ -39,13 +39,13 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     data = sys.stdin.buffer.read()
-    is_book = data.startswith(
-        (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
-    )  # ZIP, or the container of Excel 97
+    # A ZIP archive, or the container of Excel 97.
+    is_book = data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"))
     for title, cells, merged in _read_book(data, rows) if is_book else _read_csv(data, rows):
         # One column more than is allowed says that there are more.
         lines = [[*map(_encode, row[: columns + 1])] for row in cells]
-        print(json.dumps({"title": title, "rows": _even(lines), "merged": merged}))
+        line = json.dumps({"title": title, "rows": _even(lines), "merged": merged})
+        sys.stdout.write(f"{line}\n")
 
 
 def _even(rows: Sequence[list[Any]]) -> Sequence[list[Any]]:
@@ -120,14 +120,17 @@ def _read_book(data: bytes, most: int) -> Iterator[Table]:
         yield sheet.name, rows, sorted(merged)
 
 
-def _find_formulas(data: bytes, name: str) -> Iterator[tuple[int, int, str]]:
+def _find_formulas(data: bytes, title: str) -> Iterator[tuple[int, int, str]]:
     """Yield row and column, from 0, of each formula of the sheet that has no result."""
     with zipfile.ZipFile(io.BytesIO(data)) as parts:
-        book = ElementTree.fromstring(parts.read("xl/workbook.xml"))
-        links = ElementTree.fromstring(parts.read("xl/_rels/workbook.xml.rels"))
+        # What hostile XML can cost is limited as all here is.
+        book, links = (
+            ElementTree.fromstring(parts.read(f"xl/{name}"))  # noqa: S314
+            for name in ("workbook.xml", "_rels/workbook.xml.rels")
+        )
         targets = {link.get("Id"): link.get("Target", "") for link in links}
         for sheet in book.iter(f"{MAIN}sheet"):
-            if sheet.get("name") == name:
+            if sheet.get("name") == title:
                 target = targets[sheet.get(RELATION_ID)]
                 part = target.lstrip("/") if target.startswith("/") else f"xl/{target}"
                 for letters, row, formula in _FORMULA.findall(parts.read(part)):

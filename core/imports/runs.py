@@ -4,6 +4,7 @@ change promises. A part is recorded before it begins; after a crash the import g
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,13 +13,16 @@ from typing import Any
 
 from core.base.errors import NotFound, Superseded, ToolError
 from core.base.i18n import format_number, plural, say
+from core.base.spreadsheets import MEDIA_TYPES
 from core.changes.apply import ChangeRunner
 from core.changes.kinds import Applier, Doing
 from core.changes.ledger import SqlLedger
 from core.domain.changes import WRITTEN_STATES, Change, ChangeStep, Draft, RowCheck, RowWrite
-from core.domain.ports import ReadFile
+from core.domain.messages import Address, File, Person
+from core.domain.ports import Files
 from core.imports.plan import Plan
 
+PLAN_MEDIA_TYPE = MEDIA_TYPES["xlsx"]
 IMPORT_KIND = IMPORT_APPLIER = "import"
 MAX_IMPORT_SECONDS = 12 * 3600.0
 PROGRESS_SECONDS = 5.0
@@ -35,7 +39,7 @@ class ImportRuns:
     ledger: SqlLedger
     runner: ChangeRunner
     appliers: Mapping[str, Applier]
-    read_file: ReadFile
+    files: Files
     name: str = IMPORT_APPLIER
     patience: float = MAX_IMPORT_SECONDS
     gate: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -57,29 +61,53 @@ class ImportRuns:
     async def run_parts(self, change: Change) -> AsyncIterator[None]:
         """Yield after each part. Raise ToolError, and what the runner raises."""
         drafts = self._undo_parts if change.proposal.undone_change else self._read_parts
-        number = 0
-        async for undone, draft in drafts(change):
-            number += 1
+        async for number, undone, draft in drafts(change):
             part = await self.ledger.begin_part(change, number, draft, undone)
             if part.state == "applying":
                 async with self.gate:
                     await self.runner.run(part)
             yield
 
-    async def _read_parts(self, change: Change) -> AsyncIterator[tuple[str, Draft]]:
+    async def _read_parts(self, change: Change) -> AsyncIterator[tuple[int, str, Draft]]:
+        target = change.draft.target
+        plan = await self.read_plan(change)
+        for number, (kind, rows) in enumerate(plan.parts(), 1):
+            yield (
+                number,
+                "",
+                replace(change.draft, applier=str(target["applier"]), kind=kind, rows=rows),
+            )
+
+    async def store_plan(self, change: Change, reader: Person, address: Address) -> File:
+        """Raise ToolError if there is no plan any more."""
+        data = await self.encode_plan(change)
+        key, name = f"plan {change.id} {reader.key}", f"{change.id}.xlsx"
+        return await self.files.put(key, name, PLAN_MEDIA_TYPE, data, reader, address.conversation)
+
+    async def encode_plan(self, change: Change) -> bytes:
+        """Return the plan as an Excel file, with what was not written. Raise ToolError."""
+        # Loaded for the first file.
+        from core.imports.workbook import NOT_WRITTEN, encode_plan
+
+        plan, left = await self.read_plan(change), list[ChangeStep]()
+        for id in await self.ledger.list_parts(change.id):
+            left += (await self.ledger.get(id)).steps_in(*NOT_WRITTEN)
+        return await asyncio.to_thread(encode_plan, plan, change.draft.view.formats, left)
+
+    async def read_plan(self, change: Change) -> Plan:
+        """Raise ToolError unless it is the one that the change names."""
         target = change.draft.target
         try:
-            _, data = await self.read_file(str(target["plan"]))
+            _, data = await self.files.get(str(target["plan"]))
         except NotFound:
             raise ToolError(_GONE, code="plan_gone") from None
-        plan = await asyncio.to_thread(Plan.decode, data)
-        if plan.digest != target["sha256"]:
+        if hashlib.sha256(data).hexdigest() != target["sha256"]:
             raise ToolError(_OTHER_PLAN, code="plan_changed")
-        for kind, rows in plan.parts():
-            yield "", replace(change.draft, applier=str(target["applier"]), kind=kind, rows=rows)
+        return await asyncio.to_thread(Plan.decode, data)
 
-    async def _undo_parts(self, change: Change) -> AsyncIterator[tuple[str, Draft]]:
-        for id in reversed(await self.ledger.list_parts(change.proposal.undone_change)):
+    async def _undo_parts(self, change: Change) -> AsyncIterator[tuple[int, str, Draft]]:
+        parts = await self.ledger.list_parts(change.proposal.undone_change)
+        for number, id in enumerate(reversed(parts), 1):
             part = await self.ledger.get(id)
             undo = await self.ledger.get(part.undone_by) if part.undone_by else None
             if undo and undo.proposal.part_of != change.id:  # somebody undid this part alone
@@ -88,7 +116,7 @@ class ImportRuns:
                 draft = self.appliers[part.draft.applier].revert(part)
             except ToolError:  # nothing of this part is left to be undone
                 continue
-            yield id, draft
+            yield number, id, draft
 
 
 class ImportBatch:

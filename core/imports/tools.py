@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.base.errors import ToolError
+from core.base.spreadsheets import MEDIA_TYPES
 from core.base.text import fold_case
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import File
@@ -20,6 +21,7 @@ from core.imports.plan import PLAN_TYPE, Plan, choose_samples, count_reasons, su
 from core.imports.runs import IMPORT_APPLIER, IMPORT_KIND
 from core.imports.sheets import Sheet, read_sheets
 from core.imports.values import DateOrder, DecimalSign, Notation
+from core.imports.workbook import encode_plan
 from core.tools.nocodb.driver import RowImage, TableSchema
 from core.tools.nocodb.fieldtypes import Field, cell_of
 from core.tools.nocodb.filters import RowSelection
@@ -96,10 +98,16 @@ class ImportSource(FixedToolSource):
             raise ToolError(
                 "No row would be written: {counts}.",
                 code="no_rows",
-                counts=compact_json({**plan.counts, "reasons": count_reasons(plan)}),
+                counts=compact_json({"rows": plan.counts, "reasons": count_reasons(plan)}),
             )
         stored = await ctx.files.save(f"plan {plan.digest[:12]}", PLAN_TYPE, plan.data)
-        return await ctx.turn.propose(self._draft(run, plan, found.name, stored.id))
+        draft = self._draft(run, plan, found.name, stored.id)
+        outcome = await ctx.turn.propose(draft)
+        if ctx.address.is_shared:  # not all who read there may see its rows
+            return outcome
+        data = await asyncio.to_thread(encode_plan, plan, draft.view.formats, ())
+        name = f"{outcome.proposal}.xlsx"
+        return replace(outcome, files=(await ctx.files.save(name, MEDIA_TYPES["xlsx"], data),))
 
     async def _read_table(
         self, ctx: ToolContext, layout: TableDescription, run: DryRun
