@@ -139,6 +139,7 @@ class CardBuilder:
             seq=change.proposal.seq,  # of the turn that proposed it
             decided_at=(undo or change).decided_at or None,
             label=kind.name_deed(change) if change.state == "open" else "",
+            has_plan=kind.has_plan and not (change.is_erased or change.proposal.undone_change),
         )
 
     def _build_rows(self, change: Change, undo: Change | None) -> tuple[dict[str, Any], ...]:
@@ -395,9 +396,14 @@ class ChangeViews:
         return [await self.card(await self.ledger.get(id)) for id in ids]
 
     async def card(
-        self, change: Change, viewer: Person | None = None, address: Address | None = None
+        self,
+        change: Change,
+        viewer: Person | None = None,
+        address: Address | None = None,
+        *,
+        is_opened: bool = False,
     ) -> Card:
-        """Without these arguments, the card is drawn for the asker, where they asked. A card in a
+        """`is_opened`: its plan is shown with the card. Without the other arguments, the card is drawn for the asker, where they asked. A card in a
         shared place has all buttons, and its text names who can decide. A private card has only the
         buttons that its viewer may use."""
         # Approvals of people who may not approve any more are not shown (`without_void`).
@@ -411,10 +417,10 @@ class ChangeViews:
         if actions and not address.is_shared:
             standing = await self.approval.find_standing(change, viewer, address, actions=actions)
             actions = tuple(action for action in actions if shows_button(action, standing))
-        can_open = not self.builder.kind(change).has_plan or self.approval.can_open(
-            change, viewer, address
-        )
-        if not can_open:
+        needs_plan = self.builder.kind(change).has_plan and not is_opened
+        if needs_plan and self.approval.can_open(change, viewer, address):
+            needs_plan = False
+        if needs_plan:
             actions = tuple(action for action in actions if action != "approve")
         if change.state != "open":
             is_undone = change.state == "undone" and change.undone_by
@@ -449,7 +455,7 @@ class ChangeViews:
         card = self.builder.build(
             change, actions, deciders, needs_admin, asker_standing.needed_approvals, asker
         )
-        if can_open:
+        if not needs_plan:
             return card
         return replace(card, text=f"{card.text} {say(OPEN_ELSEWHERE, id=change.id)}")
 

@@ -107,6 +107,9 @@ class PlannedApplier(Applier, Protocol):
     """An applier of changes whose card shows only a part of what they write: the whole is a file,
     and who approves must be able to open it where they do (`Approval.can_open`)."""
 
+    async def encode_plan(self, change: Change) -> bytes:
+        """Return the file, an Excel workbook. Raise ToolError if it is gone."""
+
     async def store_plan(self, change: Change, reader: Person, address: Address) -> File:
         """Store the file for this reader, to be posted at their private address."""
 

@@ -60,7 +60,7 @@ from core.domain.changes import (
     confirmation_code,
     new_change_id,
 )
-from core.domain.messages import Answer, ChangeAction, File
+from core.domain.messages import Address, Answer, ChangeAction, File, Person
 from core.domain.records import Outcome, ToolContext
 from core.domain.rights import Viewer
 from core.people.rules import NO_RIGHTS
@@ -388,7 +388,7 @@ class Decisions:
             if here.is_shared and (has_plan or not here.is_same_channel(change.proposal.address)):
                 sentence = cards.OPEN_ELSEWHERE if has_plan else _READ_ELSEWHERE
                 return Answer(say(sentence, id=change.id), "failed", is_private=True)
-            card = await self.views.card(change, decision.person, here)
+            card = await self.views.card(change, decision.person, here, is_opened=True)
             hint = say(_APPROVE, id=change.id, code=_code(change, decision))
             sentence = say(_READ_FIRST, id=change.id, hint=hint)
             return Answer(
@@ -400,6 +400,16 @@ class Decisions:
         if isinstance(applier, CheckedApplier):
             await applier.check_asker(change.draft)
         return None
+
+    async def open_plan(self, id: str, person: Person, address: Address) -> bytes:
+        """Return the plan of a change as a file. Raise NotFound, also if the person may not see the
+        card, NotKnown and ToolError."""
+        change = await self.ledger.get(id)
+        require(may_see(await self.approval.find_standing(change, person, address)))
+        applier = self.appliers.get(change.draft.applier)
+        if change.is_erased or not isinstance(applier, PlannedApplier):
+            raise NotFound(what="file")
+        return await applier.encode_plan(change)
 
     async def _store_plan(self, change: Change, decision: DecisionRequest) -> tuple[File, ...]:
         applier = self.appliers.get(change.draft.applier)

@@ -297,6 +297,9 @@ class StatusBoard(Protocol):
         """Return the requests that wait for the person or that they made, their schedules and their
         remaining allowances. Times are in `time_zone`, theirs; "" if it is not known."""
 
+    async def open_plan(self, id: str, person: Person, address: Address) -> bytes:
+        """Raise NotFound, also if the person may not see the card, and ToolError."""
+
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         """Return the form by which the person changes the proposal under whose card they pressed.
         Raise what `ChangeViews.find_form` raises."""

@@ -106,7 +106,9 @@ class DryRun:
         values, reasons = dict[str, Any](), list[str]()
         for field, at in self.columns.items():
             try:
-                if field.is_link:
+                if row.cells[at] is None:
+                    values[field.title] = None
+                elif field.is_link:
                     values[field.title] = _find_linked(field, row.cells[at], table)
                 else:
                     values[field.title] = read_value(field, row.cells[at], notation, self.zone)
@@ -120,7 +122,7 @@ class DryRun:
         """An empty cell of the file changes nothing. Links are added, and none is removed, but
         where the field holds one."""
         changed: dict[str, Any] = {}
-        for field in self.columns:
+        for field in (field for field in self.columns if field != self.key):
             new, old = values[field.title], stored.get(field.title)
             if field.is_link:
                 if new and not linked_ids(new) <= linked_ids(old):

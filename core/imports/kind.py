@@ -34,7 +34,7 @@ _RESULTS = (
     ("failed", "{count} row rejected", "{count} rows rejected"),
     ("unknown", "{count} row with an unknown result", "{count} rows with an unknown result"),
 )
-_PLAN = "Plan `{digest}` of {file}, approved as a whole; below are samples."
+_PLAN = "Plan `{digest}` of `{file}`, approved as a whole; below are samples."
 _REASON = "{count} × {reason}"
 _FIELD = "{field}: {rows}, {distinct}{values}"
 
@@ -84,7 +84,7 @@ class ImportChange(Kind):
         if "counts" not in summary:  # an undo
             return ""
         lines = [_list_counts(summary["counts"], _COUNTS)]
-        file = escape_markdown(make_inert(to_one_line(summary["file"], 100)))
+        file = to_one_line(summary["file"], 100).replace("`", "'")
         lines.append(say(_PLAN, digest=change.draft.target["sha256"][:12], file=file))
         for reason, count in summary["reasons"]:
             told = escape_markdown(make_inert(to_one_line(reason, 200)))
