@@ -403,9 +403,9 @@ class ChangeViews:
         *,
         is_opened: bool = False,
     ) -> Card:
-        """`is_opened`: its plan is shown with the card. Without the other arguments, the card is drawn for the asker, where they asked. A card in a
-        shared place has all buttons, and its text names who can decide. A private card has only the
-        buttons that its viewer may use."""
+        """Without `viewer` and `address`, the card is drawn for the asker, where they asked. A card
+        in a shared place has all buttons, and its text names who can decide. A private card has
+        only the buttons that its viewer may use. `is_opened`: its plan is posted with the card."""
         # Approvals of people who may not approve any more are not shown (`without_void`).
         change, proposal = await self.without_void(change), change.proposal
         # A request over MCP has the mark of a program (`is_bot`), but the person behind it reads

@@ -277,7 +277,10 @@ class Decisions:
         # Somebody may have changed the values while the decision was carried out.
         is_shown &= change.proposal.revision == revision
         if is_shown or change.proposal.is_revised_by(decision.seq):
-            return await self.views.describe_state(change, decision, note)
+            answer = await self.views.describe_state(change, decision, note)
+            if change.state in ("partial", "failed"):  # the file says which rows were left out
+                answer = replace(answer, files=await self._store_plan(change, decision))
+            return answer
         return await self._describe_replaced(change, decision)
 
     async def _describe_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
@@ -413,9 +416,10 @@ class Decisions:
 
     async def _store_plan(self, change: Change, decision: DecisionRequest) -> tuple[File, ...]:
         applier = self.appliers.get(change.draft.applier)
-        if not isinstance(applier, PlannedApplier) or decision.address.is_shared:
-            return ()
-        return (await applier.store_plan(change, decision.person, decision.address),)
+        is_here = not (decision.address.is_shared or change.is_erased)
+        if is_here and isinstance(applier, PlannedApplier):
+            return (await applier.store_plan(change, decision.person, decision.address),)
+        return ()
 
     async def _deny(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
         """Deny an open proposal, or store the reason of a denial that has none. Return the change,

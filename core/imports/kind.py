@@ -56,8 +56,7 @@ class ImportChange(Kind):
         return [(right, *names) for names in tables for right in ("propose", "read")]
 
     def needs_admin(self, draft: Draft) -> str:
-        counts = (draft.rows[0].after or {}).get("counts", {})
-        return _ADMIN if counts.get("new", 0) + counts.get("changed", 0) > OWN_ROWS else ""
+        return _ADMIN if draft.target["planned"] > OWN_ROWS else ""
 
     def build_title(self, change: Change) -> str:
         table, count = clip_line(change.draft.title), count_planned(change)

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from core.base.errors import NotFound, Superseded, ToolError
 from core.base.i18n import format_number, plural, say
@@ -54,9 +53,11 @@ class ImportRuns:
     def revert(self, change: Change) -> Draft:
         """The parts are undone one by one, the last first."""
         (step,) = change.steps
-        if not sum((step.current or {}).get(state, 0) for state in WRITTEN_STATES):
+        written = sum((step.current or {}).get(state, 0) for state in WRITTEN_STATES)
+        if not written:
             raise ToolError("This can't be undone.", code="not_undone")
-        return replace(change.draft, rows=(RowWrite(after={"undoes": step.current}),), note="")
+        target = {**change.draft.target, "planned": written}
+        return replace(change.draft, target=target, rows=(RowWrite(after={}),), note="")
 
     async def run_parts(self, change: Change) -> AsyncIterator[None]:
         """Yield after each part. Raise ToolError, and what the runner raises."""
@@ -166,11 +167,7 @@ class ImportBatch:
 
 def count_planned(change: Change) -> int:
     """Return how many rows an import is to write, or its undo is to take back."""
-    planned: Mapping[str, Any] = change.steps[0].write.after or {}
-    if undone := planned.get("undoes"):
-        return sum(undone.get(state, 0) for state in WRITTEN_STATES)
-    counts = planned.get("counts", {})
-    return int(counts.get("new", 0)) + int(counts.get("changed", 0))
+    return int(change.draft.target["planned"])
 
 
 def describe_progress(current: Mapping[str, int], total: int) -> str:

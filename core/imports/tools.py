@@ -100,6 +100,12 @@ class ImportSource(FixedToolSource):
                 code="no_rows",
                 counts=compact_json({"rows": plan.counts, "reasons": count_reasons(plan)}),
             )
+        first, *others = plan.parts()
+        if not others:  # few rows of one kind: their card shows all of them
+            draft = self._tables.writing.drafts.build_draft(run.schema, *first)
+            outcome = await ctx.turn.propose(draft)
+            left = compact_json({"rows": plan.counts, "reasons": count_reasons(plan)})
+            return replace(outcome, text=f"{outcome.text} {left}")
         stored = await ctx.files.save(f"plan {plan.digest[:12]}", PLAN_TYPE, plan.data)
         draft = self._draft(run, plan, found.name, stored.id)
         outcome = await ctx.turn.propose(draft)
@@ -163,6 +169,7 @@ class ImportSource(FixedToolSource):
             "plan": stored,
             "sha256": plan.digest,
             "applier": self._tables.rows.name,
+            "planned": plan.counts["new"] + plan.counts["changed"],
         }
         if linked:
             target["linked_tables"] = [[title, id] for title, id in linked.items()]

@@ -67,7 +67,7 @@ async def test_in_a_channel_the_plan_is_opened_in_a_direct_message_first(tmp_pat
         here.team.openai.say(importing("new.csv"))
         customers = here.team.rows("Customers")
         count = len(customers)
-        rows = [f"Person {n};Lead" for n in range(20)]
+        rows = [f"Person {n};Lead" for n in range(120)]
         card = await here.asks(IMPORT, ("new.csv", "text/csv", build_csv(*rows)))
         print(card.visible_text)
         assert list(card.buttons) == ["Deny"]
@@ -84,5 +84,5 @@ async def test_in_a_channel_the_plan_is_opened_in_a_direct_message_first(tmp_pat
         assert code and len(customers) == count
         here.slack.say(here.bea, dm, f"approve {code[0]}")
         await here.slack.wait_until(lambda: "✓ done" in card.visible_text)
-        assert len(customers) == count + 20
+        assert len(customers) == count + 120
         print(refused.visible_text)

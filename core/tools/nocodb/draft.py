@@ -101,7 +101,7 @@ class DraftBuilder:
             if not filled:
                 raise _bad_call("a new row has no values")
             writes.append(RowWrite(after=after))
-        return self._build_draft(schema, "create", writes)
+        return self.build_draft(schema, "create", writes)
 
     async def draft_update(
         self,
@@ -161,7 +161,7 @@ class DraftBuilder:
             raise ToolError(
                 "Those rows already have these values.", code="no_change", hint=_NO_CHANGE_HINT
             )
-        return self._build_draft(schema, "update", [*apart_writes, *writes]), unchanged
+        return self.build_draft(schema, "update", [*apart_writes, *writes]), unchanged
 
     async def draft_delete(self, schema: TableSchema, ids: Ids) -> Draft:
         """Return a draft that deletes these rows. It has each row with all its fields, so that an
@@ -170,7 +170,7 @@ class DraftBuilder:
         # Of a typed system, all fields are known, so the empty ones need not be stored.
         keep = without_empty if self._driver.typed else dict
         writes = [RowWrite(id, before=keep(snapshots[id])) for id in ids]
-        return replace(self._build_draft(schema, "delete", writes), note=self._driver.recreated)
+        return replace(self.build_draft(schema, "delete", writes), note=self._driver.recreated)
 
     async def draft_link(
         self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids
@@ -180,9 +180,9 @@ class DraftBuilder:
         writes = await self._link_writes(schema, id, field, add, remove, snapshots[id])
         if not writes:
             raise ToolError("Those links already exist.", code="no_change", hint=_NO_CHANGE_HINT)
-        return self._build_draft(schema, "update", writes)
+        return self.build_draft(schema, "update", writes)
 
-    def _build_draft(self, schema: TableSchema, kind: str, writes: Sequence[RowWrite]) -> Draft:
+    def build_draft(self, schema: TableSchema, kind: str, writes: Sequence[RowWrite]) -> Draft:
         """Return the draft of a change to rows. It stores the types and options of the fields, for
         the form that changes it, and the tables whose rows change with it, because their rules
         count too."""
@@ -388,7 +388,7 @@ class WriteTools:
         self._filters_rows = api.filters_rows
         # Finds the rows that filters select, and those with a title that a person typed.
         self._reading = RowReader(api)
-        self._drafts = DraftBuilder(driver or RestDriver(api))
+        self.drafts = DraftBuilder(driver or RestDriver(api))
         # For filters such as "today".
         self._now = now
 
@@ -427,7 +427,7 @@ class WriteTools:
         names = (name for row in rows for name in row)
         layout = await self.find_writable_table(ctx.viewer, table, names)
         new = [await find_files(ctx, parse_cells(layout, row)) for row in rows]
-        draft = await self._drafts.draft_create(TableSchema.of(layout), new, _zone(ctx))
+        draft = await self.drafts.draft_create(TableSchema.of(layout), new, _zone(ctx))
         return await ctx.turn.propose(draft)
 
     async def nocodb_update(
@@ -461,7 +461,7 @@ class WriteTools:
             cells = dict(zip(ids, rows, strict=True))
         check_row_count(len(cells))
         schema = TableSchema.of(layout)
-        draft, unchanged = await self._drafts.draft_update(schema, cells, _zone(ctx))
+        draft, unchanged = await self.drafts.draft_update(schema, cells, _zone(ctx))
         outcome = await ctx.turn.propose(draft)
         if not unchanged:
             return outcome
@@ -488,7 +488,7 @@ class WriteTools:
         layout = await self.find_writable_table(ctx.viewer, table, (), filters)
         named = _parse_unique(ids) if ids else await self._find_row_ids(ctx, layout, filters, match)
         check_row_count(len(named))
-        draft = await self._drafts.draft_delete(TableSchema.of(layout), named)
+        draft = await self.drafts.draft_delete(TableSchema.of(layout), named)
         return await ctx.turn.propose(draft)
 
     async def nocodb_link(
@@ -515,7 +515,7 @@ class WriteTools:
         check_row_count(len(new) + len(old))
         if both := {*new} & {*old}:
             raise _bad_call(f"row {min(both)} is both in `add` and in `remove`")
-        draft = await self._drafts.draft_link(TableSchema.of(layout), row, field, new, old)
+        draft = await self.drafts.draft_link(TableSchema.of(layout), row, field, new, old)
         return await ctx.turn.propose(draft)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
@@ -557,10 +557,10 @@ class WriteTools:
         parsed = [(id, parse_cells(layout, cells)) for id, cells in rows]
         if draft.kind == "create":
             cells_of_rows = [cells for _, cells in parsed]
-            return await self._drafts.draft_create(
+            return await self.drafts.draft_create(
                 schema, cells_of_rows, changer.zone, keeps_all=True
             )
-        update = self._drafts.draft_update(schema, dict(parsed), changer.zone, keeps_all=True)
+        update = self.drafts.draft_update(schema, dict(parsed), changer.zone, keeps_all=True)
         return (await update)[0]  # without the number of rows that need no change
 
     async def _find_link_ids(
