@@ -17,25 +17,21 @@ from core.imports.plan import FieldTotals
 from core.imports.runs import count_planned, describe_progress
 
 _ADMIN = "{id} changes more than {rows} rows, so an admin must approve it."
-_COUNTS = (
-    ("new", "{count} new row", "{count} new rows"),
-    ("changed", "{count} changed row", "{count} changed rows"),
-    ("unchanged", "{count} unchanged row", "{count} unchanged rows"),
-    ("refused", "{count} rejected row", "{count} rejected rows"),
-)
-_RESULTS = (
-    ("done", "{count} row written", "{count} rows written"),
-    ("differs", "{count} row saved with other values", "{count} rows saved with other values"),
-    (
-        "changed",
-        "{count} row skipped, changed meanwhile",
-        "{count} rows skipped, changed meanwhile",
-    ),
-    ("failed", "{count} row rejected", "{count} rows rejected"),
-    ("unknown", "{count} row with an unknown result", "{count} rows with an unknown result"),
-)
+_COUNTS = {
+    "new": "New: {count}",
+    "changed": "Changed: {count}",
+    "unchanged": "Unchanged: {count}",
+    "refused": "Rejected: {count}",
+}
+_RESULTS = {
+    "done": "Written: {count}",
+    "differs": "Saved with other values: {count}",
+    "changed": "Skipped because they changed after the request: {count}",
+    "failed": "Rejected: {count}",
+    "unknown": "Result unknown: {count}",
+    "left": "Not tried: {count}",
+}
 _PLAN = "Plan `{digest}` of `{file}`, approved as a whole; below are samples."
-_REASON = "{count} × {reason}"
 _FIELD = "{field}: {rows}, {distinct}{values}"
 
 
@@ -82,12 +78,13 @@ class ImportChange(Kind):
         summary: Mapping[str, Any] = change.steps[0].write.after or {}
         if "counts" not in summary:  # an undo
             return ""
-        lines = [_list_counts(summary["counts"], _COUNTS)]
+        counts = summary["counts"]
+        lines = [" · ".join(say(_COUNTS[k], count=counts[k]) for k in _COUNTS if counts.get(k))]
         file = to_one_line(summary["file"], 100).replace("`", "'")
         lines.append(say(_PLAN, digest=change.draft.target["sha256"][:12], file=file))
         for reason, count in summary["reasons"]:
             told = escape_markdown(make_inert(to_one_line(reason, 200)))
-            lines.append(f"- {say(_REASON, count=format_number(count), reason=told)}")
+            lines.append(f"- {format_number(count)} × {told}")
         totals, formats = (FieldTotals(**f) for f in summary["fields"]), change.draft.view.formats
         lines += [f"- {_describe_totals(field, formats)}" for field in totals]
         return "\n".join(lines)
@@ -98,16 +95,10 @@ class ImportChange(Kind):
             return [describe_progress(current, total) if current else say("In progress.")]
         if change.state == "undone":
             return [say("Done, then undone by {undo}.", undo=change.undone_by)]
-        left = total - sum(count for state, count in current.items() if state != "seconds_left")
-        sentences = [_list_counts(current, _RESULTS) + "."] if current else []
-        if left > 0:
-            sentences.append(plural("{count} row not tried.", "{count} rows not tried.", left))
-        return sentences
-
-
-def _list_counts(counts: Mapping[str, int], words: Sequence[tuple[str, str, str]]) -> str:
-    told = [plural(one, many, counts[key]) for key, one, many in words if counts.get(key)]
-    return ", ".join(told)
+        rows = {state: count for state, count in current.items() if state in _RESULTS}
+        rows["left"] = total - sum(rows.values())
+        told = (say(_RESULTS[k], count=rows[k]) for k in _RESULTS if rows.get(k, 0) > 0)
+        return [f"{' · '.join(told)}."]
 
 
 def _describe_totals(totals: FieldTotals, formats: Mapping[str, str]) -> str:
