@@ -83,7 +83,7 @@ class ImportChange(Kind):
         file = to_one_line(summary["file"], 100).replace("`", "'")
         lines.append(say(_PLAN, digest=change.draft.target["sha256"][:12], file=file))
         for reason, count in summary["reasons"]:
-            told = escape_markdown(make_inert(to_one_line(reason, 200)))
+            told = escape_markdown(make_inert(to_one_line(reason, 200).replace("`", "")))
             lines.append(f"- {format_number(count)} × {told}")
         totals, formats = (FieldTotals(**f) for f in summary["fields"]), change.draft.view.formats
         lines += [f"- {_describe_totals(field, formats)}" for field in totals]

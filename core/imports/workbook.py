@@ -31,11 +31,8 @@ def encode_plan(plan: Plan, formats: Mapping[str, str], steps: Sequence[ChangeSt
         ExportColumn("ID"),
         ExportColumn(say("Reason")),
     )
-    sides = [
-        replace(field, title=say(side, field=field.title))
-        for side in ("{field} (before)", "{field} (after)")
-        for field in fields
-    ]
+    old = [replace(f, title=say("{field} (before)", field=f.title)) for f in fields]
+    now = [replace(f, title=say("{field} (after)", field=f.title)) for f in fields]
     rows: dict[str, list[list[Cell]]] = {kind: [] for kind in plan.counts}
     for row in plan.rows:
         before, after = (
@@ -59,7 +56,7 @@ def encode_plan(plan: Plan, formats: Mapping[str, str], steps: Sequence[ChangeSt
     ]
     tables: list[tuple[str, list[ExportColumn], list[list[Cell]]]] = [
         (say("New"), [line, *fields], rows["new"]),
-        (say("Changed"), [line, id, *sides], rows["changed"]),
+        (say("Changed"), [line, id, *old, *now], rows["changed"]),
         (say("Unchanged"), [line, id], rows["unchanged"]),
         # Mended there, they can be sent again as they are.
         (say("Rejected"), [*map(ExportColumn, plan.columns), line, reason], rows["refused"]),

@@ -37,11 +37,11 @@ async def test_new_rows_are_added_after_one_approval_and_taken_back(tmp_path: Pa
         (card,) = answer["cards"]
         assert card["title"] == "Import 250 rows into Customers"
         assert card["label"] == "Approve 250 rows"
-        assert "250 new rows, 1 rejected row" in card["text"]
+        assert "New: 250 · Rejected: 1" in card["text"]
         print(card["text"], [r["name"] for r in card["rows"]], answer["files"])
         assert customers == before
         done = await here.clicks("approve", card["id"])
-        assert "250 rows written." in done["text"]
+        assert "Written: 250." in done["text"]
         assert len(customers) == len(before) + 250
         assert {row["Status"] for id, row in customers.items() if id not in before} == {"Lead"}
         await here.clicks("undo", card["id"])
