@@ -91,8 +91,12 @@ class ImportRuns:
         from core.imports.workbook import NOT_WRITTEN, encode_plan
 
         plan, left = await self.read_plan(change), list[ChangeStep]()
-        for id in await self.ledger.list_parts(change.id):
-            left += (await self.ledger.get(id)).steps_in(*NOT_WRITTEN)
+        parts = await self.ledger.list_parts(change.id)
+        for id in parts:
+            left += (await self.ledger.get(id, change.id)).steps_in(*NOT_WRITTEN)
+        if change.state in ("partial", "failed"):
+            for _, rows in list(plan.parts())[len(parts) :]:
+                left += [ChangeStep(number, row) for number, row in enumerate(rows, 1)]
         return await asyncio.to_thread(encode_plan, plan, change.draft.view.formats, left)
 
     async def read_plan(self, change: Change) -> Plan:
@@ -109,10 +113,7 @@ class ImportRuns:
     async def _undo_parts(self, change: Change) -> AsyncIterator[tuple[int, str, Draft]]:
         parts = await self.ledger.list_parts(change.proposal.undone_change)
         for number, id in enumerate(reversed(parts), 1):
-            part = await self.ledger.get(id)
-            undo = await self.ledger.get(part.undone_by) if part.undone_by else None
-            if undo and undo.proposal.part_of != change.id:  # somebody undid this part alone
-                continue
+            part = await self.ledger.get(id, change.proposal.undone_change)
             try:
                 draft = self.appliers[part.draft.applier].revert(part)
             except ToolError:  # nothing of this part is left to be undone
