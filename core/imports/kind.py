@@ -99,7 +99,8 @@ class ImportChange(Kind):
         rows = {state: count for state, count in current.items() if state in _RESULTS}
         rows["left"] = total - sum(rows.values())
         told = (say(_RESULTS[k], count=rows[k]) for k in _RESULTS if rows.get(k, 0) > 0)
-        return [f"{' · '.join(told)}."]
+        explanation = change.steps[0].explanation
+        return [f"{' · '.join(told)}.", *([say(explanation)] if explanation else [])]
 
 
 def _describe_totals(totals: FieldTotals, formats: Mapping[str, str]) -> str:

@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from core.base.errors import NotFound, Superseded, ToolError
@@ -28,7 +27,6 @@ PROGRESS_SECONDS = 5.0
 """Between two drawings of the card."""
 _GONE = "The plan was deleted, so nothing more was written."
 _OTHER_PLAN = "The plan isn't the one that was approved, so nothing was written."
-_NOTHING = "No row was written."
 
 
 @dataclass
@@ -94,7 +92,7 @@ class ImportRuns:
         parts = await self.ledger.list_parts(change.id)
         for id in parts:
             left += (await self.ledger.get(id, change.id)).steps_in(*NOT_WRITTEN)
-        if change.state in ("partial", "failed"):
+        if change.state in ("partial", "failed") and not change.proposal.undone_change:
             for _, rows in list(plan.parts())[len(parts) :]:
                 left += [ChangeStep(number, row) for number, row in enumerate(rows, 1)]
         return await asyncio.to_thread(encode_plan, plan, change.draft.view.formats, left)
@@ -116,7 +114,7 @@ class ImportRuns:
             part = await self.ledger.get(id, change.proposal.undone_change)
             try:
                 draft = self.appliers[part.draft.applier].revert(part)
-            except ToolError:  # nothing of this part is left to be undone
+            except (KeyError, ToolError):  # not connected, or nothing is left to be undone
                 continue
             yield number, id, draft
 
@@ -140,7 +138,8 @@ class ImportBatch:
         change = await self._runs.ledger.get(self._draft.change_id)
         began = last = time.monotonic()
         total, done_before = count_planned(change), sum((await self._count()).values())
-        with suppress(Superseded):  # the event that approved it is gone
+        explanation = ""
+        try:
             async for _ in self._runs.run_parts(change):
                 if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
                     last, counts = now, await self._count()
@@ -151,13 +150,17 @@ class ImportBatch:
                     step = ChangeStep(1, rows[0], "writing", current)
                     await self._runs.ledger.record_progress(change, [step])
                     await doing(describe_progress(current, total))
-        return await self.read_stopped(rows)
+        except Superseded:  # nothing more may be written
+            pass
+        except ToolError as error:
+            explanation = str(error)
+        checks = await self.read_stopped(rows)
+        return [replace(check, explanation=explanation) for check in checks]
 
     async def read_stopped(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         (row,), counts = rows, await self._count()
-        written = sum(counts.get(state, 0) for state in WRITTEN_STATES)
-        if not written:
-            return [RowCheck("failed", row, counts, explanation=_NOTHING)]
+        if not sum(counts.get(state, 0) for state in WRITTEN_STATES):
+            return [RowCheck("failed", row, counts)]
         change = await self._runs.ledger.get(self._draft.change_id)
         is_whole = counts.get("done", 0) == count_planned(change)
         return [RowCheck("after" if is_whole else "other", row, counts)]

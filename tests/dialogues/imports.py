@@ -6,18 +6,18 @@ import asyncio
 import itertools
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.base.http import HttpClient
 from core.domain.changes import Change
-from core.domain.messages import Answer, Attachment, Card, Person
+from core.domain.messages import Answer, Attachment, Card, Message
 from core.imports.tools import ImportSource
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.fakes.choices import ANA, make_message
+from tests.fakes.choices import make_message
 from tests.fakes.models import EchoModel
 from tests.fakes.faulty import Trouble
 from tests.fakes.nocodb import filled
@@ -77,15 +77,21 @@ class Importer:
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     async def read_file(
-        self, rows: Sequence[str], person: Person = ANA, shared: bool = False, **arguments: Any
+        self, rows: Sequence[str], make: Callable[..., Message] = make_message, **arguments: Any
     ) -> Answer:
-        """Ask for an import of a CSV file with these lines below its head."""
-        key = f"import-{next(self._numbers)}"
+        """Ask for an import of a CSV file with these lines below its head. `make` makes the
+        message."""
         data = "\n".join([",".join(COLUMNS), *rows]).encode()
         call = {"file": "new.csv", "table": "Customers", "columns": COLUMNS, **arguments}
-        message = make_message(f"call nocodb_import {json.dumps(call)}", key, "C1", person, shared)
+        key = f"import-{next(self._numbers)}"
+        message = make(f"call nocodb_import {json.dumps(call)}", key)
         stored = await self.bot.engine.conversations.files.put(
-            key, "new.csv", "text/csv", data, person, message.address.conversation
+            message.event_key,
+            "new.csv",
+            "text/csv",
+            data,
+            message.author,
+            message.address.conversation,
         )
         attachment = Attachment("new.csv", "text/csv", len(data), stored.id)
         return await self.bot.ask_message(replace(message, attachments=(attachment,)))
