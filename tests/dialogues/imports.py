@@ -81,8 +81,8 @@ class Importer:
     ) -> Answer:
         """Ask for an import of a CSV file with these lines below its head. `make` makes the
         message."""
-        data = "\n".join([",".join(COLUMNS), *rows]).encode()
         call = {"file": "new.csv", "table": "Customers", "columns": COLUMNS, **arguments}
+        data = "\n".join([",".join(call["columns"].values()), *rows]).encode()
         key = f"import-{next(self._numbers)}"
         message = make(f"call nocodb_import {json.dumps(call)}", key)
         stored = await self.bot.engine.conversations.files.put(

@@ -14,7 +14,6 @@ import pytest
 
 from core.domain.messages import Answer
 from core.domain.records import Receipt
-from core.imports.plan import PLAN_TYPE
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.imports import Importer, PacedNocoDB, importer, new_rows
 from tests.fakes.loop_clock import run_ready
