@@ -61,6 +61,9 @@ _BROKE = "The tool failed because of a bug in Ponte."
 _STOPPED = "The operation was stopped before it started."
 _LEFT = "I stopped waiting because you asked me to. The operation had started and may still finish."
 
+REST_FACTOR = 2.0
+"""A part rests between batches, twice as long as each took: most requests of people meet none."""
+
 
 @dataclass(slots=True)
 class _Run:
@@ -123,7 +126,10 @@ class ChangeRunner:
         while steps := run.next_batch():
             if self._held.is_set():
                 raise Draining
+            began = time.monotonic()
             await self._run_to_record(self._apply_batch(run, steps), run)
+            if change.proposal.part_of:
+                await asyncio.sleep(REST_FACTOR * (time.monotonic() - began))
         # The last batch records the end, too. Without a batch, all steps were done before a crash.
         return run.finished or await self._finish(run.change, run.steps, ())
 

@@ -18,7 +18,7 @@ from core.changes.ledger import SqlLedger
 from core.domain.changes import WRITTEN_STATES, Change, ChangeStep, Draft, RowCheck, RowWrite
 from core.domain.messages import Address, File, Person
 from core.domain.ports import Files
-from core.imports.plan import Plan
+from core.imports.plan import Plan, PlanRow, split_rows
 
 PLAN_MEDIA_TYPE = MEDIA_TYPES["xlsx"]
 IMPORT_KIND = IMPORT_APPLIER = "import"
@@ -68,14 +68,13 @@ class ImportRuns:
             yield
 
     async def _read_parts(self, change: Change) -> AsyncIterator[tuple[int, str, Draft]]:
-        target = change.draft.target
-        plan = await self.read_plan(change)
-        for number, (kind, rows) in enumerate(plan.parts(), 1):
-            yield (
-                number,
-                "",
-                replace(change.draft, applier=str(target["applier"]), kind=kind, rows=rows),
-            )
+        applier = str(change.draft.target["applier"])
+        lines = (await self._read_lines(change))[1:]
+        parts, number = split_rows(lambda: map(PlanRow.decode, lines)), 0
+        while part := await asyncio.to_thread(next, parts, None):
+            number += 1
+            kind, rows = part
+            yield number, "", replace(change.draft, applier=applier, kind=kind, rows=rows)
 
     async def store_plan(self, change: Change, reader: Person, address: Address) -> File:
         """Raise ToolError if there is no plan any more."""
@@ -88,7 +87,8 @@ class ImportRuns:
         # Loaded for the first file.
         from core.imports.workbook import NOT_WRITTEN, encode_plan
 
-        plan, left = await self.read_plan(change), list[ChangeStep]()
+        lines, left = await self._read_lines(change), list[ChangeStep]()
+        plan = await asyncio.to_thread(Plan.decode, lines)
         parts = await self.ledger.list_parts(change.id)
         for id in parts:
             left += (await self.ledger.get(id, change.id)).steps_in(*NOT_WRITTEN)
@@ -97,8 +97,8 @@ class ImportRuns:
                 left += [ChangeStep(number, row) for number, row in enumerate(rows, 1)]
         return await asyncio.to_thread(encode_plan, plan, change.draft.view.formats, left)
 
-    async def read_plan(self, change: Change) -> Plan:
-        """Raise ToolError unless it is the one that the change names."""
+    async def _read_lines(self, change: Change) -> Sequence[bytes]:
+        """Raise ToolError unless it is the plan that the change names."""
         target = change.draft.target
         try:
             _, data = await self.files.get(str(target["plan"]))
@@ -106,7 +106,7 @@ class ImportRuns:
             raise ToolError(_GONE, code="plan_gone") from None
         if hashlib.sha256(data).hexdigest() != target["sha256"]:
             raise ToolError(_OTHER_PLAN, code="plan_changed")
-        return await asyncio.to_thread(Plan.decode, data)
+        return data.splitlines()
 
     async def _undo_parts(self, change: Change) -> AsyncIterator[tuple[int, str, Draft]]:
         parts = await self.ledger.list_parts(change.proposal.undone_change)
