@@ -11,12 +11,12 @@ from core.base.markdown import escape_markdown
 from core.base.text import clip_line, to_one_line
 from core.base.trust import make_inert
 from core.base.value_formats import format_value
-from core.changes.kinds import Kind
+from core.changes.kinds import ADMIN_ROWS_SENTENCE, Kind
 from core.domain.changes import OWN_ROWS, SAMPLE_APPLIER, Change, ChangeStep, Draft, RowWrite
 from core.imports.plan import FieldTotals
 from core.imports.runs import count_planned, describe_progress
+from core.tools.nocodb import RowsKind
 
-_ADMIN = "{id} changes more than {rows} rows, so an admin must approve it."
 _COUNTS = {
     "new": "New: {count}",
     "changed": "Changed: {count}",
@@ -35,26 +35,19 @@ _PLAN = "Plan `{digest}` of `{file}`, approved as a whole; below are samples."
 _FIELD = "{field}: {rows}, {distinct}{values}"
 
 
-class ImportChange(Kind):
+class ImportChange(RowsKind):
     """An import has one step: its plan in numbers and samples, later the numbers of what was
     written."""
 
     has_end = True
     has_plan = True
-    can_be_undone = True
-
-    def rule_names(self, draft: Draft) -> tuple[str, ...]:
-        return tuple(filter(None, (draft.title, draft.view.table_id)))
-
-    def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        tables = (self.rule_names(draft), *draft.view.linked_tables)
-        return [(right, *names) for names in tables for right in ("propose", "read")]
+    build_note = Kind.build_note
 
     def needs_admin(self, draft: Draft) -> str:
-        return _ADMIN if draft.target["planned"] > OWN_ROWS else ""
+        return ADMIN_ROWS_SENTENCE if count_planned(draft) > OWN_ROWS else ""
 
     def build_title(self, change: Change) -> str:
-        table, count = clip_line(change.draft.title), count_planned(change)
+        table, count = clip_line(change.draft.title), count_planned(change.draft)
         if change.draft.target.get("applier") == SAMPLE_APPLIER:
             table = say("{table} (sample)", table=table)
         return plural(
@@ -65,7 +58,7 @@ class ImportChange(Kind):
         )
 
     def name_deed(self, change: Change) -> str:
-        return plural("Approve {count} row", "Approve {count} rows", count_planned(change))
+        return plural("Approve {count} row", "Approve {count} rows", count_planned(change.draft))
 
     def select_shown(self, change: Change) -> Change:
         """The samples of the plan stand for its rows on the card."""
@@ -89,7 +82,8 @@ class ImportChange(Kind):
         return "\n".join(lines)
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
-        current, total = change.steps[0].current or {}, count_planned(change)
+        (step,), total = change.steps, count_planned(change.draft)
+        current = step.current or {}
         if change.is_erased:  # its numbers, too
             return [say("Done.")] if change.state == "done" else []
         if change.state == "applying":
@@ -99,8 +93,8 @@ class ImportChange(Kind):
         rows = {state: count for state, count in current.items() if state in _RESULTS}
         rows["left"] = total - sum(rows.values())
         told = (say(_RESULTS[k], count=rows[k]) for k in _RESULTS if rows.get(k, 0) > 0)
-        explanation = change.steps[0].explanation
-        return [f"{' · '.join(told)}.", *([say(explanation)] if explanation else [])]
+        sentences = [f"{' · '.join(told)}."]
+        return [*sentences, say(step.explanation)] if step.explanation else sentences
 
 
 def _describe_totals(totals: FieldTotals, formats: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from core.domain.records import Receipt
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.imports import Importer, PacedNocoDB, importer, new_rows
 from tests.fakes.loop_clock import run_ready
+from tests.time_limits import Limits
 
 pytestmark = pytest.mark.slow
 
@@ -184,3 +185,22 @@ async def test_two_imports_and_a_person_take_turns(bot_home: BotHome, nocodb: Pa
             call.body[0]["fields"]["Name"][:1] for call in writes if call.method == "POST"
         )
         assert names == "A" * 10 + "B" * 10 + "A" * 10 + "B" * 10 + "AB"
+
+
+async def test_it_rests_between_batches_until_somebody_stops_it(
+    bot_home: BotHome, nocodb: PacedNocoDB, limits: Limits
+) -> None:
+    """People's requests find NocoDB free most of the time. Here it rests without end."""
+    limits(REST_FACTOR=1e9)
+    async with importer(bot_home, nocodb.origin) as here:
+        card = await here.propose(new_rows(150))
+        change = {"table": "Customers", "changes": [{"id": 5, "fields": {"Notes": "mine"}}]}
+        asked = await here.bot.ask(f"call nocodb_update {json.dumps(change)}")
+        _, receipt = await here.bot.send(f"approve {card.id}")
+        while len(nocodb.new_names) < 10:
+            await nocodb.wait_for_calls(nocodb.finished_call_count + 1)
+        assert " Done." in (await here.bot.ask(f"approve {asked.cards[0].id}")).text
+        assert (await here.bot.ask("stop")).text == "Stopped."
+        answer = await here.bot.wait_for_answer(receipt)
+        assert "Written: 10 · Not tried: 140." in answer.text
+        assert nocodb.write_calls == ["POST records", "PATCH records"]
