@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +19,10 @@ from core.domain.messages import Address, Person
 from core.people.policy import Policy
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import BOSS, MEMBER, OTHER, on_slack, says, typed_code
-from tests.dialogues.imports import Importer, PacedNocoDB, importer, new_rows
+from tests.dialogues.imports import PacedNocoDB, importer, new_rows
+from tests.dialogues.test_nocodb_web import page
 from tests.fakes.choices import allow_list
+from tests.fakes.openai import Script
 
 pytestmark = pytest.mark.slow
 ROWS = 120
@@ -41,19 +46,19 @@ def rules(**values: Any) -> TableRules:
     return TableRules({"customers": TableRule(**values)})
 
 
-def plan_file(home: Path, here: Importer, plan: str) -> Path:
-    return next(path for path in home.rglob("*") if path.is_file() and plan in str(path))
-
-
 async def test_no_rule_approves_an_import_by_itself(bot_home: BotHome, nocodb: PacedNocoDB) -> None:
     """It has more rows than people approve for themselves, and the copy of its card for an admin
     has no button: the plan is read first."""
     auto = rules(
-        access="auto", auto_fields=frozenset({"Status"}), auto_people=frozenset({"slack:U1"})
+        access="auto",
+        auto_fields=frozenset({"Status"}),
+        auto_people=frozenset({"slack:U1"}),
+        auto_per_hour=5,
     )
     async with importer(bot_home, nocodb.origin, policy=rights(), rules=auto) as here:
         private = partial(on_slack, channel="D", shared=False)
-        answer = await here.read_file(new_rows(ROWS), private)
+        changes = [f"Customer {number:02d},Active" for number in range(1, 22)]
+        answer = await here.read_file([*changes, *new_rows(ROWS)], private, key="Name")
         (card,) = answer.cards
         assert (card.state, card.actions, len(answer.files)) == ("open", ("deny",), 1)
         own = await in_private(here.bot, f"approve {card.id}", "own")
@@ -69,7 +74,12 @@ async def test_no_rule_approves_an_import_by_itself(bot_home: BotHome, nocodb: P
         assert [file.name for file in shown.files] == [f"{card.id}.xlsx"]
         assert nocodb.write_calls == []
         approved = await in_private(here.bot, f"approve {typed_code(shown)}", "code", BOSS)
-        assert "Approved by Bea. Written: 120." in approved.text
+        assert "Approved by Bea. Written: 134." in approved.text
+        change = {"table": "Customers", "changes": [{"id": 25, "fields": {"Status": "Lost"}}]}
+        update = await in_private(here.bot, f"call nocodb_update {json.dumps(change)}", "update")
+        (own,) = update.cards
+        assert own.kind == "change", "the import's rows are not those that the rule approved"
+        assert nocodb.customers.rows[25]["Status"] == "Lost"
 
 
 async def test_two_approvers_each_read_the_plan(bot_home: BotHome, nocodb: PacedNocoDB) -> None:
@@ -123,7 +133,8 @@ async def test_other_rows_than_those_of_the_plan_are_not_written(
     async with importer(bot_home, nocodb.origin, policy=rights()) as here:
         (card,) = (await here.read_file(new_rows(ROWS), on_slack)).cards
         shown = await in_private(here.bot, f"approve {card.id}", "read", BOSS)
-        plan = plan_file(bot_home.home, here, (await here.get(card.id)).draft.target["plan"])
+        id = (await here.get(card.id)).draft.target["plan"]
+        (plan,) = (bot_home.home / "files").glob(f"**/{id}*")
         plan.write_bytes(plan.read_bytes().replace(b"New 0000", b"Mine 000"))
         code = f"approve {typed_code(shown)}"
         answer = await in_private(here.bot, code, "code", BOSS)
@@ -168,3 +179,24 @@ async def test_nobody_decides_on_a_part(bot_home: BotHome, nocodb: PacedNocoDB) 
         assert not [id for id in parts if id in history]
         assert undo.text.startswith("Undone")
         assert not nocodb.new_names
+
+
+async def test_the_page_gives_the_plan_as_its_readers_may_see_it(tmp_path: Path) -> None:
+    async with page(tmp_path) as here:
+        columns = {"Name": "Name", "Status": "Status"}
+        call = {"file": "new.csv", "table": "Customers", "columns": columns}
+        script = Script(calls=(("nocodb_import", json.dumps(call)),), match="Import", times=0)
+        here.team.openai.say(script)
+        data = "\n".join(["Name,Status", *new_rows(ROWS)]).encode()
+        card = await here.card("Import", ("new.csv", data))
+        assert (await here.client.get(f"/cards/{card['id']}/plan")).content.startswith(b"PK")
+        await here.clicks("approve", card["id"])
+        with closing(sqlite3.connect(tmp_path / "ponte.db")) as database:
+            ids = database.execute("SELECT id FROM changes WHERE part_of <> ''").fetchall()
+            ((plan,),) = database.execute("SELECT id FROM files WHERE type LIKE '%plan'")
+        assert (await here.client.get(f"/files/{plan}")).status_code == 404
+        assert len(ids) == 2
+        for (id,) in ids:
+            assert (await here.client.get(f"/cards/{id}/plan")).status_code == 404
+            click = {"action": "undo", "conversation": "work"}
+            assert (await here.client.post(f"/cards/{id}", json=click)).status_code == 404
