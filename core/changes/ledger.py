@@ -662,10 +662,10 @@ class SqlLedger(SqlStore):
 
     async def list_abandoned(self) -> Sequence[Change]:
         # Nothing continues these: the message or click that approved them has ended or was deleted.
+        # A whole counts what its parts have written, so they come first.
         return await self._select_changes(
             "SELECT * FROM changes"  # noqa: S608
             " WHERE state IN ('open', 'applying') AND state = 'applying'"
-            # Parts first: their whole counts what they have written.
             f" AND decision_seq NOT IN ({_RUNNING_TURNS}) ORDER BY part_of DESC"
         )
 

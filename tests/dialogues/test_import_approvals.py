@@ -70,15 +70,16 @@ async def test_no_rule_approves_an_import_by_itself(bot_home: BotHome, nocodb: P
         assert listed.actions == ("deny",)
         assert f"type `approve {card.id}` in a direct message" in listed.text
         click = private(f"approve {card.id}", "click", BOSS, clicked=True)
-        shown = await here.bot.ask_message(click)
-        assert [file.name for file in shown.files] == [f"{card.id}.xlsx"]
+        reading = await here.bot.ask_message(click)
+        assert [file.name for file in reading.files] == [f"{card.id}.xlsx"]
         assert nocodb.write_calls == []
-        approved = await in_private(here.bot, f"approve {typed_code(shown)}", "code", BOSS)
+        approved = await in_private(here.bot, f"approve {typed_code(reading)}", "code", BOSS)
         assert "Approved by Bea. Written: 134." in approved.text
         change = {"table": "Customers", "changes": [{"id": 25, "fields": {"Status": "Lost"}}]}
         update = await in_private(here.bot, f"call nocodb_update {json.dumps(change)}", "update")
-        (own,) = update.cards
-        assert own.kind == "change", "the import's rows are not those that the rule approved"
+        assert [card.kind for card in update.cards] == ["change"], (
+            "the import's rows are not those that the rule approved"
+        )
         assert nocodb.customers.rows[25]["Status"] == "Lost"
 
 
@@ -94,9 +95,9 @@ async def test_two_approvers_each_read_the_plan(bot_home: BotHome, nocodb: Paced
         for person in (OTHER, BOSS):
             assert nocodb.write_calls == []
             key = f"read {person.id}"
-            shown = await in_private(here.bot, f"approve {card.id}", key, person)
-            assert len(shown.files) == 1
-            code = f"approve {typed_code(shown)}"
+            reading = await in_private(here.bot, f"approve {card.id}", key, person)
+            assert len(reading.files) == 1
+            code = f"approve {typed_code(reading)}"
             approved = await in_private(here.bot, code, f"code {person.id}", person)
         assert approved.text.startswith("Approved by Otto, Bea. Written: 120.")
         assert len(nocodb.new_names) == ROWS
@@ -109,8 +110,8 @@ async def test_digits_count_for_one_person_and_one_plan(
         first, second = [
             (await here.read_file(new_rows(ROWS, name), on_slack)).cards[0] for name in "AB"
         ]
-        shown = await in_private(here.bot, f"approve {first.id}", "read", BOSS)
-        digits = typed_code(shown).partition("-")[2]
+        reading = await in_private(here.bot, f"approve {first.id}", "read", BOSS)
+        digits = typed_code(reading).partition("-")[2]
         for id, person in ((second.id, BOSS), (first.id, MEMBER)):
             guess = f"approve {id}-{digits}"
             assert (await in_private(here.bot, guess, f"{id}", person)).status == "failed"
@@ -132,11 +133,11 @@ async def test_other_rows_than_those_of_the_plan_are_not_written(
     """Somebody changes the stored plan after it was read."""
     async with importer(bot_home, nocodb.origin, policy=rights()) as here:
         (card,) = (await here.read_file(new_rows(ROWS), on_slack)).cards
-        shown = await in_private(here.bot, f"approve {card.id}", "read", BOSS)
+        reading = await in_private(here.bot, f"approve {card.id}", "read", BOSS)
         id = (await here.get(card.id)).draft.target["plan"]
         (plan,) = (bot_home.home / "files").glob(f"**/{id}*")
         plan.write_bytes(plan.read_bytes().replace(b"New 0000", b"Mine 000"))
-        code = f"approve {typed_code(shown)}"
+        code = f"approve {typed_code(reading)}"
         answer = await in_private(here.bot, code, "code", BOSS)
         assert "Not tried: 120. The plan isn't the one that was approved" in answer.text
         assert (await here.get(card.id)).state == "failed"
@@ -152,8 +153,8 @@ async def test_whoever_runs_ponte_reads_it_in_the_terminal_first(
         message = on_slack(f"approve {card.id}", "typed", OPERATOR)
         there = Address("terminal", "local")
         typed = replace(message, address=there, reply_to=replace(message.reply_to, address=there))
-        shown = await here.bot.ask_message(typed)
-        assert [file.name for file in shown.files] == [f"{card.id}.xlsx"]
+        reading = await here.bot.ask_message(typed)
+        assert [file.name for file in reading.files] == [f"{card.id}.xlsx"]
         assert nocodb.write_calls == []
 
 

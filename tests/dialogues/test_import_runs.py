@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 from collections import Counter
@@ -46,23 +45,22 @@ async def not_written(here: Importer, answer: Answer) -> list[tuple[Any, ...]]:
 
 
 async def test_stop_ends_it_between_two_writes(
-    bot_home: BotHome, nocodb: PacedNocoDB, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, nocodb: PacedNocoDB, limits: Limits
 ) -> None:
     """A write that takes long is waited for. The file names each row that was not written."""
-    monkeypatch.setattr("core.base.tasks.RECANCEL_SECONDS", 0.01)
+    limits(RECANCEL_SECONDS=0.0)
     async with importer(bot_home, nocodb.origin) as here:
         card = await here.propose(new_rows(250))
         receipt = await approve_until(here, nocodb, card.id, 13)
         assert (await here.bot.ask("stop")).text == "Stopped."
-        for _ in range(5):
-            await asyncio.sleep(0.01)
+        await run_ready()
         await nocodb.let_writes_pass()
         answer = await here.bot.wait_for_answer(receipt)
         assert "Written: 140 · Not tried: 110." in answer.text
         assert len(nocodb.new_names) == 140
-        left = await not_written(here, answer)
-        assert len(left) == 110
-        assert {row[-1] for row in left} == {"Not tried"}
+        rows = await not_written(here, answer)
+        assert len(rows) == 110
+        assert {row[-1] for row in rows} == {"Not tried"}
         assert (await here.bot.ask(f"undo {card.id}")).text.startswith("Undone")
         assert not nocodb.new_names
 
@@ -137,9 +135,9 @@ async def test_nocodb_breaks_off(bot_home: BotHome, nocodb: PacedNocoDB, when: s
         if when == "after":
             assert "Written: 134." in answer.text
             return
-        lost = await not_written(here, answer)
-        assert {row[-1] for row in lost} == {"Result unknown"}
-        assert len(lost) + len(nocodb.new_names) == 120
+        unknown = await not_written(here, answer)
+        assert {row[-1] for row in unknown} == {"Result unknown"}
+        assert len(unknown) + len(nocodb.new_names) == 120
 
 
 async def test_rows_that_changed_stay_and_are_named(bot_home: BotHome, nocodb: PacedNocoDB) -> None:
