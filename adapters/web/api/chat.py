@@ -150,6 +150,17 @@ class ChatRoutes(MessageRoutes):
         ]
         return {"id": form.id, "revision": form.revision, "title": form.title, "fields": fields}
 
+    @endpoint(
+        "GET",
+        "/cards/{id}",
+        query={"conversation": "the conversation where the card was shown"},
+        refuses=(404, 410),
+    )
+    async def card(self, request: Request) -> answers.CardState:
+        """The card as it is now."""
+        person, place = self._find_place(request)
+        return card_json(await self.board.find_card(_read_card_id(request), person, place))
+
     @endpoint("POST", "/cards/{id}", refuses=(404, 409, 410, 413, 503))
     async def decide(
         self, request: Request, body: CardDecision

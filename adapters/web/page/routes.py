@@ -283,12 +283,15 @@ class ConversationRoutes(MessageRoutes):
         person = visitor_of(request).person
         approvals = list[answers.WaitingCard]()
         requests = await self.hub.requests.list_requests(person)
-        for change, card in zip(requests.changes, requests.cards, strict=False):
+        listed = zip(requests.changes, requests.cards, requests.askers, strict=False)
+        for change, card, asker in listed:
             address = change.proposal.address
             approval: answers.WaitingCard = {
                 **stream.card_json(card),
                 "platform": address.platform,
                 "table": change.draft.title,
+                "asker": asker,
+                "asked_at": change.proposal.created_at,
             }
             if self.visitors.owns(person, address.conversation):
                 approval["conversation"] = address.channel
