@@ -392,6 +392,7 @@ class PageRoutes(RouteGroup):
             # Links between the documents become those of this route.
             text = text.replace("](../explanation/privacy.md)", "](/guide?page=privacy)")
             text = re.sub(rf"\]\(({'|'.join(LOCALES)})\.md\)", r"](/guide?locale=\1)", text)
+            text = re.sub(r"!\[.*\)\n\n", "", text)  # pictures are not served here
             text = re.sub(r"\[([^]]+)\]\((?!/guide)\S+\)", r"\1", text)  # pages not served here
             page = plain_page("guide", document_to_html(text))
         return HTMLResponse(page, headers={"Content-Security-Policy": http_io.HTML_SECURITY_POLICY})
