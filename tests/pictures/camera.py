@@ -22,7 +22,7 @@ Draw = Callable[[Json, Mapping[str, str]], str]
 HERE = Path(__file__).parent
 SCALE = 2
 """Pixels for each of a page's own, so that a picture is sharp on every screen."""
-QUALITY = 90
+QUALITY = 75
 MARGIN = 12
 FONTS = {
     "Lato": "fonts-lato",
