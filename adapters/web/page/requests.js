@@ -55,7 +55,8 @@ export async function list(conversation) {
   try {
     answer = await request("/approvals");
   } catch (error) {
-    if (number === asked) $("requests-none").replaceChildren(error.message, " ", againButton(() => list(current)));
+    if (number !== asked) return;
+    $("requests-none").replaceChildren(error.message, " ", againButton(() => list(current)));
     $("requests-none").hidden = false;
     return;
   }
