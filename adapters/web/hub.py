@@ -359,7 +359,7 @@ class RequestWatch:
 
     def __init__(self, hub: Hub, board: OperatorBoard) -> None:
         self._hub = hub
-        self._board = board
+        self.board = board
         board.on_requests_change(self.refresh_all)
         self._counts: dict[Person, tuple[str, ...]] = {}
         """The requests that wait for each person, as counted last: ids with revisions."""
@@ -370,7 +370,7 @@ class RequestWatch:
     async def list_requests(self, person: Person) -> PendingRequests:
         """Raise NotStored."""
         place = self._hub.visitors.address_of(person, "main")
-        return await self._board.requests(person, place)
+        return await self.board.requests(person, place)
 
     def waiting_for(self, person: Person) -> tuple[str, ...]:
         return self._counts.get(person, ())

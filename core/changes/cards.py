@@ -517,8 +517,7 @@ class ChangeViews:
     async def find_card(self, id: str, person: Person, address: Address) -> Card:
         """Raise NotFound (also if the person may not see the card), StatusUnknown or NotStored."""
         change = await self.ledger.get(id)
-        standing = await self.approval.find_standing(change, person, address, is_click=True)
-        require(may_see(standing))
+        require(may_see(await self.approval.find_standing(change, person, address)))
         return await self.card(change, person, address)
 
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:

@@ -301,9 +301,6 @@ class StatusBoard(Protocol):
         """Return the form by which the person changes the proposal under whose card they pressed.
         Raise what `ChangeViews.find_form` raises."""
 
-    async def find_card(self, id: str, person: Person, address: Address) -> Card:
-        """Raise what `ChangeViews.find_card` raises."""
-
 
 SAMPLE_TABLES_PHRASE = "Ponte's sample base"
 """Part of the description of the tools over the sample tables. The demo model knows them by it."""

@@ -182,7 +182,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("POST", "/logout"): ("open", post("/logout")),
     ("POST", "/chat"): ("page", post("/chat", message="hi", conversation="other")),
     ("POST", "/cards/{id}"): ("page", post("/cards/abc234", action="approve", conversation="work")),
-    ("GET", "/cards/{id}"): ("page", get("/cards/abc234?conversation=work")),
+    ("GET", "/cards/{id}"): ("page", get("/cards/abc234")),
     ("GET", "/cards/{id}/form"): ("page", get("/cards/abc234/form?conversation=work")),
     ("POST", "/turns/{turn}/stop"): ("page", post("/turns/{turn}/stop")),
     ("POST", "/turns/{turn}/feedback"): ("page", post("/turns/{turn}/feedback", vote="up")),

@@ -150,16 +150,11 @@ class ChatRoutes(MessageRoutes):
         ]
         return {"id": form.id, "revision": form.revision, "title": form.title, "fields": fields}
 
-    @endpoint(
-        "GET",
-        "/cards/{id}",
-        query={"conversation": "the conversation where the card was shown"},
-        refuses=(404, 410),
-    )
+    @endpoint("GET", "/cards/{id}", refuses=(404, 410))
     async def card(self, request: Request) -> answers.CardState:
         """The card as it is now."""
-        person, place = self._find_place(request)
-        return card_json(await self.board.find_card(_read_card_id(request), person, place))
+        id, board = _read_card_id(request), self.hub.requests.board
+        return card_json(await board.find_card(id, *self._find_place(request)))
 
     @endpoint("POST", "/cards/{id}", refuses=(404, 409, 410, 413, 503))
     async def decide(

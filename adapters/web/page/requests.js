@@ -110,7 +110,7 @@ async function settle(id) {
   const { row, frame } = rows.get(id);
   try {
     if (isOpened(id)) {
-      card.place(await request(`/cards/${id}?conversation=${current}`), frame, current);
+      card.place(await request(`/cards/${id}`), frame, current);
       return;
     }
   } catch (error) {

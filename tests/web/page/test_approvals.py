@@ -1,4 +1,4 @@
-"""The inbox of the requests that wait for the reader: the badge, the list, the card, its buttons."""
+"""The inbox of requests that wait for the reader: the badge, the list, and the chosen card."""
 
 from __future__ import annotations
 
