@@ -58,7 +58,7 @@ function offerAll(home, conversation) {
 
 /** A card with its version as it is drawn; a newer one is not approved with it. */
 export function versionShown(id) {
-  return `${id}.${shown.get(id).card.revision}`;
+  return `${id}.${shown.get(id)?.card.revision}`;
 }
 
 export function within(id, home) {

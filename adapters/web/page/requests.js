@@ -80,7 +80,7 @@ export async function list(conversation) {
 function place(one) {
   if (!rows.has(one.id)) add(one.id);
   const known = rows.get(one.id), { frame } = known;
-  if (card.within(one.id, frame) && JSON.stringify(known.request) === JSON.stringify(one)) return;
+  if (card.within(one.id, frame) && isWaiting(one.id) && JSON.stringify(known.request) === JSON.stringify(one)) return;
   if (!card.within(one.id, frame)) frame.replaceChildren();
   known.request = one;
   card.place(one, frame, one.conversation ?? current);

@@ -116,6 +116,7 @@ async def test_the_list_says_who_where_and_how_old_and_keys_choose_and_open(
 
 
 async def test_no_letter_decides(ponte: WebPonte, page: Page) -> None:
+    decides(ponte)
     waits(ponte, "abc234", "def567")
     await page.locator("#approvals").click()
     await expect(row(page, "abc234")).to_be_focused()
@@ -125,8 +126,10 @@ async def test_no_letter_decides(ponte: WebPonte, page: Page) -> None:
             await page.keyboard.press(letter)
             await page.keyboard.press(letter.upper())
         await page.keyboard.press("Enter")
-    assert not ponte.rows
     await expect(page.locator("#requests form textarea")).to_have_count(0)
+    await card_of(page, "abc234").locator(".approve").click()
+    await expect(card_of(page, "abc234").locator(".state strong")).to_have_text("done")
+    assert [entry.message.text for entry in ponte.rows.values()] == ["approve abc234"]
 
 
 async def test_a_single_request_opens_at_once(ponte: WebPonte, page: Page) -> None:
@@ -234,10 +237,11 @@ async def test_the_first_of_two_approvals_leaves_the_request_to_others(
     waits(ponte, "abc234")
 
     async def script(turn: Turn) -> Answer:
-        waiting = replace(request("abc234", Address("web", "work"))[1], actions=("deny",))
-        ponte.board.pending["web:owner"] = []
+        card = request("abc234", Address("web", "work"))[1]
+        card = replace(card, actions=("deny",), text="1 of 2 approvals, by you.")
+        ponte.board.pending["web:owner"], ponte.board.decided = [], [card]
         ponte.board.announce_requests()
-        return Answer("", cards=(replace(waiting, text="1 of 2 approvals, by you."),))
+        return Answer("", cards=(card,))
 
     ponte.script = script
     await page.locator("#approvals").click()
