@@ -376,10 +376,11 @@ class DisplayName:
 @dataclass(frozen=True, slots=True)
 class PendingRequests:
     """All changes that wait for the approval of one person, oldest first, and the cards of the
-    oldest of them, as that person sees them."""
+    oldest of them, as that person sees them. `askers` are their names, "" for the person."""
 
     changes: Sequence[Change] = ()
     cards: Sequence[Card] = ()
+    askers: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

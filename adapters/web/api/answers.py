@@ -75,10 +75,12 @@ class CardState(TypedDict):
 
 class WaitingCard(CardState):
     """A card in the list of requests. `platform` is where it was asked for, `table` the title of
-    what it changes."""
+    what it changes, `asker` a name ("" for the reader), `asked_at` in seconds since the epoch."""
 
     platform: str
     table: str
+    asker: str
+    asked_at: float
 
 
 class CardFormField(TypedDict):

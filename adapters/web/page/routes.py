@@ -283,12 +283,15 @@ class ConversationRoutes(MessageRoutes):
         person = visitor_of(request).person
         approvals = list[answers.WaitingCard]()
         requests = await self.hub.requests.list_requests(person)
-        for change, card in zip(requests.changes, requests.cards, strict=False):
+        listed = zip(requests.changes, requests.cards, requests.askers, strict=False)
+        for change, card, asker in listed:
             address = change.proposal.address
             approval: answers.WaitingCard = {
                 **stream.card_json(card),
                 "platform": address.platform,
                 "table": change.draft.title,
+                "asker": asker,
+                "asked_at": change.proposal.created_at,
             }
             if self.visitors.owns(person, address.conversation):
                 approval["conversation"] = address.channel
@@ -389,6 +392,7 @@ class PageRoutes(RouteGroup):
             # Links between the documents become those of this route.
             text = text.replace("](../explanation/privacy.md)", "](/guide?page=privacy)")
             text = re.sub(rf"\]\(({'|'.join(LOCALES)})\.md\)", r"](/guide?locale=\1)", text)
+            text = re.sub(r"!\[.*\)\n\n", "", text)  # pictures are not served here
             text = re.sub(r"\[([^]]+)\]\((?!/guide)\S+\)", r"\1", text)  # pages not served here
             page = plain_page("guide", document_to_html(text))
         return HTMLResponse(page, headers={"Content-Security-Policy": http_io.HTML_SECURITY_POLICY})
