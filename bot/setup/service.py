@@ -126,7 +126,12 @@ class SetupService:
             steps = [say(step) for step in card.steps]
             # In a thread, because Slack imports a module for its link.
             if creation := await asyncio.to_thread(integration.creation_link, self._settings):
-                steps.insert(0, say("[Create the app]({link}) with everything that Ponte needs.", link=creation))
+                steps.insert(
+                    0,
+                    say(
+                        "[Create the app]({link}) with everything that Ponte needs.", link=creation
+                    ),
+                )
             cards.append(
                 {
                     "name": card.name,

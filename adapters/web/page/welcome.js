@@ -12,7 +12,7 @@ export function show({ suggestions, sample, tables, parts, demo, connect }, comm
   $("welcome").hidden = false;
   $("welcome-why").textContent = say(suggestions.length ? "welcome_why" : "may_not_chat");
   $("tries").replaceChildren(...suggestions.map(card));
-  list("tables", say(sample ? "sample_tables" : "tables"), tables.length ? [make("bdi", { text: tables.join(", ") })] : []);
+  list("tables", say(sample ? "sample_tables" : "tables"), tables.map((text) => make("bdi", { text })), ", ");
   list("commands", say("commands"), commands.slice(0, MAX_COMMANDS).map(({ slug, title }) =>
     make("button", { type: "button", class: "chip", dir: "auto", text: title, on: { click: () => run(commands, slug) } })));
   showConnections(parts, connect);
