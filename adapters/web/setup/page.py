@@ -17,7 +17,7 @@ from core.base.i18n import format_date, say, translate_word
 Json = Mapping[str, Any]
 MAX_SELECT_VALUES = 40
 """More values are suggestions below a field."""
-_LINK = re.compile(r"https://[^\s<&]+(?:&amp;[^\s<&]+)*")
+_LINK = re.compile(r"https://[^\s<&]+(?:&amp;[^\s<&]+)*(?<![.,;)])")
 _NAMED_LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 STATE_WORDS = {
     "on": "connected", "off": "Connect", "failing": "failing", "note": "note",
