@@ -558,7 +558,7 @@ def _describe_trial(trial: StartTrial, stored: Mapping[str, str]) -> str:
 
 
 def _name_fields(sentence: str) -> str:
-    """Replace the variables of the cards by the labels of their fields."""
+    """Replace variables by the labels of their fields."""
     for card in CARDS.values():
         for shown in card.fields:
             label = say("“{label}”", label=say(shown.words))

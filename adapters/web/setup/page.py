@@ -43,7 +43,7 @@ class SetupView:
 
     The card `open_card` is unfolded, with `result` as HTML above its fields. `draft` is what was
     typed there (`draft_id`), and `values` replaces single values. `asks_token`: the owner's token
-    is needed again. `has_sign_in`: people sign in with another service.
+    is needed again.
     """
 
     token: str
@@ -71,9 +71,9 @@ class SetupView:
         return f"<p>{escape(sentence)}</p>{view._state(setup)}{cards}{sign_in}"
 
     def _state(self, setup: Json) -> str:
-        """Return the HTML about the newest settings: whether they wait for the next start, with
-        buttons to start again or to undo, or why a start with them failed. The result of the last
-        step comes first, unless it stands on its card."""
+        """Return the HTML about the newest settings: whether they wait for the next start, or why a
+        start with them failed. The result of the last step comes first, unless it stands on its
+        card."""
         # `trial` is about stored settings that the running Ponte does not use; None: there are
         # none. `can_apply`: this Ponte can start itself again.
         trial, above = setup["trial"], "" if self.open_card else self.result
@@ -91,9 +91,8 @@ class SetupView:
         return f'{above}<div class="notice trial" role="status">{words}{form}</div>'
 
     def _card(self, card: Json, setup: Json) -> str:
-        """Return the HTML of one service (the model, Slack, tables): a row with its state, which
-        unfolds to the steps and the form to connect it. Only the card whose form was sent last is
-        unfolded."""
+        """Return the HTML of one service: a row that unfolds to the steps and the form to connect
+        it. Only the card whose form was sent last is unfolded."""
         is_open = card["name"] == self.open_card
         # Saved settings take effect after a restart; until then, the card's own state is the old
         # one.
@@ -125,8 +124,6 @@ class SetupView:
         """The form's hidden field `draft` has the id of what was entered before, so that secrets
         need not be typed, or sent to the browser, again. `since` is when the settings were stored,
         in seconds since the epoch. `is_open`: this card's form was sent last."""
-        # OPEN_TO_ALL warns that everybody on the platform can then talk to Ponte. `_token_field` is
-        # "" unless the owner must give their sign-in token again.
         draft = self.draft if is_open else {}
         fields = "".join(
             self._field(form_field, draft, since, is_open) for form_field in card["fields"]
@@ -318,7 +315,6 @@ def _render_sign_in(page_url: str, state: str) -> str:
 
 
 def _render_row(icon: str, title: str, sentence: str, state: str) -> str:
-    """`icon` is the path of an SVG."""
     return (
         '<summary><svg class="icon" viewBox="0 0 24 24" aria-hidden="true">'
         f'<path d="{icon}"/></svg>'
