@@ -61,6 +61,7 @@ PAGE_SECURITY_POLICY = (
 BYTES_TYPE = "application/octet-stream"
 
 
+SETUP_CARDS = ("model", "slack", "discord", "nocodb", "stackspot", "code")
 MAX_SEARCH_CHARS = 200
 MAX_WELCOME_TABLES = 12
 
@@ -427,11 +428,11 @@ class PageRoutes(RouteGroup):
         # gate, nobody may use it.
         if gate and not gate.why_closed(http_io.read_visit(request.scope), visitor):
             connect = [
-                *(["model"] if start.is_demo else []),
-                *(["nocodb"] if start.is_sample else []),
+                part.name
+                for part in start.parts
+                if part.name in SETUP_CARDS
+                and (part.state == "off" or (start.is_demo and part.name == "model"))
             ]
-            # Slack is suggested only while the model or NocoDB is not connected either.
-            connect += ["slack"] if connect else []
         return {
             "suggestions": [
                 {"kind": suggestion.kind, "text": suggestion.text}
