@@ -1,7 +1,8 @@
 """The operations of the owner and admins: the routes of the home's socket, and the page `/admin`.
 
 The page shows what runs, who asks for what, who may sign in, what was done. Only the owner and
-admins read it, and only the owner changes accounts. It is plain HTML without a script.
+admins read it, and only the owner changes accounts. It is plain HTML; only the cards of requests
+need a script.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from adapters.web.admin_lists import (
     Forms,
     field,
     filter_form,
+    list_requests,
     notice,
     section,
     to_html,
@@ -33,6 +35,7 @@ from adapters.web.admin_lists import (
 from adapters.web.errors import UnknownPath, status_of
 from adapters.web.http_io import RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.page.chart import draw_chart
+from adapters.web.page.routes import PAGE_SECURITY_POLICY
 from adapters.web.sign_in import Visitors
 from adapters.web.visitor import Visitor
 from core.base.errors import BadInput, SettingsError, ToolError
@@ -130,7 +133,7 @@ class AdminView:
         self._query = query  # the parameters of the address
         self._zone = ZoneInfo(visitors.time_zone)
         self._is_owner = visitor.person.id == OWNER_ID
-        self._forms = Forms(visitors.auth.form_token(visitor))
+        self._forms = Forms(visitors.auth.form_token(visitor), self._is_owner)
 
     async def show(self, tab: str, notice: str = "", status: int = 200) -> Response:
         """`notice` is HTML that says what a form did. Raise UnknownPath, BadInput."""
@@ -163,7 +166,10 @@ class AdminView:
         # With `no-referrer`, browsers send the forms of this page with `Origin: null` (Fetch
         # standard, "append a request `Origin` header"), which is refused as another site's.
         headers = {
-            "Content-Security-Policy": http_io.HTML_SECURITY_POLICY,
+            # Only the overview has a script.
+            "Content-Security-Policy": http_io.HTML_SECURITY_POLICY
+            if tab
+            else PAGE_SECURITY_POLICY,
             "Referrer-Policy": "same-origin",
         }
         if refresh_seconds:
@@ -226,9 +232,9 @@ class AdminView:
         states = {"failing": 0}  # what fails comes first
         parts = sorted(await self._run("status"), key=lambda part: states.get(part["state"], 1))
         connections = section(say("Connections"), await self._list("status", parts), "ponte status")
-        requests = await self._section(
-            "Requests waiting for approval", "pending", "changes pending"
-        )
+        pending = await self._run("pending")
+        table = list_requests(await self._operator.tabulate("pending", pending), pending)
+        requests = section(say("Requests waiting for approval"), table, "ponte changes pending")
         used = [limit for limit in await self._run("limits") if limit["share"] >= NEARLY_REACHED]
         if used:
             table = await self._list("limits", used)
@@ -262,7 +268,7 @@ class AdminView:
             # costs), so only the one by model names them.
             names = ("server_costs", "unpriced") if by == "model" else ()
             sentences = describe_usage_notes(rows, *(report[name] for name in names))
-            notes = "".join(f"<p>{escape(note)}</p>" for note in sentences)
+            notes = "".join(f"<p>{to_html(note)}</p>" for note in sentences)
             command = f"ponte usage --by {by} --since {first}"
             sections.append(section(say(USAGE_TITLES[by]), table + notes, command))
         return "".join(sections)
@@ -337,12 +343,12 @@ class AdminView:
     async def _config(self) -> str:
         """The file itself can be edited only on the machine."""
         faults = await self._run("config check")
-        listed = "".join(f"<li><code>{escape(fault)}</code></li>" for fault in faults)
+        listed = "".join(f"<li>{to_html(fault)}</li>" for fault in faults)
         sentence = say("The file has no errors.")
         for part in await self._run("status"):
             if (part["name"], part["state"]) == ("config", "off"):
                 sentence = part["words"]  # there is no file
-        state = f'<ul class="faults">{listed}</ul>' if faults else f"<p>{escape(sentence)}</p>"
+        state = f'<ul class="faults">{listed}</ul>' if faults else f"<p>{to_html(sentence)}</p>"
         sentence = say(
             "Rules, limits and prices can only be edited in the file. Reload to apply your "
             "changes. If the file has errors, nothing changes."
@@ -359,7 +365,7 @@ class AdminView:
         for operation in self._operator.list_forms():
             if operation["name"] in IN_OTHER_TABS:
                 continue
-            fields, help_html = "", f"<p>{escape(operation['help'])}</p>"
+            fields, help_html = "", f"<p>{to_html(operation['help'])}</p>"
             for argument in operation["fields"]:
                 name, label = f"argument-{argument['name']}", argument["help"]
                 if argument["options"]:
@@ -367,7 +373,7 @@ class AdminView:
                         f"<option>{escape(option)}</option>" for option in argument["options"]
                     )
                     fields += (
-                        f'<label>{escape(label)}<select name="{name}">{options}</select></label>'
+                        f'<label>{to_html(label)}<select name="{name}">{options}</select></label>'
                     )
                 elif argument["long"]:
                     # The help of the field names a file, which only the shell takes.

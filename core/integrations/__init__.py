@@ -543,9 +543,9 @@ class OperatorBoard(StatusBoard, Protocol):
     async def metrics(self) -> str:
         """Return the metrics in Prometheus' text format."""
 
-    async def requests(self, person: Person, address: Address) -> PendingRequests:
+    async def requests(self, person: Person, address: Address, id: str = "") -> PendingRequests:
         """Return the requests that wait for this person's decision, as they see them at the
-        address."""
+        address, or the one with this `id`. Raise what `ChangeViews.list_requests` raises."""
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
         """From now on, call `listener` whenever the requests that wait for somebody's decision may

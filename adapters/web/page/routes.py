@@ -275,14 +275,15 @@ class ConversationRoutes(MessageRoutes):
                 streams.append(self._follow(request, id, cursor, stack))
             return http_io.EventStream(stream.merge_streams(streams), stack.pop_all())
 
-    @endpoint("GET", "/approvals", refuses=(503,))
+    @endpoint("GET", "/approvals", refuses=(404, 503), query={"id": "also if it waits for others"})
     async def approvals(self, request: Request) -> answers.RequestList:
         """The oldest requests that wait for the reader's decision, from every platform, and how
-        many `more` wait. `conversation` is set if the request was made in a conversation that the
-        reader can open. `POST /cards/{id}` decides on a card."""
+        many `more` wait, or the one with an `id`. `conversation` is set if the request was made in
+        a conversation that the reader can open. `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
         approvals = list[answers.WaitingCard]()
-        requests = await self.hub.requests.list_requests(person)
+        id = request.query_params.get("id", "")
+        requests = await self.hub.requests.list_requests(person, id)
         for change, card in zip(requests.changes, requests.cards, strict=False):
             address = change.proposal.address
             approval: answers.WaitingCard = {
@@ -293,7 +294,8 @@ class ConversationRoutes(MessageRoutes):
             if self.visitors.owns(person, address.conversation):
                 approval["conversation"] = address.channel
             approvals.append(approval)
-        return {"approvals": approvals, "more": len(requests.changes) - len(approvals)}
+        more = len(requests.changes) - len(approvals)
+        return {"approvals": approvals, "more": more, "refusal": requests.refusal}
 
     @endpoint("GET", "/files/{id}", media=(BYTES_TYPE,), refuses=(404,))
     async def file(self, request: Request) -> Response:
