@@ -135,22 +135,27 @@ class AdminView:
         self._is_owner = visitor.person.id == OWNER_ID
         self._forms = Forms(visitors.auth.form_token(visitor), self._is_owner)
 
-    async def show(self, tab: str, notice: str = "", status: int = 200) -> Response:
-        """`notice` is HTML that says what a form did. Raise UnknownPath, BadInput."""
+    async def show(self, tab: str, result: str = "", status: int = 200) -> Response:
+        """`result` is HTML that says what a form did. If a field of a filter cannot be read, a
+        notice says so above the tab without a filter. Raise UnknownPath."""
         if tab not in TABS:
             raise UnknownPath
         _, draw = TABS[tab]
-        return self.frame(tab, notice + await draw(self), status)
+        try:
+            body = await draw(self)
+        except BadInput as error:
+            self._query = {}
+            body = notice("bad", error.words()) + await draw(self)
+        return self.frame(tab, result + body, status)
 
     def frame(self, tab: str, body: str, status: int = 200, refresh_seconds: int = 0) -> Response:
         """With `refresh_seconds`, the browser reopens the tab after that time: Ponte restarts."""
-        title, links = SETUP_TITLE, ""
+        links = ""
         titles = {name: sentence for name, (sentence, _) in TABS.items()}
         # The set-up page uses this frame, too; only the owner may open it.
         if self._is_owner:
             titles["setup"] = SETUP_TITLE
         for name, sentence in titles.items():
-            title = sentence if name == tab else title
             path = f"/admin/{name}" if name else "/admin"
             here = ' aria-current="page"' if name == tab else ""
             links += f'<li><a href="{path}"{here}>{escape(say(sentence))}</a></li>'
@@ -158,7 +163,7 @@ class AdminView:
         page = PAGE.format(
             language=LANGUAGE.get(),
             heading=escape(say("Administration")),
-            title=escape(say(title)),
+            title=escape(say(titles.get(tab, SETUP_TITLE))),
             links=links,
             body=body,
             times=escape(times),
@@ -218,7 +223,10 @@ class AdminView:
         rows = await self._run(name) if rows is None else rows
         may_change = self._is_owner or not name.startswith("people ")
         actions = ROW_ACTIONS.get(name, ()) if may_change else ()
-        return self._forms.build_table(await self._operator.tabulate(name, rows), rows, actions)
+        table = await self._operator.tabulate(name, rows)
+        if name == "pending" and rows:
+            return list_requests(table, rows)
+        return self._forms.build_table(table, rows, actions)
 
     async def _section(self, title: str, name: str, command: str = "") -> str:
         return section(say(title), await self._list(name), f"ponte {command or name}")
@@ -229,12 +237,11 @@ class AdminView:
             sentence = say("ponte.toml has errors. Ponte is still using the last valid version.")
             link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
             warning = f'<p class="notice bad">{escape(sentence)} {link}</p>'
-        states = {"failing": 0}  # what fails comes first
-        parts = sorted(await self._run("status"), key=lambda part: states.get(part["state"], 1))
+        parts = sorted(await self._run("status"), key=lambda part: part["state"] != "failing")
         connections = section(say("Connections"), await self._list("status", parts), "ponte status")
-        pending = await self._run("pending")
-        table = list_requests(await self._operator.tabulate("pending", pending), pending)
-        requests = section(say("Requests waiting for approval"), table, "ponte changes pending")
+        requests = await self._section(
+            "Requests waiting for approval", "pending", "changes pending"
+        )
         used = [limit for limit in await self._run("limits") if limit["share"] >= NEARLY_REACHED]
         if used:
             table = await self._list("limits", used)
@@ -243,22 +250,16 @@ class AdminView:
         return warning + requests + turns + limits + connections
 
     async def _checks(self) -> str:
-        order = {"failing": 0, "note": 1, "on": 2, "off": 3}
-        findings = sorted(await self._run("doctor"), key=lambda finding: order[finding["state"]])
+        order = ("failing", "note", "on", "off")
+        findings = sorted(await self._run("doctor"), key=lambda part: order.index(part["state"]))
         return section(say("Checks"), await self._list("doctor", findings), "ponte doctor")
 
     async def _usage(self) -> str:
-        """If the first day in the address cannot be read, a notice says so above the default
-        period."""
-        problem, since = "", self._query.get("since", "")
-        try:
-            reports = [await self._run("usage", by=by, since=since) for by in USAGE_TITLES]
-        except BadInput as error:
-            problem = notice("bad", error.words())
-            reports = [await self._run("usage", by=by) for by in USAGE_TITLES]
+        since = self._query.get("since", "")
+        reports = [await self._run("usage", by=by, since=since) for by in USAGE_TITLES]
         first = str(reports[0]["since"])
         days = filter_form("usage", field("since", say("First day"), first, "date"))
-        sections = [problem, days, await self._section("Limits", "limits", "usage")]
+        sections = [days, await self._section("Limits", "limits", "usage")]
         for report in reports:
             by, rows = str(report["by"]), report["rows"]
             newest_first = rows[::-1] if by == "day" else rows
@@ -297,20 +298,15 @@ class AdminView:
             return notice("bad", error.words())
 
     async def _feedback(self) -> str:
-        """If the first day cannot be read, a notice says so and no vote is listed."""
-        problem, since = "", self._query.get("since", "")
-        only_down = bool(self._query.get("down"))
-        try:
-            votes = await self._run("feedback", since=since, down=only_down)
-        except BadInput as error:
-            problem, votes = notice("bad", error.words()), []
+        since, only_down = self._query.get("since", ""), bool(self._query.get("down"))
+        votes = await self._run("feedback", since=since, down=only_down)
         tick = "checked" if only_down else ""
         fields = field("since", say("First day"), since, "date")
         fields += field("down", say("Only thumbs down."), "1", "checkbox", tick)
         command = f"ponte feedback{f' --since {since}' if since else ''}{' --down' * only_down}"
         table = await self._list("feedback", votes)
         listed = section(say("Feedback"), table, command)
-        return f'{problem}{filter_form("feedback", fields)}<div class="wide">{listed}</div>'
+        return f'{filter_form("feedback", fields)}<div class="wide">{listed}</div>'
 
     async def _audit(self) -> str:
         """Without a first or last day, the page begins some days ago, because the log can be very
@@ -321,11 +317,7 @@ class AdminView:
         if not (query["since"] or query["until"]):
             first = datetime.now(self._zone).date() - timedelta(days=DEFAULT_AUDIT_DAYS - 1)
             query["since"] = first.isoformat()
-        problem = next_link = ""
-        try:
-            page = await self._run("audit", **query)
-        except BadInput as error:
-            problem, page = notice("bad", error.words()), {"lines": [], "next": ""}
+        page, next_link = await self._run("audit", **query), ""
         form = filter_form(
             "audit",
             field("since", say("First day"), query["since"], "date")
@@ -338,7 +330,7 @@ class AdminView:
             next_link = f'<p><a href="/admin/audit?{rest}">{escape(say("Next page"))}</a></p>'
         table = await self._list("audit", page["lines"]) or f"<p>{escape(say('No entries.'))}</p>"
         command = f"ponte audit --since {query['since']}" if query["since"] else "ponte audit"
-        return problem + form + section(say("Audit log"), table + next_link, command)
+        return form + section(say("Audit log"), table + next_link, command)
 
     async def _config(self) -> str:
         """The file itself can be edited only on the machine."""

@@ -163,7 +163,7 @@ def list_requests(table: ListTable, rows: Sequence[Row]) -> str:
             f' <small class="facts">{" · ".join(facts[:3])}</small></summary>'
             "<div></div></details></li>"
         )
-    return REQUESTS.format(items) if rows else f"<p>{escape(table.empty)}</p>"
+    return REQUESTS.format(items)
 
 
 def section(title: str, body: str, command: str) -> str:

@@ -282,8 +282,7 @@ class ConversationRoutes(MessageRoutes):
         a conversation that the reader can open. `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
         approvals = list[answers.WaitingCard]()
-        id = request.query_params.get("id", "")
-        requests = await self.hub.requests.list_requests(person, id)
+        requests = await self.hub.requests.list_requests(person, request.query_params.get("id", ""))
         for change, card in zip(requests.changes, requests.cards, strict=False):
             address = change.proposal.address
             approval: answers.WaitingCard = {

@@ -30,9 +30,9 @@ MAX_FEEDBACK_TEXT = 400
 
 def _describe_facts(vote: Row, view: View) -> str:
     tokens = i18n.plural("{count} token", "{count} tokens", vote["tokens"])
+    facts = (*vote["models"], *vote["tools"], f"{vote['seconds']} s", tokens)
     errors = (format_reason(code, view) for code in vote["errors"])
-    facts = (*vote["models"], *vote["tools"], f"{vote['seconds']} s", tokens, *errors)
-    return " · ".join(map(to_one_line, facts))
+    return " · ".join(map(to_one_line, (*facts, *errors)))
 
 
 def _vote(vote: str, view: View) -> str:
