@@ -188,7 +188,7 @@ def _describe_key(key: str, name: str) -> str:
         if platform == "web" and name in ("", id):  # unique there
             return id
         return f"{name} ({key})" if name and name != key else own.get(key, key)
-    return name or (say("direct message") if key.endswith(":direct") else platform.capitalize())
+    return name or (say("direct message") if key.endswith(":direct") else key)
 
 
 @functools.cache
