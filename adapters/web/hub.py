@@ -367,10 +367,10 @@ class RequestWatch:
         self._outdated: set[Person] = set()
         """People whose requests may be others by now."""
 
-    async def list_requests(self, person: Person) -> PendingRequests:
-        """Raise NotStored."""
+    async def list_requests(self, person: Person, id: str = "") -> PendingRequests:
+        """Raise NotStored; with `id`, NotFound and StatusUnknown."""
         place = self._hub.visitors.address_of(person, "main")
-        return await self.board.requests(person, place)
+        return await self.board.requests(person, place, id)
 
     def waiting_for(self, person: Person) -> tuple[str, ...]:
         return self._counts.get(person, ())

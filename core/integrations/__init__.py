@@ -543,9 +543,9 @@ class OperatorBoard(StatusBoard, Protocol):
     async def metrics(self) -> str:
         """Return the metrics in Prometheus' text format."""
 
-    async def requests(self, person: Person, address: Address) -> PendingRequests:
+    async def requests(self, person: Person, address: Address, id: str = "") -> PendingRequests:
         """Return the requests that wait for this person's decision, as they see them at the
-        address."""
+        address, or the one with this `id`. Raise what `ChangeViews.list_requests` raises."""
 
     async def find_card(self, id: str, person: Person, address: Address) -> Card:
         """Raise what `ChangeViews.find_card` raises."""

@@ -331,8 +331,12 @@ class MemoryBoard:
             raise form
         return form
 
-    async def requests(self, person: Person, address: Address) -> PendingRequests:
+    async def requests(self, person: Person, address: Address, id: str = "") -> PendingRequests:
         pending = self.pending.get(person.key, [])
+        if id:
+            pending = [(change, card) for change, card in pending if change.id == id]
+            if not pending:
+                raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
         changes, listed = [change for change, _ in pending], pending[:MAX_LISTED_CHANGES]
         askers = [change.proposal.asker.name for change, _ in listed]
         return PendingRequests(changes, [card for _, card in listed], askers)

@@ -106,10 +106,12 @@ class CardForm(TypedDict):
 
 
 class RequestList(TypedDict):
-    """The oldest requests that wait for the reader's decision, and how many `more` wait."""
+    """The oldest requests that wait for the reader's decision, and how many `more` wait. `refusal`
+    says why the reader cannot approve the one that they asked for."""
 
     approvals: list[WaitingCard]
     more: int
+    refusal: str
 
 
 class ChatAnswer(TypedDict):

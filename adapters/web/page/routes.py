@@ -276,14 +276,15 @@ class ConversationRoutes(MessageRoutes):
                 streams.append(self._follow(request, id, cursor, stack))
             return http_io.EventStream(stream.merge_streams(streams), stack.pop_all())
 
-    @endpoint("GET", "/approvals", refuses=(503,))
+    @endpoint("GET", "/approvals", refuses=(404, 503), query={"id": "also if it waits for others"})
     async def approvals(self, request: Request) -> answers.RequestList:
         """The oldest requests that wait for the reader's decision, from every platform, and how
-        many `more` wait. `conversation` is set if the request was made in a conversation that the
-        reader can open. `POST /cards/{id}` decides on a card."""
+        many `more` wait, or the one with an `id`. `conversation` is set if the request was made in
+        a conversation that the reader can open. `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
         approvals = list[answers.WaitingCard]()
-        requests = await self.hub.requests.list_requests(person)
+        id = request.query_params.get("id", "")
+        requests = await self.hub.requests.list_requests(person, id)
         listed = zip(requests.changes, requests.cards, requests.askers, strict=False)
         for change, card, asker in listed:
             address = change.proposal.address
@@ -297,7 +298,8 @@ class ConversationRoutes(MessageRoutes):
             if self.visitors.owns(person, address.conversation):
                 approval["conversation"] = address.channel
             approvals.append(approval)
-        return {"approvals": approvals, "more": len(requests.changes) - len(approvals)}
+        more = len(requests.changes) - len(approvals)
+        return {"approvals": approvals, "more": more, "refusal": requests.refusal}
 
     @endpoint("GET", "/files/{id}", media=(BYTES_TYPE,), refuses=(404,))
     async def file(self, request: Request) -> Response:

@@ -13,7 +13,7 @@ from adapters.web.page.routes import PAGE_FOLDER, PAGE_MEDIA_TYPES, PAGE_SENTENC
 LATER_FILES = {
     "math.js", "math.css", "temml.min.js", "tokens.js", "naming.js", "options.js",
     "highlight.js", "code.js", "queue.js", "details.js", "details.css", "change.js", "change.css",
-    "admin.html", "admin.css", "print.css", "data.css", "quick.js", "plain.html",
+    "admin.html", "admin.css", "admin.js", "print.css", "data.css", "quick.js", "plain.html",
     "requests.js", "worker.js", "shortcuts.js", "menu.js", "person.js", "reason.js", "dialogs.js",
     "dialogs.css", "sign-in.js", "sign-in.css", "record.js", "record.css",
     "feedback.js", "saved.js",
