@@ -526,11 +526,34 @@ class ChangeViews:
             and isinstance(judge_approval(standing), Allowed)
         ]
 
-    async def list_requests(self, person: Person, address: Address) -> PendingRequests:
-        changes = await self.waiting_for(person, address)
+    async def list_requests(
+        self, person: Person, address: Address, id: str = ""
+    ) -> PendingRequests:
+        """`id`: only this change, also if it waits for others or was decided. Raise NotFound (also
+        if the person may not see it) or StatusUnknown."""
+        refusal = ""
+        if id:
+            changes: Sequence[Change] = [await self.ledger.get(id)]
+            standing = await self.approval.find_standing(
+                changes[0], person, address, actions=["approve"]
+            )
+            require(may_see(standing))
+            try:
+                require(judge_approval(standing))
+            except PonteError as error:
+                refusal = error.words()
+        else:
+            changes = await self.waiting_for(person, address)
         listed = changes[:MAX_LISTED_CHANGES]
         cards = await run_together(*(self.card(change, person, address) for change in listed))
-        return PendingRequests(changes, cards)
+        askers = [self.name_of_asker(change, person, address) for change in listed]
+        return PendingRequests(changes, cards, askers, refusal)
+
+    async def find_card(self, id: str, person: Person, address: Address) -> Card:
+        """Raise NotFound (also if the person may not see the card), StatusUnknown or NotStored."""
+        change = await self.ledger.get(id)
+        require(may_see(await self.approval.find_standing(change, person, address)))
+        return await self.card(change, person, address)
 
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
         """Return "" if the asker is the viewer in a private place, where a card says "you"."""

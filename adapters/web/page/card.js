@@ -12,7 +12,7 @@ const RESULT = 1500; // characters of a result that the text of a card has
 const SHORT = 120; // characters of a text that a decided card shows unopened
 const WIDE = 6; // columns of a table with several rows
 const TOGETHER = 10; // cards that one press approves
-const shown = new Map(); // id → {card, copies}: the elements that show it, in the log and in the list of requests
+const shown = new Map(); // id → {card, copies}: the elements that show it
 
 export function clear() {
   shown.clear();
@@ -58,7 +58,7 @@ function offerAll(home, conversation) {
 
 /** A card with its version as it is drawn; a newer one is not approved with it. */
 export function versionShown(id) {
-  return `${id}.${shown.get(id).card.revision}`;
+  return `${id}.${shown.get(id)?.card.revision}`;
 }
 
 export function within(id, home) {
@@ -90,7 +90,7 @@ function draw(card, conversation) {
     make("p", { class: "state" }, make("strong", { class: "badge", text: state }), make("span", { text: timeOf(card) }), make("small", { text: card.id })),
     make("div", { dir: "auto", class: "words" }, ...blocks(card.text, card.state)), ...whole(card.result),
     ...rows(card.rows, card.state), note, buttons);
-  for (const action of card.actions) {
+  for (const action of card.actions.toReversed()) {
     const text = action === "approve" ? card.label : say(action === "again" ? "card_again" : action), label = `${text}: ${card.title}`;
     const isDeletion = action === "approve" && card.rows.length > 0 && card.rows.every(({ after }) => after === null);
     buttons.append(make("button", { type: "button", class: isDeletion ? "approve danger" : action, "data-action": action, text, "aria-label": label,
@@ -99,7 +99,6 @@ function draw(card, conversation) {
   return drawn;
 }
 
-/** What a call returned, where the text of the card has only its beginning. */
 function whole(result) {
   if (result.length <= RESULT) return [];
   return [make("details", { class: "words" }, make("summary", { text: say("show_result") }), make("pre", { dir: "auto", text: result }))];
