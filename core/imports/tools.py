@@ -18,7 +18,7 @@ from core.domain.records import Outcome, ToolContext
 from core.imports.dry_run import DryRun, Existing, Missing, TableRows, check_columns, read_key
 from core.imports.plan import PLAN_TYPE, Plan, choose_samples, count_reasons, summarize_fields
 from core.imports.runs import IMPORT_APPLIER, IMPORT_KIND
-from core.imports.sheets import Sheet, read_sheets
+from core.imports.sheets import ImportSheet, read_sheets
 from core.imports.values import DateOrder, DecimalSign, Notation
 from core.imports.workbook import encode_plan
 from core.tools.nocodb.draft import find_file
@@ -183,13 +183,13 @@ class ImportSource(FixedToolSource):
         )
 
 
-def _outline(sheet: Sheet) -> Mapping[str, Any]:
+def _outline(sheet: ImportSheet) -> Mapping[str, Any]:
     """What a model needs to map columns: titles, and a few cells of each."""
     shown = [[str(cell)[:40] for cell in row.cells] for row in sheet.rows[:_SHOWN_ROWS]]
     return {"sheet": sheet.title, "columns": sheet.columns, "rows": len(sheet.rows), "first": shown}
 
 
-def _choose_sheet(sheets: Sequence[Sheet], title: str) -> Sheet:
+def _choose_sheet(sheets: Sequence[ImportSheet], title: str) -> ImportSheet:
     found = [sheet for sheet in sheets if sheet.title == title] if title else list(sheets)
     if len(found) != 1:
         titles = ", ".join(repr(sheet.title) for sheet in sheets)
@@ -197,7 +197,7 @@ def _choose_sheet(sheets: Sequence[Sheet], title: str) -> Sheet:
     return found[0]
 
 
-def _find_column(sheet: Sheet, title: str) -> int:
+def _find_column(sheet: ImportSheet, title: str) -> int:
     folded = [fold_case(column) for column in sheet.columns]
     if fold_case(title) not in folded:
         raise ToolError(

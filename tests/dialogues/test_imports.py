@@ -81,7 +81,8 @@ async def test_in_a_channel_the_plan_is_opened_in_a_direct_message_first(tmp_pat
         print(shown.visible_text)
         await here.slack.wait_until(lambda: f"{id}.xlsx" in here.shared_files())
         code = re.search(rf"{id}-\d+", shown.visible_text)
-        assert code and len(customers) == count
+        assert code
+        assert len(customers) == count
         here.slack.say(here.bea, dm, f"approve {code[0]}")
         await here.slack.wait_until(lambda: "✓ done" in card.visible_text)
         assert len(customers) == count + 120
