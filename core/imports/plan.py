@@ -93,6 +93,7 @@ class FieldTotals:
 
 
 def summarize_fields(plan: Plan) -> list[FieldTotals]:
+    """The fields are in the order of the plan."""
     totals = []
     for title, rows in _group_by_field(plan).items():
         after = [(row.after or {})[title] for row in rows]

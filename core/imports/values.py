@@ -36,7 +36,7 @@ _CHECKS = {
 
 @dataclass(frozen=True, slots=True)
 class Notation:
-    """How a file writes its numbers and days; "" where it does not show."""
+    """The way in which a file writes its numbers and days; "" where it does not show."""
 
     decimal_sign: DecimalSign = ""
     date_order: DateOrder = ""

@@ -40,8 +40,8 @@ async def test_new_rows_are_added_after_one_approval_and_taken_back(tmp_path: Pa
         assert "New: 250 · Rejected: 1" in card["text"]
         print(card["text"], [r["name"] for r in card["rows"]], answer["files"])
         assert customers == before
-        done = await here.clicks("approve", card["id"])
-        assert "Written: 250." in done["text"]
+        result = await here.clicks("approve", card["id"])
+        assert "Written: 250." in result["text"]
         assert len(customers) == len(before) + 250
         assert {row["Status"] for id, row in customers.items() if id not in before} == {"Lead"}
         await here.clicks("undo", card["id"])
@@ -77,10 +77,10 @@ async def test_in_a_channel_the_plan_is_opened_in_a_direct_message_first(tmp_pat
         await here.slack.wait_until(lambda: here.slack.ephemeral_posts(here.place.id))
         refused = here.slack.ephemeral_posts(here.place.id)[-1]
         dm = here.slack.dm(here.bea)
-        shown = await here.slack.wait_for_answer(here.slack.say(here.bea, dm, f"approve {id}"))
-        print(shown.visible_text)
+        answer = await here.slack.wait_for_answer(here.slack.say(here.bea, dm, f"approve {id}"))
+        print(answer.visible_text)
         await here.slack.wait_until(lambda: f"{id}.xlsx" in here.shared_files())
-        code = re.search(rf"{id}-\d+", shown.visible_text)
+        code = re.search(rf"{id}-\d+", answer.visible_text)
         assert code
         assert len(customers) == count
         here.slack.say(here.bea, dm, f"approve {code[0]}")
