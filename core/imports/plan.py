@@ -19,8 +19,8 @@ Weight = tuple[Decimal, int]
 PLAN_TYPE = "application/x-ponte-plan"
 """The media type of a plan among Ponte's files. It is offered to nobody as it is: it has values
 that its readers may not see."""
-MAX_SAMPLES = 8
-MAX_SAMPLED_FIELDS = 4
+MAX_EXAMPLES = 8
+MAX_EXAMPLE_FIELDS = 4
 ROWS_PER_PART = 100
 
 
@@ -125,11 +125,11 @@ def _number(value: Any) -> Decimal | None:
     return None if isinstance(value, str) else parse_number(value)
 
 
-def choose_samples(plan: Plan) -> list[PlanRow]:
+def choose_examples(plan: Plan) -> list[PlanRow]:
     """Return rows for people to look at: for each field the largest change or the rarest new value,
     then others by the plan's digest, which no author of a file can choose."""
     chosen = []
-    for title, rows in [*_group_by_field(plan).items()][:MAX_SAMPLED_FIELDS]:
+    for title, rows in [*_group_by_field(plan).items()][:MAX_EXAMPLE_FIELDS]:
         count = Counter(repr((row.after or {})[title]) for row in rows)
 
         def weigh(row: PlanRow, title: str = title, count: Counter[str] = count) -> Weight:
@@ -142,8 +142,8 @@ def choose_samples(plan: Plan) -> list[PlanRow]:
         plan.written_rows,
         key=lambda row: hashlib.sha256(f"{plan.digest} {row.number}".encode()).digest(),
     )
-    samples = {row.number: row for row in [*chosen, *others[:MAX_SAMPLES]]}
-    return sorted([*samples.values()][:MAX_SAMPLES], key=lambda row: row.number)
+    samples = {row.number: row for row in [*chosen, *others[:MAX_EXAMPLES]]}
+    return sorted([*samples.values()][:MAX_EXAMPLES], key=lambda row: row.number)
 
 
 def count_reasons(plan: Plan, most: int = 5) -> list[tuple[str, int]]:

@@ -16,7 +16,7 @@ from core.base.text import fold_case
 from core.domain.changes import Draft, RowWrite
 from core.domain.records import Outcome, ToolContext
 from core.imports.dry_run import DryRun, Existing, Missing, TableRows, check_columns, read_key
-from core.imports.plan import PLAN_TYPE, Plan, choose_samples, count_reasons, summarize_fields
+from core.imports.plan import PLAN_TYPE, Plan, choose_examples, count_reasons, summarize_fields
 from core.imports.runs import IMPORT_APPLIER, IMPORT_KIND
 from core.imports.sheets import ImportSheet, read_sheets
 from core.imports.values import DateOrder, DecimalSign, Notation
@@ -164,7 +164,7 @@ class ImportSource(FixedToolSource):
             "counts": dict(plan.counts),
             "fields": [asdict(totals) for totals in summarize_fields(plan)],
             "reasons": count_reasons(plan),
-            "samples": [(row.id, row.before, row.after) for row in choose_samples(plan)],
+            "samples": [(row.id, row.before, row.after) for row in choose_examples(plan)],
         }
         linked = {
             f.related_title: f.related_id for f in run.columns if f.is_link and not f.holds_one
