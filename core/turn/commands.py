@@ -326,7 +326,7 @@ class CommandService:
             case "forget":
                 return Answer(await self._forget_conversation(turn, command))
             case "stop":
-                return Answer(await self._stop_turn(turn))
+                return await self._stop_turn(turn)
             case _:  # `changes`, the only one left
                 return Answer(await self._list_latest_changes(turn))
 
@@ -489,7 +489,7 @@ class CommandService:
         remains = self.upkeep.remains_notice
         return f"{deleted} {say(remains)}" if remains else deleted
 
-    async def _stop_turn(self, turn: Turn) -> str:
+    async def _stop_turn(self, turn: Turn) -> Answer:
         """Stop the running turn of this conversation, or else the latest approved run (a quick
         command) that is waited for. A `stop` that arrives late must not stop a turn whose message
         was sent after it."""
@@ -503,6 +503,9 @@ class CommandService:
             running and running.sent_at > turn.message.sent_at + NEWER_MESSAGE_SECONDS
         ):
             seq = None
+        # A slash command needs a response of its own. The answer of a running turn tells all others.
+        message, is_told = turn.message, seq is not None and not turn.undelivered_reason
+        is_told = is_told and (message.is_click or not message.reply_to.token)
         if seq is None:
             kinds = self.changes.approval.kinds
             # An approved quick command runs after its turn has ended. `has_end`: it goes on in
@@ -518,11 +521,11 @@ class CommandService:
                 None,
             )
         if seq is None:
-            return say("Nothing is running here.")
+            return Answer(say("Nothing is running here."))
         stopped = await find_message(seq)
         await self._check_owner(turn, stopped.author.key if stopped else "")
         await self.stores.inbox.cancel(seq)
-        return say("Stopped.")
+        return Answer(say("Stopped."), is_told_elsewhere=is_told)
 
     async def _list_latest_changes(self, turn: Turn) -> str:
         """Return a list of the latest changes in any state, for the command `changes`: of this
