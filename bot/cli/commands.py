@@ -50,6 +50,8 @@ def chat() -> int:
     started here also makes ready what only a turn needs, such as a check of the model's server.
     """
     inputs = start(quiet=True, asks_holder=True)
+    if sys.stdin.isatty() and sys.stdout.isatty() and not inputs.home.is_served():
+        print(say("Starting Ponte…"), flush=True)
     # Loaded here, so that other commands start faster.
     from adapters.terminal.chat import chat as converse
     from bot import app
