@@ -642,10 +642,35 @@ class CommandService:
             answer = await decisions.approve_all(requests)
         else:
             action = cast(ChangeAction, command.name)
-            answer = await decisions.decide(action, requests[0])
+            try:
+                answer = await decisions.decide(action, requests[0])
+            except NotFound:
+                if nearest := await self.suggest_decision(turn):
+                    return nearest
+                raise
         for request in requests:
             answer = await self._add_run_result(turn, answer, request.id)
         return answer
+
+    async def suggest_decision(self, turn: Turn) -> Answer | None:
+        """Return an answer to a typed decision whose ID is one letter off that of an open request;
+        else None, so that nobody learns of a request that they may not see."""
+        message = turn.message
+        name, id = grammar.find_near_decision(message)
+        if not name or message.is_click:
+            return None
+        decision = DecisionRequest(id, turn.seq, message.author, message.address)
+        near = await self.changes.decisions.find_near_request(id, decision)
+        if not near:
+            return None
+        # Without code marks, because a copy with them is not a command.
+        text = say(
+            "Request {id} not found. Did you mean: {name} {near}",
+            id=id,
+            name=grammar.localize_command(name),
+            near=near,
+        )
+        return Answer(text, "failed", code="not_found", is_private=message.address.is_shared)
 
     async def _add_run_result(self, turn: Turn, answer: Answer, id: str) -> Answer:
         message = turn.message
