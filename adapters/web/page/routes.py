@@ -394,8 +394,8 @@ class PageRoutes(RouteGroup):
             text = text.replace("](../explanation/privacy.md)", "](/guide?page=privacy)")
             text = re.sub(rf"\]\(({'|'.join(LOCALES)})\.md\)", r"](/guide?locale=\1)", text)
             text = re.sub(r"\[([^]]+)\]\((?!/guide)\S+\)", r"\1", text)  # pages not served here
-            id = request.query_params.get("conversation", "")
-            if http_io.ID_PATTERN.fullmatch(id):
+            id = request.query_params.get("conversation")  # "": the last one used
+            if id == "" or (id and http_io.ID_PATTERN.fullmatch(id)):
                 text = text.replace("](/guide?", f"](/guide?conversation={id}&")
                 text = f"[{say('Back to the conversation')}](/#{id})\n\n{text}"
             page = plain_page("guide", document_to_html(text))
