@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import unescape
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -84,9 +83,9 @@ _ESCAPES_BEGIN = 0xF0000
 other marks are removed. A letter of an address has none."""
 _ESCAPE = re.compile("[\U000f0021-\U000f007e]")
 """These private letters stand for escaped marks."""
-_CODES_BEGIN, _CODE_LETTER = 0xF1000, re.compile("[\U000f1000-\U000f1fff]")
-"""Private letters that stand for code in the same way."""
-_KEPT_CODE = re.compile(r"(`[^`\n]+`)|`{3,}[^`\n]*\n([^`]*)`{3,}\n?")
+_CODES_BEGIN = 0xF1000
+"""The code point of the first private letter that stands for code."""
+_KEPT_CODE = re.compile(r"(?<![`\\])(`[^`\n]+`)(?!`)|^`{3,}[^`\n]*\n([^`]*)^`{3,}$", re.MULTILINE)
 _SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
 """Blanks, and what sets off a mention from the text after it."""
 _ENTITY = re.compile("&(?:amp|lt|gt|quot|#x27);")  # Slack's, and those of html.escape
@@ -190,29 +189,18 @@ def settled_length(text: str) -> int:
 
 def to_plain_text(text: str, limit: int = PLAIN_TEXT_CHARACTERS) -> str:
     """Return Markdown without its markup, escaped, for notifications and screen readers. Code stays
-    as it is, between marks in which Slack links nothing, if all of it fits into `limit` bytes."""
-    codes = dict[str, str]()
+    as it is, between marks in which Slack links nothing, unless a cut to `limit` bytes could part
+    them."""
+    codes = dict[int, str]()
 
-    def hide(code: str) -> str:
-        letter = chr(_CODES_BEGIN + len(codes))
-        match = _KEPT_CODE.fullmatch(code)
-        if not match:
-            return defang(code)
-        codes[letter] = match[1] or f"```\n{match[2]}```"
-        return letter
+    def hide(match: re.Match[str]) -> str:
+        codes[letter := _CODES_BEGIN + len(codes)] = match[1] or f"```\n{match[2]}```"
+        return chr(letter)
 
-    pieces = [
-        hide(text[start:end]) if code and start < end else text[start:end]
-        for start, end, code in _split_code(text)
-    ]
-    whole = _remove_markup("".join(pieces), codes)
-    is_cut = len(whole.encode(errors="surrogatepass")) > limit
-    return _remove_markup(without_links_in_code(text)) if is_cut else whole
-
-
-def _remove_markup(text: str, codes: Mapping[str, str] = MappingProxyType({})) -> str:
-    # `codes`: by the private letters that stand for them.
-    text = BREAK.sub(" ", text)
+    if 2 * escaped_size(text) < limit:
+        text = _KEPT_CODE.sub(hide, text)
+    # The marks of other code go, so addresses in it are defanged first.
+    text = BREAK.sub(" ", without_links_in_code(text))
     # An escaped mark such as `\*` is text, for which a private letter stands meanwhile.
     text = _ESCAPED.sub(lambda match: chr(_ESCAPES_BEGIN + ord(match[1])), text)
     words = _MARKS.sub(r"\1", _LINK.sub(lambda match: match["label"] or match["url"], text)).strip()
@@ -227,8 +215,7 @@ def _remove_markup(text: str, codes: Mapping[str, str] = MappingProxyType({})) -
         words = words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
     # The private letters become the escaped marks again.
     words = _ESCAPE.sub(lambda match: chr(ord(match[0]) - _ESCAPES_BEGIN), words)
-    words = _CODE_LETTER.sub(lambda match: codes.get(match[0], match[0]), words)
-    return escape_text(words) or "…"  # the text was nothing but markup
+    return escape_text(words.translate(codes)) or "…"  # the text was nothing but markup
 
 
 def without_links_in_code(text: str) -> str:

@@ -51,7 +51,8 @@ def chat() -> int:
     """
     inputs = start(quiet=True, asks_holder=True)
     if sys.stdin.isatty() and sys.stdout.isatty() and not inputs.home.is_served():
-        print(say("Starting Ponte…"), flush=True)
+        sys.stdout.write(say("Starting Ponte…") + "\n")
+        sys.stdout.flush()
     # Loaded here, so that other commands start faster.
     from adapters.terminal.chat import chat as converse
     from bot import app

@@ -3,7 +3,6 @@ event of its own: it claims the proposal, which is then applied."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,7 +27,6 @@ from core.changes.ledger import SqlLedger
 from core.changes.standing import (
     REFUSAL_SENTENCES,
     RULES,
-    Allowed,
     NotKnown,
     Standing,
     judge_approval,
@@ -275,16 +273,6 @@ class Decisions:
         if is_shown or change.proposal.is_revised_by(decision.seq):
             return await self.views.describe_state(change, decision, note)
         return await self._describe_replaced(change, decision)
-
-    async def find_near_request(self, id: str, decision: DecisionRequest) -> str:
-        """Return the ID of an open request that the person may see and whose ID is one letter off
-        `id`; else ""."""
-        changes = {change.id: change for change in await self.ledger.list_waiting_for_people()}
-        for near in difflib.get_close_matches(id, changes, cutoff=0.8):
-            standing = await self._find_standing("approve", changes[near], decision)
-            if isinstance(may_see(standing), Allowed):
-                return near
-        return ""
 
     async def _describe_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
         answer = await self.views.build_answer([say(cards.REPLACED)], [change], decision)

@@ -159,7 +159,10 @@ _ACTION_NAMES: Mapping[str, str] = {
     "suspendre": "pause", "reprendre": "resume", "executer": "run", "supprimer": "delete",
     "afficher": "show",
 }  # fmt: skip
-_NEAR_ID = re.compile(r"[/!]?(approve|deny)\s+([a-z0-9]{5,7})[.!]*", re.IGNORECASE)
+NEAR_DECISION = re.compile(
+    r"[/!]?(approve|deny|aprovar|recusar|approuver|refuser)\s+([a-z0-9]{5,7})[.!]*", re.IGNORECASE
+)
+"""A decision, perhaps with a mistyped ID."""
 _SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6})\s+(?P<action>\w{3,12})", re.IGNORECASE)
 _FORMS = {
     "share": re.compile(r"([a-z2-7]{16})()()"),
@@ -189,7 +192,7 @@ _LONGEST_DECISION = 176
 characters at the beginning of a message."""
 
 _NO_SLUG = "Specify a quick command: `quick-command SLUG`, then the text or key=value."
-_IN_MARKS = "Nothing was decided. Type the command without the code marks: {name} {id}"
+_IN_MARKS = "Nothing was decided. Type the command without the code marks."
 _WRONG_SLUG = (
     "`{word}` isn't a valid quick command name. Names have up to 100 characters: lowercase "
     "letters, digits, - and _. Type `quick-command SLUG`, then the text or key=value."
@@ -241,8 +244,7 @@ def parse_command(text: str) -> TypedCommand | None:
         if not command and "`" in text:
             decision = _parse(text.replace("`", ""))
             if decision and decision.name in _WITH_ID:
-                name = localize_command(decision.name)
-                raise UnknownCommand(_IN_MARKS, name=name, id=decision.id)
+                raise UnknownCommand(_IN_MARKS)
     return command
 
 
@@ -316,13 +318,6 @@ def parse_message(message: Message) -> TypedCommand | None:
     """Return the command that the message is, or None if it is for the model: text of a program, a
     file or a webhook is never a command."""
     return parse_command(message.text) if message.may_be_command else None
-
-
-def find_near_decision(message: Message) -> tuple[str, str]:
-    """Return the name of a command and what stands in place of its ID, as in "approve abc0e"."""
-    text = clean_text(message.text[:_LONGEST_DECISION]).strip()
-    match = _NEAR_ID.fullmatch(_translate_name(text, text))
-    return (match[1].lower(), match[2].lower()) if match and message.may_be_command else ("", "")
 
 
 def is_decision(message: Message) -> bool:

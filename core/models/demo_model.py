@@ -35,7 +35,6 @@ from core.models.demo_turn import (
     ToolReply,
     describe_failure,
     escape_inline,
-    format_code_block,
     format_reply,
     format_rows,
     run_python,

@@ -7,6 +7,7 @@ budget.
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,13 +29,14 @@ from core.base.markdown import escape_markdown
 from core.base.text import clip_line, to_one_line
 from core.changes.cards import MAX_LISTED_CHANGES
 from core.changes.service import ChangeService
+from core.changes.standing import Allowed, may_see
 from core.chat.approval_notices import CARD_STATES, MORE_REQUESTS
 from core.chat.people import Conversations, People
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
 from core.commands.quick_commands import check_inputs, render_result
 from core.domain.changes import MAX_REASON_CHARACTERS, ApprovalNotice, Change, DecisionRequest
-from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
+from core.domain.messages import Address, Answer, ChangeAction, Message, Person, Progress, Usage
 from core.domain.ports import StatusBoard
 from core.domain.records import Outcome, ToolCall, Turn, UsageTotal
 from core.domain.rights import Action, Need, PlaceRights
@@ -503,9 +505,9 @@ class CommandService:
             running and running.sent_at > turn.message.sent_at + NEWER_MESSAGE_SECONDS
         ):
             seq = None
-        # A slash command needs a response of its own. The answer of a running turn tells all others.
-        message, is_told = turn.message, seq is not None and not turn.undelivered_reason
-        is_told = is_told and (message.is_click or not message.reply_to.token)
+        # The answer of the running turn tells it, but a slash command needs a response.
+        is_slash = turn.message.reply_to.token and not turn.message.is_click
+        is_told = seq is not None and not (is_slash or turn.undelivered_reason)
         if seq is None:
             kinds = self.changes.approval.kinds
             # An approved quick command runs after its turn has ended. `has_end`: it goes on in
@@ -645,32 +647,33 @@ class CommandService:
             try:
                 answer = await decisions.decide(action, requests[0])
             except NotFound:
-                if nearest := await self.suggest_decision(turn):
+                if nearest := await self.suggest_decision(message):
                     return nearest
                 raise
         for request in requests:
             answer = await self._add_run_result(turn, answer, request.id)
         return answer
 
-    async def suggest_decision(self, turn: Turn) -> Answer | None:
+    async def suggest_decision(self, message: Message) -> Answer | None:
         """Return an answer to a typed decision whose ID is one letter off that of an open request;
-        else None, so that nobody learns of a request that they may not see."""
-        message = turn.message
-        name, id = grammar.find_near_decision(message)
-        if not name or message.is_click:
+        None if the person may not see that, so that nobody learns of it."""
+        match = grammar.NEAR_DECISION.fullmatch(message.text.strip())
+        if not match or message.is_click or not message.may_be_command:
             return None
-        decision = DecisionRequest(id, turn.seq, message.author, message.address)
-        near = await self.changes.decisions.find_near_request(id, decision)
-        if not near:
-            return None
-        # Without code marks, because a copy with them is not a command.
-        text = say(
-            "Request {id} not found. Did you mean: {name} {near}",
-            id=id,
-            name=grammar.localize_command(name),
-            near=near,
-        )
-        return Answer(text, "failed", code="not_found", is_private=message.address.is_shared)
+        changes = {
+            change.id: change for change in await self.changes.ledger.list_waiting_for_people()
+        }
+        for id in difflib.get_close_matches(match[2].lower(), changes, cutoff=0.8):
+            standing = await self.changes.approval.find_standing(
+                changes[id], message.author, message.address
+            )
+            if isinstance(may_see(standing), Allowed):
+                # Without code marks: a copy with them is not a command.
+                text = say("Request not found. Did you mean: {command}", command=f"{match[1]} {id}")
+                return Answer(
+                    text, "failed", code="not_found", is_private=message.address.is_shared
+                )
+        return None
 
     async def _add_run_result(self, turn: Turn, answer: Answer, id: str) -> Answer:
         message = turn.message

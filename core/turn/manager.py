@@ -334,7 +334,7 @@ class ConversationManager:
         if command and not (answer or run.script):
             answer = await self._commands.answer(run.turn, command, run.reply.show, rights)
         if not (command or answer or run.script):
-            answer = await self._commands.suggest_decision(run.turn)
+            answer = await self._commands.suggest_decision(message)
         if answer:
             return answer.with_notes(notes)
         assistant = self._assistant

@@ -22,7 +22,7 @@ from core.domain.records import FINAL_STATES, QuickCommand, Receipt
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord
-from tests.fakes.discord.interactions import DEFER, DEFER_UPDATE, EPHEMERAL, MODAL
+from tests.fakes.discord.interactions import DEFER, DEFER_UPDATE, MODAL
 from tests.fakes.discord.interactions import MESSAGE as SAID
 from tests.fakes.discord.limits import NONCE_SECONDS
 from tests.fakes.discord.world import Channel

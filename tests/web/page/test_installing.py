@@ -16,8 +16,8 @@ from tests.web.web_ponte import Turn, WebPonte
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 FRAME_KEPT = """async () => {
-    const kept = await Promise.all(["/", "/page/words.json"].map((path) => caches.match(path, { ignoreVary: true })));
-    return kept.every(Boolean);
+    const match = (path) => caches.match(path, { ignoreVary: true });
+    return Boolean(await match("/") && await match("/page/words.json"));
 }"""
 SPY = """() => {
     window.notices = [];
