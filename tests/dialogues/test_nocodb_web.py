@@ -123,7 +123,7 @@ async def test_questions_and_changes(tmp_path: Path) -> None:
         assert (await here.clicks("deny", card["id"]))["state"] == "denied"
         assert {29, 30} <= customers.keys()
         card = await here.card(office.DUPLICATES)
-        done = await here.clicks("approve", card["id"])
-        assert done["state"] == "done"
-        assert "They get new IDs" in done["card"]["text"], "beside Undo, too"
+        decision = await here.clicks("approve", card["id"])
+        assert decision["state"] == "done"
+        assert "They get new IDs" in decision["card"]["text"], "beside Undo, too"
         assert not {29, 30} & customers.keys()

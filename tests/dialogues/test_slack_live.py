@@ -218,8 +218,8 @@ async def test_stopped_is_said_once(tmp_path: Path, where: str, how: str) -> Non
         # The next answer comes after that of `stop`.
         again = w.slack.say(w.alice, place, f"{w.slack.bot} stop", thread=message)
         assert (await w.slack.wait_for_answer(again)).text == "Nothing is running here."
-        said = [*w.posts(place), *w.slack.ephemeral_posts(place.id)]
-        assert sum("Stopped." in shown.visible_text for shown in said) == 1
+        posts = [*w.posts(place), *w.slack.ephemeral_posts(place.id)]
+        assert sum("Stopped." in post.visible_text for post in posts) == 1
 
 
 async def test_a_stop_where_nothing_runs_ends_the_session(tmp_path: Path) -> None:
