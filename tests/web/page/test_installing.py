@@ -52,7 +52,7 @@ async def test_only_files_of_the_page_are_kept(ponte: WebPonte, browser: Browser
     await ask(page, "a secret")
     value = await page.evaluate("""async () => {
         const [version, ...others] = await caches.keys();
-        if (others.length) throw new Error("files of another version are kept");
+        if (others.length) throw new Error("files of another version are cached");
         const cache = await caches.open(version);
         return (await cache.keys()).map((one) => new URL(one.url).pathname);
     }""")
@@ -85,12 +85,12 @@ async def test_without_a_network_the_empty_frame_opens_and_says_so(
         await expect(page.locator("#notice")).to_contain_text(sentences)
         await expect(page.locator("#text")).to_be_visible()
         assert "secret" not in await page.content()
-    kept = await page.evaluate("""async () => {
+    cached = await page.evaluate("""async () => {
         const cache = await caches.open((await caches.keys())[0]);
         const answers = await Promise.all((await cache.keys()).map((one) => cache.match(one)));
         return (await Promise.all(answers.map((one) => one.text()))).join("");
     }""")
-    assert "secret" not in kept
+    assert "secret" not in cached
     await context.close()
 
 
