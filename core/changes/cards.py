@@ -247,8 +247,9 @@ class CardBuilder:
         sentences += kind.describe_outcome(change, shows_names=shows_names)
         if change.state == "applying" or not kind.can_be_undone:
             return sentences
-        # The remark about values that are set anew when deleted rows are created again.
-        if change.proposal.undone_change and change.written_steps:
+        # What comes back when deleted rows are created again.
+        is_undo = bool(change.proposal.undone_change)
+        if change.written_steps and (is_undo or self.is_undoable(change)):
             sentences += _describe_note(change)
         if change.undone_by and change.state != "undone":
             sentences.append(

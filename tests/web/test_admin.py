@@ -441,15 +441,15 @@ async def test_a_request_is_shown_in_full_to_whoever_may_see_it(own_desk: Desk) 
         return (await desk[who].get("/approvals", params={"id": card["id"]})).json()
 
     for who in ("owner", "ana"):
-        found = await find(who)
-        assert "approve" in found["approvals"][0]["actions"], who
-        assert (found["approvals"][0]["rows"][0]["name"], found["refusal"]) == ("Order 12", "")
+        listing = await find(who)
+        assert "approve" in listing["approvals"][0]["actions"], who
+        assert (listing["approvals"][0]["rows"][0]["name"], listing["refusal"]) == ("Order 12", "")
     desk.config.write_text('[tables.Orders]\napprovers = ["web:bob"]\napprovers_only = true\n')
     await desk.send("owner", "reload", "config")
     for who in ("owner", "ana"):
-        found = await find(who)
-        assert "approve" not in found["approvals"][0]["actions"], who
-        assert found["refusal"] == f"Only a designated approver can decide on {card['id']}."
+        listing = await find(who)
+        assert "approve" not in listing["approvals"][0]["actions"], who
+        assert listing["refusal"] == f"Only a designated approver can decide on {card['id']}."
     assert (await find("bob"))["refusal"] == ""
     await desk.act("people/add", name="eve")
     unknown = await desk["bob"].get("/approvals", params={"id": "abc234"})

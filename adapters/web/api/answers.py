@@ -129,6 +129,7 @@ class ChatAnswer(TypedDict):
     cards: list[CardState]
     code: NotRequired[str]
     aloud: NotRequired[bool]
+    quiet: NotRequired[bool]
     html: NotRequired[str]
     vote: NotRequired[Vote]
     rerun: NotRequired[bool]

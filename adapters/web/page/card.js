@@ -2,6 +2,7 @@
 // the ledger's data alone; nothing that a model writes can look like one.
 
 import { $, make } from "./element.js";
+import { signOf } from "./icons.js";
 import { post } from "./server.js";
 import { alignFigures } from "./tables.js";
 import { moment, say } from "./words.js";
@@ -87,7 +88,7 @@ function draw(card, conversation) {
   const drawn = make("article", { class: "card", tabindex: "-1", "aria-label": card.title, "data-state": card.state,
     "data-card": card.id, "data-conversation": conversation },
     make("h3", { dir: "auto", text: card.title }),
-    make("p", { class: "state" }, make("strong", { class: "badge", text: state }), make("span", { text: timeOf(card) }), make("small", { text: card.id })),
+    make("p", { class: "state" }, make("strong", { class: "badge" }, signOf(card.state), ` ${state}`), make("span", { text: timeOf(card) }), make("small", { text: card.id })),
     make("div", { dir: "auto", class: "words" }, ...blocks(card.text, card.state)), ...whole(card.result),
     ...rows(card.rows, card.state), note, buttons);
   for (const action of card.actions.toReversed()) {

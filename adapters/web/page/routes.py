@@ -383,7 +383,11 @@ class PageRoutes(RouteGroup):
         "GET",
         "/guide",
         media=("text/html",),
-        query={"locale": ", ".join(LOCALES), "page": "privacy"},
+        query={
+            "locale": ", ".join(LOCALES),
+            "page": "privacy",
+            "conversation": "where to go back to",
+        },
     )
     async def guide(self, request: Request) -> Response:
         """The guide for people who chat, in the locale asked for or the browser's, or Ponte's
@@ -400,6 +404,10 @@ class PageRoutes(RouteGroup):
             text = re.sub(rf"\]\(({'|'.join(LOCALES)})\.md\)", r"](/guide?locale=\1)", text)
             text = re.sub(r"!\[.*\)\n\n", "", text)  # pictures are not served here
             text = re.sub(r"\[([^]]+)\]\((?!/guide)\S+\)", r"\1", text)  # pages not served here
+            id = request.query_params.get("conversation")  # "": the last one used
+            if id == "" or (id and http_io.ID_PATTERN.fullmatch(id)):
+                text = text.replace("](/guide?", f"](/guide?conversation={id}&")
+                text = f"[{say('Back to the conversation')}](/#{id})\n\n{text}"
             page = plain_page("guide", document_to_html(text))
         return HTMLResponse(page, headers={"Content-Security-Policy": http_io.HTML_SECURITY_POLICY})
 

@@ -2,7 +2,7 @@
 
 import { submit } from "./composer.js";
 import { $, make } from "./element.js";
-import { icon } from "./icons.js";
+import { icon, signOf } from "./icons.js";
 import { say } from "./words.js";
 
 const CONNECTIONS = { slack: "Slack", discord: "Discord", nocodb: "NocoDB", stackspot: "StackSpot", code: "Python" };
@@ -42,7 +42,7 @@ function showConnections(parts, connect) {
     connect.includes(name) ? setUp(name, CONNECTIONS[name]) : CONNECTIONS[name]), ", ");
   $("connected").firstChild.replaceChildren(...named.flatMap(({ name, state, words }) => state === "off" ? [] : [
     make("span", { "data-state": state, title: words }, CONNECTIONS[name] ?? name,
-      make("span", { "aria-hidden": "true", text: { on: " ✓", checking: " …" }[state] ?? " !" }), make("span", { class: "unseen", text: ` ${say(state)}` })), " "]));
+      " ", signOf(state), make("span", { class: "unseen", text: ` ${say(state)}` })), " "]));
   $("parts").replaceChildren(...parts.map(({ name, state, words }) => make("li", { "data-state": state },
     make("strong", { text: CONNECTIONS[name] ?? name }), ` · ${say(state)}`, words && " · ", make("bdi", { text: words }))));
 }

@@ -67,8 +67,8 @@ class SetupView:
         is_card = self.open_card in [card["name"] for card in setup["cards"]]
         view = self if is_card else replace(self, open_card="")
         cards = "".join(view._card(card, setup) for card in setup["cards"])
-        sign_in = _render_sign_in(setup["page_url"], "on" if self.has_sign_in else "off")
-        return f"<p>{escape(sentence)}</p>{view._state(setup)}{cards}{sign_in}"
+        last = _render_sign_in(setup["page_url"], "on" if self.has_sign_in else "off")
+        return f"<p>{escape(sentence)}</p>{view._state(setup)}{cards}{last}"
 
     def _state(self, setup: Json) -> str:
         """Return the HTML about the newest settings: whether they wait for the next start, or why a

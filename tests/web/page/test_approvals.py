@@ -164,7 +164,7 @@ async def test_next_leads_to_what_still_waits_and_a_phone_shows_one_after_the_ot
     await page.locator("#approvals").click()
     await expect(row(page, "abc234")).to_be_focused()
     await expect(card_of(page, "abc234")).to_be_hidden()
-    await row(page, "abc234").click()
+    await page.locator("#requests-list [data-of=abc234]").click()
     await expect(card_of(page, "abc234")).to_be_focused()
     await expect(row(page, "abc234")).to_be_hidden()
     await card_of(page, "abc234").locator(".deny").click()

@@ -28,14 +28,14 @@ def own_scripts() -> str:
     return "".join(path.read_text("utf-8") for path in paths)
 
 
-def test_the_page_weighs_at_most_84_kilobytes_compressed() -> None:
+def test_the_page_weighs_at_most_86_kilobytes_compressed() -> None:
     """Without the library of formulas, which comes with the first formula."""
     sizes = {
         path.name: len(gzip.compress(path.read_bytes()))
         for path in PAGE_FOLDER.iterdir()
         if path.suffix in PAGE_MEDIA_TYPES and path.name != "temml.min.js"
     }
-    assert sum(sizes.values()) <= 84_000
+    assert sum(sizes.values()) <= 86_000
     assert sum(size for name, size in sizes.items() if name not in LATER_FILES) <= 45_000
 
 
