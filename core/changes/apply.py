@@ -19,6 +19,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -59,6 +60,9 @@ _STILL_THERE = "The system reported the row as deleted, but it still exists."
 _BROKE = "The tool failed because of a bug in Ponte."
 _STOPPED = "The operation was stopped before it started."
 _LEFT = "I stopped waiting because you asked me to. The operation had started and may still finish."
+
+REST_FACTOR = 2.0
+"""A part rests between batches, twice as long as each took: most requests of people meet none."""
 
 
 @dataclass(slots=True)
@@ -122,7 +126,10 @@ class ChangeRunner:
         while steps := run.next_batch():
             if self._held.is_set():
                 raise Draining
+            began = time.monotonic()
             await self._run_to_record(self._apply_batch(run, steps), run)
+            if change.proposal.part_of:
+                await asyncio.sleep(REST_FACTOR * (time.monotonic() - began))
         # The last batch records the end, too. Without a batch, all steps were done before a crash.
         return run.finished or await self._finish(run.change, run.steps, ())
 
@@ -164,7 +171,9 @@ class ChangeRunner:
             # sets `_held`, the next process continues the run by its id.
             leaves = run.kind.has_end and not self._held.is_set()
             run.stop_waiting.set()  # `_read` then waits no longer for the end of the run
-            await asyncio.wait({flight})
+            while not flight.done():  # `cancel_all` cancels again what takes long
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({flight})
             if not leaves:
                 raise
             if task := asyncio.current_task():
@@ -180,6 +189,8 @@ class ChangeRunner:
         """
         draft = run.change.draft
         place = draft.view.table_id or dict(draft.target)
+        if run.kind.has_plan:  # each of its parts takes the table
+            place = run.change.id
         table = json.dumps([draft.applier, place], sort_keys=True)
         async with self._tables.setdefault(table, asyncio.Lock()):
             if self._held.is_set():  # this process stops; the caller raises Draining
@@ -390,7 +401,8 @@ def _judge_step(step: ChangeStep, row: RowCheck, sure: bool) -> ChangeStep:
     if (sure or step.write.before is None) and row.current is not None:  # None: a creation
         if step.write.after is None:  # a deletion
             return replace(step, state="failed", explanation=_STILL_THERE)
-        return replace(step, state="differs", explanation=", ".join(row.differing_fields))
+        explanation = ", ".join(row.differing_fields) or row.explanation
+        return replace(step, state="differs", explanation=explanation)
     if row.state == "before" and not sure:
         return step
     # The row is neither as before nor as after the write, or a confirmed write left no trace.

@@ -197,8 +197,8 @@ class Approval:
         the file."""
         proposal = change.proposal
         is_own = proposal.asker.key == person.key and not address.is_shared
-        has_room = self.policy.platforms.get(address.platform, NO_RIGHTS).has_room
-        return has_room or (is_own and address.is_same_channel(proposal.address))
+        opens_plans = self.policy.platforms.get(address.platform, NO_RIGHTS).opens_plans
+        return opens_plans or (is_own and address.is_same_channel(proposal.address))
 
     async def allow_draft(self, person: Person, address: Address, draft: Draft) -> str:
         """Return the rule that allows the person to propose this draft here, for the audit log.

@@ -161,8 +161,10 @@ class CardBuilder:
         table. The items hold values of the table, so they are for people who see the card, and not
         for a model."""
         written = undo or change
-        # A kind that can be undone writes rows. An erased change has no values any more.
-        if written.state != "done" or not self.kind(change).can_be_undone or written.is_erased:
+        kind = self.kind(change)
+        # A kind that can be undone writes rows. An erased change has no values any more. Samples of
+        # a plan are on its card.
+        if written.state != "done" or not kind.can_be_undone or kind.has_plan or written.is_erased:
             return []
         rows = self._build_rows(change, undo)
         lines = list(map(_describe_written, rows[:MAX_WRITTEN_ROWS]))

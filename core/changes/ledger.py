@@ -190,8 +190,12 @@ class SqlLedger(SqlStore):
         add_change_line(connection, "proposed", change, rule)
         return change
 
-    async def get(self, id: str) -> Change:
-        return await self._database.read(lambda c: _get_change(c, id))
+    async def get(self, id: str, part_of: str = "") -> Change:
+        """A part is found only with the id of its whole, so that nobody decides on it alone."""
+        change = await self._database.read(lambda c: _get_change(c, id))
+        if change.proposal.part_of != part_of:
+            raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
+        return change
 
     @transaction
     def claim(
@@ -431,10 +435,11 @@ class SqlLedger(SqlStore):
         """Begin to apply some of the rows of a change that is being applied, and return that part;
         or return the one that an earlier process began under this `number`. `undone` is the part
         that it takes back. Raise Superseded or TakenOver if nothing may be written for `whole` any
-        more."""
-        self._get_claimed(connection, whole.id, whole.decision_seq)
+        more: its message was deleted, or its conversation forgotten."""
+        claimed = self._get_claimed(connection, whole.id, whole.decision_seq)
         is_running = f"SELECT 1 FROM inbox WHERE seq = ? AND seq IN ({_RUNNING_TURNS})"  # noqa: S608
-        if select_value(connection, is_running, whole.decision_seq) is None:
+        is_event = select_value(connection, is_running, whole.decision_seq) is not None
+        if claimed.is_erased or not is_event:
             raise Superseded
         proposal = replace(
             whole.proposal,
@@ -566,7 +571,8 @@ class SqlLedger(SqlStore):
         until it is applied, the latest first. The command `stop` ends the waiting."""
         rows = connection.execute(
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
-            " AND state IN ('open', 'applying') AND state = 'applying'"
+            # An undo goes to its end: nobody could take back the rows that it left.
+            " AND state IN ('open', 'applying') AND state = 'applying' AND undone_change = ''"
             " AND decision_seq IN (SELECT seq FROM inbox WHERE state IN ('new', 'running',"
             " 'answered', 'posting')) ORDER BY decision_seq DESC",
             (conversation,),

@@ -418,7 +418,11 @@ class Decisions:
         applier = self.appliers.get(change.draft.applier)
         is_here = not (decision.address.is_shared or change.is_erased)
         if is_here and isinstance(applier, PlannedApplier):
-            return (await applier.store_plan(change, decision.person, decision.address),)
+            try:
+                return (await applier.store_plan(change, decision.person, decision.address),)
+            except ToolError:  # the plan was deleted
+                if change.state == "open":
+                    raise
         return ()
 
     async def _deny(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
@@ -611,6 +615,8 @@ class Decisions:
             changes = []
         sentences += map(self.views.builder.describe_outcome, changes)
         answer = await self.views.build_answer(sentences, [*changes, change], decision)
+        if undo.state == "partial":
+            answer = replace(answer, files=await self._store_plan(undo, decision))
         return self.views.add_written(answer, change, undo)
 
     async def _not_undone(

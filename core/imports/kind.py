@@ -42,7 +42,6 @@ class ImportChange(Kind):
     has_end = True
     has_plan = True
     can_be_undone = True
-    is_repeatable = False
 
     def rule_names(self, draft: Draft) -> tuple[str, ...]:
         return tuple(filter(None, (draft.title, draft.view.table_id)))
@@ -91,6 +90,8 @@ class ImportChange(Kind):
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
         current, total = change.steps[0].current or {}, count_planned(change)
+        if change.is_erased:  # its numbers, too
+            return [say("Done.")] if change.state == "done" else []
         if change.state == "applying":
             return [describe_progress(current, total) if current else say("In progress.")]
         if change.state == "undone":
@@ -98,7 +99,8 @@ class ImportChange(Kind):
         rows = {state: count for state, count in current.items() if state in _RESULTS}
         rows["left"] = total - sum(rows.values())
         told = (say(_RESULTS[k], count=rows[k]) for k in _RESULTS if rows.get(k, 0) > 0)
-        return [f"{' · '.join(told)}."]
+        explanation = change.steps[0].explanation
+        return [f"{' · '.join(told)}.", *([say(explanation)] if explanation else [])]
 
 
 def _describe_totals(totals: FieldTotals, formats: Mapping[str, str]) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal
 
 from core.base.value_formats import parse_number
@@ -37,9 +38,25 @@ class PlanRow:
     reasons: Sequence[str] = ()
     cells: Sequence[Any] = ()
 
+    @classmethod
+    def decode(cls, line: bytes) -> PlanRow:
+        return cls(**json.loads(line))
+
     @property
     def write(self) -> RowWrite:
         return RowWrite(self.id, self.before, self.after)
+
+
+Part = tuple[str, tuple[RowWrite, ...]]
+"""A kind of change ("update", "create") and its rows, at most `ROWS_PER_PART`."""
+
+
+def split_rows(read: Callable[[], Iterable[PlanRow]]) -> Iterator[Part]:
+    """Yield what is written of the rows, which are read twice: a run holds few of them at once."""
+    for kind, change in (("changed", "update"), ("new", "create")):
+        writes = (row.write for row in read() if row.kind == kind)
+        while part := tuple(islice(writes, ROWS_PER_PART)):
+            yield change, part
 
 
 @dataclass(frozen=True)
@@ -50,9 +67,9 @@ class Plan:
     rows: tuple[PlanRow, ...]
 
     @classmethod
-    def decode(cls, data: bytes) -> Plan:
-        head, *lines = data.decode().splitlines()
-        return cls(tuple(json.loads(head)), tuple(PlanRow(**json.loads(line)) for line in lines))
+    def decode(cls, data: Sequence[bytes]) -> Plan:
+        head, *lines = data
+        return cls(tuple(json.loads(head)), tuple(map(PlanRow.decode, lines)))
 
     @cached_property
     def data(self) -> bytes:
@@ -71,13 +88,8 @@ class Plan:
     def written_rows(self) -> Sequence[PlanRow]:
         return [row for row in self.rows if row.after is not None]
 
-    def parts(self) -> Iterator[tuple[str, tuple[RowWrite, ...]]]:
-        """Yield what is written, in pieces of at most `ROWS_PER_PART` rows: the kind of change
-        ("update", "create") and its rows."""
-        for kind, change in (("changed", "update"), ("new", "create")):
-            writes = [row.write for row in self.rows if row.kind == kind]
-            for start in range(0, len(writes), ROWS_PER_PART):
-                yield change, tuple(writes[start : start + ROWS_PER_PART])
+    def parts(self) -> Iterator[Part]:
+        return split_rows(lambda: self.rows)
 
 
 @dataclass(frozen=True, slots=True)

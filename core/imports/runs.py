@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from core.base.errors import NotFound, Superseded, ToolError
@@ -19,7 +18,7 @@ from core.changes.ledger import SqlLedger
 from core.domain.changes import WRITTEN_STATES, Change, ChangeStep, Draft, RowCheck, RowWrite
 from core.domain.messages import Address, File, Person
 from core.domain.ports import Files
-from core.imports.plan import Plan
+from core.imports.plan import Plan, PlanRow, split_rows
 
 PLAN_MEDIA_TYPE = MEDIA_TYPES["xlsx"]
 IMPORT_KIND = IMPORT_APPLIER = "import"
@@ -28,7 +27,6 @@ PROGRESS_SECONDS = 5.0
 """Between two drawings of the card."""
 _GONE = "The plan was deleted, so nothing more was written."
 _OTHER_PLAN = "The plan isn't the one that was approved, so nothing was written."
-_NOTHING = "No row was written."
 
 
 @dataclass
@@ -70,14 +68,13 @@ class ImportRuns:
             yield
 
     async def _read_parts(self, change: Change) -> AsyncIterator[tuple[int, str, Draft]]:
-        target = change.draft.target
-        plan = await self.read_plan(change)
-        for number, (kind, rows) in enumerate(plan.parts(), 1):
-            yield (
-                number,
-                "",
-                replace(change.draft, applier=str(target["applier"]), kind=kind, rows=rows),
-            )
+        applier = str(change.draft.target["applier"])
+        lines = (await self._read_lines(change))[1:]
+        parts, number = split_rows(lambda: map(PlanRow.decode, lines)), 0
+        while part := await asyncio.to_thread(next, parts, None):
+            number += 1
+            kind, rows = part
+            yield number, "", replace(change.draft, applier=applier, kind=kind, rows=rows)
 
     async def store_plan(self, change: Change, reader: Person, address: Address) -> File:
         """Raise ToolError if there is no plan any more."""
@@ -90,13 +87,18 @@ class ImportRuns:
         # Loaded for the first file.
         from core.imports.workbook import NOT_WRITTEN, encode_plan
 
-        plan, left = await self.read_plan(change), list[ChangeStep]()
-        for id in await self.ledger.list_parts(change.id):
-            left += (await self.ledger.get(id)).steps_in(*NOT_WRITTEN)
+        lines, left = await self._read_lines(change), list[ChangeStep]()
+        plan = await asyncio.to_thread(Plan.decode, lines)
+        parts = await self.ledger.list_parts(change.id)
+        for id in parts:
+            left += (await self.ledger.get(id, change.id)).steps_in(*NOT_WRITTEN)
+        if change.state in ("partial", "failed") and not change.proposal.undone_change:
+            for _, rows in list(plan.parts())[len(parts) :]:
+                left += [ChangeStep(number, row) for number, row in enumerate(rows, 1)]
         return await asyncio.to_thread(encode_plan, plan, change.draft.view.formats, left)
 
-    async def read_plan(self, change: Change) -> Plan:
-        """Raise ToolError unless it is the one that the change names."""
+    async def _read_lines(self, change: Change) -> Sequence[bytes]:
+        """Raise ToolError unless it is the plan that the change names."""
         target = change.draft.target
         try:
             _, data = await self.files.get(str(target["plan"]))
@@ -104,18 +106,15 @@ class ImportRuns:
             raise ToolError(_GONE, code="plan_gone") from None
         if hashlib.sha256(data).hexdigest() != target["sha256"]:
             raise ToolError(_OTHER_PLAN, code="plan_changed")
-        return await asyncio.to_thread(Plan.decode, data)
+        return data.splitlines()
 
     async def _undo_parts(self, change: Change) -> AsyncIterator[tuple[int, str, Draft]]:
         parts = await self.ledger.list_parts(change.proposal.undone_change)
         for number, id in enumerate(reversed(parts), 1):
-            part = await self.ledger.get(id)
-            undo = await self.ledger.get(part.undone_by) if part.undone_by else None
-            if undo and undo.proposal.part_of != change.id:  # somebody undid this part alone
-                continue
+            part = await self.ledger.get(id, change.proposal.undone_change)
             try:
                 draft = self.appliers[part.draft.applier].revert(part)
-            except ToolError:  # nothing of this part is left to be undone
+            except (KeyError, ToolError):  # not connected, or nothing is left to be undone
                 continue
             yield number, id, draft
 
@@ -139,7 +138,8 @@ class ImportBatch:
         change = await self._runs.ledger.get(self._draft.change_id)
         began = last = time.monotonic()
         total, done_before = count_planned(change), sum((await self._count()).values())
-        with suppress(Superseded):  # the event that approved it is gone
+        explanation = ""
+        try:
             async for _ in self._runs.run_parts(change):
                 if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
                     last, counts = now, await self._count()
@@ -150,13 +150,17 @@ class ImportBatch:
                     step = ChangeStep(1, rows[0], "writing", current)
                     await self._runs.ledger.record_progress(change, [step])
                     await doing(describe_progress(current, total))
-        return await self.read_stopped(rows)
+        except Superseded:  # nothing more may be written
+            pass
+        except ToolError as error:
+            explanation = str(error)
+        checks = await self.read_stopped(rows)
+        return [replace(check, explanation=explanation) for check in checks]
 
     async def read_stopped(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         (row,), counts = rows, await self._count()
-        written = sum(counts.get(state, 0) for state in WRITTEN_STATES)
-        if not written:
-            return [RowCheck("failed", row, counts, explanation=_NOTHING)]
+        if not sum(counts.get(state, 0) for state in WRITTEN_STATES):
+            return [RowCheck("failed", row, counts)]
         change = await self._runs.ledger.get(self._draft.change_id)
         is_whole = counts.get("done", 0) == count_planned(change)
         return [RowCheck("after" if is_whole else "other", row, counts)]
