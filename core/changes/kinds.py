@@ -110,9 +110,7 @@ class PlannedApplier(Applier, Protocol):
     async def encode_plan(self, change: Change) -> bytes:
         """Return the file, an Excel workbook. Raise ToolError if it is gone."""
 
-    async def store_plan(
-        self, change: Change, reader: Person, address: Address, name: str
-    ) -> File:
+    async def store_plan(self, change: Change, reader: Person, address: Address, name: str) -> File:
         """Store the file for this reader, to be posted at their private address as `name`.xlsx."""
 
 

@@ -282,12 +282,14 @@ class Decisions:
         is_shown &= change.proposal.revision == revision
         if is_shown or change.proposal.is_revised_by(decision.seq):
             answer = await self.views.describe_state(change, decision, note)
-            if change.state in ("partial", "failed"):
-                # The file says which rows were left out. After a click, the card has no room for it.
-                if files := await self._store_plan(change, decision, change.id):
-                    shown = () if decision.is_click else answer.cards
-                    answer = replace(answer, files=files, cards=shown, has_own_post=True)
-            return answer
+            files: tuple[File, ...] = ()
+            if change.state in ("partial", "failed"):  # it says which rows were left out
+                files = await self._store_plan(change, decision, change.id)
+            if not files:
+                return answer
+            # A click's card is redrawn in its own post, which has no room for a file.
+            shown = () if decision.is_click else answer.cards
+            return replace(answer, files=files, cards=shown, has_own_post=True)
         return await self._describe_replaced(change, decision)
 
     async def _describe_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
@@ -698,9 +700,8 @@ class Decisions:
         if decision.code:  # digits that Ponte showed to them below the full text
             return decision.code == _code(change, decision)
         if self.views.builder.kind(change).has_plan:
-            is_beside_file = decision.is_click
             return self.approval.can_open(
-                change, decision.person, here, is_beside_file=is_beside_file
+                change, decision.person, here, is_beside_file=decision.is_click
             )
         # If a program asked for it with the person's token, the person need not have seen it.
         is_asker = not proposal.asker.is_bot and proposal.asker.key == decision.person.key

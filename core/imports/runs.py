@@ -79,9 +79,7 @@ class ImportRuns:
                 replace(change.draft, applier=str(target["applier"]), kind=kind, rows=rows),
             )
 
-    async def store_plan(
-        self, change: Change, reader: Person, address: Address, name: str
-    ) -> File:
+    async def store_plan(self, change: Change, reader: Person, address: Address, name: str) -> File:
         """Raise ToolError if there is no plan any more."""
         key, data = f"plan {change.id} {reader.key}", await self.encode_plan(change)
         return await self.files.put(

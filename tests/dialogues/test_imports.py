@@ -15,6 +15,7 @@ from tests.dialogues.test_discord_approvers import button_labels
 from tests.dialogues.test_nocodb_discord import server, words
 from tests.dialogues.test_nocodb_slack import channel
 from tests.dialogues.test_nocodb_web import page
+from tests.fakes.discord.world import Payload
 from tests.fakes.keyboard import Keyboard
 from tests.fakes.openai import Script
 
@@ -29,7 +30,15 @@ def importing(file: str, **arguments: object) -> Script:
     return Script(calls=(("nocodb_import", json.dumps(call)),), match=IMPORT, times=0)
 
 
-MIXED = "Nome;Estado\nCustomer 02;Active\nAda;Lead\n".encode()
+def offers_approval(post: Payload) -> bool:
+    return "Approve" in button_labels(post)
+
+
+def says_refusal(post: Payload) -> bool:
+    return "I couldn't post" in post["content"]
+
+
+MIXED = b"Nome;Estado\nCustomer 02;Active\nAda;Lead\n"
 
 
 def build_csv(*rows: str) -> bytes:
@@ -47,7 +56,8 @@ async def test_new_rows_are_added_after_one_approval_and_taken_back(tmp_path: Pa
         assert card["title"] == "Import 250 rows into Customers"
         assert card["label"] == "Approve 250 rows"
         assert "New: 250 · Rejected: 1" in card["text"]
-        print(card["text"], [r["name"] for r in card["rows"]], answer["files"])
+        assert len(card["rows"]) == 8
+        assert [file["name"] for file in answer["files"]] == [f"{card['id']}.xlsx"]
         assert customers == before
         done = await here.clicks("approve", card["id"])
         assert "Written: 250." in done["text"]
@@ -66,9 +76,9 @@ async def test_rows_of_the_table_are_found_by_their_key(tmp_path: Path) -> None:
             "customer 02;Active", "Customer 03;", "Customer 99;Lead", "Customer 04;lead"
         )
         card = await here.card(IMPORT, ("new.csv", data))
-        print(card["text"], card["rows"])
         await here.clicks("approve", card["id"])
-        print({id: (before[id], row) for id, row in customers.items() if row != before[id]})
+        changed = {id: row["Status"] for id, row in customers.items() if row != before[id]}
+        assert changed == {2: "Active", 4: "Lead"}
 
 
 async def test_in_a_channel_the_plan_is_opened_in_a_direct_message_first(tmp_path: Path) -> None:
@@ -81,7 +91,9 @@ async def test_in_a_channel_the_plan_is_opened_in_a_direct_message_first(tmp_pat
         assert list(card.buttons) == ["Deny"]
         assert here.plans() == []
         id = card.buttons["Deny"]["value"].partition(".")[0]
-        assert f"To open the plan of `{id}` and approve it, type `approve {id}`" in card.visible_text
+        assert (
+            f"To open the plan of `{id}` and approve it, type `approve {id}`" in card.visible_text
+        )
         here.slack.say(here.bea, here.place, f"{here.slack.bot} approve {id}")
         await here.slack.wait_until(lambda: here.slack.ephemeral_posts(here.place.id))
         (refused,) = here.slack.ephemeral_posts(here.place.id)
@@ -98,7 +110,9 @@ async def test_in_a_channel_the_plan_is_opened_in_a_direct_message_first(tmp_pat
         customers[2]["Status"] = "Lead"  # since the dry run
         here.slack.say(here.bea, dm, f"approve {name.removesuffix('.xlsx')}")
         await here.slack.wait_until(lambda: "! partly done" in card.visible_text)
-        assert "Written: 1 · Skipped because they changed after the request: 1." in card.visible_text
+        assert (
+            "Written: 1 · Skipped because they changed after the request: 1." in card.visible_text
+        )
         assert f"rows that weren't written, type `approve {id}` in a direct" in card.visible_text
         await here.slack.wait_until(lambda: f"{id}.xlsx" in here.plans())
         assert (len(customers), customers[2]["Status"]) == (len(before) + 1, "Lead")
@@ -119,14 +133,18 @@ async def test_a_direct_message_has_the_plan_and_the_button(tmp_path: Path) -> N
         await here.slack.wait_until(lambda: "! partly done" in card.visible_text)
         await here.slack.wait_until(lambda: here.plans() == [name, name])
         texts = [post.visible_text for post in here.slack.workspace.by_bot(dm.id)]
-        assert [text.startswith("Approved by Alice. Written: 1 ") for text in texts].count(True) == 1
+        assert [text.startswith("Approved by Alice. Written: 1 ") for text in texts].count(
+            True
+        ) == 1
 
 
 async def test_who_does_not_get_the_plan_cannot_approve_it(tmp_path: Path) -> None:
     async with channel(tmp_path) as here:
         here.team.openai.say(importing("new.csv", key="Name"))
         dm = here.slack.dm(here.alice)
-        here.slack.api.faults.add("files.completeUploadExternal", "restricted_action", times=99)
+        here.slack.api.faults.add(
+            "files.completeUploadExternal", "posting_to_channel_denied", times=99
+        )
         files = [("new.csv", "text/csv", MIXED)]
         asked = here.slack.say(here.alice, dm, IMPORT, files=files)
         card = await here.slack.wait_for_answer(asked)
@@ -151,10 +169,9 @@ async def test_two_approvers_open_the_plan_each_in_their_direct_message(tmp_path
         await here.slack.wait_for_answer(
             here.slack.say(here.alice, here.slack.dm(here.alice), IMPORT, files=files)
         )
+        await here.slack.wait_until(here.plans)
         for person in (here.bob, here.bea):
-            dm = here.slack.dm(person)
-            await here.slack.wait_until(lambda dm=dm: here.slack.workspace.by_bot(dm.id))
-            copy = here.slack.workspace.by_bot(dm.id)[0]
+            copy, dm = await here.copy(person)
             assert "Alice requested this in a direct message with me." in copy.visible_text
             assert list(copy.buttons) == ["Deny"]
             id = copy.buttons["Deny"]["value"].partition(".")[0]
@@ -172,23 +189,20 @@ async def test_on_discord_the_plan_stays_beside_its_card(tmp_path: Path) -> None
     async with server(tmp_path) as here:
         here.team.openai.say(importing("new.csv", key="Name"))
         await here.ana.say(IMPORT, files=[("new.csv", MIXED)])
-        (card,) = await here.ana.wait_for_messages(
-            lambda seen: [post for post in seen if "Approve" in button_labels(post)]
-        )
-        assert [file["filename"] for file in card["attachments"]] == [f"{card['embeds'][0]['footer']['text']}.xlsx"]
+        (card,) = await here.ana.wait_for_messages(lambda seen: any(map(offers_approval, seen)))
+        plan = f"{card['embeds'][0]['footer']['text']}.xlsx"
+        assert [file["filename"] for file in card["attachments"]] == [plan]
         await here.decides(here.ana, card, "Approve", "✓ done")
         assert "Written: 2." in words(card)
-        assert [file["filename"] for file in card["attachments"]] == [f"{card['embeds'][0]['footer']['text']}.xlsx"]
+        assert [file["filename"] for file in card["attachments"]] == [plan]
 
 
 async def test_on_discord_a_plan_that_is_refused_is_not_approved(tmp_path: Path) -> None:
     async with server(tmp_path) as here:
         here.team.openai.say(importing("new.csv", key="Name"))
-        here.discord.refuse("PATCH", f"/channels/{here.ana.dm.id}/messages", 403, 50013)
+        here.discord.refuse("PATCH", f"/channels/{here.ana.dm.id}/messages/*", 403, 50013)
         await here.ana.say(IMPORT, files=[("new.csv", MIXED)])
-        (card,) = await here.ana.wait_for_messages(
-            lambda seen: [post for post in seen if "I couldn't post" in post["content"]]
-        )
+        (card,) = await here.ana.wait_for_messages(lambda seen: any(map(says_refusal, seen)))
         assert (button_labels(card), card["attachments"]) == (["Deny"], [])
         assert "To read and confirm it, type `approve" in words(card)
 

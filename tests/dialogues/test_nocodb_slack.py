@@ -54,6 +54,18 @@ class Channel:
     def plans(self) -> list[str]:
         return [name for name in self.shared_files() if name.endswith(".xlsx")]
 
+    async def copy(self, approver: SlackPerson) -> tuple[Post, SlackChannel]:
+        """The first post to somebody in a direct message, and that place."""
+        workspace = self.slack.workspace
+
+        def posts() -> list[tuple[Post, SlackChannel]]:
+            places = [p for p in workspace.places.values() if p.kind == "im"]
+            places = [place for place in places if approver.id in place.members]
+            return [(post, place) for place in places for post in workspace.by_bot(place.id)]
+
+        await self.slack.wait_until(posts)
+        return posts()[0]
+
     async def decides(self, someone: SlackPerson, post: Post, label: str, shown: str) -> None:
         self.slack.click(someone, post, label)
         await self.slack.wait_until(lambda: shown in post.visible_text)
