@@ -18,8 +18,8 @@ from core.imports.tools import ImportSource
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.choices import make_message
-from tests.fakes.models import EchoModel
 from tests.fakes.faulty import Trouble
+from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeTable
