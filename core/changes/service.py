@@ -628,7 +628,7 @@ class Decisions:
         sentences += map(self.views.builder.describe_outcome, changes)
         answer = await self.views.build_answer(sentences, [*changes, change], decision)
         if undo.state == "partial":
-            answer = replace(answer, files=await self._store_plan(undo, decision))
+            answer = replace(answer, files=await self._store_plan(undo, decision, undo.id))
         return self.views.add_written(answer, change, undo)
 
     async def _not_undone(
