@@ -188,8 +188,6 @@ def _describe_key(key: str, name: str) -> str:
         if platform == "web" and name in ("", id):  # unique there
             return id
         return f"{name} ({key})" if name and name != key else own.get(key, key)
-    if platform in ("web", "terminal"):
-        return name or say("page" if platform == "web" else "terminal")
     return name or (say("direct message") if key.endswith(":direct") else key)
 
 

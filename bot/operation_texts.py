@@ -15,6 +15,7 @@ from typing import Any
 
 from bot.features import load_modules
 from bot.features.base import find_features
+from bot.integrations import CARDS
 from bot.operations import Operation
 from core.base import i18n
 from core.base.errors import OverBudget
@@ -108,6 +109,14 @@ def format_name(key: Any, view: View) -> str:
     return to_one_line(view.names.get(str(key)) or str(key))
 
 
+def format_place(key: Any, view: View) -> str:
+    """The owner's conversations on the page and in the terminal have keys like those of people."""
+    platform = str(key).partition(":")[0]
+    if view.is_page and platform in ("web", "terminal"):
+        return translate_word("page" if platform == "web" else platform)
+    return format_name(key, view)
+
+
 def _number(count: Any, view: View) -> str:
     return i18n.format_number(count or 0)
 
@@ -143,9 +152,9 @@ class TextList:
     def __init__(self, empty: str, *columns: ListColumn, more_names: Iterable[str] = ()) -> None:
         self._empty = empty
         self._columns = columns
-        self.names = {column.field for column in columns if column.cell is format_name} | {
-            *more_names
-        }
+        self.names = {
+            column.field for column in columns if column.cell in (format_name, format_place)
+        } | {*more_names}
 
     def __call__(self, rows: Sequence[Row], view: View) -> Iterable[str]:
         table = self.table(rows, view)
@@ -242,6 +251,7 @@ def _describe_audit_line(line: Any, view: View) -> str:
     facts = dict.fromkeys(_FACT.findall(sentence), "")
     for name, value in line.items():
         facts[name] = format_name(value, view) if name in PERSON_FACTS else to_one_line(str(value))
+    facts["reason"] = format_reason(facts.get("reason", ""), view)
     id = facts.get("change", "")
     title, rows = view.changes.get(id, ("", ""))
     facts |= {"what": f"{title} `{id}`".strip(), "rows": f" ({rows})" if rows else ""}
@@ -252,7 +262,7 @@ _AUDIT_PAGE = TextList(
     "",
     ListColumn("time", "at", _audit_time),
     ListColumn("details", "", _describe_audit_line),
-    ListColumn("channel", "place", format_name),
+    ListColumn("channel", "place", format_place),
     ListColumn("rule", "rule", _word),
     ListColumn("event", "event"),
     more_names=PERSON_FACTS,
@@ -289,7 +299,7 @@ def _usage_rows(name: ListColumn, times: ListColumn) -> TextList:
 _MESSAGES, _CALLS = ListColumn("messages", "turns", _number), ListColumn("calls", "calls", _number)
 _USAGE_ROWS = {
     "person": _usage_rows(ListColumn("person", "name", format_name), _MESSAGES),
-    "channel": _usage_rows(ListColumn("channel", "name", format_name), _MESSAGES),
+    "channel": _usage_rows(ListColumn("channel", "name", format_place), _MESSAGES),
     "model": _usage_rows(ListColumn("model", "name"), _CALLS),
     "tool": _usage_rows(ListColumn("tool", "name"), _CALLS),
     "day": _usage_rows(ListColumn("day", "name", format_day_or_never), _MESSAGES),
@@ -419,6 +429,47 @@ def _plain(value: Any) -> str:
     return to_one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
+TURN_REASONS = {
+    "forbidden": "The person doesn't have permission.",
+    "internal": "Something went wrong in Ponte. Its log says what.",
+    "interrupted": "Ponte was interrupted several times.",
+    "model": "The model's server rejected the request.",
+    "model_down": "The model's server didn't respond.",
+    "model_silent": "The model didn't respond in time.",
+    "no_key": "No model is set up. [Set-up](/admin/setup?card=model)",
+    "no_quota": "The model account has no credit left.",
+    "person_refused": "The model's server refused this person.",
+    "rate_limited": "The model's server was busy.",
+    "refused": "The model declined to answer.",
+    "restored": "The answer may have been posted before the restore.",
+    "skipped:no_fields": "The webhook's template found no field.",
+    "too_long": "The conversation is too long for the model.",
+    "too_many": "A limit was reached.",
+    "too_many_rounds": "The model used tools many times without finishing.",
+    "unknown_model": "The server doesn't have this model. [Set-up](/admin/setup?card=model)",
+    "unstorable": "The database rejected the values.",
+    "wrong_key": "The model's server rejected the API key. [Set-up](/admin/setup?card=model)",
+}
+"""By the code of the error. Other codes are a platform's own."""
+
+
+def format_reason(code: Any, view: View) -> str:
+    return translate_word(TURN_REASONS.get(code, code) if view.is_page else code)
+
+
+def _part_details(row: Any, view: View) -> str:
+    """On /admin, a link to the set-up page stands for the settings that one would have to set."""
+    words = translate_word(row["words"])
+    for name, card in CARDS.items() if view.is_page else ():
+        if any(setting in words for setting in card.names):
+            if row["state"] == "off":
+                words = say("Not connected.")
+            elif row["state"] == "on":  # "the demo model; set OPENAI_API_KEY to use a real one"
+                words = words.partition(";")[0].rstrip()
+            return f"{words} [{say('Set-up')}](/admin/setup?card={name}#{name})"
+    return words
+
+
 def _turn_state(row: Any, view: View) -> str:
     state = "refused" if row["reason"] == OverBudget.code else row["state"]
     return say(TURN_WORDS.get(state) or state)
@@ -428,16 +479,16 @@ _TURNS = TextList(
     "No messages are being processed or have failed.",
     ListColumn("time", "created_at", format_time),
     ListColumn("state", "", _turn_state),
-    ListColumn("code", "reason"),
+    ListColumn("reason", "reason", format_reason),
     ListColumn("person", "person", format_name),
-    ListColumn("conversation", "conversation", format_name),
+    ListColumn("conversation", "conversation", format_place),
 )
 _PENDING = TextList(
     "No requests are waiting.",
     ListColumn("ID", "id"),
     ListColumn("request", "title"),
     ListColumn("requested by", "asker", format_name),
-    ListColumn("channel", "place", format_name),
+    ListColumn("channel", "place", format_place),
     ListColumn("time", "created_at", format_time),
     ListColumn("expires", "expires_at", format_time),
 )
@@ -445,7 +496,7 @@ _PARTS = TextList(
     "",
     ListColumn("part", "name", _word),
     ListColumn("state", "state", _word),
-    ListColumn("details", "words", _word),
+    ListColumn("details", "", _part_details),
 )
 _CHECKS = TextList(
     "",
@@ -453,7 +504,7 @@ _CHECKS = TextList(
         "state", "state", lambda state, view: say("ok") if state == "on" else _word(state, view)
     ),
     ListColumn("part", "part", _word),
-    ListColumn("details", "words"),
+    ListColumn("details", "", _part_details),
 )
 _THREADS = TextList(
     "No conversations yet.",

@@ -493,9 +493,11 @@ async def list_threads(ponte: Ponte) -> Rows:
             "conversation": thread.conversation,
             "thread": thread.id,
             "used_at": thread.used_at,
-            "messages": len(await journal.list_entries(thread.conversation)),
+            "messages": len(entries),
         }
         for thread in await journal.list_threads()
+        # Without entries, people only typed commands there.
+        if (entries := await journal.list_entries(thread.conversation))
     ]
 
 

@@ -29,8 +29,8 @@ from core.base.splitting import (
 from core.base.text import find_character_boundary
 from core.base.trust import defang
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
-from core.chat.approval_notices import describe_state, without_approval
-from core.chat.buttons import list_offers, must_fit, offer_together
+from core.chat.approval_notices import describe_state
+from core.chat.buttons import list_offers, must_fit, offer_together, without_approval
 from core.chat.interactions import REST_OF_CODE
 from core.domain.buttons import ButtonOffer
 from core.domain.messages import Card
@@ -83,6 +83,9 @@ _ESCAPES_BEGIN = 0xF0000
 other marks are removed. A letter of an address has none."""
 _ESCAPE = re.compile("[\U000f0021-\U000f007e]")
 """These private letters stand for escaped marks."""
+_CODES_BEGIN = 0xF1000
+"""The code point of the first private letter that stands for code."""
+_KEPT_CODE = re.compile(r"(?<![`\\])(`[^`\n]+`)(?!`)|^`{3,}[^`\n]*\n([^`]*)^`{3,}$", re.MULTILINE)
 _SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
 """Blanks, and what sets off a mention from the text after it."""
 _ENTITY = re.compile("&(?:amp|lt|gt|quot|#x27);")  # Slack's, and those of html.escape
@@ -184,9 +187,19 @@ def settled_length(text: str) -> int:
     return text.rfind("`", line, end) if text.count("`", line, end) % 2 else end
 
 
-def to_plain_text(text: str) -> str:
-    """Return Markdown without its markup, escaped, for notifications and screen readers."""
-    # The marks of code go, so addresses in code are defanged first.
+def to_plain_text(text: str, limit: int = PLAIN_TEXT_CHARACTERS) -> str:
+    """Return Markdown without its markup, escaped, for notifications and screen readers. Code stays
+    as it is, between marks in which Slack links nothing, unless a cut to `limit` bytes could part
+    them."""
+    codes = dict[int, str]()
+
+    def hide(match: re.Match[str]) -> str:
+        codes[letter := _CODES_BEGIN + len(codes)] = match[1] or f"```\n{match[2]}```"
+        return chr(letter)
+
+    if 2 * escaped_size(text) < limit:
+        text = _KEPT_CODE.sub(hide, text)
+    # The marks of other code go, so addresses in it are defanged first.
     text = BREAK.sub(" ", without_links_in_code(text))
     # An escaped mark such as `\*` is text, for which a private letter stands meanwhile.
     text = _ESCAPED.sub(lambda match: chr(_ESCAPES_BEGIN + ord(match[1])), text)
@@ -202,7 +215,7 @@ def to_plain_text(text: str) -> str:
         words = words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
     # The private letters become the escaped marks again.
     words = _ESCAPE.sub(lambda match: chr(ord(match[0]) - _ESCAPES_BEGIN), words)
-    return escape_text(words) or "…"  # the text was nothing but markup
+    return escape_text(words.translate(codes)) or "…"  # the text was nothing but markup
 
 
 def without_links_in_code(text: str) -> str:
@@ -342,7 +355,7 @@ class PostContent:
         blocks = [*blocks, *self.build_end(room, tables)]
         cards_text = "\n".join(map(card_text, self.cards))
         # `text` is for notifications.
-        spoken = to_plain_text(self.text) if self.text.strip() else cards_text or "…"
+        spoken = to_plain_text(self.text, text_bytes) if self.text.strip() else cards_text or "…"
         message = {"text": cut_escaped(spoken, text_bytes), "blocks": blocks}
         if self.mention:
             message["text"] = f"{self.mention} {message['text']}"

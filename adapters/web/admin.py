@@ -1,7 +1,8 @@
 """The operations of the owner and admins: the routes of the home's socket, and the page `/admin`.
 
 The page shows what runs, who asks for what, who may sign in, what was done. Only the owner and
-admins read it, and only the owner changes accounts. It is plain HTML without a script.
+admins read it, and only the owner changes accounts. It is plain HTML; only the cards of requests
+need a script.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from adapters.web.admin_lists import (
     Forms,
     field,
     filter_form,
+    list_requests,
     notice,
     section,
     to_html,
@@ -33,6 +35,7 @@ from adapters.web.admin_lists import (
 from adapters.web.errors import UnknownPath, status_of
 from adapters.web.http_io import RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.page.chart import draw_chart
+from adapters.web.page.routes import PAGE_SECURITY_POLICY
 from adapters.web.sign_in import Visitors
 from adapters.web.visitor import Visitor
 from core.base.errors import BadInput, SettingsError, ToolError
@@ -130,24 +133,29 @@ class AdminView:
         self._query = query  # the parameters of the address
         self._zone = ZoneInfo(visitors.time_zone)
         self._is_owner = visitor.person.id == OWNER_ID
-        self._forms = Forms(visitors.auth.form_token(visitor))
+        self._forms = Forms(visitors.auth.form_token(visitor), self._is_owner)
 
-    async def show(self, tab: str, notice: str = "", status: int = 200) -> Response:
-        """`notice` is HTML that says what a form did. Raise UnknownPath, BadInput."""
+    async def show(self, tab: str, result: str = "", status: int = 200) -> Response:
+        """`result` is HTML that says what a form did. If a field of a filter cannot be read, a
+        notice says so above the tab without a filter. Raise UnknownPath."""
         if tab not in TABS:
             raise UnknownPath
         _, draw = TABS[tab]
-        return self.frame(tab, notice + await draw(self), status)
+        try:
+            body = await draw(self)
+        except BadInput as error:
+            self._query = {}
+            body = notice("bad", error.words()) + await draw(self)
+        return self.frame(tab, result + body, status)
 
     def frame(self, tab: str, body: str, status: int = 200, refresh_seconds: int = 0) -> Response:
         """With `refresh_seconds`, the browser reopens the tab after that time: Ponte restarts."""
-        title, links = SETUP_TITLE, ""
+        links = ""
         titles = {name: sentence for name, (sentence, _) in TABS.items()}
         # The set-up page uses this frame, too; only the owner may open it.
         if self._is_owner:
             titles["setup"] = SETUP_TITLE
         for name, sentence in titles.items():
-            title = sentence if name == tab else title
             path = f"/admin/{name}" if name else "/admin"
             here = ' aria-current="page"' if name == tab else ""
             links += f'<li><a href="{path}"{here}>{escape(say(sentence))}</a></li>'
@@ -155,7 +163,7 @@ class AdminView:
         page = PAGE.format(
             language=LANGUAGE.get(),
             heading=escape(say("Administration")),
-            title=escape(say(title)),
+            title=escape(say(titles.get(tab, SETUP_TITLE))),
             links=links,
             body=body,
             times=escape(times),
@@ -163,7 +171,10 @@ class AdminView:
         # With `no-referrer`, browsers send the forms of this page with `Origin: null` (Fetch
         # standard, "append a request `Origin` header"), which is refused as another site's.
         headers = {
-            "Content-Security-Policy": http_io.HTML_SECURITY_POLICY,
+            # Only the overview has a script.
+            "Content-Security-Policy": http_io.HTML_SECURITY_POLICY
+            if tab
+            else PAGE_SECURITY_POLICY,
             "Referrer-Policy": "same-origin",
         }
         if refresh_seconds:
@@ -212,7 +223,10 @@ class AdminView:
         rows = await self._run(name) if rows is None else rows
         may_change = self._is_owner or not name.startswith("people ")
         actions = ROW_ACTIONS.get(name, ()) if may_change else ()
-        return self._forms.build_table(await self._operator.tabulate(name, rows), rows, actions)
+        table = await self._operator.tabulate(name, rows)
+        if name == "pending" and rows:
+            return list_requests(table, rows)
+        return self._forms.build_table(table, rows, actions)
 
     async def _section(self, title: str, name: str, command: str = "") -> str:
         return section(say(title), await self._list(name), f"ponte {command or name}")
@@ -223,8 +237,7 @@ class AdminView:
             sentence = say("ponte.toml has errors. Ponte is still using the last valid version.")
             link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
             warning = f'<p class="notice bad">{escape(sentence)} {link}</p>'
-        states = {"failing": 0}  # what fails comes first
-        parts = sorted(await self._run("status"), key=lambda part: states.get(part["state"], 1))
+        parts = sorted(await self._run("status"), key=lambda part: part["state"] != "failing")
         connections = section(say("Connections"), await self._list("status", parts), "ponte status")
         requests = await self._section(
             "Requests waiting for approval", "pending", "changes pending"
@@ -237,22 +250,16 @@ class AdminView:
         return warning + requests + turns + limits + connections
 
     async def _checks(self) -> str:
-        order = {"failing": 0, "note": 1, "on": 2, "off": 3}
-        findings = sorted(await self._run("doctor"), key=lambda finding: order[finding["state"]])
+        order = ("failing", "note", "on", "off")
+        findings = sorted(await self._run("doctor"), key=lambda part: order.index(part["state"]))
         return section(say("Checks"), await self._list("doctor", findings), "ponte doctor")
 
     async def _usage(self) -> str:
-        """If the first day in the address cannot be read, a notice says so above the default
-        period."""
-        problem, since = "", self._query.get("since", "")
-        try:
-            reports = [await self._run("usage", by=by, since=since) for by in USAGE_TITLES]
-        except BadInput as error:
-            problem = notice("bad", error.words())
-            reports = [await self._run("usage", by=by) for by in USAGE_TITLES]
+        since = self._query.get("since", "")
+        reports = [await self._run("usage", by=by, since=since) for by in USAGE_TITLES]
         first = str(reports[0]["since"])
         days = filter_form("usage", field("since", say("First day"), first, "date"))
-        sections = [problem, days, await self._section("Limits", "limits", "usage")]
+        sections = [days, await self._section("Limits", "limits", "usage")]
         for report in reports:
             by, rows = str(report["by"]), report["rows"]
             newest_first = rows[::-1] if by == "day" else rows
@@ -262,7 +269,7 @@ class AdminView:
             # costs), so only the one by model names them.
             names = ("server_costs", "unpriced") if by == "model" else ()
             sentences = describe_usage_notes(rows, *(report[name] for name in names))
-            notes = "".join(f"<p>{escape(note)}</p>" for note in sentences)
+            notes = "".join(f"<p>{to_html(note)}</p>" for note in sentences)
             command = f"ponte usage --by {by} --since {first}"
             sections.append(section(say(USAGE_TITLES[by]), table + notes, command))
         return "".join(sections)
@@ -291,20 +298,15 @@ class AdminView:
             return notice("bad", error.words())
 
     async def _feedback(self) -> str:
-        """If the first day cannot be read, a notice says so and no vote is listed."""
-        problem, since = "", self._query.get("since", "")
-        only_down = bool(self._query.get("down"))
-        try:
-            votes = await self._run("feedback", since=since, down=only_down)
-        except BadInput as error:
-            problem, votes = notice("bad", error.words()), []
+        since, only_down = self._query.get("since", ""), bool(self._query.get("down"))
+        votes = await self._run("feedback", since=since, down=only_down)
         tick = "checked" if only_down else ""
         fields = field("since", say("First day"), since, "date")
         fields += field("down", say("Only thumbs down."), "1", "checkbox", tick)
         command = f"ponte feedback{f' --since {since}' if since else ''}{' --down' * only_down}"
         table = await self._list("feedback", votes)
         listed = section(say("Feedback"), table, command)
-        return f'{problem}{filter_form("feedback", fields)}<div class="wide">{listed}</div>'
+        return f'{filter_form("feedback", fields)}<div class="wide">{listed}</div>'
 
     async def _audit(self) -> str:
         """Without a first or last day, the page begins some days ago, because the log can be very
@@ -315,11 +317,7 @@ class AdminView:
         if not (query["since"] or query["until"]):
             first = datetime.now(self._zone).date() - timedelta(days=DEFAULT_AUDIT_DAYS - 1)
             query["since"] = first.isoformat()
-        problem = next_link = ""
-        try:
-            page = await self._run("audit", **query)
-        except BadInput as error:
-            problem, page = notice("bad", error.words()), {"lines": [], "next": ""}
+        page, next_link = await self._run("audit", **query), ""
         form = filter_form(
             "audit",
             field("since", say("First day"), query["since"], "date")
@@ -332,17 +330,17 @@ class AdminView:
             next_link = f'<p><a href="/admin/audit?{rest}">{escape(say("Next page"))}</a></p>'
         table = await self._list("audit", page["lines"]) or f"<p>{escape(say('No entries.'))}</p>"
         command = f"ponte audit --since {query['since']}" if query["since"] else "ponte audit"
-        return problem + form + section(say("Audit log"), table + next_link, command)
+        return form + section(say("Audit log"), table + next_link, command)
 
     async def _config(self) -> str:
         """The file itself can be edited only on the machine."""
         faults = await self._run("config check")
-        listed = "".join(f"<li><code>{escape(fault)}</code></li>" for fault in faults)
+        listed = "".join(f"<li>{to_html(fault)}</li>" for fault in faults)
         sentence = say("The file has no errors.")
         for part in await self._run("status"):
             if (part["name"], part["state"]) == ("config", "off"):
                 sentence = part["words"]  # there is no file
-        state = f'<ul class="faults">{listed}</ul>' if faults else f"<p>{escape(sentence)}</p>"
+        state = f'<ul class="faults">{listed}</ul>' if faults else f"<p>{to_html(sentence)}</p>"
         sentence = say(
             "Rules, limits and prices can only be edited in the file. Reload to apply your "
             "changes. If the file has errors, nothing changes."
@@ -359,7 +357,7 @@ class AdminView:
         for operation in self._operator.list_forms():
             if operation["name"] in IN_OTHER_TABS:
                 continue
-            fields, help_html = "", f"<p>{escape(operation['help'])}</p>"
+            fields, help_html = "", f"<p>{to_html(operation['help'])}</p>"
             for argument in operation["fields"]:
                 name, label = f"argument-{argument['name']}", argument["help"]
                 if argument["options"]:
@@ -367,7 +365,7 @@ class AdminView:
                         f"<option>{escape(option)}</option>" for option in argument["options"]
                     )
                     fields += (
-                        f'<label>{escape(label)}<select name="{name}">{options}</select></label>'
+                        f'<label>{to_html(label)}<select name="{name}">{options}</select></label>'
                     )
                 elif argument["long"]:
                     # The help of the field names a file, which only the shell takes.

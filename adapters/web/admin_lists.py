@@ -14,6 +14,16 @@ from core.domain.records import ListTable
 
 STATES = ("on", "off", "note", "failing", "checking")
 _CODE = re.compile(r"`([^`]+)`")
+_SETUP_LINK = re.compile(r"\[([^]]+)\]\((/admin/setup[\w?=#-]*)\)")
+REQUESTS = (
+    '<p id="notice" role="status"></p><p id="trouble" role="alert"></p><ul class="requests">{}</ul>'
+    '<script type="module" src="/page/admin.js"></script>'
+)
+"""The list of requests, and what the scripts of the page need to show their cards."""
+SHELL_ICON = (
+    '<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">'
+    '<path d="M5 6l6 6-6 6M13 18h7"/></svg>'
+)
 Row = Mapping[str, Any]
 
 
@@ -74,9 +84,11 @@ ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
 @dataclass(frozen=True, slots=True)
 class Forms:
     """Builds the forms of /admin. A hidden field of each has `token`, which proves that this page,
-    in the visitor's session, has sent the form, and not another site."""
+    in the visitor's session, has sent the form, and not another site. Only the owner gets links to
+    the set-up page."""
 
     token: str
+    is_owner: bool
 
     def build(
         self, tab: str, operation: str, fields: str, button: str, style: str = "", kind: str = ""
@@ -98,12 +110,13 @@ class Forms:
         for each column the key of its value in `rows`, and `table.numbers` the columns of numbers,
         which are aligned to the right."""
         if not rows:
-            return f"<p>{escape(table.empty)}</p>" if table.empty else ""
+            return f"<p>{to_html(table.empty)}</p>" if table.empty else ""
         headings = [*map(escape, table.headings), *([escape(say("actions"))] if actions else [])]
         head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
         body = ""
         for row, texts in zip(rows, table.rows, strict=True):
-            cells = [*map(to_html, texts)]
+            link = r'<a href="\2">\1</a>' if self.is_owner else ""
+            cells = [_SETUP_LINK.sub(link, to_html(text)) for text in texts]
             if actions:
                 cells.append("".join(self._build_action(action, row) for action in actions))
             body += "<tr>"
@@ -116,7 +129,7 @@ class Forms:
             body += "</tr>"
         # tabindex: so the keyboard, too, can scroll a table that is wider than the page.
         return (
-            f'<div class="table" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+            f'<div class="table list" tabindex="0"><table><thead><tr>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
         )
 
@@ -139,11 +152,28 @@ class Forms:
         return f"<details><summary>{escape(label)}</summary>{form}</details>"
 
 
+def list_requests(table: ListTable, rows: Sequence[Row]) -> str:
+    """Each has a line with its title, and one on who asked for it, where and when. The script of
+    the page (admin.js) shows its card below, once it is opened."""
+    items = ""
+    for row, texts in zip(rows, table.rows, strict=True):
+        _, title, *facts = map(escape, texts)
+        items += (
+            f'<li><details data-request="{row["id"]}"><summary><b>{title}</b>'
+            f' <small class="facts">{" · ".join(facts[:3])}</small></summary>'
+            "<div></div></details></li>"
+        )
+    return REQUESTS.format(items)
+
+
 def section(title: str, body: str, command: str) -> str:
     """The last line of a section names the command in the shell with the same result."""
     sentence = escape(say("In a shell: {command}", command="\0"))
-    hint = sentence.replace("\0", f"<code>{escape(command)}</code>")
-    return f'<section><h2>{escape(title)}</h2>{body}<p class="hint">{hint}</p></section>'
+    label, _, _ = sentence.partition("\0")
+    return (
+        f'<section><h2>{escape(title)}</h2>{body}<p class="hint" title="{label}">{SHELL_ICON}'
+        f'<span class="unseen">{label}</span> <code>{escape(command)}</code></p></section>'
+    )
 
 
 def notice(kind: str, *lines: str) -> str:

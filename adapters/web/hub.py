@@ -26,7 +26,16 @@ from core.base.tasks import BackgroundTasks, BoundedDict, cancel_all, retry
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.changes import PendingRequests
-from core.domain.messages import Answer, Card, Message, Person, Post, Progress, ReplyTo
+from core.domain.messages import (
+    Answer,
+    Card,
+    Message,
+    Person,
+    Post,
+    Progress,
+    ReplyTo,
+    make_press_id,
+)
 from core.domain.ports import Platform, PostJournal, Reply
 from core.domain.records import Health, HistoryEntry
 from core.integrations import FindHook, HttpHandler, Operator, OperatorBoard
@@ -350,18 +359,18 @@ class RequestWatch:
 
     def __init__(self, hub: Hub, board: OperatorBoard) -> None:
         self._hub = hub
-        self._board = board
+        self.board = board
         board.on_requests_change(self.refresh_all)
         self._counts: dict[Person, tuple[str, ...]] = {}
-        """The ids of the requests that wait for each person, as counted last."""
+        """The requests that wait for each person, as counted last: ids with revisions."""
         self._tasks: dict[Person, asyncio.Task[None]] = {}
         self._outdated: set[Person] = set()
         """People whose requests may be others by now."""
 
-    async def list_requests(self, person: Person) -> PendingRequests:
-        """Raise NotStored."""
+    async def list_requests(self, person: Person, id: str = "") -> PendingRequests:
+        """Raise NotStored; with `id`, NotFound and StatusUnknown."""
         place = self._hub.visitors.address_of(person, "main")
-        return await self._board.requests(person, place)
+        return await self.board.requests(person, place, id)
 
     def waiting_for(self, person: Person) -> tuple[str, ...]:
         return self._counts.get(person, ())
@@ -383,12 +392,15 @@ class RequestWatch:
 
     async def _count(self, person: Person) -> None:
         """Find out which requests wait for a person, and again if something changed meanwhile.
-        `_counts` has their ids by person. People without an open stream are forgotten."""
+        People without an open stream are forgotten."""
         while person in self._outdated:
             self._outdated.discard(person)
             with suppress(PonteError):  # the number that was shown last stays
                 requests = await self.list_requests(person)
-                waiting = tuple(change.id for change in requests.changes)
+                waiting = tuple(
+                    make_press_id(change.id, change.proposal.revision)
+                    for change in requests.changes
+                )
                 if waiting != self.waiting_for(person):
                     self._counts[person] = waiting
                     self._hub.wake(person)

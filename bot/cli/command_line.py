@@ -231,10 +231,6 @@ def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
     """
     if words or files:
         return ask(words, files)
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        # To load the command takes about a second.
-        sys.stdout.write(say("Starting Ponte…") + "\n")
-        sys.stdout.flush()
     from bot.cli import commands as cli_commands  # slow to load
 
     return cli_commands.chat()

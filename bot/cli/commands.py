@@ -50,6 +50,9 @@ def chat() -> int:
     started here also makes ready what only a turn needs, such as a check of the model's server.
     """
     inputs = start(quiet=True, asks_holder=True)
+    if sys.stdin.isatty() and sys.stdout.isatty() and not inputs.home.is_served():
+        sys.stdout.write(say("Starting Ponte…") + "\n")
+        sys.stdout.flush()
     # Loaded here, so that other commands start faster.
     from adapters.terminal.chat import chat as converse
     from bot import app

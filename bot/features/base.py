@@ -39,26 +39,17 @@ class SetupField:
 
 
 @dataclass(frozen=True, slots=True)
-class SetupLink:
-    """A link on a card of the set-up page, such as to where a service creates tokens. `words` is
-    its text."""
-
-    url: str
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
 class SetupCard:
-    """A card of the set-up page: one service that can be connected there. `purpose` says what the
-    service is for, `needs` what somebody needs to connect it and where they get it. `links` are the
-    addresses that `needs` speaks of."""
+    """A row of the set-up page: one service that can be connected there. `icon` is the path of an
+    SVG of 24 by 24. `purpose` says what the service is for, `steps` what it takes to connect it,
+    with links as in Markdown."""
 
     name: str
     title: str
+    icon: str
     purpose: str
-    needs: str
+    steps: Sequence[str]
     fields: Sequence[SetupField]
-    links: Sequence[SetupLink] = ()
 
     @property
     def names(self) -> frozenset[str]:

@@ -7,6 +7,7 @@ the draft's id.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError, validate_call
 
 from bot.config.ponte_toml import LiveConfig
-from bot.features.base import SetupCard, SetupField, SetupLink
+from bot.features.base import SetupCard, SetupField
 from bot.home import Home, HomeUnusable, Start
 from bot.integrations import ADMINS, CARDS
 from bot.logs import mask_also
@@ -26,7 +27,7 @@ from bot.setup.restart import Restart
 from bot.setup.stored import StartTrial, StoredSettings, check_value
 from core.base.errors import BadInput, NotFound, SettingsError
 from core.base.http import HttpClient, HttpError, RequestOptions
-from core.base.i18n import say
+from core.base.i18n import plural, say, translate_word
 from core.base.text import fold_to_letters
 from core.chat.people import People
 from core.domain.messages import Person
@@ -122,28 +123,37 @@ class SetupService:
                 part = replace(part, state="off") if part else None
             # One that is off is among them, too.
             integration = next(item for item in self._settings.faces if item.name == card.name)
-            links = list(card.links)
+            steps = [say(step) for step in card.steps]
             # In a thread, because Slack imports a module for its link.
             if creation := await asyncio.to_thread(integration.creation_link, self._settings):
-                links.insert(0, SetupLink(creation, words="Create the app in {title}"))
+                steps.insert(
+                    0,
+                    say(
+                        "[Create the app]({link}) with everything that Ponte needs.", link=creation
+                    ),
+                )
             cards.append(
                 {
                     "name": card.name,
                     "title": card.title,
+                    "icon": card.icon,
                     "purpose": say(card.purpose),
-                    "needs": say(card.needs),
-                    "links": {say(link.words, title=card.title): link.url for link in links},
+                    "steps": steps,
                     "state": part.state if part else "off",
-                    "words": part.words if part else "",
-                    "locked": self._why_locked(card),
+                    "words": _name_fields(translate_word(part.words)) if part else "",
+                    "locked": _name_fields(self._why_locked(card)),
                     "fields": [self._show_field(field, stored) for field in card.fields],
-                    "stored": bool(own := stored.keys() & card.names),
-                    "is_new": bool(trial and trial.state == "saved" and own & {*trial.names}),
+                    "stored": bool(stored.keys() & card.names),
+                    "is_new": bool(
+                        trial and trial.state == "saved" and card.names & {*trial.names}
+                    ),
                 }
             )
         return {
             "cards": cards,
-            "trial": {"state": trial.state, "words": _describe_trial(trial)} if trial else None,
+            "trial": (
+                {"state": trial.state, "words": _describe_trial(trial, stored)} if trial else None
+            ),
             "since": since.timestamp() if since else None,
             "page_url": self._settings.ponte_web_url or "",
             "can_apply": self._restart is not None,
@@ -158,8 +168,8 @@ class SetupService:
             return await validate_call(getattr(self, step))(**arguments, **actor_values)
         except ValidationError:
             raise NotFound(what=step) from None
-        except HomeUnusable as error:  # as on a full disk: the page shows it above the fields
-            raise BadInput("{why}", why=error.words()) from None
+        except (BadInput, HomeUnusable) as error:  # HomeUnusable: as on a full disk
+            raise BadInput("{why}", why=_name_fields(error.words())) from None
 
     async def draft(self, card: str, values: Mapping[str, str], earlier: str = "") -> str:
         """Keep what the owner typed on a card in memory, and return the draft's id. The page never
@@ -222,7 +232,9 @@ class SetupService:
             "values": {f.setting: own.values[f.setting] for f in fields if not f.is_secret},
             "endings": {f.setting: _ending(own.values[f.setting]) for f in fields if f.is_secret},
             "choices": own.choices,
-            "findings": [asdict(finding) for finding in own.findings],
+            "findings": [
+                asdict(finding) | {"words": _name_fields(finding.words)} for finding in own.findings
+            ],
         }
 
     async def check(self, draft: str) -> None:
@@ -245,8 +257,13 @@ class SetupService:
             return
         start = Start(settings, self._live.current, self._home)
         own.findings, choices = await check_integration(start, own.card)
+        # Who has not named a model yet could not know those of the server.
+        is_failing = own.findings[0].state == "failing"
+        if is_failing and choices.get("ponte_model") and not own.values["ponte_model"]:
+            words = say("The server responds. Choose one of its models.")
+            own.findings = [DoctorFinding("model", "note", words)]
         # Without a known price, a limit of money counts only a cost that the server reports.
-        if own.card == "model" and (words := describe_unpriced(settings, start.config)):
+        elif own.card == "model" and (words := describe_unpriced(settings, start.config)):
             own.findings = [*own.findings, DoctorFinding("limits", "note", words)]
         own.choices = {name: _list_storable(name, choices[name]) for name in choices}
 
@@ -513,17 +530,40 @@ class SetupService:
         return draft
 
 
-def _describe_trial(trial: StartTrial) -> str:
+def _describe_trial(trial: StartTrial, stored: Mapping[str, str]) -> str:
     """Return a sentence on the newest settings, which are not in force: they wait for a restart, or
     a start with them failed."""
+    titles = {name: say(card.title) for card in CARDS.values() for name in card.names}
+    cards = [*dict.fromkeys(titles.get(name) or say("Access") for name in trial.names)]
+    names = ", ".join(cards)
     if trial.state == "failed":
         words = (
             "Ponte didn't start with {names} ({why}). The previous settings are in effect again."
         )
-        return say(words, names=", ".join(trial.names), why=trial.why)
-    titles = {name: say(card.title) for card in CARDS.values() for name in card.names}
-    cards = ", ".join(dict.fromkeys(titles.get(name, name) for name in trial.names))
-    return say("Saved: {cards}. The changes take effect when Ponte restarts.", cards=cards)
+        return say(words, names=names, why=_name_fields(trial.why))
+    count = len(cards)
+    if stored.keys().isdisjoint(trial.names):
+        return plural(
+            "{names} is removed. Restart to apply.",
+            "{names} are removed. Restart to apply.",
+            count,
+            names=names,
+        )
+    return plural(
+        "{names} is saved. Restart to apply.",
+        "{names} are saved. Restart to apply.",
+        count,
+        names=names,
+    )
+
+
+def _name_fields(sentence: str) -> str:
+    """Replace variables by the labels of their fields."""
+    for card in CARDS.values():
+        for shown in card.fields:
+            label = say("“{label}”", label=say(shown.words))
+            sentence = re.sub(rf"\b{shown.setting.upper()}\b", label, sentence)
+    return sentence
 
 
 def _list_storable(name: str, values: Sequence[str]) -> Sequence[str]:

@@ -62,8 +62,10 @@ ERASED = "This change can no longer be undone, because `forget` deleted its rows
 _LAPSED = "This change can no longer be undone: changes can be undone for {days} days."
 REPLACED = "This version was replaced, so nothing was done. See the newest one."
 OPEN_ELSEWHERE = (
-    "To open the whole plan of `{id}` and approve it, type `approve {id}` in a direct message "
-    "with me."
+    "To open the plan of `{id}` and approve it, type `approve {id}` in a direct message with me."
+)
+_LEFT_OUT = (
+    "For a file of the rows that weren't written, type `approve {id}` in a direct message with me."
 )
 NOT_CHANGEABLE = (
     "The values of `{id}` can't be changed: the request was already decided, or it has no values "
@@ -161,10 +163,10 @@ class CardBuilder:
         table. The items hold values of the table, so they are for people who see the card, and not
         for a model."""
         written = undo or change
+        # A kind that can be undone writes rows. An erased change has no values any more.
         kind = self.kind(change)
-        # A kind that can be undone writes rows. An erased change has no values any more. Samples of
-        # a plan are on its card.
-        if written.state != "done" or not kind.can_be_undone or kind.has_plan or written.is_erased:
+        has_rows = kind.can_be_undone and not kind.has_plan
+        if written.state != "done" or not has_rows or written.is_erased:
             return []
         rows = self._build_rows(change, undo)
         lines = list(map(_describe_written, rows[:MAX_WRITTEN_ROWS]))
@@ -249,8 +251,9 @@ class CardBuilder:
         sentences += kind.describe_outcome(change, shows_names=shows_names)
         if change.state == "applying" or not kind.can_be_undone:
             return sentences
-        # The remark about values that are set anew when deleted rows are created again.
-        if change.proposal.undone_change and change.written_steps:
+        # What comes back when deleted rows are created again.
+        is_undo = bool(change.proposal.undone_change)
+        if change.written_steps and (is_undo or self.is_undoable(change)):
             sentences += _describe_note(change)
         if change.undone_by and change.state != "undone":
             sentences.append(
@@ -414,20 +417,25 @@ class ChangeViews:
         # the card.
         person = proposal.asker
         person = replace(person, is_bot=False) if proposal.origin.client else person
+        # A later file has the rows that were not written.
+        is_beside_file = viewer is None and change.state == "open"
         viewer, address = viewer or person, address or proposal.address
         actions = self.builder.possible_actions(change)
         if actions and not address.is_shared:
             standing = await self.approval.find_standing(change, viewer, address, actions=actions)
             actions = tuple(action for action in actions if shows_button(action, standing))
-        needs_plan = self.builder.kind(change).has_plan and not is_opened
-        if needs_plan and self.approval.can_open(change, viewer, address):
-            needs_plan = False
+        needs_plan = self.builder.kind(change).has_plan and not (
+            is_opened
+            or self.approval.can_open(change, viewer, address, is_beside_file=is_beside_file)
+        )
         if needs_plan:
             actions = tuple(action for action in actions if action != "approve")
         if change.state != "open":
             is_undone = change.state == "undone" and change.undone_by
             undo = await self.ledger.get(change.undone_by) if is_undone else None
             card = self.builder.build(change, actions, undo=undo)
+            if needs_plan and card.has_plan and change.state in ("partial", "failed"):
+                card = replace(card, text=f"{card.text} {say(_LEFT_OUT, id=change.id)}")
             return replace(card, result=await self._find_result(change, address))
         asker_standing = await self.approval.find_standing(
             change, person, proposal.address, actions=["approve"]
@@ -528,11 +536,34 @@ class ChangeViews:
             and isinstance(judge_approval(standing), Allowed)
         ]
 
-    async def list_requests(self, person: Person, address: Address) -> PendingRequests:
-        changes = await self.waiting_for(person, address)
+    async def list_requests(
+        self, person: Person, address: Address, id: str = ""
+    ) -> PendingRequests:
+        """`id`: only this change, also if it waits for others or was decided. Raise NotFound (also
+        if the person may not see it) or StatusUnknown."""
+        refusal = ""
+        if id:
+            changes: Sequence[Change] = [await self.ledger.get(id)]
+            standing = await self.approval.find_standing(
+                changes[0], person, address, actions=["approve"]
+            )
+            require(may_see(standing))
+            try:
+                require(judge_approval(standing))
+            except PonteError as error:
+                refusal = error.words()
+        else:
+            changes = await self.waiting_for(person, address)
         listed = changes[:MAX_LISTED_CHANGES]
         cards = await run_together(*(self.card(change, person, address) for change in listed))
-        return PendingRequests(changes, cards)
+        askers = [self.name_of_asker(change, person, address) for change in listed]
+        return PendingRequests(changes, cards, askers, refusal)
+
+    async def find_card(self, id: str, person: Person, address: Address) -> Card:
+        """Raise NotFound (also if the person may not see the card), StatusUnknown or NotStored."""
+        change = await self.ledger.get(id)
+        require(may_see(await self.approval.find_standing(change, person, address)))
+        return await self.card(change, person, address)
 
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
         """Return "" if the asker is the viewer in a private place, where a card says "you"."""

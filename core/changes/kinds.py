@@ -110,8 +110,8 @@ class PlannedApplier(Applier, Protocol):
     async def encode_plan(self, change: Change) -> bytes:
         """Return the file, an Excel workbook. Raise ToolError if it is gone."""
 
-    async def store_plan(self, change: Change, reader: Person, address: Address) -> File:
-        """Store the file for this reader, to be posted at their private address."""
+    async def store_plan(self, change: Change, reader: Person, address: Address, name: str) -> File:
+        """Store the file for this reader, to be posted at their private address as `name`.xlsx."""
 
 
 @runtime_checkable

@@ -186,6 +186,10 @@ _UNDONE_ALREADY = "`{id}` was already undone (`{undo}`)."
 _REDONE = "Undone (`{id}`). The change `{change}` is in effect again."
 _NOTHING_DONE = "There is nothing to undo."
 _READ_FIRST = "This is the full request `{id}`. To approve it as shown, type `{hint}`."
+_READ_PLAN = (
+    "The attached file is the whole plan of `{id}`. To approve it, type `{hint}` with the four "
+    "digits of the file's name instead of 0000."
+)
 _READ_ELSEWHERE = (
     "Not everyone here is allowed to read all of `{id}`. Type `approve {id}` where it was "
     "requested, or in a direct message."
@@ -278,9 +282,14 @@ class Decisions:
         is_shown &= change.proposal.revision == revision
         if is_shown or change.proposal.is_revised_by(decision.seq):
             answer = await self.views.describe_state(change, decision, note)
-            if change.state in ("partial", "failed"):  # the file says which rows were left out
-                answer = replace(answer, files=await self._store_plan(change, decision))
-            return answer
+            files: tuple[File, ...] = ()
+            if change.state in ("partial", "failed"):  # it says which rows were left out
+                files = await self._store_plan(change, decision, change.id)
+            if not files:
+                return answer
+            # A click's card is redrawn in its own post, which has no room for a file.
+            shown = () if decision.is_click else answer.cards
+            return replace(answer, files=files, cards=shown, has_own_post=True)
         return await self._describe_replaced(change, decision)
 
     async def _describe_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
@@ -392,13 +401,12 @@ class Decisions:
                 sentence = cards.OPEN_ELSEWHERE if has_plan else _READ_ELSEWHERE
                 return Answer(say(sentence, id=change.id), "failed", is_private=True)
             card = await self.views.card(change, decision.person, here, is_opened=True)
-            hint = say(_APPROVE, id=change.id, code=_code(change, decision))
-            sentence = say(_READ_FIRST, id=change.id, hint=hint)
-            return Answer(
-                f"{sentence}\n\n{cards.describe_whole(card)}",
-                "failed",
-                files=await self._store_plan(change, decision),
-            )
+            code = _code(change, decision)
+            files = await self._store_plan(change, decision, f"{change.id}-{code}")
+            # If the upload of the plan fails, its reader has no code.
+            hint = say(_APPROVE, id=change.id, code="0000" if files else code)
+            sentence = say(_READ_PLAN if files else _READ_FIRST, id=change.id, hint=hint)
+            return Answer(f"{sentence}\n\n{cards.describe_whole(card)}", "failed", files=files)
         applier = self.appliers.get(change.draft.applier)
         if isinstance(applier, CheckedApplier):
             await applier.check_asker(change.draft)
@@ -414,12 +422,16 @@ class Decisions:
             raise NotFound(what="file")
         return await applier.encode_plan(change)
 
-    async def _store_plan(self, change: Change, decision: DecisionRequest) -> tuple[File, ...]:
-        applier = self.appliers.get(change.draft.applier)
-        is_here = not (decision.address.is_shared or change.is_erased)
-        if is_here and isinstance(applier, PlannedApplier):
+    async def _store_plan(
+        self, change: Change, decision: DecisionRequest, name: str
+    ) -> tuple[File, ...]:
+        applier, here = self.appliers.get(change.draft.applier), decision.address
+        is_linked = self.approval.policy.platforms.get(here.platform, NO_RIGHTS).links_plans
+        if not isinstance(applier, PlannedApplier) or change.is_erased:
+            return ()
+        if not (here.is_shared or is_linked):
             try:
-                return (await applier.store_plan(change, decision.person, decision.address),)
+                return (await applier.store_plan(change, decision.person, here, name),)
             except ToolError:  # the plan was deleted
                 if change.state == "open":
                     raise
@@ -616,7 +628,7 @@ class Decisions:
         sentences += map(self.views.builder.describe_outcome, changes)
         answer = await self.views.build_answer(sentences, [*changes, change], decision)
         if undo.state == "partial":
-            answer = replace(answer, files=await self._store_plan(undo, decision))
+            answer = replace(answer, files=await self._store_plan(undo, decision, undo.id))
         return self.views.add_written(answer, change, undo)
 
     async def _not_undone(
@@ -694,7 +706,9 @@ class Decisions:
         if decision.code:  # digits that Ponte showed to them below the full text
             return decision.code == _code(change, decision)
         if self.views.builder.kind(change).has_plan:
-            return self.approval.can_open(change, decision.person, here)
+            return self.approval.can_open(
+                change, decision.person, here, is_beside_file=decision.is_click
+            )
         # If a program asked for it with the person's token, the person need not have seen it.
         is_asker = not proposal.asker.is_bot and proposal.asker.key == decision.person.key
         if proposal.revision > 1 and not is_asker:  # they may have seen an earlier version

@@ -159,6 +159,10 @@ _ACTION_NAMES: Mapping[str, str] = {
     "suspendre": "pause", "reprendre": "resume", "executer": "run", "supprimer": "delete",
     "afficher": "show",
 }  # fmt: skip
+NEAR_DECISION = re.compile(
+    r"[/!]?(approve|deny|aprovar|recusar|approuver|refuser)\s+([a-z0-9]{5,7})[.!]*", re.IGNORECASE
+)
+"""A decision, perhaps with a mistyped ID."""
 _SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6})\s+(?P<action>\w{3,12})", re.IGNORECASE)
 _FORMS = {
     "share": re.compile(r"([a-z2-7]{16})()()"),
@@ -188,6 +192,7 @@ _LONGEST_DECISION = 176
 characters at the beginning of a message."""
 
 _NO_SLUG = "Specify a quick command: `quick-command SLUG`, then the text or key=value."
+_IN_MARKS = "Nothing was decided. Type the command without the code marks."
 _WRONG_SLUG = (
     "`{word}` isn't a valid quick command name. Names have up to 100 characters: lowercase "
     "letters, digits, - and _. Type `quick-command SLUG`, then the text or key=value."
@@ -224,7 +229,8 @@ def parse_command(text: str) -> TypedCommand | None:
 
     A message is a command only if all of it has the form of one, but for emoji at its ends: "stop
     doing that" and "❌ approve abc234" are for the model. Raise UnknownCommand for an invalid name
-    (slug) of a quick command, and BadInput for inputs that cannot be parsed.
+    (slug) of a quick command and for a decision in code marks, as it is copied from a card, and
+    BadInput for inputs that cannot be parsed.
     """
     command = _parse(text)
     if command is None and len(text) <= _LONGEST_DECISION:
@@ -235,6 +241,10 @@ def parse_command(text: str) -> TypedCommand | None:
             and _DOUBT.search(text)
         ):
             return None
+        if not command and "`" in text:
+            decision = _parse(text.replace("`", ""))
+            if decision and decision.name in _WITH_ID:
+                raise UnknownCommand(_IN_MARKS)
     return command
 
 

@@ -379,10 +379,13 @@ class DisplayName:
 @dataclass(frozen=True, slots=True)
 class PendingRequests:
     """All changes that wait for the approval of one person, oldest first, and the cards of the
-    oldest of them, as that person sees them."""
+    oldest of them, as that person sees them. `askers` are their names, "" for the person. Of a
+    change that they asked for by its id, `refusal` says why they cannot approve it."""
 
     changes: Sequence[Change] = ()
     cards: Sequence[Card] = ()
+    askers: Sequence[str] = ()
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -398,6 +398,8 @@ class Answer:
     """The name of the channel in which the asker can have a private answer posted."""
     card_sentence: str = ""
     """Says that `cards` wait, for readers of `text_without_cards`."""
+    is_told_elsewhere: bool = False
+    """Another answer in the conversation says it, so chat platforms and the page show no post."""
     mentions_asker: bool = False
     """True where chat platforms notify the asker, and nobody else."""
     question: Question | None = None

@@ -581,6 +581,7 @@ class AnswerPart:
 
     `answer`: the finished answer, on its last part only. `is_growing`: more text may follow in this
     part. `is_final`: the whole answer is known. `is_private`: only the asker may see the answer.
+    `is_redrawn`: only its cards are new, and the post may have files.
     """
 
     number: int
@@ -591,6 +592,7 @@ class AnswerPart:
     is_private: bool = False
     placed: tuple[Placed, ...] = ()
     """The rows and charts of the answer, once it is known."""
+    is_redrawn: bool = False
 
 
 class Surface(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, time, tzinfo
 from typing import Any, Literal
@@ -12,8 +13,9 @@ from typing import Any, Literal
 from core.base.errors import ToolError
 from core.base.i18n import say
 from core.base.text import compose_letters, fold_case
+from core.base.value_formats import parse_number
 from core.imports.plan import Plan, PlanRow
-from core.imports.sheets import Sheet, SheetCell, SheetRow
+from core.imports.sheets import ImportSheet, SheetCell, SheetRow
 from core.imports.values import Notation, find_notation, read_value
 from core.tools.nocodb.driver import EXCLUSIVE_RELATIONS, RowImage, TableSchema
 from core.tools.nocodb.fieldtypes import Field, is_same_entry, linked_ids, without_empty
@@ -39,7 +41,10 @@ class TableRows:
 
 
 def read_key(value: object) -> str:
-    return fold_case(compose_letters(str(value).strip())) if value not in (None, "", []) else ""
+    """Return what is equal for the values that name one row: 12 and 12.0, "Ana" and "ana "."""
+    if isinstance(value, int | float) and (number := parse_number(value)) is not None:
+        return f"{number.normalize():f}"
+    return "" if value is None else fold_case(compose_letters(str(value).strip()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class DryRun:
     """`columns` maps each field to its column of the sheet. `key` names the rows of the table; None
     if all rows are new."""
 
-    sheet: Sheet
+    sheet: ImportSheet
     schema: TableSchema
     columns: Mapping[Field, int]
     key: Field | None
@@ -64,6 +69,16 @@ class DryRun:
             ),
             given,
         )
+
+    def list_keys(self, notation: Notation) -> set[str]:
+        """Return the keys of the rows that can be read."""
+        if self.key is None:
+            return set()
+        keys, at = set[str](), self.columns[self.key]
+        for row in self.sheet.rows:
+            with suppress(ToolError):
+                keys.add(read_key(read_value(self.key, row.cells[at], notation, self.zone)))
+        return keys
 
     def make_plan(self, notation: Notation, table: TableRows) -> Plan:
         """It takes seconds for a large file."""

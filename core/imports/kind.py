@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.base.i18n import format_number, plural, say
-from core.base.markdown import escape_markdown
+from core.base.i18n import plural, say
 from core.base.text import clip_line, to_one_line
-from core.base.trust import make_inert
 from core.base.value_formats import format_value
 from core.changes.kinds import ADMIN_ROWS_SENTENCE, Kind
 from core.domain.changes import OWN_ROWS, SAMPLE_APPLIER, Change, ChangeStep, Draft, RowWrite
@@ -31,8 +29,9 @@ _RESULTS = {
     "unknown": "Result unknown: {count}",
     "left": "Not tried: {count}",
 }
-_PLAN = "Plan `{digest}` of `{file}`, approved as a whole; below are samples."
+_PLAN = "Plan `{digest}` of `{file}`, approved as a whole. The rows below are samples."
 _FIELD = "{field}: {rows}, {distinct}{values}"
+_REFUSED = "Rejected {count}: {reason}"
 
 
 class ImportChange(RowsKind):
@@ -72,14 +71,12 @@ class ImportChange(RowsKind):
             return ""
         counts = summary["counts"]
         lines = [" · ".join(say(_COUNTS[k], count=counts[k]) for k in _COUNTS if counts.get(k))]
-        file = to_one_line(summary["file"], 100).replace("`", "'")
-        lines.append(say(_PLAN, digest=change.draft.target["sha256"][:12], file=file))
-        for reason, count in summary["reasons"]:
-            told = escape_markdown(make_inert(to_one_line(reason, 200).replace("`", "")))
-            lines.append(f"- {format_number(count)} × {told}")
         totals, formats = (FieldTotals(**f) for f in summary["fields"]), change.draft.view.formats
         lines += [f"- {_describe_totals(field, formats)}" for field in totals]
-        return "\n".join(lines)
+        for reason, count in summary["reasons"]:
+            lines.append(f"- {say(_REFUSED, count=count, reason=_quote(reason, 200))}")
+        file, digest = _quote(summary["file"], 100), change.draft.target["sha256"][:12]
+        return "\n".join([*lines, say(_PLAN, digest=digest, file=file)])
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
         (step,), total = change.steps, count_planned(change.draft)
@@ -92,9 +89,13 @@ class ImportChange(RowsKind):
             return [say("Done, then undone by {undo}.", undo=change.undone_by)]
         rows = {state: count for state, count in current.items() if state in _RESULTS}
         rows["left"] = total - sum(rows.values())
-        told = (say(_RESULTS[k], count=rows[k]) for k in _RESULTS if rows.get(k, 0) > 0)
-        sentences = [f"{' · '.join(told)}."]
-        return [*sentences, say(step.explanation)] if step.explanation else sentences
+        counts = " · ".join(say(_RESULTS[k], count=rows[k]) for k in _RESULTS if rows.get(k, 0) > 0)
+        explanation = to_one_line(step.explanation)
+        return [f"{counts}.", *([say(explanation)] if explanation else [])]
+
+
+def _quote(text: str, most: int) -> str:
+    return to_one_line(text, most).replace("`", "'")
 
 
 def _describe_totals(totals: FieldTotals, formats: Mapping[str, str]) -> str:
@@ -106,10 +107,10 @@ def _describe_totals(totals: FieldTotals, formats: Mapping[str, str]) -> str:
         return f"{text} (Σ {total})" if total else text
 
     sides = [word(side) for side in (totals.before, totals.after) if any(side)]
-    values = escape_markdown(make_inert(clip_line(" → ".join(sides), 120)))
+    values = _quote(" → ".join(sides), 120)
     return say(
         _FIELD,
-        field=escape_markdown(make_inert(clip_line(totals.title))),
+        field=_quote(totals.title, 60),
         rows=plural("{count} row", "{count} rows", totals.rows),
         distinct=plural("{count} value", "{count} different values", totals.distinct),
         values=f": {values}" if values else "",

@@ -16,11 +16,12 @@ from core.base.value_formats import parse_number
 from core.domain.changes import Row, RowWrite
 
 PlanKind = Literal["new", "changed", "unchanged", "refused"]
+Weight = tuple[Decimal, int]
 PLAN_TYPE = "application/x-ponte-plan"
 """The media type of a plan among Ponte's files. It is offered to nobody as it is: it has values
 that its readers may not see."""
-MAX_SAMPLES = 8
-MAX_SAMPLED_FIELDS = 4
+MAX_EXAMPLES = 8
+MAX_EXAMPLE_FIELDS = 4
 ROWS_PER_PART = 100
 
 
@@ -34,13 +35,12 @@ class PlanRow:
     id: str = ""
     before: Row | None = None
     after: Row | None = None
-    reasons: tuple[str, ...] = ()
-    cells: tuple[Any, ...] = ()
+    reasons: Sequence[str] = ()
+    cells: Sequence[Any] = ()
 
     @classmethod
     def decode(cls, line: bytes) -> PlanRow:
-        row = json.loads(line)
-        return cls(**{**row, "reasons": tuple(row["reasons"])})
+        return cls(**json.loads(line))
 
     @property
     def write(self) -> RowWrite:
@@ -81,14 +81,12 @@ class Plan:
         return hashlib.sha256(self.data).hexdigest()
 
     @cached_property
-    def counts(self) -> Mapping[PlanKind, int]:
-        return {
-            "new": 0,
-            "changed": 0,
-            "unchanged": 0,
-            "refused": 0,
-            **Counter(row.kind for row in self.rows),
-        }
+    def counts(self) -> Counter[PlanKind]:
+        return Counter(row.kind for row in self.rows)
+
+    @property
+    def written_rows(self) -> Sequence[PlanRow]:
+        return [row for row in self.rows if row.after is not None]
 
     def parts(self) -> Iterator[Part]:
         return split_rows(lambda: self.rows)
@@ -107,11 +105,9 @@ class FieldTotals:
 
 
 def summarize_fields(plan: Plan) -> list[FieldTotals]:
-    writes = [row for row in plan.rows if row.after is not None]
-    titles = dict.fromkeys(title for row in writes for title in row.after or ())
+    """The fields are in the order of the plan."""
     totals = []
-    for title in titles:
-        rows = [row for row in writes if title in (row.after or {})]
+    for title, rows in _group_by_field(plan).items():
         after = [(row.after or {})[title] for row in rows]
         before = [row.before[title] for row in rows if row.before and title in row.before]
         distinct = len({json.dumps(value, sort_keys=True) for value in after})
@@ -119,49 +115,47 @@ def summarize_fields(plan: Plan) -> list[FieldTotals]:
     return totals
 
 
+def _group_by_field(plan: Plan) -> Mapping[str, Sequence[PlanRow]]:
+    rows: dict[str, list[PlanRow]] = {}
+    for row in plan.written_rows:
+        for title in row.after or ():
+            rows.setdefault(title, []).append(row)
+    return rows
+
+
 def _measure(values: Sequence[Any]) -> tuple[str, str, str]:
     filled = [value for value in values if value not in (None, "", [])]
-    numbers = [
-        parse_number(v) for v in filled if isinstance(v, int | float) and not isinstance(v, bool)
-    ]
-    exact = [number for number in numbers if number is not None]
-    if exact and len(exact) == len(filled):
-        return str(min(exact)), str(max(exact)), str(sum(exact, Decimal()))
+    numbers = [number for value in filled if (number := _number(value)) is not None]
     texts = [value for value in filled if isinstance(value, str)]
+    if numbers and len(numbers) == len(filled):
+        return str(min(numbers)), str(max(numbers)), str(sum(numbers, Decimal()))
     return (min(texts), max(texts), "") if texts and len(texts) == len(filled) else ("", "", "")
 
 
-def choose_samples(plan: Plan) -> list[PlanRow]:
+def _number(value: Any) -> Decimal | None:
+    """A text of digits, such as a telephone number, is none."""
+    return None if isinstance(value, str) else parse_number(value)
+
+
+def choose_examples(plan: Plan) -> list[PlanRow]:
     """Return rows for people to look at: for each field the largest change or the rarest new value,
     then others by the plan's digest, which no author of a file can choose."""
-    writes = [row for row in plan.rows if row.after is not None]
-    chosen: dict[int, PlanRow] = {}
-    titles = dict.fromkeys(title for row in writes for title in row.after or ())
-    for title in [*titles][:MAX_SAMPLED_FIELDS]:
-        rows = [row for row in writes if title in (row.after or {})]
-        count = Counter(json.dumps((row.after or {})[title], sort_keys=True) for row in rows)
+    chosen = []
+    for title, rows in [*_group_by_field(plan).items()][:MAX_EXAMPLE_FIELDS]:
+        count = Counter(repr((row.after or {})[title]) for row in rows)
 
-        def weigh(
-            row: PlanRow, title: str = title, count: Counter[str] = count
-        ) -> tuple[Decimal, int]:
-            after, before = (row.after or {})[title], (row.before or {}).get(title)
-            numbers = [
-                parse_number(side) if isinstance(side, int | float) else None
-                for side in (after, before)
-            ]
-            change = abs((numbers[0] or Decimal()) - (numbers[1] or Decimal()))
-            return change, -count[json.dumps(after, sort_keys=True)]
+        def weigh(row: PlanRow, title: str = title, count: Counter[str] = count) -> Weight:
+            after, before = ((side or {}).get(title) for side in (row.after, row.before))
+            change = abs((_number(after) or Decimal()) - (_number(before) or Decimal()))
+            return change, -count[repr(after)]
 
-        row = max(rows, key=weigh)
-        chosen.setdefault(row.number, row)
-    by_digest = sorted(
-        writes, key=lambda row: hashlib.sha256(f"{plan.digest} {row.number}".encode()).digest()
+        chosen.append(max(rows, key=weigh))
+    others = sorted(
+        plan.written_rows,
+        key=lambda row: hashlib.sha256(f"{plan.digest} {row.number}".encode()).digest(),
     )
-    for row in by_digest:
-        if len(chosen) >= MAX_SAMPLES:
-            break
-        chosen.setdefault(row.number, row)
-    return sorted(chosen.values(), key=lambda row: row.number)
+    samples = {row.number: row for row in [*chosen, *others[:MAX_EXAMPLES]]}
+    return sorted([*samples.values()][:MAX_EXAMPLES], key=lambda row: row.number)
 
 
 def count_reasons(plan: Plan, most: int = 5) -> list[tuple[str, int]]:

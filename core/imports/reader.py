@@ -35,6 +35,7 @@ Table = tuple[str, Sequence[Sequence[Any]], Sequence[int]]
 
 
 def main() -> None:
+    """The limits hold for this process alone."""
     rows, columns, seconds = map(int, sys.argv[1:])
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))

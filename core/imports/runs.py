@@ -76,11 +76,12 @@ class ImportRuns:
             kind, rows = part
             yield number, "", replace(change.draft, applier=applier, kind=kind, rows=rows)
 
-    async def store_plan(self, change: Change, reader: Person, address: Address) -> File:
+    async def store_plan(self, change: Change, reader: Person, address: Address, name: str) -> File:
         """Raise ToolError if there is no plan any more."""
-        data = await self.encode_plan(change)
-        key, name = f"plan {change.id} {reader.key}", f"{change.id}.xlsx"
-        return await self.files.put(key, name, PLAN_MEDIA_TYPE, data, reader, address.conversation)
+        key, data = f"plan {change.id} {reader.key}", await self.encode_plan(change)
+        return await self.files.put(
+            key, f"{name}.xlsx", PLAN_MEDIA_TYPE, data, reader, address.conversation
+        )
 
     async def encode_plan(self, change: Change) -> bytes:
         """Return the plan as an Excel file, with what was not written. Raise ToolError."""
@@ -177,7 +178,7 @@ def count_planned(draft: Draft) -> int:
 
 def describe_progress(current: Mapping[str, int], total: int) -> str:
     done = sum(n for state, n in current.items() if state != "seconds_left")
-    minutes = -(-current.get("seconds_left", 0) // 60)
+    minutes = max(1, -(-current.get("seconds_left", 0) // 60))
     return say(
         "{done} of {total} rows, {left}",
         done=format_number(done),

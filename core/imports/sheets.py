@@ -42,7 +42,7 @@ class SheetRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class ImportSheet:
     """`columns` are the titles of the head, each once. A CSV file has one sheet, without a
     title."""
 
@@ -51,7 +51,7 @@ class Sheet:
     rows: tuple[SheetRow, ...]
 
 
-async def read_sheets(name: str, data: bytes) -> Sequence[Sheet]:
+async def read_sheets(name: str, data: bytes) -> Sequence[ImportSheet]:
     """Return the sheets that have rows below a head. Raise ToolError for a file that is no
     spreadsheet, or too large."""
     if len(data) > MAX_IMPORT_BYTES:
@@ -82,7 +82,7 @@ async def read_sheets(name: str, data: bytes) -> Sequence[Sheet]:
     return await asyncio.to_thread(_build_sheets, name, output if not process.returncode else b"")
 
 
-def _build_sheets(name: str, output: bytes) -> Sequence[Sheet]:
+def _build_sheets(name: str, output: bytes) -> Sequence[ImportSheet]:
     if not output:
         raise ToolError(_NOT_READABLE, code="not_readable", name=name)
     sheets = [_build_sheet(name, **json.loads(line)) for line in output.splitlines()]
@@ -105,7 +105,7 @@ def _read_cell(cell: Any) -> SheetCell:
 
 def _build_sheet(
     name: str, title: str, rows: Sequence[Sequence[Any]], merged: Collection[int]
-) -> Sheet:
+) -> ImportSheet:
     """The head is the first of the top rows that fills nearly as many columns as they usually do;
     what stands above is a title. `merged` are the numbers of rows with cells that are merged to the
     right: over the head, or in it, they are the upper line of a head of two."""
@@ -126,7 +126,7 @@ def _build_sheet(
             rows=f"{MAX_IMPORT_ROWS:,}",
             columns=MAX_IMPORT_COLUMNS,
         )
-    return Sheet(title, _name_columns([row.cells for row in head]), tuple(below))
+    return ImportSheet(title, _name_columns([row.cells for row in head]), tuple(below))
 
 
 def _name_columns(head: Sequence[Sequence[SheetCell]]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -14,16 +14,16 @@ from core.base.errors import ToolError
 from core.base.spreadsheets import MEDIA_TYPES
 from core.base.text import fold_case
 from core.domain.changes import Draft, RowWrite
-from core.domain.messages import File
 from core.domain.records import Outcome, ToolContext
 from core.imports.dry_run import DryRun, Existing, Missing, TableRows, check_columns, read_key
-from core.imports.plan import PLAN_TYPE, Plan, choose_samples, count_reasons, summarize_fields
+from core.imports.plan import PLAN_TYPE, Plan, choose_examples, count_reasons, summarize_fields
 from core.imports.runs import IMPORT_APPLIER, IMPORT_KIND
-from core.imports.sheets import Sheet, read_sheets
+from core.imports.sheets import ImportSheet, read_sheets
 from core.imports.values import DateOrder, DecimalSign, Notation
 from core.imports.workbook import encode_plan
+from core.tools.nocodb.draft import find_file
 from core.tools.nocodb.driver import RowImage, TableSchema
-from core.tools.nocodb.fieldtypes import Field, cell_of
+from core.tools.nocodb.fieldtypes import Field, cell_of, normalise_cell
 from core.tools.nocodb.filters import RowSelection
 from core.tools.nocodb.row_reader import ColumnChoice, RowReader
 from core.tools.nocodb.schema import TableDescription
@@ -75,7 +75,7 @@ class ImportSource(FixedToolSource):
         """
         if ctx.files is None:
             raise ToolError("Files can't be stored here.", code="no_files")
-        found = _find_spreadsheet(await ctx.files.list_files(), file)
+        found = await find_file(ctx.files, file)
         sheets = await read_sheets(found.name, await ctx.files.read(found))
         if not columns or not table:
             return Outcome("ok", compact_json({"sheets": [_outline(sheet) for sheet in sheets]}))
@@ -92,7 +92,8 @@ class ImportSource(FixedToolSource):
         zone = ZoneInfo(ctx.zone)
         run = DryRun(chosen, TableSchema.of(layout), by_field, key_field, existing, missing, zone)
         notation = run.find_notation(Notation(decimal_sign, date_order))
-        rows = await self._read_table(ctx, layout, run)
+        keys = await asyncio.to_thread(run.list_keys, notation)
+        rows = await self._read_table(ctx, layout, run, keys)
         plan = await asyncio.to_thread(run.make_plan, notation, rows)
         if not plan.counts["new"] + plan.counts["changed"]:
             raise ToolError(
@@ -116,11 +117,11 @@ class ImportSource(FixedToolSource):
         return replace(outcome, files=(await ctx.files.save(name, MEDIA_TYPES["xlsx"], data),))
 
     async def _read_table(
-        self, ctx: ToolContext, layout: TableDescription, run: DryRun
+        self, ctx: ToolContext, layout: TableDescription, run: DryRun, keys: Collection[str]
     ) -> TableRows:
         now, filters = datetime.fromtimestamp(self._now(), run.zone), self._tables.api.filters_rows
 
-        async def read(table: TableDescription, field: Field) -> Sequence[tuple[str, str, object]]:
+        async def read(table: TableDescription, field: Field) -> Sequence[tuple[str, object]]:
             selection = RowSelection.of(table, (), "all", now, filters)
             rows = await self._reading.fetch_all(selection, ColumnChoice((field,)))
             if not rows.is_complete:
@@ -130,8 +131,7 @@ class ImportSource(FixedToolSource):
                     table=table.title,
                     most=f"{MAX_TABLE_ROWS:,}",
                 )
-            cells = ((record.id, cell_of(record, field)) for record in rows.records)
-            return [(id, read_key(cell), cell) for id, cell in cells]
+            return [(record.id, cell_of(record, field)) for record in rows.records]
 
         linked: dict[str, dict[str, Sequence[Mapping[str, str]]]] = {}
         for field in (field for field in run.columns if field.is_link):
@@ -139,12 +139,17 @@ class ImportSource(FixedToolSource):
             if other.display_field is None:
                 raise ToolError("{field} can't be imported.", code="bad_field", field=field.title)
             titles = linked.setdefault(field.title, {})
-            for id, title, cell in await read(other, other.display_field):
-                titles[title] = [*titles.get(title, ()), {"id": id, "title": str(cell)}]
+            for id, cell in await read(other, other.display_field):
+                key = read_key(cell)
+                titles[key] = [*titles.get(key, ()), {"id": id, "title": str(cell)}]
         by_key: dict[str, list[tuple[str, RowImage]]] = {}
         if run.key is not None:
-            wanted = {read_key(row.cells[run.columns[run.key]]) for row in run.sheet.rows}
-            ids = {id: title for id, title, _ in await read(layout, run.key) if title in wanted}
+            cells = await read(layout, run.key)
+            ids = {
+                id: key
+                for id, cell in cells
+                if (key := read_key(normalise_cell(run.key, cell))) in keys
+            }
             names = {field.title for field in run.columns}
             names |= {run.schema.name.title} if run.schema.name else set()
             images = await self._tables.rows.driver.rows(run.schema, list(ids), names)
@@ -159,7 +164,7 @@ class ImportSource(FixedToolSource):
             "counts": dict(plan.counts),
             "fields": [asdict(totals) for totals in summarize_fields(plan)],
             "reasons": count_reasons(plan),
-            "samples": [(row.id, row.before, row.after) for row in choose_samples(plan)],
+            "samples": [(row.id, row.before, row.after) for row in choose_examples(plan)],
         }
         linked = {
             f.related_title: f.related_id for f in run.columns if f.is_link and not f.holds_one
@@ -178,27 +183,13 @@ class ImportSource(FixedToolSource):
         )
 
 
-def _find_spreadsheet(files: Sequence[File], name: str) -> File:
-    found = [file for file in files if name in (file.id, file.name)]
-    found = found or [file for file in files if fold_case(file.name) == fold_case(name)]
-    if not found:
-        names = ", ".join(repr(file.name) for file in files[-10:])
-        raise ToolError(
-            "This conversation has no file named {name}.",
-            code="unknown_file",
-            name=name[:80],
-            hint=f"there are {names}" if names else "ask the person to send the file here",
-        )
-    return found[-1]
-
-
-def _outline(sheet: Sheet) -> Mapping[str, Any]:
+def _outline(sheet: ImportSheet) -> Mapping[str, Any]:
     """What a model needs to map columns: titles, and a few cells of each."""
     shown = [[str(cell)[:40] for cell in row.cells] for row in sheet.rows[:_SHOWN_ROWS]]
     return {"sheet": sheet.title, "columns": sheet.columns, "rows": len(sheet.rows), "first": shown}
 
 
-def _choose_sheet(sheets: Sequence[Sheet], title: str) -> Sheet:
+def _choose_sheet(sheets: Sequence[ImportSheet], title: str) -> ImportSheet:
     found = [sheet for sheet in sheets if sheet.title == title] if title else list(sheets)
     if len(found) != 1:
         titles = ", ".join(repr(sheet.title) for sheet in sheets)
@@ -206,7 +197,7 @@ def _choose_sheet(sheets: Sequence[Sheet], title: str) -> Sheet:
     return found[0]
 
 
-def _find_column(sheet: Sheet, title: str) -> int:
+def _find_column(sheet: ImportSheet, title: str) -> int:
     folded = [fold_case(column) for column in sheet.columns]
     if fold_case(title) not in folded:
         raise ToolError(

@@ -1,4 +1,4 @@
-"""Values of spreadsheet cells as the fields of a table take them: `1.234,50`, `3/4/2026`, `Sim`.
+"""Values of spreadsheet cells as the fields of a table take them: 1.234,50 or 3/4/2026.
 
 How numbers and days are written is found from all cells of a file: a cell alone may be read in two
 ways.
@@ -36,7 +36,7 @@ _CHECKS = {
 
 @dataclass(frozen=True, slots=True)
 class Notation:
-    """How a file writes its numbers and days; "" where it does not show."""
+    """The way in which a file writes its numbers and days; "" where it does not show."""
 
     decimal_sign: DecimalSign = ""
     date_order: DateOrder = ""

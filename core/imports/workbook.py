@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,7 +34,7 @@ def encode_plan(plan: Plan, formats: Mapping[str, str], steps: Sequence[ChangeSt
     )
     old = [replace(f, title=say("{field} (before)", field=f.title)) for f in fields]
     now = [replace(f, title=say("{field} (after)", field=f.title)) for f in fields]
-    rows: dict[str, list[list[Cell]]] = {kind: [] for kind in plan.counts}
+    rows: dict[str, list[list[Cell]]] = defaultdict(list)
     for row in plan.rows:
         before, after = (
             [_show(field, (side or {}).get(field.title)) for field in fields]

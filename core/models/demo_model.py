@@ -35,7 +35,6 @@ from core.models.demo_turn import (
     ToolReply,
     describe_failure,
     escape_inline,
-    format_code_block,
     format_reply,
     format_rows,
     run_python,
@@ -93,9 +92,8 @@ OLDEST_OVERDUE = "oldest overdue"
 UPDATE_TOOL, COMMAND_TOOL = "nocodb_update", "stackspot_quick_command"
 SUMMARY_TOOL, CHART_TOOL = "nocodb_summarize", "chart"
 _CHANGE_NOTE = re.compile(r"Proposal (\w{6}) \([^)]*\([^)]*\)[^)]*\): (.*)", re.DOTALL)
-_LAST = (
-    "That was the last step. To use a real model, open Set-up on the page, or add `{line}` to "
-    "`.env` and restart Ponte."
+_REAL_MODEL = (
+    "To use a real model, open Set-up on the page, or add `{line}` to `.env` and restart Ponte."
 )
 _NO_INVOICE = "Invoice {number} not found. To see the first ones, type `show Invoices`."
 KEY_LINE = "OPENAI_API_KEY=sk-…"
@@ -114,13 +112,13 @@ _NO_CHART = (
     "I can draw only the sales of the sample tables. A real model draws charts of your rows."
 )
 _NO_FILE = (
-    "Attach a file to your message, for example a CSV file: on the page with the paperclip, in "
+    "Attach a file to your message, for example a CSV file: on the page with the button **+**, in "
     "the terminal as `@path`. Then write `{message}`. If you have no file, type `{export}` first."
 )
 _HOW_TO_QUICK_COMMANDS = (
-    "No quick command is set up yet. Set `STACKSPOT_CLIENT_ID` and `STACKSPOT_CLIENT_SECRET` in "
-    "`.env`, list your commands in `ponte.toml` under `[quick_commands]`, and restart Ponte. Then "
-    "type `quick-command NAME` and some text."
+    "No quick command is set up yet. Connect StackSpot in Set-up on the page, and list your "
+    "commands in `ponte.toml` under `[quick_commands]`. Then type `quick-command NAME` and some "
+    "text."
 )
 _QUICK_COMMANDS_READY = (
     "Type `quick-command NAME` and some text. `help` lists the commands that you can run."
@@ -177,7 +175,7 @@ def list_steps(turn: DemoTurn) -> list[TourStep]:
     steps += ["export"] if reads and runs else []
     steps += ["draw"] if reads and CHART_TOOL in turn.tools else []
     steps += ["file"] if runs else []
-    return [*steps, "quick"]
+    return steps + (["quick"] if COMMAND_TOOL in turn.tools else [])
 
 
 def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
@@ -225,15 +223,17 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
             return say(_NO_CHART)
         case "quick":
             is_ready = COMMAND_TOOL in turn.tools
-            sentence = say(_QUICK_COMMANDS_READY if is_ready else _HOW_TO_QUICK_COMMANDS)
-            return f"{sentence}\n\n{say(_LAST, line=KEY_LINE)}"
+            sentence = _QUICK_COMMANDS_READY if is_ready else _HOW_TO_QUICK_COMMANDS
+            return _with_next(turn, "quick", say(sentence))
     return None
 
 
 def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
     steps = list_steps(turn)
-    if isinstance(decision, list) or step not in steps[:-1]:
+    if isinstance(decision, list) or step not in steps:
         return decision  # calls stay as they are: the answer follows them
+    if step == steps[-1]:
+        return f"{decision}\n\n{say('That was the last step.')} {say(_REAL_MODEL, line=KEY_LINE)}"
     following, _ = TOUR[steps[steps.index(step) + 1]]
     return f"{decision}\n\n{say(NEXT_LINE, message=say(following))}".strip()
 
@@ -367,13 +367,20 @@ _UNDERSTOOD = (
     ("/nocodb TOOL {json}", "call a NocoDB tool"),
     ("help", "show the commands that work with every model"),
 )
+_NEEDED_TOOLS = {
+    "list tables": {TABLES_TOOL, BRIDGE_TOOL},
+    "show TABLE": {QUERY_TOOL, BRIDGE_TOOL},
+    "run python …": {PYTHON_TOOL},
+    "/nocodb TOOL {json}": {QUERY_TOOL, BRIDGE_TOOL},
+}
+"""By phrase. One of them must be offered."""
 _NO_NOCODB = (
     "That NocoDB tool isn't available here. You might not have permission, or NocoDB isn't "
-    "connected. To connect it, set `NOCODB_URL` and `NOCODB_TOKEN`. The sample tables are only for "
+    "connected. To connect it, open Set-up on the page. The sample tables are only for "
     "the owner and, with `PONTE_SAMPLE=on`, for people who are invited."
 )
 _NO_TABLES = (
-    "No tables are available here. Either NocoDB isn't connected (`NOCODB_URL`, `NOCODB_TOKEN`), "
+    "No tables are available here. Either NocoDB isn't connected (open Set-up on the page), "
     "or you don't have permission to read them. The sample tables are only for the owner and, "
     "with `PONTE_SAMPLE=on`, for people who are invited."
 )
@@ -488,16 +495,18 @@ def _introduce(turn: DemoTurn) -> str:
     """The answer to anything that the demo model does not understand."""
     steps = list_steps(turn)
     parts = [say(_WHO)]
-    # Without tables and Python, quick commands are the only step, and no tour.
-    if len(steps) > 1:
+    if len(steps) > 1:  # a tour
         lines = [
             f"{number}. `{say(TOUR[step][0])}` – {say(TOUR[step][1])}"
             for number, step in enumerate(steps, 1)
         ]
         parts = [say(_TOUR), "\n".join(lines), say("I also understand:")]
-    parts.append("\n".join(f"- `{phrase}`: {say(meaning)}" for phrase, meaning in _UNDERSTOOD))
-    parts.append(say("To use a real model, add this line to `.env` and restart Ponte:"))
-    return "\n\n".join([*parts, format_code_block(KEY_LINE)])
+    phrases = [
+        f"- `{phrase}`: {say(meaning)}"
+        for phrase, meaning in _UNDERSTOOD
+        if phrase not in _NEEDED_TOOLS or turn.tools & _NEEDED_TOOLS[phrase]
+    ]
+    return "\n\n".join([*parts, "\n".join(phrases), say(_REAL_MODEL, line=KEY_LINE)])
 
 
 def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:

@@ -60,9 +60,18 @@ def describe_rule(draft: ScheduleDraft) -> str:
     """The time zone is not included. A rule that no sentence covers is shown as its five fields."""
     if draft.rule.run_at:
         when = local_time(draft.rule.run_at, draft.time_zone)
-        return say("once, on {when}", when=describe_date(when))
-    return _describe_cron(draft.rule) or say(
+        return _agree(say("once, on {when}", when=describe_date(when)))
+    return _agree(_describe_cron(draft.rule)) or say(
         "by the rule {rule} (minute, hour, day, month, weekday)", rule=f"`{draft.rule.cron}`"
+    )
+
+
+def _agree(sentence: str) -> str:
+    # The Portuguese catalogue has the feminine, as of "segunda-feira".
+    return re.sub(
+        r"\b(?:toda|na)(?: última| \dª)?(?= (?:sábado|domingo))",
+        lambda match: re.sub(r"a\b", "o", match[0]).replace("ª", "º"),
+        sentence,
     )
 
 

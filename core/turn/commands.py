@@ -7,6 +7,7 @@ budget.
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,13 +29,14 @@ from core.base.markdown import escape_markdown
 from core.base.text import clip_line, to_one_line
 from core.changes.cards import MAX_LISTED_CHANGES
 from core.changes.service import ChangeService
+from core.changes.standing import Allowed, may_see
 from core.chat.approval_notices import CARD_STATES, MORE_REQUESTS
 from core.chat.people import Conversations, People
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
 from core.commands.quick_commands import check_inputs, render_result
 from core.domain.changes import MAX_REASON_CHARACTERS, ApprovalNotice, Change, DecisionRequest
-from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
+from core.domain.messages import Address, Answer, ChangeAction, Message, Person, Progress, Usage
 from core.domain.ports import StatusBoard
 from core.domain.records import Outcome, ToolCall, Turn, UsageTotal
 from core.domain.rights import Action, Need, PlaceRights
@@ -326,7 +328,7 @@ class CommandService:
             case "forget":
                 return Answer(await self._forget_conversation(turn, command))
             case "stop":
-                return Answer(await self._stop_turn(turn))
+                return await self._stop_turn(turn)
             case _:  # `changes`, the only one left
                 return Answer(await self._list_latest_changes(turn))
 
@@ -489,7 +491,7 @@ class CommandService:
         remains = self.upkeep.remains_notice
         return f"{deleted} {say(remains)}" if remains else deleted
 
-    async def _stop_turn(self, turn: Turn) -> str:
+    async def _stop_turn(self, turn: Turn) -> Answer:
         """Stop the running turn of this conversation, or else the latest approved run (a quick
         command) that is waited for. A `stop` that arrives late must not stop a turn whose message
         was sent after it."""
@@ -503,6 +505,9 @@ class CommandService:
             running and running.sent_at > turn.message.sent_at + NEWER_MESSAGE_SECONDS
         ):
             seq = None
+        # The answer of the running turn tells it, but a slash command needs a response.
+        is_slash = turn.message.reply_to.token and not turn.message.is_click
+        is_told = seq is not None and not (is_slash or turn.undelivered_reason)
         if seq is None:
             kinds = self.changes.approval.kinds
             # An approved quick command runs after its turn has ended. `has_end`: it goes on in
@@ -518,11 +523,11 @@ class CommandService:
                 None,
             )
         if seq is None:
-            return say("Nothing is running here.")
+            return Answer(say("Nothing is running here."))
         stopped = await find_message(seq)
         await self._check_owner(turn, stopped.author.key if stopped else "")
         await self.stores.inbox.cancel(seq)
-        return say("Stopped.")
+        return Answer(say("Stopped."), is_told_elsewhere=is_told)
 
     async def _list_latest_changes(self, turn: Turn) -> str:
         """Return a list of the latest changes in any state, for the command `changes`: of this
@@ -639,10 +644,36 @@ class CommandService:
             answer = await decisions.approve_all(requests)
         else:
             action = cast(ChangeAction, command.name)
-            answer = await decisions.decide(action, requests[0])
+            try:
+                answer = await decisions.decide(action, requests[0])
+            except NotFound:
+                if nearest := await self.suggest_decision(message):
+                    return nearest
+                raise
         for request in requests:
             answer = await self._add_run_result(turn, answer, request.id)
         return answer
+
+    async def suggest_decision(self, message: Message) -> Answer | None:
+        """Return an answer to a typed decision whose ID is one letter off that of an open request;
+        None if the person may not see that, so that nobody learns of it."""
+        match = grammar.NEAR_DECISION.fullmatch(message.text.strip())
+        if not match or message.is_click or not message.may_be_command:
+            return None
+        changes = {
+            change.id: change for change in await self.changes.ledger.list_waiting_for_people()
+        }
+        for id in difflib.get_close_matches(match[2].lower(), changes, cutoff=0.8):
+            standing = await self.changes.approval.find_standing(
+                changes[id], message.author, message.address
+            )
+            if isinstance(may_see(standing), Allowed):
+                # Without code marks: a copy with them is not a command.
+                text = say("Request not found. Did you mean: {command}", command=f"{match[1]} {id}")
+                return Answer(
+                    text, "failed", code="not_found", is_private=message.address.is_shared
+                )
+        return None
 
     async def _add_run_result(self, turn: Turn, answer: Answer, id: str) -> Answer:
         message = turn.message

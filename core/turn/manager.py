@@ -333,6 +333,8 @@ class ConversationManager:
             run.script = await self._commands.saved.find_script(turn, command, rights)
         if command and not (answer or run.script):
             answer = await self._commands.answer(run.turn, command, run.reply.show, rights)
+        if not (command or answer or run.script):
+            answer = await self._commands.suggest_decision(message)
         if answer:
             return answer.with_notes(notes)
         assistant = self._assistant

@@ -300,7 +300,7 @@ class Preparation:
             before, _, end = safe.rpartition("\n\n")
             parts = (*await text.run_off_loop(split, before), end)
         # Cards without a text have a post, too.
-        parts = parts or ("",) * bool(answer.cards)
+        parts = () if answer.is_told_elsewhere else parts or ("",) * bool(answer.cards)
         return replace(answer, text=safe, parts=parts, placed=placed)
 
 

@@ -118,7 +118,7 @@ def test_turns_that_run_or_failed_are_listed(ponte: Shell, fake_holder: FakeHold
     fake_holder.names["web:owner"] = "Maya\nReis"
     split = re.compile("  +").split
     head, *lines = map(split, ponte("turns").out.splitlines())
-    assert head == ["time", "state", "code", "person", "conversation"]
+    assert head == ["time", "state", "reason", "person", "conversation"]
     failure = ["failed", "model", "slack:T1:U1", "web:main failed"]
     refusal = ["refused by a limit", "too_many", "slack:T1:U1", "web:main failed"]
     running = ["running", "Maya Reis", "web:main running"]

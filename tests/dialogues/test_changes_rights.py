@@ -29,6 +29,7 @@ from tests.dialogues.decisions import (
 from tests.fakes.choices import ANA, allow_list, make_message
 from tests.fakes.clock import Clock
 from tests.fakes.memory_table import MemoryTable
+from tests.fakes.models import EchoModel
 
 
 async def test_deletes_and_many_rows_need_an_admin(bot_home: BotHome) -> None:
@@ -290,3 +291,29 @@ async def test_text_that_nobody_typed_approves_nothing(bot_home: BotHome) -> Non
                     assert table.rows == {"1": ADA}
             assert "Done." in answer.text
             assert table.rows == {}
+
+
+async def test_an_id_one_letter_off_is_a_command_for_who_may_see_the_request(
+    bot_home: BotHome,
+) -> None:
+    model, table = EchoModel(), MemoryTable({"1": dict(ADA)})
+    async with bot(bot_home, table, model=model, policy=RIGHTS) as ponte:
+        card = await proposed_on_slack(ponte, "k0", "table_create", rows=[ADA])
+        asked, near = len(model.asks), f"Did you mean: approve {card.id}"
+        letter = "b" if card.id[3] == "a" else "a"
+        wrong_ids = (
+            f"{card.id[:3]}0{card.id[4:]}",
+            f"{card.id[:3]}{letter}{card.id[4:]}",
+            card.id[:-1],
+            f"{card.id}x",
+        )
+        for number, wrong_id in enumerate(wrong_ids):
+            answer = await says(ponte, f"approve {wrong_id}", f"near {number}")
+            assert answer.text == f"Request not found. {near}"
+            assert answer.is_private
+        refusal = await says(ponte, f"`approve {card.id}`", "marks")
+        assert "without the code marks" in refusal.text
+        assert (len(model.asks), table.applied) == (asked, [])
+        stranger = on_slack(f"approve {wrong_ids[0]}", "far", OTHER, channel="C9")
+        assert near not in (await ponte.ask_message(stranger)).text
+        assert len(model.asks) == asked + 1

@@ -119,9 +119,11 @@ async def test_questions_and_changes(tmp_path: Path) -> None:
 
         card = await here.card(office.DUPLICATES)
         assert [row["after"] for row in card["rows"]] == [None, None]
-        assert "the rows get new IDs" in card["text"]
+        assert "Undo creates the rows again" in card["text"]
         assert (await here.clicks("deny", card["id"]))["state"] == "denied"
         assert {29, 30} <= customers.keys()
         card = await here.card(office.DUPLICATES)
-        assert (await here.clicks("approve", card["id"]))["state"] == "done"
+        decision = await here.clicks("approve", card["id"])
+        assert decision["state"] == "done"
+        assert "They get new IDs" in decision["card"]["text"], "beside Undo, too"
         assert not {29, 30} & customers.keys()

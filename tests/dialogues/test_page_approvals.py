@@ -225,3 +225,50 @@ async def test_every_count_is_of_all_requests_that_wait(bot_home: BotHome, limit
         async with following(owner) as tab:
             assert (await until(tab, "requests"))[-1].data == {"count": 3}
         assert "3 requests are waiting for you." in (await says(ponte, "approvals", OWNER)).text
+
+
+async def test_a_list_that_is_open_learns_of_new_values_and_approves_none_unseen(
+    bot_home: BotHome,
+) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    table.is_editable = True
+    async with (
+        bot(bot_home, table) as ponte,
+        page(ponte) as (owner, ana, _),
+        following(owner, "desk") as tab,
+    ):
+        await until(tab, "ready")
+        first, second = [await propose(ponte, UPDATE, ANA) for _ in range(2)]
+        while (await until(tab, "requests"))[-1].data != {"count": 2}:
+            pass  # the two may be counted one by one
+        listed = (await owner.get("/approvals")).json()["approvals"]
+        assert [(one["id"], one["asker"]) for one in listed] == [(first, "ana"), (second, "ana")]
+        assert listed[0]["asked_at"] <= listed[1]["asked_at"] < listed[0]["expires_at"]
+        body = {"action": "change", "values": {"Name": "Grace"}}
+        assert (await ana.post(f"/cards/{second}", json=body)).status_code == 200
+        assert (await until(tab, "requests"))[-1].data == {"count": 2}
+        both = {"action": "approve", "revision": 1, "others": [f"{second}.1"]}
+        refused = await owner.post(f"/cards/{first}", json=both)
+        assert (refused.status_code, table.applied) == (400, [])
+        assert second in refused.json()["error"]["message"]
+        both["others"] = [f"{second}.2"]
+        assert (await owner.post(f"/cards/{first}", json=both)).status_code == 200
+        assert await waiting(owner) == []
+
+
+async def test_a_card_shows_how_somebody_else_decided_to_those_who_may_see_it(
+    bot_home: BotHome,
+) -> None:
+    async with (
+        bot(bot_home, MemoryTable({"1": dict(ADA)})) as ponte,
+        page(ponte) as (owner, ana, bia),
+    ):
+        id = await propose(ponte, UPDATE, ANA)
+        card = (await owner.get(f"/cards/{id}")).json()
+        assert (card["state"], card["actions"]) == ("open", ["approve", "deny"])
+        await ana.post(f"/cards/{id}", json={"action": "deny"})
+        card = (await owner.get(f"/cards/{id}")).json()
+        assert (card["state"], card["actions"]) == ("denied", [])
+        assert "Denied by ana." in card["text"]
+        for client, unknown in ((bia, id), (owner, "zzz222")):
+            assert (await client.get(f"/cards/{unknown}")).status_code == 404

@@ -55,7 +55,7 @@ class PathLength:
     inline: int
 
 
-MAX_QUESTION = PathLength(functions=765, short=173, inline=467)
+MAX_QUESTION = PathLength(functions=764, short=171, inline=465)
 MAX_UNDO = PathLength(functions=966, short=217, inline=618)
 
 

@@ -101,7 +101,7 @@ async def test_a_waiting_message_can_be_emptied_and_filled(tmp_path: Path) -> No
         await w.slack.wait_for_answer(message)
         assert [ask.input[-1].text for ask in model.asks] == ["one", "two", "three"]
         (answer,) = w.slack.finished_answers(emptied)
-        assert answer.text == "Your message is empty. Type a question, or help."
+        assert answer.text == "Your message is empty. Type a question, or `help`."
 
 
 async def test_edits_and_deletions_that_overtake_their_messages_count(tmp_path: Path) -> None:

@@ -191,10 +191,35 @@ async def test_a_stop_while_the_signs_of_an_answer_are_removed_leaves_no_session
         post = await w.first_post(w.dm)
         await w.until(lambda: post.visible_text == WHOLE and post.stream is None)
         w.slack.say(w.alice, w.dm, "stop", thread=message)
-        await w.until(lambda: len(w.posts(w.dm)) == 2)
+        inbox = w.bot.engine.conversations.inbox
+        await w.until(lambda: inbox.is_stopped(1))
         gate.release()
         await w.until(lambda: w.slack.workspace.session_log)
         await w.until(lambda: post in w.slack.finished_answers(message))
+
+
+@pytest.mark.parametrize("how", ["typed", "clicked"])
+@pytest.mark.parametrize("where", ["general", "dm"])
+async def test_stopped_is_said_once(tmp_path: Path, where: str, how: str) -> None:
+    model = Speaker(*WORDS)
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.workspace.agent = False
+        w.slack.api.faults.add("chat.startStream", "unknown_method", 0)
+        place = w.general if where == "general" else w.dm
+        message = w.slack.say(w.alice, place, f"{w.slack.bot} tell me")
+        await w.until(lambda: w.slack.workspace.statuses)
+        model.go()
+        post = await w.first_post(place)
+        if how == "typed":
+            w.slack.say(w.alice, place, f"{w.slack.bot} stop", thread=message)
+        else:
+            w.slack.click(w.alice, post, "Stop")
+        await w.until(lambda: "Stopped." in post.visible_text)
+        # The next answer comes after that of `stop`.
+        again = w.slack.say(w.alice, place, f"{w.slack.bot} stop", thread=message)
+        assert (await w.slack.wait_for_answer(again)).text == "Nothing is running here."
+        posts = [*w.posts(place), *w.slack.ephemeral_posts(place.id)]
+        assert sum("Stopped." in post.visible_text for post in posts) == 1
 
 
 async def test_a_stop_where_nothing_runs_ends_the_session(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ _NAMES = {"Health": 2, "SafetyFinding": 1}
 NO_FAILURES = (
     "Connects your team with",
     "What do you want to know?",
-    "If you undo this",
+    "Undo creates the rows again",
     "note",
     "off",
     "failing",

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -289,6 +290,9 @@ class MemoryBoard:
         self.known: list[QuickCommand] = []
         self.cards: dict[str, list[Card]] = {}
         self.forms: dict[str, ChangeForm | PonteError] = {}
+        self.plans: dict[str, bytes] = {}
+        self.decided: list[Card] = []
+        """Cards that wait for nobody any more."""
         self.pending: dict[str, list[tuple[Change, Card]]] = {}
         self.listeners: list[Callable[[], None]] = []
         self.titles: list[str] = []
@@ -321,6 +325,12 @@ class MemoryBoard:
     async def changes(self, conversation: str) -> Sequence[Card]:
         return self.cards.get(conversation, [])
 
+    async def open_plan(self, id: str, person: Person, address: Address) -> bytes:
+        try:
+            return self.plans[id]
+        except KeyError:
+            raise NotFound(what="card") from None
+
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         """Return the form of this card, or raise the error that is stored for it."""
         form = self.forms.get(press_id, NotFound(NO_PROPOSAL_SENTENCE, id=press_id))
@@ -328,11 +338,23 @@ class MemoryBoard:
             raise form
         return form
 
-    async def requests(self, person: Person, address: Address) -> PendingRequests:
+    async def requests(self, person: Person, address: Address, id: str = "") -> PendingRequests:
         pending = self.pending.get(person.key, [])
-        return PendingRequests(
-            [change for change, _ in pending], [card for _, card in pending[:MAX_LISTED_CHANGES]]
-        )
+        if id:
+            pending = [(change, card) for change, card in pending if change.id == id]
+            if not pending:
+                raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
+        changes, listed = [change for change, _ in pending], pending[:MAX_LISTED_CHANGES]
+        askers = [change.proposal.asker.name for change, _ in listed]
+        return PendingRequests(changes, [card for _, card in listed], askers)
+
+    async def find_card(self, id: str, person: Person, address: Address) -> Card:
+        waiting = [card for _, card in self.pending.get(person.key, [])]
+        cards = [*self.decided, *waiting, *chain(*self.cards.values())]
+        for card in cards:
+            if card.id == id:
+                return card
+        raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
         self.listeners.append(listener)

@@ -48,7 +48,7 @@ LAZY = {
     "core/journal/kernels.py": {"why"},
     "core/domain/records.py": {"PART_WORDS"},
     "bot/cli/doctor.py": {"_MARKS"},
-    "bot/operation_texts.py": {"RULE_WORDS"},
+    "bot/operation_texts.py": {"RULE_WORDS", "TURN_REASONS"},
     "core/feedback/votes.py": {"RATE_LABELS", "SHARE_HINT"},
     "core/store/schema.py": {"SNAPSHOT_REMAINS"},
     "core/base/text.py": {"TRUNCATION_NOTE"},

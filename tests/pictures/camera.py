@@ -22,7 +22,7 @@ Draw = Callable[[Json, Mapping[str, str]], str]
 HERE = Path(__file__).parent
 SCALE = 2
 """Pixels for each of a page's own, so that a picture is sharp on every screen."""
-QUALITY = 90
+QUALITY = 75
 MARGIN = 12
 FONTS = {
     "Lato": "fonts-lato",
@@ -82,18 +82,22 @@ class Camera:
         await page.close()
         return picture
 
-    async def look(self, page: Page) -> bytes:
-        """Of the page as it stands in its window."""
-        return await shot(page) if self.develops else b""
+    async def look(self, page: Page, part: str = "body") -> bytes:
+        """Of the page as it stands in its window, or of one element of it."""
+        return await shot(page, part) if self.develops else b""
 
 
-async def shot(page: Page) -> bytes:
-    """Of what its window shows, each of its pixels drawn as `SCALE` by `SCALE`."""
+async def shot(page: Page, part: str = "body") -> bytes:
+    """Of what its window shows, or of an element, each pixel drawn as `SCALE` by `SCALE`."""
     size = page.viewport_size
     assert size
     session = await page.context.new_cdp_session(page)
-    at = await page.evaluate("({ x: scrollX, y: scrollY })")
-    how = {"format": "webp", "quality": QUALITY, "clip": {**at, **size, "scale": SCALE}}
+    clip = {**await page.evaluate("({ x: scrollX, y: scrollY })"), **size}
+    if part != "body":
+        box = await page.locator(part).bounding_box()
+        assert box
+        clip = {**box, "x": box["x"] + clip["x"], "y": box["y"] + clip["y"]}
+    how = {"format": "webp", "quality": QUALITY, "clip": {**clip, "scale": SCALE}}
     return base64.b64decode((await session.send("Page.captureScreenshot", how))["data"])
 
 

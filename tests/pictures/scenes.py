@@ -67,6 +67,7 @@ Theme = Literal["light", "dark"]
 
 DESK, TALL, FORM, PHONE = (1180, 800), (1180, 1190), (1180, 880), (390, 844)
 USAGE, SIGN_IN = (1180, 860), (780, 360)
+INBOX = (960, 600)
 SET_UP, FEEDBACK, AGAIN = (860, 760), (620, 560), (760, 740)
 COLUMNS, WIDE_COLUMNS = 88, 100
 APART = timedelta(minutes=4)
@@ -301,7 +302,7 @@ async def page_on_a_desk(studio: Studio, camera: Camera) -> AsyncIterator[Pictur
         await page.get_by_label("version (required)").fill("4.2")
         await page.get_by_label("readers (required)").select_option("customers")
         await expect(page.locator("#approvals-count")).to_have_text("1")
-        yield await photograph_page("page-form", page, camera)
+        yield await photograph_page("page-form", page, camera, "#quick-form")
     async with page_of(studio, camera, "plot", TALL, "dark") as page:
         csv = FilePayload(name="sales.csv", mimeType="text/csv", buffer=SALES)
         await page.set_input_files("#files", csv)
@@ -355,11 +356,30 @@ async def form_of_a_card(studio: Studio, camera: Camera) -> AsyncIterator[Pictur
         await expect(card.locator(".words")).to_contain_text("Version 2")
         await card.locator(".change").click()
         await expect(card.locator("form")).to_be_visible()
-        yield await photograph_page("page-change", page, camera)
+        yield await photograph_page("page-change", page, camera, ".card")
         await page.reload()
         await card.locator(".deny").click()
         await card.locator(".reason [type=submit]").click()
         await expect(card).to_have_attribute("data-state", "denied")
+
+
+async def approvals_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
+    """A card in each language, and the list of all that wait, hours later."""
+    begin = datetime.now(ZONE)
+    for number, locale in enumerate(("en-GB", "fr", "pt-BR")):
+        name = {"en-GB": "en"}.get(locale, locale.lower())
+        studio.clock.move_to(begin + number * APART)  # cards say the minute at which they expire
+        async with page_of(studio, camera, f"card-{name}", PHONE, "light", locale) as page:
+            await say(page, PAID)
+            await expect(page.locator(".card .approve")).to_be_visible()
+            yield await photograph_page(f"card-{name}", page, camera, ".card")
+    studio.clock.shift(2.5 * 3600)
+    async with page_of(studio, camera, "inbox", INBOX, "light") as page:
+        await page.locator("#approvals").click()
+        for number in (1, -1):
+            await page.locator("#requests-list button").nth(number).click()
+        await expect(page.locator("#requests-together button")).to_be_visible()
+        yield await photograph_page("page-approvals", page, camera, "#requests")
 
 
 async def at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
@@ -612,6 +632,7 @@ SCENES: tuple[Scene, ...] = (
     set_up_on_the_page,
     feedback_on_the_page,
     answer_again,
+    approvals_on_the_page,
 )
 
 
@@ -686,16 +707,17 @@ async def asks(page: Page, text: str, shown: str) -> None:
     await expect(page.locator(".answer").last).to_contain_text(shown, timeout=20_000)
 
 
-async def photograph_page(name: str, page: Page, camera: Camera) -> Picture:
-    """The real page, and what is to be read on it, once it has all that there is to be."""
+async def photograph_page(name: str, page: Page, camera: Camera, part: str = "body") -> Picture:
+    """The real page or an element of it, and what is to be read there, once it has all that there
+    is to be."""
     await expect(page.locator("#stop")).to_be_hidden()
     if await page.locator(".said").count():
         await expect(page.locator("#title")).not_to_have_text("Ponte")
     await page.evaluate("document.activeElement.blur()")
     await page.evaluate("document.fonts.ready")
-    text = await page.inner_text("body")
+    text = await page.inner_text(part)
     lines = [line for line in map(str.strip, text.split("\n")) if line]
-    return Picture(name, {"kind": "page", "text": lines}, taken=await camera.look(page))
+    return Picture(name, {"kind": "page", "text": lines}, taken=await camera.look(page, part))
 
 
 def drawing_of(terminal: Terminal, title: str) -> Json:

@@ -54,7 +54,6 @@ async def test_thousands_of_rows_go_in_and_come_back(tmp_path: Path, real_nocodb
     async with FaultyProxy(real_nocodb.url) as proxy:
         home = BotHome(tmp_path / "home")
         async with importer(home, proxy.origin, real_nocodb.token, base.id) as here:
-
             rows = [f"{label},{value}" for label, value in wanted.items()]
             arguments = {"table": "Readings", "columns": COLUMNS, "key": "Label"}
             id = (await here.propose(rows, **arguments)).id

@@ -74,7 +74,7 @@ async def test_a_real_llama_cpp_is_checked_and_saved(desk: Desk, tmp_path: Path)
             "value-openai_api_key": "sk-wrong-wrong-wrong",
         }
         page = await send(desk, "check", **fields)
-        assert "rejected OPENAI_API_KEY" in notices(page)
+        assert "rejected “API key”" in notices(page)
         fields["value-openai_api_key"] = server.KEY
         page = await send(desk, "check", **fields)
         assert "its context of 256 tokens" in notices(page)

@@ -137,7 +137,11 @@ def test_a_row_with_breaks_between_code_stays_one_line() -> None:
 
 def test_plain_text_has_no_marks_and_fits() -> None:
     text = "# Title\n\n**bold** and _it_ `code` snake_case [docs](https://x.y)\n\n```py\nx = 1\n```"
-    assert to_plain_text(text) == "Title\n\nbold and it code snake_case docs\n\nx = 1"
+    assert to_plain_text(text) == ("Title\n\nbold and it `code` snake_case docs\n\n```\nx = 1\n```")
+    assert to_plain_text("use `pd.DataFrame`") == "use `pd.DataFrame`"
+    assert "evil.example" not in to_plain_text(f"`evil.example/?d=1` {'a' * 300}", 300), (
+        "may be cut"
+    )
     assert len(to_plain_text("word " * 5000)) <= 3000
     name = "line_items #7 [x]*y* `z` ~a~ \\b | c"
     assert to_plain_text(f"Paid: {escape_markdown(name)}") == f"Paid: {name}"

@@ -37,6 +37,14 @@ def test_few_bars_have_their_values_and_the_axis_has_the_unit() -> None:
         )
 
 
+def test_the_bar_of_a_single_day_is_narrow_and_in_the_middle() -> None:
+    days = Series("Turns", (12.0,), ("12",))
+    drawing = draw_chart(Chart("bar", "Days", ("Nov 30",), (days,)), "")
+    ((x, width),) = re.findall(r'class="bar c0" d="M([\d.]+) [\d.]+h([\d.]+)V', drawing)
+    assert (float(x) + float(width) / 2, float(width)) == (356.0, 64.0)
+    assert 'x="356.0" y="290" text-anchor="middle">Nov 30<' in drawing
+
+
 def test_many_bars_have_none_and_two_series_name_themselves() -> None:
     labels = tuple(f"d{n}" for n in range(7))
     values = tuple(map(float, range(7)))

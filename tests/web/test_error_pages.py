@@ -21,7 +21,7 @@ WRONG = [
     ("owner", "/nothing", 404), ("owner", "/page/none.js", 404), ("owner", "/page/1/none.js", 404),
     ("owner", "/conversations/a.b", 404), ("owner", "/conversations/none/export", 404),
     ("owner", "/files/none", 404), ("owner", "/turns/none", 404), ("owner", "/admin/none", 404),
-    ("owner", "/chat", 405), ("owner", "/login", 405), ("owner", "/cards/abc234", 405),
+    ("owner", "/chat", 405), ("owner", "/login", 405), ("owner", "/cards/abc234", 404),
     ("ana", "/admin", 403), ("ana", "/admin/people", 403), ("ana", "/status", 403),
     ("ana", "/metrics", 403), ("", "/admin", 401), ("", "/me", 401), ("", "/conversations", 401),
     ("", "/nothing", 401), ("foreign", "/", 403), ("", "/openapi.json", 401),

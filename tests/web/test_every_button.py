@@ -83,7 +83,7 @@ class FormReader(HTMLParser):
         name, value = values.get("name", ""), values.get("value", "")
         if tag == "form":
             self.forms.append(Form(values.get("method", "get"), values["action"]))
-        elif tag == "button":
+        elif tag == "button" and values.get("type") != "button":
             sent = {name: value} if name else {}
             self.forms[-1].buttons.append((sent, values.get("class", "")))
         elif tag == "select":

@@ -44,6 +44,18 @@ async def test_everybody_reads_it_in_their_language_and_its_links_lead_to_pages(
     assert "](" not in privacy.text
 
 
+async def test_it_leads_back_to_the_conversation_in_which_it_was_opened(ponte: WebPonte) -> None:
+    async with ponte.stranger() as stranger:
+        page = await stranger.get("/guide?conversation=abc-1&locale=en")
+        assert '<a href="/#abc-1">Back to the conversation</a>' in page.text
+        assert "/guide?conversation=abc-1&amp;page=privacy" in page.text
+        page = await stranger.get("/guide?conversation=")
+        assert '<a href="/#">' in page.text
+        for query in ("", "?conversation=a)b", f"?conversation={'a' * 65}"):
+            page = await stranger.get(f"/guide{query}")
+            assert ("/#" in page.text, page.status_code) == (False, 200)
+
+
 @pytest.mark.parametrize("page", ["on", "off"])
 def test_its_address_is_the_public_one_of_the_page(page: str) -> None:
     public = {

@@ -74,6 +74,7 @@ async def ponte_with_people() -> AsyncIterator[Inhabited]:
     ponte.policy.people.departures["slack"] = has_left
     await ponte.open()
     ponte.board.parts = [Health("model", "failing", "no answer")]
+    ponte.board.decided = [Card("abc234", "change", "Update 1 row", "Done.", state="done")]
     ponte.board.forms["abc234"] = ChangeForm("abc234", 1, "Update 1 row", ())
     tokens = {name: ponte.people.add(name) for name in ("ana", "bia", "gone")}
     async with AsyncExitStack() as stack:
@@ -181,6 +182,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("POST", "/logout"): ("open", post("/logout")),
     ("POST", "/chat"): ("page", post("/chat", message="hi", conversation="other")),
     ("POST", "/cards/{id}"): ("page", post("/cards/abc234", action="approve", conversation="work")),
+    ("GET", "/cards/{id}"): ("page", get("/cards/abc234")),
     ("GET", "/cards/{id}/form"): ("page", get("/cards/abc234/form?conversation=work")),
     ("POST", "/turns/{turn}/stop"): ("page", post("/turns/{turn}/stop")),
     ("POST", "/turns/{turn}/feedback"): ("page", post("/turns/{turn}/feedback", vote="up")),

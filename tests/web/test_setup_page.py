@@ -211,7 +211,7 @@ async def test_a_service_is_checked_before_anything_is_stored(desk: Desk) -> Non
     fields = nocodb(desk, "") | {"draft": draft_of(page, "nocodb")}
     page = await send(desk, "save", **fields, **{"value-nocodb_base_id": bases[0]})
     assert page.status_code == 200
-    assert "Saved: NocoDB." in notices(page)
+    assert "NocoDB is saved. Restart to apply." in notices(page)
     stored = (desk.team.home / "settings.env").read_text()
     assert f"NOCODB_TOKEN='{filled.EDITOR}'" in stored
     assert filled.EDITOR not in (await desk["owner"].get("/admin/setup?card=nocodb")).text
@@ -324,7 +324,7 @@ async def test_a_tab_whose_secret_is_no_longer_kept_asks_for_it_again(
 async def test_what_has_not_changed_is_not_saved(desk: Desk) -> None:
     """So what the last change took the place of can still be brought back."""
     python = {"card": "code", "value-ponte_code": "off"}
-    assert "Python. The changes take effect" in notices(await send(desk, "save", **python))
+    assert "Python is saved. Restart to apply." in notices(await send(desk, "save", **python))
     for again in (python, {"card": "stackspot"}):
         page = await send(desk, "save", **again)
         assert page.status_code == 400
@@ -351,7 +351,31 @@ async def test_two_presses_of_restart_now_are_one_restart(
         page = await send(desk, "apply")
         assert page.headers["refresh"] == "1; url=/admin/setup"
         assert restart.requests == int(not is_confirmed)
-    await send(desk, "remove", card="code")
+    page = await send(desk, "remove", card="code")
+    assert "Python is removed. Restart to apply." in notices(page)
+
+
+async def test_the_first_check_of_a_server_asks_for_one_of_its_models(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server other than OpenAI's lacks the default, which nobody has chosen there."""
+    monkeypatch.setattr(desk.team.openai, "models", ["llama-4", "qwen-4"])
+    fields = {"card": "model", "value-openai_base_url": desk.team.openai.base_url}
+    page = await send(desk, "check", **fields, **{"value-openai_api_key": "sk-test"})
+    assert "The server responds. Choose one of its models." in notices(page)
+    assert "failing" not in notices(page)
+    assert '<option value="" selected>Choose…</option>' in page.text
+    assert '<option value="llama-4">' in page.text
+    chosen = {"draft": draft_of(page, "model"), "value-ponte_model": "gpt-6-luna"}
+    page = await send(desk, "check", **fields, **chosen)
+    assert "doesn't have the model gpt-6-luna (“Name of the model”)" in notices(page)
+
+
+async def test_the_first_screen_offers_the_owner_what_is_missing(desk: Desk) -> None:
+    """Each name leads to its row."""
+    welcome = (await desk["owner"].get("/welcome")).json()
+    assert welcome["connect"] == ["slack", "discord", "stackspot", "code"]
+    assert (await desk["ana"].get("/welcome")).json()["connect"] == []
 
 
 async def test_two_tabs_have_a_draft_each(desk: Desk) -> None:
@@ -434,10 +458,10 @@ async def test_the_owners_token_is_needed_again(desk: Desk, limits: Limits) -> N
     [
         ({"card": "nothing"}, "Not found: card"),
         ({"card": "slack", "value-slack_bot_token": "xapp-1"}, "this is an app token"),
-        ({"card": "nocodb", "value-nocodb_url": "not an address"}, "NOCODB_URL"),
+        ({"card": "nocodb", "value-nocodb_url": "not an address"}, "“Address”: write a URL"),
         ({"card": "nocodb", "value-nocodb_token": "@/etc/passwd"}, "can't start with @"),
         ({"card": "model", "value-ponte_model": "a\nDATABASE_URL=x"}, "line break"),
-        ({"card": "code", "value-ponte_code": "anywhere"}, "PONTE_CODE"),
+        ({"card": "code", "value-ponte_code": "anywhere"}, "“Where Python runs”: write"),
     ],
 )
 async def test_wrong_values_are_refused_with_what_to_do(
@@ -451,13 +475,25 @@ async def test_wrong_values_are_refused_with_what_to_do(
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"card": "nocodb", "value-nocodb_url": "x"}, "NOCODB_URL: écrivez une URL qui commence"),
-        ({"card": "nocodb", "value-nocodb_url": "a.example"}, "NOCODB_URL: écrivez https://a.exa"),
-        ({"card": "nocodb", "value-nocodb_url": "http://a/b"}, "NOCODB_URL: écrivez une origine"),
+        (
+            {"card": "nocodb", "value-nocodb_url": "x"},
+            "«\xa0Adresse\xa0»: écrivez une URL qui commence",
+        ),
+        (
+            {"card": "nocodb", "value-nocodb_url": "a.example"},
+            "«\xa0Adresse\xa0»: écrivez https://a.exa",
+        ),
+        (
+            {"card": "nocodb", "value-nocodb_url": "http://a/b"},
+            "«\xa0Adresse\xa0»: écrivez une origine",
+        ),
         ({"card": "slack", "value-slack_app_token": "xoxb-1"}, "ceci est un jeton de bot"),
-        ({"card": "model", "value-openai_api_key": "sk-a…z"}, "OPENAI_API_KEY: la valeur contient"),
-        ({"card": "nocodb", "value-nocodb_token": "a…z"}, "NOCODB_TOKEN: la valeur contient"),
-        ({"card": "code", "value-ponte_code": "?"}, "PONTE_CODE\xa0: écrivez l’une de ces valeurs"),
+        (
+            {"card": "model", "value-openai_api_key": "sk-a…z"},
+            "«\xa0Clé d’API\xa0»: la valeur contient",
+        ),
+        ({"card": "nocodb", "value-nocodb_token": "a…z"}, "«\xa0Jeton\xa0»: la valeur contient"),
+        ({"card": "code", "value-ponte_code": "?"}, "\xa0: écrivez l’une de ces valeurs"),
     ],
 )
 async def test_wrong_values_are_refused_in_the_language_of_the_page(

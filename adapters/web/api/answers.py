@@ -77,10 +77,12 @@ class CardState(TypedDict):
 
 class WaitingCard(CardState):
     """A card in the list of requests. `platform` is where it was asked for, `table` the title of
-    what it changes."""
+    what it changes, `asker` a name ("" for the reader), `asked_at` in seconds since the epoch."""
 
     platform: str
     table: str
+    asker: str
+    asked_at: float
 
 
 class CardFormField(TypedDict):
@@ -106,10 +108,12 @@ class CardForm(TypedDict):
 
 
 class RequestList(TypedDict):
-    """The oldest requests that wait for the reader's decision, and how many `more` wait."""
+    """The oldest requests that wait for the reader's decision, and how many `more` wait. `refusal`
+    says why the reader cannot approve the one that they asked for."""
 
     approvals: list[WaitingCard]
     more: int
+    refusal: str
 
 
 class ChatAnswer(TypedDict):
@@ -125,6 +129,7 @@ class ChatAnswer(TypedDict):
     cards: list[CardState]
     code: NotRequired[str]
     aloud: NotRequired[bool]
+    quiet: NotRequired[bool]
     html: NotRequired[str]
     vote: NotRequired[Vote]
     rerun: NotRequired[bool]

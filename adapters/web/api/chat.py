@@ -164,6 +164,12 @@ class ChatRoutes(MessageRoutes):
         data = await self.board.open_plan(id, person, place)
         return Response(data, media_type=MEDIA_TYPES["xlsx"], headers=headers)
 
+    @endpoint("GET", "/cards/{id}", refuses=(404, 410))
+    async def card(self, request: Request) -> answers.CardState:
+        """The card as it is now."""
+        id, board = _read_card_id(request), self.hub.requests.board
+        return card_json(await board.find_card(id, *self._find_place(request)))
+
     @endpoint("POST", "/cards/{id}", refuses=(404, 409, 410, 413, 503))
     async def decide(
         self, request: Request, body: CardDecision

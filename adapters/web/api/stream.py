@@ -484,6 +484,8 @@ def answer_json(
         body["code"] = answer.code
     if answer.has_own_post:  # the page shows the text of a decision as a message, not on the card
         body["aloud"] = True
+    if answer.is_told_elsewhere:
+        body["quiet"] = True
     if html is not None:
         body["html"] = html
     if answer.is_rateable:

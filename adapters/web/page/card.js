@@ -2,6 +2,7 @@
 // the ledger's data alone; nothing that a model writes can look like one.
 
 import { $, make } from "./element.js";
+import { signOf } from "./icons.js";
 import { post } from "./server.js";
 import { alignFigures } from "./tables.js";
 import { moment, say } from "./words.js";
@@ -12,7 +13,7 @@ const RESULT = 1500; // characters of a result that the text of a card has
 const SHORT = 120; // characters of a text that a decided card shows unopened
 const WIDE = 6; // columns of a table with several rows
 const TOGETHER = 10; // cards that one press approves
-const shown = new Map(); // id → {card, copies}: the elements that show it, in the log and in the list of requests
+const shown = new Map(); // id → {card, copies}: the elements that show it
 
 export function clear() {
   shown.clear();
@@ -58,7 +59,7 @@ function offerAll(home, conversation) {
 
 /** A card with its version as it is drawn; a newer one is not approved with it. */
 export function versionShown(id) {
-  return `${id}.${shown.get(id).card.revision}`;
+  return `${id}.${shown.get(id)?.card.revision}`;
 }
 
 export function within(id, home) {
@@ -87,10 +88,11 @@ function draw(card, conversation) {
   const drawn = make("article", { class: "card", tabindex: "-1", "aria-label": card.title, "data-state": card.state,
     "data-card": card.id, "data-conversation": conversation },
     make("h3", { dir: "auto", text: card.title }),
-    make("p", { class: "state" }, make("strong", { class: "badge", text: state }), make("span", { text: timeOf(card) }), make("small", { text: card.id })),
+    make("p", { class: "state" }, make("strong", { class: "badge" }, signOf(card.state), ` ${state}`), make("span", { text: timeOf(card) }), make("small", { text: card.id })),
     make("div", { dir: "auto", class: "words" }, ...blocks(card.text, card.state)), ...whole(card.result),
+    card.plan && make("a", { href: `${card.plan}?conversation=${conversation}`, text: say("plan") }),
     ...rows(card.rows, card.state), note, buttons);
-  for (const action of card.actions) {
+  for (const action of card.actions.toReversed()) {
     const text = action === "approve" ? card.label : say(action === "again" ? "card_again" : action), label = `${text}: ${card.title}`;
     const isDeletion = action === "approve" && card.rows.length > 0 && card.rows.every(({ after }) => after === null);
     buttons.append(make("button", { type: "button", class: isDeletion ? "approve danger" : action, "data-action": action, text, "aria-label": label,
@@ -99,7 +101,6 @@ function draw(card, conversation) {
   return drawn;
 }
 
-/** What a call returned, where the text of the card has only its beginning. */
 function whole(result) {
   if (result.length <= RESULT) return [];
   return [make("details", { class: "words" }, make("summary", { text: say("show_result") }), make("pre", { dir: "auto", text: result }))];

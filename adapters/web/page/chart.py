@@ -14,6 +14,7 @@ from core.domain.rows import Chart, Series
 
 WIDTH, HEIGHT, LEFT_SPACE, TOP_SPACE, RIGHT_SPACE, BOTTOM_SPACE = 640, 300, 84, 24, 12, 32
 """The drawing in pixels, and the space around its plot."""
+MAX_BAR_WIDTH = 64
 MAX_X_LABELS, X_LABEL_CHARACTERS, LETTER_WIDTH = 8, 12, 7.5
 MAX_VALUES_SHOWN = 12
 """With so few bars, each has its value above it."""
@@ -100,13 +101,14 @@ def _draw_bars(
     """Yield the SVG of a bar for each value, with the value above it if they are few. `scale`
     returns the height of a value in pixels, `step` is the room of a label with the bars of all
     series beside each other, and `n` the number of this series."""
-    # A tenth of the room stays free on each side.
-    width = step * 0.8 / len(chart.series)
+    # A tenth of the room stays free on each side, and more beside a single day.
+    width = min(step * 0.8 / len(chart.series), MAX_BAR_WIDTH)
     shows_values = len(chart.labels) * len(chart.series) <= MAX_VALUES_SHOWN
     for at, value in enumerate(series.values):
         if value is None:
             continue
-        x, top = LEFT_SPACE + step * (at + 0.1) + n * width, scale(value)
+        x = LEFT_SPACE + step * (at + 0.5) + (n - len(chart.series) / 2) * width
+        top = scale(value)
         shape = f"M{x:.1f} {scale(0):.1f}h{width:.1f}V{top:.1f}h{-width:.1f}Z"
         yield f'<path class="bar {colour}" d="{shape}">{_tip(chart, series, at)}</path>'
         if shows_values:

@@ -22,7 +22,6 @@ export async function newest() {
   return known[0]?.id;
 }
 
-/** The words to highlight in the conversation that is open. */
 export function searched() {
   return wanted;
 }

@@ -34,7 +34,6 @@ function watch() {
 
 addEventListener("scroll", watch, { passive: true });
 
-/** Scroll to the end of the page, or to another place. */
 export function scrollPage(top = document.documentElement.scrollHeight) {
   scrollTo(0, top);
   watch(); // no scroll event comes if the page was there already

@@ -24,6 +24,11 @@ export const LINES = {
   help: "M12 11v6M12 7h.01M12 3a9 9 0 1 0 .01 0",
   past: "M15 5l-7 7 7 7",
 };
+const BAD = "M12 5v9M12 19h.01", OVER = "M5 12h14";
+const SIGNS = { applying: "more", checking: "more", done: "check", approved: "check", on: "check", denied: "M7 7l10 10M17 7L7 17",
+  failed: BAD, partial: BAD, failing: BAD, undone: OVER, expired: OVER, withdrawn: OVER };
+
+export const signOf = (state) => icon(SIGNS[state] ?? "M12 10a2 2 0 1 0 .01 0");
 
 export function icon(name) {
   const svg = document.createElementNS(SPACE, "svg");
@@ -40,7 +45,6 @@ export function iconButton(name, word, work, attributes = {}) {
     ...attributes, on: { click: work } }, icon(name));
 }
 
-/** A button that copies and then says so. */
 export function copyButton(name, word, work) {
   const button = iconButton(name, word, async () => {
     await work(button);

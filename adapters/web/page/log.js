@@ -239,7 +239,7 @@ export function showAnswer(answer) {
     shown.extra.querySelector(":scope > .files")?.remove();
     shown.extra.prepend(filesOf(answer.files));
     for (const one of answer.cards) card.place(one, shown.extra, conversation);
-    shown.answer.hidden = shown.clicked && settled(shown, answer);
+    shown.answer.hidden = answer.quiet || (shown.clicked && settled(shown, answer));
     quiet(shown);
   });
 }

@@ -3,6 +3,7 @@
 
 import "./dialogs.js"; // its style sheet
 import { isComposing, make } from "./element.js";
+import { icon } from "./icons.js";
 
 const GAP = 4; // pixels between the button and its menu, and around it
 let shut = () => {};
@@ -44,9 +45,10 @@ function draw(entry, close) {
   }
   const { text, act, href, download, lang, checked, radio, last, danger } = entry;
   const role = checked === undefined ? "menuitem" : radio ? "menuitemradio" : "menuitemcheckbox";
-  const marks = { role, tabindex: "-1", lang, href, download, class: danger ? "last bad" : last && "last", text,
+  const marks = { role, tabindex: "-1", lang, href, download, class: danger ? "last bad" : last && "last",
     "aria-checked": checked === undefined ? undefined : String(checked) };
-  return make(href ? "a" : "button", { ...marks, type: href ? undefined : "button", on: { click: () => { close(); act?.(); } } });
+  return make(href ? "a" : "button", { ...marks, type: href ? undefined : "button", on: { click: () => { close(); act?.(); } } },
+    text, ...(checked ? [icon("check")] : []));
 }
 
 const items = (list) => [...list.querySelectorAll("[role^=menuitem]")];

@@ -63,7 +63,7 @@ const dialog = draw("quick-form", say("quick_title"), make("div", { id: "quick-s
   make("select", { id: "quick-slug", on: { change: choose } }),
   make("p", { id: "quick-about", dir: "auto" }),
   make("div", { id: "quick-inputs" }),
-  make("p", { class: "hint", text: say("quick_files") })));
+  make("p", { id: "quick-files", class: "hint", text: say("quick_files") })));
 
 /** `slug`: the command that is chosen at first. `saved`: names of saved questions, which a click puts into the box. */
 export async function open(those, slug, saved = []) {
@@ -75,6 +75,7 @@ export async function open(those, slug, saved = []) {
   if (saved.length) $("quick-saved").replaceChildren(...heading, ...(await import("./saved.js")).list(saved, done));
   for (const part of dialog.querySelectorAll("form > :not([type=button])")) part.hidden = commands.length === 0;
   if (!commands.length) return dialog.showModal();
+  $("quick-files").hidden = !$("attached").childElementCount;
   $("quick-slug").replaceChildren(...commands.map(({ slug: value, title }) => make("option", { value, text: title })));
   $("quick-slug").value = slug;
   choose();

@@ -62,6 +62,7 @@ PAGE_SECURITY_POLICY = (
 BYTES_TYPE = "application/octet-stream"
 
 
+SETUP_CARDS = ("model", "slack", "discord", "nocodb", "stackspot", "code")
 MAX_SEARCH_CHARS = 200
 MAX_WELCOME_TABLES = 12
 
@@ -276,25 +277,30 @@ class ConversationRoutes(MessageRoutes):
                 streams.append(self._follow(request, id, cursor, stack))
             return http_io.EventStream(stream.merge_streams(streams), stack.pop_all())
 
-    @endpoint("GET", "/approvals", refuses=(503,))
+    @endpoint("GET", "/approvals", refuses=(404, 503), query={"id": "also if it waits for others"})
     async def approvals(self, request: Request) -> answers.RequestList:
         """The oldest requests that wait for the reader's decision, from every platform, and how
-        many `more` wait. `conversation` is set if the request was made in a conversation that the
-        reader can open. `POST /cards/{id}` decides on a card."""
+        many `more` wait, or the one with an `id`. `conversation` is set if the request was made in
+        a conversation that the reader can open. `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
         approvals = list[answers.WaitingCard]()
-        requests = await self.hub.requests.list_requests(person)
-        for change, card in zip(requests.changes, requests.cards, strict=False):
+        id = request.query_params.get("id", "")
+        requests = await self.hub.requests.list_requests(person, id)
+        listed = zip(requests.changes, requests.cards, requests.askers, strict=False)
+        for change, card, asker in listed:
             address = change.proposal.address
             approval: answers.WaitingCard = {
                 **stream.card_json(card),
                 "platform": address.platform,
                 "table": change.draft.title,
+                "asker": asker,
+                "asked_at": change.proposal.created_at,
             }
             if self.visitors.owns(person, address.conversation):
                 approval["conversation"] = address.channel
             approvals.append(approval)
-        return {"approvals": approvals, "more": len(requests.changes) - len(approvals)}
+        more = len(requests.changes) - len(approvals)
+        return {"approvals": approvals, "more": more, "refusal": requests.refusal}
 
     @endpoint("GET", "/files/{id}", media=(BYTES_TYPE,), refuses=(404,))
     async def file(self, request: Request) -> Response:
@@ -377,7 +383,11 @@ class PageRoutes(RouteGroup):
         "GET",
         "/guide",
         media=("text/html",),
-        query={"locale": ", ".join(LOCALES), "page": "privacy"},
+        query={
+            "locale": ", ".join(LOCALES),
+            "page": "privacy",
+            "conversation": "where to go back to",
+        },
     )
     async def guide(self, request: Request) -> Response:
         """The guide for people who chat, in the locale asked for or the browser's, or Ponte's
@@ -392,7 +402,12 @@ class PageRoutes(RouteGroup):
             # Links between the documents become those of this route.
             text = text.replace("](../explanation/privacy.md)", "](/guide?page=privacy)")
             text = re.sub(rf"\]\(({'|'.join(LOCALES)})\.md\)", r"](/guide?locale=\1)", text)
+            text = re.sub(r"!\[.*\)\n\n", "", text)  # pictures are not served here
             text = re.sub(r"\[([^]]+)\]\((?!/guide)\S+\)", r"\1", text)  # pages not served here
+            id = request.query_params.get("conversation")  # "": the last one used
+            if id == "" or (id and http_io.ID_PATTERN.fullmatch(id)):
+                text = text.replace("](/guide?", f"](/guide?conversation={id}&")
+                text = f"[{say('Back to the conversation')}](/#{id})\n\n{text}"
             page = plain_page("guide", document_to_html(text))
         return HTMLResponse(page, headers={"Content-Security-Policy": http_io.HTML_SECURITY_POLICY})
 
@@ -426,11 +441,11 @@ class PageRoutes(RouteGroup):
         # gate, nobody may use it.
         if gate and not gate.why_closed(http_io.read_visit(request.scope), visitor):
             connect = [
-                *(["model"] if start.is_demo else []),
-                *(["nocodb"] if start.is_sample else []),
+                part.name
+                for part in start.parts
+                if part.name in SETUP_CARDS
+                and (part.state == "off" or (start.is_demo and part.name == "model"))
             ]
-            # Slack is suggested only while the model or NocoDB is not connected either.
-            connect += ["slack"] if connect else []
         return {
             "suggestions": [
                 {"kind": suggestion.kind, "text": suggestion.text}

@@ -73,6 +73,7 @@ async function confirmForAll(provider, why) {
 /** Show it over the page. `isPage`: it is all that is shown. `provider` is who has to confirm the person again,
     and `why` a sentence about that. */
 export async function show(isPage = false, provider = "", why = "") {
+  if (!$("signin")) return location.reload(); // on /admin
   if (provider && confirmAgain(provider, why)) return;
   $("trouble").textContent ||= why;
   const { ways } = await session.ask();

@@ -25,7 +25,6 @@ export function say(key, values = {}) {
 const CLOCK = { hour: locale.startsWith("en") ? "numeric" : "2-digit", minute: "2-digit" };
 const DAY = { month: "short", day: "numeric" };
 
-/** The time of day. */
 export const clock = (date) => date.toLocaleTimeString(locale, CLOCK);
 
 /** The day, with its year unless that is this one, and the time of day if `hasTime`. */

@@ -1,8 +1,14 @@
-// The service worker: it keeps the page's own files, and opens the page from a notification. It keeps
-// nothing that anybody wrote.
+// The service worker: it keeps the page's own files, so that its empty frame opens without a network,
+// and opens the page from a notification. It keeps nothing that anybody wrote.
+
+const FRAME = ["/", "/page/words.json"];
+const VERSION = /\/page\/[0-9a-f]+\//; // the folder of one version's files
 
 self.addEventListener("install", () => self.skipWaiting());
-self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+self.addEventListener("activate", (event) => event.waitUntil((async () => {
+  await self.clients.claim();
+  for (const path of FRAME) await frame(path).catch(() => {});
+})()));
 
 /** Ask first: the browser itself has what it may keep. The files of one version are kept, by the
     folder that names it. */
@@ -20,10 +26,27 @@ async function fetched(request, version) {
   }
 }
 
+/** The page and its sentences, which no version's folder names: the page itself names the version. */
+async function frame(request) {
+  const { pathname } = new URL(request.url ?? request, self.location);
+  try {
+    const answer = await fetch(request);
+    const [version] = pathname === "/" ? VERSION.exec(await answer.clone().text()) ?? [] : await caches.keys();
+    if (answer.ok && !answer.redirected && version) await (await caches.open(version)).put(pathname, answer.clone());
+    return answer;
+  } catch (error) {
+    const old = await caches.match(pathname, { ignoreVary: true });
+    if (old) return old;
+    throw error;
+  }
+}
+
 self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
-  const version = url.origin === self.location.origin && /^\/page\/[0-9a-f]+\//.exec(url.pathname);
-  if (version && event.request.method === "GET") event.respondWith(fetched(event.request, version[0]));
+  if (url.origin !== self.location.origin || event.request.method !== "GET") return;
+  const version = VERSION.exec(url.pathname);
+  if (version?.index === 0) event.respondWith(fetched(event.request, version[0]));
+  else if (FRAME.includes(url.pathname) && !url.search) event.respondWith(frame(event.request));
 });
 
 self.addEventListener("notificationclick", (event) => {

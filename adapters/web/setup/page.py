@@ -17,10 +17,11 @@ from core.base.i18n import format_date, say, translate_word
 Json = Mapping[str, Any]
 MAX_SELECT_VALUES = 40
 """More values are suggestions below a field."""
-_LINK = re.compile(r"https://[^\s<&]+(?:&amp;[^\s<&]+)*")
+_LINK = re.compile(r"https://[^\s<&]+(?:&amp;[^\s<&]+)*(?<![.,;)])")
+_NAMED_LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 STATE_WORDS = {
-    "on": "connected", "off": "not connected", "failing": "failing", "note": "note",
-    "checking": "checking", "saved": "saved, takes effect after a restart",
+    "on": "connected", "off": "Connect", "failing": "failing", "note": "note",
+    "checking": "checking", "saved": "restart to apply",
 }  # fmt: skip
 PEOPLE_LISTS = {
     "ponte_allow": "Can change data: {people}",
@@ -48,6 +49,7 @@ class SetupView:
     token: str
     zone: ZoneInfo
     asks_token: bool
+    has_sign_in: bool
     open_card: str = ""
     result: str = ""
     draft_id: str = ""
@@ -65,13 +67,13 @@ class SetupView:
         is_card = self.open_card in [card["name"] for card in setup["cards"]]
         view = self if is_card else replace(self, open_card="")
         cards = "".join(view._card(card, setup) for card in setup["cards"])
-        sign_in = _render_sign_in(setup["page_url"])
-        return f"<p>{escape(sentence)}</p>{view._state(setup)}{cards}{sign_in}"
+        last = _render_sign_in(setup["page_url"], "on" if self.has_sign_in else "off")
+        return f"<p>{escape(sentence)}</p>{view._state(setup)}{cards}{last}"
 
     def _state(self, setup: Json) -> str:
-        """Return the HTML about the newest settings: whether they wait for the next start, with
-        buttons to start again or to undo, or why a start with them failed. The result of the last
-        step comes first, unless it stands on its card."""
+        """Return the HTML about the newest settings: whether they wait for the next start, or why a
+        start with them failed. The result of the last step comes first, unless it stands on its
+        card."""
         # `trial` is about stored settings that the running Ponte does not use; None: there are
         # none. `can_apply`: this Ponte can start itself again.
         trial, above = setup["trial"], "" if self.open_card else self.result
@@ -82,36 +84,27 @@ class SetupView:
             return above + notice("bad", message)
         hint = say("Answers in progress finish first or continue afterwards. No messages are lost.")
         undo = self._button("undo", say("Undo"))
-        apply = self._button("apply", say("Restart now"), "approve")
-        if not setup["can_apply"]:
-            apply = ""
+        apply = self._button("apply", say("Restart now"), "approve") * setup["can_apply"]
         # An anchor would make the page scroll to a card after the step.
         form = self._form("", self._token_field() + apply + undo)
-        return f'{above}<div class="notice"><p>{escape(message)} {escape(hint)}</p>{form}</div>'
+        words = f"<p><b>{escape(message)}</b> {escape(hint)}</p>"
+        return f'{above}<div class="notice trial" role="status">{words}{form}</div>'
 
     def _card(self, card: Json, setup: Json) -> str:
-        """Return the HTML of one service (the model, Slack, tables): its state, what it needs, and
-        the form to connect it. Only the card whose form was sent last is unfolded."""
+        """Return the HTML of one service: a row that unfolds to the steps and the form to connect
+        it. Only the card whose form was sent last is unfolded."""
         is_open = card["name"] == self.open_card
         # Saved settings take effect after a restart; until then, the card's own state is the old
         # one.
         state = "saved" if card["is_new"] else card["state"]
         # The state says enough of a service that is off or only saved.
-        status = translate_word(card["words"]) if state not in ("off", "saved") else ""
-        head = (
-            f"<summary><b>{escape(say(card['title']))}</b> "
-            f'<span class="state {state}">{escape(say(STATE_WORDS[state]))}</span> '
-            f"{escape(status or card['purpose'])}</summary>"
-        )
-        links = "".join(
-            f'<li><a href="{escape(url)}" target="_blank" rel="noreferrer">{escape(name)}</a></li>'
-            for name, url in card["links"].items()
-        )
+        status = card["words"] if state not in ("off", "saved") else ""
+        head = _render_row(card["icon"], say(card["title"]), status or card["purpose"], state)
         body = f"<p>{escape(card['purpose'])}</p>" if status else ""
-        body += f"<p>{escape(card['needs'])}</p>" + (f"<ul>{links}</ul>" if links else "")
+        body += _render_steps([*map(to_html, card["steps"])])
         # `locked` is a sentence on why the card cannot be changed here; "" if it can.
         if card["locked"]:
-            body += notice("note", card["locked"])
+            body += notice("note", card["locked"]) + _render_names(card)
         else:
             body += self.result if is_open else ""
             body += self._card_form(card, setup["since"], is_open)
@@ -131,8 +124,6 @@ class SetupView:
         """The form's hidden field `draft` has the id of what was entered before, so that secrets
         need not be typed, or sent to the browser, again. `since` is when the settings were stored,
         in seconds since the epoch. `is_open`: this card's form was sent last."""
-        # OPEN_TO_ALL warns that everybody on the platform can then talk to Ponte. `_token_field` is
-        # "" unless the owner must give their sign-in token again.
         draft = self.draft if is_open else {}
         fields = "".join(
             self._field(form_field, draft, since, is_open) for form_field in card["fields"]
@@ -149,6 +140,7 @@ class SetupView:
         buttons += self._button("save", say("Save"), "approve")
         if card["stored"]:
             buttons += self._button("remove", say("Remove"), "danger")
+        buttons += _render_names(card)
         hidden = hidden_field("draft", self.draft_id if is_open else "")
         note = (
             f'<p class="hint">{escape(say(OPEN_TO_ALL[name]))}</p>' if name in OPEN_TO_ALL else ""
@@ -230,7 +222,7 @@ class SetupView:
         has their entries that were checked and are not saved yet.
         """
         setting = form_field["name"]
-        label = f"{form_field['label'][:1].upper()}{form_field['label'][1:]} ({setting.upper()})"
+        label = form_field["label"]
         name = f"value-{setting}"
         if form_field["source"]:
             place = {"environment": say("in the environment"), "file": say("in .env")}
@@ -255,9 +247,10 @@ class SetupView:
         value = self.values.get(setting, value) if is_open else value
         choices: Sequence[str] = draft.get("choices", {}).get(setting) or form_field["choices"]
         if choices and len(choices) <= MAX_SELECT_VALUES:
+            # A server may not have the default model.
             default = (
                 say("{value} (default)", value=form_field["example"])
-                if form_field["example"]
+                if form_field["example"] in choices
                 else ""
             )
             # With one choice that is not the default, nothing is left to choose.
@@ -294,7 +287,7 @@ class SetupView:
         return f'<form method="post" action="/admin/setup#{card}">{hidden}{body}</form>'
 
 
-def _render_sign_in(page_url: str) -> str:
+def _render_sign_in(page_url: str, state: str) -> str:
     """The page does not store these settings; the card shows the lines to add to the files."""
     purpose = say("People sign in to the page with Slack or their company account.")
     origin = page_url or "https://ponte.example.com"
@@ -314,13 +307,41 @@ def _render_sign_in(page_url: str) -> str:
             'secret = "ACME_SIGN_IN_SECRET"\ngroups = ["…"]',
         ),
     ]
-    body = "".join(
-        f"<p>{escape(sentence)}</p><pre>{escape(lines)}</pre>" for sentence, lines in steps
-    )
+    body = _render_steps([f"{escape(words)}<pre>{escape(lines)}</pre>" for words, lines in steps])
     hint = say("The first line is the redirect URL that the provider asks for.")
-    head = f"<summary><b>{escape(say('Sign-in'))}</b> {escape(purpose)}</summary>"
+    head = _render_row("M12 4a4 4 0 1 0 .01 0M4 20c0-6 16-6 16 0", say("Sign-in"), purpose, state)
     note = f'<p class="hint">{escape(hint)}</p>'
     return f'<details class="setup" id="sign-in">{head}<div>{body}{note}</div></details>'
+
+
+def _render_row(icon: str, title: str, sentence: str, state: str) -> str:
+    return (
+        '<summary><svg class="icon" viewBox="0 0 24 24" aria-hidden="true">'
+        f'<path d="{icon}"/></svg>'
+        f"<span><b>{escape(title)}</b> {to_html(sentence)}</span>"
+        f'<span class="state {state}">{escape(say(STATE_WORDS[state]))}</span></summary>'
+    )
+
+
+def _render_steps(steps: Sequence[str]) -> str:
+    """`steps` are HTML with links as in Markdown; they have numbers if there are several."""
+    items = "".join(f"<li>{step}</li>" for step in steps)
+    body = f"<ol>{items}</ol>" if len(steps) > 1 else f"<p>{steps[0]}</p>"
+    return _NAMED_LINK.sub(r'<a href="\2" target="_blank" rel="noreferrer">\1</a>', body)
+
+
+def _render_names(card: Json) -> str:
+    """Return the HTML of a button that shows the variable of each field."""
+    rows = "".join(
+        f"<dt>{escape(form_field['label'])}</dt><dd><code>{form_field['name'].upper()}</code></dd>"
+        for form_field in card["fields"]
+    )
+    id, label = f"names-{card['name']}", escape(say("Names in .env"))
+    return (
+        f'<button type="button" class="info" popovertarget="{id}" aria-label="{label}" '
+        f'title="{label}">i</button>'
+        f'<div id="{id}" popover><b>{label}</b><dl>{rows}</dl></div>'
+    )
 
 
 def _render_people(people: Mapping[str, Json]) -> str:

@@ -162,6 +162,7 @@ class SetupRoutes(RouteGroup):
             self.auth.form_token(visitor),
             ZoneInfo(self.visitors.time_zone),
             asks_token=not await self._is_fresh(request, visitor),
+            has_sign_in=bool(self.visitors.sign_in and self.visitors.sign_in.list_providers()),
             **parts,
         )
         if draft:

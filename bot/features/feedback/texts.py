@@ -14,6 +14,8 @@ from bot.operation_texts import (
     TextList,
     View,
     format_name,
+    format_place,
+    format_reason,
     format_time,
 )
 from core.base import i18n
@@ -28,8 +30,9 @@ MAX_FEEDBACK_TEXT = 400
 
 def _describe_facts(vote: Row, view: View) -> str:
     tokens = i18n.plural("{count} token", "{count} tokens", vote["tokens"])
-    facts = (*vote["models"], *vote["tools"], f"{vote['seconds']} s", tokens, *vote["errors"])
-    return " · ".join(map(to_one_line, facts))
+    facts = (*vote["models"], *vote["tools"], f"{vote['seconds']} s", tokens)
+    errors = (format_reason(code, view) for code in vote["errors"])
+    return " · ".join(map(to_one_line, (*facts, *errors)))
 
 
 def _vote(vote: str, view: View) -> str:
@@ -63,7 +66,7 @@ TEXT_LISTS.update(
             ListColumn("time", "at", format_time),
             ListColumn("vote", "vote", _vote),
             ListColumn("person", "person", format_name),
-            ListColumn("channel", "place", format_name),
+            ListColumn("channel", "place", format_place),
             ListColumn("reason", "reason"),
             ListColumn(
                 "question",

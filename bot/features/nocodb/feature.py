@@ -11,9 +11,12 @@ FEATURE = Feature(
     card=SetupCard(
         "nocodb",
         "NocoDB",
+        "M4 5h16v14H4zM4 10h16M10 10v9",
         "Reads your team's tables, and changes rows after approval.",
-        "The address of your NocoDB and an API token. In NocoDB, open your picture, then "
-        "Account Settings and Tokens.",
+        (
+            "In NocoDB, open your picture, then Account Settings and Tokens.",
+            "Create an API token, and paste it below with the address of NocoDB.",
+        ),
         (
             SetupField("nocodb_url", words="Address", example="https://nocodb.example.com"),
             SetupField("nocodb_token", words="Token", is_secret=True),

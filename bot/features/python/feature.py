@@ -10,9 +10,12 @@ FEATURE = Feature(
     card=SetupCard(
         "code",
         "Python",
+        "M8 7l-5 5 5 5M16 7l5 5-5 5",
         "Calculates, reads files and draws plots with Python.",
-        "Usually nothing: auto uses OpenAI's interpreter with OpenAI's models, and otherwise "
-        "a sandbox on this machine.",
+        (
+            "Usually nothing: auto uses OpenAI's interpreter with OpenAI's models, and otherwise a "
+            "sandbox on this machine.",
+        ),
         (
             SetupField(
                 "ponte_code", words="Where Python runs", choices=("auto", "hosted", "local", "off")

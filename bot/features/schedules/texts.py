@@ -13,6 +13,8 @@ from bot.operation_texts import (
     TextList,
     View,
     format_name,
+    format_place,
+    format_reason,
     format_time,
 )
 from core.base.i18n import say
@@ -75,7 +77,7 @@ def _describe_run(run: Row | None, view: View) -> str:
     if run is None:
         return "–"
     result = describe_result(run["state"], run["missed_count"], is_late=run["is_late"])
-    code = f" ({run['reason']})" if run["reason"] else ""
+    code = f" ({format_reason(run['reason'], view)})" if run["reason"] else ""
     return f"{format_time(run['due_at'], view)}: {result}{code}"
 
 
@@ -95,7 +97,7 @@ _COLUMNS = (
     ListColumn("next run", "next_due_at", format_time),
     ListColumn("last run", "last_run", _describe_run, wide=True),
     ListColumn("owner", "owner", format_name),
-    ListColumn("channel", "place", format_name),
+    ListColumn("channel", "place", format_place),
     ListColumn("text", "text", _schedule_text),
 )
 _LOOKS = ListColumn("last look", "looked_at", format_time), ListColumn("value", "value")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bot.features.base import Feature, SetupCard, SetupField, SetupLink
+from bot.features.base import Feature, SetupCard, SetupField
 from core.tools.stackspot import QUICK_COMMAND_RUN, STACKSPOT
 
 FEATURE = Feature(
@@ -11,13 +11,16 @@ FEATURE = Feature(
     card=SetupCard(
         "stackspot",
         "StackSpot",
+        "M13 3L5 14h6l-1 7 8-11h-6z",
         "Runs StackSpot's quick commands and agents.",
-        "A client ID and a client key. StackSpot AI shows them in your profile under Access Token.",
+        (
+            "Open your profile in [StackSpot AI](https://ai.stackspot.com).",
+            "Under Access Token, copy the client ID and the client key.",
+        ),
         (
             SetupField("stackspot_client_id", words="Client ID"),
             SetupField("stackspot_client_secret", words="Client key", is_secret=True),
             SetupField("stackspot_realm", words="Realm"),
         ),
-        (SetupLink("https://ai.stackspot.com", words="StackSpot AI"),),
     ),
 )

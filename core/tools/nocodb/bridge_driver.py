@@ -26,7 +26,10 @@ _LINKS = {name for name, type in FIELD_TYPES.items() if type.link}
 _COMPUTED = {name for name, type in FIELD_TYPES.items() if type.is_computed} | _LINKS
 _SYSTEM = ("CreatedAt", "UpdatedAt", "CreatedBy", "UpdatedBy", "nc_order")
 _KEYS = ("Id", "id", "ID")
-RECREATED_NOTE = "If you undo this, the rows get new IDs and lose their links to other rows."
+RECREATED_NOTE = (
+    "Undo creates the rows again, with their values. They get new IDs, and lose their links to "
+    "other rows, their comments and history."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from core.base.redaction import is_secret_name
 from core.base.text import compose_letters, fold_case, to_one_line
 from core.changes.kinds import Changer
 from core.domain.changes import MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
+from core.domain.messages import File
 from core.domain.ports import Tool
 from core.domain.records import ContextFiles, Outcome, ToolContext
 from core.domain.rights import Viewer
@@ -338,20 +339,19 @@ async def find_files(ctx: ToolContext, cells: Cells) -> Cells:
     for field, value in cells:
         if field.field_type.file and value:
             names = dict.fromkeys(map(str, value if isinstance(value, list) else [value]))
-            files = [await _find_file(ctx.files, name) for name in names]
+            files = [await _describe_file(ctx.files, name) for name in names]
             # A file that is named twice, as by its name and by its id, counts once.
             value = list({file["file"]: file for file in files}.values())
         found_cells.append((field, value))
     return found_cells
 
 
-async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]:
-    """Return the file with its digest, so that what a person approves is what is uploaded. Raise
-    ToolError if no file or several have the name; its hint lists the files, so that the model can
-    choose one by its id."""
+async def find_file(store: ContextFiles | None, name: str) -> File:
+    """Raise ToolError if no file or several have the name; its hint lists the files, so that the
+    model can choose one by its id."""
     files = await store.list_files() if store else ()
     found = [file for file in files if file.id == name or fold_case(file.name) == fold_case(name)]
-    if store is None or len(found) != 1:
+    if len(found) != 1:
         # The model then names one by its id: of the files with this name, else of all.
         listed = [f"{file.name!r} (id {file.id}, {file.size} bytes)" for file in found or files]
         raise ToolError(
@@ -364,8 +364,13 @@ async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]
             if listed
             else "ask the person to send the file here",
         )
-    file = found[0]
-    data = await store.read(file)
+    return found[0]
+
+
+async def _describe_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]:
+    """Return the file with its digest, so that what a person approves is what is uploaded."""
+    file = await find_file(store, name)
+    data = await store.read(file) if store else b""
     # In a thread, because a large file would hold up the event loop.
     digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
     name_and_type = {"file": file.id, "title": file.name, "mimetype": file.type}

@@ -702,7 +702,10 @@ class SampleDriver(RestDriver):
     before a reset."""
 
     name = SAMPLE_APPLIER
-    recreated = "If you undo this, the rows get new IDs and keep their links. New values: {names}."
+    recreated = (
+        "Undo creates the rows again, with their values and links. They get new IDs and new values "
+        "of {names}."
+    )
     refilled = "The rows have new IDs and new values for {names}."
 
     def __init__(self, api: SampleApi) -> None:

@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -421,13 +421,25 @@ def test_who_reads_a_list_may_hang_up(
     assert ponte.capture.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("reads_here", "words"), [(True, "Starting Ponte…\n"), (False, "")])
-def test_a_person_reads_at_once_that_the_chat_is_starting(
-    ponte: Shell, monkeypatch: pytest.MonkeyPatch, reads_here: bool, words: str
+@pytest.mark.parametrize(
+    ("is_terminal", "is_running", "words"),
+    [(True, False, "Starting Ponte…\n"), (True, True, ""), (False, False, "")],
+)
+def test_a_chat_says_that_it_starts_ponte_only_where_none_runs(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch, is_terminal: bool, is_running: bool, words: str
 ) -> None:
-    monkeypatch.setattr("bot.cli.commands.chat", lambda: 0)
+    @asynccontextmanager
+    async def local(*_: object, **__: object) -> AsyncIterator[Path]:
+        yield Path("ponte.sock")
+
+    async def converse(*_: object) -> int:
+        return 0
+
+    monkeypatch.setattr("bot.app.local", local)
+    monkeypatch.setattr("adapters.terminal.chat.chat", converse)
+    monkeypatch.setattr("bot.home.Home.is_served", lambda _: is_running)
     for stream in ("stdin", "stdout"):
-        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: reads_here, raising=False)
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: is_terminal, raising=False)
     assert (ponte("chat").out, ponte.code) == (words, 0)
 
 

@@ -38,7 +38,7 @@ class Owner:
 
     def save_model(self, name: str = NEW_MODEL) -> None:
         page = self.send("save", card="model", **{"value-ponte_model": name})
-        assert "Saved: Model." in page.text
+        assert "Model is saved. Restart to apply." in page.text
 
 
 def address_of(lines: list[str]) -> str:
@@ -113,7 +113,7 @@ def test_a_start_that_fails_is_followed_by_one_with_the_settings_before(
         assert "can't start with the new settings (PONTE_CODE" in process.stderr.readline()
         assert "nowhere" not in stored.read_text()
         shown = machine.ponte("setup", "show")[1]
-        assert "didn't start with PONTE_MODEL (PONTE_CODE" in shown
+        assert "didn't start with Model (“Where Python runs”" in shown
 
 
 def test_a_start_that_was_killed_is_followed_by_one_with_the_settings_before(

@@ -211,7 +211,7 @@ def test_a_command_as_people_type_it(written: str, command: str) -> None:
         "stop the server please", "stop doing that", "please stop the import", "help me", "why?",
         "new?", "share", "forget.", "forget yes!", "please", "por favor", "thanks", "merci",
         "ponte",
-        "`approve abc234`", "'deny abc234'", "“forget yes”", "*undo abc234*",
+        "'deny abc234'", "“forget yes”", "*undo abc234*",
         "status of order 7?", "para", "`stop` the server", "~stop~", "> stop", "", "`", "!!!",
         "stop\nplease", "help us, please.", "a" * 300, ":x:", "stop :x: it", "「approve abc234」",
         "❝forget yes❞", ":x: forget yes", "🚫 forget yes", "❌ approve abc234",
@@ -224,3 +224,11 @@ def test_a_command_as_people_type_it(written: str, command: str) -> None:
 )  # fmt: skip
 def test_a_sentence_that_only_begins_like_a_command_is_for_the_model(text: str) -> None:
     assert parse_command(text) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["`approve abc234`", "approve `abc234`", "`aprovar abc234`", "```\napprove abc234\n```"]
+)
+def test_a_decision_in_code_marks_decides_nothing_and_asks_no_model(text: str) -> None:
+    with pytest.raises(BadInput, match="without the code marks"):
+        parse_command(text)

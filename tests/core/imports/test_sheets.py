@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import openpyxl
 import pytest
 
 from core.base.errors import ToolError
-from core.imports.sheets import MAX_IMPORT_ROWS, Sheet, read_sheets
+from core.imports.sheets import MAX_IMPORT_ROWS, ImportSheet, read_sheets
 
 pytestmark = pytest.mark.slow
 OLD_EXCEL = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 no more of it"
@@ -30,7 +30,7 @@ def build_book(*rows: Sequence[Any], merged: Sequence[str] = ()) -> bytes:
     return out.getvalue()
 
 
-async def read_one(data: bytes) -> Sheet:
+async def read_one(data: bytes) -> ImportSheet:
     (sheet,) = await read_sheets("customers", data)
     return sheet
 
@@ -52,14 +52,14 @@ async def test_csv(data: bytes) -> None:
 
 
 async def test_a_title_and_a_head_of_two_lines() -> None:
-    rows = (
+    rows: list[list[Any]] = [
         ["Customers 2026"],
         [],
         ["Customer", None, "Address", None],
         ["Name", "Since", "Street", None],
-        ["Ana", datetime(2026, 1, 2), "Rua 1", timedelta(hours=30)],
+        ["Ana", date(2026, 1, 2), "Rua 1", timedelta(hours=30)],
         ["Bob", date(2026, 2, 3), 12.0, "=B5+1"],
-    )
+    ]
     sheet = await read_one(build_book(*rows, merged=["A1:D1", "A3:B3", "C3:D3"]))
     assert sheet.columns == ("Customer Name", "Customer Since", "Address Street", "D")
     assert [(row.number, *row.cells) for row in sheet.rows] == [
@@ -89,7 +89,7 @@ async def test_several_sheets_without_the_hidden_one() -> None:
     "data", [b"", b"PK\x03\x04 no archive", OLD_EXCEL, b"Name;Since\n"], ids=repr
 )
 async def test_no_spreadsheet(data: bytes) -> None:
-    with pytest.raises(ToolError, match="customers (can't be read|has no rows)"):
+    with pytest.raises(ToolError, match=r"customers (can't be read|has no rows)"):
         await read_one(data)
 
 

@@ -33,7 +33,7 @@ BRAZIL, USA = Notation(",", "dmy"), Notation(".", "mdy")
         (DAY, "3/4/2026", BRAZIL, "2026-04-03"),
         (DAY, "3/4/2026", USA, "2026-03-04"),
         (DAY, "1.2.26", USA, "2026-02-01"),
-        (DAY, datetime(2026, 4, 3, 0, 0), USA, "2026-04-03"),
+        (DAY, datetime.fromisoformat("2026-04-03"), USA, "2026-04-03"),
         (MOMENT, "3/4/2026 9:05", BRAZIL, "2026-04-03 09:05:00-03:00"),
         (MOMENT, date(2026, 4, 3), USA, "2026-04-03 00:00:00-03:00"),
         (STATUS, "novo", USA, "Novo"),

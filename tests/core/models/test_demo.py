@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import runpy
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -76,11 +77,20 @@ async def test_it_says_what_it_is_and_what_one_line_adds() -> None:
     chat = Chat(DemoModel)
     answer = await chat.says("Please write me a poem")
     assert "demo model" in answer
+    assert "open Set-up on the page" in answer
     assert "OPENAI_API_KEY=" in answer
-    for words in ("history", "list tables", "show TABLE", "run python", "/nocodb TOOL {json}"):
-        assert words in answer
+    assert re.findall(r"- `(.*?)`", answer) == ["history", "help"], "what needs no tool"
     assert len(chat.deltas) > 10
     assert "".join(chat.deltas) == answer, "it streams the text with which it completes"
+
+
+async def test_it_offers_only_what_works_here() -> None:
+    answer = await Chat(DemoModel, [python("{code}")]).says("hello")
+    assert re.findall(r"- `(.*?)`", answer) == ["history", "run python …", "help"]
+    async with open_bridge_chat() as (chat, _):
+        answer = await chat.says("hello")
+    tables = ["list tables", "show TABLE", "/nocodb TOOL {json}"]
+    assert re.findall(r"- `(.*?)`", answer) == ["history", *tables, "help"]
 
 
 async def test_tables_over_the_bridge() -> None:
@@ -129,9 +139,9 @@ async def test_the_bridge_called_by_hand() -> None:
 
 async def test_without_tools_it_says_what_to_set() -> None:
     chat = Chat(DemoModel)
-    assert "`NOCODB_URL`" in await chat.says("list tables")
-    assert "`NOCODB_URL`" in await chat.says("show Customers")
-    assert "`NOCODB_URL`" in await chat.says("/nocodb list_bases {}")
+    assert "Set-up on the page" in await chat.says("list tables")
+    assert "Set-up on the page" in await chat.says("show Customers")
+    assert "Set-up on the page" in await chat.says("/nocodb list_bases {}")
     assert "`PONTE_CODE`" in await chat.says("run python 1 + 1")
 
 
@@ -288,7 +298,7 @@ async def test_python_on_a_file_that_was_attached() -> None:
     assert "'sales.csv'" in reply
     newer = File("f2", "costs.csv", "text/csv", 10)
     assert "'costs.csv'" in await chat.says("Summarise my file", files=(newer,))
-    assert "Next, try: `Run a quick command`" in reply
+    assert "That was the last step. To use a real model, open Set-up on the page" in reply
     reply = await Chat(DemoModel, [python("drawn")]).says("draw something")
     assert reply.startswith("I can draw only the sales of the sample tables."), "it says so"
 

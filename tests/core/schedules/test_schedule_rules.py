@@ -293,6 +293,38 @@ def test_times_that_the_clocks_skip_or_repeat_are_found() -> None:
             assert describe_rule(once).replace("\u202f", " ").endswith(words)
 
 
+def test_each_weekday_agrees_with_its_sentence() -> None:
+    feminine = ("segunda-feira", "terça-feira", "quarta-feira", "quinta-feira", "sexta-feira")
+    french = ("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche")
+    ordinals = ("premier", "deuxième", "troisième", "quatrième")
+    for number, name in enumerate((*feminine, "sábado", "domingo"), 1):
+        end, sign = ("a", "ª") if name in feminine else ("o", "º")
+        day = french[number - 1]
+        forms = {
+            f"0 9 * * {number}": (f"tod{end} {name}, às 09:00", f"chaque {day} à 09:00"),
+            f"0 9 * * {number}L": (
+                f"n{end} últim{end} {name} de cada mês, às 09:00",
+                f"le dernier {day} de chaque mois à 09:00",
+            ),
+            f"0 9 * * {number}#5": (
+                f"tod{end} 5{sign} {name} de um mês, às 09:00",
+                f"le cinquième {day} d’un mois à 09:00",
+            ),
+        }
+        for nth, ordinal in enumerate(ordinals, 1):
+            forms[f"0 9 * * {number}#{nth}"] = (
+                f"tod{end} {nth}{sign} {name} do mês, às 09:00",
+                f"le {ordinal} {day} de chaque mois à 09:00",
+            )
+        for rule, words in forms.items():
+            for locale, sentence in zip(("pt-BR", "fr"), words, strict=True):
+                with use_locale(locale):
+                    assert describe_rule(draft(rule)) == sentence
+        once = draft(at=instant(f"2027-11-0{number}T09:00", NEW_YORK), zone=NEW_YORK)
+        with use_locale("pt-BR"):
+            assert f"uma única vez, n{end} {name}, {number} de novembro" in describe_rule(once)
+
+
 def test_rules_are_put_into_words_in_three_languages() -> None:
     """A rule that no sentence covers is shown as it is."""
     forms = {
@@ -303,16 +335,16 @@ def test_rules_are_put_into_words_in_three_languages() -> None:
         ),
         "0 9 * * 0,6": (
             "every week on Saturday and Sunday at 9:00 AM",
-            "toda semana: sábado e domingo, às 09:00",
-            "chaque semaine : samedi et dimanche",
+            "todo sábado e domingo, às 09:00",
+            "chaque samedi et dimanche à",
         ),
         "0 9 LW * *": (
             "on the last working day (Monday to Friday) of each month at 9:00 AM",
             "no último dia útil",
             "le dernier jour ouvré",
         ),
-        "0 9 * * 5L": ("on the last Friday of each", "última ocorrência de sexta", "vendredi"),
-        "0 9 * * MON#2": ("on the second Monday of each", "2ª ocorrência de segunda", "lundi"),
+        "0 9 * * 5L": ("on the last Friday of each", "na última sexta-feira de", "vendredi"),
+        "0 9 * * MON#2": ("on the second Monday of each", "toda 2ª segunda-feira do mês", "lundi"),
         "0 9 29 2 *": (
             "every year on February 29 at 9:00 AM (February 29 only in leap years)",
             "(29 de fevereiro só em anos bissextos)",
@@ -346,10 +378,10 @@ def test_rules_are_put_into_words_in_three_languages() -> None:
         "0 9 28 * *": ("on day 28 of each month at 9:00 AM", "no dia 28 de cada mês", "le 28 de"),
         "0 9 * * 5-7": (
             "every week on Friday, Saturday, and Sunday at",
-            "toda semana: sexta-feira, sábado e domingo",
+            "toda sexta-feira, sábado e domingo",
             "vendredi, samedi et dimanche",
         ),
-        "0 9 * * 0,7": ("every week on Sunday at", "toda semana: domingo", "semaine : dimanche"),
+        "0 9 * * 0,7": ("every week on Sunday at", "todo domingo,", "chaque dimanche à"),
         "0 9,9 1,1 * *": ("on day 1 of each month at 9:00 AM", "no dia 1 de", "le 1er de"),
         "0 9 1,15 * *": ("on days 1 and 15 of each", "nos dias 1 e 15", "les 1er et 15"),
         "0 9 7 * *": ("on day 7 of each month at 9:00 AM", "no dia 7 de cada mês", "le 7 de"),

@@ -33,6 +33,9 @@ async def test_it_is_accessible_and_fits(desk: Desk, axe_tab: Page) -> None:
     for number, path in enumerate(paths):
         await axe_tab.goto(f"{desk.address}{path}")
         await expect(axe_tab.locator("nav a[aria-current]")).to_be_visible()
+        if path == "/admin":
+            await axe_tab.locator("[data-request] summary").first.click()
+            await expect(axe_tab.locator(".card")).to_be_visible()
         for width, dark in ((1100, False), (390, True)):
             await resize(axe_tab, width, dark=dark)
             root = "document.documentElement"
@@ -44,6 +47,56 @@ async def test_it_is_accessible_and_fits(desk: Desk, axe_tab: Page) -> None:
             assert smallest == 16, (path, "a phone zooms in on smaller letters")
             if dark == bool(number % 2):
                 assert await findings(axe_tab, source) == [], (path, width, dark)
+
+
+async def test_a_request_is_opened_and_decided_by_keyboard(desk: Desk, tab: Page) -> None:
+    ask = {"message": PAID, "conversation": "keyboard"}
+    (card,) = (await desk["bob"].post("/chat", json=ask)).json()["cards"]
+    await visit(tab, f"{desk.address}/#token={desk.tokens['owner']}")
+    await tab.goto(f"{desk.address}/admin")
+    request = tab.locator(f'[data-request="{card["id"]}"]')
+    await expect(request.locator("summary")).to_contain_text("Change a row in Orders bob · page · ")
+    await request.locator("summary").press("Enter")
+    article = request.get_by_role("article", name="Change a row in Orders")
+    await expect(article).to_contain_text("Requested by bob.")
+    await expect(article.locator("ins")).to_have_text("Yes")
+    await article.get_by_role("button", name="Deny").press("Enter")
+    await expect(article.get_by_label("Reason")).to_be_focused()
+    await tab.keyboard.press("Escape")
+    await expect(article.get_by_role("button", name="Deny")).to_be_focused()
+    await article.locator(".approve").press("Enter")
+    await expect(article.locator(".badge")).to_have_text("done")
+    await article.get_by_role("button", name="Undo").press("Enter")
+    await expect(article.locator(".badge")).to_have_text("undone")
+
+
+async def test_who_cannot_approve_a_request_reads_why(desk: Desk, tab: Page) -> None:
+    ask = {"message": PAID, "conversation": "named"}
+    (card,) = (await desk["bob"].post("/chat", json=ask)).json()["cards"]
+    desk.config.write_text('[tables.Orders]\napprovers = ["web:bob"]\napprovers_only = true\n')
+    assert (await desk.send("owner", "reload", "config")).status_code == 200
+    await visit(tab, f"{desk.address}/#token={desk.tokens['owner']}")
+    await tab.goto(f"{desk.address}/admin")
+    request = tab.locator(f'[data-request="{card["id"]}"]')
+    await request.locator("summary").click()
+    why = f"Only a designated approver can decide on {card['id']}."
+    await expect(request.get_by_text(why)).to_be_visible()
+    await expect(request.locator("ins")).to_have_text("Yes")
+    await expect(request.locator(".approve, .deny")).to_have_count(0)
+    desk.config.write_text("")
+    assert (await desk.send("owner", "reload", "config")).status_code == 200
+
+
+async def test_after_the_session_has_ended_a_request_leads_to_signing_in(
+    desk: Desk, tab: Page
+) -> None:
+    ask = {"message": PAID, "conversation": "session"}
+    (card,) = (await desk["bob"].post("/chat", json=ask)).json()["cards"]
+    await visit(tab, f"{desk.address}/#token={desk.tokens['owner']}")
+    await tab.goto(f"{desk.address}/admin")
+    await tab.context.clear_cookies()
+    await tab.locator(f'[data-request="{card["id"]}"] summary').click()
+    await expect(tab.locator("body.error a")).to_have_attribute("href", "/")
 
 
 async def test_the_owner_invites_and_removes_by_hand(desk: Desk, tab: Page) -> None:

@@ -80,7 +80,7 @@ async def test_the_form_sends_what_was_changed_and_every_tab_sees_the_new_versio
         await expect(tab.locator(".card .words")).to_have_text(REVISED.text)
         await expect(tab.locator(".card .note")).to_have_text("Saved the new values of abc234.")
         await expect(tab.locator(".card form")).to_have_count(0)
-        await expect(tab.locator(".card button")).to_have_text(["Approve", "Change…", "Deny"])
+        await expect(tab.locator(".card button")).to_have_text(["Deny", "Change…", "Approve"])
     await expect(card).to_be_focused()
     text = '{"City": "Faro", "Amount": "7", "Status": "Paid", "Paid": "true"}'
     assert ponte.rows[2].message.text == f"change abc234 {text}"

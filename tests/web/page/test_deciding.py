@@ -70,11 +70,26 @@ async def test_a_card_says_for_whom_it_waits(ponte: WebPonte, page: Page) -> Non
     await say(page, "mine")
     card = page.locator("article.card[data-card=abc234]")
     await expect(card.locator(".state strong")).to_have_text("waiting for you")
-    await expect(card.get_by_role("button")).to_have_text(["Approve", "Deny"])
+    await expect(card.get_by_role("button")).to_have_text(["Deny", "Approve"])
     await say(page, "theirs")
     card = page.locator("article.card[data-card=def567]")
     await expect(card.locator(".state strong")).to_have_text("waiting for someone else")
     await expect(card.get_by_role("button")).to_have_text(["Deny"])
+
+
+async def test_the_plan_of_an_import_is_downloaded_from_its_card(
+    ponte: WebPonte, page: Page
+) -> None:
+    ponte.board.plans["abc234"] = b"PK plan"
+    ponte.answers(Answer("Shall I?", cards=(replace(OPEN, has_plan=True),)))
+    await say(page, "import")
+    link = page.locator(".card").get_by_role("link", name="Open the plan (Excel)")
+    async with page.expect_download() as download:
+        await link.click()
+    file = await download.value
+    assert file.suggested_filename == "abc234.xlsx"
+    assert (await file.path()).read_bytes() == b"PK plan"
+    await expect(page.locator(".card .note")).to_have_text("")
 
 
 async def test_several_rows_share_a_table_and_nothing_is_said_twice(
@@ -140,7 +155,7 @@ async def test_a_schedule_is_approved(ponte: WebPonte, page: Page) -> None:
     note, buttons = card.locator(".note"), card.get_by_role("button")
     await expect(card.locator(".state strong")).to_have_text("waiting for you")
     await buttons.get_by_text("Approve").click()
-    await expect(card.locator("button:disabled")).to_have_text(["Approve", "Deny"])
+    await expect(card.locator("button:disabled")).to_have_text(["Deny", "Approve"])
     go.set()
     await expect(buttons).to_have_count(0)
     await expect(card.locator(".state strong")).to_have_text("done")

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import httpx
 import pytest
 from playwright.async_api import Browser, expect
 
 from core.domain.messages import Answer
-from tests.web.page.browser import ask, choose, say, visit
+from tests.web.page.browser import ask, choose, say, visit, wait_until
 from tests.web.page.test_approvals import waits
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+FRAME_KEPT = """async () => {
+    const match = (path) => caches.match(path, { ignoreVary: true });
+    return Boolean(await match("/") && await match("/page/words.json"));
+}"""
 SPY = """() => {
     window.notices = [];
     ServiceWorkerRegistration.prototype.showNotification = async (title, options) => {
@@ -47,13 +52,45 @@ async def test_only_files_of_the_page_are_kept(ponte: WebPonte, browser: Browser
     await ask(page, "a secret")
     value = await page.evaluate("""async () => {
         const [version, ...others] = await caches.keys();
-        if (others.length) throw new Error("files of another version are kept");
+        if (others.length) throw new Error("files of another version are cached");
         const cache = await caches.open(version);
         return (await cache.keys()).map((one) => new URL(one.url).pathname);
     }""")
     assert await page.locator("script").get_attribute("src") in value
-    assert all(path.startswith("/page/") for path in value)
-    assert "/page/words.json" not in value
+    assert {path for path in value if not path.startswith("/page/")} == {"/"}
+    await context.close()
+
+
+async def test_without_a_network_the_empty_frame_opens_and_says_so(
+    ponte: WebPonte, browser: Browser
+) -> None:
+    context = await browser.new_context(locale="pt-BR")
+    page = await context.new_page()
+    await visit(page, ponte.link)
+    await page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    await ask(page, "a secret")
+    await wait_until(page, FRAME_KEPT)
+    for signs_out in (False, True):
+        if signs_out:
+            await context.set_offline(False)
+            await page.reload()
+            await expect(page.locator(".body")).to_have_text("You said: a secret")
+            await page.locator("#me").click()
+            await page.get_by_role("menuitem", name="Sair", exact=True).click()
+            await expect(page.locator("#signin")).to_be_visible()
+        await context.set_offline(True)
+        await page.reload()
+        # Chromium may tell a new page late that it has no network.
+        sentences = re.compile(r"Você está sem internet\.|Conexão perdida\.")
+        await expect(page.locator("#notice")).to_contain_text(sentences)
+        await expect(page.locator("#text")).to_be_visible()
+        assert "secret" not in await page.content()
+    cached = await page.evaluate("""async () => {
+        const cache = await caches.open((await caches.keys())[0]);
+        const answers = await Promise.all((await cache.keys()).map((one) => cache.match(one)));
+        return (await Promise.all(answers.map((one) => one.text()))).join("");
+    }""")
+    assert "secret" not in cached
     await context.close()
 
 

@@ -12,7 +12,7 @@ from core.domain.messages import Answer, Card, Person
 from core.people.notices import LINK_RENEWED
 from tests.fakes.card_rows import card_row
 from tests.web.page.browser import ask, say, visit
-from tests.web.page.test_approvals import decides, waits
+from tests.web.page.test_approvals import card_of, decides, row, waits
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -104,16 +104,22 @@ async def test_the_focus_stays_in_the_list_of_approvals(ponte: WebPonte, page: P
     await expect(page.locator("#approvals-count")).to_have_text("2")
     await page.locator("#approvals").focus()
     await page.keyboard.press("Enter")
-    cards = page.locator("#requests .card")
-    await expect(cards).to_have_count(2)
-    await cards.first.locator(".approve").focus()
+    first, last = row(page, "abc234"), row(page, "def567")
+    await expect(first).to_be_focused()
     await page.keyboard.press("Enter")
-    await expect(cards.first.locator(".state strong")).to_have_text("done")
-    await expect(cards.first).to_be_focused()
-    await cards.last.locator(".deny").focus()
+    card = card_of(page, "abc234")
+    await expect(card).to_be_focused()
+    await card.locator(".approve").focus()
+    await page.keyboard.press("Enter")
+    await expect(card.locator(".state strong")).to_have_text("done")
+    await expect(card).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(first).to_be_focused()
+    await page.keyboard.press("ArrowDown")
+    await expect(last).to_be_focused()
     waits(ponte)
-    await expect(cards).to_have_count(1)
-    await expect(page.locator("#requests form button")).to_be_focused()
+    await expect(last).to_have_count(0)
+    await expect(first).to_be_focused()
 
 
 async def test_notices_and_buttons_that_vanish_hand_on_the_focus(

@@ -86,6 +86,9 @@ async def test_from_nothing_to_an_answer_over_own_tables(axe_tab: Page, tmp_path
         run_ponte(tmp_path, slack) as link,
     ):
         await visit(page, link)
+        missing = page.locator("#missing").get_by_role("link")
+        await expect(missing).to_have_text(["Slack", "Discord", "NocoDB", "StackSpot", "Python"])
+        assert await findings(page, axe) == []
         await page.get_by_role("link", name="Connect your tables").click()
         card, notice = page.locator("#nocodb"), page.locator("#nocodb .notice")
         await expect(card).to_have_attribute("open", "")
@@ -101,9 +104,14 @@ async def test_from_nothing_to_an_answer_over_own_tables(axe_tab: Page, tmp_path
         await expect(notice).to_contain_text("base CRM: 3 tables")
         await expect(card.locator("select")).to_have_value("CRM")
         await expect(card.locator("summary")).to_be_in_viewport()
+        await card.get_by_role("button", name="Names in .env").press("Enter")
+        await expect(card.get_by_text("NOCODB_TOKEN")).to_be_visible()
+        assert await findings(page, axe) == []
+        await page.keyboard.press("Escape")
+        await expect(card.get_by_text("NOCODB_TOKEN")).to_be_hidden()
         assert await findings(page, axe) == []
         await press(page, "nocodb", "Save")
-        await expect(card.locator("summary")).to_contain_text("saved, takes effect after a restart")
+        await expect(card.locator("summary")).to_contain_text("restart to apply")
         address = {"openai_base_url": openai.base_url}
         await press(page, "model", "Check", **address, openai_api_key="sk-fake-key")
         await expect(page.locator("#model .notice")).to_contain_text("gpt-6-luna is available")
@@ -113,6 +121,11 @@ async def test_from_nothing_to_an_answer_over_own_tables(axe_tab: Page, tmp_path
         for name in ("model", "nocodb"):
             await expect(page.locator(f"#{name} .state")).to_have_text("connected")
         assert await findings(page, axe) == []
+        await page.goto(f"{link.partition('/#')[0]}/")
+        await expect(page.locator("#tries").get_by_role("link")).to_have_text(["Connect Slack"])
+        await page.locator("#missing").get_by_role("link", name="Slack").press("Enter")
+        await expect(page.locator("#slack")).to_have_attribute("open", "")
+        await expect(page.locator("#slack ol > li")).to_have_count(5)
         openai.say("Customer 03 has the most orders.")
         await card.locator("summary").press("Enter")
         await card.get_by_role("link", name="Try it in a conversation").click()
@@ -133,7 +146,7 @@ async def test_the_owner_of_slack_proves_the_account(axe_tab: Page, tmp_path: Pa
         card, notice = page.locator("#slack"), page.locator("#slack .notice")
         app_token = {"slack_app_token": slack.app_token}
         await press(page, "slack", "Verificar", slack_bot_token="xoxb-wrong", **app_token)
-        await expect(notice).to_contain_text("O Slack rejeitou SLACK_BOT_TOKEN")
+        await expect(notice).to_contain_text("O Slack rejeitou “Bot token”")
         slack.api.scopes = ["chat:write"]
         await press(page, "slack", "Verificar", slack_bot_token=slack.bot_token)
         await expect(notice).to_contain_text("Escopos ausentes: app_mentions:read")
@@ -145,7 +158,7 @@ async def test_the_owner_of_slack_proves_the_account(axe_tab: Page, tmp_path: Pa
         await page.reload()
         if await card.get_attribute("open") is None:
             await card.locator("summary").press("Enter")
-        await card.get_by_label("Nome").fill("ana")
+        await card.get_by_label("Nome", exact=True).fill("ana")
         await press(page, "slack", "Buscar")
         assert await findings(page, axe) == []
         choice = await card.get_by_label("Ana Souza").bounding_box()
@@ -153,7 +166,7 @@ async def test_the_owner_of_slack_proves_the_account(axe_tab: Page, tmp_path: Pa
         assert choice["width"] < 40, "a radio button is not as wide as the card"
         await card.get_by_label("Ana Souza").press("Space")
         await press(page, "slack", "Sou eu")
-        word = await card.locator("code").inner_text()
+        word = await card.locator(".notice code").inner_text()
         await slack.wait_for_answer(slack.say(ana, place, word))
         await press(page, "slack", "Já enviei")
         assert await findings(page, axe) == []

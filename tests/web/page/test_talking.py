@@ -88,7 +88,7 @@ async def test_the_stop_button_ends_a_turn_which_can_be_asked_again(
     async def script(turn: Turn) -> Answer:
         if turn.message.text == "stop":
             event.set()
-            return Answer("Stopped.")
+            return Answer("Stopped.", is_told_elsewhere=True)
         await turn.show("Working on")
         await event.wait()
         return Answer("Working on", "stopped")
@@ -104,3 +104,7 @@ async def test_the_stop_button_ends_a_turn_which_can_be_asked_again(
     await expect(page.locator("li .answer:visible")).to_have_count(1)
     for word in ("Edit", "Ask again"):
         await expect(page.get_by_role("button", name=word)).to_have_count(1)
+    await say(page, "stop")  # typed: the message is shown, and no second answer
+    await expect(page.locator("#log > li")).to_have_count(3)
+    await expect(page.locator("#stop")).to_be_hidden()
+    await expect(page.locator("li .answer:visible")).to_have_count(1)

@@ -29,7 +29,7 @@ async def test_the_first_visit_shows_what_is_connected_and_what_will_work(
         Health("nocodb", "failing", "it doesn't answer"),
     ]
     await visit(tab, ponte.link)
-    await expect(tab.locator("#connected summary")).to_have_text("NocoDB ! failing")
+    await expect(tab.locator("#connected summary")).to_have_text("NocoDB  failing")
     await expect(tab.locator("#parts li").first).to_be_hidden()
     await expect(tab.locator("#parts li")).to_have_text(
         [re.compile("^model · on · the demo model"), "NocoDB · failing · it doesn't answer"]
@@ -42,7 +42,8 @@ async def test_the_first_visit_shows_what_is_connected_and_what_will_work(
     ponte.board.known = [QuickCommand("other", "Other"), QuickCommand("explain", "Explain code")]
     await tab.reload()
     await expect(tab.locator("#tables")).to_have_text("Tables: Customers, Orders")
-    await expect(tab.locator("#connected summary")).to_have_text("Not connected: Slack")
+    await expect(tab.locator("#missing")).to_have_text("Not connected: Slack")
+    await expect(tab.locator("#connected")).to_be_hidden()
     await expect(tries).to_have_text(
         [re.compile("show Customers$"), re.compile("list tables$"), re.compile("do\\?$")]
     )
