@@ -81,19 +81,20 @@ class Importer:
     ) -> Answer:
         """Ask for an import of a CSV file with these lines below its head. `make` makes the
         message."""
-        call = {"file": "new.csv", "table": "Customers", "columns": COLUMNS, **arguments}
-        data = "\n".join([",".join(call["columns"].values()), *rows]).encode()
         key = f"import-{next(self._numbers)}"
+        name = f"{key}.csv"
+        call = {"file": name, "table": "Customers", "columns": COLUMNS, **arguments}
+        data = "\n".join([",".join(call["columns"].values()), *rows]).encode()
         message = make(f"call nocodb_import {json.dumps(call)}", key)
         stored = await self.bot.engine.conversations.files.put(
             message.event_key,
-            "new.csv",
+            name,
             "text/csv",
             data,
             message.author,
             message.address.conversation,
         )
-        attachment = Attachment("new.csv", "text/csv", len(data), stored.id)
+        attachment = Attachment(name, "text/csv", len(data), stored.id)
         return await self.bot.ask_message(replace(message, attachments=(attachment,)))
 
     async def propose(self, rows: Sequence[str], **arguments: Any) -> Card:

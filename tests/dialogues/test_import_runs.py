@@ -11,10 +11,10 @@ from typing import Any
 import openpyxl
 import pytest
 
-from core.domain.messages import Answer
 from core.domain.records import Receipt
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.imports import Importer, PacedNocoDB, importer, new_rows
+from tests.fakes.choices import ANA, make_message
 from tests.fakes.loop_clock import run_ready
 from tests.time_limits import Limits
 
@@ -37,9 +37,10 @@ async def approve_until(
     return receipt
 
 
-async def not_written(here: Importer, answer: Answer) -> list[tuple[Any, ...]]:
-    """The rows of that sheet in the file of an answer."""
-    _, data = await here.bot.engine.conversations.files.get(answer.files[0].id)
+async def not_written(here: Importer, id: str) -> list[tuple[Any, ...]]:
+    """The rows of that sheet in the file that the card of a change links to."""
+    decisions = here.bot.engine.changes.decisions
+    data = await decisions.open_plan(id, ANA, make_message("", "k").address)
     sheet = openpyxl.load_workbook(io.BytesIO(data))["Not written"]
     return list(sheet.iter_rows(min_row=2, values_only=True))
 
@@ -58,7 +59,7 @@ async def test_stop_ends_it_between_two_writes(
         answer = await here.bot.wait_for_answer(receipt)
         assert "Written: 140 · Not tried: 110." in answer.text
         assert len(nocodb.new_names) == 140
-        rows = await not_written(here, answer)
+        rows = await not_written(here, card.id)
         assert len(rows) == 110
         assert {row[-1] for row in rows} == {"Not tried"}
         assert (await here.bot.ask(f"undo {card.id}")).text.startswith("Undone")
@@ -135,7 +136,7 @@ async def test_nocodb_breaks_off(bot_home: BotHome, nocodb: PacedNocoDB, when: s
         if when == "after":
             assert "Written: 134." in answer.text
             return
-        unknown = await not_written(here, answer)
+        unknown = await not_written(here, card.id)
         assert {row[-1] for row in unknown} == {"Result unknown"}
         assert len(unknown) + len(nocodb.new_names) == 120
 
@@ -149,13 +150,15 @@ async def test_rows_that_changed_stay_and_are_named(bot_home: BotHome, nocodb: P
         del customers[6]
         answer = await here.bot.ask(f"approve {card.id}")
         assert "Written: 132 · Skipped because they changed after the request: 2." in answer.text
-        assert [row[0] for row in await not_written(here, answer)] == ["3", "6"]
+        assert [row[0] for row in await not_written(here, card.id)] == ["3", "6"]
         assert customers[3]["Status"] == "Lost"
-        customers[7]["Status"] = "Lost"
+        customers[5]["Status"] = "Lead"
         customers[40]["Notes"] = "mine"
-        undo = await here.bot.ask(f"undo {card.id}")
-        assert {row[0] for row in await not_written(here, undo)} >= {"40"}
-        assert (customers[7]["Status"], customers[40]["Notes"]) == ("Lost", "mine")
+        await here.bot.ask(f"undo {card.id}")
+        undo = (await here.get(card.id)).undone_by
+        assert (await here.bot.engine.changes.views.card(await here.get(undo))).has_plan
+        assert {row[0] for row in await not_written(here, undo)} == {"5", "40"}
+        assert (customers[5]["Status"], customers[40]["Notes"]) == ("Lead", "mine")
         assert len(nocodb.new_names) == 1
 
 
