@@ -46,6 +46,7 @@ class ImportChange(RowsKind):
         return ADMIN_ROWS_SENTENCE if count_planned(draft) > OWN_ROWS else ""
 
     def build_title(self, change: Change) -> str:
+        """A sample table is named as one."""
         table, count = clip_line(change.draft.title), count_planned(change.draft)
         if change.draft.target.get("applier") == SAMPLE_APPLIER:
             table = say("{table} (sample)", table=table)

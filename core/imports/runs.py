@@ -177,6 +177,7 @@ def count_planned(draft: Draft) -> int:
 
 
 def describe_progress(current: Mapping[str, int], total: int) -> str:
+    """`current` has the numbers of rows by state, and the seconds that are left."""
     done = sum(n for state, n in current.items() if state != "seconds_left")
     minutes = max(1, -(-current.get("seconds_left", 0) // 60))
     return say(
