@@ -14,6 +14,7 @@ from typing import Any
 from core.base.http import HttpClient
 from core.domain.changes import Change
 from core.domain.messages import Answer, Attachment, Card, Message
+from core.domain.ports import ToolSource
 from core.imports.tools import ImportSource
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
@@ -122,7 +123,7 @@ async def importer(
     async with HttpClient() as http:
         source = NocoSource(url, token, http, base_id=base, pauses=(0.01, 0.01))
         model = EchoModel()
-        sources = [source, ImportSource(source)]
+        sources: list[ToolSource] = [source, ImportSource(source)]
         async with home.open(model, sources, appliers=[source.rows], **choices) as bot:
             yield Importer(bot, model)
 
