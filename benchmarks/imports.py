@@ -1,8 +1,8 @@
 """Imports of a spreadsheet: what they take from memory, and from people who ask meanwhile.
 
 `python -m benchmarks.imports`. A bot in a process of its own applies imports of 1,000 and of 10,000
-rows to the fake NocoDB, which has a process, too. People ask for a row all the time, before the
-import and while it runs.
+rows to the fake NocoDB, which has a process, too. Then people ask for a row all the time, without
+an import and while one of 1,000 rows runs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from benchmarks.process import resident
+from core.changes import apply as runner
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.imports import Importer, importer, new_rows
 
 ROWS = (1_000, 10_000)
-QUESTIONS = 150
+QUESTIONS, WARM_UP = 150, 20
 MEGABYTE = 1 << 20
 
 
@@ -37,35 +39,44 @@ async def ask(here: Importer, times: list[float]) -> None:
 
 async def propose(home: Path, url: str, rows: int) -> None:
     async with importer(BotHome(home), url) as here:
-        print(json.dumps((await here.propose(new_rows(rows))).id))
+        print(json.dumps([(await here.propose(new_rows(rows))).id]))
 
 
 async def apply(home: Path, url: str, id: str) -> None:
-    """Print the bytes of memory before the import and at most while it runs, and the medians of the
-    milliseconds to an answer."""
+    """Print the bytes of memory before the import, and at most while it runs without a rest."""
+    runner.REST_FACTOR = 0.0
     async with importer(BotHome(home), url) as here:
-        for _ in range(20):
+        for _ in range(WARM_UP):
             await ask(here, [])
-        alone, beside, before = list[float](), list[float](), resident(os.getpid())
-        for _ in range(QUESTIONS):
-            await ask(here, alone)
-        most = 0
+        before = most = resident(os.getpid())
         _, receipt = await here.bot.send(f"approve {id}")
         applying = asyncio.create_task(here.bot.wait_for_answer(receipt))
-        began = time.perf_counter()
         while not applying.done():
-            if len(beside) < QUESTIONS:
-                await ask(here, beside)
-            else:
-                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)
             most = max(most, resident(os.getpid()))
         assert "Written:" in applying.result().text
-        seconds = time.perf_counter() - began
-        figures = (before, most, statistics.median(alone), statistics.median(beside), seconds)
-        print(json.dumps(figures))
+        print(json.dumps((before, most)))
 
 
-async def run(*arguments: str) -> object:
+async def answer(home: Path, url: str, id: str) -> None:
+    """Print the medians of the milliseconds to an answer, without the import and beside it."""
+    async with importer(BotHome(home), url) as here:
+        for _ in range(WARM_UP):
+            await ask(here, [])
+        alone, beside = list[float](), list[float]()
+        for _ in range(QUESTIONS):
+            await ask(here, alone)
+        _, receipt = await here.bot.send(f"approve {id}")
+        applying = asyncio.create_task(here.bot.wait_for_answer(receipt))
+        while not applying.done() and len(beside) < QUESTIONS:
+            await ask(here, beside)
+        assert len(beside) > WARM_UP
+        print(json.dumps((statistics.median(alone), statistics.median(beside))))
+        await here.bot.ask("stop")
+        await applying
+
+
+async def run(*arguments: str) -> Any:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks.imports", *arguments), stdout=asyncio.subprocess.PIPE
     )
@@ -73,26 +84,29 @@ async def run(*arguments: str) -> object:
     return json.loads(output.splitlines()[-1])
 
 
+async def measure(what: str, rows: int) -> tuple[float, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        server = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.fakes.nocodb.server"), stdout=asyncio.subprocess.PIPE
+        )
+        assert server.stdout
+        url = (await server.stdout.readline()).decode().split()[0]
+        try:
+            (id,) = await run("propose", folder, url, str(rows))
+            before, after = await run(what, folder, url, id)
+            return before, after
+        finally:
+            server.kill()
+            await server.communicate()
+
+
 async def main() -> None:
     for rows in ROWS:
-        with tempfile.TemporaryDirectory() as folder:
-            server = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.fakes.nocodb.server"), stdout=asyncio.subprocess.PIPE
-            )
-            assert server.stdout
-            url = (await server.stdout.readline()).decode().split()[0]
-            try:
-                id = await run("propose", folder, url, str(rows))
-                figures = await run("apply", folder, url, str(id))
-            finally:
-                server.kill()
-                await server.communicate()
-        before, most, alone, beside, seconds = figures
-        print(
-            f"{rows:6,} rows in {seconds:5.1f} s: {(most - before) / MEGABYTE:5.1f} MB more than"
-            f" {before / MEGABYTE:.0f} MB; an answer beside it {beside:.1f} ms,"
-            f" {beside / alone:.2f} times that alone"
-        )
+        before, most = await measure("apply", rows)
+        more = (most - before) / MEGABYTE
+        sys.stdout.write(f"{rows:6,} rows: {more:5.1f} MB more than {before / MEGABYTE:.0f} MB\n")
+    alone, beside = await measure("answer", ROWS[0])
+    sys.stdout.write(f"an answer beside it: {beside:.1f} ms, {beside / alone:.2f} times alone\n")
 
 
 if __name__ == "__main__":
@@ -102,5 +116,7 @@ if __name__ == "__main__":
             asyncio.run(propose(Path(folder), address, int(count)))
         case ["apply", folder, address, change]:
             asyncio.run(apply(Path(folder), address, change))
+        case ["answer", folder, address, change]:
+            asyncio.run(answer(Path(folder), address, change))
         case _:
             asyncio.run(main())

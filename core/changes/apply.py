@@ -171,8 +171,10 @@ class ChangeRunner:
             # sets `_held`, the next process continues the run by its id.
             leaves = run.kind.has_end and not self._held.is_set()
             run.stop_waiting.set()  # `_read` then waits no longer for the end of the run
-            while not flight.done():  # `cancel_all` cancels again what takes long
-                with suppress(asyncio.CancelledError):
+            # Cancelled again, as by `cancel_all`, a part still waits: its whole counts its rows.
+            ignored = (asyncio.CancelledError,) if run.change.proposal.part_of else ()
+            while not flight.done():
+                with suppress(*ignored):
                     await asyncio.wait({flight})
             if not leaves:
                 raise

@@ -141,7 +141,9 @@ class CardBuilder:
             seq=change.proposal.seq,  # of the turn that proposed it
             decided_at=(undo or change).decided_at or None,
             label=kind.name_deed(change) if change.state == "open" else "",
-            has_plan=kind.has_plan and not (change.is_erased or change.proposal.undone_change),
+            has_plan=kind.has_plan
+            and not change.is_erased
+            and (change.state == "partial" or not change.proposal.undone_change),
         )
 
     def _build_rows(self, change: Change, undo: Change | None) -> tuple[dict[str, Any], ...]:

@@ -140,7 +140,7 @@ def is_deed_title(title: str) -> bool:
 
 
 TEXT_KEY = "Text"
-_ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."
+ADMIN_ROWS_SENTENCE = "{id} changes more than {rows} rows, so an admin must approve it."
 _OUTCOMES: Mapping[str, str] = {
     "applying": "In progress.",
     "done": "Done.",
@@ -188,7 +188,7 @@ class Kind:
         return ("approve", *(self.rule_names(draft) or ("",)))
 
     def needs_admin(self, draft: Draft) -> str:
-        return _ADMIN_ROWS if draft.row_count > OWN_ROWS else ""
+        return ADMIN_ROWS_SENTENCE if draft.row_count > OWN_ROWS else ""
 
     def may_be_automatic(self, draft: Draft) -> bool:
         return False

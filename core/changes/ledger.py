@@ -662,10 +662,11 @@ class SqlLedger(SqlStore):
 
     async def list_abandoned(self) -> Sequence[Change]:
         # Nothing continues these: the message or click that approved them has ended or was deleted.
+        # A whole counts what its parts have written, so they come first.
         return await self._select_changes(
             "SELECT * FROM changes"  # noqa: S608
             " WHERE state IN ('open', 'applying') AND state = 'applying'"
-            f" AND decision_seq NOT IN ({_RUNNING_TURNS})"
+            f" AND decision_seq NOT IN ({_RUNNING_TURNS}) ORDER BY part_of DESC"
         )
 
     @in_batches
@@ -737,7 +738,8 @@ def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: i
     rows = connection.execute(
         "SELECT c.seq, c.applier, c.title, c.created_at, s.change, s.row FROM changes c"
         " JOIN steps s ON s.change = c.id WHERE (c.seq = ? OR c.created_at > ?)"
-        " AND c.kind = 'update' AND c.last_notice = 'never'",  # those that the policy decided
+        # Those that the policy decided.
+        " AND c.kind = 'update' AND c.last_notice = 'never' AND c.part_of = ''",
         (proposal.seq, hour_ago),
     ).fetchall()
     turn = {(row["change"], row["row"]) for row in rows if row["seq"] == proposal.seq}

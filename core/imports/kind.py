@@ -9,12 +9,12 @@ from typing import Any
 from core.base.i18n import plural, say
 from core.base.text import clip_line, to_one_line
 from core.base.value_formats import format_value
-from core.changes.kinds import Kind
+from core.changes.kinds import ADMIN_ROWS_SENTENCE, Kind
 from core.domain.changes import OWN_ROWS, SAMPLE_APPLIER, Change, ChangeStep, Draft, RowWrite
 from core.imports.plan import FieldTotals
 from core.imports.runs import count_planned, describe_progress
+from core.tools.nocodb import RowsKind
 
-_ADMIN = "{id} changes more than {rows} rows, so an admin must approve it."
 _COUNTS = {
     "new": "New: {count}",
     "changed": "Changed: {count}",
@@ -34,26 +34,20 @@ _FIELD = "{field}: {rows}, {distinct}{values}"
 _REFUSED = "Rejected {count}: {reason}"
 
 
-class ImportChange(Kind):
+class ImportChange(RowsKind):
     """An import has one step: its plan in numbers and samples, later the numbers of what was
     written."""
 
     has_end = True
     has_plan = True
-    can_be_undone = True
-
-    def rule_names(self, draft: Draft) -> tuple[str, ...]:
-        return tuple(filter(None, (draft.title, draft.view.table_id)))
-
-    def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        tables = (self.rule_names(draft), *draft.view.linked_tables)
-        return [(right, *names) for names in tables for right in ("propose", "read")]
+    build_note = Kind.build_note
 
     def needs_admin(self, draft: Draft) -> str:
-        return _ADMIN if draft.target["planned"] > OWN_ROWS else ""
+        return ADMIN_ROWS_SENTENCE if count_planned(draft) > OWN_ROWS else ""
 
     def build_title(self, change: Change) -> str:
-        table, count = clip_line(change.draft.title), count_planned(change)
+        """A sample table is named as one."""
+        table, count = clip_line(change.draft.title), count_planned(change.draft)
         if change.draft.target.get("applier") == SAMPLE_APPLIER:
             table = say("{table} (sample)", table=table)
         return plural(
@@ -64,7 +58,7 @@ class ImportChange(Kind):
         )
 
     def name_deed(self, change: Change) -> str:
-        return plural("Approve {count} row", "Approve {count} rows", count_planned(change))
+        return plural("Approve {count} row", "Approve {count} rows", count_planned(change.draft))
 
     def select_shown(self, change: Change) -> Change:
         """The samples of the plan stand for its rows on the card."""
@@ -86,7 +80,8 @@ class ImportChange(Kind):
         return "\n".join([*lines, say(_PLAN, digest=digest, file=file)])
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
-        current, total = change.steps[0].current or {}, count_planned(change)
+        (step,), total = change.steps, count_planned(change.draft)
+        current = step.current or {}
         if change.is_erased:  # its numbers, too
             return [say("Done.")] if change.state == "done" else []
         if change.state == "applying":
@@ -96,7 +91,7 @@ class ImportChange(Kind):
         rows = {state: count for state, count in current.items() if state in _RESULTS}
         rows["left"] = total - sum(rows.values())
         counts = " · ".join(say(_RESULTS[k], count=rows[k]) for k in _RESULTS if rows.get(k, 0) > 0)
-        explanation = to_one_line(change.steps[0].explanation)
+        explanation = to_one_line(step.explanation)
         return [f"{counts}.", *([say(explanation)] if explanation else [])]
 
 

@@ -120,25 +120,25 @@ class ImportRuns:
             yield number, id, draft
 
 
+async def _ignore(_: str) -> None: ...
+
+
 class ImportBatch:
     """The one step of an import (the ports `WatchedBatch` and `StoppableBatch`)."""
 
     def __init__(self, runs: ImportRuns, draft: Draft) -> None:
         self._runs, self._draft = runs, draft
 
-    async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        return await self.watch(rows, _ignore)
-
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         """Nothing is written before this id is recorded."""
         return [replace(row, id=self._draft.change_id) for row in rows]
 
-    async def watch(self, rows: Sequence[RowWrite], doing: Doing) -> Sequence[RowCheck]:
+    async def watch(self, rows: Sequence[RowWrite], doing: Doing = _ignore) -> Sequence[RowCheck]:
         if not rows[0].id:
             return [RowCheck("before", row) for row in rows]
         change = await self._runs.ledger.get(self._draft.change_id)
         began = last = time.monotonic()
-        total, done_before = count_planned(change), sum((await self._count()).values())
+        total, done_before = count_planned(self._draft), sum((await self._count()).values())
         explanation = ""
         try:
             async for _ in self._runs.run_parts(change):
@@ -158,24 +158,26 @@ class ImportBatch:
         checks = await self.read_stopped(rows)
         return [replace(check, explanation=explanation) for check in checks]
 
+    check = watch
+
     async def read_stopped(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         (row,), counts = rows, await self._count()
         if not sum(counts.get(state, 0) for state in WRITTEN_STATES):
             return [RowCheck("failed", row, counts)]
-        change = await self._runs.ledger.get(self._draft.change_id)
-        is_whole = counts.get("done", 0) == count_planned(change)
+        is_whole = counts.get("done", 0) == count_planned(self._draft)
         return [RowCheck("after" if is_whole else "other", row, counts)]
 
     async def _count(self) -> Mapping[str, int]:
         return await self._runs.ledger.count_part_rows(self._draft.change_id)
 
 
-def count_planned(change: Change) -> int:
+def count_planned(draft: Draft) -> int:
     """Return how many rows an import is to write, or its undo is to take back."""
-    return int(change.draft.target["planned"])
+    return int(draft.target["planned"])
 
 
 def describe_progress(current: Mapping[str, int], total: int) -> str:
+    """`current` has the numbers of rows by state, and the seconds that are left."""
     done = sum(n for state, n in current.items() if state != "seconds_left")
     minutes = max(1, -(-current.get("seconds_left", 0) // 60))
     return say(
@@ -184,6 +186,3 @@ def describe_progress(current: Mapping[str, int], total: int) -> str:
         total=format_number(total),
         left=plural("about {count} minute", "about {count} minutes", minutes),
     )
-
-
-async def _ignore(_: str) -> None: ...

@@ -14,6 +14,7 @@ from typing import Any
 from core.base.http import HttpClient
 from core.domain.changes import Change
 from core.domain.messages import Answer, Attachment, Card, Message
+from core.domain.ports import ToolSource
 from core.imports.tools import ImportSource
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
@@ -81,19 +82,20 @@ class Importer:
     ) -> Answer:
         """Ask for an import of a CSV file with these lines below its head. `make` makes the
         message."""
-        call = {"file": "new.csv", "table": "Customers", "columns": COLUMNS, **arguments}
-        data = "\n".join([",".join(call["columns"].values()), *rows]).encode()
         key = f"import-{next(self._numbers)}"
+        name = f"{key}.csv"
+        call = {"file": name, "table": "Customers", "columns": COLUMNS, **arguments}
+        data = "\n".join([",".join(call["columns"].values()), *rows]).encode()
         message = make(f"call nocodb_import {json.dumps(call)}", key)
         stored = await self.bot.engine.conversations.files.put(
             message.event_key,
-            "new.csv",
+            name,
             "text/csv",
             data,
             message.author,
             message.address.conversation,
         )
-        attachment = Attachment("new.csv", "text/csv", len(data), stored.id)
+        attachment = Attachment(name, "text/csv", len(data), stored.id)
         return await self.bot.ask_message(replace(message, attachments=(attachment,)))
 
     async def propose(self, rows: Sequence[str], **arguments: Any) -> Card:
@@ -121,7 +123,7 @@ async def importer(
     async with HttpClient() as http:
         source = NocoSource(url, token, http, base_id=base, pauses=(0.01, 0.01))
         model = EchoModel()
-        sources = [source, ImportSource(source)]
+        sources: list[ToolSource] = [source, ImportSource(source)]
         async with home.open(model, sources, appliers=[source.rows], **choices) as bot:
             yield Importer(bot, model)
 

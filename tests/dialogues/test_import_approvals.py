@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,12 +16,14 @@ import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
-from core.domain.messages import Address, Person
+from core.domain.messages import Address, Answer, Person
 from core.people.policy import Policy
 from tests.dialogues.bot_home import BotHome
-from tests.dialogues.decisions import BOSS, MEMBER, OTHER, on_slack, says, typed_code
-from tests.dialogues.imports import Importer, PacedNocoDB, importer, new_rows
+from tests.dialogues.decisions import BOSS, MEMBER, OTHER, on_slack, says
+from tests.dialogues.imports import PacedNocoDB, importer, new_rows
+from tests.dialogues.test_nocodb_web import page
 from tests.fakes.choices import allow_list
+from tests.fakes.openai import Script
 
 pytestmark = pytest.mark.slow
 ROWS = 120
@@ -37,23 +43,30 @@ def rights() -> Policy:
     return allow_list(frozenset({"slack:U1", "slack:U2"}), admins)
 
 
+def typed_code(reading: Answer) -> str:
+    """The id and the digits in the name of the file that was posted to be read."""
+    (file,) = reading.files
+    assert re.fullmatch(r"[a-z2-7]{6}-\d{4}\.xlsx", file.name)
+    return file.name.removesuffix(".xlsx")
+
+
 def rules(**values: Any) -> TableRules:
     return TableRules({"customers": TableRule(**values)})
-
-
-def plan_file(home: Path, here: Importer, plan: str) -> Path:
-    return next(path for path in home.rglob("*") if path.is_file() and plan in str(path))
 
 
 async def test_no_rule_approves_an_import_by_itself(bot_home: BotHome, nocodb: PacedNocoDB) -> None:
     """It has more rows than people approve for themselves, and the copy of its card for an admin
     has no button: the plan is read first."""
     auto = rules(
-        access="auto", auto_fields=frozenset({"Status"}), auto_people=frozenset({"slack:U1"})
+        access="auto",
+        auto_fields=frozenset({"Status"}),
+        auto_people=frozenset({"slack:U1"}),
+        auto_per_hour=5,
     )
     async with importer(bot_home, nocodb.origin, policy=rights(), rules=auto) as here:
         private = partial(on_slack, channel="D", shared=False)
-        answer = await here.read_file(new_rows(ROWS), private)
+        changes = [f"Customer {number:02d},Active" for number in range(1, 22)]
+        answer = await here.read_file([*changes, *new_rows(ROWS)], private, key="Name")
         (card,) = answer.cards
         assert (card.state, card.actions, len(answer.files)) == ("open", ("deny",), 1)
         own = await in_private(here.bot, f"approve {card.id}", "own")
@@ -65,11 +78,17 @@ async def test_no_rule_approves_an_import_by_itself(bot_home: BotHome, nocodb: P
         assert listed.actions == ("deny",)
         assert f"type `approve {card.id}` in a direct message" in listed.text
         click = private(f"approve {card.id}", "click", BOSS, clicked=True)
-        shown = await here.bot.ask_message(click)
-        assert [file.name for file in shown.files] == [f"{card.id}.xlsx"]
+        reading = await here.bot.ask_message(click)
+        assert typed_code(reading).startswith(card.id)
         assert nocodb.write_calls == []
-        approved = await in_private(here.bot, f"approve {typed_code(shown)}", "code", BOSS)
-        assert "Approved by Bea. Written: 120." in approved.text
+        approved = await in_private(here.bot, f"approve {typed_code(reading)}", "code", BOSS)
+        assert "Approved by Bea. Written: 134." in approved.text
+        change = {"table": "Customers", "changes": [{"id": 25, "fields": {"Status": "Lost"}}]}
+        update = await in_private(here.bot, f"call nocodb_update {json.dumps(change)}", "update")
+        assert [card.kind for card in update.cards] == ["change"], (
+            "the import's rows are not those that the rule approved"
+        )
+        assert nocodb.customers.rows[25]["Status"] == "Lost"
 
 
 async def test_two_approvers_each_read_the_plan(bot_home: BotHome, nocodb: PacedNocoDB) -> None:
@@ -84,9 +103,9 @@ async def test_two_approvers_each_read_the_plan(bot_home: BotHome, nocodb: Paced
         for person in (OTHER, BOSS):
             assert nocodb.write_calls == []
             key = f"read {person.id}"
-            shown = await in_private(here.bot, f"approve {card.id}", key, person)
-            assert len(shown.files) == 1
-            code = f"approve {typed_code(shown)}"
+            reading = await in_private(here.bot, f"approve {card.id}", key, person)
+            assert len(reading.files) == 1
+            code = f"approve {typed_code(reading)}"
             approved = await in_private(here.bot, code, f"code {person.id}", person)
         assert approved.text.startswith("Approved by Otto, Bea. Written: 120.")
         assert len(nocodb.new_names) == ROWS
@@ -99,8 +118,8 @@ async def test_digits_count_for_one_person_and_one_plan(
         first, second = [
             (await here.read_file(new_rows(ROWS, name), on_slack)).cards[0] for name in "AB"
         ]
-        shown = await in_private(here.bot, f"approve {first.id}", "read", BOSS)
-        digits = typed_code(shown).partition("-")[2]
+        reading = await in_private(here.bot, f"approve {first.id}", "read", BOSS)
+        digits = typed_code(reading).partition("-")[2]
         for id, person in ((second.id, BOSS), (first.id, MEMBER)):
             guess = f"approve {id}-{digits}"
             assert (await in_private(here.bot, guess, f"{id}", person)).status == "failed"
@@ -122,10 +141,11 @@ async def test_other_rows_than_those_of_the_plan_are_not_written(
     """Somebody changes the stored plan after it was read."""
     async with importer(bot_home, nocodb.origin, policy=rights()) as here:
         (card,) = (await here.read_file(new_rows(ROWS), on_slack)).cards
-        shown = await in_private(here.bot, f"approve {card.id}", "read", BOSS)
-        plan = plan_file(bot_home.home, here, (await here.get(card.id)).draft.target["plan"])
+        reading = await in_private(here.bot, f"approve {card.id}", "read", BOSS)
+        id = (await here.get(card.id)).draft.target["plan"]
+        (plan,) = (bot_home.home / "files").glob(f"**/{id}*")
         plan.write_bytes(plan.read_bytes().replace(b"New 0000", b"Mine 000"))
-        code = f"approve {typed_code(shown)}"
+        code = f"approve {typed_code(reading)}"
         answer = await in_private(here.bot, code, "code", BOSS)
         assert "Not tried: 120. The plan isn't the one that was approved" in answer.text
         assert (await here.get(card.id)).state == "failed"
@@ -141,8 +161,8 @@ async def test_whoever_runs_ponte_reads_it_in_the_terminal_first(
         message = on_slack(f"approve {card.id}", "typed", OPERATOR)
         there = Address("terminal", "local")
         typed = replace(message, address=there, reply_to=replace(message.reply_to, address=there))
-        shown = await here.bot.ask_message(typed)
-        assert [file.name for file in shown.files] == [f"{card.id}.xlsx"]
+        reading = await here.bot.ask_message(typed)
+        assert typed_code(reading).startswith(card.id)
         assert nocodb.write_calls == []
 
 
@@ -168,3 +188,24 @@ async def test_nobody_decides_on_a_part(bot_home: BotHome, nocodb: PacedNocoDB) 
         assert not [id for id in parts if id in history]
         assert undo.text.startswith("Undone")
         assert not nocodb.new_names
+
+
+async def test_the_page_gives_the_plan_as_its_readers_may_see_it(tmp_path: Path) -> None:
+    async with page(tmp_path) as here:
+        columns = {"Name": "Name", "Status": "Status"}
+        call = {"file": "new.csv", "table": "Customers", "columns": columns}
+        script = Script(calls=(("nocodb_import", json.dumps(call)),), match="Import", times=0)
+        here.team.openai.say(script)
+        data = "\n".join(["Name,Status", *new_rows(ROWS)]).encode()
+        card = await here.card("Import", ("new.csv", data))
+        assert (await here.client.get(f"/cards/{card['id']}/plan")).content.startswith(b"PK")
+        await here.clicks("approve", card["id"])
+        with closing(sqlite3.connect(tmp_path / "ponte.db")) as database:
+            ids = database.execute("SELECT id FROM changes WHERE part_of <> ''").fetchall()
+            ((plan,),) = database.execute("SELECT id FROM files WHERE type LIKE '%plan'")
+        assert (await here.client.get(f"/files/{plan}")).status_code == 404
+        assert len(ids) == 2
+        for (id,) in ids:
+            assert (await here.client.get(f"/cards/{id}/plan")).status_code == 404
+            click = {"action": "undo", "conversation": "work"}
+            assert (await here.client.post(f"/cards/{id}", json=click)).status_code == 404

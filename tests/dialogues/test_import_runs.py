@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 from collections import Counter
@@ -12,11 +11,12 @@ from typing import Any
 import openpyxl
 import pytest
 
-from core.domain.messages import Answer
 from core.domain.records import Receipt
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.imports import Importer, PacedNocoDB, importer, new_rows
+from tests.fakes.choices import ANA, make_message
 from tests.fakes.loop_clock import run_ready
+from tests.time_limits import Limits
 
 pytestmark = pytest.mark.slow
 
@@ -37,31 +37,31 @@ async def approve_until(
     return receipt
 
 
-async def not_written(here: Importer, answer: Answer) -> list[tuple[Any, ...]]:
-    """The rows of that sheet in the file of an answer."""
-    _, data = await here.bot.engine.conversations.files.get(answer.files[0].id)
+async def not_written(here: Importer, id: str) -> list[tuple[Any, ...]]:
+    """The rows of that sheet in the file that the card of a change links to."""
+    decisions = here.bot.engine.changes.decisions
+    data = await decisions.open_plan(id, ANA, make_message("", "k").address)
     sheet = openpyxl.load_workbook(io.BytesIO(data))["Not written"]
     return list(sheet.iter_rows(min_row=2, values_only=True))
 
 
 async def test_stop_ends_it_between_two_writes(
-    bot_home: BotHome, nocodb: PacedNocoDB, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, nocodb: PacedNocoDB, limits: Limits
 ) -> None:
     """A write that takes long is waited for. The file names each row that was not written."""
-    monkeypatch.setattr("core.base.tasks.RECANCEL_SECONDS", 0.01)
+    limits(RECANCEL_SECONDS=0.0)
     async with importer(bot_home, nocodb.origin) as here:
         card = await here.propose(new_rows(250))
         receipt = await approve_until(here, nocodb, card.id, 13)
         assert (await here.bot.ask("stop")).text == "Stopped."
-        for _ in range(5):
-            await asyncio.sleep(0.01)
+        await run_ready()
         await nocodb.let_writes_pass()
         answer = await here.bot.wait_for_answer(receipt)
         assert "Written: 140 · Not tried: 110." in answer.text
         assert len(nocodb.new_names) == 140
-        left = await not_written(here, answer)
-        assert len(left) == 110
-        assert {row[-1] for row in left} == {"Not tried"}
+        rows = await not_written(here, card.id)
+        assert len(rows) == 110
+        assert {row[-1] for row in rows} == {"Not tried"}
         assert (await here.bot.ask(f"undo {card.id}")).text.startswith("Undone")
         assert not nocodb.new_names
 
@@ -136,9 +136,9 @@ async def test_nocodb_breaks_off(bot_home: BotHome, nocodb: PacedNocoDB, when: s
         if when == "after":
             assert "Written: 134." in answer.text
             return
-        lost = await not_written(here, answer)
-        assert {row[-1] for row in lost} == {"Result unknown"}
-        assert len(lost) + len(nocodb.new_names) == 120
+        unknown = await not_written(here, card.id)
+        assert {row[-1] for row in unknown} == {"Result unknown"}
+        assert len(unknown) + len(nocodb.new_names) == 120
 
 
 async def test_rows_that_changed_stay_and_are_named(bot_home: BotHome, nocodb: PacedNocoDB) -> None:
@@ -150,13 +150,15 @@ async def test_rows_that_changed_stay_and_are_named(bot_home: BotHome, nocodb: P
         del customers[6]
         answer = await here.bot.ask(f"approve {card.id}")
         assert "Written: 132 · Skipped because they changed after the request: 2." in answer.text
-        assert [row[0] for row in await not_written(here, answer)] == ["3", "6"]
+        assert [row[0] for row in await not_written(here, card.id)] == ["3", "6"]
         assert customers[3]["Status"] == "Lost"
-        customers[7]["Status"] = "Lost"
+        customers[5]["Status"] = "Lead"
         customers[40]["Notes"] = "mine"
-        undo = await here.bot.ask(f"undo {card.id}")
-        assert {row[0] for row in await not_written(here, undo)} >= {"40"}
-        assert (customers[7]["Status"], customers[40]["Notes"]) == ("Lost", "mine")
+        await here.bot.ask(f"undo {card.id}")
+        undo = (await here.get(card.id)).undone_by
+        assert (await here.bot.engine.changes.views.card(await here.get(undo))).has_plan
+        assert {row[0] for row in await not_written(here, undo)} == {"5", "40"}
+        assert (customers[5]["Status"], customers[40]["Notes"]) == ("Lead", "mine")
         assert len(nocodb.new_names) == 1
 
 
@@ -184,3 +186,22 @@ async def test_two_imports_and_a_person_take_turns(bot_home: BotHome, nocodb: Pa
             call.body[0]["fields"]["Name"][:1] for call in writes if call.method == "POST"
         )
         assert names == "A" * 10 + "B" * 10 + "A" * 10 + "B" * 10 + "AB"
+
+
+async def test_it_rests_between_batches_until_somebody_stops_it(
+    bot_home: BotHome, nocodb: PacedNocoDB, limits: Limits
+) -> None:
+    """People's requests find NocoDB free most of the time. Here it rests without end."""
+    limits(REST_FACTOR=1e9)
+    async with importer(bot_home, nocodb.origin) as here:
+        card = await here.propose(new_rows(150))
+        change = {"table": "Customers", "changes": [{"id": 5, "fields": {"Notes": "mine"}}]}
+        asked = await here.bot.ask(f"call nocodb_update {json.dumps(change)}")
+        _, receipt = await here.bot.send(f"approve {card.id}")
+        while len(nocodb.new_names) < 10:
+            await nocodb.wait_for_calls(nocodb.finished_call_count + 1)
+        assert " Done." in (await here.bot.ask(f"approve {asked.cards[0].id}")).text
+        assert (await here.bot.ask("stop")).text == "Stopped."
+        answer = await here.bot.wait_for_answer(receipt)
+        assert "Written: 10 · Not tried: 140." in answer.text
+        assert nocodb.write_calls == ["POST records", "PATCH records"]

@@ -100,8 +100,8 @@ async def test_in_a_channel_the_plan_is_opened_in_a_direct_message_first(tmp_pat
         assert "in a direct message with me" in refused.visible_text
 
         dm = here.slack.dm(here.bea)
-        shown = await here.slack.wait_for_answer(here.slack.say(here.bea, dm, f"approve {id}"))
-        assert f"`approve {id}-0000` with the four digits of the file" in shown.visible_text
+        reading = await here.slack.wait_for_answer(here.slack.say(here.bea, dm, f"approve {id}"))
+        assert f"`approve {id}-0000` with the four digits of the file" in reading.visible_text
         await here.slack.wait_until(here.plans)
         (name,) = here.plans()
         here.slack.say(here.bea, dm, f"approve {id}-0000")
