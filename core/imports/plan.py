@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ that its readers may not see."""
 MAX_SAMPLES = 8
 MAX_SAMPLED_FIELDS = 4
 ROWS_PER_PART = 100
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +119,8 @@ def _measure(values: Sequence[Any]) -> tuple[str, str, str]:
     exact = [number for number in numbers if number is not None]
     if exact and len(exact) == len(filled):
         return str(min(exact)), str(max(exact)), str(sum(exact, Decimal()))
-    texts = [value for value in filled if isinstance(value, str)]
-    return (min(texts), max(texts), "") if texts and len(texts) == len(filled) else ("", "", "")
+    days = [value for value in filled if isinstance(value, str) and _DAY.match(value)]
+    return (min(days), max(days), "") if days and len(days) == len(filled) else ("", "", "")
 
 
 def choose_samples(plan: Plan) -> list[PlanRow]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from adapters.terminal import chat
 from tests.dialogues import office
 from tests.dialogues.test_discord_approvers import button_labels
 from tests.dialogues.test_nocodb_discord import server, words
-from tests.dialogues.test_nocodb_slack import channel
+from tests.dialogues.test_nocodb_slack import Channel, channel
 from tests.dialogues.test_nocodb_web import page
 from tests.fakes.discord.world import Payload
 from tests.fakes.keyboard import Keyboard
 from tests.fakes.openai import Script
+from tests.fakes.slack import Post
 
 IMPORT = "Import these customers"
 COLUMNS = {"Name": "Nome", "Status": "Estado"}
@@ -28,6 +30,14 @@ pytestmark = pytest.mark.slow
 def importing(file: str, **arguments: object) -> Script:
     call = {"file": file, "table": "Customers", "columns": COLUMNS, **arguments}
     return Script(calls=(("nocodb_import", json.dumps(call)),), match=IMPORT, times=0)
+
+
+def has_plan_after(here: Channel, count: int) -> bool:
+    return len(here.plans()) > count
+
+
+def shows(post: Post, text: str) -> bool:
+    return text in post.visible_text
 
 
 def offers_approval(post: Payload) -> bool:
@@ -175,14 +185,14 @@ async def test_two_approvers_open_the_plan_each_in_their_direct_message(tmp_path
             assert "Alice requested this in a direct message with me." in copy.visible_text
             assert list(copy.buttons) == ["Deny"]
             id = copy.buttons["Deny"]["value"].partition(".")[0]
-            known = {*here.plans()}
+            known = len(here.plans())
             here.slack.say(person, dm, f"approve {id}")
-            await here.slack.wait_until(lambda known=known: {*here.plans()} - known)
-            (name,) = {*here.plans()} - known
+            await here.slack.wait_until(partial(has_plan_after, here, known))
+            name = here.plans()[-1]
             assert here.team.writes() == []
             here.slack.say(person, dm, f"approve {name.removesuffix('.xlsx')}")
             sign = "✓ done" if person is here.bea else "1 of 2 approvals, by Bob"
-            await here.slack.wait_until(lambda copy=copy, sign=sign: sign in copy.visible_text)
+            await here.slack.wait_until(partial(shows, copy, sign))
 
 
 async def test_on_discord_the_plan_stays_beside_its_card(tmp_path: Path) -> None:
