@@ -54,6 +54,7 @@ class ImportChange(Kind):
         return _ADMIN if draft.target["planned"] > OWN_ROWS else ""
 
     def build_title(self, change: Change) -> str:
+        """It names sample tables as such."""
         table, count = clip_line(change.draft.title), count_planned(change)
         if change.draft.target.get("applier") == SAMPLE_APPLIER:
             table = say("{table} (sample)", table=table)

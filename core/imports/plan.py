@@ -69,6 +69,7 @@ class Plan:
 
     @cached_property
     def counts(self) -> Mapping[PlanKind, int]:
+        """It has all kinds of rows."""
         return {
             "new": 0,
             "changed": 0,
@@ -99,6 +100,7 @@ class FieldTotals:
 
 
 def summarize_fields(plan: Plan) -> list[FieldTotals]:
+    """Only of rows that are written."""
     writes = [row for row in plan.rows if row.after is not None]
     titles = dict.fromkeys(title for row in writes for title in row.after or ())
     totals = []

@@ -172,6 +172,7 @@ def count_planned(change: Change) -> int:
 
 
 def describe_progress(current: Mapping[str, int], total: int) -> str:
+    """`current` has the rows by state, and `seconds_left`."""
     done = sum(n for state, n in current.items() if state != "seconds_left")
     minutes = max(1, -(-current.get("seconds_left", 0) // 60))
     return say(

@@ -12,6 +12,7 @@ import pytest
 
 from adapters.terminal import chat
 from tests.dialogues import office
+from tests.dialogues.test_ask import shell
 from tests.dialogues.test_discord_approvers import button_labels
 from tests.dialogues.test_nocodb_discord import server, words
 from tests.dialogues.test_nocodb_slack import Channel, channel
@@ -217,22 +218,24 @@ async def test_on_discord_a_plan_that_is_refused_is_not_approved(tmp_path: Path)
         assert "To read and confirm it, type `approve" in words(card)
 
 
-async def test_the_terminal_keeps_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_terminal_keeps_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: str
+) -> None:
     """A command of the shell gets the file first, and approves it by the digits of its name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "new.csv").write_bytes(MIXED)
-    async with office.office(tmp_path) as team, team.open(ponte_web="off") as ponte:
+    async with office.office(tmp_path) as team, team.open(ponte_web="off"):
         team.openai.say(importing("new.csv", key="Name"))
-        output = io.StringIO()
-        socket = team.home / "ponte.sock"
-        await chat.chat(socket, Keyboard(f"{IMPORT} @new.csv\n"), output)
-        (path,) = re.findall(r"\[(?:\w{6}\.xlsx), .+\] (\S+)\n", output.getvalue())
+        output, keyboard = io.StringIO(), Keyboard(f"{IMPORT} @new.csv\n")
+        await chat.chat(team.home / "ponte.sock", keyboard, output)
+        (path,) = re.findall(r"\[\w{6}\.xlsx, .+\] (\S+)\n", output.getvalue())
         id = Path(path).stem
         assert f"Type: approve {id} · deny {id}" in output.getvalue()
         assert (tmp_path / path).read_bytes()[:2] == b"PK"
-        answer = await ponte.decide("approve", id, linked=False)
-        assert f"`ponte changes approve {id}-0000`" in answer["response"]
-        (file,) = answer["files"]
+        code, out, _ = await shell(team, commands, "en", "changes", "approve", id)
+        assert (code, f"ponte changes approve {id}-0000" in out) == (1, True), out
+        (path,) = re.findall(r"\.xlsx, .+\] (\S+)\n", out)
+        assert (team.home / path).read_bytes()[:2] == b"PK"
         assert team.writes() == []
-        done = await ponte.decide("approve", file["name"].removesuffix(".xlsx"), linked=False)
-        assert "Written: 2." in done["response"]
+        code, out, _ = await shell(team, commands, "en", "changes", "approve", Path(path).stem)
+        assert (code, "Written: 2." in out) == (0, True), out
