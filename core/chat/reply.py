@@ -497,12 +497,10 @@ class GrowingReply:
         """Cards and buttons stand at the last part. That of a plan has no approval without its
         file, which may be refused."""
         is_last, upload = number == len(answer.parts), self._known.get(FILES_NUMBER)
-        if is_last and not (upload and upload.id) and any(c.has_plan for c in answer.cards):
-            cards = (
-                without_approval(card) if card.has_plan and must_fit(card) else card
-                for card in answer.cards
-            )
-            answer = replace(answer, cards=tuple(cards))
+        for n, card in enumerate(answer.cards if is_last and not (upload and upload.id) else ()):
+            if card.has_plan and must_fit(card):
+                cards = (*answer.cards[:n], without_approval(card), *answer.cards[n + 1 :])
+                answer = replace(answer, cards=cards)
         return AnswerPart(
             number,
             answer.parts[number - 1],
