@@ -290,8 +290,8 @@ class ChannelSurface(DiscordSurface):
         part = self._address(part)
         form = await self._renderer.make_form(part.text, part.answer)
         async with self._changing:
-            shown = ShownPost(form["content"], part.is_growing)
-            await self._change(post, shown, form, part.answer, keeps_files=part.is_redrawn)
+            target = ShownPost(form["content"], part.is_growing)
+            await self._change(post, target, form, part.answer, keeps_files=part.is_redrawn)
         await self._end_answer(post, part)
 
     def _address(self, part: AnswerPart) -> AnswerPart:

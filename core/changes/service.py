@@ -288,8 +288,8 @@ class Decisions:
             if not files:
                 return answer
             # A click's card is redrawn in its own post, which has no room for a file.
-            shown = () if decision.is_click else answer.cards
-            return replace(answer, files=files, cards=shown, has_own_post=True)
+            new_cards = () if decision.is_click else answer.cards
+            return replace(answer, files=files, cards=new_cards, has_own_post=True)
         return await self._describe_replaced(change, decision)
 
     async def _describe_replaced(self, change: Change, decision: DecisionRequest) -> Answer:

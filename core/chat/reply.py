@@ -496,21 +496,15 @@ class GrowingReply:
     ) -> AnswerPart:
         """Cards and buttons stand at the last part. That of a plan has no approval without its
         file, which may be refused."""
-        upload = self._known.get(FILES_NUMBER)
-        if number < len(answer.parts):
-            shown = None
-        elif upload and upload.id:
-            shown = answer
-        else:
-            cards = [
-                without_approval(card) if card.has_plan and must_fit(card) else card
-                for card in answer.cards
-            ]
-            shown = replace(answer, cards=tuple(cards)) if cards != [*answer.cards] else answer
+        is_last, upload = number == len(answer.parts), self._known.get(FILES_NUMBER)
+        for n, card in enumerate(answer.cards if is_last and not (upload and upload.id) else ()):
+            if card.has_plan and must_fit(card):
+                cards = (*answer.cards[:n], without_approval(card), *answer.cards[n + 1 :])
+                answer = replace(answer, cards=cards)
         return AnswerPart(
             number,
             answer.parts[number - 1],
-            shown,
+            answer if is_last else None,
             is_final=True,
             is_private=answer.is_private,
             placed=answer.placed,

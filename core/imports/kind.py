@@ -29,7 +29,7 @@ _RESULTS = {
     "unknown": "Result unknown: {count}",
     "left": "Not tried: {count}",
 }
-_PLAN = "Plan `{digest}` of `{file}`, approved as a whole. The rows below are samples."
+_PLAN = "Plan `{digest}` of `{file}`. The rows shown are samples; an approval covers all."
 _FIELD = "{field}: {rows}, {distinct}{values}"
 _REFUSED = "Rejected {count}: {reason}"
 
@@ -72,12 +72,13 @@ class ImportChange(RowsKind):
             return ""
         counts = summary["counts"]
         lines = [" · ".join(say(_COUNTS[k], count=counts[k]) for k in _COUNTS if counts.get(k))]
+        file, digest = _quote(summary["file"], 100), change.draft.target["sha256"][:12]
+        lines.append(say(_PLAN, digest=digest, file=file))
         totals, formats = (FieldTotals(**f) for f in summary["fields"]), change.draft.view.formats
         lines += [f"- {_describe_totals(field, formats)}" for field in totals]
         for reason, count in summary["reasons"]:
             lines.append(f"- {say(_REFUSED, count=count, reason=_quote(reason, 200))}")
-        file, digest = _quote(summary["file"], 100), change.draft.target["sha256"][:12]
-        return "\n".join([*lines, say(_PLAN, digest=digest, file=file)])
+        return "\n".join(lines)
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
         (step,), total = change.steps, count_planned(change.draft)
@@ -114,7 +115,7 @@ def _describe_totals(totals: FieldTotals, formats: Mapping[str, str]) -> str:
         field=_quote(totals.title, 60),
         rows=plural("{count} row", "{count} rows", totals.rows),
         distinct=plural("{count} value", "{count} different values", totals.distinct),
-        values=f": {values}" if values else "",
+        values=f", {values}" if values else "",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ that its readers may not see."""
 MAX_EXAMPLES = 8
 MAX_EXAMPLE_FIELDS = 4
 ROWS_PER_PART = 100
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +128,10 @@ def _group_by_field(plan: Plan) -> Mapping[str, Sequence[PlanRow]]:
 def _measure(values: Sequence[Any]) -> tuple[str, str, str]:
     filled = [value for value in values if value not in (None, "", [])]
     numbers = [number for value in filled if (number := _number(value)) is not None]
-    texts = [value for value in filled if isinstance(value, str)]
+    days = [value for value in filled if isinstance(value, str) and _DAY.match(value)]
     if numbers and len(numbers) == len(filled):
         return str(min(numbers)), str(max(numbers)), str(sum(numbers, Decimal()))
-    return (min(texts), max(texts), "") if texts and len(texts) == len(filled) else ("", "", "")
+    return (min(days), max(days), "") if days and len(days) == len(filled) else ("", "", "")
 
 
 def _number(value: Any) -> Decimal | None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from adapters.terminal import chat
 from tests.dialogues import office
+from tests.dialogues.test_ask import shell
 from tests.dialogues.test_discord_approvers import button_labels
 from tests.dialogues.test_nocodb_discord import server, words
-from tests.dialogues.test_nocodb_slack import channel
+from tests.dialogues.test_nocodb_slack import Channel, channel
 from tests.dialogues.test_nocodb_web import page
 from tests.fakes.discord.world import Payload
 from tests.fakes.keyboard import Keyboard
 from tests.fakes.openai import Script
+from tests.fakes.slack import Post
 
 IMPORT = "Import these customers"
 COLUMNS = {"Name": "Nome", "Status": "Estado"}
@@ -28,6 +31,14 @@ pytestmark = pytest.mark.slow
 def importing(file: str, **arguments: object) -> Script:
     call = {"file": file, "table": "Customers", "columns": COLUMNS, **arguments}
     return Script(calls=(("nocodb_import", json.dumps(call)),), match=IMPORT, times=0)
+
+
+def has_plan_after(here: Channel, count: int) -> bool:
+    return len(here.plans()) > count
+
+
+def shows(post: Post, text: str) -> bool:
+    return text in post.visible_text
 
 
 def offers_approval(post: Payload) -> bool:
@@ -175,14 +186,14 @@ async def test_two_approvers_open_the_plan_each_in_their_direct_message(tmp_path
             assert "Alice requested this in a direct message with me." in copy.visible_text
             assert list(copy.buttons) == ["Deny"]
             id = copy.buttons["Deny"]["value"].partition(".")[0]
-            known = {*here.plans()}
+            known = len(here.plans())
             here.slack.say(person, dm, f"approve {id}")
-            await here.slack.wait_until(lambda known=known: {*here.plans()} - known)
-            (name,) = {*here.plans()} - known
+            await here.slack.wait_until(partial(has_plan_after, here, known))
+            name = here.plans()[-1]
             assert here.team.writes() == []
             here.slack.say(person, dm, f"approve {name.removesuffix('.xlsx')}")
             sign = "✓ done" if person is here.bea else "1 of 2 approvals, by Bob"
-            await here.slack.wait_until(lambda copy=copy, sign=sign: sign in copy.visible_text)
+            await here.slack.wait_until(partial(shows, copy, sign))
 
 
 async def test_on_discord_the_plan_stays_beside_its_card(tmp_path: Path) -> None:
@@ -207,22 +218,24 @@ async def test_on_discord_a_plan_that_is_refused_is_not_approved(tmp_path: Path)
         assert "To read and confirm it, type `approve" in words(card)
 
 
-async def test_the_terminal_keeps_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_terminal_keeps_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: str
+) -> None:
     """A command of the shell gets the file first, and approves it by the digits of its name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "new.csv").write_bytes(MIXED)
-    async with office.office(tmp_path) as team, team.open(ponte_web="off") as ponte:
+    async with office.office(tmp_path) as team, team.open(ponte_web="off"):
         team.openai.say(importing("new.csv", key="Name"))
-        output = io.StringIO()
-        socket = team.home / "ponte.sock"
-        await chat.chat(socket, Keyboard(f"{IMPORT} @new.csv\n"), output)
-        (path,) = re.findall(r"\[(?:\w{6}\.xlsx), .+\] (\S+)\n", output.getvalue())
+        output, keyboard = io.StringIO(), Keyboard(f"{IMPORT} @new.csv\n")
+        await chat.chat(team.home / "ponte.sock", keyboard, output)
+        (path,) = re.findall(r"\[\w{6}\.xlsx, .+\] (\S+)\n", output.getvalue())
         id = Path(path).stem
         assert f"Type: approve {id} · deny {id}" in output.getvalue()
         assert (tmp_path / path).read_bytes()[:2] == b"PK"
-        answer = await ponte.decide("approve", id, linked=False)
-        assert f"`ponte changes approve {id}-0000`" in answer["response"]
-        (file,) = answer["files"]
+        code, out, _ = await shell(team, commands, "en", "changes", "approve", id)
+        assert (code, f"ponte changes approve {id}-0000" in out) == (1, True), out
+        (path,) = re.findall(r"\.xlsx, .+\] (\S+)\n", out)
+        assert (team.home / path).read_bytes()[:2] == b"PK"
         assert team.writes() == []
-        done = await ponte.decide("approve", file["name"].removesuffix(".xlsx"), linked=False)
-        assert "Written: 2." in done["response"]
+        code, out, _ = await shell(team, commands, "en", "changes", "approve", Path(path).stem)
+        assert (code, "Written: 2." in out) == (0, True), out

@@ -184,6 +184,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("POST", "/cards/{id}"): ("page", post("/cards/abc234", action="approve", conversation="work")),
     ("GET", "/cards/{id}"): ("page", get("/cards/abc234")),
     ("GET", "/cards/{id}/form"): ("page", get("/cards/abc234/form?conversation=work")),
+    ("GET", "/cards/{id}/plan"): ("page", get("/cards/abc234/plan?conversation=work")),
     ("POST", "/turns/{turn}/stop"): ("page", post("/turns/{turn}/stop")),
     ("POST", "/turns/{turn}/feedback"): ("page", post("/turns/{turn}/feedback", vote="up")),
     ("GET", "/turns/{turn}/saving"): ("page", get("/turns/{turn}/saving")),

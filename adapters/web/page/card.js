@@ -145,7 +145,6 @@ function rows(all, state) {
   ]))];
 }
 
-/** Draw one row: its name, then a line for each field that changes. */
 function row({ name, changes }, state) {
   return make("div", { class: "row" },
     ...(name ? [make("strong", { dir: "auto", text: name })] : []),
