@@ -133,7 +133,7 @@ function next() {
   return [...ids.slice(at + 1), ...ids.slice(0, Math.max(at, 0))].find(isWaiting);
 }
 
-/** Show the card of a request; only its beginning, and without buttons, until it is opened in full. */
+/** Show the card of a request; only its beginning, and without buttons, until this version is opened in full. */
 function choose(id) {
   if (chosen !== id) delete dialog.dataset.reading;
   chosen = id;
@@ -142,19 +142,15 @@ function choose(id) {
     row.ariaCurrent = other === id ? "true" : null;
     frame.hidden = other !== id;
   }
-  rows.get(id).frame.inert = isWaiting(id) && !isOpened(id);
   drawList();
 }
 
 function open(id) {
-  choose(id);
   opened.add(card.versionShown(id));
-  const { frame } = rows.get(id);
-  frame.inert = false;
+  choose(id);
   dialog.dataset.reading = "";
   $("requests-cards").scrollTop = 0;
-  frame.querySelector(".card").focus({ preventScroll: true });
-  drawList();
+  rows.get(id).frame.querySelector(".card").focus({ preventScroll: true });
 }
 
 function back() {
@@ -171,15 +167,19 @@ function move(event) {
 }
 
 function drawList() {
+  const isReading = $("requests-cards").contains(document.activeElement);
   for (const [id, { request: { asker, platform, asked_at }, row, frame }] of rows) {
     const drawn = frame.querySelector(".card"), isNew = isWaiting(id) && !isOpened(id);
     const last = isWaiting(id) ? age(asked_at) : drawn.querySelector(".badge").textContent;
     row.classList.toggle("new", isNew);
+    frame.inert = isNew;
     row.replaceChildren(make("strong", { dir: "auto", text: drawn.getAttribute("aria-label") }),
       make("span", { class: "hint", dir: "auto", text: [asker || say("approvals_you"), PLATFORMS[platform] ?? say("approvals_page"), last].join(" · ") }),
       ...(isNew ? [make("span", { class: "unseen", text: say("approvals_new") })] : []));
   }
-  $("requests-full").hidden = !rows.get(chosen)?.frame.inert;
+  const isClosed = Boolean(rows.get(chosen)?.frame.inert);
+  $("requests-full").hidden = !isClosed;
+  if (isReading && isClosed) $("requests-full").focus();
   $("requests-next").disabled = !next();
   offerTables();
 }

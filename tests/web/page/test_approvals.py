@@ -179,6 +179,27 @@ async def test_next_leads_to_what_still_waits_and_a_phone_shows_one_after_the_ot
     await resize(page, 1280)
 
 
+async def test_a_press_on_its_title_opens_a_request_and_a_newer_version_is_opened_again(
+    ponte: WebPonte, page: Page
+) -> None:
+    decides(ponte)
+    waits(ponte, "abc234", "def567")
+    await page.locator("#approvals").click()
+    await expect(row(page, "abc234")).to_be_focused()
+    box = await row(page, "def567").locator("strong").bounding_box()
+    assert box
+    await page.mouse.click(box["x"] + 5, box["y"] + 5)
+    await expect(card_of(page, "def567")).to_be_focused()
+    await expect(card_of(page, "def567").locator(".approve")).to_be_visible()
+    revises(ponte, "def567")
+    full = page.get_by_role("button", name="Open in full")
+    await expect(full).to_be_focused()
+    await expect(card_of(page, "def567").locator(".approve")).to_be_hidden()
+    await full.press("Enter")
+    await card_of(page, "def567").locator(".approve").click()
+    await expect(card_of(page, "def567").locator(".state strong")).to_have_text("done")
+
+
 async def test_one_press_approves_what_was_opened_of_a_table_and_nothing_newer(
     ponte: WebPonte, page: Page
 ) -> None:
