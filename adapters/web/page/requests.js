@@ -206,7 +206,7 @@ function offerTables() {
 async function approveTogether([first, ...others]) {
   open(first); // its card tells how it went
   const { request: { conversation }, frame } = rows.get(first);
-  await card.decide(first, "approve", conversation ?? current, frame.querySelector(".approve"), { others: others.map(card.versionShown) });
+  await card.decide(first, "approve", conversation ?? current, frame.querySelector(".card"), { others: others.map(card.versionShown) });
   list(current);
 }
 
