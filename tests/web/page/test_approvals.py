@@ -322,6 +322,18 @@ async def test_a_card_in_the_log_and_in_the_list_is_decided_in_both(
         await expect(page.locator(f"{place} .card .state strong")).to_have_text("done")
 
 
+async def test_a_wide_table_scrolls_within_its_card(ponte: WebPonte, page: Page) -> None:
+    waits(ponte, "abc234")
+    old, new = ({name: text * 900 for name in ("Name", "City", "Notes")} for text in "ab")
+    change, card = ponte.board.pending["web:owner"][0]
+    ponte.board.pending["web:owner"] = [(change, replace(card, rows=(card_row(old, new),) * 3))]
+    await page.locator("#approvals").click()
+    await expect(card_of(page, "abc234")).to_be_focused()
+    await expect(card_of(page, "abc234").locator("tbody tr")).to_have_count(3)
+    inside = "e => e.scrollWidth <= e.clientWidth"
+    assert await page.locator("#requests-cards").evaluate(inside)
+
+
 async def test_the_list_looks_right_and_axe_finds_nothing(ponte: WebPonte, axe_tab: Page) -> None:
     source, page = axe_source(), axe_tab
     await visit(page, ponte.link)
