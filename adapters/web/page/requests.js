@@ -24,8 +24,8 @@ const dialog = draw("requests", say("approvals_title"), button("approvals_back",
     make("p", { id: "requests-more", class: "hint" }), make("p", { id: "requests-none", role: "status", hidden: true }),
     make("p", { id: "requests-keys", class: "hint", text: say("approvals_keys") }), make("div", { id: "requests-together" })),
   make("div", { id: "requests-cards" }),
-  make("p", { id: "requests-steps", class: "actions" }, button("approvals_full", () => open(chosen), { id: "requests-full", class: "approve" }),
-    button("approvals_next", () => open(next()), { id: "requests-next" })));
+  make("p", { id: "requests-steps", class: "actions" }, button("approvals_full", () => open(chosen), { id: "requests-full", class: "approve", hidden: true }),
+    button("approvals_next", () => open(next()), { id: "requests-next", disabled: true })));
 dialog.addEventListener("cancel", (event) => {
   if (!("reading" in dialog.dataset)) return;
   event.preventDefault();

@@ -280,6 +280,8 @@ async def test_an_empty_or_unreachable_list_says_so(ponte: WebPonte, page: Page)
     await page.locator("#approvals").click()
     status = page.locator("#requests-none")
     await expect(status).to_contain_text("No connection to Ponte.")
+    await expect(page.get_by_role("button", name="Open in full")).to_have_count(0)
+    await expect(page.get_by_role("button", name="Next request")).to_be_disabled()
     await page.unroute("**/approvals")
     ponte.board.pending["web:owner"] = []
     await status.get_by_role("button", name="Try again").click()
