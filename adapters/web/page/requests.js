@@ -67,7 +67,7 @@ export async function list(conversation) {
   $("approvals").setAttribute("aria-label", say("approvals_count", { count: approvals.length + more }));
   for (const one of approvals) place(one);
   const waiting = new Set(approvals.map(({ id }) => id));
-  await Promise.all([...rows.keys()].filter((id) => !waiting.has(id) && isWaiting(id)).map(settle));
+  await Promise.all([...rows.keys()].filter((id) => !waiting.has(id) && rows.get(id).frame.querySelector("[data-state=open], [data-state=applying]")).map(settle));
   $("requests-none").textContent = say("approvals_none");
   $("requests-none").hidden = rows.size > 0;
   $("requests-more").textContent = more ? say("approvals_more", { count: more }) : "";

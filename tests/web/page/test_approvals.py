@@ -271,6 +271,9 @@ async def test_the_first_of_two_approvals_leaves_the_request_to_others(
     await expect(card.locator(".words")).to_have_text("1 of 2 approvals, by you.")
     await expect(row(page, "abc234").locator(".hint")).to_contain_text("waiting for someone else")
     await expect(page.locator("#approvals-count")).to_have_text("0")
+    ponte.board.decided = [replace(ponte.board.decided[0], actions=(), state="done")]
+    waits(ponte, "def567")
+    await expect(row(page, "abc234").locator(".hint")).to_contain_text("done")
 
 
 async def test_an_empty_or_unreachable_list_says_so(ponte: WebPonte, page: Page) -> None:
