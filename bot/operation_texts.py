@@ -452,8 +452,7 @@ TURN_REASONS = {
     "bad_request": "Ponte told the person what was wrong with the request.",
 }
 TURN_REASONS |= dict.fromkeys(
-    ("bad_value", "empty", "expired", "forgotten", "no_change", "not_found", "too_large")
-    + ("unknown_field", "unknown_option"),
+    ("bad_value", "expired", "no_change", "not_found", "unknown_field", "unknown_option"),
     TURN_REASONS["bad_request"],
 )
 """By the code of the error. Other codes are a platform's own."""

@@ -657,7 +657,7 @@ class CommandService:
     async def suggest_decision(self, message: Message) -> Answer | None:
         """Return an answer to a typed decision whose ID is one letter off that of an open request;
         None if the person may not see that, so that nobody learns of it."""
-        match = grammar.NEAR_DECISION.fullmatch(message.text.strip())
+        match = grammar.NEAR_DECISION.fullmatch(message.text)
         if not match or message.is_click or not message.may_be_command:
             return None
         typed_id = match[2].lower()

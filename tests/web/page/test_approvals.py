@@ -329,7 +329,7 @@ async def test_a_card_in_the_log_and_in_the_list_is_decided_in_both(
 
 async def test_a_wide_table_scrolls_within_its_card(ponte: WebPonte, page: Page) -> None:
     waits(ponte, "abc234")
-    old, new = ({name: text * 900 for name in ("Name", "City", "Notes")} for text in "ab")
+    old, new = (dict.fromkeys(("Name", "City", "Notes"), text * 900) for text in "ab")
     change, card = ponte.board.pending["web:owner"][0]
     ponte.board.pending["web:owner"] = [(change, replace(card, rows=(card_row(old, new),) * 3))]
     await page.locator("#approvals").click()
