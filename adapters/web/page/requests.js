@@ -35,7 +35,7 @@ dialog.addEventListener("close", () => {
   clear();
   $("approvals").hidden = $("approvals-count").textContent === "0";
 });
-addEventListener("hashchange", () => dialog.close());
+addEventListener("hashchange", () => location.hash.slice(1).split("/")[0] !== current && dialog.close());
 new MutationObserver(drawList).observe($("requests-cards"), { childList: true, subtree: true });
 setInterval(() => dialog.open && list(current), MINUTE); // requests expire, and ages grow
 
