@@ -449,7 +449,12 @@ TURN_REASONS = {
     "unknown_model": "The server doesn't have this model. [Set-up](/admin/setup?card=model)",
     "unstorable": "The database rejected the values.",
     "wrong_key": "The model's server rejected the API key. [Set-up](/admin/setup?card=model)",
+    "bad_request": "Ponte told the person what was wrong with the request.",
 }
+TURN_REASONS |= dict.fromkeys(
+    ("bad_value", "expired", "no_change", "not_found", "unknown_field", "unknown_option"),
+    TURN_REASONS["bad_request"],
+)
 """By the code of the error. Other codes are a platform's own."""
 
 
@@ -464,8 +469,8 @@ def _part_details(row: Any, view: View) -> str:
         if any(setting in words for setting in card.names):
             if row["state"] == "off":
                 words = say("Not connected.")
-            elif row["state"] == "on":  # "the demo model; set OPENAI_API_KEY to use a real one"
-                words = words.partition(";")[0].rstrip()
+            elif row["state"] == "on":  # "the demo model (to use a real one, set …)", "…; set …"
+                words = re.split(r"\s*[;(]", words)[0]
             return f"{words} [{say('Set-up')}](/admin/setup?card={name}#{name})"
     return words
 

@@ -160,9 +160,10 @@ _ACTION_NAMES: Mapping[str, str] = {
     "afficher": "show",
 }  # fmt: skip
 NEAR_DECISION = re.compile(
-    r"[/!]?(approve|deny|aprovar|recusar|approuver|refuser)\s+([a-z0-9]{5,7})[.!]*", re.IGNORECASE
+    r"[^\w>~]*(approve|deny|aprovar|recusar|approuver|refuser)[\s`]+([a-z0-9]{5,7})(?:\W.*)?",
+    re.IGNORECASE | re.DOTALL,
 )
-"""A decision, perhaps with a mistyped ID."""
+"""A decision, perhaps with a mistyped ID, in code marks, with a code or a reason."""
 _SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6})\s+(?P<action>\w{3,12})", re.IGNORECASE)
 _FORMS = {
     "share": re.compile(r"([a-z2-7]{16})()()"),
@@ -242,7 +243,7 @@ def parse_command(text: str) -> TypedCommand | None:
         ):
             return None
         if not command and "`" in text:
-            decision = _parse(text.replace("`", ""))
+            decision = _parse(_EMOJI.sub("", text).replace("`", ""))
             if decision and decision.name in _WITH_ID:
                 raise UnknownCommand(_IN_MARKS)
     return command

@@ -657,13 +657,16 @@ class CommandService:
     async def suggest_decision(self, message: Message) -> Answer | None:
         """Return an answer to a typed decision whose ID is one letter off that of an open request;
         None if the person may not see that, so that nobody learns of it."""
-        match = grammar.NEAR_DECISION.fullmatch(message.text.strip())
+        match = grammar.NEAR_DECISION.fullmatch(message.text)
         if not match or message.is_click or not message.may_be_command:
             return None
+        typed_id = match[2].lower()
         changes = {
-            change.id: change for change in await self.changes.ledger.list_waiting_for_people()
+            change.id: change
+            for change in await self.changes.ledger.list_waiting_for_people()
+            if change.id != typed_id
         }
-        for id in difflib.get_close_matches(match[2].lower(), changes, cutoff=0.8):
+        for id in difflib.get_close_matches(typed_id, changes, cutoff=0.8):
             standing = await self.changes.approval.find_standing(
                 changes[id], message.author, message.address
             )

@@ -307,10 +307,19 @@ async def test_an_id_one_letter_off_is_a_command_for_who_may_see_the_request(
             card.id[:-1],
             f"{card.id}x",
         )
-        for number, wrong_id in enumerate(wrong_ids):
-            answer = await says(ponte, f"approve {wrong_id}", f"near {number}")
+        forms = (
+            *(f"approve {wrong_id}" for wrong_id in wrong_ids),
+            f"`approve {wrong_ids[2]}`",
+            f"👍 approve `{wrong_ids[2]}`",
+            *(f"approve {wrong_id}-1234" for wrong_id in wrong_ids[1:3]),
+        )
+        for number, form in enumerate(forms):
+            answer = await says(ponte, form, f"near {number}")
             assert answer.text == f"Request not found. {near}"
             assert answer.is_private
+        for number, wrong_id in enumerate(wrong_ids[1:3]):
+            answer = await says(ponte, f"deny {wrong_id} too <!channel>", f"why {number}")
+            assert answer.text == f"Request not found. Did you mean: deny {card.id}"
         refusal = await says(ponte, f"`approve {card.id}`", "marks")
         assert "without the code marks" in refusal.text
         assert (len(model.asks), table.applied) == (asked, [])

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -18,7 +19,10 @@ from bot.config.ponte_toml import Config, read_config
 from bot.config.reload import describe_config_file
 from bot.doctor.checks import check_everything
 from bot.home import Home, Start
+from bot.operation_texts import TEXT_LISTS, View
 from bot.ponte import Ponte
+from core.base import i18n
+from core.models.demo_model import DemoModel
 from core.money.budget import Budget
 from tests.dialogues.office import PAID, Office, office
 from tests.fakes.openai import Script
@@ -463,14 +467,27 @@ async def test_no_tab_shows_codes_or_backticks(own_desk: Desk) -> None:
     desk.team.openai.say(Script(status=400, message="no", match="unlucky words", times=0))
     ask = {"message": "unlucky words", "conversation": conversation}
     assert (await desk["owner"].post("/chat", json=ask)).json()["status"] == "failed"
+    decision = {"action": "approve", "conversation": conversation}
+    assert (await desk["owner"].post("/cards/abc234", json=decision)).status_code == 404
     add_schedule(desk.team.home)
     for tab in (*TABS, "/feedback"):
         page = (await desk["owner"].get(f"/admin{tab}")).text
         page = page.partition('<div class="examples">')[0]
+        assert "not_found" not in page, tab
         assert "`" not in page, tab
         assert conversation not in page, tab
         for name in ("SLACK_BOT_TOKEN", "DISCORD_TOKEN", "STACKSPOT_CLIENT_ID"):
             assert name not in page, tab
+
+
+@pytest.mark.parametrize("language", ["en", "pt-BR", "fr"])
+async def test_the_demo_model_is_told_without_names_of_settings(language: str) -> None:
+    with i18n.use_locale(language):
+        health = await DemoModel().health()
+        row = {"name": "model", "state": health.state, "words": health.words}
+        table = TEXT_LISTS["status"].table([row], View(ZoneInfo("UTC"), is_page=True))
+    assert "(" not in table.rows[0][2].partition("[")[0]
+    assert "OPENAI" not in table.rows[0][2]
 
 
 async def test_filters_and_languages(desk: Desk) -> None:

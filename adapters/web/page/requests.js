@@ -24,8 +24,8 @@ const dialog = draw("requests", say("approvals_title"), button("approvals_back",
     make("p", { id: "requests-more", class: "hint" }), make("p", { id: "requests-none", role: "status", hidden: true }),
     make("p", { id: "requests-keys", class: "hint", text: say("approvals_keys") }), make("div", { id: "requests-together" })),
   make("div", { id: "requests-cards" }),
-  make("p", { id: "requests-steps", class: "actions" }, button("approvals_full", () => open(chosen), { id: "requests-full", class: "approve" }),
-    button("approvals_next", () => open(next()), { id: "requests-next" })));
+  make("p", { id: "requests-steps", class: "actions" }, button("approvals_full", () => open(chosen), { id: "requests-full", class: "approve", hidden: true }),
+    button("approvals_next", () => open(next()), { id: "requests-next", disabled: true })));
 dialog.addEventListener("cancel", (event) => {
   if (!("reading" in dialog.dataset)) return;
   event.preventDefault();
@@ -35,7 +35,7 @@ dialog.addEventListener("close", () => {
   clear();
   $("approvals").hidden = $("approvals-count").textContent === "0";
 });
-addEventListener("hashchange", () => dialog.close());
+addEventListener("hashchange", () => location.hash.slice(1).split("/")[0] !== current && dialog.close());
 new MutationObserver(drawList).observe($("requests-cards"), { childList: true, subtree: true });
 setInterval(() => dialog.open && list(current), MINUTE); // requests expire, and ages grow
 
@@ -67,7 +67,7 @@ export async function list(conversation) {
   $("approvals").setAttribute("aria-label", say("approvals_count", { count: approvals.length + more }));
   for (const one of approvals) place(one);
   const waiting = new Set(approvals.map(({ id }) => id));
-  await Promise.all([...rows.keys()].filter((id) => !waiting.has(id) && isWaiting(id)).map(settle));
+  await Promise.all([...rows.keys()].filter((id) => !waiting.has(id) && rows.get(id).frame.querySelector("[data-state=open], [data-state=applying]")).map(settle));
   $("requests-none").textContent = say("approvals_none");
   $("requests-none").hidden = rows.size > 0;
   $("requests-more").textContent = more ? say("approvals_more", { count: more }) : "";
@@ -133,7 +133,7 @@ function next() {
   return [...ids.slice(at + 1), ...ids.slice(0, Math.max(at, 0))].find(isWaiting);
 }
 
-/** Show the card of a request; only its beginning, and without buttons, until it is opened in full. */
+/** Show the card of a request; only its beginning, and without buttons, until this version is opened in full. */
 function choose(id) {
   if (chosen !== id) delete dialog.dataset.reading;
   chosen = id;
@@ -142,19 +142,15 @@ function choose(id) {
     row.ariaCurrent = other === id ? "true" : null;
     frame.hidden = other !== id;
   }
-  rows.get(id).frame.inert = isWaiting(id) && !isOpened(id);
   drawList();
 }
 
 function open(id) {
-  choose(id);
   opened.add(card.versionShown(id));
-  const { frame } = rows.get(id);
-  frame.inert = false;
+  choose(id);
   dialog.dataset.reading = "";
   $("requests-cards").scrollTop = 0;
-  frame.querySelector(".card").focus({ preventScroll: true });
-  drawList();
+  rows.get(id).frame.querySelector(".card").focus({ preventScroll: true });
 }
 
 function back() {
@@ -171,15 +167,19 @@ function move(event) {
 }
 
 function drawList() {
+  const isReading = $("requests-cards").contains(document.activeElement);
   for (const [id, { request: { asker, platform, asked_at }, row, frame }] of rows) {
     const drawn = frame.querySelector(".card"), isNew = isWaiting(id) && !isOpened(id);
     const last = isWaiting(id) ? age(asked_at) : drawn.querySelector(".badge").textContent;
     row.classList.toggle("new", isNew);
+    frame.inert = isNew;
     row.replaceChildren(make("strong", { dir: "auto", text: drawn.getAttribute("aria-label") }),
       make("span", { class: "hint", dir: "auto", text: [asker || say("approvals_you"), PLATFORMS[platform] ?? say("approvals_page"), last].join(" · ") }),
       ...(isNew ? [make("span", { class: "unseen", text: say("approvals_new") })] : []));
   }
-  $("requests-full").hidden = !rows.get(chosen)?.frame.inert;
+  const isClosed = Boolean(rows.get(chosen)?.frame.inert);
+  $("requests-full").hidden = !isClosed;
+  if (isReading && isClosed) $("requests-full").focus();
   $("requests-next").disabled = !next();
   offerTables();
 }
@@ -206,7 +206,7 @@ function offerTables() {
 async function approveTogether([first, ...others]) {
   open(first); // its card tells how it went
   const { request: { conversation }, frame } = rows.get(first);
-  await card.decide(first, "approve", conversation ?? current, frame.querySelector(".approve"), { others: others.map(card.versionShown) });
+  await card.decide(first, "approve", conversation ?? current, frame.querySelector(".card"), { others: others.map(card.versionShown) });
   list(current);
 }
 

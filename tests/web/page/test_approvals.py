@@ -179,6 +179,27 @@ async def test_next_leads_to_what_still_waits_and_a_phone_shows_one_after_the_ot
     await resize(page, 1280)
 
 
+async def test_a_press_on_its_title_opens_a_request_and_a_newer_version_is_opened_again(
+    ponte: WebPonte, page: Page
+) -> None:
+    decides(ponte)
+    waits(ponte, "abc234", "def567")
+    await page.locator("#approvals").click()
+    await expect(row(page, "abc234")).to_be_focused()
+    box = await row(page, "def567").locator("strong").bounding_box()
+    assert box
+    await page.mouse.click(box["x"] + 5, box["y"] + 5)
+    await expect(card_of(page, "def567")).to_be_focused()
+    await expect(card_of(page, "def567").locator(".approve")).to_be_visible()
+    revises(ponte, "def567")
+    full = page.get_by_role("button", name="Open in full")
+    await expect(full).to_be_focused()
+    await expect(card_of(page, "def567").locator(".approve")).to_be_hidden()
+    await full.press("Enter")
+    await card_of(page, "def567").locator(".approve").click()
+    await expect(card_of(page, "def567").locator(".state strong")).to_have_text("done")
+
+
 async def test_one_press_approves_what_was_opened_of_a_table_and_nothing_newer(
     ponte: WebPonte, page: Page
 ) -> None:
@@ -250,6 +271,9 @@ async def test_the_first_of_two_approvals_leaves_the_request_to_others(
     await expect(card.locator(".words")).to_have_text("1 of 2 approvals, by you.")
     await expect(row(page, "abc234").locator(".hint")).to_contain_text("waiting for someone else")
     await expect(page.locator("#approvals-count")).to_have_text("0")
+    ponte.board.decided = [replace(ponte.board.decided[0], actions=(), state="done")]
+    waits(ponte, "def567")
+    await expect(row(page, "abc234").locator(".hint")).to_contain_text("done")
 
 
 async def test_an_empty_or_unreachable_list_says_so(ponte: WebPonte, page: Page) -> None:
@@ -259,6 +283,8 @@ async def test_an_empty_or_unreachable_list_says_so(ponte: WebPonte, page: Page)
     await page.locator("#approvals").click()
     status = page.locator("#requests-none")
     await expect(status).to_contain_text("No connection to Ponte.")
+    await expect(page.get_by_role("button", name="Open in full")).to_have_count(0)
+    await expect(page.get_by_role("button", name="Next request")).to_be_disabled()
     await page.unroute("**/approvals")
     ponte.board.pending["web:owner"] = []
     await status.get_by_role("button", name="Try again").click()
@@ -299,6 +325,18 @@ async def test_a_card_in_the_log_and_in_the_list_is_decided_in_both(
     await page.locator("#requests .card .approve").click()
     for place in ("#requests", "#log"):
         await expect(page.locator(f"{place} .card .state strong")).to_have_text("done")
+
+
+async def test_a_wide_table_scrolls_within_its_card(ponte: WebPonte, page: Page) -> None:
+    waits(ponte, "abc234")
+    old, new = (dict.fromkeys(("Name", "City", "Notes"), text * 900) for text in "ab")
+    change, card = ponte.board.pending["web:owner"][0]
+    ponte.board.pending["web:owner"] = [(change, replace(card, rows=(card_row(old, new),) * 3))]
+    await page.locator("#approvals").click()
+    await expect(card_of(page, "abc234")).to_be_focused()
+    await expect(card_of(page, "abc234").locator("tbody tr")).to_have_count(3)
+    inside = "e => e.scrollWidth <= e.clientWidth"
+    assert await page.locator("#requests-cards").evaluate(inside)
 
 
 async def test_the_list_looks_right_and_axe_finds_nothing(ponte: WebPonte, axe_tab: Page) -> None:
