@@ -75,6 +75,7 @@ async def ponte_with_people() -> AsyncIterator[Inhabited]:
     await ponte.open()
     ponte.board.parts = [Health("model", "failing", "no answer")]
     ponte.board.decided = [Card("abc234", "change", "Update 1 row", "Done.", state="done")]
+    ponte.board.plans["abc234"] = b"PK plan"
     ponte.board.forms["abc234"] = ChangeForm("abc234", 1, "Update 1 row", ())
     tokens = {name: ponte.people.add(name) for name in ("ana", "bia", "gone")}
     async with AsyncExitStack() as stack:
