@@ -191,8 +191,8 @@ async def test_a_stop_while_the_signs_of_an_answer_are_removed_leaves_no_session
         post = await w.first_post(w.dm)
         await w.until(lambda: post.visible_text == WHOLE and post.stream is None)
         w.slack.say(w.alice, w.dm, "stop", thread=message)
-        inbox = w.bot.engine.conversations.inbox
-        await w.until(lambda: inbox.is_stopped(1))
+        await w.slack.deliveries.wait_for_deliveries()
+        await w.bot.engine.conversations.inbox.wait_for_answer(2)  # the second message is `stop`
         gate.release()
         await w.until(lambda: w.slack.workspace.session_log)
         await w.until(lambda: post in w.slack.finished_answers(message))
