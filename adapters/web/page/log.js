@@ -144,8 +144,15 @@ export function withdraw(turn) {
 
 /** The server's name for what was shown under its event key. */
 export function name(key, turn) {
-  const early = turns.get(key);
-  if (early && !turns.has(turn)) rename(early, turn);
+  const early = turns.get(key), shown = turns.get(turn) ?? early;
+  if (!early || key === turn) return;
+  if (shown !== early) {
+    shown.said.replaceWith(early.said);
+    early.item.replaceWith(shown.item);
+    shown.said = early.said;
+    turns.delete(key);
+  }
+  rename(shown, turn);
 }
 
 function rename(shown, turn) {

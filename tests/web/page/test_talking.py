@@ -108,3 +108,21 @@ async def test_the_stop_button_ends_a_turn_which_can_be_asked_again(
     await expect(page.locator("#log > li")).to_have_count(3)
     await expect(page.locator("#stop")).to_be_hidden()
     await expect(page.locator("li .answer:visible")).to_have_count(1)
+
+
+EARLY_PROGRESS = """async () => {
+    const log = await import(new URL("log.js", document.querySelector("[type=module]").src));
+    const message = { event_key: "k1", text: "hello", files: [], clicked: false, state: "running" };
+    log.showMessage({ ...message, turn: "k1" });
+    log.showProgress({ turn: "t1", text: "is reading…" });
+    log.name("k1", "t1");
+    log.showText({ turn: "t1", html: "<p>Hi</p>" });
+    log.showMessage({ ...message, turn: "t1" });
+}"""
+
+
+async def test_an_answer_that_begins_before_its_message_is_named_is_shown_once(page: Page) -> None:
+    await page.evaluate(EARLY_PROGRESS)
+    await expect(page.locator("#log > li")).to_have_count(1)
+    await expect(page.locator(".said .words")).to_have_text("hello")
+    await expect(page.locator(".body")).to_have_text("Hi")
