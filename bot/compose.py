@@ -39,6 +39,7 @@ from core.integrations import (
     HttpHandler,
     ModelIntegration,
     OwnerIntegration,
+    ToolBundle,
     ToolIntegration,
     plain_value,
 )
@@ -142,6 +143,7 @@ async def compose(
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals, may_know))
         if {"nocodb", "sample"} & {bundle.source.name for bundle in tools}:
             toolbox.add(SavedSource(saved, toolbox, may_know))
+        _add_imports(toolbox, tools)
         toolbox.add(AskingSource(), PlacePostSource(messengers), PlaceReadingSource(messengers))
         reloader = Reloader(settings, live, stores.audit, peers)
         own_surfaces = Surfaces(accepts)
@@ -216,6 +218,14 @@ async def compose(
         beginning.pop_all()  # closing is up to the Ponte that is returned
         closing.pop_all()
         return ponte
+
+
+def _add_imports(toolbox: Toolbox, tools: Sequence[ToolBundle]) -> None:
+    if tables := next((bundle.tables for bundle in tools if bundle.tables), None):
+        # Loaded only if there are tables.
+        from core.imports.tools import ImportSource
+
+        toolbox.add(ImportSource(tables))
 
 
 async def _begin_features(settings: Settings, beginning: AsyncExitStack) -> Sequence[EndFeature]:

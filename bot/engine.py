@@ -23,6 +23,7 @@ from core.domain.messages import CHOICE, Answer, Item, Message, prepare_codecs
 from core.domain.ports import Platforms, StatusBoard
 from core.domain.records import Outcome, Thread
 from core.feedback.votes import Votes
+from core.imports.runs import ImportRuns
 from core.journal.inbox import SenderConfig, SqlInbox
 from core.people.notices import Outbox
 from core.saved.questions import SavedQuestions
@@ -105,9 +106,12 @@ class Engine:
         own_appliers = (posts, ScheduleApplier(schedules))
         appliers_by_name = {applier.name: applier for applier in (*appliers, *own_appliers)}
         builder = CardBuilder(approval.kinds)
+        runner = ChangeRunner(ledger, appliers_by_name, builder, clock)
+        imports = ImportRuns(ledger, runner, appliers_by_name.copy(), stores.files)
+        appliers_by_name[imports.name] = imports
         lifecycle = ChangeLifecycle(
             ledger,
-            ChangeRunner(ledger, appliers_by_name, builder, clock),
+            runner,
             builder,
             self._note_card_change,
             clock,

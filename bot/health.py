@@ -171,6 +171,9 @@ class HealthBoard:
         remaining = await budget.describe_remaining(person, address, zone)
         return Overview(waiting, asked, lines, remaining)
 
+    async def open_plan(self, id: str, person: Person, address: Address) -> bytes:
+        return await self.engine.changes.decisions.open_plan(id, person, address)
+
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         return await self.engine.changes.views.find_form(press_id, person, address)
 

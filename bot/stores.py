@@ -147,6 +147,11 @@ MIGRATIONS = (
         "ALTER TABLE schedules ADD COLUMN condition TEXT NOT NULL DEFAULT '';"
         "ALTER TABLE schedules ADD COLUMN watch TEXT NOT NULL DEFAULT ''",
     ),
+    Migration(  # parts of imports
+        "515bc7c370106b8b.94fa2f2bd80ec9d7",
+        "ALTER TABLE changes ADD COLUMN part_of TEXT NOT NULL DEFAULT '';"
+        "CREATE INDEX changes_part ON changes (part_of) WHERE part_of <> ''",
+    ),
 )
 """The changes of the schema since version 1."""
 SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)

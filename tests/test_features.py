@@ -92,7 +92,7 @@ FEATURES = {
         r"[Ss]andbox|[Kk]ernel|[Cc]ode_?[Rr]un|CODE_INTEGRATION|CodeSettings|core\.tools\.code"
         r"|ponte_code|[Ii]nterpreter|[Pp]ython\b",
         ("bot/features/python", "core/tools/code"),
-        96,
+        97,
     ),
     "StackSpot": Feature(
         r"[Ss]tack[Ss]pot|STACKSPOT", ("bot/features/stackspot", "core/tools/stackspot"), 20

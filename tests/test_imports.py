@@ -62,6 +62,7 @@ FOLDERS = (
     "integrations",
     "models",
     "tools",
+    "imports",
     "turn",
     "schedules",
     "webhooks",

@@ -138,6 +138,7 @@ CHANGED: dict[str, tuple[str, ...]] = {
     "core.base.markdown": ("MAX_MARKDOWN_CHARACTERS",),
     "core.base.openai": ("MAX_STREAM_BYTES",),
     "core.base.tasks": ("RECANCEL_SECONDS",),
+    "core.changes.apply": ("REST_FACTOR",),
     "core.changes.cards": ("MAX_LISTED_CHANGES",),
     "core.changes.ledger": ("ROWS_PER_TRANSACTION",),
     "core.chat.approval_notices": (

@@ -12,8 +12,15 @@ from core.base.splitting import end_code
 from core.base.text import to_one_line, truncate
 from core.base.trust import defang_for_discord
 from core.changes.card_rows import INDENT, NO_VALUE, read_rows, tabulate
-from core.chat.approval_notices import describe_state, list_typed, marks_values, without_approval
-from core.chat.buttons import BUTTONS, list_offers, must_fit, offer, offer_together
+from core.chat.approval_notices import describe_state, list_typed, marks_values
+from core.chat.buttons import (
+    BUTTONS,
+    list_offers,
+    must_fit,
+    offer,
+    offer_together,
+    without_approval,
+)
 from core.domain.buttons import ButtonOffer, ButtonPress
 from core.domain.messages import SHOWN_RESULT_CHARACTERS, Card
 

@@ -147,6 +147,8 @@ class DiscordSurface(Surface):
         except Undeliverable as refused:
             notes = posts.explain_refusal(refused, [sheet.name for sheet in attached])
             await attempt(lambda: put(posts.append_notes(text, notes), []))
+        if notes and any(card.has_plan for card in answer.cards):  # nobody may approve it then
+            raise Undeliverable(reason="no room for the plan")
         return post
 
 
@@ -288,7 +290,8 @@ class ChannelSurface(DiscordSurface):
         part = self._address(part)
         form = await self._renderer.make_form(part.text, part.answer)
         async with self._changing:
-            await self._change(post, ShownPost(form["content"], part.is_growing), form, part.answer)
+            target = ShownPost(form["content"], part.is_growing)
+            await self._change(post, target, form, part.answer, keeps_files=part.is_redrawn)
         await self._end_answer(post, part)
 
     def _address(self, part: AnswerPart) -> AnswerPart:
@@ -312,7 +315,12 @@ class ChannelSurface(DiscordSurface):
                     await self._change(post, ShownPost(state.content, stop=True), {})
 
     async def _change(
-        self, post: str, target: ShownPost, form: dict[str, Any], answer: Answer | None = None
+        self,
+        post: str,
+        target: ShownPost,
+        form: dict[str, Any],
+        answer: Answer | None = None,
+        keeps_files: bool = False,
     ) -> None:
         """Edit a post, unless it already shows `target`: few edits are allowed
         (EDIT_INTERVAL_SECONDS). A final answer with embeds, buttons or files is always written.
@@ -332,12 +340,13 @@ class ChannelSurface(DiscordSurface):
             elif not target.stop and (before is None or before.stop):
                 form = {"view": None} | form  # the buttons of the form, if it has some, else none
 
-            # Before the final answer, the edit names no files.
+            # Before the final answer, the edit names no files, and Discord leaves those that are
+            # there.
             await self._renderer.send(
                 form,
-                answer,
+                None if keeps_files else answer,
                 lambda form, files: message.edit(
-                    **form | ({"attachments": files} if answer else {}),
+                    **form | ({"attachments": files} if answer and not keeps_files else {}),
                     allowed_mentions=self._allow_mentions(answer),
                 ),
             )
@@ -568,7 +577,7 @@ class ResponseSurface(TokenSurface):
         channel."""
         if not await self._is_over():
             try:
-                return await self._edit(part.text, part.answer)
+                return await self._edit(part.text, part.answer, keeps_files=part.is_redrawn)
             except TokenOver:
                 self._is_token_lost = True
         # Only the token can make or edit a message that one person alone sees.
@@ -576,7 +585,7 @@ class ResponseSurface(TokenSurface):
             raise Undeliverable(reason="the command's token is over")
         return None
 
-    async def _edit(self, part: str, answer: Answer | None) -> str:
+    async def _edit(self, part: str, answer: Answer | None, *, keeps_files: bool = False) -> str:
         """Write a part into the original response and return its id as `channel:message`. While the
         answer grows (`answer` is None), the response has a stop button. The whole answer has its
         sheets, files with long tables or a long text. Raises TokenOver."""
@@ -585,7 +594,11 @@ class ResponseSurface(TokenSurface):
         if answer is None:
             form["view"] = card_embeds.build_stop_view(self._to.asker.id)
         message = await self._renderer.send(
-            form, answer, lambda form, files: original.edit(**form, attachments=files)
+            form,
+            None if keeps_files else answer,
+            lambda form, files: original.edit(
+                **form, **({} if keeps_files else {"attachments": files})
+            ),
         )
         post = f"{self._where}:{message.id}"
         if answer is not None:

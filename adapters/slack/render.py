@@ -29,8 +29,8 @@ from core.base.splitting import (
 from core.base.text import find_character_boundary
 from core.base.trust import defang
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
-from core.chat.approval_notices import describe_state, without_approval
-from core.chat.buttons import list_offers, must_fit, offer_together
+from core.chat.approval_notices import describe_state
+from core.chat.buttons import list_offers, must_fit, offer_together, without_approval
 from core.chat.interactions import REST_OF_CODE
 from core.domain.buttons import ButtonOffer
 from core.domain.messages import Card

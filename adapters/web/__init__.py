@@ -57,7 +57,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
     ids = "[a-z0-9][a-z0-9._-]{0,31}"
     # The token stands behind the # of the page's link.
     sent_to: ClassVar = {"ponte_web_url": ("ponte_web_token",)}
-    rights = PlatformRights(BASIC_RIGHTS, has_one_owner=True, has_room=True)
+    rights = PlatformRights(BASIC_RIGHTS, has_one_owner=True, has_room=True, links_plans=True)
 
     def summary(self, settings: WebSettings, shared: SharedSettings) -> Health:
         if settings.ponte_web == "off":

@@ -204,8 +204,11 @@ class LocalClient:
                 body = await turn.run(f"show {saved}", [], "command")
             else:
                 body = await turn.run(prompt, [("file", file) for file in files], "ask")
+        return body, await self.save_files(body)
+
+    async def save_files(self, answer: Json) -> Sequence[DownloadedFile]:
         downloads = DownloadFolder(self._http)
-        return body, [await downloads.fetch(file, self._headers) for file in body["files"]]
+        return [await downloads.fetch(file, self._headers) for file in answer["files"]]
 
     async def _require_saved(self, name: str) -> None:
         """Raise NotFound: a model would get the name of an unknown question as a message."""

@@ -281,7 +281,8 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
         if as_json:
             _print_all([to_json_line(body)])
         else:
-            Screen(sys.stdout, shows_shell_commands=True).show_answer(body)
+            files = await one.save_files(body)
+            Screen(sys.stdout, shows_shell_commands=True).show_answer(body, files)
         return int(body["status"] != "done")
 
     async def print_pages(one: LocalClient) -> int:

@@ -29,6 +29,7 @@ FEATURES = (
     "mcp_tools",
     "feedback",
     "saved",
+    "imports",
     "voice",
     "tracing",
     "backup",

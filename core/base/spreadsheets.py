@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
@@ -74,7 +75,7 @@ def encode_table(
     """`title` names the sheet of an XLSX file. Raise ValueError if the table is larger than a sheet
     of Excel can be."""
     if form == "xlsx":
-        data, cut_cells = _encode_xlsx(columns, rows, title)
+        data, cut_cells = encode_workbook([(title, columns, rows)])
         return ExportedTable(data, MEDIA_TYPES[form], cut_cells)
     encode = _encode_csv if form == "csv" else _encode_json
     return ExportedTable(encode(columns, rows), MEDIA_TYPES[form])
@@ -155,17 +156,16 @@ def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]
     return ("[" + ",\n".join(lines) + "]\n").encode()
 
 
-def _encode_xlsx(
-    columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]], title: str
+def encode_workbook(
+    tables: Sequence[tuple[str, Sequence[ExportColumn], Iterable[Sequence[Cell]]]],
 ) -> tuple[bytes, int]:
-    """Return an Excel workbook, and how many cells were cut. No text becomes a formula, a link or a
-    number."""
+    """Return an Excel workbook with a sheet for each table (its title, columns and rows), and how
+    many cells were cut. No text becomes a formula, a link or a number. Raise ValueError if a table
+    is larger than a sheet can be."""
     # Loaded for the first workbook, which many processes never make.
     import xlsxwriter
 
-    if len(columns) > MAX_XLSX_COLUMNS:
-        raise ValueError("too many columns for a sheet")
-    out, cut_cells = io.BytesIO(), 0
+    out = io.BytesIO()
     # Rows are written to a temporary file one by one, so that the memory does not grow with them.
     book = xlsxwriter.Workbook(
         out,
@@ -176,72 +176,79 @@ def _encode_xlsx(
             "strings_to_numbers": False,
         },
     )
-    # The name of the sheet: Excel takes at most 31 characters, and no apostrophe at either end.
-    name = _cut_to_units(_SHEET_NAME.sub(" ", _plain_text(title)), 31).strip("' ")
-    # Excel accepts neither an empty name nor this one.
-    sheet = book.add_worksheet(name if name and name.casefold() != "history" else "Table")
-    sheet.freeze_panes(1, 0)
-    bold = book.add_format({"bold": True})
-    text_format = book.add_format({"num_format": "@"})
-    formats = [
-        book.add_format({"num_format": spreadsheet_format(column.format)}) for column in columns
-    ]
-    day_format = book.add_format({"num_format": spreadsheet_format("date")})
-    moment_format = book.add_format({"num_format": spreadsheet_format("moment")})
+    cut_cells = 0
+    for title, columns, rows in tables:
+        if len(columns) > MAX_XLSX_COLUMNS:
+            raise ValueError("too many columns for a sheet")
+        # The name of the sheet: Excel takes at most 31 characters, and no apostrophe at either end.
+        name = _cut_to_units(_SHEET_NAME.sub(" ", _plain_text(title)), 31).strip("' ")
+        # Excel accepts neither an empty name nor this one.
+        sheet = book.add_worksheet(name if name and name.casefold() != "history" else "Table")
+        cut_cells += _SheetWriter(book, sheet, columns).write_rows(rows)
+    book.close()
+    return out.getvalue(), cut_cells
 
-    def write_text(row: int, at: int, text: str, style: Any) -> None:
-        nonlocal cut_cells
+
+class _SheetWriter:
+    """Writes one sheet, row by row."""
+
+    def __init__(self, book: Any, sheet: Any, columns: Sequence[ExportColumn]) -> None:
+        self._sheet, self._columns = sheet, columns
+        self._bold = book.add_format({"bold": True})
+        self._text = book.add_format({"num_format": "@"})
+        self._day, self._moment, *self._formats = (
+            book.add_format({"num_format": spreadsheet_format(format)})
+            for format in ("date", "moment", *(column.format for column in columns))
+        )
+        self._cut_cells = 0
+
+    def write_rows(self, rows: Iterable[Sequence[Cell]]) -> int:
+        """Return how many cells were cut. Raise ValueError if there are too many rows."""
+        self._sheet.freeze_panes(1, 0)
+        # A workbook has the widths of columns before the rows, so some rows are read ahead to
+        # measure them.
+        iterator = iter(rows)
+        head = list(itertools.islice(iterator, _MEASURED_ROWS))
+        for at, column in enumerate(self._columns):
+            longest = max([len(column.title), *(len(_plain_text(row[at])) for row in head)])
+            room = 6 if column.is_number else 2  # separators and signs make numbers longer
+            self._sheet.set_column(at, at, min(longest + room, _MAX_WIDTH))
+        for at, column in enumerate(self._columns):
+            self._write_text(0, at, _plain_text(column.title), self._bold)
+        for number, row in enumerate(itertools.chain(head, iterator), 1):
+            if number >= MAX_XLSX_ROWS:
+                raise ValueError("too many rows for a sheet")
+            for at, cell in enumerate(row):
+                self._write(number, at, cell)
+        return self._cut_cells
+
+    def _write_text(self, row: int, at: int, text: str, style: Any) -> None:
         text = text.replace("\r\n", "\n").replace("\r", "\n")  # Excel's line break in a cell
         if _count_units(text) > MAX_XLSX_CELL_UNITS:
-            cut_cells += 1
+            self._cut_cells += 1
             mark = " " + say("[truncated: Excel's limit is {limit} characters]", limit="32767")
             text = _cut_to_units(text, MAX_XLSX_CELL_UNITS - _count_units(mark)) + mark
         if text:
-            sheet.write_string(row, at, text, style)
+            self._sheet.write_string(row, at, text, style)
 
-    def write(row: int, at: int, cell: Cell) -> None:
+    def _write(self, row: int, at: int, cell: Cell) -> None:
         """Write a cell with its type. What Excel cannot hold exactly (early dates, long numbers) is
         text."""
         # bool before numbers and dates: to Python, True is the number 1.
-        column = columns[at]
+        column, sheet = self._columns[at], self._sheet
         if isinstance(cell, bool):
             sheet.write_boolean(row, at, cell)
         elif isinstance(cell, date) and cell.year >= MIN_XLSX_YEAR:
             is_moment = isinstance(cell, datetime)
             value = cell.replace(tzinfo=None) if isinstance(cell, datetime) else cell
-            sheet.write_datetime(row, at, value, moment_format if is_moment else day_format)
+            sheet.write_datetime(row, at, value, self._moment if is_moment else self._day)
         elif (number := _number(column, cell)) is not None and _fits_excel(number, cell):
             # Excel shows 0.5 as 50 % and counts durations in days; the cells have percents and
             # seconds.
             factor = {"percent": 100, "duration": 86_400}.get(format_kind(column.format), 1)
-            sheet.write_number(row, at, float(number / factor), formats[at])
+            sheet.write_number(row, at, float(number / factor), self._formats[at])
         else:
-            write_text(row, at, _plain_text(cell), text_format)
-
-    head: list[Sequence[Cell]] = []
-    iterator = iter(rows)
-    # A workbook has the widths of columns before the rows, so some rows are read ahead to measure
-    # them.
-    for row in iterator:
-        head.append(row)
-        if len(head) == _MEASURED_ROWS:
-            break
-    for at, column in enumerate(columns):
-        longest = max([len(column.title), *(len(_plain_text(row[at])) for row in head)])
-        room = 6 if column.is_number else 2  # separators and signs make numbers longer
-        sheet.set_column(at, at, min(longest + room, _MAX_WIDTH))
-    for at, column in enumerate(columns):
-        write_text(0, at, _plain_text(column.title), bold)
-    number = 0
-    for source in (head, iterator):
-        for row in source:
-            number += 1
-            if number >= MAX_XLSX_ROWS:
-                raise ValueError("too many rows for a sheet")
-            for at, cell in enumerate(row):
-                write(number, at, cell)
-    book.close()
-    return out.getvalue(), cut_cells
+            self._write_text(row, at, _plain_text(cell), self._text)
 
 
 def _fits_excel(number: Decimal, cell: Cell) -> bool:

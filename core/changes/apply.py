@@ -19,16 +19,24 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
 
-from core.base.errors import Draining, Superseded, ToolError, WriteUnsure
+from core.base.errors import (
+    Draining,
+    NotStored,
+    Superseded,
+    TakenOver,
+    ToolError,
+    WriteUnsure,
+)
 from core.base.tasks import cancel_all
 from core.changes.cards import CardBuilder
-from core.changes.kinds import Applier, Batch, Doing, Kind, WatchedBatch
+from core.changes.kinds import Applier, Batch, Doing, Kind, StoppableBatch, WatchedBatch
 from core.changes.ledger import SqlLedger
 from core.domain.changes import (
     PENDING_STATES,
@@ -52,6 +60,9 @@ _STILL_THERE = "The system reported the row as deleted, but it still exists."
 _BROKE = "The tool failed because of a bug in Ponte."
 _STOPPED = "The operation was stopped before it started."
 _LEFT = "I stopped waiting because you asked me to. The operation had started and may still finish."
+
+REST_FACTOR = 2.0
+"""A part rests between batches, twice as long as each took: most requests of people meet none."""
 
 
 @dataclass(slots=True)
@@ -115,7 +126,10 @@ class ChangeRunner:
         while steps := run.next_batch():
             if self._held.is_set():
                 raise Draining
+            began = time.monotonic()
             await self._run_to_record(self._apply_batch(run, steps), run)
+            if change.proposal.part_of:
+                await asyncio.sleep(REST_FACTOR * (time.monotonic() - began))
         # The last batch records the end, too. Without a batch, all steps were done before a crash.
         return run.finished or await self._finish(run.change, run.steps, ())
 
@@ -157,7 +171,11 @@ class ChangeRunner:
             # sets `_held`, the next process continues the run by its id.
             leaves = run.kind.has_end and not self._held.is_set()
             run.stop_waiting.set()  # `_read` then waits no longer for the end of the run
-            await asyncio.wait({flight})
+            # Cancelled again, as by `cancel_all`, a part still waits: its whole counts its rows.
+            ignored = (asyncio.CancelledError,) if run.change.proposal.part_of else ()
+            while not flight.done():
+                with suppress(*ignored):
+                    await asyncio.wait({flight})
             if not leaves:
                 raise
             if task := asyncio.current_task():
@@ -173,6 +191,8 @@ class ChangeRunner:
         """
         draft = run.change.draft
         place = draft.view.table_id or dict(draft.target)
+        if run.kind.has_plan:  # each of its parts takes the table
+            place = run.change.id
         table = json.dumps([draft.applier, place], sort_keys=True)
         async with self._tables.setdefault(table, asyncio.Lock()):
             if self._held.is_set():  # this process stops; the caller raises Draining
@@ -291,9 +311,13 @@ class ChangeRunner:
             await asyncio.wait({reading, *ends}, return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 return reading.result()
-            raise Draining if self._held.is_set() else ToolError(_LEFT)
         finally:
             await cancel_all((reading, *ends))
+        if self._held.is_set():
+            raise Draining
+        if isinstance(batch, StoppableBatch):
+            return await batch.read_stopped([step.write for step in steps])
+        raise ToolError(_LEFT)
 
     async def _record(self, run: _Run, steps: Sequence[ChangeStep]) -> None:
         """If no step of the change is left to be written, store the end of the change in the same
@@ -320,8 +344,10 @@ class ChangeRunner:
             # A row was written, or it is unknown whether it was ("writing": interrupted).
             state = "partial"
         ended = replace(change, state=state, steps=tuple(all_steps.values()))
-        # The model needs no note if the policy decided: it reads the outcome of its call.
-        note = "" if change.decider == POLICY_PERSON else self.builder.build_note(ended)
+        # The model needs no note if the policy decided: it reads the outcome of its call. A part is
+        # told with the whole.
+        is_told = change.decider != POLICY_PERSON and not change.proposal.part_of
+        note = self.builder.build_note(ended) if is_told else ""
         # `decision_seq`: the event that decided. Only it may continue and end the change.
         return await self.ledger.finish(
             change.id, change.decision_seq, state, note, self.clock(), steps
@@ -358,7 +384,7 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
             return await batch.check(rows)
     except TimeoutError:
         raise ToolError("The system didn't respond in time.") from None
-    except ToolError:
+    except (ToolError, Draining, NotStored, TakenOver):
         raise
     except Exception:
         log.exception("applying a change failed unexpectedly", change=run.change.id)
@@ -377,7 +403,8 @@ def _judge_step(step: ChangeStep, row: RowCheck, sure: bool) -> ChangeStep:
     if (sure or step.write.before is None) and row.current is not None:  # None: a creation
         if step.write.after is None:  # a deletion
             return replace(step, state="failed", explanation=_STILL_THERE)
-        return replace(step, state="differs", explanation=", ".join(row.differing_fields))
+        explanation = ", ".join(row.differing_fields) or row.explanation
+        return replace(step, state="differs", explanation=explanation)
     if row.state == "before" and not sure:
         return step
     # The row is neither as before nor as after the write, or a confirmed write left no trace.

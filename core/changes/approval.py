@@ -191,6 +191,18 @@ class Approval:
         operator = self.policy.platforms.get(person.platform, NO_RIGHTS).owner_is_operator
         return operator and self.is_owner(person)
 
+    def can_open(
+        self, change: Change, person: Person, address: Address, *, is_beside_file: bool
+    ) -> bool:
+        """Return whether the person can open the plan of a change at this address: on a platform
+        whose cards link to it, or in their own conversation. There, `is_beside_file` says that they
+        see the answer with its file, which a terminal keeps."""
+        proposal = change.proposal
+        rights = self.policy.platforms.get(address.platform, NO_RIGHTS)
+        is_own = proposal.asker.key == person.key and not address.is_shared
+        is_own = is_own and address.is_same_channel(proposal.address)
+        return rights.links_plans or (is_own and (is_beside_file or rights.has_room))
+
     async def allow_draft(self, person: Person, address: Address, draft: Draft) -> str:
         """Return the rule that allows the person to propose this draft here, for the audit log.
         Raise ToolError if the person lacks a right to it, or if nobody may change its table.

@@ -61,6 +61,12 @@ _UNDO = "Undo {id}: {what}"
 ERASED = "This change can no longer be undone, because `forget` deleted its rows."
 _LAPSED = "This change can no longer be undone: changes can be undone for {days} days."
 REPLACED = "This version was replaced, so nothing was done. See the newest one."
+OPEN_ELSEWHERE = (
+    "To open the plan of `{id}` and approve it, type `approve {id}` in a direct message with me."
+)
+_LEFT_OUT = (
+    "For a file of the rows that weren't written, type `approve {id}` in a direct message with me."
+)
 NOT_CHANGEABLE = (
     "The values of `{id}` can't be changed: the request was already decided, or it has no values "
     "to edit."
@@ -135,17 +141,21 @@ class CardBuilder:
             seq=change.proposal.seq,  # of the turn that proposed it
             decided_at=(undo or change).decided_at or None,
             label=kind.name_deed(change) if change.state == "open" else "",
+            has_plan=kind.has_plan
+            and not change.is_erased
+            and (change.state == "partial" or not change.proposal.undone_change),
         )
 
     def _build_rows(self, change: Change, undo: Change | None) -> tuple[dict[str, Any], ...]:
         """If the change was undone, return the rows of `undo`, the change that took it back, which
         have the values as they are now. They keep the order and the names of `change`, because an
         undo stores only the fields that it restores, often without the one that names the row."""
-        rows = build_rows(change) if self.kind(change).has_rows else ()
+        kind = self.kind(change)
+        rows = build_rows(kind.select_shown(change)) if kind.has_rows else ()
         if undo is None or not rows:
             return rows
         names = {row["id"]: {key: row[key] for key in ("name", "name_field")} for row in rows}
-        restored = [row | names.get(row["id"], {}) for row in build_rows(undo)]
+        restored = [row | names.get(row["id"], {}) for row in build_rows(kind.select_shown(undo))]
         order = {id: n for n, id in enumerate(names)}  # rows without a place there come last
         return tuple(sorted(restored, key=lambda row: order.get(row["id"], len(order))))
 
@@ -156,7 +166,9 @@ class CardBuilder:
         for a model."""
         written = undo or change
         # A kind that can be undone writes rows. An erased change has no values any more.
-        if written.state != "done" or not self.kind(change).can_be_undone or written.is_erased:
+        kind = self.kind(change)
+        has_rows = kind.can_be_undone and not kind.has_plan
+        if written.state != "done" or not has_rows or written.is_erased:
             return []
         rows = self._build_rows(change, undo)
         lines = list(map(_describe_written, rows[:MAX_WRITTEN_ROWS]))
@@ -391,26 +403,41 @@ class ChangeViews:
         return [await self.card(await self.ledger.get(id)) for id in ids]
 
     async def card(
-        self, change: Change, viewer: Person | None = None, address: Address | None = None
+        self,
+        change: Change,
+        viewer: Person | None = None,
+        address: Address | None = None,
+        *,
+        is_opened: bool = False,
     ) -> Card:
-        """Without these arguments, the card is drawn for the asker, where they asked. A card in a
-        shared place has all buttons, and its text names who can decide. A private card has only the
-        buttons that its viewer may use."""
+        """Without `viewer` and `address`, the card is drawn for the asker, where they asked. A card
+        in a shared place has all buttons, and its text names who can decide. A private card has
+        only the buttons that its viewer may use. `is_opened`: its plan is posted with the card."""
         # Approvals of people who may not approve any more are not shown (`without_void`).
         change, proposal = await self.without_void(change), change.proposal
         # A request over MCP has the mark of a program (`is_bot`), but the person behind it reads
         # the card.
         person = proposal.asker
         person = replace(person, is_bot=False) if proposal.origin.client else person
+        # A later file has the rows that were not written.
+        is_beside_file = viewer is None and change.state == "open"
         viewer, address = viewer or person, address or proposal.address
         actions = self.builder.possible_actions(change)
         if actions and not address.is_shared:
             standing = await self.approval.find_standing(change, viewer, address, actions=actions)
             actions = tuple(action for action in actions if shows_button(action, standing))
+        needs_plan = self.builder.kind(change).has_plan and not (
+            is_opened
+            or self.approval.can_open(change, viewer, address, is_beside_file=is_beside_file)
+        )
+        if needs_plan:
+            actions = tuple(action for action in actions if action != "approve")
         if change.state != "open":
             is_undone = change.state == "undone" and change.undone_by
             undo = await self.ledger.get(change.undone_by) if is_undone else None
             card = self.builder.build(change, actions, undo=undo)
+            if needs_plan and card.has_plan and change.state in ("partial", "failed"):
+                card = replace(card, text=f"{card.text} {say(_LEFT_OUT, id=change.id)}")
             return replace(card, result=await self._find_result(change, address))
         asker_standing = await self.approval.find_standing(
             change, person, proposal.address, actions=["approve"]
@@ -437,9 +464,12 @@ class ChangeViews:
         needs_admin = bool(asker_standing.admin_sentence) or (
             asker_standing.needed_approvals > 1 and not named
         )
-        return self.builder.build(
+        card = self.builder.build(
             change, actions, deciders, needs_admin, asker_standing.needed_approvals, asker
         )
+        if not needs_plan:
+            return card
+        return replace(card, text=f"{card.text} {say(OPEN_ELSEWHERE, id=change.id)}")
 
     async def _find_result(self, change: Change, address: Address) -> str:
         """Return the result of a run for the conversation in which it was asked for, and no other.

@@ -15,7 +15,7 @@ FORGOTTEN, LAPSED = 1, 2
 """A person forgot the conversation, or the contents became too old."""
 _PROPOSAL_COLUMNS = (
     *("seq", "call_id", "thread", "generation", "locale", "created_at", "expires_at"),
-    *("undone_change", "tool", "revision", "revision_seqs"),
+    *("undone_change", "tool", "revision", "revision_seqs", "part_of"),
 )
 _DRAFT_COLUMNS = ("applier", "kind", "title", "note")
 _CHANGE_COLUMNS = (

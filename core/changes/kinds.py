@@ -18,7 +18,7 @@ from core.base.i18n import say
 from core.base.splitting import make_code_block
 from core.base.text import clean_text, clip_line, to_one_line, truncate_with_note
 from core.domain.changes import OWN_ROWS, Change, Draft, FormField, RowCheck, RowWrite
-from core.domain.messages import Address, Person
+from core.domain.messages import Address, File, Person
 from core.domain.records import NOTE_TEMPLATE
 from core.domain.rights import Viewer
 from core.money.usage import PaidRun
@@ -83,6 +83,14 @@ class WatchedBatch(Batch, Protocol):
         """Until the run has ended, call `doing` with each new state of the run."""
 
 
+@runtime_checkable
+class StoppableBatch(Batch, Protocol):
+    """A batch that ends when a person stops the waiting for it, and does not go on elsewhere."""
+
+    async def read_stopped(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
+        """Return what was written until then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Changer:
     """A person who changes the values of an open proposal, with what they may read in the place of
@@ -92,6 +100,18 @@ class Changer:
     address: Address
     viewer: Viewer
     zone: tzinfo
+
+
+@runtime_checkable
+class PlannedApplier(Applier, Protocol):
+    """An applier of changes whose card shows only a part of what they write: the whole is a file,
+    and who approves must be able to open it where they do (`Approval.can_open`)."""
+
+    async def encode_plan(self, change: Change) -> bytes:
+        """Return the file, an Excel workbook. Raise ToolError if it is gone."""
+
+    async def store_plan(self, change: Change, reader: Person, address: Address, name: str) -> File:
+        """Store the file for this reader, to be posted at their private address as `name`.xlsx."""
 
 
 @runtime_checkable
@@ -120,7 +140,7 @@ def is_deed_title(title: str) -> bool:
 
 
 TEXT_KEY = "Text"
-_ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."
+ADMIN_ROWS_SENTENCE = "{id} changes more than {rows} rows, so an admin must approve it."
 _OUTCOMES: Mapping[str, str] = {
     "applying": "In progress.",
     "done": "Done.",
@@ -138,6 +158,8 @@ class Kind:
     outcomes: Mapping[str, str] = _OUTCOMES
     has_rows = True
     """False if the text of the card says all."""
+    has_plan = False
+    """True if its applier is a `PlannedApplier`."""
     can_be_undone = False
     no_undo = "This can't be undone."
     """The answer to `undo` for a change that was made and cannot be undone."""
@@ -166,7 +188,7 @@ class Kind:
         return ("approve", *(self.rule_names(draft) or ("",)))
 
     def needs_admin(self, draft: Draft) -> str:
-        return _ADMIN_ROWS if draft.row_count > OWN_ROWS else ""
+        return ADMIN_ROWS_SENTENCE if draft.row_count > OWN_ROWS else ""
 
     def may_be_automatic(self, draft: Draft) -> bool:
         return False
@@ -186,6 +208,10 @@ class Kind:
         """Return what approving does, in a few words for the button, made from the stored change
         alone; "" for *Approve*. Words of a model or of another server never name it."""
         return ""
+
+    def select_shown(self, change: Change) -> Change:
+        """Return the change with the steps that its card shows."""
+        return change
 
     def describe(self, change: Change) -> str:
         """People who approve the change must see all of this text. It is untrusted."""

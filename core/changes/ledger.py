@@ -25,6 +25,7 @@ from core.domain.changes import (
     ChangeState,
     ChangeStep,
     Consent,
+    Draft,
     Proposal,
     Row,
     find_possible_changes,
@@ -52,6 +53,7 @@ _DECISION_COLUMNS = ("decision_seq", "decider", "decided_by", "decided_at", "den
 _UNCHANGED_COLUMNS = dict.fromkeys((*_DECISION_COLUMNS, "ended_at", "undone_by"))
 """None leaves a column unchanged."""
 AUTO_UPDATES_SECONDS = 3600.0
+_NEVER_DRAWN = 1_000_000
 _RUNNING_TURNS = "SELECT seq FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting')"
 
 
@@ -188,8 +190,12 @@ class SqlLedger(SqlStore):
         add_change_line(connection, "proposed", change, rule)
         return change
 
-    async def get(self, id: str) -> Change:
-        return await self._database.read(lambda c: _get_change(c, id))
+    async def get(self, id: str, part_of: str = "") -> Change:
+        """A part is found only with the id of its whole, so that nobody decides on it alone."""
+        change = await self._database.read(lambda c: _get_change(c, id))
+        if change.proposal.part_of != part_of:
+            raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
+        return change
 
     @transaction
     def claim(
@@ -422,6 +428,60 @@ class SqlLedger(SqlStore):
         add_change_line(connection, "undo-started", original, rule, decider)
         return new_change
 
+    @transaction
+    def begin_part(
+        self, connection: SqlConnection, whole: Change, number: int, draft: Draft, undone: str = ""
+    ) -> Change:
+        """Begin to apply some of the rows of a change that is being applied, and return that part;
+        or return the one that an earlier process began under this `number`. `undone` is the part
+        that it takes back. Raise Superseded or TakenOver if nothing may be written for `whole` any
+        more: its message was deleted, or its conversation forgotten."""
+        claimed = self._get_claimed(connection, whole.id, whole.decision_seq)
+        is_running = f"SELECT 1 FROM inbox WHERE seq = ? AND seq IN ({_RUNNING_TURNS})"  # noqa: S608
+        is_event = select_value(connection, is_running, whole.decision_seq) is not None
+        if claimed.is_erased or not is_event:
+            raise Superseded
+        proposal = replace(
+            whole.proposal,
+            id=new_change_id(),
+            draft=draft,
+            call_id=f"{whole.id} {number}",
+            part_of=whole.id,
+            undone_change=undone,
+        )
+        if earlier := _find_of_call(connection, proposal):
+            return earlier
+        part = _insert(connection, replace(whole, proposal=proposal, state="applying"), "never")
+        if undone:
+            _set_state(connection, undone, _get_change(connection, undone).state, undone_by=part.id)
+        return part
+
+    @query
+    def list_parts(self, connection: SqlConnection, id: str) -> Sequence[str]:
+        """Return the ids of the parts of a change, in the order in which they were begun."""
+        sql = "SELECT id FROM changes WHERE part_of = ? ORDER BY length(call_id), call_id"
+        return select_values(connection, sql, id)
+
+    @query
+    def count_part_rows(self, connection: SqlConnection, id: str) -> Mapping[str, int]:
+        """Return how many rows of the parts of a change are in each state. A row that is written in
+        several steps counts once for each of its states."""
+        rows = connection.execute(
+            "SELECT steps.state, count(DISTINCT CASE WHEN row = '' THEN change || ' ' || number"
+            " ELSE row END) AS n FROM steps JOIN changes ON change = id WHERE part_of = ?"
+            " GROUP BY steps.state",
+            (id,),
+        )
+        return {row["state"]: int(row["n"]) for row in rows}
+
+    @transaction
+    def record_progress(
+        self, connection: SqlConnection, change: Change, steps: Sequence[ChangeStep]
+    ) -> None:
+        """Store steps of a change that goes on, and have its card drawn again."""
+        _put_steps(connection, self._get_claimed(connection, change.id, change.decision_seq), steps)
+        _set_state(connection, change.id, "applying")
+
     async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
         """Raise Superseded if the event `seq` does not have the claim, and TakenOver if another
         process has the event, so that the caller must not write."""
@@ -511,7 +571,8 @@ class SqlLedger(SqlStore):
         until it is applied, the latest first. The command `stop` ends the waiting."""
         rows = connection.execute(
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
-            " AND state IN ('open', 'applying') AND state = 'applying'"
+            # An undo goes to its end: nobody could take back the rows that it left.
+            " AND state IN ('open', 'applying') AND state = 'applying' AND undone_change = ''"
             " AND decision_seq IN (SELECT seq FROM inbox WHERE state IN ('new', 'running',"
             " 'answered', 'posting')) ORDER BY decision_seq DESC",
             (conversation,),
@@ -526,7 +587,8 @@ class SqlLedger(SqlStore):
     async def list_of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
         """The newest first; "" stands for all conversations."""
         return await self._select_changes(
-            "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
+            "SELECT * FROM changes WHERE (:conversation = '' OR conversation = :conversation)"
+            " AND part_of = ''"
             " ORDER BY created_at DESC, seq DESC, call_id DESC LIMIT :limit",
             conversation=conversation,
             limit=limit,
@@ -535,7 +597,7 @@ class SqlLedger(SqlStore):
     async def list_of_person(self, person: str, limit: int) -> Sequence[Change]:
         """The newest comes first. Somebody else may have revised them since."""
         return await self._select_changes(
-            "SELECT * FROM changes WHERE undone_change = ''"
+            "SELECT * FROM changes WHERE undone_change = '' AND part_of = ''"
             " AND seq IN (SELECT seq FROM inbox WHERE person = :person)"
             " ORDER BY created_at DESC, seq DESC, call_id DESC LIMIT :limit",
             person=person,
@@ -600,10 +662,11 @@ class SqlLedger(SqlStore):
 
     async def list_abandoned(self) -> Sequence[Change]:
         # Nothing continues these: the message or click that approved them has ended or was deleted.
+        # A whole counts what its parts have written, so they come first.
         return await self._select_changes(
             "SELECT * FROM changes"  # noqa: S608
             " WHERE state IN ('open', 'applying') AND state = 'applying'"
-            f" AND decision_seq NOT IN ({_RUNNING_TURNS})"
+            f" AND decision_seq NOT IN ({_RUNNING_TURNS}) ORDER BY part_of DESC"
         )
 
     @in_batches
@@ -675,7 +738,8 @@ def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: i
     rows = connection.execute(
         "SELECT c.seq, c.applier, c.title, c.created_at, s.change, s.row FROM changes c"
         " JOIN steps s ON s.change = c.id WHERE (c.seq = ? OR c.created_at > ?)"
-        " AND c.kind = 'update' AND c.last_notice = 'never'",  # those that the policy decided
+        # Those that the policy decided.
+        " AND c.kind = 'update' AND c.last_notice = 'never' AND c.part_of = ''",
         (proposal.seq, hour_ago),
     ).fetchall()
     turn = {(row["change"], row["row"]) for row in rows if row["seq"] == proposal.seq}
@@ -698,6 +762,9 @@ def _insert(connection: SqlConnection, change: Change, last_notice: str = "") ->
     names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
     connection.execute(f"INSERT INTO changes ({names}) VALUES ({marks})", values)  # noqa: S608
     _put_steps(connection, change, change.draft.steps)
+    if change.proposal.part_of:  # nobody sees a card of it
+        sql = "UPDATE changes SET drawn_version = ? WHERE id = ?"
+        connection.execute(sql, (_NEVER_DRAWN, change.id)).close()
     return _get_change(connection, change.id)
 
 

@@ -22,7 +22,13 @@ from core.changes import cards
 from core.changes.apply import ChangeLifecycle
 from core.changes.approval import Approval
 from core.changes.cards import MAX_LISTED_CHANGES, ChangeViews
-from core.changes.kinds import Applier, Changer, CheckedApplier, EditableApplier
+from core.changes.kinds import (
+    Applier,
+    Changer,
+    CheckedApplier,
+    EditableApplier,
+    PlannedApplier,
+)
 from core.changes.ledger import SqlLedger
 from core.changes.standing import (
     REFUSAL_SENTENCES,
@@ -54,7 +60,7 @@ from core.domain.changes import (
     confirmation_code,
     new_change_id,
 )
-from core.domain.messages import Answer, ChangeAction
+from core.domain.messages import Address, Answer, ChangeAction, File, Person
 from core.domain.records import Outcome, ToolContext
 from core.domain.rights import Viewer
 from core.people.rules import NO_RIGHTS
@@ -180,6 +186,10 @@ _UNDONE_ALREADY = "`{id}` was already undone (`{undo}`)."
 _REDONE = "Undone (`{id}`). The change `{change}` is in effect again."
 _NOTHING_DONE = "There is nothing to undo."
 _READ_FIRST = "This is the full request `{id}`. To approve it as shown, type `{hint}`."
+_READ_PLAN = (
+    "The attached file is the whole plan of `{id}`. To approve it, type `{hint}` with the four "
+    "digits of the file's name instead of 0000."
+)
 _READ_ELSEWHERE = (
     "Not everyone here is allowed to read all of `{id}`. Type `approve {id}` where it was "
     "requested, or in a direct message."
@@ -271,7 +281,15 @@ class Decisions:
         # Somebody may have changed the values while the decision was carried out.
         is_shown &= change.proposal.revision == revision
         if is_shown or change.proposal.is_revised_by(decision.seq):
-            return await self.views.describe_state(change, decision, note)
+            answer = await self.views.describe_state(change, decision, note)
+            files: tuple[File, ...] = ()
+            if change.state in ("partial", "failed"):  # it says which rows were left out
+                files = await self._store_plan(change, decision, change.id)
+            if not files:
+                return answer
+            # A click's card is redrawn in its own post, which has no room for a file.
+            new_cards = () if decision.is_click else answer.cards
+            return replace(answer, files=files, cards=new_cards, has_own_post=True)
         return await self._describe_replaced(change, decision)
 
     async def _describe_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
@@ -375,19 +393,49 @@ class Decisions:
         from approving. Raise NotAllowed if its asker may not have it applied in the other
         system. A click needs no such check: a button is only under a card that shows
         everything."""
-        if not decision.is_click and not await self._is_seen(change, decision, standing):
-            here = decision.address
+        here, has_plan = decision.address, self.views.builder.kind(change).has_plan
+        can_click = decision.is_click and not has_plan
+        if not can_click and not await self._is_seen(change, decision, standing):
             # Values are not shown to the readers of another place.
-            if here.is_shared and not here.is_same_channel(change.proposal.address):
-                return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
-            card = await self.views.card(change, decision.person, here)
-            hint = say(_APPROVE, id=change.id, code=_code(change, decision))
-            sentence = say(_READ_FIRST, id=change.id, hint=hint)
-            return Answer(f"{sentence}\n\n{cards.describe_whole(card)}", "failed")
+            if here.is_shared and (has_plan or not here.is_same_channel(change.proposal.address)):
+                sentence = cards.OPEN_ELSEWHERE if has_plan else _READ_ELSEWHERE
+                return Answer(say(sentence, id=change.id), "failed", is_private=True)
+            card = await self.views.card(change, decision.person, here, is_opened=True)
+            code = _code(change, decision)
+            files = await self._store_plan(change, decision, f"{change.id}-{code}")
+            # If the upload of the plan fails, its reader has no code.
+            hint = say(_APPROVE, id=change.id, code="0000" if files else code)
+            sentence = say(_READ_PLAN if files else _READ_FIRST, id=change.id, hint=hint)
+            return Answer(f"{sentence}\n\n{cards.describe_whole(card)}", "failed", files=files)
         applier = self.appliers.get(change.draft.applier)
         if isinstance(applier, CheckedApplier):
             await applier.check_asker(change.draft)
         return None
+
+    async def open_plan(self, id: str, person: Person, address: Address) -> bytes:
+        """Return the plan of a change as a file. Raise NotFound, also if the person may not see the
+        card, NotKnown and ToolError."""
+        change = await self.ledger.get(id)
+        require(may_see(await self.approval.find_standing(change, person, address)))
+        applier = self.appliers.get(change.draft.applier)
+        if change.is_erased or not isinstance(applier, PlannedApplier):
+            raise NotFound(what="file")
+        return await applier.encode_plan(change)
+
+    async def _store_plan(
+        self, change: Change, decision: DecisionRequest, name: str
+    ) -> tuple[File, ...]:
+        applier, here = self.appliers.get(change.draft.applier), decision.address
+        is_linked = self.approval.policy.platforms.get(here.platform, NO_RIGHTS).links_plans
+        if not isinstance(applier, PlannedApplier) or change.is_erased:
+            return ()
+        if not (here.is_shared or is_linked):
+            try:
+                return (await applier.store_plan(change, decision.person, here, name),)
+            except ToolError:  # the plan was deleted
+                if change.state == "open":
+                    raise
+        return ()
 
     async def _deny(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
         """Deny an open proposal, or store the reason of a denial that has none. Return the change,
@@ -579,6 +627,8 @@ class Decisions:
             changes = []
         sentences += map(self.views.builder.describe_outcome, changes)
         answer = await self.views.build_answer(sentences, [*changes, change], decision)
+        if undo.state == "partial":
+            answer = replace(answer, files=await self._store_plan(undo, decision, undo.id))
         return self.views.add_written(answer, change, undo)
 
     async def _not_undone(
@@ -655,6 +705,10 @@ class Decisions:
         proposal, here, origin_address = change.proposal, decision.address, change.proposal.address
         if decision.code:  # digits that Ponte showed to them below the full text
             return decision.code == _code(change, decision)
+        if self.views.builder.kind(change).has_plan:
+            return self.approval.can_open(
+                change, decision.person, here, is_beside_file=decision.is_click
+            )
         # If a program asked for it with the person's token, the person need not have seen it.
         is_asker = not proposal.asker.is_bot and proposal.asker.key == decision.person.key
         if proposal.revision > 1 and not is_asker:  # they may have seen an earlier version

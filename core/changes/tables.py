@@ -50,6 +50,7 @@ CHANGES_TABLE = TableDeclaration(
         text("denial_reason", default=""),
         text("revision_seqs", default=""),
         text("repeated_by", default=""),
+        text("part_of", default=""),
     ),
     key=("id",),
     unique=("seq", "call_id"),
@@ -59,6 +60,7 @@ CHANGES_TABLE = TableDeclaration(
         Index("changes_open", "state, expires_at", "state IN ('open', 'applying')"),
         Index("changes_undrawn", "id", "drawn_version < version"),
         Index("changes_person", "person"),
+        Index("changes_part", "part_of", "part_of <> ''"),
         Index("changes_decider", "decider"),
         Index(
             "changes_unnotified",

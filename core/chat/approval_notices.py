@@ -525,7 +525,6 @@ def list_typed(id: str, actions: Sequence[str]) -> list[str]:
     ]
 
 
-_NOT_WHOLE = "The full request doesn't fit here. To read and confirm it, type `{hint}`."
 REDRAW_RETRY_SECONDS = 20.0
 """The pause before a failed redraw is retried."""
 REDRAW_PERIOD_SECONDS = 60.0
@@ -534,14 +533,6 @@ MAX_REDRAW_TRIES = 20
 """Failed redraws of a card after which Ponte gives up."""
 _POSTED_STATES = ("done", "stopped", "failed")
 """The turn has ended with a posted answer. Only then can its cards be edited."""
-
-
-def without_approval(card: Card) -> Card:
-    """Return the card for a place where not all of it fits: it says how to read it whole, and has
-    no button to approve, because nobody may approve what they cannot read."""
-    actions = tuple(action for action in card.actions if action != "approve")
-    words = say(_NOT_WHOLE, hint=f"{localize_command('approve')} {card.id}")
-    return replace(card, text=f"{words}\n\n{card.text}", actions=actions)
 
 
 @dataclass(slots=True)

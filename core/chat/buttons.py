@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Any
 
 from core.base.errors import Refusal
 from core.base.i18n import say
-from core.commands.grammar import MAX_APPROVED_TOGETHER
+from core.commands.grammar import MAX_APPROVED_TOGETHER, localize_command
 from core.domain.buttons import (
     CARD_SUBJECT,
     Button,
@@ -33,6 +34,7 @@ from core.saved.buttons import SAVED_BUTTONS
 SHOW_CODE = "Show code"
 CHOICE_SECONDS = 86_400.0
 """How long after its message a question can be answered by a button."""
+_NOT_WHOLE = "The full request doesn't fit here. To read and confirm it, type `{hint}`."
 _OTHER_CHOICE = "Something else…"
 _TYPE_ANSWER = "Type your answer as a message."
 _NOT_ASKED = "Only the person who was asked can choose."
@@ -174,3 +176,11 @@ def must_fit(card: Card) -> bool:
     """The card has a button to approve, which may only be shown with all of its text: nobody may
     approve what they cannot read."""
     return card.is_whole and "approve" in card.actions
+
+
+def without_approval(card: Card) -> Card:
+    """Return the card for a place where not all of it fits: it says how to read it whole, and has
+    no button to approve, because nobody may approve what they cannot read."""
+    actions = tuple(action for action in card.actions if action != "approve")
+    words = say(_NOT_WHOLE, hint=f"{localize_command('approve')} {card.id}")
+    return replace(card, text=f"{words}\n\n{card.text}", actions=actions)

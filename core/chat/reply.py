@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from core.base.errors import (
     Undeliverable,
 )
 from core.base.tasks import Backoff, cancel_all, retry
+from core.chat.buttons import must_fit, without_approval
 from core.domain.messages import Answer, File, Post, Progress
 from core.domain.ports import AnswerPart, PostJournal, Surface
 from core.domain.records import Turn
@@ -205,7 +207,7 @@ class GrowingReply:
         post = (await self._load_posts()).get(number)
         if not number or post is None or not post.id or post.state == "removed":
             return
-        part = _build_final_part(answer, number)
+        part = self._build_final_part(answer, number, is_redrawn=True)
         await self._call(post, lambda: self._surface.edit(post.id, part), ignore_removed=True)
 
     async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
@@ -227,7 +229,7 @@ class GrowingReply:
         for number in range(1, len(answer.parts) + 1):
             if number in self._shown and (id := ids.get(number)):
                 with suppress(PostRemoved):
-                    await self._surface.edit(id, _build_final_part(answer, number))
+                    await self._surface.edit(id, self._build_final_part(answer, number))
 
     async def settle_posts(self) -> None:
         """Wait SETTLE_SECONDS for the posts under way, then cancel them, because another process
@@ -331,9 +333,9 @@ class GrowingReply:
         has not recorded yet. `_find_post` looks for one on the platform. The upload has the number
         FILES_NUMBER."""
         last = len(answer.parts)
-        for number in range(1, last + 1):
-            await self._put_part(_build_final_part(answer, number))
         await self._load_posts()
+        for number in range(1, last + 1):
+            await self._put_part(self._build_final_part(answer, number))
         # While it grew, the text may have had more parts.
         for post in list(self._known.values()):
             if post.number > last and post.state != "removed":
@@ -357,8 +359,17 @@ class GrowingReply:
             await self._record_post(upload, id)
             return
         self._posts.check_ownership()
-        id = await self._make_post(FILES_NUMBER, self._surface.upload(upload.key, files))
+        has_plan = any(card.has_plan for card in answer.cards)
+        try:
+            id = await self._make_post(FILES_NUMBER, self._surface.upload(upload.key, files))
+        except Undeliverable as error:
+            if not has_plan:
+                raise
+            log.warning("a plan was not uploaded", turn=self._turn, error=repr(error))
+            return
         await self._record_post(upload, id)
+        if has_plan:
+            await self._put_part(self._build_final_part(answer, last, is_redrawn=True))
 
     def _list_uploads(self, answer: Answer) -> Sequence[File]:
         has_button = self._surface.has_code_button
@@ -480,13 +491,22 @@ class GrowingReply:
                     self._expect_arrival(post.number)
         return self._known
 
-
-def _build_final_part(answer: Answer, number: int) -> AnswerPart:
-    return AnswerPart(
-        number,
-        answer.parts[number - 1],
-        answer if number == len(answer.parts) else None,  # cards and buttons stand at the last part
-        is_final=True,
-        is_private=answer.is_private,
-        placed=answer.placed,
-    )
+    def _build_final_part(
+        self, answer: Answer, number: int, is_redrawn: bool = False
+    ) -> AnswerPart:
+        """Cards and buttons stand at the last part. That of a plan has no approval without its
+        file, which may be refused."""
+        is_last, upload = number == len(answer.parts), self._known.get(FILES_NUMBER)
+        for n, card in enumerate(answer.cards if is_last and not (upload and upload.id) else ()):
+            if card.has_plan and must_fit(card):
+                cards = (*answer.cards[:n], without_approval(card), *answer.cards[n + 1 :])
+                answer = replace(answer, cards=cards)
+        return AnswerPart(
+            number,
+            answer.parts[number - 1],
+            answer if is_last else None,
+            is_final=True,
+            is_private=answer.is_private,
+            placed=answer.placed,
+            is_redrawn=is_redrawn,
+        )

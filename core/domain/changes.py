@@ -229,6 +229,9 @@ class Proposal:
     revision_seqs: str = ""
     """The `seq` of each event that changed the draft, as ` 12 15 `, so that a repeat changes
     nothing."""
+    part_of: str = ""
+    """The id of the change whose rows these are some of, such as an import; "" for none. A part has
+    no card."""
     first_asker: str = ""
     """The key of the person who asked for revision 1, once the draft was changed. They may still
     deny it, and have no other right to it."""

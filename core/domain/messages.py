@@ -337,6 +337,8 @@ class Card:
     at most MAX_CARD_RESULT_CHARACTERS."""
     label: str = ""
     """What the button to approve does (`Kind.name_deed`); "" for *Approve*."""
+    has_plan: bool = False
+    """True if `rows` are samples of what is written, and the whole is a file."""
 
     @property
     def text_with_result(self) -> str:

@@ -297,6 +297,9 @@ class StatusBoard(Protocol):
         """Return the requests that wait for the person or that they made, their schedules and their
         remaining allowances. Times are in `time_zone`, theirs; "" if it is not known."""
 
+    async def open_plan(self, id: str, person: Person, address: Address) -> bytes:
+        """Raise NotFound, also if the person may not see the card, and ToolError."""
+
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         """Return the form by which the person changes the proposal under whose card they pressed.
         Raise what `ChangeViews.find_form` raises."""
@@ -578,6 +581,7 @@ class AnswerPart:
 
     `answer`: the finished answer, on its last part only. `is_growing`: more text may follow in this
     part. `is_final`: the whole answer is known. `is_private`: only the asker may see the answer.
+    `is_redrawn`: only its cards are new, and the post may have files.
     """
 
     number: int
@@ -588,6 +592,7 @@ class AnswerPart:
     is_private: bool = False
     placed: tuple[Placed, ...] = ()
     """The rows and charts of the answer, once it is known."""
+    is_redrawn: bool = False
 
 
 class Surface(Protocol):

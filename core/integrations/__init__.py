@@ -626,6 +626,8 @@ class ToolBundle:
     titles: ListTitles | None = None
     """Returns the titles of the tables that a person may see, or with True may propose changes
     of."""
+    tables: Any = None
+    """The `TableSource` into whose tables spreadsheets can be imported."""
     list_states: ListStates | None = None
     """Returns parts of the source with a line of their own on the start screen."""
     start: Callable[[], None] = start_nothing

@@ -73,7 +73,8 @@ class PlatformRights:
     there. `stranger_cap` is the daily cap of each person that PONTE_ALLOW does not name.
     `links_code`: the platform turns addresses inside code into links. `links_names`: the platform
     links host names and e-mail addresses that have no scheme. `has_room`: a card has room for
-    any number of rows and characters. `group_prefix`: the beginning of the id of every group; a
+    any number of rows and characters. `links_plans`: a card links to the file of all that it
+    writes. `group_prefix`: the beginning of the id of every group; a
     name with another one means no group.
     """
 
@@ -86,6 +87,7 @@ class PlatformRights:
     links_code: bool = False
     links_names: bool = True
     has_room: bool = False
+    links_plans: bool = False
     group_prefix: str = ""
 
 
@@ -102,7 +104,7 @@ class StandIns:
     groups: Mapping[str, str]
 
 
-OIDC_RIGHTS = PlatformRights(BASIC_RIGHTS, has_room=True)
+OIDC_RIGHTS = PlatformRights(BASIC_RIGHTS, has_room=True, links_plans=True)
 """The rights of people of an OIDC provider: those of people with an account of the page."""
 NO_RIGHTS = PlatformRights()
 Ruling = Literal["allow", "deny", "silent"]

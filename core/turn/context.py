@@ -26,6 +26,7 @@ from core.domain.records import (
     TurnControls,
 )
 from core.domain.rights import Need, PlaceRights, Viewer
+from core.imports.plan import PLAN_TYPE
 from core.people.policy import ANY_TABLE
 from core.turn.preface import zone_of
 
@@ -297,7 +298,8 @@ class TurnFiles:
                 own_files = ()
         attached, _ = await self.tool_contexts.fetch_attachments(message)
         files_by_age.extend([*own_files, *attached])
-        return tuple({file.id: file for file in files_by_age}.values())
+        # A plan has values of its table that not everybody here may see.
+        return tuple({f.id: f for f in files_by_age if f.type != PLAN_TYPE}.values())
 
     async def read(self, file: File) -> bytes:
         _, data = await self.tool_contexts.stores.files.get(file.id)

@@ -243,9 +243,9 @@ AFTER = 2
 """The number of the migration that moves the records into the rows."""
 _LATER = re.compile(
     r",\n    record TEXT NOT NULL DEFAULT ''|,\n    kind TEXT NOT NULL DEFAULT 'api'"
-    r"|,\n    (?:aliases|queries|condition|watch) TEXT NOT NULL DEFAULT ''"
+    r"|,\n    (?:aliases|queries|condition|watch|part_of) TEXT NOT NULL DEFAULT ''"
     r"|CREATE TABLE (?:sign_ins|votes|saved_questions) [^;]*;\n"
-    r"|CREATE INDEX (?:votes_|items_read|saved_questions_)[^;]*;\n"
+    r"|CREATE INDEX (?:votes_|items_read|saved_questions_|changes_part )[^;]*;\n"
 )
 """What this migration and later ones added."""
 OLD = Schema(

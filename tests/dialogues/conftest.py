@@ -32,7 +32,7 @@ def _uvicorn_ends_at_once() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _short_pauses(limits: Limits) -> None:
     """What is tried again later is tried again at once."""
-    limits(POST_BACKOFF=Backoff(0.01, max_seconds=60.0))
+    limits(POST_BACKOFF=Backoff(0.01, max_seconds=60.0), REST_FACTOR=0.0)
 
 
 @pytest.fixture

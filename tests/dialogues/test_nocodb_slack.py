@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from bot.config.ponte_toml import read_config
 from bot.ponte import Ponte
 from tests.dialogues import office
 from tests.fakes.slack import FakeSlack, Post, SlackChannel, SlackPerson
@@ -50,13 +51,29 @@ class Channel:
     def shared_files(self) -> list[str]:
         return [file.name for file in self.slack.workspace.files.values() if file.shared]
 
+    def plans(self) -> list[str]:
+        return [name for name in self.shared_files() if name.endswith(".xlsx")]
+
+    async def copy(self, approver: SlackPerson) -> tuple[Post, SlackChannel]:
+        """The first post to somebody in a direct message, and that place."""
+        workspace = self.slack.workspace
+
+        def posts() -> list[tuple[Post, SlackChannel]]:
+            places = [p for p in workspace.places.values() if p.kind == "im"]
+            places = [place for place in places if approver.id in place.members]
+            return [(post, place) for place in places for post in workspace.by_bot(place.id)]
+
+        await self.slack.wait_until(posts)
+        return posts()[0]
+
     async def decides(self, someone: SlackPerson, post: Post, label: str, shown: str) -> None:
         self.slack.click(someone, post, label)
         await self.slack.wait_until(lambda: shown in post.visible_text)
 
 
 @asynccontextmanager
-async def channel(home: Path) -> AsyncIterator[Channel]:
+async def channel(home: Path, rules: str = "") -> AsyncIterator[Channel]:
+    """`rules` is the ponte.toml, in which `{bob}` stands for the name of Bob and so on."""
     async with office.office(home) as team, FakeSlack() as slack:
         result = Channel(slack, team)
         people = (result.alice, result.bob, result.bea)
@@ -68,7 +85,10 @@ async def channel(home: Path) -> AsyncIterator[Channel]:
             "ponte_allow": frozenset(f"slack:{one.id}" for one in people),
             "ponte_admins": frozenset({f"slack:{result.bea.id}"}),
         }
-        async with team.open(**settings) as result.ponte:
+        for name, person in (("alice", result.alice), ("bob", result.bob), ("bea", result.bea)):
+            rules = rules.replace(f"{{{name}}}", f"slack:{person.id}")
+        (home / "ponte.toml").write_text(rules)
+        async with team.open(read_config(home / "ponte.toml"), **settings) as result.ponte:
             await slack.deliveries.wait_until_connected()
             yield result
         assert slack.workspace.pings == []

@@ -37,7 +37,9 @@ LIMITS: dict[str, list[Limit]] = {
          "core.domain.messages:MAX_FILE_TEXT_CHARACTERS"),
     ],
     "Changes": [
-        ("rows in one request", "core.domain.changes:MAX_PROPOSAL_ROWS"),
+        ("rows in one request, except in an import", "core.domain.changes:MAX_PROPOSAL_ROWS"),
+        ("rows of a spreadsheet to import", "core.imports.sheets:MAX_IMPORT_ROWS"),
+        ("rows of the table that it is compared with", "core.imports.tools:MAX_TABLE_ROWS"),
         ("rows that people can approve for themselves", "core.domain.changes:OWN_ROWS"),
         ("rows on the card of a decided change", "core.changes.card_rows:MAX_CHANGE_ROWS_SHOWN"),
         ("time to decide on a request", "core.domain.changes:PROPOSAL_LIFETIME_SECONDS"),

@@ -68,6 +68,9 @@ class EmptyStatusBoard:
     async def changes(self, conversation: str) -> Sequence[Card]:
         return ()
 
+    async def open_plan(self, id: str, person: Person, address: Address) -> bytes:
+        raise NotFound(what="card")
+
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         raise NotFound(what="card")
 

@@ -101,4 +101,5 @@ class FakeHolder:
 
 
 def chat_answer(text: str, status: str = "done") -> tuple[int, Any]:
-    return 200, {"response": text, "status": status, "conversation": "c", "turn": "t", "cards": []}
+    answer = {"response": text, "status": status, "conversation": "c", "turn": "t"}
+    return 200, {**answer, "cards": [], "files": []}

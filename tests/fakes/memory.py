@@ -290,6 +290,7 @@ class MemoryBoard:
         self.known: list[QuickCommand] = []
         self.cards: dict[str, list[Card]] = {}
         self.forms: dict[str, ChangeForm | PonteError] = {}
+        self.plans: dict[str, bytes] = {}
         self.decided: list[Card] = []
         """Cards that wait for nobody any more."""
         self.pending: dict[str, list[tuple[Change, Card]]] = {}
@@ -323,6 +324,12 @@ class MemoryBoard:
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return self.cards.get(conversation, [])
+
+    async def open_plan(self, id: str, person: Person, address: Address) -> bytes:
+        try:
+            return self.plans[id]
+        except KeyError:
+            raise NotFound(what="card") from None
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         """Return the form of this card, or raise the error that is stored for it."""

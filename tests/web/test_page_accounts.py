@@ -75,6 +75,7 @@ async def ponte_with_people() -> AsyncIterator[Inhabited]:
     await ponte.open()
     ponte.board.parts = [Health("model", "failing", "no answer")]
     ponte.board.decided = [Card("abc234", "change", "Update 1 row", "Done.", state="done")]
+    ponte.board.plans["abc234"] = b"PK plan"
     ponte.board.forms["abc234"] = ChangeForm("abc234", 1, "Update 1 row", ())
     tokens = {name: ponte.people.add(name) for name in ("ana", "bia", "gone")}
     async with AsyncExitStack() as stack:
@@ -184,6 +185,7 @@ ROUTES: dict[tuple[str, str], tuple[str, Ask]] = {
     ("POST", "/cards/{id}"): ("page", post("/cards/abc234", action="approve", conversation="work")),
     ("GET", "/cards/{id}"): ("page", get("/cards/abc234")),
     ("GET", "/cards/{id}/form"): ("page", get("/cards/abc234/form?conversation=work")),
+    ("GET", "/cards/{id}/plan"): ("page", get("/cards/abc234/plan?conversation=work")),
     ("POST", "/turns/{turn}/stop"): ("page", post("/turns/{turn}/stop")),
     ("POST", "/turns/{turn}/feedback"): ("page", post("/turns/{turn}/feedback", vote="up")),
     ("GET", "/turns/{turn}/saving"): ("page", get("/turns/{turn}/saving")),

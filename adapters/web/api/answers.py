@@ -54,7 +54,8 @@ class CardState(TypedDict):
     raw values `before` and `after`, and its `name`, `name_field` and `changes` in words.
     `is_whole`: offer no approval where `text` is cut. `result` is what a call returned, where the
     answer to the decision does not tell it; `text` has its beginning. `seq` is the same for all
-    cards of one turn. `conversation` is set in a list of requests if the reader can open it."""
+    cards of one turn. `plan` is the address of an Excel file with all that an import writes: `rows`
+    are samples of it. `conversation` is set in a list of requests if the reader can open it."""
 
     id: str
     kind: Literal["proposal", "change"]
@@ -64,6 +65,7 @@ class CardState(TypedDict):
     rows: list[dict[str, Any]]
     actions: list[ChangeAction]
     label: str
+    plan: str
     state: str
     expires_at: float | None
     decided_at: float | None

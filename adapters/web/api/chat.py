@@ -150,6 +150,20 @@ class ChatRoutes(MessageRoutes):
         ]
         return {"id": form.id, "revision": form.revision, "title": form.title, "fields": fields}
 
+    @endpoint(
+        "GET",
+        "/cards/{id}/plan",
+        query={"conversation": "the conversation where the card was shown"},
+        media=(MEDIA_TYPES["xlsx"],),
+        refuses=(403, 404, 409),
+    )
+    async def plan(self, request: Request) -> Response:
+        """All that an import writes, as an Excel file, and what is left out with the reasons."""
+        id, (person, place) = _read_card_id(request), self._find_place(request)
+        headers = {"Content-Disposition": http_io.format_disposition("attachment", f"{id}.xlsx")}
+        data = await self.board.open_plan(id, person, place)
+        return Response(data, media_type=MEDIA_TYPES["xlsx"], headers=headers)
+
     @endpoint("GET", "/cards/{id}", refuses=(404, 410))
     async def card(self, request: Request) -> answers.CardState:
         """The card as it is now."""

@@ -456,6 +456,7 @@ def card_json(card: Card) -> CardState:
         ],
         "actions": list(card.actions),
         "label": card.label or say("Approve"),
+        "plan": f"/cards/{card.id}/plan" if card.has_plan else "",
         "state": card.state,
         "expires_at": card.expires_at,
         "decided_at": card.decided_at,

@@ -90,6 +90,7 @@ function draw(card, conversation) {
     make("h3", { dir: "auto", text: card.title }),
     make("p", { class: "state" }, make("strong", { class: "badge" }, signOf(card.state), ` ${state}`), make("span", { text: timeOf(card) }), make("small", { text: card.id })),
     make("div", { dir: "auto", class: "words" }, ...blocks(card.text, card.state)), ...whole(card.result),
+    card.plan && make("a", { href: `${card.plan}?conversation=${conversation}`, text: say("plan") }),
     ...rows(card.rows, card.state), note, buttons);
   for (const action of card.actions.toReversed()) {
     const text = action === "approve" ? card.label : say(action === "again" ? "card_again" : action), label = `${text}: ${card.title}`;
@@ -144,7 +145,6 @@ function rows(all, state) {
   ]))];
 }
 
-/** Draw one row: its name, then a line for each field that changes. */
 function row({ name, changes }, state) {
   return make("div", { class: "row" },
     ...(name ? [make("strong", { dir: "auto", text: name })] : []),

@@ -36,6 +36,7 @@ from core.chat.approval_notices import CARD_STATES, PersonNoticeService
 from core.domain.messages import Address
 from core.domain.ports import StatusBoard
 from core.domain.records import ApiToken, ConversationSummary
+from core.imports.plan import PLAN_TYPE
 from core.people.notices import PersonNotice
 from core.people.page_accounts import OwnerName, PageAccounts
 from core.people.rules import OWNER_ID
@@ -319,6 +320,8 @@ class ConversationRoutes(MessageRoutes):
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         file, data = await self.conversations.files.get(id)
+        if file.type == PLAN_TYPE:
+            raise NotFound(what="file")
         # Only pictures are shown in place. Anything else could run scripts on this site, so it is a
         # download of unknown type, and a sandbox keeps a browser that opens it from running them.
         is_picture = file.type in http_io.INLINE_IMAGE_TYPES

@@ -107,7 +107,7 @@ class NocodbSettings(SettingsPart):
 
 REST_TOOLS = frozenset({
     "nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get", "nocodb_history", "chart",
-    "nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link",
+    "nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link", "nocodb_import",
 })  # fmt: skip
 _BRIDGE_TOOLS = frozenset({"nocodb_execute"})
 _NOT_CHECKED = (
@@ -149,7 +149,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         # `rows` applies the approved writes.
         if settings.nocodb == "rest":
             source = NocoSource(url, token, deps.http, read_file=deps.read_file, **options)
-            return ToolBundle(source, [source.rows], titles=source.titles)
+            return ToolBundle(source, [source.rows], titles=source.titles, tables=source)
         bridge = BridgeSource(url, token, deps.http, **options)
         return ToolBundle(bridge, [bridge.rows])
 

@@ -21,6 +21,7 @@ from core.base.redaction import is_secret_name
 from core.base.text import compose_letters, fold_case, to_one_line
 from core.changes.kinds import Changer
 from core.domain.changes import MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
+from core.domain.messages import File
 from core.domain.ports import Tool
 from core.domain.records import ContextFiles, Outcome, ToolContext
 from core.domain.rights import Viewer
@@ -101,7 +102,7 @@ class DraftBuilder:
             if not filled:
                 raise _bad_call("a new row has no values")
             writes.append(RowWrite(after=after))
-        return self._build_draft(schema, "create", writes)
+        return self.build_draft(schema, "create", writes)
 
     async def draft_update(
         self,
@@ -161,7 +162,7 @@ class DraftBuilder:
             raise ToolError(
                 "Those rows already have these values.", code="no_change", hint=_NO_CHANGE_HINT
             )
-        return self._build_draft(schema, "update", [*apart_writes, *writes]), unchanged
+        return self.build_draft(schema, "update", [*apart_writes, *writes]), unchanged
 
     async def draft_delete(self, schema: TableSchema, ids: Ids) -> Draft:
         """Return a draft that deletes these rows. It has each row with all its fields, so that an
@@ -170,7 +171,7 @@ class DraftBuilder:
         # Of a typed system, all fields are known, so the empty ones need not be stored.
         keep = without_empty if self._driver.typed else dict
         writes = [RowWrite(id, before=keep(snapshots[id])) for id in ids]
-        return replace(self._build_draft(schema, "delete", writes), note=self._driver.recreated)
+        return replace(self.build_draft(schema, "delete", writes), note=self._driver.recreated)
 
     async def draft_link(
         self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids
@@ -180,9 +181,9 @@ class DraftBuilder:
         writes = await self._link_writes(schema, id, field, add, remove, snapshots[id])
         if not writes:
             raise ToolError("Those links already exist.", code="no_change", hint=_NO_CHANGE_HINT)
-        return self._build_draft(schema, "update", writes)
+        return self.build_draft(schema, "update", writes)
 
-    def _build_draft(self, schema: TableSchema, kind: str, writes: Sequence[RowWrite]) -> Draft:
+    def build_draft(self, schema: TableSchema, kind: str, writes: Sequence[RowWrite]) -> Draft:
         """Return the draft of a change to rows. It stores the types and options of the fields, for
         the form that changes it, and the tables whose rows change with it, because their rules
         count too."""
@@ -338,20 +339,19 @@ async def find_files(ctx: ToolContext, cells: Cells) -> Cells:
     for field, value in cells:
         if field.field_type.file and value:
             names = dict.fromkeys(map(str, value if isinstance(value, list) else [value]))
-            files = [await _find_file(ctx.files, name) for name in names]
+            files = [await _describe_file(ctx.files, name) for name in names]
             # A file that is named twice, as by its name and by its id, counts once.
             value = list({file["file"]: file for file in files}.values())
         found_cells.append((field, value))
     return found_cells
 
 
-async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]:
-    """Return the file with its digest, so that what a person approves is what is uploaded. Raise
-    ToolError if no file or several have the name; its hint lists the files, so that the model can
-    choose one by its id."""
+async def find_file(store: ContextFiles | None, name: str) -> File:
+    """Raise ToolError if no file or several have the name; its hint lists the files, so that the
+    model can choose one by its id."""
     files = await store.list_files() if store else ()
     found = [file for file in files if file.id == name or fold_case(file.name) == fold_case(name)]
-    if store is None or len(found) != 1:
+    if len(found) != 1:
         # The model then names one by its id: of the files with this name, else of all.
         listed = [f"{file.name!r} (id {file.id}, {file.size} bytes)" for file in found or files]
         raise ToolError(
@@ -364,8 +364,13 @@ async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]
             if listed
             else "ask the person to send the file here",
         )
-    file = found[0]
-    data = await store.read(file)
+    return found[0]
+
+
+async def _describe_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]:
+    """Return the file with its digest, so that what a person approves is what is uploaded."""
+    file = await find_file(store, name)
+    data = await store.read(file) if store else b""
     # In a thread, because a large file would hold up the event loop.
     digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
     name_and_type = {"file": file.id, "title": file.name, "mimetype": file.type}
@@ -388,7 +393,7 @@ class WriteTools:
         self._filters_rows = api.filters_rows
         # Finds the rows that filters select, and those with a title that a person typed.
         self._reading = RowReader(api)
-        self._drafts = DraftBuilder(driver or RestDriver(api))
+        self.drafts = DraftBuilder(driver or RestDriver(api))
         # For filters such as "today".
         self._now = now
 
@@ -425,9 +430,9 @@ class WriteTools:
         """Return what the model reads about the proposal, which a person must approve."""
         check_row_count(len(rows))
         names = (name for row in rows for name in row)
-        layout = await self._find_writable_table(ctx.viewer, table, names)
+        layout = await self.find_writable_table(ctx.viewer, table, names)
         new = [await find_files(ctx, parse_cells(layout, row)) for row in rows]
-        draft = await self._drafts.draft_create(TableSchema.of(layout), new, _zone(ctx))
+        draft = await self.drafts.draft_create(TableSchema.of(layout), new, _zone(ctx))
         return await ctx.turn.propose(draft)
 
     async def nocodb_update(
@@ -450,7 +455,7 @@ class WriteTools:
             )
         names = [name for change in changes for name in change.fields]
         names += set or ()
-        layout = await self._find_writable_table(ctx.viewer, table, names, filters)
+        layout = await self.find_writable_table(ctx.viewer, table, names, filters)
         if set:
             ids = await self._find_row_ids(ctx, layout, filters, match)
             # Each of these rows gets the same values.
@@ -461,7 +466,7 @@ class WriteTools:
             cells = dict(zip(ids, rows, strict=True))
         check_row_count(len(cells))
         schema = TableSchema.of(layout)
-        draft, unchanged = await self._drafts.draft_update(schema, cells, _zone(ctx))
+        draft, unchanged = await self.drafts.draft_update(schema, cells, _zone(ctx))
         outcome = await ctx.turn.propose(draft)
         if not unchanged:
             return outcome
@@ -485,10 +490,10 @@ class WriteTools:
                 "Specify either `ids` or `filters`. You can't delete all rows in a table at once.",
                 code="bad_arguments",
             )
-        layout = await self._find_writable_table(ctx.viewer, table, (), filters)
+        layout = await self.find_writable_table(ctx.viewer, table, (), filters)
         named = _parse_unique(ids) if ids else await self._find_row_ids(ctx, layout, filters, match)
         check_row_count(len(named))
-        draft = await self._drafts.draft_delete(TableSchema.of(layout), named)
+        draft = await self.drafts.draft_delete(TableSchema.of(layout), named)
         return await ctx.turn.propose(draft)
 
     async def nocodb_link(
@@ -501,7 +506,7 @@ class WriteTools:
         remove: Sequence[Id] = (),
     ) -> Outcome:
         """Return what the model reads about the proposal, which a person must approve."""
-        layout = await self._find_writable_table(ctx.viewer, table, [link_field])
+        layout = await self.find_writable_table(ctx.viewer, table, [link_field])
         row, new, old = parse_row_id(id), parse_row_ids(list(add)), parse_row_ids(list(remove))
         field = layout.field(link_field)
         if not field.is_link:
@@ -515,7 +520,7 @@ class WriteTools:
         check_row_count(len(new) + len(old))
         if both := {*new} & {*old}:
             raise _bad_call(f"row {min(both)} is both in `add` and in `remove`")
-        draft = await self._drafts.draft_link(TableSchema.of(layout), row, field, new, old)
+        draft = await self.drafts.draft_link(TableSchema.of(layout), row, field, new, old)
         return await ctx.turn.propose(draft)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
@@ -529,7 +534,7 @@ class WriteTools:
         # A form is only made for rows with one step each: not with files or changed links.
         proposed = [steps[0].write for steps in change.rows]
         names = dict.fromkeys(name for write in proposed for name in write.after or ())
-        layout = await self._find_writable_table(changer.viewer, draft.view.table_id, names)
+        layout = await self.find_writable_table(changer.viewer, draft.view.table_id, names)
         rows: list[tuple[str, dict[str, Any]]] = []
         for number, write in enumerate(proposed, 1):
             cells = dict(write.after or {})
@@ -557,10 +562,10 @@ class WriteTools:
         parsed = [(id, parse_cells(layout, cells)) for id, cells in rows]
         if draft.kind == "create":
             cells_of_rows = [cells for _, cells in parsed]
-            return await self._drafts.draft_create(
+            return await self.drafts.draft_create(
                 schema, cells_of_rows, changer.zone, keeps_all=True
             )
-        update = self._drafts.draft_update(schema, dict(parsed), changer.zone, keeps_all=True)
+        update = self.drafts.draft_update(schema, dict(parsed), changer.zone, keeps_all=True)
         return (await update)[0]  # without the number of rows that need no change
 
     async def _find_link_ids(
@@ -619,7 +624,7 @@ class WriteTools:
                 ids.setdefault(title, []).append(row.id)
         return ids
 
-    async def _find_writable_table(
+    async def find_writable_table(
         self, viewer: Viewer, name: str, fields: Iterable[str], filters: Sequence[Filter] = ()
     ) -> TableDescription:
         """A draft must not rest on a cached description. Raise NocoError if the table lacks one of

@@ -536,6 +536,12 @@ class QueryTools:
         views, row, entries, sources = ctx.changes, str(id), list[Any](), list[str]()
         for change in await views.ledger.list_of_row(layout.id, row):
             at = format_moment(datetime.fromtimestamp(change.decided_at, ZoneInfo(ctx.zone)))
+            if whole_id := change.proposal.part_of:  # people know the import, and not its parts
+                whole = await views.ledger.get(whole_id)
+                named = replace(
+                    change.proposal, id=whole.id, undone_change=whole.proposal.undone_change
+                )
+                change = replace(change, proposal=named, undone_by=whole.undone_by)
             card = views.builder.build(_restrict(change, layout, row))
             entries.append(
                 {

@@ -195,13 +195,13 @@ class TableSource:
         # `driver` does the approved writes.
         self.rows = TableWriter(driver)
         self._clock = clock
-        self._tables_api = api
+        self.api = api
         # These tools need `now` for conditions such as "today".
         *self._reading, self._history = build_read_tools(api, self.schemas, clock=now)
         # `drafting` reads the rows of new drafts; None: a `RestDriver` over `api`.
-        writing = WriteTools(api, self.schemas, drafting, now)
+        self.writing = WriteTools(api, self.schemas, drafting, now)
         # The write tools also draft a proposal that a person changes. They know the fields.
-        self._writing, self.rows.revise_draft = writing.tools(), writing.revise
+        self._write_tools, self.rows.revise_draft = self.writing.tools(), self.writing.revise
         self._overview = BaseOverview()
         self._tables_tools = BoundedDict[VisibleBase, Tool](MAX_VISIBLE_SETS)
         self._until = 0.0
@@ -218,7 +218,7 @@ class TableSource:
             # If NocoDB does not answer in time, the tables that it named last still count.
             with suppress(NocoError, TimeoutError):
                 async with asyncio.timeout(NOCODB_LOOK_TIMEOUT_SECONDS):
-                    self._overview = await fetch_overview(self._tables_api, self.schemas)
+                    self._overview = await fetch_overview(self.api, self.schemas)
         sight = self._overview.visible_part(self._config.table_rules, viewer)
         if sight not in self._tables_tools:
             writing = _PROPOSES if sight.may_propose else _MAY_NOT
@@ -230,7 +230,7 @@ class TableSource:
             what = self.description.format(base=format_title(sight.base))
             self._tables_tools[sight] = build_tables_tool(self.schemas, what, sight.titles, writing)
         # `Toolbox` takes the write tools away from people without the right to propose.
-        write_tools = () if sight.is_read_only else (self._history, *self._writing)
+        write_tools = () if sight.is_read_only else (self._history, *self._write_tools)
         return [self._tables_tools[sight], *self._reading, chart, *write_tools]
 
     async def titles(self, viewer: Viewer, to_change: bool = False) -> Sequence[str]:
@@ -248,7 +248,7 @@ class TableSource:
         """The state is failing if NocoDB does not answer, or if a rule names a table that does not
         exist, and so protects nothing."""
         try:
-            overview = await fetch_overview(self._tables_api, self.schemas)
+            overview = await fetch_overview(self.api, self.schemas)
             now = overview.visible_part(self._config.table_rules, Viewer())
         except NocoError as error:
             return Health(self.name, "failing", error.words())
@@ -278,10 +278,10 @@ class NocoSource(TableSource):
         clock: Callable[[], float] = time.monotonic,
         read_file: ReadFile = read_no_file,
     ) -> None:
-        self.api = NocoApi(url, token, http, pauses=pauses)
+        self._server = server = NocoApi(url, token, http, pauses=pauses)
         # An approved change retries its reads for longer than a turn: NocoDB may be restarting.
-        driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS), read_file)
-        super().__init__(self.api, driver, base_id=base_id, config=config, clock=clock)
+        driver = RestDriver(server.with_pauses(APPLYING_PAUSES_SECONDS), read_file)
+        super().__init__(server, driver, base_id=base_id, config=config, clock=clock)
         # Asks NocoDB, while nobody waits, for its version and for what it lacks.
         self.probing = BackgroundTasks("nocodb")
         self._gaps: Sequence[str] | None = None
@@ -312,4 +312,4 @@ class NocoSource(TableSource):
         with suppress(NocoError):
             overview = await fetch_overview(self.api, self.schemas)
             self._gaps = await find_gaps(self.api, overview)
-            self._version = await self.api.fetch_version()
+            self._version = await self._server.fetch_version()

@@ -87,7 +87,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         # only the owner may; with "off", this is not called.
         for_invited = deps.own.ponte_sample == "on"
         source = SampleSource(_open(deps), BASE_TITLE, deps.config, for_invited=for_invited)
-        return ToolBundle(source, [source.rows], titles=source.titles)
+        return ToolBundle(source, [source.rows], titles=source.titles, tables=source)
 
     def rule_names(self, settings: NocodbSettings, config: OperatorConfig) -> RuleNames:
         return {"tool": REST_TOOLS if settings.nocodb == "off" else ()}

@@ -22,6 +22,7 @@ from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.domain.ports import ToolSource
 from core.domain.rights import Viewer
+from core.imports.tools import ImportSource
 from core.integrations import ToolIntegration
 from core.journal.jobs import Alone
 from core.people.audit import Audit
@@ -270,12 +271,15 @@ async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path)
     async with HttpClient() as http:
         stackspot = StackSpot("id", "secret", http=http)
         config = FixedConfig(known_agents={"reviewer": ("01JAGENT", "", "")})
+        nocodb = NocoSource("http://127.0.0.1:1", "t", http, pauses=())
+        sample = SampleSource(open_sample_base(tmp_path, "UTC"), "Shop")
         offers: dict[str, Sequence[ToolSource]] = {
             "nocodb": [
-                NocoSource("http://127.0.0.1:1", "t", http, pauses=()),
+                nocodb,
+                ImportSource(nocodb),
                 BridgeSource("http://127.0.0.1:1/execute", "t", http, pauses=()),
             ],
-            "sample": [SampleSource(open_sample_base(tmp_path, "UTC"), "Shop")],
+            "sample": [sample, ImportSource(sample)],
             "stackspot": [StackSpotSource(stackspot, RegisteredCommands(), config)],
             "code": [CodeSource(FakeBackend())],
             "mcp_tools": [],  # ponte.toml names them

@@ -113,12 +113,13 @@ class FakeNocoDB(FaultyServer):
         self, answer: Callable[[Call], object]
     ) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handle(request: web.Request) -> web.Response:
-            trouble = await self.take_trouble(
-                "upload" if request.path.endswith("/upload") else request.method
-            )
+            # Read first: a call that has arrived has its effect, also if its caller dies.
             is_form = request.content_type == "multipart/form-data"
             files = await _read_files(request) if is_form else ()
             call = Call(self.world, request, "" if is_form else await request.text(), files)
+            trouble = await self.take_trouble(
+                "upload" if request.path.endswith("/upload") else request.method
+            )
             outcome = trouble is None or trouble.kind == "after"
             response = _respond(call, answer) if outcome else web.Response()
             outcome = outcome and response.status == 200

@@ -77,6 +77,21 @@ async def test_a_card_says_for_whom_it_waits(ponte: WebPonte, page: Page) -> Non
     await expect(card.get_by_role("button")).to_have_text(["Deny"])
 
 
+async def test_the_plan_of_an_import_is_downloaded_from_its_card(
+    ponte: WebPonte, page: Page
+) -> None:
+    ponte.board.plans["abc234"] = b"PK plan"
+    ponte.answers(Answer("Shall I?", cards=(replace(OPEN, has_plan=True),)))
+    await say(page, "import")
+    link = page.locator(".card").get_by_role("link", name="Open the plan (Excel)")
+    async with page.expect_download() as download:
+        await link.click()
+    file = await download.value
+    assert file.suggested_filename == "abc234.xlsx"
+    assert (await file.path()).read_bytes() == b"PK plan"
+    await expect(page.locator(".card .note")).to_have_text("")
+
+
 async def test_several_rows_share_a_table_and_nothing_is_said_twice(
     ponte: WebPonte, page: Page
 ) -> None:

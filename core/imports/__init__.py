@@ -1,0 +1,1 @@
+"""Imports of spreadsheets into tables, and what a person approves of them."""

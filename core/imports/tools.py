@@ -1,0 +1,209 @@
+"""`nocodb_import`: a spreadsheet into a table, through a dry run and one approval."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from core.base.errors import ToolError
+from core.base.spreadsheets import MEDIA_TYPES
+from core.base.text import fold_case
+from core.domain.changes import Draft, RowWrite
+from core.domain.records import Outcome, ToolContext
+from core.imports.dry_run import DryRun, Existing, Missing, TableRows, check_columns, read_key
+from core.imports.plan import PLAN_TYPE, Plan, choose_examples, count_reasons, summarize_fields
+from core.imports.runs import IMPORT_APPLIER, IMPORT_KIND
+from core.imports.sheets import ImportSheet, read_sheets
+from core.imports.values import DateOrder, DecimalSign, Notation
+from core.imports.workbook import encode_plan
+from core.tools.nocodb.draft import find_file
+from core.tools.nocodb.driver import RowImage, TableSchema
+from core.tools.nocodb.fieldtypes import Field, cell_of, normalise_cell
+from core.tools.nocodb.filters import RowSelection
+from core.tools.nocodb.row_reader import ColumnChoice, RowReader
+from core.tools.nocodb.schema import TableDescription
+from core.tools.nocodb.source import TableSource
+from core.tools.tool import FixedToolSource, FunctionTool, compact_json
+
+MAX_TABLE_ROWS = 100_000
+_SHOWN_ROWS = 3
+
+
+class ImportSource(FixedToolSource):
+    """Offers the tool over the tables of one source."""
+
+    name = "import"
+
+    def __init__(self, tables: TableSource, now: Callable[[], float] = time.time) -> None:
+        self._tables, self._now = tables, now
+        self._reading = RowReader(tables.api, MAX_TABLE_ROWS)
+        self._tools = (
+            FunctionTool(
+                self.nocodb_import, effect="write", doing="is reading the file…", strict=False
+            ),
+        )
+
+    async def nocodb_import(
+        self,
+        ctx: ToolContext,
+        file: str,
+        table: str = "",
+        columns: Mapping[str, str] | None = None,
+        key: str = "",
+        existing: Existing = "update",
+        missing: Missing = "create",
+        sheet: str = "",
+        decimal_sign: DecimalSign = "",
+        date_order: DateOrder = "",
+    ) -> Outcome:
+        """Propose to add or change up to 10,000 rows from a CSV or Excel file sent here. Without
+        `columns`, it returns the sheets and their columns. You never read or type the rows: only
+        map the columns, and ask the person if two fit one field.
+
+        Args:
+            columns: the file's column for each field to fill
+            key: the field that tells which rows exist already; "" adds all as new
+            existing: what to do with rows that exist
+            missing: what to do with rows that do not exist
+            decimal_sign: only if asked for
+            date_order: only if asked for
+        """
+        if ctx.files is None:
+            raise ToolError("Files can't be stored here.", code="no_files")
+        found = await find_file(ctx.files, file)
+        sheets = await read_sheets(found.name, await ctx.files.read(found))
+        if not columns or not table:
+            return Outcome("ok", compact_json({"sheets": [_outline(sheet) for sheet in sheets]}))
+        chosen = _choose_sheet(sheets, sheet)
+        names = [*columns, *([key] if key else [])]
+        layout = await self._tables.writing.find_writable_table(ctx.viewer, table, names)
+        by_field = {
+            layout.field(name): _find_column(chosen, title) for name, title in columns.items()
+        }
+        key_field = layout.field(key) if key else None
+        if key_field and key_field not in by_field:
+            raise ToolError("The key must be one of the columns.", code="bad_arguments")
+        check_columns(by_field)
+        zone = ZoneInfo(ctx.zone)
+        run = DryRun(chosen, TableSchema.of(layout), by_field, key_field, existing, missing, zone)
+        notation = run.find_notation(Notation(decimal_sign, date_order))
+        keys = await asyncio.to_thread(run.list_keys, notation)
+        rows = await self._read_table(ctx, layout, run, keys)
+        plan = await asyncio.to_thread(run.make_plan, notation, rows)
+        if not plan.counts["new"] + plan.counts["changed"]:
+            raise ToolError(
+                "No row would be written: {counts}.",
+                code="no_rows",
+                counts=compact_json({"rows": plan.counts, "reasons": count_reasons(plan)}),
+            )
+        first, *others = plan.parts()
+        if not others:  # few rows of one kind: their card shows all of them
+            draft = self._tables.writing.drafts.build_draft(run.schema, *first)
+            outcome = await ctx.turn.propose(draft)
+            left = compact_json({"rows": plan.counts, "reasons": count_reasons(plan)})
+            return replace(outcome, text=f"{outcome.text} {left}")
+        stored = await ctx.files.save(f"plan {plan.digest[:12]}", PLAN_TYPE, plan.data)
+        draft = self._draft(run, plan, found.name, stored.id)
+        outcome = await ctx.turn.propose(draft)
+        if ctx.address.is_shared:  # not all who read there may see its rows
+            return outcome
+        data = await asyncio.to_thread(encode_plan, plan, draft.view.formats, ())
+        name = f"{outcome.proposal}.xlsx"
+        return replace(outcome, files=(await ctx.files.save(name, MEDIA_TYPES["xlsx"], data),))
+
+    async def _read_table(
+        self, ctx: ToolContext, layout: TableDescription, run: DryRun, keys: Collection[str]
+    ) -> TableRows:
+        now, filters = datetime.fromtimestamp(self._now(), run.zone), self._tables.api.filters_rows
+
+        async def read(table: TableDescription, field: Field) -> Sequence[tuple[str, object]]:
+            selection = RowSelection.of(table, (), "all", now, filters)
+            rows = await self._reading.fetch_all(selection, ColumnChoice((field,)))
+            if not rows.is_complete:
+                raise ToolError(
+                    "{table} has more than {most} rows, too many to compare.",
+                    code="too_large",
+                    table=table.title,
+                    most=f"{MAX_TABLE_ROWS:,}",
+                )
+            return [(record.id, cell_of(record, field)) for record in rows.records]
+
+        linked: dict[str, dict[str, Sequence[Mapping[str, str]]]] = {}
+        for field in (field for field in run.columns if field.is_link):
+            other = await self._tables.schemas.describe_table(ctx.viewer, field.related_id)
+            if other.display_field is None:
+                raise ToolError("{field} can't be imported.", code="bad_field", field=field.title)
+            titles = linked.setdefault(field.title, {})
+            for id, cell in await read(other, other.display_field):
+                key = read_key(cell)
+                titles[key] = [*titles.get(key, ()), {"id": id, "title": str(cell)}]
+        by_key: dict[str, list[tuple[str, RowImage]]] = {}
+        if run.key is not None:
+            cells = await read(layout, run.key)
+            ids = {
+                id: key
+                for id, cell in cells
+                if (key := read_key(normalise_cell(run.key, cell))) in keys
+            }
+            names = {field.title for field in run.columns}
+            names |= {run.schema.name.title} if run.schema.name else set()
+            images = await self._tables.rows.driver.rows(run.schema, list(ids), names)
+            for id, image in images.items():
+                by_key.setdefault(ids[id], []).append((id, image))
+        return TableRows(by_key, linked)
+
+    def _draft(self, run: DryRun, plan: Plan, file: str, stored: str) -> Draft:
+        """The draft has the plan's numbers and samples. Its rows are in the file `stored`."""
+        summary = {
+            "file": file,
+            "counts": dict(plan.counts),
+            "fields": [asdict(totals) for totals in summarize_fields(plan)],
+            "reasons": count_reasons(plan),
+            "samples": [(row.id, row.before, row.after) for row in choose_examples(plan)],
+        }
+        linked = {
+            f.related_title: f.related_id for f in run.columns if f.is_link and not f.holds_one
+        }
+        target: dict[str, Any] = {
+            **run.schema.target,
+            "plan": stored,
+            "sha256": plan.digest,
+            "applier": self._tables.rows.name,
+            "planned": plan.counts["new"] + plan.counts["changed"],
+        }
+        if linked:
+            target["linked_tables"] = [[title, id] for title, id in linked.items()]
+        return Draft(
+            IMPORT_APPLIER, IMPORT_KIND, target, run.schema.title, (RowWrite(after=summary),)
+        )
+
+
+def _outline(sheet: ImportSheet) -> Mapping[str, Any]:
+    """What a model needs to map columns: titles, and a few cells of each."""
+    shown = [[str(cell)[:40] for cell in row.cells] for row in sheet.rows[:_SHOWN_ROWS]]
+    return {"sheet": sheet.title, "columns": sheet.columns, "rows": len(sheet.rows), "first": shown}
+
+
+def _choose_sheet(sheets: Sequence[ImportSheet], title: str) -> ImportSheet:
+    found = [sheet for sheet in sheets if sheet.title == title] if title else list(sheets)
+    if len(found) != 1:
+        titles = ", ".join(repr(sheet.title) for sheet in sheets)
+        raise ToolError("Which sheet?", code="unknown_sheet", hint=f"the file has {titles}")
+    return found[0]
+
+
+def _find_column(sheet: ImportSheet, title: str) -> int:
+    folded = [fold_case(column) for column in sheet.columns]
+    if fold_case(title) not in folded:
+        raise ToolError(
+            "The file has no column {title}.",
+            code="unknown_column",
+            title=title[:80],
+            hint=f"it has {', '.join(sheet.columns[:40])}",
+        )
+    return folded.index(fold_case(title))
