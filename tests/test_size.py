@@ -19,7 +19,7 @@ from tests.sources import list_sources, parse, walk_nodes
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_TOKENS = 630_700
+MAX_TOKENS = 630_810
 """500,655 tokens of 28 November 2026; 10,500 for what was found wrong on that day, and a quarter
 more; less what the audit table, the rights to a change, the lists of /admin and the records of
 threads saved; 1,100 for how cards, tables and charts look; 2,800 for what newcomers,
@@ -39,7 +39,7 @@ read again. At 214,939 blind readers understood 48 % of the changed bodies and 6
 MAX_LONG_STRING_WORDS = 21_650
 """Of sentences, SQL and other strings that are no text and have at least `LONG_STRING` words."""
 LONG_STRING = 12
-MAX_FILES = 373
+MAX_FILES = 374
 MAX_PARAMETERS = 8
 MAX_FILES_WITH_SETTINGS = 15
 MAX_UNFORMATTED = {("bot", "adapters", "core"): 100, ("tests", "benchmarks"): 151}

@@ -7,12 +7,23 @@ transaction.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from core.base.errors import NotFound, Superseded, TakenOver
+from core.changes.change_rows import (
+    add_note,
+    erase_contents,
+    erase_rows,
+    find_of_call,
+    get_change,
+    get_locked,
+    insert_change,
+    put_reason,
+    put_steps,
+    set_state,
+)
 from core.changes.columns import FORGOTTEN, LAPSED, decision_columns, select_changes, to_columns
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
@@ -20,14 +31,12 @@ from core.domain.changes import (
     PROPOSAL_LIFETIME_SECONDS,
     SHOWS_CHANGES_SQL,
     UNDO_LIFETIME_SECONDS,
-    ApprovalNotice,
     Change,
     ChangeState,
     ChangeStep,
     Consent,
     Draft,
     Proposal,
-    Row,
     find_possible_changes,
     find_shown_changes,
     new_change_id,
@@ -49,11 +58,7 @@ from core.store.database import (
     transaction,
 )
 
-_DECISION_COLUMNS = ("decision_seq", "decider", "decided_by", "decided_at", "denial_reason")
-_UNCHANGED_COLUMNS = dict.fromkeys((*_DECISION_COLUMNS, "ended_at", "undone_by"))
-"""None leaves a column unchanged."""
 AUTO_UPDATES_SECONDS = 3600.0
-_NEVER_DRAWN = 1_000_000
 _RUNNING_TURNS = "SELECT seq FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting')"
 
 
@@ -106,7 +111,7 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
             "UPDATE changes SET erasure_reason = ? WHERE id = ?", (FORGOTTEN, row["id"])
         )
         if row["state"] != "applying":
-            _erase_contents(connection, row["id"])
+            erase_contents(connection, row["id"])
     connection.execute(
         "DELETE FROM notes WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
         (conversation,),
@@ -133,8 +138,8 @@ def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
 
 
 def _withdraw(connection: SqlConnection, id: str) -> None:
-    _set_state(connection, id, "withdrawn", ended_at=time.time())
-    add_change_line(connection, "withdrawn", _get_change(connection, id))
+    set_state(connection, id, "withdrawn", ended_at=time.time())
+    add_change_line(connection, "withdrawn", get_change(connection, id))
 
 
 class SqlLedger(SqlStore):
@@ -169,7 +174,7 @@ class SqlLedger(SqlStore):
         meanwhile."""
         connection.lock_key(proposal.address.conversation)
         # A call of a tool that is repeated after a crash proposes nothing a second time.
-        if earlier := _find_of_call(connection, proposal):
+        if earlier := find_of_call(connection, proposal):
             return earlier
         generation = select_value(
             connection,
@@ -186,13 +191,13 @@ class SqlLedger(SqlStore):
             proposal = replace(proposal, is_decided_by_policy=allowed)
         # 'never' suppresses all notices, 'asked' only the first one (core/people/notices.py).
         last_notice = "never" if proposal.is_decided_by_policy else "asked" if asks_nobody else ""
-        change = _insert(connection, Change(proposal), last_notice)
+        change = insert_change(connection, Change(proposal), last_notice)
         add_change_line(connection, "proposed", change, rule)
         return change
 
     async def get(self, id: str, part_of: str = "") -> Change:
         """A part is found only with the id of its whole, so that nobody decides on it alone."""
-        change = await self._database.read(lambda c: _get_change(c, id))
+        change = await self._database.read(lambda c: get_change(c, id))
         if change.proposal.part_of != part_of:
             raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
         return change
@@ -214,18 +219,18 @@ class SqlLedger(SqlStore):
         Only one event can claim it. A second caller gets the change as the first one left it, with
         another `decision_seq` than its own.
         """
-        change = _get_locked(connection, id)
+        change = get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             return change
         if change.proposal.expires_at <= now:  # it expired while the person looked at it
-            _set_state(connection, id, "expired", ended_at=now)
+            set_state(connection, id, "expired", ended_at=now)
             # No rule decides about an expiry.
             event, rule = "expired", ""
         else:
             by = decision_columns(decider, now)
-            _set_state(connection, id, "applying", decision_seq=seq, **by)
+            set_state(connection, id, "applying", decision_seq=seq, **by)
             event = "approved"
-        change = _get_change(connection, id)
+        change = get_change(connection, id)
         add_change_line(connection, event, change, rule)
         return change
 
@@ -241,7 +246,7 @@ class SqlLedger(SqlStore):
         """Store that a person approves this revision of an open proposal that several people must
         approve, in place of their earlier approval. One that was decided, has expired, or has
         another revision by now stays as it is."""
-        change = _get_locked(connection, id)
+        change = get_locked(connection, id)
         is_current = change.state == "open" and change.proposal.revision == revision
         if is_current and change.proposal.expires_at > consent.approved_at:
             connection.execute(
@@ -258,19 +263,19 @@ class SqlLedger(SqlStore):
                 ),
             )
             # Raises the version, so that cards show who has approved.
-            _set_state(connection, id, "open")
+            set_state(connection, id, "open")
             # An approval that only repeats an earlier one gets no second line in the audit log.
             if consent.person.key not in change.approver_keys:
                 by_them = replace(change, decider=consent.person)
                 add_change_line(connection, "consent-added", by_them, rule)
-        return _get_change(connection, id)
+        return get_change(connection, id)
 
     @transaction
     def withdraw_consents(
         self, connection: SqlConnection, id: str, people: Collection[str]
     ) -> None:
         """`people`: the keys of those whose approvals no longer count."""
-        _get_locked(connection, id)  # no other transaction applies it meanwhile
+        get_locked(connection, id)  # no other transaction applies it meanwhile
         for person in people:
             connection.execute("DELETE FROM consents WHERE change = ? AND person = ?", (id, person))
 
@@ -309,14 +314,14 @@ class SqlLedger(SqlStore):
         withdrawn), and store `note` for the model's next turn. `reason` is that of a denial.
         `decider` is None if nobody decided. Raise Superseded if another event closed, claimed or
         changed it first."""
-        change = _get_locked(connection, id)
+        change = get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             raise Superseded
         by = decision_columns(decider, now) if decider else {}
-        _set_state(connection, id, state, ended_at=now, **by)
-        _add_note(connection, change, note)
-        _put_reason(connection, change, decider, reason)
-        change = _get_change(connection, id)
+        set_state(connection, id, state, ended_at=now, **by)
+        add_note(connection, change, note)
+        put_reason(connection, change, decider, reason)
+        change = get_change(connection, id)
         add_change_line(connection, state, change, rule)
         return change
 
@@ -324,12 +329,12 @@ class SqlLedger(SqlStore):
     def add_reason(self, connection: SqlConnection, id: str, reason: str, note: str) -> Change:
         """`note` replaces an earlier note about the change that the model has not read. A change
         that is not denied, or has a reason or no contents any more, stays as it is."""
-        change = _get_locked(connection, id)
+        change = get_locked(connection, id)
         if change.state == "denied" and not change.denial_reason and not change.is_erased:
             connection.execute("DELETE FROM notes WHERE change = ?", (id,))
-            _add_note(connection, change, note)
-            _put_reason(connection, change, change.decider, reason)
-        return _get_change(connection, id)
+            add_note(connection, change, note)
+            put_reason(connection, change, change.decider, reason)
+        return get_change(connection, id)
 
     @transaction
     def revise(
@@ -345,7 +350,7 @@ class SqlLedger(SqlStore):
         and `note` for the model's next turn. Approvals of the former revision are deleted. Return
         the change: as it was if it has expired, or if another event changed or decided it first.
         `asks_nobody`: see `propose`."""
-        change = _get_locked(connection, proposal.id)
+        change = get_locked(connection, proposal.id)
         former = change.proposal
         # If it is not the next one, another event has revised the proposal first.
         is_next = former.revision + 1 == proposal.revision
@@ -358,11 +363,11 @@ class SqlLedger(SqlStore):
         connection.execute(f"UPDATE changes SET {columns} WHERE id = :id", values)  # noqa: S608
         for table in ("steps", "consents"):
             connection.execute(f"DELETE FROM {table} WHERE change = ?", (change.id,))  # noqa: S608
-        _put_steps(connection, revised, proposal.draft.steps)
+        put_steps(connection, revised, proposal.draft.steps)
         # The new version makes its cards be drawn again.
-        _set_state(connection, change.id, "open")
-        _add_note(connection, change, note)
-        change = _get_change(connection, change.id)
+        set_state(connection, change.id, "open")
+        add_note(connection, change, note)
+        change = get_change(connection, change.id)
         add_change_line(connection, "revised", change, rule)
         return change
 
@@ -378,13 +383,13 @@ class SqlLedger(SqlStore):
     ) -> Change:
         """Store an open proposal that repeats the denied, expired or failed one with `former_id`.
         Raise Superseded if the rows of the former one were erased meanwhile."""
-        former = _get_locked(connection, former_id)
+        former = get_locked(connection, former_id)
         # A second delivery or somebody else has repeated it already.
         if former.repeated_by:
-            return _get_change(connection, former.repeated_by)
+            return get_change(connection, former.repeated_by)
         if former.is_erased:
             raise Superseded
-        change = _insert(connection, Change(proposal), "asked" if asks_nobody else "")
+        change = insert_change(connection, Change(proposal), "asked" if asks_nobody else "")
         # The higher version makes the card of the former one be drawn again, without its button.
         connection.execute(
             "UPDATE changes SET repeated_by = ?, version = version + 1 WHERE id = ?",
@@ -398,7 +403,7 @@ class SqlLedger(SqlStore):
         """Nothing of the change was begun, and the person may not approve it any more. Raise what
         `_check_claim` raises."""
         self._get_claimed(connection, id, seq)
-        _set_state(connection, id, "open", decision_seq=0, **decision_columns(None, 0.0))
+        set_state(connection, id, "open", decision_seq=0, **decision_columns(None, 0.0))
 
     @transaction
     def undo(
@@ -412,19 +417,19 @@ class SqlLedger(SqlStore):
         """Begin to undo the change `proposal.undone_change`. Return the new change that takes it
         back, in the state "applying", or the one that an earlier call began: a change is undone at
         most once at a time."""
-        original = _get_locked(connection, proposal.undone_change)
+        original = get_locked(connection, proposal.undone_change)
         if original.undone_by:
-            return _get_change(connection, original.undone_by)
+            return get_change(connection, original.undone_by)
         # This event began an undo that failed (so `undone_by` is empty again), and its process
         # ended before its answer.
-        if earlier := _find_of_call(connection, proposal):
+        if earlier := find_of_call(connection, proposal):
             return earlier
         # One event asks for the undo and decides it, so both have its `seq`.
         begun = Change(
             proposal, "applying", decider=decider, decided_at=now, decision_seq=proposal.seq
         )
-        new_change = _insert(connection, begun)
-        _set_state(connection, original.id, original.state, undone_by=new_change.id)
+        new_change = insert_change(connection, begun)
+        set_state(connection, original.id, original.state, undone_by=new_change.id)
         add_change_line(connection, "undo-started", original, rule, decider)
         return new_change
 
@@ -449,11 +454,13 @@ class SqlLedger(SqlStore):
             part_of=whole.id,
             undone_change=undone,
         )
-        if earlier := _find_of_call(connection, proposal):
+        if earlier := find_of_call(connection, proposal):
             return earlier
-        part = _insert(connection, replace(whole, proposal=proposal, state="applying"), "never")
+        part = insert_change(
+            connection, replace(whole, proposal=proposal, state="applying"), "never"
+        )
         if undone:
-            _set_state(connection, undone, _get_change(connection, undone).state, undone_by=part.id)
+            set_state(connection, undone, get_change(connection, undone).state, undone_by=part.id)
         return part
 
     @query
@@ -479,13 +486,13 @@ class SqlLedger(SqlStore):
         self, connection: SqlConnection, change: Change, steps: Sequence[ChangeStep]
     ) -> None:
         """Store steps of a change that goes on, and have its card drawn again."""
-        _put_steps(connection, self._get_claimed(connection, change.id, change.decision_seq), steps)
-        _set_state(connection, change.id, "applying")
+        put_steps(connection, self._get_claimed(connection, change.id, change.decision_seq), steps)
+        set_state(connection, change.id, "applying")
 
     async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
         """Raise Superseded if the event `seq` does not have the claim, and TakenOver if another
         process has the event, so that the caller must not write."""
-        await self._database.write(lambda c: _put_steps(c, self._get_claimed(c, id, seq), steps))
+        await self._database.write(lambda c: put_steps(c, self._get_claimed(c, id, seq), steps))
         if not self._is_alive():  # others may count this process as dead, and have the event
             raise TakenOver
 
@@ -508,31 +515,31 @@ class SqlLedger(SqlStore):
         A second call without steps, as after a crash, changes nothing. Setting the state of the
         undone change raises its version, so that its card is drawn again.
         """
-        change = _get_locked(connection, id)
+        change = get_locked(connection, id)
         is_claimed = change.state == "applying" and change.decision_seq == seq
         # Without steps and claim, an earlier call has finished it: only return its present state.
         if steps or is_claimed:
             self._check_claim(connection, change, seq)
-        _put_steps(connection, change, steps)
+        put_steps(connection, change, steps)
         if is_claimed:
-            _set_state(connection, id, state, ended_at=now)
-            _add_note(connection, change, note)
+            set_state(connection, id, state, ended_at=now)
+            add_note(connection, change, note)
             if change.proposal.undone_change:
-                original = _get_change(connection, change.proposal.undone_change)
+                original = get_change(connection, change.proposal.undone_change)
                 if state == "failed":  # nothing is undone: the original can be undone again
-                    _set_state(connection, original.id, original.state, undone_by="")
+                    set_state(connection, original.id, original.state, undone_by="")
                 else:
                     # Undone in part only: its state stays.
                     new_state = "undone" if state == "done" else original.state
-                    _set_state(connection, original.id, new_state)
-            add_change_line(connection, state, _get_change(connection, id))
+                    set_state(connection, original.id, new_state)
+            add_change_line(connection, state, get_change(connection, id))
             # It kept its contents only until it had ended (`forget_changes`).
             if change.is_forgotten:
-                _erase_contents(connection, id)
-        return _get_change(connection, id)
+                erase_contents(connection, id)
+        return get_change(connection, id)
 
     def _get_claimed(self, connection: SqlConnection, id: str, seq: int) -> Change:
-        change = _get_locked(connection, id)
+        change = get_locked(connection, id)
         self._check_claim(connection, change, seq)
         return change
 
@@ -684,7 +691,7 @@ class SqlLedger(SqlStore):
             ROWS_PER_TRANSACTION,
         )
         for id in ids:
-            _erase_rows(connection, id)
+            erase_rows(connection, id)
         return len(ids)
 
     @in_batches
@@ -709,21 +716,6 @@ class SqlLedger(SqlStore):
         self, connection: SqlConnection, /, statement: str, **values: str | float
     ) -> Sequence[Change]:
         return select_changes(connection, statement, values)
-
-
-def _get_change(connection: SqlConnection, id: str) -> Change:
-    for change in select_changes(connection, "SELECT * FROM changes WHERE id = ?", (id,)):
-        return change
-    raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
-
-
-def _get_locked(connection: SqlConnection, id: str) -> Change:
-    # The conversation is known only from the row. So if another transaction may have written
-    # between the read and the lock, the row is read again.
-    change = _get_change(connection, id)
-    if connection.lock_key(change.proposal.address.conversation):
-        change = _get_change(connection, id)
-    return change
 
 
 def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: int) -> bool:
@@ -751,117 +743,3 @@ def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: i
     }
     count = draft.row_count
     return len(turn) + count <= MAX_AUTO_UPDATES and len(hour) + count <= per_hour
-
-
-def _insert(connection: SqlConnection, change: Change, last_notice: str = "") -> Change:
-    """Store a new change and return it as stored. If its id is in use, it gets another one. For
-    `last_notice`, see the column (tables.py)."""
-    while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
-        change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
-    values = to_columns(change, last_notice)
-    names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
-    connection.execute(f"INSERT INTO changes ({names}) VALUES ({marks})", values)  # noqa: S608
-    _put_steps(connection, change, change.draft.steps)
-    if change.proposal.part_of:  # nobody sees a card of it
-        sql = "UPDATE changes SET drawn_version = ? WHERE id = ?"
-        connection.execute(sql, (_NEVER_DRAWN, change.id)).close()
-    return _get_change(connection, change.id)
-
-
-def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[ChangeStep]) -> None:
-    """For a step that is stored already, only its progress changes (a created row gets its id by
-    the write), and not the values to write. `current` is the row as it was read last."""
-    rows, now = list[tuple[object, ...]](), time.time()
-    for step in steps:
-        write, current = step.write, _row_to_json(step.current)
-        before, after = _row_to_json(write.before), _row_to_json(write.after)
-        values = (write.id, before, after, write.applier_data, step.state)
-        # The column `person` has the asker's key, by which core/erasure finds the row.
-        key = (change.id, step.number, change.proposal.asker.key)
-        rows.append((*key, *values, current, step.explanation, now))
-    connection.executemany(
-        "INSERT INTO steps (change, number, person, row, before, after, applier_data, state,"
-        " current, explanation, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (change, number) DO UPDATE SET"
-        " row = excluded.row, applier_data = excluded.applier_data, state = excluded.state,"
-        " current = excluded.current, explanation = excluded.explanation,"
-        " updated_at = excluded.updated_at",
-        rows,
-    )
-
-
-def _set_state(
-    connection: SqlConnection, id: str, state: ChangeState, **columns: str | int | float
-) -> None:
-    """Other columns keep their values (a parameter of None). The card is drawn again."""
-    connection.execute(
-        "UPDATE changes SET state = :state, version = version + 1,"
-        " decision_seq = coalesce(:decision_seq, decision_seq),"
-        " decider = coalesce(:decider, decider),"
-        " decided_by = coalesce(:decided_by, decided_by), decided_at = coalesce(:decided_at,"
-        " decided_at),"
-        " ended_at = coalesce(:ended_at, ended_at), undone_by = coalesce(:undone_by, undone_by),"
-        " denial_reason = coalesce(:denial_reason, denial_reason) WHERE id = :id",
-        _UNCHANGED_COLUMNS | {"id": id, "state": state, **columns},
-    )
-
-
-def _add_note(connection: SqlConnection, change: Change, note: str) -> None:
-    if not note:
-        return
-    connection.execute(
-        "INSERT INTO notes (thread, change, person, text, created_at)"
-        # A thread without a row was forgotten.
-        " SELECT id, ?, ?, ?, ? FROM threads WHERE id = ?",
-        (change.id, change.proposal.asker.key, note, time.time(), change.proposal.thread),
-    )
-
-
-def _put_reason(
-    connection: SqlConnection, change: Change, decider: Person | None, reason: str
-) -> None:
-    if reason:
-        _set_state(connection, change.id, "denied", denial_reason=reason)
-        asker = change.proposal.asker
-        if decider is not None and decider.key != asker.key:
-            outbox.put_notice(connection, ApprovalNotice(change.id, "denied", asker))
-
-
-def _erase_contents(connection: SqlConnection, id: str) -> None:
-    """Erase the stored values of a change's rows, and the names of the people who asked for it,
-    decided on it or approved it. Ids of rows and keys of people remain, for the audit."""
-    _erase_rows(connection, id)
-    row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
-    connection.execute(
-        "UPDATE changes SET asker = ?, decided_by = ? WHERE id = ?",
-        (_without_name(row["asker"]), _without_name(row["decided_by"]), id),
-    )
-    for consent in connection.execute("SELECT * FROM consents WHERE change = ?", (id,)).fetchall():
-        connection.execute(
-            "UPDATE consents SET approver = ? WHERE change = ? AND person = ?",
-            (_without_name(consent["approver"]), id, consent["person"]),
-        )
-
-
-def _erase_rows(connection: SqlConnection, id: str) -> None:
-    """Erase the stored values of all rows of a change, and the reason of a denial, which may name
-    values. The ids of the rows remain."""
-    connection.execute("UPDATE changes SET denial_reason = '' WHERE id = ?", (id,))
-    connection.execute(
-        "UPDATE steps SET before = NULL, after = NULL, current = NULL, applier_data = '',"
-        " explanation = '' WHERE change = ?",
-        (id,),
-    )
-
-
-def _find_of_call(connection: SqlConnection, proposal: Proposal) -> Change | None:
-    statement = "SELECT * FROM changes WHERE seq = ? AND call_id = ?"
-    return next(iter(select_changes(connection, statement, (proposal.seq, proposal.call_id))), None)
-
-
-def _row_to_json(row: Row | None) -> str | None:
-    return None if row is None else json.dumps(dict(row), ensure_ascii=False)
-
-
-def _without_name(person: str) -> str:
-    return encode_json(replace(decode_json(Person, person), name="")) if person else ""

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from core.base.errors import NotFound, Superseded, ToolError
@@ -141,18 +142,17 @@ class ImportBatch:
         total, done_before = count_planned(self._draft), sum((await self._count()).values())
         explanation = ""
         try:
-            async for _ in self._runs.run_parts(change):
-                if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
-                    last, counts = now, await self._count()
-                    done = sum(counts.values())
-                    speed = (done - done_before) / (now - began)
-                    left = (total - done) / speed if speed else 0.0
-                    current = {**counts, "seconds_left": round(left)}
-                    step = ChangeStep(1, rows[0], "writing", current)
-                    await self._runs.ledger.record_progress(change, [step])
-                    await doing(describe_progress(current, total))
-        except Superseded:  # nothing more may be written
-            pass
+            with suppress(Superseded):  # from then on nothing may be written
+                async for _ in self._runs.run_parts(change):
+                    if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
+                        last, counts = now, await self._count()
+                        done = sum(counts.values())
+                        speed = (done - done_before) / (now - began)
+                        left = (total - done) / speed if speed else 0.0
+                        current = {**counts, "seconds_left": round(left)}
+                        step = ChangeStep(1, rows[0], "writing", current)
+                        await self._runs.ledger.record_progress(change, [step])
+                        await doing(describe_progress(current, total))
         except ToolError as error:
             explanation = str(error)
         checks = await self.read_stopped(rows)

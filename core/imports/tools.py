@@ -184,7 +184,7 @@ class ImportSource(FixedToolSource):
 
 
 def _outline(sheet: ImportSheet) -> Mapping[str, Any]:
-    """What a model needs to map columns: titles, and a few cells of each."""
+    """Return what a model needs to map columns: titles, and a few cells of each."""
     shown = [[str(cell)[:40] for cell in row.cells] for row in sheet.rows[:_SHOWN_ROWS]]
     return {"sheet": sheet.title, "columns": sheet.columns, "rows": len(sheet.rows), "first": shown}
 
