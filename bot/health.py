@@ -177,9 +177,6 @@ class HealthBoard:
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         return await self.engine.changes.views.find_form(press_id, person, address)
 
-    async def find_card(self, id: str, person: Person, address: Address) -> Card:
-        return await self.engine.changes.views.find_card(id, person, address)
-
     async def requests(self, person: Person, address: Address, id: str = "") -> PendingRequests:
         return await self.engine.changes.views.list_requests(person, address, id)
 

@@ -367,10 +367,10 @@ class RequestWatch:
         self._outdated: set[Person] = set()
         """People whose requests may be others by now."""
 
-    async def list_requests(self, person: Person, id: str = "") -> PendingRequests:
-        """Raise NotStored; with `id`, NotFound and StatusUnknown."""
+    async def list_requests(self, person: Person) -> PendingRequests:
+        """Raise NotStored."""
         place = self._hub.visitors.address_of(person, "main")
-        return await self.board.requests(person, place, id)
+        return await self.board.requests(person, place)
 
     def waiting_for(self, person: Person) -> tuple[str, ...]:
         return self._counts.get(person, ())

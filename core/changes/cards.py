@@ -561,12 +561,6 @@ class ChangeViews:
         askers = [self.name_of_asker(change, person, address) for change in listed]
         return PendingRequests(changes, cards, askers, refusal)
 
-    async def find_card(self, id: str, person: Person, address: Address) -> Card:
-        """Raise NotFound (also if the person may not see the card), StatusUnknown or NotStored."""
-        change = await self.ledger.get(id)
-        require(may_see(await self.approval.find_standing(change, person, address)))
-        return await self.card(change, person, address)
-
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
         """Return "" if the asker is the viewer in a private place, where a card says "you"."""
         asker = change.proposal.asker

@@ -30,7 +30,7 @@ from core.changes.kinds import Applier
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.changes import PendingRequests
-from core.domain.messages import Address, Card, Person
+from core.domain.messages import Address, Person
 from core.domain.ports import (
     ChatPlatform,
     ListTools,
@@ -546,9 +546,6 @@ class OperatorBoard(StatusBoard, Protocol):
     async def requests(self, person: Person, address: Address, id: str = "") -> PendingRequests:
         """Return the requests that wait for this person's decision, as they see them at the
         address, or the one with this `id`. Raise what `ChangeViews.list_requests` raises."""
-
-    async def find_card(self, id: str, person: Person, address: Address) -> Card:
-        """Raise what `ChangeViews.find_card` raises."""
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
         """From now on, call `listener` whenever the requests that wait for somebody's decision may

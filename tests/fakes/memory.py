@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,8 +21,10 @@ from core.domain.changes import (
     NO_PROPOSAL_SENTENCE,
     Change,
     ChangeForm,
+    Draft,
     Overview,
     PendingRequests,
+    Proposal,
 )
 from core.domain.messages import Address, Card, Person
 from core.domain.records import (
@@ -282,6 +283,13 @@ class MemoryPageAccounts:
             listener()
 
 
+def make_change(card: Card) -> Change:
+    """A change of the owner's on the page that has this card."""
+    draft = Draft("memory", "update", {}, "Customers", ())
+    owner, place = Person("web", "owner"), Address("web", "main")
+    return Change(Proposal(card.id, draft, owner, place, 1, "c", "t", 1, "en", 0, 2e9))
+
+
 class MemoryBoard:
     """`parts`, `known` and `cards` (by conversation key) are what a test puts there."""
 
@@ -341,20 +349,13 @@ class MemoryBoard:
     async def requests(self, person: Person, address: Address, id: str = "") -> PendingRequests:
         pending = self.pending.get(person.key, [])
         if id:
-            pending = [(change, card) for change, card in pending if change.id == id]
+            known = [*pending, *((make_change(card), card) for card in self.decided)]
+            pending = [(change, card) for change, card in known if card.id == id]
             if not pending:
                 raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
         changes, listed = [change for change, _ in pending], pending[:MAX_LISTED_CHANGES]
         askers = [change.proposal.asker.name for change, _ in listed]
         return PendingRequests(changes, [card for _, card in listed], askers)
-
-    async def find_card(self, id: str, person: Person, address: Address) -> Card:
-        waiting = [card for _, card in self.pending.get(person.key, [])]
-        cards = [*self.decided, *waiting, *chain(*self.cards.values())]
-        for card in cards:
-            if card.id == id:
-                return card
-        raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
         self.listeners.append(listener)

@@ -442,21 +442,21 @@ async def test_a_request_is_shown_in_full_to_whoever_may_see_it(own_desk: Desk) 
     card = (await desk["bob"].post("/chat", json=ask)).json()["cards"][0]
 
     async def find(who: str) -> Any:
-        return (await desk[who].get("/approvals", params={"id": card["id"]})).json()
+        return (await desk[who].get(f"/cards/{card['id']}")).json()
 
     for who in ("owner", "ana"):
-        listing = await find(who)
-        assert "approve" in listing["approvals"][0]["actions"], who
-        assert (listing["approvals"][0]["rows"][0]["name"], listing["refusal"]) == ("Order 12", "")
+        shown_card = await find(who)
+        assert "approve" in shown_card["actions"], who
+        assert (shown_card["rows"][0]["name"], shown_card["refusal"]) == ("Order 12", "")
     desk.config.write_text('[tables.Orders]\napprovers = ["web:bob"]\napprovers_only = true\n')
     await desk.send("owner", "reload", "config")
     for who in ("owner", "ana"):
-        listing = await find(who)
-        assert "approve" not in listing["approvals"][0]["actions"], who
-        assert listing["refusal"] == f"Only a designated approver can decide on {card['id']}."
+        shown_card = await find(who)
+        assert "approve" not in shown_card["actions"], who
+        assert shown_card["refusal"] == f"Only a designated approver can decide on {card['id']}."
     assert (await find("bob"))["refusal"] == ""
     await desk.act("people/add", name="eve")
-    unknown = await desk["bob"].get("/approvals", params={"id": "abc234"})
+    unknown = await desk["bob"].get("/cards/abc234")
     assert unknown.status_code == 404
 
 

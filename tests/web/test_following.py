@@ -485,7 +485,7 @@ async def test_a_count_of_requests_that_still_runs_ends_when_the_server_stops(
 ) -> None:
     counting, event = asyncio.Event(), asyncio.Event()
 
-    async def requests(person: Person, address: Address, id: str) -> PendingRequests:
+    async def requests(person: Person, address: Address) -> PendingRequests:
         counting.set()
         try:
             await asyncio.Event().wait()

@@ -75,6 +75,12 @@ class CardState(TypedDict):
     conversation: NotRequired[str]
 
 
+class ShownCard(CardState):
+    """`refusal` says why the reader cannot approve it."""
+
+    refusal: str
+
+
 class WaitingCard(CardState):
     """A card in the list of requests. `platform` is where it was asked for, `table` the title of
     what it changes, `asker` a name ("" for the reader), `asked_at` in seconds since the epoch."""
@@ -108,12 +114,10 @@ class CardForm(TypedDict):
 
 
 class RequestList(TypedDict):
-    """The oldest requests that wait for the reader's decision, and how many `more` wait. `refusal`
-    says why the reader cannot approve the one that they asked for."""
+    """The oldest requests that wait for the reader's decision, and how many `more` wait."""
 
     approvals: list[WaitingCard]
     more: int
-    refusal: str
 
 
 class ChatAnswer(TypedDict):

@@ -165,10 +165,16 @@ class ChatRoutes(MessageRoutes):
         return Response(data, media_type=MEDIA_TYPES["xlsx"], headers=headers)
 
     @endpoint("GET", "/cards/{id}", refuses=(404, 410))
-    async def card(self, request: Request) -> answers.CardState:
-        """The card as it is now."""
-        id, board = _read_card_id(request), self.hub.requests.board
-        return card_json(await board.find_card(id, *self._find_place(request)))
+    async def card(self, request: Request) -> answers.ShownCard:
+        """The card as it is now. `conversation` is set if the reader can open that of its
+        request."""
+        (person, place), id = self._find_place(request), _read_card_id(request)
+        found = await self.hub.requests.board.requests(person, place, id)
+        shown: answers.ShownCard = {**card_json(found.cards[0]), "refusal": found.refusal}
+        address = found.changes[0].proposal.address
+        if self.visitors.owns(person, address.conversation):
+            shown["conversation"] = address.channel
+        return shown
 
     @endpoint("POST", "/cards/{id}", refuses=(404, 409, 410, 413, 503))
     async def decide(

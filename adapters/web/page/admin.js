@@ -7,10 +7,10 @@ import { request } from "./server.js";
 async function show(item) {
   const home = item.lastElementChild;
   try {
-    const { approvals: [card], refusal } = await request(`/approvals?id=${item.dataset.request}`);
+    const card = await request(`/cards/${item.dataset.request}`);
     home.replaceChildren(...home.querySelectorAll(".card"));
     place(card, home, card.conversation ?? "main");
-    if (card.state === "open") home.append(make("p", { class: "hint", text: refusal }));
+    if (card.state === "open") home.append(make("p", { class: "hint", text: card.refusal }));
   } catch (error) {
     home.replaceChildren(make("p", { role: "alert" }, error.message, " ", againButton(() => show(item))));
   }

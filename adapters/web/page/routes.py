@@ -277,15 +277,14 @@ class ConversationRoutes(MessageRoutes):
                 streams.append(self._follow(request, id, cursor, stack))
             return http_io.EventStream(stream.merge_streams(streams), stack.pop_all())
 
-    @endpoint("GET", "/approvals", refuses=(404, 503), query={"id": "also if it waits for others"})
+    @endpoint("GET", "/approvals", refuses=(503,))
     async def approvals(self, request: Request) -> answers.RequestList:
         """The oldest requests that wait for the reader's decision, from every platform, and how
-        many `more` wait, or the one with an `id`. `conversation` is set if the request was made in
-        a conversation that the reader can open. `POST /cards/{id}` decides on a card."""
+        many `more` wait. `conversation` is set if the request was made in a conversation that the
+        reader can open. `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
         approvals = list[answers.WaitingCard]()
-        id = request.query_params.get("id", "")
-        requests = await self.hub.requests.list_requests(person, id)
+        requests = await self.hub.requests.list_requests(person)
         listed = zip(requests.changes, requests.cards, requests.askers, strict=False)
         for change, card, asker in listed:
             address = change.proposal.address
@@ -299,8 +298,7 @@ class ConversationRoutes(MessageRoutes):
             if self.visitors.owns(person, address.conversation):
                 approval["conversation"] = address.channel
             approvals.append(approval)
-        more = len(requests.changes) - len(approvals)
-        return {"approvals": approvals, "more": more, "refusal": requests.refusal}
+        return {"approvals": approvals, "more": len(requests.changes) - len(approvals)}
 
     @endpoint("GET", "/files/{id}", media=(BYTES_TYPE,), refuses=(404,))
     async def file(self, request: Request) -> Response:
