@@ -11,6 +11,7 @@ import functools
 import io
 import itertools
 import json
+import math
 import re
 import resource
 import sys
@@ -22,6 +23,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 MAX_MEMORY_BYTES = 2 << 30
+MAX_OUTPUT_BYTES = 128 << 20
+"""Cells can share one long text, so a workbook of a few kilobytes can have gigabytes of it."""
 SEPARATORS = ";,\t|"
 LOOKED_AT_ROWS = 50
 _FORMULA = re.compile(
@@ -40,12 +43,15 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     data = sys.stdin.buffer.read()
+    size = 0
     # A ZIP archive, or the container of Excel 97.
     is_book = data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"))
     for title, cells, merged in _read_book(data, rows) if is_book else _read_csv(data, rows):
         # One column more than is allowed says that there are more.
         lines = [[*map(_encode, row[: columns + 1])] for row in cells]
         line = json.dumps({"title": title, "rows": _even(lines), "merged": merged})
+        if (size := size + len(line)) > MAX_OUTPUT_BYTES:
+            sys.exit("too much text")
         sys.stdout.write(f"{line}\n")
 
 
@@ -63,8 +69,11 @@ def _encode(cell: Any) -> Any:
         return cell.total_seconds()
     if isinstance(cell, date | time):
         return {type(cell).__name__: cell.isoformat()}
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
-        return int(cell)  # Excel stores each number as a float
+    if isinstance(cell, float):
+        if not math.isfinite(cell):  # no value of JSON
+            return str(cell)
+        # Excel stores each number as a float.
+        return int(cell) if cell.is_integer() and abs(cell) < 2**53 else cell
     return None if cell == "" else cell
 
 

@@ -42,6 +42,7 @@ class ImportSource(FixedToolSource):
     def __init__(self, tables: TableSource, now: Callable[[], float] = time.time) -> None:
         self._tables, self._now = tables, now
         self._reading = RowReader(tables.api, MAX_TABLE_ROWS)
+        self._gate = asyncio.Lock()  # one file at a time, as each may take gigabytes
         self._tools = (
             FunctionTool(
                 self.nocodb_import, effect="write", doing="is reading the file…", strict=False
@@ -76,7 +77,8 @@ class ImportSource(FixedToolSource):
         if ctx.files is None:
             raise ToolError("Files can't be stored here.", code="no_files")
         found = await find_file(ctx.files, file)
-        sheets = await read_sheets(found.name, await ctx.files.read(found))
+        async with self._gate:
+            sheets = await read_sheets(found.name, await ctx.files.read(found))
         if not columns or not table:
             return Outcome("ok", compact_json({"sheets": [_outline(sheet) for sheet in sheets]}))
         chosen = _choose_sheet(sheets, sheet)

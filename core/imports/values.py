@@ -13,6 +13,7 @@ from datetime import date, datetime, time, tzinfo
 from typing import Any, Literal, TypeVar
 
 from core.base.errors import ToolError
+from core.base.spreadsheets import MAX_XLSX_CELL_UNITS
 from core.base.text import fold_to_letters
 from core.imports.sheets import SheetCell
 from core.tools.nocodb.fieldtypes import Field, parse_value, value_error
@@ -115,6 +116,8 @@ def read_value(field: Field, cell: SheetCell, notation: Notation, zone: tzinfo) 
             raise value_error(field, "{field}: a formula without a result.")
         if cell in ERRORS:
             raise value_error(field, "{field}: {cell} is an error of the spreadsheet.", cell=cell)
+        if len(cell) > MAX_XLSX_CELL_UNITS:  # its plan could not show it in full
+            raise value_error(field, "{field} has more than {most} characters.", most="32,767")
     return parse_value(field, _prepare(field, cell, notation), zone)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -103,6 +104,24 @@ async def test_a_small_file_that_asks_for_all_memory_ends_only_its_own_process()
     book.save(out)
     with pytest.raises(ToolError, match="can't be read"):
         await read_one(out.getvalue())
+
+
+async def test_cells_that_share_one_long_text_end_only_the_process_that_reads_them() -> None:
+    """The file has 0.2 MB, its cells 160 MB."""
+    data = build_book(["Name"] * 16, *([["x" * 32_000] * 16] * 320))
+    assert len(data) < 300_000
+    with pytest.raises(ToolError, match="can't be read"):
+        await read_one(data)
+
+
+async def test_a_number_that_is_not_finite_is_text() -> None:
+    plain = build_book(["Name", "Price"], ["Ana", 1234567])
+    odd = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(plain)) as parts, zipfile.ZipFile(odd, "w") as changed:
+        for name in parts.namelist():
+            changed.writestr(name, parts.read(name).replace(b"1234567", b"NaN"))
+    (row,) = (await read_one(odd.getvalue())).rows
+    assert row.cells == ("Ana", "nan")
 
 
 async def test_too_many_rows() -> None:

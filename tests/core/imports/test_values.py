@@ -60,6 +60,7 @@ def test_a_cell(field: Field, cell: SheetCell, notation: Notation, value: Any) -
         (DAY, "31/2/2026"),
         (STATUS, "Velho"),
         (DONE, "perhaps"),
+        (NAME, "x" * 32_768),
     ],
 )
 def test_a_cell_that_is_refused(field: Field, cell: SheetCell) -> None:
