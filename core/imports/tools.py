@@ -97,18 +97,14 @@ class ImportSource(FixedToolSource):
         keys = await asyncio.to_thread(run.list_keys, notation)
         rows = await self._read_table(ctx, layout, run, keys)
         plan = await asyncio.to_thread(run.make_plan, notation, rows)
-        if not plan.counts["new"] + plan.counts["changed"]:
-            raise ToolError(
-                "No row would be written: {counts}.",
-                code="no_rows",
-                counts=compact_json({"rows": plan.counts, "reasons": count_reasons(plan)}),
-            )
-        first, *others = plan.parts()
-        if not others:  # few rows of one kind: their card shows all of them
-            draft = self._tables.writing.drafts.build_draft(run.schema, *first)
+        counts = compact_json({"rows": plan.counts, "reasons": count_reasons(plan)})
+        parts = list(plan.parts())
+        if not parts:
+            raise ToolError("No row would be written: {counts}.", code="no_rows", counts=counts)
+        if len(parts) == 1:  # few rows of one kind: their card shows all of them
+            draft = self._tables.writing.drafts.build_draft(run.schema, *parts[0])
             outcome = await ctx.turn.propose(draft)
-            left = compact_json({"rows": plan.counts, "reasons": count_reasons(plan)})
-            return replace(outcome, text=f"{outcome.text} {left}")
+            return replace(outcome, text=f"{outcome.text} {counts}")
         stored = await ctx.files.save(f"plan {plan.digest[:12]}", PLAN_TYPE, plan.data)
         draft = self._draft(run, plan, found.name, stored.id)
         outcome = await ctx.turn.propose(draft)
@@ -176,7 +172,7 @@ class ImportSource(FixedToolSource):
             "plan": stored,
             "sha256": plan.digest,
             "applier": self._tables.rows.name,
-            "planned": plan.counts["new"] + plan.counts["changed"],
+            "planned": len(plan.written_rows),
         }
         if linked:
             target["linked_tables"] = [[title, id] for title, id in linked.items()]
