@@ -23,8 +23,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 MAX_MEMORY_BYTES = 2 << 30
-MAX_OUTPUT_BYTES = 128 << 20
-"""Cells can share one long text, so a workbook of a few kilobytes can have gigabytes of it."""
+MAX_SHEETS_BYTES = 128 << 20
+"""A small workbook can have gigabytes of text, as cells can share one."""
 SEPARATORS = ";,\t|"
 LOOKED_AT_ROWS = 50
 _FORMULA = re.compile(
@@ -50,7 +50,7 @@ def main() -> None:
         # One column more than is allowed says that there are more.
         lines = [[*map(_encode, row[: columns + 1])] for row in cells]
         line = json.dumps({"title": title, "rows": _even(lines), "merged": merged})
-        if (size := size + len(line)) > MAX_OUTPUT_BYTES:
+        if (size := size + len(line)) > MAX_SHEETS_BYTES:
             sys.exit("too much text")
         sys.stdout.write(f"{line}\n")
 

@@ -1,8 +1,7 @@
 """Rows of CSV and Excel files as people make them: any encoding and separator, titles above the
 head, heads of two lines, empty rows.
 
-The file is read in a process of its own, with limits: a workbook of a few kilobytes can ask for
-more memory than a machine has.
+A process of its own reads it: a small workbook can ask for more memory than a machine has.
 """
 
 from __future__ import annotations
