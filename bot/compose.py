@@ -154,7 +154,7 @@ async def compose(
             "database": stores.health,
             "config": reloader.health,
         }
-        if isinstance(model, ServedModel):
+        if isinstance(model, ServedModel) and not any(settings.voice_server):
             reports |= {"voice": partial(model.check_voice, settings.transcribe_model)}
         optional = [part.name for part in settings.faces if isinstance(part, ToolIntegration)]
         board = HealthBoard(

@@ -27,9 +27,7 @@ def summaries(settings: Settings) -> tuple[Health, ...]:
     """Return each part as the settings alone tell it (configured or not), in the order of the start
     screen."""
     integration_lines = (integration.summary(settings, settings) for integration in settings.faces)
-    shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
-    if settings.transcribe_model:
-        shared.append(Health("voice", "on", settings.transcribe_model))
+    shared = (Health("database", "on", name_engine(settings.database_url)), Health("config", "on"))
     return (*shared, *(part for part in integration_lines if part))
 
 

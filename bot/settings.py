@@ -51,6 +51,7 @@ from core.people.rules import EVERYBODY_NAME, DailyTurns
 
 STORED_FILE = "settings.env"
 """The file in the data folder with what was typed on the set-up page."""
+ASSISTANT_NAMES = {"ASSISTANT_ID", "OPENAI_ASSISTANT_ID"}
 TYPO_SIMILARITY = 0.75
 """From this similarity on (difflib's ratio), an unknown name is reported as a misspelling."""
 _TURNS = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*")
@@ -208,7 +209,7 @@ else:
     _parts = [
         WebSettings,
         _SharedSettings,
-        *(integration.settings for integration in reversed(FACES)),
+        *reversed(dict.fromkeys(integration.settings for integration in FACES)),
     ]
     _parts = tuple(part for part in dict.fromkeys(_parts) if part is not SettingsPart)
     _Parts = create_model("_Parts", __base__=_parts)
@@ -467,6 +468,12 @@ def _list_notes(settings: Settings) -> Iterator[str]:
         yield say(words, number=number, path=file.path)
     fields = {name.upper() for name in type(settings).model_fields}
     variables = {**file.names, **os.environ}
+    for name in sorted(variables.keys() & ASSISTANT_NAMES):
+        words = (
+            "{name} is ignored, because OpenAI's Assistants API has ended. "
+            "docs/guides/model.md says where its instructions, model and functions go."
+        )
+        yield say(words, name=name)
     for name in sorted(variables.keys() - fields):
         # Only names with the same beginning, as PONTE_: nobody else's variables are reported.
         ours = [

@@ -110,7 +110,10 @@ def describe_unpriced(settings: Settings, config: Config) -> str:
     names = dict.fromkeys([settings.ponte_model, *(c.model for c in config.channels.values())])
     unknown = [name for name in names if name and not prices.find(name)]
     voice = settings.transcribe_model
-    if voice and prices.run_cost(PaidRun("transcription", voice)) is None:
+    if any(settings.voice_server):
+        place = ModelEndpoint(base_url=settings.voice_server[0] or OPENAI_URL)
+    heard = PaidRun("transcription", voice, official=place.is_official)
+    if voice and prices.run_cost(heard) is None:
         unknown.append(voice)
     is_limited = any(allowance.money is not None for allowance in config.allowances)
     # The demo model answers on no server.

@@ -26,11 +26,11 @@ FEATURES = (
     "sample",
     "stackspot",
     "python",
+    "voice",
     "mcp_tools",
     "feedback",
     "saved",
     "imports",
-    "voice",
     "tracing",
     "backup",
 )

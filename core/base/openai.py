@@ -34,9 +34,16 @@ from urllib.parse import urlsplit
 import structlog
 
 from core.base import http
-from core.base.errors import NoKey
+from core.base.errors import NoKey, PonteError
 from core.base.fault_bodies import parse_fault_body, parse_reset, parse_retry_after
-from core.base.http import CONNECT_TIMEOUT_SECONDS, MAX_ERROR_BODY_BYTES
+from core.base.http import (
+    CONNECT_TIMEOUT_SECONDS,
+    MAX_ERROR_BODY_BYTES,
+    HttpAnswer,
+    HttpClient,
+    HttpUnreadable,
+    RequestOptions,
+)
 from core.base.json_text import in_whole_characters, make_storable
 from core.base.model_faults import IDENTIFIER, ModelServerFault
 from core.base.proxies import Proxies
@@ -84,6 +91,9 @@ prompt."""
 EVENT_FIELDS = (b"data", b"event", b"id", b"retry", b"")
 """The fields of a stream of events. A comment has the empty name."""
 ANSWER_KEYS = {"choices", "output", "type", "id", "usage"}
+MODEL_NAME_FIELDS = ("id", "name", "model", "model_name")
+MODEL_LIST_TIMEOUT_SECONDS = 10.0
+KEY_REFUSED = "the server rejected {setting} (HTTP {status})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,16 @@ class ModelServerClient:
         self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
         self._loading = asyncio.Lock()
+        self._others: list[ModelServerClient] = []
+
+    def of_server(self, base_url: str, key: str) -> ModelServerClient:
+        """Return the client of another server, which never gets this one's key; this client if
+        there is neither an address nor a key. It is closed with this one."""
+        if not base_url and not key:
+            return self
+        place = ModelEndpoint(key, base_url or OPENAI_URL, self.place.proxies)
+        self._others.append(ModelServerClient(place, self.sleep))
+        return self._others[-1]
 
     async def load_sdk(self) -> openai.AsyncOpenAI:
         """The package is imported at the first call. Raise NoKey if OpenAI's own server would be
@@ -187,6 +207,9 @@ class ModelServerClient:
         return data if len(data) <= most else None
 
     async def close(self) -> None:
+        """Also closes the clients of other servers."""
+        for other in self._others:
+            await other.close()
         if self._session is not None:
             await self._session.close()
         if self._sdk is not None:
@@ -643,3 +666,40 @@ def _refusal(
         "model server rejected a request", http_status=fault.status, code=code, request_id=request
     )
     return fault
+
+
+async def check_server(http: HttpClient, place: ModelEndpoint, setting: str) -> Sequence[str]:
+    """Return the names of the models of a server for one purpose; [] if it lists none. `setting` is
+    the name of its key's. Raise PonteError for a key that it rejects, HttpError if it fails."""
+    try:
+        return await list_models(http, *ask_for_models(place))
+    except HttpAnswer as error:
+        if error.status in (401, 403):
+            raise PonteError(KEY_REFUSED, setting=setting, status=error.status) from None
+    except HttpUnreadable:
+        pass
+    return []
+
+
+async def list_models(http: HttpClient, url: str, options: RequestOptions) -> Sequence[str]:
+    listed = await http.get_json(f"{url}/models", **options)
+    # Some servers send the list alone.
+    listed = {"data": listed} if isinstance(listed, list) else listed
+    models = read_models({**listed}) if isinstance(listed, Mapping) else []
+    return sorted(str(model["id"]) for model in models)
+
+
+def ask_for_models(place: ModelEndpoint) -> tuple[str, RequestOptions]:
+    headers = {"Authorization": f"Bearer {place.key}"} if place.key else {}
+    options = RequestOptions(headers=headers, timeout=MODEL_LIST_TIMEOUT_SECONDS)
+    return place.base_url.rstrip("/"), options
+
+
+def read_models(listed: Json) -> list[Json]:
+    """Lists differ: in the key of the list, in the field of the name, and some have only names."""
+    values = (listed[key] for key in ("data", "models", "result", "results") if listed.get(key))
+    models = [read_object(model) or {"id": model} for model in read_list(next(values, ()))]
+    names = [next(filter(None, map(model.get, MODEL_NAME_FIELDS)), None) for model in models]
+    return [
+        {**model, "id": read_word(name)} for model, name in zip(models, names, strict=True) if name
+    ]

@@ -12,10 +12,17 @@ from pydantic import SecretStr
 from core.base.errors import NoKey, PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpUnreadable, RequestOptions
 from core.base.i18n import say
+from core.base.openai import (
+    KEY_REFUSED,
+    OPENAI_URL,
+    ModelEndpoint,
+    ask_for_models,
+    list_models,
+    read_models,
+)
 from core.domain.ports import ListTools, Model
 from core.domain.records import DoctorFinding, Health, Remote
 from core.integrations import (
-    CHECK_TIMEOUT_SECONDS,
     BaseUrl,
     Instructions,
     IntegrationDependencies,
@@ -35,7 +42,6 @@ if TYPE_CHECKING:
 SPARE_CONVERSATION_COUNT = 2
 
 
-KEY_REFUSED = "the server rejected OPENAI_API_KEY (HTTP {status})"
 NO_OPENAI_API = (
     "The server responds, but has no OpenAI API at this URL (HTTP {status}). Check "
     "OPENAI_BASE_URL, which usually ends in `/v1`."
@@ -96,7 +102,13 @@ class ModelSettings(SettingsPart):
 
     ponte_transcribe_model: str | None = setting(
         None,
-        "model of the same server that writes down voice messages; without it, nobody reads them",
+        "model that writes down voice messages; without it, nobody reads them",
+    )
+    ponte_transcribe_base_url: BaseUrl | None = setting(
+        None, "base URL of another server for that model, such as a Whisper server"
+    )
+    ponte_transcribe_api_key: SecretStr | None = setting(
+        None, "API key of that server; without the base URL, of OpenAI's"
     )
 
     ponte_titles: Literal["on", "off"] = setting(
@@ -110,8 +122,14 @@ class ModelSettings(SettingsPart):
         return api == "demo" or (api == "auto" and unset)
 
     @property
+    def voice_server(self) -> tuple[str, str]:
+        """Address and key of a server for voice alone; both "" if there is none."""
+        return self.ponte_transcribe_base_url or "", plain_value(self.ponte_transcribe_api_key)
+
+    @property
     def transcribe_model(self) -> str:
-        return "" if self.demo else self.ponte_transcribe_model or ""
+        is_heard = any(self.voice_server) or not self.demo
+        return self.ponte_transcribe_model or "" if is_heard else ""
 
 
 class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
@@ -165,9 +183,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             CONTEXT_ASK_SECONDS,
             ContextSizes,
             describe_size,
-            read_models,
         )
-        from core.models.model_server import REDIRECTED, judge_voice
+        from core.models.model_server import REDIRECTED
 
         settings, key = deps.own, plain_value(deps.own.openai_api_key)
         if settings.demo:
@@ -185,7 +202,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             # An answer to an empty request with these tells that the address is right.
             if status not in EMPTY_REQUEST_STATUSES:
                 other = REDIRECTED if 300 <= status < 400 else UNEXPECTED_STATUS
-                raise PonteError(MESSAGE_BY_STATUS.get(status, other), status=status) from None
+                sentence = MESSAGE_BY_STATUS.get(status, other)
+                raise PonteError(sentence, setting="OPENAI_API_KEY", status=status) from None
             listed = {}
         # No JSON, such as a web page: there is no API at this address.
         except HttpUnreadable:
@@ -215,24 +233,15 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             "{model} is available" if is_listed else NOT_LISTED, model=settings.ponte_model
         )
         note = describe_size(sizes.of(settings.ponte_model))
-        health = [Health("model", "on", f"{sentence}; {note}" if note else sentence)]
-        if voice := settings.transcribe_model:
-            health.append(judge_voice(voice, settings.ponte_model, names))
-        return health
+        return [Health("model", "on", f"{sentence}; {note}" if note else sentence)]
 
     async def list_choices(
         self, deps: IntegrationDependencies[ModelSettings]
     ) -> Mapping[str, Sequence[str]]:
-        from core.models.context_size import read_models
-
         if deps.own.demo:
             return {}
         url, options = _model_list_request(deps.own)
-        listed = await deps.http.get_json(f"{url}/models", **options)
-        # Some servers send the list alone.
-        listed = {"data": listed} if isinstance(listed, list) else listed
-        models = read_models({**listed}) if isinstance(listed, Mapping) else []
-        return {"ponte_model": sorted(str(model["id"]) for model in models)}
+        return {"ponte_model": await list_models(deps.http, url, options)}
 
     def describe_requests(self, deps: IntegrationDependencies[ModelSettings]) -> str:
         """Return the words with which `ponte doctor --model` asks before `send_requests`: what is
@@ -274,10 +283,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
 
 
 def _model_list_request(settings: ModelSettings) -> tuple[str, RequestOptions]:
-    key = plain_value(settings.openai_api_key)
-    url = (settings.openai_base_url or "https://api.openai.com/v1").rstrip("/")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return url, RequestOptions(headers=headers, timeout=CHECK_TIMEOUT_SECONDS)
+    url = settings.openai_base_url or OPENAI_URL
+    return ask_for_models(ModelEndpoint(plain_value(settings.openai_api_key), url))
 
 
 async def _find_chat_status(http: HttpClient, url: str, options: RequestOptions) -> int:

@@ -19,7 +19,13 @@ from typing import Any, Literal
 from core.base.errors import TooLong
 from core.base.i18n import format_number, say
 from core.base.model_faults import ModelServerFault
-from core.base.openai import Json, ModelServerClient, read_list, read_object, read_word
+from core.base.openai import (
+    MODEL_NAME_FIELDS,
+    Json,
+    ModelServerClient,
+    read_models,
+    read_word,
+)
 from core.base.tasks import cancel_all
 from core.base.text import compose_letters
 from core.domain.messages import CONTEXT_NAME, Item
@@ -75,7 +81,6 @@ SIZE_FIELDS = re.compile(
 """Fields with the size: vLLM and SGLang (max_model_len), OpenRouter, Together and Moonshot
 (context_length), Novita (context_size), Groq (context_window), Mistral (max_context_length), LM
 Studio (loaded_context_length), LiteLLM (max_input_tokens), llama.cpp (n_ctx)."""
-MODEL_NAME_FIELDS = ("id", "name", "model", "model_name")
 TOLD_SIZE_PATTERNS = (
     (
         r"(?i)(?:n_ctx|context (?:length|window|size)|model length|max_\w+)"
@@ -361,16 +366,6 @@ def find_size(value: object) -> int:
     sizes = [number for number in numbers if number >= MIN_CONTEXT_TOKENS]
     sizes += filter(None, map(find_size, value.values()))
     return min(sizes, default=0)
-
-
-def read_models(listed: Json) -> list[Json]:
-    """Lists differ: in the key of the list, in the field of the name, and some have only names."""
-    values = (listed[key] for key in ("data", "models", "result", "results") if listed.get(key))
-    models = [read_object(model) or {"id": model} for model in read_list(next(values, ()))]
-    names = [next(filter(None, map(model.get, MODEL_NAME_FIELDS)), None) for model in models]
-    return [
-        {**model, "id": read_word(name)} for model, name in zip(models, names, strict=True) if name
-    ]
 
 
 def _entry_of(listed: Json, model: str) -> Json:

@@ -41,6 +41,7 @@ from core.base.openai import (
     SIGN_OF_LIFE,
     Json,
     ModelServerClient,
+    read_models,
     seconds_before_retry,
 )
 from core.base.remote_errors import ErrorTable, on
@@ -49,7 +50,7 @@ from core.domain.model_rounds import RoundCompleted, RoundRequest, ToolSpec
 from core.domain.ports import ReadFile
 from core.domain.records import Health, Remote, Thread
 from core.models.answer_reader import ModelAnswer
-from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes, read_models, told_limit
+from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes, told_limit
 from core.models.model_input import SHORT_CALL_ID, ModelInput, estimate_max_tokens, find_data_urls
 from core.money.allowances import DEFAULT_SPENDING, MAX_OUTPUT_TOKENS, SpendingConfig
 

@@ -296,10 +296,11 @@ class Budget(SqlStore):
             {"seq": seq, "part": part},
         ).fetchone():
             return
-        price, tokens = self.config.price_list.find(paid.model), paid.input + paid.output
+        prices, tokens = self.config.price_list.of_server(paid), paid.input + paid.output
+        price = prices.find(paid.model)
         money = price.max_cost(paid.input, paid.output) if price and tokens else 0
         # None: the cost of a run is unknown, and counts as 0.
-        money += round((self.config.price_list.run_cost(paid) or 0.0) * NANODOLLARS_PER_DOLLAR)
+        money += round((prices.run_cost(paid) or 0.0) * NANODOLLARS_PER_DOLLAR)
         bound = Spend(0, tokens, money)
         counts = _add_to_counters(connection, scopes, _day_of(connection, seq), bound)
         self._check_limits(counts, bound, zone)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from core.domain.messages import Usage
@@ -144,6 +144,8 @@ class PaidRun:
     input: int = 0
     output: int = 0
     seconds: float = 0.0
+    official: bool | None = None
+    """Its server is OpenAI's. None: the server of the model that answers."""
 
     @property
     def report_name(self) -> str:
@@ -211,6 +213,9 @@ class Prices:
         )
         return (input_cost * input_factor + usage.output * price.output * output_factor) / 1_000_000
 
+    def of_server(self, paid: PaidRun) -> Prices:
+        return self if paid.official is None else replace(self, official=paid.official)
+
     def run_cost(self, paid: PaidRun) -> float | None:
         """Return the cost of one run in US dollars, without its model call. None: unknown.
 
@@ -219,9 +224,10 @@ class Prices:
         costs one session. Any other run has the price of its name, or else that of `ANY_NAME`.
         """
         if paid.kind == "container":
-            return self.container_session
+            return self.of_server(paid).container_session
         if paid.kind == "transcription":
-            listed_price = MINUTE_DOLLARS.get(paid.name) if self.official else None
+            official = self.of_server(paid).official
+            listed_price = MINUTE_DOLLARS.get(paid.name) if official else None
             minute = listed_price if self.transcription is None else self.transcription
             return None if minute is None else minute * paid.seconds / 60
         tables = {"quick_commands": self.commands, "agents": self.agents, "mcp": self.mcp}

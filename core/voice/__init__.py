@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -168,7 +168,10 @@ class Transcriber:
         call_id = f"voice:{file.id}"
         # At an unknown length, the longest that the bytes can hold is reserved.
         paid = PaidRun(
-            "transcription", self.model, seconds=seconds or len(data) / MIN_BYTES_PER_SECOND
+            "transcription",
+            self.model,
+            seconds=seconds or len(data) / MIN_BYTES_PER_SECOND,
+            official=self.client.place.is_official,
         )
         await self.budget.reserve_run(turn, call_id, paid)
         try:
@@ -180,7 +183,7 @@ class Transcriber:
             # `is_undone`: the server certainly did no work, so the reservation is released.
             await self.budget.settle_run(turn.seq, call_id, paid, not fault.is_undone)
             raise VoiceError(_explain(fault), name=file.name, model=self.model) from None
-        real = PaidRun("transcription", self.model, seconds=real_seconds or paid.seconds)
+        real = replace(paid, seconds=real_seconds or paid.seconds)
         await self.budget.settle_run(turn.seq, call_id, real, begun=True)
         if not _SOUNDS.sub("", words):  # nothing but notes such as [BLANK_AUDIO]
             raise VoiceError(NO_SPEECH, name=file.name)

@@ -41,6 +41,8 @@ def backend_of(chosen: Settings, home: Path) -> CodeBackend:
         (KEY | {"ponte_model_api": "demo"}, "local"),
         (KEY | {"ponte_code": "local"}, "local"),
         (KEY | {"openai_base_url": OLLAMA, "ponte_code": "hosted"}, "hosted"),
+        ({"openai_base_url": OLLAMA, "ponte_code_api_key": "sk-2"}, "hosted"),
+        ({"ponte_code_base_url": "http://code.example/v1"}, "hosted"),
     ],
 )
 async def test_where_python_runs(tmp_path: Path, settings: dict[str, str], name: str) -> None:

@@ -118,6 +118,16 @@ def test_a_name_that_is_nearly_ours_is_told(
     assert load().notes == (f"{slip} in {path} isn't a setting. Did you mean {likely}?",)
 
 
+@pytest.mark.parametrize("name", ["ASSISTANT_ID", "OPENAI_ASSISTANT_ID"])
+def test_an_assistant_of_the_ended_api_is_told_where_its_parts_go(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "asst_1")
+    (note,) = load().notes
+    assert note.startswith(f"{name} is ignored")
+    assert "docs/guides/model.md" in note
+
+
 def test_a_line_that_cannot_be_read_is_told_with_its_number(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("# mine\nPONTE_MODEL=m\n\n= nothing\nexport PONTE_LOCALE=fr\n")

@@ -87,6 +87,21 @@ async def test_where_nothing_is_to_be_stored_nothing_is(tmp_path: Path, fake: Fa
         assert fake.responses == {}
 
 
+async def test_python_at_a_server_of_its_own(tmp_path: Path, fake: FakeOpenAI) -> None:
+    """Neither server gets the other's key."""
+    fake.key = "sk-test"
+    async with FakeOpenAI() as containers:
+        containers.key = "sk-code"
+        own = {"ponte_code_base_url": containers.base_url, "ponte_code_api_key": "sk-code"}
+        async with whole(tmp_path, fake, ponte_code_model="gpt-6-sol", **own) as ponte:
+            fake.say(calls("x = 20"), "Noted.")
+            assert (await ponte.ask("x is 20"))["response"] == "Noted."
+            assert containers.containers.created == 1
+            assert fake.containers.created == 0
+            await ponte.ask("forget")
+            await containers.wait_until(lambda: not containers.containers.all)
+
+
 async def test_a_code_block_alone_just_runs(tmp_path: Path, fake: FakeOpenAI) -> None:
     """By the chosen model, which `status` names. A refusal tells the reason."""
     async with whole(tmp_path, fake, ponte_code_model="gpt-6-sol") as ponte:

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from bot.config.ponte_toml import AllowanceRule, Config, PriceTable
 from bot.ponte import Ponte
 from core.base.model_faults import ModelServerFault
+from core.base.openai import ModelEndpoint
 from core.money.usage import PaidRun
 from core.store.database import SqlConnection
 from core.turn.preparation import quote_spoken
@@ -116,6 +117,24 @@ async def test_what_was_said_is_asked_and_quoted_first(tmp_path: Path) -> None:
         assert len(here.transcriptions()) == 1
         export = (await here.web.get("/conversations/c1")).json()
         assert "Which invoices are overdue?" in json.dumps(export)
+
+
+async def test_a_server_for_voice_alone_gets_its_own_key(tmp_path: Path) -> None:
+    async with FakeOpenAI() as openai, FakeOpenAI() as ears:
+        openai.key, ears.key = "sk-test", "sk-ears"
+        here = serve(
+            tmp_path,
+            openai,
+            ponte_transcribe_model=MODEL,
+            ponte_transcribe_base_url=ears.base_url,
+            ponte_transcribe_api_key=SecretStr("sk-ears"),
+        )
+        async with here as served:
+            openai.say(Script("Four are overdue."))
+            answer = await served.speak("Which invoices are overdue?")
+            assert "Four are overdue." in answer["response"]
+            assert not served.transcriptions()
+            assert [request.path for request in ears.requests] == [PATH]
 
 
 async def test_typed_words_stay_the_question(tmp_path: Path) -> None:
@@ -456,6 +475,8 @@ def test_other_answers_are_faults(body: str) -> None:
 
 class Purse:
     """A budget that notes what is reserved, and a server that hears "hi"."""
+
+    place = ModelEndpoint()
 
     def __init__(self) -> None:
         self.reserved: list[float] = []

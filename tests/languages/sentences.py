@@ -43,6 +43,7 @@ LAZY = {
     "adapters/slack/__init__.py": {"RIGHTS_SENTENCES"},
     "adapters/slack/setup.py": {"SCOPE_PURPOSES", "_DESCRIPTION"},
     "bot/doctor/safety.py": {"PEOPLE_WORDS"},
+    "bot/features/voice/feature.py": {"TITLE"},
     "core/changes/kinds.py": {"_OUTCOMES"},
     "core/chat/file_downloads.py": {"FILE_KINDS"},
     "core/journal/kernels.py": {"why"},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,26 +20,32 @@ from tests.fakes.scene_folder import MemoryContextFiles
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
 
-def client(
+@asynccontextmanager
+async def client(
     url: str,
     clock: Clock,
     *,
     realm: str = REALM,
     secret: str = SECRET,
     deadline: float = 300.0,
+    poll_seconds: float = 0.0,
     http: HttpClient | None = None,
     proxies: Proxies | None = None,
-) -> StackSpot:
-    return StackSpot(
-        CLIENT,
-        secret,
-        realm=realm,
-        urls=StackSpotUrls(url, url, url),
-        deadline=deadline,
-        clock=clock,
-        http=http,
-        proxies=proxies,
-    )
+) -> AsyncIterator[StackSpot]:
+    async with (
+        HttpClient(proxies=proxies) as own,
+        StackSpot(
+            CLIENT,
+            secret,
+            realm=realm,
+            urls=StackSpotUrls(url, url, url),
+            deadline=deadline,
+            poll_seconds=poll_seconds,
+            clock=clock,
+            http=http or own,
+        ) as stackspot,
+    ):
+        yield stackspot
 
 
 async def error_of(doing: Awaitable[Any]) -> StackSpotError:

@@ -61,6 +61,13 @@ async def test_polling_slows_down(
     assert clock.pauses == [1.0, 1.5, 2.25, 3.375, 5.062, 7.594, 8.0, 8.0, 8.0]
 
 
+async def test_polling_at_equal_pauses(fake: FakeStackSpot, clock: SteppedClock) -> None:
+    fake.go(Run.of("RUNNING", "RUNNING", "COMPLETED"))
+    async with client(fake.url, clock, poll_seconds=5) as stackspot:
+        await stackspot.run("echo", "a")
+    assert clock.pauses == [5.0, 5.0, 5.0]
+
+
 async def test_each_look_asks_for_a_fresh_answer(fake: FakeStackSpot, stackspot: StackSpot) -> None:
     await stackspot.run("echo", "a")
     looks = [request.query["nocache"] for request in fake.requests if request.kind == "status"]

@@ -52,7 +52,7 @@ async def test_it_is_begun_with_its_input_and_waited_for(
     (value,) = fake.executions.values()
     assert (value.id, value.input, value.conversation) == (
         row.id,
-        given,
+        given or "",
         one.target["conversation"],
     )
     assert finding.state == "after"

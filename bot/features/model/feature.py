@@ -21,7 +21,6 @@ FEATURE = Feature(
             SetupField("openai_base_url", words="Address", example="http://127.0.0.1:11434/v1"),
             SetupField("openai_api_key", words="API key", is_secret=True, example="sk-…"),
             SetupField("ponte_model", words="Name of the model"),
-            SetupField("ponte_transcribe_model", words="Model for voice messages (optional)"),
         ),
     ),
 )

@@ -15,11 +15,16 @@ FEATURE = Feature(
         (
             "Usually nothing: auto uses OpenAI's interpreter with OpenAI's models, and otherwise a "
             "sandbox on this machine.",
+            "To use OpenAI's interpreter beside another model, enter an OpenAI API key and the "
+            "name of an OpenAI model.",
         ),
         (
             SetupField(
                 "ponte_code", words="Where Python runs", choices=("auto", "hosted", "local", "off")
             ),
+            SetupField("ponte_code_api_key", words="API key", is_secret=True, example="sk-…"),
+            SetupField("ponte_code_model", words="Name of the model", example="gpt-6-luna"),
+            SetupField("ponte_code_base_url", words="Address (optional)"),
         ),
     ),
 )

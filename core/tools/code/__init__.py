@@ -5,14 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import SecretStr
 
 from core.base.errors import PonteError
+from core.base.openai import OPENAI_URL, ModelEndpoint, check_server
 from core.base.proxies import Proxies
 from core.domain.ports import QuickCommands
 from core.domain.records import Health
 from core.integrations import (
+    BaseUrl,
     Instructions,
     IntegrationDependencies,
     OperatorConfig,
@@ -21,6 +24,7 @@ from core.integrations import (
     SharedSettings,
     ToolBundle,
     ToolIntegration,
+    plain_value,
     setting,
 )
 
@@ -43,11 +47,22 @@ class CodeSettings(SettingsPart):
     ponte_code_model: str | None = setting(
         None, "OpenAI's model for running Python; without it, PONTE_MODEL is used"
     )
+    ponte_code_base_url: BaseUrl | None = setting(
+        None, "base URL of another server with containers for running Python"
+    )
+    ponte_code_api_key: SecretStr | None = setting(
+        None, "API key of that server; without the base URL, of OpenAI's"
+    )
     ponte_code_description: Instructions | None = setting(
         None,
         "replaces the description of the Python tool that the model reads: a text, or @file",
         "a text, or @ and a file's name",
     )
+
+    @property
+    def code_server(self) -> tuple[str, str]:
+        """Address and key of a server for Python alone; both "" if there is none."""
+        return self.ponte_code_base_url or "", plain_value(self.ponte_code_api_key)
 
 
 class CodeIntegration(ToolIntegration[CodeSettings]):
@@ -55,14 +70,16 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
 
     name = "code"
     settings = CodeSettings
+    sent_to: ClassVar = {"ponte_code_base_url": ("ponte_code_api_key",)}
 
     def choose_place(self, settings: CodeSettings, shared: SharedSettings) -> CodePlace:
         """With `auto`, OpenAI's containers run Python if the model's server is OpenAI's own,
-        because only that server has them."""
+        because only that server has them, or if there is a server for Python."""
         if settings.ponte_code != "auto":
             return settings.ponte_code
-        host = urlsplit(shared.openai_base_url or "https://api.openai.com").hostname or ""
-        official = host == "openai.com" or host.endswith(".openai.com")
+        if any(settings.code_server):
+            return "hosted"
+        official = ModelEndpoint(base_url=shared.openai_base_url or OPENAI_URL).is_official
         has_model = shared.ponte_model_api != "demo"
         return "hosted" if official and shared.openai_api_key and has_model else "local"
 
@@ -91,7 +108,8 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
             store=shared.ponte_model_api in ("auto", "conversations"),
             config=deps.config,
         )
-        return HostedBackend(deps.client, choice, pseudonym=deps.pseudonym)
+        client = deps.client.of_server(*settings.code_server)
+        return HostedBackend(client, choice, pseudonym=deps.pseudonym)
 
     def _build_local(
         self, deps: IntegrationDependencies[CodeSettings], folder: Path | None = None
@@ -128,10 +146,12 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
 
     async def check(self, deps: IntegrationDependencies[CodeSettings]) -> Sequence[Health]:
         """A local sandbox is started and tried, as `ponte run` does it, in a temporary folder, so
-        that nothing of it stays. For any other choice, the settings alone give the state: hosted
-        Python runs at the model's server, which is checked elsewhere, and its containers cost
-        money."""
-        if self.choose_place(deps.own, deps.shared) != "local":
+        that nothing of it stays. A server for Python is asked for its models. For any other choice,
+        the settings alone give the state: containers cost money."""
+        place = self.choose_place(deps.own, deps.shared)
+        if place == "hosted" and any(deps.own.code_server):
+            await self._check_server(deps)
+        if place != "local":
             return [self.summary(deps.own, deps.shared)]
         with tempfile.TemporaryDirectory(prefix="ponte-doctor-") as folder:
             backend = self._build_local(deps, Path(folder))
@@ -139,6 +159,15 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
                 return [await backend.health()]
             finally:
                 await backend.close()
+
+    async def _check_server(self, deps: IntegrationDependencies[CodeSettings]) -> None:
+        from core.tools.code.hosted import UNKNOWN_CODE_MODEL
+
+        place = deps.client.of_server(*deps.own.code_server).place
+        model = deps.own.ponte_code_model or deps.shared.ponte_model
+        names = await check_server(deps.http, place, "PONTE_CODE_API_KEY")
+        if names and model not in names:
+            raise PonteError(UNKNOWN_CODE_MODEL, model=model)
 
     async def prepare(self, home: Path, proxies: Proxies, write: Callable[[str], None]) -> None:
         """Build the sandbox's Python with its libraries, so that the first run need not wait.

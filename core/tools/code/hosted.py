@@ -447,7 +447,8 @@ class HostedBackend:
         it can need."""
         code = len(arguments.encode())
         input, output = RESERVED_INPUT_TOKENS + 2 * code, RESERVED_OUTPUT_TOKENS + code
-        return PaidRun("container", "", self._choice.model, input, output)
+        official = self._client.place.is_official
+        return PaidRun("container", "", self._choice.model, input, output, official=official)
 
     async def is_available(self) -> bool:
         """Servers other than OpenAI may need no key."""

@@ -6,6 +6,7 @@ that somebody runs may do less, and may have been changed.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ class BridgeError(RemoteError):
 def _error_detail(answer: HttpAnswer) -> str:
     # It may begin with the status of NocoDB's answer, as in "404: …".
     body = answer.json
-    detail = body.get("detail") if isinstance(body, Mapping) else None
+    detail = body.get("detail") or body.get("error") if isinstance(body, Mapping) else None
     return detail if isinstance(detail, str) else ""
 
 
@@ -294,18 +295,15 @@ class BridgeApi:
             await self._get_json("/health", timeout)
 
     async def _execute(self, tool: str, args: Mapping[str, Any], timeout: float) -> Any:
-        """An answer without a result may come from something else at the address, so the call may
-        have had its effect."""
+        """The public bridge wraps a result in `result`. Others return it as it is, and name an
+        `error` with status 200."""
         call = {"tool": tool, "args": dict(args)}
         answer = await self._http.post_json(self._url, call, headers=self._headers, timeout=timeout)
-        if not isinstance(answer, Mapping) or "result" not in answer:
-            raise BridgeError(
-                "The NocoDB bridge returned no result for {tool}.",
-                code="bridge_unreadable",
-                unsure=True,
-                tool=tool,
-            )
-        return answer["result"]
+        if not isinstance(answer, Mapping):
+            return answer
+        if answer.get("error"):
+            raise HttpAnswer(200, {}, json.dumps(answer).encode())
+        return answer.get("result", answer)
 
     async def _get_json(self, path: str, timeout: float) -> Any:
         return await self._http.get_json(

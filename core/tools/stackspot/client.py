@@ -26,7 +26,6 @@ from urllib.parse import quote
 
 from core.base.http import HttpClient, HttpUnreadable
 from core.base.json_text import in_whole_characters
-from core.base.proxies import Proxies
 from core.base.tasks import Backoff
 from core.base.text import clean_text, to_one_line
 from core.commands.grammar import SLUG_PATTERN
@@ -246,8 +245,9 @@ OnProgress = Callable[[RunStatus], Awaitable[None]]
 class StackSpot:
     """A client of StackSpot AI. All runs share its connections and its token.
 
-    The caller owns `http`. Without one, the client makes its own, through `proxies`, and closes it.
-    Every method raises `StackSpotError`.
+    A run is asked for every `poll_seconds`; with 0, after one second and then less often. The
+    caller owns `http`. Without one, the client makes its own and closes it. Every method raises
+    `StackSpotError`.
     """
 
     def __init__(
@@ -258,19 +258,20 @@ class StackSpot:
         realm: str = DEFAULT_REALM,
         urls: StackSpotUrls = STACKSPOT_URLS,
         deadline: float = RUN_DEADLINE_SECONDS,
+        poll_seconds: float = 0.0,
         http: HttpClient | None = None,
-        proxies: Proxies | None = None,
         clock: Clock | None = None,
     ) -> None:
         # A client that was made here is closed here.
         self._own_http = http is None
-        self._http = http or HttpClient(proxies=proxies)
+        self._http = http or HttpClient()
         self._clock = clock or Clock()
         # Sends requests with the account's token, and repeats those that may be repeated.
         account = StackSpotAccount(client_id, client_secret, realm, urls)
         self._api = StackSpotApi(account, self._http, self._clock)
         self._commands = f"{urls.api.rstrip('/')}/v1/quick-commands"
         self._agents = f"{urls.agent.rstrip('/')}/v1/agent"
+        self._pauses = Backoff(poll_seconds, factor=1.0) if poll_seconds else STACKSPOT_POLL_BACKOFF
         self.deadline = deadline  # seconds for one run, or for one agent's answer
 
     async def check(self) -> None:
@@ -307,7 +308,8 @@ class StackSpot:
             "POST",
             f"{self._commands}/create-execution/{quote(slug, safe='')}",
             subject=slug,
-            body={"input_data": input if isinstance(input, str) else dict(input)},
+            # The service's own clients leave an empty input out.
+            body={"input_data": input if isinstance(input, str) else dict(input)} if input else {},
             params={"conversation_id": conversation_id} if conversation_id else None,
         )
         # Sent again only if StackSpot surely did not start the command.
@@ -344,7 +346,7 @@ class StackSpot:
         or too many failed requests in a row: StackSpot may still finish the run then.
         """
         end = self._clock.now() + self.deadline
-        pauses, least_pause, misses = iter(STACKSPOT_POLL_BACKOFF), 0.0, 0
+        pauses, least_pause, misses = iter(self._pauses), 0.0, 0
         last_progress: tuple[str, float | None, str] = ("", None, "")
         while (seconds := end - self._clock.now()) > 0:
             pause = max(next(pauses), least_pause)

@@ -151,6 +151,32 @@ async def test_the_model_of_voice_messages_is_looked_up(
     assert report.parts["voice"] == words
 
 
+async def test_servers_for_one_purpose_are_asked_with_their_own_keys(
+    tmp_path: Path, server: ModelServer
+) -> None:
+    options = {
+        "ponte_code": "auto",
+        "openai_base_url": "http://127.0.0.1:1/v1",
+        "openai_api_key": "sk-model",
+        "ponte_transcribe_model": "gpt-transcribe",
+        "ponte_transcribe_base_url": server.url,
+        "ponte_transcribe_api_key": "sk-right",
+        "ponte_code_base_url": server.url,
+        "ponte_code_api_key": "sk-right",
+    }
+    parts = (await doctor(tmp_path, **options)).parts
+    assert parts["code"] == "ok    code: Python hosted by OpenAI"
+    assert "doesn't list the model gpt-transcribe" in parts["voice"]
+    server.listed = "<html>no list</html>"
+    keys = {"ponte_transcribe_api_key": "sk-right", "ponte_code_api_key": "sk-wrong"}
+    parts = (await doctor(tmp_path, **{**options, **keys})).parts
+    assert parts["voice"] == "ok    voice: gpt-transcribe"
+    assert parts["code"] == "FAIL  code: the server rejected PONTE_CODE_API_KEY (HTTP 401)"
+    server.listed = {"data": [{"id": "other"}]}
+    parts = (await doctor(tmp_path, **options)).parts
+    assert "doesn't have the model `gpt-6-luna`. Check the PONTE_CODE_MODEL" in parts["code"]
+
+
 @pytest.mark.parametrize("listed", [["a", "gpt-6-luna"], [{"name": "gpt-6-luna"}]])
 async def test_a_bare_list_of_models_is_read(
     tmp_path: Path, server: ModelServer, listed: list[object]

@@ -39,6 +39,7 @@ from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS, VIEWS
 from tests.fakes.clock import Clock
 from tests.fakes.config import FixedConfig
+from tests.fakes.faulty import Trouble
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.nocodb.server import FakeNocoDB
 
@@ -350,10 +351,31 @@ async def test_a_read_is_tried_again_when_the_connection_breaks_and_other_faults
         bridge.fail(1, 500, "500: something else")
         assert (await error_of_call(source, "list_bases"))["code"] == "bridge_failed"
         assert len(bridge.calls) == 7
-        bridge.fail(1, 200)
+
+
+@pytest.mark.parametrize(
+    ("body", "result"),
+    [
+        ({"result": [{"id": "b1"}]}, [{"id": "b1"}]),
+        ({"result": [], "error": None}, []),
+        ([{"id": "b1"}], [{"id": "b1"}]),
+        ({"list": [{"id": "b1"}]}, {"list": [{"id": "b1"}]}),
+    ],
+)
+async def test_a_bridge_may_return_a_result_as_it_is(body: object, result: object) -> None:
+    bridge = FakeBridge()
+    async with asking(bridge) as source:
+        bridge.trouble(Trouble("status", 200, body))
+        assert await source.api.call_once("list_bases", {}) == result
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_error_in_any_status_is_an_error(status: int) -> None:
+    bridge = FakeBridge()
+    async with asking(bridge) as source:
+        bridge.trouble(Trouble("status", status, {"result": None, "error": "no such base"}))
         error = await error_of_call(source, "list_bases")
-    assert error["message"] == "The NocoDB bridge returned no result for list_bases."
-    assert error["code"] == "bridge_unreadable"
+    assert (error["code"], error["hint"]) == ("bridge_failed", "no such base")
 
 
 async def test_a_single_attempt_is_never_tried_again_and_says_when_it_may_have_happened() -> None:

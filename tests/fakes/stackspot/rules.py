@@ -71,8 +71,10 @@ def check_create(state: State, slug: str, query: Json, body: Json) -> None:
         raise StackSpotErrorResponse(
             404, {"type": "NotFound", "code": "FAKE_404", "details": "No such command"}
         )
-    if body.keys() != {"input_data"} or not isinstance(body["input_data"], str | dict):
+    if body and (body.keys() != {"input_data"} or not isinstance(body["input_data"], str | dict)):
         raise wrong("input_data must be a text or an object, and stand alone")
+    if body and not body["input_data"]:
+        raise wrong("an empty input_data is left out")
     _check_conversation(query.keys() - {"conversation_id"}, query.get("conversation_id"))
 
 

@@ -94,7 +94,7 @@ def _create(state: State, request: web.Request, body: Json) -> Json | str:
     rules.check_create(state, slug, query, body)
     run = state.runs.popleft() if state.runs else Run()
     conversation = query.get("conversation_id") or new_ulid()
-    execution = Execution(new_ulid(), slug, body["input_data"], conversation, run)
+    execution = Execution(new_ulid(), slug, body.get("input_data", ""), conversation, run)
     state.executions[execution.id] = execution
     return execution.id if state.bare else {"execution_id": execution.id}
 
