@@ -40,7 +40,7 @@ OWN = {
     "docs/guides/operations.md": "tests/test_operations.py",
     "docs/guides/upgrade.md": "tests/test_operations.py",
     "docs/explanation/privacy.md": "tests/bot/test_privacy_document.py",
-    "docs/tutorials/quick-command.md": "tests/docs/test_tutorials.py",
+    "docs/guides/stackspot.md": "tests/docs/test_tutorials.py",
     "docs/guides/watching.md": "tests/watching/test_tables.py",
 }
 """Document → the test that runs its commands; here they are only looked at."""
