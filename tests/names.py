@@ -1,4 +1,4 @@
-"""Find names that break the rules of docs/dev/contributing.md.
+"""Find names that break the rules of CONTRIBUTING.md.
 
 `python -m tests.names [FOLDER …]` prints each finding with its place.
 """

@@ -1,4 +1,4 @@
-"""Names follow the rules of docs/dev/contributing.md (Style) that a program can check.
+"""Names follow the rules of CONTRIBUTING.md (Style) that a program can check.
 
 `python -m tests.names FOLDER` prints what a folder breaks. An exception needs a reason here.
 """

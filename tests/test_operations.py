@@ -38,7 +38,7 @@ STUBS = {
     "systemd-sysusers": 'grep -q "^u ponte " "$MACHINE/etc/sysusers.d/ponte.conf"',
     "pg_dump": "exit 0",
     "pg_restore": "exit 0",
-    "python3": 'mkdir -p "$3/bin"; ln -s "$MACHINE/bin/pip" "$3/bin/pip"',
+    "python3": 'mkdir -p "$3/bin"; ln -sf "$MACHINE/bin/pip" "$3/bin/pip"',
     "chown": 'test "$1" = ponte:ponte',
     "make": 'test "$1" = wheel',
     "pip": 'cp "$MACHINE/bin/the-program" "$MACHINE/opt/ponte/bin/ponte"',
@@ -131,8 +131,11 @@ def test_each_command_does_what_is_said_and_the_service_is_upgraded_and_goes_bac
     assert list(home.glob("replaced-*")) == [], "what is said to be deleted is"
     assert "The backup was verified and restored." in output
     assert (home / "ponte.sock").exists(), "it runs in the end"
+    program, _, alias = blocks[:3]
     upgrades, returns = [one for one in read_blocks(UPGRADE) if "systemctl" in one]
-    output = run_blocks(machine, [blocks[1], upgrades, returns])
+    (backup,) = re.findall(r"`(ponte backup /\S+)`", UPGRADE)
+    before = [alias, backup, program]
+    output = run_blocks(machine, [*before, upgrades, "systemctl stop ponte", program, returns])
     assert "The backup was verified and restored." in output
     assert (home / "ponte.sock").exists(), "it runs in the end"
     assert "error" not in (machine / "logs").read_text() + (machine / "log").read_text()

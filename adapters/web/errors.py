@@ -195,6 +195,12 @@ class UnknownPath(BadInput):
     sentence = "Page not found."
 
 
+class UnknownCompatiblePath(UnknownPath):
+    """Clients try other routes of OpenAI, such as `/v1/responses`."""
+
+    sentence = "Of OpenAI's API, Ponte has only `/v1/chat/completions` and `/v1/models`."
+
+
 class WrongMethod(BadInput):
     """The route exists but does not accept the request's method (405)."""
 

@@ -30,13 +30,20 @@ from adapters.web.admin import AdminRoutes, OperatorRoutes
 from adapters.web.api.answers import Json, PartList, Readiness, StatusAnswer
 from adapters.web.api.chat import ChatRoutes
 from adapters.web.api.openai_api import OpenAiRoutes
-from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
+from adapters.web.errors import (
+    BadRequest,
+    UnexpectedError,
+    UnknownCompatiblePath,
+    UnknownPath,
+    WrongMethod,
+)
 from adapters.web.http_io import DeclaredRoute, RouteGroup, endpoint, visitor_of
 from adapters.web.hub import HOOKS_PATH, HOOKS_PREFIX, Hub
 from adapters.web.oidc.routes import SignInRoutes
 from adapters.web.page.routes import AccountRoutes, ConversationRoutes, PageRoutes, SessionRoutes
 from adapters.web.setup.routes import SetupRoutes
 from adapters.web.sign_in import Visitors
+from adapters.web.visitor import COMPATIBLE_PREFIX
 from core.base.errors import PonteError, SettingsError, TooLarge
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import People
@@ -549,7 +556,8 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
         case PonteError():
             refusal = error
         case HTTPException(status_code=404):
-            refusal = UnknownPath()
+            is_compatible = request.url.path.startswith(COMPATIBLE_PREFIX)
+            refusal = UnknownCompatiblePath() if is_compatible else UnknownPath()
         case HTTPException(status_code=405):
             refusal = WrongMethod()
         case HTTPException():

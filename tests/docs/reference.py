@@ -1,4 +1,5 @@
-"""`make reference`: the pages of docs/reference that are made from the code.
+"""`make reference`: the pages of docs/reference that are made from the code, and the table of
+column types in docs/guides/nocodb.md.
 
 Settings come from their fields, `ponte.toml` from the classes that read it, `ponte` from its
 command line, chat commands from their grammar, routes from the application.
@@ -34,6 +35,7 @@ from bot.features import load_modules
 from bot.integrations import FACES
 from bot.settings import Settings
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
+from core.tools.nocodb.fieldtypes import FIELD_TYPES, Kind
 from tests.docs.limits import limits
 from tests.fakes.web_surfaces import all_routes
 
@@ -42,6 +44,18 @@ MODULES = (config, config_types, *load_modules("feature"))
 """Where the sections of ponte.toml and their types are."""
 FOLDER = ROOT / "docs" / "reference"
 ROUTES = "routes"
+COLUMN_TYPES = "column types"
+KINDS: Mapping[Kind, str] = {
+    "words": "text",
+    "options": "options, in any order",
+    "people": "people",
+    "number": "number",
+    "mixed": "number or text",
+    "day": "day",
+    "moment": "day and time",
+    "check": "yes or no",
+    "opaque": "only empty or not",
+}
 GROUP = re.compile(r"^# --- (.*)$|^#([A-Z_]+)=(.*)$", re.MULTILINE)
 TYPED: Mapping[str, tuple[str, str]] = {
     "help": ("show what you can type", ""),
@@ -87,7 +101,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
 
 def pages() -> dict[Path, str]:
     """Return the Markdown of each generated page, by its path."""
-    http = FOLDER / "http.md"
+    http, nocodb = FOLDER / "http.md", ROOT / "docs" / "guides" / "nocodb.md"
     return {
         FOLDER / "settings.md": _page("Settings", _settings()),
         FOLDER / "ponte-toml.md": _page("The file ponte.toml", _file()),
@@ -96,7 +110,23 @@ def pages() -> dict[Path, str]:
         ),
         FOLDER / "limits.md": _page("Limits", limits()),
         http: with_section(http.read_text("utf-8"), ROUTES, "\n".join(_http()).rstrip()),
+        nocodb: with_section(
+            nocodb.read_text("utf-8"), COLUMN_TYPES, "\n".join(_list_column_types())
+        ),
     }
+
+
+def _list_column_types() -> Iterator[str]:
+    """Yield the rows of a table: NocoDB's types that are written and compared in the same way."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, type in FIELD_TYPES.items():
+        if not type.hidden:
+            written = "links" if type.link else "files" if type.file else "values"
+            key = ("nothing" if type.is_computed else written, KINDS[type.kind])
+            groups.setdefault(key, []).append(name)
+    yield from ("| types of NocoDB | written | compared as |", "| --- | --- | --- |")
+    for (written, compared), names in groups.items():
+        yield f"| {', '.join(names)} | {written} | {compared} |"
 
 
 def _page(title: str, lines: Iterable[str]) -> str:

@@ -78,10 +78,10 @@ def test_a_sentence_that_a_page_quotes_can_be_read_from_ponte() -> None:
 
 def test_the_steps_of_the_picture_are_those_of_its_page() -> None:
     folder = ROOT / "docs/explanation"
-    picture = (folder / "how-it-works.svg").read_text("utf-8")
+    picture = (folder / "reliability.svg").read_text("utf-8")
     groups = ElementTree.fromstring(picture).iterfind(".//{*}g[@class='number']")
     numbers = [text.text for group in groups for text in group.iterfind("{*}text")]
-    page = (folder / "how-it-works.md").read_text("utf-8")
+    page = (folder / "reliability.md").read_text("utf-8")
     assert numbers == re.findall(r"^(\d)\. ", page, re.MULTILINE)
     assert len(picture) <= 12_000
 

@@ -26,6 +26,7 @@ def test_it_is_made_of_the_code_as_it_is() -> None:
         "- `remind_after` (duration): ",
         "- `ponte people renew NAME`: ",
         "- `approve` (`aprovar`, `approuver`): ",
+        "| Attachment | files | only empty or not |",
         '- `POST /turns/{turn}/stop`: `{"turn", "status", "text"}` (404',
     ):
         assert names in result

@@ -408,6 +408,13 @@ async def test_models_are_ponte_and_those_that_a_rule_gives(ponte: WebPonte) -> 
     assert len(ponte.rows) == 1
 
 
+async def test_another_path_of_openai_names_those_of_ponte(ai: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as error:
+        await ai.responses.create(model="ponte", input="Hello")
+    assert (error.value.code, error.value.type) == ("not_found", "invalid_request_error")
+    assert "`/v1/chat/completions`" in error.value.message
+
+
 FAILURES: Sequence[tuple[str, type[openai.APIStatusError], str]] = [
     ("forbidden", openai.PermissionDeniedError, "permission_error"),
     ("too_many", openai.RateLimitError, "rate_limit_error"),
