@@ -246,8 +246,8 @@ def test_a_voice_model_without_a_price_is_named_beside_limits_of_money(tmp_path:
         assert "No price" not in finding_texts("note", home, read_config(path), **known)
     ollama = {"openai_base_url": "http://127.0.0.1:9/v1", "ponte_model_context": 8192}
     elsewhere = {**ollama, **priced, "ponte_transcribe_api_key": "sk-2"}
-    found = finding_texts("note", home, read_config(path), **elsewhere)
-    assert "No price is known for gpt-6-luna. " in found, "OpenAI's price of the recording counts"
+    notes = finding_texts("note", home, read_config(path), **elsewhere)
+    assert "No price is known for gpt-6-luna. " in notes, "OpenAI's price of the recording counts"
     path.write_text(path.read_text() + "[prices]\ntranscription = 0.001\n")
     assert "No price" not in finding_texts("note", home, read_config(path), **given)
 
