@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import os
+import struct
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ SCALE = 2
 """Pixels for each of a page's own, so that a picture is sharp on every screen."""
 QUALITY = 75
 MARGIN = 12
+FRAME_MILLISECONDS = 3000
 FONTS = {
     "Lato": "fonts-lato",
     "Inter": "fonts-inter",
@@ -67,20 +69,29 @@ class Camera:
         self.develops = develops
 
     async def draw(self, drawing: Json, files: Mapping[str, bytes]) -> bytes:
+        """A film has a drawing for each of its frames, which are as high as the highest."""
         if not self.develops:
             return b""
         images = {name: _data_url(data) for name, data in files.items()}
+        drawings = drawing["frames"] if drawing["kind"] == "film" else [drawing]
+        heights = [await self._shoot(each, images) for each in drawings]
+        height = max(height for height, _ in heights)
+        frames = [(await self._shoot(each, images, height))[1] for each in drawings]
+        return frames[0] if len(frames) == 1 else animate(frames)
+
+    async def _shoot(
+        self, drawing: Json, images: Mapping[str, str], height: int = 0
+    ) -> tuple[int, bytes]:
+        """The height that it needs, and where `height` is given, the picture."""
         width = drawing["width"] + 2 * MARGIN + 2
-        page = await self.browser.new_page(viewport={"width": width, "height": 100})
+        page = await self.browser.new_page(viewport={"width": width, "height": height or 100})
         await page.set_content(document(drawing, images))
         await page.evaluate("document.fonts.ready")
         box = await page.locator("main").bounding_box()
         assert box
-        height = round(box["height"]) + 2 * MARGIN
-        await page.set_viewport_size({"width": width, "height": height})
-        picture = await shot(page)
+        picture = await shot(page) if height else b""
         await page.close()
-        return picture
+        return round(box["height"]) + 2 * MARGIN, picture
 
     async def look(self, page: Page, part: str = "body") -> bytes:
         """Of the page as it stands in its window, or of one element of it."""
@@ -99,6 +110,35 @@ async def shot(page: Page, part: str = "body") -> bytes:
         clip = {**box, "x": box["x"] + clip["x"], "y": box["y"] + clip["y"]}
     how = {"format": "webp", "quality": QUALITY, "clip": {**clip, "scale": SCALE}}
     return base64.b64decode((await session.send("Page.captureScreenshot", how))["data"])
+
+
+def animate(frames: Sequence[bytes]) -> bytes:
+    """One WebP that shows its frames again and again, each for `FRAME_MILLISECONDS`.
+
+    Source: the container specification of WebP (RFC 9649, section 2.7).
+    """
+    assert frames[0][12:16] == b"VP8X", "as Chromium writes it"
+    size = frames[0][24:30]  # of the canvas
+    head = bytes(6) + size + FRAME_MILLISECONDS.to_bytes(3, "little") + b"\2"  # no blending
+    parts = [_chunk(b"VP8X", b"\2\0\0\0" + size), _chunk(b"ANIM", bytes(6))]
+    parts += [_chunk(b"ANMF", head + _pixels(frame)) for frame in frames]
+    return _chunk(b"RIFF", b"WEBP" + b"".join(parts))
+
+
+def _pixels(frame: bytes) -> bytes:
+    """Its chunks without those that stand once for all frames."""
+    chunks, at = b"", 12
+    while at < len(frame):
+        (length,) = struct.unpack_from("<I", frame, at + 4)
+        end = at + 8 + length + length % 2
+        if frame[at : at + 4] in (b"ALPH", b"VP8 ", b"VP8L"):
+            chunks += frame[at:end]
+        at = end
+    return chunks
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return name + len(data).to_bytes(4, "little") + data + bytes(len(data) % 2)
 
 
 def document(drawing: Json, images: Mapping[str, str]) -> str:

@@ -92,22 +92,28 @@ Scene = Callable[[Studio, Camera], AsyncIterator[Picture]]
 async def invoices_on_slack(studio: Studio, __: Camera) -> AsyncIterator[Picture]:
     message = mentions(studio, studio.ana, OVERDUE)
     await studio.slack.wait_for_answer(message)
+    answered = on_slack(studio, "", message, "light").drawing
     studio.clock.shift(125)
     card = await studio.slack.wait_for_answer(
         studio.slack.say(studio.ana, studio.channel, PAID, message)
     )
-    before = on_slack(studio, "slack-thread", message, "light")
-    yield before
+    before = on_slack(studio, "", message, "light").drawing
     studio.slack.click(studio.rui, card, "Approve")
     await studio.slack.wait_until(lambda: "Undo" in card.buttons)
     await studio.redraw()
     (post,) = slack.posts(studio.slack, [card])
-    *messages, _ = before.drawing["posts"]
+    *messages, _ = before["posts"]
     both = [*messages, {"after": "Rui Prado has pressed Approve on the card"}, post]
-    yield Picture("slack-two-people", {**before.drawing, "posts": both})
+    yield Picture("slack-two-people", {**before, "posts": both})
     yield on_slack(studio, "slack-done", message, "dark", last=2)
+    approved = on_slack(studio, "", message, "light").drawing
     studio.slack.click(studio.rui, card, "Undo")
     await studio.slack.wait_until(lambda: not card.buttons)
+    await studio.redraw()
+    undone = on_slack(studio, "", message, "light").drawing
+    asked = {**answered, "posts": answered["posts"][:1]}
+    frames = [asked, answered, before, approved, undone]
+    yield Picture("slack-film", {"kind": "film", "theme": "light", "frames": frames})
 
 
 async def hello_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:

@@ -91,8 +91,13 @@ def test_what_is_drawn_is_drawn_from_the_record_alone(name: str) -> None:
     drawing = record(name)["drawing"]
     if drawing["kind"] == "page":
         return
-    text = re.sub(r"<style>.*</style>|<[^>]+>", " ", camera.document(drawing, {}), flags=re.S)
-    assert len(text.split()) > 10
+    for frame in drawing.get("frames", [drawing]):
+        text = re.sub(r"<style>.*</style>|<[^>]+>", " ", camera.document(frame, {}), flags=re.S)
+        assert len(text.split()) > 10
+
+
+def test_the_moving_picture_of_the_readme_is_small() -> None:
+    assert (FOLDER / "slack-film.webp").stat().st_size <= 1_000_000
 
 
 def test_only_ids_of_changes_are_replaced() -> None:
