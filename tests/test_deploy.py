@@ -23,6 +23,7 @@ from bot.settings import Settings
 from core.journal import procrastinate_adapter
 from core.observability.metrics import render_metrics
 from core.store import postgres
+from tests.sources import PRODUCT
 
 ROOT = Path(__file__).parents[1]
 NAMES = (
@@ -111,6 +112,15 @@ def test_what_the_image_is_made_of_reaches_the_engine_and_nothing_else() -> None
     for pins in (*default.split(), "requirements/build.txt"):
         assert reaches_the_engine(pins)
         assert (ROOT / pins).exists()
+
+
+def test_links_of_the_packages_point_to_what_the_image_has() -> None:
+    """The wheel has what they point to, so its build ends without it."""
+    copied = copied_paths()
+    for folder in PRODUCT:
+        for link in (path for path in (ROOT / folder).rglob("*") if path.is_symlink()):
+            target = link.resolve().relative_to(ROOT)
+            assert {str(target), *map(str, target.parents)} & {*copied}, link
 
 
 def test_the_image_runs_as_nobody_else() -> None:
