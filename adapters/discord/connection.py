@@ -419,18 +419,17 @@ def complete_polls(value: Any) -> None:
     """Give each poll in the JSON of messages, at any depth, the fields that discord.py 2.7.1 needs:
     an expiry, results and a text for each option. Discord may leave them out or send null. The JSON
     itself is changed."""
-    if isinstance(value, list):
-        value = dict(enumerate(value))  # only to visit its entries
+    inner_values = value
     if isinstance(value, dict):
-        poll, option = (value.get(name) for name in ("poll", "poll_media"))
-        if isinstance(poll, dict):
+        if isinstance(poll := value.get("poll"), dict):
             # The SDK reads a time, which Ponte does not use, so that of the message will do.
             poll["expiry"] = poll.get("expiry") or value.get("timestamp")
             poll["results"] = poll.get("results") or {}
         elif poll is None:
             value.pop("poll", None)  # for the SDK, null is a poll too
-        if isinstance(option, dict):
+        if isinstance(option := value.get("poll_media"), dict):
             option.setdefault("text", "")  # the SDK accepts null as a text
-        for inner in value.values():
-            if isinstance(inner, (dict, list)):
-                complete_polls(inner)
+        inner_values = value.values()
+    for inner in inner_values:
+        if isinstance(inner, (dict, list)):
+            complete_polls(inner)
