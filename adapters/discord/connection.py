@@ -324,13 +324,13 @@ class DiscordClient(discord.Client):
         if event == "socket_raw_receive":
             self.last_frame = time.monotonic()
         elif event == "message":
-            self._events.on_message(*args)
+            self._events.intake.queue_message(*args)
         elif event == "raw_message_edit":
-            self._events.on_edit(*args)
+            self._events.intake.queue_edit(*args)
         elif event == "raw_message_delete":
-            self._events.on_delete(args[0].channel_id, {args[0].message_id})
+            self._events.intake.queue_deletion(args[0].channel_id, {args[0].message_id})
         elif event == "raw_bulk_message_delete":
-            self._events.on_delete(args[0].channel_id, args[0].message_ids)
+            self._events.intake.queue_deletion(args[0].channel_id, args[0].message_ids)
         elif event != "socket_raw_send":
             super().dispatch(event, *args, **kwargs)
 

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import re
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,20 +28,26 @@ from adapters.discord import events
 from adapters.discord.client import (
     IN_DOUBT,
     THREAD_EXISTS,
-    ChannelQueues,
     attempt,
     code_of,
     history,
     own_id,
 )
-from adapters.discord.events import Locations
+from adapters.discord.events import Location, Locations
 from adapters.discord.people import Roles
 from adapters.discord.presence import DiscordSigns
-from adapters.discord.state import Location, ThreadState
+from adapters.discord.state import ThreadState
 from core.base.errors import NotStored, PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.base.i18n import plural, say
+from core.base.tasks import BackgroundTasks
 from core.chat.file_downloads import FileDownloads
-from core.chat.incoming import MAX_EDITED_MESSAGE_AGE_SECONDS, WAITS_FOR_MENTION, is_for_ponte
+from core.chat.incoming import (
+    EVENT_FAILED,
+    MAX_EDITED_MESSAGE_AGE_SECONDS,
+    WAITS_FOR_MENTION,
+    FailedEvents,
+    is_for_ponte,
+)
 from core.chat.people import Conversations, People
 from core.domain.messages import Message, ReplyTo, turn_id
 from core.domain.records import AmendResult
@@ -92,12 +99,9 @@ class DiscordThreads:
         return self._opening[message]
 
     async def answer_channel(self, to: ReplyTo) -> int:
-        """Return the id of the channel to post the answer in. A missing thread is created first; if
-        that fails, the answer goes to its parent channel."""
-        address = to.address
-        if not address.thread:
-            return int(address.channel)
-        thread, channel = int(address.thread), int(address.channel)
+        """Return the id of the channel to post the answer in, which belongs in a thread. A missing
+        thread is created first; if that fails, the answer goes to its parent channel."""
+        thread, channel = int(to.address.thread), int(to.address.channel)
         # An alias is the id of a thread that could not be created, by channel and person, with the
         # time of that.
         if any(alias == thread for alias, _ in self.locations.state.aliases.values()):
@@ -140,6 +144,43 @@ class DiscordThreads:
         await asyncio.gather(*self._opening.values(), return_exceptions=True)
 
 
+Work = Callable[[], Awaitable[object]]
+
+
+class ChannelQueues:
+    """Queues of work, such as new messages, one for each channel. Work of one channel runs in
+    order; channels run side by side. `on_failure` gets an exception, and the work after it runs all
+    the same."""
+
+    def __init__(self, on_failure: Callable[[Exception], None]) -> None:
+        self._on_failure = on_failure
+        self._waiting: dict[int, deque[Work]] = {}
+        """The work of each channel that has not begun. A channel without work has no queue."""
+        self.tasks = BackgroundTasks("discord")
+
+    def put(self, channel: int, work: Work) -> None:
+        """Run `work` in a task, after all that was queued for this channel before."""
+        queue = self._waiting.get(channel)
+        if queue is not None:
+            queue.append(work)
+            return
+        self._waiting[channel] = deque([work])
+        self.tasks.start(self._run(channel))
+
+    async def _run(self, channel: int) -> None:
+        """Run the waiting work of one channel until there is none. `put` may add some meanwhile.
+        Without a queue, `put` starts a new task."""
+        queue = self._waiting[channel]
+        try:
+            while queue:
+                try:
+                    await queue.popleft()()
+                except Exception as error:
+                    self._on_failure(error)
+        finally:
+            del self._waiting[channel]
+
+
 CHANNELS_READ_AT_ONCE = 4
 MAX_MESSAGES_READ_BACK = 2000
 """How many messages are read back in one channel."""
@@ -177,12 +218,43 @@ class DiscordIntake:
     downloads: FileDownloads
     queues: ChannelQueues
     signs: DiscordSigns
+    failures: FailedEvents
     notices: Notices = field(init=False)
     open: bool = field(default=True, init=False)
     """This is False once intake has stopped. Later messages are read back at the next start."""
 
     def __post_init__(self) -> None:
-        self.notices = Notices(self.locations)
+        self.notices = Notices(self.threads.client, self.locations)
+
+    def queue_message(self, message: discord.Message) -> None:
+        """Queue a message, in the order of its channel."""
+
+        async def take() -> None:
+            """If a message that was meant for us fails, say so in the channel: the person would
+            wait for an answer."""
+            client = await self.threads.client()
+            try:
+                await self.on_message(client, message)
+            except Exception as error:
+                self.failures.note(error, "message")
+                is_ours = not message.guild or events.mentions_us(message, own_id(client))
+                if is_ours and not message.author.bot:
+                    ids = (message.channel.id, message.id, message.author.id)
+                    await self.notices.report_failure(*ids)
+
+        self.queues.put(message.channel.id, take)
+
+    def queue_edit(self, event: discord.RawMessageUpdateEvent) -> None:
+        """Queue the edit behind the message itself."""
+
+        async def take() -> None:
+            await self.on_edit(await self.threads.client(), event.message)
+
+        self.queues.put(event.channel_id, take)
+
+    def queue_deletion(self, channel: int, messages: set[int]) -> None:
+        """Queue the deletion behind the messages themselves."""
+        self.queues.put(channel, lambda: self.on_delete(channel, messages))
 
     async def on_message(self, client: discord.Client, message: discord.Message) -> bool:
         """Store a live or read-back message if it is addressed to Ponte, and return whether it is.
@@ -191,9 +263,13 @@ class DiscordIntake:
             return False
         me, state = own_id(client), self.locations.state
         location = await self.locations.of_message(client, message)
-        is_ours = events.is_speech(message) and await self._take_part(message, location, me)
+        is_ours = events.is_speech(message)
+        # A direct message always is for Ponte, and its author has no roles.
+        if is_ours and location.guild:
+            is_ours = await self._take_part(message, location, me)
+            if is_ours:
+                await self.roles.note_roles(message.author)
         if is_ours:
-            await self.roles.note_roles(message.author)
             # Before the message is stored: a crash in between must not leave an unknown channel,
             # which is never read back.
             await state.note_channel(message.channel.id, message.id, location.guild)
@@ -428,7 +504,15 @@ class Notices:
     """Posts short notices that nobody asked for, as replies. Each has a nonce, so that it appears
     once."""
 
+    client: Callable[[], Awaitable[discord.Client]]
     locations: Locations
+
+    async def report_failure(self, channel: int, message: int, author: int) -> None:
+        """Tell a person, as a reply to their message, that it could not be handled."""
+        client = await self.client()
+        place = client.get_partial_messageable(channel).get_partial_message(message)
+        language = self.locations.state.languages.get(str(author), self.locations.locale)
+        await self.post(place, say(EVENT_FAILED, language), "failed")
 
     async def post_sentence(self, message: discord.Message, sentence: str, about: str) -> None:
         """Post a sentence as `post` does, in the language of the message's author."""
