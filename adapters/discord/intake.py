@@ -232,12 +232,12 @@ class DiscordIntake:
         async def take() -> None:
             """If a message that was meant for us fails, say so in the channel: the person would
             wait for an answer."""
-            client = await self.threads.client()
             try:
-                await self.on_message(client, message)
+                await self.on_message(message)
             except Exception as error:
                 self.failures.note(error, "message")
-                is_ours = not message.guild or events.mentions_us(message, own_id(client))
+                me = own_id(await self.threads.client())
+                is_ours = not message.guild or events.mentions_us(message, me)
                 if is_ours and not message.author.bot:
                     ids = (message.channel.id, message.id, message.author.id)
                     await self.notices.report_failure(*ids)
@@ -256,11 +256,12 @@ class DiscordIntake:
         """Queue the deletion behind the messages themselves."""
         self.queues.put(channel, lambda: self.on_delete(channel, messages))
 
-    async def on_message(self, client: discord.Client, message: discord.Message) -> bool:
-        """Store a live or read-back message if it is addressed to Ponte, and return whether it is.
-        False for every message once intake has stopped."""
+    async def on_message(self, message: discord.Message) -> None:
+        """Store a live or read-back message if it is addressed to Ponte, unless intake has
+        stopped."""
         if not self.open:
-            return False
+            return
+        client = await self.threads.client()
         me, state = own_id(client), self.locations.state
         location = await self.locations.of_message(client, message)
         is_ours = events.is_speech(message)
@@ -276,7 +277,6 @@ class DiscordIntake:
             await self._store(message, location, me)
         # Only now: after a crash before this line, the message is read back.
         state.note_taken(message.channel.id, message.id)
-        return is_ours
 
     async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
         """Store the new text of a message that is not answered yet, or a message that mentions us
@@ -296,7 +296,7 @@ class DiscordIntake:
             if result == "unknown" and is_recent and events.mentions_us(message, own_id(client)):
                 key = events.event_key(message.channel.id, message.id)
                 await self.conversations.inbox.allow_again(key)
-                await self.on_message(client, message)
+                await self.on_message(message)
 
     async def refresh(self, client: discord.Client, message: Message) -> Message:
         """Return a message as it is now, or as stored if Discord does not answer. A new session
@@ -478,7 +478,7 @@ class CatchUp:
             oldest = datetime.now(UTC) - timedelta(seconds=self.age)
             for message in missed:
                 if message.created_at >= oldest:
-                    await self.intake.on_message(client, message)
+                    await self.intake.on_message(message)
                     continue
                 # Too old to be answered, but counted if it was for Ponte.
                 place = await locations.of_message(client, message)

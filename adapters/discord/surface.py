@@ -299,7 +299,7 @@ class ChannelSurface(DiscordSurface):
         answer = part.answer
         if answer is not None:
             # The typing indicator goes before the complete answer appears.
-            await self.end_activity()
+            await self.signs.end(self._to.turn)
         part = self._address(part)
         form = await self._renderer.make_form(part.text, answer)
         try:
