@@ -24,6 +24,7 @@ from adapters.discord.client import (
     RefusedForNow,
     attempt,
     history,
+    message_at,
     own_id,
     snowflake,
 )
@@ -447,12 +448,12 @@ class DiscordAdapter(ChatPlatform):
         """Tell the author of an unreadable event. In `data`, its JSON, every field may be missing
         or of another type. Raises nothing."""
         try:
+            client = await self.connection.client()
             if event == "INTERACTION_CREATE":
                 # 2 is a command, 3 a click, 5 a form; an autocomplete (4) shows no text. The SDK
                 # could not build its object, so the response is JSON: type 4 is a message, flag 64
                 # means that only the person sees it.
                 if data["type"] in (2, 3, 5):
-                    client = await self.connection.client()
                     route = Route(
                         "POST",
                         "/interactions/{id}/{token}/callback",
@@ -465,11 +466,13 @@ class DiscordAdapter(ChatPlatform):
                     # Not repeated: after an error of IN_DOUBT, Discord may have it already.
                     await attempt(lambda: client.http.request(route, json=body), repeat=False)
                 return
-            me, author = str(own_id(await self.connection.client())), data["author"]
+            me, author = str(own_id(client)), data["author"]
             # In a server, only a message that names us was written to us.
             is_ours = not data.get("guild_id") or me in str(data.get("mentions"))
             if is_ours and not author.get("bot") and author["id"] != me:
-                ids = (int(data["channel_id"]), int(data["id"]), int(author["id"]))
-                await self.intake.notices.report_failure(*ids)
+                language = self.state.languages.get(author["id"], self._options.locale)
+                message = message_at(client, f"{data['channel_id']}:{data['id']}")
+                words = say(incoming.EVENT_FAILED, language)
+                await self.intake.notices.post(message, words, "failed")
         except Exception as error:
             log.info("could not report a failed event", error=type(error).__name__)

@@ -108,14 +108,14 @@ class Locations:
         # `parents` has the id of a thread's channel; 0 for a channel that is no thread.
         # `note_change` has it stored. The cache lacks some, such as a thread that was archived when
         # Ponte started.
-        is_cached = not isinstance(channel, discord.PartialMessageable)
-        if not is_cached and channel.id not in self.state.parents:
+        parents = self.state.parents
+        if isinstance(channel, discord.PartialMessageable) and channel.id not in parents:
             fetched = await attempt(lambda: client.fetch_channel(channel.id))
             if isinstance(fetched, discord.Thread):
-                self.state.parents[channel.id] = fetched.parent_id
+                parents[channel.id] = fetched.parent_id
                 self.state.note_change()
             else:
-                self.state.parents[channel.id] = 0  # it is not fetched again
+                parents[channel.id] = 0  # it is not fetched again
         return self._of_guild_channel(channel, guild)
 
     def of_interaction(self, interaction: Interaction) -> Location:
@@ -162,9 +162,8 @@ class Locations:
         If a thread could not be created there, its id still names the conversation for a day. If
         the channel is set to have no threads, all people in it share one conversation.
         """
-        if not location.is_shared:
-            return location.address()
-        if location.guild and not location.thread and self.settings_of(location).threads is False:
+        is_one = location.guild and not location.thread
+        if not location.is_shared or (is_one and self.settings_of(location).threads is False):
             return location.address()
         # The id of the thread that could not be created, 0 without one.
         alias = 0 if location.thread else self.state.find_alias(location.channel, str(person)) or 0

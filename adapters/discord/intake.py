@@ -224,7 +224,7 @@ class DiscordIntake:
     """This is False once intake has stopped. Later messages are read back at the next start."""
 
     def __post_init__(self) -> None:
-        self.notices = Notices(self.threads.client, self.locations)
+        self.notices = Notices(self.locations)
 
     def queue_message(self, message: discord.Message) -> None:
         """Queue a message, in the order of its channel."""
@@ -239,18 +239,13 @@ class DiscordIntake:
                 me = own_id(await self.threads.client())
                 is_ours = not message.guild or events.mentions_us(message, me)
                 if is_ours and not message.author.bot:
-                    ids = (message.channel.id, message.id, message.author.id)
-                    await self.notices.report_failure(*ids)
+                    await self.notices.post_sentence(message, EVENT_FAILED, "failed")
 
         self.queues.put(message.channel.id, take)
 
     def queue_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         """Queue the edit behind the message itself."""
-
-        async def take() -> None:
-            await self.on_edit(await self.threads.client(), event.message)
-
-        self.queues.put(event.channel_id, take)
+        self.queues.put(event.channel_id, lambda: self.on_edit(event.message))
 
     def queue_deletion(self, channel: int, messages: set[int]) -> None:
         """Queue the deletion behind the messages themselves."""
@@ -278,12 +273,13 @@ class DiscordIntake:
         # Only now: after a crash before this line, the message is read back.
         state.note_taken(message.channel.id, message.id)
 
-    async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
+    async def on_edit(self, message: discord.Message) -> None:
         """Store the new text of a message that is not answered yet, or a message that mentions us
         only now. A link preview that Discord adds is no edit: `edited_at` is None then. A stopped
         intake (not `open`) stores nothing."""
         if not self.open or message.edited_at is None or not events.is_speech(message):
             return
+        client = await self.threads.client()
         # PostRemoved: the edit has withdrawn the message.
         with suppress(PostRemoved):
             _, result = await self._take_edit(client, message)
@@ -504,15 +500,7 @@ class Notices:
     """Posts short notices that nobody asked for, as replies. Each has a nonce, so that it appears
     once."""
 
-    client: Callable[[], Awaitable[discord.Client]]
     locations: Locations
-
-    async def report_failure(self, channel: int, message: int, author: int) -> None:
-        """Tell a person, as a reply to their message, that it could not be handled."""
-        client = await self.client()
-        place = client.get_partial_messageable(channel).get_partial_message(message)
-        language = self.locations.state.languages.get(str(author), self.locations.locale)
-        await self.post(place, say(EVENT_FAILED, language), "failed")
 
     async def post_sentence(self, message: discord.Message, sentence: str, about: str) -> None:
         """Post a sentence as `post` does, in the language of the message's author."""

@@ -46,9 +46,6 @@ from core.domain.ports import AnswerPart, Files, Surface
 EDIT_INTERVAL_SECONDS = 1.3
 """The pause between two edits of one post. Discord once allowed 5 messages and edits in 5 s (#20).
 Today's limits are only in the response headers, which the SDK obeys (topics/rate-limits.mdx)."""
-Call = Callable[[dict[str, Any], list[discord.File]], Awaitable[discord.Message]]
-"""Creates or changes a post."""
-Put = Callable[[str, list[discord.File]], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +124,10 @@ class Renderer:
         return form
 
     async def send(
-        self, form: dict[str, Any], answer: Answer | None, call: Call
+        self,
+        form: dict[str, Any],
+        answer: Answer | None,
+        call: Callable[[dict[str, Any], list[discord.File]], Awaitable[discord.Message]],
     ) -> discord.Message:
         """Make a call with the final answer's long tables as files. If Discord refuses them, repeat
         it without files and with a line for each."""
@@ -172,7 +172,12 @@ class DiscordSurface(Surface):
     async def end_activity(self) -> None:
         await self.signs.end(self._to.turn)
 
-    async def _put_files(self, put: Put, files: Sequence[File], largest: int) -> str:
+    async def _put_files(
+        self,
+        put: Callable[[str, list[discord.File]], Awaitable[object]],
+        files: Sequence[File],
+        largest: int,
+    ) -> str:
         """Add the files to the answer's last post with `put`, and return the post's id.
 
         `largest` is the largest size of one file in bytes here. A file that does not fit gets a
@@ -488,7 +493,8 @@ class ChannelSurface(DiscordSurface):
     async def _channel(self) -> discord.PartialMessageable:
         """Return where to post. A thread that the answer needs is created first."""
         client, address = await self.client(), self._to.address
-        guild, where = int(address.workspace or 0) or None, int(address.channel)
+        guild = int(address.workspace or 0) or None
+        where = int(address.channel)
         if address.thread:
             where = await self._threads.answer_channel(self._to)
         return client.get_partial_messageable(where, guild_id=guild)
