@@ -20,11 +20,11 @@ from adapters.discord import people as discord_people
 from adapters.discord.client import (
     IN_DOUBT,
     PLATFORM,
-    ChannelQueues,
     Interaction,
     RefusedForNow,
     attempt,
     history,
+    message_at,
     own_id,
     snowflake,
 )
@@ -35,14 +35,15 @@ from adapters.discord.connection import (
     set_sdk_addresses,
 )
 from adapters.discord.context import DiscordContext
-from adapters.discord.events import SPEECH, Locations, is_withheld, mentions_us, quote_of
-from adapters.discord.intake import CatchUp, DiscordIntake, DiscordThreads
+from adapters.discord.events import SPEECH, Locations, is_withheld, quote_of
+from adapters.discord.intake import CatchUp, ChannelQueues, DiscordIntake, DiscordThreads
 from adapters.discord.interactions import DiscordHandlers
 from adapters.discord.people import Roles
 from adapters.discord.posts import DiscordFiles, PostOwners, own_posts_since, posts_with_text
 from adapters.discord.presence import DiscordSigns
+from adapters.discord.responses import ClickSurface, ResponseSurface
 from adapters.discord.state import Acks, DiscordState, Token
-from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface
+from adapters.discord.surface import ChannelSurface
 from core.base.errors import Undeliverable
 from core.base.i18n import say
 from core.base.proxies import Proxies
@@ -129,7 +130,7 @@ class DiscordAdapter(ChatPlatform):
         self._signs = DiscordSigns(client, state, queues.tasks)
         self._acks = Acks()
         self._owners = PostOwners(conversations.journal)
-        self._intake = DiscordIntake(
+        self.intake = DiscordIntake(
             conversations,
             people,
             locations,
@@ -138,6 +139,7 @@ class DiscordAdapter(ChatPlatform):
             self._downloads,
             queues,
             self._signs,
+            self.failures,
         )
         self._interactions = Interactions(conversations, people, board, queues.tasks)
         self._handlers = DiscordHandlers(
@@ -149,7 +151,7 @@ class DiscordAdapter(ChatPlatform):
             self._downloads,
             queues.tasks,
         )
-        self._catchup = CatchUp(self._intake, options.answer_age)
+        self._catchup = CatchUp(self.intake, options.answer_age)
         """Reads messages back that were sent while nobody was connected."""
         self._session_began_at = time.time()
         """When the present gateway session began, in Unix seconds. An older message may have been
@@ -163,15 +165,16 @@ class DiscordAdapter(ChatPlatform):
         """Return the surface on which `to` is answered. `to` is stored with the message, so any
         process can build it, also after a restart. After SINCE, `to.source` is no message but an id
         not newer than the post: `find_post` reads from there on."""
-        token, since = Token.read(to), to.source.startswith(SINCE)
+        since = to.source.startswith(SINCE)
         to = replace(to, source=to.source.removeprefix(SINCE))
         # An interaction has no message to reply to, and neither has a post after `since`.
-        replied_to = None if token or since else int(to.source)
+        replied_to = None if to.token or since else int(to.source)
         channel = ChannelSurface(
             to, self._signs, self._files, self._threads, self._owners, replied_to
         )
-        if token is None:
+        if not to.token:
             return channel
+        token = Token.read(to.token)
         # The answer waits until the interaction was acknowledged.
         surface = ClickSurface if token.kind == "click" else ResponseSurface
         return surface(to, token, self._acks, channel)
@@ -212,7 +215,7 @@ class DiscordAdapter(ChatPlatform):
         """Return the message with its quotes, earlier messages and files, and sentences on what
         could not be read. Raises PostRemoved if it was deleted before this session began."""
         if message.sent_at < self._session_began_at:
-            message = await self._intake.refresh(await self.connection.client(), message)
+            message = await self.intake.refresh(await self.connection.client(), message)
         return await self._context(message, pointed)
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
@@ -350,7 +353,7 @@ class DiscordAdapter(ChatPlatform):
         client = await self.connection.client()
         channel = await self._locations.find_direct(client, int(person.id))
         to = self.destination_in(Address(PLATFORM, str(channel)), person)
-        return to, self.state.language_of(person.id, None, "")
+        return to, self.state.languages.get(person.id, "")
 
     def destination_in(self, address: Address, person: Person) -> ReplyTo:
         """Return the `ReplyTo` of a new post that answers no message."""
@@ -364,7 +367,7 @@ class DiscordAdapter(ChatPlatform):
     async def stop_intake(self) -> None:
         """Later messages are read back at the next start; people who use commands are asked to
         wait."""
-        self._intake.open = self._interactions.is_open = False
+        self.intake.open = self._interactions.is_open = False
 
     async def close(self) -> None:
         """Finish the work in progress and end the connection. Events under way need the connection,
@@ -417,35 +420,6 @@ class DiscordAdapter(ChatPlatform):
         self.connection.on_connected()
         self._catchup.start(client)
 
-    def on_message(self, message: discord.Message) -> None:
-        """Queue a message for the intake, in the order of its channel."""
-
-        async def take() -> None:
-            """If a message that was meant for us fails, say so in the channel: the person would
-            wait for an answer."""
-            client = await self.connection.client()
-            try:
-                await self._intake.on_message(client, message)
-            except Exception as error:
-                self.failures.note(error, "message")
-                is_ours = not message.guild or mentions_us(message, own_id(client))
-                if is_ours and not message.author.bot:
-                    await self._report_failure(message.channel.id, message.id, message.author.id)
-
-        self._queues.put(message.channel.id, take)
-
-    def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
-        """Queue the edit behind the message itself."""
-
-        async def take() -> None:
-            await self._intake.on_edit(await self.connection.client(), event.message)
-
-        self._queues.put(event.channel_id, take)
-
-    def on_delete(self, channel: int, messages: set[int]) -> None:
-        """Queue the deletion behind the messages themselves."""
-        self._queues.put(channel, lambda: self._intake.on_delete(channel, messages))
-
     async def on_interaction(self, interaction: Interaction) -> None:
         try:
             await self._handlers.handle(interaction)
@@ -474,12 +448,12 @@ class DiscordAdapter(ChatPlatform):
         """Tell the author of an unreadable event. In `data`, its JSON, every field may be missing
         or of another type. Raises nothing."""
         try:
+            client = await self.connection.client()
             if event == "INTERACTION_CREATE":
                 # 2 is a command, 3 a click, 5 a form; an autocomplete (4) shows no text. The SDK
                 # could not build its object, so the response is JSON: type 4 is a message, flag 64
                 # means that only the person sees it.
                 if data["type"] in (2, 3, 5):
-                    client = await self.connection.client()
                     route = Route(
                         "POST",
                         "/interactions/{id}/{token}/callback",
@@ -492,20 +466,13 @@ class DiscordAdapter(ChatPlatform):
                     # Not repeated: after an error of IN_DOUBT, Discord may have it already.
                     await attempt(lambda: client.http.request(route, json=body), repeat=False)
                 return
-            me, author = str(own_id(await self.connection.client())), data["author"]
+            me, author = str(own_id(client)), data["author"]
             # In a server, only a message that names us was written to us.
             is_ours = not data.get("guild_id") or me in str(data.get("mentions"))
             if is_ours and not author.get("bot") and author["id"] != me:
-                ids = (int(data["channel_id"]), int(data["id"]), int(author["id"]))
-                await self._report_failure(*ids)
+                language = self.state.languages.get(author["id"], self._options.locale)
+                message = message_at(client, f"{data['channel_id']}:{data['id']}")
+                words = say(incoming.EVENT_FAILED, language)
+                await self.intake.notices.post(message, words, "failed")
         except Exception as error:
             log.info("could not report a failed event", error=type(error).__name__)
-
-    async def _report_failure(self, channel: int, message: int, author: int) -> None:
-        """Tell a person, as a reply to their message, that it could not be handled."""
-        client = await self.connection.client()
-        place = client.get_partial_messageable(channel).get_partial_message(message)
-        words = say(
-            incoming.EVENT_FAILED, self.state.language_of(str(author), None, self._options.locale)
-        )
-        await self._intake.notices.post(place, words, "failed")

@@ -181,7 +181,7 @@ def build_buttons(cards: Sequence[Card], offers: Sequence[ButtonOffer] = ()) -> 
     rows = [_build_card_buttons(card, row) for row, card in enumerate(shown)]
     # The button for all needs all cards in this message: nobody may approve what they have not
     # seen.
-    together = offer_together(shown) if len(shown) == len(cards) else None
+    together = offer_together(shown) if 1 < len(shown) == len(cards) else None
     others = [offer for offer in (together, *offers) if offer]
     # Discord refuses the whole message if an id is too long.
     others = [offer for offer in others if len(name_press(offer)) <= MAX_CUSTOM_ID_CHARACTERS]

@@ -1,14 +1,9 @@
-"""Makes calls of the SDK and maps failed ones to our own errors.
-
-The SDK starts a task for each event, which loses their order. `ChannelQueues` restores it in each
-channel; channels are handled at the same time.
-"""
+"""Makes calls of the SDK and maps failed ones to our own errors."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -18,7 +13,7 @@ import structlog
 
 from core.base.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.base.remote_errors import ErrorTable, on
-from core.base.tasks import BackgroundTasks, retry, wait_after_each
+from core.base.tasks import retry, wait_after_each
 
 log = structlog.get_logger("discord")
 T = TypeVar("T")
@@ -76,7 +71,6 @@ IN_FRONT = (401, 403, 429)
 an unknown token: 401 and 429 as in #http-http-response-codes, 403 as Cloudflare's."""
 PLATFORM = "discord"
 Interaction = discord.Interaction[Any]
-Work = Callable[[], Awaitable[object]]
 CLOCK_DIFFERENCE = datetime.timedelta(minutes=5)
 """How far our clock may be ahead of Discord's."""
 
@@ -183,37 +177,3 @@ DISCORD_ERRORS = ErrorTable(
 )
 """Maps a refused call to our error: the post was removed, the call must wait, or it can never
 succeed."""
-
-
-class ChannelQueues:
-    """Queues of work, such as new messages, one for each channel. Work of one channel runs in
-    order; channels run side by side. `on_failure` gets an exception, and the work after it runs all
-    the same."""
-
-    def __init__(self, on_failure: Callable[[Exception], None]) -> None:
-        self._on_failure = on_failure
-        self._waiting: dict[int, deque[Work]] = {}
-        """The work of each channel that has not begun. A channel without work has no queue."""
-        self.tasks = BackgroundTasks("discord")
-
-    def put(self, channel: int, work: Work) -> None:
-        """Run `work` in a task, after all that was queued for this channel before."""
-        queue = self._waiting.get(channel)
-        if queue is not None:
-            queue.append(work)
-            return
-        self._waiting[channel] = deque([work])
-        self.tasks.start(self._run(channel))
-
-    async def _run(self, channel: int) -> None:
-        """Run the waiting work of one channel until there is none. `put` may add some meanwhile.
-        Without a queue, `put` starts a new task."""
-        queue = self._waiting[channel]
-        try:
-            while queue:
-                try:
-                    await queue.popleft()()
-                except Exception as error:
-                    self._on_failure(error)
-        finally:
-            del self._waiting[channel]

@@ -324,13 +324,13 @@ class DiscordClient(discord.Client):
         if event == "socket_raw_receive":
             self.last_frame = time.monotonic()
         elif event == "message":
-            self._events.on_message(*args)
+            self._events.intake.queue_message(*args)
         elif event == "raw_message_edit":
-            self._events.on_edit(*args)
+            self._events.intake.queue_edit(*args)
         elif event == "raw_message_delete":
-            self._events.on_delete(args[0].channel_id, {args[0].message_id})
+            self._events.intake.queue_deletion(args[0].channel_id, {args[0].message_id})
         elif event == "raw_bulk_message_delete":
-            self._events.on_delete(args[0].channel_id, args[0].message_ids)
+            self._events.intake.queue_deletion(args[0].channel_id, args[0].message_ids)
         elif event != "socket_raw_send":
             super().dispatch(event, *args, **kwargs)
 
@@ -419,18 +419,17 @@ def complete_polls(value: Any) -> None:
     """Give each poll in the JSON of messages, at any depth, the fields that discord.py 2.7.1 needs:
     an expiry, results and a text for each option. Discord may leave them out or send null. The JSON
     itself is changed."""
-    if isinstance(value, list):
-        value = dict(enumerate(value))  # only to visit its entries
+    inner_values = value
     if isinstance(value, dict):
-        poll, option = (value.get(name) for name in ("poll", "poll_media"))
-        if isinstance(poll, dict):
+        if isinstance(poll := value.get("poll"), dict):
             # The SDK reads a time, which Ponte does not use, so that of the message will do.
             poll["expiry"] = poll.get("expiry") or value.get("timestamp")
             poll["results"] = poll.get("results") or {}
         elif poll is None:
             value.pop("poll", None)  # for the SDK, null is a poll too
-        if isinstance(option, dict):
+        if isinstance(option := value.get("poll_media"), dict):
             option.setdefault("text", "")  # the SDK accepts null as a text
-        for inner in value.values():
-            if isinstance(inner, (dict, list)):
-                complete_polls(inner)
+        inner_values = value.values()
+    for inner in inner_values:
+        if isinstance(inner, (dict, list)):
+            complete_polls(inner)

@@ -13,9 +13,8 @@ import discord
 import structlog
 
 from adapters.discord.client import IN_DOUBT, attempt, history, own_id
-from adapters.discord.events import has_readable_content, is_speech, mentions_us, quote_of
+from adapters.discord.events import files_of, has_readable_content, is_speech, mentions_us, quote_of
 from adapters.discord.people import can_read_channel, lists_messages
-from adapters.discord.posts import files_of
 from adapters.discord.state import DiscordState
 from core.base.errors import PlatformBusy, PonteError
 from core.base.i18n import say

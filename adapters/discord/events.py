@@ -16,12 +16,20 @@ import discord
 from discord import MessageType
 
 from adapters.discord.client import PLATFORM, Interaction, attempt, snowflake
-from adapters.discord.posts import all_attachments, file_name, files_of, own_files_of
-from adapters.discord.state import DiscordState, Location
+from adapters.discord.state import DiscordState
 from core.base import text
-from core.base.i18n import TIME_ZONE, find_zone
+from core.base.i18n import TIME_ZONE, find_zone, nearest_locale
 from core.chat.incoming import Addressing, AddressingSettings, ConfiguredPlaces
-from core.domain.messages import Address, Message, Person, Quote, ReplyTo, turn_id
+from core.domain.messages import (
+    Address,
+    Attachment,
+    Message,
+    Person,
+    Quote,
+    ReplyTo,
+    mark_recording,
+    turn_id,
+)
 
 DISCORD_QUOTE_CHARACTERS = 4000
 """The limit of a quoted or forwarded message."""
@@ -38,6 +46,36 @@ _TIMESTAMP = re.compile(r"<t:(-?\d{1,12})(?::(\w))?>", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
+class Location:
+    """The place where a message was written, by Discord's ids.
+
+    `channel` is the parent channel if `thread` is set; 0 is no thread. `guild` is the server, 0 in
+    a direct message or a group DM. `is_shared`: several people can read there.
+    """
+
+    channel: int
+    guild: int = 0
+    thread: int = 0
+    is_shared: bool = False
+
+    def address(self, person: int | str = "", thread: int = 0) -> Address:
+        """Return the Address of the conversation here.
+
+        In a shared channel without a thread each `person` has their own; "" is one for all.
+        `thread` is used if the location has none, as for a message that begins one.
+        """
+        thread = self.thread or thread
+        return Address(
+            platform=PLATFORM,
+            channel=str(self.channel),
+            workspace=str(self.guild or ""),
+            thread=str(thread or ""),
+            person="" if thread or not self.is_shared else str(person),
+            is_shared=self.is_shared,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Locations:
     """Finds the `Location` and the language of a message or interaction. `locale` is the default
     language."""
@@ -47,8 +85,16 @@ class Locations:
     places: ConfiguredPlaces
 
     def language_of(self, message: discord.Message) -> str:
-        """Return the locale of the author, of their community server, or the default."""
-        return self.state.language_of(str(message.author.id), message.guild, self.locale)
+        """Return the language of the author, of a community server, or the default. Only
+        interactions tell a person's."""
+        if language := self.state.languages.get(str(message.author.id)):
+            return language
+        guild = message.guild
+        # Other servers choose no language, and Discord reports en-US for them.
+        if guild is None or "COMMUNITY" not in guild.features:
+            return self.locale
+        # The country of a server is not that of its people.
+        return nearest_locale(str(guild.preferred_locale))
 
     async def of_message(self, client: discord.Client, message: discord.Message) -> Location:
         """Return where a message was written. Raises as `attempt` does if the channel must be
@@ -62,14 +108,14 @@ class Locations:
         # `parents` has the id of a thread's channel; 0 for a channel that is no thread.
         # `note_change` has it stored. The cache lacks some, such as a thread that was archived when
         # Ponte started.
-        is_cached = not isinstance(channel, discord.PartialMessageable)
-        if not is_cached and channel.id not in self.state.parents:
+        parents = self.state.parents
+        if isinstance(channel, discord.PartialMessageable) and channel.id not in parents:
             fetched = await attempt(lambda: client.fetch_channel(channel.id))
             if isinstance(fetched, discord.Thread):
-                self.state.parents[channel.id] = fetched.parent_id
+                parents[channel.id] = fetched.parent_id
                 self.state.note_change()
             else:
-                self.state.parents[channel.id] = 0  # it is not fetched again
+                parents[channel.id] = 0  # it is not fetched again
         return self._of_guild_channel(channel, guild)
 
     def of_interaction(self, interaction: Interaction) -> Location:
@@ -116,7 +162,8 @@ class Locations:
         If a thread could not be created there, its id still names the conversation for a day. If
         the channel is set to have no threads, all people in it share one conversation.
         """
-        if location.guild and not location.thread and self.settings_of(location).threads is False:
+        is_one = location.guild and not location.thread
+        if not location.is_shared or (is_one and self.settings_of(location).threads is False):
             return location.address()
         # The id of the thread that could not be created, 0 without one.
         alias = 0 if location.thread else self.state.find_alias(location.channel, str(person)) or 0
@@ -232,6 +279,49 @@ def to_message(
         sent_at=(message.edited_at or message.created_at).timestamp(),
         mentions=names_of(message, me).list_mentions(message.content),
     )
+
+
+def files_of(message: discord.Message) -> tuple[Attachment, ...]:
+    """Return the files of a message, and of messages that it forwards.
+
+    Each reference has the message and the file's id, and the file's address, which expires within a
+    day but is needed: a quoted message may be readable only once.
+    """
+    where = f"{message.channel.id}/{message.id}"
+    return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in all_attachments(message))
+
+
+def own_files_of(message: discord.Message) -> tuple[Attachment, ...]:
+    """Return files as `files_of` does, with voice messages marked as the author's recordings.
+    Forwarded files, which come last, are of somebody else."""
+    files = files_of(message)
+    pairs = zip(files, message.attachments, strict=False)
+    recordings = [mark_recording(file, pair.duration) for file, pair in pairs]
+    return (*recordings, *files[len(recordings) :])
+
+
+def given_file(file: discord.Attachment) -> Attachment:
+    """Discord sends an interaction's file only there, so its reference is the address alone."""
+    return _file(file, file.url)
+
+
+def file_name(file: discord.Attachment) -> str:
+    """Return the name as the person wrote it. Discord converts `filename` to ASCII and puts the
+    original in `title`."""
+    if not file.title:
+        return text.safe_file_name(file.filename)
+    _, dot, extension = file.filename.rpartition(".")
+    return text.safe_file_name(file.title + dot + extension)
+
+
+def all_attachments(message: discord.Message) -> list[discord.Attachment]:
+    forwarded = [file for snapshot in message.message_snapshots for file in snapshot.attachments]
+    return [*message.attachments, *forwarded]
+
+
+def _file(file: discord.Attachment, reference: str) -> Attachment:
+    kind = (file.content_type or "application/octet-stream").split(";")[0]
+    return Attachment(file_name(file), kind, file.size, reference=reference)
 
 
 def text_of(message: discord.Message, me: int) -> str:

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import re
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,20 +28,26 @@ from adapters.discord import events
 from adapters.discord.client import (
     IN_DOUBT,
     THREAD_EXISTS,
-    ChannelQueues,
     attempt,
     code_of,
     history,
     own_id,
 )
-from adapters.discord.events import Locations
+from adapters.discord.events import Location, Locations
 from adapters.discord.people import Roles
 from adapters.discord.presence import DiscordSigns
-from adapters.discord.state import Location, ThreadState
+from adapters.discord.state import ThreadState
 from core.base.errors import NotStored, PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.base.i18n import plural, say
+from core.base.tasks import BackgroundTasks
 from core.chat.file_downloads import FileDownloads
-from core.chat.incoming import MAX_EDITED_MESSAGE_AGE_SECONDS, WAITS_FOR_MENTION, is_for_ponte
+from core.chat.incoming import (
+    EVENT_FAILED,
+    MAX_EDITED_MESSAGE_AGE_SECONDS,
+    WAITS_FOR_MENTION,
+    FailedEvents,
+    is_for_ponte,
+)
 from core.chat.people import Conversations, People
 from core.domain.messages import Message, ReplyTo, turn_id
 from core.domain.records import AmendResult
@@ -92,12 +99,9 @@ class DiscordThreads:
         return self._opening[message]
 
     async def answer_channel(self, to: ReplyTo) -> int:
-        """Return the id of the channel to post the answer in. A missing thread is created first; if
-        that fails, the answer goes to its parent channel."""
-        address = to.address
-        if not address.thread:
-            return int(address.channel)
-        thread, channel = int(address.thread), int(address.channel)
+        """Return the id of the channel to post the answer in, which belongs in a thread. A missing
+        thread is created first; if that fails, the answer goes to its parent channel."""
+        thread, channel = int(to.address.thread), int(to.address.channel)
         # An alias is the id of a thread that could not be created, by channel and person, with the
         # time of that.
         if any(alias == thread for alias, _ in self.locations.state.aliases.values()):
@@ -140,6 +144,43 @@ class DiscordThreads:
         await asyncio.gather(*self._opening.values(), return_exceptions=True)
 
 
+Work = Callable[[], Awaitable[object]]
+
+
+class ChannelQueues:
+    """Queues of work, such as new messages, one for each channel. Work of one channel runs in
+    order; channels run side by side. `on_failure` gets an exception, and the work after it runs all
+    the same."""
+
+    def __init__(self, on_failure: Callable[[Exception], None]) -> None:
+        self._on_failure = on_failure
+        self._waiting: dict[int, deque[Work]] = {}
+        """The work of each channel that has not begun. A channel without work has no queue."""
+        self.tasks = BackgroundTasks("discord")
+
+    def put(self, channel: int, work: Work) -> None:
+        """Run `work` in a task, after all that was queued for this channel before."""
+        queue = self._waiting.get(channel)
+        if queue is not None:
+            queue.append(work)
+            return
+        self._waiting[channel] = deque([work])
+        self.tasks.start(self._run(channel))
+
+    async def _run(self, channel: int) -> None:
+        """Run the waiting work of one channel until there is none. `put` may add some meanwhile.
+        Without a queue, `put` starts a new task."""
+        queue = self._waiting[channel]
+        try:
+            while queue:
+                try:
+                    await queue.popleft()()
+                except Exception as error:
+                    self._on_failure(error)
+        finally:
+            del self._waiting[channel]
+
+
 CHANNELS_READ_AT_ONCE = 4
 MAX_MESSAGES_READ_BACK = 2000
 """How many messages are read back in one channel."""
@@ -177,6 +218,7 @@ class DiscordIntake:
     downloads: FileDownloads
     queues: ChannelQueues
     signs: DiscordSigns
+    failures: FailedEvents
     notices: Notices = field(init=False)
     open: bool = field(default=True, init=False)
     """This is False once intake has stopped. Later messages are read back at the next start."""
@@ -184,30 +226,60 @@ class DiscordIntake:
     def __post_init__(self) -> None:
         self.notices = Notices(self.locations)
 
-    async def on_message(self, client: discord.Client, message: discord.Message) -> bool:
-        """Store a live or read-back message if it is addressed to Ponte, and return whether it is.
-        False for every message once intake has stopped."""
+    def queue_message(self, message: discord.Message) -> None:
+        """Queue a message, in the order of its channel."""
+
+        async def take() -> None:
+            """If a message that was meant for us fails, say so in the channel: the person would
+            wait for an answer."""
+            try:
+                await self.on_message(message)
+            except Exception as error:
+                self.failures.note(error, "message")
+                me = own_id(await self.threads.client())
+                is_ours = not message.guild or events.mentions_us(message, me)
+                if is_ours and not message.author.bot:
+                    await self.notices.post_sentence(message, EVENT_FAILED, "failed")
+
+        self.queues.put(message.channel.id, take)
+
+    def queue_edit(self, event: discord.RawMessageUpdateEvent) -> None:
+        """Queue the edit behind the message itself."""
+        self.queues.put(event.channel_id, lambda: self.on_edit(event.message))
+
+    def queue_deletion(self, channel: int, messages: set[int]) -> None:
+        """Queue the deletion behind the messages themselves."""
+        self.queues.put(channel, lambda: self.on_delete(channel, messages))
+
+    async def on_message(self, message: discord.Message) -> None:
+        """Store a live or read-back message if it is addressed to Ponte, unless intake has
+        stopped."""
         if not self.open:
-            return False
+            return
+        client = await self.threads.client()
         me, state = own_id(client), self.locations.state
         location = await self.locations.of_message(client, message)
-        is_ours = events.is_speech(message) and await self._take_part(message, location, me)
+        is_ours = events.is_speech(message)
+        # A direct message always is for Ponte, and its author has no roles.
+        if is_ours and location.guild:
+            is_ours = await self._take_part(message, location, me)
+            if is_ours:
+                await self.roles.note_roles(message.author)
         if is_ours:
-            await self.roles.note_roles(message.author)
             # Before the message is stored: a crash in between must not leave an unknown channel,
             # which is never read back.
             await state.note_channel(message.channel.id, message.id, location.guild)
             await self._store(message, location, me)
         # Only now: after a crash before this line, the message is read back.
         state.note_taken(message.channel.id, message.id)
-        return is_ours
 
-    async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
+    async def on_edit(self, message: discord.Message) -> None:
         """Store the new text of a message that is not answered yet, or a message that mentions us
         only now. A link preview that Discord adds is no edit: `edited_at` is None then. A stopped
         intake (not `open`) stores nothing."""
         if not self.open or message.edited_at is None or not events.is_speech(message):
             return
+        client = await self.threads.client()
         # PostRemoved: the edit has withdrawn the message.
         with suppress(PostRemoved):
             _, result = await self._take_edit(client, message)
@@ -220,7 +292,7 @@ class DiscordIntake:
             if result == "unknown" and is_recent and events.mentions_us(message, own_id(client)):
                 key = events.event_key(message.channel.id, message.id)
                 await self.conversations.inbox.allow_again(key)
-                await self.on_message(client, message)
+                await self.on_message(message)
 
     async def refresh(self, client: discord.Client, message: Message) -> Message:
         """Return a message as it is now, or as stored if Discord does not answer. A new session
@@ -402,7 +474,7 @@ class CatchUp:
             oldest = datetime.now(UTC) - timedelta(seconds=self.age)
             for message in missed:
                 if message.created_at >= oldest:
-                    await self.intake.on_message(client, message)
+                    await self.intake.on_message(message)
                     continue
                 # Too old to be answered, but counted if it was for Ponte.
                 place = await locations.of_message(client, message)

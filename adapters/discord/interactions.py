@@ -31,9 +31,9 @@ from adapters.discord.client import (
     attempt,
     own_id,
 )
-from adapters.discord.events import Locations, ReferencedNames, person_of
+from adapters.discord.events import Locations, ReferencedNames, files_of, given_file, person_of
 from adapters.discord.people import Roles
-from adapters.discord.posts import MAX_FILES_IN_POST, attachments, files_of, given_file
+from adapters.discord.posts import MAX_FILES_IN_POST, attachments
 from adapters.discord.state import TOKEN_SECONDS, Acks, DiscordState, Token
 from core.base.errors import PonteError
 from core.base.i18n import LOCALES, say, use_locale

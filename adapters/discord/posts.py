@@ -1,27 +1,21 @@
-"""The final content of our posts on Discord, how our posts are found again, and files in both
-directions.
-"""
+"""How our posts are found again, attached files, and sentences on files that cannot be posted."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import discord
 import structlog
 
-from adapters.discord import card_embeds
-from adapters.discord.client import FilesTooLarge, attempt, history, own_id
-from adapters.discord.render import LIMIT, DiscordPages, Sheet, paginate
-from core.base import text
+from adapters.discord.client import attempt, history, own_id
+from adapters.discord.events import files_of
+from adapters.discord.render import LIMIT, Sheet
 from core.base.errors import PonteError, PostRemoved, Undeliverable
 from core.base.i18n import format_size, say
 from core.base.tasks import BoundedDict
-from core.base.text import run_off_loop
-from core.chat.buttons import list_offers
-from core.domain.messages import Answer, Attachment, File, mark_recording
+from core.domain.messages import Attachment, File
 from core.journal.journal import Journal
 
 FILE_DOWNLOAD_SECONDS = 120.0
@@ -35,10 +29,6 @@ request: resources/message.mdx#create-message-limitations."""
 MAX_FILES_IN_POST = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-error-codes
 MAX_UPLOAD_TRIES = 3
 """After these, a sentence takes the place of the files."""
-
-Call = Callable[[dict[str, Any], list[discord.File]], Awaitable[discord.Message]]
-"""Creates or changes a post."""
-Put = Callable[[str, list[discord.File]], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,119 +111,10 @@ def explain_no_room(file: File) -> str:
     )
 
 
-def files_of(message: discord.Message) -> tuple[Attachment, ...]:
-    """Return the files of a message, and of messages that it forwards.
-
-    Each reference has the message and the file's id, and the file's address, which expires within a
-    day but is needed: a quoted message may be readable only once.
-    """
-    where = f"{message.channel.id}/{message.id}"
-    return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in all_attachments(message))
-
-
-def own_files_of(message: discord.Message) -> tuple[Attachment, ...]:
-    """Return files as `files_of` does, with voice messages marked as the author's recordings.
-    Forwarded files, which come last, are of somebody else."""
-    files = files_of(message)
-    pairs = zip(files, message.attachments, strict=False)
-    recordings = [mark_recording(file, pair.duration) for file, pair in pairs]
-    return (*recordings, *files[len(recordings) :])
-
-
-def given_file(file: discord.Attachment) -> Attachment:
-    """Discord sends an interaction's file only there, so its reference is the address alone."""
-    return _file(file, file.url)
-
-
-def file_name(file: discord.Attachment) -> str:
-    """Return the name as the person wrote it. Discord converts `filename` to ASCII and puts the
-    original in `title`."""
-    if not file.title:
-        return text.safe_file_name(file.filename)
-    _, dot, extension = file.filename.rpartition(".")
-    return text.safe_file_name(file.title + dot + extension)
-
-
-def all_attachments(message: discord.Message) -> list[discord.Attachment]:
-    forwarded = [file for snapshot in message.message_snapshots for file in snapshot.attachments]
-    return [*message.attachments, *forwarded]
-
-
-def _file(file: discord.Attachment, reference: str) -> Attachment:
-    kind = (file.content_type or "application/octet-stream").split(";")[0]
-    return Attachment(file_name(file), kind, file.size, reference=reference)
-
-
 log = structlog.get_logger("discord")
 
 MAX_POSTS_SEARCHED = 200
 """How many messages are searched for a post of ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rendering:
-    """The embeds, buttons and files of an answer's last post."""
-
-    embeds: list[discord.Embed]
-    view: discord.ui.View | None
-    sheets: tuple[Sheet, ...]
-
-    @property
-    def is_plain(self) -> bool:
-        return not (self.embeds or self.view or self.sheets)
-
-
-class Renderer:
-    """Renders the final form of an answer once and keeps it, because a long answer takes time.
-    `most` is the largest number of posts of the answer of `turn`. Text that does not fit becomes a
-    file."""
-
-    def __init__(self, most: int, turn: str) -> None:
-        self._most = most
-        self._turn = turn
-        self._last_pages: tuple[str, DiscordPages] | None = None
-        self._last_rendering: tuple[Answer, Rendering] | None = None
-
-    def paginate(self, text: str) -> DiscordPages:
-        """The pages are kept for a next call with the same text, because a long text takes time."""
-        last = self._last_pages
-        if last is None or last[0] != text:
-            last = self._last_pages = text, paginate(text, self._most)
-        return last[1]
-
-    async def rendering(self, answer: Answer) -> Rendering:
-        """Return what an answer's last post has beside its text. It is kept for later calls with
-        the same answer."""
-        if self._last_rendering is None or self._last_rendering[0] is not answer:
-            pages = await run_off_loop(self.paginate, answer.text)
-            offers = list_offers(answer, self._turn)
-            has_buttons = answer.cards or offers
-            view = card_embeds.build_buttons(answer.cards, offers) if has_buttons else None
-            embeds = card_embeds.build_embeds(answer.cards)
-            self._last_rendering = answer, Rendering(embeds, view, pages.sheets)
-        return self._last_rendering[1]
-
-    async def make_form(self, part: str, answer: Answer | None) -> dict[str, Any]:
-        """Return the arguments of a post or an edit, without its files. `answer` is None while it
-        grows."""
-        form: dict[str, Any] = {"content": post_content(part, answer)}
-        if answer is not None:
-            rendering = await self.rendering(answer)
-            form |= {"embeds": rendering.embeds, "view": rendering.view}
-        return form
-
-    async def send(
-        self, form: dict[str, Any], answer: Answer | None, call: Call
-    ) -> discord.Message:
-        """Make a call with the final answer's long tables as files. If Discord refuses them, repeat
-        it without files and with a line for each."""
-        sheets = (await self.rendering(answer)).sheets if answer else ()
-        try:
-            return await attempt(lambda: call(form, attachments(sheets)))
-        except (FilesTooLarge, Undeliverable) as refused:
-            notes = explain_refusal(refused, [sheet.name for sheet in sheets])
-            noted = form | {"content": append_notes(form["content"], notes)}
-            return await attempt(lambda: call(noted, []))
 
 
 async def own_posts_since(
@@ -294,17 +175,3 @@ class PostOwners:
 
 def answered_id(message: discord.Message) -> int | None:
     return message.reference.message_id if message.reference else None
-
-
-def post_content(part: str, answer: Answer | None) -> str:
-    """Return the text of a post. Cards without buttons become commands to type. Discord refuses an
-    empty message, so a post without text names its files or says so."""
-    # There is no room for the buttons of the cards after the first ones.
-    if answer and len(answer.cards) > card_embeds.MAX_CARDS:
-        part = append_notes(
-            part, card_embeds.describe_cards(answer.cards[card_embeds.MAX_CARDS :])
-        ).strip()
-    if part or (answer and answer.cards):
-        return part
-    names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""
-    return names or say("(no text)")

@@ -99,8 +99,7 @@ class DiscordSigns:
         """Stop the typing indicator and the work that `do_later` delayed for this turn, such as
         adding a stop button. Wait until that has ended, so that it changes no post afterwards."""
         self.stop(turn)
-        later = self._later.pop(turn, None)
-        if later is not None:
+        if later := self._later.pop(turn, None):
             later.cancel()
             await asyncio.wait({later})
 

@@ -20,10 +20,8 @@ from discord.utils import DEFAULT_FILE_SIZE_LIMIT_BYTES
 from pydantic import TypeAdapter
 
 from adapters.discord import DISCORD_STATE_NAME
-from adapters.discord.client import PLATFORM, Interaction, TokenOver
-from core.base.i18n import nearest_locale
+from adapters.discord.client import Interaction, TokenOver
 from core.chat.incoming import Participants
-from core.domain.messages import Address, ReplyTo
 from core.journal.jobs import Alone, Peers
 from core.store.remembered import remove_ids
 
@@ -32,36 +30,6 @@ MAX_REMEMBERED, MAX_REMEMBERED_FORMS = 2000, 100
 dropped."""
 ALIAS_SECONDS = 24 * 3600.0
 """So long, the id of a thread that could not be created names the person's conversation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """The place where a message was written, by Discord's ids.
-
-    `channel` is the parent channel if `thread` is set; 0 is no thread. `guild` is the server, 0 in
-    a direct message or a group DM. `is_shared`: several people can read there.
-    """
-
-    channel: int
-    guild: int = 0
-    thread: int = 0
-    is_shared: bool = False
-
-    def address(self, person: int | str = "", thread: int = 0) -> Address:
-        """Return the Address of the conversation here.
-
-        In a shared channel without a thread each `person` has their own; "" is one for all.
-        `thread` is used if the location has none, as for a message that begins one.
-        """
-        thread = self.thread or thread
-        return Address(
-            platform=PLATFORM,
-            channel=str(self.channel),
-            workspace=str(self.guild or ""),
-            thread=str(thread or ""),
-            person="" if thread or not self.is_shared else str(person),
-            is_shared=self.is_shared,
-        )
 
 
 @dataclass(slots=True)
@@ -206,16 +174,6 @@ class DiscordState(StoredState):
             self.languages[str(person)] = language
             self.note_change()
 
-    def language_of(self, person: str, guild: discord.Guild | None, otherwise: str) -> str:
-        """Return the language of the person, of a community server, or `otherwise`. Only
-        interactions tell a person's."""
-        if language := self.languages.get(person):
-            return language
-        # Other servers choose no language, and Discord reports en-US for them.
-        has_language = guild is not None and "COMMUNITY" in guild.features
-        # The country of a server is not that of its people.
-        return nearest_locale(str(guild.preferred_locale)) if guild and has_language else otherwise
-
     async def set_alias(self, channel: int, person: str, thread: int) -> None:
         """Remember durably that `thread` could not be created."""
         self.aliases[f"{channel}:{person}"] = (thread, time.time())
@@ -311,8 +269,8 @@ class Token:
         return cls(interaction.token, app, kind, locale, private, largest)
 
     @classmethod
-    def read(cls, to: ReplyTo) -> Token | None:
-        return cls(**json.loads(to.token)) if to.token else None
+    def read(cls, text: str) -> Token:
+        return cls(**json.loads(text))
 
     def text(self) -> str:
         return json.dumps(asdict(self))

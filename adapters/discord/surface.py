@@ -1,4 +1,4 @@
-"""The `Surface` implementations of Discord: in a channel, in a command's response, and for a click.
+"""The `Surface` of Discord in a channel. Those for interactions, in `responses.py`, use it.
 
 The states of a growing answer. What Discord refuses returns None, and the last column shows it.
 
@@ -16,12 +16,10 @@ The states of a growing answer. What Discord refuses returns None, and the last 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakValueDictionary
 
 import discord
 
@@ -31,30 +29,23 @@ from adapters.discord.client import (
     MENTION_NOBODY,
     NO_HISTORY,
     FilesTooLarge,
-    TokenOver,
     attempt,
     code_of,
-    history,
     message_at,
 )
 from adapters.discord.intake import DiscordThreads
 from adapters.discord.presence import DiscordSigns
-from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, disable_markup
-from adapters.discord.state import TOKEN_SECONDS, Acks, OriginalResponse, Token
-from core.base.errors import NotFound, PlatformBusy, PonteError, PostRemoved, Undeliverable
+from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, DiscordPages, Sheet, paginate
+from core.base.errors import NotFound, PlatformBusy, PonteError, Undeliverable
 from core.base.i18n import say
-from core.chat.interactions import ANSWERED_DIRECTLY, NO_DIRECT_MESSAGE
-from core.domain.messages import Answer, Card, File, ReplyTo
+from core.base.text import run_off_loop
+from core.chat.buttons import list_offers
+from core.domain.messages import Answer, File, ReplyTo
 from core.domain.ports import AnswerPart, Files, Surface
 
 EDIT_INTERVAL_SECONDS = 1.3
 """The pause between two edits of one post. Discord once allowed 5 messages and edits in 5 s (#20).
 Today's limits are only in the response headers, which the SDK obeys (topics/rate-limits.mdx)."""
-ORIGINAL_PARTS = 1
-"""The answer to a command has only the original response."""
-_redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
-"""Message id → a lock for redraws of its cards. A redraw reads all cards, changes one, and writes
-all back; two at once would lose a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +55,89 @@ class ShownPost:
 
     content: str
     stop: bool = False
+
+
+def post_content(part: str, answer: Answer | None) -> str:
+    """Return the text of a post. Cards without buttons become commands to type. Discord refuses an
+    empty message, so a post without text names its files or says so."""
+    # There is no room for the buttons of the cards after the first ones.
+    if answer and len(answer.cards) > card_embeds.MAX_CARDS:
+        part = posts.append_notes(
+            part, card_embeds.describe_cards(answer.cards[card_embeds.MAX_CARDS :])
+        ).strip()
+    if part or (answer and answer.cards):
+        return part
+    names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""
+    return names or say("(no text)")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """The embeds, buttons and files of an answer's last post."""
+
+    embeds: list[discord.Embed]
+    view: discord.ui.View | None
+    sheets: tuple[Sheet, ...]
+
+    @property
+    def is_plain(self) -> bool:
+        return not (self.embeds or self.view or self.sheets)
+
+
+class Renderer:
+    """Renders the final form of an answer once and keeps it, because a long answer takes time.
+    `most` is the largest number of posts of the answer of `turn`. Text that does not fit becomes a
+    file."""
+
+    def __init__(self, most: int, turn: str) -> None:
+        self._most = most
+        self._turn = turn
+        self._last_pages: tuple[str, DiscordPages] | None = None
+        self._last_rendering: tuple[Answer, Rendering] | None = None
+
+    def paginate(self, text: str) -> DiscordPages:
+        """The pages are kept for a next call with the same text, because a long text takes time."""
+        last = self._last_pages
+        if last is None or last[0] != text:
+            last = self._last_pages = text, paginate(text, self._most)
+        return last[1]
+
+    async def rendering(self, answer: Answer) -> Rendering:
+        """Return what an answer's last post has beside its text. It is kept for later calls with
+        the same answer."""
+        if self._last_rendering is None or self._last_rendering[0] is not answer:
+            pages = await run_off_loop(self.paginate, answer.text)
+            offers = list_offers(answer, self._turn)
+            has_buttons = answer.cards or offers
+            view = card_embeds.build_buttons(answer.cards, offers) if has_buttons else None
+            embeds = card_embeds.build_embeds(answer.cards)
+            self._last_rendering = answer, Rendering(embeds, view, pages.sheets)
+        return self._last_rendering[1]
+
+    async def make_form(self, part: str, answer: Answer | None) -> dict[str, Any]:
+        """Return the arguments of a post or an edit, without its files. `answer` is None while it
+        grows."""
+        form: dict[str, Any] = {"content": post_content(part, answer)}
+        if answer is not None:
+            rendering = await self.rendering(answer)
+            form |= {"embeds": rendering.embeds, "view": rendering.view}
+        return form
+
+    async def send(
+        self,
+        form: dict[str, Any],
+        answer: Answer | None,
+        call: Callable[[dict[str, Any], list[discord.File]], Awaitable[discord.Message]],
+    ) -> discord.Message:
+        """Make a call with the final answer's long tables as files. If Discord refuses them, repeat
+        it without files and with a line for each."""
+        sheets = (await self.rendering(answer)).sheets if answer else ()
+        try:
+            return await attempt(lambda: call(form, posts.attachments(sheets)))
+        except (FilesTooLarge, Undeliverable) as refused:
+            notes = posts.explain_refusal(refused, [sheet.name for sheet in sheets])
+            noted = form | {"content": posts.append_notes(form["content"], notes)}
+            return await attempt(lambda: call(noted, []))
 
 
 class DiscordSurface(Surface):
@@ -80,7 +154,7 @@ class DiscordSurface(Surface):
         self._to = to
         self.signs = signs
         self.files = files
-        self._renderer = posts.Renderer(self.max_posts, to.turn)
+        self._renderer = Renderer(self.max_posts, to.turn)
         self._last: tuple[str, str, Answer] | None = None
         """The last post of the answer: its id, its text and the answer. An edit that adds files
         needs all three."""
@@ -98,7 +172,12 @@ class DiscordSurface(Surface):
     async def end_activity(self) -> None:
         await self.signs.end(self._to.turn)
 
-    async def _put_files(self, put: posts.Put, files: Sequence[File], largest: int) -> str:
+    async def _put_files(
+        self,
+        put: Callable[[str, list[discord.File]], Awaitable[object]],
+        files: Sequence[File],
+        largest: int,
+    ) -> str:
         """Add the files to the answer's last post with `put`, and return the post's id.
 
         `largest` is the largest size of one file in bytes here. A file that does not fit gets a
@@ -112,7 +191,7 @@ class DiscordSurface(Surface):
             raise Undeliverable(reason="files before their answer")
         post, part, answer = self._last
         self._uploads += 1
-        text = posts.post_content(part, answer)
+        text = post_content(part, answer)
         sheets = (await self._renderer.rendering(answer)).sheets
         # One file that Discord refuses would cost all of them, so what cannot be attached is left
         # out before the call.
@@ -211,8 +290,8 @@ class ChannelSurface(DiscordSurface):
         if self._refusal is not None:
             # Discord restricts bots that repeat requests which it refuses.
             raise self._refusal
-        self.signs.marks.clear(self._to.turn)  # before the answer appears
         channel = await self._channel()
+        self.signs.marks.clear(self._to.turn)  # before the answer appears
         # An earlier call for this part ended in doubt: its post may exist, also if `find` cannot
         # tell which one it is.
         if part.number in self._doubtful_parts:
@@ -225,7 +304,7 @@ class ChannelSurface(DiscordSurface):
         answer = part.answer
         if answer is not None:
             # The typing indicator goes before the complete answer appears.
-            await self.end_activity()
+            await self.signs.end(self._to.turn)
         part = self._address(part)
         form = await self._renderer.make_form(part.text, answer)
         try:
@@ -234,14 +313,15 @@ class ChannelSurface(DiscordSurface):
             # The post is tried again. The typing indicator shows that the turn goes on.
             await self.show_activity("")
             raise
-        # Text that people see replaces the typing indicator for a while.
-        self.signs.note_growth(self._to.turn)
         post = f"{channel.id}:{message.id}"
         # No other turn may take this post for its own.
         self._owners.claim(post, self._to.turn)
         self._post_states[post] = ShownPost(form["content"])
-        # A growing post gets its stop button by the next edit, or by this one if none comes soon.
         if answer is None:
+            # Text that people see replaces the typing indicator for a while.
+            self.signs.note_growth(self._to.turn)
+            # A growing post gets its stop button by the next edit, or by this one if none comes
+            # soon.
             self.signs.do_later(self._to.turn, EDIT_INTERVAL_SECONDS, self._offer_stop)
         # Only if this is the final part.
         await self._end_answer(post, part)
@@ -412,312 +492,13 @@ class ChannelSurface(DiscordSurface):
 
     async def _channel(self) -> discord.PartialMessageable:
         """Return where to post. A thread that the answer needs is created first."""
-        client = await self.client()
-        guild = int(self._to.address.workspace or 0) or None
-        where = await self._threads.answer_channel(self._to)
+        client, address = await self.client(), self._to.address
+        guild = int(address.workspace or 0) or None
+        where = int(address.channel)
+        if address.thread:
+            where = await self._threads.answer_channel(self._to)
         return client.get_partial_messageable(where, guild_id=guild)
 
     async def _find_own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
         since = self._source or int(self._to.source)  # that of a command or click is a time, too
         return await posts.own_posts_since(await self.client(), channel, since)
-
-
-def _say_where(post: str) -> str:
-    link = f"https://discord.com/channels/@me/{post.replace(':', '/')}"
-    return say(ANSWERED_DIRECTLY, url=link)
-
-
-class TokenSurface(DiscordSurface):
-    """The base of the surfaces for an interaction (a command or a click): posts are made through
-    its token while that is valid, else as messages of the channel (`_channel`)."""
-
-    def __init__(self, to: ReplyTo, token: Token, acks: Acks, channel: ChannelSurface) -> None:
-        super().__init__(to, channel.signs, channel.files)
-        self.client = channel.client
-        self._token = token
-        self._acks = acks
-        self._channel = channel
-
-    @property
-    def _is_apart(self) -> bool:
-        """Only the asker sees the original response, and no channel has it. The channel of the
-        address is their direct message."""
-        return self._token.is_private and not self._to.address.is_shared
-
-    @property
-    def _where(self) -> int:
-        return int(self._to.address.thread or self._to.address.channel)
-
-    async def _open_original(self) -> OriginalResponse:
-        return OriginalResponse(await self.client(), self._token, self._to.token_expires_at)
-
-
-class ResponseSurface(TokenSurface):
-    """Shows the whole answer to a command in its original response, by edits. Text that does not
-    fit is attached as a file. If the token expires before the answer is complete, a post in the
-    channel replaces it."""
-
-    max_posts = ORIGINAL_PARTS
-    _is_token_lost = False
-    """The token is known to be unusable."""
-
-    async def seconds_until_growth(self) -> float:
-        """A private answer is posted once: its token may end before the text is complete."""
-        return TOKEN_SECONDS if self._is_apart else 0.0
-
-    async def show_activity(self, doing: str) -> None:
-        """Write what is being done into the original response, which shows "thinking…" from the
-        acknowledgement on. Once the token has expired, a public answer shows the typing indicator
-        instead."""
-        self.signs.start(self._to.turn, self._type_later)
-        if doing and not await self._is_over():
-            await self._edit(f"*{discord.utils.escape_markdown(disable_markup(doing))}*", None)
-
-    async def _type_later(self) -> None:
-        if not self._token.is_private and await self._is_over():
-            await self._channel.type()
-
-    async def post(self, key: str, part: AnswerPart) -> str:
-        """Write the part into the original response, or post it in the channel if the token has
-        expired. Return the post's id as `channel:message`.
-
-        Raises Undeliverable if the token has expired and others could read a private answer in the
-        channel.
-        """
-        # The cards of a private answer change later than the token lets it be edited.
-        is_lasting = self._is_apart and part.answer is not None and bool(part.answer.cards)
-        if not is_lasting and (post := await self._write_original(part)):
-            return post
-        if self._is_apart:
-            return await self._post_directly(key, part)
-        # Only the token is over: the bot's own right edits the response.
-        if original := await self._find_original():
-            await self._channel.edit(original, part)
-            return original
-        return await self._channel.post(key, part)
-
-    async def _post_directly(self, key: str, part: AnswerPart) -> str:
-        """Post a private answer in the direct message, once, and say so in the response if the
-        token is still valid."""
-        await self._channel.find(part.number, key)  # so that `post` looks for an earlier try's
-        try:
-            post = await self._channel.post(key, part)
-        except Undeliverable:
-            await self._replace_response(say(NO_DIRECT_MESSAGE))
-            raise
-        self._last = None
-        await self._replace_response(_say_where(post))
-        return post
-
-    async def _replace_response(self, words: str) -> None:
-        if not await self._is_over():
-            with suppress(PonteError, TokenOver, *IN_DOUBT):
-                original = await self._open_original()
-                await attempt(lambda: original.edit(content=words, view=None, attachments=[]))
-
-    async def edit(self, post: str, part: AnswerPart) -> None:
-        """Change the answer, through the token or, once that has expired, as a message of the
-        channel. Raises Undeliverable as `post` does."""
-        has_cards = part.answer is not None and part.answer.cards
-        if (self._is_apart and has_cards) or not await self._write_original(part):
-            try:
-                await self._channel.edit(post, part)
-            except PostRemoved:
-                if not self._is_apart:
-                    raise
-                # The response was the post, and its token is over.
-                await self._post_directly(f"{self._to.turn}:{part.number}", part)
-
-    async def delete(self, post: str) -> None:
-        """Delete a post, as any message of the channel."""
-        await self._channel.delete(post)
-
-    async def find(self, number: int, key: str) -> str | None:
-        """Return None while the token is valid, because writing the original response can be
-        repeated. Later, look for it in the channel's history; else `post` looks for a post with the
-        same text. None for the files: attaching them can be repeated too."""
-        if number < 1 or not await self._is_over():
-            return None
-        return await self._find_original() or await self._channel.find(number, key)
-
-    async def upload(self, key: str, files: Sequence[File]) -> str:
-        """Add the files to the original response, or to the post in the channel that replaced it.
-        `key` is not used: files are added by an edit, which can be repeated."""
-        # `_last`: the post, text and answer that were written into the original response. If
-        # `over`, the token to edit it has expired.
-        over = await self._is_over()
-        if over and self._last is not None:
-            # The token expired after the answer was complete. An upload of the channel's surface
-            # goes to the post that it edited last, and it does not know this one yet. Without the
-            # token, `edit` passes the edit on to that surface, which then knows the post. The part
-            # is the last one: a response has only one (ORIGINAL_PARTS).
-            post, part, answer = self._last
-            await self.edit(post, AnswerPart(ORIGINAL_PARTS, part, answer, is_final=True))
-        if over or self._last is None:  # None: the answer was posted in the channel
-            return await self._channel.upload(key, files)
-        original = await self._open_original()
-        return await self._put_files(
-            lambda text, attachments: original.edit(content=text, attachments=attachments),
-            files,
-            self._token.max_file_bytes,
-        )
-
-    async def _is_over(self) -> bool:
-        """The token cannot be used: it has expired, or Discord refused the acknowledgement. Waits
-        for one that is under way."""
-        if self._is_token_lost or time.time() > self._to.token_expires_at:
-            return True
-        # None: of a former process. The first edit shows whether the acknowledgement counted.
-        self._is_token_lost = await self._acks.wait_for(self._to.turn) is False
-        return self._is_token_lost
-
-    async def _write_original(self, part: AnswerPart) -> str | None:
-        """Write the part into the original response and return the post's id, None if the token has
-        expired. Raises Undeliverable if it has, and others could read a private answer in the
-        channel."""
-        if not await self._is_over():
-            try:
-                return await self._edit(part.text, part.answer, keeps_files=part.is_redrawn)
-            except TokenOver:
-                self._is_token_lost = True
-        # Only the token can make or edit a message that one person alone sees.
-        if self._token.is_private and self._to.address.is_shared:
-            raise Undeliverable(reason="the command's token is over")
-        return None
-
-    async def _edit(self, part: str, answer: Answer | None, *, keeps_files: bool = False) -> str:
-        """Write a part into the original response and return its id as `channel:message`. While the
-        answer grows (`answer` is None), the response has a stop button. The whole answer has its
-        sheets, files with long tables or a long text. Raises TokenOver."""
-        original = await self._open_original()
-        form = await self._renderer.make_form(part, answer)
-        if answer is None:
-            form["view"] = card_embeds.build_stop_view(self._to.asker.id)
-        message = await self._renderer.send(
-            form,
-            None if keeps_files else answer,
-            lambda form, files: original.edit(
-                **form, **({} if keeps_files else {"attachments": files})
-            ),
-        )
-        post = f"{self._where}:{message.id}"
-        if answer is not None:
-            # `upload` adds files by an edit, which replaces all of it.
-            self._last = (post, part, answer)
-        return post
-
-    async def _find_original(self) -> str | None:
-        """Return the id of the original response: the channel's message that names the interaction.
-        None if it is not among the 100 messages after the command, or if history cannot be read."""
-        client = await self.client()
-        channel = client.get_partial_messageable(self._where)
-        # The interaction's id. Ids grow with time, and the response came later.
-        after = discord.Object(int(self._to.source))
-        try:
-            messages = await history(channel, after=after, limit=100, oldest_first=True)
-        except Undeliverable:
-            return None
-        for message in messages:
-            made_by = message.interaction_metadata
-            if made_by is not None and made_by.id == int(self._to.source):
-                return f"{self._where}:{message.id}"
-        return None
-
-
-class ClickSurface(TokenSurface):
-    """Shows the outcome of a click: on the card, in an ephemeral message (only the person who
-    clicked sees it), or, if the answer is `has_own_post`, in a post for everybody. `to.source` is
-    the id of the message that contains the card."""
-
-    _has_own_post = False
-    """The outcome has a post of its own."""
-
-    async def show_activity(self, doing: str) -> None:
-        """After the acknowledgement of a click the Discord client itself shows no progress."""
-        await self._channel.show_activity(doing)
-
-    async def post(self, key: str, part: AnswerPart) -> str:
-        """Redraw the card, post an answer in the channel if it has a post of its own or grows, or
-        send a part of a private answer as an ephemeral message. Return the id of the card's message
-        or of the new post, as `channel:message`."""
-        # The redrawn card tells the outcome.
-        if part.answer is not None and not part.answer.has_own_post:
-            await self._show_outcome(part.text, part.answer)
-            return self._card
-        # An ephemeral message cannot be found or edited later, so the card's id stands for it.
-        if part.is_private:
-            await self._whisper(part.text)
-            return self._card
-        try:
-            post = await self._channel.post(key, part)
-        except Undeliverable:
-            # May not post there, but the token is valid. A card alone has no text.
-            await self._whisper(part.text or say(NO_DIRECT_MESSAGE))
-            return self._card
-        self._has_own_post = True  # so `upload` adds the answer's files there
-        if self._is_apart and part.is_final:
-            with suppress(PonteError, *IN_DOUBT):
-                await self._whisper(_say_where(post))
-        return post
-
-    async def _show_outcome(self, part: str, answer: Answer) -> None:
-        """Redraw the answer's cards. The text is an ephemeral message if it is private, reports a
-        failure, or comes without a card. Otherwise the card says enough."""
-        # Before the acknowledgement, there is no original response to edit.
-        await self._acks.wait_for(self._to.turn)
-        for card in answer.cards:
-            await self._redraw(card)
-        if part and (answer.is_private or answer.status == "failed" or not answer.cards):
-            await self._whisper(part)
-
-    async def edit(self, post: str, part: AnswerPart) -> None:
-        """Redraw the card if `post` is its message."""
-        if post != self._card:
-            await self._channel.edit(post, part)
-        elif part.answer is not None and not part.answer.has_own_post:
-            await self._show_outcome(part.text, part.answer)
-
-    async def delete(self, post: str) -> None:
-        """The message with the card is not deleted."""
-
-    async def find(self, number: int, key: str) -> str | None:
-        """Return None: `post` then looks in the channel for a post with the same text."""
-        return await self._channel.find(number, key)
-
-    async def upload(self, key: str, files: Sequence[File]) -> str:
-        """Only the answer's own post has a place for files."""
-        return await self._channel.upload(key, files) if self._has_own_post else self._card
-
-    @property
-    def _card(self) -> str:
-        return f"{self._where}:{self._to.source}"
-
-    async def _redraw(self, card: Card) -> None:
-        """Redraw one card, through the token or, once that has expired, as a message of the
-        channel. If somebody deleted the message, nothing is redrawn: the decision is stored."""
-        # Two decisions at once would each put back the other's old card. So each message with cards
-        # has a lock in `_redrawing`; `source` is the message's id.
-        lock = _redrawing.setdefault(int(self._to.source), asyncio.Lock())
-        with suppress(PostRemoved):
-            async with lock:
-                try:
-                    original = await self._open_original()
-                    message: discord.Message = await attempt(original.read)
-                    embeds, view = card_embeds.redraw_card(message, card)
-                    await attempt(lambda: original.edit(embeds=embeds, view=view))
-                except TokenOver:
-                    client = await self.client()
-                    channel = client.get_partial_messageable(self._where)
-                    message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
-                    embeds, view = card_embeds.redraw_card(message, card)
-                    form: dict[str, Any] = {"embeds": embeds, "view": view}
-                    await attempt(lambda: message.edit(**form, allowed_mentions=MENTION_NOBODY))
-
-    async def _whisper(self, part: str) -> None:
-        """Send an ephemeral message. It is not repeated: it has no nonce and could appear twice.
-        Only the click's token, which `original` holds, can send it."""
-        original = await self._open_original()
-        try:
-            await attempt(lambda: original.whisper(part), repeat=False)
-        except TokenOver:
-            raise Undeliverable(reason="the click's token is over") from None

@@ -131,6 +131,8 @@ class GrowingReply:
         """A person has removed a post: nothing more is shown."""
         self._is_finishing = False
         """The answer is complete, or another process continues: no progress is shown."""
+        self._is_quiet = False
+        """The signs of the turn are removed, and none was set since."""
         self._whole_until = time.monotonic() + min(surface.interval, WHOLE_ANSWER_SECONDS)
         """Until this time (monotonic clock), no growing text is posted: the answer may be complete
         earlier."""
@@ -166,6 +168,7 @@ class GrowingReply:
         """Post the whole answer in place of its progress; retry for `MAX_DELIVERY_SECONDS`. A call
         after a crash posts nothing twice. Raises Undeliverable if the platform refuses for good or
         all that time, and PostRemoved if a person deleted a post of it."""
+        self._is_quiet = False
         # The answer edits a post of progress that is under way.
         await self._show_no_more()
         if self._gone:
@@ -252,8 +255,10 @@ class GrowingReply:
     async def wait_for_updates(self) -> None:
         """Wait for requests that show progress, then remove the signs of the turn (a status, "is
         typing")."""
-        await self._show_no_more()
-        await self._surface.end_activity()
+        if not self._is_quiet:
+            await self._show_no_more()
+            await self._surface.end_activity()
+            self._is_quiet = True
 
     async def _show_no_more(self) -> None:
         """Show no further progress. Wait until a post of progress is made and recorded, because the

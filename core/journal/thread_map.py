@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import structlog
 
 from core.base.errors import NotStored
+from core.base.tasks import BoundedDict
 from core.domain.messages import decode_json, encode_json
 from core.domain.ports import TransactionStep
 from core.domain.records import Thread
@@ -79,6 +80,8 @@ class FileThreadMap(SqlThreadMap):
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="thread-map")
         self._map: Any = None
+        self._linked = BoundedDict[str, str](1000)
+        """Entries that are known to be in the file."""
 
     @classmethod
     async def open(cls, path: Path, database: Database) -> FileThreadMap:
@@ -97,15 +100,16 @@ class FileThreadMap(SqlThreadMap):
     async def link(self, thread: Thread) -> None:
         """The file can be lost without harm, so a failure is only logged."""
         key, id = thread.conversation, thread.id
+        if self._linked.get(key) == id:  # most turns change the record alone
+            return
         try:
-            # Most turns change the record alone, and need no commit here.
-            await self._run_in_thread(
-                lambda: self._map.get(key) == id or self._map.update({key: id})
-            )
+            await self._run_in_thread(lambda: self._map.update({key: id}))
+            self._linked[key] = id
         except NotStored as error:
             log.warning("could not save the thread", error=str(error))
 
     async def delete(self, conversation: str) -> None:
+        self._linked.pop(conversation, None)
         await self._run_in_thread(lambda: self._map.pop(conversation, None))
 
     async def scrub(self) -> None:

@@ -215,6 +215,24 @@ async def test_the_sign_of_work_begins_without_a_word_and_goes_with_the_turn(pla
     assert place.visible == ["hi"]
 
 
+async def test_signs_go_once_and_again_after_another_try(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply, ends = place.reply(), list[str]()
+
+    async def end_activity() -> None:
+        ends.append("end")
+
+    monkeypatch.setattr(place.surface, "end_activity", end_activity)
+    await reply.finish(answer("hi"))
+    await reply.wait_for_updates()
+    await reply.wait_for_updates()
+    assert ends == ["end"]
+    await reply.finish(answer("hi"))  # a post that fails may set a sign again
+    await reply.wait_for_updates()
+    assert ends == ["end", "end"]
+
+
 async def test_a_busy_platform_is_not_pressed_with_progress(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,23 @@ async def test_a_record_comes_back_as_it_was(stores: Embedded) -> None:
     await threads.close()
 
 
+async def test_a_link_that_is_known_does_not_open_the_file_again(
+    threads: FileThreadMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await threads.link(FULL)
+    monkeypatch.setattr(threads, "_map", None)  # any use of the file would fail
+    with capture_logs() as logs:
+        await threads.link(FULL)
+        assert not logs
+        await threads.link(replace(FULL, id="t2"))
+    assert [entry["event"] for entry in logs] == ["could not save the thread"]
+    monkeypatch.undo()
+    await threads.delete(FULL.conversation)
+    await threads.link(FULL)
+    assert await threads.get(FULL.conversation) is None, "the record is empty, the entry is back"
+    assert threads._map[FULL.conversation] == FULL.id
+
+
 async def test_a_turn_begins_with_the_record_of_its_thread(stores: Embedded) -> None:
     turn = await talk(stores, "hello")
     assert turn.thread_record is None

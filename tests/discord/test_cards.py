@@ -18,7 +18,7 @@ from adapters.discord.card_embeds import (
     describe_cards,
     read_press,
 )
-from adapters.discord.posts import Renderer
+from adapters.discord.surface import Renderer
 from core.base.errors import Undeliverable
 from core.changes.cards import describe_whole, is_short
 from core.chat.reply import GrowingReply

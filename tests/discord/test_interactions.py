@@ -12,7 +12,7 @@ import pytest
 
 from adapters.discord import state as tokens
 from adapters.discord.interactions import DISCORD_STORE_SECONDS
-from adapters.discord.surface import ResponseSurface
+from adapters.discord.responses import ResponseSurface
 from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Answer, Card, File, Message, Person, ReplyTo, turn_id

@@ -144,7 +144,7 @@ def make_variant(seed: int) -> Variant:
         request = odd.change_events(list(chat._chunks(body, script)), kinds)
         whole = odd.completion_of(request) if "json" in kinds else {}
     else:
-        response = events.response_of({"model": "m"}, script, [], 0, events.output_of(script))
+        response = events.response_of({"model": "m"}, script, 0, events.output_of(script))
         request = odd.change_events(list(events.events_of(response, script.piece)), kinds)
         whole = next((e["response"] for e in reversed(request) if "response" in e), {})
         if not whole.get("output"):

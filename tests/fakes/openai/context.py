@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.fakes.openai.errors import GatewayError
+from tests.fakes.openai.items import length
 
 Json = dict[str, Any]
 LOST = "I don't know what you mean."
@@ -60,7 +61,11 @@ EXCEEDED: Mapping[str, Callable[[int, int], GatewayError]] = {
 
 def count_tokens(value: object, characters: float) -> int:
     """Return the tokens of a request, with so many characters in each."""
-    return int(len(json.dumps(value, ensure_ascii=False)) / characters)
+    return int(length(value, write_json) / characters)
+
+
+def write_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def model_entry(kind: str, name: str, context: int) -> Json:

@@ -51,16 +51,14 @@ def output_of(script: Script, ran: Sequence[Json] = (), cited: Json | None = Non
     return items
 
 
-def response_of(
-    body: Json, script: Script, input: list[Json], cached: int, output: list[Json]
-) -> Json:
-    """The finished response object."""
+def response_of(body: Json, script: Script, input: int, output: list[Json]) -> Json:
+    """The finished response object. `input`: the tokens of what it answers."""
     status = "incomplete" if script.incomplete else "completed"
     status = "failed" if script.fail == "failed" else status
     conversation = body.get("conversation")
     failure = {"code": script.code or "server_error", "message": "The server had an error."}
     incomplete = {"reason": script.incomplete} if script.incomplete else None
-    usage = usage_of(script, input, output, cached) if script.counted == "yes" else None
+    usage = usage_of(script, input, output) if script.counted == "yes" else None
     return {
         "id": script.id or new_id("resp"),
         "object": "response",
@@ -80,8 +78,8 @@ def response_of(
     }
 
 
-def usage_of(script: Script, input: list[Json], output: list[Json], cached: int) -> Json:
-    count = {"input": tokens(input), "cached": cached, "written": 0, "output": tokens(output)}
+def usage_of(script: Script, input: int, output: list[Json]) -> Json:
+    count = {"input": input, "cached": input // 2, "written": 0, "output": tokens(output)}
     count = {**count, "reasoning": 64 if script.reasoning else 0, **script.usage}
     return {
         "input_tokens": count["input"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tests.fakes.openai.errors import OpenAIErrorResponse, missing_output, no_call
@@ -15,6 +15,7 @@ PREFIX = {"message": "msg", "function_call": "fc", "function_call_output": "fco"
 INPUT_PARTS = {"input_text", "input_image", "input_file"}
 _HALF = re.compile("[\ud800-\udfff]")
 _numbers = itertools.count(1)
+_lengths: dict[tuple[str, Callable[[object], str]], int] = {}
 
 
 def new_id(prefix: str) -> str:
@@ -109,4 +110,17 @@ def total(counted: Json) -> int:
 
 
 def tokens(items: object) -> int:
-    return len(str(items)) // 4
+    return length(items, str) // 4
+
+
+def length(value: object, write: Callable[[object], str]) -> int:
+    """The characters of `write(value)`. Those of an item are counted once: otherwise each request
+    would cost this process as much as its conversation is long."""
+    if isinstance(value, list):
+        return max(2, sum(length(one, write) + 2 for one in value))
+    if not (isinstance(value, dict) and "id" in value):
+        return len(write(value))
+    key = value["id"], write
+    if key not in _lengths:
+        _lengths[key] = len(write(value))
+    return _lengths[key]

@@ -107,8 +107,8 @@ class Creation:
         output = self._output()
         if self._state.call_ids:
             self._state.call_ids.change([{"response": {"output": output}}], script)
-        self._response = response_of(self._body, script, self._context, token_count // 2, output)
-        usage = usage_of(script, self._context, output, token_count // 2)
+        self._response = response_of(self._body, script, token_count, output)
+        usage = usage_of(script, token_count, output)
         self._state.used.append((usage["input_tokens"], usage["output_tokens"]))
         self._response["created_at"] = int(self._state.now())
         self._state.busy.add(self._conversation)

@@ -150,7 +150,7 @@ class State:
 
     def check_size(self, *parts: object, most: object = None) -> int:
         """Return how many tokens an answer can have. Raise if the request does not fit."""
-        count = count_tokens(parts, self.characters)
+        count = count_tokens(list(parts), self.characters)
         over = count + (most if isinstance(most, int) and self.kind else 0) - self.context
         if over > 0 and self.kind.startswith("Ollama"):
             self.dropped.append(over)
