@@ -150,6 +150,7 @@ class Broken:
         ("bwrap: setting up uid map: Permission denied", "apparmor_restrict_unprivileged_userns=0"),
         ("bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted", "AppArmor"),
         ("bwrap: Can't mount proc on /newroot/proc: Operation not permitted", "parts of /proc"),
+        ("bwrap: Can't set hostname to sandbox: Operation not permitted", "what bubblewrap needs"),
         ("bwrap: Unknown option --disable-userns", "0.8 or later"),
         (
             "bwrap: Can't find source path /root/env: Permission denied",

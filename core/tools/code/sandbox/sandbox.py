@@ -73,6 +73,8 @@ _RECOGNISED = (
     ("Can't find source path", "other users can't read the sandbox's Python: {said}"),
     ("Permission denied: '", "other users can't read the sandbox's Python: {said}"),
     ("ModuleNotFoundError", "the sandbox's Python doesn't work: {said}"),
+    # Podman's own filter of system calls, without capabilities: "Can't set hostname to sandbox".
+    ("bwrap: Can't", "this system forbids what bubblewrap needs: {said}"),
     (
         "Operation not permitted",
         "Ponte runs as root and isn't allowed to switch to another user: {said}",
