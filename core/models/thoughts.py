@@ -124,8 +124,9 @@ class GrowingAnswer:
         self._closing: re.Pattern[str] | None = None
         self._thought: list[str] = []
         self._skips_space = False  # a thought has just ended: the space after it is not shown
-        # Follows whether the text is inside code, where a tag is text.
-        self._code = GrowingCode()
+        # Tells at a tag whether it is inside code, where it is text. It has read the first
+        # `_code_parts` parts: text without a tag is not read.
+        self._code, self._code_parts = GrowingCode(), 0
         self._is_blank = True
         """Nothing but space is shown so far, so the answer may still begin with a thought or be
         nothing but a call."""
@@ -192,6 +193,8 @@ class GrowingAnswer:
             if is_second and tag[0].lower() not in (*TAGS, *OPENINGS):
                 self._skips_space = True
                 continue
+            self._code.add("".join(self._parts[self._code_parts :]))
+            self._code_parts = len(self._parts)
             self._code.end_run()
             if self._code.ticks:  # a tag in a code span is text, if the span ends
                 span_end = self._code.find_span_end(text, at, is_last=is_last)
@@ -261,6 +264,7 @@ class GrowingAnswer:
             # What was shown before is only blank space.
             if self._is_blank:
                 self._parts.clear()
+                self._code_parts = 0
             self._closing = re.compile("|".join(map(re.escape, closings)), re.IGNORECASE)
             self._thought = [tag]
         elif closings or is_code or self.has_thoughts or is_mention or name in OPENINGS:
@@ -268,16 +272,14 @@ class GrowingAnswer:
         else:
             self._parts.clear()
             self.is_unopened = self.has_thoughts = self._skips_space = self._is_blank = True
-            self._code = GrowingCode()
+            self._code, self._code_parts = GrowingCode(), 0
 
     def _show(self, text: str) -> None:
-        """`_code` follows whether the text ends inside code, where a tag is text."""
         if not text:
             return
         self._parts.append(text)
         self._last = text[-1]
         self._is_blank = self._is_blank and not text.strip()
-        self._code.add(text)
 
 
 def _find_tag_begin(text: str, start: int) -> int:
