@@ -616,6 +616,9 @@ class Rotation:
 def _split_code(text: str) -> Iterator[tuple[int, int, bool]]:
     """Yield prose and code in order, as start, end and whether it is code. Code is a block, or a
     span within a line; spans are looked for between two blocks only."""
+    if "`" not in text and "~~~" not in text:
+        yield 0, len(text), False
+        return
     at = 0
     # An empty block at the end, so that the prose after the last block is divided, too.
     for block in [*(match.span() for match in _BLOCK.finditer(text)), (len(text), len(text))]:
