@@ -53,8 +53,10 @@ async def hear_nothing(
 def quote_spoken(words: str) -> str:
     """Return the words that were understood from a voice message, as the quote with which the
     answer begins; "" for no words."""
+    if not words:
+        return ""
     quote = escape_markdown(text.clip_line(words, MAX_QUOTE_CHARACTERS))
-    return f"> {say(UNDERSTOOD)} {quote}\n\n" if words else ""
+    return f"> {say(UNDERSTOOD)} {quote}\n\n"
 
 
 @dataclass(frozen=True, slots=True)
