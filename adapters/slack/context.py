@@ -104,8 +104,10 @@ class SlackContext:
         ids = self._people(message)
         earlier, find_profiles = ReadMessages(), self.workspace.directory.profiles
         reference = next((quote.reference for quote in message.context if quote.reference), "")
-        is_alone = self.taking_part.is_alone(message.address.conversation, message.author.id)
-        if pointed and (reference or (_is_reply(message) and not is_alone)):
+        reads_thread = _is_reply(message) and not self.taking_part.is_alone(
+            message.address.conversation, message.author.id
+        )
+        if pointed and (reference or reads_thread):
             earlier, people = await run_together(
                 self._read_earlier_messages(message, reference), find_profiles(ids)
             )

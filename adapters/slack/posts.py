@@ -255,7 +255,8 @@ class SlackPosts:
         rest = await self._send(post, content, grows)
         # The rest of a divided text needs further messages. None of them can exist yet, because
         # their keys contain the time stamp of the new post.
-        await self._post_rest(str(response["ts"]), rest, content.cards, frozenset())
+        if rest:
+            await self._post_rest(str(response["ts"]), rest, content.cards, frozenset())
         return response
 
     async def post_privately(
@@ -317,8 +318,8 @@ class SlackPosts:
                 return
             raise
         # An earlier attempt may have posted some further messages of a divided text already.
-        existing_keys = await self._lookup.keys() if rest else frozenset()
-        await self._post_rest(ts, rest, content.cards, existing_keys)
+        if rest:
+            await self._post_rest(ts, rest, content.cards, await self._lookup.keys())
 
     async def _send(
         self, send: Callable[[Json], Awaitable[None]], content: PostContent, grows: bool = False

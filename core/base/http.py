@@ -324,6 +324,9 @@ def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
         transport = library.AsyncHTTPTransport(uds=socket, verify=False)  # no TLS there
         return library, library.AsyncClient(transport=transport, headers=headers, trust_env=False)
     authorities = load_tls_context()
+    if not (proxies.http or proxies.https):
+        client = library.AsyncClient(verify=authorities, headers=headers, trust_env=False)
+        return library, client
     transports: dict[str | None, Any] = {}
 
     class ProxyTransport(library.AsyncBaseTransport):  # type: ignore[misc, name-defined]
