@@ -195,7 +195,6 @@ class GrowingAnswer:
                 continue
             self._code.add("".join(self._parts[self._code_parts :]))
             self._code_parts = len(self._parts)
-            self._code.end_run()
             if self._code.ticks:  # a tag in a code span is text, if the span ends
                 span_end = self._code.find_span_end(text, at, is_last=is_last)
                 if span_end is None:  # the next piece tells
