@@ -128,16 +128,16 @@ class SlackContext:
         own_quotes = [
             replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context
         ]
-        quotes, files, cut_sentences = list[Quote](), list[Attachment](), list[str]()
+        quotes, files = list[Quote](), list[Attachment]()
+        notes = [*([say(earlier.failure, locale)] if earlier.failure else []), *unread]
         if earlier.posts:
             is_shared = message.address.is_shared
             quotes, files, total = self._quote_new_messages(earlier, names, is_shared)
             cut_notes, cut_sentences = incoming.describe_cut(len(quotes), total, locale)
             quotes += cut_notes
+            notes += cut_sentences
         if earlier.reference and quotes:  # the complete message replaces the stored excerpt
             own_quotes = [quote for quote in own_quotes if not quote.reference]
-        notes = [*([say(earlier.failure, locale)] if earlier.failure else []), *unread]
-        notes += cut_sentences
         # The model must know that something is missing.
         if earlier.failure and not earlier.reference:
             quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]

@@ -124,9 +124,9 @@ class GrowingAnswer:
         self._closing: re.Pattern[str] | None = None
         self._thought: list[str] = []
         self._skips_space = False  # a thought has just ended: the space after it is not shown
-        # Tells at a tag whether it is inside code, where it is text. It has read the first
-        # `_code_parts` parts: text without a tag is not read.
-        self._code, self._code_parts = GrowingCode(), 0
+        # Tells at a tag whether it is inside code, where it is text. Only there it reads what is
+        # shown, which waits in `_unread`.
+        self._code, self._unread = GrowingCode(), list[str]()
         self._is_blank = True
         """Nothing but space is shown so far, so the answer may still begin with a thought or be
         nothing but a call."""
@@ -193,8 +193,8 @@ class GrowingAnswer:
             if is_second and tag[0].lower() not in (*TAGS, *OPENINGS):
                 self._skips_space = True
                 continue
-            self._code.add("".join(self._parts[self._code_parts :]))
-            self._code_parts = len(self._parts)
+            self._code.add("".join(self._unread))
+            self._unread.clear()
             if self._code.ticks:  # a tag in a code span is text, if the span ends
                 span_end = self._code.find_span_end(text, at, is_last=is_last)
                 if span_end is None:  # the next piece tells
@@ -263,7 +263,6 @@ class GrowingAnswer:
             # What was shown before is only blank space.
             if self._is_blank:
                 self._parts.clear()
-                self._code_parts = 0
             self._closing = re.compile("|".join(map(re.escape, closings)), re.IGNORECASE)
             self._thought = [tag]
         elif closings or is_code or self.has_thoughts or is_mention or name in OPENINGS:
@@ -271,12 +270,13 @@ class GrowingAnswer:
         else:
             self._parts.clear()
             self.is_unopened = self.has_thoughts = self._skips_space = self._is_blank = True
-            self._code, self._code_parts = GrowingCode(), 0
+            self._code = GrowingCode()
 
     def _show(self, text: str) -> None:
         if not text:
             return
         self._parts.append(text)
+        self._unread.append(text)
         self._last = text[-1]
         self._is_blank = self._is_blank and not text.strip()
 
