@@ -290,7 +290,7 @@ class Trust:
             text_before = tame(text)
             parts = tuple(split(text_before))
             # Sanitizing changed nothing in the only part, and would change nothing again.
-            if tame == self.sanitize and text_before == text and parts == (text,):
+            if tame == self.sanitize and (text_before, *parts) == (text, text):
                 break
             if all(not _SUSPICIOUS.search(part) or self.sanitize(part) == part for part in parts):
                 break

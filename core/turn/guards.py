@@ -49,7 +49,7 @@ class Guards:
         ""."""
         limits, calls = self.run.config.limits, self._list_calls()
         # The slices have the calls beyond the limit.
-        if len(calls) > limits.costly and self._list_calls(is_costly=True)[limits.costly :]:
+        if calls and self._list_calls(is_costly=True)[limits.costly :]:
             return say(COSTLY_CALLS_USED_UP_NOTE, count=limits.costly)
         if calls[limits.total :]:
             return say(CALLS_USED_UP_NOTE, count=limits.total)
@@ -78,12 +78,11 @@ class Guards:
     async def check_limit(self, call: ToolCall) -> Outcome | None:
         """Stop a call beyond the numbers of calls that one turn may make. They count in the order
         of the transcript, so a resumed turn stops the same calls."""
-        limits, calls = self.run.config.limits, self._list_calls()
-        costly_calls = self._list_calls(is_costly=True) if len(calls) > limits.costly else []
-        if call.call_id in costly_calls[limits.costly :]:
+        limits = self.run.config.limits
+        if call.call_id in self._list_calls(is_costly=True)[limits.costly :]:
             metrics.limits.labels("costly_calls").inc()
             count = f"{limits.costly} tool calls that cost"
-        elif call.call_id in calls[limits.total :]:
+        elif call.call_id in self._list_calls()[limits.total :]:
             metrics.limits.labels("tool_calls").inc()
             count = f"{limits.total} tool calls"
         else:
