@@ -25,7 +25,7 @@ import structlog
 from bot.engine import Engine
 from bot.stores import SCHEMA
 from core.domain.messages import Answer, Message, Post, Progress, encode_json
-from core.domain.ports import ToolSource
+from core.domain.ports import RenderProgress, ToolSource
 from core.domain.records import Thread
 from core.journal.thread_map import FileThreadMap
 from core.store.database import SqliteDatabase
@@ -41,7 +41,7 @@ class NullReply:
     def split(self, text: str) -> tuple[str, ...]:
         return (text,)
 
-    async def show(self, progress: Progress) -> None:
+    async def show(self, progress: Progress, render: RenderProgress | None = None) -> None:
         return None
 
     async def wait_for_updates(self) -> None:

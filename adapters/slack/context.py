@@ -104,8 +104,10 @@ class SlackContext:
         ids = self._people(message)
         earlier, find_profiles = ReadMessages(), self.workspace.directory.profiles
         reference = next((quote.reference for quote in message.context if quote.reference), "")
-        is_alone = self.taking_part.is_alone(message.address.conversation, message.author.id)
-        if pointed and (reference or (_is_reply(message) and not is_alone)):
+        reads_thread = _is_reply(message) and not self.taking_part.is_alone(
+            message.address.conversation, message.author.id
+        )
+        if pointed and (reference or reads_thread):
             earlier, people = await run_together(
                 self._read_earlier_messages(message, reference), find_profiles(ids)
             )
@@ -119,20 +121,23 @@ class SlackContext:
         author = people.get(message.author.id) or PlatformMember(message.author.id)
         locale = message.locale or author.locale.replace("_", "-")
         linked, unread = list[Quote](), list[str]()
-        if pointed and (links := find_message_links(message.text)):
+        if pointed and "://" in message.text and (links := find_message_links(message.text)):
             linked, unread = await read_links(links, partial(self._read_link, message), locale)
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self.workspace.user] = "Ponte"
         own_quotes = [
             replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context
         ]
-        quotes, files, total = self._quote_new_messages(earlier, names, message.address.is_shared)
-        cut_notes, cut_sentences = incoming.describe_cut(len(quotes), total, locale)
-        quotes += cut_notes
+        quotes, files = list[Quote](), list[Attachment]()
+        notes = [*([say(earlier.failure, locale)] if earlier.failure else []), *unread]
+        if earlier.posts:
+            is_shared = message.address.is_shared
+            quotes, files, total = self._quote_new_messages(earlier, names, is_shared)
+            cut_notes, cut_sentences = incoming.describe_cut(len(quotes), total, locale)
+            quotes += cut_notes
+            notes += cut_sentences
         if earlier.reference and quotes:  # the complete message replaces the stored excerpt
             own_quotes = [quote for quote in own_quotes if not quote.reference]
-        notes = [*([say(earlier.failure, locale)] if earlier.failure else []), *unread]
-        notes += cut_sentences
         # The model must know that something is missing.
         if earlier.failure and not earlier.reference:
             quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]
@@ -330,7 +335,7 @@ class SlackContext:
             new_posts = [
                 post for post in posts if post in new_posts or post["ts"] == earlier.reference
             ]
-        root = earlier.reference or str(posts[0]["ts"] if posts else "")
+        root = earlier.reference or str(posts[0]["ts"])
         texts = [_content_of(post)[: incoming.EARLIER_MESSAGE_CHARACTERS] for post in new_posts]
         needed = [n for n, post in enumerate(new_posts) if post["ts"] == root]
         quotes: list[Quote] = []

@@ -124,10 +124,10 @@ def text_of(message: Payload) -> str:
 def author_text(message: Payload) -> str:
     """The message's text without attachments."""
     text = str(message.get("text") or "").strip()
-    block_text = "\n".join(_lines(message.get("blocks"))).strip()
     # For what people write, Slack builds both from one text. An app's `text` may be a summary.
-    if not text or (message.get("bot_id") and len(block_text) > len(text)):
-        text = block_text or text
+    if not text or message.get("bot_id"):
+        block_text = "\n".join(_lines(message.get("blocks"))).strip()
+        text = block_text if len(block_text) > len(text) else text
     return text[:_LONGEST]
 
 
@@ -241,8 +241,13 @@ def parse_message(
         return None
     channel, ts = str(event.get("channel", "")), str(event.get("ts", ""))
     thread = str(event.get("thread_ts") or "")
-    shared = forwarded_messages(event)
-    forwarded_files = [file for _, _, attachment in shared for file in files_of(attachment)]
+    files = own_files_of(event) if event.get("files") else ()
+    shared = list[tuple[str, str]]()
+    if event.get("attachments"):
+        forwarded = forwarded_messages(event)
+        shared += [(who, words) for who, words, _ in forwarded]
+        shared += [("Slack", words) for words in attached_texts(event) if words]
+        files += tuple(file for _, _, attachment in forwarded for file in files_of(attachment))
     direct = is_direct(channel, event)
     # What the person has open beside a direct message. The kinds of entities are listed in
     # docs.slack.dev/reference/events/app_context_changed.
@@ -268,14 +273,11 @@ def parse_message(
         thread=thread if thread != ts else "",
         parent=str(event.get("parent_user_id") or ""),
         direct=direct,
-        files=(*own_files_of(event), *forwarded_files),
+        files=files,
         edited=float((event.get("edited") or {}).get("ts") or 0.0),
         home=author_home(ours, body, event),
         robot=bool(event.get("bot_id")),
-        shared=(
-            *((who, words) for who, words, _ in shared),
-            *(("Slack", words) for words in attached_texts(event) if words),
-        ),
+        shared=tuple(shared),
         open_there=", ".join(descriptions),
     )
 

@@ -458,7 +458,8 @@ class SlackIntake:
         if not receipt.is_new and has_extras:
             # app_mention may have arrived first, and it may lack the files.
             await self.conversations.inbox.amend(turn_message.event_key, turn_message)
-        self.downloads.begin(turn_message)
+        if turn_message.attachments:
+            self.downloads.begin(turn_message)
         # For the session (Slack's record of an assistant's work) that the turn starts.
         self.signs.titles[receipt.turn] = text.to_one_line(turn_message.text, _TITLE)
         if not receipt.is_new:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -246,16 +247,11 @@ class SlackPosts:
         one message is then not divided: Slack's refusal is raised, and the text waits until the
         part is complete. Raises the errors of `SlackApi.call`.
         """
-        response: Json = {}
-
-        async def post(body: Json) -> None:
-            nonlocal response
-            response = await self._post_one(key, body)
-
-        rest = await self._send(post, content, grows)
+        response, rest = await self._send(partial(self._post_one, key), content, grows)
         # The rest of a divided text needs further messages. None of them can exist yet, because
         # their keys contain the time stamp of the new post.
-        await self._post_rest(str(response["ts"]), rest, content.cards, frozenset())
+        if rest:
+            await self._post_rest(str(response["ts"]), rest, content.cards, frozenset())
         return response
 
     async def post_privately(
@@ -267,26 +263,23 @@ class SlackPosts:
         A `refusal` uses a separate rate limit, so that no answer has to wait for it. Raises the
         errors of `SlackApi.call`.
         """
-        responses: list[Json] = []
         # Refusals wait in a queue for all channels (""), each at most SLACK_PLACE_SECONDS. The call
         # below also waits in the queue of its method.
         if refusal:
             await self._api.limiter.turn(rate_limits.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
 
-        async def post(body: Json) -> None:
-            response = await self._api.call(
-                "chat.postEphemeral",
-                channel=self._lookup.channel,
-                user=user,
-                thread_ts=thread or None,
-                **body,
-            )
-            responses.append(response)
-
+        post = partial(
+            self._api.call,
+            "chat.postEphemeral",
+            channel=self._lookup.channel,
+            user=user,
+            thread_ts=thread or None,
+        )
+        response, rest = await self._send(lambda body: post(**body), content)
         # The other pieces of a divided text follow the first one.
-        for piece in await self._send(post, content):
-            await post(PostContent(piece).build_plain())
-        return str(responses[0].get("message_ts", ""))
+        for piece in rest:
+            await post(**PostContent(piece).build_plain())
+        return str(response.get("message_ts", ""))
 
     async def respond(self, url: str, kind: str, content: PostContent) -> bool:
         """Post to a `response_url`, and return whether Slack accepted any form of the message.
@@ -304,27 +297,29 @@ class SlackPosts:
         Raises the errors of `SlackApi.call`.
         """
 
-        async def update(body: Json) -> None:
-            await self._api.call(
+        async def update(body: Json) -> Json:
+            response = await self._api.call(
                 "chat.update", channel=self._lookup.channel, ts=ts, **arguments, **body
             )
             arguments.pop("claimed", None)  # the first form has used the place up
+            return response
 
         try:
-            rest = await self._send(update, content, grows)
+            _, rest = await self._send(update, content, grows)
         except SlackRefused as refused:
             if grows and refused.error in errors.MESSAGE_TOO_LONG:
                 return
             raise
         # An earlier attempt may have posted some further messages of a divided text already.
-        existing_keys = await self._lookup.keys() if rest else frozenset()
-        await self._post_rest(ts, rest, content.cards, existing_keys)
+        if rest:
+            await self._post_rest(ts, rest, content.cards, await self._lookup.keys())
 
     async def _send(
-        self, send: Callable[[Json], Awaitable[None]], content: PostContent, grows: bool = False
-    ) -> tuple[str, ...]:
-        """Send the message in the first form that Slack accepts. Return the rest of the text, which
-        must follow in further messages. `grows`: the text is not complete, so it is not divided.
+        self, send: Callable[[Json], Awaitable[Json]], content: PostContent, grows: bool = False
+    ) -> tuple[Json, tuple[str, ...]]:
+        """Send the message in the first form that Slack accepts. Return its response, and the rest
+        of the text, which must follow in further messages. `grows`: the text is not complete, so it
+        is not divided.
 
         Another form helps only if Slack finds the message too long or refuses its blocks. Any
         other refusal is raised at once, and so is the last one if Slack accepts no form. Refusals
@@ -338,7 +333,7 @@ class SlackPosts:
         for body, limit, rest in _list_attempts(content, flags, grows, most):
             features = _list_features(body["blocks"])
             try:
-                await send(body)
+                response = await send(body)
             except SlackRefused as refused:
                 last_refusal = refused
                 if refused.error in errors.SHAPE_REFUSED:
@@ -350,7 +345,7 @@ class SlackPosts:
                 for feature in features:
                     flags.note_success(feature)
                 self._workspace.part = min(most, limit)  # later answers begin with this size
-                return rest
+                return response, rest
         raise last_refusal or ValueError("nothing to post")
 
     async def _post_rest(

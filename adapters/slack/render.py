@@ -152,13 +152,14 @@ def safe_markdown(text: str) -> str:
         piece = text[start:end]
         first, number = number, number + piece.count("\n")
         if not is_code:
-            piece = free_stress(piece)
-            piece = _ANGLED.sub(render_angled_link, _LINK.sub(render_link, piece))
-            # `<br>` becomes a line break, but a space in a table, whose row is one line.
-            piece = "\n".join(
-                BREAK.sub(" " if rows[at] else "\n", line)
-                for at, line in enumerate(piece.split("\n"), first)
-            )
+            piece = _LINK.sub(render_link, free_stress(piece))
+            if "<" in piece:
+                piece = _ANGLED.sub(render_angled_link, piece)
+                # `<br>` becomes a line break, but a space in a table, whose row is one line.
+                piece = "\n".join(
+                    BREAK.sub(" " if rows[at] else "\n", line)
+                    for at, line in enumerate(piece.split("\n"), first)
+                )
         pieces.append(piece)
     # Control sequences of Slack are disabled in the whole text, code included.
     return neutralize_markdown("".join(pieces))
@@ -616,6 +617,9 @@ class Rotation:
 def _split_code(text: str) -> Iterator[tuple[int, int, bool]]:
     """Yield prose and code in order, as start, end and whether it is code. Code is a block, or a
     span within a line; spans are looked for between two blocks only."""
+    if "`" not in text and "~~~" not in text:
+        yield 0, len(text), False
+        return
     at = 0
     # An empty block at the end, so that the prose after the last block is divided, too.
     for block in [*(match.span() for match in _BLOCK.finditer(text)), (len(text), len(text))]:

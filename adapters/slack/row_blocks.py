@@ -37,6 +37,8 @@ _AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)(?!(?<=\w@)\w+\.[a-z]{2})
 def neutralize(text: str) -> str:
     """Disable Slack's control sequences by an invisible character in them, so that the text
     notifies no person, group or channel."""
+    if "@" not in text and "<" not in text:
+        return text
     text = encode_everybody_in_addresses(text)  # such an address would not work with it
     return _AT_ALL.sub("@" + _JOINER, _CONTROL.sub("<" + _JOINER, text))
 

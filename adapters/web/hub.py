@@ -36,7 +36,7 @@ from core.domain.messages import (
     ReplyTo,
     make_press_id,
 )
-from core.domain.ports import Platform, PostJournal, Reply
+from core.domain.ports import Platform, PostJournal, RenderProgress, Reply
 from core.domain.records import Health, HistoryEntry
 from core.integrations import FindHook, HttpHandler, Operator, OperatorBoard
 from core.journal.jobs import Peers
@@ -544,7 +544,8 @@ class WebReply:
     def split(self, text: str) -> tuple[str, ...]:
         return (text,)
 
-    async def show(self, progress: Progress) -> None:
+    async def show(self, progress: Progress, render: RenderProgress | None = None) -> None:
+        progress = await render() if render else progress
         self._hub.show_progress(self._conversation, self._turn, progress)
         await self._hub.share_progress(self._turn, progress)
 

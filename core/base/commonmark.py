@@ -153,5 +153,7 @@ def _has_only_plain_spans(line: str) -> bool:
 
 def _token_targets(tokens: Sequence[Token]) -> Iterator[str]:
     for token in tokens:
-        yield from filter(None, (str(token.attrGet(name) or "") for name in ("href", "src")))
-        yield from _token_targets(token.children or ())
+        if token.attrs:
+            yield from filter(None, (str(token.attrGet(name) or "") for name in ("href", "src")))
+        if token.children:
+            yield from _token_targets(token.children)

@@ -320,10 +320,14 @@ def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
     except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
         version = "0"
     headers = {"User-Agent": f"ponte-bot/{version}"}
+    # `trust_env`: the library would read the settings of the proxy from the environment itself.
+    build = functools.partial(library.AsyncClient, headers=headers, trust_env=False)
     if socket:
         transport = library.AsyncHTTPTransport(uds=socket, verify=False)  # no TLS there
-        return library, library.AsyncClient(transport=transport, headers=headers, trust_env=False)
+        return library, build(transport=transport)
     authorities = load_tls_context()
+    if not (proxies.http or proxies.https):
+        return library, build(verify=authorities)
     transports: dict[str | None, Any] = {}
 
     class ProxyTransport(library.AsyncBaseTransport):  # type: ignore[misc, name-defined]
@@ -340,10 +344,7 @@ def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
             for transport in transports.values():
                 await transport.aclose()
 
-    # `trust_env`: the library would read the settings of the proxy from the environment itself.
-    return library, library.AsyncClient(
-        transport=ProxyTransport(), headers=headers, trust_env=False
-    )
+    return library, build(transport=ProxyTransport())
 
 
 @functools.cache

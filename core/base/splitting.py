@@ -171,6 +171,9 @@ def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ..
     text = text.rstrip()
     parts: list[str] = []
     start, fence = _skip(_BLANK_LINES, text, 0), None
+    # It fits, and no code block may have to be closed, which takes room.
+    if text and "```" not in text and "~~~" not in text and size(text) <= limit:
+        return (text[start:],)
     while start < len(text):
         part, start, fence = _Part(text, start, fence, limit, size).next_part()
         if part:

@@ -235,6 +235,8 @@ def compose_letters(text: str) -> str:
     """Return the text with each accent encoded together with its letter (Unicode NFC). Names of
     files and texts from a Mac have them apart, and would differ from the same text typed
     elsewhere."""
+    if text.isascii():
+        return text
     return unicodedata.normalize("NFC", limit_combining_marks(text))
 
 

@@ -226,7 +226,7 @@ class Trust:
         nothing.
         """
         # A pipe or a file links nothing.
-        if not self.links_anything or not _may_hold_address(text):
+        if not self.links_anything or not _SUSPICIOUS.search(text):
             return text
         # Parsing it could take seconds, so every address in it is disabled.
         if is_too_complex(text):
@@ -289,7 +289,10 @@ class Trust:
         for tame in (self.sanitize, self.defang, _NO_TRUST.defang):
             text_before = tame(text)
             parts = tuple(split(text_before))
-            if all(not _may_hold_address(part) or self.sanitize(part) == part for part in parts):
+            # Sanitizing changed nothing in the only part, and would change nothing again.
+            if tame == self.sanitize and (text_before, *parts) == (text, text):
+                break
+            if all(not _SUSPICIOUS.search(part) or self.sanitize(part) == part for part in parts):
                 break
         return text_before, parts
 
@@ -347,7 +350,7 @@ class Trust:
         `before` and `after`: a code span is directly next to the text. `whole`: allowed links in
         Markdown syntax may stay.
         """
-        if not _may_hold_address(text):
+        if not _SUSPICIOUS.search(text):
             return text
         out, at = [""], 0
         # The code that follows counts for what is glued to an address at the end of the text.
@@ -425,7 +428,7 @@ class Trust:
         """`chunk` is prose without spaces. `code`: it may be disabled by backticks. `glued`: code
         or a bracket follows directly, which Discord would include in the address, so that an
         allowed one is disabled, too."""
-        if not _may_hold_address(chunk):
+        if not _SUSPICIOUS.search(chunk):
             return chunk
         # An address may be hidden behind entities or backslashes, which Markdown removes.
         plain = commonmark.unescape(chunk) if "&" in chunk or "\\" in chunk else chunk
@@ -476,16 +479,12 @@ class Trust:
 
     def _has_only_allowed_targets(self, text: str) -> bool:
         # It is a last check on what the patterns of this module left.
-        own_urls = set(map(commonmark.parser().normalizeLink, self.written))
-        targets = commonmark.find_targets(text)
-        return all(self._allows_target(where) or where in own_urls for where in targets)
+        others = [url for url in commonmark.find_targets(text) if not self._allows_target(url)]
+        own_urls = map(commonmark.parser().normalizeLink, self.written if others else ())
+        return set(own_urls).issuperset(others)
 
 
 _NO_TRUST = Trust()
-
-
-def _may_hold_address(text: str) -> bool:
-    return _SUSPICIOUS.search(text) is not None
 
 
 def _find_address(chunk: str, hot: re.Pattern[str] = HOT) -> int | None:

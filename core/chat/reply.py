@@ -30,7 +30,7 @@ from core.base.errors import (
 from core.base.tasks import Backoff, cancel_all, retry
 from core.chat.buttons import must_fit, without_approval
 from core.domain.messages import Answer, File, Post, Progress
-from core.domain.ports import AnswerPart, PostJournal, Surface
+from core.domain.ports import AnswerPart, PostJournal, RenderProgress, Surface
 from core.domain.records import Turn
 from core.journal.journal import Journal
 from core.observability import metrics
@@ -122,7 +122,7 @@ class GrowingReply:
         the caller was cancelled."""
         self._making: dict[int, asyncio.Task[str]] = {}
         """Posts under way, by number. The caller that began one may have been cancelled since."""
-        self._latest: Progress | None = None
+        self._latest: tuple[Progress, RenderProgress | None] | None = None
         self._worker: asyncio.Task[None] | None = None
         """The task that shows the newest progress, while there is newer one."""
         self._pause: asyncio.TimerHandle | None = None
@@ -145,7 +145,7 @@ class GrowingReply:
         post is recorded already."""
         return "" if 1 in self._known else self._make_key(1)
 
-    async def show(self, progress: Progress) -> None:
+    async def show(self, progress: Progress, render: RenderProgress | None = None) -> None:
         """Show progress when the platform takes the next edit. Newer progress replaces what still
         waits, and no caller waits. Raises PostRemoved if a person has deleted a post of the answer,
         which stops the turn."""
@@ -153,7 +153,7 @@ class GrowingReply:
             raise self._gone
         if self._is_finishing:
             return
-        self._latest = progress
+        self._latest = progress, render
         if progress.text:
             # No text before `_whole_until`: an answer complete very soon is posted only once.
             self._next = max(self._next, self._whole_until)
@@ -286,16 +286,16 @@ class GrowingReply:
         left, when the platform takes no edit yet (then start again later), or when the answer is
         being finished. Errors are only logged: progress can be missed, the answer cannot."""
         while self._latest is not None and not self._is_finishing:
-            progress, self._latest = self._latest, None
+            latest, self._latest = self._latest, None
             try:
-                await self._show(progress)
+                await self._show(*latest)
             except PostRemoved as gone:
                 self._gone = gone
                 return
             except PlatformBusy as busy:
                 # Shown later, unless newer progress came meanwhile.
                 self._next = time.monotonic() + busy.seconds
-                self._latest = self._latest or progress
+                self._latest = self._latest or latest
             except Exception as error:
                 log.info("could not show progress", turn=self._turn, error=repr(error))
                 return
@@ -303,13 +303,20 @@ class GrowingReply:
                 self._show_soon()
                 return
 
-    async def _show(self, progress: Progress) -> None:
+    async def _show(self, progress: Progress, render: RenderProgress | None) -> None:
         """Show one progress: without text a status such as "is typing", otherwise the text so far
         in posts. Raises PlatformBusy if it is too early for another edit.
 
         The text may contain links that the model made up, so they are disabled unless
         `progress.trust` allows them. Without a `trust`, no link needs a check.
         """
+        if progress.text:
+            # Before `_whole_until`, the whole answer may still need only one post. Later, a
+            # platform with few edits left says how long growing text must wait.
+            seconds = self._whole_until - time.monotonic()
+            if seconds > 0 or (seconds := await self._surface.seconds_until_growth()) > 0:
+                raise PlatformBusy(seconds)
+            progress = await render() if render else progress
         if not progress.text:
             self._posts.check_ownership()
             await self._surface.show_activity(progress.current_step)
@@ -319,11 +326,6 @@ class GrowingReply:
         def split(answer: str) -> Sequence[str]:
             return trust.split_sanitized(answer, into_posts)[1] if trust else into_posts(answer)
 
-        # Before `_whole_until`, the whole answer may still need only one post. Later, a platform
-        # with few edits left says how long growing text must wait.
-        seconds = self._whole_until - time.monotonic()
-        if seconds > 0 or (seconds := await self._surface.seconds_until_growth()) > 0:
-            raise PlatformBusy(seconds)
         parts = await text.run_off_loop(split, progress.text)
         # If the text became shorter, the other posts keep nothing of it.
         emptied = ["…"] * (max(self._shown, default=0) - len(parts))

@@ -196,6 +196,11 @@ class PostJournal(Protocol):
         again."""
 
 
+RenderProgress = Callable[[], Awaitable[Progress]]
+"""Returns what people may see of the growing text. It takes time, so only what is shown is
+rendered."""
+
+
 class Reply(Protocol):
     """Posts the answer of one turn where the message was sent."""
 
@@ -207,8 +212,9 @@ class Reply(Protocol):
     def split(self, text: str) -> tuple[str, ...]:
         """Return `text` in parts that each fit into one post of this platform."""
 
-    async def show(self, progress: Progress) -> None:
-        """Show the progress of the turn, throttled and without a guarantee.
+    async def show(self, progress: Progress, render: RenderProgress | None = None) -> None:
+        """Show the progress of the turn, throttled and without a guarantee. With `render`, the text
+        is the model's own: what `render` returns is shown in its place.
 
         May raise PostRemoved, which stops the turn. The first progress of a turn is empty and only
         shows that work has begun.

@@ -62,7 +62,7 @@ class SenderLimits:
         """Return the limit that the message just stored exceeds, as in "fast:20" (more than 20 in
         this minute) or "waiting:5". Return "" if it exceeds none. `person` is the sender's key, and
         both counts include the new message."""
-        if _is_too_fast(connection, person, self.per_minute, now):
+        if self.per_minute and _is_too_fast(connection, person, self.per_minute, now):
             return f"fast:{self.per_minute}"
         if self.waiting:
             # On Postgres, messages that are stored at the same moment do not see each other. So
@@ -185,7 +185,8 @@ class SqlInbox(SqlStore):
         ).fetchone()
         if row is not None:
             seq, turns_ahead = row["seq"], row["turns_ahead"]
-            if _is_too_fast(connection, message.author.key, message.origin.per_minute, now):
+            most = message.origin.per_minute
+            if most and _is_too_fast(connection, message.author.key, most, now):
                 raise TooManyDeliveries  # this rolls the transaction back, with the new row
             if limits is not None and is_limited:
                 if refusal := limits.exceeded_limit(connection, message.author.key, now):
@@ -467,9 +468,7 @@ def _drop_conversations(connection: SqlConnection, before: float, area: Conversa
 
 def _is_too_fast(connection: SqlConnection, person: str, limit: int, now: float) -> bool:
     """Return whether the person (a key) has sent `limit` messages in the last minute; if not,
-    count one more. 0 is no limit."""
-    if not limit:
-        return False
+    count one more."""
     # Each second has a counter. Without the lock (on Postgres), transactions at the same moment
     # would not see each other's.
     scope, second = f"minute:{person}", int(now)

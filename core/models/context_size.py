@@ -161,6 +161,7 @@ class ContextSizes:
 
     def __init__(self, client: ModelServerClient, model: str, tokens: int) -> None:
         self._client = client
+        self._is_official = client.place.is_official
         self._model = model
         # PONTE_MODEL_CONTEXT, which the operator has set for `model`; 0 if it is not set.
         self._setting = tokens
@@ -214,7 +215,7 @@ class ContextSizes:
         OpenAI's own server is not asked: it does not tell sizes, and OPENAI_CONTEXT_TOKENS has
         them. Nor is any server for a model whose size the operator has set (`_setting`).
         """
-        if self._client.place.is_official or (self._setting and model == self._model):
+        if self._is_official or (self._setting and model == self._model):
             return
         await self._client.load_sdk()  # not within `seconds`: each request needs it
         now = time.monotonic()

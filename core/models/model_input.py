@@ -96,7 +96,9 @@ def pair_calls(items: Sequence[Item]) -> list[Item]:
             whole += interrupted_outputs(open_calls)
             open_calls.clear()
         whole.append(item)
-    return whole + interrupted_outputs(open_calls)
+    if open_calls:
+        whole += interrupted_outputs(open_calls)
+    return whole
 
 
 def interrupted_outputs(call_ids: Iterable[str]) -> list[Item]:
@@ -119,10 +121,9 @@ def read_files(item: Item) -> Sequence[File]:
 
 def estimate_tokens(items: Sequence[Item]) -> int:
     """The files of the items count, too."""
-    return sum(
-        8
-        + count_tokens(f"{item.text}{item.spoken}{item.arguments}{item.name}{item.raw or ''}")
-        + sum(map(file_tokens, read_files(item)))
+    files = (file for item in items if item.files for file in read_files(item))
+    return sum(map(file_tokens, files)) + sum(
+        8 + count_tokens(f"{item.text}{item.spoken}{item.arguments}{item.name}{item.raw or ''}")
         for item in items
     )
 
@@ -308,6 +309,9 @@ class ModelInput:
     def fit_files(self, items: Sequence[Item]) -> list[Item]:
         """A file of a kind that the server does not take needs no room."""
 
+        if not any(item.files for item in items):
+            return list(items)
+
         def measure(file: File) -> int:
             return file.size if file_kind(file.type, file.name) in self.kinds else 0
 
@@ -372,7 +376,7 @@ class ModelInput:
             elif item.kind == "output":
                 output = {"call_id": item.call_id, "output": item.text}
                 items_sent.append({"type": "function_call_output", **output})
-                for file in read_files(item):
+                for file in item.files if item.shows_files else ():
                     files_shown.append(_text_part(f"[The file {file.name!r}:]"))
                     files_shown.append(await self._file_part(file))
             elif self.takes_opaque_items and item.raw.get("host") == self._host:

@@ -124,8 +124,9 @@ class GrowingAnswer:
         self._closing: re.Pattern[str] | None = None
         self._thought: list[str] = []
         self._skips_space = False  # a thought has just ended: the space after it is not shown
-        # Follows whether the text is inside code, where a tag is text.
-        self._code = GrowingCode()
+        # Tells at a tag whether it is inside code, where it is text. Only there it reads what is
+        # shown, which waits in `_unread`.
+        self._code, self._unread = GrowingCode(), list[str]()
         self._is_blank = True
         """Nothing but space is shown so far, so the answer may still begin with a thought or be
         nothing but a call."""
@@ -192,7 +193,8 @@ class GrowingAnswer:
             if is_second and tag[0].lower() not in (*TAGS, *OPENINGS):
                 self._skips_space = True
                 continue
-            self._code.end_run()
+            self._code.add("".join(self._unread))
+            self._unread.clear()
             if self._code.ticks:  # a tag in a code span is text, if the span ends
                 span_end = self._code.find_span_end(text, at, is_last=is_last)
                 if span_end is None:  # the next piece tells
@@ -271,13 +273,12 @@ class GrowingAnswer:
             self._code = GrowingCode()
 
     def _show(self, text: str) -> None:
-        """`_code` follows whether the text ends inside code, where a tag is text."""
         if not text:
             return
         self._parts.append(text)
+        self._unread.append(text)
         self._last = text[-1]
         self._is_blank = self._is_blank and not text.strip()
-        self._code.add(text)
 
 
 def _find_tag_begin(text: str, start: int) -> int:

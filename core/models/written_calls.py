@@ -329,7 +329,7 @@ class GrowingCode:
 
     def __init__(self) -> None:
         self.ticks = 0
-        self._line = self._run = ""
+        self._line = ""
         self._fence: Fence | None = None
         self._may_indent = False
         self._code_indent = 4
@@ -350,24 +350,13 @@ class GrowingCode:
         return self._may_indent and len(line) - len(line.lstrip()) >= self._code_indent
 
     def add(self, text: str) -> None:
-        """Of a line, only the beginning is kept, which decides on blocks. Backticks and backslashes
-        at the end of a piece wait (`_run`), because more may follow: their number decides whether
-        they open or close a code span."""
+        """Of a line, only the beginning is kept, which decides on blocks. No run of backticks goes
+        on in the next piece: a piece ends at a tag."""
         for number, line in enumerate(text.split("\n")):
             if number:
                 self._end_line()
             self._line = (self._line + line[:MAX_FENCE_LINE_CHARACTERS])[:MAX_FENCE_LINE_CHARACTERS]
-            run_and_line = self._run + line
-            end = len(run_and_line.rstrip("\\`"))
-            self._read_ticks(run_and_line[:end])
-            self._run = run_and_line[end:]
-            # Too long to be the marks of a code span: it is counted now, and not kept.
-            if len(self._run) > MAX_FENCE_LINE_CHARACTERS:
-                self.end_run()
-
-    def end_run(self) -> None:
-        self._read_ticks(self._run)
-        self._run = ""
+            self._read_ticks(line)
 
     def find_span_end(self, text: str, start: int, *, is_last: bool) -> int | None:
         """Return the index after the code span that is open at `start`; 0 if nothing closes it, so
@@ -398,7 +387,6 @@ class GrowingCode:
     def _end_line(self) -> None:
         """Note what the line that has ended means for the next one: whether a fenced block is open,
         and from which column on an indented line is code (CommonMark)."""
-        self.end_run()  # counts the backticks at the end of the line
         content = _QUOTE_MARKS.sub("", self._line, count=1)  # without the `>` of block quotes
         before, item, is_blank = self._fence, _ITEM_MARK.match(content), not content.strip()
         # Where the text of a list item begins: a fence may be there, and code is indented from

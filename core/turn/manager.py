@@ -53,6 +53,7 @@ from core.changes.service import ChangeService
 from core.chat.buttons import CHOICE_SECONDS
 from core.chat.people import People
 from core.chat.reply import TurnPosts
+from core.commands.grammar import NEAR_DECISION
 from core.domain.messages import Answer, Progress
 from core.domain.ports import Platforms
 from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, Turn, TurnState
@@ -333,7 +334,7 @@ class ConversationManager:
             run.script = await self._commands.saved.find_script(turn, command, rights)
         if command and not (answer or run.script):
             answer = await self._commands.answer(run.turn, command, run.reply.show, rights)
-        if not (command or answer or run.script):
+        if not (command or answer or run.script) and NEAR_DECISION.fullmatch(message.text):
             answer = await self._commands.suggest_decision(message)
         if answer:
             return answer.with_notes(notes)

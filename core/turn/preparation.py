@@ -53,8 +53,10 @@ async def hear_nothing(
 def quote_spoken(words: str) -> str:
     """Return the words that were understood from a voice message, as the quote with which the
     answer begins; "" for no words."""
+    if not words:
+        return ""
     quote = escape_markdown(text.clip_line(words, MAX_QUOTE_CHARACTERS))
-    return f"> {say(UNDERSTOOD)} {quote}\n\n" if words else ""
+    return f"> {say(UNDERSTOOD)} {quote}\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,20 +255,17 @@ class Preparation:
         sentences about files that cannot be read. Raise OverBudget."""
         message, contexts, notes = run.turn.message, self.assistant.contexts, list[str]()
         cleaned_text = await text.run_off_loop(text.clean_text, message.text)
+        message = replace(message, text=cleaned_text)
+        if not message.attachments:
+            return build_items(message, ()), notes
         # `missing`: the names of attached files that could not be fetched.
         files, missing = await contexts.fetch_attachments(message)
-        if message.attachments:
-            notes = await describe_unread(message, files, missing, contexts.stores.files)
+        notes = await describe_unread(message, files, missing, contexts.stores.files)
         # The words of each voice message, by its file. `listen` also adds notes.
         transcripts = await self.assistant.listen(run, contexts, notes)
         unheard_files = [file for file in files if file not in transcripts]
-        items = build_items(
-            replace(message, text=cleaned_text),
-            unheard_files,
-            missing,
-            "\n".join(transcripts.values()),
-        )
-        return items, notes
+        words = "\n".join(transcripts.values())
+        return build_items(message, unheard_files, missing, words), notes
 
     async def disarm_and_split(
         self, run: TurnRun, answer: Answer, provenance: tuple[bool, Trust] | None

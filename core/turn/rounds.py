@@ -435,8 +435,9 @@ class Rounds:
             self.transcript.items.append(outcome.to_item(call.call_id, note))
 
     async def cards(self) -> tuple[Card, ...]:
-        proposals = (outcome.proposal for outcome in self.transcript.outcomes_in_order())
-        return tuple(await self._changes.views.cards([*filter(None, proposals)]))
+        outcomes = self.transcript.outcomes_in_order()
+        proposals = [outcome.proposal for outcome in outcomes if outcome.proposal]
+        return tuple(await self._changes.views.cards(proposals)) if proposals else ()
 
 
 class ToolCalls:

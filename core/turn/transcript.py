@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from core.base import markdown, text
 from core.base.growing_markdown import GrowingMarkdown
@@ -186,8 +187,12 @@ class TurnTranscript:
         return place_results(answer_text, self.placeable, is_growing=True)
 
     async def show(self, doing: str = "") -> None:
-        """`doing` is a phrase about what a tool does now. Links are disabled if the thread contains
-        text from outside."""
+        """`doing` is a phrase about what a tool does now."""
+        progress = Progress(self.opening + self.streamed_text, doing)
+        await self._reply.show(progress, partial(self._render, doing))
+
+    async def _render(self, doing: str) -> Progress:
+        """Links are disabled if the thread contains text from outside."""
         # Whether there is such text, and the links that may work in that case.
         outside, trust = self.provenance
 
@@ -200,4 +205,4 @@ class TurnTranscript:
         # A long text takes long to render, and other turns must not wait for it.
         rendered = await text.run_off_loop(render, self.opening + growing_text)
         # The platform gets `trust` too: it disables links that only its own rendering would create.
-        await self._reply.show(Progress(rendered, doing, trust if outside else None, placed))
+        return Progress(rendered, doing, trust if outside else None, placed)

@@ -425,6 +425,24 @@ async def test_progress_is_throttled_and_the_answer_is_not(place: Place) -> None
     assert (place.calls("post"), place.calls("edit")) == (1, 1)
 
 
+async def test_only_what_is_shown_is_rendered(place: Place) -> None:
+    rendered = list[str]()
+    reply = place.reply()
+    place.surface.interval = 3600.0
+    for n in range(50):
+
+        async def render(text: str = "x" * (n + 1)) -> Progress:
+            rendered.append(text)
+            return Progress(text.upper())
+
+        await reply.show(Progress("raw"), render)
+        await asyncio.sleep(0)
+    await until(lambda: len(place.visible) == 1)
+    assert place.visible == [rendered[0].upper()]
+    await reply.finish(answer("the answer"))
+    assert len(rendered) == 1
+
+
 async def test_progress_never_waits_for_the_platform(place: Place) -> None:
     place.recorder.after_effect = event = asyncio.Event()
     reply = place.reply()

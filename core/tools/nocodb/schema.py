@@ -622,8 +622,10 @@ def _join_fitting(parts: Sequence[str], glue: str, room: int, tail: str, none_fi
 
 def add_meanings(table: TableDescription, rule: TableRule) -> TableDescription:
     """The operator's texts replace NocoDB's. Secret fields have none."""
-    own, meanings = {fold_case(name): text for name, text in rule.fields.items()}, list[Json]()
     parts: Sequence[TableDescription | Field] = (table, *table.fields)
+    if not (rule.about or rule.fields or any(part.about for part in parts)):
+        return table
+    own, meanings = {fold_case(name): text for name, text in rule.fields.items()}, list[Json]()
     for part in parts:
         name, text = "", rule.about
         if isinstance(part, Field):

@@ -23,6 +23,7 @@ from core.domain.model_rounds import (
     RoundRequest,
     TextDelta,
 )
+from core.domain.ports import RenderProgress
 from core.domain.records import Remote, Thread, Turn
 from core.money.allowances import Allowance
 from core.store.database import SqliteDatabase
@@ -83,7 +84,7 @@ async def test_a_post_that_was_removed_while_it_grew_is_not_replaced_by_an_apolo
 ) -> None:
     async with _bot(tmp_path, EchoModel()) as (engine, reply):
 
-        async def show(progress: Progress) -> None:
+        async def show(progress: Progress, _: RenderProgress | None = None) -> None:
             if progress.text:
                 raise PostRemoved
 

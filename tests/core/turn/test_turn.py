@@ -24,7 +24,7 @@ from core.domain.model_rounds import (
     TextDelta,
     TextWithdrawn,
 )
-from core.domain.ports import Model, Tool
+from core.domain.ports import Model, RenderProgress, Tool
 from core.domain.records import Outcome, RoundOutput, ToolCall, ToolContext, Turn
 from core.domain.rights import Effect
 from core.money.allowances import MAX_OUTPUT_TOKENS, Allowance
@@ -63,8 +63,8 @@ class Watched:
     def split(self, text: str) -> tuple[str, ...]:
         return (text,)
 
-    async def show(self, progress: Progress) -> None:
-        self.shown.append(progress)
+    async def show(self, progress: Progress, render: RenderProgress | None = None) -> None:
+        self.shown.append(await render() if render else progress)
 
     async def wait_for_updates(self) -> None:
         return None
