@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.messages import Address, Person, ReplyTo
+from core.domain.messages import Address, Person
 from tests.fakes.schedules import post_alert
 from tests.fakes.slack import TEAM
 from tests.slack.bot import workplace
@@ -25,7 +25,7 @@ async def test_the_owner_of_an_alert_is_notified_in_a_channel(
             Address("slack", w.dm.id, TEAM),
         )
         for place in places:
-            to = ReplyTo(place, owner, "", "")
+            to = w.bot.slack.destination_in(place, owner)
             await post_alert(w.bot.engine, to, f"**Orders** <@{w.bob.id}> <!channel> @here")
         await w.until(lambda: w.posts() and w.posts(w.dm))
         (post,), (direct,) = w.posts(), w.posts(w.dm)
