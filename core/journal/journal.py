@@ -36,7 +36,7 @@ from core.domain.records import (
 )
 from core.domain.rights import Need
 from core.journal import threads
-from core.journal.thread_map import find_record
+from core.journal.thread_map import STORE_RECORD_SQL, find_record, record_values
 from core.journal.threads import SqlThreads
 from core.journal.turn_rows import IS_OPEN, read_items, read_turn, turn_begun_by_fetch
 from core.money import settlement
@@ -56,6 +56,35 @@ _IS_CURRENT = (
 _ADD_RESPONSE_SQL = (
     "INSERT INTO rounds (seq, number, response) SELECT :seq, :number, :response FROM now"  # noqa: S608
     f" WHERE {_IS_CURRENT} ON CONFLICT (seq, number) DO UPDATE SET response = excluded.response"
+)
+_ADD_KEY_SQL = (
+    "INSERT INTO posts (seq, number, person, key, state, updated_at) SELECT :seq, :post_number,"
+    " :author, :key, 'posting', :at FROM now WHERE {condition} ON CONFLICT (seq, number) DO UPDATE"
+    " SET key = excluded.key, updated_at = excluded.updated_at WHERE posts.state = 'posting'"
+)
+"""After a crash, Ponte looks for this post on the platform (`Surface.find`) before it posts again.
+A part that was posted or removed already does not change. One that an earlier attempt only began
+gets the new key."""
+_ADD_ITEMS_SQL = (
+    "INSERT INTO items (seq, thread, person, item, created_at, needs)"
+    " SELECT :seq, :thread, :person, new.column2, :at, :needs FROM now, previous,"
+    " (VALUES {rows}) AS new WHERE {condition} ORDER BY new.column1"
+)
+_ADD_ROUND_SQL = (
+    "INSERT INTO rounds (seq, number, is_complete, model) SELECT :seq, :number, 1, :model FROM now"
+    " WHERE {condition} ON CONFLICT (seq, number) DO UPDATE SET is_complete = 1,"
+    " model = excluded.model WHERE rounds.is_complete = 0"
+)
+"""Changes no row if the round is complete. One that is not has only the id of the response
+(`record_response`)."""
+_IS_UNANSWERED = f"{_IS_CURRENT} AND now.state = 'running' AND (:settles = 1 OR NOT now.has_holds)"
+_ADD_ANSWER_SQL = (
+    "UPDATE inbox SET state = :state, answer = :answer, updated_at = :at FROM now"  # noqa: S608
+    f" WHERE inbox.seq = :seq AND {_IS_UNANSWERED}"
+)
+_BEGIN_POSTING_SQL = (
+    "UPDATE inbox SET state = 'posting' FROM now WHERE inbox.seq = :seq"  # noqa: S608
+    f" AND now.state = 'answered' AND {_IS_CURRENT}"
 )
 _ADD_POST_SQL = (
     "UPDATE posts SET post = :post, state = 'posted', updated_at = :at FROM now"
@@ -136,19 +165,27 @@ class Journal(SqlThreads):
         )
 
     async def _write_if_current(
-        self, turn: Turn, work: Callable[[SqlConnection, SqlRow], T], *, repeatable: bool = False
+        self,
+        turn: Turn,
+        work: Callable[[SqlConnection, SqlRow], T],
+        steps: Sequence[str] = (),
+        values: Mapping[str, object] = MappingProxyType({}),
+        *,
+        single: bool = False,
+        repeatable: bool = False,
     ) -> T:
         """Run `work` in a transaction if this is the turn's current attempt, and return its result.
-        `work` gets the turn's row of the view `current_turns`. `repeatable`: a power failure may
-        undo it, because the next start does it again."""
+        `work` gets the turn's row of the view `current_turns`, and runs after `steps`
+        (`_read_current`). `single`: it runs no statement. `repeatable`: a power failure may undo
+        it, because the next start does it again."""
 
         def write(connection: SqlConnection) -> T:
-            current = _read_current(connection, turn)
+            current = _read_current(connection, turn, steps, values)
             if current is None:
                 raise Superseded
             return work(connection, current)
 
-        result = await self._database.write(write, repeatable=repeatable)
+        result = await self._database.write(write, single=single, repeatable=repeatable)
         # The write may have taken so long that other processes count this one as dead by now.
         self.check_ownership()
         return result
@@ -167,9 +204,14 @@ class Journal(SqlThreads):
         stored. `pays`: it may reserve money, so the transaction must survive a power failure;
         otherwise the next start may repeat it. Raises Superseded if the turn has ended or its
         conversation was forgotten."""
+        # A step of the first statement stores the items, unless others are there or come before.
+        condition = f"{_IS_CURRENT} AND NOT (now.has_items OR now.has_notes)"
+        step, values = _plan_items(turn, items, turn.message.author.key, condition=condition)
         return await self._write_if_current(
             turn,
             lambda c, current: self._record_user_message(c, current, turn, items, reserve),
+            [step] if items else (),
+            values,
             repeatable=not pays,
         )
 
@@ -181,8 +223,9 @@ class Journal(SqlThreads):
         items: Sequence[Item],
         reserve: TransactionStep | None,
     ) -> RecordedMessage:
-        """Store the person's message as items of the transcript, with notes about changes since the
-        last turn, and reserve the cost. A turn that begins again has its items already.
+        """Store the notes about changes since the last turn, with the person's message behind them
+        as items of the transcript, and reserve the cost. A turn that begins again has its items
+        already, and without notes the message is stored before this.
 
         `current` tells whether the turn has items already, and its thread notes. Return the items
         and where the thread's texts come from: a text that somebody else wrote may try to mislead
@@ -196,13 +239,14 @@ class Journal(SqlThreads):
             context_text.name == "assistant" for context_text in message.program_context
         )
         is_outside = bool(message.attachments or quoted or not message.origin.is_authored)
-        stored_items = read_items(connection, turn.seq) if current["has_items"] else ()
-        if not stored_items:
-            person = message.author.key
-            has_notes = current["has_notes"]  # saves a query in most turns
-            notes = changes.take_notes(connection, turn.thread) if has_notes else ()
-            stored_items = _add_items(connection, turn, notes, "")  # "": Ponte is their author
-            stored_items += _add_items(connection, turn, items, person)
+        if current["has_items"]:
+            stored_items = read_items(connection, turn.seq)
+        else:
+            notes = changes.take_notes(connection, turn.thread) if current["has_notes"] else ()
+            if notes:
+                _add_items(connection, turn, notes, "")  # "": Ponte is their author
+                _add_items(connection, turn, items, message.author.key)
+            stored_items = _as_stored([*notes, *items])
             # From now on, links in all answers of this thread are allowed less.
             if is_outside:
                 threads.mark_outside_text(connection, turn.thread)
@@ -252,20 +296,18 @@ class Journal(SqlThreads):
         if not is_current:
             raise Superseded
 
-    @_current_turn_transaction
-    def record_round(
-        self,
-        connection: SqlConnection,
-        current: SqlRow,
-        turn: Turn,
-        output: RoundOutput,
-        started: ToolCall | None = None,
+    async def record_round(
+        self, turn: Turn, output: RoundOutput, started: ToolCall | None = None
     ) -> None:
         """`started` is the round's tool call that starts now, if the round has only one: this saves
-        a transaction. `current`, the turn's row from the decorator, is not needed."""
-        _add_round(connection, turn, output)
-        if started:
-            _start_call(connection, turn, started)
+        a transaction."""
+
+        def work(connection: SqlConnection, current: SqlRow) -> None:
+            _settle_round(connection, turn, output, current)
+            if started:
+                _start_call(connection, turn, started)
+
+        await self._write_if_current(turn, work, *_plan_round(turn, output, _IS_CURRENT))
 
     @_current_turn_transaction
     def record_call_start(
@@ -317,74 +359,66 @@ class Journal(SqlThreads):
             # Only people who may see all that the model has read in this turn may read the output.
             _add_items(connection, turn, [output], "", turn.needs | outcome.needs)
 
-    @_current_turn_transaction
-    def record_answer(
+    async def record_answer(
         self,
-        connection: SqlConnection,
-        current: SqlRow,
         turn: Turn,
         answer: Answer,
         last: RoundOutput | None = None,
         key: str = "",
-        also: TransactionStep | None = None,
+        record: Thread | None = None,
     ) -> None:
-        """Store the answer, record open tool calls as interrupted, and settle reserved costs.
-        `also` runs in the same transaction.
+        """Store the answer and the thread's `record`, record open tool calls as interrupted, and
+        settle reserved costs.
 
         `last` is the model's last round, if it is not recorded yet. `key` is the key of the
-        answer's first post, if the platform is about to make that post; else "". `current` tells
-        whether the turn has reserved costs. Do nothing if the turn has an answer already.
+        answer's first post, if the platform is about to make that post; else "". Do nothing if the
+        turn has an answer already.
         """
-        changed = connection.execute(
-            "UPDATE inbox SET state = ?, answer = ?, updated_at = ?"
-            " WHERE seq = ? AND state = 'running'",
-            # With `key`, the first post of the answer is on its way.
-            ("posting" if key else "answered", encode_json(answer), time.time(), turn.seq),
-        )
-        # An earlier call has stored the answer, but the database's reply to it was lost.
-        if not changed.rowcount:
-            return
-        if also is not None:
-            also(connection)
-        unsettled = None  # the reservations that remain, if recording the round has read them
-        if last is not None:
-            unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
-        if current["has_holds"]:  # release what was reserved and not spent
-            settlement.settle_holds(connection, turn.seq, unsettled)
-        has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
-        # The first round has no calls before it, and most turns end with it.
-        items = read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
-        calls = {item.call_id for item in items if item.kind == "call"}
-        open_calls = calls - {item.call_id for item in items if item.kind == "output"}
-        # The model's server rejects a transcript in which a call has no output.
-        items_of_end = [
-            Item(kind="output", call_id=id, text=LOST_CALL_TEXT) for id in sorted(open_calls)
-        ]
-        # A stopped round was not recorded, so the transcript lacks the text that people saw of it.
-        # Without items, the turn was stopped before its message reached the transcript.
-        if answer.status == "stopped" and items and answer.text:
-            items_of_end.append(Item(kind="message", role="assistant", text=answer.text))
-        _add_items(connection, turn, items_of_end, "", turn.needs)
-        if turn.undelivered_reason:
-            # This answer tells the person that an earlier one could not be posted. Tell it once.
-            connection.execute(
-                "UPDATE inbox SET is_notified = 1"
-                " WHERE conversation = ? AND state = 'undeliverable' AND is_notified = 0",
-                (turn.message.address.conversation,),
+        steps, values = _plan_round(turn, last, _IS_UNANSWERED) if last else ([], {})
+        if record:
+            steps.append(
+                f"{STORE_RECORD_SQL} AND EXISTS (SELECT 1 FROM now WHERE {_IS_UNANSWERED})"  # noqa: S608
             )
+            values |= record_values(record)
         if key:
-            _insert_post(connection, turn, 1, key)
+            steps.append(_ADD_KEY_SQL.format(condition=_IS_UNANSWERED))
+        # Last, because the turn is unanswered only until then.
+        steps.append(_ADD_ANSWER_SQL)
+        # With `key`, the first post of the answer is on its way.
+        values |= {"state": "posting" if key else "answered", "answer": encode_json(answer)}
+        values |= _key_values(turn, 1, key)
+        # The first round has no calls before it, and most turns end with it.
+        has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
+        must_read = has_calls or answer.status == "stopped"
 
-    @_current_turn_transaction
-    def record_posting(
-        self, connection: SqlConnection, current: SqlRow, turn: Turn, number: int, key: str
-    ) -> None:
+        def write(connection: SqlConnection, settles: bool) -> bool:
+            """Return False if nothing was stored, because reserved costs must be settled too."""
+            current = _read_current(connection, turn, steps, {**values, "settles": settles})
+            if current is None:
+                raise Superseded
+            # Otherwise an earlier call has stored the answer, but the database's reply was lost.
+            if current["state"] == "running":
+                if not settles:
+                    return not current["has_holds"]
+                unsettled = _settle_round(connection, turn, last, current) if last else None
+                if current["has_holds"]:  # release what was reserved and not spent
+                    settlement.settle_holds(connection, turn.seq, unsettled)
+                _end_transcript(connection, turn, answer, must_read)
+            return True
+
+        # Where processes share the database, most answers need one statement (`single`).
+        is_single = self._is_alive and not (must_read or turn.undelivered_reason)
+        store = self._database.write
+        if not (is_single and await store(functools.partial(write, settles=False), single=True)):
+            await store(functools.partial(write, settles=True))
+        self.check_ownership()
+
+    async def record_posting(self, turn: Turn, number: int, key: str) -> None:
         """After a crash, Ponte looks on the platform for a post with this key before it posts
         again."""
-        _insert_post(connection, turn, number, key)
-        connection.execute(
-            "UPDATE inbox SET state = 'posting' WHERE seq = ? AND state = 'answered'", (turn.seq,)
-        )
+        steps = [_ADD_KEY_SQL.format(condition=_IS_CURRENT), _BEGIN_POSTING_SQL]
+        values = _key_values(turn, number, key)
+        await self._write_if_current(turn, lambda *_: None, steps, values, single=True)
 
     @transaction
     def record_posted(self, connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
@@ -661,6 +695,30 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
     )
 
 
+def _end_transcript(connection: SqlConnection, turn: Turn, answer: Answer, must_read: bool) -> None:
+    """Record open tool calls of an answered turn as interrupted, and that the person learns of an
+    earlier answer that was not delivered. Without `must_read`, the turn has no calls."""
+    items = read_items(connection, turn.seq) if must_read else ()
+    calls = {item.call_id for item in items if item.kind == "call"}
+    open_calls = calls - {item.call_id for item in items if item.kind == "output"}
+    # The model's server rejects a transcript in which a call has no output.
+    items_of_end = [
+        Item(kind="output", call_id=id, text=LOST_CALL_TEXT) for id in sorted(open_calls)
+    ]
+    # A stopped round was not recorded, so the transcript lacks the text that people saw of it.
+    # Without items, the turn was stopped before its message reached the transcript.
+    if answer.status == "stopped" and items and answer.text:
+        items_of_end.append(Item(kind="message", role="assistant", text=answer.text))
+    _add_items(connection, turn, items_of_end, "", turn.needs)
+    if turn.undelivered_reason:
+        # This answer tells the person that an earlier one could not be posted. Tell it once.
+        connection.execute(
+            "UPDATE inbox SET is_notified = 1"
+            " WHERE conversation = ? AND state = 'undeliverable' AND is_notified = 0",
+            (turn.message.address.conversation,),
+        )
+
+
 def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
     """Record that a tool call started, and that its thread contains text from outside: what the
     tool returns may try to mislead the model."""
@@ -699,7 +757,7 @@ def _read_current(
         "attempt": turn.attempt,
         "generation": turn.generation,
     }
-    row = connection.run_for_turn(steps, {**guards, **values})
+    row = connection.run_steps(connection.current_turn, steps, {**guards, **values})
     if row is not None and row["attempt"] > turn.attempt:
         raise TakenOver
     # None: the message was erased. A lower attempt: the turn was put back into the queue.
@@ -714,61 +772,68 @@ def _read_current(
     return row if row["is_decision"] or row["generation"] == turn.generation else None
 
 
+def _plan_items(
+    turn: Turn,
+    items: Sequence[Item],
+    person: str,
+    needs: Collection[Need] = (),
+    condition: str = "1 = 1",
+) -> tuple[str, dict[str, object]]:
+    """Return the step that adds items (at least one) to the transcript, and its values. `person` is
+    their author's key, "" for Ponte; `needs` are the rights without which nobody may read them."""
+    rows = ", ".join(f"({number}, :item{number})" for number in range(len(items)))
+    values: dict[str, object] = {"seq": turn.seq, "thread": turn.thread, "person": person}
+    values |= {"at": time.time(), "needs": threads.encode_needs(needs)}
+    values |= {f"item{number}": encode_json(item) for number, item in enumerate(items)}
+    return _ADD_ITEMS_SQL.format(rows=rows, condition=condition), values
+
+
 def _add_items(
     connection: SqlConnection,
     turn: Turn,
     items: Sequence[Item],
     person: str,
     needs: Collection[Need] = (),
-) -> tuple[Item, ...]:
-    """`person` is their author's key, "" for Ponte; `needs` are the rights without which nobody may
-    read them."""
-    if not items:
-        return ()
-    # One JSON text for each item.
-    now, needs_text, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
-    # Read back, so that this attempt works with the same items as one after a crash.
-    stored = tuple(decode_json(Item, item) for item in texts)
-    connection.executemany(
-        "INSERT INTO items (seq, thread, person, item, created_at, needs)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        [(turn.seq, turn.thread, person, item, now, needs_text) for item in texts],
-    )
-    return stored
+) -> None:
+    if items:
+        step, values = _plan_items(turn, items, person, needs)
+        connection.run_steps("SELECT 1 AS one", [step], values)
 
 
-def _add_round(
-    connection: SqlConnection, turn: Turn, output: RoundOutput, *, has_holds: bool = True
+def _as_stored(items: Sequence[Item]) -> tuple[Item, ...]:
+    """Read back, so that this attempt works with the same items as one after a crash."""
+    return tuple(decode_json(Item, encode_json(item)) for item in items)
+
+
+def _plan_round(
+    turn: Turn, output: RoundOutput, condition: str
+) -> tuple[list[str], dict[str, object]]:
+    """Return the steps that record the model's output of a round, and charge what it cost if the
+    turn has reserved nothing, unless that was done before; and their values. `turn.needs` are the
+    rights without which nobody may read what the model wrote in this turn."""
+    part = f"r{output.number}.0"
+    values = settlement.spending_values(part, "model", output.model, output.usage)
+    values |= {"seq": turn.seq, "number": output.number, "model": output.model}
+    steps = [_ADD_ROUND_SQL.format(condition=condition)]
+    if output.items:
+        items_step, items_values = _plan_items(turn, output.items, "", turn.needs)
+        steps.append(items_step)
+        values |= items_values
+    return [*steps, *settlement.SPENDING_STEPS], values
+
+
+def _settle_round(
+    connection: SqlConnection, turn: Turn, output: RoundOutput, current: SqlRow
 ) -> Sequence[SqlRow] | None:
-    """Record the model's output of a round, and charge what it cost in place of what was reserved
-    for it, unless that was done before. `has_holds` is False if the turn has reserved nothing.
-    `turn.needs` are the rights without which nobody may read what the model wrote in this turn.
-
-    Return the turn's reservations that remain, or None if this function had no need to read them.
-    """
-    # A row that is not complete has only the id of the response (`record_response`). The WHERE
-    # makes this idempotent: a complete round is not changed, and counts as 0 rows.
-    changed = connection.execute(
-        "INSERT INTO rounds (seq, number, is_complete, model) VALUES (?, ?, 1, ?)"
-        " ON CONFLICT (seq, number) DO UPDATE SET is_complete = 1, model = excluded.model"
-        " WHERE rounds.is_complete = 0",
-        (turn.seq, output.number, output.model),
-    )
-    if changed.rowcount:
-        _add_items(connection, turn, output.items, "", turn.needs)
-        return settlement.settle_round(
-            connection, turn.seq, output.number, output.usage, output.model, has_holds=has_holds
-        )
-    return None
+    """Charge what the round cost in place of what was reserved for it, if the first step of
+    `_plan_round` recorded it now. Return the turn's reservations that remain, or None if this
+    function had no need to read them."""
+    if not (current["has_holds"] and current["step0"]):
+        return None
+    number, usage, model = output.number, output.usage, output.model
+    return settlement.settle_round(connection, turn.seq, number, usage, model)
 
 
-def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
-    """After a crash, Ponte looks for this post on the platform (`Surface.find`) before it posts
-    again. A part that was posted or removed already does not change. One that an earlier attempt
-    only began gets the new key."""
-    connection.execute(
-        "INSERT INTO posts (seq, number, person, key, state, updated_at)"
-        " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT (seq, number) DO UPDATE"
-        " SET key = excluded.key, updated_at = excluded.updated_at WHERE posts.state = 'posting'",
-        (turn.seq, number, turn.message.author.key, key, time.time()),
-    )
+def _key_values(turn: Turn, number: int, key: str) -> dict[str, object]:
+    author, at = turn.message.author.key, time.time()
+    return {"seq": turn.seq, "post_number": number, "author": author, "key": key, "at": at}

@@ -185,16 +185,23 @@ class FileThreadMap(SqlThreadMap):
             ) from error
 
 
+STORE_RECORD_SQL = (
+    "UPDATE threads SET record = CASE WHEN EXISTS (SELECT 1 FROM remotes WHERE kind ="
+    " 'conversation' AND remotes.id = :remote AND erasure > 0) THEN :bare_record ELSE :record END"
+    " WHERE id = :thread_id"
+)
+"""Does nothing if the row was deleted. A turn that ends may name a conversation that is to be
+erased since: then the thread's next turn begins a new one."""
+
+
+def record_values(thread: Thread) -> dict[str, object]:
+    bare, record = encode_json(replace(thread, remote="", remote_upto=0)), encode_json(thread)
+    return {"remote": thread.remote, "bare_record": bare, "record": record, "thread_id": thread.id}
+
+
 def store_record(thread: Thread) -> TransactionStep:
-    """The step does nothing if the row was deleted. A turn that ends may name a conversation that
-    is to be erased since: then the thread's next turn begins a new one."""
-    sql = (
-        "UPDATE threads SET record = CASE WHEN EXISTS (SELECT 1 FROM remotes WHERE kind ="
-        " 'conversation' AND remotes.id = ? AND erasure > 0) THEN ? ELSE ? END WHERE id = ?"
-    )
-    bare = replace(thread, remote="", remote_upto=0)
-    values = (thread.remote, encode_json(bare), encode_json(thread), thread.id)
-    return lambda connection: connection.execute(sql, values).close()
+    values = record_values(thread)
+    return lambda connection: connection.execute(STORE_RECORD_SQL, values).close()
 
 
 def find_record(connection: SqlConnection, value: str, id: str = "?") -> Thread | None:

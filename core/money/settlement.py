@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from core.domain.messages import Usage
 from core.money.allowances import Spend
 from core.money.usage import NANODOLLARS_PER_DOLLAR
 from core.store.database import SqlConnection, SqlRow
 
+SPENDING_STEPS = (
+    "INSERT INTO spendings (seq, part, person, kind, name, input, cached, output, reasoning, cost,"
+    " is_upper_bound) SELECT usage.seq, :part, usage.person, :kind, :name, :input, :cached,"
+    " :output, :reasoning, :cost, :is_estimated FROM usage, previous, now"
+    " WHERE usage.seq = :seq AND NOT now.has_holds ON CONFLICT (seq, part) DO NOTHING",
+    # A part is recorded once, so the totals grow only with a new row. In SQL, a sum with an unknown
+    # cost (NULL) is unknown; `coalesce` then takes whichever of the two is known.
+    "UPDATE usage SET input = input + :input, cached = cached + :cached, output = output + :output,"
+    " reasoning = reasoning + :reasoning, cost = coalesce(cost + :cost, cost, :cost)"
+    " FROM previous WHERE seq = :seq",
+)
+"""Record what a call of the turn `:seq` used (`spending_values`), once. With `now.has_holds`, do
+nothing: reservations must be replaced first."""
+
+
+def spending_values(part: str, kind: str, name: str, usage: Usage) -> dict[str, object]:
+    """`part` names the call within the turn: `r2.0` is a call of round 2 that reserved nothing."""
+    return {**asdict(usage), "part": part, "kind": kind, "name": name}
+
 
 def settle_round(
-    connection: SqlConnection,
-    seq: int,
-    number: int,
-    usage: Usage,
-    model: str,
-    *,
-    has_holds: bool = True,
+    connection: SqlConnection, seq: int, number: int, usage: Usage, model: str
 ) -> list[SqlRow]:
     """Replace the reservation of a round's last call with what the round really used. Earlier calls
     of the round were interrupted, for example by a crash, and their usage is not known, so they
-    count with their upper bounds. Return the turn's other reservations.
-
-    `has_holds`: False if the caller knows that the turn has no reservations, so that none are read.
-    A call without one is recorded as attempt 0."""
+    count with their upper bounds. Return the turn's other reservations. A call without one is
+    recorded as attempt 0."""
     # A reservation for a model call has the name `r{round}.{attempt}` in `part`.
-    holds = _read_holds(connection, seq) if has_holds else []
+    holds = _read_holds(connection, seq)
     round_holds = [hold for hold in holds if hold["part"].startswith(f"r{number}.")]
     others = [hold for hold in holds if hold not in round_holds]
     round_holds.sort(key=lambda hold: int(hold["part"].partition(".")[2]))
@@ -115,29 +127,5 @@ def _settle(
     real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANODOLLARS_PER_DOLLAR))
     if hold is not None:
         _release_hold(connection, hold, real)
-    recorded = connection.execute(
-        "INSERT INTO spendings (seq, part, person, kind, name, input, cached, output, reasoning,"
-        " cost, is_upper_bound) SELECT seq, ?, person, ?, ?, ?, ?, ?, ?, ?, ? FROM usage"
-        " WHERE seq = ?"
-        " ON CONFLICT (seq, part) DO NOTHING",
-        (
-            part,
-            kind,
-            name,
-            usage.input,
-            usage.cached,
-            usage.output,
-            usage.reasoning,
-            usage.cost,
-            int(usage.is_estimated),
-            seq,
-        ),
-    )
-    # A part is recorded once, so the totals grow only with a new row. In SQL, a sum with an unknown
-    # cost (NULL) is unknown; `coalesce` then takes whichever of the two is known.
-    if recorded.rowcount:
-        connection.execute(
-            "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"
-            " reasoning = reasoning + ?, cost = coalesce(cost + ?, cost, ?) WHERE seq = ?",
-            (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost, seq),
-        )
+    values = spending_values(part, kind, name, usage)
+    connection.run_steps("SELECT 1 = 0 AS has_holds", SPENDING_STEPS, {**values, "seq": seq})
