@@ -40,6 +40,7 @@ from core.journal.thread_map import STORE_RECORD_SQL, find_record, record_values
 from core.journal.threads import SqlThreads
 from core.journal.turn_rows import IS_OPEN, read_items, read_turn, turn_begun_by_fetch
 from core.money import settlement
+from core.money.budget import ADD_USAGE_SQL, SqlReservation
 from core.store.database import Database, SqlConnection, SqlRow, query, select_value, transaction
 
 T = TypeVar("T")
@@ -194,7 +195,7 @@ class Journal(SqlThreads):
         self,
         turn: Turn,
         items: Sequence[Item],
-        reserve: TransactionStep | None = None,
+        reserve: SqlReservation | None = None,
         *,
         pays: bool = True,
     ) -> RecordedMessage:
@@ -207,10 +208,14 @@ class Journal(SqlThreads):
         # A step of the first statement stores the items, unless others are there or come before.
         condition = f"{_IS_CURRENT} AND NOT (now.has_items OR now.has_notes)"
         step, values = _plan_items(turn, items, turn.message.author.key, condition=condition)
+        steps = [step] if items else []
+        if reserve:
+            steps.insert(0, ADD_USAGE_SQL.format(condition=_IS_CURRENT))
+            values |= reserve.values
         return await self._write_if_current(
             turn,
             lambda c, current: self._record_user_message(c, current, turn, items, reserve),
-            [step] if items else (),
+            steps,
             values,
             repeatable=not pays,
         )
@@ -221,7 +226,7 @@ class Journal(SqlThreads):
         current: SqlRow,
         turn: Turn,
         items: Sequence[Item],
-        reserve: TransactionStep | None,
+        reserve: SqlReservation | None,
     ) -> RecordedMessage:
         """Store the notes about changes since the last turn, with the person's message behind them
         as items of the transcript, and reserve the cost. A turn that begins again has its items
@@ -259,7 +264,7 @@ class Journal(SqlThreads):
             )
         # Last, because other transactions wait for the counter that everybody shares.
         if reserve is not None:
-            reserve(connection)
+            reserve(connection, bool(current["step0"]))
         return RecordedMessage(stored_items, provenance)
 
     async def record_response(

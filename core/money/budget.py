@@ -151,22 +151,35 @@ _SUMS = (
 )
 
 
+ADD_USAGE_SQL = (
+    "INSERT INTO usage (seq, day, person, conversation, place)"
+    " SELECT :seq, :day, :payer, :conversation, :place FROM now WHERE {condition}"
+    " ON CONFLICT (seq) DO NOTHING"
+)
+"""A turn that begins again after a crash has its row, so it is not counted again."""
+
+
 class SqlReservation:
     """A transaction step that counts a turn and reserves the cost of its first model call. It runs
     in the transaction that stores the user's message in the thread, so neither is stored without
     the other. If that transaction runs again, `grant` and `counts` are those of the last run."""
 
     def __init__(
-        self, work: Callable[[SqlConnection], tuple[tuple[AllowanceCount, ...], Grant | None]]
+        self,
+        values: Mapping[str, object],
+        work: Callable[[SqlConnection, bool], tuple[tuple[AllowanceCount, ...], Grant | None]],
     ) -> None:
+        self.values = values
+        """Those of ADD_USAGE_SQL."""
         self._work = work
         self.grant: Grant | None = None
         """None if no allowance bounds the call."""
         self.counts: tuple[AllowanceCount, ...] = ()
         """Empty if the turn was counted before."""
 
-    def __call__(self, connection: SqlConnection) -> None:
-        self.counts, self.grant = self._work(connection)
+    def __call__(self, connection: SqlConnection, is_new: bool) -> None:
+        """`is_new`: ADD_USAGE_SQL has added the turn's row in this transaction."""
+        self.counts, self.grant = self._work(connection, is_new)
 
 
 class Budget(SqlStore):
@@ -197,7 +210,14 @@ class Budget(SqlStore):
     async def reserve(self, turn: Turn) -> None:
         """Count the turn only once however often it resumes after a crash. Raise OverBudget if a
         limit is reached."""
-        await self._database.write(await self.make_reservation(turn))
+        reservation = await self.make_reservation(turn)
+        add = ADD_USAGE_SQL.format(condition="1 = 1")
+
+        def work(connection: SqlConnection) -> None:
+            row = connection.run_steps("SELECT 1 AS one", [add], reservation.values)
+            reservation(connection, bool(row and row["step0"]))
+
+        await self._database.write(work)
 
     async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
         """The step counts the turn and reserves its first model call (`call`), whose Grant it
@@ -207,15 +227,9 @@ class Budget(SqlStore):
         # All accounts of a person are counted under one key.
         person, address = self._money_key(turn.message.author.key), turn.message.address
 
-        def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
-            """A turn that begins again after a crash has its row in `usage`, so it is not counted
-            again."""
-            # The last of the place names is the channel.
-            is_new = connection.execute(
-                "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (seq) DO NOTHING",
-                (turn.seq, day, person, address.conversation, place_names(address)[-1]),
-            ).rowcount
+        def work(
+            connection: SqlConnection, is_new: bool
+        ) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
             counts = list[AllowanceCount]()
             if is_new:
                 # A new counter begins with the usage so far; without the row that was inserted
@@ -226,7 +240,9 @@ class Budget(SqlStore):
                 return tuple(counts), None
             return tuple(counts), self._reserve_call(connection, turn, person, scopes, call, zone)
 
-        return SqlReservation(work)
+        # The last of the place names is the channel.
+        values = {"seq": turn.seq, "day": day, "payer": person, "place": place_names(address)[-1]}
+        return SqlReservation({**values, "conversation": address.conversation}, work)
 
     async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
         """The call gets less output than it asks for if little is left. Return None if no allowance

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from core.domain.messages import Usage
 from core.money.allowances import Spend
@@ -28,7 +27,9 @@ nothing: reservations must be replaced first."""
 
 def spending_values(part: str, kind: str, name: str, usage: Usage) -> dict[str, object]:
     """`part` names the call within the turn: `r2.0` is a call of round 2 that reserved nothing."""
-    return {**asdict(usage), "part": part, "kind": kind, "name": name}
+    numbers = ("input", "cached", "output", "reasoning", "cost", "is_estimated")
+    values = {number: getattr(usage, number) for number in numbers}
+    return {**values, "part": part, "kind": kind, "name": name}
 
 
 def settle_round(
