@@ -6,13 +6,12 @@ process that has lost a turn cannot continue it.
 
 from __future__ import annotations
 
-import functools
 import secrets
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from core.base.errors import Superseded, TakenOver
 from core.changes import ledger as changes
@@ -72,12 +71,30 @@ _ADD_ITEMS_SQL = (
     " (VALUES {rows}) AS new WHERE {condition} ORDER BY new.column1"
 )
 _ADD_ROUND_SQL = (
-    "INSERT INTO rounds (seq, number, is_complete, model) SELECT :seq, :number, 1, :model FROM now"
-    " WHERE {condition} ON CONFLICT (seq, number) DO UPDATE SET is_complete = 1,"
+    "INSERT INTO rounds (seq, number, is_complete, model) SELECT :seq, :number, 1, :spender"
+    " FROM now WHERE {condition} ON CONFLICT (seq, number) DO UPDATE SET is_complete = 1,"
     " model = excluded.model WHERE rounds.is_complete = 0"
 )
 """Changes no row if the round is complete. One that is not has only the id of the response
 (`record_response`)."""
+_START_CALL_STEPS = (
+    "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started_at)"  # noqa: S608
+    " SELECT :seq, :call_id, :author, :name, :arguments, :effect, :at FROM now"
+    f" WHERE {_IS_CURRENT} ON CONFLICT (seq, call_id) DO UPDATE SET started_at"
+    " = excluded.started_at",
+    "UPDATE threads SET has_outside_text = 1 FROM previous WHERE id = :thread",
+)
+"""Record that a tool call started, and that its thread contains text from outside: what the tool
+returns may try to mislead the model. A call that only reads or proposes starts once more if the
+turn is resumed."""
+_PUT_BACK_SQL = (
+    "UPDATE inbox SET attempt = inbox.attempt - 1, owner = '', state = CASE inbox.state WHEN"  # noqa: S608
+    f" 'running' THEN 'new' ELSE inbox.state END FROM now WHERE inbox.seq = :seq AND {_IS_CURRENT}"
+)
+_SET_HANDLE_SQL = (
+    "UPDATE calls SET handle = :handle FROM now"  # noqa: S608
+    f" WHERE calls.seq = :seq AND call_id = :call_id AND {_IS_CURRENT}"
+)
 _IS_UNANSWERED = f"{_IS_CURRENT} AND now.state = 'running' AND (:settles = 1 OR NOT now.has_holds)"
 _ADD_ANSWER_SQL = (
     "UPDATE inbox SET state = :state, answer = :answer, updated_at = :at FROM now"  # noqa: S608
@@ -97,25 +114,6 @@ _END_TURN_SQL = (
     "UPDATE inbox SET state = :state, reason = :reason, updated_at = :at FROM now"  # noqa: S608
     f" WHERE inbox.seq = :seq AND {_IS_CURRENT}"
 )
-
-
-def _current_turn_transaction(
-    method: Callable[Concatenate[Journal, SqlConnection, SqlRow, Turn, P], T],
-) -> Callable[Concatenate[Journal, Turn, P], Coroutine[Any, Any, T]]:
-    """Callers await the method without the connection and the row of `current_turns`. It runs in a
-    transaction that has first checked, under a lock, that this is still the turn's current attempt.
-
-    Raises Superseded if the turn has ended or its conversation was forgotten, and TakenOver if
-    another process has the turn or may take it.
-    """
-
-    @functools.wraps(method)
-    async def write(journal: Journal, turn: Turn, /, *args: P.args, **options: P.kwargs) -> T:
-        return await journal._write_if_current(
-            turn, lambda c, current: method(journal, c, current, turn, *args, **options)
-        )
-
-    return write
 
 
 class Journal(SqlThreads):
@@ -191,6 +189,12 @@ class Journal(SqlThreads):
         self.check_ownership()
         return result
 
+    async def _write_steps(
+        self, turn: Turn, steps: Sequence[str], values: Mapping[str, object]
+    ) -> None:
+        """Run `steps`, which each test `_IS_CURRENT`, as one statement without BEGIN and COMMIT."""
+        await self._write_if_current(turn, lambda *_: None, steps, values, single=True)
+
     async def record_user_message(
         self,
         turn: Turn,
@@ -205,67 +209,48 @@ class Journal(SqlThreads):
         stored. `pays`: it may reserve money, so the transaction must survive a power failure;
         otherwise the next start may repeat it. Raises Superseded if the turn has ended or its
         conversation was forgotten."""
-        # A step of the first statement stores the items, unless others are there or come before.
-        condition = f"{_IS_CURRENT} AND NOT (now.has_items OR now.has_notes)"
-        step, values = _plan_items(turn, items, turn.message.author.key, condition=condition)
-        steps = [step] if items else []
-        if reserve:
-            steps.insert(0, ADD_USAGE_SQL.format(condition=_IS_CURRENT))
-            values |= reserve.values
-        return await self._write_if_current(
-            turn,
-            lambda c, current: self._record_user_message(c, current, turn, items, reserve),
-            steps,
-            values,
-            repeatable=not pays,
-        )
-
-    def _record_user_message(
-        self,
-        connection: SqlConnection,
-        current: SqlRow,
-        turn: Turn,
-        items: Sequence[Item],
-        reserve: SqlReservation | None,
-    ) -> RecordedMessage:
-        """Store the notes about changes since the last turn, with the person's message behind them
-        as items of the transcript, and reserve the cost. A turn that begins again has its items
-        already, and without notes the message is stored before this.
-
-        `current` tells whether the turn has items already, and its thread notes. Return the items
-        and where the thread's texts come from: a text that somebody else wrote may try to mislead
-        the model, so links are then allowed less.
-        """
-        message = turn.message
+        message, person = turn.message, turn.message.author.key
         # Text from outside: an attached file, a quote of somebody else (a note is Ponte's own), an
         # answer that the asker's program sends back, or a message that the asker did not type.
+        # Somebody else may try to mislead the model by it, so links are then allowed less.
         quoted = any(not quote.is_note for quote in message.context)
         quoted = quoted or any(
             context_text.name == "assistant" for context_text in message.program_context
         )
         is_outside = bool(message.attachments or quoted or not message.origin.is_authored)
-        if current["has_items"]:
-            stored_items = read_items(connection, turn.seq)
-        else:
-            notes = changes.take_notes(connection, turn.thread) if current["has_notes"] else ()
-            if notes:
-                _add_items(connection, turn, notes, "")  # "": Ponte is their author
-                _add_items(connection, turn, items, message.author.key)
-            stored_items = _as_stored([*notes, *items])
+        # A turn that begins again has its items already. Notes come before the items.
+        condition = f"{_IS_CURRENT} AND NOT (now.has_items OR now.has_notes)"
+        step, values = _plan_items(items, person, condition=condition)
+        steps = [step] if items else []
+        if reserve:
+            steps.insert(0, ADD_USAGE_SQL.format(condition=_IS_CURRENT))
+            values |= reserve.values
+
+        def work(connection: SqlConnection, current: SqlRow) -> RecordedMessage:
+            is_first = not current["has_items"]
+            if current["has_notes"] and is_first:
+                # "": Ponte is their author
+                _add_items(connection, turn, changes.take_notes(connection, turn.thread), "")
+                _add_items(connection, turn, items, person)
             # From now on, links in all answers of this thread are allowed less.
-            if is_outside:
+            if is_outside and is_first:
                 threads.mark_outside_text(connection, turn.thread)
-        # `program_context` adds texts to the thread that the person did not type now.
-        if turn.is_thread_new and not (is_outside or message.program_context):
-            provenance = Provenance(False)  # no text from outside: only this message is there
-        else:
-            provenance = threads.read_provenance(
-                connection, turn.thread, message.author.key, turn.seq
-            )
-        # Last, because other transactions wait for the counter that everybody shares.
-        if reserve is not None:
-            reserve(connection, bool(current["step0"]))
-        return RecordedMessage(stored_items, provenance)
+            # Read back, so that this attempt works with the same items as one after a crash.
+            if is_first and not current["has_notes"]:  # saves a query in most turns
+                stored_items = tuple(decode_json(Item, encode_json(item)) for item in items)
+            else:
+                stored_items = read_items(connection, turn.seq)
+            # `program_context` adds texts to the thread that the person did not type now.
+            if turn.is_thread_new and not (is_outside or message.program_context):
+                provenance = Provenance(False)  # no text from outside: only this message is there
+            else:
+                provenance = threads.read_provenance(connection, turn.thread, person, turn.seq)
+            # Last, because other transactions wait for the counter that everybody shares.
+            if reserve is not None:
+                reserve(connection, bool(current["step0"]))
+            return RecordedMessage(stored_items, provenance)
+
+        return await self._write_if_current(turn, work, steps, values, repeatable=not pays)
 
     async def record_response(
         self, turn: Turn, number: int, response: str, others: Sequence[Remote] = ()
@@ -308,34 +293,26 @@ class Journal(SqlThreads):
         a transaction."""
 
         def work(connection: SqlConnection, current: SqlRow) -> None:
-            _settle_round(connection, turn, output, current)
-            if started:
-                _start_call(connection, turn, started)
+            if current["has_holds"] and current["step0"]:
+                settlement.settle_round(connection, turn.seq, output)
 
-        await self._write_if_current(turn, work, *_plan_round(turn, output, _IS_CURRENT))
+        steps, values = _plan_round(turn, output, _IS_CURRENT)
+        if started:
+            steps += _START_CALL_STEPS
+            values |= _call_values(started)
+        await self._write_if_current(turn, work, steps, values)
 
-    @_current_turn_transaction
-    def record_call_start(
-        self, connection: SqlConnection, current: SqlRow, turn: Turn, call: ToolCall
-    ) -> None:
+    async def record_call_start(self, turn: Turn, call: ToolCall) -> None:
         """Record that a tool call started, so that it is known after a crash that it may have had
         an effect."""
-        _start_call(connection, turn, call)
+        await self._write_steps(turn, _START_CALL_STEPS, _call_values(call))
 
-    @_current_turn_transaction
-    def record_call_handle(
-        self, connection: SqlConnection, current: SqlRow, turn: Turn, call_id: str, handle: str
-    ) -> None:
+    async def record_call_handle(self, turn: Turn, call_id: str, handle: str) -> None:
         # After a crash, the run in the other system is continued by its handle.
-        connection.execute(
-            "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?", (handle, turn.seq, call_id)
-        )
+        await self._write_steps(turn, [_SET_HANDLE_SQL], {"call_id": call_id, "handle": handle})
 
-    @_current_turn_transaction
-    def record_call_end(
+    async def record_call_end(
         self,
-        connection: SqlConnection,
-        current: SqlRow,
         turn: Turn,
         call_id: str,
         outcome: Outcome,
@@ -346,23 +323,27 @@ class Journal(SqlThreads):
 
         If the transcript contains the call, append its output there.
         """
-        changed = connection.execute(
-            "UPDATE calls SET outcome = ?, ended_at = ?"
-            " WHERE seq = ? AND call_id = ? AND outcome IS NULL RETURNING name",
-            (encode_json(outcome), time.time(), turn.seq, call_id),
-        ).fetchone()
-        # Recorded by an earlier attempt of this write.
-        if changed is None:
-            return
-        also(connection)
-        name = outcome.paid or changed["name"]  # what reports of costs call it
-        settlement.settle_call(connection, turn.seq, call_id, name, outcome.usage)
-        # A command that a person typed has no call in the transcript.
-        items = read_items(connection, turn.seq)
-        if any(item.kind == "call" and item.call_id == call_id for item in items):
-            output = outcome.to_item(call_id)
-            # Only people who may see all that the model has read in this turn may read the output.
-            _add_items(connection, turn, [output], "", turn.needs | outcome.needs)
+
+        def work(connection: SqlConnection, current: SqlRow) -> None:
+            changed = connection.execute(
+                "UPDATE calls SET outcome = ?, ended_at = ?"
+                " WHERE seq = ? AND call_id = ? AND outcome IS NULL RETURNING name",
+                (encode_json(outcome), time.time(), turn.seq, call_id),
+            ).fetchone()
+            # Recorded by an earlier attempt of this write.
+            if changed is None:
+                return
+            also(connection)
+            name = outcome.paid or changed["name"]  # what reports of costs call it
+            settlement.settle_call(connection, turn.seq, call_id, name, outcome.usage)
+            # A command that a person typed has no call in the transcript.
+            items = read_items(connection, turn.seq)
+            if any(item.kind == "call" and item.call_id == call_id for item in items):
+                output = outcome.to_item(call_id)
+                # Only people who may see all that the model has read in this turn may read it.
+                _add_items(connection, turn, [output], "", turn.needs | outcome.needs)
+
+        await self._write_if_current(turn, work)
 
     async def record_answer(
         self,
@@ -391,39 +372,37 @@ class Journal(SqlThreads):
         steps.append(_ADD_ANSWER_SQL)
         # With `key`, the first post of the answer is on its way.
         values |= {"state": "posting" if key else "answered", "answer": encode_json(answer)}
-        values |= _key_values(turn, 1, key)
+        values |= {"post_number": 1, "key": key}
         # The first round has no calls before it, and most turns end with it.
         has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
         must_read = has_calls or answer.status == "stopped"
 
-        def write(connection: SqlConnection, settles: bool) -> bool:
+        # Where processes share the database, most answers need one statement (`single`).
+        is_single = bool(self._is_alive) and not (must_read or turn.undelivered_reason)
+
+        def work(connection: SqlConnection, current: SqlRow) -> bool:
             """Return False if nothing was stored, because reserved costs must be settled too."""
-            current = _read_current(connection, turn, steps, {**values, "settles": settles})
-            if current is None:
-                raise Superseded
             # Otherwise an earlier call has stored the answer, but the database's reply was lost.
             if current["state"] == "running":
-                if not settles:
+                if is_single:
                     return not current["has_holds"]
-                unsettled = _settle_round(connection, turn, last, current) if last else None
-                if current["has_holds"]:  # release what was reserved and not spent
-                    settlement.settle_holds(connection, turn.seq, unsettled)
+                if current["has_holds"]:
+                    if last and current["step0"]:
+                        settlement.settle_round(connection, turn.seq, last)
+                    settlement.settle_holds(connection, turn.seq)  # was reserved and not spent
                 _end_transcript(connection, turn, answer, must_read)
             return True
 
-        # Where processes share the database, most answers need one statement (`single`).
-        is_single = self._is_alive and not (must_read or turn.undelivered_reason)
-        store = self._database.write
-        if not (is_single and await store(functools.partial(write, settles=False), single=True)):
-            await store(functools.partial(write, settles=True))
-        self.check_ownership()
+        while not await self._write_if_current(
+            turn, work, steps, {**values, "settles": not is_single}, single=is_single
+        ):
+            is_single = False
 
     async def record_posting(self, turn: Turn, number: int, key: str) -> None:
         """After a crash, Ponte looks on the platform for a post with this key before it posts
         again."""
         steps = [_ADD_KEY_SQL.format(condition=_IS_CURRENT), _BEGIN_POSTING_SQL]
-        values = _key_values(turn, number, key)
-        await self._write_if_current(turn, lambda *_: None, steps, values, single=True)
+        await self._write_steps(turn, steps, {"post_number": number, "key": key})
 
     @transaction
     def record_posted(self, connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
@@ -462,7 +441,7 @@ class Journal(SqlThreads):
         # not kept longer than needed.
         has_token = bool(turn.message.reply_to.token)
         steps = [_END_TURN_SQL]
-        values: dict[str, object] = {"state": state, "reason": reason, "at": time.time()}
+        values: dict[str, object] = {"state": state, "reason": reason}
         if posted is not None:
             steps.insert(0, _ADD_POST_SQL)  # first: the turn is current only until it has ended
             values |= {"number": posted.number, "post": posted.id}
@@ -500,14 +479,9 @@ class Journal(SqlThreads):
                 (reason, time.time(), seq),
             )
 
-    @_current_turn_transaction
-    def put_back(self, connection: SqlConnection, current: SqlRow, turn: Turn) -> None:
+    async def put_back(self, turn: Turn) -> None:
         """This process stops: the attempt does not count, as it would after a crash."""
-        connection.execute(
-            "UPDATE inbox SET attempt = attempt - 1, owner = '',"
-            " state = CASE state WHEN 'running' THEN 'new' ELSE state END WHERE seq = ?",
-            (turn.seq,),
-        )
+        await self._write_if_current(turn, lambda *_: None, [_PUT_BACK_SQL])
 
     async def record_object_to_erase(self, thread: str, remote: Remote) -> None:
         await self._database.write(
@@ -724,25 +698,20 @@ def _end_transcript(connection: SqlConnection, turn: Turn, answer: Answer, must_
         )
 
 
-def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
-    """Record that a tool call started, and that its thread contains text from outside: what the
-    tool returns may try to mislead the model."""
-    # A call that only reads or proposes starts once more if the turn is resumed.
-    connection.execute(
-        "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started_at) VALUES"
-        " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
-        " SET started_at = excluded.started_at",
-        (
-            turn.seq,
-            call.call_id,
-            turn.message.author.key,
-            call.name,
-            call.arguments,
-            call.effect,
-            time.time(),
-        ),
-    )
-    threads.mark_outside_text(connection, turn.thread)
+def _turn_values(turn: Turn) -> dict[str, object]:
+    return {
+        "seq": turn.seq,
+        "conversation": turn.message.address.conversation,
+        "attempt": turn.attempt,
+        "generation": turn.generation,
+        "thread": turn.thread,
+        "author": turn.message.author.key,
+        "at": time.time(),
+    }
+
+
+def _call_values(call: ToolCall) -> dict[str, object]:
+    return {field: getattr(call, field) for field in ToolCall.__slots__}
 
 
 def _read_current(
@@ -756,13 +725,7 @@ def _read_current(
     the turn. The generation must be the present one of the conversation: it rises when somebody
     forgets the conversation. The lock keeps the result valid until the transaction ends. Raises
     TakenOver if a later attempt exists."""
-    guards = {
-        "seq": turn.seq,
-        "conversation": turn.message.address.conversation,
-        "attempt": turn.attempt,
-        "generation": turn.generation,
-    }
-    row = connection.run_steps(connection.current_turn, steps, {**guards, **values})
+    row = connection.run_steps(connection.current_turn, steps, {**_turn_values(turn), **values})
     if row is not None and row["attempt"] > turn.attempt:
         raise TakenOver
     # None: the message was erased. A lower attempt: the turn was put back into the queue.
@@ -778,7 +741,6 @@ def _read_current(
 
 
 def _plan_items(
-    turn: Turn,
     items: Sequence[Item],
     person: str,
     needs: Collection[Need] = (),
@@ -787,8 +749,7 @@ def _plan_items(
     """Return the step that adds items (at least one) to the transcript, and its values. `person` is
     their author's key, "" for Ponte; `needs` are the rights without which nobody may read them."""
     rows = ", ".join(f"({number}, :item{number})" for number in range(len(items)))
-    values: dict[str, object] = {"seq": turn.seq, "thread": turn.thread, "person": person}
-    values |= {"at": time.time(), "needs": threads.encode_needs(needs)}
+    values: dict[str, object] = {"person": person, "needs": threads.encode_needs(needs)}
     values |= {f"item{number}": encode_json(item) for number, item in enumerate(items)}
     return _ADD_ITEMS_SQL.format(rows=rows, condition=condition), values
 
@@ -801,13 +762,8 @@ def _add_items(
     needs: Collection[Need] = (),
 ) -> None:
     if items:
-        step, values = _plan_items(turn, items, person, needs)
-        connection.run_steps("SELECT 1 AS one", [step], values)
-
-
-def _as_stored(items: Sequence[Item]) -> tuple[Item, ...]:
-    """Read back, so that this attempt works with the same items as one after a crash."""
-    return tuple(decode_json(Item, encode_json(item)) for item in items)
+        step, values = _plan_items(items, person, needs)
+        connection.run_steps("SELECT 1 AS one", [step], {**_turn_values(turn), **values})
 
 
 def _plan_round(
@@ -818,27 +774,10 @@ def _plan_round(
     rights without which nobody may read what the model wrote in this turn."""
     part = f"r{output.number}.0"
     values = settlement.spending_values(part, "model", output.model, output.usage)
-    values |= {"seq": turn.seq, "number": output.number, "model": output.model}
+    values["number"] = output.number
     steps = [_ADD_ROUND_SQL.format(condition=condition)]
     if output.items:
-        items_step, items_values = _plan_items(turn, output.items, "", turn.needs)
+        items_step, items_values = _plan_items(output.items, "", turn.needs)
         steps.append(items_step)
         values |= items_values
     return [*steps, *settlement.SPENDING_STEPS], values
-
-
-def _settle_round(
-    connection: SqlConnection, turn: Turn, output: RoundOutput, current: SqlRow
-) -> Sequence[SqlRow] | None:
-    """Charge what the round cost in place of what was reserved for it, if the first step of
-    `_plan_round` recorded it now. Return the turn's reservations that remain, or None if this
-    function had no need to read them."""
-    if not (current["has_holds"] and current["step0"]):
-        return None
-    number, usage, model = output.number, output.usage, output.model
-    return settlement.settle_round(connection, turn.seq, number, usage, model)
-
-
-def _key_values(turn: Turn, number: int, key: str) -> dict[str, object]:
-    author, at = turn.message.author.key, time.time()
-    return {"seq": turn.seq, "post_number": number, "author": author, "key": key, "at": at}

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from core.base.i18n import find_zone
 from core.domain.messages import PERSON, Address, Message, MessageOrigin, Person, Usage
-from core.domain.records import Turn, UsageTotal
+from core.domain.records import RoundOutput, Turn, UsageTotal
 from core.money.allowances import (
     DAILY_TURNS_SETTING,
     MIN_OUTPUT_TOKENS,
@@ -330,7 +330,7 @@ class Budget(SqlStore):
         self, connection: SqlConnection, turn: Turn, number: int, model: str, usage: Usage
     ) -> None:
         """The journal settles the calls of rounds itself: this is the call that writes a title."""
-        settle_round(connection, turn.seq, number, usage, model)
+        settle_round(connection, turn.seq, RoundOutput(number, (), usage, model))
 
     @transaction
     def settle_ended_turns(self, connection: SqlConnection) -> int:
