@@ -109,7 +109,8 @@ _ADD_POST_SQL = (
     " WHERE posts.seq = :seq AND posts.number = :number AND posts.state <> 'removed'"
     " AND now.attempt <= :attempt"
 )
-"""An older generation may do so, too."""
+"""An older generation may do so, too. A post that a person has deleted stays removed, so that it is
+not made again."""
 _END_TURN_SQL = (
     "UPDATE inbox SET state = :state, reason = :reason, updated_at = :at FROM now"  # noqa: S608
     f" WHERE inbox.seq = :seq AND {_IS_CURRENT}"
@@ -247,7 +248,7 @@ class Journal(SqlThreads):
                 provenance = threads.read_provenance(connection, turn.thread, person, turn.seq)
             # Last, because other transactions wait for the counter that everybody shares.
             if reserve is not None:
-                reserve(connection, bool(current["step0"]))
+                reserve(connection, bool(current["changed"]))
             return RecordedMessage(stored_items, provenance)
 
         return await self._write_if_current(turn, work, steps, values, repeatable=not pays)
@@ -293,7 +294,7 @@ class Journal(SqlThreads):
         a transaction."""
 
         def work(connection: SqlConnection, current: SqlRow) -> None:
-            if current["has_holds"] and current["step0"]:
+            if current["has_holds"] and current["changed"]:
                 settlement.settle_round(connection, turn.seq, output)
 
         steps, values = _plan_round(turn, output, _IS_CURRENT)
@@ -387,7 +388,7 @@ class Journal(SqlThreads):
                 if is_single:
                     return not current["has_holds"]
                 if current["has_holds"]:
-                    if last and current["step0"]:
+                    if last and current["changed"]:
                         settlement.settle_round(connection, turn.seq, last)
                     settlement.settle_holds(connection, turn.seq)  # was reserved and not spent
                 _end_transcript(connection, turn, answer, must_read)
@@ -404,22 +405,16 @@ class Journal(SqlThreads):
         steps = [_ADD_KEY_SQL.format(condition=_IS_CURRENT), _BEGIN_POSTING_SQL]
         await self._write_steps(turn, steps, {"post_number": number, "key": key})
 
-    @transaction
-    def record_posted(self, connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
+    async def record_posted(self, turn: Turn, number: int, post: str) -> None:
         """Record the platform's id of a post of this turn's answer.
 
         Raise TakenOver if another process has begun the turn again (a later attempt). A turn whose
         thread was forgotten meanwhile (a later generation) still records it, because the post
         exists on the platform and must be found to delete it.
         """
-        attempt = select_value(connection, "SELECT attempt FROM inbox WHERE seq = ?", turn.seq)
-        if (attempt or 0) > turn.attempt:  # None: the message's row was purged
-            raise TakenOver
-        # A post that a person has deleted stays removed, so that it is not made again.
-        connection.execute(
-            "UPDATE posts SET post = ?, state = 'posted', updated_at = ?"
-            " WHERE seq = ? AND number = ? AND state != 'removed'",
-            (post, time.time(), turn.seq, number),
+        values = {"number": number, "post": post}
+        await self._database.write(
+            lambda c: _read_current(c, turn, [_ADD_POST_SQL], values), single=True
         )
 
     async def record_removed(self, turn: Turn, number: int) -> None:

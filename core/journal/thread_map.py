@@ -26,7 +26,6 @@ import structlog
 
 from core.base.errors import NotStored
 from core.domain.messages import decode_json, encode_json
-from core.domain.ports import TransactionStep
 from core.domain.records import Thread
 from core.store.database import (
     ROWS_PER_TRANSACTION,
@@ -54,7 +53,7 @@ class SqlThreadMap(SqlStore):
 
     async def put(self, thread: Thread) -> None:
         """Raises NotStored."""
-        await self._database.write(store_record(thread))
+        await self._database.write(lambda c: store_record(c, thread))
         await self.link(thread)
 
     async def link(self, thread: Thread) -> None:
@@ -199,9 +198,8 @@ def record_values(thread: Thread) -> dict[str, object]:
     return {"remote": thread.remote, "bare_record": bare, "record": record, "thread_id": thread.id}
 
 
-def store_record(thread: Thread) -> TransactionStep:
-    values = record_values(thread)
-    return lambda connection: connection.execute(STORE_RECORD_SQL, values).close()
+def store_record(connection: SqlConnection, thread: Thread) -> None:
+    connection.execute(STORE_RECORD_SQL, record_values(thread)).close()
 
 
 def find_record(connection: SqlConnection, value: str, id: str = "?") -> Thread | None:

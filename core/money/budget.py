@@ -177,8 +177,13 @@ class SqlReservation:
         self.counts: tuple[AllowanceCount, ...] = ()
         """Empty if the turn was counted before."""
 
-    def __call__(self, connection: SqlConnection, is_new: bool) -> None:
-        """`is_new`: ADD_USAGE_SQL has added the turn's row in this transaction."""
+    def __call__(self, connection: SqlConnection, is_new: bool | None = None) -> None:
+        """`is_new`: ADD_USAGE_SQL has added the turn's row in this transaction. None: it did not
+        run."""
+        if is_new is None:
+            add = ADD_USAGE_SQL.format(condition="1 = 1")
+            row = connection.run_steps("SELECT 1 AS one", [add], self.values)
+            is_new = bool(row and row["changed"])
         self.counts, self.grant = self._work(connection, is_new)
 
 
@@ -210,14 +215,7 @@ class Budget(SqlStore):
     async def reserve(self, turn: Turn) -> None:
         """Count the turn only once however often it resumes after a crash. Raise OverBudget if a
         limit is reached."""
-        reservation = await self.make_reservation(turn)
-        add = ADD_USAGE_SQL.format(condition="1 = 1")
-
-        def work(connection: SqlConnection) -> None:
-            row = connection.run_steps("SELECT 1 AS one", [add], reservation.values)
-            reservation(connection, bool(row and row["step0"]))
-
-        await self._database.write(work)
+        await self._database.write(await self.make_reservation(turn))
 
     async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
         """The step counts the turn and reserves its first model call (`call`), whose Grant it

@@ -133,10 +133,10 @@ class SqlConnection(Protocol):
         self, now: str, steps: Sequence[str], values: Mapping[str, object]
     ) -> SqlRow | None:
         """Run the SQL statements `steps`, and return the row of the query `now`, None if there is
-        none, with how many rows each step changed as `step0`, `step1` and so on. A step can read
-        that row as the table `now`. One that reads the table `previous` runs only if the step
-        before it changed a row. A step may see the changes of those before it or not: Postgres runs
-        all of them as one statement."""
+        none, with how many rows the first step changed as `changed`. A step can read that row as
+        the table `now`. One that reads the table `previous` runs only if the step before it changed
+        a row. A step may see the changes of those before it or not: Postgres runs all of them as
+        one statement."""
 
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
@@ -307,14 +307,13 @@ class SqliteStatements:
         self, now: str, steps: Sequence[str], values: Mapping[str, object]
     ) -> SqlRow | None:
         """Return the row of `now` as it was before the steps."""
-        row, counts, changed = self.execute(now, values).fetchone(), dict[str, int](), 1
-        for number, step in enumerate(steps):
-            if changed or " previous" not in step:
+        row, changed = self.execute(now, values).fetchone(), [1]
+        for step in steps:
+            if changed[-1] or " previous" not in step:
                 # Python counts no rows of a statement that begins with WITH.
                 sql = f"WITH now AS ({now}), previous AS (SELECT 1) {step} RETURNING 1"
-                changed = len(self.execute(sql, values).fetchall())
-            counts[f"step{number}"] = changed
-        return {**row, **counts} if row else None
+                changed.append(len(self.execute(sql, values).fetchall()))
+        return {**row, "changed": sum(changed[1:2])} if row else None
 
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int

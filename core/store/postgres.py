@@ -133,12 +133,11 @@ class PostgresStatements:
         the row as it is once the lock is held. The rest of the statement still sees the tables as
         they were before the lock. So a step may change only rows that it finds by key, or that
         nobody else writes."""
-        parts, columns, before = [f"now AS ({now})"], "now.*", "(SELECT 1)"
+        parts, before = [f"now AS ({now})"], "(SELECT 1)"
         for number, step in enumerate(steps):
-            name = f"step{number}"
-            parts.append(f"{name} AS (WITH previous AS {before} {step} RETURNING 1)")
-            columns += f", (SELECT count(*) FROM {name}) AS {name}"  # noqa: S608
-            before = f"(SELECT 1 FROM {name} LIMIT 1)"  # noqa: S608
+            parts.append(f"step{number} AS (WITH previous AS {before} {step} RETURNING 1)")
+            before = f"(SELECT 1 FROM step{number} LIMIT 1)"  # noqa: S608
+        columns = "*, (SELECT count(*) FROM step0) AS changed" if steps else "*"
         return self.execute(f"WITH {', '.join(parts)} SELECT {columns} FROM now", values).fetchone()  # noqa: S608
 
     def add_to_counters(
@@ -180,7 +179,7 @@ class PostgresDatabase:
         self.schema = schema
         self._threads = ThreadPoolExecutor(MAX_POOL_CONNECTIONS, thread_name_prefix="store")
         self._pool: ConnectionPool[Any]
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Future[Any]] = set()
         self._closed = False
 
     @property
@@ -214,13 +213,17 @@ class PostgresDatabase:
         and COMMIT."""
         if self._closed:
             raise NotStored
-        task = asyncio.create_task(self._write(work, then, single))
+        task: asyncio.Future[T] = (
+            asyncio.create_task(self._write(work, then, single))
+            if then
+            else self._in_thread(functools.partial(self._transact, work, single=single))
+        )
         self._running.add(task)
         task.add_done_callback(self._on_write_done)
         # A thread cannot be cancelled, so the write and its `then` complete without the caller.
         return await asyncio.shield(task)
 
-    def _on_write_done(self, task: asyncio.Task[Any]) -> None:
+    def _on_write_done(self, task: asyncio.Future[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             # Reading the error keeps asyncio from logging it if the caller was cancelled.
@@ -251,15 +254,14 @@ class PostgresDatabase:
         self._threads.shutdown()
 
     async def _write(
-        self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None, single: bool
+        self, work: Callable[[SqlConnection], T], then: Callable[[T], None], single: bool
     ) -> T:
         result = await self._in_thread(functools.partial(self._transact, work, single=single))
-        if then is not None:
-            then(result)
+        then(result)
         return result
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    def _in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _open(self) -> None:
         """Raises NotStored, DifferentSharedSchema."""
