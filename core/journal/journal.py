@@ -68,7 +68,7 @@ gets the new key."""
 _ADD_ITEMS_SQL = (
     "INSERT INTO items (seq, thread, person, item, created_at, needs)"
     " SELECT :seq, :thread, :person, new.column2, :at, :needs FROM now, previous,"
-    " (VALUES {rows}) AS new WHERE {condition} ORDER BY new.column1"
+    " (VALUES {rows}) AS new WHERE {condition}{order}"
 )
 _ADD_ROUND_SQL = (
     "INSERT INTO rounds (seq, number, is_complete, model) SELECT :seq, :number, 1, :spender"
@@ -746,7 +746,8 @@ def _plan_items(
     rows = ", ".join(f"({number}, :item{number})" for number in range(len(items)))
     values: dict[str, object] = {"person": person, "needs": threads.encode_needs(needs)}
     values |= {f"item{number}": encode_json(item) for number, item in enumerate(items)}
-    return _ADD_ITEMS_SQL.format(rows=rows, condition=condition), values
+    order = " ORDER BY new.column1" if len(items) > 1 else ""
+    return _ADD_ITEMS_SQL.format(rows=rows, condition=condition, order=order), values
 
 
 def _add_items(

@@ -310,9 +310,12 @@ class SqliteStatements:
         row, changed = self.execute(now, values).fetchone(), [1]
         for step in steps:
             if changed[-1] or " previous" not in step:
-                # Python counts no rows of a statement that begins with WITH.
-                sql = f"WITH now AS ({now}), previous AS (SELECT 1) {step} RETURNING 1"
-                changed.append(len(self.execute(sql, values).fetchall()))
+                # `rowcount` is -1 for a statement that begins with WITH.
+                before = self.raw.total_changes
+                source = now if "now." in step else "SELECT 1"
+                sql = f"WITH now AS ({source}), previous AS (SELECT 1) {step}"
+                self.execute(sql, values).close()
+                changed.append(self.raw.total_changes - before)
         return {**row, "changed": sum(changed[1:2])} if row else None
 
     def add_to_counters(
