@@ -179,7 +179,7 @@ class PostgresDatabase:
         self.schema = schema
         self._threads = ThreadPoolExecutor(MAX_POOL_CONNECTIONS, thread_name_prefix="store")
         self._pool: ConnectionPool[Any]
-        self._running: set[asyncio.Future[Any]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     @property
@@ -213,17 +213,13 @@ class PostgresDatabase:
         and COMMIT."""
         if self._closed:
             raise NotStored
-        task: asyncio.Future[T] = (
-            asyncio.create_task(self._write(work, then, single))
-            if then
-            else self._in_thread(functools.partial(self._transact, work, single=single))
-        )
+        task = asyncio.create_task(self._write(work, then, single))
         self._running.add(task)
         task.add_done_callback(self._on_write_done)
         # A thread cannot be cancelled, so the write and its `then` complete without the caller.
         return await asyncio.shield(task)
 
-    def _on_write_done(self, task: asyncio.Future[Any]) -> None:
+    def _on_write_done(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             # Reading the error keeps asyncio from logging it if the caller was cancelled.
@@ -254,14 +250,15 @@ class PostgresDatabase:
         self._threads.shutdown()
 
     async def _write(
-        self, work: Callable[[SqlConnection], T], then: Callable[[T], None], single: bool
+        self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None, single: bool
     ) -> T:
         result = await self._in_thread(functools.partial(self._transact, work, single=single))
-        then(result)
+        if then is not None:
+            then(result)
         return result
 
-    def _in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, work)
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _open(self) -> None:
         """Raises NotStored, DifferentSharedSchema."""
