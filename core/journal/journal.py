@@ -68,7 +68,7 @@ gets the new key."""
 _ADD_ITEMS_SQL = (
     "INSERT INTO items (seq, thread, person, item, created_at, needs)"
     " SELECT :seq, :thread, :person, new.column2, :at, :needs FROM now, previous,"
-    " (VALUES {rows}) AS new WHERE {condition}{order}"
+    " (VALUES {rows}) AS new WHERE {condition} ORDER BY new.column1"
 )
 _ADD_ROUND_SQL = (
     "INSERT INTO rounds (seq, number, is_complete, model) SELECT :seq, :number, 1, :spender"
@@ -270,7 +270,7 @@ class Journal(SqlThreads):
         insert, values = threads.insert_remotes(
             turn.thread,
             remotes,
-            forgotten="NOT EXISTS (SELECT 1 FROM now WHERE generation = :generation)",
+            forgotten="NOT EXISTS (SELECT 1 FROM now WHERE now.generation = :generation)",
         )
         # `insert` is "" if no object has an id.
         steps = [step for step in (insert, _ADD_RESPONSE_SQL) if step]
@@ -746,8 +746,7 @@ def _plan_items(
     rows = ", ".join(f"({number}, :item{number})" for number in range(len(items)))
     values: dict[str, object] = {"person": person, "needs": threads.encode_needs(needs)}
     values |= {f"item{number}": encode_json(item) for number, item in enumerate(items)}
-    order = " ORDER BY new.column1" if len(items) > 1 else ""
-    return _ADD_ITEMS_SQL.format(rows=rows, condition=condition, order=order), values
+    return _ADD_ITEMS_SQL.format(rows=rows, condition=condition), values
 
 
 def _add_items(

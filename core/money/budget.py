@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any, Literal
 
@@ -159,23 +159,19 @@ ADD_USAGE_SQL = (
 """A turn that begins again after a crash has its row, so it is not counted again."""
 
 
+@dataclass
 class SqlReservation:
     """A transaction step that counts a turn and reserves the cost of its first model call. It runs
     in the transaction that stores the user's message in the thread, so neither is stored without
     the other. If that transaction runs again, `grant` and `counts` are those of the last run."""
 
-    def __init__(
-        self,
-        values: Mapping[str, object],
-        work: Callable[[SqlConnection, bool], tuple[tuple[AllowanceCount, ...], Grant | None]],
-    ) -> None:
-        self.values = values
-        """Those of ADD_USAGE_SQL."""
-        self._work = work
-        self.grant: Grant | None = None
-        """None if no allowance bounds the call."""
-        self.counts: tuple[AllowanceCount, ...] = ()
-        """Empty if the turn was counted before."""
+    values: Mapping[str, object]
+    """Those of ADD_USAGE_SQL."""
+    work: Callable[[SqlConnection, bool], tuple[tuple[AllowanceCount, ...], Grant | None]]
+    grant: Grant | None = None
+    """None if no allowance bounds the call."""
+    counts: tuple[AllowanceCount, ...] = ()
+    """Empty if the turn was counted before."""
 
     def __call__(self, connection: SqlConnection, is_new: bool | None = None) -> None:
         """`is_new`: ADD_USAGE_SQL has added the turn's row in this transaction. None: it did not
@@ -184,7 +180,7 @@ class SqlReservation:
             add = ADD_USAGE_SQL.format(condition="1 = 1")
             row = connection.run_steps("SELECT 1 AS one", [add], self.values)
             is_new = bool(row and row["changed"])
-        self.counts, self.grant = self._work(connection, is_new)
+        self.counts, self.grant = self.work(connection, is_new)
 
 
 class Budget(SqlStore):
