@@ -38,8 +38,8 @@ PARTS = {
     "SELECT has_outside_text": "provenance of the thread",
     "SELECT * FROM ponte_count": "allowances",
     "INSERT INTO remotes": "response on the model's server",
-    "SET state = $": "answer, round, spending, thread, key of the post",
-    "UPDATE posts": "post, end of the turn, job",
+    "UPDATE posts SET post": "post, end of the turn, job",
+    "INSERT INTO rounds": "answer, round, spending, thread, key of the post",
 }
 """A part of a statement → what it is for; the first that occurs in a statement counts."""
 LONG_SECONDS = 3600.0
