@@ -67,8 +67,8 @@ A part that was posted or removed already does not change. One that an earlier a
 gets the new key."""
 _ADD_ITEMS_SQL = (
     "INSERT INTO items (seq, thread, person, item, created_at, needs)"
-    " SELECT :seq, :thread, :person, new.column2, :at, :needs FROM now, previous,"
-    " (VALUES {rows}) AS new WHERE {condition} ORDER BY new.column1"
+    " SELECT :seq, :thread, :person, new.column2, :at, :needs FROM (VALUES {rows}) AS new,"
+    " {source} ORDER BY new.column1"
 )
 _ADD_ROUND_SQL = (
     "INSERT INTO rounds (seq, number, is_complete, model) SELECT :seq, :number, 1, :spender"
@@ -220,8 +220,8 @@ class Journal(SqlThreads):
         )
         is_outside = bool(message.attachments or quoted or not message.origin.is_authored)
         # A turn that begins again has its items already. Notes come before the items.
-        condition = f"{_IS_CURRENT} AND NOT (now.has_items OR now.has_notes)"
-        step, values = _plan_items(items, person, condition=condition)
+        source = f"now WHERE {_IS_CURRENT} AND NOT (now.has_items OR now.has_notes)"
+        step, values = _plan_items(items, person, source=source)
         steps = [step] if items else []
         if reserve:
             steps.insert(0, ADD_USAGE_SQL.format(condition=_IS_CURRENT))
@@ -739,14 +739,14 @@ def _plan_items(
     items: Sequence[Item],
     person: str,
     needs: Collection[Need] = (),
-    condition: str = "1 = 1",
+    source: str = "previous",
 ) -> tuple[str, dict[str, object]]:
     """Return the step that adds items (at least one) to the transcript, and its values. `person` is
     their author's key, "" for Ponte; `needs` are the rights without which nobody may read them."""
     rows = ", ".join(f"({number}, :item{number})" for number in range(len(items)))
     values: dict[str, object] = {"person": person, "needs": threads.encode_needs(needs)}
     values |= {f"item{number}": encode_json(item) for number, item in enumerate(items)}
-    return _ADD_ITEMS_SQL.format(rows=rows, condition=condition), values
+    return _ADD_ITEMS_SQL.format(rows=rows, source=source), values
 
 
 def _add_items(
