@@ -196,7 +196,8 @@ class MessageOrigin:
     is_by_person: bool = True
     is_attended: bool = True
     per_minute: int = 0
-    data: dict[str, Any] = field(default_factory=dict)
+    # Not hashed: pydantic copies a default that it cannot hash at each decoding.
+    data: dict[str, Any] = field(default_factory=dict, hash=False)
     client: str = ""
 
 

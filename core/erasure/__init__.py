@@ -692,7 +692,7 @@ def _clear_records(work: _ErasureWork) -> None:
             container = "" if id in shared else record.container
             # `remote_upto` is the last turn that the server's conversation contains.
             bare = replace(record, remote="", remote_upto=0, container=container)
-            store_record(replace(bare, participants=tuple(people)))(work.connection)
+            store_record(work.connection, replace(bare, participants=tuple(people)))
 
 
 def _find_items(

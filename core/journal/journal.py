@@ -6,13 +6,12 @@ process that has lost a turn cannot continue it.
 
 from __future__ import annotations
 
-import functools
 import secrets
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from core.base.errors import Superseded, TakenOver
 from core.changes import ledger as changes
@@ -36,10 +35,11 @@ from core.domain.records import (
 )
 from core.domain.rights import Need
 from core.journal import threads
-from core.journal.thread_map import find_record
+from core.journal.thread_map import STORE_RECORD_SQL, find_record, record_values
 from core.journal.threads import SqlThreads
 from core.journal.turn_rows import IS_OPEN, read_items, read_turn, turn_begun_by_fetch
 from core.money import settlement
+from core.money.budget import ADD_USAGE_SQL, SqlReservation
 from core.store.database import Database, SqlConnection, SqlRow, query, select_value, transaction
 
 T = TypeVar("T")
@@ -57,35 +57,64 @@ _ADD_RESPONSE_SQL = (
     "INSERT INTO rounds (seq, number, response) SELECT :seq, :number, :response FROM now"  # noqa: S608
     f" WHERE {_IS_CURRENT} ON CONFLICT (seq, number) DO UPDATE SET response = excluded.response"
 )
+_ADD_KEY_SQL = (
+    "INSERT INTO posts (seq, number, person, key, state, updated_at) SELECT :seq, :post_number,"
+    " :author, :key, 'posting', :at FROM now WHERE {condition} ON CONFLICT (seq, number) DO UPDATE"
+    " SET key = excluded.key, updated_at = excluded.updated_at WHERE posts.state = 'posting'"
+)
+"""After a crash, Ponte looks for this post on the platform (`Surface.find`) before it posts again.
+A part that was posted or removed already does not change. One that an earlier attempt only began
+gets the new key."""
+_ADD_ITEMS_SQL = (
+    "INSERT INTO items (seq, thread, person, item, created_at, needs)"
+    " SELECT :seq, :thread, :person, new.column2, :at, :needs FROM (VALUES {rows}) AS new,"
+    " {source} ORDER BY new.column1"
+)
+_ADD_ROUND_SQL = (
+    "INSERT INTO rounds (seq, number, is_complete, model) SELECT :seq, :number, 1, :spender"
+    " FROM now WHERE {condition} ON CONFLICT (seq, number) DO UPDATE SET is_complete = 1,"
+    " model = excluded.model WHERE rounds.is_complete = 0"
+)
+"""Changes no row if the round is complete. One that is not has only the id of the response
+(`record_response`)."""
+_START_CALL_STEPS = (
+    "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started_at)"  # noqa: S608
+    " SELECT :seq, :call_id, :author, :name, :arguments, :effect, :at FROM now"
+    f" WHERE {_IS_CURRENT} ON CONFLICT (seq, call_id) DO UPDATE SET started_at"
+    " = excluded.started_at",
+    "UPDATE threads SET has_outside_text = 1 FROM previous WHERE id = :thread",
+)
+"""Record that a tool call started, and that its thread contains text from outside: what the tool
+returns may try to mislead the model. A call that only reads or proposes starts once more if the
+turn is resumed."""
+_PUT_BACK_SQL = (
+    "UPDATE inbox SET attempt = inbox.attempt - 1, owner = '', state = CASE inbox.state WHEN"  # noqa: S608
+    f" 'running' THEN 'new' ELSE inbox.state END FROM now WHERE inbox.seq = :seq AND {_IS_CURRENT}"
+)
+_SET_HANDLE_SQL = (
+    "UPDATE calls SET handle = :handle FROM now"  # noqa: S608
+    f" WHERE calls.seq = :seq AND call_id = :call_id AND {_IS_CURRENT}"
+)
+_IS_UNANSWERED = f"{_IS_CURRENT} AND now.state = 'running' AND (:settles = 1 OR NOT now.has_holds)"
+_ADD_ANSWER_SQL = (
+    "UPDATE inbox SET state = :state, answer = :answer, updated_at = :at FROM now"  # noqa: S608
+    f" WHERE inbox.seq = :seq AND {_IS_UNANSWERED}"
+)
+_BEGIN_POSTING_SQL = (
+    "UPDATE inbox SET state = 'posting' FROM now WHERE inbox.seq = :seq"  # noqa: S608
+    f" AND now.state = 'answered' AND {_IS_CURRENT}"
+)
 _ADD_POST_SQL = (
     "UPDATE posts SET post = :post, state = 'posted', updated_at = :at FROM now"
     " WHERE posts.seq = :seq AND posts.number = :number AND posts.state <> 'removed'"
     " AND now.attempt <= :attempt"
 )
-"""An older generation may do so, too."""
+"""An older generation may do so, too. A post that a person has deleted stays removed, so that it is
+not made again."""
 _END_TURN_SQL = (
     "UPDATE inbox SET state = :state, reason = :reason, updated_at = :at FROM now"  # noqa: S608
     f" WHERE inbox.seq = :seq AND {_IS_CURRENT}"
 )
-
-
-def _current_turn_transaction(
-    method: Callable[Concatenate[Journal, SqlConnection, SqlRow, Turn, P], T],
-) -> Callable[Concatenate[Journal, Turn, P], Coroutine[Any, Any, T]]:
-    """Callers await the method without the connection and the row of `current_turns`. It runs in a
-    transaction that has first checked, under a lock, that this is still the turn's current attempt.
-
-    Raises Superseded if the turn has ended or its conversation was forgotten, and TakenOver if
-    another process has the turn or may take it.
-    """
-
-    @functools.wraps(method)
-    async def write(journal: Journal, turn: Turn, /, *args: P.args, **options: P.kwargs) -> T:
-        return await journal._write_if_current(
-            turn, lambda c, current: method(journal, c, current, turn, *args, **options)
-        )
-
-    return write
 
 
 class Journal(SqlThreads):
@@ -136,28 +165,42 @@ class Journal(SqlThreads):
         )
 
     async def _write_if_current(
-        self, turn: Turn, work: Callable[[SqlConnection, SqlRow], T], *, repeatable: bool = False
+        self,
+        turn: Turn,
+        work: Callable[[SqlConnection, SqlRow], T],
+        steps: Sequence[str] = (),
+        values: Mapping[str, object] = MappingProxyType({}),
+        *,
+        single: bool = False,
+        repeatable: bool = False,
     ) -> T:
         """Run `work` in a transaction if this is the turn's current attempt, and return its result.
-        `work` gets the turn's row of the view `current_turns`. `repeatable`: a power failure may
-        undo it, because the next start does it again."""
+        `work` gets the turn's row of the view `current_turns`, and runs after `steps`
+        (`_read_current`). `single`: it runs no statement. `repeatable`: a power failure may undo
+        it, because the next start does it again."""
 
         def write(connection: SqlConnection) -> T:
-            current = _read_current(connection, turn)
+            current = _read_current(connection, turn, steps, values)
             if current is None:
                 raise Superseded
             return work(connection, current)
 
-        result = await self._database.write(write, repeatable=repeatable)
+        result = await self._database.write(write, single=single, repeatable=repeatable)
         # The write may have taken so long that other processes count this one as dead by now.
         self.check_ownership()
         return result
+
+    async def _write_steps(
+        self, turn: Turn, steps: Sequence[str], values: Mapping[str, object]
+    ) -> None:
+        """Run `steps`, which each test `_IS_CURRENT`, as one statement without BEGIN and COMMIT."""
+        await self._write_if_current(turn, lambda *_: None, steps, values, single=True)
 
     async def record_user_message(
         self,
         turn: Turn,
         items: Sequence[Item],
-        reserve: TransactionStep | None = None,
+        reserve: SqlReservation | None = None,
         *,
         pays: bool = True,
     ) -> RecordedMessage:
@@ -167,56 +210,48 @@ class Journal(SqlThreads):
         stored. `pays`: it may reserve money, so the transaction must survive a power failure;
         otherwise the next start may repeat it. Raises Superseded if the turn has ended or its
         conversation was forgotten."""
-        return await self._write_if_current(
-            turn,
-            lambda c, current: self._record_user_message(c, current, turn, items, reserve),
-            repeatable=not pays,
-        )
-
-    def _record_user_message(
-        self,
-        connection: SqlConnection,
-        current: SqlRow,
-        turn: Turn,
-        items: Sequence[Item],
-        reserve: TransactionStep | None,
-    ) -> RecordedMessage:
-        """Store the person's message as items of the transcript, with notes about changes since the
-        last turn, and reserve the cost. A turn that begins again has its items already.
-
-        `current` tells whether the turn has items already, and its thread notes. Return the items
-        and where the thread's texts come from: a text that somebody else wrote may try to mislead
-        the model, so links are then allowed less.
-        """
-        message = turn.message
+        message, person = turn.message, turn.message.author.key
         # Text from outside: an attached file, a quote of somebody else (a note is Ponte's own), an
         # answer that the asker's program sends back, or a message that the asker did not type.
+        # Somebody else may try to mislead the model by it, so links are then allowed less.
         quoted = any(not quote.is_note for quote in message.context)
         quoted = quoted or any(
             context_text.name == "assistant" for context_text in message.program_context
         )
         is_outside = bool(message.attachments or quoted or not message.origin.is_authored)
-        stored_items = read_items(connection, turn.seq) if current["has_items"] else ()
-        if not stored_items:
-            person = message.author.key
-            has_notes = current["has_notes"]  # saves a query in most turns
-            notes = changes.take_notes(connection, turn.thread) if has_notes else ()
-            stored_items = _add_items(connection, turn, notes, "")  # "": Ponte is their author
-            stored_items += _add_items(connection, turn, items, person)
+        # A turn that begins again has its items already. Notes come before the items.
+        source = f"now WHERE {_IS_CURRENT} AND NOT (now.has_items OR now.has_notes)"
+        step, values = _plan_items(items, person, source=source)
+        steps = [step] if items else []
+        if reserve:
+            steps.insert(0, ADD_USAGE_SQL.format(condition=_IS_CURRENT))
+            values |= reserve.values
+
+        def work(connection: SqlConnection, current: SqlRow) -> RecordedMessage:
+            is_first = not current["has_items"]
+            if current["has_notes"] and is_first:
+                # "": Ponte is their author
+                _add_items(connection, turn, changes.take_notes(connection, turn.thread), "")
+                _add_items(connection, turn, items, person)
             # From now on, links in all answers of this thread are allowed less.
-            if is_outside:
+            if is_outside and is_first:
                 threads.mark_outside_text(connection, turn.thread)
-        # `program_context` adds texts to the thread that the person did not type now.
-        if turn.is_thread_new and not (is_outside or message.program_context):
-            provenance = Provenance(False)  # no text from outside: only this message is there
-        else:
-            provenance = threads.read_provenance(
-                connection, turn.thread, message.author.key, turn.seq
-            )
-        # Last, because other transactions wait for the counter that everybody shares.
-        if reserve is not None:
-            reserve(connection)
-        return RecordedMessage(stored_items, provenance)
+            # Read back, so that this attempt works with the same items as one after a crash.
+            if is_first and not current["has_notes"]:  # saves a query in most turns
+                stored_items = tuple(decode_json(Item, encode_json(item)) for item in items)
+            else:
+                stored_items = read_items(connection, turn.seq)
+            # `program_context` adds texts to the thread that the person did not type now.
+            if turn.is_thread_new and not (is_outside or message.program_context):
+                provenance = Provenance(False)  # no text from outside: only this message is there
+            else:
+                provenance = threads.read_provenance(connection, turn.thread, person, turn.seq)
+            # Last, because other transactions wait for the counter that everybody shares.
+            if reserve is not None:
+                reserve(connection, bool(current["changed"]))
+            return RecordedMessage(stored_items, provenance)
+
+        return await self._write_if_current(turn, work, steps, values, repeatable=not pays)
 
     async def record_response(
         self, turn: Turn, number: int, response: str, others: Sequence[Remote] = ()
@@ -235,7 +270,7 @@ class Journal(SqlThreads):
         insert, values = threads.insert_remotes(
             turn.thread,
             remotes,
-            forgotten="NOT EXISTS (SELECT 1 FROM now WHERE generation = :generation)",
+            forgotten="NOT EXISTS (SELECT 1 FROM now WHERE now.generation = :generation)",
         )
         # `insert` is "" if no object has an id.
         steps = [step for step in (insert, _ADD_RESPONSE_SQL) if step]
@@ -252,43 +287,33 @@ class Journal(SqlThreads):
         if not is_current:
             raise Superseded
 
-    @_current_turn_transaction
-    def record_round(
-        self,
-        connection: SqlConnection,
-        current: SqlRow,
-        turn: Turn,
-        output: RoundOutput,
-        started: ToolCall | None = None,
+    async def record_round(
+        self, turn: Turn, output: RoundOutput, started: ToolCall | None = None
     ) -> None:
         """`started` is the round's tool call that starts now, if the round has only one: this saves
-        a transaction. `current`, the turn's row from the decorator, is not needed."""
-        _add_round(connection, turn, output)
-        if started:
-            _start_call(connection, turn, started)
+        a transaction."""
 
-    @_current_turn_transaction
-    def record_call_start(
-        self, connection: SqlConnection, current: SqlRow, turn: Turn, call: ToolCall
-    ) -> None:
+        def work(connection: SqlConnection, current: SqlRow) -> None:
+            if current["has_holds"] and current["changed"]:
+                settlement.settle_round(connection, turn.seq, output)
+
+        steps, values = _plan_round(turn, output, _IS_CURRENT)
+        if started:
+            steps += _START_CALL_STEPS
+            values |= _call_values(started)
+        await self._write_if_current(turn, work, steps, values)
+
+    async def record_call_start(self, turn: Turn, call: ToolCall) -> None:
         """Record that a tool call started, so that it is known after a crash that it may have had
         an effect."""
-        _start_call(connection, turn, call)
+        await self._write_steps(turn, _START_CALL_STEPS, _call_values(call))
 
-    @_current_turn_transaction
-    def record_call_handle(
-        self, connection: SqlConnection, current: SqlRow, turn: Turn, call_id: str, handle: str
-    ) -> None:
+    async def record_call_handle(self, turn: Turn, call_id: str, handle: str) -> None:
         # After a crash, the run in the other system is continued by its handle.
-        connection.execute(
-            "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?", (handle, turn.seq, call_id)
-        )
+        await self._write_steps(turn, [_SET_HANDLE_SQL], {"call_id": call_id, "handle": handle})
 
-    @_current_turn_transaction
-    def record_call_end(
+    async def record_call_end(
         self,
-        connection: SqlConnection,
-        current: SqlRow,
         turn: Turn,
         call_id: str,
         outcome: Outcome,
@@ -299,109 +324,97 @@ class Journal(SqlThreads):
 
         If the transcript contains the call, append its output there.
         """
-        changed = connection.execute(
-            "UPDATE calls SET outcome = ?, ended_at = ?"
-            " WHERE seq = ? AND call_id = ? AND outcome IS NULL RETURNING name",
-            (encode_json(outcome), time.time(), turn.seq, call_id),
-        ).fetchone()
-        # Recorded by an earlier attempt of this write.
-        if changed is None:
-            return
-        also(connection)
-        name = outcome.paid or changed["name"]  # what reports of costs call it
-        settlement.settle_call(connection, turn.seq, call_id, name, outcome.usage)
-        # A command that a person typed has no call in the transcript.
-        items = read_items(connection, turn.seq)
-        if any(item.kind == "call" and item.call_id == call_id for item in items):
-            output = outcome.to_item(call_id)
-            # Only people who may see all that the model has read in this turn may read the output.
-            _add_items(connection, turn, [output], "", turn.needs | outcome.needs)
 
-    @_current_turn_transaction
-    def record_answer(
+        def work(connection: SqlConnection, current: SqlRow) -> None:
+            changed = connection.execute(
+                "UPDATE calls SET outcome = ?, ended_at = ?"
+                " WHERE seq = ? AND call_id = ? AND outcome IS NULL RETURNING name",
+                (encode_json(outcome), time.time(), turn.seq, call_id),
+            ).fetchone()
+            # Recorded by an earlier attempt of this write.
+            if changed is None:
+                return
+            also(connection)
+            name = outcome.paid or changed["name"]  # what reports of costs call it
+            settlement.settle_call(connection, turn.seq, call_id, name, outcome.usage)
+            # A command that a person typed has no call in the transcript.
+            items = read_items(connection, turn.seq)
+            if any(item.kind == "call" and item.call_id == call_id for item in items):
+                output = outcome.to_item(call_id)
+                # Only people who may see all that the model has read in this turn may read it.
+                _add_items(connection, turn, [output], "", turn.needs | outcome.needs)
+
+        await self._write_if_current(turn, work)
+
+    async def record_answer(
         self,
-        connection: SqlConnection,
-        current: SqlRow,
         turn: Turn,
         answer: Answer,
         last: RoundOutput | None = None,
         key: str = "",
-        also: TransactionStep | None = None,
+        record: Thread | None = None,
     ) -> None:
-        """Store the answer, record open tool calls as interrupted, and settle reserved costs.
-        `also` runs in the same transaction.
+        """Store the answer and the thread's `record`, record open tool calls as interrupted, and
+        settle reserved costs.
 
         `last` is the model's last round, if it is not recorded yet. `key` is the key of the
-        answer's first post, if the platform is about to make that post; else "". `current` tells
-        whether the turn has reserved costs. Do nothing if the turn has an answer already.
+        answer's first post, if the platform is about to make that post; else "". Do nothing if the
+        turn has an answer already.
         """
-        changed = connection.execute(
-            "UPDATE inbox SET state = ?, answer = ?, updated_at = ?"
-            " WHERE seq = ? AND state = 'running'",
-            # With `key`, the first post of the answer is on its way.
-            ("posting" if key else "answered", encode_json(answer), time.time(), turn.seq),
-        )
-        # An earlier call has stored the answer, but the database's reply to it was lost.
-        if not changed.rowcount:
-            return
-        if also is not None:
-            also(connection)
-        unsettled = None  # the reservations that remain, if recording the round has read them
-        if last is not None:
-            unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
-        if current["has_holds"]:  # release what was reserved and not spent
-            settlement.settle_holds(connection, turn.seq, unsettled)
-        has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
-        # The first round has no calls before it, and most turns end with it.
-        items = read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
-        calls = {item.call_id for item in items if item.kind == "call"}
-        open_calls = calls - {item.call_id for item in items if item.kind == "output"}
-        # The model's server rejects a transcript in which a call has no output.
-        items_of_end = [
-            Item(kind="output", call_id=id, text=LOST_CALL_TEXT) for id in sorted(open_calls)
-        ]
-        # A stopped round was not recorded, so the transcript lacks the text that people saw of it.
-        # Without items, the turn was stopped before its message reached the transcript.
-        if answer.status == "stopped" and items and answer.text:
-            items_of_end.append(Item(kind="message", role="assistant", text=answer.text))
-        _add_items(connection, turn, items_of_end, "", turn.needs)
-        if turn.undelivered_reason:
-            # This answer tells the person that an earlier one could not be posted. Tell it once.
-            connection.execute(
-                "UPDATE inbox SET is_notified = 1"
-                " WHERE conversation = ? AND state = 'undeliverable' AND is_notified = 0",
-                (turn.message.address.conversation,),
+        steps, values = _plan_round(turn, last, _IS_UNANSWERED) if last else ([], {})
+        if record:
+            steps.append(
+                f"{STORE_RECORD_SQL} AND EXISTS (SELECT 1 FROM now WHERE {_IS_UNANSWERED})"  # noqa: S608
             )
+            values |= record_values(record)
         if key:
-            _insert_post(connection, turn, 1, key)
+            steps.append(_ADD_KEY_SQL.format(condition=_IS_UNANSWERED))
+        # Last, because the turn is unanswered only until then.
+        steps.append(_ADD_ANSWER_SQL)
+        # With `key`, the first post of the answer is on its way.
+        values |= {"state": "posting" if key else "answered", "answer": encode_json(answer)}
+        values |= {"post_number": 1, "key": key}
+        # The first round has no calls before it, and most turns end with it.
+        has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
+        must_read = has_calls or answer.status == "stopped"
 
-    @_current_turn_transaction
-    def record_posting(
-        self, connection: SqlConnection, current: SqlRow, turn: Turn, number: int, key: str
-    ) -> None:
+        # Where processes share the database, most answers need one statement (`single`).
+        is_single = bool(self._is_alive) and not (must_read or turn.undelivered_reason)
+
+        def work(connection: SqlConnection, current: SqlRow) -> bool:
+            """Return False if nothing was stored, because reserved costs must be settled too."""
+            # Otherwise an earlier call has stored the answer, but the database's reply was lost.
+            if current["state"] == "running":
+                if is_single:
+                    return not current["has_holds"]
+                if current["has_holds"]:
+                    if last and current["changed"]:
+                        settlement.settle_round(connection, turn.seq, last)
+                    settlement.settle_holds(connection, turn.seq)  # was reserved and not spent
+                _end_transcript(connection, turn, answer, must_read)
+            return True
+
+        while not await self._write_if_current(
+            turn, work, steps, {**values, "settles": not is_single}, single=is_single
+        ):
+            is_single = False
+
+    async def record_posting(self, turn: Turn, number: int, key: str) -> None:
         """After a crash, Ponte looks on the platform for a post with this key before it posts
         again."""
-        _insert_post(connection, turn, number, key)
-        connection.execute(
-            "UPDATE inbox SET state = 'posting' WHERE seq = ? AND state = 'answered'", (turn.seq,)
-        )
+        steps = [_ADD_KEY_SQL.format(condition=_IS_CURRENT), _BEGIN_POSTING_SQL]
+        await self._write_steps(turn, steps, {"post_number": number, "key": key})
 
-    @transaction
-    def record_posted(self, connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
+    async def record_posted(self, turn: Turn, number: int, post: str) -> None:
         """Record the platform's id of a post of this turn's answer.
 
         Raise TakenOver if another process has begun the turn again (a later attempt). A turn whose
         thread was forgotten meanwhile (a later generation) still records it, because the post
         exists on the platform and must be found to delete it.
         """
-        attempt = select_value(connection, "SELECT attempt FROM inbox WHERE seq = ?", turn.seq)
-        if (attempt or 0) > turn.attempt:  # None: the message's row was purged
-            raise TakenOver
-        # A post that a person has deleted stays removed, so that it is not made again.
-        connection.execute(
-            "UPDATE posts SET post = ?, state = 'posted', updated_at = ?"
-            " WHERE seq = ? AND number = ? AND state != 'removed'",
-            (post, time.time(), turn.seq, number),
+        values = {"number": number, "post": post}
+        await self._database.write(
+            lambda c: _read_current(c, turn, [_ADD_POST_SQL], values), single=True
         )
 
     async def record_removed(self, turn: Turn, number: int) -> None:
@@ -423,7 +436,7 @@ class Journal(SqlThreads):
         # not kept longer than needed.
         has_token = bool(turn.message.reply_to.token)
         steps = [_END_TURN_SQL]
-        values: dict[str, object] = {"state": state, "reason": reason, "at": time.time()}
+        values: dict[str, object] = {"state": state, "reason": reason}
         if posted is not None:
             steps.insert(0, _ADD_POST_SQL)  # first: the turn is current only until it has ended
             values |= {"number": posted.number, "post": posted.id}
@@ -461,14 +474,9 @@ class Journal(SqlThreads):
                 (reason, time.time(), seq),
             )
 
-    @_current_turn_transaction
-    def put_back(self, connection: SqlConnection, current: SqlRow, turn: Turn) -> None:
+    async def put_back(self, turn: Turn) -> None:
         """This process stops: the attempt does not count, as it would after a crash."""
-        connection.execute(
-            "UPDATE inbox SET attempt = attempt - 1, owner = '',"
-            " state = CASE state WHEN 'running' THEN 'new' ELSE state END WHERE seq = ?",
-            (turn.seq,),
-        )
+        await self._write_if_current(turn, lambda *_: None, [_PUT_BACK_SQL])
 
     async def record_object_to_erase(self, thread: str, remote: Remote) -> None:
         await self._database.write(
@@ -661,25 +669,44 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
     )
 
 
-def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
-    """Record that a tool call started, and that its thread contains text from outside: what the
-    tool returns may try to mislead the model."""
-    # A call that only reads or proposes starts once more if the turn is resumed.
-    connection.execute(
-        "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started_at) VALUES"
-        " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
-        " SET started_at = excluded.started_at",
-        (
-            turn.seq,
-            call.call_id,
-            turn.message.author.key,
-            call.name,
-            call.arguments,
-            call.effect,
-            time.time(),
-        ),
-    )
-    threads.mark_outside_text(connection, turn.thread)
+def _end_transcript(connection: SqlConnection, turn: Turn, answer: Answer, must_read: bool) -> None:
+    """Record open tool calls of an answered turn as interrupted, and that the person learns of an
+    earlier answer that was not delivered. Without `must_read`, the turn has no calls."""
+    items = read_items(connection, turn.seq) if must_read else ()
+    calls = {item.call_id for item in items if item.kind == "call"}
+    open_calls = calls - {item.call_id for item in items if item.kind == "output"}
+    # The model's server rejects a transcript in which a call has no output.
+    items_of_end = [
+        Item(kind="output", call_id=id, text=LOST_CALL_TEXT) for id in sorted(open_calls)
+    ]
+    # A stopped round was not recorded, so the transcript lacks the text that people saw of it.
+    # Without items, the turn was stopped before its message reached the transcript.
+    if answer.status == "stopped" and items and answer.text:
+        items_of_end.append(Item(kind="message", role="assistant", text=answer.text))
+    _add_items(connection, turn, items_of_end, "", turn.needs)
+    if turn.undelivered_reason:
+        # This answer tells the person that an earlier one could not be posted. Tell it once.
+        connection.execute(
+            "UPDATE inbox SET is_notified = 1"
+            " WHERE conversation = ? AND state = 'undeliverable' AND is_notified = 0",
+            (turn.message.address.conversation,),
+        )
+
+
+def _turn_values(turn: Turn) -> dict[str, object]:
+    return {
+        "seq": turn.seq,
+        "conversation": turn.message.address.conversation,
+        "attempt": turn.attempt,
+        "generation": turn.generation,
+        "thread": turn.thread,
+        "author": turn.message.author.key,
+        "at": time.time(),
+    }
+
+
+def _call_values(call: ToolCall) -> dict[str, object]:
+    return {field: getattr(call, field) for field in ToolCall.__slots__}
 
 
 def _read_current(
@@ -693,13 +720,7 @@ def _read_current(
     the turn. The generation must be the present one of the conversation: it rises when somebody
     forgets the conversation. The lock keeps the result valid until the transaction ends. Raises
     TakenOver if a later attempt exists."""
-    guards = {
-        "seq": turn.seq,
-        "conversation": turn.message.address.conversation,
-        "attempt": turn.attempt,
-        "generation": turn.generation,
-    }
-    row = connection.run_for_turn(steps, {**guards, **values})
+    row = connection.run_steps(connection.current_turn, steps, {**_turn_values(turn), **values})
     if row is not None and row["attempt"] > turn.attempt:
         raise TakenOver
     # None: the message was erased. A lower attempt: the turn was put back into the queue.
@@ -714,61 +735,44 @@ def _read_current(
     return row if row["is_decision"] or row["generation"] == turn.generation else None
 
 
+def _plan_items(
+    items: Sequence[Item],
+    person: str,
+    needs: Collection[Need] = (),
+    source: str = "previous",
+) -> tuple[str, dict[str, object]]:
+    """Return the step that adds items (at least one) to the transcript, and its values. `person` is
+    their author's key, "" for Ponte; `needs` are the rights without which nobody may read them."""
+    rows = ", ".join(f"({number}, :item{number})" for number in range(len(items)))
+    values: dict[str, object] = {"person": person, "needs": threads.encode_needs(needs)}
+    values |= {f"item{number}": encode_json(item) for number, item in enumerate(items)}
+    return _ADD_ITEMS_SQL.format(rows=rows, source=source), values
+
+
 def _add_items(
     connection: SqlConnection,
     turn: Turn,
     items: Sequence[Item],
     person: str,
     needs: Collection[Need] = (),
-) -> tuple[Item, ...]:
-    """`person` is their author's key, "" for Ponte; `needs` are the rights without which nobody may
-    read them."""
-    if not items:
-        return ()
-    # One JSON text for each item.
-    now, needs_text, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
-    # Read back, so that this attempt works with the same items as one after a crash.
-    stored = tuple(decode_json(Item, item) for item in texts)
-    connection.executemany(
-        "INSERT INTO items (seq, thread, person, item, created_at, needs)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        [(turn.seq, turn.thread, person, item, now, needs_text) for item in texts],
-    )
-    return stored
+) -> None:
+    if items:
+        step, values = _plan_items(items, person, needs)
+        connection.run_steps("SELECT 1 AS one", [step], {**_turn_values(turn), **values})
 
 
-def _add_round(
-    connection: SqlConnection, turn: Turn, output: RoundOutput, *, has_holds: bool = True
-) -> Sequence[SqlRow] | None:
-    """Record the model's output of a round, and charge what it cost in place of what was reserved
-    for it, unless that was done before. `has_holds` is False if the turn has reserved nothing.
-    `turn.needs` are the rights without which nobody may read what the model wrote in this turn.
-
-    Return the turn's reservations that remain, or None if this function had no need to read them.
-    """
-    # A row that is not complete has only the id of the response (`record_response`). The WHERE
-    # makes this idempotent: a complete round is not changed, and counts as 0 rows.
-    changed = connection.execute(
-        "INSERT INTO rounds (seq, number, is_complete, model) VALUES (?, ?, 1, ?)"
-        " ON CONFLICT (seq, number) DO UPDATE SET is_complete = 1, model = excluded.model"
-        " WHERE rounds.is_complete = 0",
-        (turn.seq, output.number, output.model),
-    )
-    if changed.rowcount:
-        _add_items(connection, turn, output.items, "", turn.needs)
-        return settlement.settle_round(
-            connection, turn.seq, output.number, output.usage, output.model, has_holds=has_holds
-        )
-    return None
-
-
-def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
-    """After a crash, Ponte looks for this post on the platform (`Surface.find`) before it posts
-    again. A part that was posted or removed already does not change. One that an earlier attempt
-    only began gets the new key."""
-    connection.execute(
-        "INSERT INTO posts (seq, number, person, key, state, updated_at)"
-        " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT (seq, number) DO UPDATE"
-        " SET key = excluded.key, updated_at = excluded.updated_at WHERE posts.state = 'posting'",
-        (turn.seq, number, turn.message.author.key, key, time.time()),
-    )
+def _plan_round(
+    turn: Turn, output: RoundOutput, condition: str
+) -> tuple[list[str], dict[str, object]]:
+    """Return the steps that record the model's output of a round, and charge what it cost if the
+    turn has reserved nothing, unless that was done before; and their values. `turn.needs` are the
+    rights without which nobody may read what the model wrote in this turn."""
+    part = f"r{output.number}.0"
+    values = settlement.spending_values(part, "model", output.model, output.usage)
+    values["number"] = output.number
+    steps = [_ADD_ROUND_SQL.format(condition=condition)]
+    if output.items:
+        items_step, items_values = _plan_items(output.items, "", turn.needs)
+        steps.append(items_step)
+        values |= items_values
+    return [*steps, *settlement.SPENDING_STEPS], values

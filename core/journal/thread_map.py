@@ -27,7 +27,6 @@ import structlog
 from core.base.errors import NotStored
 from core.base.tasks import BoundedDict
 from core.domain.messages import decode_json, encode_json
-from core.domain.ports import TransactionStep
 from core.domain.records import Thread
 from core.store.database import (
     ROWS_PER_TRANSACTION,
@@ -55,7 +54,7 @@ class SqlThreadMap(SqlStore):
 
     async def put(self, thread: Thread) -> None:
         """Raises NotStored."""
-        await self._database.write(store_record(thread))
+        await self._database.write(lambda c: store_record(c, thread))
         await self.link(thread)
 
     async def link(self, thread: Thread) -> None:
@@ -189,16 +188,22 @@ class FileThreadMap(SqlThreadMap):
             ) from error
 
 
-def store_record(thread: Thread) -> TransactionStep:
-    """The step does nothing if the row was deleted. A turn that ends may name a conversation that
-    is to be erased since: then the thread's next turn begins a new one."""
-    sql = (
-        "UPDATE threads SET record = CASE WHEN EXISTS (SELECT 1 FROM remotes WHERE kind ="
-        " 'conversation' AND remotes.id = ? AND erasure > 0) THEN ? ELSE ? END WHERE id = ?"
-    )
-    bare = replace(thread, remote="", remote_upto=0)
-    values = (thread.remote, encode_json(bare), encode_json(thread), thread.id)
-    return lambda connection: connection.execute(sql, values).close()
+STORE_RECORD_SQL = (
+    "UPDATE threads SET record = CASE WHEN EXISTS (SELECT 1 FROM remotes WHERE kind ="
+    " 'conversation' AND remotes.id = :remote AND erasure > 0) THEN :bare_record ELSE :record END"
+    " WHERE id = :thread_id"
+)
+"""Does nothing if the row was deleted. A turn that ends may name a conversation that is to be
+erased since: then the thread's next turn begins a new one."""
+
+
+def record_values(thread: Thread) -> dict[str, object]:
+    bare, record = encode_json(replace(thread, remote="", remote_upto=0)), encode_json(thread)
+    return {"remote": thread.remote, "bare_record": bare, "record": record, "thread_id": thread.id}
+
+
+def store_record(connection: SqlConnection, thread: Thread) -> None:
+    connection.execute(STORE_RECORD_SQL, record_values(thread)).close()
 
 
 def find_record(connection: SqlConnection, value: str, id: str = "?") -> Thread | None:

@@ -637,7 +637,7 @@ def erase_readings(
             for sql in _ERASE_READING_SQL:
                 connection.execute(sql, values)
             if record := find_record(connection, row["thread"]):
-                store_record(record)(connection)
+                store_record(connection, record)
     return count
 
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any, Literal
 
 from core.base.i18n import find_zone
 from core.domain.messages import PERSON, Address, Message, MessageOrigin, Person, Usage
-from core.domain.records import Turn, UsageTotal
+from core.domain.records import RoundOutput, Turn, UsageTotal
 from core.money.allowances import (
     DAILY_TURNS_SETTING,
     MIN_OUTPUT_TOKENS,
@@ -151,22 +151,36 @@ _SUMS = (
 )
 
 
+ADD_USAGE_SQL = (
+    "INSERT INTO usage (seq, day, person, conversation, place)"
+    " SELECT :seq, :day, :payer, :conversation, :place FROM now WHERE {condition}"
+    " ON CONFLICT (seq) DO NOTHING"
+)
+"""A turn that begins again after a crash has its row, so it is not counted again."""
+
+
+@dataclass
 class SqlReservation:
     """A transaction step that counts a turn and reserves the cost of its first model call. It runs
     in the transaction that stores the user's message in the thread, so neither is stored without
     the other. If that transaction runs again, `grant` and `counts` are those of the last run."""
 
-    def __init__(
-        self, work: Callable[[SqlConnection], tuple[tuple[AllowanceCount, ...], Grant | None]]
-    ) -> None:
-        self._work = work
-        self.grant: Grant | None = None
-        """None if no allowance bounds the call."""
-        self.counts: tuple[AllowanceCount, ...] = ()
-        """Empty if the turn was counted before."""
+    values: Mapping[str, object]
+    """Those of ADD_USAGE_SQL."""
+    work: Callable[[SqlConnection, bool], tuple[tuple[AllowanceCount, ...], Grant | None]]
+    grant: Grant | None = None
+    """None if no allowance bounds the call."""
+    counts: tuple[AllowanceCount, ...] = ()
+    """Empty if the turn was counted before."""
 
-    def __call__(self, connection: SqlConnection) -> None:
-        self.counts, self.grant = self._work(connection)
+    def __call__(self, connection: SqlConnection, is_new: bool | None = None) -> None:
+        """`is_new`: ADD_USAGE_SQL has added the turn's row in this transaction. None: it did not
+        run."""
+        if is_new is None:
+            add = ADD_USAGE_SQL.format(condition="1 = 1")
+            row = connection.run_steps("SELECT 1 AS one", [add], self.values)
+            is_new = bool(row and row["changed"])
+        self.counts, self.grant = self.work(connection, is_new)
 
 
 class Budget(SqlStore):
@@ -207,15 +221,9 @@ class Budget(SqlStore):
         # All accounts of a person are counted under one key.
         person, address = self._money_key(turn.message.author.key), turn.message.address
 
-        def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
-            """A turn that begins again after a crash has its row in `usage`, so it is not counted
-            again."""
-            # The last of the place names is the channel.
-            is_new = connection.execute(
-                "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (seq) DO NOTHING",
-                (turn.seq, day, person, address.conversation, place_names(address)[-1]),
-            ).rowcount
+        def work(
+            connection: SqlConnection, is_new: bool
+        ) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
             counts = list[AllowanceCount]()
             if is_new:
                 # A new counter begins with the usage so far; without the row that was inserted
@@ -226,7 +234,9 @@ class Budget(SqlStore):
                 return tuple(counts), None
             return tuple(counts), self._reserve_call(connection, turn, person, scopes, call, zone)
 
-        return SqlReservation(work)
+        # The last of the place names is the channel.
+        values = {"seq": turn.seq, "day": day, "payer": person, "place": place_names(address)[-1]}
+        return SqlReservation({**values, "conversation": address.conversation}, work)
 
     async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
         """The call gets less output than it asks for if little is left. Return None if no allowance
@@ -315,7 +325,7 @@ class Budget(SqlStore):
         self, connection: SqlConnection, turn: Turn, number: int, model: str, usage: Usage
     ) -> None:
         """The journal settles the calls of rounds itself: this is the call that writes a title."""
-        settle_round(connection, turn.seq, number, usage, model)
+        settle_round(connection, turn.seq, RoundOutput(number, (), usage, model))
 
     @transaction
     def settle_ended_turns(self, connection: SqlConnection) -> int:

@@ -3,39 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from core.domain.messages import Usage
+from core.domain.records import RoundOutput
 from core.money.allowances import Spend
 from core.money.usage import NANODOLLARS_PER_DOLLAR
 from core.store.database import SqlConnection, SqlRow
 
+SPENDING_STEPS = (
+    "INSERT INTO spendings (seq, part, person, kind, name, input, cached, output, reasoning, cost,"
+    " is_upper_bound) SELECT usage.seq, :part, usage.person, :kind, :spender, :input, :cached,"
+    " :output, :reasoning, :cost, :is_estimated FROM usage, previous, now"
+    " WHERE usage.seq = :seq AND NOT now.has_holds ON CONFLICT (seq, part) DO NOTHING",
+    # A part is recorded once, so the totals grow only with a new row. In SQL, a sum with an unknown
+    # cost (NULL) is unknown; `coalesce` then takes whichever of the two is known.
+    "UPDATE usage SET input = input + :input, cached = cached + :cached, output = output + :output,"
+    " reasoning = reasoning + :reasoning, cost = coalesce(cost + :cost, cost, :cost)"
+    " FROM previous WHERE seq = :seq",
+)
+"""Record what a call of the turn `:seq` used (`spending_values`), once. With `now.has_holds`, do
+nothing: reservations must be replaced first."""
 
-def settle_round(
-    connection: SqlConnection,
-    seq: int,
-    number: int,
-    usage: Usage,
-    model: str,
-    *,
-    has_holds: bool = True,
-) -> list[SqlRow]:
+
+def spending_values(part: str, kind: str, name: str, usage: Usage) -> dict[str, object]:
+    """`part` names the call within the turn: `r2.0` is a call of round 2 that reserved nothing."""
+    values = {field: getattr(usage, field) for field in Usage.__slots__}
+    return {**values, "part": part, "kind": kind, "spender": name}
+
+
+def settle_round(connection: SqlConnection, seq: int, output: RoundOutput) -> None:
     """Replace the reservation of a round's last call with what the round really used. Earlier calls
     of the round were interrupted, for example by a crash, and their usage is not known, so they
-    count with their upper bounds. Return the turn's other reservations.
-
-    `has_holds`: False if the caller knows that the turn has no reservations, so that none are read.
-    A call without one is recorded as attempt 0."""
+    count with their upper bounds. A call without one is recorded as attempt 0."""
     # A reservation for a model call has the name `r{round}.{attempt}` in `part`.
-    holds = _read_holds(connection, seq) if has_holds else []
-    round_holds = [hold for hold in holds if hold["part"].startswith(f"r{number}.")]
-    others = [hold for hold in holds if hold not in round_holds]
+    prefix, holds = f"r{output.number}.", _read_holds(connection, seq)
+    round_holds = [hold for hold in holds if hold["part"].startswith(prefix)]
     round_holds.sort(key=lambda hold: int(hold["part"].partition(".")[2]))
     for lost_hold in round_holds[:-1]:
         _settle_as_estimate(connection, lost_hold)
-    part = round_holds[-1]["part"] if round_holds else f"r{number}.0"
-    _settle(connection, seq, part, round_holds[-1] if round_holds else None, "model", model, usage)
-    return others
+    last = round_holds[-1] if round_holds else None
+    part = last["part"] if last else f"{prefix}0"
+    _settle(connection, seq, part, last, "model", output.model, output.usage)
 
 
 def settle_call(connection: SqlConnection, seq: int, call_id: str, name: str, usage: Usage) -> None:
@@ -58,10 +66,10 @@ def count_estimates(connection: SqlConnection, since: str) -> tuple[int, int]:
     return int(row["calls"]), int(row["estimates"] or 0)
 
 
-def settle_holds(connection: SqlConnection, seq: int, known: Sequence[SqlRow] | None = None) -> int:
+def settle_holds(connection: SqlConnection, seq: int) -> int:
     """The turn is over: calls that were lost may have been made, so each counts with its upper
-    bound. `known` are the reservations, if the caller has read them already."""
-    open_holds = _read_holds(connection, seq) if known is None else known
+    bound."""
+    open_holds = _read_holds(connection, seq)
     for hold in open_holds:
         _settle_as_estimate(connection, hold)
     return len(open_holds)
@@ -115,29 +123,5 @@ def _settle(
     real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANODOLLARS_PER_DOLLAR))
     if hold is not None:
         _release_hold(connection, hold, real)
-    recorded = connection.execute(
-        "INSERT INTO spendings (seq, part, person, kind, name, input, cached, output, reasoning,"
-        " cost, is_upper_bound) SELECT seq, ?, person, ?, ?, ?, ?, ?, ?, ?, ? FROM usage"
-        " WHERE seq = ?"
-        " ON CONFLICT (seq, part) DO NOTHING",
-        (
-            part,
-            kind,
-            name,
-            usage.input,
-            usage.cached,
-            usage.output,
-            usage.reasoning,
-            usage.cost,
-            int(usage.is_estimated),
-            seq,
-        ),
-    )
-    # A part is recorded once, so the totals grow only with a new row. In SQL, a sum with an unknown
-    # cost (NULL) is unknown; `coalesce` then takes whichever of the two is known.
-    if recorded.rowcount:
-        connection.execute(
-            "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"
-            " reasoning = reasoning + ?, cost = coalesce(cost + ?, cost, ?) WHERE seq = ?",
-            (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost, seq),
-        )
+    values = spending_values(part, kind, name, usage)
+    connection.run_steps("SELECT 1 = 0 AS has_holds", SPENDING_STEPS, {**values, "seq": seq})

@@ -110,6 +110,9 @@ class SqlConnection(Protocol):
     free_row_lock: str
     """The end of a SELECT that leaves out rows that another transaction has locked, and locks the
     others."""
+    current_turn: str
+    """A query that locks the conversation `:conversation`, and returns the row of its turn `:seq`
+    in the view `current_turns`."""
 
     def execute(self, sql: str, parameters: Any = ..., /) -> SqlCursor: ...
 
@@ -126,11 +129,14 @@ class SqlConnection(Protocol):
     def read_locked_message(self, seq: int) -> SqlRow | None:
         """Return None if there is no such row."""
 
-    def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
-        """Lock the conversation `:conversation`, and return the row of its turn `:seq` in the view
-        `current_turns`, None if there is none. Then run the SQL statements `steps`, which can read
-        that row as the table `now`. A step may see the changes of those before it or not: Postgres
-        runs all of them as one statement."""
+    def run_steps(
+        self, now: str, steps: Sequence[str], values: Mapping[str, object]
+    ) -> SqlRow | None:
+        """Run the SQL statements `steps`, and return the row of the query `now`, None if there is
+        none, with how many rows the first step changed as `changed`. A step can read that row as
+        the table `now`. One that reads the table `previous` runs only if the step before it changed
+        a row. A step may see the changes of those before it or not: Postgres runs all of them as
+        one statement."""
 
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
@@ -275,6 +281,7 @@ class SqliteStatements:
 
     lock_source = "(SELECT 1)"
     row_lock = free_row_lock = ""
+    current_turn = "SELECT * FROM current_turns WHERE seq = :seq"
 
     def __init__(self, raw: sqlite3.Connection) -> None:
         self.raw = raw
@@ -296,14 +303,20 @@ class SqliteStatements:
         row: SqlRow | None = self.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
         return row
 
-    def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
-        """Each step can read the turn's row as the table `now`. Return the row as it was before the
-        steps."""
-        now = "SELECT * FROM current_turns WHERE seq = :seq"
-        row: SqlRow | None = self.execute(now, values).fetchone()
+    def run_steps(
+        self, now: str, steps: Sequence[str], values: Mapping[str, object]
+    ) -> SqlRow | None:
+        """Return the row of `now` as it was before the steps."""
+        row, changed = self.execute(now, values).fetchone(), [1]
         for step in steps:
-            self.execute(f"WITH now AS ({now}) {step}", values).close()
-        return row
+            if changed[-1] or " previous" not in step:
+                # `rowcount` is -1 for a statement that begins with WITH.
+                before = self.raw.total_changes
+                source = now if "now." in step else "SELECT 1"
+                sql = f"WITH now AS ({source}), previous AS (SELECT 1) {step}"
+                self.execute(sql, values).close()
+                changed.append(self.raw.total_changes - before)
+        return {**row, "changed": sum(changed[1:2])} if row else None
 
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int

@@ -104,6 +104,7 @@ class PostgresStatements:
     lock_source = "ponte_lock(:conversation)"
     row_lock = " FOR UPDATE"
     free_row_lock = " FOR UPDATE SKIP LOCKED"
+    current_turn = "SELECT * FROM ponte_current_turn(:seq, :conversation)"
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.raw = connection
@@ -125,14 +126,19 @@ class PostgresStatements:
     def read_locked_message(self, seq: int) -> SqlRow | None:
         return self.execute("SELECT * FROM ponte_locked_row(?)", (seq,)).fetchone()
 
-    def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
-        """All is one statement, which saves round trips to the server. `now` is the row as it is
-        once the lock is held. The rest of the statement still sees the tables as they were
-        before the lock. So a step may change only rows that it finds by key, or that nobody else
-        writes."""
-        parts = ["now AS (SELECT * FROM ponte_current_turn(:seq, :conversation))"]
-        parts += [f"step{number} AS ({step})" for number, step in enumerate(steps)]
-        return self.execute(f"WITH {', '.join(parts)} SELECT * FROM now", values).fetchone()  # noqa: S608
+    def run_steps(
+        self, now: str, steps: Sequence[str], values: Mapping[str, object]
+    ) -> SqlRow | None:
+        """All is one statement, which saves round trips to the server. `now` of `current_turn` is
+        the row as it is once the lock is held. The rest of the statement still sees the tables as
+        they were before the lock. So a step may change only rows that it finds by key, or that
+        nobody else writes."""
+        parts, before = [f"now AS ({now})"], "(SELECT 1)"
+        for number, step in enumerate(steps):
+            parts.append(f"step{number} AS (WITH previous AS {before} {step} RETURNING 1)")
+            before = f"(SELECT 1 FROM step{number} LIMIT 1)"  # noqa: S608
+        columns = "*, (SELECT count(*) FROM step0) AS changed" if steps else "*"
+        return self.execute(f"WITH {', '.join(parts)} SELECT {columns} FROM now", values).fetchone()  # noqa: S608
 
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int

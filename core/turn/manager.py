@@ -57,7 +57,6 @@ from core.commands.grammar import NEAR_DECISION
 from core.domain.messages import Answer, Progress
 from core.domain.ports import Platforms
 from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, Turn, TurnState
-from core.journal.thread_map import store_record
 from core.observability import metrics, tracing
 from core.saved.queries import NotRunAgain, QueryScript
 from core.saved.questions import NotSaved
@@ -370,18 +369,16 @@ class ConversationManager:
     async def _store_answer(self, run: ManagedRun, answer: Answer) -> Answer:
         """Record the answer with the key of its first post, and return it. After a crash, a process
         finds a post that exists already by that key. The record of the thread is written in the
-        same transaction (`step`). If the answer cannot be stored, record and return an apology
-        instead. The cost of the model's last round is recorded in both cases."""
-        step = None
+        same transaction. If the answer cannot be stored, record and return an apology instead. The
+        cost of the model's last round is recorded in both cases."""
         if record := self._changed_record(run):
             # Stores which thread is the conversation's current one, if that is kept in a file.
             await self._threads.link(record)
-            step = store_record(record)
         key = run.reply.first_key if answer.parts else ""  # an answer without parts has no post
         last = run.rounds.last if run.rounds else None
         write = self._journal.record_answer
         try:
-            await until_stored(partial(write, run.turn, answer, last, key, step))
+            await until_stored(partial(write, run.turn, answer, last, key, record))
         except Exception as error:
             # The turn is over or of another process, or the database is away: an apology could not
             # be stored either.
@@ -389,7 +386,7 @@ class ConversationManager:
                 raise
             log.exception("could not store an answer")
             answer = _plain_apology(Unstorable())
-            # Without its items and without `step`: they may be what cannot be stored.
+            # Without its items and without `record`: they may be what cannot be stored.
             cost = replace(last, items=()) if last else None
             await until_stored(partial(write, run.turn, answer, cost, key))
         run.posts.key = key  # so that it is not recorded a second time

@@ -188,6 +188,17 @@ async def test_a_turn_that_answers_leaves_no_call_open(stores: Embedded) -> None
     assert [entry.item for entry in entries] == [HELLO, LOOK, lost_item, item]
 
 
+async def test_a_turn_that_was_counted_before_stores_its_question(stores: Embedded) -> None:
+    """A schedule's run is counted before its question is known."""
+    turn = await begin_turn(stores)
+    await stores.budget.reserve(turn)
+    reservation = await stores.budget.make_reservation(turn)
+    recorded = await stores.journal.record_user_message(turn, [HELLO], reservation)
+    assert recorded.items == (HELLO,)
+    assert [entry.item for entry in await stores.journal.transcript(turn.thread)] == [HELLO]
+    assert reservation.counts == ()
+
+
 async def test_a_question_a_round_and_an_outcome_are_written_once(stores: Embedded) -> None:
     turn, journal = await begin_turn(stores), stores.journal
     await stores.budget.reserve(turn)

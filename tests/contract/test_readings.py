@@ -60,7 +60,7 @@ async def keep_record(engine: Embedded, turn: Turn) -> None:
     """The turn has used this conversation of the server, and this container."""
     conversation = turn.message.address.conversation
     record = Thread(conversation, turn.thread, 0, "conv_1", turn.seq, container="cont_1")
-    await engine.database.write(store_record(record))
+    await engine.database.write(lambda c: store_record(c, record))
 
 
 async def assert_erased(engine: Embedded, turn: Turn) -> None:

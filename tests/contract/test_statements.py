@@ -1,4 +1,7 @@
-"""How many statements and transactions the clients of Postgres send for one turn, by its log."""
+"""How many statements and transactions the clients of Postgres send for one turn, by its log.
+
+Each statement is one round trip: a client waits for its result before it sends the next one.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,20 @@ from tests.fakes.openai import FakeOpenAI
 from tests.real.postgres import Postgres
 from tests.time_limits import Limits
 
-MAX_FIRST_TURN = (21, 7)
+MAX_FIRST_TURN = (10, 7)
 """Statements and transactions of the first turn of a conversation."""
-MAX_LATER_TURN = (22, 6)
+MAX_LATER_TURN = (10, 6)
+PARTS = {
+    "INSERT INTO inbox": "accept and queue",
+    "SELECT job": "claim and begin",
+    "INSERT INTO usage": "lock, items, usage",
+    "SELECT has_outside_text": "provenance of the thread",
+    "SELECT * FROM ponte_count": "allowances",
+    "INSERT INTO remotes": "response on the model's server",
+    "UPDATE posts SET post": "post, end of the turn, job",
+    "INSERT INTO rounds": "answer, round, spending, thread, key of the post",
+}
+"""A part of a statement → what it is for; the first that occurs in a statement counts."""
 LONG_SECONDS = 3600.0
 LISTENS = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'
@@ -162,7 +176,8 @@ def check(name: str, transactions: list[Transaction], most: tuple[int, int]) -> 
     for number, transaction in enumerate(transactions, 1):
         print(f"{name} {number}: {len(transaction)}")
         for statement in transaction:
-            print(f"    {statement[:110]}")
+            part = next((what for sql, what in PARTS.items() if sql in statement), "")
+            print(f"    {part:50} {statement[:110]}")
     matches = (sum(map(len, transactions)), len(transactions))
     print(name, matches)
     assert matches[0] <= most[0], name

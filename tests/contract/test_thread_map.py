@@ -137,7 +137,7 @@ async def test_a_turn_begins_with_the_record_of_its_thread(stores: Embedded) -> 
     turn = await talk(stores, "hello")
     assert turn.thread_record is None
     record = Thread("web:C1", turn.thread, turn.generation, container="c")
-    await stores.database.write(store_record(record))
+    await stores.database.write(lambda c: store_record(c, record))
     assert (await talk(stores, "and now?")).thread_record == record
 
 

@@ -167,14 +167,15 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, level: Level, calls: bool
 ) -> None:
     """Whatever it is that the database does not take."""
-    add = turns._add_round
+    plan = turns._plan_round
 
-    def refuse(connection: SqlConnection, turn: Turn, said: RoundOutput, **more: Any) -> Any:
-        if said.items and "poison" in str(said.items):
-            connection.execute("SELECT CAST(? AS INTEGER)", (2**63,)).fetchone()
-        return add(connection, turn, said, **more)
+    def refuse(turn: Turn, said: RoundOutput, condition: str) -> Any:
+        steps, values = plan(turn, said, condition)
+        if "poison" in str(said.items):
+            values["number"] = 2**63
+        return steps, values
 
-    monkeypatch.setattr(turns, "_add_round", refuse)
+    monkeypatch.setattr(turns, "_plan_round", refuse)
     question = (("look", '{"a": "poison"}'),) if calls else ()
     fake.say(
         Script(text="poison", calls=question, usage={"input": 1000, "cached": 0, "output": 10}),

@@ -197,8 +197,8 @@ async def test_only_reserved_money_waits_for_the_disk(
     """In SQLite's mode 1 (NORMAL), a power failure may undo what was stored before the request."""
     reserve, modes = SqlReservation.__call__, list[int]()
 
-    def note_mode(self: SqlReservation, connection: SqlConnection) -> None:
-        reserve(self, connection)
+    def note_mode(self: SqlReservation, connection: SqlConnection, is_new: bool) -> None:
+        reserve(self, connection, is_new)
         modes.append(connection.execute("PRAGMA synchronous").fetchone()[0])
 
     monkeypatch.setattr(SqlReservation, "__call__", note_mode)
