@@ -14,8 +14,8 @@ FEATURE = Feature(
         "Calculates, reads files and draws plots with Python.",
         (
             "Usually nothing: auto uses OpenAI's interpreter with OpenAI's models, and otherwise a "
-            "sandbox on this machine. To use OpenAI's interpreter beside another model, enter an OpenAI API key and the "
-            "name of an OpenAI model.",
+            "sandbox on this machine. To use OpenAI's interpreter beside another model, enter an "
+            "OpenAI API key and the name of an OpenAI model.",
         ),
         (
             SetupField(
