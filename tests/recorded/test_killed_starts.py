@@ -23,8 +23,23 @@ from tests.recorded.test_recorded import FOLDER, RELEASES
 from tests.recorded.test_upgrade import Rows, read_rows, read_shared_rows
 
 pytestmark = pytest.mark.slow
-KEPT = ("inbox", "items", "calls", "changes", "steps", "consents", "people", "api_tokens", "usage",
-        "conversations", "schedules", "schedule_runs", "files", "votes", "sign_ins")  # fmt: skip
+KEPT = [
+    "inbox",
+    "items",
+    "calls",
+    "changes",
+    "steps",
+    "consents",
+    "people",
+    "api_tokens",
+    "usage",
+    "conversations",
+    "schedules",
+    "schedule_runs",
+    "files",
+    "votes",
+    "sign_ins",
+]
 """Tables whose rows no start deletes in the first day."""
 NOTIFY = """
 CREATE FUNCTION public.tell_of_statement() RETURNS event_trigger LANGUAGE plpgsql
