@@ -24,10 +24,10 @@ BIN := .venv/bin
 KILLS ?= 500
 # Three more than processors: a worker often waits for a process that its test started. Still more
 # workers cost more than they gain: each takes seconds to import and collect the tests.
-WORKERS ?= $(shell expr $$(nproc) + 3)
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 3)
 # The tests of `make test` wait less, and each more worker takes 10 s of processor time to collect.
-TEST_WORKERS ?= $(shell expr $$(nproc) + 1)
-QUICK_WORKERS ?= $(shell nproc)
+TEST_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+QUICK_WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
 export WORKERS QUICK_WORKERS
 PYTEST = $(BIN)/python -m pytest -o timeout_method=thread --dist worksteal
 FAULTS ?= 60

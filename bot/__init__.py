@@ -1,3 +1,3 @@
 """The program that a person starts."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -3,6 +3,7 @@ with."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -70,8 +71,9 @@ var/tmp
 """.splitlines()
 )
 """The folders of the whole machine (Filesystem Hierarchy Standard 3.0)."""
-_MAX_SOCKET_PATH_BYTES = 107
-"""The limit of a Unix socket's path: `sun_path` has 108 bytes with its final zero (unix(7))."""
+_MAX_SOCKET_PATH_BYTES = 103
+"""The limit of a Unix socket's path: `sun_path` has 104 bytes with its final zero on macOS, 108 on
+Linux (unix(7))."""
 _BACKLOG = 128
 """The kernel holds this many connections until they are accepted."""
 
@@ -259,7 +261,8 @@ class Home:
         with self._explain_errors(), ExitStack() as closing:
             listening = closing.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             # Before bind, so that it is never open to others: bind(2) takes the mode from here.
-            os.fchmod(listening.fileno(), 0o600)
+            with suppress(OSError):  # macOS refuses it for a socket: the folder's mode protects it
+                os.fchmod(listening.fileno(), 0o600)
             with self.address() as address:
                 listening.bind(address)
             listening.listen(_BACKLOG)
@@ -276,11 +279,13 @@ class Home:
     def address(self) -> Iterator[str]:
         """Yield a path of the socket that is short enough to bind or connect to, while the block
         runs: one through an open descriptor of the folder, if its own is too long for a Unix
-        socket."""
+        socket. Raise OSError on macOS, which has no such path."""
         path = str(self.path / SOCKET_FILE)
         if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
             yield path
             return
+        if not hasattr(os, "O_PATH"):
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
         folder = os.open(self.path, os.O_PATH | os.O_DIRECTORY)
         try:
             yield f"/proc/self/fd/{folder}/{SOCKET_FILE}"

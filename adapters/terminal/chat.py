@@ -13,6 +13,7 @@ import json
 import os
 import re
 import signal
+import stat
 import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -164,8 +165,10 @@ class PipeInput:
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError  # macOS: kqueue(2) never reports the end of a file
             loop.add_reader(descriptor, ready.set)
-        except PermissionError:  # epoll(7): a file is always ready and cannot be polled
+        except OSError:  # epoll(7): a file is always ready and cannot be polled
             return await asyncio.to_thread(os.read, descriptor, _READ_BYTES)
         try:
             await ready.wait()

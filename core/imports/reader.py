@@ -6,6 +6,7 @@ Its exit code is not 0 where the file cannot be read.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import io
@@ -40,7 +41,9 @@ Table = tuple[str, Sequence[Sequence[Any]], Sequence[int]]
 def main() -> None:
     """The limits hold for this process alone."""
     rows, columns, seconds = map(int, sys.argv[1:])
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    # macOS refuses it (https://github.com/python/cpython/issues/84698).
+    with contextlib.suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     data = sys.stdin.buffer.read()
     size = 0

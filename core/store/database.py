@@ -496,6 +496,8 @@ class SqliteDatabase:
         is_new, pending = _find_pending(connection, schema, self.path)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={SYNCHRONOUS_MODE}")
+        # For macOS, where fsync(2) leaves data in the disk's cache.
+        connection.execute("PRAGMA fullfsync=ON")
         connection.execute("PRAGMA foreign_keys=ON")
         # Overwrite deleted data. Only some builds of SQLite do so by default.
         connection.execute("PRAGMA secure_delete=ON")

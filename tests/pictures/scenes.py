@@ -606,7 +606,7 @@ async def doctor_at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Pictu
     process = await forker.start("bot", "doctor", cwd=folder, env=env)
     output = (await process.communicate())[0]
     text = output.decode().replace(str(folder), "/srv/ponte")
-    text = re.sub(r"Ponte \S+ in \S+, with all \d+", "Ponte 0.2.0 in /opt/ponte, with all 29", text)
+    text = re.sub(r"Ponte \S+ in \S+, with all \d+", "Ponte 0.3.0 in /opt/ponte, with all 29", text)
     screen = Screen(WIDE_COLUMNS)
     screen.write(f"$ ponte doctor\n{text}".replace("\n", "\r\n"))
     yield Picture("terminal-doctor", _terminal(screen.styled_lines(), "ponte doctor", 860))

@@ -1,13 +1,17 @@
 """`ponte serve`, `work` or `run` to be killed: `python -m tests.real.machine ROLE`.
 
 A process counts as dead after LEASE seconds and not after fifteen. `PONTE_DIES=N:before` (or
-`inside`, `after`) kills it at the N-th transaction that a turn writes.
+`inside`, `after`) kills it at the N-th transaction that a turn writes. `PONTE_DIES_UPGRADING` is a
+statement of a migration before which it is killed on SQLite, or a number N: on Postgres it is
+killed at the N-th notice that the server sends during the migrations.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -71,6 +75,33 @@ def mortal(number: int, moment: str) -> None:
     PostgresDatabase._transact = transact_and_count  # type: ignore[method-assign]
 
 
+def die_upgrading(statement: str) -> None:
+    """Die there; see the top of this file."""
+    connect, migrate = sqlite3.connect, PostgresDatabase._migrate
+
+    def compare(sql: str) -> None:
+        if sql.strip(" ;\n") == statement:
+            _die()
+
+    def connect_and_compare(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **options)
+        connection.set_trace_callback(compare)
+        return connection
+
+    def migrate_and_count(self: PostgresDatabase, connection: Any) -> None:
+        notices = itertools.count(1)
+
+        def die_at_last(_: object) -> None:
+            if next(notices) == int(statement):
+                _die()
+
+        connection.add_notice_handler(die_at_last)
+        migrate(self, connection)
+
+    sqlite3.connect = connect_and_compare  # type: ignore[assignment]
+    PostgresDatabase._migrate = migrate_and_count  # type: ignore[method-assign]
+
+
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -80,4 +111,6 @@ if __name__ == "__main__":
     if dies := os.environ.get("PONTE_DIES"):
         number, _, moment = dies.partition(":")
         mortal(int(number), moment)
+    if statement := os.environ.get("PONTE_DIES_UPGRADING"):
+        die_upgrading(statement)
     sys.exit(cli.main(sys.argv[1:]))

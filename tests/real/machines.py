@@ -104,9 +104,9 @@ class Machine:
     async def terminate(self) -> int:
         return await self._end(signal.SIGTERM)
 
-    async def wait_for_exit(self) -> None:
+    async def wait_for_exit(self) -> int:
         assert self._process
-        await self._process.wait()
+        return await self._process.wait()
 
     def freeze(self) -> None:
         self._send(signal.SIGSTOP)

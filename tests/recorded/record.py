@@ -59,6 +59,8 @@ PLOT = "Plot the sales"
 HANGS, TRICKLES, FAILS = "Think for ever", "Write for ever", "Break down"
 SLOWLY, TWO, HELD = "Write slowly", "Change two orders", "hold this"
 STAND_UP, REVIEW, READING = "Post the stand-up daily", "Review it, please", "Correct the reading"
+ORDERS = "Give me all orders as a file"
+ALERT, IMPORT = "Tell me when order 7 is there twice", "Import the file, please"
 TURNS = {
     "new",
     "running",
@@ -121,6 +123,35 @@ def scripts(team_scripts: Callable[..., None]) -> None:
                 "replaces": None,
             },
         ),
+        ALERT: (
+            "nocodb_query",
+            {
+                "table": "Orders",
+                "filters": [{"field": "Title", "op": "eq", "value": "Order 07"}],
+                "fields": ["Title"],
+            },
+        ),
+        '"Title":"Order 07"': (
+            "schedule_propose",
+            {
+                "kind": "alert",
+                "what": "r1 count > 1",
+                "when": "*/5 * * * *",
+                "zone": "UTC",
+                "ends": None,
+                "replaces": None,
+            },
+        ),
+        ORDERS: ("nocodb_query", {"table": "Orders", "export": "csv", "limit": 5}),
+        IMPORT: (
+            "nocodb_import",
+            {
+                "file": "statuses.csv",
+                "table": "Customers",
+                "columns": {"Name": "Name", "Status": "Status"},
+                "key": "Name",
+            },
+        ),
         REVIEW: ("stackspot_agent", {"agent": "reviewer", "prompt": "Review the plan"}),
         READING: (
             "nocodb_update",
@@ -168,8 +199,8 @@ class Day:
         )
         return await slack.wait_for_answer(message)
 
-    async def slack_card(self, name: str, text: str) -> Post:
-        card = await self.asks(text)
+    async def slack_card(self, name: str, text: str, *files: tuple[str, str, bytes]) -> Post:
+        card = await self.asks(text, *files)
         assert "Approve" in card.buttons, card.visible_text
         self.names[f"slack {name}"] = [card.channel, card.ts]
         return card
@@ -261,14 +292,18 @@ async def second(day: Day) -> None:
 
 
 async def other_rows(day: Day) -> None:
-    """A schedule and its run, a webhook, an agent, accounts of the page, an approval by one of two,
-    and somebody who is forgotten."""
+    """A schedule and its run, an alert, an import, a webhook, an agent, accounts of the page, an
+    approval by one of two, and somebody who is forgotten."""
     here, ponte = day.here, day.here.ponte
     await day.asks(REVIEW)
     await day.decides(await day.slack_card("schedule", STAND_UP), "Approve", "Approved by")
     (schedule,) = await schedules.list_schedules(ponte, OPERATOR)
     day.names["schedule"] = schedule["id"]
     await schedules.run_schedule(ponte, schedule["id"], OPERATOR)
+    await day.decides(await day.slack_card("alert", ALERT), "Approve", "Approved by")
+    statuses = ("statuses.csv", "text/csv", b"Name,Status\nCustomer 05,Active\nCustomer 06,Lost\n")
+    card = await day.slack_card("import", IMPORT, statuses)
+    await day.decides(card, "Approve", " done")
     card = await day.slack_card("consented", READING)
     await day.decides(card, "Approve", "1 of 2", who="Bob")
     headers, body = from_nocodb(), encode_body({"id": "b1"})
@@ -294,8 +329,8 @@ async def files(day: Day) -> None:
     here = day.here
     card = await day.asks(ATTACHED, ("new.csv", "text/csv", CSV))
     day.names["slack file"] = [card.channel, card.ts]
-    await day.asks(EVERYTHING)
-    await here.slack.wait_until(lambda: _is_shared(here, "Readings.csv"))
+    await day.asks(ORDERS)
+    await here.slack.wait_until(lambda: _is_shared(here, "Orders.csv"))
     here.team.openai.runs(Script(text="done", runs=(Plot(logs="", files=(("sales.png", PNG),)),)))
     await day.asks(PLOT)
     await here.slack.wait_until(lambda: _is_shared(here, "sales.png"))

@@ -154,9 +154,11 @@ async def list_everything(here: Found) -> None:
     accounts = {one["name"] for one in await people.list_accounts(ponte)}
     assert accounts - {"oidc:corp:fay-4711"} == {"eva"}, "older records have no sign-ins"
     assert [one["name"] for one in await people.list_api_tokens(ponte)] == ["script"]
-    (schedule,) = await schedules.list_schedules(ponte, OPERATOR)
-    assert schedule["id"] == here.record["names"]["schedule"]
-    assert (await schedules.show_schedule(ponte, schedule["id"]))["runs"]
+    names = here.record["names"]
+    kinds = {one["id"]: one["kind"] for one in await schedules.list_schedules(ponte, OPERATOR)}
+    assert kinds.pop(names["schedule"]) == "post"
+    assert [*kinds.values()] == ["alert"] * ("slack alert" in names), "of 0.3.0 and later"
+    assert (await schedules.show_schedule(ponte, names["schedule"]))["runs"]
     listing = await operations.list_threads(ponte)
     threads = {one["conversation"]: one["messages"] for one in listing}
     assert {thread.partition(":")[0] for thread in threads} >= {"slack", "discord", "web"}
@@ -228,6 +230,12 @@ async def press_the_cards_on_slack(here: Found) -> None:
     await slack.wait_until(lambda: "✓ done" in admins.visible_text)
     await slack.wait_until(lambda: list(card.buttons) == ["Undo"])
     await slack.wait_until(lambda: "Deny" not in denial.buttons)
+    if "slack import" in here.record["names"]:  # 0.3.0 and later
+        imported = here.post("import")
+        assert here.team.rows("Customers")[5]["Status"] == "Active"
+        slack.click(alice, imported, "Undo")
+        await slack.wait_until(lambda: "Undone by" in imported.visible_text)
+        assert here.team.rows("Customers")[5]["Status"] == "Lost"
     assert here.amount(11) == 1011
     for order in (1, 12, 14):
         assert here.amount(order) != 1000 + order, "expired, denied, taken back"
