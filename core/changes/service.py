@@ -199,8 +199,8 @@ _REVISED = "Saved the new values of `{id}`."
 _REVISED_ROWS = "Saved the new values of `{id}` in {rows} rows."
 _REVISED_NOTE = "Someone changed the values. The request is waiting for approval."
 _NOT_AGAIN = (
-    "`{id}` can't be proposed again. Only changes that weren't made and whose values can be edited "
-    "can, not calls of tools. Ask for it in a message."
+    "`{id}` can't be proposed again. This only works for changes that weren't made and whose "
+    "values can be edited, not for tool calls. Ask for it in a message."
 )
 _REPEATED = "`{id}` was already proposed again as `{new}`."
 _NOT_AS_SHOWN = (

@@ -30,7 +30,7 @@ _FROM_RUN = (
     "{count} figures, all found in what I read or from the run of Python.",
 )
 _MISSING = "⚠️ Not found in what I read: {figures}."
-_WORKED_OUT = "Worked out by the model, not found in what I read: {figures}."
+_WORKED_OUT = "Calculated by the model, not found in what I read: {figures}."
 
 
 def describe_check(check: FigureCheck) -> str:

@@ -38,10 +38,10 @@ _NO_ROWS = "No rows match."
 _LEFT_OUT = "Left out, because it was deleted or you can't read it here: {names}."
 _RENAMED = "{name} is called {now} now."
 _NOT_ONE = (
-    "An alert watches one table. Ask for its rows or for a figure of it, then press the button."
+    "An alert watches one table. Ask for its rows or for a figure from it, then press the button."
 )
 _MISSING = (
-    "I can't run this again: {name} was deleted, or you can't read it here. Ask the question anew."
+    "I can't run this again: {name} was deleted, or you can't read it here. Ask the question again."
 )
 
 

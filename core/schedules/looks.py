@@ -49,7 +49,7 @@ LOOKS_AT_ONCE, ALERT_LOOK_PAUSE_SECONDS = 4, 0.2
 ALERT_LOOK_TIMEOUT_SECONDS = 60.0
 _PARTIAL = {"total_at_least", "read", "changed", "linked"}
 """What a tool says of rows that are not all."""
-_NO_VALUE = "No row has a number there."
+_NO_VALUE = "No row has a number in that field."
 FindTool = Callable[[str], Awaitable[Tool]]
 
 

@@ -163,15 +163,12 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
     if day == "L" and weekday == "*":
         return say("on the last day of each month at {times}", times=times)
     if day == "*" and (last := re.fullmatch(r"([0-7])L", weekday)):
-        return say(
-            "on the last {day} of each month at {times}",
-            day=_weekday_name(int(last[1])),
-            times=times,
-        )
+        sentence = "on the last {day} of each month at {times}"
+        return _say_weekday(sentence, int(last[1]), times)
     if day == "*" and (nth := re.fullmatch(r"(\w+)#([1-5])", weekday)):
         named = _parse_list(nth[1], WEEKDAYS)
         sentence = _NTH_WEEKDAY[int(nth[2])]
-        return say(sentence, day=_weekday_name(named[0]), times=times) if named else ""
+        return _say_weekday(sentence, named[0], times) if named else ""
     days = _parse_list(day, ()) if weekday == "*" else ()
     # Also for a rule with both a day and a weekday, which cron reads as "or".
     if not days:
@@ -182,6 +179,13 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
     if len(days) > 1:
         description = say("on days {listed} of each month at {times}", listed=listed, times=times)
     return description + _describe_missing_days(days, range(1, 13))
+
+
+def _say_weekday(sentence: str, number: int, times: str) -> str:
+    text = say(sentence, day=_weekday_name(number), times=times)
+    # Portuguese: of the weekdays, only Saturday and Sunday are masculine (`toda 2ª`, `todo 2º`).
+    ends = {ord("a"): "o", ord("ª"): "º"}
+    return re.sub(r"toda \S+ (?=sáb|dom)", lambda match: match[0].translate(ends), text)
 
 
 def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
@@ -278,7 +282,7 @@ _COSTS: dict[ScheduleKind, str] = {
         "your limits."
     ),
     "command": (
-        "Each run executes one StackSpot quick command with your permissions here and counts "
+        "Each run starts one StackSpot quick command with your permissions here and counts "
         "toward your limits."
     ),
     "saved": (
@@ -286,8 +290,8 @@ _COSTS: dict[ScheduleKind, str] = {
         "message toward your limits."
     ),
     "alert": (
-        "Each look reads the table with your permissions here, without a model: it costs no tokens "
-        "and is no message. Only a post counts as one."
+        "Each check reads the table with your permissions here, without a model. It uses no "
+        "tokens and doesn't count as a message; only a post does."
     ),
 }
 _PAUSED: dict[PauseReason, str] = {
@@ -297,7 +301,7 @@ _PAUSED: dict[PauseReason, str] = {
     "restored": "Paused because a backup was restored.",
 }
 _LAST_RUN = ("Ends after {count} run.", "Ends after {count} runs.")
-_LAST_LOOK = ("Ends after {count} look.", "Ends after {count} looks.")
+_LAST_LOOK = ("Ends after {count} check.", "Ends after {count} checks.")
 _HOLIDAYS = "Holidays aren't taken into account."
 
 

@@ -220,7 +220,7 @@ async def test_an_average_of_nothing_is_no_value(bot_home: BotHome) -> None:
         w.pay(*range(1, 61))
         assert await w.look(times=MAX_FAILED_LOOKS - 1) == []
         (post,) = await w.look(times=MAX_FAILED_LOOKS)
-        assert "I can't tell: No row has a number there." in post
+        assert "I can't tell: No row has a number in that field." in post
         w.pay(*range(1, 61), paid=False)
         assert await w.look(times=2) == [], "it is true, as before"
 
@@ -375,7 +375,7 @@ async def test_commands(bot_home: BotHome) -> None:
         assert "Last look: " in (await says(ponte, "alertas", "k4")).text
         assert ": 30." in (await says(ponte, f"alert {alert.id} show", "k5")).text
         reply = await says(ponte, f"alert {alert.id} run", "k6")
-        assert reply.text == "I post what I find there."
+        assert reply.text == "I'll post the result there."
         (post,) = await w.look(times=2)
         assert "Now: 30 (before: 30)." in post
         await says(ponte, f"alerta {alert.id} pausar", "k7")

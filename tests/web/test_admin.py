@@ -350,9 +350,9 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
     assert re.search(r"1 message\b", usage)
     assert "50%" in usage
     assert "ponte.toml:1" in usage
-    assert "Limits that are nearly reached" not in (await desk["ana"].get("/admin")).text
+    assert "Limits almost reached" not in (await desk["ana"].get("/admin")).text
     await desk["bob"].post("/chat", json={"message": "Hello", "conversation": "other"})
-    nearly = (await desk["ana"].get("/admin")).text.partition("Limits that are nearly reached")[2]
+    nearly = (await desk["ana"].get("/admin")).text.partition("Limits almost reached")[2]
     assert "100%" in nearly
     (_, line) = [
         one for one in (await desk.act("audit"))["lines"] if one["event"] == "config-reloaded"

@@ -727,9 +727,9 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
         "or the sandbox's Python."
     )
     if STORED_FILE in manifest.members:
-        yield say("It contains settings.env, which has the secrets of the set-up page.")
+        yield say("It contains settings.env, which has the secrets typed on the set-up page.")
     else:
-        yield say("It contains settings.env of the set-up page only with `--secrets`.")
+        yield say("It contains the set-up page's settings.env only with `--secrets`.")
 
 
 def _describe_manifest(manifest: Manifest) -> str:

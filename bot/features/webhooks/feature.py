@@ -240,5 +240,5 @@ class WebhookFeature(Feature):
 FEATURE = WebhookFeature(
     sections={"hooks": Mapping[HookName, HookConfig]},
     origins={"webhook": lambda engine: WebhookOrigin(engine.people)},
-    audit_sentences={"webhook-received": "An event came from {asker}"},
+    audit_sentences={"webhook-received": "An event arrived from {asker}"},
 )

@@ -249,7 +249,9 @@ async def test_what_is_no_change_is_never_said_to_the_model(running_ponte: Runni
     for id in ("abcdef", "abcde2 please", "all of it", ""):
         code, error = await running_ponte.fail("changes", "undo", id)
         assert (code, "`ponte changes list` shows the IDs" in error) == (1, True)
-    assert await running_ponte.run("turns") == ["No messages are being processed or have failed."]
+    assert await running_ponte.run("turns") == [
+        "No messages are in progress, and none have failed."
+    ]
     assert await running_ponte.run("threads", "list") == ["No conversations yet."]
 
 

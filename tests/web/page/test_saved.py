@@ -50,9 +50,13 @@ ALERT_FIELDS = (
         is_required=True,
         labels=("is over", "is under", "changes by more than"),
     ),
-    FormField("limit", "Limit", "text", hint="A number. For a change, also such as 10%."),
-    FormField("every", "Look every", "select", "0 * * * *", ("0 * * * *",), labels=("60 minutes",)),
-    FormField("now", "Post at once if it's true now", "checkbox"),
+    FormField(
+        "limit", "Limit", "text", hint="A number. A change can also be a percentage, such as 10%."
+    ),
+    FormField(
+        "every", "Check every", "select", "0 * * * *", ("0 * * * *",), labels=("60 minutes",)
+    ),
+    FormField("now", "Post right away if it's already true", "checkbox"),
     FormField("title", "Title", "text", max_characters=60),
 )
 
