@@ -236,7 +236,7 @@ async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> 
     assert "- you, $1.00 a day: $1.00 left until " in own
     assert "- everyone in total, 100 messages a month: 99 messages left" in own
     assert "- everyone: 1 message, " in all_
-    assert "No price is known for gpt-6-luna, so the cost isn't counted" in all_
+    assert "Ponte doesn't know the price of gpt-6-luna, so its cost" in all_
     assert channel.is_private
     assert channel.text.startswith("Today in this channel: 1 message, ")
     assert "- `web:owner`: 1 message, " in channel.text

@@ -333,7 +333,7 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
         await desk["owner"].get("/admin/config"),
         await desk.send("owner", "reload", "config"),
     ):
-        assert "ponte.toml:2: &#x27;of&#x27; must be one of" in page.text
+        assert "ponte.toml:2: &#x27;of&#x27;: write one of" in page.text
         assert "ponte.toml:4: " in page.text
         assert "<i>" not in page.text
     assert page.status_code == 400

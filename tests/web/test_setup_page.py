@@ -55,7 +55,7 @@ async def test_the_check_warns_of_a_model_without_a_price(tmp_path: Path) -> Non
         await desk.act("reload")
         fields = {"card": "model", "value-openai_base_url": desk.team.openai.base_url}
         page = await send(desk, "check", **fields, **{"value-openai_api_key": "sk-test"})
-        assert "No price is known for" in notices(page)
+        assert "Ponte doesn't know the price of" in notices(page)
 
 
 def draft_of(page: httpx.Response, card: str) -> str:

@@ -106,7 +106,7 @@ def test_wrong_settings_are_2_for_every_command(
 def test_a_wrong_config_file_is_2(ponte: Shell, tmp_path: Path) -> None:
     (tmp_path / "ponte.toml").write_text("\nhue = 1\n")
     assert ponte("usage").code == 2
-    assert ponte.err.startswith("ponte.toml:2: 'hue' is not known here")
+    assert ponte.err.startswith("ponte.toml:2: 'hue': not known here")
 
 
 def test_a_config_file_that_was_asked_for_must_be_there(
@@ -123,7 +123,7 @@ def test_a_held_home_is_1(ponte: Shell, fake_holder: FakeHolder) -> None:
         ponte("run")
     assert ponte.code == 1
     assert ponte.err == (
-        f"Another Ponte (process {os.getpid()}) uses {ponte.home}. "
+        f"Another Ponte (process {os.getpid()}) is using {ponte.home}. "
         "Stop it, or set PONTE_HOME to another folder.\n"
     )
     assert ponte("run").code == 0

@@ -137,7 +137,7 @@ async def test_an_alert_is_a_schedule_with_a_last_value(running_ponte: RunningPo
     )
     assert "every 5 minutes" in (await running_ponte.run("schedules", "list"))[1]
     shown = await running_ponte.run("schedules", "show", "abc234")
-    assert "last look  Jan 2, 1970, 12:00\u202fAM: 18" in shown
+    assert "last check  Jan 2, 1970, 12:00\u202fAM: 18" in shown
     await running_ponte.run("schedules", "run", "abc234")
     (line,) = await running_ponte.run("schedules", "list", "--json")
     assert json.loads(line)[0]["next_due_at"] < 4e9, "it looks now"

@@ -86,7 +86,7 @@ NO_DOMAIN = "an email proves no domain with Entra"
         ({"client_id": '" "'}, 1, "client_id"),
         ({"client_id": ""}, 1, "is missing"),
         ({"secret": '"the secret itself"'}, 4, "the name of an environment variable"),
-        ({"scope": '"openid"'}, 6, "is not known here; known are issuer, client_id"),
+        ({"scope": '"openid"'}, 6, "not known here; known are issuer, client_id"),
         ({"anyone": '"yes"'}, 5, "must be true or false"),
     ],
 )
