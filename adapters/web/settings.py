@@ -64,7 +64,7 @@ class WebSettings(SettingsPart):
     def _check_sign_in(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         # Pydantic checks fields in their order, so the id is known here.
         if bool(value) != bool(info.data.get("ponte_sign_in_slack_id")):
-            raise ValueError("set it together with PONTE_SIGN_IN_SLACK_ID, or neither of them")
+            raise ValueError("set it together with PONTE_SIGN_IN_SLACK_ID, or remove both")
         return value
 
     @property

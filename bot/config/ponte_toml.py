@@ -58,7 +58,7 @@ from core.turn.run import CallLimits, Retention, TurnConfig
 
 NEWER_FILE_SENTENCE = "{file} is newer than the version in use. Run `ponte reload` to apply it."
 _ERROR_WORDS = {
-    "missing": "write this key, too",
+    "missing": "this key is missing",
     "string_type": "write a text in quotes",
     "bool_type": "write true or false",
     "int_type": "write a whole number",
@@ -117,7 +117,7 @@ class ChannelConfig(StrictSection):
 
     def __post_init__(self) -> None:
         if self.strict_mention and self.answer_everything:
-            raise ValueError("write either strict_mention or answer_everything, not both")
+            raise ValueError("write either `strict_mention` or `answer_everything`, not both")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +205,11 @@ class TableConfig(StrictSection):
 
     def __post_init__(self) -> None:
         if self.approvers_only and (not self.approvers or self.access == "auto"):
-            raise ValueError('approvers_only needs approvers, and not access = "auto"')
+            raise ValueError('`approvers_only` needs `approvers`, and not `access = "auto"`')
         if (self.auto_fields or self.auto_people) and self.access != "auto":
-            raise ValueError('auto_fields and auto_people need access = "auto"')
+            raise ValueError('`auto_fields` and `auto_people` need `access = "auto"`')
         if ASKER in self.auto_people:
-            raise ValueError("auto_people names people and groups, not asker")
+            raise ValueError("`auto_people` names people and groups, not `asker`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,9 +268,9 @@ class AllowanceRule(StrictSection):
 
     def __post_init__(self) -> None:
         if self.money is None and self.tokens is None and self.turns is None:
-            raise ValueError("write money, tokens or turns")
+            raise ValueError("write `money`, `tokens` or `turns`")
         if self.of == "together" and not self.who:
-            raise ValueError('add who shares it, or write of = "everybody"')
+            raise ValueError('add who shares it (`who`), or write `of = "everybody"`')
 
     def allowance(self, location: str) -> Allowance:
         """Return the rule as an `Allowance`. `location` is its place in the file."""
@@ -612,7 +612,7 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     except tomllib.TOMLDecodeError as error:
         raise SettingsError("{lines}", lines=describe_toml_error(path.name, text, error)) from None
     except RecursionError:
-        raise SettingsError("{file}:1: nested too deeply.", file=path.name) from None
+        raise SettingsError("{file}:1: nested too deeply; use fewer levels.", file=path.name) from None
     except ValidationError as error:
         faults = []
         for each in error.errors():

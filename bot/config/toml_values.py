@@ -70,8 +70,8 @@ def _check_place(value: str, info: ValidationInfo) -> str:
     ]
     if not re.fullmatch("|".join((*owners, *forms)), value):
         raise ValueError(
-            "write a place, as in web, slack, slack:WORKSPACE, slack:WORKSPACE:CHANNEL or "
-            "discord:SERVER:CHANNEL, with their IDs"
+            "write a place, as in `web`, `slack`, `slack:T1`, `slack:T1:C1` or "
+            "`discord:SERVER:CHANNEL`"
         )
     return value
 
@@ -80,8 +80,8 @@ def _check_person(value: str, info: ValidationInfo) -> str:
     _, forms, owners = _platform_forms(info)
     if value not in owners and not re.fullmatch("|".join(forms), value):
         raise ValueError(
-            "write a person, user group or role, as in slack:ID, discord:ID, web, terminal or "
-            "web:NAME (from `ponte people list`)"
+            "write a person, user group or role, as in `slack:ID`, `discord:ID`, `web`, "
+            "`terminal` or `web:NAME` (from `ponte people list`)"
         )
     return value
 
@@ -121,9 +121,9 @@ def _check_right(value: str) -> str:
         raise ValueError(error.words().removesuffix(".")) from None
     if not is_right(value):
         raise ValueError(
-            "write chat, read, propose, approve, spend, code or administer; read, propose or "
-            "approve for one table, as in read:Orders; or tool:NAME, command:SLUG, agent:NAME, "
-            "model:NAME, post:PLACE"
+            "write `chat`, `read`, `propose`, `approve`, `spend`, `code` or `administer`; "
+            "`read`, `propose` or `approve` for one table, as in `read:Orders`; or "
+            "`tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`, `post:PLACE`"
         )
     return value
 

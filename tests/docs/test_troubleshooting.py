@@ -18,7 +18,7 @@ GENERAL = {
     "ponte.toml:12: …",
     "Can't read the file …/.env (…)",
     "Ponte answered with HTTP …",
-    "… is in …/.env, but … is set in the environment",
+    "… is in …/.env, but … is set elsewhere",
     "The request took too long to arrive.",
     "operation_timeout",
     "This interaction failed",

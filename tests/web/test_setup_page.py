@@ -492,7 +492,7 @@ async def test_wrong_values_are_refused_with_what_to_do(
             {"card": "model", "value-openai_api_key": "sk-a…z"},
             "«\xa0Clé d’API\xa0»: la valeur contient",
         ),
-        ({"card": "nocodb", "value-nocodb_token": "a…z"}, "«\xa0Jeton\xa0»: la valeur contient"),
+        ({"card": "nocodb", "value-nocodb_token": "a…z"}, "«\u202fJeton\u202f»\xa0: la valeur contient"),
         ({"card": "code", "value-ponte_code": "?"}, "\xa0: écrivez l’une de ces valeurs"),
     ],
 )

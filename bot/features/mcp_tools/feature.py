@@ -26,7 +26,7 @@ _OWN_SETTING = (
 )
 
 _STDIO_HINT = (
-    "Ponte reaches MCP servers only at a URL. Start the command behind a bridge (npm's "
+    "Ponte reaches MCP servers only at a URL: start the command behind a bridge (npm's "
     "supergateway or mcp-proxy: docs/guides/mcp-tools.md), and write the bridge's `url` instead"
 )
 

@@ -68,8 +68,8 @@ ProviderName = Annotated[
     str,
     must_match(
         "(?!slack$)[a-z0-9][a-z0-9-]{0,31}",
-        "write another name: up to 32 lowercase letters, digits and hyphens. Sign-in with Slack "
-        "needs no section: set PONTE_SIGN_IN_SLACK_ID and PONTE_SIGN_IN_SLACK_SECRET",
+        "write another name, of up to 32 lowercase letters, digits and hyphens; sign-in with "
+        "Slack needs no section: set PONTE_SIGN_IN_SLACK_ID and PONTE_SIGN_IN_SLACK_SECRET",
     ),
 ]
 """Up to 32 lowercase letters, digits and hyphens; not `slack`."""

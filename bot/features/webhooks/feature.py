@@ -123,7 +123,7 @@ class HookConfig(StrictSection):
 
     def __post_init__(self) -> None:
         if bool(self.template.strip()) == bool(self.instruction.strip()):
-            raise ValueError("write either template or instruction, not both")
+            raise ValueError("write either `template` or `instruction`, not both")
 
     def allowance(self, name: str, location: str) -> Allowance:
         """Return what the webhook's turns may cost in a day. `location` is its line in the file."""
