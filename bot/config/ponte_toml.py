@@ -612,7 +612,7 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     except tomllib.TOMLDecodeError as error:
         raise SettingsError("{lines}", lines=describe_toml_error(path.name, text, error)) from None
     except RecursionError:
-        raise SettingsError("{file}:1: nested too deeply; use fewer levels.", file=path.name) from None
+        raise SettingsError("{file}:1: too many levels; use fewer.", file=path.name) from None
     except ValidationError as error:
         faults = []
         for each in error.errors():

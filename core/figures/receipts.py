@@ -12,7 +12,7 @@ from core.figures.check import FigureCheck
 
 MAX_NAMED_FIGURES = 5
 _BEGINNINGS = (
-    *("source:", "sources:", "notfoundinwhatiread:", "figuref", "figuresallf", "workedoutb"),
+    *("source:", "sources:", "notfoundinwhatiread:", "figuref", "figuresallf", "calculatedbythem"),
     *("fonte:", "fontes:", "nãoencontradonoqueli:", "númeroen", "númerovindo", "númerostodose"),
     *("calculadopelo", "calculéparlem"),
     *("introuvabledanscequejailu:", "chiffrere", "chiffreissu", "chiffrestousr"),

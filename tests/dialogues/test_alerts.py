@@ -137,7 +137,7 @@ async def test_it_speaks_once_at_each_edge(bot_home: BotHome) -> None:
     async with watch(bot_home) as w:
         card = await w.propose()
         assert card.title == "Alert: Orders: Paid = false · number of rows over 20"
-        for words in ("> Orders: Paid = false", "every 5 minutes", "costs no tokens", "Now: 30. "):
+        for words in ("> Orders: Paid = false", "every 5 minutes", "uses no tokens", "Now: 30. "):
             assert words in card.text
         press = await says(w.ponte, f"approve {card.id}", "k3", OTHER, thread="tU1", clicked=True)
         assert press.code == "forbidden"

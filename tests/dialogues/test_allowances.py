@@ -214,7 +214,7 @@ async def test_most_of_what_all_share_is_told_an_admin(bot_home: BotHome, fake: 
     async with open_served_bot(bot_home, fake, allowed=limits) as ponte:
         messages = [(await ponte.ask("hello", person=person)).text for person in people]
         answer = await ponte.ask("hello", person=OWNER)
-    words = "_Together, everyone has used 5 messages of the shared limit of 5 messages a day. "
+    words = "_Everyone together has used 5 messages of the shared limit of 5 messages a day. "
     assert [words in text for text in messages] == [False] * 4 + [True]
     assert answer.text.startswith("The shared limit of 5 messages a day has been reached. ")
 

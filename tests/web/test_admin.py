@@ -339,9 +339,9 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
     assert page.status_code == 400
     assert "ponte.toml has errors." in (await desk["ana"].get("/admin")).text
     for language, words in (("pt-BR", "escreva um destes valores"), ("fr", "l’une de ces valeurs")):
-        shown = await desk["owner"].get("/admin/config", headers={"Accept-Language": language})
-        assert "ponte.toml:2: &#x27;of&#x27;: " in shown.text
-        assert words in shown.text
+        page = await desk["owner"].get("/admin/config", headers={"Accept-Language": language})
+        assert "ponte.toml:2: &#x27;of&#x27;: " in page.text
+        assert words in page.text
     allowance = '[[allowances]]\nof = "everybody"\nturns = 2\n'
     desk.config.write_text(f'{allowance}[slack]\nbots = ["B0123456789"]\n')
     page = await desk.send("owner", "reload", "config")

@@ -477,22 +477,25 @@ async def test_wrong_values_are_refused_with_what_to_do(
     [
         (
             {"card": "nocodb", "value-nocodb_url": "x"},
-            "«\xa0Adresse\xa0»: écrivez une URL qui commence",
+            "«\xa0Adresse\xa0»\xa0: écrivez une URL qui commence",
         ),
         (
             {"card": "nocodb", "value-nocodb_url": "a.example"},
-            "«\xa0Adresse\xa0»: écrivez https://a.exa",
+            "«\xa0Adresse\xa0»\xa0: écrivez https://a.exa",
         ),
         (
             {"card": "nocodb", "value-nocodb_url": "http://a/b"},
-            "«\xa0Adresse\xa0»: écrivez une origine",
+            "«\xa0Adresse\xa0»\xa0: écrivez une origine",
         ),
         ({"card": "slack", "value-slack_app_token": "xoxb-1"}, "ceci est un jeton de bot"),
         (
             {"card": "model", "value-openai_api_key": "sk-a…z"},
-            "«\xa0Clé d’API\xa0»: la valeur contient",
+            "«\xa0Clé d’API\xa0»\xa0: la valeur contient",
         ),
-        ({"card": "nocodb", "value-nocodb_token": "a…z"}, "«\u202fJeton\u202f»\xa0: la valeur contient"),
+        (
+            {"card": "nocodb", "value-nocodb_token": "a…z"},
+            "«\xa0Jeton\xa0»\xa0: la valeur contient",
+        ),
         ({"card": "code", "value-ponte_code": "?"}, "\xa0: écrivez l’une de ces valeurs"),
     ],
 )

@@ -138,9 +138,9 @@ def test_faults_are_told_in_the_language_of_the_reader(
         (tmp_path / ".env").write_text(f"PONTE_LOCALE={locale}\n")
     else:
         monkeypatch.setenv("PONTE_LOCALE" if source == "environment" else "LC_ALL", locale)
-    with monkeypatch.context() as wrong:
-        wrong.setenv("PONTE_GRACE", "soon")
-        wrong.setenv("PONTE_DAILY_TURNS", "many")
+    with monkeypatch.context() as environment:
+        environment.setenv("PONTE_GRACE", "soon")
+        environment.setenv("PONTE_DAILY_TURNS", "many")
         for command in (["run"], ["doctor"], ["policy", "check", "--person", "slack:U1"]):
             assert ponte(*command).code == 2
             assert sorted(ponte.err.splitlines()) == sorted(settings.splitlines())

@@ -158,7 +158,7 @@ async def test_alert_has_a_form_that_makes_a_card_and_keeps_what_was_typed(
     await expect(limit).to_be_hidden()
     await value.select_option("sum of <b>Amount</b>")
     await limit.fill("many")
-    await page.get_by_label("Post at once").check()
+    await page.get_by_label("Post right away").check()
     await page.keyboard.press("Enter")
     await expect(page.locator(".saving .bad")).to_have_text("Enter a number as the limit.")
     await expect(limit).to_be_focused()
