@@ -36,7 +36,7 @@ _CHANGED = ("{count} row (on {day}: {before}).", "{count} rows (on {day}: {befor
 _CHANGED_FIGURE = "{now} (on {day}: {before})."
 _NO_ROWS = "No rows match."
 _LEFT_OUT = "Left out, because it was deleted or you can't read it here: {names}."
-_RENAMED = "{name} is called {now} now."
+_RENAMED = "{name} is now called {now}."
 _NOT_ONE = (
     "An alert watches one table. Ask for its rows or for a figure from it, then press the button."
 )

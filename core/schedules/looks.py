@@ -216,7 +216,7 @@ class AlertWatch:
             outcome = Outcome("error", "", problem=error.words())
         except Exception:  # also a tool that takes too long
             log.exception("a look failed unexpectedly", tool=tool)
-            outcome = Outcome("error", "", problem=say("The table can't be read now."))
+            outcome = Outcome("error", "", problem=say("The table can't be read right now."))
         return outcome, ctx.viewer
 
 

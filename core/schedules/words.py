@@ -338,7 +338,7 @@ def describe_times(draft: ScheduleDraft, now: float, runs: int) -> list[str]:
         lines.append(say("Ends after {when}.", when=describe_date(end)))
     if draft.max_runs:
         sentence = plural(*(_LAST_LOOK if draft.kind == "alert" else _LAST_RUN), draft.max_runs)
-        started = plural("{count} has started.", "{count} have started.", runs)
+        started = plural("{count} has already started.", "{count} have already started.", runs)
         lines.append(f"{sentence} {started}" if runs else sentence)
     return lines
 

@@ -246,7 +246,7 @@ async def test_a_damaged_copy_and_a_tool_that_fails_are_told(
             tool = await w.ponte.engine.schedules.find_tool("nocodb_summarize")
             broken.setattr(tool, "_function", None)
             (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
-        assert "I can't check this: The table can't be read now." in post
+        assert "I can't check this: The table can't be read right now." in post
         assert await w.look() == []
         await w.forget_last_post()
         monkeypatch.setattr(looks, "load_calls", lambda _: ())

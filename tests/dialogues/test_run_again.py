@@ -180,7 +180,7 @@ async def test_a_chart_is_drawn_of_the_fresh_figures(bot_home: BotHome) -> None:
         crm.orders.field("Amount").title = "Value"
         crm.clock[0] += DESCRIPTION_SECONDS
         again = await crm.run_again()
-        assert "_Amount is called Value now._" in again.text
+        assert "_Amount is now called Value._" in again.text
         assert "_The chart can't be drawn._" in again.text
 
 
@@ -262,7 +262,7 @@ async def test_only_columns_that_were_shown_are_shown(
         again = await crm.run_again()
         assert "Salary" not in again.text
         assert "| Value |" in again.text
-        assert "_Amount is called Value now._" in again.text
+        assert "_Amount is now called Value._" in again.text
         crm.orders.fields.remove(amount)
         crm.orders.fields.append(FakeField("cother", "Value", "SingleLineText", {}))
         crm.clock[0] += DESCRIPTION_SECONDS

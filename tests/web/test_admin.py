@@ -587,7 +587,7 @@ async def test_the_audit_log_reads_as_sentences(own_desk: Desk) -> None:
     assert words[1] == f"ana approved: {title} (Order 12, Paid: No → Yes)"
     assert words[2] == f"bob requested: {title}"
     assert len({*words}) == len(words), "no sentence stands twice"
-    assert words[3].startswith("Someone at the server created an API token for ")
+    assert words[3].startswith("Someone on the server created an API token for ")
     assert "::" not in text
     for language in ("pt-BR", "fr"):  # most lines have no rule
         page = await own_desk["owner"].get("/admin/audit", headers={"Accept-Language": language})

@@ -486,8 +486,9 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
                 raise DifferentBackup(file=name, version=manifest.version[:40])
             if resume and not manifest.is_ponte_stopped:
                 raise PonteError(
-                    "{file} was made while Ponte was running, so some of its unfinished work may "
-                    "be done already. Restore without `--resume`, so that nothing is done twice.",
+                    "{file} was made while Ponte was running, so some of its unfinished work "
+                    "may already be done. Restore without `--resume`, so that nothing is done "
+                    "twice.",
                     file=name,
                 )
             # Twice: for the extracted files, and because the migration of an older schema can write

@@ -42,7 +42,7 @@ def _check_url(value: str) -> str:
 
 McpServerName = Annotated[
     str,
-    must_match("[a-z0-9][a-z0-9-]{0,31}", "write at most 32 lowercase letters, digits, hyphens"),
+    must_match("[a-z0-9][a-z0-9-]{0,31}", "write up to 32 lowercase letters, digits and hyphens"),
 ]
 """Up to 32 lowercase letters, digits and hyphens."""
 McpUrl = Annotated[str, AfterValidator(_check_url)]

@@ -62,7 +62,7 @@ _NO_REPEATS = (
 
 HookName = Annotated[
     str,
-    must_match("[a-z0-9][a-z0-9-]{0,39}", "write at most 40 lowercase letters, digits, hyphens"),
+    must_match("[a-z0-9][a-z0-9-]{0,39}", "write up to 40 lowercase letters, digits and hyphens"),
 ]
 """Up to 40 lowercase letters, digits and hyphens."""
 GroupName = Annotated[str, Field(alias="as")]
