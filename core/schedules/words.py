@@ -163,12 +163,15 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
     if day == "L" and weekday == "*":
         return say("on the last day of each month at {times}", times=times)
     if day == "*" and (last := re.fullmatch(r"([0-7])L", weekday)):
-        sentence = "on the last {day} of each month at {times}"
-        return _say_weekday(sentence, int(last[1]), times)
+        return say(
+            "on the last {day} of each month at {times}",
+            day=_weekday_name(int(last[1])),
+            times=times,
+        )
     if day == "*" and (nth := re.fullmatch(r"(\w+)#([1-5])", weekday)):
         named = _parse_list(nth[1], WEEKDAYS)
         sentence = _NTH_WEEKDAY[int(nth[2])]
-        return _say_weekday(sentence, named[0], times) if named else ""
+        return say(sentence, day=_weekday_name(named[0]), times=times) if named else ""
     days = _parse_list(day, ()) if weekday == "*" else ()
     # Also for a rule with both a day and a weekday, which cron reads as "or".
     if not days:
@@ -179,13 +182,6 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
     if len(days) > 1:
         description = say("on days {listed} of each month at {times}", listed=listed, times=times)
     return description + _describe_missing_days(days, range(1, 13))
-
-
-def _say_weekday(sentence: str, number: int, times: str) -> str:
-    text = say(sentence, day=_weekday_name(number), times=times)
-    # Portuguese: of the weekdays, only Saturday and Sunday are masculine (`toda 2ª`, `todo 2º`).
-    ends = {ord("a"): "o", ord("ª"): "º"}
-    return re.sub(r"toda \S+ (?=sáb|dom)", lambda match: match[0].translate(ends), text)
 
 
 def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:

@@ -393,7 +393,7 @@ async def test_a_saved_question_is_shown_by_its_name(bot_home: BotHome) -> None:
         listed = await crm.ponte.ask("saved")
         assert listed.text.startswith("- `show unpaid orders`\n\n")
         again = await crm.ponte.ask(f"save {crm.turns[0]} / the unpaid orders", channel="C5")
-        assert again.text.startswith("There is a question or a table called")
+        assert again.text.startswith("There is already a question or a table called")
         await crm.ponte.ask("saved unpaid orders delete")
         await crm.ponte.ask("show unpaid orders")
         assert len(crm.model.asks) > asked, "the model is asked"

@@ -307,11 +307,11 @@ async def test_neither_a_channel_nor_a_person_has_too_many(bot_home: BotHome) ->
         for number in range(MAX_IN_CHANNEL_OF_ONE):
             await says(crm.ponte, f"save {turn} true/ q{number}", f"k1{number}", thread="t1")
         full = await says(crm.ponte, f"save {turn} true/ more", "k2", thread="t1")
-        assert full.text.startswith("You have saved 10 questions for this channel already.")
+        assert full.text.startswith("You have already saved 10 questions for this channel.")
         for number in range(MAX_IN_SCOPE):
             await says(crm.ponte, f"save {turn} / q{number}", f"k3{number}", thread="t1")
         full = await says(crm.ponte, f"save {turn} / more", "k4", thread="t1")
-        assert full.text.startswith("There are 50 saved questions already.")
+        assert full.text.startswith("There are already 50 saved questions.")
 
 
 async def test_a_schedule_shows_its_own_copy_without_a_model(bot_home: BotHome) -> None:
