@@ -369,7 +369,7 @@ OUTCOMES_FOR_A_MODEL = {
 CHANGES_FOR_A_MODEL = {
     outcome_of_error(
         ToolError(_DONE_BEFORE, code="done_before", hint="tell the person so", id="abc234")
-    ).text: "already made earlier, as abc234",
+    ).text: "already made, as abc234",
     NOTE_TEMPLATE.format(words="Proposal abc234: Done."): "Proposal abc234: Done.",
 }
 
