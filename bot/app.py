@@ -20,11 +20,11 @@ from bot.config.reload import check_secrets
 from bot.home import Home, HomeUnusable, Start
 from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging
-from bot.settings import find_home, load
+from bot.settings import find_early, find_home, load
 from bot.setup.restart import Restart
 from bot.setup.stored import UNDO_SECONDS, StoredSettings
 from core.base.errors import HomeTaken, PonteError, SettingsError
-from core.base.i18n import LANGUAGE, READER_IS_OWNER, TIME_ZONE, say
+from core.base.i18n import LANGUAGE, READER_IS_OWNER, TIME_ZONE, nearest_locale, say
 from core.domain.records import DoctorFinding, ModelRequests
 
 log = structlog.get_logger("process")
@@ -41,6 +41,8 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     `Start.fault`.
     """
     os.umask(0o077)
+    with suppress(OSError):  # `load` reports it
+        LANGUAGE.set(nearest_locale(find_early("ponte_locale") or LANGUAGE.get()))
     settings = load(faces)
     # Not set: the language that the shell's variables chose before (`bot/cli/main.py`).
     if "ponte_locale" not in settings.model_fields_set:
@@ -53,7 +55,8 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     # `why` the `.env` is not read, such as that another user owns it. `run`, which is not `quiet`,
     # says it on its start screen.
     if settings.env_file.why and quiet:
-        sys.stderr.write(f"{settings.env_file.path} is not used ({settings.env_file.why}).\n")
+        file = settings.env_file
+        sys.stderr.write(say("{path} isn't used ({why})", path=file.path, why=file.why) + ".\n")
     # A ponte.toml that PONTE_CONFIG names must exist; the one at the default path may be missing.
     asked_for = "ponte_config" in settings.model_fields_set
     # The default for a user without a home folder is the root folder, whose `name` is "".

@@ -184,7 +184,7 @@ def _describe_key(key: str, name: str) -> str:
     platform, _, id = key.partition(":")
     if ":" not in id and id != "direct":  # the key of a person
         # POLICY_PERSON decides on what ponte.toml approves by itself.
-        own = {OPERATOR.key: say("Someone at the server"), POLICY_PERSON.key: "ponte.toml"}
+        own = {OPERATOR.key: say("Someone on the server"), POLICY_PERSON.key: "ponte.toml"}
         if platform == "web" and name in ("", id):  # unique there
             return id
         return f"{name} ({key})" if name and name != key else own.get(key, key)

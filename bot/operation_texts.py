@@ -228,7 +228,7 @@ AUDIT_SENTENCES: dict[str, str] = {
     "change-failed": "Failed: {what}",
     "change-undo-started": "{undo_asker} undid: {what}{rows}",
     "tool-run": "{asker} used {tool}: {outcome}",
-    "action-refused": "{asker} was refused: {right}{reason} {tool}",
+    "action-refused": "Permission denied to {asker}: {right}{reason} {tool}",
     "conversation-forgotten": "{asker} deleted a conversation",
     "person-forgotten": "{asker} deleted all data about {person}",
     "config-reloaded": "{asker} reloaded {file}",
@@ -400,7 +400,7 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
         yield from (f"    {to_one_line(str(conversation))}" for conversation in shared)
     yield say(
         "Not deleted: posts on the platforms, rows in your tables, runs at StackSpot, earlier "
-        "backups, logs, and IDs that you wrote into ponte.toml or .env. Audit log entries and "
+        "backups, logs, and IDs that you wrote in ponte.toml or .env. Audit log entries and "
         "usage totals are kept but no longer identify the person."
     )
     # Where deleted data may remain, such as in backups; "" for nowhere.
@@ -431,18 +431,18 @@ def _plain(value: Any) -> str:
 
 TURN_REASONS = {
     "forbidden": "The person doesn't have permission.",
-    "internal": "Something went wrong in Ponte. Its log says what.",
+    "internal": "Something went wrong in Ponte. The details are in its log.",
     "interrupted": "Ponte was interrupted several times.",
     "model": "The model's server rejected the request.",
     "model_down": "The model's server didn't respond.",
     "model_silent": "The model didn't respond in time.",
     "no_key": "No model is set up. [Set-up](/admin/setup?card=model)",
-    "no_quota": "The model account has no credit left.",
+    "no_quota": "The account at the model's provider has no credit left.",
     "person_refused": "The model's server refused this person.",
     "rate_limited": "The model's server was busy.",
     "refused": "The model declined to answer.",
     "restored": "The answer may have been posted before the restore.",
-    "skipped:no_fields": "The webhook's template found no field.",
+    "skipped:no_fields": "The request had none of the fields in the webhook's template.",
     "too_long": "The conversation is too long for the model.",
     "too_many": "A limit was reached.",
     "too_many_rounds": "The model used tools many times without finishing.",
@@ -481,7 +481,7 @@ def _turn_state(row: Any, view: View) -> str:
 
 
 _TURNS = TextList(
-    "No messages are being processed or have failed.",
+    "No messages are in progress, and none have failed.",
     ListColumn("time", "created_at", format_time),
     ListColumn("state", "", _turn_state),
     ListColumn("reason", "reason", format_reason),
@@ -584,8 +584,8 @@ def describe_setup_undo(result: Row, view: View) -> Iterator[str]:
         yield say("There is nothing to undo.")
         return
     words = (
-        "Took back all changes that one restart applies together: {names}. The earlier values take "
-        "effect when Ponte restarts."
+        "Undid all changes of the same restart: {names}. The earlier values take effect when "
+        "Ponte restarts."
     )
     yield say(words, names=", ".join(result["names"]))
 

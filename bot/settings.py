@@ -35,7 +35,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from adapters.web.settings import WebSettings
 from bot.integrations import ADMINS, CARDS, FACES, SETUP_NAMES, Faces
 from core.base.errors import SettingsError
-from core.base.i18n import LOCALES, Locale, find_zone, nearest_locale, say
+from core.base.i18n import LOCALES, Locale, find_zone, nearest_locale, say, translate_word
 from core.base.proxies import Proxies
 from core.integrations import (
     ChatIntegration,
@@ -151,13 +151,13 @@ class _SharedSettings(SettingsPart):
         0,
         "delete conversations after this many days without activity; 0 keeps them. "
         "ponte.toml can set it per place.",
-        "a whole number of days",
+        "write a whole number of days",
         ge=0,
     )
     ponte_audit_days: int = setting(
         0,
         "delete lines of the audit log after this many days; 0 keeps the newest 100 MB",
-        "a whole number of days",
+        "write a whole number of days",
         ge=0,
     )
 
@@ -166,7 +166,7 @@ class _SharedSettings(SettingsPart):
     no_proxy: str = setting(
         "", "hosts to connect to without a proxy, and ranges such as 10.0.0.0/8; comma-separated"
     )
-    ponte_home: FullPath = setting(_default_home(), "data folder of Ponte", "a folder's path")
+    ponte_home: FullPath = setting(_default_home(), "data folder of Ponte", "write a folder's path")
     database_url: Annotated[SecretStr, AfterValidator(_check_postgres_url)] | None = setting(
         None,
         "Postgres database for several processes, as in postgresql://… (docs/guides/scaling.md)",
@@ -188,8 +188,13 @@ class _SharedSettings(SettingsPart):
         names = [name.strip() for name in value.split(",") if name.strip()]
         for name in names:
             if name not in bare and not re.fullmatch("|".join(forms), name):
-                choices = f"{', '.join(write[:-1])} or {write[-1]}"
-                raise ValueError(f"{name!r} is not valid; write {choices}, comma-separated")
+                raise ValueError(
+                    say(
+                        "{name} isn't valid; write one or more of {choices}, comma-separated",
+                        name=repr(name),
+                        choices=", ".join(write),
+                    )
+                )
         return frozenset(names)
 
 
@@ -224,14 +229,14 @@ class Settings(_Parts):
     ponte_grace: float = setting(
         20.0,
         "seconds that running turns have to finish after SIGTERM",
-        "seconds, 0 or more",
+        "write a number of seconds, 0 to 3600",
         ge=0,
         le=3600,
     )
     ponte_config: FullPath = setting(
         Path("ponte.toml"),
         "file with the rules for channels, tables and quick commands",
-        "a file's path",
+        "write a file's path",
     )
     ponte_log: Literal["text", "json"] = setting("text", "format of the log: text, json")
     ponte_log_level: Literal["debug", "info", "warning", "error"] = setting(
@@ -326,7 +331,8 @@ def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Setti
     except ValidationError as error:
         lines = "\n".join(_describe_error(environment, fault) for fault in error.errors())
     except OSError as error:
-        lines = f"The file {error.filename} cannot be read ({describe_read_error(error)})."
+        cause = describe_read_error(error)
+        lines = say("Can't read the file {file} ({cause}).", file=error.filename, cause=cause)
     else:
         # Secrets from elsewhere that an address in `.env` would receive.
         if not (lines := "\n".join(_find_redirected_secrets(settings))):
@@ -349,11 +355,16 @@ def _without_empty(names: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in names.items() if value}
 
 
+def find_early(name: str, file: EnvFile | None = None) -> str:
+    """Return a setting that is needed before the others, unchecked. Raises OSError."""
+    file = file or _read_env_file(Path(".env").absolute())
+    return (_without_empty(file.names) | _without_empty(os.environ)).get(name, "")
+
+
 def find_home(file: EnvFile | None = None) -> Path | None:
     """Return the data folder that the environment or `.env` names, or the default one; None if it
     cannot be known. Raises OSError."""
-    file = file or _read_env_file(Path(".env").absolute())
-    home = (_without_empty(file.names) | _without_empty(os.environ)).get("ponte_home")
+    home = find_early("ponte_home", file)
     try:
         return _full_path(Path(home)) if home else _default_home()
     except ValueError:
@@ -527,21 +538,20 @@ def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
         for lead in leads:
             for secret in secrets:
                 if secret in settings.model_fields_set - filed:
-                    place = "on the set-up page"
-                    if settings.source(secret) == "environment":
-                        place = "in the environment"
-                    yield (
-                        f"{lead.upper()} is in {settings.env_file.path}, but {secret.upper()} is "
-                        f"set {place} and would be sent there. Put both in one place."
+                    yield say(
+                        "{address} is in {file}, but {secret} is set elsewhere and would be sent "
+                        "there. Put both in one place.",
+                        address=lead.upper(),
+                        file=settings.env_file.path,
+                        secret=secret.upper(),
                     )
 
 
 def _describe_error(settings: type[Settings], error: ErrorDetails) -> str:
     name = str(error["loc"][0])
-    if error["type"] == "value_error":
-        return f"{name.upper()}: {error['ctx']['error']}."
     if error["type"] == "literal_error":
         choices = error["ctx"]["expected"].replace(" or ", ", ")
         return say("{name}: write one of {choices}.", name=name.upper(), choices=choices)
-    extra = settings.model_fields[name].json_schema_extra
-    return f"{name.upper()}: write {extra['write'] if isinstance(extra, dict) else 'a text'}."
+    extra: Any = settings.model_fields[name].json_schema_extra
+    words = str(error["ctx"]["error"] if error["type"] == "value_error" else extra["write"])
+    return say("{name}: {what}.", name=name.upper(), what=translate_word(words))

@@ -102,8 +102,8 @@ def explain_too_large(file: File, limit: int) -> str:
 def explain_no_room(file: File) -> str:
     """A message has no room for the file beside its others."""
     return say(
-        "{name} ({size}) doesn't fit in this message. A message can have {count} files and "
-        "{limit} in total. Ask me for this file alone.",
+        "{name} ({size}) doesn't fit in this message. A message can have up to {count} files, "
+        "{limit} in total. Ask me for this file separately.",
         name=f"`{file.name}`",
         size=format_size(file.size),
         count=MAX_FILES_IN_POST,

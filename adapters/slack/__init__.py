@@ -93,7 +93,7 @@ class SlackSettings(SettingsPart):
         return "socket" if self.slack_app_token else "http" if self.slack_signing_secret else "off"
 
 
-BotId = Annotated[str, must_match(r"B[A-Z0-9]+", "a bot's ID, as in B0123456789")]
+BotId = Annotated[str, must_match(r"B[A-Z0-9]+", "write a bot's ID, as in B0123456789")]
 
 
 @dataclass(frozen=True, slots=True)

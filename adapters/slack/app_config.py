@@ -33,7 +33,7 @@ _APP_REFUSED = (
     "someone who manages the app."
 )
 _UPDATE_REFUSED = "Slack refused the new manifest ({error})."
-_NOT_SHOWN = "The Slack app was changed meanwhile. Check it again."
+_NOT_SHOWN = "The Slack app has changed in the meantime. Check it again."
 _LACKS = "The Slack app lacks {names}. Add them with “Update the app” on the set-up page."
 _COMPLETE = "The Slack app has everything that the manifest has."
 _UPDATED = "The Slack app is updated."

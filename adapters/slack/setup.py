@@ -31,7 +31,7 @@ SCOPE_PURPOSES: Mapping[str, str] = {
     "groups:history": "follow threads in private channels that Ponte is in",
     "groups:read": "list the members and names of private channels",
     "im:history": "receive direct messages",
-    "im:write": "send approvers their pending requests by direct message",
+    "im:write": "send approvers the requests that wait for them by direct message",
     "mpim:history": "follow threads in group direct messages that Ponte is in",
     "reactions:write": "mark messages that are queued",
     "usergroups:read": "allow user groups in PONTE_ALLOW",
@@ -236,7 +236,7 @@ async def check(
         if home is not None:
             has_events = await asyncio.to_thread((home / EVENTS_MARK).exists)
             if has_events:
-                arriving = say("team_join and user_change events arrive")
+                arriving = say("team_join and user_change events are arriving")
                 results.append(Health("slack events", "on", arriving))
             else:
                 results.append(Health("slack events", "off", say(NO_EVENTS_YET)))

@@ -245,7 +245,7 @@ class AdminView:
         used = [limit for limit in await self._run("limits") if limit["share"] >= NEARLY_REACHED]
         if used:
             table = await self._list("limits", used)
-            limits = section(say("Limits that are nearly reached"), table, "ponte usage")
+            limits = section(say("Limits almost reached"), table, "ponte usage")
         turns = await self._section("Running, queued and failed messages", "turns")
         return warning + requests + turns + limits + connections
 

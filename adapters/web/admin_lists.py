@@ -49,7 +49,7 @@ ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
             "people renew",
             "name",
             "New link",
-            "{name}'s sign-in link and sessions will end. API tokens will stay valid.",
+            "{name}'s sign-in link and sessions will stop working. API tokens will stay valid.",
             states={"link"},
         ),
         RowAction(

@@ -198,7 +198,7 @@ class UnknownPath(BadInput):
 class UnknownCompatiblePath(UnknownPath):
     """Clients try other routes of OpenAI, such as `/v1/responses`."""
 
-    sentence = "Of OpenAI's API, Ponte has only `/v1/chat/completions` and `/v1/models`."
+    sentence = "Ponte supports only `/v1/chat/completions` and `/v1/models` of OpenAI's API."
 
 
 class WrongMethod(BadInput):

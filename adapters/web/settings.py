@@ -17,7 +17,7 @@ class WebSettings(SettingsPart):
     ponte_web: Switch = setting("on", "whether the web page and HTTP API are served: on, off")
     ponte_web_host: str = setting("127.0.0.1", "address that the web page listens on")
     ponte_web_port: int = setting(
-        8080, "port that the web page listens on", "a port, 0 to 65535", ge=0, le=65535
+        8080, "port that the web page listens on", "write a port, 0 to 65535", ge=0, le=65535
     )
     ponte_web_url: Origin | None = setting(
         None, "public origin of the page behind a proxy, as in https://ponte.example.com"
@@ -45,14 +45,11 @@ class WebSettings(SettingsPart):
         if info.data.get("ponte_web") != "on" or value is not None:
             return value
         # Without a token, Ponte creates one, which is enough while only this machine can connect.
-        why = ""
-        if not is_loopback(host):
-            why = f"PONTE_WEB_HOST={host} accepts connections from other machines"
-        if url and not is_loopback(urlsplit(url).hostname or ""):
-            why = f"PONTE_WEB_URL={url} opens the page to others"
-        if why:
-            rule = token_fault("")  # the sentence about a token that is too short
-            raise ValueError(f"set it ({rule}), because {why}")
+        if not is_loopback(host) or (url and not is_loopback(urlsplit(url).hostname or "")):
+            raise ValueError(
+                "write at least 20 random letters and digits, as `openssl rand -hex 16` gives "
+                "them: PONTE_WEB_HOST or PONTE_WEB_URL lets others open the page"
+            )
         return value
 
     ponte_sign_in_slack_id: str = setting(
@@ -67,7 +64,7 @@ class WebSettings(SettingsPart):
     def _check_sign_in(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         # Pydantic checks fields in their order, so the id is known here.
         if bool(value) != bool(info.data.get("ponte_sign_in_slack_id")):
-            raise ValueError("set it together with PONTE_SIGN_IN_SLACK_ID, or neither of them")
+            raise ValueError("set it together with PONTE_SIGN_IN_SLACK_ID, or remove both")
         return value
 
     @property

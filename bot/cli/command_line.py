@@ -258,7 +258,7 @@ def ask(
         ),
     ] = 1,
     saved: Annotated[
-        str, typer.Option("--saved", help="Show this saved question in place of a prompt.")
+        str, typer.Option("--saved", help="Show this saved question instead of sending a prompt.")
     ] = "",
 ) -> int:
     """Ask once and print the answer. TEXT and all of standard input form one prompt, never a
@@ -364,7 +364,7 @@ def person_export(
     files: Annotated[
         Path | None,
         typer.Option(
-            "--files", metavar="FOLDER", help="Write the export to this folder, with its files."
+            "--files", metavar="FOLDER", help="Write the export and its files to this folder."
         ),
     ] = None,
 ) -> int:

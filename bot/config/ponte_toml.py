@@ -46,7 +46,7 @@ from bot.config.toml_values import (
 from bot.features.base import find_features
 from bot.integrations import FACES, Faces
 from core.base.errors import SettingsError
-from core.base.i18n import nearest_locale, say
+from core.base.i18n import nearest_locale, say, translate_word
 from core.changes.approval import ASKER, AUTO_PER_HOUR, Access, Approvers, TableRule, TableRules
 from core.domain.messages import Address
 from core.integrations import ChatIntegration, describe_read_error, is_place
@@ -57,19 +57,18 @@ from core.people.rules import DECISION_RIGHTS, PEOPLE_SETS, Rule, RuleBook, Stan
 from core.turn.run import CallLimits, Retention, TurnConfig
 
 NEWER_FILE_SENTENCE = "{file} is newer than the version in use. Run `ponte reload` to apply it."
-_A_PLACE = "a workspace, server or channel"
 _ERROR_WORDS = {
-    "missing": "is missing",
-    "string_type": "must be a text in quotes",
-    "bool_type": "must be true or false",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "finite_number": "must be a number",
-    "greater_than_equal": "must not be negative",
-    "less_than_equal": "must be at most {le}",
-    "tuple_type": 'must be a list, as in ["a", "b"]',
-    "dict_type": "must be a table",
-    "dataclass_type": "must be a table",
+    "missing": "this key is missing",
+    "string_type": "write a text in quotes",
+    "bool_type": "write true or false",
+    "int_type": "write a whole number",
+    "float_type": "write a number",
+    "finite_number": "write a number",
+    "greater_than_equal": "write a number that isn't negative",
+    "less_than_equal": "write a number of at most {le}",
+    "tuple_type": 'write a list, as in ["a", "b"]',
+    "dict_type": "write a table",
+    "dataclass_type": "write a table",
 }
 
 
@@ -118,7 +117,7 @@ class ChannelConfig(StrictSection):
 
     def __post_init__(self) -> None:
         if self.strict_mention and self.answer_everything:
-            raise ValueError("write strict_mention or answer_everything, not both")
+            raise ValueError("write either `strict_mention` or `answer_everything`, not both")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +205,11 @@ class TableConfig(StrictSection):
 
     def __post_init__(self) -> None:
         if self.approvers_only and (not self.approvers or self.access == "auto"):
-            raise ValueError('approvers_only needs approvers, and not access = "auto"')
+            raise ValueError('`approvers_only` needs `approvers`, and not `access = "auto"`')
         if (self.auto_fields or self.auto_people) and self.access != "auto":
-            raise ValueError('auto_fields and auto_people need access = "auto"')
+            raise ValueError('`auto_fields` and `auto_people` need `access = "auto"`')
         if ASKER in self.auto_people:
-            raise ValueError("auto_people names people and groups, not asker")
+            raise ValueError("`auto_people` names people and groups, not `asker`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +268,9 @@ class AllowanceRule(StrictSection):
 
     def __post_init__(self) -> None:
         if self.money is None and self.tokens is None and self.turns is None:
-            raise ValueError("write money, tokens or turns")
+            raise ValueError("write `money`, `tokens` or `turns`")
         if self.of == "together" and not self.who:
-            raise ValueError('add who shares it, or write of = "everybody"')
+            raise ValueError('add who shares it (`who`), or write `of = "everybody"`')
 
     def allowance(self, location: str) -> Allowance:
         """Return the rule as an `Allowance`. `location` is its place in the file."""
@@ -613,7 +612,7 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     except tomllib.TOMLDecodeError as error:
         raise SettingsError("{lines}", lines=describe_toml_error(path.name, text, error)) from None
     except RecursionError:
-        raise SettingsError("{lines}", lines=f"{path.name}:1: nested too deeply.") from None
+        raise SettingsError("{file}:1: too many levels; use fewer.", file=path.name) from None
     except ValidationError as error:
         faults = []
         for each in error.errors():
@@ -634,8 +633,12 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
 def _settings_error(
     path: Path, lines: TomlLines, found: Sequence[tuple[KeyPath, str]]
 ) -> SettingsError:
-    located = sorted((lines.of(keys), words) for keys, words in found)
-    all = "\n".join(f"{path.name}:{line}: {words}." for line, words in located)
+    # Positions in lists are numbers.
+    located = sorted(
+        (lines.of(keys), [key for key in keys if not key.isdigit()][-1], words)
+        for keys, words in found
+    )
+    all = "\n".join(f"{path.name}:{line}: {key!r}: {words}." for line, key, words in located)
     return SettingsError("{lines}", lines=all)
 
 
@@ -672,11 +675,16 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
         for name in names:
             if ":" not in name and name not in {ASKER, *surfaces, *config.groups}:
                 yield describe_missing_group(config.groups, path, name)
-        words = f"{path[-1]!r}: only people and groups approve, and"
         if place := first_place(names):
-            yield path, f"{words} {place} is {_A_PLACE}"
+            yield (
+                path,
+                say(
+                    "only people and groups approve, and {name} is a workspace, server or channel",
+                    name=place,
+                ),
+            )
         for name in sorted(chats.intersection(names)):
-            yield path, f"{words} {name} is all of its people"
+            yield path, say("only people and groups approve, not all of {name}", name=name)
     for feature in find_features():
         yield from feature.check_file(config)
     for section in ("rules", "allowances"):
@@ -688,13 +696,16 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     for number, rule in enumerate(config.rules):
         at = ("rules", str(number))
         if not rule.allow and not rule.deny:
-            yield at, '\'rules\': write allow = ["…"] or deny = ["…"]'
+            yield at, say('write allow = ["…"] or deny = ["…"]')
         decides = [right for right in rule.allow if right.partition(":")[0] in DECISION_RIGHTS]
-        words = f"'allow': {decides[0]} is given to people and groups alone" if decides else ""
         if decides and (not rule.who or not {*PEOPLE_SETS, *surfaces}.isdisjoint(rule.who)):
-            yield (*at, "allow"), f"{words}, so name them in 'who'"
+            words = "{right} is only for people and groups; name them in `who`"
+            yield (*at, "allow"), say(words, right=decides[0])
         elif decides and (place := first_place(rule.who)):
-            yield (*at, "allow"), f"{words}, and {place} is {_A_PLACE}"
+            words = (
+                "{right} is only for people and groups; {place} is a workspace, server or channel"
+            )
+            yield (*at, "allow"), say(words, right=decides[0], place=place)
 
 
 def _list_sections(faces: Faces) -> tuple[tuple[str, type[Any]], ...]:
@@ -726,14 +737,14 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
             kind = get_type_hints(kind)[name] if is_dataclass(kind) else get_args(kind)[-1]
             kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
         if hint := getattr(kind, "hints", {}).get(key):
-            return f"{key!r}: {hint}"
+            return translate_word(hint)
         # `as` is a keyword of Python, so that key's field is `as_`. Fields that the file does not
         # set, such as its own path, have `init=False`.
         known = [field.name.rstrip("_") for field in fields(kind) if field.init]
-        return f"{key!r} is not known here; known are {', '.join(known)}"
+        return say("not known here; known are {names}", names=", ".join(known))
     if error["type"] == "value_error":
-        return f"{key!r}: {error['ctx']['error']}"
+        return translate_word(str(error["ctx"]["error"]))
     if error["type"] == "literal_error":
-        return f"{key!r} must be one of {error['ctx']['expected']}"
-    words = _ERROR_WORDS.get(error["type"], "has a wrong value").format_map(error.get("ctx", {}))
-    return f"{key!r} {words}"
+        return say("write one of {choices}", choices=error["ctx"]["expected"].replace(" or ", ", "))
+    words = _ERROR_WORDS.get(error["type"], "write another value")
+    return say(words, **error.get("ctx", {}))

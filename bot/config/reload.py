@@ -26,7 +26,7 @@ from bot.logs import mask_also
 from bot.operation_results import Reload
 from bot.settings import Settings
 from core.base.errors import SettingsError
-from core.base.i18n import say
+from core.base.i18n import say, use_locale
 from core.base.text import fold_case
 from core.domain.messages import Person
 from core.domain.records import Health
@@ -220,7 +220,8 @@ class Reloader:
 
     def _try_to_reload(self) -> bool:
         try:
-            self.reload()
+            with use_locale("en"):  # the log is in English
+                self.reload()
         except SettingsError as error:
             log.error("config is invalid; the previous one stays in use", error=str(error))
             return False

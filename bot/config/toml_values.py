@@ -12,11 +12,11 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictI
 from pydantic_core.core_schema import ValidationInfo
 
 from core.base.errors import BadInput
-from core.base.i18n import LOCALES
+from core.base.i18n import LOCALES, say
 from core.changes.approval import ASKER
 from core.commands.grammar import SLUG_PATTERN
 from core.integrations import ChatIntegration, list_person_forms, must_match
-from core.people.rules import PEOPLE_SETS, RIGHT_KINDS, check_right_name, is_right
+from core.people.rules import PEOPLE_SETS, check_right_name, is_right
 
 MAX_CALLS_OF_TURN = 1000
 """Largest limit of tool calls in a turn."""
@@ -58,10 +58,10 @@ def _check_place(value: str, info: ValidationInfo) -> str:
     """Return a place if it is a surface of the owner, or a platform with up to two ids (workspace,
     channel). pydantic turns the ValueError into a line for the operator.
 
-    `chats` are the names of all chat platforms, `owners` those of the surfaces of the owner (page,
-    terminal). The context of the validation has the integrations (`faces`).
+    `owners` are the surfaces of the owner (page, terminal). The context of the validation has the
+    integrations (`faces`).
     """
-    chats, _, owners = _platform_forms(info)
+    _, _, owners = _platform_forms(info)
     faces = (info.context or {})["faces"]
     forms = [
         rf"{integration.name}(:{integration.workspace_ids or '[A-Za-z0-9]+'}(:[A-Za-z0-9]+)?)?"
@@ -69,21 +69,20 @@ def _check_place(value: str, info: ValidationInfo) -> str:
         if isinstance(integration, ChatIntegration)
     ]
     if not re.fullmatch("|".join((*owners, *forms)), value):
-        # The first and the last platform are the examples; the last one has servers.
-        form = f"{chats[0]}:WORKSPACE or {chats[0]}:WORKSPACE:CHANNEL"
         raise ValueError(
-            f"write {', '.join(owners)}, {form} with their IDs (the same form for "
-            f"{', '.join(chats[1:])}, as {chats[-1]}:SERVER:CHANNEL)"
+            "write a place, as in `web`, `slack`, `slack:T1`, `slack:T1:C1` or "
+            "`discord:SERVER:CHANNEL`"
         )
     return value
 
 
 def _check_person(value: str, info: ValidationInfo) -> str:
-    chats, forms, owners = _platform_forms(info)
+    _, forms, owners = _platform_forms(info)
     if value not in owners and not re.fullmatch("|".join(forms), value):
-        ids = " or ".join(f"{chat}:ID" for chat in chats)
-        own = f"{', '.join(owners)}, {owners[0]}:NAME (from `ponte people list`)"
-        raise ValueError(f"write {own}, {ids} (a person, user group or role)")
+        raise ValueError(
+            "write a person, user group or role, as in `slack:ID`, `discord:ID`, `web`, "
+            "`terminal` or `web:NAME` (from `ponte people list`)"
+        )
     return value
 
 
@@ -96,8 +95,8 @@ def _check_who(value: str, info: ValidationInfo) -> str:
     try:
         return _check_person(value, info)
     except ValueError:
-        words = ", ".join(PEOPLE_SETS)
-        raise ValueError(f"write {words}, {chats[0]}:ID, or the name of a group") from None
+        words = "write a person, as in slack:ID, the name of a group, or one of {names}"
+        raise ValueError(say(words, names=", ".join(PEOPLE_SETS))) from None
 
 
 def _check_approver(value: str, info: ValidationInfo) -> str:
@@ -105,8 +104,8 @@ def _check_approver(value: str, info: ValidationInfo) -> str:
         return value
     try:
         return _check_person(value, info)
-    except ValueError as error:
-        raise ValueError(f"{error}, the name of a group, or {ASKER}") from None
+    except ValueError:
+        raise ValueError("write a person, as in slack:ID, the name of a group, or asker") from None
 
 
 def _check_where(value: str, info: ValidationInfo) -> str:
@@ -121,10 +120,10 @@ def _check_right(value: str) -> str:
     except BadInput as error:
         raise ValueError(error.words().removesuffix(".")) from None
     if not is_right(value):
-        # The first seven are complete without a name.
         raise ValueError(
-            f"write {', '.join(RIGHT_KINDS[:7])}; read, propose or approve for one table as in "
-            "read:Orders; or tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE"
+            "write `chat`, `read`, `propose`, `approve`, `spend`, `code` or `administer`; "
+            "`read`, `propose` or `approve` for one table, as in `read:Orders`; or "
+            "`tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`, `post:PLACE`"
         )
     return value
 
@@ -147,7 +146,7 @@ def _check_group_name(value: str, info: ValidationInfo) -> str:
 def _check_hook_place(value: str, info: ValidationInfo) -> str:
     chats, _, _ = _platform_forms(info)
     if not re.fullmatch(rf"({'|'.join(chats)})(:[A-Za-z0-9]+){{1,2}}", value):
-        raise ValueError(f"write {chats[0]}:WORKSPACE:CHANNEL, or {chats[0]}:ID for a person")
+        raise ValueError("write a channel, as in slack:T1:C1, or a person, as in slack:U1")
     return value
 
 
@@ -186,24 +185,26 @@ SetName = Annotated[str, AfterValidator(_check_group_name)]
 Slug = Annotated[
     str,
     must_match(
-        SLUG_PATTERN, "a slug of up to 100 lowercase letters, digits, hyphens and underscores"
+        SLUG_PATTERN, "write a slug of up to 100 lowercase letters, digits, hyphens and underscores"
     ),
 ]
 """Up to 100 lowercase letters, digits, hyphens and underscores."""
 AgentId = Annotated[
-    str, must_match(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's ID from the portal")
+    str, must_match(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "write the agent's ID from the portal")
 ]
 """The ID that StackSpot's portal shows."""
 PricedName = Annotated[
     str,
     must_match(
-        rf"\*|{SLUG_PATTERN}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others"
+        rf"\*|{SLUG_PATTERN}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "write a name, or * for all others"
     ),
 ]
 """A slug or an agent's name; `*` is any other."""
-Host = Annotated[str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host name in lowercase letters")]
+Host = Annotated[
+    str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "write a host name in lowercase letters")
+]
 """A host name in lowercase letters."""
-Language = Annotated[str, must_match("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
+Language = Annotated[str, must_match("|".join(LOCALES), "write a language: en, pt-BR or fr")]
 """A language of Ponte, such as `en` or `pt-BR`."""
 Texts = Annotated[
     Mapping[Language, str],
@@ -211,7 +212,8 @@ Texts = Annotated[
 ]
 """A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
 VariableName = Annotated[
-    str, must_match("[A-Z][A-Z0-9_]{2,99}", "the name of an environment variable, as HOOK_SECRET")
+    str,
+    must_match("[A-Z][A-Z0-9_]{2,99}", "write a variable's name, as HOOK_SECRET"),
 ]
 """The name of an environment variable, as in `HOOK_SECRET`."""
 HookPlace = Annotated[str, AfterValidator(_check_hook_place)]
@@ -226,8 +228,8 @@ def describe_missing_group(
     groups: Collection[str], path: KeyPath, name: str
 ) -> tuple[KeyPath, str]:
     """The key names a group which `[groups]` does not have."""
-    names = ", ".join(groups) or "none is"
-    return path, f"{path[-1]!r}: no group is called {name!r}; in [groups]: {names}"
+    words = "no group is called {name}; in [groups]: {names}"
+    return path, say(words, name=repr(name), names=", ".join(groups) or "–")
 
 
 class TomlLines:
@@ -281,7 +283,7 @@ def describe_toml_error(name: str, text: str, error: tomllib.TOMLDecodeError) ->
     match = _AT.match(str(error))
     line = int(match[2]) if match else max(1, len(text.splitlines()))
     words = match[1] if match else str(error).removesuffix(" (at end of document)")
-    return f"{name}:{line}: not TOML: {words}."
+    return f"{name}:{line}: {say('not TOML: {why}', why=words)}."
 
 
 def _list_paths(values: Mapping[str, object]) -> Iterator[KeyPath]:

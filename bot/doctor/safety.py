@@ -120,8 +120,8 @@ def describe_unpriced(settings: Settings, config: Config) -> str:
     if settings.demo or not is_limited or not unknown:
         return ""
     words = (
-        "No price is known for {models}. Limits of money count only a cost that its server "
-        "reports. Set the price in ponte.toml (`[prices]`)."
+        "Ponte doesn't know the price of {models}. Limits in money count only the cost that "
+        "the model's server reports. Set a price in ponte.toml (`[prices]`)."
     )
     return say(words, models=", ".join(unknown))
 

@@ -27,7 +27,7 @@ from bot.setup.restart import Restart
 from bot.setup.stored import StartTrial, StoredSettings, check_value
 from core.base.errors import BadInput, NotFound, SettingsError
 from core.base.http import HttpClient, HttpError, RequestOptions
-from core.base.i18n import plural, say, translate_word
+from core.base.i18n import say, translate_word
 from core.base.text import fold_to_letters
 from core.chat.people import People
 from core.domain.messages import Person
@@ -524,8 +524,8 @@ class SetupService:
         draft = self._drafts.get(id)
         if draft is None or draft.until <= self._clock() or card not in ("", draft.card):
             raise BadInput(
-                "Secrets that you type are kept for ten minutes. Type them again, then press the "
-                "button again."
+                "The secrets that you typed have expired (they're kept for ten minutes). Type "
+                "them again, then press the button again."
             )
         return draft
 
@@ -541,20 +541,9 @@ def _describe_trial(trial: StartTrial, stored: Mapping[str, str]) -> str:
             "Ponte didn't start with {names} ({why}). The previous settings are in effect again."
         )
         return say(words, names=names, why=_name_fields(trial.why))
-    count = len(cards)
     if stored.keys().isdisjoint(trial.names):
-        return plural(
-            "{names} is removed. Restart to apply.",
-            "{names} are removed. Restart to apply.",
-            count,
-            names=names,
-        )
-    return plural(
-        "{names} is saved. Restart to apply.",
-        "{names} are saved. Restart to apply.",
-        count,
-        names=names,
-    )
+        return say("Removed: {names}. Restart Ponte to apply.", names=names)
+    return say("Saved: {names}. Restart Ponte to apply.", names=names)
 
 
 def _name_fields(sentence: str) -> str:

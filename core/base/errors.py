@@ -241,7 +241,7 @@ class NoQuota(ModelError):
     """The account at the model's server has no credit left."""
 
     code = "no_quota"
-    sentence = "The model account has no credit left. Add credit, then try again."
+    sentence = "The account at the model's provider has no credit left. Add credit, then try again."
 
 
 class RateLimited(ModelError):
@@ -390,7 +390,8 @@ class HomeTaken(PonteError):
 
     code = "home_taken"
     sentence = (
-        "Another Ponte (process {pid}) uses {home}. Stop it, or set PONTE_HOME to another folder."
+        "Another Ponte (process {pid}) is using {home}. Stop it, or set PONTE_HOME to another "
+        "folder."
     )
 
 

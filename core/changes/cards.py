@@ -65,7 +65,8 @@ OPEN_ELSEWHERE = (
     "To open the plan of `{id}` and approve it, type `approve {id}` in a direct message with me."
 )
 _LEFT_OUT = (
-    "For a file of the rows that weren't written, type `approve {id}` in a direct message with me."
+    "To get a file with the rows that weren't written, type `approve {id}` in a direct message "
+    "with me."
 )
 NOT_CHANGEABLE = (
     "The values of `{id}` can't be changed: the request was already decided, or it has no values "

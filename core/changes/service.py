@@ -71,7 +71,7 @@ _PROPOSED = (
     "Proposed as {id}: nothing is changed yet. A person sees it as a card and decides; "
     "you are told on their next message."
 )
-_DONE_BEFORE = "This change was already made earlier, as {id}, so I won't propose it again."
+_DONE_BEFORE = "This change was already made, as {id}, so I won't propose it again."
 _NOT_ATTENDED = "Only a person can ask for this, not a program, webhook or schedule."
 _NO_ROWS = "No row matches, so there is nothing to change."
 _TOO_MANY = "That's {count} rows. The maximum is {most} per request."
@@ -194,13 +194,13 @@ _READ_ELSEWHERE = (
     "Not everyone here is allowed to read all of `{id}`. Type `approve {id}` where it was "
     "requested, or in a direct message."
 )
-_EARLIER = "This request was decided earlier, so nothing was done now."
+_EARLIER = "This request was already decided, so nothing was done."
 _REVISED = "Saved the new values of `{id}`."
 _REVISED_ROWS = "Saved the new values of `{id}` in {rows} rows."
 _REVISED_NOTE = "Someone changed the values. The request is waiting for approval."
 _NOT_AGAIN = (
-    "`{id}` can't be proposed again. Only changes that weren't made and whose values can be edited "
-    "can, not calls of tools. Ask for it in a message."
+    "`{id}` can't be proposed again. This only works for changes that weren't made and whose "
+    "values can be edited, not for tool calls. Ask for it in a message."
 )
 _REPEATED = "`{id}` was already proposed again as `{new}`."
 _NOT_AS_SHOWN = (
@@ -211,8 +211,8 @@ _NOT_REACHED = "Not approved: {ids}."
 _APPROVE = "approve {id}-{code}"
 _ONE_MORE = "Your approval was recorded. Someone else must approve it too."
 _UNCOUNTED = (
-    "Some approvals are no longer valid. Each must come from a different person who can "
-    "approve now."
+    "Some approvals are no longer valid. Each one must come from a different person who can "
+    "still approve."
 )
 
 

@@ -64,7 +64,7 @@ _REMINDER = (
     "`{id}` is waiting for approval: {title}. It expires in {left}. Type `approve {id}` or "
     "`deny {id}`."
 )
-_REMINDER_OF_ASKER = "`{id}` is waiting for approval by others: {title}. It expires in {left}."
+_REMINDER_OF_ASKER = "`{id}` is waiting for someone else's approval: {title}. It expires in {left}."
 _EXPIRED = (
     "`{id}` expired because no one approved it within 24 hours: {title}. Nothing was changed."
 )

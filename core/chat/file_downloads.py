@@ -28,13 +28,13 @@ FILES_NOT_READ = (
     "I couldn't read {names}, so I answered without this file.",
     "I couldn't read {names}, so I answered without these files.",
 )
-FILE_CUT = "`{name}` is long. I read its first {count} characters."
+FILE_CUT = "`{name}` is long. I read only the first {count} characters."
 ENCODING_UNSURE = (
     "`{name}` isn't UTF-8. I read it as Windows-1252. If letters are wrong, send it as UTF-8."
 )
 FILES_NOT_FIT = (
-    "I can't read {names}, so I answered without. Send fewer files in one message, or files of "
-    "another type."
+    "I can't read {names}, so I answered without them. Send fewer files in one message, or "
+    "files of another type."
 )
 KIND_NOT_READ = "I can't read {names}. I can read {kinds}."
 FILE_KINDS = {

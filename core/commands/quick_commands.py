@@ -83,7 +83,9 @@ _WRONG = {
     "choice": "{name} must have one of these values: {choices}.",
     "text": '{name} must be text, for example {name}="some words".',
 }
-_SEVERAL = "A quick command accepts one file, but you sent {count}. Send only the one to use."
+_SEVERAL = (
+    "A quick command accepts only one file, but you sent {count}. Send the one you want to use."
+)
 _BINARY = "`{name}` isn't a text file. Quick commands accept text files such as TXT, CSV and JSON."
 _LARGE = "`{name}` is too large: it has {size} bytes, and the limit is {limit}."
 _UNFETCHED = "I couldn't download the file `{name}`. Send it again."

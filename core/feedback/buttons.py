@@ -21,7 +21,7 @@ from core.feedback.votes import (
 _STORED, _REMOVED = "Thanks for your feedback.", "Your feedback was removed."
 _LATE = "Your feedback couldn't be saved in time. Try again."
 _REASON = FormField("reason", "What was wrong?", "lines", max_characters=MAX_FEEDBACK_CHARACTERS)
-_SHARE = FormField("share", "Share question and answer", "checkbox", hint=SHARE_HINT)
+_SHARE = FormField("share", "Share the question and the answer", "checkbox", hint=SHARE_HINT)
 
 
 async def _vote(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:

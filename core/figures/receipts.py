@@ -12,7 +12,7 @@ from core.figures.check import FigureCheck
 
 MAX_NAMED_FIGURES = 5
 _BEGINNINGS = (
-    *("source:", "sources:", "notfoundinwhatiread:", "figuref", "figuresallf", "workedoutb"),
+    *("source:", "sources:", "notfoundinwhatiread:", "figuref", "figuresallf", "calculatedbythem"),
     *("fonte:", "fontes:", "nãoencontradonoqueli:", "númeroen", "númerovindo", "númerostodose"),
     *("calculadopelo", "calculéparlem"),
     *("introuvabledanscequejailu:", "chiffrere", "chiffreissu", "chiffrestousr"),
@@ -30,7 +30,7 @@ _FROM_RUN = (
     "{count} figures, all found in what I read or from the run of Python.",
 )
 _MISSING = "⚠️ Not found in what I read: {figures}."
-_WORKED_OUT = "Worked out by the model, not found in what I read: {figures}."
+_WORKED_OUT = "Calculated by the model, not found in what I read: {figures}."
 
 
 def describe_check(check: FigureCheck) -> str:

@@ -26,7 +26,7 @@ _NO_SUCH_ROW = "{table} has no row “{title}”."
 _SEVERAL_ROWS = "{table} has several rows “{title}”."
 _TWICE = "The key {key} is in rows {rows} of the file."
 _TWICE_IN_TABLE = "The table has several rows with the key {key}."
-_NO_KEY = "{field} is empty, which names the row."
+_NO_KEY = "{field}, which identifies the row, is empty."
 _NOT_THERE = "The table has no row with the key {key}."
 _EMPTY = "The row is empty."
 

@@ -29,7 +29,7 @@ _RESULTS = {
     "unknown": "Result unknown: {count}",
     "left": "Not tried: {count}",
 }
-_PLAN = "Plan `{digest}` of `{file}`. The rows shown are samples; an approval covers all."
+_PLAN = "Plan `{digest}` of `{file}`. The rows shown are samples; an approval covers every row."
 _FIELD = "{field}: {rows}, {distinct}{values}"
 _REFUSED = "Rejected {count}: {reason}"
 

@@ -27,7 +27,7 @@ MAX_IMPORT_SECONDS = 12 * 3600.0
 PROGRESS_SECONDS = 5.0
 """Between two drawings of the card."""
 _GONE = "The plan was deleted, so nothing more was written."
-_OTHER_PLAN = "The plan isn't the one that was approved, so nothing was written."
+_OTHER_PLAN = "This isn't the plan that was approved, so nothing was written."
 
 
 @dataclass

@@ -86,7 +86,7 @@ def _build_sheets(name: str, output: bytes) -> Sequence[ImportSheet]:
         raise ToolError(_NOT_READABLE, code="not_readable", name=name)
     sheets = [_build_sheet(name, **json.loads(line)) for line in output.splitlines()]
     if not (filled := [sheet for sheet in sheets if sheet.rows]):
-        raise ToolError("{name} has no rows below a head.", code="no_rows", name=name)
+        raise ToolError("{name} has no rows below a header row.", code="no_rows", name=name)
     return filled
 
 

@@ -115,7 +115,7 @@ def read_value(field: Field, cell: SheetCell, notation: Notation, zone: tzinfo) 
         if cell.startswith("="):
             raise value_error(field, "{field}: a formula without a result.")
         if cell in ERRORS:
-            raise value_error(field, "{field}: {cell} is an error of the spreadsheet.", cell=cell)
+            raise value_error(field, "{field}: {cell} is a spreadsheet error.", cell=cell)
         if len(cell) > MAX_XLSX_CELL_UNITS:  # its plan could not show it in full
             raise value_error(field, "{field} has more than {most} characters.", most="32,767")
     return parse_value(field, _prepare(field, cell, notation), zone)

@@ -28,7 +28,7 @@ def encode_plan(plan: Plan, formats: Mapping[str, str], steps: Sequence[ChangeSt
     titles = list(dict.fromkeys(title for row in plan.rows for title in row.after or ()))
     fields = [ExportColumn(title, formats.get(title, "")) for title in titles]
     line, id, reason = (
-        ExportColumn(say("Line"), "plain"),
+        ExportColumn(say("Row in the file"), "plain"),
         ExportColumn("ID"),
         ExportColumn(say("Reason")),
     )

@@ -93,7 +93,7 @@ class SettingsPart(BaseModel):
         return value
 
 
-def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:
+def setting(default: object, meaning: str, write: str = "write a text", **limits: Any) -> Any:
     """Return the declaration of a setting, a field of a `SettingsPart`. `meaning` describes it in
     one line. `write` says what an operator should write there, for the message about a wrong value.
     `limits` are further arguments of pydantic's `Field`.
@@ -126,10 +126,7 @@ def token_fault(token: str) -> str:
     short or has odd characters; "" if it is valid."""
     if re.fullmatch(rf"[!-~]{{{MIN_TOKEN_CHARACTERS},500}}", token):
         return ""
-    return (
-        f"write at least {MIN_TOKEN_CHARACTERS} random letters and digits, "
-        "as `openssl rand -hex 16` gives them"
-    )
+    return say("write at least 20 random letters and digits, as `openssl rand -hex 16` gives them")
 
 
 def has_generated_form(token: str) -> bool:
@@ -154,7 +151,7 @@ def must_match(pattern: str, write: str) -> AfterValidator:
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise ValueError(f"write {write}")
+            raise ValueError(write)
         return value
 
     return AfterValidator(check)
@@ -232,11 +229,10 @@ def _read_text_or_file(value: str) -> str:
         text = Path(value[1:]).expanduser().read_text(encoding="utf-8").strip()
     # RuntimeError: `expanduser` finds no home folder for `~`.
     except (OSError, RuntimeError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"the file {value[1:]!r} cannot be read ({describe_read_error(error)})"
-        ) from None
+        words = "the file {path} can't be read ({why})"
+        raise ValueError(say(words, path=repr(value[1:]), why=describe_read_error(error))) from None
     if not text:
-        raise ValueError(f"the file {value[1:]!r} is empty")
+        raise ValueError(say("the file {path} is empty", path=repr(value[1:])))
     return text
 
 

@@ -150,8 +150,8 @@ class Jobs(TurnExecutor):
         if disconnected > processes.BEAT_SECONDS:
             sentence = say(
                 "This process has received no notifications for {age} s, so stop requests and "
-                "progress updates arrive late. It keeps trying to reconnect. Its log has the "
-                "reason.",
+                "progress updates arrive late. It keeps trying to reconnect. The reason is in "
+                "its log.",
                 age=round(disconnected),
             )
             return Health("database", "failing", f"Postgres; {sentence}; {status.words}")

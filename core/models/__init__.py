@@ -83,21 +83,21 @@ class ModelSettings(SettingsPart):
         None,
         "base URL of another server with OpenAI's API (Ollama, llama.cpp, vLLM, OpenRouter, …)",
     )
-    ponte_model: str = setting("gpt-6-luna", "name of the model", "a model's name", min_length=1)
+    ponte_model: str = setting("gpt-6-luna", "name of the model", "write its name", min_length=1)
     ponte_model_effort: str | None = setting(
         None, "reasoning effort of the model: low, medium, high"
     )
     ponte_model_context: int | None = setting(
         None,
         "tokens of the model's context; without it, Ponte asks the server",
-        "a whole number of tokens, at least 1024",
+        "write a whole number of tokens, at least 1024",
         ge=1_024,
     )
     ponte_model_api: Literal["auto", "conversations", "responses", "chat", "demo"] = setting(
         "auto", "API of the model's server: auto, conversations, responses, chat, demo"
     )
     ponte_instructions: Instructions | None = setting(
-        None, "instructions for the model: a text, or @file", "a text, or @ and a file's name"
+        None, "instructions for the model: a text, or @file", "write a text, or @ and a file's name"
     )
 
     ponte_transcribe_model: str | None = setting(

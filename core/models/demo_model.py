@@ -107,13 +107,12 @@ _NO_UNDO = (
     "card, and ask again. To propose one: `{message}`"
 )
 _UNDO = "Only a person can undo a change. Click **Undo** on its card, or type `undo {id}`."
-_ONE_CHART = "This is the only chart that I can draw. A real model draws the one that you ask for."
-_NO_CHART = (
-    "I can draw only the sales of the sample tables. A real model draws charts of your rows."
-)
+_ONE_CHART = "This is the only chart that I can draw. A real model can draw any chart you ask for."
+_NO_CHART = "I can only chart the sales in the sample tables. A real model can chart your own rows."
 _NO_FILE = (
-    "Attach a file to your message, for example a CSV file: on the page with the button **+**, in "
-    "the terminal as `@path`. Then write `{message}`. If you have no file, type `{export}` first."
+    "Attach a file to your message, for example a CSV file: on the page with the **+** button, "
+    "in the terminal as `@path`. Then write `{message}`. If you have no file, type `{export}` "
+    "first."
 )
 _HOW_TO_QUICK_COMMANDS = (
     "No quick command is set up yet. Connect StackSpot in Set-up on the page, and list your "

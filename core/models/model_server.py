@@ -179,12 +179,12 @@ MODEL_NOT_LOADED = (
 )
 MODEL_LOADING = "The model's server is still loading the model. Try again in a minute."
 LIMIT_EXCEEDED = (
-    "The model account can use {limit} tokens at a time, and this request needs more. Ask for "
-    "less at a time, or have the limit raised."
+    "The account at the model's provider can use {limit} tokens at a time, and this request "
+    "needs more. Ask for less at a time, or have the limit raised."
 )
 BAD_CALL = "The model wrote a tool call that its server couldn't read. Ask again."
 UNREADABLE_PICTURE = "The model couldn't read your picture. Send it as PNG or JPEG."
-STOPPED_EARLY = "The model's server stopped before the end. Ask me to continue."
+STOPPED_EARLY = "The model's server stopped before the answer was complete. Ask me to continue."
 EMPTY_ANSWER = "The model returned an empty answer. Ask again."
 
 COMPACT_TOKENS = 100_000
@@ -222,7 +222,7 @@ class LimitReached(RateLimited):
     """A limit of the model account is used up for a long time, such as a day, so that asking again
     soon is of no use."""
 
-    sentence = "The model account has reached its limit. Try again in {time}."
+    sentence = "The account at the model's provider has reached its limit. Try again in {time}."
 
 
 class NoEndpoint(ModelDown):

@@ -73,7 +73,7 @@ NEARLY = {
     ),
     "together": ("Your group has used {used} of its limit of {limit}. The limit resets on {when}."),
     "everybody": (
-        "Together, everyone has used {used} of the shared limit of {limit}. The limit resets on "
+        "Everyone together has used {used} of the shared limit of {limit}. The limit resets on "
         "{when}."
     ),
 }
@@ -411,8 +411,8 @@ SERVER_COSTS_SENTENCE = (
     "come from an earlier price."
 )
 UNPRICED_SENTENCE = (
-    "No price is known for {models}, so the cost isn't counted, not even in limits of money. Set "
-    "it in ponte.toml (`[prices]`)."
+    "Ponte doesn't know the price of {models}, so its cost doesn't count toward any limit in "
+    "money. Set a price in ponte.toml (`[prices]`)."
 )
 
 

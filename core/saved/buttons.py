@@ -164,10 +164,12 @@ _COMPARISON = FormField(
     is_required=True,
     labels=("is over", "is under", "changes by more than"),
 )
-_LIMIT = FormField("limit", "Limit", "text", hint="A number. For a change, also such as 10%.")
-_EVERY = FormField("every", "Look every", "select", is_required=True)
+_LIMIT = FormField(
+    "limit", "Limit", "text", hint="A number. A change can also be a percentage, such as 10%."
+)
+_EVERY = FormField("every", "Check every", "select", is_required=True)
 _ALERT_TITLE = FormField("title", "Title", "text", max_characters=MAX_SAVED_NAME)
-_NOW = FormField("now", "Post at once if it's true now", "checkbox")
+_NOW = FormField("now", "Post right away if it's already true", "checkbox")
 _ALERT_FORM = ButtonForm(
     "New alert",
     (_VALUE, _COMPARISON, _EVERY),

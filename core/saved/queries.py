@@ -36,12 +36,12 @@ _CHANGED = ("{count} row (on {day}: {before}).", "{count} rows (on {day}: {befor
 _CHANGED_FIGURE = "{now} (on {day}: {before})."
 _NO_ROWS = "No rows match."
 _LEFT_OUT = "Left out, because it was deleted or you can't read it here: {names}."
-_RENAMED = "{name} is called {now} now."
+_RENAMED = "{name} is now called {now}."
 _NOT_ONE = (
-    "An alert watches one table. Ask for its rows or for a figure of it, then press the button."
+    "An alert watches one table. Ask for its rows or for a figure from it, then press the button."
 )
 _MISSING = (
-    "I can't run this again: {name} was deleted, or you can't read it here. Ask the question anew."
+    "I can't run this again: {name} was deleted, or you can't read it here. Ask the question again."
 )
 
 

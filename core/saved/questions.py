@@ -79,13 +79,13 @@ MOVING_WORDS: Mapping[str, str] = {
 _BAD_NAME = (
     "A name has 1 to {most} letters, digits, spaces and simple punctuation. Choose another one."
 )
-_TAKEN = "There is a question or a table called `{name}` here already. Choose another name."
+_TAKEN = "There is already a question or a table called `{name}` here. Choose another name."
 _COMMAND = "`{name}` is a command. Choose another name."
-_FULL = "There are {most} saved questions already. Delete one first: type `saved`."
+_FULL = "There are already {most} saved questions. Delete one first: type `saved`."
 _FULL_OF_ONE = (
-    "You have saved {most} questions for this channel already. Delete one first: type `saved`."
+    "You have already saved {most} questions for this channel. Delete one first: type `saved`."
 )
-NO_SUCH_QUESTION = "There is no saved question `{name}` here. Type `saved` for a list."
+NO_SUCH_QUESTION = "Saved question `{name}` not found here. Type `saved` for a list."
 
 
 class NotSaved(BadInput):

@@ -38,10 +38,10 @@ _EDGES: Mapping[Edge, str] = {
     "ended": "No longer true: {now} (before: {before}).",
     "changed": "Changed: {now} (before: {before}).",
     "asked": "Now: {now} (before: {before}).",
-    "unknown": "I can't tell: {why} I post nothing more until I can tell again.",
+    "unknown": "I can't check this: {why} I won't post again until I can.",
 }
 _LAST_VALUES = "The last {count} values: {least} to {most}."
-_DANCING = "It crossed the limit {count} times since my last post. I post once an hour at most."
+_DANCING = "It has crossed the limit {count} times since my last post. I post at most once an hour."
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +212,11 @@ def describe_now(draft: ScheduleDraft) -> str:
     condition = read_condition(draft)
     sentence = "Now: {value}. The condition isn't true."
     if condition.is_true(condition.first, condition.first):
-        sentence = "Now: {value}. The condition is true, so I post when it becomes true again."
+        sentence = (
+            "Now: {value}. The condition is already true, so I'll post when it becomes true again."
+        )
         if condition.tells_now:
-            sentence = "Now: {value}. The condition is true, so I post at the first look."
+            sentence = "Now: {value}. The condition is true, so I'll post after the first check."
     return say(sentence, value=condition.first or "–")
 
 

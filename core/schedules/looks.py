@@ -49,7 +49,7 @@ LOOKS_AT_ONCE, ALERT_LOOK_PAUSE_SECONDS = 4, 0.2
 ALERT_LOOK_TIMEOUT_SECONDS = 60.0
 _PARTIAL = {"total_at_least", "read", "changed", "linked"}
 """What a tool says of rows that are not all."""
-_NO_VALUE = "No row has a number there."
+_NO_VALUE = "No row has a number in that field."
 FindTool = Callable[[str], Awaitable[Tool]]
 
 
@@ -216,7 +216,7 @@ class AlertWatch:
             outcome = Outcome("error", "", problem=error.words())
         except Exception:  # also a tool that takes too long
             log.exception("a look failed unexpectedly", tool=tool)
-            outcome = Outcome("error", "", problem=say("The table can't be read now."))
+            outcome = Outcome("error", "", problem=say("The table can't be read right now."))
         return outcome, ctx.viewer
 
 

@@ -84,8 +84,8 @@ _READ_BY_OTHERS = (
     "created."
 )
 _NEEDS_NO_MODEL = (
-    "The last run only read a table. If you save its answer with **Save…** and schedule that by "
-    "its name, no model is needed."
+    "The last run only read a table. If you save its answer with **Save…** and schedule the saved "
+    "question by its name, no model is needed."
 )
 _OWNER_OR_ADMIN = "Only {name}, who owns this schedule, or an admin can do that."
 
@@ -282,7 +282,9 @@ def _describe_last(schedule: Schedule) -> str:
     if not state.looked_at:
         return ""
     when = describe_date(local_time(state.looked_at, schedule.draft.time_zone))
-    return say("Last look: {when}: {value}.", when=when, value=escape_markdown(state.value or "–"))
+    return say(
+        "Last check ({when}): {value}.", when=when, value=escape_markdown(state.value or "–")
+    )
 
 
 @dataclass
@@ -352,8 +354,8 @@ class Scheduling:
                 reply = "\n".join(lines)
             elif is_alerts:
                 reply = say(
-                    "No alerts here. To create one, ask me, for example: “Tell me when overdue "
-                    "invoices pass 20.”"
+                    "No alerts here. To create one, ask me, for example: “Tell me when more than "
+                    "20 invoices are overdue.”"
                 )
             elif pages:
                 reply = plural(
@@ -398,7 +400,7 @@ class Scheduling:
             case "run":
                 run = await self.store.run_now(id, message.event_key, who[0])
                 # A look that a person asked for has no run of its own.
-                started = "The run has started." if run.event_key else "I post what I find there."
+                started = "The run has started." if run.event_key else "I'll post the result there."
                 return Answer(say(started), is_private=message.address.is_shared)
             case word:
                 if word == "pause":

@@ -278,7 +278,7 @@ _COSTS: dict[ScheduleKind, str] = {
         "your limits."
     ),
     "command": (
-        "Each run executes one StackSpot quick command with your permissions here and counts "
+        "Each run starts one StackSpot quick command with your permissions here and counts "
         "toward your limits."
     ),
     "saved": (
@@ -286,8 +286,8 @@ _COSTS: dict[ScheduleKind, str] = {
         "message toward your limits."
     ),
     "alert": (
-        "Each look reads the table with your permissions here, without a model: it costs no tokens "
-        "and is no message. Only a post counts as one."
+        "Each check reads the table with your permissions here, without a model. It uses no "
+        "tokens and doesn't count as a message; only a post does."
     ),
 }
 _PAUSED: dict[PauseReason, str] = {
@@ -297,7 +297,7 @@ _PAUSED: dict[PauseReason, str] = {
     "restored": "Paused because a backup was restored.",
 }
 _LAST_RUN = ("Ends after {count} run.", "Ends after {count} runs.")
-_LAST_LOOK = ("Ends after {count} look.", "Ends after {count} looks.")
+_LAST_LOOK = ("Ends after {count} check.", "Ends after {count} checks.")
 _HOLIDAYS = "Holidays aren't taken into account."
 
 
@@ -334,7 +334,7 @@ def describe_times(draft: ScheduleDraft, now: float, runs: int) -> list[str]:
         lines.append(say("Ends after {when}.", when=describe_date(end)))
     if draft.max_runs:
         sentence = plural(*(_LAST_LOOK if draft.kind == "alert" else _LAST_RUN), draft.max_runs)
-        started = plural("{count} has started.", "{count} have started.", runs)
+        started = plural("{count} has already started.", "{count} have already started.", runs)
         lines.append(f"{sentence} {started}" if runs else sentence)
     return lines
 

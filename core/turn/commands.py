@@ -85,7 +85,7 @@ _MAY: tuple[tuple[Action, str], ...] = (
     ("administer", "decide on changes as an admin"),
 )
 GUIDE_SENTENCE = "How to chat with me: {url}"
-NO_TABLES = "There are no connected tables that you can ask about."
+NO_TABLES = "No tables that you can ask about are connected."
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING", "checking": "checking"}
 MAX_APPROVAL_CARDS = 5
 """Five fit under one message of Discord, which has five rows of buttons."""
@@ -457,8 +457,8 @@ class CommandService:
         is_private = not address.is_shared and not person.is_bot and is_colleague
         if not is_private or not self.people.claims.prove(person, command.id):
             raise BadInput(
-                "This word isn't valid. Within ten minutes, send the one shown on the set-up page "
-                "in a direct message from the account chosen there."
+                "That word isn't valid. Send the one shown on the set-up page as a direct "
+                "message, within ten minutes and from the account you chose there."
             )
         return say(
             "Hello {name}, it worked: you're Ponte's owner. Go back to the page to continue.",
@@ -478,7 +478,7 @@ class CommandService:
         await self._check_owner(turn, await self.stores.journal.owner(conversation))
         if turn.message.address.is_shared and not command.confirmed:
             return say(
-                "This will delete this conversation for everyone. To confirm, type `forget yes`."
+                "This deletes the conversation for everyone here. To confirm, type `forget yes`."
             )
         author, address = turn.message.author, turn.message.address
         forgot = await self.upkeep.forget(conversation, author, address)

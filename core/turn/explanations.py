@@ -24,7 +24,7 @@ _DECIDED = "Rule for the decision:"
 _BY_POLICY = "The request was approved automatically, as set in ponte.toml."
 _APPROVES_NAMED = "An admin or a designated approver can decide."
 _APPROVES_ONLY = "Only a designated approver can decide."
-_APPROVES_ADMIN = "An admin decides, because the change deletes rows or changes many."
+_APPROVES_ADMIN = "An admin decides, because the change deletes rows or changes a lot of them."
 _DIFFERENT = "{count} different people must approve this request."
 _APPROVES_ASKER = "The person who requested it or an admin can decide."
 

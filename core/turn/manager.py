@@ -88,7 +88,7 @@ class TooFast(OverBudget):
     limit = "messages_per_minute"
     sentence = (
         "You can send {limit} messages a minute, so I didn't process this one. Send it again "
-        "in a minute. The limit is set in ponte.toml (limits)."
+        "in a minute. The limit is set in ponte.toml (`[limits]`)."
     )
 
 
@@ -98,7 +98,7 @@ class TooManyWaiting(OverBudget):
     limit = "waiting_per_person"
     sentence = (
         "{limit} of your messages are already queued, so I didn't process this one. Send it "
-        "again later, or type `stop`. The limit is set in ponte.toml (limits)."
+        "again later, or type `stop`. The limit is set in ponte.toml (`[limits]`)."
     )
 
 

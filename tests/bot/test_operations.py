@@ -95,7 +95,7 @@ def test_a_webhook_is_tried_without_a_post(
     )
     assert ponte("hooks", "test", "deploys", "--body", str(body)).code == 2
     assert "ponte.toml:" in ponte.err
-    assert "'sender.login' must be a text in quotes" in ponte.err
+    assert "'sender.login': write a text in quotes" in ponte.err
     (tmp_path / "ponte.toml").write_text(HOOKS)
     assert ponte("hooks", "test", "other").code == 1
     assert ponte.err == "Webhook other not found in ponte.toml. Check the name.\n"
@@ -128,7 +128,7 @@ async def test_a_running_ponte_tries_its_own_webhooks(
 def test_errors_are_in_the_reader_s_language(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PONTE_LOCALE", "fr")
     assert ponte("people", "renew", "zoe").code == 1
-    assert ponte.err.startswith("Personne du nom de zoe n’est invité sur la page.")
+    assert ponte.err.startswith("Aucune personne nommée zoe n’est invitée sur la page.")
     assert ponte("link").code == 1
     assert not ponte.err.startswith("The page"), ponte.err
     assert ponte("people", "token", "ana", "--days", "x").code == 2

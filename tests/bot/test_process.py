@@ -271,7 +271,7 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
         file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chatter"]\n')
         code, out, err = machine.ponte("reload")
         assert (code, out) == (2, "")
-        assert err.startswith("ponte.toml:3: 'deny': write chat, read, ")
+        assert err.startswith("ponte.toml:3: 'deny': write `chat`, `read`, ")
         assert process.stderr is not None
         log = iter(process.stderr.readline, "")
         process.send_signal(signal.SIGHUP)

@@ -130,7 +130,7 @@ def test_turns_that_run_or_failed_are_listed(ponte: Shell, fake_holder: FakeHold
     fake_holder.results["turns"] = []
     assert (ponte("turns", "--failed").code, ponte.out) == (
         0,
-        "No messages are being processed or have failed.\n",
+        "No messages are in progress, and none have failed.\n",
     )
 
 

@@ -28,7 +28,7 @@ def refusal() -> str:
 
 
 def test_sign_in_with_slack_needs_both_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = "PONTE_SIGN_IN_SLACK_SECRET: set it together with PONTE_SIGN_IN_SLACK_ID, or neither"
+    words = "PONTE_SIGN_IN_SLACK_SECRET: set it together with PONTE_SIGN_IN_SLACK_ID, or remove"
     for name in ("PONTE_SIGN_IN_SLACK_ID", "PONTE_SIGN_IN_SLACK_SECRET"):
         with monkeypatch.context() as environment:
             environment.setenv(name, "1234567890.1234567890")
@@ -156,12 +156,12 @@ WRONG = [
     ("PONTE_MODEL_API", "magic", "write one of 'auto', 'conversations', 'responses', 'chat'"),
     ("PONTE_WEB_PORT", "eighty", "write a port, 0 to 65535"),
     ("PONTE_WEB_PORT", "65536", "write a port, 0 to 65535"),
-    ("PONTE_WEB_HOST", "0.0.0.0", "PONTE_WEB_TOKEN: set it (write at least 20 random letters"),
+    ("PONTE_WEB_HOST", "0.0.0.0", "PONTE_WEB_TOKEN: write at least 20 random letters"),
     ("PONTE_WEB_TOKEN", "hunter2-is-too-shor", "write at least 20 random letters and digits"),
     ("PONTE_WEB_TOKEN", "hunter2 with blanks in it", "write at least 20 random letters and digits"),
     ("PONTE_WEB_TOKEN", "hunter2-é-é-é-é-é-é-é-é", "it contains 'é', which no key has"),
     ("PONTE_WEB_TOKEN", "hunter2" * 100, "write at least 20 random letters and digits"),
-    ("PONTE_WEB_HOST", "ponte.example.com", "PONTE_WEB_HOST=ponte.example.com accepts connections"),
+    ("PONTE_WEB_HOST", "ponte.example.com", "PONTE_WEB_HOST or PONTE_WEB_URL lets others open"),
     ("PONTE_WEB_URL", "https://h/path", "write an origin without a path"),
     ("PONTE_WEB_URL", "ponte.example.com", "write a URL that starts with https://"),
     ("PONTE_DAILY_TURNS", "50", "write two whole numbers"),
@@ -170,13 +170,21 @@ WRONG = [
     ("PONTE_TIMEZONE", "/etc/passwd", "write the name of a time zone"),
     ("PONTE_LOCALE", "de", "write one of 'en', 'pt-BR', 'fr'"),
     ("PONTE_RETENTION_DAYS", "-1", "write a whole number of days"),
-    ("PONTE_GRACE", "-0.1", "write seconds, 0 or more"),
-    ("PONTE_GRACE", "nan", "write seconds, 0 or more"),
-    ("PONTE_INSTRUCTIONS", "@nowhere.md", "the file 'nowhere.md' cannot be read (No such file"),
-    ("PONTE_ALLOW", "slack:U1,bob", "'bob' is not valid; write slack:ID, discord:ID or *"),
-    ("PONTE_ADMINS", "web:Ana", "'web:Ana' is not valid; write slack:ID"),
-    ("PONTE_ADMINS", "terminal:ana", "'terminal:ana' is not valid; write slack:ID"),
-    ("PONTE_ADMINS", "*", "'*' is not valid; write slack:ID, discord:ID, web or terminal"),
+    ("PONTE_GRACE", "-0.1", "write a number of seconds, 0 to 3600"),
+    ("PONTE_GRACE", "nan", "write a number of seconds, 0 to 3600"),
+    ("PONTE_INSTRUCTIONS", "@nowhere.md", "the file 'nowhere.md' can't be read (No such file"),
+    (
+        "PONTE_ALLOW",
+        "slack:U1,bob",
+        "'bob' isn't valid; write one or more of slack:ID, discord:ID, *",
+    ),
+    ("PONTE_ADMINS", "web:Ana", "'web:Ana' isn't valid; write one or more of slack:ID"),
+    ("PONTE_ADMINS", "terminal:ana", "'terminal:ana' isn't valid; write one or more of slack:ID"),
+    (
+        "PONTE_ADMINS",
+        "*",
+        "'*' isn't valid; write one or more of slack:ID, discord:ID, web, terminal",
+    ),
     ("PONTE_CODE", "yes", "write one of 'auto', 'hosted', 'local', 'off'"),
     ("NOCODB_URL", "ftp://h", "write a URL that starts with https://"),
     ("OPENAI_BASE_URL", "https:///v1", "write a URL that starts with https://"),
@@ -277,7 +285,7 @@ def test_env_file_counts_and_the_environment_wins(
 def test_an_env_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"PONTE_MODEL=\xff\xfe\n")
     path = tmp_path / ".env"
-    assert refusal().startswith(f"The file {path} cannot be read")
+    assert refusal().startswith(f"Can't read the file {path} (")
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +335,7 @@ def test_what_is_on_follows_from_what_is_set() -> None:
 
 
 def test_a_public_url_needs_a_token() -> None:
-    with pytest.raises(ValidationError, match="opens the page to others"):
+    with pytest.raises(ValidationError, match="lets others open the page"):
         Settings(ponte_web_url="https://ponte.example.com")
     assert Settings(ponte_web_url="http://localhost:8080").ponte_web_token is None
     assert Settings(ponte_web_url="https://ponte.example.com", ponte_web="off")
@@ -354,8 +362,8 @@ def test_an_address_of_the_file_gets_no_secret_of_the_environment(
         monkeypatch.setenv("PONTE_SIGN_IN_SLACK_ID", "1.2")
     text = refusal()
     assert text == (
-        f"{address} is in {tmp_path / '.env'}, but {name} is set in the environment and "
-        "would be sent there. Put both in one place."
+        f"{address} is in {tmp_path / '.env'}, but {name} is set elsewhere and would "
+        "be sent there. Put both in one place."
     )
     (tmp_path / ".env").write_text(f"{address}={url}\n{name}={secret}\n")
     assert name in refusal(), "the environment's still wins"

@@ -191,7 +191,7 @@ def test_its_place_is_open_to_kernels_where_the_bot_is_root(tmp_path: Path) -> N
         ("ERROR: Could not install: [Errno 28] No space left on device", "the disk is full"),
         ("Temporary failure in name resolution", "the package index can't be reached"),
         ("HTTPSConnectionPool(host='x'): Max retries", "the package index can't be reached"),
-        ("/usr/bin/python3: No module named pip", "pip is missing in Ponte's environment"),
+        ("/usr/bin/python3: No module named pip", "pip is missing from Ponte's environment"),
         (
             "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES",
             "a package doesn't match its pinned hash",

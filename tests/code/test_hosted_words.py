@@ -151,7 +151,7 @@ REFUSALS = [
     (Script(refusal="I cannot help with that."), "refused", "The model declined to run this code."),
     (Script(text="I would rather not.", runs=()), "not_run", "The model didn't run the code."),
     (Script(incomplete="content_filter"), "refused", "violates its usage policies"),
-    (Script(incomplete="max_output_tokens"), "too_long", "The code is too long to run at once"),
+    (Script(incomplete="max_output_tokens"), "too_long", "The code is too long to run in one go"),
     (Script(status=400, code="invalid_prompt"), "refused", "violates its usage policies"),
     (Script(status=401, code="invalid_api_key"), "wrong_key", "OPENAI_API_KEY"),
     (Script(status=429, code="insufficient_quota"), "no_quota", "no credit left"),

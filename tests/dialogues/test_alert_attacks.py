@@ -116,7 +116,7 @@ async def test_rows_that_nocodb_cuts_are_not_watched(
         await w.approve()
         monkeypatch.setattr(call, "PAGE", 25)
         (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
-        assert "I can't tell: Too many rows match" in post
+        assert "I can't check this: Too many rows match" in post
 
 
 async def test_a_reminder_that_becomes_an_alert_is_counted(bot_home: BotHome) -> None:
@@ -159,7 +159,7 @@ async def test_a_field_that_is_gone_is_named_by_its_title(bot_home: BotHome) -> 
         orders.fields.remove(orders.field("Amount"))
         w.crm.clock[0] += DAY
         (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
-        assert "I can't tell: Field \\`Amount\\` not found in the table Orders." in post
+        assert "I can't check this: Field \\`Amount\\` not found in the table Orders." in post
 
 
 async def test_a_renamed_field_that_the_answer_did_not_show_is_still_read(
@@ -258,9 +258,9 @@ async def test_a_damaged_condition_is_told_and_stops_no_other_alert(
         alert = await w.approve()
         other = replace(alert, id="other2", revision="other2")
         await w.store._execute("UPDATE schedules SET condition = ?, watch = '[{'", condition)
-        assert "Last look" not in (await says(w.ponte, "alerts", "k5")).text
+        assert "Last check" not in (await says(w.ponte, "alerts", "k5")).text
         (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
-        assert "I can't tell: This question is no longer stored." in post
+        assert "I can't check this: This question is no longer stored." in post
         await w.store.put(other, "")
         w.pay(*range(1, 25, 2))
         vars(w.store)["_clock"] = lambda: other.next_due_at + DAY

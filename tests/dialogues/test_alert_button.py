@@ -109,7 +109,7 @@ async def test_the_form_makes_the_card_and_the_owner_starts_it(bot_home: BotHome
         assert answer.text == ""
         title = "Alert: *Late* | orders · Orders: Paid = false · sum of Amount over 1000.50"
         assert card.title == title
-        for words in ("every hour", "costs no tokens", "Now: ", "Posts in this thread."):
+        for words in ("every hour", "uses no tokens", "Now: ", "Posts in this thread."):
             assert words in card.text
         assert len(crm.model.asks) == asked, "without a model"
         press = await says(crm.ponte, f"approve {card.id}", "k3", OTHER, thread="t1", clicked=True)

@@ -137,7 +137,7 @@ async def test_it_speaks_once_at_each_edge(bot_home: BotHome) -> None:
     async with watch(bot_home) as w:
         card = await w.propose()
         assert card.title == "Alert: Orders: Paid = false · number of rows over 20"
-        for words in ("> Orders: Paid = false", "every 5 minutes", "costs no tokens", "Now: 30. "):
+        for words in ("> Orders: Paid = false", "every 5 minutes", "uses no tokens", "Now: 30. "):
             assert words in card.text
         press = await says(w.ponte, f"approve {card.id}", "k3", OTHER, thread="tU1", clicked=True)
         assert press.code == "forbidden"
@@ -165,7 +165,7 @@ async def test_a_dance_is_told_once_an_hour(bot_home: BotHome) -> None:
         await w.forget_last_post()
         (post,) = await w.look(times=2)
         assert "Now true: 30 (before: 18)." in post
-        assert "It crossed the limit 3 times since my last post." in post
+        assert "It has crossed the limit 3 times since my last post." in post
 
 
 @pytest.mark.parametrize(("now", "count"), [("", 0), (" now", 1)])
@@ -220,7 +220,7 @@ async def test_an_average_of_nothing_is_no_value(bot_home: BotHome) -> None:
         w.pay(*range(1, 61))
         assert await w.look(times=MAX_FAILED_LOOKS - 1) == []
         (post,) = await w.look(times=MAX_FAILED_LOOKS)
-        assert "I can't tell: No row has a number there." in post
+        assert "I can't check this: No row has a number in that field." in post
         w.pay(*range(1, 61), paid=False)
         assert await w.look(times=2) == [], "it is true, as before"
 
@@ -230,7 +230,7 @@ async def test_it_waits_for_a_nocodb_that_is_away(bot_home: BotHome) -> None:
         await w.approve()
         w.crm.nocodb.fail(1000, 503)
         (post,) = await w.look(times=MAX_FAILED_LOOKS + 3)
-        assert "I can't tell: Can't reach NocoDB." in post
+        assert "I can't check this: Can't reach NocoDB." in post
         w.crm.nocodb.clear_troubles()
         w.pay(*range(1, 25, 2))
         (post,) = await w.look()
@@ -246,7 +246,7 @@ async def test_a_damaged_copy_and_a_tool_that_fails_are_told(
             tool = await w.ponte.engine.schedules.find_tool("nocodb_summarize")
             broken.setattr(tool, "_function", None)
             (post,) = await w.look(times=MAX_FAILED_LOOKS + 1)
-        assert "I can't tell: The table can't be read now." in post
+        assert "I can't check this: The table can't be read right now." in post
         assert await w.look() == []
         await w.forget_last_post()
         monkeypatch.setattr(looks, "load_calls", lambda _: ())
@@ -261,7 +261,7 @@ async def test_a_table_that_was_hidden_pauses_it_and_shows_nothing(bot_home: Bot
         w.hide_orders()
         listed = await says(w.ponte, "alerts", "k5")
         assert alert.id in listed.text
-        assert "Last look" not in listed.text
+        assert "Last check" not in listed.text
         assert await w.look() == []
         paused = await w.find()
         assert (paused.state, paused.reason) == ("paused", "rights")
@@ -297,7 +297,7 @@ async def test_who_may_not_read_the_table_there_sees_neither_condition_nor_value
         assert "Alert: a table you can't read here (every 5 minutes)" in texts[0]
         for text in (*texts, str(listed)):
             assert "Paid" not in text
-            assert "Last look" not in text
+            assert "Last check" not in text
         assert [row["value"] for row in listed] == [""]
         assert ": 30." in (await says(w.ponte, "alerts", "k9")).text
 
@@ -372,10 +372,10 @@ async def test_commands(bot_home: BotHome) -> None:
         ponte, alert = w.ponte, await w.approve()
         assert "No schedules yet." in (await says(ponte, "schedules", "k3")).text
         await w.look()
-        assert "Last look: " in (await says(ponte, "alertas", "k4")).text
+        assert "Last check (" in (await says(ponte, "alertas", "k4")).text
         assert ": 30." in (await says(ponte, f"alert {alert.id} show", "k5")).text
         reply = await says(ponte, f"alert {alert.id} run", "k6")
-        assert reply.text == "I post what I find there."
+        assert reply.text == "I'll post the result there."
         (post,) = await w.look(times=2)
         assert "Now: 30 (before: 30)." in post
         await says(ponte, f"alerta {alert.id} pausar", "k7")

@@ -214,7 +214,7 @@ async def test_most_of_what_all_share_is_told_an_admin(bot_home: BotHome, fake: 
     async with open_served_bot(bot_home, fake, allowed=limits) as ponte:
         messages = [(await ponte.ask("hello", person=person)).text for person in people]
         answer = await ponte.ask("hello", person=OWNER)
-    words = "_Together, everyone has used 5 messages of the shared limit of 5 messages a day. "
+    words = "_Everyone together has used 5 messages of the shared limit of 5 messages a day. "
     assert [words in text for text in messages] == [False] * 4 + [True]
     assert answer.text.startswith("The shared limit of 5 messages a day has been reached. ")
 
@@ -236,7 +236,7 @@ async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> 
     assert "- you, $1.00 a day: $1.00 left until " in own
     assert "- everyone in total, 100 messages a month: 99 messages left" in own
     assert "- everyone: 1 message, " in all_
-    assert "No price is known for gpt-6-luna, so the cost isn't counted" in all_
+    assert "Ponte doesn't know the price of gpt-6-luna, so its cost" in all_
     assert channel.is_private
     assert channel.text.startswith("Today in this channel: 1 message, ")
     assert "- `web:owner`: 1 message, " in channel.text

@@ -97,7 +97,7 @@ async def test_a_denied_change_stays_denied(bot_home: BotHome) -> None:
         card = await propose(ponte, "table_create", rows=[ADA])
         assert summary(await ponte.ask(f"deny {card.id}")) == "done: Denied by Ana."
         later = await ponte.ask(f"approve {card.id}")
-        earlier = "This request was decided earlier, so nothing was done now."
+        earlier = "This request was already decided, so nothing was done."
         assert summary(later) == f"done: Denied by Ana. {earlier}"
         assert table.rows == {}
         await ponte.ask("and?")

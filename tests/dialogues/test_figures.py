@@ -52,7 +52,7 @@ async def test_the_number_of_a_filter_is_found(bot_home: BotHome) -> None:
 async def test_what_was_read_earlier_counts_but_not_what_was_said(bot_home: BotHome) -> None:
     async with office(bot_home, SUM, words="€2,745 of €7,777, not €8,888.") as crm:
         first = await says(crm.ponte, "Our budget is €7,777.", "k1", thread="t")
-        assert "Worked out by the model, not found in what I read: €8,888. [" in first.text
+        assert "Calculated by the model, not found in what I read: €8,888. [" in first.text
         crm.model.calls = (("nocodb_list_tables", {}),)
         second = await says(crm.ponte, "And now?", "k2", thread="t")
         assert second.text == "€2,745 of €7,777, not €8,888."

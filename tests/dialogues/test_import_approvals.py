@@ -147,7 +147,7 @@ async def test_other_rows_than_those_of_the_plan_are_not_written(
         plan.write_bytes(plan.read_bytes().replace(b"New 0000", b"Mine 000"))
         code = f"approve {typed_code(reading)}"
         answer = await in_private(here.bot, code, "code", BOSS)
-        assert "Not tried: 120. The plan isn't the one that was approved" in answer.text
+        assert "Not tried: 120. This isn't the plan that was approved" in answer.text
         assert (await here.get(card.id)).state == "failed"
         assert nocodb.write_calls == []
 

@@ -20,7 +20,7 @@ from tests.fakes.openai.errors import GatewayError
 
 REFUSALS = [
     (Script(status=429, code="insufficient_quota"), "no_quota",
-     "The model account has no credit left. Add credit, then try again."),
+     "The account at the model's provider has no credit left. Add credit, then try again."),
     (Script(status=429, code="rate_limit_exceeded", headers={"retry-after": "90"}),
      "rate_limited", "The model's server is busy. Try again in 2 minutes."),
     (Script(status=503, times=3), "model_down",

@@ -59,7 +59,7 @@ def test_no_base_and_sample_tables_are_told_apart(locale: str) -> None:
 
 
 NO_TABLES = {
-    "en": "There are no connected tables that you can ask about.",
+    "en": "No tables that you can ask about are connected.",
     "pt-BR": "Nenhuma tabela que você possa consultar está conectada.",
     "fr": "Aucune table que vous puissiez consulter n’est connectée.",
 }

@@ -180,7 +180,7 @@ async def test_a_chart_is_drawn_of_the_fresh_figures(bot_home: BotHome) -> None:
         crm.orders.field("Amount").title = "Value"
         crm.clock[0] += DESCRIPTION_SECONDS
         again = await crm.run_again()
-        assert "_Amount is called Value now._" in again.text
+        assert "_Amount is now called Value._" in again.text
         assert "_The chart can't be drawn._" in again.text
 
 
@@ -262,7 +262,7 @@ async def test_only_columns_that_were_shown_are_shown(
         again = await crm.run_again()
         assert "Salary" not in again.text
         assert "| Value |" in again.text
-        assert "_Amount is called Value now._" in again.text
+        assert "_Amount is now called Value._" in again.text
         crm.orders.fields.remove(amount)
         crm.orders.fields.append(FakeField("cother", "Value", "SingleLineText", {}))
         crm.clock[0] += DESCRIPTION_SECONDS
@@ -393,7 +393,7 @@ async def test_a_saved_question_is_shown_by_its_name(bot_home: BotHome) -> None:
         listed = await crm.ponte.ask("saved")
         assert listed.text.startswith("- `show unpaid orders`\n\n")
         again = await crm.ponte.ask(f"save {crm.turns[0]} / the unpaid orders", channel="C5")
-        assert again.text.startswith("There is a question or a table called")
+        assert again.text.startswith("There is already a question or a table called")
         await crm.ponte.ask("saved unpaid orders delete")
         await crm.ponte.ask("show unpaid orders")
         assert len(crm.model.asks) > asked, "the model is asked"

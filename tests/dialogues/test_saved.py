@@ -55,8 +55,8 @@ async def save(crm: Office, name: str, options: str = "/", key: str = "s") -> st
         ("Cafe\u0301", ""),
         ("the", ""),
         ("help", "`help` is a command."),
-        ("orders", "There is a question or a table called `orders` here"),
-        ("The Orders", "There is a question or a table called `The Orders` here"),
+        ("orders", "There is already a question or a table called `orders` here"),
+        ("The Orders", "There is already a question or a table called `The Orders` here"),
     ],
 )
 async def test_a_name_that_cannot_be(bot_home: BotHome, name: str, why: str) -> None:
@@ -185,7 +185,7 @@ async def test_a_question_of_a_channel(bot_home: BotHome) -> None:
         saved = await says(crm.ponte, f"save {turn} true/ unpaid orders", "k2", thread="t1")
         assert saved.text.startswith("Saved for everyone here.")
         late = await says(crm.ponte, f"save {turn} true/ unpaid orders", "k", OTHER, thread="t1")
-        assert late.text.startswith("There is a question or a table"), "it is hers"
+        assert late.text.startswith("There is already a question or a table"), "it is hers"
         listed = await says(crm.ponte, "saved", "k0", OTHER)
         assert listed.text.startswith("- `show unpaid orders` · everyone here\n")
         assert listed.is_private
@@ -297,7 +297,9 @@ async def test_what_is_saved_is_saved_again_without_an_error(bot_home: BotHome) 
         crm.model.calls = (("nocodb_query", {"table": "Orders"}),)
         await crm.ask()
         crm.turns.reverse()
-        assert (await save(crm, "unpaid orders")).startswith("There is a question or a table")
+        assert (await save(crm, "unpaid orders")).startswith(
+            "There is already a question or a table"
+        )
 
 
 async def test_neither_a_channel_nor_a_person_has_too_many(bot_home: BotHome) -> None:
@@ -307,11 +309,11 @@ async def test_neither_a_channel_nor_a_person_has_too_many(bot_home: BotHome) ->
         for number in range(MAX_IN_CHANNEL_OF_ONE):
             await says(crm.ponte, f"save {turn} true/ q{number}", f"k1{number}", thread="t1")
         full = await says(crm.ponte, f"save {turn} true/ more", "k2", thread="t1")
-        assert full.text.startswith("You have saved 10 questions for this channel already.")
+        assert full.text.startswith("You have already saved 10 questions for this channel.")
         for number in range(MAX_IN_SCOPE):
             await says(crm.ponte, f"save {turn} / q{number}", f"k3{number}", thread="t1")
         full = await says(crm.ponte, f"save {turn} / more", "k4", thread="t1")
-        assert full.text.startswith("There are 50 saved questions already.")
+        assert full.text.startswith("There are already 50 saved questions.")
 
 
 async def test_a_schedule_shows_its_own_copy_without_a_model(bot_home: BotHome) -> None:
@@ -380,4 +382,4 @@ async def test_a_schedule_that_asks_for_one_table_could_do_without_a_model(
         (run,) = await store.list_runs(schedule.id, 1)
         await ponte.engine.conversations.inbox.wait_for_answer(run.seq)
         shown = await says(ponte, f"schedule {schedule.id} show", "k3")
-        assert "schedule that by its name, no model is needed." in shown.text
+        assert "schedule the saved question by its name, no model is needed." in shown.text

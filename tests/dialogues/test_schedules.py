@@ -450,9 +450,9 @@ async def test_an_edit_says_which_runs_count(bot_home: BotHome) -> None:
         schedule = await store.get(id)
         await store.advance(schedule, DuePlan(schedule.next_due_at, schedule.next_due_at + 1))
         reply = await says(ponte, f"schedule {id} show", "s1")
-        assert "Ends after 3 runs. 1 has started." in reply.text
+        assert "Ends after 3 runs. 1 has already started." in reply.text
         edit = await proposed_card(ponte, "k2", when="10:00", replaces=id)
-        assert "Ends after 3 runs. 1 has started." in edit.text
+        assert "Ends after 3 runs. 1 has already started." in edit.text
         (dates,) = re.findall("Next dates: .*", edit.text)
         assert dates.count("Monday") == 2, "the two that are left"
         await says(ponte, f"approve {edit.id}", "k3", clicked=True)

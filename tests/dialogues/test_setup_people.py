@@ -25,7 +25,7 @@ from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.slack import FakeSlack
 
 OWNER = Person("web", "owner")
-REFUSED = "This word isn't valid."
+REFUSED = "That word isn't valid."
 
 
 @asynccontextmanager

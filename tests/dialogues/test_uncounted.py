@@ -186,7 +186,9 @@ async def test_calls_that_no_limit_of_money_counts_are_reported(
         assert (report.server_costs, report.unpriced) == (models, models)
         shell = "\n".join(format_usage(asdict(report), View(UTC)))
         for words in (text, shell):
-            assert ("No price is known for gpt-6-luna" in words.replace("`", "")) is bool(models)
+            assert ("Ponte doesn't know the price of gpt-6-luna" in words.replace("`", "")) is bool(
+                models
+            )
 
 
 HOSTED_RUN_SECONDS = 20.0

@@ -455,7 +455,7 @@ async def test_a_file_that_is_too_large_is_not_read_and_refused_in_words_that_na
 async def test_a_text_file_of_more_characters_than_are_read_is_said_to_be_long(
     live: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    words = "`log.txt` is long. I read its first 100,000 characters."
+    words = "`log.txt` is long. I read only the first 100,000 characters."
     for text, is_cut in (("x" * 99_000, False), ("é" * 90_000, False), ("x" * 100_001, True)):
         question = f"look at {text[0]}{len(text)}"
         await ana.say(question, files=[("log.txt", text.encode())])

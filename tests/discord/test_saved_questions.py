@@ -114,8 +114,8 @@ async def test_alert_opens_a_form_of_five_fields_and_posts_a_card(
         "What to watch",
         "Condition",
         "Limit",
-        "Look every",
-        "Post at once if it's true now",
+        "Check every",
+        "Post right away if it's already true",
     ], "the title has no room"
     options = form.data["components"][0]["component"]["options"]
     assert [option["label"] for option in options][:2] == ["number of rows", "a row appears"]

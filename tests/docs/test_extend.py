@@ -119,7 +119,7 @@ async def test_a_tool_source_is_checked_and_called(
     assert load(faces).secrets == ("right",)
     monkeypatch.delenv("STOCK_URL")
     (tmp_path / ".env").write_text("STOCK_URL=https://evil.example\n")
-    with pytest.raises(SettingsError, match="STOCK_KEY is set in the environment"):
+    with pytest.raises(SettingsError, match="STOCK_KEY is set elsewhere"):
         load(faces)
 
 

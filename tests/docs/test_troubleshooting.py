@@ -16,9 +16,9 @@ QUOTED = [" ".join(one.split()) for one in re.findall(r"“([^”]+)”", TEXT)]
 GENERAL = {
     "NAME: write …",
     "ponte.toml:12: …",
-    "The file …/.env cannot be read (…)",
+    "Can't read the file …/.env (…)",
     "Ponte answered with HTTP …",
-    "… is in …/.env, but … is set in the environment",
+    "… is in …/.env, but … is set elsewhere",
     "The request took too long to arrive.",
     "operation_timeout",
     "This interaction failed",

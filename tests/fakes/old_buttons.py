@@ -42,7 +42,7 @@ EFFECTS = {
     f"vote up {TURN}": [f"vote: up {TURN}"],
     f"vote down {TURN}": [
         f"vote: down {TURN}",
-        "form: What was wrong?, Share question and answer",
+        "form: What was wrong?, Share the question and the answer",
     ],
     "stop": ["message: stop"],
     "schedule schedule abc234 pause": ["message: schedule abc234 pause"],

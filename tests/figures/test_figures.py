@@ -149,7 +149,7 @@ def test_an_answer_with_too_many_figures_is_not_said_to_be_found() -> None:
         "4 figures, all found in what I read.",
         "_12 números, todos encontrados no que li._",
         "⚠️ Not found in what I read: 3.",
-        "Worked out by the model, not found in what I read: 3.",
+        "Calculated by the model, not found in what I read: 3.",
     ],
 )
 def test_a_line_that_only_code_writes_is_quoted(line: str) -> None:

@@ -43,6 +43,7 @@ LAZY = {
     "adapters/slack/__init__.py": {"RIGHTS_SENTENCES"},
     "adapters/slack/setup.py": {"SCOPE_PURPOSES", "_DESCRIPTION"},
     "bot/doctor/safety.py": {"PEOPLE_WORDS"},
+    "bot/features/mcp_tools/feature.py": {"_STDIO_HINT"},
     "bot/features/voice/feature.py": {"TITLE"},
     "core/changes/kinds.py": {"_OUTCOMES"},
     "core/chat/file_downloads.py": {"FILE_KINDS"},
@@ -110,9 +111,25 @@ PLACED = {
     "_section": 0,  # of /admin
     "SafetyFinding": 1,
     "SandboxChoice": 1,
+    "must_match": 1,
+    "setting": 2,
     "_bad_call": 1,  # of core/tools/nocodb/bridge_api.py
 }
 """Call → which of its arguments is said later."""
+VALIDATORS = {
+    Path(path)
+    for path in (
+        "adapters/web/settings.py",
+        "bot/config/ponte_toml.py",
+        "bot/config/toml_values.py",
+        "bot/features/mcp_tools/feature.py",
+        "bot/features/sign_in/feature.py",
+        "bot/features/webhooks/feature.py",
+        "bot/settings.py",
+        "core/integrations/__init__.py",
+    )
+}
+"""Files whose ValueErrors are what pydantic's errors of settings and ponte.toml say."""
 SHOP = ROOT / "core/tools/sample/shop.py"
 SHOP_CALLS = {"SampleTable", "_field", "_select", "_link_to_one", "_link_to_many"}
 """Calls that name a table or a field of the sample shop, `_select` also its choices."""
@@ -202,7 +219,11 @@ def _sentence_keys(node: ast.AST, sources: Sources) -> Iterator[Key]:
         name = last_name(node.func)
         if name == "plural":
             yield from _pairs(node, sources)
-        elif node.args and (name in ("say", "_say", "_sentence") or name in sources.errors):
+        elif node.args and (
+            name in ("say", "_say", "_sentence")
+            or name in sources.errors
+            or (name == "ValueError" and sources.file.relative_to(ROOT) in VALIDATORS)
+        ):
             yield from find_texts(node.args[0], sources)
         elif name == "raises":  # a row of an ErrorTable: the sentence is the second argument
             yield from (text for each in node.args[1:] for text in find_texts(each, sources))

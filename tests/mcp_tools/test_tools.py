@@ -153,7 +153,7 @@ async def test_a_denied_call_is_not_made(tmp_path: Path) -> None:
         answer = await desk.decide("deny", card["id"])
         assert "Denied" in answer["response"]
         again = (await desk.decide("again", card["id"]))["response"]
-        assert "not calls of tools. Ask for it in a message." in again
+        assert "not for tool calls. Ask for it in a message." in again
         assert desk.double.calls == []
 
 

@@ -137,7 +137,7 @@ async def test_a_limit_of_a_day_is_told_with_its_end_and_the_server_is_left_alon
         text = min(seconds, MAX_LIMIT_SECONDS) if thread == "T2" else seconds
         assert new_error.value.values["seconds"] == pytest.approx(text, abs=60)
     with use_locale("fr"):
-        assert "Le compte du modèle" in new_error.value.words()
+        assert "Le compte chez le fournisseur du modèle" in new_error.value.words()
     assert (len(question_bodies(fake)), waits) == (1, [])
     fake.refuses = None
     LoopClock().skip(min(seconds, MAX_LIMIT_SECONDS) + 60)

@@ -569,7 +569,7 @@ async def feedback_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[
         await asks(page, OVERDUE, "Source:")
         await page.get_by_role("button", name="Bad answer").click()
         await page.get_by_label("What was wrong?").fill("The credit of Padaria Lua is missing.")
-        await page.get_by_label("Share question and answer").check()
+        await page.get_by_label("Share the question and the answer").check()
         yield await photograph_page("page-feedback", page, camera)
 
 

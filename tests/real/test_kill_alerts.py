@@ -37,7 +37,7 @@ async def test_a_kill_within_a_look_posts_its_edge_once(
         process = await forker.start("tests.real.schedule_machine", later)
         assert await process.wait() == (-signal.SIGKILL if moment else 0), moment
     (post,) = FilePosts(tmp_path / "posts").read()
-    assert "I can't tell" in post["text"]
+    assert "I can't check this" in post["text"]
     async with open_machine(machine) as ponte:
         (alert,) = await ponte.schedules.store.list_matching(ScheduleFilter())
         assert read_state(alert).failures >= MAX_FAILED_LOOKS

@@ -108,8 +108,8 @@ async def test_a_name_that_cannot_be_is_told_to_the_person_alone(tmp_path: Path)
         assert await save(w, view, title=" ") == FORM_UNREADABLE
         for name, words in (
             ("stop", "`stop` is a command. Choose another name."),
-            ("the órders", "There is a question or a table called `the órders` here already."),
-            ("customers", "There is a question or a table called `customers` here already."),
+            ("the órders", "There is already a question or a table called `the órders` here."),
+            ("customers", "There is already a question or a table called `customers` here."),
             ("<@U000001>", "A name has 1 to 60 letters"),
         ):
             posts = len(w.posts())

@@ -218,5 +218,5 @@ async def test_the_doctor_says_whether_an_older_app_lacks_the_events_of_people(
         w.slack.workspace.hears_of_people = True
         w.slack.change_person(w.alice, status="away")
         await w.slack.deliveries.wait_for_deliveries()
-        assert await words(w.slack) == "team_join and user_change events arrive"
+        assert await words(w.slack) == "team_join and user_change events are arriving"
         assert (tmp_path / "slack-events").stat().st_mode & 0o077 == 0

@@ -333,11 +333,15 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
         await desk["owner"].get("/admin/config"),
         await desk.send("owner", "reload", "config"),
     ):
-        assert "ponte.toml:2: &#x27;of&#x27; must be one of" in page.text
+        assert "ponte.toml:2: &#x27;of&#x27;: write one of" in page.text
         assert "ponte.toml:4: " in page.text
         assert "<i>" not in page.text
     assert page.status_code == 400
     assert "ponte.toml has errors." in (await desk["ana"].get("/admin")).text
+    for language, words in (("pt-BR", "escreva um destes valores"), ("fr", "l’une de ces valeurs")):
+        page = await desk["owner"].get("/admin/config", headers={"Accept-Language": language})
+        assert "ponte.toml:2: &#x27;of&#x27;: " in page.text
+        assert words in page.text
     allowance = '[[allowances]]\nof = "everybody"\nturns = 2\n'
     desk.config.write_text(f'{allowance}[slack]\nbots = ["B0123456789"]\n')
     page = await desk.send("owner", "reload", "config")
@@ -350,9 +354,9 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
     assert re.search(r"1 message\b", usage)
     assert "50%" in usage
     assert "ponte.toml:1" in usage
-    assert "Limits that are nearly reached" not in (await desk["ana"].get("/admin")).text
+    assert "Limits almost reached" not in (await desk["ana"].get("/admin")).text
     await desk["bob"].post("/chat", json={"message": "Hello", "conversation": "other"})
-    nearly = (await desk["ana"].get("/admin")).text.partition("Limits that are nearly reached")[2]
+    nearly = (await desk["ana"].get("/admin")).text.partition("Limits almost reached")[2]
     assert "100%" in nearly
     (_, line) = [
         one for one in (await desk.act("audit"))["lines"] if one["event"] == "config-reloaded"
@@ -583,7 +587,7 @@ async def test_the_audit_log_reads_as_sentences(own_desk: Desk) -> None:
     assert words[1] == f"ana approved: {title} (Order 12, Paid: No → Yes)"
     assert words[2] == f"bob requested: {title}"
     assert len({*words}) == len(words), "no sentence stands twice"
-    assert words[3].startswith("Someone at the server created an API token for ")
+    assert words[3].startswith("Someone on the server created an API token for ")
     assert "::" not in text
     for language in ("pt-BR", "fr"):  # most lines have no rule
         page = await own_desk["owner"].get("/admin/audit", headers={"Accept-Language": language})

@@ -55,7 +55,7 @@ async def test_the_check_warns_of_a_model_without_a_price(tmp_path: Path) -> Non
         await desk.act("reload")
         fields = {"card": "model", "value-openai_base_url": desk.team.openai.base_url}
         page = await send(desk, "check", **fields, **{"value-openai_api_key": "sk-test"})
-        assert "No price is known for" in notices(page)
+        assert "Ponte doesn't know the price of" in notices(page)
 
 
 def draft_of(page: httpx.Response, card: str) -> str:
@@ -211,7 +211,7 @@ async def test_a_service_is_checked_before_anything_is_stored(desk: Desk) -> Non
     fields = nocodb(desk, "") | {"draft": draft_of(page, "nocodb")}
     page = await send(desk, "save", **fields, **{"value-nocodb_base_id": bases[0]})
     assert page.status_code == 200
-    assert "NocoDB is saved. Restart to apply." in notices(page)
+    assert "Saved: NocoDB. Restart Ponte to apply." in notices(page)
     stored = (desk.team.home / "settings.env").read_text()
     assert f"NOCODB_TOKEN='{filled.EDITOR}'" in stored
     assert filled.EDITOR not in (await desk["owner"].get("/admin/setup?card=nocodb")).text
@@ -310,7 +310,7 @@ async def test_a_tab_whose_secret_is_no_longer_kept_asks_for_it_again(
                 draft = draft_of(await send(desk, "check", **other), "model")
         page = await send(desk, do, **nocodb(desk, ""), draft=draft)
         assert page.status_code == 400
-        assert "Secrets that you type are kept for ten minutes." in notices(page)
+        assert "The secrets that you typed have expired" in notices(page)
         assert read_settings_file(desk) == before
         assert "failing" not in notices(page), "the stored token wasn't sent"
         assert draft_of(page, "nocodb") == ""
@@ -324,7 +324,7 @@ async def test_a_tab_whose_secret_is_no_longer_kept_asks_for_it_again(
 async def test_what_has_not_changed_is_not_saved(desk: Desk) -> None:
     """So what the last change took the place of can still be brought back."""
     python = {"card": "code", "value-ponte_code": "off"}
-    assert "Python is saved. Restart to apply." in notices(await send(desk, "save", **python))
+    assert "Saved: Python. Restart Ponte to apply." in notices(await send(desk, "save", **python))
     for again in (python, {"card": "stackspot"}):
         page = await send(desk, "save", **again)
         assert page.status_code == 400
@@ -352,7 +352,7 @@ async def test_two_presses_of_restart_now_are_one_restart(
         assert page.headers["refresh"] == "1; url=/admin/setup"
         assert restart.requests == int(not is_confirmed)
     page = await send(desk, "remove", card="code")
-    assert "Python is removed. Restart to apply." in notices(page)
+    assert "Removed: Python. Restart Ponte to apply." in notices(page)
 
 
 async def test_the_first_check_of_a_server_asks_for_one_of_its_models(
@@ -477,22 +477,25 @@ async def test_wrong_values_are_refused_with_what_to_do(
     [
         (
             {"card": "nocodb", "value-nocodb_url": "x"},
-            "«\xa0Adresse\xa0»: écrivez une URL qui commence",
+            "«\xa0Adresse\xa0»\xa0: écrivez une URL qui commence",
         ),
         (
             {"card": "nocodb", "value-nocodb_url": "a.example"},
-            "«\xa0Adresse\xa0»: écrivez https://a.exa",
+            "«\xa0Adresse\xa0»\xa0: écrivez https://a.exa",
         ),
         (
             {"card": "nocodb", "value-nocodb_url": "http://a/b"},
-            "«\xa0Adresse\xa0»: écrivez une origine",
+            "«\xa0Adresse\xa0»\xa0: écrivez une origine",
         ),
         ({"card": "slack", "value-slack_app_token": "xoxb-1"}, "ceci est un jeton de bot"),
         (
             {"card": "model", "value-openai_api_key": "sk-a…z"},
-            "«\xa0Clé d’API\xa0»: la valeur contient",
+            "«\xa0Clé d’API\xa0»\xa0: la valeur contient",
         ),
-        ({"card": "nocodb", "value-nocodb_token": "a…z"}, "«\xa0Jeton\xa0»: la valeur contient"),
+        (
+            {"card": "nocodb", "value-nocodb_token": "a…z"},
+            "«\xa0Jeton\xa0»\xa0: la valeur contient",
+        ),
         ({"card": "code", "value-ponte_code": "?"}, "\xa0: écrivez l’une de ces valeurs"),
     ],
 )

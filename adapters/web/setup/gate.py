@@ -20,12 +20,13 @@ FORWARDING_HEADERS = (
 )  # fmt: skip
 """Headers that proxies add. A Ponte behind nginx listens on loopback, too."""
 NOT_OWNER_SENTENCE = (
-    "Only the owner can connect services, in a browser that is signed in with the owner's link "
+    "Only the owner can connect services, in a browser where they signed in with their link "
     "(`ponte link`)."
 )
 PROXIED_SENTENCE = (
-    "This page was opened through a proxy or another name. To connect services here, open it on "
-    "the machine where Ponte is installed, or set PONTE_SETUP=on and PONTE_WEB_URL=https://…"
+    "This page was opened through a proxy or under another name. To connect services here, "
+    "open it on the machine where Ponte is installed, or set PONTE_SETUP=on and "
+    "PONTE_WEB_URL=https://…"
 )
 
 DATABASE_SENTENCE = (

@@ -168,7 +168,9 @@ class SetupView:
             id = hidden_field("id", claim["id"])
             if claim["is_proven"]:
                 sentence = say("You are {name}.", name=claim["name"])
-                button = self._button("grant-me", say("Let me change data and approve"), "approve")
+                button = self._button(
+                    "grant-me", say("Let me change data and approve changes"), "approve"
+                )
                 form = self._form(platform, id + self._token_field() + button)
                 body += f'<div class="notice good"><p>{escape(sentence)}</p>{form}</div>'
             else:
@@ -196,7 +198,7 @@ class SetupView:
             buttons = (
                 self._button("claim", say("This is me"))
                 + self._button("grant-change", say("Can change data"))
-                + self._button("grant-approve", say("Can also approve"), "approve")
+                + self._button("grant-approve", say("Can also approve changes"), "approve")
             )
             body += self._form(platform, choices + self._token_field() + buttons)
         mine = {

@@ -486,8 +486,9 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
                 raise DifferentBackup(file=name, version=manifest.version[:40])
             if resume and not manifest.is_ponte_stopped:
                 raise PonteError(
-                    "{file} was made while Ponte was running, so some of its unfinished work may "
-                    "be done already. Restore without `--resume`, so that nothing is done twice.",
+                    "{file} was made while Ponte was running, so some of its unfinished work "
+                    "may already be done. Restore without `--resume`, so that nothing is done "
+                    "twice.",
                     file=name,
                 )
             # Twice: for the extracted files, and because the migration of an older schema can write
@@ -727,9 +728,9 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
         "or the sandbox's Python."
     )
     if STORED_FILE in manifest.members:
-        yield say("It contains settings.env, which has the secrets of the set-up page.")
+        yield say("It contains settings.env, which has the secrets typed on the set-up page.")
     else:
-        yield say("It contains settings.env of the set-up page only with `--secrets`.")
+        yield say("It contains the set-up page's settings.env only with `--secrets`.")
 
 
 def _describe_manifest(manifest: Manifest) -> str:

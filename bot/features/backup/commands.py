@@ -23,7 +23,9 @@ def migrate() -> int:
 
     inputs = start()
     if inputs.settings.database_url is None:
-        raise errors.SettingsError("Set DATABASE_URL to the database to copy this data folder to.")
+        raise errors.SettingsError(
+            "Set DATABASE_URL to the database that will receive this data folder."
+        )
     return asyncio.run(move(inputs.settings, inputs.home))
 
 

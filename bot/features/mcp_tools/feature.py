@@ -26,7 +26,7 @@ _OWN_SETTING = (
 )
 
 _STDIO_HINT = (
-    "Ponte reaches MCP servers only at a URL. Start the command behind a bridge (npm's "
+    "Ponte reaches MCP servers only at a URL: start the command behind a bridge (npm's "
     "supergateway or mcp-proxy: docs/guides/mcp-tools.md), and write the bridge's `url` instead"
 )
 
@@ -41,13 +41,14 @@ def _check_url(value: str) -> str:
 
 
 McpServerName = Annotated[
-    str, must_match("[a-z0-9][a-z0-9-]{0,31}", "up to 32 lowercase letters, digits and hyphens")
+    str,
+    must_match("[a-z0-9][a-z0-9-]{0,31}", "write up to 32 lowercase letters, digits and hyphens"),
 ]
 """Up to 32 lowercase letters, digits and hyphens."""
 McpUrl = Annotated[str, AfterValidator(_check_url)]
 """An https address, or http for a host in your own network."""
 McpToolName = Annotated[
-    str, must_match(r"[A-Za-z0-9_./-]{1,128}", "the tool's name, as the server gives it")
+    str, must_match(r"[A-Za-z0-9_./-]{1,128}", "write the tool's name, as the server gives it")
 ]
 """The name that the server gives the tool."""
 
@@ -118,7 +119,7 @@ class McpToolsFeature(Feature):
             for tool in own.tools:
                 first = names.setdefault(name_mcp_tool(server, tool), tool)
                 if first != tool:
-                    words = f"{tool!r}: models would know it by the same name as {first!r}"
+                    words = say("models would know it by the same name as {name}", name=repr(first))
                     yield ("mcp", server, "tools", tool), words
 
     def list_secrets(self, config: Any) -> Iterator[tuple[str, bool]]:

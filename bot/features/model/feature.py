@@ -13,9 +13,9 @@ FEATURE = Feature(
         "M12 3l2 7 7 2-7 2-2 7-2-7-7-2 7-2z",
         "Answers questions and uses your tables, quick commands and Python.",
         (
-            "An [OpenAI API key](https://platform.openai.com/api-keys), or the address of another "
-            "server that has OpenAI's API, such as Ollama, llama.cpp, vLLM or LM Studio. OpenAI "
-            "charges for each answer.",
+            "An [OpenAI API key](https://platform.openai.com/api-keys), or the address of "
+            "another server with an OpenAI-compatible API, such as Ollama, llama.cpp, vLLM or "
+            "LM Studio. OpenAI charges for each answer.",
         ),
         (
             SetupField("openai_base_url", words="Address", example="http://127.0.0.1:11434/v1"),

@@ -14,7 +14,7 @@ FEATURE = Feature(
         "M4 5h16v14H4zM4 10h16M10 10v9",
         "Reads your team's tables, and changes rows after approval.",
         (
-            "In NocoDB, open your picture, then Account Settings and Tokens.",
+            "In NocoDB, click your picture, then Account Settings, then Tokens.",
             "Create an API token, and paste it below with the address of NocoDB.",
         ),
         (

@@ -11,11 +11,11 @@ FEATURE = Feature(
         "code",
         "Python",
         "M8 7l-5 5 5 5M16 7l5 5-5 5",
-        "Calculates, reads files and draws plots with Python.",
+        "Runs calculations, reads files and draws charts with Python.",
         (
-            "Usually nothing: auto uses OpenAI's interpreter with OpenAI's models, and otherwise a "
-            "sandbox on this machine. To use OpenAI's interpreter beside another model, enter an "
-            "OpenAI API key and the name of an OpenAI model.",
+            "Usually there is nothing to enter: auto uses OpenAI's interpreter with OpenAI's "
+            "models, and otherwise a sandbox on this machine. To use OpenAI's interpreter "
+            "alongside another model, enter an OpenAI API key and the name of an OpenAI model.",
         ),
         (
             SetupField(

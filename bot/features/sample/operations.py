@@ -42,7 +42,7 @@ async def reset_sample(
     if not SAMPLE_INTEGRATION.is_used(settings, settings):
         raise PonteError(
             "Ponte has no sample tables, because NocoDB or Postgres is configured, or a chat "
-            "platform without PONTE_SAMPLE=on."
+            "platform is configured without PONTE_SAMPLE=on."
         )
     base = open_sample_base(ponte.home.path, settings.ponte_timezone, settings.ponte_locale)
     await asyncio.to_thread(base.reset, language)

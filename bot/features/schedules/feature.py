@@ -42,7 +42,7 @@ FEATURE = Feature(
         "schedule-resumed": "{asker} resumed the schedule {schedule}",
         "schedule-run-requested": "{asker} started a run of the schedule {schedule}",
         "schedule-deleted": "{asker} deleted the schedule {schedule}",
-        "schedule-refused": "A program's request for the schedule {schedule} was refused",
+        "schedule-refused": "A program tried to change the schedule {schedule} and was refused",
         "schedule-run-skipped": "A run of the schedule {schedule} was skipped: {reason}",
     },
 )

@@ -39,7 +39,7 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
         (say("channel"), to_one_line(one["place"])),
     ]
     if one["looked_at"]:  # an alert
-        facts.append((say("last look"), f"{format_time(one['looked_at'], view)}: {one['value']}"))
+        facts.append((say("last check"), f"{format_time(one['looked_at'], view)}: {one['value']}"))
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
         yield f"{name:<{width}}  {value}".rstrip()
@@ -100,7 +100,7 @@ _COLUMNS = (
     ListColumn("channel", "place", format_place),
     ListColumn("text", "text", _schedule_text),
 )
-_LOOKS = ListColumn("last look", "looked_at", format_time), ListColumn("value", "value")
+_LOOKS = ListColumn("last check", "looked_at", format_time), ListColumn("value", "value")
 _LIST = TextList("No schedules yet.", *_COLUMNS)
 _ALERTS = TextList("No alerts yet.", *_COLUMNS, *_LOOKS)
 TEXT_LISTS.update({"schedules list": _LIST, "alerts list": _ALERTS})

@@ -49,10 +49,11 @@ def _check_issuer(value: str) -> str:
         raise ValueError("write an address that starts with https://, without a name or query")
     tenants = {*urlsplit(value).path.lower().split("/")} & ENTRA_SHARED_TENANTS
     if is_entra_issuer(value) and tenants:
-        raise ValueError(
-            f"{min(tenants)!r} stands for the accounts of all organizations; write your tenant's "
-            "ID, as in https://login.microsoftonline.com/TENANT-ID/v2.0"
+        words = (
+            "{name} means the accounts of all organizations; write your tenant's ID, as in "
+            "https://login.microsoftonline.com/TENANT-ID/v2.0"
         )
+        raise ValueError(say(words, name=repr(min(tenants))))
     return value
 
 
@@ -67,15 +68,16 @@ ProviderName = Annotated[
     str,
     must_match(
         "(?!slack$)[a-z0-9][a-z0-9-]{0,31}",
-        "another name: up to 32 lowercase letters, digits and hyphens. Sign-in with Slack needs "
-        "no section: set PONTE_SIGN_IN_SLACK_ID and PONTE_SIGN_IN_SLACK_SECRET",
+        "write another name, of up to 32 lowercase letters, digits and hyphens; sign-in with "
+        "Slack needs no section: set PONTE_SIGN_IN_SLACK_ID and PONTE_SIGN_IN_SLACK_SECRET",
     ),
 ]
 """Up to 32 lowercase letters, digits and hyphens; not `slack`."""
 Issuer = Annotated[str, AfterValidator(_check_issuer)]
 """The https address by which a provider names itself, as in `https://login.example.com`."""
 Domain = Annotated[
-    str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)+", "a domain in lowercase letters, as example.com")
+    str,
+    must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)+", "write a lowercase domain, as example.com"),
 ]
 """A domain in lowercase letters, as in `example.com`."""
 

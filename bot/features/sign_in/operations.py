@@ -177,7 +177,7 @@ def _without_hash(token: ApiToken) -> Json:
 async def revoke_api_token(
     ponte: Ponte,
     id: Annotated[
-        str, ShellArgument("The ID that `ponte people tokens` lists.", ("people tokens", "id"))
+        str, ShellArgument("The ID, as shown by `ponte people tokens`.", ("people tokens", "id"))
     ],
     actor: Person,
 ) -> Json:

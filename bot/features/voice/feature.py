@@ -102,7 +102,7 @@ FEATURE = VoiceFeature(
         "voice",
         TITLE,
         "M12 3a3 3 0 0 1 3 3v6a3 3 0 0 1-6 0V6a3 3 0 0 1 3-3zM5 12a7 7 0 0 0 14 0M12 19v3",
-        "Writes down what people say in voice messages.",
+        "Transcribes what people say in voice messages.",
         (
             "Choose a model for speech, such as gpt-transcribe. Without an address and a key here, "
             "the server of your model is used.",

@@ -61,14 +61,15 @@ _NO_REPEATS = (
 )
 
 HookName = Annotated[
-    str, must_match("[a-z0-9][a-z0-9-]{0,39}", "up to 40 lowercase letters, digits and hyphens")
+    str,
+    must_match("[a-z0-9][a-z0-9-]{0,39}", "write up to 40 lowercase letters, digits and hyphens"),
 ]
 """Up to 40 lowercase letters, digits and hyphens."""
 GroupName = Annotated[str, Field(alias="as")]
 """The name of a group in `[groups]`."""
-HeaderName = Annotated[str, must_match("[A-Za-z][A-Za-z0-9-]{0,99}", "the name of a header")]
+HeaderName = Annotated[str, must_match("[A-Za-z][A-Za-z0-9-]{0,99}", "write the name of a header")]
 """The name of an HTTP header."""
-FieldPath = Annotated[str, must_match(r"[^{}\n]{1,200}", "the path of a field, as in data.id")]
+FieldPath = Annotated[str, must_match(r"[^{}\n]{1,200}", "write a field's path, as in data.id")]
 """The path of a field in the body, as in `data.id`."""
 Selection = Annotated[
     Mapping[FieldPath, tuple[str, ...]],
@@ -122,7 +123,7 @@ class HookConfig(StrictSection):
 
     def __post_init__(self) -> None:
         if bool(self.template.strip()) == bool(self.instruction.strip()):
-            raise ValueError("write template or instruction, and not both")
+            raise ValueError("write either `template` or `instruction`, not both")
 
     def allowance(self, name: str, location: str) -> Allowance:
         """Return what the webhook's turns may cost in a day. `location` is its line in the file."""
@@ -240,5 +241,5 @@ class WebhookFeature(Feature):
 FEATURE = WebhookFeature(
     sections={"hooks": Mapping[HookName, HookConfig]},
     origins={"webhook": lambda engine: WebhookOrigin(engine.people)},
-    audit_sentences={"webhook-received": "An event came from {asker}"},
+    audit_sentences={"webhook-received": "An event arrived from {asker}"},
 )

@@ -16,7 +16,9 @@ def format_delivery(result: Row, view: View) -> Iterator[str]:
     rights = ", ".join(f"{right} ({rule})" for right, rule in result["rights"].items())
     yield say("permissions: {rights}", rights=rights or "–")
     if result["is_off"]:
-        off = "Ponte can't post now, because {platform} isn't connected. A sender gets 503."
+        off = (
+            "Ponte can't post now, because {platform} isn't connected. A sender would get HTTP 503."
+        )
         yield say(off, platform=result["post_to"].partition(":")[0].title())
     if result["why"] == "ignored":
         yield say("Ponte would ignore this delivery, because of `only` in ponte.toml.")

@@ -56,7 +56,7 @@ _WARM = "import matplotlib.pyplot, openpyxl, pandas, PIL.Image, ponte_figures"
 
 _CAUSES = (
     ("No space left on device", "the disk is full"),
-    ("No module named pip", "pip is missing in Ponte's environment"),
+    ("No module named pip", "pip is missing from Ponte's environment"),
     ("No module named venv", "this Python has no venv module"),
     ("DO NOT MATCH THE HASHES", "a package doesn't match its pinned hash"),
     ("Permission denied", "the sandbox's folder isn't writable"),

@@ -105,7 +105,7 @@ RUN_REFUSED = "OpenAI refused to run the code ({reason}). Contact the person who
 NO_DETOUR = "do not try to get around it"
 DECLINED = "The model declined to run this code."
 NOT_RUN = "The model didn't run the code. Ask again."
-CODE_CUT = "The code is too long to run at once. Run it in smaller parts."
+CODE_CUT = "The code is too long to run in one go. Run it in smaller parts."
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class StackSpotSettings(SettingsPart):
     stackspot_realm: str = setting(
         "stackspot-freemium",
         "realm of the StackSpot account",
-        "the realm's name",
+        "write the realm's name",
         pattern=r"^[\w.-]+$",
     )
     stackspot_auth_url: Url = setting(
@@ -64,7 +64,7 @@ class StackSpotSettings(SettingsPart):
     stackspot_deadline: float = setting(
         300.0,
         "maximum seconds to wait for a run at StackSpot",
-        "seconds, 10 to 3600",
+        "write a number of seconds, 10 to 3600",
         ge=10,
         le=3600,
     )

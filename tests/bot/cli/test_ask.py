@@ -203,6 +203,6 @@ def test_a_saved_question_is_shown_as_if_it_was_typed(ask: Any, fake_holder: Fak
     assert json.loads(body)["message"] == "show the unpaid orders"
     code, out, err = ask("--saved", "invoices")
     assert (code, out) == (1, "")
-    assert "There is no saved question `invoices` here." in err
+    assert "Saved question `invoices` not found here." in err
     assert [route for route, _ in fake_holder.asked] == ["GET /quick-commands"], "no model is asked"
     assert ask("--saved", "unpaid", "and more")[0] == 2

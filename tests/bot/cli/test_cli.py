@@ -103,10 +103,57 @@ def test_wrong_settings_are_2_for_every_command(
     assert not ponte.home.exists()
 
 
+IN_TWO_LANGUAGES = [
+    (
+        "pt-BR",
+        "PONTE_GRACE: escreva um número de segundos, de 0 a 3600.\n"
+        "PONTE_DAILY_TURNS: escreva dois números inteiros, por pessoa / para todos, por exemplo "
+        "50/1000.\n",
+        "ponte.toml:2: 'hue': desconhecido aqui; são conhecidos: ",
+    ),
+    (
+        "fr",
+        "PONTE_GRACE\u00a0: écrivez un nombre de secondes, de 0 à 3600.\n"
+        "PONTE_DAILY_TURNS\u00a0: écrivez deux nombres entiers, par personne / pour tout le monde, "
+        "par exemple 50/1000.\n",
+        "ponte.toml:2: 'hue': inconnu ici\u202f; sont connus\u00a0: ",
+    ),
+]
+
+
+@pytest.mark.parametrize("source", ["environment", "file", "shell"])
+@pytest.mark.parametrize(("locale", "settings", "line"), IN_TWO_LANGUAGES)
+def test_faults_are_told_in_the_language_of_the_reader(
+    ponte: Shell,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    locale: str,
+    settings: str,
+    line: str,
+    source: str,
+) -> None:
+    """It is chosen before the settings are read: by the environment, else by `.env`, else by the
+    shell."""
+    if source == "file":
+        (tmp_path / ".env").write_text(f"PONTE_LOCALE={locale}\n")
+    else:
+        monkeypatch.setenv("PONTE_LOCALE" if source == "environment" else "LC_ALL", locale)
+    with monkeypatch.context() as environment:
+        environment.setenv("PONTE_GRACE", "soon")
+        environment.setenv("PONTE_DAILY_TURNS", "many")
+        for command in (["run"], ["doctor"], ["policy", "check", "--person", "slack:U1"]):
+            assert ponte(*command).code == 2
+            assert sorted(ponte.err.splitlines()) == sorted(settings.splitlines())
+    (tmp_path / "ponte.toml").write_text("\nhue = 1\n")
+    for command in (["run"], ["doctor"], ["policy", "check", "--person", "slack:U1"]):
+        assert ponte(*command).code == 2
+        assert line in ponte.err
+
+
 def test_a_wrong_config_file_is_2(ponte: Shell, tmp_path: Path) -> None:
     (tmp_path / "ponte.toml").write_text("\nhue = 1\n")
     assert ponte("usage").code == 2
-    assert ponte.err.startswith("ponte.toml:2: 'hue' is not known here")
+    assert ponte.err.startswith("ponte.toml:2: 'hue': not known here")
 
 
 def test_a_config_file_that_was_asked_for_must_be_there(
@@ -123,7 +170,7 @@ def test_a_held_home_is_1(ponte: Shell, fake_holder: FakeHolder) -> None:
         ponte("run")
     assert ponte.code == 1
     assert ponte.err == (
-        f"Another Ponte (process {os.getpid()}) uses {ponte.home}. "
+        f"Another Ponte (process {os.getpid()}) is using {ponte.home}. "
         "Stop it, or set PONTE_HOME to another folder.\n"
     )
     assert ponte("run").code == 0
@@ -249,7 +296,9 @@ async def test_what_is_no_change_is_never_said_to_the_model(running_ponte: Runni
     for id in ("abcdef", "abcde2 please", "all of it", ""):
         code, error = await running_ponte.fail("changes", "undo", id)
         assert (code, "`ponte changes list` shows the IDs" in error) == (1, True)
-    assert await running_ponte.run("turns") == ["No messages are being processed or have failed."]
+    assert await running_ponte.run("turns") == [
+        "No messages are in progress, and none have failed."
+    ]
     assert await running_ponte.run("threads", "list") == ["No conversations yet."]
 
 

@@ -137,7 +137,7 @@ async def test_an_alert_is_a_schedule_with_a_last_value(running_ponte: RunningPo
     )
     assert "every 5 minutes" in (await running_ponte.run("schedules", "list"))[1]
     shown = await running_ponte.run("schedules", "show", "abc234")
-    assert "last look  Jan 2, 1970, 12:00\u202fAM: 18" in shown
+    assert "last check  Jan 2, 1970, 12:00\u202fAM: 18" in shown
     await running_ponte.run("schedules", "run", "abc234")
     (line,) = await running_ponte.run("schedules", "list", "--json")
     assert json.loads(line)[0]["next_due_at"] < 4e9, "it looks now"
@@ -158,11 +158,11 @@ async def test_alerts_have_commands_of_their_own(running_ponte: RunningPonte) ->
         encode_json(AlertCondition("count", limit="20")),
     )
     headings, alert = [re.split("  +", line) for line in await running_ponte.run("alerts", "list")]
-    assert headings[-3:] == ["text", "last look", "value"]
+    assert headings[-3:] == ["text", "last check", "value"]
     assert (alert[0], alert[-3], alert[-1]) == ("abc234", "Orders", "30")
     assert await running_ponte.run("alerts", "pause", "ABC234") == ["Paused abc234."]
     (line, *_) = await running_ponte.run("alerts", "resume", "abc234")
     assert line.startswith("Resumed abc234.")
-    assert "last look" in str(await running_ponte.run("alerts", "show", "abc234"))
+    assert "last check" in str(await running_ponte.run("alerts", "show", "abc234"))
     assert await running_ponte.run("alerts", "delete", "abc234", "--yes") == ["Deleted abc234."]
     assert await running_ponte.run("alerts", "list") == ["No alerts yet."]

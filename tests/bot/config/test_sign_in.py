@@ -38,7 +38,7 @@ def test_a_provider_as_it_is_written(tmp_path: Path) -> None:
 
 
 ONE_OF_THREE = 'write domains = ["…"], groups = ["…"] or anyone = true, one of them'
-TENANT = "stands for the accounts of all organizations"
+TENANT = "means the accounts of all organizations"
 NO_DOMAIN = "an email proves no domain with Entra"
 
 
@@ -50,9 +50,9 @@ NO_DOMAIN = "an email proves no domain with Entra"
         ({"domains": '["example.com"]'}, 1, ONE_OF_THREE),
         ({"groups": '["a"]'}, 1, ONE_OF_THREE),
         ({"anyone": "", "domains": '["a.com"]', "groups": '["a"]'}, 1, ONE_OF_THREE),
-        ({"anyone": "", "domains": '["Example.com"]'}, 5, "a domain in lowercase letters"),
-        ({"anyone": "", "domains": '["@example.com"]'}, 5, "a domain in lowercase letters"),
-        ({"anyone": "", "domains": '["com"]'}, 5, "a domain in lowercase letters"),
+        ({"anyone": "", "domains": '["Example.com"]'}, 5, "a lowercase domain"),
+        ({"anyone": "", "domains": '["@example.com"]'}, 5, "a lowercase domain"),
+        ({"anyone": "", "domains": '["com"]'}, 5, "a lowercase domain"),
         ({"issuer": '"http://login.example.com"'}, 2, "https://"),
         ({"issuer": '"login.example.com"'}, 2, "https://"),
         ({"issuer": '"https://login.example.com?a=b"'}, 2, "without a name or query"),
@@ -84,10 +84,10 @@ NO_DOMAIN = "an email proves no domain with Entra"
             NO_DOMAIN,
         ),
         ({"client_id": '" "'}, 1, "client_id"),
-        ({"client_id": ""}, 1, "is missing"),
-        ({"secret": '"the secret itself"'}, 4, "the name of an environment variable"),
-        ({"scope": '"openid"'}, 6, "is not known here; known are issuer, client_id"),
-        ({"anyone": '"yes"'}, 5, "must be true or false"),
+        ({"client_id": ""}, 1, "this key is missing"),
+        ({"secret": '"the secret itself"'}, 4, "write a variable's name"),
+        ({"scope": '"openid"'}, 6, "not known here; known are issuer, client_id"),
+        ({"anyone": '"yes"'}, 5, "write true or false"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(

@@ -225,31 +225,33 @@ def test_models_without_a_price_are_named_beside_limits_of_money(tmp_path: Path)
         '[[allowances]]\nof = "each person"\nmoney = 1.0\n[channels."slack:T1:C1"]\nmodel = "big"\n'
     )
     given = {"openai_base_url": "http://127.0.0.1:9/v1", "ponte_model": "gpt-6-luna"}
-    words = "No price is known for gpt-6-luna, big. Limits of money count only"
+    words = "Ponte doesn't know the price of gpt-6-luna, big. Limits in money count only"
     assert words in finding_texts("note", home, read_config(path), **given)
     path.write_text(path.read_text() + "[prices.models.gpt-6-luna]\ninput = 1\noutput = 1\n")
-    assert "known for big. " in finding_texts("note", home, read_config(path), **given)
+    assert "the price of big. " in finding_texts("note", home, read_config(path), **given)
     official = {"openai_api_key": "sk-1", "ponte_model": "gpt-6-luna"}
     path.write_text('[[allowances]]\nof = "each person"\nmoney = 1.0\n')
     for known in (official, {}, {**given, "ponte_model_api": "demo"}):
-        assert "No price" not in finding_texts("note", home, read_config(path), **known)
+        assert "the price" not in finding_texts("note", home, read_config(path), **known)
 
 
 def test_a_voice_model_without_a_price_is_named_beside_limits_of_money(tmp_path: Path) -> None:
     path, home = tmp_path / "ponte.toml", tmp_path / "home"
     path.write_text('[[allowances]]\nof = "each person"\nmoney = 1.0\n')
     given = {"openai_api_key": "sk-1", "ponte_transcribe_model": "whisper-mine"}
-    words = "No price is known for whisper-mine. "
+    words = "Ponte doesn't know the price of whisper-mine. "
     assert words in finding_texts("note", home, read_config(path), **given)
     priced = {**given, "ponte_transcribe_model": "gpt-transcribe"}
     for known in (priced, {**given, "ponte_model_api": "demo"}):
-        assert "No price" not in finding_texts("note", home, read_config(path), **known)
+        assert "the price" not in finding_texts("note", home, read_config(path), **known)
     ollama = {"openai_base_url": "http://127.0.0.1:9/v1", "ponte_model_context": 8192}
     elsewhere = {**ollama, **priced, "ponte_transcribe_api_key": "sk-2"}
     notes = finding_texts("note", home, read_config(path), **elsewhere)
-    assert "No price is known for gpt-6-luna. " in notes, "OpenAI's price of the recording counts"
+    assert "Ponte doesn't know the price of gpt-6-luna. " in notes, (
+        "OpenAI's price of the recording counts"
+    )
     path.write_text(path.read_text() + "[prices]\ntranscription = 0.001\n")
-    assert "No price" not in finding_texts("note", home, read_config(path), **given)
+    assert "the price" not in finding_texts("note", home, read_config(path), **given)
 
 
 @pytest.mark.parametrize(

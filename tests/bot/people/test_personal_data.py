@@ -164,9 +164,11 @@ def test_before_it_forgets_it_shows_what_goes_and_asks(
         "Other people also took part in these conversations. Their messages and answers are kept "
         "and may mention this person. To delete a whole conversation, run `ponte threads forget`:",
         "    slack:T1:C1:1.1",
-        "Not deleted: posts on the platforms, rows in your tables, runs at StackSpot, earlier "
-        "backups, logs, and IDs that you wrote into ponte.toml or .env. Audit log entries and "
-        "usage totals are kept but no longer identify the person.",
+        (
+            "Not deleted: posts on the platforms, rows in your tables, runs at StackSpot, earlier "
+            "backups, logs, and IDs that you wrote in ponte.toml or .env. Audit log entries and "
+            "usage totals are kept but no longer identify the person."
+        ),
     ]
 
 

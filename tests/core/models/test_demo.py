@@ -300,7 +300,7 @@ async def test_python_on_a_file_that_was_attached() -> None:
     assert "'costs.csv'" in await chat.says("Summarise my file", files=(newer,))
     assert "That was the last step. To use a real model, open Set-up on the page" in reply
     reply = await Chat(DemoModel, [python("drawn")]).says("draw something")
-    assert reply.startswith("I can draw only the sales of the sample tables."), "it says so"
+    assert reply.startswith("I can only chart the sales in the sample tables."), "it says so"
 
 
 def test_the_program_for_a_file_runs(
@@ -369,7 +369,7 @@ OUTCOMES_FOR_A_MODEL = {
 CHANGES_FOR_A_MODEL = {
     outcome_of_error(
         ToolError(_DONE_BEFORE, code="done_before", hint="tell the person so", id="abc234")
-    ).text: "already made earlier, as abc234",
+    ).text: "already made, as abc234",
     NOTE_TEMPLATE.format(words="Proposal abc234: Done."): "Proposal abc234: Done.",
 }
 

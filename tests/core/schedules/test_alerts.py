@@ -215,7 +215,7 @@ def test_after_a_refused_post_it_speaks_again_an_hour_later() -> None:
 
 def test_the_card_counts_looks() -> None:
     draft = replace(make_alert("").draft, max_runs=2)
-    assert "Ends after 2 looks. 1 has started." in describe_times(draft, START, 1)
+    assert "Ends after 2 checks. 1 has already started." in describe_times(draft, START, 1)
     assert "Ends after 2 runs." in describe_times(replace(draft, kind="post"), START, 0)
 
 

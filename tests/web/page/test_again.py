@@ -258,7 +258,7 @@ async def test_shortcuts_are_listed_and_do_what_they_say(page: Page) -> None:
     await expect(page.locator("#text")).to_be_focused()  # as the last of what opens a conversation
     await page.evaluate("document.activeElement.blur()")
     await page.keyboard.press("?")
-    await page.get_by_role("checkbox", name="Use keys without Ctrl").uncheck()
+    await page.get_by_role("checkbox", name="Use single-key shortcuts").uncheck()
     await page.keyboard.press("Escape")
     await page.evaluate("document.activeElement.blur()")
     await page.keyboard.press("w")

@@ -207,7 +207,10 @@ async def test_one_press_approves_what_was_opened_of_a_table_and_nothing_newer(
     ids = ["abc234", "def567", *(f"xyz{letter}23" for letter in ascii_lowercase[:10])]
     waits(ponte, *ids)
     await page.locator("#approvals").click()
-    together, hint = page.locator("#requests-together button"), "open each in full (at most 10)"
+    together, hint = (
+        page.locator("#requests-together button"),
+        "first open each one in full (up to 10)",
+    )
     await expect(page.locator("#requests")).to_contain_text(hint)
     await expect(together).to_have_count(0)
     for id in ids[:3]:

@@ -39,7 +39,7 @@ async def test_a_vote_and_its_reason(ponte: WebPonte, page: Page) -> None:
         await down.click()
         await page.get_by_label("What was wrong?").fill(reason)
         if share:
-            await page.get_by_label("Share question and answer").check()
+            await page.get_by_label("Share the question and the answer").check()
         await page.locator(".feedback [type=submit]").click()
         await expect(page.locator("p.feedback")).to_have_text("Thanks for your feedback.")
         await down.click()

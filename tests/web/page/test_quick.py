@@ -157,7 +157,7 @@ async def test_only_a_file_that_is_attached_is_said_to_be_included(
     ponte: WebPonte, tab: Page
 ) -> None:
     await open_commands(ponte, tab, ECHO)
-    hint = tab.get_by_text("A file that you attached is included.")
+    hint = tab.get_by_text("If you attached a file, it's sent too.")
     await expect(tab.locator("#quick-form")).to_be_visible()
     await expect(hint).to_be_hidden()
     await tab.keyboard.press("Escape")

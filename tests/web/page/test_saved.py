@@ -50,9 +50,13 @@ ALERT_FIELDS = (
         is_required=True,
         labels=("is over", "is under", "changes by more than"),
     ),
-    FormField("limit", "Limit", "text", hint="A number. For a change, also such as 10%."),
-    FormField("every", "Look every", "select", "0 * * * *", ("0 * * * *",), labels=("60 minutes",)),
-    FormField("now", "Post at once if it's true now", "checkbox"),
+    FormField(
+        "limit", "Limit", "text", hint="A number. A change can also be a percentage, such as 10%."
+    ),
+    FormField(
+        "every", "Check every", "select", "0 * * * *", ("0 * * * *",), labels=("60 minutes",)
+    ),
+    FormField("now", "Post right away if it's already true", "checkbox"),
     FormField("title", "Title", "text", max_characters=60),
 )
 
@@ -154,7 +158,7 @@ async def test_alert_has_a_form_that_makes_a_card_and_keeps_what_was_typed(
     await expect(limit).to_be_hidden()
     await value.select_option("sum of <b>Amount</b>")
     await limit.fill("many")
-    await page.get_by_label("Post at once").check()
+    await page.get_by_label("Post right away").check()
     await page.keyboard.press("Enter")
     await expect(page.locator(".saving .bad")).to_have_text("Enter a number as the limit.")
     await expect(limit).to_be_focused()
