@@ -432,7 +432,7 @@ class ToolContext:
         return self.own_memory or self.thread.id
 
 
-INTERRUPTED_TEXT = "Interrupted. This may or may not have happened."
+INTERRUPTED_TEXT = "Interrupted. It's unknown whether this happened."
 ASK_IF_NONE_FITS = "; ask the person if none fits"
 """The end of a hint that lists names. It is an order to the model."""
 NOTE_TEMPLATE = "[A note from Ponte itself, not from a person. {words}]"

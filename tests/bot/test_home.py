@@ -161,7 +161,7 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
         with pytest.raises(HomeTaken) as error, Home(tmp_path).take():
             pass
         assert str(error.value) == (
-            f"Another Ponte (process {process.pid}) uses {tmp_path}. "
+            f"Another Ponte (process {process.pid}) is using {tmp_path}. "
             "Stop it, or set PONTE_HOME to another folder."
         )
         process.communicate("")

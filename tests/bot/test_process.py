@@ -135,7 +135,7 @@ def test_it_runs_answers_commands_and_drains(tmp_path: Path, commands: str, name
         code, _, err = machine.ponte("run")
         assert (code, err) == (
             1,
-            f"Another Ponte (process {process.pid}) uses {machine.home}. "
+            f"Another Ponte (process {process.pid}) is using {machine.home}. "
             "Stop it, or set PONTE_HOME to another folder.\n",
         )
         process.send_signal(signal.SIGTERM)

@@ -326,7 +326,7 @@ async def test_what_may_have_been_paid_is_not_run_again(bot_home: BotHome) -> No
     source = FixedTools(_tool("act", "spend", cut, ran))
     answer = await answer_to(bot_home, Planned([PAID, WRONG, act], [MENDED, act]), source)
     assert (ran, len(answer.cards)) == (["act"], 2)
-    assert "Ask again for: Interrupted. This may or may not have happened (" in answer.text
+    assert "Ask again for: Interrupted. It's unknown whether this happened (" in answer.text
 
 
 async def test_a_stop_in_the_round_for_repairs_keeps_the_card_without_words(

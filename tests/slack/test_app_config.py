@@ -75,7 +75,7 @@ async def test_nothing_is_added_that_nobody_was_shown(slack: FakeSlack, tmp_path
     finding = await config(slack, tmp_path).check()
     app = slack.api.app_settings.manifest
     app["settings"]["event_subscriptions"]["bot_events"].remove("app_mention")
-    with pytest.raises(BadInput, match="changed meanwhile"):
+    with pytest.raises(BadInput, match="changed in the meantime"):
         await config(slack, tmp_path).update([finding.words])
     assert slack.api.calls["apps.manifest.update"] == 0
 

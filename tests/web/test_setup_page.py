@@ -247,7 +247,7 @@ async def test_the_slack_app_is_compared_and_updated(
         draft = draft_of(page, "slack")
         app["features"]["shortcuts"] = []
         page = await send(desk, "update-app", card="slack", draft=draft)
-        assert (page.status_code, "changed meanwhile" in notices(page)) == (400, True)
+        assert (page.status_code, "changed in the meantime" in notices(page)) == (400, True)
         page = await send(desk, "check", card="slack", draft=draft)
         assert "lacks /ponte, /quick-command, Ask Ponte, Quick command. Add" in notices(page)
         page = await send(desk, "update-app", card="slack", draft=draft_of(page, "slack"))

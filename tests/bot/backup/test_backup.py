@@ -246,7 +246,7 @@ def test_never_while_ponte_runs_on_it(ponte_with_home: Shell, tmp_path: Path) ->
     with Home(ponte_with_home.home).take():
         assert ponte_with_home("restore", "--replace", path).code == 1
     assert ponte_with_home.err.startswith(
-        f"Another Ponte (process {os.getpid()}) uses {ponte_with_home.home}."
+        f"Another Ponte (process {os.getpid()}) is using {ponte_with_home.home}."
     )
 
 
