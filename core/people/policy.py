@@ -241,7 +241,8 @@ class Rights:
         """Rules that apply at the address are selected here once, because each decision reads
         them."""
         self._book = book
-        all_rules = (*book.rules, *self.policy.default_rules)
+        defaults = self.policy.platform_rules.get(self.person.platform, ())
+        all_rules = (*book.rules, *self.policy.last_rules, *defaults)
         self.rules = tuple(rule for rule in all_rules if rules.is_there(rule.where, self.address))
         self._fits.clear()
         self._decisions.clear()
@@ -297,7 +298,9 @@ class Policy:
         default_factory=dict, init=False
     )
     _lookups: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
-    default_rules: tuple[Rule, ...] = field(default=(), init=False)
+    last_rules: list[Rule] = field(default_factory=list, init=False)
+    platform_rules: dict[str, list[Rule]] = field(default_factory=dict, init=False)
+    """The defaults of each platform, which give only its own people rights."""
     _rights: BoundedDict[tuple[Person, Address, _PersonFacts], Rights] = field(
         default_factory=lambda: BoundedDict(_MAX_CACHED_RIGHTS), init=False
     )
@@ -312,9 +315,9 @@ class Policy:
         )
         everything = tuple(sorted(BASIC_RIGHTS))
         all_rights = (*everything, *DECISION_RIGHTS)
-        last = [Rule(rules.ADMINS_RULE, frozenset({"admins"}), allow=all_rights)]
+        self.last_rules = [Rule(rules.ADMINS_RULE, frozenset({"admins"}), allow=all_rights)]
         if named := self.allow - {""}:
-            last.append(Rule(rules.ALLOW_RULE, named, allow=everything))
+            self.last_rules.append(Rule(rules.ALLOW_RULE, named, allow=everything))
         for platform, platform_rights in self.platforms.items():
             # Who signs in to the page with another platform's account has the same rights there.
             who, where = frozenset({platform}), frozenset({platform, *owners})
@@ -324,8 +327,7 @@ class Policy:
                 # requests of their programs posted. Its own rule can only take rights away.
                 where = frozenset()  # every place
             allow = tuple(sorted(platform_rights.default_rights))
-            last.append(Rule(rules.DEFAULT_RULE, who, where, allow=allow))
-        self.default_rules = tuple(last)
+            self.platform_rules[platform] = [Rule(rules.DEFAULT_RULE, who, where, allow=allow)]
 
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
         """A denial has a reason that says who can change it. `names` are those of the thing that
