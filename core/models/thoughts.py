@@ -72,7 +72,7 @@ _MARKS = (
 Qwen, Llama, Gemma, DeepSeek, GLM). They are not shown."""
 _ALL_TAGS = {*TAGS, *_MARKS, *OPENINGS, *(tag for closings in TAGS.values() for tag in closings)}
 _FIRSTS = re.escape("".join({tag[0] for tag in _ALL_TAGS}))
-# Most characters begin no tag, so one look at each spares the search the list of all tags.
+# One look at a character spares the search the list of all tags.
 _TAG = re.compile(
     f"(?=[{_FIRSTS}])(?:{'|'.join(map(re.escape, sorted(_ALL_TAGS)))})", re.IGNORECASE
 )

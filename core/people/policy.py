@@ -215,8 +215,8 @@ class Rights:
 
     @property
     def is_owner(self) -> bool:
-        rights = self.policy.platforms.get(self.person.platform)
-        return rights is not None and rights.has_one_owner and self.person.id == rules.OWNER_ID
+        rights = self.policy.platforms.get(self.person.platform, NO_RIGHTS)
+        return rights.has_one_owner and self.person.id == rules.OWNER_ID
 
     @property
     def is_invited(self) -> bool:
@@ -238,8 +238,6 @@ class Rights:
         return decision.verdict.allowed and decision.is_certain
 
     def _use_rules(self, book: RuleBook) -> None:
-        """Rules that apply at the address are selected here once, because each decision reads
-        them."""
         self._book = book
         defaults = self.policy.platform_rules.get(self.person.platform, ())
         all_rules = (*book.rules, *self.policy.last_rules, *defaults)
@@ -300,7 +298,6 @@ class Policy:
     _lookups: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
     last_rules: list[Rule] = field(default_factory=list, init=False)
     platform_rules: dict[str, list[Rule]] = field(default_factory=dict, init=False)
-    """The defaults of each platform, which give only its own people rights."""
     _rights: BoundedDict[tuple[Person, Address, _PersonFacts], Rights] = field(
         default_factory=lambda: BoundedDict(_MAX_CACHED_RIGHTS), init=False
     )
