@@ -555,18 +555,18 @@ class LiveConfig:
         self.retention = replace(self._retention, places=config.retention)
         limits = config.limits
         self.sender_limits = SenderLimits(limits.messages_per_minute, limits.waiting_per_person)
-
-    @property
-    def turn(self) -> TurnConfig:
-        config = self.current
-        return replace(
+        self._turn = replace(
             self._turn,
             channel=config.channel,
             links=replace(self._turn.links, hosts=frozenset(config.links.hosts)),
-            limits=CallLimits(config.limits.costly_calls, config.limits.tool_calls),
+            limits=CallLimits(limits.costly_calls, limits.tool_calls),
             terms=config.terms,
-            config_notice=config.describe_newer_file(),
         )
+
+    @property
+    def turn(self) -> TurnConfig:
+        notice = self.current.describe_newer_file()
+        return replace(self._turn, config_notice=notice) if notice else self._turn
 
     def add_own_addresses(self, *addresses: str) -> None:
         """Allow links to addresses in answers that Ponte itself writes, such as its page's."""

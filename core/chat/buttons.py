@@ -139,22 +139,23 @@ def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
         if isinstance(shown, Card):
             is_offered = button.name in shown.actions
         else:
-            is_answers = button.place == "answer" and not shown.is_private
-            is_offered = is_answers and button.is_offered(shown)
-        if is_offered and button.name == "approve" and isinstance(shown, Card):
+            on_answer = button.place == "answer" and not shown.is_private
+            is_offered = on_answer and button.is_offered(shown)
+        if not is_offered:
+            continue
+        if button.name == "approve" and isinstance(shown, Card):
             label = shown.label or say(button.label)
             is_deletion = shown.rows and not any(map(itemgetter("after"), shown.rows))
             style: ButtonStyle = "danger" if is_deletion else "primary"
             offers.append(ButtonOffer(button, subject, label, style=style))
-        elif is_offered and button.name == CHOICE.name and isinstance(shown, Answer):
+        elif button.name == CHOICE.name and isinstance(shown, Answer):
             for number, label in enumerate(shown.choices, 1):
                 offers.append(ButtonOffer(button, f"{number}:{subject}", label))
             if shown.choices:
                 offers.append(offer(CHOICE.name, f"0:{subject}", _OTHER_CHOICE))
-        elif is_offered and not button.choices:
-            label = say(button.label, place=getattr(shown, "share_place", ""))
-            offers.append(ButtonOffer(button, subject, label))
-        for choice, (label, emoji) in button.choices.items() if is_offered else ():
+        elif not button.choices:
+            offers.append(offer(button.name, subject, place=getattr(shown, "share_place", "")))
+        for choice, (label, emoji) in button.choices.items():
             offers.append(ButtonOffer(button, f"{choice}:{subject}", say(label), emoji))
     return tuple(offers)
 

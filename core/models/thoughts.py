@@ -71,14 +71,13 @@ _MARKS = (
 """Marks around a message that servers without a parser for a model leave in the text (gpt-oss,
 Qwen, Llama, Gemma, DeepSeek, GLM). They are not shown."""
 _ALL_TAGS = {*TAGS, *_MARKS, *OPENINGS, *(tag for closings in TAGS.values() for tag in closings)}
-_TAG = re.compile("|".join(map(re.escape, sorted(_ALL_TAGS))), re.IGNORECASE)
-_TAG_BEGIN = re.compile(
-    # A letter within a word begins no tag.
-    "|".join(
-        {rf"(?<![^\W_]){tag[0]}" if tag[0].isalpha() else re.escape(tag[0]) for tag in _ALL_TAGS}
-    ),
-    re.IGNORECASE,
+_FIRSTS = re.escape("".join({tag[0] for tag in _ALL_TAGS}))
+# One look at a character spares the search the list of all tags.
+_TAG = re.compile(
+    f"(?=[{_FIRSTS}])(?:{'|'.join(map(re.escape, sorted(_ALL_TAGS)))})", re.IGNORECASE
 )
+# A letter within a word begins no tag.
+_TAG_BEGIN = re.compile(rf"[{_FIRSTS}](?<![^\W_][^\W_])", re.IGNORECASE)
 _BEGINNINGS = frozenset(tag[:end] for tag in _ALL_TAGS for end in range(1, len(tag)))
 _MAX_TAG_CHARACTERS = max(map(len, _BEGINNINGS)) + 1
 _SPACE = re.compile(r"\s*")

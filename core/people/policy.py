@@ -215,8 +215,8 @@ class Rights:
 
     @property
     def is_owner(self) -> bool:
-        rights = self.policy.platforms.get(self.person.platform)
-        return rights is not None and rights.has_one_owner and self.person.id == rules.OWNER_ID
+        rights = self.policy.platforms.get(self.person.platform, NO_RIGHTS)
+        return rights.has_one_owner and self.person.id == rules.OWNER_ID
 
     @property
     def is_invited(self) -> bool:
@@ -238,10 +238,9 @@ class Rights:
         return decision.verdict.allowed and decision.is_certain
 
     def _use_rules(self, book: RuleBook) -> None:
-        """Rules that apply at the address are selected here once, because each decision reads
-        them."""
         self._book = book
-        all_rules = (*book.rules, *self.policy.default_rules)
+        defaults = self.policy.platform_rules.get(self.person.platform, ())
+        all_rules = (*book.rules, *self.policy.last_rules, *defaults)
         self.rules = tuple(rule for rule in all_rules if rules.is_there(rule.where, self.address))
         self._fits.clear()
         self._decisions.clear()
@@ -297,7 +296,8 @@ class Policy:
         default_factory=dict, init=False
     )
     _lookups: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
-    default_rules: tuple[Rule, ...] = field(default=(), init=False)
+    last_rules: list[Rule] = field(default_factory=list, init=False)
+    platform_rules: dict[str, list[Rule]] = field(default_factory=dict, init=False)
     _rights: BoundedDict[tuple[Person, Address, _PersonFacts], Rights] = field(
         default_factory=lambda: BoundedDict(_MAX_CACHED_RIGHTS), init=False
     )
@@ -312,9 +312,9 @@ class Policy:
         )
         everything = tuple(sorted(BASIC_RIGHTS))
         all_rights = (*everything, *DECISION_RIGHTS)
-        last = [Rule(rules.ADMINS_RULE, frozenset({"admins"}), allow=all_rights)]
+        self.last_rules = [Rule(rules.ADMINS_RULE, frozenset({"admins"}), allow=all_rights)]
         if named := self.allow - {""}:
-            last.append(Rule(rules.ALLOW_RULE, named, allow=everything))
+            self.last_rules.append(Rule(rules.ALLOW_RULE, named, allow=everything))
         for platform, platform_rights in self.platforms.items():
             # Who signs in to the page with another platform's account has the same rights there.
             who, where = frozenset({platform}), frozenset({platform, *owners})
@@ -324,8 +324,7 @@ class Policy:
                 # requests of their programs posted. Its own rule can only take rights away.
                 where = frozenset()  # every place
             allow = tuple(sorted(platform_rights.default_rights))
-            last.append(Rule(rules.DEFAULT_RULE, who, where, allow=allow))
-        self.default_rules = tuple(last)
+            self.platform_rules[platform] = [Rule(rules.DEFAULT_RULE, who, where, allow=allow)]
 
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
         """A denial has a reason that says who can change it. `names` are those of the thing that
