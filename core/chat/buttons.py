@@ -154,7 +154,8 @@ def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
             if shown.choices:
                 offers.append(offer(CHOICE.name, f"0:{subject}", _OTHER_CHOICE))
         elif not button.choices:
-            offers.append(offer(button.name, subject, place=getattr(shown, "share_place", "")))
+            label = say(button.label, place=getattr(shown, "share_place", ""))
+            offers.append(ButtonOffer(button, subject, label))
         for choice, (label, emoji) in button.choices.items():
             offers.append(ButtonOffer(button, f"{choice}:{subject}", say(label), emoji))
     return tuple(offers)

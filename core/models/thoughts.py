@@ -71,7 +71,7 @@ _MARKS = (
 """Marks around a message that servers without a parser for a model leave in the text (gpt-oss,
 Qwen, Llama, Gemma, DeepSeek, GLM). They are not shown."""
 _ALL_TAGS = {*TAGS, *_MARKS, *OPENINGS, *(tag for closings in TAGS.values() for tag in closings)}
-_FIRSTS = re.escape("".join({tag[0] for tag in _ALL_TAGS}))
+_FIRSTS = re.escape("".join(tag[0] for tag in _ALL_TAGS))
 # One look at a character spares the search the list of all tags.
 _TAG = re.compile(
     f"(?=[{_FIRSTS}])(?:{'|'.join(map(re.escape, sorted(_ALL_TAGS)))})", re.IGNORECASE

@@ -26,7 +26,7 @@ nothing: reservations must be replaced first."""
 
 
 def spending_values(part: str, kind: str, name: str, usage: Usage) -> dict[str, object]:
-    """`part` names the call within the turn: `r2.0` is a call of round 2 that reserved nothing."""
+    """`part` names the call within the turn: "r2.0" is a call of round 2 that reserved nothing."""
     values = {field: getattr(usage, field) for field in Usage.__slots__}
     return {**values, "part": part, "kind": kind, "spender": name}
 

@@ -324,7 +324,7 @@ class Policy:
                 # requests of their programs posted. Its own rule can only take rights away.
                 where = frozenset()  # every place
             allow = tuple(sorted(platform_rights.default_rights))
-            self.platform_rules[platform] = [Rule(rules.DEFAULT_RULE, who, where, allow=allow)]
+            self.platform_rules[platform] = [Rule(rules.DEFAULT_RULE, who, where, allow)]
 
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
         """A denial has a reason that says who can change it. `names` are those of the thing that

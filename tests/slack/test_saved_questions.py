@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import pytest
+import time_machine
 
 from core.chat.interactions import FORM_UNREADABLE
 from core.domain.messages import Address
@@ -18,6 +22,13 @@ from tests.fakes.schedules import LateScheduleSource
 from tests.fakes.slack import Json, Post
 from tests.saved.orders import NOVEMBER, orders_choices
 from tests.slack.bot import Setting, Workplace, workplace
+
+
+@pytest.fixture(autouse=True)
+def _november() -> Iterator[None]:
+    """The questions and answers name days of it."""
+    with time_machine.travel(datetime(2026, 11, 30, 12, tzinfo=UTC)):
+        yield
 
 
 @asynccontextmanager

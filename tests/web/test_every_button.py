@@ -52,6 +52,7 @@ TYPED = {
     "value-stackspot_client_id": "typed",
     "value-stackspot_client_secret": "typed",
     "value-stackspot_realm": "typed",
+    "value-ponte_transcribe_model": "typed",
     "value-ponte_code": "off",
 }
 """What a person types into fields, by their names. Other fields stay as the page has them."""
