@@ -65,7 +65,7 @@ FEATURES = {
         r"(?<![Ii]n)[Vv]oice|[Tt]ranscrib|[Tt]ranscription\b",
         # Discord's library has channels for voices.
         ("bot/features/voice", "core/voice", "adapters/web/page/record.js", "adapters/discord"),
-        45,
+        46,
     ),
     "schedules": Feature(
         r"[Ss]chedul|SCHEDUL",
