@@ -218,7 +218,7 @@ def test_another_users_settings_are_not_read_by_the_real_process(
     assert any("http://127.0.0.1:" in one for one in values), "the page is on, whatever it says"
     code, out, err = machine.ponte("changes", "list")
     assert (code, out[:10], err.count("\n")) == (0, "No changes", 1)
-    assert err.startswith(f"{env} is not used (it belongs to another user (uid 12345)")
+    assert err.startswith(f"{env} isn't used (it belongs to another user (uid 12345)")
 
 
 def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wanted(

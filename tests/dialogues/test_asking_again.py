@@ -73,7 +73,7 @@ async def test_what_was_decided_stays_and_is_not_proposed_twice(bot_home: BotHom
         ]
         answer = await again(ponte, old, old.text, "again-1")
         assert answer.cards == ()
-        assert "already made earlier" in str(model.asks[-1].input), answer.text
+        assert "already made, as" in str(model.asks[-1].input), answer.text
         entries = await ponte.engine.conversations.journal.list_entries("web:C1")
         assert [one.turn for one in entries] == [old.turn, entries[-1].turn]
         assert table.rows == {"1": ADA}

@@ -129,7 +129,7 @@ async def test_rows_are_read_again_without_a_model(bot_home: BotHome) -> None:
         for row in (1, 3):
             crm.orders.update(row, {"Paid": True})
         again = await crm.run_again()
-        assert again.text.startswith("28 rows (on Nov 30, ")
+        assert re.match(r"28 rows \(on \w+ \d+, ", again.text)
         assert "Order 05" in again.text
         assert "Order 01" not in again.text
         assert "Source: Orders, Paid isn't checked: 20 of 28 rows" in again.text
@@ -244,7 +244,7 @@ async def test_a_figure_stands_beside_the_former_one(bot_home: BotHome) -> None:
         await crm.ask()
         crm.orders.update(1, {"Amount": 1001.5})
         again = await crm.run_again()
-        assert again.text.startswith("3,745 (on Nov 30, ")
+        assert re.match(r"3,745 \(on \w+ \d+, ", again.text)
         assert ": 2,745)." in again.text
 
 

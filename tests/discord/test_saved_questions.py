@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 
 import pytest
+import time_machine
 
 from core.saved.buttons import MOVED_ON
 from tests.discord.discord_ponte import DiscordPonte
@@ -13,6 +15,13 @@ from tests.fakes.discord import DiscordPerson
 from tests.fakes.discord.world import Channel, Payload
 from tests.fakes.schedules import LateScheduleSource
 from tests.saved.orders import NOVEMBER, OrdersBoard, orders_choices
+
+
+@pytest.fixture(autouse=True)
+def _november() -> Iterator[None]:
+    """The questions and answers name days of it."""
+    with time_machine.travel(datetime(2026, 11, 30, 12, tzinfo=UTC)):
+        yield
 
 
 @pytest.fixture

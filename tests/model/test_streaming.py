@@ -52,7 +52,7 @@ async def test_text_that_was_shown_is_kept_and_paid_once(
     talk.begin("Tell me.")
     completion = await talk.round()
     assert completion.items[0].text == talk.text == "Half an "
-    assert "stopped before the end" in str(completion.broken)
+    assert "before the answer was complete" in str(completion.broken)
     assert count_requests(fake) == 1
     assert await talk.say("Go on.") == "And more."
 

@@ -149,7 +149,7 @@ def test_address_and_secret_of_a_service_come_from_one_place(
 def test_a_proxy_of_the_folder_does_not_get_a_secret_of_the_page(page_file: StoredSettings) -> None:
     page_file.write({"NOCODB_URL": "http://nocodb.internal", "NOCODB_TOKEN": "t"})
     Path(".env").write_text("HTTP_PROXY=http://evil.example:3128\n")
-    with pytest.raises(SettingsError, match="set on the set-up page"):
+    with pytest.raises(SettingsError, match="is set elsewhere and would be sent there"):
         load()
 
 
@@ -315,7 +315,7 @@ def test_a_file_that_cannot_be_read_is_an_error_in_words(
         with suppress(HomeUnusable):
             step()
     if name == "settings.env":
-        with pytest.raises(SettingsError, match=r"settings\.env cannot be read"):
+        with pytest.raises(SettingsError, match=r"Can't read the file .*settings\.env"):
             load()
 
 

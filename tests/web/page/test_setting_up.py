@@ -170,7 +170,7 @@ async def test_the_owner_of_slack_proves_the_account(axe_tab: Page, tmp_path: Pa
         await slack.wait_for_answer(slack.say(ana, place, word))
         await press(page, "slack", "Já enviei")
         assert await findings(page, axe) == []
-        await press(page, "slack", "Permitir que eu altere dados e aprove")
+        await press(page, "slack", "Permitir que eu altere dados e aprove alterações")
         await start_again(page, "Reiniciar agora")
         await expect(card).to_contain_text(f"Podem alterar dados: Ana Souza (slack:{ana.id})")
         await expect(card).to_contain_text("Aprovam alterações e administram: Ana Souza")
