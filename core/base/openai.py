@@ -676,9 +676,9 @@ async def check_server(http: HttpClient, place: ModelEndpoint, setting: str) -> 
     except HttpAnswer as error:
         if error.status in (401, 403):
             raise PonteError(KEY_REFUSED, setting=setting, status=error.status) from None
+        return []
     except HttpUnreadable:
-        pass
-    return []
+        return []
 
 
 async def list_models(http: HttpClient, url: str, options: RequestOptions) -> Sequence[str]:
