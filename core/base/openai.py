@@ -131,6 +131,8 @@ class ModelServerClient:
         self._session: aiohttp.ClientSession | None = None
         self._loading = asyncio.Lock()
         self._others: list[ModelServerClient] = []
+        self.containers = self
+        """The client of the server that has the code containers."""
 
     def of_server(self, base_url: str, key: str) -> ModelServerClient:
         """Return the client of another server, which never gets this one's key; this client if

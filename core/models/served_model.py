@@ -417,7 +417,8 @@ class ServedModel(Model):
                 await self._conversations.prepare_erasure(remote.id)
                 await _erase_conversation(self._client, remote.id)
             else:
-                await _delete_if_present(self._client, f"/{ERASE_PATHS[remote.kind]}/{remote.id}")
+                client = self._client.containers if remote.kind == "container" else self._client
+                await _delete_if_present(client, f"/{ERASE_PATHS[remote.kind]}/{remote.id}")
         except (ModelServerFault, PonteError):
             return False
         return True

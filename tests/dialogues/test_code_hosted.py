@@ -98,6 +98,8 @@ async def test_python_at_a_server_of_its_own(tmp_path: Path, fake: FakeOpenAI) -
             assert (await ponte.ask("x is 20"))["response"] == "Noted."
             assert containers.containers.created == 1
             assert fake.containers.created == 0
+            assert containers.responses == {}, "the model's server could not erase it"
+        async with whole(tmp_path, fake, ponte_code_model="gpt-6-sol", **own) as ponte:
             await ponte.ask("forget")
             await containers.wait_until(lambda: not containers.containers.all)
 

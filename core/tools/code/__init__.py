@@ -104,12 +104,14 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
             model=settings.ponte_code_model or shared.ponte_model,
             effort=shared.ponte_model_effort or "",
             # Runs are stored at OpenAI only if the model's conversations may be, too. With the APIs
-            # `responses` and `chat`, the server is asked to store nothing.
-            store=shared.ponte_model_api in ("auto", "conversations"),
+            # `responses` and `chat`, the server is asked to store nothing. Nor is one for Python
+            # alone: runs are erased at the model's server.
+            store=shared.ponte_model_api in ("auto", "conversations")
+            and not any(settings.code_server),
             config=deps.config,
         )
-        client = deps.client.of_server(*settings.code_server)
-        return HostedBackend(client, choice, pseudonym=deps.pseudonym)
+        deps.client.containers = deps.client.of_server(*settings.code_server)
+        return HostedBackend(deps.client.containers, choice, pseudonym=deps.pseudonym)
 
     def _build_local(
         self, deps: IntegrationDependencies[CodeSettings], folder: Path | None = None
