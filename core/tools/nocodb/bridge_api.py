@@ -301,7 +301,7 @@ class BridgeApi:
         answer = await self._http.post_json(self._url, call, headers=self._headers, timeout=timeout)
         if not isinstance(answer, Mapping):
             return answer
-        if answer.get("error"):
+        if answer.get("error") and "Id" not in answer:  # a row may have a field of that name
             raise HttpAnswer(200, {}, json.dumps(answer).encode())
         return answer.get("result", answer)
 

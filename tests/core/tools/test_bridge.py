@@ -360,6 +360,7 @@ async def test_a_read_is_tried_again_when_the_connection_breaks_and_other_faults
         ({"result": [], "error": None}, []),
         ([{"id": "b1"}], [{"id": "b1"}]),
         ({"list": [{"id": "b1"}]}, {"list": [{"id": "b1"}]}),
+        ({"Id": 1, "error": "404: a row"}, {"Id": 1, "error": "404: a row"}),
     ],
 )
 async def test_a_bridge_may_return_a_result_as_it_is(body: object, result: object) -> None:
