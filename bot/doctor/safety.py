@@ -108,7 +108,8 @@ def describe_unpriced(settings: Settings, config: Config) -> str:
     # OpenAI's prices hold only on OpenAI's server (`official`).
     prices = replace(config.price_list, official=place.is_official)
     names = dict.fromkeys([settings.ponte_model, *(c.model for c in config.channels.values())])
-    unknown = [name for name in names if name and not prices.find(name)]
+    # The demo model answers on no server.
+    unknown = [name for name in names if name and not (settings.demo or prices.find(name))]
     voice = settings.transcribe_model
     if any(settings.voice_server):
         place = ModelEndpoint(base_url=settings.voice_server[0] or OPENAI_URL)
@@ -116,8 +117,7 @@ def describe_unpriced(settings: Settings, config: Config) -> str:
     if voice and prices.run_cost(heard) is None:
         unknown.append(voice)
     is_limited = any(allowance.money is not None for allowance in config.allowances)
-    # The demo model answers on no server.
-    if settings.demo or not is_limited or not unknown:
+    if not is_limited or not unknown:
         return ""
     words = (
         "Ponte doesn't know the price of {models}. Limits in money count only the cost that "

@@ -241,6 +241,8 @@ def test_a_voice_model_without_a_price_is_named_beside_limits_of_money(tmp_path:
     given = {"openai_api_key": "sk-1", "ponte_transcribe_model": "whisper-mine"}
     words = "Ponte doesn't know the price of whisper-mine. "
     assert words in finding_texts("note", home, read_config(path), **given)
+    own = {**given, "ponte_model_api": "demo", "ponte_transcribe_api_key": "sk-2"}
+    assert words in finding_texts("note", home, read_config(path), **own)
     priced = {**given, "ponte_transcribe_model": "gpt-transcribe"}
     for known in (priced, {**given, "ponte_model_api": "demo"}):
         assert "the price" not in finding_texts("note", home, read_config(path), **known)
