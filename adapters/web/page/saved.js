@@ -28,7 +28,7 @@ async function ask(shown, conversation, button, name) {
   try {
     const { fields } = await request(`/turns/${shown.turn}/saving${name === "alert" ? "?alert=true" : ""}`);
     const open = shown.answer.querySelector("form.saving");
-    if (open?.dataset.form === name) return;
+    if (open?.dataset.form === name) return open.elements[0].focus();
     open?.remove();
     draw(shown, conversation, button, fields, name);
   } catch (error) {

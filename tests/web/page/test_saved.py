@@ -208,6 +208,8 @@ async def test_what_was_saved_or_deleted_meanwhile_is_in_the_menu_or_not(
     await expect(page.locator("#quick")).to_be_hidden()
     await page.get_by_role("button", name="Save…").dblclick()
     await expect(page.get_by_label("Name")).to_be_focused()
+    await page.get_by_role("button", name="Save…").click()
+    await expect(page.get_by_label("Name")).to_be_focused()
     await page.keyboard.press("Enter")
     await expect(page.locator("p.feedback")).to_be_visible()
     ponte.board.saved = ["unpaid"]
