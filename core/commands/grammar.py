@@ -223,7 +223,7 @@ class TypedCommand:
     reason: str = ""
 
 
-@lru_cache(maxsize=512)  # several parts of a turn ask for the same message, many turns wait
+@lru_cache(maxsize=512)  # each of many waiting turns asks several times
 def parse_command(text: str) -> TypedCommand | None:
     """Return the command that a message is, or None if the message is for the model. The name of
     the command may be written in English or in any supported language.
