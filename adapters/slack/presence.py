@@ -70,8 +70,8 @@ class Workspace:
 
     def known_names(self, text: str) -> dict[str, str]:
         """Return the known names of the people that a text from Slack mentions, by their ids."""
-        names = {id: self.directory.cached_member(id).name for id in mentioned_ids(text)}
-        return {id: name for id, name in names.items() if name}
+        known = self.directory.cached_member
+        return {id: name for id in mentioned_ids(text) if (name := known(id).name)}
 
     def readable(self, text: str) -> str:
         """Return a text from Slack with names in place of ids, as far as known."""

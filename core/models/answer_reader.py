@@ -330,8 +330,9 @@ class AnswerReader:
         open_text = self._find_text(message, part)
         if open_text is None:
             # Its pieces may have come under other numbers: then an equal text is there already.
-            same = (text_part for text_part in self.texts if text_part.size == len(text))
-            is_known = any("".join(text_part.pieces) == text for text_part in same)
+            is_known = any(
+                known.size == len(text) and "".join(known.pieces) == text for known in self.texts
+            )
             return () if is_known else self.add_text(text, message, part)
         # Pieces that came before stay, also if the whole part has another text.
         if len(text) <= open_text.size or not text.startswith("".join(open_text.pieces)):

@@ -193,8 +193,8 @@ class Prices:
     def highest_cost(self, models: Iterable[str], usage: Usage) -> float | None:
         """The models are the one that was requested and the one that the server names in its
         answer. None: no price is known."""
-        costs = (self.cost(model, usage) for model in models)
-        return max((cost for cost in costs if cost is not None), default=None)
+        costs = [cost for model in models if (cost := self.cost(model, usage)) is not None]
+        return max(costs, default=None)
 
     def cost(self, model: str, usage: Usage) -> float | None:
         """Return the cost of one call in US dollars. None: unknown.

@@ -601,8 +601,7 @@ class Toolbox:
         every = await self._all(Viewer(rights))
         allowed = {action for action in RIGHT_OF_EFFECT.values() if rights.may(action).allowed}
         named = [tool for name, tool in every.items() if rights.may("tool", name).allowed]
-        tools = [tool.restrict_to(allowed) for tool in named]
-        return [tool for tool in tools if tool is not None]
+        return list(filter(None, (tool.restrict_to(allowed) for tool in named)))
 
     async def find(self, name: str) -> Tool:
         """The tool is found regardless of rights. Raise ToolError, whose hint has the most similar

@@ -56,8 +56,11 @@ class Guards:
         return ""
 
     def _list_calls(self, *, is_costly: bool = False) -> list[str]:
-        calls = (item for item in self.items if item.kind == "call")
-        ids = (call.call_id for call in calls if not is_costly or self._can_cost(call))
+        ids = (
+            item.call_id
+            for item in self.items
+            if item.kind == "call" and (not is_costly or self._can_cost(item))
+        )
         return list(dict.fromkeys(ids))
 
     def _can_cost(self, call: Item) -> bool:

@@ -58,8 +58,12 @@ class TurnTranscript:
         return "\n\n".join(filter(None, texts))
 
     def files(self) -> tuple[File, ...]:
-        outputs = (i for i in self.items if i.kind == "output" and not i.shows_files)
-        return tuple(file for item in outputs for file in item.files)
+        return tuple(
+            file
+            for item in self.items
+            if item.kind == "output" and not item.shows_files
+            for file in item.files
+        )
 
     @property
     def call_ids(self) -> list[str]:
@@ -77,15 +81,17 @@ class TurnTranscript:
 
     def named_outcomes(self) -> list[tuple[str, Outcome]]:
         """Each with the name of its tool."""
-        calls = (item for item in self.items if item.kind == "call")
-        ended = ((call.name, self.outcomes.get(call.call_id)) for call in calls)
-        return [(name, outcome) for name, outcome in ended if outcome]
+        return [
+            (item.name, outcome)
+            for item in self.items
+            if item.kind == "call" and (outcome := self.outcomes.get(item.call_id))
+        ]
 
     def results(self) -> dict[str, Outcome]:
         """The ids are the numbers of the calls in the transcript, which a resumed turn does not
         change."""
-        outcomes = ((n, self.outcomes.get(id)) for n, id in enumerate(self.call_ids, 1))
-        return {f"r{n}": outcome for n, outcome in outcomes if outcome}
+        ids, known = enumerate(self.call_ids, 1), self.outcomes
+        return {f"r{n}": outcome for n, id in ids if (outcome := known.get(id))}
 
     def placeable(self) -> dict[str, RowsResult | Chart]:
         return {id: outcome.data for id, outcome in self.results().items() if outcome.data}
@@ -113,9 +119,9 @@ class TurnTranscript:
     def answer_provenance(self) -> tuple[bool, Trust]:
         """`provenance` for the whole answer: the links in its source lines work, too, because
         Ponte's code wrote them."""
-        matches = (OWN_LINK.search(line) for line in self.source_lines())
+        links = (link[1] for line in self.source_lines() if (link := OWN_LINK.search(line)))
         outside, trust = self.provenance
-        return outside, replace(trust, written=trust.written.union(m[1] for m in matches if m))
+        return outside, replace(trust, written=trust.written.union(links))
 
     @property
     def _model_sources(self) -> dict[str, str]:
