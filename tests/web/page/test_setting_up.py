@@ -146,7 +146,7 @@ async def test_the_owner_of_slack_proves_the_account(axe_tab: Page, tmp_path: Pa
         card, notice = page.locator("#slack"), page.locator("#slack .notice")
         app_token = {"slack_app_token": slack.app_token}
         await press(page, "slack", "Verificar", slack_bot_token="xoxb-wrong", **app_token)
-        await expect(notice).to_contain_text("O Slack rejeitou “Bot token”")
+        await expect(notice).to_contain_text("O Slack rejeitou “Token do bot”")
         slack.api.scopes = ["chat:write"]
         await press(page, "slack", "Verificar", slack_bot_token=slack.bot_token)
         await expect(notice).to_contain_text("Escopos ausentes: app_mentions:read")
