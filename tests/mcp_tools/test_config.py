@@ -44,7 +44,7 @@ def test_a_server_with_its_tools(tmp_path: Path) -> None:
         ('[mcp.desk]\nurl = "http://mcp.example.com/mcp"\n', "write https://"),
         ('[mcp.desk]\nurl = "http://93.184.216.34/mcp"\n', "write https://"),
         ('[mcp.desk]\nurl = "ftp://mcp.example.com"\n', "https://"),
-        ('[mcp.desk]\nurl = "https://ana:secret@mcp.example.com"\n', "without a name"),
+        ('[mcp.desk]\nurl = "https://ana:secret@mcp.example.com"\n', "without a user name"),
         ('[mcp.Desk_1]\nurl = "https://mcp.example.com"\n', "lowercase letters"),
         (
             GOOD + 'command = "npx server"\n',

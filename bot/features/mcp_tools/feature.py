@@ -34,7 +34,7 @@ _STDIO_HINT = (
 def _check_url(value: str) -> str:
     parts = parse_url(value, "https", "http")
     if "@" in parts.netloc or parts.fragment:
-        raise ValueError("write the address without a name, password or fragment")
+        raise ValueError("write the address without a user name, password or fragment")
     if parts.scheme == "http" and not is_local_host(parts.hostname or ""):
         raise ValueError("write https://; http:// is for servers in your own network")
     return value

@@ -60,7 +60,7 @@ async def resume_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
 
 @operation(
     "schedules run",
-    sentence="Started a run of {id}. The answer will be posted in the schedule's channel.",
+    sentence="Started a run of {id}. The answer will be posted in its channel.",
     **_ON_SCHEDULE,
 )
 async def run_schedule(ponte: Ponte, id: ScheduleId, actor: Person, once: str = "") -> Json:

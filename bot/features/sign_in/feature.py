@@ -46,7 +46,7 @@ def _check_issuer(value: str) -> str:
     # passes only if both are on this machine, a user name (`name@`) never. A query is refused,
     # because Ponte appends a path to the address.
     if not is_allowed_url(value, value) or "?" in value:
-        raise ValueError("write an address that starts with https://, without a name or query")
+        raise ValueError("write an address that starts with https://, without a user name or query")
     tenants = {*urlsplit(value).path.lower().split("/")} & ENTRA_SHARED_TENANTS
     if is_entra_issuer(value) and tenants:
         words = (

@@ -103,7 +103,7 @@ async def test_schedules_are_paused_resumed_run_and_deleted(
     (result,) = await running_ponte.run("schedules", "resume", "abc234")
     assert result.startswith("Resumed abc234. Its next run is on ")
     assert result.endswith("AM.")
-    words = ["Started a run of abc234. The answer will be posted in the schedule's channel."]
+    words = ["Started a run of abc234. The answer will be posted in its channel."]
     assert await running_ponte.run("schedules", "run", "abc234") == words
     (view,) = await running_ponte.run("schedules", "show", "abc234", "--json")
     assert len(json.loads(view)["runs"]) == 1
