@@ -655,20 +655,20 @@ def _add_to_counters(
     """A new counter begins with earlier usage, except that of the turn `without`, which `spend`
     itself counts."""
     counters = [(scope.key, scope.period_of(day)) for scope in scopes]
-    counts, amounts = [], (spend.turns, spend.tokens, spend.money)
-    rows = connection.add_to_counters(counters, *amounts)
-    for scope, (key, period), row in zip(scopes, counters, rows, strict=True):
-        if row["turns"] is None:  # the counter has no row yet: this is its first use in the period
-            past = _past_spend(connection, scope, period, without)
-            # Another transaction may insert the row first. Then only the update below adds.
-            connection.execute(
-                "INSERT INTO counters (scope, period, person, turns, tokens, money)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, period) DO NOTHING",
-                (key, period, scope.person, past.turns, past.tokens, past.money),
-            )
-            [row] = connection.add_to_counters([(key, period)], *amounts)
-        counts.append(_count_of(scope, period, row))
-    return counts
+    amounts = (spend.turns, spend.tokens, spend.money)
+    rows = list(connection.add_to_counters(counters, *amounts))
+    while len(rows) < len(counters):  # the next counter has no row yet in its period
+        scope, (key, period) = scopes[len(rows)], counters[len(rows)]
+        past = _past_spend(connection, scope, period, without)
+        # Another transaction may insert the row first. Then only the update below adds.
+        connection.execute(
+            "INSERT INTO counters (scope, period, person, turns, tokens, money)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, period) DO NOTHING",
+            (key, period, scope.person, past.turns, past.tokens, past.money),
+        )
+        rows += connection.add_to_counters(counters[len(rows) :], *amounts)
+    periods = (period for _, period in counters)
+    return [_count_of(*one) for one in zip(scopes, periods, rows, strict=True)]
 
 
 def _count_of(scope: Scope, period: str, row: SqlRow) -> AllowanceCount:

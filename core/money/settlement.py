@@ -91,9 +91,10 @@ def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
     # than its upper bound, as most do.
     extra = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
     if extra != Spend():
-        connection.add_to_counters(
-            json.loads(hold["scopes"]), extra.turns, extra.tokens, extra.money
-        )
+        counters, amounts = json.loads(hold["scopes"]), (extra.turns, extra.tokens, extra.money)
+        while counters:
+            added = connection.add_to_counters(counters, *amounts)
+            counters = counters[len(added) + 1 :]  # a counter without a row was erased
 
 
 def _settle_as_estimate(connection: SqlConnection, hold: SqlRow) -> None:

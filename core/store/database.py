@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
@@ -321,17 +322,17 @@ class SqliteStatements:
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
-        """A counter without a row, which the caller must insert, has None as `turns`. `money` is in
-        billionths of a US dollar. `notices` has a bit for each kind of notice that was sent about
-        the counter."""
+        """Stop before the first counter without a row, which the caller must insert: so all
+        transactions lock the rows in one order. `money` is in billionths of a US dollar. `notices`
+        has a bit for each kind of notice that was sent about the counter."""
         sql = (
             "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
             " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, notices"
         )
-        return [
-            self.execute(sql, (turns, tokens, money, *counter)).fetchone() or {"turns": None}
-            for counter in counters
-        ]
+        rows = (
+            self.execute(sql, (turns, tokens, money, *counter)).fetchone() for counter in counters
+        )
+        return list(takewhile(bool, rows))
 
 
 @dataclass

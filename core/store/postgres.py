@@ -143,12 +143,14 @@ class PostgresStatements:
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
-        """Add to all counters (each a scope and a period) in one statement, and return their new
-        values, which are None for a counter without a row. `money` is billionths of a US dollar. A
-        function in the database adds in the order given, so that all transactions lock the rows in
-        one order."""
+        """A counter is a scope and a period. A function in the database adds in the order given."""
         return self.execute(
-            "SELECT * FROM ponte_count(?::text[], ?::text[], ?, ?, ?)",
+            "WITH asked AS (SELECT ?::text[] AS scopes, ?::text[] AS periods), known AS (SELECT"
+            " coalesce(min(n) FILTER (WHERE turns IS NULL) - 1, count(*))::int AS most FROM asked,"
+            " unnest(scopes, periods) WITH ORDINALITY AS one(scope, period, n)"
+            " LEFT JOIN counters USING (scope, period))"
+            " SELECT count.* FROM asked, known,"
+            " ponte_count(scopes[1: most], periods[1: most], ?, ?, ?) AS count",
             (
                 [scope for scope, _ in counters],
                 [period for _, period in counters],

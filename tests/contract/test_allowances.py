@@ -6,7 +6,9 @@ import asyncio
 import random
 from dataclasses import replace
 from datetime import UTC
+from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from core.domain.messages import Answer, File, Person, Usage, encode_json
 from core.domain.records import Outcome, RoundOutput, ToolCall, Turn
 from core.erasure import SqlPersonalData
+from core.money import budget
 from core.money.allowances import (
     MAX_DOCUMENT_TOKENS,
     MAX_TEXT_FILE_BYTES,
@@ -21,12 +24,13 @@ from core.money.allowances import (
     Allowance,
     Grant,
     OverAllowance,
+    Scope,
     max_item_tokens,
 )
 from core.money.budget import Budget
 from core.money.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
 from core.store.database import SqlConnection
-from tests.contract.engines import Embedded
+from tests.contract.engines import Embedded, Shared
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import HELLO, SAID, again
 from tests.fakes.config import FixedConfig, means_everybody, no_daily_caps
@@ -385,3 +389,39 @@ async def test_the_books_agree_whatever_happens(
 def _read_holds(connection: SqlConnection) -> tuple[int, int]:
     rows = connection.execute("SELECT tokens, money FROM holds").fetchall()
     return sum(int(row["tokens"]) for row in rows), sum(int(row["money"]) for row in rows)
+
+
+async def test_a_person_without_a_counter_holds_nobody_up(
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that locked the shared counter first, and then inserted the person's, was in a
+    deadlock with the person's next message: a second each, for everybody."""
+    found = budget._past_spend
+    budget_of_two = budget_of(on_postgres, *PERSON_AND_CHANNEL_ALLOWANCES)
+    turns = [await begin_turn(on_postgres, Person("web", name), "one") for name in ("ana", "bob")]
+    await record_question(on_postgres, budget_of_two, turns[0])
+    looks = list[str]()
+
+    def look(connection: SqlConnection, scope: Scope, *more: Any) -> Any:
+        looks.append(scope.person)
+        with psycopg.connect(on_postgres.url) as other:
+            other.execute("SELECT 1 FROM ponte.counters FOR UPDATE NOWAIT")
+        return found(connection, scope, *more)
+
+    monkeypatch.setattr(budget, "_past_spend", look)
+    await record_question(on_postgres, budget_of_two, turns[1])
+    assert looks == ["web:bob"] * 2
+
+
+async def test_an_erased_counter_keeps_no_other_from_being_settled(stores: Embedded) -> None:
+    limits = budget_of(stores, *PERSON_AND_CHANNEL_ALLOWANCES)
+    turn = await begin_turn(stores)
+    await record_question(stores, limits, turn)
+    before, *_ = await books(stores)
+    await stores.database.write(
+        lambda c: c.execute("DELETE FROM counters WHERE person <> ''").rowcount
+    )
+    await record_answer(stores, turn, Usage(input=100, output=10))
+    after, *_ = await books(stores)
+    assert len(after) == len(before) - 1
+    assert all(after[key] < before[key] for key in after)
