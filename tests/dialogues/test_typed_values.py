@@ -124,7 +124,9 @@ async def test_one_line_sets_all_rows_and_says_so(bot_home: BotHome) -> None:
     async with team(bot_home, "Orders", "ask") as crm:
         id = await propose(crm, *({"Name": f"N{n}", "Status": "Lead"} for n in range(3)))
         answer = await change(crm, f"alterar {id} status = lost", "pt-BR")
-        assert answer.text.endswith(f"Os novos valores da solicitação `{id}` foram salvos em 3 linhas.")
+        assert answer.text.endswith(
+            f"Os novos valores da solicitação `{id}` foram salvos em 3 linhas."
+        )
         assert [row["Status"] for row in await proposed_rows(crm, id)] == ["Lost"] * 3
         response = await crm.ponte.engine.changes.ledger.get(id)
         assert response.proposal.revision == 2
