@@ -107,8 +107,7 @@ def describe_unpriced(settings: Settings, config: Config) -> str:
     place = ModelEndpoint(base_url=settings.openai_base_url or OPENAI_URL)
     # OpenAI's prices hold only on OpenAI's server (`official`).
     prices = replace(config.price_list, official=place.is_official)
-    models = (channel.model for channel in config.channels.values())
-    names = dict.fromkeys([settings.ponte_model, settings.ponte_code_model, *models])
+    names = dict.fromkeys([settings.ponte_model, *(c.model for c in config.channels.values())])
     # The demo model answers on no server.
     unknown = [name for name in names if name and not (settings.demo or prices.find(name))]
     voice = settings.transcribe_model

@@ -131,13 +131,8 @@ class RoundHistory:
     @property
     def unseen_files(self) -> tuple[str, ...]:
         seen = self._shown_ids - self._server.input.refused_ids
-        return tuple(
-            file.name
-            for item in self._full_request.input
-            if item.kind == "message"
-            for file in item.files
-            if file.id not in seen
-        )
+        messages = [item for item in self._full_request.input if item.kind == "message"]
+        return tuple(file.name for item in messages for file in item.files if file.id not in seen)
 
     @property
     def sent_tokens(self) -> int:

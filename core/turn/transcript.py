@@ -58,12 +58,8 @@ class TurnTranscript:
         return "\n\n".join(filter(None, texts))
 
     def files(self) -> tuple[File, ...]:
-        return tuple(
-            file
-            for item in self.items
-            if item.kind == "output" and not item.shows_files
-            for file in item.files
-        )
+        outputs = (i for i in self.items if i.kind == "output" and not i.shows_files)
+        return tuple(file for item in outputs for file in item.files)
 
     @property
     def call_ids(self) -> list[str]:

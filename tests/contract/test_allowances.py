@@ -396,7 +396,7 @@ async def test_a_person_without_a_counter_holds_nobody_up(
 ) -> None:
     """A transaction that locked the shared counter first, and then inserted the person's, was in a
     deadlock with the person's next message: a second each, for everybody."""
-    found = budget._past_spend
+    past_spend = budget._past_spend
     budget_of_two = budget_of(on_postgres, *PERSON_AND_CHANNEL_ALLOWANCES)
     turns = [await begin_turn(on_postgres, Person("web", name), "one") for name in ("ana", "bob")]
     await record_question(on_postgres, budget_of_two, turns[0])
@@ -406,7 +406,7 @@ async def test_a_person_without_a_counter_holds_nobody_up(
         looks.append(scope.person)
         with psycopg.connect(on_postgres.url) as other:
             other.execute("SELECT 1 FROM ponte.counters FOR UPDATE NOWAIT")
-        return found(connection, scope, *more)
+        return past_spend(connection, scope, *more)
 
     monkeypatch.setattr(budget, "_past_spend", look)
     await record_question(on_postgres, budget_of_two, turns[1])

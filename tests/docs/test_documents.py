@@ -80,7 +80,7 @@ NO_SETTINGS = {"PONTE_STORM", "PONTE_TOKEN", "PONTE_URL"}
 BEFORE = {";", "|", "&&", "||", "sudo"}
 """After these a command begins."""
 MAX_ARCHITECTURE_WORDS = 1_800
-MAX_WORDS = 47_350
+MAX_WORDS = 47_490
 """Words of all documents outside of blocks of code."""
 MAX_RELEASE_LINES = 60
 _SETTING = re.compile(r"(?:PONTE|OPENAI|SLACK|DISCORD|NOCODB|STACKSPOT)_[A-Z_]*[A-Z]")

@@ -231,8 +231,6 @@ def test_models_without_a_price_are_named_beside_limits_of_money(tmp_path: Path)
     assert "the price of big. " in finding_texts("note", home, read_config(path), **given)
     official = {"openai_api_key": "sk-1", "ponte_model": "gpt-6-luna"}
     path.write_text('[[allowances]]\nof = "each person"\nmoney = 1.0\n')
-    coder = {**official, "ponte_code_model": "coder-mine"}
-    assert "the price of coder-mine. " in finding_texts("note", home, read_config(path), **coder)
     for known in (official, {}, {**given, "ponte_model_api": "demo"}):
         assert "the price" not in finding_texts("note", home, read_config(path), **known)
 
