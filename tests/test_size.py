@@ -19,7 +19,7 @@ from tests.sources import list_sources, parse, walk_nodes
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_TOKENS = 632_970
+MAX_TOKENS = 632_980
 """500,655 tokens of 28 November 2026; 10,500 for what was found wrong on that day, and a quarter
 more; less what the audit table, the rights to a change, the lists of /admin and the records of
 threads saved; 1,100 for how cards, tables and charts look; 2,800 for what newcomers,
