@@ -76,7 +76,6 @@ MAX_ERASURE_TRIES = 20
 _RUNS_AGAIN = "conversation = ? AND answer LIKE ?"
 _RUNS_AGAIN_PATTERN = '%"can_run_again":true%'
 """A value, because `:true` in SQL would be a placeholder (`core/store/postgres.py`)."""
-_ASKS_PATTERN = '%"question":{%'
 
 
 class SqlThreads(SqlStore):
@@ -489,6 +488,7 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
     `previous_seq` nor `asker_texts`.
     """
     # The LIKE conditions leave out texts that cannot contain an address. The person '' is Ponte.
+    # Patterns are literals: SQLite compiles a statement again whenever a bound one is set.
     # `needs` are the rights to read an item; those of all items are returned. What a person typed
     # needs none, so CASE returns only the text of such items.
     rows = connection.execute(
@@ -497,14 +497,15 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
         " WHERE thread = :thread AND seq < :before AND is_replaced = 0) AS since,"
         " CASE WHEN written.needs = '' THEN written.item END AS item, written.needs,"
         " asked.seq AS asked_seq, asked.answer AS asked"
-        " FROM threads LEFT JOIN inbox AS asked ON asked.answer LIKE :asks AND asked.seq = (SELECT"
-        " max(seq) FROM items WHERE thread = :thread AND person = :person AND seq < :before"
-        " AND is_replaced = 0) LEFT JOIN items AS written ON written.thread = threads.id"
-        " AND (written.needs <> '' OR (written.person = :person AND written.is_replaced = 0"
+        " FROM threads LEFT JOIN inbox AS asked ON asked.answer LIKE '%\"question\":{%'"
+        " AND asked.seq = (SELECT max(seq) FROM items WHERE thread = :thread AND person = :person"
+        " AND seq < :before AND is_replaced = 0)"
+        " LEFT JOIN items AS written ON written.thread = threads.id AND (written.needs <> ''"
+        " OR (written.person = :person AND written.is_replaced = 0"
         " AND (written.item LIKE '%.%' OR written.item LIKE '%://%'"
         " OR written.item LIKE '%mailto:%' OR written.item LIKE '%tel:%')))"
         " WHERE threads.id = :thread ORDER BY written.id",
-        {"thread": thread, "person": person, "before": before, "asks": _ASKS_PATTERN},
+        {"thread": thread, "person": person, "before": before},
     ).fetchall()
     if not rows:
         return Provenance(True)
