@@ -141,7 +141,11 @@ class SqlConnection(Protocol):
 
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
-    ) -> Sequence[SqlRow]: ...
+    ) -> Sequence[SqlRow]:
+        """Add to counters (each a scope and a period) in the order given, and return their rows.
+        Stop before the first one without a row, which the caller must insert: so all transactions
+        lock the rows in one order. `money` is in billionths of a US dollar. `notices` has a bit for
+        each kind of notice that was sent about the counter."""
 
 
 class Database(Protocol):
@@ -322,9 +326,6 @@ class SqliteStatements:
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
-        """Stop before the first counter without a row, which the caller must insert: so all
-        transactions lock the rows in one order. `money` is in billionths of a US dollar. `notices`
-        has a bit for each kind of notice that was sent about the counter."""
         sql = (
             "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
             " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, notices"

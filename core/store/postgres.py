@@ -143,7 +143,7 @@ class PostgresStatements:
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
-        """A counter is a scope and a period. A function in the database adds in the order given."""
+        # `most` counters have rows. The function adds to these, one after the other.
         return self.execute(
             "WITH asked AS (SELECT ?::text[] AS scopes, ?::text[] AS periods), known AS (SELECT"
             " coalesce(min(n) FILTER (WHERE turns IS NULL) - 1, count(*))::int AS most FROM asked,"
