@@ -393,9 +393,9 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
         )
     if shared := result["shared"]:
         yield say(
-            "Other people also took part in these conversations. Their messages and answers "
-            "are kept and may mention this person. To delete a whole conversation, run "
-            "`ponte threads forget`:"
+            "Other people also took part in the conversations below. Their messages and the "
+            "answers to them are kept and may mention this person. To delete a whole "
+            "conversation, run `ponte threads forget`:"
         )
         yield from (f"    {to_one_line(str(conversation))}" for conversation in shared)
     yield say(
@@ -584,8 +584,8 @@ def describe_setup_undo(result: Row, view: View) -> Iterator[str]:
         yield say("There is nothing to undo.")
         return
     words = (
-        "Undid all changes of the same restart: {names}. The earlier values take effect when "
-        "Ponte restarts."
+        "Undid these changes, which belong to the same restart: {names}. The earlier values "
+        "take effect when Ponte restarts."
     )
     yield say(words, names=", ".join(result["names"]))
 

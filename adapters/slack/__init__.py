@@ -58,7 +58,8 @@ AppToken = Annotated[
 ConfigToken = Annotated[
     SecretStr,
     _must_not_begin(
-        "xoxe.", words="this is the access token, which ends after 12 hours; copy the refresh token"
+        "xoxe.",
+        words="this is the access token, which expires after 12 hours; copy the refresh token",
     ),
 ]
 

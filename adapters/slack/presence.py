@@ -70,8 +70,11 @@ class Workspace:
 
     def known_names(self, text: str) -> dict[str, str]:
         """Return the known names of the people that a text from Slack mentions, by their ids."""
-        known = self.directory.cached_member
-        return {id: name for id in mentioned_ids(text) if (name := known(id).name)}
+        return {
+            id: name
+            for id in mentioned_ids(text)
+            if (name := self.directory.cached_member(id).name)
+        }
 
     def readable(self, text: str) -> str:
         """Return a text from Slack with names in place of ids, as far as known."""

@@ -250,7 +250,10 @@ async def check(
                 Health(
                     "slack http",
                     "on",
-                    say("waits for Slack at `/slack/events`, which `ponte doctor` can't test"),
+                    say(
+                        "expects requests from Slack at `/slack/events`; `ponte doctor` can't "
+                        "test whether they arrive"
+                    ),
                 )
             )
         else:

@@ -133,7 +133,9 @@ class QuickCommandInput(StrictSection):
 
     def __post_init__(self) -> None:
         if bool(self.choices) != (self.type == "choice"):
-            raise ValueError('write choices = ["…"] with type = "choice", and only with it')
+            raise ValueError(
+                'write choices = ["…"] and type = "choice" together, or leave out both'
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,9 @@ class TableConfig(StrictSection):
 
     def __post_init__(self) -> None:
         if self.approvers_only and (not self.approvers or self.access == "auto"):
-            raise ValueError('`approvers_only` needs `approvers`, and not `access = "auto"`')
+            raise ValueError(
+                '`approvers_only` needs `approvers`, and can\'t be used with `access = "auto"`'
+            )
         if (self.auto_fields or self.auto_people) and self.access != "auto":
             raise ValueError('`auto_fields` and `auto_people` need `access = "auto"`')
         if ASKER in self.auto_people:
@@ -270,7 +274,9 @@ class AllowanceRule(StrictSection):
         if self.money is None and self.tokens is None and self.turns is None:
             raise ValueError("write `money`, `tokens` or `turns`")
         if self.of == "together" and not self.who:
-            raise ValueError('add who shares it (`who`), or write `of = "everybody"`')
+            raise ValueError(
+                'add `who`, the people who share this limit, or write `of = "everybody"`'
+            )
 
     def allowance(self, location: str) -> Allowance:
         """Return the rule as an `Allowance`. `location` is its place in the file."""
@@ -741,7 +747,7 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
         # `as` is a keyword of Python, so that key's field is `as_`. Fields that the file does not
         # set, such as its own path, have `init=False`.
         known = [field.name.rstrip("_") for field in fields(kind) if field.init]
-        return say("not known here; known are {names}", names=", ".join(known))
+        return say("unknown key; use one of {names}", names=", ".join(known))
     if error["type"] == "value_error":
         return translate_word(str(error["ctx"]["error"]))
     if error["type"] == "literal_error":

@@ -213,7 +213,7 @@ Texts = Annotated[
 """A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
 VariableName = Annotated[
     str,
-    must_match("[A-Z][A-Z0-9_]{2,99}", "write a variable's name, as HOOK_SECRET"),
+    must_match("[A-Z][A-Z0-9_]{2,99}", "write a variable's name, such as HOOK_SECRET"),
 ]
 """The name of an environment variable, as in `HOOK_SECRET`."""
 HookPlace = Annotated[str, AfterValidator(_check_hook_place)]
@@ -228,7 +228,7 @@ def describe_missing_group(
     groups: Collection[str], path: KeyPath, name: str
 ) -> tuple[KeyPath, str]:
     """The key names a group which `[groups]` does not have."""
-    words = "no group is called {name}; in [groups]: {names}"
+    words = "there is no group called {name}; [groups] contains {names}"
     return path, say(words, name=repr(name), names=", ".join(groups) or "–")
 
 

@@ -187,8 +187,8 @@ _REDONE = "Undone (`{id}`). The change `{change}` is in effect again."
 _NOTHING_DONE = "There is nothing to undo."
 _READ_FIRST = "This is the full request `{id}`. To approve it as shown, type `{hint}`."
 _READ_PLAN = (
-    "The attached file is the whole plan of `{id}`. To approve it, type `{hint}` with the four "
-    "digits of the file's name instead of 0000."
+    "The attached file is the whole plan of `{id}`. To approve it, type `{hint}`, but replace "
+    "0000 with the four digits in the file's name."
 )
 _READ_ELSEWHERE = (
     "Not everyone here is allowed to read all of `{id}`. Type `approve {id}` where it was "
@@ -207,9 +207,9 @@ _NOT_AS_SHOWN = (
     "Nothing was approved, because these requests were changed or decided, or have expired: "
     "{ids}. See the newest cards."
 )
-_NOT_REACHED = "Not approved: {ids}."
+_NOT_REACHED = "Not approved yet: {ids}."
 _APPROVE = "approve {id}-{code}"
-_ONE_MORE = "Your approval was recorded. Someone else must approve it too."
+_ONE_MORE = "You've already approved this request. Someone else must approve it too."
 _UNCOUNTED = (
     "Some approvals are no longer valid. Each one must come from a different person who can "
     "still approve."

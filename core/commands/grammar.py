@@ -193,7 +193,7 @@ _LONGEST_DECISION = 176
 characters at the beginning of a message."""
 
 _NO_SLUG = "Specify a quick command: `quick-command SLUG`, then the text or key=value."
-_IN_MARKS = "Nothing was decided. Type the command without the code marks."
+_IN_MARKS = "Nothing was decided. Type the command without the backticks."
 _WRONG_SLUG = (
     "`{word}` isn't a valid quick command name. Names have up to 100 characters: lowercase "
     "letters, digits, - and _. Type `quick-command SLUG`, then the text or key=value."

@@ -22,8 +22,8 @@ from core.tools.nocodb.fieldtypes import Field, is_same_entry, linked_ids, witho
 
 Existing = Literal["update", "skip"]
 Missing = Literal["create", "refuse"]
-_NO_SUCH_ROW = "{table} has no row “{title}”."
-_SEVERAL_ROWS = "{table} has several rows “{title}”."
+_NO_SUCH_ROW = "{table} has no row called “{title}”."
+_SEVERAL_ROWS = "{table} has several rows called “{title}”."
 _TWICE = "The key {key} is in rows {rows} of the file."
 _TWICE_IN_TABLE = "The table has several rows with the key {key}."
 _NO_KEY = "{field}, which identifies the row, is empty."

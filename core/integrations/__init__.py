@@ -109,7 +109,7 @@ def plain_value(value: str | SecretStr | None) -> str:
 def find_key_fault(key: str) -> str:
     """Return which character of a key or token no HTTP header can hold; "" if there is none."""
     odd = re.search(r"[^ -~]", key)
-    words = "it contains {letter}, which no key has; enter the whole key again"
+    words = "it contains {letter}, which can't be part of a key; enter the whole key again"
     return say(words, letter=repr(odd[0])) if odd else ""
 
 

@@ -83,7 +83,9 @@ class ModelSettings(SettingsPart):
         None,
         "base URL of another server with OpenAI's API (Ollama, llama.cpp, vLLM, OpenRouter, …)",
     )
-    ponte_model: str = setting("gpt-6-luna", "name of the model", "write its name", min_length=1)
+    ponte_model: str = setting(
+        "gpt-6-luna", "name of the model", "write the model's name", min_length=1
+    )
     ponte_model_effort: str | None = setting(
         None, "reasoning effort of the model: low, medium, high"
     )
@@ -97,7 +99,9 @@ class ModelSettings(SettingsPart):
         "auto", "API of the model's server: auto, conversations, responses, chat, demo"
     )
     ponte_instructions: Instructions | None = setting(
-        None, "instructions for the model: a text, or @file", "write a text, or @ and a file's name"
+        None,
+        "instructions for the model: a text, or @file",
+        "write text, or @ followed by a file's name",
     )
 
     ponte_transcribe_model: str | None = setting(

@@ -118,7 +118,9 @@ NAME_WORDS = {
 """Words by which people mean a part of a tool's name: English, Portuguese and French. A beginning
 alone would be too little: "address" is no "add", and "conta" (account) no "contar" (to count)."""
 SIZE_KNOWN = "its context has {tokens} tokens"
-SIZE_LIMITED = "its account can use {tokens} tokens at a time, so long requests are shortened"
+SIZE_LIMITED = (
+    "its account can use at most {tokens} tokens at a time, so long requests are shortened"
+)
 SIZE_ASSUMED = (
     "the size of its context isn't known, so Ponte assumes {tokens} tokens; if that's "
     "wrong, set PONTE_MODEL_CONTEXT"

@@ -179,8 +179,8 @@ MODEL_NOT_LOADED = (
 )
 MODEL_LOADING = "The model's server is still loading the model. Try again in a minute."
 LIMIT_EXCEEDED = (
-    "The account at the model's provider can use {limit} tokens at a time, and this request "
-    "needs more. Ask for less at a time, or have the limit raised."
+    "The account at the model's provider can use at most {limit} tokens at a time, and this "
+    "request needs more. Ask for less at a time, or have the limit raised."
 )
 BAD_CALL = "The model wrote a tool call that its server couldn't read. Ask again."
 UNREADABLE_PICTURE = "The model couldn't read your picture. Send it as PNG or JPEG."

@@ -41,7 +41,9 @@ _EDGES: Mapping[Edge, str] = {
     "unknown": "I can't check this: {why} I won't post again until I can.",
 }
 _LAST_VALUES = "The last {count} values: {least} to {most}."
-_DANCING = "It has crossed the limit {count} times since my last post. I post at most once an hour."
+_DANCING = (
+    "The value has crossed the limit {count} times since my last post. I post at most once an hour."
+)
 
 
 @dataclass(frozen=True, slots=True)

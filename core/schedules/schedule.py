@@ -299,7 +299,7 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
         )
     if not 0 <= draft.catch_up_seconds <= MAX_CATCH_UP_SECONDS:
         raise BadSchedule(
-            "A missed run can be made up within {days} days at most.",
+            "A missed run can be made up at most {days} days later.",
             days=round(MAX_CATCH_UP_SECONDS / 24 / HOUR_SECONDS),
         )
     if draft.max_runs < 0:

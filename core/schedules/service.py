@@ -349,7 +349,7 @@ class Scheduling:
                     lines += ["", say("Page {page} of {pages}.", page=page, pages=pages)]
                 if page < pages:
                     typed = localize_command(command.name)
-                    sentence = "For the next one, type `{command} {page}`."
+                    sentence = "For the next page, type `{command} {page}`."
                     lines[-1] += f" {say(sentence, command=typed, page=page + 1)}"
                 reply = "\n".join(lines)
             elif is_alerts:

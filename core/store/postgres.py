@@ -483,7 +483,9 @@ def _log_refusal(error: psycopg.Error) -> NotStored:
 
 
 def _unusable_error(error: psycopg.Error) -> NotStored:
-    return NotStored("Can't use the database of DATABASE_URL: {why}.", why=_first_line(error))
+    return NotStored(
+        "Can't use the database that DATABASE_URL points to: {why}.", why=_first_line(error)
+    )
 
 
 def _first_line(error: psycopg.Error) -> str:

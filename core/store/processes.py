@@ -179,7 +179,7 @@ class ClusterStatus:
         """Return the status as a text for people, in the current language."""
         parts = [
             say(
-                "processes that receive events: {takes}, that answer messages: {works}",
+                "processes that receive events: {takes}; processes that answer messages: {works}",
                 takes=self.takes,
                 works=self.works,
             )

@@ -55,9 +55,9 @@ class DifferentSharedSchema(DifferentSchema):
     """Raised when another version of Ponte wrote the database of DATABASE_URL."""
 
     sentence = (
-        "The database of DATABASE_URL was written by another version of Ponte, and this version "
-        "can't use it. Nothing was changed. Start the version that wrote it, or set DATABASE_URL "
-        "to an empty database."
+        "The database that DATABASE_URL points to was written by another version of Ponte, and "
+        "this version can't use it. Nothing was changed. Start the version that wrote it, or "
+        "set DATABASE_URL to an empty database."
     )
 
 
@@ -214,8 +214,8 @@ MAX_SNAPSHOTS = 2
 SNAPSHOT_LIFETIME_SECONDS = 14 * 86_400.0
 """Until then it still contains data that was forgotten after it was made."""
 SNAPSHOT_REMAINS = (
-    "The copy made before the last upgrade may still contain the deleted data. Ponte removes that "
-    "copy at most 14 days after the upgrade."
+    "The copy made before the last upgrade may still contain the deleted data. Ponte removes "
+    "that copy within 14 days of the upgrade."
 )
 SPARE_DISK_BYTES = 16 << 20
 

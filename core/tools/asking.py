@@ -16,7 +16,7 @@ MAX_ASKED_CHOICES, MAX_CHOICE_LABEL_CHARACTERS = 5, 75
 WHOLE_LABEL_CHARACTERS = 30
 """Slack may cut longer labels of buttons, and takes 75 characters (docs.slack.dev, Button
 element)."""
-_UNFIT = "Needs a question and 2 to 5 different choices of at most 75 characters."
+_UNFIT = "Give a question and 2 to 5 different choices of at most 75 characters each."
 
 
 class _AskingTool(FunctionTool):

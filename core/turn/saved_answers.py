@@ -40,13 +40,19 @@ from core.turn.preface import zone_of
 RERUN_PAUSE_SECONDS = 60.0
 """A second press within so many seconds reads nothing again."""
 _RAN_JUST_NOW = "I ran this again just now ({moment}). To run it once more, wait a minute."
-_SAVED = "Saved. To see it again, type `show {name}`. All of yours: `saved`."
+_SAVED = (
+    "Saved. To see it again, type `show {name}`. To list all your saved questions, type `saved`."
+)
 _SAVED_FOR_ALL = (
-    "Saved for everyone here. To see it again, type `show {name}`. All of them: `saved`."
+    "Saved for everyone here. To see it again, type `show {name}`. To list all saved "
+    "questions, type `saved`."
 )
 _DELETED = "Deleted the saved question `{name}`."
-_ONLY_SAVER = "Only the person who saved it or an admin can delete it."
-_NONE_SAVED = "No saved questions yet. Press **Save…** below an answer of rows or figures."
+_ONLY_SAVER = "Only the person who saved this question or an admin can delete it."
+_NONE_SAVED = (
+    "No saved questions yet. To save one, click **Save…** below an answer that shows rows or "
+    "figures."
+)
 _HOW_TO_DELETE = "To delete one, type `saved NAME delete`."
 
 

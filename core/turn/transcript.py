@@ -86,8 +86,11 @@ class TurnTranscript:
     def results(self) -> dict[str, Outcome]:
         """The ids are the numbers of the calls in the transcript, which a resumed turn does not
         change."""
-        ids, known = enumerate(self.call_ids, 1), self.outcomes
-        return {f"r{n}": outcome for n, id in ids if (outcome := known.get(id))}
+        return {
+            f"r{number}": outcome
+            for number, id in enumerate(self.call_ids, 1)
+            if (outcome := self.outcomes.get(id))
+        }
 
     def placeable(self) -> dict[str, RowsResult | Chart]:
         return {id: outcome.data for id, outcome in self.results().items() if outcome.data}

@@ -159,7 +159,7 @@ WRONG = [
     ("PONTE_WEB_HOST", "0.0.0.0", "PONTE_WEB_TOKEN: write at least 20 random letters"),
     ("PONTE_WEB_TOKEN", "hunter2-is-too-shor", "write at least 20 random letters and digits"),
     ("PONTE_WEB_TOKEN", "hunter2 with blanks in it", "write at least 20 random letters and digits"),
-    ("PONTE_WEB_TOKEN", "hunter2-é-é-é-é-é-é-é-é", "it contains 'é', which no key has"),
+    ("PONTE_WEB_TOKEN", "hunter2-é-é-é-é-é-é-é-é", "it contains 'é', which can't be part of a key"),
     ("PONTE_WEB_TOKEN", "hunter2" * 100, "write at least 20 random letters and digits"),
     ("PONTE_WEB_HOST", "ponte.example.com", "PONTE_WEB_HOST or PONTE_WEB_URL lets others open"),
     ("PONTE_WEB_URL", "https://h/path", "write an origin without a path"),
@@ -210,8 +210,11 @@ WRONG = [
             "OTEL_EXPORTER_OTLP_HEADERS",
         )
         for value, words in (
-            ("sk-abc…xyz", "it contains '…', which no key has; enter the whole key again"),
-            ("sk-abc\u200bxyz", r"it contains '\u200b', which no key has"),
+            (
+                "sk-abc…xyz",
+                "it contains '…', which can't be part of a key; enter the whole key again",
+            ),
+            ("sk-abc\u200bxyz", r"it contains '\u200b', which can't be part of a key"),
         )
     ),
     ("DATABASE_URL", "mysql://u:hunter2@h/d", "write an address as in postgresql://"),

@@ -280,9 +280,9 @@ async def test_postgres_with_another_schema_is_refused(url: str) -> None:
     with pytest.raises(DifferentSharedSchema) as error:
         await reopen(url, SCHEMA)
     assert str(error.value) == (
-        "The database of DATABASE_URL was written by another version of Ponte, and this version "
-        "can't use it. Nothing was changed. Start the version that wrote it, or set DATABASE_URL "
-        "to an empty database."
+        "The database that DATABASE_URL points to was written by another version of Ponte, "
+        "and this version can't use it. Nothing was changed. Start the version that wrote it, or "
+        "set DATABASE_URL to an empty database."
     )
     with psycopg.connect(url, **CONNECTION_OPTIONS) as connection:
         connection.execute("DROP TABLE database_schema")

@@ -168,7 +168,7 @@ async def test_a_database_that_cannot_be_used_is_told_in_words(
     ):
         with pytest.raises(NotStored, match=told) as error:
             await use
-        assert str(error.value).startswith("Can't use the database of DATABASE_URL: ")
+        assert str(error.value).startswith("Can't use the database that DATABASE_URL points to: ")
         assert "secret-word" not in str(error.value)
     await database.close()
 

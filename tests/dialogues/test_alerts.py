@@ -165,7 +165,7 @@ async def test_a_dance_is_told_once_an_hour(bot_home: BotHome) -> None:
         await w.forget_last_post()
         (post,) = await w.look(times=2)
         assert "Now true: 30 (before: 18)." in post
-        assert "It has crossed the limit 3 times since my last post." in post
+        assert "The value has crossed the limit 3 times since my last post." in post
 
 
 @pytest.mark.parametrize(("now", "count"), [("", 0), (" now", 1)])

@@ -85,7 +85,7 @@ async def test_two_different_people_approve(bot_home: BotHome) -> None:
         for number in (2, 3):  # no second approval
             first = await says(ponte, f"approve {card.id}", f"k{number}", CLERK)
             assert first.text.startswith("1 of 2 approvals, by Cleo.")
-        assert "Your approval was recorded" in first.text
+        assert "already approved this request" in first.text
         assert table.applied == []
     async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
         click = on_slack(f"approve {card.id}", "k4", CLERK, clicked=True, thread="tU1")

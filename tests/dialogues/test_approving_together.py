@@ -95,7 +95,7 @@ async def test_it_stops_at_the_first_that_fails(bot_home: BotHome) -> None:
         assert written == "  - N1: Name new 1"
         assert first == f"- `{cards[0].id}`: Approved by Mia. Done."
         assert second.startswith(f"- `{cards[1].id}`: Approved by Mia. Nothing was changed.")
-        assert third == f"- Not approved: `{cards[2].id}`."
+        assert third == f"- Not approved yet: `{cards[2].id}`."
         assert (await ponte.engine.changes.ledger.get(cards[2].id)).state == "open"
     assert names(table) == ["new 1", "moved", "N3"]
 

@@ -121,6 +121,7 @@ async def test_an_answer_is_shared_once_after_an_approval(tmp_path: Path) -> Non
         answer = await ask_privately(w, w.general, attack)
         card = await share(w, answer)
         assert "Post to #general" in card.visible_text
+        await w.until(lambda: "Approve" in card.buttons)
         assert "Shared by Alice from a private question:" in card.visible_text
         assert w.posts() == [], "nothing is posted before a person approves"
         again = await share(w, answer)

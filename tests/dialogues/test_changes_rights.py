@@ -321,7 +321,7 @@ async def test_an_id_one_letter_off_is_a_command_for_who_may_see_the_request(
             answer = await says(ponte, f"deny {wrong_id} too <!channel>", f"why {number}")
             assert answer.text == f"Request not found. Did you mean: deny {card.id}"
         refusal = await says(ponte, f"`approve {card.id}`", "marks")
-        assert "without the code marks" in refusal.text
+        assert "without the backticks" in refusal.text
         assert (len(model.asks), table.applied) == (asked, [])
         stranger = on_slack(f"approve {wrong_ids[0]}", "far", OTHER, channel="C9")
         assert near not in (await ponte.ask_message(stranger)).text

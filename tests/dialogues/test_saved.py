@@ -195,7 +195,7 @@ async def test_a_question_of_a_channel(bot_home: BotHome) -> None:
         await says(crm.ponte, "show unpaid orders", "k4", OTHER, channel="C2")
         assert len(crm.model.asks) > asked, "it is one of this channel alone"
         refused = await says(crm.ponte, "saved unpaid orders delete", "k5", OTHER)
-        assert refused.text == "Only the person who saved it or an admin can delete it."
+        assert refused.text == "Only the person who saved this question or an admin can delete it."
         deleted = await says(crm.ponte, "saved unpaid orders delete", "k6", BOSS)
         assert deleted.text == "Deleted the saved question `unpaid orders`."
 

@@ -482,7 +482,7 @@ async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
             (await says(ponte, text, text)).text
             for text in ("schedules", "agendamentos 2", "planifications 3", "schedules 4")
         ]
-        assert "For the next one, type `schedules 2`." in first
+        assert "For the next page, type `schedules 2`." in first
         assert [page.count("Text") for page in (first, second, third)] == [20, 20, 5]
         events = {int(matche) for matche in re.findall(r"Text (\d+)", first + second + third)}
         assert events == set(range(45))

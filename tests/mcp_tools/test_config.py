@@ -56,7 +56,7 @@ def test_a_server_with_its_tools(tmp_path: Path) -> None:
         (GOOD + 'tools = { a = { effect = "read", price = 1.0 } }\n', "price"),
         (GOOD + 'tools = { a = { effect = "delete" } }\n', "write one of"),
         (GOOD + "tools = { a = { } }\n", "this key is missing"),
-        (GOOD + 'tools = { a = { effect = "read", cost = 1 } }\n', "known are effect, price"),
+        (GOOD + 'tools = { a = { effect = "read", cost = 1 } }\n', "use one of effect, price"),
         (GOOD + 'tools = { "a b" = { effect = "read" } }\n', "the tool's name"),
         (
             GOOD + 'tools = { "a.b" = { effect = "read" }, "a/b" = { effect = "read" } }\n',

@@ -303,7 +303,7 @@ async def test_a_page_is_followed_on_another_server_than_runs_the_turn(
                 assert texts == ["word1x", "You said: word1x"]
             async with session.get(f"{two.page}/status") as status:
                 (database, *_) = (await status.json())["parts"]
-            assert database["words"].startswith("Postgres; processes that receive events: 2,")
+            assert database["words"].startswith("Postgres; processes that receive events: 2;")
 
 
 @pytest.fixture

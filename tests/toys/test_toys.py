@@ -172,7 +172,7 @@ def test_their_settings_are_refused_as_all_are(
     )
     assert "SHELF: write one of 'on', 'off'." in str(error.value)
     (tmp_path / "ponte.toml").write_text("[cork]\nlimits = 3\n")
-    with pytest.raises(SettingsError, match=r"2: 'limits': not known here; known are limit\."):
+    with pytest.raises(SettingsError, match=r"2: 'limits': unknown key; use one of limit\."):
         read_config(tmp_path / "ponte.toml", faces=hall.faces)
 
 

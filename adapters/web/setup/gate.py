@@ -30,8 +30,7 @@ PROXIED_SENTENCE = (
 )
 
 DATABASE_SENTENCE = (
-    "With DATABASE_URL, services are connected in .env, because several processes need the same "
-    "settings."
+    "DATABASE_URL is set, so connect services in .env: several processes need the same settings."
 )
 OFF_SENTENCE = "PONTE_SETUP is off. Connect services in .env."
 PUBLIC_SENTENCE = (

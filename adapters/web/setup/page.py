@@ -25,15 +25,16 @@ STATE_WORDS = {
 }  # fmt: skip
 PEOPLE_LISTS = {
     "ponte_allow": "Can change data: {people}",
-    "ponte_admins": "Approve changes and administer: {people}",
+    "ponte_admins": "Can approve changes and administer: {people}",
 }
 OPEN_TO_ALL = {
     "slack": "Once Slack is connected, every member of the workspace can talk to Ponte right "
     "away. Each question costs what your model charges. Limits and rules are in "
     "ponte.toml.",
-    "discord": "Once Discord is connected, everyone who shares a server with the bot can talk to "
-    "Ponte right away, with up to 50 messages a day each. Each question costs what "
-    "your model charges. Limits and rules are in ponte.toml.",
+    "discord": "Once Discord is connected, everyone who shares a server with the bot can talk "
+    "to Ponte right away. By default, each person can send up to 50 messages a day. "
+    "Each question costs what your model charges. Limits and rules are in "
+    "ponte.toml.",
 }
 
 
@@ -175,7 +176,10 @@ class SetupView:
                 body += f'<div class="notice good"><p>{escape(sentence)}</p>{form}</div>'
             else:
                 sentence = say(
-                    "Within ten minutes, send this to Ponte in a direct message, as {name}:",
+                    (
+                        "Within ten minutes, send this to Ponte in a direct message from the "
+                        "account {name}:"
+                    ),
                     name=claim["name"],
                 )
                 word = f"<p><code>setup {claim['word']}</code></p>"

@@ -730,7 +730,10 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
     if STORED_FILE in manifest.members:
         yield say("It contains settings.env, which has the secrets typed on the set-up page.")
     else:
-        yield say("It contains the set-up page's settings.env only with `--secrets`.")
+        yield say(
+            "It doesn't contain the set-up page's settings.env either. To include that file, "
+            "add `--secrets`."
+        )
 
 
 def _describe_manifest(manifest: Manifest) -> str:

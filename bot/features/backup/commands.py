@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @cli.command(epilog="Example: DATABASE_URL=postgresql://db/ponte ponte migrate")
 def migrate() -> int:
-    """Copy this data folder into the database of DATABASE_URL."""
+    """Copy this data folder into the database that DATABASE_URL points to."""
     import asyncio
 
     from bot.app import start  # slow to load

@@ -64,7 +64,7 @@ class McpToolConfig(StrictSection):
 
     def __post_init__(self) -> None:
         if (self.effect == "spend") != (self.price is not None):
-            raise ValueError('write price = 0.01 with effect = "spend", and only with it')
+            raise ValueError('write price = 0.01 and effect = "spend" together, or leave out both')
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,11 @@ class McpToolsFeature(Feature):
             for tool in own.tools:
                 first = names.setdefault(name_mcp_tool(server, tool), tool)
                 if first != tool:
-                    words = say("models would know it by the same name as {name}", name=repr(first))
+                    words = say(
+                        "models would see this tool under the same name as {name}; remove one "
+                        "of the two",
+                        name=repr(first),
+                    )
                     yield ("mcp", server, "tools", tool), words
 
     def list_secrets(self, config: Any) -> Iterator[tuple[str, bool]]:

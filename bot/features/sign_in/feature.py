@@ -50,7 +50,7 @@ def _check_issuer(value: str) -> str:
     tenants = {*urlsplit(value).path.lower().split("/")} & ENTRA_SHARED_TENANTS
     if is_entra_issuer(value) and tenants:
         words = (
-            "{name} means the accounts of all organizations; write your tenant's ID, as in "
+            "{name} isn't limited to your organization; write your tenant's ID, as in "
             "https://login.microsoftonline.com/TENANT-ID/v2.0"
         )
         raise ValueError(say(words, name=repr(min(tenants))))
@@ -77,7 +77,7 @@ Issuer = Annotated[str, AfterValidator(_check_issuer)]
 """The https address by which a provider names itself, as in `https://login.example.com`."""
 Domain = Annotated[
     str,
-    must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)+", "write a lowercase domain, as example.com"),
+    must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)+", "write a lowercase domain, such as example.com"),
 ]
 """A domain in lowercase letters, as in `example.com`."""
 
@@ -116,11 +116,13 @@ class SignInConfig(StrictSection):
         """Raise ValueError unless the section has exactly one rule for who may sign in, and the
         provider's tokens can prove it. Pydantic turns it into a line for the operator."""
         if [bool(self.domains), bool(self.groups), self.anyone].count(True) != 1:
-            raise ValueError('write domains = ["…"], groups = ["…"] or anyone = true, one of them')
+            raise ValueError(
+                'write exactly one of domains = ["…"], groups = ["…"] and anyone = true'
+            )
         if self.domains and is_entra_issuer(self.issuer):
             raise ValueError(
-                'an email proves no domain with Entra; write groups = ["…"], or anyone = true for '
-                "all accounts of the tenant"
+                "with Entra, an email address doesn't prove its domain; write groups = "
+                '["…"], or anyone = true for all accounts of the tenant'
             )
         if not self.client_id.strip():
             raise ValueError("write the application's client_id")
@@ -181,6 +183,6 @@ FEATURE = SignInFeature(
         "person-sessions-ended": "{person} signed out everywhere",
         "api-token-added": "{asker} created an API token for {person}",
         "api-token-revoked": "{asker} revoked one of {person}'s API tokens",
-        "provider-moved": "{asker} moved the sign-in {provider} to {issuer}",
+        "provider-moved": "{asker} moved the sign-in provider {provider} to {issuer}",
     },
 )

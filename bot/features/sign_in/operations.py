@@ -20,8 +20,8 @@ add_command_group(
 PersonName = Annotated[
     str,
     ShellArgument(
-        "Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters; or a key "
-        "of `ponte people list`.",
+        "Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters; or a "
+        "key from `ponte people list`.",
         ("people list", "name"),
     ),
 ]
@@ -220,7 +220,7 @@ async def readmit_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     right="own",
     example="acme",
     shown_by="people list",
-    sentence="People of {name} now sign in with {issuer}.",
+    sentence="People who sign in with {name} now use {issuer}.",
 )
 async def move_provider(
     ponte: Ponte,
@@ -234,6 +234,8 @@ async def move_provider(
     if words := ponte.live.current.describe_newer_file():
         raise BadInput(words)
     if (provider := ponte.live.section("sign_in").get(name)) is None:
-        raise NotFound("Sign-in {name} not found in ponte.toml. Check the name.", name=name)
+        raise NotFound(
+            "Sign-in provider {name} not found in ponte.toml. Check the name.", name=name
+        )
     await ponte.accounts.move_provider(name, provider.issuer, actor)
     return {"name": name, "issuer": provider.issuer}

@@ -77,7 +77,7 @@ def _sign_in(row: Any, view: View) -> str:
 
 
 _ACCOUNTS = TextList(
-    "No one has a sign-in link. Run `ponte people add NAME`.",
+    "No one besides the owner has a sign-in link. To invite someone, run `ponte people add NAME`.",
     ListColumn("name", "name"),
     ListColumn("sign-in", "", _sign_in),
     ListColumn("added", "added", format_time),

@@ -56,7 +56,7 @@ class CodeSettings(SettingsPart):
     ponte_code_description: Instructions | None = setting(
         None,
         "replaces the description of the Python tool that the model reads: a text, or @file",
-        "write a text, or @ and a file's name",
+        "write text, or @ followed by a file's name",
     )
 
     @property

@@ -109,14 +109,14 @@ IN_TWO_LANGUAGES = [
         "PONTE_GRACE: escreva um número de segundos, de 0 a 3600.\n"
         "PONTE_DAILY_TURNS: escreva dois números inteiros, por pessoa / para todos, por exemplo "
         "50/1000.\n",
-        "ponte.toml:2: 'hue': desconhecido aqui; são conhecidos: ",
+        "ponte.toml:2: 'hue': chave desconhecida; use uma destas: ",
     ),
     (
         "fr",
         "PONTE_GRACE\u00a0: écrivez un nombre de secondes, de 0 à 3600.\n"
         "PONTE_DAILY_TURNS\u00a0: écrivez deux nombres entiers, par personne / pour tout le monde, "
         "par exemple 50/1000.\n",
-        "ponte.toml:2: 'hue': inconnu ici\u202f; sont connus\u00a0: ",
+        "ponte.toml:2: 'hue': clé inconnue\u202f; utilisez l’une de celles-ci\u00a0: ",
     ),
 ]
 
@@ -153,7 +153,7 @@ def test_faults_are_told_in_the_language_of_the_reader(
 def test_a_wrong_config_file_is_2(ponte: Shell, tmp_path: Path) -> None:
     (tmp_path / "ponte.toml").write_text("\nhue = 1\n")
     assert ponte("usage").code == 2
-    assert ponte.err.startswith("ponte.toml:2: 'hue': not known here")
+    assert ponte.err.startswith("ponte.toml:2: 'hue': unknown key")
 
 
 def test_a_config_file_that_was_asked_for_must_be_there(

@@ -123,12 +123,12 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 WRONG = [
     (
         'colour = "red"',
-        "1: 'colour': not known here; known are changes, tables, terms, tools, groups, rules, "
+        "1: 'colour': unknown key; use one of changes, tables, terms, tools, groups, rules, "
         "channels, quick_commands, agents, links, limits, schedules, alerts, hooks, ",
     ),
     ("channels = 3", "1: 'channels': write a table."),
     ("[[channels]]", "1: 'channels': write a table."),
-    ('\n[channels."slack:T1:C1"]\n# so\ntypo = 1', "4: 'typo': not known here; known are "),
+    ('\n[channels."slack:T1:C1"]\n# so\ntypo = 1', "4: 'typo': unknown key; use one of "),
     ('[channels."slack:T1:C1"]\nstrict_mention = "yes"', "2: 'strict_mention': write true or"),
     ('[channels."slack:T1:C1"]\nstrict_mention = 1', "2: 'strict_mention': write true or"),
     ('[channels."slack:T1:C1"]\ninstructions = 1', "2: 'instructions': write a text in quotes"),
@@ -136,7 +136,7 @@ WRONG = [
     ('[tables.Orders]\naccess = "closed"', "2: 'access': write one of 'hidden', 'read', 'ask',"),
     (
         "[tables.Orders]\nrows = 1",
-        "2: 'rows': not known here; known are access, approvers, approvals, approvers_only",
+        "2: 'rows': unknown key; use one of access, approvers, approvals, approvers_only",
     ),
     (
         '[tables.Orders]\napprovers = ["Ana"]',
@@ -154,14 +154,14 @@ WRONG = [
     ),
     (
         '[quick_commands.a]\ntitle = "x"\ninputs.x.type = "choice"',
-        "3: 'x': write choices = [\"…\"] with type",
+        "3: 'x': write choices = [\"…\"] and type",
     ),
-    ("[limits]\ncalls = 1", "2: 'calls': not known here; known are costly_calls, tool_calls, "),
-    ("[links]\nhost = 1", "2: 'host': not known here; known are hosts."),
-    ("[schedules]\na = 1", "2: 'a': not known here; known are shortest_minutes, per_person."),
-    ("[quick_commands.a.inputs.x]\na = 1", "2: 'a': not known here; known are type, required"),
-    ("[quick_commands.a]\na = 1", "2: 'a': not known here; known are title, description, in"),
-    ("[slack]\na = 1", "2: 'a': not known here; known are "),
+    ("[limits]\ncalls = 1", "2: 'calls': unknown key; use one of costly_calls, tool_calls, "),
+    ("[links]\nhost = 1", "2: 'host': unknown key; use one of hosts."),
+    ("[schedules]\na = 1", "2: 'a': unknown key; use one of shortest_minutes, per_person."),
+    ("[quick_commands.a.inputs.x]\na = 1", "2: 'a': unknown key; use one of type, required"),
+    ("[quick_commands.a]\na = 1", "2: 'a': unknown key; use one of title, description, in"),
+    ("[slack]\na = 1", "2: 'a': unknown key; use one of "),
     ("[limits]\ntool_calls = 1001", "2: 'tool_calls': write a number of at most 1000."),
     ("[limits]\ncostly_calls = -1", "2: 'costly_calls': write a number that isn't negative."),
     ("[groups]\nweb = []", "2: 'web': choose another name: lowercase letters"),
@@ -170,7 +170,10 @@ WRONG = [
         '[[rules]]\nallow = ["read"]\n[[rules]]\n\nwho = ["Ana"]\n',
         "5: 'who': write a person, as in slack:ID, the name of a group, or one of everybody, ",
     ),
-    ('[[rules]]\nwho = ["sales"]\ndeny = ["read"]', "2: 'who': no group is called 'sales'; in [gr"),
+    (
+        '[[rules]]\nwho = ["sales"]\ndeny = ["read"]',
+        "2: 'who': there is no group called 'sales'; [gr",
+    ),
     (
         '[[rules]]\nwhere = ["here"]\ndeny = ["read"]',
         "2: 'where': write a place, as in `web`",
@@ -240,7 +243,10 @@ WRONG = [
     ),
     ('[[allowances]]\nof = "each"\nturns = 1', "2: 'of': write one of 'each person', 'each ch"),
     ('[[allowances]]\nof = "everybody"', "1: 'allowances': write `money`, `tokens` or `turns`"),
-    ('[[allowances]]\nof = "together"\nturns = 1', "1: 'allowances': add who shares it"),
+    (
+        '[[allowances]]\nof = "together"\nturns = 1',
+        "1: 'allowances': add `who`, the people who share this limit",
+    ),
     (
         '[[allowances]]\nof = "everybody"\nmoney = -1',
         "3: 'money': write a number that isn't negative.",
@@ -252,13 +258,13 @@ WRONG = [
     (
         '[[allowances]]\nof = "everybody"\nturns = 1\n[[allowances]]\nof = "each person"\n'
         'turns = 1\nwho = ["sales"]',
-        "7: 'who': no group is called 'sales'; in [groups]: –",
+        "7: 'who': there is no group called 'sales'; [groups] contains –",
     ),
     ("[prices.models.m]\ninput = 1", "1: 'output': this key is missing."),
-    ("[prices.models.m]\nin = 1\ninput = 1\noutput = 1", "2: 'in': not known here; known are i"),
+    ("[prices.models.m]\nin = 1\ninput = 1\noutput = 1", "2: 'in': unknown key; use one of i"),
     (
         "[prices]\ncode = 1",
-        "2: 'code': not known here; known are container, transcription, models",
+        "2: 'code': unknown key; use one of container, transcription, models",
     ),
     (
         '[hooks.x]\nkind = "gitlab"\nsecret = "XYZ"\npost_to = "slack:T1:C1"\nas = "a"\n'
@@ -268,7 +274,7 @@ WRONG = [
     (
         '[hooks.x]\nkind = "github"\nsecret = "whsec_in_the_file"\npost_to = "slack:T1:C1"\n'
         'as = "a"\ntemplate = "t"\n[groups]\na = []',
-        "3: 'secret': write a variable's name, as HOOK_SECRET",
+        "3: 'secret': write a variable's name, such as HOOK_SECRET",
     ),
     (
         '[hooks.x]\nkind = "github"\nsecret = "XYZ"\npost_to = "web"\nas = "a"\n'
@@ -278,7 +284,7 @@ WRONG = [
     (
         '[hooks.x]\nkind = "github"\nsecret = "XYZ"\npost_to = "slack:T1:C1"\nas = "a"\n'
         'template = "t"',
-        "5: 'as': no group is called 'a'; in [groups]: –.",
+        "5: 'as': there is no group called 'a'; [groups] contains –.",
     ),
     (
         '[hooks.x]\nkind = "github"\nsecret = "XYZ"\npost_to = "slack:T1:C1"\nas = "a"\n'
@@ -289,17 +295,17 @@ WRONG = [
     ('[[rules]]\nwhere = ["discord:900:900000000000000011"]', "2: 'where': write a place"),
     ('[[rules]]\nwhere = ["slack:C1"]\ndeny = ["code"]', "2: 'where': write a place"),
     ("[tables.m1]\napprovals = 3", "2: 'approvals': write one of 1, 2"),
-    ('[tables.m1]\napprovers = ["clerks"]', "2: 'approvers': no group is called 'clerks'"),
+    ('[tables.m1]\napprovers = ["clerks"]', "2: 'approvers': there is no group called 'clerks'"),
     ('[tools.x]\napprovers = ["members"]', "2: 'approvers': write a person"),
     ('[groups]\nasker = ["slack:U1"]', "2: 'asker': choose another name: lowercase letters"),
     ("[changes]\nremind_after = 4", "2: 'remind_after': write minutes or hours"),
     (
         "[tables.m1]\napprovers_only = true",
-        "1: 'm1': `approvers_only` needs `approvers`, and not `access = \"auto\"`",
+        "1: 'm1': `approvers_only` needs `approvers`, and can't be used with `access = \"auto\"`",
     ),
     (
         '[tables.m1]\naccess = "auto"\napprovers = ["asker"]\napprovers_only = true',
-        "1: 'm1': `approvers_only` needs `approvers`, and not `access = \"auto\"`",
+        "1: 'm1': `approvers_only` needs `approvers`, and can't be used with `access = \"auto\"`",
     ),
     (
         '[tables.m1]\nauto_fields = ["Status"]\nauto_people = ["slack:U1"]',
@@ -311,9 +317,9 @@ WRONG = [
     ),
     (
         '[tables.m1]\naccess = "auto"\nauto_people = ["clerks"]',
-        "3: 'auto_people': no group is called 'clerks'",
+        "3: 'auto_people': there is no group called 'clerks'",
     ),
-    ("[tools.x]\naccess = 1", "2: 'access': not known here; known are approvers, approvals"),
+    ("[tools.x]\naccess = 1", "2: 'access': unknown key; use one of approvers, approvals"),
     ("a = 1\na = 2", "2: not TOML: Cannot overwrite a value."),
     ("a = 1\n\nb = [1,\n", "3: not TOML: "),
     ("a = " + "[" * 20_000, "1: too many levels; use fewer."),
@@ -367,7 +373,7 @@ def test_agents_have_names_here_and_ids_there(tmp_path: Path) -> None:
         "ponte.toml:2: 'id': write the agent's ID"
     )
     (line,) = refusal(tmp_path, '[agents.a]\nid = "x"\nslug = "y"')
-    assert line == "ponte.toml:3: 'slug': not known here; known are id, title, description."
+    assert line == "ponte.toml:3: 'slug': unknown key; use one of id, title, description."
 
 
 def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:

@@ -174,7 +174,10 @@ def test_a_secret_that_no_header_can_hold_is_refused(
     Path("ponte.toml").write_text(text)
     monkeypatch.setenv("HOOK_OF_TESTS", "sk-abc-abc-abc-abc…xyz")
     assert ponte("doctor").code == 2
-    assert "HOOK_OF_TESTS: it contains '…', which no key has; enter the whole key" in ponte.err
+    assert (
+        "HOOK_OF_TESTS: it contains '…', which can't be part of a key; enter the whole key"
+        in ponte.err
+    )
     assert "abc" not in ponte.err
 
 

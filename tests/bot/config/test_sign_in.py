@@ -37,9 +37,9 @@ def test_a_provider_as_it_is_written(tmp_path: Path) -> None:
     assert here.provider("acme", lambda _: "").label == "acme"
 
 
-ONE_OF_THREE = 'write domains = ["…"], groups = ["…"] or anyone = true, one of them'
-TENANT = "means the accounts of all organizations"
-NO_DOMAIN = "an email proves no domain with Entra"
+ONE_OF_THREE = 'write exactly one of domains = ["…"], groups = ["…"] and anyone = true'
+TENANT = "isn't limited to your organization"
+NO_DOMAIN = "with Entra, an email address doesn't prove its domain"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ NO_DOMAIN = "an email proves no domain with Entra"
         ({"client_id": '" "'}, 1, "client_id"),
         ({"client_id": ""}, 1, "this key is missing"),
         ({"secret": '"the secret itself"'}, 4, "write a variable's name"),
-        ({"scope": '"openid"'}, 6, "not known here; known are issuer, client_id"),
+        ({"scope": '"openid"'}, 6, "unknown key; use one of issuer, client_id"),
         ({"anyone": '"yes"'}, 5, "write true or false"),
     ],
 )

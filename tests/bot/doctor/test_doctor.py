@@ -566,13 +566,13 @@ async def test_the_processes_of_a_shared_database_are_told(
     with psycopg.connect(migrated_postgres, autocommit=True, **CONNECTION_OPTIONS) as connection:
         for takes, works, mark, words in (
             (0, 0, "ok  ", "no Ponte process is using it"),
-            (0, 1, "ok  ", "processes that receive events: 0, that answer messages: 1"),
-            (1, 1, "ok  ", "processes that receive events: 1, that answer messages: 1"),
+            (0, 1, "ok  ", "processes that receive events: 0; processes that answer messages: 1"),
+            (1, 1, "ok  ", "processes that receive events: 1; processes that answer messages: 1"),
             (
                 1,
                 0,
                 "FAIL",
-                "processes that receive events: 1, that answer messages: 0; "
+                "processes that receive events: 1; processes that answer messages: 0; "
                 "no messages are answered until `ponte work` runs",
             ),
         ):

@@ -37,7 +37,8 @@ def test_people_come_and_go(ponte: Shell) -> None:
     """Nobody serves the home: the command takes it for a moment."""
     assert (ponte("people", "list").code, ponte.out) == (
         0,
-        "No one has a sign-in link. Run `ponte people add NAME`.\n",
+        "No one besides the owner has a sign-in link. To invite someone, run `ponte people add "
+        "NAME`.\n",
     )
     first = token_of(ponte("people", "add", "ana").out)
     assert "Send this link to ana privately" in ponte.err

@@ -161,8 +161,9 @@ def test_before_it_forgets_it_shows_what_goes_and_asks(
         "      12  messages",
         "       1  files",
         "2 deleted items are still on the model's server. Ponte tries to delete them every hour.",
-        "Other people also took part in these conversations. Their messages and answers are kept "
-        "and may mention this person. To delete a whole conversation, run `ponte threads forget`:",
+        "Other people also took part in the conversations below. Their messages and the answers "
+        "to them are kept and may mention this person. To delete a whole conversation, run "
+        "`ponte threads forget`:",
         "    slack:T1:C1:1.1",
         (
             "Not deleted: posts on the platforms, rows in your tables, runs at StackSpot, earlier "

@@ -231,5 +231,5 @@ def test_a_sentence_that_only_begins_like_a_command_is_for_the_model(text: str) 
     ["`approve abc234`", "approve `abc234`", "`aprovar abc234` 👍", "```\napprove abc234\n```"],
 )
 def test_a_decision_in_code_marks_decides_nothing_and_asks_no_model(text: str) -> None:
-    with pytest.raises(BadInput, match="without the code marks"):
+    with pytest.raises(BadInput, match="without the backticks"):
         parse_command(text)
