@@ -70,7 +70,7 @@ POSTGRES_TYPES = (
     (re.compile(r"\) WITHOUT ROWID"), ")"),
 )  # fmt: skip
 CONNECTION_OPTIONS: dict[str, Any] = {
-    "options": f"-c search_path={SCHEMA_NAME}"
+    "options": f"-c search_path={SCHEMA_NAME} -c default_transaction_isolation=read\\ committed"
     f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT}",
     "application_name": "ponte",
     "keepalives_idle": 10,
