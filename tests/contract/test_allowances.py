@@ -423,7 +423,9 @@ async def test_a_counter_that_is_erased_while_a_message_waits_for_it_begins_anew
     turns = [await begin_turn(on_postgres, channel=name) for name in ("one", "two")]
     await record_question(on_postgres, limits, turns[0])
     before, *_ = await books(on_postgres)
-    async with await psycopg.AsyncConnection.connect(on_postgres.url, **CONNECTION_OPTIONS) as other:
+    async with await psycopg.AsyncConnection.connect(
+        on_postgres.url, **CONNECTION_OPTIONS
+    ) as other:
         await other.execute("DELETE FROM counters WHERE person <> ''")
         asking = asyncio.create_task(record_question(on_postgres, limits, turns[1]))
         while not asking.done() and not await on_postgres.database.read(count_blocked):
