@@ -188,6 +188,7 @@ _WHY = re.compile(
 )
 SLUG_PATTERN = r"[a-z0-9][a-z0-9_-]{0,99}"
 MAX_APPROVED_TOGETHER = 10
+MAX_CACHED_CHARACTERS = 4_000
 _LONGEST_DECISION = 176
 """Characters of the longest immediate command. A command's name is searched for only in as many
 characters at the beginning of a message."""
@@ -223,7 +224,6 @@ class TypedCommand:
     reason: str = ""
 
 
-@lru_cache(maxsize=512)  # each of many waiting turns asks several times
 def parse_command(text: str) -> TypedCommand | None:
     """Return the command that a message is, or None if the message is for the model. The name of
     the command may be written in English or in any supported language.
@@ -233,7 +233,9 @@ def parse_command(text: str) -> TypedCommand | None:
     (slug) of a quick command and for a decision in code marks, as it is copied from a card, and
     BadInput for inputs that cannot be parsed.
     """
-    command = _parse(text)
+    # Long texts, of up to 2 MB, would fill the memory.
+    parse = _parse if len(text) <= MAX_CACHED_CHARACTERS else _parse.__wrapped__
+    command = parse(text)
     if command is None and len(text) <= _LONGEST_DECISION:
         command = _parse(_EMOJI.sub("", text))
         if (
@@ -249,6 +251,7 @@ def parse_command(text: str) -> TypedCommand | None:
     return command
 
 
+@lru_cache(maxsize=512)  # each of many waiting turns asks several times
 def _parse(text: str) -> TypedCommand | None:
     text = text.strip()
     # A message that is one Python code block runs the code.

@@ -86,7 +86,9 @@ def release_call_hold(connection: SqlConnection, seq: int, part: str) -> None:
 
 
 def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
-    connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
+    sql = "DELETE FROM holds WHERE seq = ? AND part = ?"
+    if not connection.execute(sql, (hold["seq"], hold["part"])).rowcount:
+        return  # another transaction settled it meanwhile
     # The counters still have the reserved amounts. The difference is negative if the call cost less
     # than its upper bound, as most do.
     extra = real - Spend(0, int(hold["tokens"]), int(hold["money"]))

@@ -70,7 +70,7 @@ POSTGRES_TYPES = (
     (re.compile(r"\) WITHOUT ROWID"), ")"),
 )  # fmt: skip
 CONNECTION_OPTIONS: dict[str, Any] = {
-    "options": f"-c search_path={SCHEMA_NAME}"
+    "options": f"-c search_path={SCHEMA_NAME} -c default_transaction_isolation=read\\ committed"
     f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT}",
     "application_name": "ponte",
     "keepalives_idle": 10,
@@ -143,8 +143,11 @@ class PostgresStatements:
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
+        # Psycopg is an optional package.
+        from psycopg.errors import SerializationFailure
+
         # `most` counters have rows. The function adds to these, one after the other.
-        return self.execute(
+        rows = self.execute(
             "WITH asked AS (SELECT ?::text[] AS scopes, ?::text[] AS periods), known AS (SELECT"
             " coalesce(min(n) FILTER (WHERE turns IS NULL) - 1, count(*))::int AS most FROM asked,"
             " unnest(scopes, periods) WITH ORDINALITY AS one(scope, period, n)"
@@ -159,6 +162,9 @@ class PostgresStatements:
                 money,
             ),
         ).fetchall()
+        if any(row["turns"] is None for row in rows):  # erased while the function waited for it
+            raise SerializationFailure("a counter was erased")  # the transaction is run again
+        return rows
 
 
 class PostgresDatabase:

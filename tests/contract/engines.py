@@ -169,6 +169,15 @@ class Shared(Embedded):
         return await Shared.on(self.url, self.home)
 
 
+def count_blocked(connection: SqlConnection) -> int:
+    """The transactions on this Postgres database that wait for another's lock."""
+    sql = (
+        "SELECT count(*) AS n FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return int(connection.execute(sql).fetchone()["n"])
+
+
 class InMemory(Embedded):
     """The double. Its processes share one connection, which outlives each of them."""
 

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.rows import dict_row
 
 from core.domain.messages import Answer, File, Person, Usage, encode_json
 from core.domain.records import Outcome, RoundOutput, ToolCall, Turn
@@ -28,9 +29,11 @@ from core.money.allowances import (
     max_item_tokens,
 )
 from core.money.budget import Budget
+from core.money.settlement import settle_holds
 from core.money.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
 from core.store.database import SqlConnection
-from tests.contract.engines import Embedded, Shared
+from core.store.postgres import CONNECTION_OPTIONS, PostgresStatements
+from tests.contract.engines import Embedded, Shared, count_blocked
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import HELLO, SAID, again
 from tests.fakes.config import FixedConfig, means_everybody, no_daily_caps
@@ -411,6 +414,51 @@ async def test_a_person_without_a_counter_holds_nobody_up(
     monkeypatch.setattr(budget, "_past_spend", look)
     await record_question(on_postgres, budget_of_two, turns[1])
     assert looks == ["web:bob"] * 2
+
+
+async def test_a_counter_that_is_erased_while_a_message_waits_for_it_begins_anew(
+    on_postgres: Shared,
+) -> None:
+    limits = budget_of(on_postgres, *PERSON_AND_CHANNEL_ALLOWANCES)
+    turns = [await begin_turn(on_postgres, channel=name) for name in ("one", "two")]
+    await record_question(on_postgres, limits, turns[0])
+    before, *_ = await books(on_postgres)
+    async with await psycopg.AsyncConnection.connect(
+        on_postgres.url, **CONNECTION_OPTIONS
+    ) as other:
+        await other.execute("DELETE FROM counters WHERE person <> ''")
+        asking = asyncio.create_task(record_question(on_postgres, limits, turns[1]))
+        while not asking.done() and not await on_postgres.database.read(count_blocked):
+            pass
+    await asking
+    counters, *_ = await books(on_postgres)
+    person, _, everybody = (rule.key for rule in PERSON_AND_CHANNEL_ALLOWANCES)
+    assert counters[f"{person}:{ANA.key}"] == before[f"{person}:{ANA.key}"]
+    assert counters[everybody] == tuple(2 * one for one in before[everybody])
+
+
+@pytest.mark.parametrize("ends", ["released", "answered"])
+async def test_a_reservation_that_two_settle_at_once_is_settled_once(
+    on_postgres: Shared, ends: str
+) -> None:
+    """An erasure does not lock a conversation that began after it."""
+    limits = budget_of(on_postgres, *PERSON_AND_CHANNEL_ALLOWANCES)
+    turn = await begin_turn(on_postgres)
+    grant = await record_question(on_postgres, limits, turn)
+    assert grant
+    with psycopg.connect(on_postgres.url, row_factory=dict_row, **CONNECTION_OPTIONS) as other:
+        settle_holds(PostgresStatements(other), turn.seq)
+        ending = asyncio.create_task(
+            limits.release(turn, grant.part)
+            if ends == "released"
+            else record_answer(on_postgres, turn, Usage(input=100, output=10))
+        )
+        while not ending.done() and not await on_postgres.database.read(count_blocked):
+            pass
+    await ending
+    counters, reservations, usage, spendings = await books(on_postgres)
+    assert (reservations, usage) == (0, spendings)
+    assert set(counters.values()) == {spendings}
 
 
 async def test_an_erased_counter_keeps_no_other_from_being_settled(stores: Embedded) -> None:

@@ -128,6 +128,20 @@ async def _wait_for_both(both: asyncio.Barrier) -> None:
     await both.abort()
 
 
+@pytest.mark.parametrize("single", [True, False])
+async def test_another_isolation_of_the_server_changes_nothing(url: str, single: bool) -> None:
+    """What a transaction reads after it waited for a lock must be what its holder wrote."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        name = connection.info.dbname
+        setting = f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"
+        connection.execute(setting.encode())
+    database = await open_database(url)
+    sql = "SELECT current_setting('transaction_isolation') AS isolation"
+    row = await database.write(lambda c: c.execute(sql).fetchone(), single=single)
+    assert row["isolation"] == "read committed"
+    await database.close()
+
+
 async def test_a_wrong_statement_is_not_tried_again_and_odd_text_is_kept(url: str) -> None:
     """Postgres has no room for a zero character."""
     database = await open_database(url)

@@ -20,7 +20,7 @@ from core.people.notices import Outbox
 from core.store import processes
 from core.store.database import SqlConnection, SqlRow
 from core.store.postgres import PostgresDatabase
-from tests.contract.engines import Shared, Worker
+from tests.contract.engines import Shared, Worker, count_blocked
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begin_turn
 from tests.contract.test_ledger import BOB, proposal
@@ -467,19 +467,12 @@ async def test_a_notice_that_is_stored_while_its_change_is_forgotten_keeps_no_wo
         forgets.set()
         may_end.wait()
 
-    def count_waiting(connection: SqlConnection) -> int:
-        sql = (
-            "SELECT count(*) AS n FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return int(connection.execute(sql).fetchone()["n"])
-
     forgetting = asyncio.create_task(ours.database.write(forget))
     await asyncio.to_thread(forgets.wait)
     outbox = Outbox(theirs.database)
     notice = ApprovalNotice(change.id, "copy", BOB, text="Ana asks", state="posted")
     putting = asyncio.create_task(outbox.put(notice))
-    while not putting.done() and not await theirs.database.read(count_waiting):
+    while not putting.done() and not await theirs.database.read(count_blocked):
         pass
     may_end.set()
     await asyncio.gather(forgetting, putting)

@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from adapters.slack.surface import SlackSurface
-from core.commands.grammar import parse_command
+from core.commands.grammar import _parse
 from tests.dialogues import office
 from tests.dialogues.test_nocodb_slack import Channel, channel
 from tests.fakes.slack import Post
@@ -115,7 +115,7 @@ async def record_codes(home: Path, *steps: Step) -> set[CodeType]:
                 lasting_tasks = list_tasks().keys()
                 for _ in range(WARM_UPS + 1):
                     codes.clear()
-                    parse_command.cache_clear()  # else the text of the warm-up is known
+                    _parse.cache_clear()  # else the text of the warm-up is known
                     card: Post | None = None
                     for step in steps:
                         card = await step(here, card)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from core.base.errors import BadInput, UnknownCommand
 from core.base.text import clean_text
 from core.commands.grammar import (
     COMMAND_NAMES,
+    MAX_CACHED_CHARACTERS,
     RUN_PYTHON,
     TypedCommand,
     is_decision,
@@ -233,3 +236,10 @@ def test_a_sentence_that_only_begins_like_a_command_is_for_the_model(text: str) 
 def test_a_decision_in_code_marks_decides_nothing_and_asks_no_model(text: str) -> None:
     with pytest.raises(BadInput, match="without the backticks"):
         parse_command(text)
+
+
+def test_a_long_message_does_not_stay_in_memory() -> None:
+    text = "hello " * MAX_CACHED_CHARACTERS
+    references = sys.getrefcount(text)
+    assert parse_command(text) is None
+    assert sys.getrefcount(text) == references
