@@ -13,6 +13,7 @@ import functools
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -113,6 +114,16 @@ class EnvFile:
     """The values in it by name."""
     unread: tuple[int, ...] = ()
     """Numbers of lines that cannot be parsed."""
+    written_at: float = field(default=0.0, repr=False, compare=False)
+    """When it was changed last, as of its reading, in seconds since the epoch."""
+
+    def describe_newer_file(self) -> str:
+        """Return a sentence if the file was written again since it was read."""
+        with suppress(OSError):
+            if self.path and self.path.stat().st_mtime != self.written_at:
+                words = "{path} changed after Ponte started. Restart Ponte to apply it."
+                return say(words, path=self.path)
+        return ""
 
 
 def _parse_locale(value: object) -> object:
@@ -449,11 +460,12 @@ def _read_env_file(path: Path) -> EnvFile:
     except (FileNotFoundError, NotADirectoryError):
         return EnvFile()
     with file:
-        owner = os.fstat(file.fileno()).st_uid
+        status = os.fstat(file.fileno())
+        owner, written_at = status.st_uid, status.st_mtime
         if owner not in (0, os.geteuid()):
             # The caller decides: Ponte starts without such a `.env`, but with a warning.
             why = f"it belongs to another user (uid {owner}); change its owner"
-            return EnvFile(path, why)
+            return EnvFile(path, why, written_at=written_at)
         names, unread = {}, []
         try:
             bindings = list(parse_stream(file))
@@ -467,7 +479,7 @@ def _read_env_file(path: Path) -> EnvFile:
                 unread.append(binding.original.line + above)
             elif binding.key:
                 names[binding.key] = binding.value or ""
-        return EnvFile(path, names=names, unread=tuple(unread))
+        return EnvFile(path, names=names, unread=tuple(unread), written_at=written_at)
 
 
 def _list_notes(settings: Settings) -> Iterator[str]:

@@ -169,7 +169,7 @@ async def find_app(api: SlackApi, identity: Mapping[str, Any], app_token: str) -
         answer = await api.call("bots.info", bot=identity.get("bot_id", ""))
     except SlackRefused:  # without users:read it is not known
         return named[1] if named else ""
-    own = str(answer["bot"].get("app_id") or "")
+    own = str((answer.get("bot") or {}).get("app_id") or "")
     if named and own and named[1] != own:
         raise SettingsError(TWO_APPS, other=named[1], own=own)
     return own or (named[1] if named else "")

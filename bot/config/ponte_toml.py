@@ -5,6 +5,7 @@ Unknown keys and wrong values are refused, with a line for each that names file 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -67,8 +68,8 @@ _ERROR_WORDS = {
     "greater_than_equal": "write a number that isn't negative",
     "less_than_equal": "write a number of at most {le}",
     "tuple_type": 'write a list, as in ["a", "b"]',
-    "dict_type": "write a table",
-    "dataclass_type": "write a table",
+    "dict_type": "write it as a section, [{name}]",
+    "dataclass_type": "write it as a section, [{name}]",
 }
 
 
@@ -753,4 +754,7 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
     if error["type"] == "literal_error":
         return say("write one of {choices}", choices=error["ctx"]["expected"].replace(" or ", ", "))
     words = _ERROR_WORDS.get(error["type"], "write another value")
-    return say(words, **error.get("ctx", {}))
+    if words == _ERROR_WORDS["tuple_type"] and len(path) == 1:
+        words = "write each one as [[{name}]], with two brackets"
+    name = ".".join(part if re.fullmatch(r"[\w-]+", part) else f'"{part}"' for part in path)
+    return say(words, name=name, **error.get("ctx", {}))

@@ -221,6 +221,8 @@ async def _check_settings(start: Start) -> Sequence[Health]:
     elif file.why:
         words = say("environment; {path} isn't used ({why})", path=file.path, why=file.why)
         part = Health("settings", "failing", words)
+    elif words := file.describe_newer_file():
+        part = Health("settings", "failing", words)
     if page is None:
         return [part]
     words = "set-up page, {path} (in a backup only with `ponte backup --secrets`)"

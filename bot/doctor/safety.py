@@ -4,7 +4,7 @@ changed."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
     # Names in ponte.toml, as of tools and agents, that do not exist and so have no effect.
     misspelt = misspelt_names(config, settings)
     findings += [SafetyFinding("rights", words, "unsafe") for words in misspelt]
-    findings += _check_rules(config)
+    findings += _check_rules(config, settings.ponte_admins)
     return sorted(findings, key=lambda one: _TOPICS.index(one.topic))
 
 
@@ -126,7 +126,7 @@ def describe_unpriced(settings: Settings, config: Config) -> str:
     return say(words, models=", ".join(unknown))
 
 
-def _check_rules(config: Config) -> Iterator[SafetyFinding]:
+def _check_rules(config: Config, admins: Collection[str]) -> Iterator[SafetyFinding]:
     """Report rules of ponte.toml that give more, or leave fewer people to decide, than one may
     expect. A "note" is a choice that an operator should know about; a finding without it is
     "ok"."""
@@ -172,6 +172,16 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
             text = "{table}: only {names} can decide on changes; other admins can't ({rule})"
             names, location = ", ".join(sorted(table.approvers)), config.location("tables", name)
             yield SafetyFinding("rights", say(text, table=name, names=names, rule=location))
+        named = {one for each in table.approvers for one in config.groups.get(each, (each,))}
+        deciders = named if table.approvers_only else named.union(admins)
+        # A user group or role is one name for any number of people.
+        if len(deciders) < table.approvals:
+            text = (
+                "{table}: each change needs {count} approvals, and ponte.toml and PONTE_ADMINS "
+                "name {number}. Unless these include a user group or role, no one can approve."
+            )
+            words = say(text, table=name, count=table.approvals, number=len(deciders))
+            yield SafetyFinding("rights", words, "note")
 
 
 def _check_home(home: Home) -> Iterator[SafetyFinding]:

@@ -89,6 +89,9 @@ class PonteError(Exception):
         with use_locale("en"):
             return self.words()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
 
 class Refusal(PonteError):
     """The base class of refusals: the person may not do this here and now. Their message is

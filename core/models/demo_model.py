@@ -40,7 +40,9 @@ from core.models.demo_turn import (
     run_python,
 )
 
-TourStep = Literal["overdue", "pay", "undo", "export", "file", "draw", "quick", "tables", "tour"]
+TourStep = Literal[
+    "overdue", "pay", "undo", "export", "file", "draw", "quick", "tables", "tour", "schedule"
+]  # fmt: skip
 
 OVERDUE_SENTENCE = "Which invoices are overdue?"
 PAY_SENTENCE = "Mark the oldest overdue invoice as paid"
@@ -61,7 +63,13 @@ TOUR: dict[TourStep, tuple[str, str]] = {
 }
 
 _CHANGE_VERB = r"(?:mark|set|chang|marc|marqu|mud|alter|pass|mett|mets|modif)\w*"
+_WEEKDAYS = (
+    r"(?:\w*day|\w+-feira|segunda|terca|quarta|quinta|sexta|sabado|domingo|dia|semana|week|"
+    r"month|mes|mois|jour|semaine|lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche)s?"
+)
 _PATTERNS: tuple[tuple[TourStep, str], ...] = (
+    ("schedule", rf"(?:every|each|tod[oa]s?(?: [oa]s?)?|tou(?:te)?s les|chaque) {_WEEKDAYS}|"
+                 r"remind\w*|lembr\w*|rappel\w*|alert\w*"),
     ("undo", r"undo|undone|revert\w*|desfa\w*|desfe\w*|annul\w*|defai\w*"),
     ("pay", rf"{_CHANGE_VERB} .*\b(?:inv-\d+|invoices?|faturas?|factures?|overdue|paid|pag[ao]s?|"
             r"payee?s?|reglee?s?)"),
@@ -74,7 +82,7 @@ _PATTERNS: tuple[tuple[TourStep, str], ...] = (
                r"list\w* .*\btabelas"),
     ("tour", r"tour|demo|next|proxim\w*|suivant\w*|comec\w*|commenc\w*|start"),
 )  # fmt: skip
-"""A change comes before its question."""
+"""A schedule comes before what it would do, and a change before its question."""
 _MAX_SENTENCE_CHARACTERS = 200
 _PAYMENT_WORDS = re.compile(
     "mark|set|change|the|invoice|number|as|to"
@@ -109,6 +117,7 @@ _NO_UNDO = (
 _UNDO = "Only a person can undo a change. Click **Undo** on its card, or type `undo {id}`."
 _ONE_CHART = "This is the only chart that I can draw. A real model can draw any chart you ask for."
 _NO_CHART = "I can only chart the sales in the sample tables. A real model can chart your own rows."
+_NO_SCHEDULE = "I can't schedule anything: schedules, reminders and alerts need a real model."
 _NO_FILE = (
     "Attach a file to your message, for example a CSV file: on the page with the **+** button, "
     "in the terminal as `@path`. Then write `{message}`. If you have no file, type `{export}` "
@@ -220,6 +229,8 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
             return _with_next(turn, "draw", _draw_sales(turn))
         case "draw":
             return say(_NO_CHART)
+        case "schedule":
+            return f"{say(_NO_SCHEDULE)} {say(_REAL_MODEL, line=KEY_LINE)}"
         case "quick":
             is_ready = COMMAND_TOOL in turn.tools
             sentence = _QUICK_COMMANDS_READY if is_ready else _HOW_TO_QUICK_COMMANDS

@@ -126,8 +126,9 @@ WRONG = [
         "1: 'colour': unknown key; use one of changes, tables, terms, tools, groups, rules, "
         "channels, quick_commands, agents, links, limits, schedules, alerts, hooks, ",
     ),
-    ("channels = 3", "1: 'channels': write a table."),
-    ("[[channels]]", "1: 'channels': write a table."),
+    ("channels = 3", "1: 'channels': write it as a section, [channels]."),
+    ("[rules]\nwho = []", "1: 'rules': write each one as [[rules]], with two brackets."),
+    ("[[channels]]", "1: 'channels': write it as a section, [channels]."),
     ('\n[channels."slack:T1:C1"]\n# so\ntypo = 1', "4: 'typo': unknown key; use one of "),
     ('[channels."slack:T1:C1"]\nstrict_mention = "yes"', "2: 'strict_mention': write true or"),
     ('[channels."slack:T1:C1"]\nstrict_mention = 1', "2: 'strict_mention': write true or"),
@@ -142,7 +143,10 @@ WRONG = [
         '[tables.Orders]\napprovers = ["Ana"]',
         "2: 'approvers': write a person, as in slack:ID, the name of a",
     ),
-    ('channels."slack:T1:C1" = 1', "1: 'slack:T1:C1': write a table."),
+    (
+        'channels."slack:T1:C1" = 1',
+        "1: 'slack:T1:C1': write it as a section, [channels.\"slack:T1:C1\"].",
+    ),
     ('[quick_commands."a b"]\ntitle = "x"', "1: 'a b': write a slug of up to 100"),
     ('[quick_commands.a]\ntitle = { de = "x" }', "2: 'de': write a language: en, pt-BR or fr."),
     ('[quick_commands.a]\ntitle = "x"\nby = "slack:U1"', "3: 'by': write a list"),

@@ -248,6 +248,7 @@ def test_a_right_that_is_not_for_one_table_is_told_so(ponte: Shell, right: str) 
         ("--person", "slack:T1:U1:x"),
         ("--person", "slack:U1", "--channel", "discord:1:2"),
         ("--person", "slack:U1", "--channel", "slack:C1"),
+        ("--person", "slack:U1", "--channel", "#finance"),
     ],
 )
 def test_what_is_not_understood_is_told_with_its_form(ponte: Shell, words: list[str]) -> None:

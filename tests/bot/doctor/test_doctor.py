@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -507,6 +508,10 @@ def test_the_file_of_settings_is_named(ponte: Shell) -> None:
     ponte("doctor")
     assert f"ok    settings: environment and {Path.cwd() / '.env'}\n" in ponte.out
     assert "off   web: PONTE_WEB is off\n" in ponte.out
+    with_env = Settings()
+    assert with_env.env_file.describe_newer_file() == ""
+    os.utime(Path.cwd() / ".env", (1, 1))
+    assert "Restart Ponte to apply it" in with_env.env_file.describe_newer_file()
     home = Home(find_home() or Path())
     with home.take():
         StoredSettings(home).write({"PONTE_MODEL": "m"})

@@ -60,6 +60,22 @@ def test_where_changes_are_proposed_and_nobody_may_decide(
     assert notes == (f"{words} (ponte.toml:1)" if words else "")
 
 
+@pytest.mark.parametrize(
+    ("approvers", "is_noted"),
+    [('["slack:U1"]', True), ('["finance"]', False), ('["slack:U1", "slack:U2"]', False)],
+)
+def test_more_approvals_than_people_are_noted(
+    tmp_path: Path, approvers: str, is_noted: bool
+) -> None:
+    path = tmp_path / "ponte.toml"
+    path.write_text(
+        '[groups]\nfinance = ["slack:U1", "slack:U3"]\n'
+        f"[tables.Bills]\napprovals = 2\napprovers_only = true\napprovers = {approvers}\n"
+    )
+    notes = finding_texts("note", tmp_path / "home", read_config(path))
+    assert ("Bills: each change needs 2 approvals" in notes) is is_noted
+
+
 def test_a_fresh_home_passes(tmp_path: Path) -> None:
     fresh = find_all(tmp_path / "home")
     assert {one.level for one in fresh} == {"ok"}

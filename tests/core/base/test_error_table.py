@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.base.errors import NoQuota
+from core.base.errors import NoQuota, PlatformBusy
 from core.base.http import HttpAnswer, HttpDown, HttpError, HttpTimeout
 from core.base.model_faults import ModelServerFault
 from core.base.remote_errors import SERVER_ERRORS, ErrorTable, RemoteError, on, was_sent
@@ -67,3 +67,7 @@ def test_a_row_sets_whether_a_failure_passes_is_unsure_and_its_hint() -> None:
 def test_every_table_has_a_row_for_what_nobody_foresaw() -> None:
     assert all(table.find(HttpError("odd")) for table in TABLES)
     assert all(table.find(ModelServerFault("broken")) for table in TABLES_OF_FAULTS)
+
+
+def test_a_log_has_the_values_of_an_error() -> None:
+    assert repr(PlatformBusy(5)) == "PlatformBusy('The platform asks me to wait 5 s.')"

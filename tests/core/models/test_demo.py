@@ -84,6 +84,20 @@ async def test_it_says_what_it_is_and_what_one_line_adds() -> None:
     assert "".join(chat.deltas) == answer, "it streams the text with which it completes"
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "Every Monday at 9 show the overdue invoices",
+        "me lembre amanhã às 10h",
+        "tous les lundis à 9 h, liste les factures en retard",
+    ],
+)
+async def test_it_promises_no_schedule(request_: str) -> None:
+    assert "schedules, reminders and alerts need a real model" in await Chat(DemoModel).says(
+        request_
+    )
+
+
 async def test_it_offers_only_what_works_here() -> None:
     answer = await Chat(DemoModel, [python("{code}")]).says("hello")
     assert re.findall(r"- `(.*?)`", answer) == ["history", "run python …", "help"]
