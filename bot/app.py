@@ -75,7 +75,7 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
 
 def serve(*, takes: bool = True, works: bool = True) -> int:
     """Run Ponte until a signal, and return the exit code. `takes`: this process accepts messages;
-    `works`: it runs their turns. If the set-up page asked for a restart, replace this process by a
+    `works`: it runs their turns. If the setup page asked for a restart, replace this process by a
     new start instead. Raises SettingsError, HomeTaken, HomeUnusable."""
     restart = Restart()
     # Until `run` handles the signal itself, SIGTERM raises SystemExit, so that the trial of new
@@ -96,7 +96,7 @@ def serve(*, takes: bool = True, works: bool = True) -> int:
 
 @contextmanager
 def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
-    """Yield the function that confirms the settings of the set-up page, for the block to call once
+    """Yield the function that confirms the settings of the setup page, for the block to call once
     the page serves. New settings are on trial until then.
 
     If the block fails before that with new settings, start again with those before them. If the

@@ -56,7 +56,7 @@ from core.tools.reading import PlaceReadingSource
 from core.tools.saved import SavedSource
 from core.tools.tool import Toolbox
 from core.turn.preparation import Assistant, hear_nothing
-from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
+from core.turn.run import GUARD_INSTRUCTIONS, INSTRUCTIONS, LinkRules, Retention, TurnConfig
 
 Secrets = Mapping[str, SecretStr]
 """Secrets that surfaces generated at their first start, by the setting's name."""
@@ -322,10 +322,11 @@ def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
     links only of addresses with a scheme (https://)."""
     # The default rights of a platform also tell what it makes a link of.
     platforms = collect_rights(settings.faces)
+    own = settings.ponte_instructions
     urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
     addresses = [settings.ponte_config.name, settings.page_url(), settings.guide_url, *urls]
     return TurnConfig(
-        instructions=settings.ponte_instructions or INSTRUCTIONS,
+        instructions=f"{own}\n\n{GUARD_INSTRUCTIONS}" if own else INSTRUCTIONS,
         locale=settings.ponte_locale,
         zone=settings.ponte_timezone,
         titles=settings.ponte_titles == "on",

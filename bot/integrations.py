@@ -1,4 +1,4 @@
-"""All integrations, kinds of change and cards of the set-up page, as the features have them."""
+"""All integrations, kinds of change and cards of the setup page, as the features have them."""
 
 from __future__ import annotations
 

@@ -61,11 +61,11 @@ _is_json = False
 named_secrets: set[str] = set()
 """Secrets in variables that ponte.toml names."""
 typed_secrets = BoundedDict[str, None](1_000)
-"""Secrets that were typed on the set-up page. A saved one is a setting from the next start on."""
+"""Secrets that were typed on the setup page. A saved one is a setting from the next start on."""
 
 
 def mask_also(secret: str, *, is_typed: bool = False) -> None:
-    """Mask this secret in every `Redaction` from now on. Of secrets that were typed on the set-up
+    """Mask this secret in every `Redaction` from now on. Of secrets that were typed on the setup
     page (`is_typed`), only the last thousand are masked, because anybody could type any number."""
     forms = _written_forms(secret) if len(secret) >= _MIN_SECRET_CHARS else ()
     if is_typed:

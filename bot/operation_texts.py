@@ -232,7 +232,7 @@ AUDIT_SENTENCES: dict[str, str] = {
     "conversation-forgotten": "{asker} deleted a conversation",
     "person-forgotten": "{asker} deleted all data about {person}",
     "config-reloaded": "{asker} reloaded {file}",
-    "setup-saved": "{asker} changed {settings} on the set-up page",
+    "setup-saved": "{asker} changed {settings} on the setup page",
     "setup-undone": "{asker} undid the last change to {settings}",
     "setup-app-updated": "{asker} updated the app at {service}",
     "setup-applied": "{asker} restarted Ponte with the new settings",
@@ -436,7 +436,7 @@ TURN_REASONS = {
     "model": "The model's server rejected the request.",
     "model_down": "The model's server didn't respond.",
     "model_silent": "The model didn't respond in time.",
-    "no_key": "No model is set up. [Set-up](/admin/setup?card=model)",
+    "no_key": "No model is set up. [Setup](/admin/setup?card=model)",
     "no_quota": "The account at the model's provider has no credit left.",
     "person_refused": "The model's server refused this person.",
     "rate_limited": "The model's server was busy.",
@@ -446,9 +446,9 @@ TURN_REASONS = {
     "too_long": "The conversation is too long for the model.",
     "too_many": "A limit was reached.",
     "too_many_rounds": "The model used tools many times without finishing.",
-    "unknown_model": "The server doesn't have this model. [Set-up](/admin/setup?card=model)",
+    "unknown_model": "The server doesn't have this model. [Setup](/admin/setup?card=model)",
     "unstorable": "The database rejected the values.",
-    "wrong_key": "The model's server rejected the API key. [Set-up](/admin/setup?card=model)",
+    "wrong_key": "The model's server rejected the API key. [Setup](/admin/setup?card=model)",
     "bad_request": "Ponte told the person what was wrong with the request.",
 }
 TURN_REASONS |= dict.fromkeys(
@@ -463,7 +463,7 @@ def format_reason(code: Any, view: View) -> str:
 
 
 def _part_details(row: Any, view: View) -> str:
-    """On /admin, a link to the set-up page stands for the settings that one would have to set."""
+    """On /admin, a link to the setup page stands for the settings that one would have to set."""
     words = translate_word(row["words"])
     for name, card in CARDS.items() if view.is_page else ():
         if any(setting in words for setting in card.names):
@@ -471,7 +471,7 @@ def _part_details(row: Any, view: View) -> str:
                 words = say("Not connected.")
             elif row["state"] == "on":  # "the demo model (to use a real one, set …)", "…; set …"
                 words = re.split(r"\s*[;(]", words)[0]
-            return f"{words} [{say('Set-up')}](/admin/setup?card={name}#{name})"
+            return f"{words} [{say('Setup')}](/admin/setup?card={name}#{name})"
     return words
 
 

@@ -134,7 +134,7 @@ COMMAND_GROUPS = {
     "changes": "List, approve, change, deny and undo changes to your data.",
     "person": "List, export and delete the data about a person.",
     "policy": "Show who can do what, and where.",
-    "setup": "Show and undo what was typed on the set-up page.",
+    "setup": "Show and undo what was typed on the setup page.",
 }
 """The help of commands that have commands below them."""
 
@@ -403,7 +403,7 @@ async def check_policy(
     channel: Annotated[
         str,
         ShellOption(
-            "For example C2, slack:T1:C2 or discord:SERVER:CHANNEL; if omitted, a direct message."
+            "For example, C2, slack:T1:C2 or discord:SERVER:CHANNEL. If omitted, a direct message."
         ),
     ] = "",
     group: Annotated[
@@ -416,8 +416,8 @@ async def check_policy(
         ShellOption("Only this permission, for example read:Orders. Can be repeated."),
     ] = (),
 ) -> results.PolicyCheck:
-    """Show a person's permissions in a channel, and which rule applies, by the ponte.toml on disk.
-    No platform is asked for the person's groups."""
+    """Show a person's permissions in a channel, and which rule applies, according to the ponte.toml
+    on disk. The person's groups aren't looked up on any platform."""
     # `ponte --help` imports this module, so it loads little.
     from bot.reports import check_rights
 
@@ -432,14 +432,14 @@ async def find_slack_addresses(ponte: Ponte) -> Json:
 
 @operation("setup show", right="own", example="--json")
 async def show_setup(ponte: Ponte) -> Json:
-    """Show what was typed on the set-up page, without secrets, and whether it's in effect."""
+    """Show what was typed on the setup page, without secrets, and whether it's in effect."""
     return await ponte.setup.show()
 
 
 @operation("setup undo", right="own", shown_by="setup show")
 async def undo_setup(ponte: Ponte, actor: Person) -> Json:
-    """Undo the last changes on the set-up page: all that one restart applies together. Takes effect
-    when Ponte restarts."""
+    """Undo the last changes on the setup page: all those that the same restart applies. Takes
+    effect when Ponte restarts."""
     return {"names": await ponte.setup.undo(actor)}
 
 
@@ -473,7 +473,7 @@ async def run_setup_step(
     arguments: Json,
     actor: Person,
 ) -> Any:
-    """Do a step of the set-up page: the method of that name (bot/setup/service.py)."""
+    """Do a step of the setup page: the method of that name (bot/setup/service.py)."""
     return await ponte.setup.run(step, arguments, actor)
 
 

@@ -112,7 +112,7 @@ READY_TO_ACCEPT_SENTENCE = "Ponte is ready to receive messages. Run `ponte work`
 READY_TO_WORK_SENTENCE = "Ponte is ready to answer messages. Run `ponte serve` to receive them."
 SETTINGS_READ_SENTENCE = "Settings: environment and {path}"
 SETTINGS_UNREAD_SENTENCE = "Settings: environment; {path} isn't used ({why})"
-PAGE_SETTINGS_SENTENCE = "Settings of the set-up page: {path}"
+PAGE_SETTINGS_SENTENCE = "Settings of the setup page: {path}"
 
 _STATE_AFTER: Mapping[ChangeAction, ChangeState] = {
     "approve": "done", "change": "open", "deny": "denied", "undo": "undone", "again": "open",
@@ -154,7 +154,7 @@ class Ponte:
     # A running process keeps what it loads, so these two are made when an operation needs them.
     @functools.cached_property
     def setup(self) -> SetupService:
-        """The service has the drafts of what was typed on the set-up page."""
+        """The service has the drafts of what was typed on the setup page."""
         from bot.setup.service import SetupService
 
         people = self.engine.people

@@ -51,7 +51,7 @@ from core.integrations import (
 from core.people.rules import EVERYBODY_NAME, DailyTurns
 
 STORED_FILE = "settings.env"
-"""The file in the data folder with what was typed on the set-up page."""
+"""The file in the data folder with what was typed on the setup page."""
 ASSISTANT_NAMES = {"ASSISTANT_ID", "OPENAI_ASSISTANT_ID"}
 TYPO_SIMILARITY = 0.75
 """From this similarity on (difflib's ratio), an unknown name is reported as a misspelling."""
@@ -268,7 +268,7 @@ class Settings(_Parts):
         return self._file
 
     def source(self, name: str) -> Literal["", "environment", "file", "page"]:
-        """Return where a setting's value comes from: the environment, the file `.env`, the set-up
+        """Return where a setting's value comes from: the environment, the file `.env`, the setup
         page, or "" for its default. `name` is in lower case, as all compared names."""
         if name in _without_empty(os.environ):
             return "environment"
@@ -279,7 +279,7 @@ class Settings(_Parts):
 
     @property
     def page_file(self) -> Path | None:
-        """The file that the set-up page stored; None if no setting comes from it."""
+        """The file that the setup page stored; None if no setting comes from it."""
         is_read = any(self.source(name) == "page" for name in SETUP_NAMES)
         return self.ponte_home / STORED_FILE if is_read else None
 
@@ -318,7 +318,7 @@ class Settings(_Parts):
 
 def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of this process: from the environment, then `.env`, then the data
-    folder's `settings.env`, which the set-up page writes; the first one that has a name counts.
+    folder's `settings.env`, which the setup page writes; the first one that has a name counts.
 
     A service of which the first two have the address or a secret gets nothing from `settings.env`.
     Raises SettingsError, with a line for each wrong one.
@@ -383,7 +383,7 @@ def find_home(file: EnvFile | None = None) -> Path | None:
 
 
 def _read_stored(file: EnvFile) -> EnvFile:
-    """Return the data folder's `settings.env`, without names that the set-up page may not store.
+    """Return the data folder's `settings.env`, without names that the setup page may not store.
     `file` is the `.env`, which can name the data folder. Raises OSError, also for a file that is
     not to be trusted."""
     home = find_home(file)
@@ -408,7 +408,7 @@ def check_is_file(path: Path) -> None:
 def _without_split_services(
     typed: Mapping[str, str], file: EnvFile, faces: Faces
 ) -> dict[str, str]:
-    """Return the values typed on the set-up page, without those of a service of which `.env` or the
+    """Return the values typed on the setup page, without those of a service of which `.env` or the
     environment has the address or a secret: nothing may send a secret to another source's
     address."""
     values, elsewhere = (
@@ -530,7 +530,7 @@ def _names_from(settings: Settings, source: str) -> frozenset[str]:
 
 
 def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
-    """Yield a line for each secret of the environment or the set-up page that would be sent to an
+    """Yield a line for each secret of the environment or the setup page that would be sent to an
     address in `.env`. Ponte then does not start.
 
     `.env` is read from the present folder, which somebody else may have sent, and must not redirect

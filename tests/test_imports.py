@@ -308,7 +308,7 @@ def test_only_the_settings_read_the_environment() -> None:
         or (isinstance(node, ast.ImportFrom) and node.module == "os" and "env" in ast.unparse(node))
     ]
     # `ponte --help` speaks the reader's language, before there are settings, and the terminal sends
-    # the zone of the person's shell, which is not the server's. A new start by the set-up page has
+    # the zone of the person's shell, which is not the server's. A new start by the setup page has
     # the environment of the first one, with the page's socket.
     assert set(reading) <= {
         "bot/settings.py",

@@ -40,7 +40,7 @@ MIN_SLOW_SECONDS = 5.0
 """Of a file's longest slow test. The order of shorter ones matters little."""
 MAX_WARNINGS = 20
 ADVICE = (
-    "Let it wait for an event instead of a pause, let it share a set-up with other tests (in a "
+    "Let it wait for an event instead of a pause, let it share a setup with other tests (in a "
     "fixture of the session), or mark it `slow`."
 )
 START_A_PROGRAM = frozenset({"browser", "drawings", "real_nocodb", "real_postgres", "own_postgres"})

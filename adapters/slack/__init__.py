@@ -79,7 +79,7 @@ class SlackSettings(SettingsPart):
     slack_config_token: ConfigToken | None = setting(
         None,
         "refresh token of an app configuration token (xoxe-1-…): `ponte doctor` compares the Slack "
-        "app with its manifest, and the set-up page updates it",
+        "app with its manifest, and the setup page updates it",
     )
     slack_api_url: Url = setting(
         "https://slack.com/api/",

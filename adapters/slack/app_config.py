@@ -34,7 +34,7 @@ _APP_REFUSED = (
 )
 _UPDATE_REFUSED = "Slack refused the new manifest ({error})."
 _NOT_SHOWN = "The Slack app has changed in the meantime. Check it again."
-_LACKS = "The Slack app lacks {names}. Add them with “Update the app” on the set-up page."
+_LACKS = "The Slack app lacks {names}. Add them with “Update the app” on the setup page."
 _COMPLETE = "The Slack app has everything that the manifest has."
 _UPDATED = "The Slack app is updated."
 _REINSTALL = "The Slack app is updated. Reinstall it to grant its new scopes: {link}"

@@ -41,7 +41,7 @@ _MIN_DIFFERENT_CHARACTERS = 8
 
 LISTENER_VARIABLE = "PONTE_LISTENER"
 """The variable with the descriptor of the listening socket that the process had before a restart
-by the set-up page (bot/setup/restart.py)."""
+by the setup page (bot/setup/restart.py)."""
 
 
 def add_token(page: str, token: str) -> str:

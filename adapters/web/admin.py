@@ -152,7 +152,7 @@ class AdminView:
         """With `refresh_seconds`, the browser reopens the tab after that time: Ponte restarts."""
         links = ""
         titles = {name: sentence for name, (sentence, _) in TABS.items()}
-        # The set-up page uses this frame, too; only the owner may open it.
+        # The setup page uses this frame, too; only the owner may open it.
         if self._is_owner:
             titles["setup"] = SETUP_TITLE
         for name, sentence in titles.items():
@@ -385,7 +385,7 @@ class AdminView:
         return "".join(sections)
 
 
-SETUP_TITLE = "Set-up"
+SETUP_TITLE = "Setup"
 """The title of the owner's tab, which adapters/web/setup draws."""
 TABS = {
     "": ("Overview", AdminView._overview),

@@ -85,7 +85,7 @@ ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
 class Forms:
     """Builds the forms of /admin. A hidden field of each has `token`, which proves that this page,
     in the visitor's session, has sent the form, and not another site. Only the owner gets links to
-    the set-up page."""
+    the setup page."""
 
     token: str
     is_owner: bool

@@ -333,7 +333,7 @@ def bind_socket(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        # A restart by the set-up page hands its socket over. The new settings may name another
+        # A restart by the setup page hands its socket over. The new settings may name another
         # address.
         if inherited := _take_inherited_socket():
             own_host, own_port = inherited.getsockname()[:2]
@@ -436,7 +436,7 @@ def list_routes(
     people: People | None,
 ) -> list[DeclaredRoute]:
     """The page and, without `people`, the Unix socket in the home folder both have the routes of
-    conversations. Accounts, set-up and `/admin` are for the page alone, the operations as JSON for
+    conversations. Accounts, setup and `/admin` are for the page alone, the operations as JSON for
     the socket alone. The first route that matches a request is used, in the order of this list."""
     visitors, conversations = hub.visitors, hub.conversations
     page = PageRoutes(visitors, board)

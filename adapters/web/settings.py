@@ -30,7 +30,7 @@ class WebSettings(SettingsPart):
 
     ponte_setup: Switch | None = setting(
         None,
-        "set-up in the page: on (then also behind an https proxy), off; without it only "
+        "setup in the page: on (then also behind an https proxy), off; without it only "
         "where nobody but this machine can open the page",
     )
 

@@ -454,7 +454,7 @@ without a path ("" if it has none of its own)."""
 class Visitors:
     """The visitors of one server. Without a policy, each of them may do everything.
 
-    `locale` and `time_zone` are those of the installation. `setup` says who may use the set-up
+    `locale` and `time_zone` are those of the installation. `setup` says who may use the setup
     page; None: nobody. `sign_in` signs in with other services' accounts. `voice`: recordings are
     written down.
     """

@@ -60,7 +60,7 @@ from core.turn.run import CallLimits, Retention, TurnConfig
 NEWER_FILE_SENTENCE = "{file} is newer than the version in use. Run `ponte reload` to apply it."
 _ERROR_WORDS = {
     "missing": "this key is missing",
-    "string_type": "write a text in quotes",
+    "string_type": "write text in quotes",
     "bool_type": "write true or false",
     "int_type": "write a whole number",
     "float_type": "write a number",
@@ -686,12 +686,13 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
             yield (
                 path,
                 say(
-                    "only people and groups approve, and {name} is a workspace, server or channel",
+                    "only people and groups can approve, and {name} is a workspace, server "
+                    "or channel",
                     name=place,
                 ),
             )
         for name in sorted(chats.intersection(names)):
-            yield path, say("only people and groups approve, not all of {name}", name=name)
+            yield path, say("only people and groups can approve, not all of {name}", name=name)
     for feature in find_features():
         yield from feature.check_file(config)
     for section in ("rules", "allowances"):

@@ -190,7 +190,10 @@ Slug = Annotated[
 ]
 """Up to 100 lowercase letters, digits, hyphens and underscores."""
 AgentId = Annotated[
-    str, must_match(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "write the agent's ID from the portal")
+    str,
+    must_match(
+        r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "write the agent's ID as shown in the StackSpot portal"
+    ),
 ]
 """The ID that StackSpot's portal shows."""
 PricedName = Annotated[

@@ -118,7 +118,7 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
 async def check_integration(
     start: Start, name: str
 ) -> tuple[Sequence[DoctorFinding], Mapping[str, Sequence[str]]]:
-    """Check one integration against its live service, for the set-up page. Also return the values
+    """Check one integration against its live service, for the setup page. Also return the values
     that its settings can have, such as names of models, by setting."""
     settings, choices = start.settings, dict[str, Sequence[str]]()
     integration = next(candidate for candidate in settings.faces if candidate.name == name)
@@ -225,7 +225,7 @@ async def _check_settings(start: Start) -> Sequence[Health]:
         part = Health("settings", "failing", words)
     if page is None:
         return [part]
-    words = "set-up page, {path} (in a backup only with `ponte backup --secrets`)"
+    words = "setup page, {path} (in a backup only with `ponte backup --secrets`)"
     return [part, Health("settings", "on", say(words, path=page))]
 
 

@@ -156,7 +156,8 @@ def _check_rules(config: Config, admins: Collection[str]) -> Iterator[SafetyFind
     for name, table in config.tables.items():
         if table.auto_fields and table.auto_people:
             text = (
-                "{table}: {names} update {fields} without approval, {count} rows an hour ({rule})"
+                "{table}: {names} can update {fields} without approval, up to {count} rows "
+                "an hour ({rule})"
             )
             words = say(
                 text,

@@ -34,7 +34,7 @@ FEATURES = (
     "tracing",
     "backup",
 )
-"""In the order of the start screen, of `ponte.toml` and of the set-up page."""
+"""In the order of the start screen, of `ponte.toml` and of the setup page."""
 
 
 def load_modules(name: str) -> Sequence[ModuleType]:

@@ -28,7 +28,7 @@ EndFeature = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class SetupField:
-    """A setting on a card of the set-up page. `choices` are its values if it has only a few. A
+    """A setting on a card of the setup page. `choices` are its values if it has only a few. A
     secret is never shown again."""
 
     setting: str
@@ -40,7 +40,7 @@ class SetupField:
 
 @dataclass(frozen=True, slots=True)
 class SetupCard:
-    """A row of the set-up page: one service that can be connected there. `icon` is the path of an
+    """A row of the setup page: one service that can be connected there. `icon` is the path of an
     SVG of 24 by 24. `purpose` says what the service is for, `steps` what it takes to connect it,
     with links as in Markdown."""
 
@@ -76,7 +76,7 @@ class Feature:
     sections: Mapping[str, Any] = field(default_factory=dict)
     """Its sections of ponte.toml: each a dataclass, or a mapping of names to one."""
     card: SetupCard | None = None
-    """Its card on the set-up page."""
+    """Its card on the setup page."""
     audit_sentences: Mapping[str, str] = field(default_factory=dict)
     """What its lines of the audit log say, by event."""
 

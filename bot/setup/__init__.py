@@ -1,1 +1,1 @@
-"""Set-up from the page: what can be set there, where it is stored, and how it takes effect."""
+"""Setup from the page: what can be set there, where it is stored, and how it takes effect."""

@@ -23,7 +23,7 @@ PROBE_FAILED = "Ponte couldn't start with these settings."
 
 
 class Restart:
-    """Starts Ponte again in the same process, with the settings that the set-up page has stored and
+    """Starts Ponte again in the same process, with the settings that the setup page has stored and
     the environment with which this process began."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Set-up from the page: shows the cards, checks what was typed, stores it and starts Ponte anew.
+"""Setup from the page: shows the cards, checks what was typed, stores it and starts Ponte anew.
 
 What was typed stays in memory as a draft, so that nobody types a secret twice; the page gets only
 the draft's id.
@@ -80,7 +80,7 @@ class SetupDraft:
 
 
 class SetupService:
-    """The actions of the set-up page: show, check and store settings, and start Ponte anew.
+    """The actions of the setup page: show, check and store settings, and start Ponte anew.
     `restart` is None where Ponte cannot start itself again."""
 
     def __init__(
@@ -108,7 +108,7 @@ class SetupService:
         """The drafts by a random id; the oldest is first."""
 
     async def show(self) -> Json:
-        """Return everything that the set-up page shows: a card for each service with the state of
+        """Return everything that the setup page shows: a card for each service with the state of
         what runs now, what became of the newest settings (`trial`: saved and not in force yet, or
         failed), and who has which rights. `locked` says why a card can only be read, and `is_new`
         that a setting of it was saved and waits for a restart. `since` is when settings were saved
@@ -542,8 +542,8 @@ def _describe_trial(trial: StartTrial, stored: Mapping[str, str]) -> str:
         )
         return say(words, names=names, why=_name_fields(trial.why))
     if stored.keys().isdisjoint(trial.names):
-        return say("Removed: {names}. Restart Ponte to apply.", names=names)
-    return say("Saved: {names}. Restart Ponte to apply.", names=names)
+        return say("Removed: {names}. Restart Ponte to apply the change.", names=names)
+    return say("Saved: {names}. Restart Ponte to apply the change.", names=names)
 
 
 def _name_fields(sentence: str) -> str:

@@ -33,7 +33,7 @@ TRIAL_FILE = f"{STORED_FILE}.trial"
 UNDO_SECONDS = 86_400.0
 """So long, the settings before are kept after the restart that put others in force."""
 HEADER = (
-    "# Written by Ponte's set-up page. Change it there; .env and the environment have priority.\n"
+    "# Written by Ponte's setup page. Change it there; .env and the environment have priority.\n"
 )
 MAX_SETTING_CHARACTERS = 4_000
 DIED_REASON = "Ponte ended while it was starting with them"
@@ -57,7 +57,7 @@ class StartTrial:
 
 
 class StoredSettings:
-    """The settings that the set-up page stores in the data folder, and their trial by the next
+    """The settings that the setup page stores in the data folder, and their trial by the next
     start. Methods raise HomeUnusable."""
 
     def __init__(self, home: Home) -> None:

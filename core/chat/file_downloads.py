@@ -33,8 +33,7 @@ ENCODING_UNSURE = (
     "`{name}` isn't UTF-8. I read it as Windows-1252. If letters are wrong, send it as UTF-8."
 )
 FILES_NOT_FIT = (
-    "I can't read {names}, so I answered without them. Send fewer files in one message, or "
-    "files of another type."
+    "I answered without reading {names}. Send fewer files in one message, or files of another type."
 )
 KIND_NOT_READ = "I can't read {names}. I can read {kinds}."
 FILE_KINDS = {

@@ -100,7 +100,7 @@ class ImportSource(FixedToolSource):
         counts = compact_json({"rows": plan.counts, "reasons": count_reasons(plan)})
         parts = list(plan.parts())
         if not parts:
-            raise ToolError("No row would be written: {counts}.", code="no_rows", counts=counts)
+            raise ToolError("No rows would be written: {counts}.", code="no_rows", counts=counts)
         if len(parts) == 1:  # few rows of one kind: their card shows all of them
             draft = self._tables.writing.drafts.build_draft(run.schema, *parts[0])
             outcome = await ctx.turn.propose(draft)

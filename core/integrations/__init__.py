@@ -452,7 +452,7 @@ class Integration(ABC, Generic[S]):
 
     async def list_choices(self, deps: IntegrationDependencies[S]) -> Mapping[str, Sequence[str]]:
         """Ask the integration's service which values its settings can have, such as the models of
-        the model's server. Return them by the setting's name, for menus of the set-up page. Raises
+        the model's server. Return them by the setting's name, for menus of the setup page. Raises
         PonteError, HttpError or OSError."""
         return {}
 

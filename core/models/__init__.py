@@ -56,7 +56,7 @@ CONTEXT_SENTENCE = (
     "A fourth request of up to 7,000 tokens will also be sent, to test the model's context size."
 )
 NOTHING_TO_CHECK = (
-    "Nothing to check: the demo model answers. Set OPENAI_API_KEY or OPENAI_BASE_URL."
+    "Nothing to check: the demo model is in use. Set OPENAI_API_KEY or OPENAI_BASE_URL."
 )
 NO_SUCH_MODEL = "The server doesn't have the model {name} (PONTE_MODEL). Available models: {some}"
 NOT_LISTED = (
@@ -100,7 +100,7 @@ class ModelSettings(SettingsPart):
     )
     ponte_instructions: Instructions | None = setting(
         None,
-        "instructions for the model: a text, or @file",
+        "instructions for the model, in place of most of Ponte's own: a text, or @file",
         "write text, or @ followed by a file's name",
     )
 

@@ -101,7 +101,7 @@ UPDATE_TOOL, COMMAND_TOOL = "nocodb_update", "stackspot_quick_command"
 SUMMARY_TOOL, CHART_TOOL = "nocodb_summarize", "chart"
 _CHANGE_NOTE = re.compile(r"Proposal (\w{6}) \([^)]*\([^)]*\)[^)]*\): (.*)", re.DOTALL)
 _REAL_MODEL = (
-    "To use a real model, open Set-up on the page, or add `{line}` to `.env` and restart Ponte."
+    "To use a real model, open Setup on the page, or add `{line}` to `.env` and restart Ponte."
 )
 _NO_INVOICE = "Invoice {number} not found. To see the first ones, type `show Invoices`."
 KEY_LINE = "OPENAI_API_KEY=sk-…"
@@ -124,9 +124,9 @@ _NO_FILE = (
     "first."
 )
 _HOW_TO_QUICK_COMMANDS = (
-    "No quick command is set up yet. Connect StackSpot in Set-up on the page, and list your "
-    "commands in `ponte.toml` under `[quick_commands]`. Then type `quick-command NAME` and some "
-    "text."
+    "No quick command is set up yet. Connect StackSpot in Setup on the page, and list your "
+    "commands in `ponte.toml` under `[quick_commands]`. Then type `quick-command NAME` and "
+    "some text."
 )
 _QUICK_COMMANDS_READY = (
     "Type `quick-command NAME` and some text. `help` lists the commands that you can run."
@@ -386,13 +386,13 @@ _NEEDED_TOOLS = {
 """By phrase. One of them must be offered."""
 _NO_NOCODB = (
     "That NocoDB tool isn't available here. You might not have permission, or NocoDB isn't "
-    "connected. To connect it, open Set-up on the page. The sample tables are only for "
-    "the owner and, with `PONTE_SAMPLE=on`, for people who are invited."
+    "connected. To connect it, open Setup on the page. The sample tables are only for the "
+    "owner and, with `PONTE_SAMPLE=on`, for people who are invited."
 )
 _NO_TABLES = (
-    "No tables are available here. Either NocoDB isn't connected (open Set-up on the page), "
-    "or you don't have permission to read them. The sample tables are only for the owner and, "
-    "with `PONTE_SAMPLE=on`, for people who are invited."
+    "No tables are available here. Either NocoDB isn't connected (open Setup on the page), "
+    "or you don't have permission to read them. The sample tables are only for the owner "
+    "and, with `PONTE_SAMPLE=on`, for people who are invited."
 )
 _IN_BASE = "I couldn't read the base {base}: {problem}"
 
@@ -434,8 +434,8 @@ class DemoModel(Model):
 
     async def health(self) -> Health:
         sentence = say(
-            "the demo model (to use a real one, open Set-up on the page, or set OPENAI_API_KEY "
-            "in .env)"
+            "the demo model (to use a real one, open Setup on the page, or set "
+            "OPENAI_API_KEY in .env)"
         )
         return Health("model", "on", sentence)
 

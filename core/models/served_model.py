@@ -237,7 +237,7 @@ def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
     except (ValueError, KeyError, TypeError):
         cities = []
     if not cities:
-        sentence = "the model called a tool that doesn't exist, or with wrong arguments"
+        sentence = "the model called a tool that doesn't exist, or used wrong arguments"
         return DoctorFinding(CALL, "failing", say(sentence))
     return DoctorFinding(CALL, "on", say("the model called the test tool"))
 

@@ -55,9 +55,9 @@ SENTENCES: Mapping[str, str] = {
         "{when}. Check its answers, then resume it. What it does: {what}"
     ),
     "schedule-rights": (
-        "The schedule `{schedule}` is paused. When it was due on {when}, its owner no longer had "
-        "permission in that channel, or hadn't signed in with their company's account for 7 days. "
-        "What it does: {what}"
+        "The schedule `{schedule}` is paused. When it was due on {when}, its owner no longer "
+        "had permission in that channel, or hadn't signed in with their company account for "
+        "7 days. What it does: {what}"
     ),
     "schedule-allowance": (
         "The schedule `{schedule}` didn't run on {when}, because a usage limit was reached. It "

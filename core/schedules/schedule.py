@@ -287,7 +287,7 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
         for due in islice(_due_times(rule, "UTC", began), CHECKED_DUE_TIMES + 1):
             if last and due - last < limits.shortest_minutes * 60:
                 raise BadSchedule(
-                    "This schedule would run every {found} minutes. The minimum is {minutes}.",
+                    "This schedule would run every {found} min. The minimum is {minutes} min.",
                     found=round((due - last) / 60),
                     minutes=limits.shortest_minutes,
                 )

@@ -369,8 +369,8 @@ class Scheduling:
                 )
             else:
                 reply = say(
-                    "No schedules yet. To create one, ask me, for example: “Remind me tomorrow at "
-                    "14:00 to call Ana.”"
+                    "No schedules yet. To create one, ask me, for example: “Remind me "
+                    "tomorrow at 2 PM to call Ana.”"
                 )
             return Answer(reply, is_private=message.address.is_shared)
         find = service.get if command.slug == "show" else service.get_managed

@@ -189,7 +189,7 @@ class ClusterStatus:
         if self.waiting:
             parts.append(
                 plural(
-                    "{count} message is waiting, for {age} s",
+                    "{count} message has been waiting for {age} s",
                     "{count} messages are waiting, the oldest for {age} s",
                     self.waiting,
                     age=round(self.oldest),

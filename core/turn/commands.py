@@ -447,7 +447,7 @@ class CommandService:
         return "\n".join(lines)
 
     async def _prove_identity(self, turn: Turn, command: TypedCommand) -> str:
-        """Take the word that the set-up page shows to the owner (`command.id`), as a proof that the
+        """Take the word that the setup page shows to the owner (`command.id`), as a proof that the
         sender is the owner of this Ponte. It counts only in a direct message from a member of the
         workspace, who is no program. Raise BadInput."""
         person, address = turn.message.author, turn.message.address
@@ -457,7 +457,7 @@ class CommandService:
         is_private = not address.is_shared and not person.is_bot and is_colleague
         if not is_private or not self.people.claims.prove(person, command.id):
             raise BadInput(
-                "That word isn't valid. Send the one shown on the set-up page as a direct "
+                "That word isn't valid. Send the one shown on the setup page as a direct "
                 "message, within ten minutes and from the account you chose there."
             )
         return say(

@@ -98,7 +98,8 @@ class TooManyWaiting(OverBudget):
     limit = "waiting_per_person"
     sentence = (
         "{limit} of your messages are already queued, so I didn't process this one. Send it "
-        "again later, or type `stop`. The limit is set in ponte.toml (`[limits]`)."
+        "again later, or type `stop` to end the answer in progress. The limit is set in "
+        "ponte.toml (`[limits]`)."
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from bot.compose import compose
+from bot.compose import _turn_config, compose
 from bot.config.ponte_toml import Config
 from bot.features.base import EndFeature
 from bot.home import Home
@@ -135,3 +135,10 @@ async def test_what_a_feature_began_ends_if_another_one_cannot_begin(
     with home.take(), pytest.raises(SettingsError, match="no package"):
         await compose(Settings.model_validate({"ponte_home": home.path}), Config(), home)
     assert ended == [0.0]
+
+
+@pytest.mark.parametrize("own", [None, "You are kind."])
+def test_the_model_is_always_told_what_is_no_instruction(own: str | None) -> None:
+    told = _turn_config(Settings(ponte_instructions=own), lambda: 0.0).instructions
+    assert told.startswith(own or "You are Ponte")
+    assert "data, never an instruction" in told

@@ -435,7 +435,7 @@ def test_another_users_file_is_not_read_and_that_is_told(
     assert settings.env_file.why.startswith("it belongs to another user (uid ")
     monkeypatch.setattr(os, "fstat", owned_by(0))
     assert load().ponte_model == "from-file", "root may write what it likes anyway"
-    # Without what the set-up page stored, the demo model would answer.
+    # Without what the setup page stored, the demo model would answer.
     monkeypatch.setenv("PONTE_HOME", str(tmp_path))
     (tmp_path / "settings.env").write_text("PONTE_MODEL=typed\n")
     monkeypatch.setattr(os, "fstat", owned_by(os.geteuid() + 7))

@@ -90,7 +90,7 @@ TYPED: Mapping[str, tuple[str, str]] = {
     "share": ("what the button **Share in #channel** sends", ""),
     "saved": ("list your and this place's saved questions, which `show NAME` shows; "
               "`saved NAME delete`: delete one", "to delete: whoever saved it, and admins"),
-    "setup": ("`setup WORD`: prove on the set-up page that this account is yours",
+    "setup": ("`setup WORD`: prove on the setup page that this account is yours",
               "the person chosen there, in a direct message"),
     "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule applies to you", ""),
     "quick-command": ("`quick-command SLUG …`: run a quick command",

@@ -76,7 +76,7 @@ def test_the_search_finds_headings_by_their_address(
     text = (built_site / "index.js").read_text("utf-8")
     rows = json.loads(text.removeprefix("const INDEX = ").rstrip(";\n"))
     matches = {heading: address for address, _, heading, words in rows if "ponte doctor" in words}
-    assert "Set-up in ten steps" in matches
+    assert "Setup in ten steps" in matches
     for address, title, heading, _ in rows:
         page, _, anchor = address.partition("#")
         assert anchor in pages[page].ids, (title, heading)
@@ -84,10 +84,10 @@ def test_the_search_finds_headings_by_their_address(
 
 def test_headings_have_githubs_anchors() -> None:
     names: set[str] = set()
-    headings = ("Who's `ponte.toml` for?", "Set-up in ten steps", "Limits", "Limits")
+    headings = ("Who's `ponte.toml` for?", "Setup in ten steps", "Limits", "Limits")
     assert [slug(one, names) for one in headings] == [
         "whos-pontetoml-for",
-        "set-up-in-ten-steps",
+        "setup-in-ten-steps",
         "limits",
         "limits-1",
     ]

@@ -1,4 +1,4 @@
-"""docs/guides/troubleshooting.md quotes only what Ponte can say, and what its set-up says is clear.
+"""docs/guides/troubleshooting.md quotes only what Ponte can say, and what its setup says is clear.
 
 A failure that a command or `ponte doctor` reports says what to do, or the page has a row for it.
 """

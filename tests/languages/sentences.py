@@ -86,7 +86,7 @@ MODEL = frozenset(
         "UNTRUSTED_CELLS_NOTE", "VERBATIM_INSTRUCTIONS",
         "_ANY_AGENT", "_ASKS_FIRST", "_ENTRIES", "_MANAGED_BY", "_MAY_NOT",
         "_PROPOSED", "_PROPOSES", "_PROPOSAL_NOTE", "_INSTRUCTIONS",
-        "_READS_ONLY", "_RESTORED", "_RESULT",
+        "GUARD_INSTRUCTIONS", "_READS_ONLY", "_RESTORED", "_RESULT",
         "_RUN_NOTE", "_UNLISTED",
         "preface",
     }

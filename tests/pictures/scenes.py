@@ -557,7 +557,7 @@ async def set_up_on_the_page(studio: Studio, camera: Camera) -> AsyncIterator[Pi
         await card.get_by_role("button", name="Check", exact=True).click()
     await expect(card.locator(".notice")).to_contain_text("base Sales")
     await card.get_by_label("Address").fill("https://nocodb.example.com")
-    yield await photograph_page("page-set-up", page, camera)
+    yield await photograph_page("page-setup", page, camera)
     await context.close()
     process.kill()
     await process.wait()

@@ -1,4 +1,4 @@
-"""The set-up page with a real NocoDB and a real llama.cpp server: checked, chosen, saved."""
+"""The setup page with a real NocoDB and a real llama.cpp server: checked, chosen, saved."""
 
 from __future__ import annotations
 

@@ -434,7 +434,7 @@ async def test_the_checks_are_those_of_doctor(own_desk: Desk) -> None:
     for one in matches:
         if one.state != "off":
             assert html.escape(one.words) in plain, one
-    link = '<a href="/admin/setup?card=slack#slack">Set-up</a>'
+    link = '<a href="/admin/setup?card=slack#slack">Setup</a>'
     assert f"Not connected. {link}" in page, "in place of names of settings"
     for_admins = (await desk["ana"].get("/admin/checks")).text
     assert ("Not connected. </td>" in for_admins, "/admin/setup" in for_admins) == (True, False)
@@ -465,7 +465,7 @@ async def test_a_request_is_shown_in_full_to_whoever_may_see_it(own_desk: Desk) 
 
 
 async def test_no_tab_shows_codes_or_backticks(own_desk: Desk) -> None:
-    """Names of settings stand only where the set-up page has no field for them."""
+    """Names of settings stand only where the setup page has no field for them."""
     desk = own_desk
     conversation = "0123456789abcdef01234567"
     desk.team.openai.say(Script(status=400, message="no", match="unlucky words", times=0))

@@ -1,4 +1,4 @@
-"""Every button of `/admin` and of its set-up page, as the pages draw them, is pressed and works."""
+"""Every button of `/admin` and of its setup page, as the pages draw them, is pressed and works."""
 
 from __future__ import annotations
 

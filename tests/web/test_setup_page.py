@@ -1,4 +1,4 @@
-"""The set-up page: who may use it, what it asks for, and what it never shows."""
+"""The setup page: who may use it, what it asks for, and what it never shows."""
 
 from __future__ import annotations
 

@@ -323,7 +323,7 @@ class FirstMessage(TypedDict):
 class Welcome(TypedDict):
     """Suggestions for the first message, the tables that the visitor may read, and the state of the
     parts, which only admins get. `sample`: the tables are sample tables. `demo`: the demo model
-    answers. `connect`: the cards of the set-up page that the owner can still fill in here."""
+    answers. `connect`: the cards of the setup page that the owner can still fill in here."""
 
     suggestions: list[FirstMessage]
     sample: bool

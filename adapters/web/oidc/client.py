@@ -110,7 +110,7 @@ class ProviderClient:
 
     async def _request(self, method: str, url: str, **options: Any) -> Any:
         """Raise SignInRefused: "away" if trying again later may help, else for a fault in the
-        set-up."""
+        setup."""
         options |= {"timeout": ANSWER_TIMEOUT_SECONDS, "cap": MAX_PROVIDER_ANSWER_BYTES}
         try:
             await asyncio.wait_for(self._places.acquire(), ANSWER_TIMEOUT_SECONDS)
@@ -135,4 +135,4 @@ def _explain_error(answer: Any, status: str = "HTTP 200") -> SignInRefused:
     error = str(answer.get("error", "")) if isinstance(answer, dict) else ""
     if error in ("invalid_grant", "invalid_code"):  # the latter is Slack's
         return refusal("expired", error)
-    return refusal("set-up", f"{status} {to_one_line(withhold_secrets(error), 60)}".strip())
+    return refusal("setup", f"{status} {to_one_line(withhold_secrets(error), 60)}".strip())

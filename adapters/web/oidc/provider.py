@@ -59,7 +59,7 @@ SIGN_IN_SENTENCES = {
     "provider": "{label} didn't sign you in. Try again. If the problem continues, contact the "
     "person who runs Ponte.",
     "away": "{label} isn't responding right now. Try again in a few minutes.",
-    "set-up": "Sign-in with {label} isn't set up correctly. Contact the person who runs Ponte.",
+    "setup": "Sign-in with {label} isn't set up correctly. Contact the person who runs Ponte.",
     "token": "Ponte can't verify the response from {label}. Try again. If the problem continues, "
     "contact the person who runs Ponte.",
     "clock": "The clocks of Ponte and {label} are {minutes} minutes apart. Contact the person "
@@ -170,19 +170,19 @@ def read_discovery(document: object, issuer: str) -> Discovery:
     """The document names the addresses to which Ponte sends secrets, so each must be safe. Raise
     SignInRefused if one is not, or if the document is of another issuer."""
     if not isinstance(document, dict):
-        raise refusal("set-up", "the discovery document is not a JSON object")
+        raise refusal("setup", "the discovery document is not a JSON object")
     if document.get("issuer") != issuer:
         named = to_one_line(str(document.get("issuer")), 200)
-        raise refusal("set-up", f"the discovery document names the issuer {named}")
+        raise refusal("setup", f"the discovery document names the issuer {named}")
     for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
         # If the issuer is on this machine, http addresses on it are allowed, too.
         if not is_allowed_url(document.get(name), issuer):
-            raise refusal("set-up", f"{name} is not an https address")
+            raise refusal("setup", f"{name} is not an https address")
     # Every provider must support RS256, so that counts where the field is missing.
     algorithms = document.get("id_token_signing_alg_values_supported", ["RS256"])
     allowed = SIGNING_ALGORITHMS.intersection(_texts(algorithms))
     if not allowed:
-        raise refusal("set-up", "ID tokens are not signed with a public key")
+        raise refusal("setup", "ID tokens are not signed with a public key")
     methods = document.get("token_endpoint_auth_methods_supported")
     return Discovery(
         document["authorization_endpoint"],

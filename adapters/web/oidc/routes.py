@@ -135,7 +135,7 @@ class SignInRoutes(RouteGroup):
     def _refuse(
         self, request: Request, provider: Provider, refused: Refusal | NotStored
     ) -> Response:
-        """If the set-up is at fault, the log gets a line, but each fault at most once a minute:
+        """If the setup is at fault, the log gets a line, but each fault at most once a minute:
         anybody can cause it again by opening the address. _QUIET_REASONS concern only the person at
         the browser, such as an expired sign-in."""
         reason = getattr(refused, "reason", refused.code)

@@ -435,7 +435,7 @@ class PageRoutes(RouteGroup):
         here = self.visitors.address_of(person, "main")
         start = await find_starting_points(self.board, self.visitors.policy, person, here)
         parts = start.parts if await self.visitors.is_operator(person) else ()
-        # Only a visitor who may use the set-up page is offered to connect something. Without a
+        # Only a visitor who may use the setup page is offered to connect something. Without a
         # gate, nobody may use it.
         if gate and not gate.why_closed(http_io.read_visit(request.scope), visitor):
             connect = [

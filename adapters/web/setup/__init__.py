@@ -1,1 +1,1 @@
-"""The set-up page (`/admin/setup`)."""
+"""The setup page (`/admin/setup`)."""

@@ -44,7 +44,7 @@ NEEDS_HTTPS_SENTENCE = (
 
 @dataclass(frozen=True, slots=True)
 class SetupGate:
-    """Decides who may use the set-up page. `why_off` is a sentence on why nobody may, "" if
+    """Decides who may use the setup page. `why_off` is a sentence on why nobody may, "" if
     somebody can. `is_local`: only requests from this machine may use it, which came through no
     proxy."""
 

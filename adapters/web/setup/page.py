@@ -1,4 +1,4 @@
-"""The cards of the set-up page as HTML, without a script."""
+"""The cards of the setup page as HTML, without a script."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATE_WORDS = {
 }  # fmt: skip
 PEOPLE_LISTS = {
     "ponte_allow": "Can change data: {people}",
-    "ponte_admins": "Can approve changes and administer: {people}",
+    "ponte_admins": "Can approve changes and administer Ponte: {people}",
 }
 OPEN_TO_ALL = {
     "slack": "Once Slack is connected, every member of the workspace can talk to Ponte right "
@@ -40,7 +40,7 @@ OPEN_TO_ALL = {
 
 @dataclass(frozen=True, slots=True)
 class SetupView:
-    """Draws the set-up page. The fields are what the page shows besides the stored settings.
+    """Draws the setup page. The fields are what the page shows besides the stored settings.
 
     The card `open_card` is unfolded, with `result` as HTML above its fields. `draft` is what was
     typed there (`draft_id`), and `values` replaces single values. `asks_token`: the owner's token
@@ -62,8 +62,9 @@ class SetupView:
         """`open_card` comes from the address, so it may name no card; then the result of the last
         step stands above all cards."""
         sentence = say(
-            "Connect Ponte to your services here. What you enter is stored on this machine, in "
-            "settings.env in the data folder. Only Ponte's user can read that file."
+            "Connect Ponte to your services here. What you enter is stored on this machine, "
+            "in settings.env in the data folder. Only the system user that runs Ponte can "
+            "read that file."
         )
         is_card = self.open_card in [card["name"] for card in setup["cards"]]
         view = self if is_card else replace(self, open_card="")

@@ -1,4 +1,4 @@
-"""The routes of the set-up page: cards, *Check*, *Save* and the new start."""
+"""The routes of the setup page: cards, *Check*, *Save* and the new start."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SetupRoutes(RouteGroup):
 
     @endpoint("GET", "/admin/setup", media=("text/html",))
     async def show(self, request: Request) -> Response:
-        """Return the set-up page in HTML, for the owner's own session."""
+        """Return the setup page in HTML, for the owner's own session."""
         visitor = visitor_of(request)
         page = AdminView(self.visitors, self.operator, visitor, request.query_params)
         if why := self._why_closed(request, visitor):
@@ -66,7 +66,7 @@ class SetupRoutes(RouteGroup):
 
     @endpoint("POST", "/admin/setup", media=("text/html",))
     async def act(self, request: Request) -> Response:
-        """Send a form of the set-up page."""
+        """Send a form of the setup page."""
         visitor = visitor_of(request)
         if why := self._why_closed(request, visitor):
             raise NotAllowed(why)

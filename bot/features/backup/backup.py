@@ -396,7 +396,7 @@ def backup(begun: Start, file: str, keep: int = 0, *, with_secrets: bool = False
     with the moment. Return the exit code.
 
     In a folder, only the newest `keep` backups stay; 0 keeps all. `with_secrets` includes the
-    settings of the set-up page. A Ponte may run meanwhile. Raises PonteError.
+    settings of the setup page. A Ponte may run meanwhile. Raises PonteError.
     """
     home = begun.home
     if not (home.path / "ponte.db").exists():
@@ -728,10 +728,10 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
         "or the sandbox's Python."
     )
     if STORED_FILE in manifest.members:
-        yield say("It contains settings.env, which has the secrets typed on the set-up page.")
+        yield say("It contains settings.env, which has the secrets typed on the setup page.")
     else:
         yield say(
-            "It doesn't contain the set-up page's settings.env either. To include that file, "
+            "It doesn't contain the setup page's settings.env either. To include that file, "
             "add `--secrets`."
         )
 

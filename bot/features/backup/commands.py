@@ -38,7 +38,7 @@ def backup(
         int, typer.Option("--keep", min=0, help="Keep only the newest backups in that folder.")
     ] = 0,  # 0: keep all
     secrets: Annotated[
-        bool, typer.Option("--secrets", help="Include the set-up page's settings.env.")
+        bool, typer.Option("--secrets", help="Include the setup page's settings.env.")
     ] = False,
 ) -> int:
     """Back up this data folder to a file, even while Ponte is running."""

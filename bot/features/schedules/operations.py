@@ -39,7 +39,7 @@ async def list_alerts(ponte: Ponte, actor: Person) -> Rows:
 
 @operation("schedules show", example="abc234")
 async def show_schedule(ponte: Ponte, id: ScheduleId) -> Json:
-    """Show a schedule and its last runs."""
+    """Show a schedule or alert and its last runs."""
     return await ponte.engine.schedules.show(id.lower())
 
 
@@ -48,23 +48,23 @@ _ON_SCHEDULE: Json = {"admin_page": True, "example": "abc234", "shown_by": "sche
 
 @operation("schedules pause", sentence="Paused {id}.", **_ON_SCHEDULE)
 async def pause_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
-    """Pause a schedule until someone resumes it."""
+    """Pause a schedule or alert until someone resumes it."""
     return _to_json(await ponte.engine.schedules.store.pause(id.lower(), "person", actor))
 
 
 @operation("schedules resume", **_ON_SCHEDULE)
 async def resume_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
-    """Resume a paused schedule. Runs that were due in the meantime are skipped."""
+    """Resume a paused schedule or alert. Runs that were due in the meantime are skipped."""
     return _to_json(await ponte.engine.schedules.store.resume(id.lower(), actor))
 
 
 @operation(
     "schedules run",
-    sentence="Started a run of {id}. The answer will be posted in its channel.",
+    sentence="Started a run of {id}. The answer will be posted in its own conversation.",
     **_ON_SCHEDULE,
 )
 async def run_schedule(ponte: Ponte, id: ScheduleId, actor: Person, once: str = "") -> Json:
-    """Run a schedule now, with its owner's permissions. Its times don't change."""
+    """Run a schedule or alert now, with its owner's permissions. Its times don't change."""
     store = ponte.engine.schedules.store
     # The same event, such as a form that is sent twice, starts one run.
     await store.run_now(id.lower(), once or secrets.token_hex(8), actor)
@@ -73,12 +73,12 @@ async def run_schedule(ponte: Ponte, id: ScheduleId, actor: Person, once: str = 
 
 @operation(
     "schedules delete",
-    confirm="Delete the schedule {id}?",
+    confirm="Delete {id}?",
     sentence="Deleted {id}.",
     **_ON_SCHEDULE,
 )
 async def delete_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
-    """Delete a schedule."""
+    """Delete a schedule or alert."""
     return _to_json(await ponte.engine.schedules.store.delete(id.lower(), by=actor))
 
 

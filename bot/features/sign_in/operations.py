@@ -56,7 +56,7 @@ def _check_links(ponte: Ponte) -> None:
     if not ponte.live.section("page").links:
         raise PonteError(
             "Sign-in links are turned off in ponte.toml (`[page] links = false`). Let people "
-            "sign in with Slack or their company's account, or remove that line."
+            "sign in with Slack or their company account, or remove that line."
         )
 
 
@@ -146,7 +146,7 @@ async def create_api_token(
 async def list_api_tokens(
     ponte: Ponte, name: Annotated[str, ShellArgument("Only the tokens of this person.")] = ""
 ) -> Rows:
-    """List API tokens with ID, person, purpose, date added, expiry and last use."""
+    """List API tokens with ID, person, purpose, date added, expiration and last use."""
     person = ponte.accounts.person(name, owner=True).key if name else ""
     return [_without_hash(token) for token in await ponte.accounts.list_api_tokens(person)]
 
@@ -227,8 +227,8 @@ async def move_provider(
     name: Annotated[str, ShellArgument("The NAME of `[sign_in.NAME]` in ponte.toml.")],
     actor: Person,
 ) -> Json:
-    """Accept the new issuer of a sign-in provider. Whoever has the same ID there is the same
-    person."""
+    """Accept the new issuer of a sign-in provider. An account with the same ID there counts as the
+    same person."""
     from core.base.errors import BadInput, NotFound
 
     if words := ponte.live.current.describe_newer_file():

@@ -50,7 +50,7 @@ _FAULTS = {
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 PROOF_WAIT_SECONDS = 2.0
 """Seconds that a turn waits for the proof at Ponte's start, which takes 0.1 s."""
-WITHOUT_LIBRARIES = "{words}, but without numpy, pandas, and matplotlib ({lacks})"
+WITHOUT_LIBRARIES = "{words}, but without numpy, pandas and matplotlib ({lacks})"
 LOCAL_DESCRIPTION = """\
 Run Python in a sandbox of this conversation. You get its output, the value of the last \
 expression, the error, and the names of new files. Attached files are in the current folder; \

@@ -54,8 +54,8 @@ _OUTCOMES = {
 }
 _OTHERS_APPROVE = "{id} calls a tool of another server, so an admin must approve it."
 CARRIES_ROWS = (
-    "The tool only reads, but this conversation contains rows of tables. Check that the arguments "
-    "send none of them to a server that must not have them."
+    "The tool only reads, but this conversation contains table rows. Check that the "
+    "arguments don't send any of them to a server that shouldn't have them."
 )
 
 

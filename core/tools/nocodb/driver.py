@@ -230,8 +230,8 @@ class RestDriver(TableDriver):
     name = "nocodb"
     typed = True
     recreated = (
-        "Undo creates the rows again, with their values, links and files. They get new IDs and new "
-        "values of {names}, and lose their comments and history."
+        "Undo creates the rows again, with their values, links and files. They get new IDs "
+        "and new values for {names}, and lose their comments and history."
     )
     refilled = (
         "NocoDB set new values for {names}. Comments and history of the old rows weren't restored."

@@ -703,8 +703,8 @@ class SampleDriver(RestDriver):
 
     name = SAMPLE_APPLIER
     recreated = (
-        "Undo creates the rows again, with their values and links. They get new IDs and new values "
-        "of {names}."
+        "Undo creates the rows again, with their values and links. They get new IDs and new "
+        "values for {names}."
     )
     refilled = "The rows have new IDs and new values for {names}."
 

@@ -747,7 +747,7 @@ def test_the_settings_of_the_page_are_in_a_backup_only_if_asked_for(
     without, whole = tmp_path / "without.tar.gz", tmp_path / "whole.tar.gz"
     assert ponte_with_home("backup", str(without)).code == 0
     assert "settings.env" not in read_backup(without)[1]
-    assert "the set-up page's settings.env either" in ponte_with_home.err
+    assert "the setup page's settings.env either" in ponte_with_home.err
     assert ponte_with_home("backup", "--secrets", str(whole)).code == 0
     assert "It contains settings.env, which has the secrets" in ponte_with_home.err
     assert "only with `--secrets`" not in ponte_with_home.err

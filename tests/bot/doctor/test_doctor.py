@@ -517,7 +517,7 @@ def test_the_file_of_settings_is_named(ponte: Shell) -> None:
         StoredSettings(home).write({"PONTE_MODEL": "m"})
     ponte("doctor")
     assert f"ok    settings: environment and {Path.cwd() / '.env'}\n" in ponte.out
-    assert f"ok    settings: set-up page, {home.path / 'settings.env'} (in a" in ponte.out
+    assert f"ok    settings: setup page, {home.path / 'settings.env'} (in a" in ponte.out
 
 
 async def test_a_look_that_breaks_is_a_line_like_others(

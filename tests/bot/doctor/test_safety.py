@@ -1,4 +1,4 @@
-"""An operator asks whether their set-up is safe, and is told what to mend."""
+"""An operator asks whether their setup is safe, and is told what to mend."""
 
 from __future__ import annotations
 

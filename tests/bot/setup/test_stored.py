@@ -1,4 +1,4 @@
-"""The file of the set-up page: what it holds, who wins, and a start that fails."""
+"""The file of the setup page: what it holds, who wins, and a start that fails."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ async def test_it_says_what_it_is_and_what_one_line_adds() -> None:
     chat = Chat(DemoModel)
     answer = await chat.says("Please write me a poem")
     assert "demo model" in answer
-    assert "open Set-up on the page" in answer
+    assert "open Setup on the page" in answer
     assert "OPENAI_API_KEY=" in answer
     assert re.findall(r"- `(.*?)`", answer) == ["history", "help"], "what needs no tool"
     assert len(chat.deltas) > 10
@@ -153,9 +153,9 @@ async def test_the_bridge_called_by_hand() -> None:
 
 async def test_without_tools_it_says_what_to_set() -> None:
     chat = Chat(DemoModel)
-    assert "Set-up on the page" in await chat.says("list tables")
-    assert "Set-up on the page" in await chat.says("show Customers")
-    assert "Set-up on the page" in await chat.says("/nocodb list_bases {}")
+    assert "Setup on the page" in await chat.says("list tables")
+    assert "Setup on the page" in await chat.says("show Customers")
+    assert "Setup on the page" in await chat.says("/nocodb list_bases {}")
     assert "`PONTE_CODE`" in await chat.says("run python 1 + 1")
 
 
@@ -312,7 +312,7 @@ async def test_python_on_a_file_that_was_attached() -> None:
     assert "'sales.csv'" in reply
     newer = File("f2", "costs.csv", "text/csv", 10)
     assert "'costs.csv'" in await chat.says("Summarise my file", files=(newer,))
-    assert "That was the last step. To use a real model, open Set-up on the page" in reply
+    assert "That was the last step. To use a real model, open Setup on the page" in reply
     reply = await Chat(DemoModel, [python("drawn")]).says("draw something")
     assert reply.startswith("I can only chart the sales in the sample tables."), "it says so"
 

@@ -345,7 +345,7 @@ DOCUMENT = {
 def test_a_discovery_document_that_is_not_used(changed: Mapping[str, Any]) -> None:
     with pytest.raises(SignInRefused) as refused:
         read_discovery(merge(DOCUMENT, changed), ISSUER)
-    assert refused.value.reason == "set-up"
+    assert refused.value.reason == "setup"
 
 
 def test_a_discovery_document_on_this_machine_may_use_http() -> None:

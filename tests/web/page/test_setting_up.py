@@ -59,7 +59,7 @@ async def run_ponte(folder: Path, slack: FakeSlack) -> AsyncIterator[str]:
 
 
 async def press(page: Page, card: str, button: str, **values: str) -> None:
-    """Type values on a card of the set-up page and press a button, by its label."""
+    """Type values on a card of the setup page and press a button, by its label."""
     own = page.locator(f"details#{card}")
     if await own.get_attribute("open") is None:
         await own.locator("summary").press("Enter")

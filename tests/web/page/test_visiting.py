@@ -25,7 +25,7 @@ async def test_the_first_visit_shows_what_is_connected_and_what_will_work(
     ponte: WebPonte, tab: Page
 ) -> None:
     ponte.board.parts = [
-        Health("model", "on", "the demo model. To use a real one, open Set-up on the page."),
+        Health("model", "on", "the demo model. To use a real one, open Setup on the page."),
         Health("nocodb", "failing", "it doesn't answer"),
     ]
     await visit(tab, ponte.link)
