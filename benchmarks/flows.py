@@ -162,7 +162,7 @@ class Recorder:
 
     async def measure(self, flow: Awaitable[object]) -> Trace:
         await asyncio.sleep(SETTLE_SECONDS)
-        grammar.parse_command.cache_clear()  # as for a text that is new
+        grammar._parse.cache_clear()  # as for a text that is new
         self.trace = trace = Trace()
         await flow
         await asyncio.sleep(SETTLE_SECONDS)

@@ -95,7 +95,7 @@ def test_a_webhook_is_tried_without_a_post(
     )
     assert ponte("hooks", "test", "deploys", "--body", str(body)).code == 2
     assert "ponte.toml:" in ponte.err
-    assert "'sender.login': write a text in quotes" in ponte.err
+    assert "'sender.login': write text in quotes" in ponte.err
     (tmp_path / "ponte.toml").write_text(HOOKS)
     assert ponte("hooks", "test", "other").code == 1
     assert ponte.err == "Webhook other not found in ponte.toml. Check the name.\n"

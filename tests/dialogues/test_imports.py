@@ -112,7 +112,7 @@ async def test_in_a_channel_the_plan_is_opened_in_a_direct_message_first(tmp_pat
 
         dm = here.slack.dm(here.bea)
         reading = await here.slack.wait_for_answer(here.slack.say(here.bea, dm, f"approve {id}"))
-        assert f"`approve {id}-0000` with the four digits of the file" in reading.visible_text
+        assert f"`approve {id}-0000`, but replace 0000" in reading.visible_text
         await here.slack.wait_until(here.plans)
         (name,) = here.plans()
         here.slack.say(here.bea, dm, f"approve {id}-0000")

@@ -123,6 +123,7 @@ async def test_a_turn_of_a_listed_person_asks_for_the_thread_alone(tmp_path: Pat
     async with workplace(tmp_path, Setting(model)) as w:
         root = w.slack.say(w.bob, w.general, "The build is red")
         await w.slack.deliveries.wait_for_deliveries()
+        await w.until(lambda: w.bot.slack.workspace.directory.is_complete)
         reads = w.slack.api.close(*READS)
         message = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
         await w.until(lambda: w.slack.api.waiting["conversations.replies"])

@@ -211,7 +211,7 @@ async def test_a_service_is_checked_before_anything_is_stored(desk: Desk) -> Non
     fields = nocodb(desk, "") | {"draft": draft_of(page, "nocodb")}
     page = await send(desk, "save", **fields, **{"value-nocodb_base_id": bases[0]})
     assert page.status_code == 200
-    assert "Saved: NocoDB. Restart Ponte to apply." in notices(page)
+    assert "Saved: NocoDB. Restart Ponte to apply the change." in notices(page)
     stored = (desk.team.home / "settings.env").read_text()
     assert f"NOCODB_TOKEN='{filled.EDITOR}'" in stored
     assert filled.EDITOR not in (await desk["owner"].get("/admin/setup?card=nocodb")).text
@@ -324,7 +324,9 @@ async def test_a_tab_whose_secret_is_no_longer_kept_asks_for_it_again(
 async def test_what_has_not_changed_is_not_saved(desk: Desk) -> None:
     """So what the last change took the place of can still be brought back."""
     python = {"card": "code", "value-ponte_code": "off"}
-    assert "Saved: Python. Restart Ponte to apply." in notices(await send(desk, "save", **python))
+    assert "Saved: Python. Restart Ponte to apply the change." in notices(
+        await send(desk, "save", **python)
+    )
     for again in (python, {"card": "stackspot"}):
         page = await send(desk, "save", **again)
         assert page.status_code == 400
@@ -352,7 +354,7 @@ async def test_two_presses_of_restart_now_are_one_restart(
         assert page.headers["refresh"] == "1; url=/admin/setup"
         assert restart.requests == int(not is_confirmed)
     page = await send(desk, "remove", card="code")
-    assert "Removed: Python. Restart Ponte to apply." in notices(page)
+    assert "Removed: Python. Restart Ponte to apply the change." in notices(page)
 
 
 async def test_the_first_check_of_a_server_asks_for_one_of_its_models(

@@ -103,7 +103,7 @@ async def test_schedules_are_paused_resumed_run_and_deleted(
     (result,) = await running_ponte.run("schedules", "resume", "abc234")
     assert result.startswith("Resumed abc234. Its next run is on ")
     assert result.endswith("AM.")
-    words = ["Started a run of abc234. The answer will be posted in its channel."]
+    words = ["Started a run of abc234. The answer will be posted in its own conversation."]
     assert await running_ponte.run("schedules", "run", "abc234") == words
     (view,) = await running_ponte.run("schedules", "show", "abc234", "--json")
     assert len(json.loads(view)["runs"]) == 1
@@ -118,7 +118,7 @@ async def test_schedules_are_paused_resumed_run_and_deleted(
 
     monkeypatch.setattr("bot.cli.command_line.typer.confirm", decline)
     assert await running_ponte.fail(*delete) == (1, "Nothing was changed.\n")
-    assert questions == ["Delete the schedule abc234?"]
+    assert questions == ["Delete abc234?"]
     assert (await running_ponte.run("schedules", "list"))[1].startswith("abc234  ")
     assert await running_ponte.run(*delete, "--yes") == ["Deleted abc234."]
     assert await running_ponte.run("schedules", "list") == ["No schedules yet."]

@@ -74,8 +74,8 @@ def test_what_tables_fields_and_words_mean(tmp_path: Path) -> None:
     )
     assert LiveConfig(config).turn.terms == {"active customer": "one with an order"}
     assert refusal(tmp_path, "[tables.Orders.fields]\nst_2 = 2\n[terms]\nbig = true") == [
-        "ponte.toml:2: 'st_2': write a text in quotes.",
-        "ponte.toml:4: 'big': write a text in quotes.",
+        "ponte.toml:2: 'st_2': write text in quotes.",
+        "ponte.toml:4: 'big': write text in quotes.",
     ]
 
 
@@ -132,7 +132,7 @@ WRONG = [
     ('\n[channels."slack:T1:C1"]\n# so\ntypo = 1', "4: 'typo': unknown key; use one of "),
     ('[channels."slack:T1:C1"]\nstrict_mention = "yes"', "2: 'strict_mention': write true or"),
     ('[channels."slack:T1:C1"]\nstrict_mention = 1', "2: 'strict_mention': write true or"),
-    ('[channels."slack:T1:C1"]\ninstructions = 1', "2: 'instructions': write a text in quotes"),
+    ('[channels."slack:T1:C1"]\ninstructions = 1', "2: 'instructions': write text in quotes"),
     ("[channels.general]", "1: 'general': write a place, as in `web`, `slack`, "),
     ('[tables.Orders]\naccess = "closed"', "2: 'access': write one of 'hidden', 'read', 'ask',"),
     (
@@ -223,23 +223,23 @@ WRONG = [
     ),
     (
         '[tables.Orders]\napprovers = ["slack:G1"]',
-        "2: 'approvers': only people and groups approve, and slack:G1 is a workspace, ",
+        "2: 'approvers': only people and groups can approve, and slack:G1 is a workspace, ",
     ),
     (
         '[groups]\nshop = ["slack:D1"]\n[tools.nocodb_update]\napprovers = ["shop"]',
-        "4: 'approvers': only people and groups approve, and slack:D1 is a workspace, ",
+        "4: 'approvers': only people and groups can approve, and slack:D1 is a workspace, ",
     ),
     (
         '[channels.slack]\napprovers = ["slack:E1"]',
-        "2: 'approvers': only people and groups approve, and slack:E1 is a workspace, ",
+        "2: 'approvers': only people and groups can approve, and slack:E1 is a workspace, ",
     ),
     (
         '[tables.Orders]\napprovers = ["asker", "slack"]',
-        "2: 'approvers': only people and groups approve, not all of slack",
+        "2: 'approvers': only people and groups can approve, not all of slack",
     ),
     (
         '[tools.nocodb_update]\napprovers = ["discord"]',
-        "2: 'approvers': only people and groups approve, not all of discord",
+        "2: 'approvers': only people and groups can approve, not all of discord",
     ),
     (
         '[channels."slack:T1:C1"]\nstrict_mention = true\nanswer_everything = true',

@@ -16,7 +16,7 @@ from aiohttp import web
 from bot.cli.doctor import examine
 from bot.config.ponte_toml import Config, TableConfig
 from bot.home import Home, Start
-from bot.settings import Settings, find_home
+from bot.settings import Settings, find_home, load
 from bot.setup.stored import StoredSettings
 from core.base.errors import PonteError
 from core.domain.messages import Usage
@@ -508,7 +508,7 @@ def test_the_file_of_settings_is_named(ponte: Shell) -> None:
     ponte("doctor")
     assert f"ok    settings: environment and {Path.cwd() / '.env'}\n" in ponte.out
     assert "off   web: PONTE_WEB is off\n" in ponte.out
-    with_env = Settings()
+    with_env = load()
     assert with_env.env_file.describe_newer_file() == ""
     os.utime(Path.cwd() / ".env", (1, 1))
     assert "Restart Ponte to apply it" in with_env.env_file.describe_newer_file()

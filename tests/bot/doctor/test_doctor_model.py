@@ -86,7 +86,7 @@ TOOLLESS = (
     "the model answered without calling the test tool; without tool calls it can't use tables, "
     "quick commands or Python"
 )
-WRONG_CALL = "the model called a tool that doesn't exist, or with wrong arguments"
+WRONG_CALL = "the model called a tool that doesn't exist, or used wrong arguments"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_the_demo_model_has_nothing_to_check(ponte: Shell, monkeypatch: pytest.M
     ponte("doctor", "--model")
     assert (ponte.code, ponte.err) == (0, "")
     assert ponte.out.splitlines()[-1] == (
-        "off   model requests: Nothing to check: the demo model answers. Set "
+        "off   model requests: Nothing to check: the demo model is in use. Set "
         "OPENAI_API_KEY or OPENAI_BASE_URL."
     )
     assert "model requests" not in ponte("doctor").out

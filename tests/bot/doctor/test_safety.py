@@ -231,7 +231,9 @@ def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
     )
     notes = finding_texts("note", tmp_path / "home", config)
     assert "creating one row at a time needs no approval in Visits, Tickets" in notes
-    words = "Tickets: slack:U1 update Status without approval, 20 rows an hour (ponte.toml"
+    words = (
+        "Tickets: slack:U1 can update Status without approval, up to 20 rows an hour (ponte.toml"
+    )
     assert words in notes
 
 

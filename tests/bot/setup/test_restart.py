@@ -38,7 +38,7 @@ class Owner:
 
     def save_model(self, name: str = NEW_MODEL) -> None:
         page = self.send("save", card="model", **{"value-ponte_model": name})
-        assert "Saved: Model. Restart Ponte to apply." in page.text
+        assert "Saved: Model. Restart Ponte to apply the change." in page.text
 
 
 def address_of(lines: list[str]) -> str:
@@ -134,7 +134,7 @@ def test_setup_undo_returns_to_the_settings_before(machine: Machine) -> None:
         code, out, _ = machine.ponte("setup", "undo")
         assert (code, out) == (
             0,
-            "Undid all changes of the same restart: PONTE_MODEL. The earlier "
+            "Undid these changes, which belong to the same restart: PONTE_MODEL. The earlier "
             "values take effect when Ponte restarts.\n",
         )
         assert machine.ponte("setup", "undo")[1] == "There is nothing to undo.\n"

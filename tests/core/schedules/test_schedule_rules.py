@@ -179,10 +179,10 @@ def test_missed_runs_lead_to_one_run_at_most() -> None:
 
 def refusals() -> Iterator[tuple[ScheduleDraft, ScheduleLimits, str]]:
     limits, now = ScheduleLimits(), instant("2027-01-01")
-    yield draft("* * * * *"), limits, "every 1 minutes"
-    yield draft("*/10 9 * * 1"), limits, "every 10 minutes"
-    yield draft("0,59 0,23 * * *"), limits, "every 1 minutes"
-    yield draft("0 * * * *"), ScheduleLimits(shortest_minutes=61), "every 60 minutes"
+    yield draft("* * * * *"), limits, "every 1 min"
+    yield draft("*/10 9 * * 1"), limits, "every 10 min"
+    yield draft("0,59 0,23 * * *"), limits, "every 1 min"
+    yield draft("0 * * * *"), ScheduleLimits(shortest_minutes=61), "every 60 min"
     yield draft("0 9 * *"), limits, "five fields"
     yield draft("0 0 9 * * *"), limits, "five fields"
     for never in ("30 2 *", "31 2,4 *", "31 4,6,9,11 *", "31 JUN *", "30 2 */2"):
@@ -388,7 +388,7 @@ def test_rules_are_put_into_words_in_three_languages() -> None:
         "*/15 * * * *": ("every 15 minutes", "a cada 15 minutos", "toutes les 15 minutes"),
         "0 * * * *": (
             "every hour, on the hour",
-            "a cada hora, na hora cheia",
+            "de hora em hora, na hora cheia",
             "toutes les heures, à l’heure pile",
         ),
         "1 * * * *": ("every hour, at 1 minute past", "hora, no minuto 1", "à la minute 1"),

@@ -150,7 +150,7 @@ UNREAD_FILES: Sequence[tuple[str, str, str]] = (
     ("text", "zip.txt", "I couldn't read `zip.txt`, so I answered without this file."),
     ("", "a.pdf", ""),
     ("text picture", "c.png full.png",
-     "I can't read `full.png`, so I answered without them. Send fewer files in one message, or "
+     "I answered without reading `full.png`. Send fewer files in one message, or "
      "files of another type."),
 )  # fmt: skip
 """What the model reads ("": unknown), the files of a message, and the note under the answer. The

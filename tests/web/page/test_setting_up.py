@@ -173,4 +173,6 @@ async def test_the_owner_of_slack_proves_the_account(axe_tab: Page, tmp_path: Pa
         await press(page, "slack", "Permitir que eu altere dados e aprove alterações")
         await start_again(page, "Reiniciar agora")
         await expect(card).to_contain_text(f"Podem alterar dados: Ana Souza (slack:{ana.id})")
-        await expect(card).to_contain_text("Aprovam alterações e administram: Ana Souza")
+        await expect(card).to_contain_text(
+            "Podem aprovar alterações e administrar o Ponte: Ana Souza"
+        )
