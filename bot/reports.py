@@ -201,7 +201,7 @@ def _read_person_and_place(begun: Start, person: str, channel: str) -> tuple[Per
     place = channel.split(":") if channel else []
     if len(place) not in (0, 1, 3) or not all(place) or (place[1:] and place[0] != platform):
         raise WrongUsage(_FORM)
-    # A channel's name is not its ID, and no rule is found by it.
+    # No rule is found by a name.
     if not platforms[platform].has_one_owner and not re.fullmatch("[A-Z0-9]*", "".join(place[-1:])):
         raise WrongUsage(_FORM)
     # Slack's people belong to a workspace.

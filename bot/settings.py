@@ -115,7 +115,7 @@ class EnvFile:
     unread: tuple[int, ...] = ()
     """Numbers of lines that cannot be parsed."""
     written_at: float = field(default=0.0, repr=False, compare=False)
-    """When it was changed last, as of its reading, in seconds since the epoch."""
+    """Its time of change when it was read."""
 
     def describe_newer_file(self) -> str:
         """Return a sentence if the file was written again since it was read."""
