@@ -115,7 +115,7 @@ class EnvFile:
     unread: tuple[int, ...] = ()
     """Numbers of lines that cannot be parsed."""
     written_at: float = field(default=0.0, repr=False, compare=False)
-    """Its time of change when it was read."""
+    """Its time of change when read."""
 
     def describe_newer_file(self) -> str:
         """Return a sentence if the file was written again since it was read."""

@@ -143,7 +143,7 @@ async def test_conditions(bot_home: BotHome, values: tuple[str, ...], words: str
         (("limit=10%",), "Enter a number as the limit."),
         (("comparison=is",), "Enter a number as the limit."),
         (("value=sum nothing",), "nothing"),
-        (("every=* * * * *",), "This schedule would run every 1 min. The minimum is 5."),
+        (("every=* * * * *",), "This schedule would run every 1 min. The minimum is 5 min."),
         (("every=soon",), "Invalid date or time."),
     ],
 )

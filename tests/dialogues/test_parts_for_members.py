@@ -21,7 +21,7 @@ from tests.fakes.models import EchoModel
 LINES = {
     "en": ("Answers: available", "Tables: not available"),
     "pt-BR": ("Respostas: funcionando", "Tabelas: fora do ar"),
-    "fr": ("Réponses\u00a0: en service", "Tables\u00a0: hors service"),
+    "fr": ("Réponses\u00a0: disponible", "Tables\u00a0: non disponible"),
 }
 WITHOUT_A_BASE = {
     "en": ("Tables: none connected", "Tables: only sample tables"),

@@ -16,7 +16,7 @@ WORDS = {
     "pt-BR": (
         "modelo de demonstração",
         "Agora experimente: ",
-        "Alterar uma linha em Invoices (exemplo)",
+        "Alterar uma linha de Invoices (exemplo)",
         "desfazer",
     ),
     "fr": (

@@ -75,7 +75,7 @@ class TestStock:
 async def test_a_tool_source_is_checked_and_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    others = [face for face in FACES if face.name not in ("model", "code")]
+    others = [face for face in FACES if face.name not in ("model", "code", "stock")]
     faces = (Scripted(Speaker()), *others, SOURCE["STOCK"])
     home = Home(tmp_path / "home")
 

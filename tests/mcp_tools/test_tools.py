@@ -162,7 +162,7 @@ async def test_after_rows_were_read_a_reading_call_needs_a_card(tmp_path: Path) 
         assert not (await desk.call("find", text="1"))["cards"]
         await desk.call("nocodb_query", table="Invoices")
         (card,) = (await desk.call("find", text="INV-2001 owes 100"))["cards"]
-        assert "contains rows of tables" in card["text"]
+        assert "contains table rows" in card["text"]
         assert len(desk.double.calls) == 1
         await desk.decide("approve", card["id"])
         assert len(desk.double.calls) == 2
@@ -177,7 +177,7 @@ async def test_after_what_a_table_means_was_read_a_reading_call_needs_a_card(
     async with run_desk(tmp_path, McpDouble()) as desk:
         await desk.call("nocodb_tables", tables=["Invoices"])
         (card,) = (await desk.call("find", text="what it means"))["cards"]
-        assert "contains rows of tables" in card["text"]
+        assert "contains table rows" in card["text"]
         assert desk.double.calls == []
 
 

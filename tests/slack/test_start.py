@@ -157,7 +157,7 @@ async def test_tokens_of_two_apps_are_named() -> None:
             findings = await check(BOT_TOKEN, token, "", slack.base_url, Proxies())
             assert words not in findings[-1].words, "the same app, or not known"
         slack.api.without, slack.workspace.names_bots = set(), False
-        findings = await check(BOT_TOKEN, "xapp-1-A0APP-1-a", "", slack.base_url, Proxies())
+        findings = await check(BOT_TOKEN, slack.app_token, "", slack.base_url, Proxies())
         assert findings[-1].state == "on", findings[-1].words
 
 
