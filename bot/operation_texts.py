@@ -467,7 +467,7 @@ def _part_details(row: Any, view: View) -> str:
     words = translate_word(row["words"])
     for name, card in CARDS.items() if view.is_page else ():
         if any(setting in words for setting in card.names):
-            if row["state"] == "off":
+            if row["state"] == "off" and not row["words"].endswith(" is off"):
                 words = say("Not connected.")
             elif row["state"] == "on":  # "the demo model (to use a real one, set …)", "…; set …"
                 words = re.split(r"\s*[;(]", words)[0]

@@ -96,8 +96,8 @@ async def describe_changes(
 
 
 async def report_limits(budget: Budget) -> Rows:
-    """Return a row for each limit, with what is used of it now: first those that apply to the
-    owner, then the counters of other people and places.
+    """Return a row for each limit, with what is used of it now: first those of no single person,
+    each with the most used first.
 
     `name` is the key of the person or place whose use is counted, or words for a group or for all.
     `person` is a key, "" if the count is of no single person. `share` is 1.0 if all is used.
@@ -122,7 +122,7 @@ async def report_limits(budget: Budget) -> Rows:
                     "source": allowance.source,
                 }
             )
-    return limits
+    return sorted(limits, key=lambda row: (row["person"] != "", -row["share"]))
 
 
 _DAYS_AGO = {
@@ -245,9 +245,9 @@ async def check_rights(
 
     prefix = f"{platform}:{platforms[platform].group_prefix}"
     forms = "|".join(list_person_forms(settings.faces)[1])
+    groups = [group if ":" in group else f"{platform}:{group}" for group in groups]
     for group in groups:
-        key = group if ":" in group else f"{platform}:{group}"
-        if not key.startswith(prefix) or not re.fullmatch(forms, key):
+        if not group.startswith(prefix) or not re.fullmatch(forms, group):
             raise WrongUsage(_NO_GROUP, group=group[:80])
 
     async def membership(_: Person, max_age: float) -> frozenset[str]:

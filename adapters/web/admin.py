@@ -259,7 +259,8 @@ class AdminView:
         reports = [await self._run("usage", by=by, since=since) for by in USAGE_TITLES]
         first = str(reports[0]["since"])
         days = filter_form("usage", field("since", say("First day"), first, "date"))
-        sections = [days, await self._section("Limits", "limits", "usage")]
+        limits = await self._list("limits", (await self._run("limits"))[:MAX_USAGE_ROWS])
+        sections = [days, section(say("Limits"), limits, "ponte usage")]
         for report in reports:
             by, rows = str(report["by"]), report["rows"]
             newest_first = rows[::-1] if by == "day" else rows

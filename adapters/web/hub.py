@@ -226,7 +226,8 @@ class Hub:
 
     @property
     def readers(self) -> frozenset[Person]:
-        return frozenset(follower.visitor.person for follower in self._followers)
+        channels = self._channels.values()
+        return frozenset(one.visitor.person for channel in channels for one in channel.followers)
 
     def wake(self, person: Person) -> None:
         for follower in self._followers:

@@ -248,7 +248,10 @@ Instructions = Annotated[str, AfterValidator(_read_text_or_file)]
 S = TypeVar("S", bound=SettingsPart)
 T = TypeVar("T")
 CHECK_TIMEOUT_SECONDS = 10.0
-DAILY_TURNS_ADVICE = "set PONTE_DAILY_TURNS, for example to 100/2000 (per person / in total)"
+DAILY_TURNS_ADVICE = (
+    "set PONTE_DAILY_TURNS, for example to 100/2000 (per person / in total), or a limit of "
+    "`turns` for `each person` in ponte.toml"
+)
 """The advice of safety findings about platforms without a daily cap."""
 HttpHandler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
 """Handle a request: headers (lower-case names) and body in; status, headers and body out."""

@@ -53,7 +53,10 @@ EXPECTED: Mapping[str, Sequence[tuple[str, str, str, str, bool]]] = {
     ],
     "A public Discord server": [
         ("discord:7", "", f"{SERVER}11", "chat", True),
-        ("discord:7", "", f"{SERVER}11", "read:Events", True),
+        ("discord:7", "", f"{SERVER}11", "read:Events", False),
+        ("discord:7", "", f"{SERVER}11", "tool:schedule_propose", False),
+        ("discord:9", "5002", f"{SERVER}11", "read:Events", True),
+        ("discord:9", "discord:5002", f"{SERVER}11", "propose:Events", False),
         ("discord:7", "", f"{SERVER}11", "read:Members", False),
         ("discord:7", "", f"{SERVER}13", "chat", False),
         ("discord:7", "", "", "chat", False),

@@ -205,6 +205,7 @@ def test_whoever_a_table_names_may_approve_there(ponte: Shell) -> None:
 
     assert check_approver("slack:U1") == (False, "none")
     assert check_approver("slack:U1", "--group", "slack:S1") == (True, "[tables] Orders")
+    assert check_approver("slack:U1", "--group", "S1") == (True, "[tables] Orders")
     assert check_approver("slack:U1", "--group", "slack:S1", "--guest") == (False, "none")
     assert check_approver("slack:U7") == (False, "ponte.toml:8"), "a rule keeps them from it"
 
@@ -368,7 +369,7 @@ def test_the_first_rule_that_applies_is_the_one_that_is_named(ponte: Shell, plac
     assert "ponte.toml:9 " in ponte("policy", "check", *words).out
     assert "User groups and roles aren't looked up." in ponte.err
     ponte("policy", "check", *words, "--group", "moderators")
-    assert "`moderators` isn't the ID of a user group or role." in ponte.err
+    assert "`discord:moderators` isn't the ID of a user group or role." in ponte.err
 
 
 @pytest.mark.parametrize("owner", ["web", "terminal"])
