@@ -342,14 +342,17 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
         page = await desk["owner"].get("/admin/config", headers={"Accept-Language": language})
         assert "ponte.toml:2: &#x27;of&#x27;: " in page.text
         assert words in page.text
-    allowance = '[[allowances]]\nof = "everybody"\nturns = 2\n'
-    desk.config.write_text(f'{allowance}[slack]\nbots = ["B0123456789"]\n')
+    allowances = "".join(
+        f'[[allowances]]\nof = "{of}"\nturns = {turns}\n'
+        for of, turns in (("each person", 9), ("everybody", 2))
+    )
+    desk.config.write_text(f'{allowances}[slack]\nbots = ["B0123456789"]\n')
     page = await desk.send("owner", "reload", "config")
     assert (page.status_code, f"Reloaded {desk.config}." in page.text) == (200, True)
     assert "Restart Ponte to apply: [slack]." in page.text
     await desk["bob"].post("/chat", json={"message": PAID, "conversation": "work"})
     usage = (await desk["ana"].get("/admin/usage")).text
-    assert "2 messages a day" in usage
+    assert usage.index("2 messages a day") < usage.index("9 messages a day"), "people come last"
     assert '<td data-head="channel">page</td>' in usage.partition("By channel")[2]
     assert re.search(r"1 message\b", usage)
     assert "50%" in usage
@@ -436,6 +439,7 @@ async def test_the_checks_are_those_of_doctor(own_desk: Desk) -> None:
             assert html.escape(one.words) in plain, one
     link = '<a href="/admin/setup?card=slack#slack">Setup</a>'
     assert f"Not connected. {link}" in page, "in place of names of settings"
+    assert "PONTE_CODE is off" in re.sub("</?code>", "", page), "somebody chose it"
     for_admins = (await desk["ana"].get("/admin/checks")).text
     assert ("Not connected. </td>" in for_admins, "/admin/setup" in for_admins) == (True, False)
 
