@@ -60,7 +60,7 @@ def encode_plan(plan: Plan, formats: Mapping[str, str], steps: Sequence[ChangeSt
         (say("Changed"), [line, id, *old, *now], rows["changed"]),
         (say("Unchanged"), [line, id], rows["unchanged"]),
         # Mended there, they can be sent again as they are.
-        (say("Rejected"), [*map(ExportColumn, plan.columns), line, reason], rows["refused"]),
+        (say("Rejected rows"), [*map(ExportColumn, plan.columns), line, reason], rows["refused"]),
         (say("Not written"), [id, *fields, reason], left),
     ]
     return encode_workbook([table for table in tables if table[2]])[0]
