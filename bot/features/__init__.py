@@ -2,7 +2,7 @@
 
 Its `feature.py` exports one object, FEATURE, with what it adds (`bot/features/base.py`). Other
 modules are loaded only where they are used: `operations.py` by the command line, `commands.py` when
-a command is typed, `texts.py` when a result is shown.
+one is typed in a shell, `texts.py` when a result is shown.
 """
 
 from __future__ import annotations

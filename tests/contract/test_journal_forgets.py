@@ -265,3 +265,28 @@ async def test_spares_of_a_former_process_are_erased(tmp_path: Path) -> None:
     heir = await open_engine(tmp_path, make_choices(EchoModel()))
     assert await heir.conversations.journal.list_remotes_to_erase() == [remote]
     await heir.close()
+
+
+FORGOTTEN = {
+    "inbox": "blanked, so that a repeated event is known",
+    "items": "deleted",
+    "rounds": "numbers and names of models stay",
+    "calls": "deleted",
+    "posts": "stay, so that no post is doubled",
+    "notes": "deleted with its changes",
+    "conversations": "another generation",
+    "threads": "deleted",
+    "kernels": "end with their process",
+    "progress": "ends with its turn",
+    "votes": "deleted",
+}
+"""What `forget` in a chat does to each table with rows of a turn or a conversation."""
+
+
+def test_forget_knows_each_table_of_a_conversation() -> None:
+    links = {"seq", "turn", "thread", "conversation"}
+    names = {table.name for table in SCHEMA.declarations if links.intersection(table.deleted_by)}
+    assert names == FORGOTTEN.keys(), (
+        "`forget` deletes only what `forget_conversation` (core/journal/threads.py) names: a new "
+        "table with a person's data is deleted there, too"
+    )

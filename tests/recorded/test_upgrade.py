@@ -22,7 +22,7 @@ import pytest
 from bot.stores import SCHEMA, Stores
 from core.people.audit import list_audit_files
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
-from core.store.schema import list_snapshots
+from core.store.schema import find_foreign_entry, list_snapshots
 from tests.contract.test_migrations import kill_at, migrate_until
 from tests.real.postgres import Postgres
 from tests.recorded.recorded_ponte import Json, put_home, read_record
@@ -88,6 +88,7 @@ def test_every_row_of_a_release_is_kept(release: Json, tmp_path: Path) -> None:
     assert (len(after["audit"]), list_audit_files(tmp_path)) == (lines, [])
     assert lines
     assert after["database_schema"] == NEWEST
+    assert find_foreign_entry(tmp_path / "ponte.db", SCHEMA) == "", "as in a new database"
     assert sum(bool(record) for *_, record in after["threads"]) >= 30
 
 

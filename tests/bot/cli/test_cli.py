@@ -66,7 +66,7 @@ def test_status_is_one_line_a_part(
     [
         ([], "Usage: ponte"),
         (["threads"], "Usage: ponte threads"),
-        (["dance"], "ponte: No such command 'dance'. Run `ponte --help` for help."),
+        (["xyzzy"], "ponte: No such command 'xyzzy'. Run `ponte --help` for help."),
         (["usage", "now"], "ponte usage: Unexpected arguments: now. Run `ponte usage --help`"),
         (["quick-command"], "ponte quick-command: Missing argument 'slug'."),
         (["threads", "forget", "c"], "Add `--yes` to confirm."),
