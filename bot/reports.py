@@ -293,6 +293,8 @@ async def check_rights(
     is_grouped = not platforms[platform].has_one_owner  # its people can be in groups
     if is_grouped and not groups and policy.groups_matter(platform, frozenset().union(*approvers)):
         notes.append(say(_GROUPS_UNKNOWN))
+    if any(line.right == "chat" and not line.allowed for line in lines[:-1]):
+        notes.append(say("Without `chat`, Ponte doesn't answer, so nothing else is possible."))
     shown = where.channel if where.workspace == UNKNOWN_WORKSPACE else place_names(where)[-1]
     return PolicyCheck(shown if channel else "", str(config.path or ""), notes, lines)
 

@@ -119,10 +119,11 @@ class EnvFile:
 
     def describe_newer_file(self) -> str:
         """Return a sentence if the file was written again since it was read."""
+        path = self.path or Path(".env").absolute()
         with suppress(OSError):
-            if self.path and self.path.stat().st_mtime != self.written_at:
+            if path.stat().st_mtime != self.written_at:
                 words = "{path} changed after Ponte started. Restart Ponte to apply it."
-                return say(words, path=self.path)
+                return say(words, path=path)
         return ""
 
 

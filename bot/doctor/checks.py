@@ -216,13 +216,13 @@ async def _check_settings(start: Start) -> Sequence[Health]:
     """Report which files the settings come from in this folder."""
     file, page = start.settings.env_file, start.settings.page_file
     part = Health("settings", "on", say("environment and {path}", path=file.path))
-    if file.path is None:
-        part = Health("settings", "on", say("environment; no .env file here"))
-    elif file.why:
+    if file.why:
         words = say("environment; {path} isn't used ({why})", path=file.path, why=file.why)
         part = Health("settings", "failing", words)
     elif words := file.describe_newer_file():
         part = Health("settings", "failing", words)
+    elif file.path is None:
+        part = Health("settings", "on", say("environment; no .env file here"))
     if page is None:
         return [part]
     words = "setup page, {path} (in a backup only with `ponte backup --secrets`)"

@@ -48,6 +48,12 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
         )  # fmt: skip
         # The integration's own settings are a part of `settings`.
         own = integration.safety(settings, settings, home)
+        if config.rule_book.rules:
+            text = "where no rule decides, {words}"
+            own = (
+                replace(one, words=say(text, words=one.words)) if one.topic == "rights" else one
+                for one in own
+            )
         findings += [one for one in own if not (capped and one.is_uncapped)]
     # Names in ponte.toml, as of tools and agents, that do not exist and so have no effect.
     misspelt = misspelt_names(config, settings)

@@ -225,7 +225,7 @@ async def test_a_slack_that_does_not_answer_the_question(tmp_path: Path, limits:
         post = w.slack.say(w.bob, w.slack.channel("sales", w.alice), "the offer is 900")
         members = w.slack.api.close("conversations.members")
         read, answer = await ask(w, model, link(post))
-        assert "900" not in read
+        assert "offer is 900" not in read
         assert LINK_UNCHECKED in answer
         members.release()
 

@@ -372,6 +372,12 @@ def test_the_first_rule_that_applies_is_the_one_that_is_named(ponte: Shell, plac
     assert "`discord:moderators` isn't the ID of a user group or role." in ponte.err
 
 
+def test_without_chat_nothing_else_is_possible(ponte: Shell) -> None:
+    Path("ponte.toml").write_text('[[rules]]\ndeny = ["chat"]\n')
+    ponte("policy", "check", "--person", "slack:U1")
+    assert "Without `chat`, Ponte doesn't answer" in ponte.err
+
+
 @pytest.mark.parametrize("owner", ["web", "terminal"])
 def test_the_owner_has_the_name_that_settings_use(ponte: Shell, owner: str) -> None:
     Path("ponte.toml").write_text(MODERATED)

@@ -503,11 +503,13 @@ async def test_the_sandbox_is_proved(tmp_path: Path) -> None:
 def test_the_file_of_settings_is_named(ponte: Shell) -> None:
     ponte("doctor")
     assert "ok    settings: environment; no .env file here\n" in ponte.out
+    before = load()
     (Path.cwd() / ".env").write_text("PONTE_WEB=off\n")
     (Path.cwd() / ".env").chmod(0o600)
     ponte("doctor")
     assert f"ok    settings: environment and {Path.cwd() / '.env'}\n" in ponte.out
     assert "off   web: PONTE_WEB is off\n" in ponte.out
+    assert "changed after Ponte started" in before.env_file.describe_newer_file()
     with_env = load()
     assert with_env.env_file.describe_newer_file() == ""
     os.utime(Path.cwd() / ".env", (1, 1))

@@ -60,6 +60,14 @@ def test_where_changes_are_proposed_and_nobody_may_decide(
     assert notes == (f"{words} (ponte.toml:1)" if words else "")
 
 
+def test_with_rules_the_defaults_are_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "ponte.toml"
+    path.write_text('[[rules]]\ndeny = ["chat"]\n')
+    config = read_config(path)
+    words = finding_texts("ok", tmp_path / "home", config, **DISCORD)
+    assert "where no rule decides, discord: everyone can chat" in words
+
+
 @pytest.mark.parametrize(
     ("approvers", "is_noted"),
     [('["slack:U1"]', True), ('["finance"]', False), ('["slack:U1", "slack:U2"]', False)],
