@@ -204,7 +204,7 @@ async def test_a_new_conversation_opens_at_its_beginning(ponte: WebPonte, page: 
         await expect(page.locator("#welcome")).to_be_visible()
         await expect(page.locator("#parts li")).to_have_count(30)
         await expect(page.locator("#welcome h2")).to_be_in_viewport()
-        assert await page.evaluate("scrollY") == 0
+        await page.wait_for_function("scrollY === 0")
         await page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
         await page.evaluate(TWO_FRAMES)
 
