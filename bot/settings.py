@@ -119,8 +119,8 @@ class EnvFile:
 
     def describe_newer_file(self) -> str:
         """Return a sentence if the file was written again since it was read."""
-        path = self.path or Path(".env").absolute()
         with suppress(OSError):
+            path = self.path or Path(".env").absolute()
             if path.stat().st_mtime != self.written_at:
                 words = "{path} changed after Ponte started. Restart Ponte to apply it."
                 return say(words, path=path)

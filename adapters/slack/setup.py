@@ -169,7 +169,8 @@ async def find_app(api: SlackApi, identity: Mapping[str, Any], app_token: str) -
         answer = await api.call("bots.info", bot=identity.get("bot_id", ""))
     except SlackRefused:  # without users:read it is not known
         return named[1] if named else ""
-    own = str((answer.get("bot") or {}).get("app_id") or "")
+    bot = answer.get("bot")
+    own = str(bot.get("app_id") or "") if isinstance(bot, dict) else ""
     if named and own and named[1] != own:
         raise SettingsError(TWO_APPS, other=named[1], own=own)
     return own or (named[1] if named else "")
@@ -194,10 +195,13 @@ def describe_missing(scopes: Collection[str], team: str, app: str) -> str:
 async def socket_url(app_api: SlackApi) -> str:
     """Return the address for a new WebSocket. Raises SettingsError, PlatformBusy or InDoubt."""
     try:
-        return str((await app_api.call("apps.connections.open"))["url"])
+        url = (await app_api.call("apps.connections.open")).get("url")
     except (SlackRefused, TokenRefused) as refused:
         sentence = NO_SOCKET_MODE if refused.error in _SOCKET_OFF else REFUSED_APP
         raise SettingsError(sentence, error=refused.error) from None
+    if not isinstance(url, str):
+        raise InDoubt("apps.connections.open: no address")
+    return url
 
 
 async def check(

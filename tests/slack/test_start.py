@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
 from adapters.slack.adapter import Credentials, SlackOptions
-from adapters.slack.setup import SCOPE_PURPOSES, check
+from adapters.slack.errors import InDoubt
+from adapters.slack.setup import SCOPE_PURPOSES, check, socket_url
 from adapters.slack.surface import SlackSurface
 from core.base.errors import SettingsError
 from core.base.proxies import Proxies
@@ -156,9 +160,16 @@ async def test_tokens_of_two_apps_are_named() -> None:
             slack.api.without = {lacking}
             findings = await check(BOT_TOKEN, token, "", slack.base_url, Proxies())
             assert words not in findings[-1].words, "the same app, or not known"
-        slack.api.without, slack.workspace.names_bots = set(), False
-        findings = await check(BOT_TOKEN, slack.app_token, "", slack.base_url, Proxies())
-        assert findings[-1].state == "on", findings[-1].words
+        slack.api.without = set()
+        for slack.workspace.odd_bot in ({}, {"bot": None}, {"bot": ["B1"]}):
+            findings = await check(BOT_TOKEN, slack.app_token, "", slack.base_url, Proxies())
+            assert findings[-1].state == "on", findings[-1].words
+
+
+async def test_an_answer_without_the_sockets_address_is_asked_for_again() -> None:
+    for answer in ({"ok": True}, {"ok": True, "url": None}):
+        with pytest.raises(InDoubt, match="no address"):
+            await socket_url(cast("Any", SimpleNamespace(call=AsyncMock(return_value=answer))))
 
 
 async def test_oauth_settings_and_proxies_in_the_environment_change_nothing(

@@ -38,8 +38,8 @@ def auth_test(workspace: Workspace, args: Json) -> Json:
 def bots_info(workspace: Workspace, args: Json) -> Json:
     if args["bot"] != BOT_ID:
         raise SlackErrorResponse("bot_not_found")
-    if not workspace.names_bots:
-        return {}
+    if workspace.odd_bot is not None:
+        return workspace.odd_bot
     return {"bot": {"id": BOT_ID, "deleted": False, "name": "ponte", "app_id": APP_ID}}
 
 

@@ -63,8 +63,8 @@ class Workspace:
     """The largest `limit` with which Slack lists this workspace's people."""
     hears_of_people: bool = True
     """The app is subscribed to `team_join` and `user_change`."""
-    names_bots: bool = True
-    """`bots.info` answers with a `bot`. (An answer without one was seen: a newcomer's.)"""
+    odd_bot: Json | None = None
+    """What `bots.info` answers. (A newcomer's answered without `bot`.)"""
     slot: dict[tuple[str, str], str] = field(default_factory=dict)
     """What a thread shows of work. A session's status and an assistant's status line write the
     same place, and the last one wins (agentconnect-md/agentconnect/pull/1483)."""
