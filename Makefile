@@ -9,6 +9,7 @@
 # make sandbox  what Python in the sandbox needs, ahead of its first use
 # make wheel  build dist/ponte_bot-….whl, for any machine with Python 3.11 or newer
 # make bench  seconds and megabytes
+# make measure  the size and shape of the code in numbers; nothing fails
 # make soak   50,000 turns over 5,000 threads: does anything grow?
 # make pictures  take the pictures of the documents anew (Chromium, and fonts of Debian's)
 # make languages  bring the catalogues of core/locale up to the code, and tell what is missing
@@ -53,7 +54,7 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: help run test test-all test-quick durations evals faults lint storm sandbox wheel bench soak pictures languages reference site lock clean
+.PHONY: help run test test-all test-quick durations evals faults lint storm sandbox wheel bench measure soak pictures languages reference site lock clean
 
 run: .venv/ready
 	@echo "In this checkout the command ponte is $(BIN)/ponte, as in: $(BIN)/ponte chat"
@@ -96,6 +97,11 @@ wheel: .venv/ready
 
 bench: .venv/ready-to-test
 	$(BIN)/python -m benchmarks
+
+measure: .venv/ready-to-test
+	@$(BIN)/python -m benchmarks.measure
+	@$(BIN)/python -m benchmarks.structure
+	@$(BIN)/python -m benchmarks.paths
 
 soak: .venv/ready-to-test
 	$(BIN)/python -m benchmarks.soak

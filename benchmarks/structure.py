@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from tests.test_size import FOLDERS, ROOT, measure_size
+from benchmarks.measure import measure_size
+from tests.sources import PRODUCT, ROOT
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -139,7 +140,7 @@ class Checkout:
     texts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for path in sorted(p for name in FOLDERS for p in (self.root / name).rglob("*.py")):
+        for path in sorted(p for name in PRODUCT for p in (self.root / name).rglob("*.py")):
             name = path.relative_to(self.root).as_posix()
             self.texts[name] = path.read_text(encoding="utf-8")
             self.trees[name] = ast.parse(self.texts[name])

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from shutil import ignore_patterns
 
@@ -20,131 +17,8 @@ from bot.config.ponte_toml import Config, _FirstSections
 from bot.features import base
 from bot.operations import list_parts, operation
 from bot.stores import OWN_TABLES
-from tests.sources import PRODUCT, ROOT, list_sources, parse, walk_nodes
+from tests.sources import PRODUCT, ROOT
 from tests.test_imports import importers
-from tests.test_size import list_text_lines
-
-
-@dataclass(frozen=True)
-class Feature:
-    """How code names a feature (`pattern`), the folders and files that are its own, and at most how
-    many lines of code elsewhere may name it."""
-
-    pattern: str
-    folders: tuple[str, ...]
-    most_lines: int
-
-
-FEATURES = {
-    "feedback": Feature(
-        r"[Ff]eedback|FEEDBACK|VOTES|Votes\b|\bvotes\b",
-        ("bot/features/feedback", "core/feedback", "adapters/web/page/feedback.js"),
-        75,
-    ),
-    "MCP tools": Feature(
-        r"core\.tools\.mcp|mcp_tool|McpTool(?!s\b)|MCP_(TOOLS|CALL|STATE)|McpServer(s|Name|\b)"
-        r"|\.mcp\b(?!_server)|McpConfig|mcp (show|accept)|mcp-tools|\(\"mcp\",|STDIO_HINT"
-        r"|_check_mcp|NO_MCP_EXTRA|MCP servers?",
-        ("bot/features/mcp_", "core/tools/mcp", "adapters/mcp_server"),
-        5,
-    ),
-    "MCP server": Feature(
-        r"adapters\.mcp_server|[Mm]cp_server\b|McpServerConfig|McpSettings|McpEndpoint|McpOrigin"
-        r"|McpTools\b|MCP_(PATH|ORIGIN|TOKEN_KIND)|\bMCP\b|ponte_mcp|mcp-request|ChangeRequests"
-        r"|kind.*\bmcp\b|\bmcp\b.*token|mcp_calls|mcpServers|mcp\.md|create_mcp|/mcp\b",
-        ("bot/features/mcp_", "adapters/mcp_server", "core/tools/mcp"),
-        25,
-    ),
-    "webhooks": Feature(
-        r"[Ww]ebhook|WEBHOOK|\bhooks?\b|HOOKS?_|Hook[A-Z]|Hooks\b|_hook\b",
-        # Discord and NocoDB have webhooks of their own.
-        ("bot/features/webhooks", "core/webhooks", "adapters/discord", "core/tools/nocodb"),
-        40,
-    ),
-    "voice": Feature(
-        r"(?<![Ii]n)[Vv]oice|[Tt]ranscrib|[Tt]ranscription\b",
-        # Discord's library has channels for voices.
-        ("bot/features/voice", "core/voice", "adapters/web/page/record.js", "adapters/discord"),
-        46,
-    ),
-    "schedules": Feature(
-        r"[Ss]chedul|SCHEDUL",
-        # Jobs are scheduled, and so is the page's next connection.
-        (
-            "bot/features/schedules",
-            "core/schedules",
-            "core/journal",
-            "adapters/web/page/connection.js",
-        ),
-        120,
-    ),
-    "sign-in": Feature(
-        r"OIDC|oidc|sign_in\b|SignIn|SIGN_IN",
-        (
-            "bot/features/sign_in",
-            "core/people/sign_ins.py",
-            "adapters/web/oidc",
-            "adapters/web/sign_in.py",
-        ),
-        80,
-    ),
-    "Python": Feature(
-        r"[Ss]andbox|[Kk]ernel|[Cc]ode_?[Rr]un|CODE_INTEGRATION|CodeSettings|core\.tools\.code"
-        r"|ponte_code|[Ii]nterpreter|[Pp]ython\b",
-        ("bot/features/python", "core/tools/code"),
-        97,
-    ),
-    "StackSpot": Feature(
-        r"[Ss]tack[Ss]pot|STACKSPOT", ("bot/features/stackspot", "core/tools/stackspot"), 20
-    ),
-    "sample tables": Feature(
-        r"core\.tools\.sample|SAMPLE|_sample|sample_|Sample[A-Z]|\bsample (reset|tables)",
-        ("bot/features/sample", "core/tools/sample"),
-        55,
-    ),
-    "tracing": Feature(
-        r"[Tt]racing|TRACING|[Tt]races\b|otel_|OTEL_|TraceSpan",
-        ("bot/features/tracing", "core/observability/tracing.py"),
-        25,
-    ),
-    "backup": Feature(
-        r"[Bb]ackup|[Rr]estore[ds]?\b(?! the sample)",
-        ("bot/features/backup",),
-        40,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FEATURES)
-def test_few_lines_outside_its_folders_name_a_feature(name: str) -> None:
-    feature = FEATURES[name]
-    named = [
-        f"{path}:{number}: {line.strip()}"
-        for path, number, line in read_code_lines()
-        if not path.startswith(feature.folders) and re.search(feature.pattern, line)
-    ]
-    listing = "\n".join(named)
-    assert len(named) <= feature.most_lines, f"{len(named)} lines:\n{listing}"
-
-
-@cache
-def read_code_lines() -> Sequence[tuple[str, int, str]]:
-    """Return each line of code of the product and the page's scripts: path, number and text."""
-    return list(_read_code_lines())
-
-
-def _read_code_lines() -> Iterator[tuple[str, int, str]]:
-    scripts = sorted(path for folder in PRODUCT for path in (ROOT / folder).rglob("*.js"))
-    for path in (*list_sources(), *scripts):
-        texts = set() if path.suffix == ".js" else _list_texts(path)
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-            if number not in texts and not re.match(r"\s*(#|//|/?\*|$)", line):
-                yield str(path.relative_to(ROOT)), number, line
-
-
-def _list_texts(path: Path) -> set[int]:
-    return set(list_text_lines(walk_nodes(parse(path))))
-
 
 REMOVABLE = {
     "mcp_tools": ("core/tools/mcp",),

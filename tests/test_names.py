@@ -6,14 +6,11 @@
 from __future__ import annotations
 
 import ast
-import re
-from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 
 from tests.names import (
     EVERYTHING,
-    IRREGULAR_PARTICIPLES,
     Definition,
     find_docstring_problems,
     find_in_scope,
@@ -23,7 +20,7 @@ from tests.names import (
     is_participle,
     read_definitions,
 )
-from tests.sources import PRODUCT, ROOT
+from tests.sources import PRODUCT
 
 PARTICIPLE_EXCEPTIONS: Mapping[tuple[str, str], str] = {}
 """(path, function) → the reason for its name."""
@@ -31,9 +28,6 @@ CLASS_EXCEPTIONS: Mapping[str, str] = {}
 """Name of a class → the reason why two modules define it."""
 CONSTANT_EXCEPTIONS: Mapping[str, str] = {"FEATURE": "each feature exports one object of this name"}
 """Name of a constant → the reason why two modules define it."""
-ASSIGNED_NAME = re.compile(r"^ +(\w+)(?:: [^=\n]+)? = ", re.MULTILINE)
-MAX_PARTICIPLES_SHARE = 0.01
-"""Of the local names that tests assign."""
 
 
 @cache
@@ -72,17 +66,6 @@ def test_each_public_class_and_longer_function_has_a_docstring_that_stands_alone
 def test_docstrings_name_only_what_exists() -> None:
     """In backticks, and after "Raise"."""
     assert find_unknown_names() == []
-
-
-def test_local_names_of_tests_are_nouns() -> None:
-    """Few are bare participles such as `told`. They are searched by line, which takes little."""
-    names = [
-        name
-        for path in (ROOT / "tests").rglob("*.py")
-        for name in ASSIGNED_NAME.findall(path.read_text("utf-8"))
-    ]
-    participles = Counter(name for name in names if name in IRREGULAR_PARTICIPLES)
-    assert participles.total() <= MAX_PARTICIPLES_SHARE * len(names), participles.most_common()
 
 
 def test_each_exception_is_still_needed() -> None:

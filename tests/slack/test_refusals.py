@@ -20,7 +20,7 @@ from tests.fakes.memory import NoRows
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.slack import TEAM, FakeSlack, reference
 from tests.slack.bot import Setting, workplace
-from tests.test_size import ROOT
+from tests.sources import ROOT
 from tests.time_limits import Limits
 
 HOWS = ("missing_scope", "unknown_method", "403")
