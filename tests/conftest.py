@@ -98,9 +98,11 @@ def pytest_runtest_makereport(
     report = yield
     if not hasattr(report, "wasxfail"):
         fail_if_skipped(report)
-    if report.when == "teardown" and (unknown := strict.take_unknown()):
+    if report.when == "teardown" and (
+        failure := strict.report_untranslated(strict.take_unknown(), "in no catalogue")
+    ):
         report.outcome = "failed"
-        report.longrepr = f"These sentences are in no catalogue: {unknown}"
+        report.longrepr = failure
     if report.when == "teardown" and not item.get_closest_marker("slow"):
         fail_if_started(report, tiers.take_started() + tiers.list_program_fixtures(item))
     return report

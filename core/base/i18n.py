@@ -110,6 +110,8 @@ _FOLDER = Path(__file__).parents[1] / "locale"
 _PO_TEXT = re.compile(r'^(msgid|msgid_plural|msgstr)(?:\[\d\])? (".*"(?:\n".*")*)', re.MULTILINE)
 """A keyword of a `.po` file and its text, a quoted string on each line. Babel takes ten times as
 long to read such a file, which delays Ponte's start."""
+_PO_FUZZY = re.compile(r"^#, fuzzy.*?^$", re.MULTILINE | re.DOTALL)
+"""An entry whose English text changed after it was translated."""
 
 
 @contextmanager
@@ -268,20 +270,21 @@ def translate_word(text: str) -> str:
 
 class _Catalogue(gettext.NullTranslations):
     """The translations of one language, read from a `.po` file, by their English text, or by the
-    singular if the text has a plural. In all of Ponte's languages but English, 0 takes the
-    singular."""
+    singular if the text has a plural. A text without a translation stays English. In all of Ponte's
+    languages but English, 0 takes the singular."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._texts: dict[str, list[str]] = {}
         # A `msgid` (English text) is followed by one `msgstr` (its translation), or by one for each
         # plural form.
-        for keyword, lines in _PO_TEXT.findall(path.read_text("utf-8")):
+        for keyword, lines in _PO_TEXT.findall(_PO_FUZZY.sub("", path.read_text("utf-8"))):
             text = json.loads(lines.replace('"\n"', ""))
             if keyword == "msgid":
                 translations = self._texts[text] = []
             elif keyword == "msgstr":
                 translations.append(text)
+        self._texts = {text: both for text, both in self._texts.items() if all(both)}
 
     def gettext(self, message: str) -> str:
         return self._texts.get(message, (message,))[0]

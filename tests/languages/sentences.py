@@ -10,14 +10,15 @@ name of `GIVEN`, or at a place of `PLACED`.
 from __future__ import annotations
 
 import ast
+import difflib
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from babel.messages.catalog import Catalog
+from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po, write_po
 
 from tests.sources import list_sources, parse, walk_nodes
@@ -27,6 +28,8 @@ FOLDER = ROOT / "core" / "locale"
 CATALOGUE_DATE = datetime(2026, 11, 22, tzinfo=UTC)
 """A fixed date in the header of the catalogues, so that two branches do not differ in it."""
 LANGUAGES = ("pt_BR", "fr")
+PLURAL_FORMS = "nplurals=2; plural=(n > 1);"
+"""Babel 2.19 has a third form, for whole millions of French and Portuguese ("un million de")."""
 LAZY = {
     "": {
         "DEFAULT_REASONS", "GUEST_DECISION_REASON", "GUEST_REASON", "LABELS", "NAME_TOO_LONG",
@@ -372,22 +375,39 @@ def update(language: str) -> Catalog:
     old, heading = read(language), "# Ponte's sentences."
     about: dict[str, Any] = {"header_comment": heading, "creation_date": CATALOGUE_DATE}
     fresh = Catalog(locale=language, project="Ponte", fuzzy=False, **about)
-    for key, files in sorted(sentences().items(), key=lambda pair: (min(pair[1]), str(pair[0]))):
-        id = key if isinstance(key, str) else key[0]
-        constants = old.get(id)
-        fresh.add(
-            key, constants.string if constants else "", [(file, 0) for file in sorted(files)[:1]]
-        )
+    fresh.mime_headers = [("Plural-Forms", PLURAL_FORMS)]
+    known = sentences()
+    for key, files in sorted(known.items(), key=lambda pair: (min(pair[1]), str(pair[0]))):
+        place = [(file, 0) for file in sorted(files)[:1]]
+        if message := old.get(key if isinstance(key, str) else key[0]):
+            flags, previous = message.flags & {"fuzzy"}, message.previous_id
+            fresh.add(key, message.string, place, flags=flags, previous_id=previous)
+        elif former := find_former(key, old, known):
+            fresh.add(key, former.string, place, flags={"fuzzy"}, previous_id=[str(former.id)])
+        else:
+            fresh.add(key, "", place)
     path = FOLDER / language / "LC_MESSAGES" / "ponte.po"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
-        write_po(file, fresh, width=100, omit_header=False)
+        write_po(file, fresh, width=100, omit_header=False, include_previous=True)
     return fresh
+
+
+def is_translated(message: Message) -> bool:
+    return bool(message.string) and all(message.string or ()) and not message.fuzzy
+
+
+def find_former(key: Key, old: Catalog, known: Collection[Key]) -> Message | None:
+    """Return the message that this sentence probably replaced: its translation becomes a fuzzy one,
+    which nobody reads until a translator has removed the mark."""
+    gone = {each.id: each for each in old if isinstance(each.id, str) and each.id not in known}
+    similar = difflib.get_close_matches(key, gone, 1, 0.7) if isinstance(key, str) else []
+    return gone[similar[0]] if similar else None
 
 
 def main() -> None:
     for language in LANGUAGES:
-        missing = [message.id for message in update(language) if message.id and not message.string]
+        missing = [each.id for each in update(language) if each.id and not is_translated(each)]
         print(f"{language}: {len(missing)} without a translation")
         for id in missing:
             print(f"  {id!r}")
