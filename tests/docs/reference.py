@@ -36,6 +36,7 @@ from bot.integrations import FACES
 from bot.settings import Settings
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
 from core.tools.nocodb.fieldtypes import FIELD_TYPES, Kind
+from core.turn.commands import HELP
 from tests.docs.limits import limits
 from tests.fakes.web_surfaces import all_routes
 
@@ -370,11 +371,17 @@ def _chat() -> Iterator[str]:
     )
     yield ""
     for name in sorted(COMMAND_NAMES):
-        what, who = TYPED[name]
+        what, who = TYPED.get(name) or (find_help_line(name), "")
         words = ", ".join(_in_language(name, locale) for locale in TRANSLATED)
         yield f"- `{name}` ({words}): {what}" + (f" ({who})" if who else "")
     yield ""
     yield "A message that is only a fenced Python block runs it, with the permission `code`."
+
+
+def find_help_line(name: str) -> str:
+    """Return what `help` says of a command, "" if it does not name it."""
+    match = re.search(rf"`{name}\b[^`]*`: (.+?)(?:; `|$)", HELP, re.MULTILINE)
+    return match[1] if match else ""
 
 
 def _in_language(name: str, locale: str) -> str:
