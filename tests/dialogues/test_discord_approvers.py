@@ -16,6 +16,7 @@ from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from core.domain.messages import Person
 from tests.discord.discord_ponte import DiscordPonte
+from tests.fakes.card_buttons import on_card
 from tests.fakes.change_form import FormBoard
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
@@ -85,7 +86,8 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
 
 
 def button_labels(card: Payload) -> list[str]:
-    return [name_button(button) for row in card["components"] for button in row["components"]]
+    labels = [name_button(button) for row in card["components"] for button in row["components"]]
+    return on_card(labels)
 
 
 def are_decided(*cards: Payload) -> bool:

@@ -45,7 +45,7 @@ class Channel:
         await self.slack.wait_until(lambda: len(self.slack.ephemeral_posts(self.place.id)) > before)
         refusal = self.slack.ephemeral_posts(self.place.id)[-1]
         assert refusal.seen_by == someone.id
-        assert {*post.buttons} - {"Change…"} == {"Approve", "Deny"}
+        assert {*post.card_buttons} - {"Change…"} == {"Approve", "Deny"}
         return refusal.visible_text
 
     def shared_files(self) -> list[str]:

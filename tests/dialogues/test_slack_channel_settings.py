@@ -335,7 +335,7 @@ async def test_a_card_in_the_channel_is_decided_where_it_stands(tmp_path: Path) 
         await reply.finish(Answer("Done.", parts=("Done.",), cards=(variant,)))
         assert "Approved by Bob" in post.visible_text
         assert not post.thread_ts
-        assert not post.buttons
+        assert not post.card_buttons
 
 
 @pytest.mark.slow

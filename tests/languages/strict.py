@@ -23,29 +23,51 @@ from types import CodeType
 from typing import cast
 
 from core.base import i18n
-from tests.languages.sentences import NO_WORDS
+from tests.languages.sentences import NO_WORDS, is_translated, read
 
 ROOT = Path(__file__).parents[2]
 SYSTEM_MESSAGES = frozenset(map(os.strerror, errno.errorcode))
 """The operating system's words for an error are shown as they are."""
 _said: set[str] = set()
+_said_in_english: set[str] = set()
 _found_known: set[str] = set()
 """Texts that an earlier test said and that were found to be known or not ours."""
 
 
 class Strict:
-    """A gettext catalogue that records each text it is asked for."""
+    """A gettext catalogue that records each text it is asked for, and those that it leaves in
+    English."""
 
-    def __init__(self, inner: NullTranslations) -> None:
-        self._inner = inner
+    def __init__(self, inner: NullTranslations, locale: str) -> None:
+        self._inner, self._locale = inner, locale
 
     def gettext(self, text: str) -> str:
-        note_said(text)
+        self._note(text)
         return self._inner.gettext(text)
 
     def ngettext(self, one: str, many: str, count: int) -> str:
-        note_said(one)
+        self._note(one)
         return self._inner.ngettext(one, many, count)
+
+    def _note(self, text: str) -> None:
+        note_said(text)
+        if text in _list_untranslated(self._locale):
+            _said_in_english.add(text)
+
+
+@functools.cache
+def _list_untranslated(locale: str) -> frozenset[str]:
+    if locale == "en":
+        return frozenset()
+    messages = [each for each in read(locale.replace("-", "_")) if not is_translated(each)]
+    return frozenset(each.id if isinstance(each.id, str) else each.id[0] for each in messages)
+
+
+def take_said_in_english() -> list[str]:
+    """Return what was said without its translation since the last call."""
+    texts = sorted(_said_in_english)
+    _said_in_english.clear()
+    return texts
 
 
 def note_said(text: str) -> None:
@@ -57,7 +79,7 @@ def note_said(text: str) -> None:
 def install() -> None:
     """Replace the product's catalogues by recording ones."""
     find: Callable[[str], NullTranslations] = i18n.catalogue
-    i18n.catalogue = lambda locale: cast(NullTranslations, Strict(find(locale)))
+    i18n.catalogue = lambda locale: cast(NullTranslations, Strict(find(locale), locale))
 
 
 def report_untranslated(sentences: Iterable[object], problem: str) -> str:

@@ -42,12 +42,12 @@ async def call_tool(source: NocoSource, tool: str, **arguments: object) -> str:
 async def test_what_is_offered_follows_from_rights_and_role(place: Place) -> None:
     owner = NocoSource(place.url, place.token, place.http, base_id=place.base)
     tools = await owner.tools(Viewer())
-    assert names(tools) == [*READS, *WRITES]
-    assert names(tools, "read") == [*READS, "nocodb_history"]
+    assert {*READS, *WRITES} <= {*names(tools)}
+    assert {*READS, "nocodb_history"} <= {*names(tools, "read")}
     assert names(tools, "chat") == []
     viewer = NocoSource(place.url, place.viewer, place.http)
     tools = await viewer.tools(Viewer())
-    assert names(tools) == READS
+    assert {*READS} <= {*names(tools)} <= {*names(await owner.tools(Viewer())), *READS} - {*WRITES}
     assert "Nothing can be changed here" in tools[0].spec.description
 
 
@@ -105,7 +105,7 @@ async def test_while_nocodb_is_away_the_tools_stay_and_one_turn_alone_waits(
     clock = Clock()
     source = NocoSource(fake.origin, filled.EDITOR, http, pauses=(), clock=clock)
     fake.fail(1, 503)
-    assert names(await source.tools(Viewer())) == [*READS, *WRITES]
+    assert {*READS, *WRITES} <= {*names(await source.tools(Viewer()))}
     await source.tools(Viewer())
     assert len(fake.calls) == 1
     clock.now += LOOK_INTERVAL_SECONDS

@@ -116,17 +116,17 @@ async def test_in_slack_by_a_click_on_the_post(tmp_path: Path) -> None:
         ask = asking("create_record", record_data={"Name": "Zoé"})
         async with page(bridge, tmp_path, **slack.settings, **rights):
             post = await slack.wait_for_answer(slack.say(ana, general, f"{slack.bot} {ask}"))
-            await slack.wait_until(lambda: list(post.buttons) == ["Approve", "Change…", "Deny"])
+            await slack.wait_until(lambda: post.card_buttons == ["Approve", "Change…", "Deny"])
             await slack.click(bob, post, "Approve").acked.wait()
             await slack.wait_until(lambda: slack.ephemeral_posts(general.id))
             refusal = slack.ephemeral_posts(general.id)[-1].visible_text
             assert "have permission to change data" in refusal
             await slack.click(ana, post, "Approve").acked.wait()
-            await slack.wait_until(lambda: list(post.buttons) == ["Undo"])
+            await slack.wait_until(lambda: post.card_buttons == ["Undo"])
             assert "Zoé" in [row["Name"] for row in bridge.api.rows[CUSTOMERS]]
             id = post.buttons["Undo"]["value"]
             slack.say(ana, general, f"{slack.bot} undo {id}")
             rows = bridge.api.rows[CUSTOMERS]
             await slack.wait_until(lambda: "Zoé" not in [row["Name"] for row in rows])
             await slack.wait_until(lambda: "undone" in post.visible_text)
-            assert not post.buttons
+            assert not post.card_buttons

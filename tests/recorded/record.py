@@ -493,7 +493,10 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     file = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
-        result = asyncio.run(record(Path(folder) / "home"))
+        home = Path(folder) / "home"
+        result = asyncio.run(record(home))
+        if empty := [table for table, rows in count_rows(home / "ponte.db").items() if not rows]:
+            sys.exit(f"Store a row in each table while recording. Empty: {', '.join(empty)}")
         if sys.argv[2:]:
             dump = dump_as_postgres(result, Path(folder) / "copied")
             Path(sys.argv[2]).write_bytes(gzip.compress(dump, 9, mtime=0))

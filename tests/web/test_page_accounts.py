@@ -237,7 +237,9 @@ OF_SOMEBODY = {
 def test_every_route_of_the_page_is_looked_at() -> None:
     routes = served_routes(page=True)
     routes_found = {(route.declaration.method, route.path) for route in routes}
-    assert routes_found == ROUTES.keys()
+    assert routes_found == ROUTES.keys(), (
+        "ROUTES has a line for each route: who may use it, and a request for it"
+    )
 
 
 async def test_the_owner_who_is_no_admin_reaches_the_operators_routes(

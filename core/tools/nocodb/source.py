@@ -197,7 +197,7 @@ class TableSource:
         self._clock = clock
         self.api = api
         # These tools need `now` for conditions such as "today".
-        *self._reading, self._history = build_read_tools(api, self.schemas, clock=now)
+        self._reading, self._history = build_read_tools(api, self.schemas, clock=now)
         # `drafting` reads the rows of new drafts; None: a `RestDriver` over `api`.
         self.writing = WriteTools(api, self.schemas, drafting, now)
         # The write tools also draft a proposal that a person changes. They know the fields.

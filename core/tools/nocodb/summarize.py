@@ -509,15 +509,16 @@ def _check_function(column: Field, fn: Fn) -> None:
 
 def build_read_tools(
     api: TableApi, schemas: Schemas, clock: Callable[[], float], most: int = MAX_ROWS_READ
-) -> Sequence[Tool]:
-    """One call reads up to `most` rows of a table."""
+) -> tuple[Sequence[Tool], Tool]:
+    """Return the tools that read rows, up to `most` in one call, and the one that reads a row's
+    history of changes."""
     tools = ReadTools(api, schemas, RowReader(api, max_rows=most), clock)
-    return (
+    reading = (
         _build_tool(tools.nocodb_query, _QUERY + FILTER_GUIDE),
         _build_tool(tools.nocodb_summarize, _SUMMARY, strict=False),
         _build_tool(tools.nocodb_get, ""),
-        _build_tool(tools.nocodb_history, ""),
     )
+    return reading, _build_tool(tools.nocodb_history, "")
 
 
 def _aggregate_type(field: Field, fn: Fn) -> str:

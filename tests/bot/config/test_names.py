@@ -294,7 +294,9 @@ async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path)
                 ]
                 settings = Settings.model_validate({})
                 rules = face.rule_names(settings, Config())["tool"]
-                assert sorted(rules or ()) == sorted(tool.spec.name for tool in tools)
+                assert sorted(rules or ()) == sorted(tool.spec.name for tool in tools), (
+                    f"`rule_names` of {face.name} names the tools that rules may name"
+                )
         await stackspot.close()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tests.fakes import linkers
+from tests.fakes.card_buttons import on_card
 
 Json = dict[str, Any]
 
@@ -123,6 +124,11 @@ class Post:
     def links(self) -> list[str]:
         """What Slack would make a link of it, or unfurl."""
         return linkers.slack_post(self.text, self.blocks)
+
+    @property
+    def card_buttons(self) -> list[str]:
+        """The labels of the buttons that are a card's, or stop a turn."""
+        return on_card(self.buttons)
 
     @property
     def buttons(self) -> dict[str, Json]:
