@@ -21,8 +21,8 @@ from tests.nocodb.tables import NOW
 class Reader:
     def __init__(self, api: TableApi, schemas: Schemas, now: datetime = NOW, most: int = 5_000):
         self.schemas = schemas
-        read_tools = build_read_tools(api, schemas, clock=now.timestamp, most=most)
-        self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in read_tools}
+        reading, history = build_read_tools(api, schemas, clock=now.timestamp, most=most)
+        self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in (*reading, history)}
         self._ctx: ToolContext = replace(ctx(), zone=str(now.tzinfo), files=MemoryContextFiles())
         self.last = Outcome("ok", "")
 

@@ -42,7 +42,7 @@ class Reader:
     def __init__(self, place: Place) -> None:
         self.files = MemoryFiles()
         self.api = place.api()
-        tools = build_read_tools(self.api, place.schemas(), clock=time.time)
+        tools, _ = build_read_tools(self.api, place.schemas(), clock=time.time)
         self._get = next(tool for tool in tools if tool.spec.name == "nocodb_get")
 
     async def read(self, file: str | None, row: int = 2) -> Outcome:

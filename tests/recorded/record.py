@@ -36,6 +36,7 @@ from core.domain.messages import Person
 from core.journal.kernels import KernelRows
 from core.people.audit import OPERATOR
 from core.people.sign_ins import Identity
+from core.store.schema import count_rows
 from tests.dialogues.office import ATTACHED, CSV, DUPLICATES, EVERYTHING, LEADS
 from tests.fakes.discord.world import Payload
 from tests.fakes.hook_senders import encode_body, from_nocodb
