@@ -109,15 +109,6 @@ def _describe_tool(tool: ToolSpec) -> str:
     return f"{tokens} tokens, {strict}\n\n{tool.description}\n\n```json\n{schema}\n```"
 
 
-def find_oversized(requests: Mapping[str, RoundRequest]) -> Sequence[str]:
-    """Return a line for each place whose request is larger than its budget."""
-    return [
-        f"{place}: {size(request)} tokens, the budget is {BUDGETS[place][2]}"
-        for place, request in requests.items()
-        if size(request) > BUDGETS[place][2]
-    ]
-
-
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     FILE.write_text(render(asyncio.run(read_requests())), encoding="utf-8")

@@ -496,9 +496,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         result = asyncio.run(record(home))
-        if empty := [table for table, rows in count_rows(home / "ponte.db").items() if not rows]:
-            sys.exit(f"Store a row in each table while recording. Empty: {', '.join(empty)}")
-        if sys.argv[2:]:
+        if sys.argv[2:]:  # of a release
+            rows = count_rows(home / "ponte.db")
+            if empty := [table for table, count in rows.items() if not count]:
+                sys.exit(f"Store a row in each table while recording. Empty: {', '.join(empty)}")
             dump = dump_as_postgres(result, Path(folder) / "copied")
             Path(sys.argv[2]).write_bytes(gzip.compress(dump, 9, mtime=0))
     text = json.dumps(result, ensure_ascii=False, sort_keys=True)

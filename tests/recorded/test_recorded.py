@@ -229,7 +229,7 @@ async def press_the_cards_on_slack(here: Found) -> None:
     assert {31, 32, 33} <= here.team.rows("Customers").keys()
     slack.click(bea, admins, "Approve")
     await slack.wait_until(lambda: "✓ done" in admins.visible_text)
-    await slack.wait_until(lambda: list(card.buttons) == ["Undo"])
+    await slack.wait_until(lambda: card.card_buttons == ["Undo"])
     await slack.wait_until(lambda: "Deny" not in denial.buttons)
     if "slack import" in here.record["names"]:  # 0.3.0 and later
         imported = here.post("import")
