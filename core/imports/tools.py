@@ -14,7 +14,9 @@ from core.base.errors import ToolError
 from core.base.spreadsheets import MEDIA_TYPES
 from core.base.text import fold_case
 from core.domain.changes import Draft, RowWrite
+from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.imports.dry_run import DryRun, Existing, Missing, TableRows, check_columns, read_key
 from core.imports.plan import PLAN_TYPE, Plan, choose_examples, count_reasons, summarize_fields
 from core.imports.runs import IMPORT_APPLIER, IMPORT_KIND
@@ -35,7 +37,7 @@ _SHOWN_ROWS = 3
 
 
 class ImportSource(FixedToolSource):
-    """Offers the tool over the tables of one source."""
+    """Offers the tool over the tables of one source, to those to whom it offers its own."""
 
     name = "import"
 
@@ -48,6 +50,10 @@ class ImportSource(FixedToolSource):
                 self.nocodb_import, effect="write", doing="is reading the file…", strict=False
             ),
         )
+
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
+        names = {tool.spec.name for tool in await self._tables.tools(viewer)}
+        return self._tools if "nocodb_create" in names else ()
 
     async def nocodb_import(
         self,

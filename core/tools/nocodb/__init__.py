@@ -282,7 +282,9 @@ class RowsKind(Kind):
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
         """Tables whose rows are linked need these rights, too."""
         tables = (self.rule_names(draft), *draft.view.linked_tables)
-        return [(right, *names) for names in tables for right in ("propose", "read")]
+        rights = [(right, *names) for names in tables for right in ("propose", "read")]
+        applier = draft.target.get("applier", draft.applier)
+        return [*rights, ("source", applier)] if applier == SAMPLE_APPLIER else rights
 
     def build_title(self, change: Change) -> str:
         count, table = len(change.rows), clip_line(change.draft.title)

@@ -274,8 +274,9 @@ class Schemas:
     """The tables of one base, each described at its first use. Raises NocoError.
 
     A hidden table does not exist here: it is in no list, no name finds it, and links to it are no
-    fields. If NocoDB says that a known table or field is missing (`NocoApi.drift_count`), the cache
-    is dropped.
+    fields. Neither does any table for those who lack the right to `source` ("" if it needs none).
+    If NocoDB says that a known table or field is missing (`NocoApi.drift_count`), the cache is
+    dropped.
     """
 
     def __init__(
@@ -283,11 +284,13 @@ class Schemas:
         api: TableApi,
         base_id: str = "",
         *,
+        source: str = "",
         config: TableRulesConfig = NO_TABLE_RULES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._base_id = base_id
+        self._source = source
         self.config = config
         self._clock = clock
         # How often NocoDB had missed a known table or field at the last look: when the API's number
@@ -302,6 +305,10 @@ class Schemas:
         return await self._base.value()
 
     async def visible_tables(self, viewer: Viewer) -> Sequence[NamedTable]:
+        if self._source:
+            if not viewer.may("source", self._source):
+                return ()
+            viewer.note_need("source", self._source)
         every = await self.all_tables()
         rules = self.config.table_rules
         return tuple(table for table in every if rules.is_visible(viewer, table.title, table.id))
