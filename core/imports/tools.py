@@ -27,6 +27,7 @@ from core.tools.nocodb.draft import find_file
 from core.tools.nocodb.driver import RowImage, TableSchema
 from core.tools.nocodb.fieldtypes import Field, cell_of, normalise_cell
 from core.tools.nocodb.filters import RowSelection
+from core.tools.nocodb.read import check_filter_field
 from core.tools.nocodb.row_reader import ColumnChoice, RowReader
 from core.tools.nocodb.schema import TableDescription
 from core.tools.nocodb.source import TableSource
@@ -97,6 +98,9 @@ class ImportSource(FixedToolSource):
         if key_field and key_field not in by_field:
             raise ToolError("The key must be one of the columns.", code="bad_arguments")
         check_columns(by_field)
+        # Which rows a key or the name of a linked row finds would reveal a secret.
+        for field in filter(None, (key_field, *(field for field in by_field if field.is_link))):
+            await check_filter_field(self._tables.schemas, ctx.viewer, field)
         zone = ZoneInfo(ctx.zone)
         run = DryRun(chosen, TableSchema.of(layout), by_field, key_field, existing, missing, zone)
         notation = run.find_notation(Notation(decimal_sign, date_order))
