@@ -25,7 +25,7 @@ from core.base.text import (
 )
 from core.changes.approval import NO_TABLE_RULES, TableRule, TableRulesConfig
 from core.domain.records import ASK_IF_NONE_FITS, ToolContext
-from core.domain.rights import Viewer
+from core.domain.rights import Need, Viewer
 from core.tools.nocodb.api import Json, NamedTable, NocoBase, Records, TableApi, TableId
 from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.cells import format_label
@@ -402,6 +402,21 @@ class Schemas:
             replace(field, format=await self._find_format(table, field, visible))
             for field in fields
         ]
+
+    async def find_needs(
+        self, viewer: Viewer, table: TableDescription, fields: Iterable[Field]
+    ) -> frozenset[Need]:
+        """Return the rights to read what these fields of the table show."""
+        reader = Viewer(viewer.rights)
+        reader.note_need("read", table.title, table.id)
+        visible = await self.visible_tables(reader)
+        for used in fields:
+            place, link = table, used.via
+            if link:
+                reader.note_need("read", link.related_title, link.related_id)
+                place = (await self._fetch_raw(link.related_id)).visible_to(visible)
+            await self._find_sources(reader, place, used.in_own_table)
+        return frozenset(reader.needs)
 
     def drop(self) -> None:
         self._base = CachedValue(self._fetch_base, self._clock)
