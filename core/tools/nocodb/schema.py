@@ -305,6 +305,7 @@ class Schemas:
         return await self._base.value()
 
     async def visible_tables(self, viewer: Viewer) -> Sequence[NamedTable]:
+        """Return () for those who may not use the source at all."""
         if self._source:
             if not viewer.may("source", self._source):
                 return ()
