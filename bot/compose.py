@@ -117,7 +117,7 @@ async def compose(
         used = [part for part in settings.faces if part.is_used(settings, settings)]
         quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
         tools = [part.build(deps, quick) for part in used if isinstance(part, ToolIntegration)]
-        policy.sources |= {part.source.name: part.admits for part in tools if part.admits}
+        policy.sources.update({t.source.name: t.admits for t in tools if t.admits})
         for bundle in reversed(tools):
             closing.push_async_callback(bundle.close)
         toolbox = Toolbox([bundle.source for bundle in tools])
