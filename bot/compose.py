@@ -195,9 +195,8 @@ async def compose(
             {bundle.source.name: bundle.source for bundle in tools},
         )
         closing.push_async_callback(ponte.closing.aclose)
-        routes: dict[str, HttpHandler] = {
-            f"/{chat.name}/events": chat.http for chat in own_surfaces.chats
-        }
+        chats = own_surfaces.chats
+        routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in chats}
         for feature in find_features():
             routes |= feature.mount(ponte)
         finders = (feature.find_hook(ponte) for feature in find_features())
