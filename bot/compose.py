@@ -117,6 +117,7 @@ async def compose(
         used = [part for part in settings.faces if part.is_used(settings, settings)]
         quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
         tools = [part.build(deps, quick) for part in used if isinstance(part, ToolIntegration)]
+        policy.sources.update({t.source.name: t.admits for t in tools if t.admits})
         for bundle in reversed(tools):
             closing.push_async_callback(bundle.close)
         toolbox = Toolbox([bundle.source for bundle in tools])
@@ -194,9 +195,8 @@ async def compose(
             {bundle.source.name: bundle.source for bundle in tools},
         )
         closing.push_async_callback(ponte.closing.aclose)
-        routes: dict[str, HttpHandler] = {
-            f"/{chat.name}/events": chat.http for chat in own_surfaces.chats
-        }
+        chats = own_surfaces.chats
+        routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in chats}
         for feature in find_features():
             routes |= feature.mount(ponte)
         finders = (feature.find_hook(ponte) for feature in find_features())

@@ -33,6 +33,7 @@ from core.people.rules import (
     OIDC_PLATFORM,
     OWNER_ID,
     RIGHT_KINDS,
+    SOURCE_REASON,
     Rule,
     check_right_name,
     is_right,
@@ -277,12 +278,8 @@ async def check_rights(
         and (who.platform == WEB.name or for_invited)
         and not may_use_sample(await policy.rights(who, where), for_invited=for_invited)
     ):
-        why = say(
-            "The sample tables are only for the owner and, with PONTE_SAMPLE=on, for people who "
-            "are invited."
-        )
         lines = [
-            replace(line, allowed=False, rule="none", why=why)
+            replace(line, allowed=False, rule="none", why=say(SOURCE_REASON))
             if line.allowed and line.right.partition(":")[0] == "read"
             else line
             for line in lines

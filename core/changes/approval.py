@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, get_args
@@ -72,16 +72,25 @@ def join_rules(first: TableRule, other: TableRule) -> TableRule:
     admins approve."""
     # `auto_fields` and `auto_people` stay those of `first`: updates of such fields change no links.
     # `Access` lists its values from the strictest to the most permissive one.
-    common = first.approvers & other.approvers or frozenset({"admins"})
     return replace(
         first,
         access=min(first.access, other.access, key=get_args(Access).index),
-        approvers=common
-        if first.approvers and other.approvers
-        else first.approvers | other.approvers,
+        approvers=_find_common(first.approvers, other.approvers),
         approvals=max(first.approvals, other.approvals),
         approvers_only=first.approvers_only or other.approvers_only,
     )
+
+
+def join_approvers(first: Approvers, other: Approvers) -> Approvers:
+    """Return the approvers of a change for which the rules of two tools hold, as `join_rules`."""
+    names = _find_common(first.names, other.names)
+    return Approvers(names, max(first.count, other.count), first.is_exclusive or other.is_exclusive)
+
+
+def _find_common(first: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    if not first or not other:
+        return first | other
+    return first & other or frozenset({"admins"})
 
 
 @dataclass(frozen=True)
@@ -186,6 +195,14 @@ class Approval:
             title = next(iter(names), "")
             yield title, self.config.table_rules.find_rule(*reversed(names))
 
+    def find_tool_rule(self, tool: str) -> Approvers | None:
+        return self.config.table_rules.tools.get(tool)
+
+    def _find_tool_rules(self, proposal: Proposal) -> Iterator[tuple[str, Approvers]]:
+        draft, rules = proposal.draft, self.config.table_rules.tools
+        names = proposal.tool, *self.kinds[draft.kind].tool_names(draft)
+        return ((name, rules[name]) for name in dict.fromkeys(names) if name in rules)
+
     def sees_all(self, person: Person) -> bool:
         """True for the owner of a page or a terminal who is also the operator."""
         operator = self.policy.platforms.get(person.platform, NO_RIGHTS).owner_is_operator
@@ -203,6 +220,13 @@ class Approval:
         is_own = is_own and address.is_same_channel(proposal.address)
         return rights.links_plans or (is_own and (is_beside_file or rights.has_room))
 
+    def list_needed_rights(self, draft: Draft, tool: str = "") -> Sequence[tuple[str, ...]]:
+        """Return the rights that whoever asks for the draft needs, by whatever way they ask. `tool`
+        is the tool that they asked by, if any."""
+        kind = self.kinds[draft.kind]
+        tools = dict.fromkeys(filter(None, (tool, *kind.tool_names(draft))))
+        return [*kind.rights_to_propose(draft), *(("tool", name) for name in tools)]
+
     async def allow_draft(self, person: Person, address: Address, draft: Draft) -> str:
         """Return the rule that allows the person to propose this draft here, for the audit log.
         Raise ToolError if the person lacks a right to it, or if nobody may change its table.
@@ -214,7 +238,7 @@ class Approval:
             raise ToolError(REFUSAL_SENTENCES["read_only"], code="read_only", hint=hint)
         verdicts = [
             await self.policy.may(person, address, *needed)
-            for needed in self.kinds[draft.kind].rights_to_propose(draft)
+            for needed in self.list_needed_rights(draft)
         ]
         for verdict in verdicts:
             if not verdict.allowed:
@@ -234,7 +258,8 @@ class Approval:
         if self.kinds[proposal.draft.kind].is_personal:  # such as a person's own schedule
             return _ASKER_ALONE
         table = self.rule_for(proposal.draft)
-        tool = self.config.table_rules.tools.get(proposal.tool, ANYBODY)
+        tools = [approvers for _, approvers in self._find_tool_rules(proposal)]
+        tool = functools.reduce(join_approvers, tools, ANYBODY)
         channel = frozenset(self.config.channel(proposal.address).approvers)
         names = table.approvers or tool.names or channel
         return Approvers(names, max(table.approvals, tool.count), table.approvers_only)
@@ -340,7 +365,7 @@ class Approval:
         approvers, kind = self.approvers(proposal), self.kinds[draft.kind]
         # `there` is the place where the change was asked for. "asker" is no name of a person or
         # group; `is_asker` below stands for it.
-        names, needed = approvers.names - {ASKER}, kind.rights_to_propose(draft)
+        names, needed = approvers.names - {ASKER}, self.list_needed_rights(draft, proposal.tool)
         linked = (("approve", *titles) for titles in draft.view.linked_tables)
         admin_sentence = ""
         if self.needs_admin(change):
@@ -412,7 +437,7 @@ class Approval:
         """An approval counts only while the asker has all of these rights."""
         asker, there = change.proposal.asker, change.proposal.address
         rights = await self.policy.look_up_rights(asker, there, max_age=find_max_age(asker))
-        needed = self.kinds[change.draft.kind].rights_to_propose(change.draft)
+        needed = self.list_needed_rights(change.draft, change.proposal.tool)
         # A refusal names the right as ponte.toml does, as in `propose:Invoices`.
         return tuple(replace(rights.may(*right), right=":".join(right[:2])) for right in needed)
 
@@ -424,8 +449,9 @@ class Approval:
         for title, rule in self._find_table_rules(proposal.draft):
             if rule.approvers:
                 return f"tables.{title}.approvers"
-        if self.config.table_rules.tools.get(proposal.tool, ANYBODY).names:
-            return f"tools.{proposal.tool}.approvers"
+        for name, tool in self._find_tool_rules(proposal):
+            if tool.names:
+                return f"tools.{name}.approvers"
         return "channels.approvers"
 
     async def find_policy(self, proposal: Proposal) -> str:

@@ -182,6 +182,11 @@ class Kind:
         """Each right has the names of what it is about."""
         return [("propose", *self.rule_names(draft))]
 
+    def tool_names(self, draft: Draft) -> tuple[str, ...]:
+        """Return the tools whose rules hold for the draft, whether a model called one of them or
+        a button, a form or another tool asks for the same."""
+        return ()
+
     def right_to_approve(self, draft: Draft) -> tuple[str, ...]:
         """Changes in no table need the right for everything: `approve:Invoices` does not suffice.
         The empty name says so, as without a name the right for any table would do."""

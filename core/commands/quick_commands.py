@@ -38,6 +38,8 @@ from core.base.value_formats import (
 from core.domain.messages import File, Message, too_large
 from core.domain.records import QuickCommand
 
+COMMAND_TOOL = "stackspot_quick_command"
+"""The tool with which a model runs a quick command."""
 MAX_INPUT_FILE_BYTES = 256_000
 """Bytes of a file that may be an input: about 64,000 tokens of English. StackSpot does not document
 its own limit."""

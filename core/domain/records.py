@@ -339,12 +339,14 @@ class StoredQuery:
     """A call of a tool that only reads tables, so that code can make it again without a model.
 
     `arguments` (JSON) name the table and each field by ids, also the columns that were shown.
-    `titles`: id → title at that time; for fields of linked rows, see `Field.path`.
+    `titles`: id → title at that time; for fields of linked rows, see `Field.path`. `needs`: the
+    rights to read the tables that it names; an outcome needs those of all linked tables.
     """
 
     tool: str
     arguments: str
     titles: Mapping[str, str]
+    needs: frozenset[Need] = frozenset()
 
 
 class ContextFiles(Protocol):

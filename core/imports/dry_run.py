@@ -3,6 +3,7 @@ writes nothing."""
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -113,7 +114,8 @@ class DryRun:
                 rows.append(PlanRow(row.number, "refused", reasons=tuple(reasons), cells=cells))
             else:
                 rows.append(PlanRow(row.number, "new", after=without_empty(values)))
-        return Plan(self.sheet.columns, tuple(rows))
+        salt = secrets.token_hex(16) if any(field.is_secret for field in self.columns) else ""
+        return Plan(self.sheet.columns, tuple(rows), salt)
 
     def _read_row(
         self, row: SheetRow, notation: Notation, table: TableRows
@@ -146,7 +148,8 @@ class DryRun:
                         *others,
                         *(r for r in new if r["id"] not in linked_ids(old)),
                     ]
-            elif new not in (None, "", []) and not is_same_entry(new, old):
+            # A secret counts as changed: otherwise its value could be guessed.
+            elif new not in (None, "", []) and (field.is_secret or not is_same_entry(new, old)):
                 changed[field.title] = new
         if self.existing == "skip" or not changed:
             return PlanRow(number, "unchanged", id)

@@ -13,7 +13,7 @@ from core.changes.kinds import ADMIN_ROWS_SENTENCE, Kind
 from core.domain.changes import OWN_ROWS, SAMPLE_APPLIER, Change, ChangeStep, Draft, RowWrite
 from core.imports.plan import FieldTotals
 from core.imports.runs import count_planned, describe_progress
-from core.tools.nocodb import RowsKind
+from core.tools.nocodb import RowsKind, name_update_tools
 
 _COUNTS = {
     "new": "New: {count}",
@@ -44,6 +44,15 @@ class ImportChange(RowsKind):
 
     def needs_admin(self, draft: Draft) -> str:
         return ADMIN_ROWS_SENTENCE if count_planned(draft) > OWN_ROWS else ""
+
+    def tool_names(self, draft: Draft) -> tuple[str, ...]:
+        summary: Mapping[str, Any] = draft.rows[0].after or {}
+        counts, tools = summary.get("counts", {}), ["nocodb_import"]
+        if counts.get("new"):
+            tools.append("nocodb_create")
+        if counts.get("changed"):
+            tools += name_update_tools(draft, {field["title"] for field in summary["fields"]})
+        return tuple(tools)
 
     def build_title(self, change: Change) -> str:
         """A sample table is named as one."""

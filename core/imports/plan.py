@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, Literal
 
+from core.base.redaction import is_secret_name
 from core.base.value_formats import parse_number
 from core.domain.changes import Row, RowWrite
 
@@ -63,19 +64,25 @@ def split_rows(read: Callable[[], Iterable[PlanRow]]) -> Iterator[Part]:
 
 @dataclass(frozen=True)
 class Plan:
-    """`columns` are those of the file, `rows` in its order."""
+    """`columns` are those of the file, `rows` in its order. `salt` is random where rows have a
+    secret, so that nobody can find out its value from the digest, which the card shows."""
 
     columns: tuple[str, ...]
     rows: tuple[PlanRow, ...]
+    salt: str = ""
 
     @classmethod
     def decode(cls, data: Sequence[bytes]) -> Plan:
         head, *lines = data
-        return cls(tuple(json.loads(head)), tuple(map(PlanRow.decode, lines)))
+        columns, *_ = head.split(b"\t")
+        return cls(tuple(json.loads(columns)), tuple(map(PlanRow.decode, lines)))
 
     @cached_property
     def data(self) -> bytes:
-        lines = [json.dumps(self.columns), *(json.dumps(asdict(row)) for row in self.rows)]
+        lines = [
+            f"{json.dumps(self.columns)}\t{self.salt}".rstrip(),
+            *(json.dumps(asdict(row)) for row in self.rows),
+        ]
         return "\n".join(lines).encode()
 
     @cached_property
@@ -113,7 +120,8 @@ def summarize_fields(plan: Plan) -> list[FieldTotals]:
         after = [(row.after or {})[title] for row in rows]
         before = [row.before[title] for row in rows if row.before and title in row.before]
         distinct = len({json.dumps(value, sort_keys=True) for value in after})
-        totals.append(FieldTotals(title, len(rows), distinct, _measure(before), _measure(after)))
+        sides = [[], []] if is_secret_name(title) else [before, after]
+        totals.append(FieldTotals(title, len(rows), distinct, *map(_measure, sides)))
     return totals
 
 
@@ -143,7 +151,8 @@ def choose_examples(plan: Plan) -> list[PlanRow]:
     """Return rows for people to look at: for each field the largest change or the rarest new value,
     then others by the plan's digest, which no author of a file can choose."""
     chosen = []
-    for title, rows in [*_group_by_field(plan).items()][:MAX_EXAMPLE_FIELDS]:
+    fields = [field for field in _group_by_field(plan).items() if not is_secret_name(field[0])]
+    for title, rows in fields[:MAX_EXAMPLE_FIELDS]:
         count = Counter(repr((row.after or {})[title]) for row in rows)
 
         def weigh(row: PlanRow, title: str = title, count: Counter[str] = count) -> Weight:

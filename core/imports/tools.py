@@ -14,7 +14,9 @@ from core.base.errors import ToolError
 from core.base.spreadsheets import MEDIA_TYPES
 from core.base.text import fold_case
 from core.domain.changes import Draft, RowWrite
+from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.imports.dry_run import DryRun, Existing, Missing, TableRows, check_columns, read_key
 from core.imports.plan import PLAN_TYPE, Plan, choose_examples, count_reasons, summarize_fields
 from core.imports.runs import IMPORT_APPLIER, IMPORT_KIND
@@ -25,6 +27,7 @@ from core.tools.nocodb.draft import find_file
 from core.tools.nocodb.driver import RowImage, TableSchema
 from core.tools.nocodb.fieldtypes import Field, cell_of, normalise_cell
 from core.tools.nocodb.filters import RowSelection
+from core.tools.nocodb.read import check_filter_field
 from core.tools.nocodb.row_reader import ColumnChoice, RowReader
 from core.tools.nocodb.schema import TableDescription
 from core.tools.nocodb.source import TableSource
@@ -35,7 +38,7 @@ _SHOWN_ROWS = 3
 
 
 class ImportSource(FixedToolSource):
-    """Offers the tool over the tables of one source."""
+    """Offers the tool over the tables of one source, to those to whom it offers its own."""
 
     name = "import"
 
@@ -48,6 +51,10 @@ class ImportSource(FixedToolSource):
                 self.nocodb_import, effect="write", doing="is reading the file…", strict=False
             ),
         )
+
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
+        names = {tool.spec.name for tool in await self._tables.tools(viewer)}
+        return self._tools if "nocodb_create" in names else ()
 
     async def nocodb_import(
         self,
@@ -91,6 +98,9 @@ class ImportSource(FixedToolSource):
         if key_field and key_field not in by_field:
             raise ToolError("The key must be one of the columns.", code="bad_arguments")
         check_columns(by_field)
+        # Which rows a key or the name of a linked row finds would reveal a secret.
+        for field in filter(None, (key_field, *(field for field in by_field if field.is_link))):
+            await check_filter_field(self._tables.schemas, ctx.viewer, field)
         zone = ZoneInfo(ctx.zone)
         run = DryRun(chosen, TableSchema.of(layout), by_field, key_field, existing, missing, zone)
         notation = run.find_notation(Notation(decimal_sign, date_order))

@@ -43,7 +43,7 @@ from core.domain.ports import (
     read_no_file,
 )
 from core.domain.records import Health, ListTable, Remote
-from core.domain.rights import Viewer
+from core.domain.rights import PlaceRights, Viewer
 from core.journal.jobs import Alone, Peers
 from core.money.allowances import SpendingConfig
 from core.people.audit import OPERATOR
@@ -624,6 +624,9 @@ class ToolBundle:
     of."""
     tables: Any = None
     """The `TableSource` into whose tables spreadsheets can be imported."""
+    admits: Callable[[PlaceRights], bool] | None = None
+    """Returns whether somebody may use the source at all (`Policy.sources`). None: the rules alone
+    decide."""
     list_states: ListStates | None = None
     """Returns parts of the source with a line of their own on the start screen."""
     start: Callable[[], None] = start_nothing

@@ -19,6 +19,7 @@ from typing import Literal
 from core.base.i18n import say
 from core.base.text import fold_to_letters
 from core.commands.grammar import NEXT_LINE
+from core.commands.quick_commands import COMMAND_TOOL
 from core.domain.messages import Item
 from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.domain.ports import Model
@@ -97,7 +98,7 @@ _OLDEST_OVERDUE = (
 )  # fmt: skip
 OLDEST_OVERDUE = "oldest overdue"
 
-UPDATE_TOOL, COMMAND_TOOL = "nocodb_update", "stackspot_quick_command"
+UPDATE_TOOL = "nocodb_update"
 SUMMARY_TOOL, CHART_TOOL = "nocodb_summarize", "chart"
 _CHANGE_NOTE = re.compile(r"Proposal (\w{6}) \([^)]*\([^)]*\)[^)]*\): (.*)", re.DOTALL)
 _REAL_MODEL = (

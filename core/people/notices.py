@@ -65,6 +65,8 @@ SENTENCES: Mapping[str, str] = {
     ),
 }
 """The sentence of each kind of notice. A kind is stored, so it keeps its name."""
+HIDDEN_TABLE = "a table you can't read here"
+"""What a schedule does, for those who may not read its table: the value `what` is ""."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ class PersonNotice:
     def words(self, escape: Callable[[str], str] = str) -> str:
         """`escape` makes a value safe for the place that shows it. Raise KeyError for a kind that
         only a newer version knows."""
-        values = {name: escape(value) for name, value in self.values.items()}
+        hidden = {"what": say(HIDDEN_TABLE)}
+        values = {k: escape(v or hidden.get(k, "")) for k, v in self.values.items()}
         return say(SENTENCES[self.kind], **values)
 
 

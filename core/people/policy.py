@@ -41,7 +41,7 @@ from core.base.errors import StatusUnknown
 from core.base.tasks import BoundedDict, run_together
 from core.domain.messages import Address, Person
 from core.domain.ports import ChatPlatform
-from core.domain.rights import Verdict
+from core.domain.rights import PlaceRights, Verdict
 from core.people import rules
 from core.people.rules import BASIC_RIGHTS, DECISION_RIGHTS, NO_RIGHTS, PlaceReading, Rule, RuleBook
 
@@ -71,7 +71,7 @@ MAX_STALE_SECONDS = 86_340.0
 
 With the cache of this module (60 seconds) the total is one day.
 """
-RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "tool"})
+RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "tool", "source"})
 """Rights that stay available while the platform does not respond.
 
 `tool` is included because the effect of a tool is checked as a separate right. `model` is
@@ -292,6 +292,9 @@ class Policy:
     admins: frozenset[str] = frozenset()
     people: PlatformPeople = field(default_factory=PlatformPeople)
     clock: Callable[[], float] = time.monotonic
+    sources: dict[str, Callable[[PlaceRights], bool]] = field(default_factory=dict, init=False)
+    """Whether a person may use a source of data at all, by the source's name, in addition to the
+    rules. A source without an entry is open to the owner alone."""
     _groups: dict[str, tuple[float, frozenset[str] | None]] = field(
         default_factory=dict, init=False
     )
@@ -484,6 +487,13 @@ class Policy:
         programs = None if is_account else book.stand_ins.get(person.platform)
         if programs and (right not in programs.rights or person.id not in programs.groups):
             return _Decision(Verdict(False, rules.STAND_IN_REASON, right=right))
+        if right == "source":
+            admits = self.sources.get(names[0])
+            may_use = admits(rights) if admits else rights.is_owner
+            reason = "" if may_use else rules.SOURCE_REASON
+            # People can be invited as a group, which their platform may not have told yet.
+            others = frozenset({True}) if rights.known.groups is None else frozenset[bool]()
+            return _Decision(Verdict(may_use, reason, right=f"source:{names[0]}"), others)
         decision = self._decide_by_rules(rights, book, right, names)
         # `right_name` is the right as people read it, such as "approve:TABLE" for one table.
         guest, right_name = rights.known.guest, decision.verdict.right

@@ -286,6 +286,10 @@ GUEST_REASON = "You're a guest, and I only answer members here. " + _ALLOW_HINT
 GUEST_DECISION_REASON = (
     "Guests can't decide on changes and can't be admins. Only members can do this."
 )
+SOURCE_REASON = (
+    "The sample tables are only for the owner and, with PONTE_SAMPLE=on, for people who are "
+    "invited."
+)
 STAND_IN_REASON = "Programs can't do this. A person must ask for it."
 """The reason for a denial to one of the `StandIns`, whatever rules say."""
 PROGRAM_DECISION_REASON = (

@@ -134,13 +134,15 @@ def find_watchable(turn: Turn) -> Outcome:
 def plan_query(outcome: Outcome) -> StoredCall:
     """Return the query that had this outcome as a call that is made again."""
     query = outcome.query or StoredQuery("", "{}", {})
+    # The rights to what it shows, in place of those to all linked tables.
+    others = frozenset(need for need in outcome.needs if need[0] != "read" or len(need) < 2)
     return StoredCall(
         query.tool,
         json.loads(query.arguments),
         query.titles,
         outcome.text,
         _find_figure(outcome),
-        needs=outcome.needs,
+        needs=others | query.needs if query.needs else outcome.needs,
     )
 
 
@@ -197,15 +199,22 @@ class QueryScript:
     in one round, again without a column that is missing, then the charts.
 
     What to do next depends on the outcomes alone, so that a resumed turn goes on where it was.
-    `former` is the turn whose answer it makes anew, `day` when that was, in words.
+    `former` is the turn whose answer it makes anew, `day` when that was, in words. `is_attended`:
+    a person asks, who alone reads why nothing could be read.
     """
 
     name = ""
     level = "stored"
 
     def __init__(
-        self, planned: Sequence[StoredCall], day: str = "", former: Turn | None = None
+        self,
+        planned: Sequence[StoredCall],
+        day: str = "",
+        former: Turn | None = None,
+        *,
+        is_attended: bool = True,
     ) -> None:
+        self._is_attended = is_attended
         self._queries = [call for call in planned if call.chart_of is None]
         self._charts = [call for call in planned if call.chart_of is not None]
         self._day = day
@@ -254,6 +263,8 @@ class QueryScript:
     def _write(self, runs: Sequence[QueryRun], charts: Sequence[Outcome]) -> str:
         first_chart = max((run.number for run in runs), default=0) + 1
         lines = [line for run in runs for line in run.describe(self._day)]
+        if self._is_attended and not any(run.is_ok for run in runs):
+            raise NotRunAgain("{why}", why="\n\n".join(lines))
         lines += [
             f"[chart: r{first_chart + place}]"
             if outcome.status == "ok"
@@ -288,6 +299,10 @@ class QueryRun:
     outcome: Outcome | None = None
     left_out: tuple[str, ...] = ()
     is_open: bool = True
+
+    @property
+    def is_ok(self) -> bool:
+        return self.outcome is not None and self.outcome.status == "ok"
 
     @property
     def has_rows(self) -> bool:

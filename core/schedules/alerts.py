@@ -15,7 +15,7 @@ from core.base.value_formats import format_value, parse_number
 from core.domain.messages import decode_json
 from core.domain.rows import Chart, Placed, RowsResult, Series, to_number
 from core.saved.buttons import VALUE_SENTENCES
-from core.schedules.schedule import HOUR_SECONDS, Schedule, ScheduleDraft
+from core.schedules.schedule import HOUR_SECONDS, ReadableSchedule, Schedule, ScheduleDraft
 from core.schedules.words import local_time
 
 AlertValue = Literal["count", "sum", "avg", "min", "max", "row"]
@@ -222,7 +222,7 @@ def describe_now(draft: ScheduleDraft) -> str:
     return say(sentence, value=condition.first or "–")
 
 
-def draw_values(schedule: Schedule) -> tuple[Placed, ...]:
+def draw_values(schedule: ReadableSchedule) -> tuple[Placed, ...]:
     """Return the values of the last looks as a line, in whose place the page draws a chart; () for
     fewer than two."""
     from babel.dates import format_skeleton  # at the first use: a start does not wait

@@ -46,6 +46,9 @@ class ScheduleChange(Kind):
         """Only to chat, which each run needs too."""
         return [("chat",)]
 
+    def tool_names(self, draft: Draft) -> tuple[str, ...]:
+        return ("schedule_propose",)
+
     def build_title(self, change: Change) -> str:
         """Return one line for the card: what the schedule does, and for an existing one whether it
         is changed or deleted."""

@@ -40,6 +40,7 @@ from core.schedules.rows import Schedules
 from core.schedules.schedule import (
     HOUR_SECONDS,
     KEPT_RUNS,
+    ReadableSchedule,
     Schedule,
     ScheduleConfig,
     ScheduleRun,
@@ -295,12 +296,13 @@ MAX_ADMINS = 20
 
 @dataclass
 class ScheduleReports:
-    """Notifies people of runs that did not go well. `messengers` are by platform. `wake` makes the
-    sender look for new notices."""
+    """Notifies people of runs that did not go well. `messengers` are by platform, `withhold` is
+    that of `Scheduling`. `wake` makes the sender look for new notices."""
 
     schedules: Schedules
     messengers: Mapping[str, Messenger]
     approval: Approval
+    withhold: Callable[[Schedule, Person, Address], Awaitable[ReadableSchedule]]
     wake: Callable[[], None]
 
     async def report(self, schedule: Schedule, run: ScheduleRun) -> None:
@@ -349,14 +351,16 @@ class ScheduleReports:
             key = self.approval.canonical_person(person.key)
             platform, _, id = key.partition(":")
             people[key] = person if key == person.key else Person(platform, id)
-        values = {
-            "schedule": schedule.id,
-            "what": to_one_line(schedule.draft.text)[:MAX_WHAT_CHARACTERS],
-            "when": f"{due:%Y-%m-%d %H:%M} ({due.tzinfo})",
-        }
-        notices = [
-            (person, PersonNotice.new(run.event_key, kind, **values)) for person in people.values()
-        ]
+        when = f"{due:%Y-%m-%d %H:%M} ({due.tzinfo})"
+        notices = []
+        for person in people.values():
+            shown = await self.withhold(schedule, person, schedule.address)
+            is_hidden = shown.draft != schedule.draft  # a notice is worded when it is read
+            what = "" if is_hidden else to_one_line(shown.draft.text)[:MAX_WHAT_CHARACTERS]
+            notice = PersonNotice.new(
+                run.event_key, kind, schedule=schedule.id, what=what, when=when
+            )
+            notices.append((person, notice))
         await self.schedules.record_reported(run.event_key, notices)
         if notices:
             log.info("reported a scheduled run", schedule=schedule.id, report=kind)

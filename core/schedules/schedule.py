@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from itertools import islice, pairwise
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NewType, Protocol
 from zoneinfo import ZoneInfo
 
 from core.base.errors import BadInput, ToolError
@@ -126,6 +126,11 @@ class Schedule:
     @property
     def address(self) -> Address:
         return self.reply_to.address
+
+
+ReadableSchedule = NewType("ReadableSchedule", Schedule)
+"""A schedule as one reader may read it (`Scheduling.withhold`). All that people read of a schedule
+is made of one, except its card and its posts."""
 
 
 def add_progress(applier_data: str, schedule: Schedule) -> str:

@@ -40,6 +40,7 @@ from core.domain.rights import Need, Viewer
 from core.journal.inbox import SqlInbox
 from core.journal.jobs import Peers
 from core.people.audit import OPERATOR
+from core.people.notices import HIDDEN_TABLE
 from core.saved.queries import can_be_saved, load_calls
 from core.saved.questions import MayKnow
 from core.schedules.alerts import draw_values, read_state
@@ -48,6 +49,7 @@ from core.schedules.rows import Schedules
 from core.schedules.runs import check_rights
 from core.schedules.schedule import (
     BadSchedule,
+    ReadableSchedule,
     Schedule,
     ScheduleConfig,
     ScheduleDraft,
@@ -260,23 +262,7 @@ FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
 _SHOWN = ["id", "state", "reason", "next_due_at", "last_due_at", "runs", "failures", "created_at"]
 
 
-def to_json(schedule: Schedule) -> Mapping[str, Any]:
-    """For the shell and the operator's page. `value` and `looked_at` are those of an alert."""
-    draft, state = schedule.draft, read_state(schedule)
-    return {
-        **{name: getattr(schedule, name) for name in _SHOWN},
-        **asdict(draft.rule),
-        "owner": schedule.owner.key,
-        "place": schedule.address.channel_key,
-        "kind": draft.kind,
-        "text": draft.text,
-        "time_zone": draft.time_zone,
-        "value": state.value,
-        "looked_at": state.looked_at,
-    }
-
-
-def _describe_last(schedule: Schedule) -> str:
+def _describe_last(schedule: ReadableSchedule) -> str:
     """Return what the last look of an alert found; "" for another schedule."""
     state = read_state(schedule)
     if not state.looked_at:
@@ -378,11 +364,11 @@ class Scheduling:
         # the parser lets nothing else through
         match command.slug:
             case "show":
-                schedule = await self.withhold(schedule, *who)
+                shown = await self.withhold(schedule, *who)
                 runs = await self.store.list_runs(id)
-                whole, last = describe_whole(schedule, self.clock()), _describe_last(schedule)
+                whole, last = describe_whole(shown, self.clock()), _describe_last(shown)
                 lines = [f"{whole}\n{last}".rstrip(), ""]
-                placed = draw_values(schedule) if last else ()
+                placed = draw_values(shown) if last else ()
                 last = turn_id(runs[0].event_key) if runs else ""
                 former = await self.conversations.journal.find_ended_turn(last) if last else None
                 if schedule.draft.kind == "ask" and former and can_be_saved(former):
@@ -395,8 +381,8 @@ class Scheduling:
                 text = "\n".join(lines).strip()
                 return Answer(text, is_private=message.address.is_shared, placed=placed)
             case "delete":
-                schedule = await self.withhold(await self.store.delete(id, by=who[0]), *who)
-                reply = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
+                shown = await self.withhold(await self.store.delete(id, by=who[0]), *who)
+                reply = f"**{build_inert_title(shown)}**\n\n{say('Deleted.')}"
             case "run":
                 run = await self.store.run_now(id, message.event_key, who[0])
                 # A look that a person asked for has no run of its own.
@@ -407,8 +393,7 @@ class Scheduling:
                     schedule = await self.store.pause(id, "person", who[0])
                 else:
                     schedule = await self.store.resume(id, who[0])
-                schedule = await self.withhold(schedule, *who)
-                reply = describe_whole(schedule, self.clock())
+                reply = describe_whole(await self.withhold(schedule, *who), self.clock())
         # Others here need not learn of schedules of other places.
         is_elsewhere = not schedule.address.is_same_channel(message.address)
         return Answer(reply, is_private=message.address.is_shared and is_elsewhere)
@@ -440,7 +425,11 @@ class Scheduling:
         from core.schedules.runs import Scheduler, ScheduleReports
 
         reports = ScheduleReports(
-            self.store, self.platforms.messengers, self.approval, self.notices.wake
+            self.store,
+            self.platforms.messengers,
+            self.approval,
+            self.withhold,
+            self.notices.wake,
         )
         return Scheduler(self.store, self.people.policy, reports.report, self.watch)
 
@@ -462,21 +451,21 @@ class Scheduling:
 
     async def withhold(
         self, schedule: Schedule, by: Person, address: Address, viewer: Viewer | None = None
-    ) -> Schedule:
+    ) -> ReadableSchedule:
         """Return the schedule as the person may read it at the address: one of tables that they may
         not read there has neither its text nor what it found. `viewer` gets what it needs."""
         has_tables = schedule.draft.queries or schedule.draft.kind == "alert"
         if by == OPERATOR or not has_tables:
-            return schedule
+            return ReadableSchedule(schedule)
         rights = await self.people.policy.rights(by, address)
         calls = load_calls(schedule.draft.queries)
         needs = frozenset[Need]().union(*(call.needs for call in calls))
         if calls and self.may_know(rights, needs):
             if viewer:
                 viewer.needs.update(needs)
-            return schedule
-        hidden = replace(schedule.draft, text=say("a table you can't read here"), condition="")
-        return replace(schedule, draft=hidden, watch="")
+            return ReadableSchedule(schedule)
+        hidden = replace(schedule.draft, text=say(HIDDEN_TABLE), condition="")
+        return ReadableSchedule(replace(schedule, draft=hidden, watch=""))
 
     async def list_all(self, by: Person) -> Sequence[Mapping[str, Any]]:
         """Everybody's schedules, each with its last run, as `by` may read them."""
@@ -485,15 +474,32 @@ class Scheduling:
         last = await self.store.find_last_runs() if schedules else {}
         return [
             {
-                **to_json(await self.withhold(schedule, by, schedule.address)),
+                **await self.to_json(schedule, by),
                 "last_run": asdict(last[schedule.id]) if schedule.id in last else None,
             }
             for schedule in schedules
         ]
 
-    async def show(self, id: str) -> Mapping[str, Any]:
+    async def show(self, id: str, by: Person) -> Mapping[str, Any]:
         schedule, runs = await self.store.get(id), await self.store.list_runs(id)
-        return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}
+        shown = await self.to_json(schedule, by)
+        return {"schedules": [shown], "runs": [asdict(run) for run in runs]}
+
+    async def to_json(self, schedule: Schedule, by: Person) -> Mapping[str, Any]:
+        """For the shell and the operator's page. `value` and `looked_at` are those of an alert."""
+        shown = await self.withhold(schedule, by, schedule.address)
+        draft, state = shown.draft, read_state(shown)
+        return {
+            **{name: getattr(shown, name) for name in _SHOWN},
+            **asdict(draft.rule),
+            "owner": shown.owner.key,
+            "place": shown.address.channel_key,
+            "kind": draft.kind,
+            "text": draft.text,
+            "time_zone": draft.time_zone,
+            "value": state.value,
+            "looked_at": state.looked_at,
+        }
 
     async def close(self) -> None:
         await self._tasks.close()

@@ -14,7 +14,7 @@ from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json
 from core.domain.records import Outcome, ToolContext
 from core.saved.buttons import ALERT
-from core.saved.queries import StoredCall, dump_calls, find_former, find_watchable
+from core.saved.queries import StoredCall, dump_calls, find_former, find_watchable, plan_query
 from core.saved.questions import MayKnow, require_named
 from core.schedules.alerts import AlertCondition, AlertValue, Comparison
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND
@@ -154,7 +154,7 @@ class ScheduleSource(FixedToolSource):
             raise ToolError("Unknown alert.", hint=_ALERT_HINT)
         kept = ("table", "filters", "match", "fields")
         arguments = {key: known[key] for key in kept if key in known}
-        call = StoredCall("nocodb_query", arguments, query.titles, needs=source.needs)
+        call = StoredCall("nocodb_query", arguments, query.titles, needs=plan_query(source).needs)
         value, field, sign, limit, change, now, title = match.groups("")[1:]
         comparison = "changes" if change else "under" if sign == "<" else "over"
         limit = limit or change
@@ -172,9 +172,10 @@ class ScheduleSource(FixedToolSource):
             return ctx.results.get(id)
         journal = self._schedules.conversations.journal
         found = find_watchable(await find_former(journal, id, ctx.address.conversation))
-        if not self._may_know(ctx.viewer.rights, found.needs):
+        needs = plan_query(found).needs
+        if not self._may_know(ctx.viewer.rights, needs):
             raise NotAllowed
-        ctx.viewer.needs.update(found.needs)
+        ctx.viewer.needs.update(needs)
         return found
 
     async def _find_queries(self, ctx: ToolContext, name: str) -> str:

@@ -19,7 +19,7 @@ from core.schedules.schedule import (
     MONTHS,
     WEEKDAYS,
     BadSchedule,
-    Schedule,
+    ReadableSchedule,
     ScheduleDraft,
     ScheduleKind,
     ScheduleRule,
@@ -305,9 +305,9 @@ def build_schedule_title(draft: ScheduleDraft) -> str:
     return say(_TITLES[draft.kind], what=to_one_line(draft.text, MAX_CARD_TITLE_CHARACTERS))
 
 
-def build_inert_title(draft: ScheduleDraft) -> str:
+def build_inert_title(schedule: ReadableSchedule) -> str:
     """A model or a person wrote the title, so no character of it works as markup."""
-    return escape_markdown(build_schedule_title(draft))
+    return escape_markdown(build_schedule_title(schedule.draft))
 
 
 def describe_times(draft: ScheduleDraft, now: float, runs: int) -> list[str]:
@@ -355,14 +355,14 @@ def describe_state(id: str, state: ScheduleState, reason: PauseReason = "") -> s
     return say("Ended.")
 
 
-def describe_schedule(schedule: Schedule) -> str:
+def describe_schedule(schedule: ReadableSchedule) -> str:
     """One line for a list: id, title, rule, and the state or the next date."""
     rule = describe_rule(schedule.draft)
     state = describe_state(schedule.id, schedule.state, schedule.reason)
     if schedule.state == "active" and schedule.next_due_at:
         when = local_time(schedule.next_due_at, schedule.draft.time_zone)
         state = say("Next: {when}.", when=describe_date(when))
-    return f"`{schedule.id}` {build_inert_title(schedule.draft)} ({rule}). {state}"
+    return f"`{schedule.id}` {build_inert_title(schedule)} ({rule}). {state}"
 
 
 def describe_place(address: Address) -> str:
@@ -371,7 +371,7 @@ def describe_place(address: Address) -> str:
     return say("Posts in this thread.") if address.thread else say("Posts in this channel.")
 
 
-def describe_whole(schedule: Schedule, now: float) -> str:
+def describe_whole(schedule: ReadableSchedule, now: float) -> str:
     """A person or a model wrote title and text, so they are made inert: nothing in them becomes a
     link, a mention or other markup that would hide what the schedule asks for."""
     owner = to_one_line(schedule.owner.label, 80)
@@ -380,5 +380,5 @@ def describe_whole(schedule: Schedule, now: float) -> str:
         f"{describe_place(schedule.address)} {say('Owner: {name}.', name=owner)}",
         describe_state(schedule.id, schedule.state, schedule.reason),
     ]
-    title = f"**{build_inert_title(schedule.draft)}**"
+    title = f"**{build_inert_title(schedule)}**"
     return "\n\n".join([title, quote_inert(schedule.draft.text), "\n".join(lines)])

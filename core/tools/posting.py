@@ -52,7 +52,7 @@ from core.domain.rights import Need
 from core.tools.tool import FixedToolSource, FunctionTool
 
 log = structlog.get_logger("posting")
-POST_APPLIER = "post"
+POST_APPLIER, POST_TOOL = "post", "post_message"
 PLACE_CHECK_SECONDS = 30.0
 """Seconds that the platform may take to report who can write in a place."""
 BUSY_POST_SECONDS = 30.0
@@ -472,6 +472,9 @@ class PlacePost(Kind):
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
         return [("propose",), ("post", draft.view.place)]
+
+    def tool_names(self, draft: Draft) -> tuple[str, ...]:
+        return (POST_TOOL,)
 
     def describe(self, change: Change) -> str:
         """People approve the whole post."""

@@ -34,7 +34,7 @@ from core.chat.approval_notices import CARD_STATES, MORE_REQUESTS
 from core.chat.people import Conversations, People
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
-from core.commands.quick_commands import check_inputs, render_result
+from core.commands.quick_commands import COMMAND_TOOL, check_inputs, render_result
 from core.domain.changes import MAX_REASON_CHARACTERS, ApprovalNotice, Change, DecisionRequest
 from core.domain.messages import Address, Answer, ChangeAction, Message, Person, Progress, Usage
 from core.domain.ports import StatusBoard
@@ -132,6 +132,7 @@ class TypedRuns:
     journal: Journal
     people: People
     assistant: Assistant
+    changes: ChangeService
 
     async def run_code(
         self, turn: Turn, code: str, show: Show, rights: PlaceRights | None
@@ -142,7 +143,7 @@ class TypedRuns:
         run again, because its effects are unknown. If its handle is known, which identifies the run
         in a hosted sandbox, the run is continued.
         """
-        rule = await _check_right(self.people.policy, turn, "code")
+        rule = await _check_right(self.people.policy, turn, "code", tool=RUN_PYTHON_TOOL)
         note = partial(_audit_run, self.people.audit, turn, RUN_PYTHON_TOOL, rule)
         call = ToolCall(RUN_PYTHON_TOOL, RUN_PYTHON_TOOL, compact_json({"code": code}), "code")
         if turn.calls:
@@ -195,7 +196,7 @@ class TypedRuns:
         message = turn.message
         quick = await self.assistant.quick.find(message.author, message.address, command.slug)
         needed: tuple[Action, ...] = ("spend", "propose") if quick.effect == "write" else ("spend",)
-        rule = await _check_right(self.people.policy, turn, *needed)
+        rule = await _check_right(self.people.policy, turn, *needed, tool=COMMAND_TOOL)
         note = partial(_audit_run, self.people.audit, turn, f"command:{quick.slug}", rule)
         call = ToolCall(QUICK_COMMAND_TOOL, quick.slug, grammar.render_command(command), "spend")
         # An earlier attempt of this turn recorded the call before the run began.
@@ -213,6 +214,14 @@ class TypedRuns:
                 quick, inputs, message, attached, ctx.files.read
             )
             inputs = check_inputs(quick, whole, is_typed=True)
+            # Where the operator named approvers for what the tool requests, they decide on this,
+            # too.
+            if quick.effect != "read" and self.changes.approval.find_tool_rule(COMMAND_TOOL):
+                arguments = compact_json({"slug": quick.slug, "input": inputs})
+                tool = await self.assistant.toolbox.find(COMMAND_TOOL)
+                propose = partial(self.changes.proposals.propose, ctx)
+                calling = replace(ctx, turn=replace(ctx.turn, propose=propose))
+                return await self.build_card(turn, await tool.run(calling, arguments))
         await self.people.budget.reserve(turn)
         await self.journal.record_call_start(turn, call)
         paid = PaidRun("quick_commands", quick.slug)
@@ -250,6 +259,12 @@ class TypedRuns:
             raise QuickCommandFailed(slug=quick.slug, words=outcome.text)
         answer = Answer("", files=outcome.files)
         return await self.add_result(turn, answer, outcome.text, quick.slug)
+
+    async def build_card(self, turn: Turn, outcome: Outcome) -> Answer:
+        """Return an answer with the card of a new proposal."""
+        change = await self.changes.ledger.get(outcome.proposal)
+        card = await self.changes.views.card(change, turn.message.author, turn.message.address)
+        return Answer("", cards=(card,), has_own_post=True)
 
     async def add_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
         """A long result becomes a file called `name`, which is stored for this turn."""
@@ -334,7 +349,7 @@ class CommandService:
 
     @property
     def _runs(self) -> TypedRuns:
-        return TypedRuns(self.stores.journal, self.people, self.assistant)
+        return TypedRuns(self.stores.journal, self.people, self.assistant, self.changes)
 
     async def _describe_help(self, turn: Turn, rights: PlaceRights | None) -> str:
         """Return the text of `help`: the commands, the person's rights and what works, messages
@@ -381,9 +396,7 @@ class CommandService:
         call = ToolCall("share", "share", "", "write")
         ctx = await self.assistant.contexts.make_command_context(turn, call, show, rights)
         outcome = await self.changes.proposals.propose(ctx, draft)
-        change = await ledger.get(outcome.proposal)
-        card = await self.changes.views.card(change, turn.message.author, address)
-        return Answer("", cards=(card,), has_own_post=True)
+        return await self._runs.build_card(turn, outcome)
 
     async def _describe_status(self, turn: Turn) -> str:
         """Only admins see addresses and causes of failures."""
@@ -710,9 +723,11 @@ class CommandService:
             )
 
 
-async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
-    message = turn.message
-    verdicts = [await policy.may(message.author, message.address, action) for action in actions]
+async def _check_right(policy: Policy, turn: Turn, *actions: Action, tool: str = "") -> str:
+    """`tool` is that with which a model does the same."""
+    author, address = turn.message.author, turn.message.address
+    needs = [*((action,) for action in actions), *([("tool", tool)] if tool else [])]
+    verdicts = [await policy.may(author, address, *need) for need in needs]
     for verdict in verdicts:
         verdict.raise_if_denied()
     return verdicts[0].rule  # of the first right, for the audit log

@@ -60,6 +60,7 @@ from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, Turn, Turn
 from core.observability import metrics, tracing
 from core.saved.queries import NotRunAgain, QueryScript
 from core.saved.questions import NotSaved
+from core.tools.posting import POST_TOOL
 from core.turn.commands import CommandService
 from core.turn.context import LEFT_OUT
 from core.turn.origins import PEOPLE, Origin, RunSkipped
@@ -359,7 +360,8 @@ class ConversationManager:
         answer = replace(answer, text=opening + answer.text)
         if run.script:  # on Discord, others see the answer to a press only in a post of its own
             answer = replace(answer, is_rateable=False, has_own_post=True)
-        if message.asked_in and answer.status == "done" and not answer.cards:
+        may_share = rights.may("propose").allowed and rights.may("tool", POST_TOOL).allowed
+        if message.asked_in and may_share and answer.status == "done" and not answer.cards:
             place = clip_line(message.asked_in.name, 40) or say("the channel")
             answer = replace(answer, share_place=place)
         left_out = [say(LEFT_OUT)] if briefing.readable and message.origin.reads_history else []

@@ -95,7 +95,7 @@ class SavedAnswers:
         else:
             return None
         _check_rights(calls, rights)
-        return QueryScript(calls)
+        return QueryScript(calls, is_attended=message.origin.is_attended)
 
     async def _run_again(self, turn: Turn, former_id: str, rights: PlaceRights) -> QueryScript:
         message, zone = turn.message, self._find_zone(turn.message)

@@ -11,8 +11,15 @@ from typing import Any
 
 import pytest
 
+from bot.features.schedules.operations import (
+    delete_schedule,
+    pause_schedule,
+    resume_schedule,
+    run_schedule,
+)
 from bot.health import HealthBoard, PartHealth
 from core.base.errors import OverBudget
+from core.base.i18n import use_locale
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Card, Person, encode_json
 from core.domain.rights import Verdict
@@ -21,10 +28,11 @@ from core.people.rules import Rule, RuleBook
 from core.schedules import alerts, looks
 from core.schedules.alerts import MAX_FAILED_LOOKS, read_state
 from core.schedules.rows import Schedules
+from core.schedules.runs import ScheduleReports
 from core.schedules.schedule import LATE_SECONDS, Schedule, ScheduleFilter, ScheduleLimits
 from tests.core.tools.scene import make_tool_context
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
-from tests.dialogues.decisions import OTHER, RIGHTS, says
+from tests.dialogues.decisions import BOSS, OTHER, RIGHTS, says
 from tests.dialogues.test_run_again import UNPAID, Office, office
 from tests.fakes.config import fixed_rules
 from tests.fakes.gate import Gate
@@ -300,6 +308,44 @@ async def test_who_may_not_read_the_table_there_sees_neither_condition_nor_value
             assert "Last check" not in text
         assert [row["value"] for row in listed] == [""]
         assert ": 30." in (await says(w.ponte, "alerts", "k9")).text
+
+
+async def test_no_notice_and_no_operation_tells_what_its_reader_may_not_read(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An admin, and the owner who lost the right: both read that it is paused, and not of what."""
+
+    async def find_admins(names: object) -> list[Person]:
+        return [BOSS]
+
+    async with watch(bot_home) as w:
+        alert, schedules = await w.approve(), w.ponte.engine.schedules
+        assert "Paid" in str(await schedules.show(alert.id, BOSS))
+        rule = Rule("1", deny=("read:Orders",))
+        monkeypatch.setattr(RIGHTS, "read_rules", fixed_rules(RuleBook((rule,))))
+        await w.look()
+        ((paused, run),) = await w.store.list_unreported()
+        messengers: Any = {"slack": SimpleNamespace(members=find_admins)}
+        approval = w.ponte.engine.changes.approval
+        reports = ScheduleReports(w.store, messengers, approval, schedules.withhold, show_nothing)
+        await reports.report(paused, run)
+        for reader in (alert.owner, BOSS):
+            (notice,) = await w.ponte.engine.notices.list_waiting(reader)
+            with use_locale("fr"):
+                words = notice.words()
+            assert alert.id in words
+            assert words.endswith("une table que vous ne pouvez pas lire ici"), words
+            seen = str([words, notice, await schedules.show(alert.id, reader)])
+            fake_ponte: Any = w.ponte
+            for operate in (resume_schedule, run_schedule, pause_schedule, delete_schedule):
+                if operate is delete_schedule and reader != BOSS:
+                    continue
+                seen += str(await operate(fake_ponte, alert.id, reader))
+            assert "Paid" not in seen
+            assert "Orders" not in seen
+
+
+def show_nothing() -> None: ...
 
 
 async def test_the_home_tab_shows_an_alert_as_its_owner_may_read_it_there(

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from core.changes.approval import Approvers, TableRules
 from core.domain.records import Outcome, ToolContext
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
@@ -150,6 +152,38 @@ async def test_what_the_channel_may_not_show_is_not_shared(tmp_path: Path) -> No
         answer = await ask_privately(w, w.general, 'call read_orders {"text": "late"}')
         refusal = await share(w, answer)
         assert words in refusal.visible_text
+        assert w.posts() == []
+
+
+async def test_who_may_not_ask_for_posts_shares_nothing(tmp_path: Path) -> None:
+    """Also by the button of an earlier answer, and by a card that was made before."""
+    async with sharing(tmp_path) as (w, policy):
+        answer = await ask_privately(w, w.general, "hello")
+        card = await share(w, await ask_privately(w, w.general, "hello again"))
+        policy.read_rules = fixed_rules(RuleBook((Rule("r", deny=("tool:post_message",)),)))
+        words = "permission to use that tool"
+        assert words in (await share(w, answer)).visible_text
+        await w.slack.click(w.alice, card, "Approve").acked.wait()
+        await w.until(lambda: any(words in post.visible_text for post in w.whispers(w.dm)))
+        w.slack.command(w.alice, w.general, "/ponte", "hello once more")
+        await w.until(lambda: w.posts(w.dm)[-1].visible_text == "You said: hello once more")
+        assert "Share in #general" not in w.posts(w.dm)[-1].buttons
+        assert w.posts() == []
+
+
+async def test_the_approvers_of_posts_decide_on_what_is_shared(tmp_path: Path) -> None:
+    async with sharing(tmp_path) as (w, _):
+        bob = frozenset({f"slack:{w.bob.id}"})
+        config: Any = w.bot.engine.changes.approval.config
+        config.table_rules = TableRules(tools={"post_message": Approvers(bob)})
+        card = await share(w, await ask_privately(w, w.general, "hello"))
+        assert "Approve" not in card.buttons
+        id = card.buttons["Deny"]["value"].partition(".")[0]
+        w.slack.say(w.alice, w.dm, f"approve {id}")
+        words = "Only an admin or a designated approver can decide"
+        await w.until(
+            lambda: any(words in p.visible_text for p in [*w.posts(w.dm), *w.whispers(w.dm)])
+        )
         assert w.posts() == []
 
 

@@ -67,12 +67,13 @@ NO_TABLES = {
 
 async def test_help_and_the_model_say_that_no_tables_are_connected(bot_home: BotHome) -> None:
     model, everybody = EchoModel(), allow_list(frozenset({"*"}))
-    tables = SampleSource(open_sample_base(bot_home.home, "UTC"), "Shop", for_invited=True)
+    tables = SampleSource(open_sample_base(bot_home.home, "UTC"), "Shop")
     async with bot_home.open(model, policy=everybody) as ponte:
         for locale, words in NO_TABLES.items():
             answer = await ponte.ask_message(replace(on_slack("help", locale), locale=locale))
             assert answer.text.endswith(words)
         await ponte.ask_message(on_slack("how many orders?", "k2"))
+    everybody.sources["sample"] = lambda rights: rights.is_invited
     async with bot_home.open(model, [tables], policy=everybody) as ponte:
         answer = await ponte.ask_message(on_slack("help", "k3"))
         assert NO_TABLES["en"] not in answer.text

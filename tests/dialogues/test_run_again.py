@@ -279,7 +279,7 @@ async def test_without_the_column_of_its_filter_it_does_not_run(bot_home: BotHom
         crm.clock[0] += DESCRIPTION_SECONDS
         again = await crm.run_again()
         assert again.text.startswith("I can't run this again: **Paid** was deleted, or")
-        assert not again.can_run_again
+        assert (again.can_run_again, again.is_private) == (False, True)
 
 
 @pytest.mark.parametrize("right", ["tool:nocodb_query", "read"])
@@ -304,6 +304,7 @@ async def test_a_table_that_is_hidden_there_is_not_read(bot_home: BotHome) -> No
         await says(crm.ponte, "How many?", "k1", thread="t1")
         refused = await says(crm.ponte, f"rerun {turn_id('slack:k1')}", "k2", OTHER, thread="t1")
         assert refused.text.startswith("I can't run this again: **Orders** was deleted, or you")
+        assert refused.is_private, "the others in the channel read nothing of it"
         assert "Order 01" not in refused.text
 
 

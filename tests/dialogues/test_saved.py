@@ -224,6 +224,45 @@ async def test_who_may_not_read_a_table_learns_no_name(bot_home: BotHome) -> Non
         assert len(crm.model.asks) > asked, "for Otto it is a message like others"
 
 
+FIGURES = [{"field": "Amount", "fn": "sum"}]
+LEADS = {"field": "Customers.Status", "op": "eq", "value": "Lead"}
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "is_theirs"),
+    [
+        ("nocodb_query", {"fields": ["Title", "Amount"]}, True),
+        ("nocodb_query", {"fields": ["Title"], "filters": [UNPAID]}, True),
+        ("nocodb_summarize", {"aggregates": FIGURES}, True),
+        ("nocodb_get", {"id": 1, "fields": ["Title"]}, True),
+        ("nocodb_query", {"fields": ["Title", "Customers"]}, False),
+        ("nocodb_query", {"fields": ["Title", "Customers.Status"]}, False),
+        ("nocodb_query", {"fields": ["Title"], "filters": [LEADS]}, False),
+        ("nocodb_summarize", {"aggregates": FIGURES, "group_by": "Customers"}, False),
+        ("nocodb_get", {"id": 1}, False),
+    ],
+)
+async def test_only_tables_that_a_question_reads_decide_who_may_use_it(
+    bot_home: BotHome, tool: str, arguments: dict[str, Any], is_theirs: bool
+) -> None:
+    """Otto may not read Customers, with which each order is linked."""
+    rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("read:Customers",))
+    policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))
+    query = (tool, {"table": "Orders", **arguments})
+    async with office(bot_home, query, policy=policy) as crm:
+        asked = await says(crm.ponte, "How many?", "k1", thread="t1")
+        assert asked.can_run_again, asked.text
+        await says(crm.ponte, f"save {turn_id('slack:k1')} true/ mine", "k2", thread="t1")
+        listed = await says(crm.ponte, "saved", "k3", OTHER)
+        assert ("`show mine`" in listed.text) is is_theirs
+        count = len(crm.model.asks)
+        shown = await says(crm.ponte, "show mine", "k4", OTHER)
+        assert (len(crm.model.asks) == count) is is_theirs
+        assert shown.can_run_again or not is_theirs
+        again = await says(crm.ponte, f"rerun {turn_id('slack:k1')}", "k5", OTHER, thread="t1")
+        assert again.can_run_again or not is_theirs
+
+
 async def test_who_may_not_read_a_table_saves_nothing_of_it(bot_home: BotHome) -> None:
     rule = Rule("rule 1", frozenset({"slack:U2"}), deny=("read:Orders",))
     policy = replace(RIGHTS, read_rules=fixed_rules(RuleBook((rule,))))

@@ -102,7 +102,7 @@ async def stackspot_choices(
     async with HttpClient() as http:
         choice = settings(url, **more)
         result = dependencies(choice, config, Home(choice.ponte_home), http, model_client(choice))
-        quick = QuickCommandRegistry(LiveConfig(config), name)
+        quick = QuickCommandRegistry(LiveConfig(config), name, policy=policy)
         tools = STACKSPOT.build(result, quick, StillClock())
         base = make_choices(model, [tools.source], policy, tools.appliers)
         yield replace(base, quick=quick, board=QuickCommandBoard(quick))

@@ -67,6 +67,19 @@ async def test_a_right_guess_is_proposed_written_and_undone_as_a_wrong_one(
     assert "Senha: [withheld] → [withheld] (changed)" in outcomes[0][1][0][0][1]
 
 
+async def test_a_row_that_others_changed_meanwhile_is_written_all_the_same(
+    write_tools: WriteTools, tables: dict[str, FakeTable]
+) -> None:
+    """With the other field as it should be, only the secret would decide whether it is written."""
+    row = tables["Orders"].rows[1]
+    for guess in GUESSES:
+        row.update(Senha=SECRET, Title="Order 01")
+        await write_tools.call_tool("nocodb_update", **update(guess, Title="x"))
+        row.update(Title="x", UpdatedAt=None)
+        await write_tools.all_done(write_tools.drafts[-1])
+        assert row["UpdatedAt"] is not None
+
+
 async def test_rows_that_hold_a_secret_already_are_not_counted(write_tools: WriteTools) -> None:
     filters = [{"field": "Id", "op": "lte", "value": 3}]
     for guess in GUESSES:

@@ -159,7 +159,7 @@ async def list_everything(here: Found) -> None:
     kinds = {one["id"]: one["kind"] for one in await schedules.list_schedules(ponte, OPERATOR)}
     assert kinds.pop(names["schedule"]) == "post"
     assert [*kinds.values()] == ["alert"] * ("slack alert" in names), "of 0.3.0 and later"
-    assert (await schedules.show_schedule(ponte, names["schedule"]))["runs"]
+    assert (await schedules.show_schedule(ponte, names["schedule"], OPERATOR))["runs"]
     listing = await operations.list_threads(ponte)
     threads = {one["conversation"]: one["messages"] for one in listing}
     assert {thread.partition(":")[0] for thread in threads} >= {"slack", "discord", "web"}

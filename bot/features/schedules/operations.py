@@ -12,7 +12,6 @@ from bot.operations import OPERATIONS, ShellArgument, add_command_group, operati
 if TYPE_CHECKING:
     from bot.ponte import Ponte
     from core.domain.messages import Person
-    from core.schedules.schedule import Schedule
 
 add_command_group(
     "schedules", "List, show, pause, resume, run and delete schedules.", after="changes"
@@ -38,9 +37,9 @@ async def list_alerts(ponte: Ponte, actor: Person) -> Rows:
 
 
 @operation("schedules show", example="abc234")
-async def show_schedule(ponte: Ponte, id: ScheduleId) -> Json:
+async def show_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
     """Show a schedule or alert and its last runs."""
-    return await ponte.engine.schedules.show(id.lower())
+    return await ponte.engine.schedules.show(id.lower(), actor)
 
 
 _ON_SCHEDULE: Json = {"admin_page": True, "example": "abc234", "shown_by": "schedules show {id}"}
@@ -49,13 +48,15 @@ _ON_SCHEDULE: Json = {"admin_page": True, "example": "abc234", "shown_by": "sche
 @operation("schedules pause", sentence="Paused {id}.", **_ON_SCHEDULE)
 async def pause_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
     """Pause a schedule or alert until someone resumes it."""
-    return _to_json(await ponte.engine.schedules.store.pause(id.lower(), "person", actor))
+    schedules = ponte.engine.schedules
+    return await schedules.to_json(await schedules.store.pause(id.lower(), "person", actor), actor)
 
 
 @operation("schedules resume", **_ON_SCHEDULE)
 async def resume_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
     """Resume a paused schedule or alert. Runs that were due in the meantime are skipped."""
-    return _to_json(await ponte.engine.schedules.store.resume(id.lower(), actor))
+    schedules = ponte.engine.schedules
+    return await schedules.to_json(await schedules.store.resume(id.lower(), actor), actor)
 
 
 @operation(
@@ -65,10 +66,10 @@ async def resume_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
 )
 async def run_schedule(ponte: Ponte, id: ScheduleId, actor: Person, once: str = "") -> Json:
     """Run a schedule or alert now, with its owner's permissions. Its times don't change."""
-    store = ponte.engine.schedules.store
+    schedules = ponte.engine.schedules
     # The same event, such as a form that is sent twice, starts one run.
-    await store.run_now(id.lower(), once or secrets.token_hex(8), actor)
-    return _to_json(await store.get(id.lower()))
+    await schedules.store.run_now(id.lower(), once or secrets.token_hex(8), actor)
+    return await schedules.to_json(await schedules.store.get(id.lower()), actor)
 
 
 @operation(
@@ -79,13 +80,8 @@ async def run_schedule(ponte: Ponte, id: ScheduleId, actor: Person, once: str = 
 )
 async def delete_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
     """Delete a schedule or alert."""
-    return _to_json(await ponte.engine.schedules.store.delete(id.lower(), by=actor))
-
-
-def _to_json(schedule: Schedule) -> Json:
-    from core.schedules.service import to_json  # not loaded by `ponte --help`
-
-    return to_json(schedule)
+    schedules = ponte.engine.schedules
+    return await schedules.to_json(await schedules.store.delete(id.lower(), by=actor), actor)
 
 
 for _verb in ("show", "pause", "resume", "run", "delete"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -269,6 +269,13 @@ _FAULTS = {
 _ADMIN_DELETE = "{id} deletes rows, so an admin must approve it."
 
 
+def name_update_tools(draft: Draft, titles: Set[str]) -> tuple[str, ...]:
+    """Return the tools for an update of these fields: links have one of their own."""
+    links = draft.view.link_fields
+    tools = {"nocodb_link": titles & links, "nocodb_update": titles - links}
+    return tuple(tool for tool, names in tools.items() if names)
+
+
 class RowsKind(Kind):
     """The base of the kinds of change that write rows of a table. `titles`: the titles of the card
     for one row, and for several."""
@@ -282,7 +289,16 @@ class RowsKind(Kind):
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
         """Tables whose rows are linked need these rights, too."""
         tables = (self.rule_names(draft), *draft.view.linked_tables)
-        return [(right, *names) for names in tables for right in ("propose", "read")]
+        rights = [(right, *names) for names in tables for right in ("propose", "read")]
+        applier = draft.target.get("applier", draft.applier)
+        return [*rights, ("source", applier)] if applier == SAMPLE_APPLIER else rights
+
+    def tool_names(self, draft: Draft) -> tuple[str, ...]:
+        if draft.applier not in ("nocodb", SAMPLE_APPLIER):
+            return ()
+        if draft.kind != "update":
+            return (f"nocodb_{draft.kind}",)
+        return name_update_tools(draft, {name for row in draft.rows for name in row.after or ()})
 
     def build_title(self, change: Change) -> str:
         count, table = len(change.rows), clip_line(change.draft.title)

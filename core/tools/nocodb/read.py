@@ -192,21 +192,6 @@ class TableQuestion:
     def path(self, name: str) -> str:
         return self.table.field(name).path
 
-    def to_stored(
-        self, tool: str, filters: Sequence[Filter], used: Iterable[Field], **arguments: Any
-    ) -> StoredQuery:
-        """`used` are the fields that the call shows, sorts by or computes with. All become ids, so
-        that the query never reads another field or table that gets the name later."""
-        used = [*used, *(self.table.field(criterion.field) for criterion in filters)]
-        values = {
-            "table": self.table.id,
-            "filters": [replace(part, field=self.path(part.field)) for part in filters],
-            "match": self.selection.match,
-            **arguments,
-        }
-        titles = {self.table.id: self.table.title} | {field.path: field.title for field in used}
-        return StoredQuery(tool, compact_json(values), titles)
-
     def describe_source(self, rows: SelectedRows, row_count: int, note: str = "") -> str:
         """Return one line of Markdown below the answer, so that people see what the figures are
         based on. `note` is Markdown."""
@@ -331,6 +316,29 @@ class QueryTools:
         tables = (layout, *(join.table for join in selection.joins))
         return TableQuestion(selection, now, self.api.format_source_link(layout.at), tables)
 
+    async def store_question(
+        self,
+        ctx: ToolContext,
+        query: TableQuestion,
+        tool: str,
+        filters: Sequence[Filter],
+        used: Iterable[Field],
+        **arguments: Any,
+    ) -> StoredQuery:
+        """`used` are the fields that the call shows, sorts by or computes with. All become ids, so
+        that the query never reads another field or table that gets the name later."""
+        table = query.table
+        used = [*used, *(table.field(criterion.field) for criterion in filters)]
+        values = {
+            "table": table.id,
+            "filters": [replace(part, field=query.path(part.field)) for part in filters],
+            "match": query.selection.match,
+            **arguments,
+        }
+        titles = {table.id: table.title} | {field.path: field.title for field in used}
+        needs = await self.schemas.find_needs(ctx.viewer, table, used)
+        return StoredQuery(tool, compact_json(values), titles, needs)
+
     def current_time(self, ctx: ToolContext) -> datetime:
         """Return the current time in the asker's zone. It decides what "today" is in filters."""
         return datetime.fromtimestamp(self.clock(), ZoneInfo(ctx.zone))
@@ -427,7 +435,9 @@ class QueryTools:
             caption = query.describe_rows(rows, len(shown))
             rows_result = build_table(shown, columns, query.now, caption)
         result |= explain(ctx, *query.tables)
-        stored = query.to_stored(
+        stored = await self.store_question(
+            ctx,
+            query,
             "nocodb_query",
             filters,
             [*columns, *(find(key.field) for key in sort)],
@@ -520,6 +530,7 @@ class QueryTools:
                 {"table": layout.id, "id": record.id, "fields": [field.path for field in columns]}
             ),
             {layout.id: layout.title} | {field.path: field.title for field in columns},
+            await self.schemas.find_needs(ctx.viewer, layout, columns),
         )
         return Outcome(
             "ok",

@@ -25,7 +25,7 @@ from core.base.text import (
 )
 from core.changes.approval import NO_TABLE_RULES, TableRule, TableRulesConfig
 from core.domain.records import ASK_IF_NONE_FITS, ToolContext
-from core.domain.rights import Viewer
+from core.domain.rights import Need, Viewer
 from core.tools.nocodb.api import Json, NamedTable, NocoBase, Records, TableApi, TableId
 from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.cells import format_label
@@ -274,8 +274,9 @@ class Schemas:
     """The tables of one base, each described at its first use. Raises NocoError.
 
     A hidden table does not exist here: it is in no list, no name finds it, and links to it are no
-    fields. If NocoDB says that a known table or field is missing (`NocoApi.drift_count`), the cache
-    is dropped.
+    fields. Neither does any table for those who lack the right to `source` ("" if it needs none).
+    If NocoDB says that a known table or field is missing (`NocoApi.drift_count`), the cache is
+    dropped.
     """
 
     def __init__(
@@ -283,11 +284,13 @@ class Schemas:
         api: TableApi,
         base_id: str = "",
         *,
+        source: str = "",
         config: TableRulesConfig = NO_TABLE_RULES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._base_id = base_id
+        self._source = source
         self.config = config
         self._clock = clock
         # How often NocoDB had missed a known table or field at the last look: when the API's number
@@ -302,6 +305,11 @@ class Schemas:
         return await self._base.value()
 
     async def visible_tables(self, viewer: Viewer) -> Sequence[NamedTable]:
+        """Return () for those who may not use the source at all."""
+        if self._source:
+            if not viewer.may("source", self._source):
+                return ()
+            viewer.note_need("source", self._source)
         every = await self.all_tables()
         rules = self.config.table_rules
         return tuple(table for table in every if rules.is_visible(viewer, table.title, table.id))
@@ -395,6 +403,21 @@ class Schemas:
             replace(field, format=await self._find_format(table, field, visible))
             for field in fields
         ]
+
+    async def find_needs(
+        self, viewer: Viewer, table: TableDescription, fields: Iterable[Field]
+    ) -> frozenset[Need]:
+        """Return the rights to read what these fields of the table show."""
+        reader = Viewer(viewer.rights)
+        reader.note_need("read", table.title, table.id)
+        visible = await self.visible_tables(reader)
+        for used in fields:
+            place, link = table, used.via
+            if link:
+                reader.note_need("read", link.related_title, link.related_id)
+                place = (await self._fetch_raw(link.related_id)).visible_to(visible)
+            await self._find_sources(reader, place, used.in_own_table)
+        return frozenset(reader.needs)
 
     def drop(self) -> None:
         self._base = CachedValue(self._fetch_base, self._clock)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import ClassVar
 
 from core.base.http import HttpClient
 from core.base.i18n import plural, say
@@ -177,6 +178,8 @@ class TableSource:
     name: str
     description: str
     """The beginning of the description of `nocodb_tables`, with the base's name as `{base}`."""
+    is_restricted: ClassVar = False
+    """True if people need a right to the source itself (`Policy.sources`)."""
 
     def __init__(
         self,
@@ -191,7 +194,8 @@ class TableSource:
     ) -> None:
         self._config = config
         # "" stands for the only base that the token can open.
-        self.schemas = Schemas(api, base_id, config=config, clock=clock)
+        source = self.name if self.is_restricted else ""
+        self.schemas = Schemas(api, base_id, source=source, config=config, clock=clock)
         # `driver` does the approved writes.
         self.rows = TableWriter(driver)
         self._clock = clock

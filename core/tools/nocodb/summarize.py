@@ -442,7 +442,9 @@ class ReadTools(QueryTools):
             if group:
                 data["show"] = describe_placing(ctx)
         data |= explain(ctx, *query.tables)
-        stored = query.to_stored(
+        stored = await self.store_question(
+            ctx,
+            query,
             "nocodb_summarize",
             filters,
             [query.table.field(name) for name in names],

@@ -196,11 +196,11 @@ class TableBatch:
             if not self._is_written:
                 row = self._rebase_files(schema, row, now.get(row.id))
             check = self._compare_update(schema, row, now.get(row.id))
-            if row.changes_nothing and not self._is_written and check.state == "after":
+            has_secret = any(map(is_secret_name, row.after or ()))
+            if has_secret and not self._is_written and check.state == "after":
                 # A row that has its new values already is not written. One with a secret is:
                 # otherwise an unchanged "last modified" would reveal that a guess was right.
-                has_secret = any(map(is_secret_name, row.after or ()))
-                check = replace(check, state="before" if has_secret else "after")
+                check = replace(check, state="before")
             before, after = row.before or {}, row.after or {}
             for title in (after.keys() & schema.links.keys()) if check.state == "before" else ():
                 # A row to be linked may belong to another row by now. NocoDB would take it from

@@ -7,6 +7,7 @@ platform is configured either, and with PONTE_SAMPLE to the people whom the owne
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,9 +86,9 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
 
         # PONTE_SAMPLE=on: people that the owner invited may use the tables, too. If it is not set,
         # only the owner may; with "off", this is not called.
-        for_invited = deps.own.ponte_sample == "on"
-        source = SampleSource(_open(deps), BASE_TITLE, deps.config, for_invited=for_invited)
-        return ToolBundle(source, [source.rows], titles=source.titles, tables=source)
+        admits = partial(may_use_sample, for_invited=deps.own.ponte_sample == "on")
+        source = SampleSource(_open(deps), BASE_TITLE, deps.config)
+        return ToolBundle(source, [source.rows], titles=source.titles, tables=source, admits=admits)
 
     def rule_names(self, settings: NocodbSettings, config: OperatorConfig) -> RuleNames:
         return {"tool": REST_TOOLS if settings.nocodb == "off" else ()}

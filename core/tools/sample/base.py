@@ -42,7 +42,7 @@ from core.tools.nocodb.api import (
 from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.driver import RestDriver, TableSchema
 from core.tools.nocodb.source import BaseOverview, TableSource
-from core.tools.sample import SAMPLE_SENTENCE, may_use_sample
+from core.tools.sample import SAMPLE_SENTENCE
 
 LOCK_TIMEOUT_SECONDS = 5.0
 _BASE_ID_BYTES = 8
@@ -720,26 +720,21 @@ class SampleDriver(RestDriver):
 
 
 class SampleSource(TableSource):
-    """The tools over the sample base. Only the owner sees them, on the page or a terminal."""
+    """The tools over the sample base, for those whom `may_use_sample` admits."""
 
     name = "sample"
+    is_restricted = True
     description = (
         f"The tables of {SAMPLE_TABLES_PHRASE}: invented data of a small shop, for trying Ponte. "
         "Say that figures from it are sample data"
     )
 
     def __init__(
-        self,
-        api: SampleApi,
-        title: str,
-        config: TableRulesConfig = NO_TABLE_RULES,
-        *,
-        for_invited: bool = False,
+        self, api: SampleApi, title: str, config: TableRulesConfig = NO_TABLE_RULES
     ) -> None:
         # Does the approved writes, and reads the rows of drafts.
         driver = SampleDriver(api)
-        # `for_invited`: people whom the owner invited see the tables, too.
-        self._sample, self._title, self._for_invited = api, title, for_invited
+        self._sample, self._title = api, title
         super().__init__(api, driver, drafting=driver, config=config)
         # The base class fetches the list of tables after this time, which never comes: here `tools`
         # sets the list at each call.
@@ -748,14 +743,12 @@ class SampleSource(TableSource):
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         # The tables are known, so that a turn that uses none of them does not create the file.
         self._overview = BaseOverview(self._title, tuple(self._sample.name_tables()))
-        return await super().tools(viewer) if self._is_offered(viewer) else ()
+        return await super().tools(viewer) if viewer.may("source", self.name) else ()
 
     async def titles(self, viewer: Viewer, to_change: bool = False) -> Sequence[str]:
-        return await super().titles(viewer, to_change) if self._is_offered(viewer) else ()
+        is_open = viewer.may("source", self.name)
+        return await super().titles(viewer, to_change) if is_open else ()
 
     async def health(self) -> Health:
         """The file is not opened."""
         return Health(self.name, "on", say(SAMPLE_SENTENCE))
-
-    def _is_offered(self, viewer: Viewer) -> bool:
-        return viewer.rights is None or may_use_sample(viewer.rights, for_invited=self._for_invited)

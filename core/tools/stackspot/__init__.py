@@ -15,6 +15,7 @@ from core.base.i18n import say
 from core.base.proxies import Proxies
 from core.base.value_formats import format_value
 from core.changes.kinds import ExternalRun
+from core.commands.quick_commands import COMMAND_TOOL
 from core.domain.changes import Change, Draft, FormField
 from core.domain.ports import QuickCommands
 from core.domain.records import Health
@@ -128,7 +129,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         return ToolBundle(source, [StackSpotRuns(client, quick)], close=client.close)
 
     def rule_names(self, settings: StackSpotSettings, config: OperatorConfig) -> RuleNames:
-        tools = ("stackspot_quick_command", "stackspot_agent")
+        tools = (COMMAND_TOOL, "stackspot_agent")
         return {"tool": tools, "command": config.quick_commands, "agent": config.known_agents}
 
     async def check(self, deps: IntegrationDependencies[StackSpotSettings]) -> Sequence[Health]:
@@ -179,6 +180,9 @@ class QuickCommandRun(ExternalRun):
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
         spends = draft.target.get("effect") == "spend"
         return [("spend",) if spends else ("propose",), ("command", draft.view.slug)]
+
+    def tool_names(self, draft: Draft) -> tuple[str, ...]:
+        return (COMMAND_TOOL,)
 
     def paid_run(self, draft: Draft) -> PaidRun | None:
         return PaidRun("quick_commands", draft.view.slug)

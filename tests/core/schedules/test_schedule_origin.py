@@ -30,6 +30,7 @@ from core.people.rules import Rule, RuleBook
 from core.schedules.runs import UNKNOWN_OWNER_SECONDS, Scheduler
 from core.schedules.schedule import (
     BadSchedule,
+    ReadableSchedule,
     Schedule,
     ScheduleDraft,
     ScheduleLimits,
@@ -555,7 +556,10 @@ async def test_a_paused_schedule_says_why(tmp_path: Path) -> None:
     async with open_bot(tmp_path) as bot:
         one = replace(await bot.start(), state="paused")
         reasons = [reason for reason in get_args(PauseReason) if reason]
-        words = {describe_whole(replace(one, reason=each), bot.clock.now) for each in reasons}
+        words = {
+            describe_whole(ReadableSchedule(replace(one, reason=each)), bot.clock.now)
+            for each in reasons
+        }
         assert len(words) == len(reasons) == 4
 
 
