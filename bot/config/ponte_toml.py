@@ -49,6 +49,7 @@ from bot.integrations import FACES, Faces
 from core.base.errors import SettingsError
 from core.base.i18n import nearest_locale, say, translate_word
 from core.changes.approval import ASKER, AUTO_PER_HOUR, Access, Approvers, TableRule, TableRules
+from core.domain.changes import MAX_CARD_FIELDS
 from core.domain.messages import Address
 from core.integrations import ChatIntegration, describe_read_error, is_place
 from core.journal.inbox import SenderLimits
@@ -205,8 +206,13 @@ class TableConfig(StrictSection):
     """what the table holds, for the model"""
     fields: Mapping[str, str] = field(default_factory=dict)
     """what fields mean, by title"""
+    card_fields: tuple[str, ...] = ()
+    """up to four fields that identify a row on the card of its change, beside the changed ones;
+    default: linked rows, amounts, dates and status"""
 
     def __post_init__(self) -> None:
+        if len(self.card_fields) > MAX_CARD_FIELDS:
+            raise ValueError("write at most four names in `card_fields`")
         if self.approvers_only and (not self.approvers or self.access == "auto"):
             raise ValueError(
                 '`approvers_only` needs `approvers`, and can\'t be used with `access = "auto"`'
@@ -395,6 +401,7 @@ class Config(_FeatureSections):
                 table.auto_per_hour,
                 table.about,
                 table.fields,
+                table.card_fields,
             )
             for name, table in self.tables.items()
         }

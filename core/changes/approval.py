@@ -46,7 +46,7 @@ _ASKER_ALONE = Approvers(is_exclusive=True)
 @dataclass(frozen=True, slots=True)
 class TableRule:
     """For `approvers`, `approvals` and `approvers_only` see `Approvers`. `about` and `fields`
-    (by title) are what the model is told of the table.
+    (by title) are what the model is told of the table. `card_fields` identify a row on cards.
 
     With access `auto`, the people and groups in `auto_people` update the fields in `auto_fields`
     without an approval: at most `auto_per_hour` rows of the table an hour, all people together.
@@ -61,6 +61,7 @@ class TableRule:
     auto_per_hour: int = AUTO_PER_HOUR
     about: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
+    card_fields: tuple[str, ...] = ()
 
 
 _DEFAULT = TableRule()
@@ -202,6 +203,36 @@ class Approval:
         is_own = proposal.asker.key == person.key and not address.is_shared
         is_own = is_own and address.is_same_channel(proposal.address)
         return rights.links_plans or (is_own and (is_beside_file or rights.has_room))
+
+    async def find_card_fields(
+        self, change: Change, reader: Person, address: Address
+    ) -> Collection[str]:
+        """Return the fields that may identify the rows of a change on its card for the reader.
+
+        In a shared place, all its members must have the right to read the table, and the one that a
+        field links to. Elsewhere the reader must have it, or be a named approver of the table.
+        """
+        draft, rules = change.draft, self.config.table_rules
+        if not draft.view.card_fields:
+            return ()
+        table = self.kinds[draft.kind].rule_names(draft)
+        names = self.approvers(change.proposal).names - {ASKER}
+        rights = await self.policy.look_up_rights(reader, address, names)
+        is_member = not reader.is_bot and rights.known.guest is False
+        is_approver = is_member and rights.fits(names, "people") is True
+
+        def may_see(names: tuple[str, ...]) -> bool:
+            if rules.is_hidden(*names):
+                return False
+            if address.is_shared:
+                return self.policy.may_all(address, "read", *names)
+            return rights.may_know("read", *names) or (is_approver and names == table)
+
+        return [
+            title
+            for title, linked in draft.view.card_fields.items()
+            if may_see(table) and (not linked or may_see(tuple(linked)))
+        ]
 
     async def allow_draft(self, person: Person, address: Address, draft: Draft) -> str:
         """Return the rule that allows the person to propose this draft here, for the audit log.
