@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import cast, get_args
 
 from adapters.web import WEB
+from bot.config.approvers import describe_blind_approvers
 from bot.config.ponte_toml import Config
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import misspelt_names
@@ -287,7 +288,7 @@ async def check_rights(
             else line
             for line in lines
         ]
-    notes = [*misspelt_names(config, settings)]
+    notes = [*misspelt_names(config, settings), *describe_blind_approvers(config, settings)]
     approvers = [table.approvers for table in config.tables.values()]
     approvers += [tool.approvers for tool in config.tools.values()]
     is_grouped = not platforms[platform].has_one_owner  # its people can be in groups

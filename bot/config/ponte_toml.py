@@ -49,7 +49,7 @@ from bot.integrations import FACES, Faces
 from core.base.errors import SettingsError
 from core.base.i18n import nearest_locale, say, translate_word
 from core.changes.approval import ASKER, AUTO_PER_HOUR, Access, Approvers, TableRule, TableRules
-from core.domain.changes import MAX_CARD_FIELDS
+from core.domain.changes import MAX_IDENTIFYING_FIELDS
 from core.domain.messages import Address
 from core.integrations import ChatIntegration, describe_read_error, is_place
 from core.journal.inbox import SenderLimits
@@ -207,11 +207,11 @@ class TableConfig(StrictSection):
     fields: Mapping[str, str] = field(default_factory=dict)
     """what fields mean, by title"""
     card_fields: tuple[str, ...] = ()
-    """up to four fields that identify a row on the card of its change, beside the changed ones;
-    default: linked rows, amounts, dates and status"""
+    """up to four fields that identify a row on the card of its change; default: linked rows,
+    amounts, dates and status"""
 
     def __post_init__(self) -> None:
-        if len(self.card_fields) > MAX_CARD_FIELDS:
+        if len(self.card_fields) > MAX_IDENTIFYING_FIELDS:
             raise ValueError("write at most four names in `card_fields`")
         if self.approvers_only and (not self.approvers or self.access == "auto"):
             raise ValueError(

@@ -212,27 +212,37 @@ class Approval:
         In a shared place, all its members must have the right to read the table, and the one that a
         field links to. Elsewhere the reader must have it, or be a named approver of the table.
         """
-        draft, rules = change.draft, self.config.table_rules
-        if not draft.view.card_fields:
-            return ()
-        table = self.kinds[draft.kind].rule_names(draft)
-        names = self.approvers(change.proposal).names - {ASKER}
-        rights = await self.policy.look_up_rights(reader, address, names)
-        is_member = not reader.is_bot and rights.known.guest is False
-        is_approver = is_member and rights.fits(names, "people") is True
-
-        def may_see(names: tuple[str, ...]) -> bool:
-            if rules.is_hidden(*names):
-                return False
-            if address.is_shared:
-                return self.policy.may_all(address, "read", *names)
-            return rights.may_know("read", *names) or (is_approver and names == table)
-
+        fields, rules = change.draft.view.card_fields, self.config.table_rules
+        table = self.kinds[change.draft.kind].rule_names(change.draft)
+        needs = {table, *(tuple(linked) for linked in fields.values() if linked)} if fields else ()
+        readable = {names for names in needs if not rules.is_hidden(*names)}
+        if address.is_shared:
+            readable = {n for n in readable if self.policy.may_all(address, "read", *n)}
+        elif readable:
+            readable = await self._find_readable(change, reader, address, table, readable)
         return [
-            title
-            for title, linked in draft.view.card_fields.items()
-            if may_see(table) and (not linked or may_see(tuple(linked)))
+            title for title, linked in fields.items() if {table, tuple(linked) or table} <= readable
         ]
+
+    async def _find_readable(
+        self,
+        change: Change,
+        reader: Person,
+        address: Address,
+        table: tuple[str, ...],
+        needs: Collection[tuple[str, ...]],
+    ) -> set[tuple[str, ...]]:
+        """Return those tables of `needs` whose values the reader may see on the change's card."""
+        names, readable = self.approvers(change.proposal).names - {ASKER}, set[tuple[str, ...]]()
+        for waits in (False, True):  # their platform is asked only if that can show more
+            rights = await self.policy.look_up_rights(reader, address, names, waits=waits)
+            is_member = not reader.is_bot and rights.known.guest is False
+            is_approver = is_member and rights.fits(names, "people") is True
+            readable = {n for n in needs if rights.may_know("read", *n)}
+            readable |= {table} & {*needs} if is_approver else set()
+            if len(readable) == len(needs):
+                break
+        return readable
 
     async def allow_draft(self, person: Person, address: Address, draft: Draft) -> str:
         """Return the rule that allows the person to propose this draft here, for the audit log.

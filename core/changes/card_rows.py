@@ -103,9 +103,7 @@ def _join_fields(fields: Sequence[FieldChange]) -> str:
     return " · ".join(f"{field.field}: {field.value}" for field in fields)
 
 
-def build_rows(
-    change: Change, card_fields: Collection[str] = ()
-) -> tuple[dict[str, Any], ...]:
+def build_rows(change: Change, card_fields: Collection[str] = ()) -> tuple[dict[str, Any], ...]:
     """Nothing of an open proposal is cut, because people confirm all of it. `card_fields` are those
     fields that may identify its rows for the readers (`TargetView.card_fields`)."""
     is_whole = change.state == "open"
@@ -114,7 +112,7 @@ def build_rows(
 
 
 def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
-    # Cards that were stored by version 0.3 or earlier have no details.
+    """A stored card of version 0.3 or earlier has no details."""
     return [
         CardRow(
             row["name"],

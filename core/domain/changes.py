@@ -50,7 +50,7 @@ OWN_ROWS = 10
 """The number of rows up to which askers approve their own creates and updates."""
 MAX_AUTO_UPDATES = 5
 MAX_REASON_CHARACTERS = 500
-MAX_CARD_FIELDS = 4
+MAX_IDENTIFYING_FIELDS = 4
 """The number of fields that identify a row on a card, beside its name and the changed ones."""
 MAX_PROPOSAL_ROWS = 100
 PONTE_PERSON = Person("ponte", "", name="Ponte")

@@ -417,6 +417,11 @@ class Policy:
             rights = self._rights[person, place, known] = Rights(self, person, place, known)
         return rights
 
+    def rights_of_member(self, person: Person, address: Address, groups: frozenset[str]) -> Rights:
+        """Return the rights of somebody in these groups who is no guest, without asking the
+        platform."""
+        return self.rights_by(person, address, _PersonFacts(groups, guest=False))
+
     def list_names(self, right: str) -> Sequence[str]:
         """Return sorted names, as NAME in `model:NAME`. Patterns with `*` are left out."""
         rights = (right.partition(":") for rule in self.read_rules().rules for right in rule.allow)

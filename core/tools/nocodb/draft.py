@@ -22,7 +22,7 @@ from core.base.errors import ToolError
 from core.base.redaction import is_secret_name
 from core.base.text import compose_letters, fold_case, to_one_line
 from core.changes.kinds import Changer
-from core.domain.changes import MAX_CARD_FIELDS, MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
+from core.domain.changes import MAX_IDENTIFYING_FIELDS, MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
 from core.domain.messages import File
 from core.domain.ports import Tool
 from core.domain.records import ContextFiles, Outcome, ToolContext
@@ -620,7 +620,7 @@ class WriteTools:
             with suppress(ToolError):  # a secret, or a link to rows that a secret names
                 await check_filter_field(self._schemas, viewer, field)
                 fields.append(field)
-        return TableSchema.of(table, fields[:MAX_CARD_FIELDS])
+        return TableSchema.of(table, fields[:MAX_IDENTIFYING_FIELDS])
 
     async def _find_link_ids(
         self, changer: Changer, field: Field, text: str, proposed: Sequence[RowImage]
