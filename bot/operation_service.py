@@ -64,7 +64,8 @@ class OperationService:
         if operation.needs == "settings":
             # Such an operation checks ponte.toml as it is on disk now, before it is loaded.
             try:
-                subject = replace(ponte.inputs, config=ponte.reloader.read_file())
+                file = ponte.reloader.read_file()
+                subject = replace(ponte.inputs, config=file, tables=ponte.live.tables)
             except SettingsError as error:
                 # Ponte itself goes on with the file that it has loaded: the errors are only the
                 # result of the check.

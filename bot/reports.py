@@ -15,7 +15,7 @@ from adapters.web import WEB
 from bot.config.approvers import describe_blind_approvers
 from bot.config.ponte_toml import Config
 from bot.config.quick_registry import QuickCommandRegistry
-from bot.config.reload import misspelt_names
+from bot.config.reload import KnownNames, list_unchecked_names, misspelt_names
 from bot.home import Start
 from bot.integrations import ADMINS
 from bot.integrations import collect_rights as platform_rights
@@ -288,7 +288,9 @@ async def check_rights(
             else line
             for line in lines
         ]
-    notes = [*misspelt_names(config, settings), *describe_blind_approvers(config, settings)]
+    known = KnownNames(begun.tables)
+    notes = [*misspelt_names(config, settings, known), *list_unchecked_names(config, known)]
+    notes += [*describe_blind_approvers(config, settings)]
     approvers = [table.approvers for table in config.tables.values()]
     approvers += [tool.approvers for tool in config.tools.values()]
     is_grouped = not platforms[platform].has_one_owner  # its people can be in groups

@@ -65,6 +65,8 @@ class TableRule:
 
 
 _DEFAULT = TableRule()
+Names = tuple[str, ...]
+"""The names by which rules know a table: its id and its title."""
 
 
 def join_rules(first: TableRule, other: TableRule) -> TableRule:
@@ -135,6 +137,19 @@ class TableRules:
     def names_tables(self) -> bool:
         return bool(self.tables or self.named)
 
+    def restrict_also(self, near: Mapping[str, Names]) -> TableRules:
+        """Return the rules with the restrictions of each name in `near` also for the table that has
+        these names. What a rule permits, such as `auto`, holds only for its own name."""
+        tables = dict(self.tables)
+        for name, names in near.items():
+            if rule := self.tables.get(name):
+                access: Access = rule.access if rule.access in ("hidden", "read") else "ask"
+                limits = TableRule(access, rule.approvers, rule.approvals, rule.approvers_only)
+                own = self.find_rule(*names)
+                joined = limits if own is _DEFAULT else join_rules(own, limits)
+                tables |= dict.fromkeys(names, joined)
+        return replace(self, tables=tables)
+
     def find_unknown(self, known: set[str]) -> list[str]:
         """A misspelled name hides nothing, so these names are worth a warning."""
         there = {fold_case(name) for name in known}
@@ -149,6 +164,10 @@ class TableRulesConfig(Protocol):
     @property
     def table_rules(self) -> TableRules: ...
 
+    def note_tables(self, tables: Mapping[str, str]) -> None:
+        """Take notice of all tables that there are: titles by id. It is called whenever they were
+        looked up, before a rule for one of them is read."""
+
 
 class ApprovalConfig(TableRulesConfig, Protocol):
     """The rules on who approves changes. They are read each time that they are needed."""
@@ -162,6 +181,9 @@ class NoTableRules(TableRulesConfig):
     all."""
 
     table_rules = TableRules()
+
+    def note_tables(self, tables: Mapping[str, str]) -> None:
+        """No rule depends on them."""
 
 
 NO_TABLE_RULES = NoTableRules()
