@@ -134,7 +134,12 @@ class Engine:
         )
 
         contexts = ToolContexts(
-            self.conversations, platforms.fetch, approval, config.turn.zone, views
+            self.conversations,
+            platforms.fetch,
+            approval,
+            config.turn.zone,
+            views,
+            platforms.messengers,
         )
         self.assistant = assistant = build_assistant(contexts)
         self.upkeep = Upkeep(

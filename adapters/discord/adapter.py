@@ -293,7 +293,9 @@ class DiscordAdapter(ChatPlatform):
         client = await self.connection.client()
         return await discord_people.can_read_channel(client, person, address)
 
-    async def can_write(self, person: Person | None, address: Address) -> bool | None:
+    async def can_write(
+        self, person: Person | None, address: Address, *, afresh: bool = False
+    ) -> bool | None:
         """Return whether the person, or the bot (None), can read the channel and post there. False
         for a person in a direct message, which has no server."""
         if person is None:
