@@ -220,6 +220,7 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
+        await self.conversations.votes.places.close()
         await self.stores.close()
 
 

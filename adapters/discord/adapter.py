@@ -343,7 +343,7 @@ class DiscordAdapter(ChatPlatform):
         server = address.workspace or "@me"
         return f"https://discord.com/channels/{server}/{post.replace(':', '/')}"
 
-    async def is_public(self, address: Address) -> bool:
+    async def is_public(self, address: Address) -> bool | None:
         """Return whether everyone in the server can read the channel and the thread; False if the
         gateway does not list it."""
         client = await self.connection.client()

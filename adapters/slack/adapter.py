@@ -369,9 +369,19 @@ class SlackAdapter(ChatPlatform):
         thread = f"?thread_ts={address.thread}&cid={channel}" if address.thread else ""
         return f"{url}archives/{channel}/p{ts.replace('.', '')}{thread}"
 
-    async def is_public(self, address: Address) -> bool:
-        """Return whether it is a public channel; False if Slack does not tell."""
-        return not (await self._look_up(address)).get("is_private", True)
+    async def is_public(self, address: Address) -> bool | None:
+        """Return whether it is a public channel. None if Slack does not tell now, or if the call
+        would leave less than half of its rate limit to people's links."""
+
+        async def find_optionally() -> Payload:
+            if not await self.workspace.api.limiter.claim("conversations.info"):
+                return {}
+            return await self._find_channel(address, claimed=True)
+
+        # Questions at the same time share one call.
+        shared, key = self.workspace.api.shared_answers, ("is_public", address.channel)
+        channel: Payload = await shared.ask(key, find_optionally, 0.0)
+        return not channel.get("is_private", True) if channel else None
 
     async def may_have_outsiders(self, address: Address) -> bool:
         if (await self._look_up(address)).get("is_ext_shared", True):
@@ -393,15 +403,17 @@ class SlackAdapter(ChatPlatform):
         )
         return channel
 
-    async def _find_channel(self, address: Address) -> Payload:
-        """Return {} if Slack does not tell, so that the channel's name is left out."""
+    async def _find_channel(self, address: Address, *, claimed: bool = False) -> Payload:
+        """Return {} if Slack does not tell now, so that the channel's name is left out. A channel
+        of which it refuses to tell counts as private. `claimed` as for `SlackApi.call`."""
         try:
             response = await self.workspace.api.call(
-                "conversations.info", channel=address.channel, patience=5.0
+                "conversations.info", channel=address.channel, patience=5.0, claimed=claimed
             )
         except FAILURES as failure:
             log.info("could not look up a channel name", error=str(failure))
-            return {}
+            is_refused = isinstance(failure, SlackRefused)
+            return {"is_private": True} if is_refused else {}
         channel: Payload = response.get("channel") or {}
         if name := channel.get("name"):
             self._names[address.channel] = f"#{name}"

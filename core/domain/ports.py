@@ -501,9 +501,10 @@ class Messenger(Protocol):
         """Return the address at which people open Ponte's post `post` (an id). Raise
         PlatformBusy."""
 
-    async def is_public(self, address: Address) -> bool:
+    async def is_public(self, address: Address) -> bool | None:
         """Return whether every member of the workspace can read that shared place, such as a public
-        channel; False if that is not known."""
+        channel; None if the platform does not tell now. The call is optional: it leaves room in the
+        platform's rate limit for what people wait for. Raise PlatformBusy."""
 
     async def may_have_outsiders(self, address: Address) -> bool:
         """Return False only if no guest and nobody of another organization can read there."""
