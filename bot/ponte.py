@@ -225,6 +225,7 @@ class Ponte:
         # On misspelt names, unreadable lines and corrected values.
         rows = [("failing", "settings", words) for words in settings.notes]
         parts = await self.board.parts.list_all(START_SCREEN_TIMEOUT_SECONDS)
+        await self.reloader.look_up_names()
         rows += [(part.state, part.name, part.words) for part in parts]
         for finding in list_findings(settings, self.live.current, self.home):
             # Other notes are for `ponte doctor`: the start screen stays short.

@@ -253,11 +253,15 @@ class Reloader:
             log.warning("config changes need a restart", sections=later)
         return later
 
+    async def look_up_names(self) -> None:
+        """Ask for the names that rules may have."""
+        self.known = await self._look_up()
+
     async def _reload_known(self) -> Sequence[str]:
         """Reload if no name in the file is known not to exist. Raises SettingsError,
         UnknownNames."""
         now = self._read(required=True)
-        self.known = await self._look_up()
+        await self.look_up_names()
         if unknown := find_unknown_names(now, self._settings, self.known):
             file = self._settings.ponte_config.name
             raise UnknownNames(file=file, lines="\n".join(unknown))

@@ -182,9 +182,8 @@ class CardBuilder:
             lines.append(plural("…and {count} more row.", "…and {count} more rows.", hidden_count))
         return [f"- {line}" for line in lines]
 
-    def describe_rows(self, change: Change) -> str:
-        """The readers may see all fields that identify a row."""
-        card_fields = change.draft.view.card_fields
+    def describe_rows(self, change: Change, card_fields: Collection[str]) -> str:
+        """`card_fields`: the fields that may identify its rows for the reader."""
         rows = () if change.is_erased else read_rows(self._build_rows(change, None, card_fields))
         shown = [f"{row.heading}, {row.text}".strip(", ") for row in rows[:MAX_WRITTEN_ROWS]]
         lines = [clip_line(title, MAX_WRITTEN_CHARACTERS) for title in shown]

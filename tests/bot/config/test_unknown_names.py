@@ -9,6 +9,8 @@ import pytest
 
 from bot.config.ponte_toml import Config, LiveConfig, read_config
 from bot.config.reload import KnownNames, Reloader, UnknownNames
+from bot.home import Home, Start
+from bot.reports import check_rights
 from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.domain.messages import Address, Person
@@ -165,3 +167,17 @@ def test_an_unknown_group_is_told_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="Did you mean finance"):
         read_config(write(tmp_path, text))
     assert Config().groups == {}
+
+
+async def test_policy_check_judges_and_names_them(tmp_path: Path) -> None:
+    config = read_config(write(tmp_path, TYPO.format(access="ask")))
+    settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
+    home = Home(tmp_path / "home")
+    for tables, allowed, note in (
+        (None, True, "Not checked: Invoces"),
+        (TABLES, False, "ponte.toml:2: table Invoces not found."),
+    ):
+        start = Start(settings, config, home, tables=tables)
+        report = await check_rights(start, "web", rights=["approve:Invoices"])
+        assert [line.allowed for line in report.lines] == [allowed]
+        assert any(note in line for line in report.notes)
