@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
@@ -14,7 +15,7 @@ from pydantic import SecretStr
 from bot import __version__
 from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
-from bot.config.reload import Reloader
+from bot.config.reload import KnownNames, Reloader
 from bot.engine import Engine, load_parsers
 from bot.features.base import EndFeature, find_features
 from bot.features.sign_in.accounts import PageAccountService
@@ -146,7 +147,8 @@ async def compose(
             toolbox.add(SavedSource(saved, toolbox, may_know))
         _add_imports(toolbox, tools)
         toolbox.add(AskingSource(), PlacePostSource(messengers), PlaceReadingSource(messengers))
-        reloader = Reloader(settings, live, stores.audit, peers)
+        look_up = partial(_look_up_names, tools, accounts)
+        reloader = Reloader(settings, live, stores.audit, peers, look_up)
         own_surfaces = Surfaces(accepts)
         closing.push_async_callback(own_surfaces.close)
         reports: dict[str, ReportHealth] = {
@@ -340,3 +342,12 @@ def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
         guide_url=settings.guide_url,
         now=now,
     )
+
+
+async def _look_up_names(tools: Sequence[ToolBundle], accounts: PageAccountService) -> KnownNames:
+    """Ask NocoDB for the names of its tables, and the database for the people of the page."""
+    names = ("nocodb", "sample")
+    sources: list[Any] = [bundle.source for bundle in tools if bundle.source.name in names]
+    tables = await sources[0].look_up_tables() if sources else None
+    people = [account.person for account in await accounts.list_all()]
+    return KnownNames(tables, ["web:owner", *people])

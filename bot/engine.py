@@ -134,7 +134,12 @@ class Engine:
         )
 
         contexts = ToolContexts(
-            self.conversations, platforms.fetch, approval, config.turn.zone, views
+            self.conversations,
+            platforms.fetch,
+            approval,
+            config.turn.zone,
+            views,
+            platforms.messengers,
         )
         self.assistant = assistant = build_assistant(contexts)
         self.upkeep = Upkeep(
@@ -215,6 +220,7 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
+        await self.conversations.votes.places.close()
         await self.stores.close()
 
 

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -407,13 +407,14 @@ class Start:
 
     `fault`: ponte.toml has errors, and `config` is empty. The command then continues only if a
     running Ponte answers it over its socket: that process goes on with the ponte.toml that it read
-    when it had no errors.
+    when it had no errors. `tables` are the titles of tables by id, as a running Ponte knows them.
     """
 
     settings: Settings
     config: Config
     home: Home
     fault: SettingsError | None = None
+    tables: Mapping[str, str] | None = None
 
 
 def sync_folder(folder: Path) -> None:

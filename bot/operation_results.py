@@ -26,12 +26,13 @@ class RightVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """The file that was read, its changed sections that need a restart (`later`), and names of
-    tools, commands or agents in it that do not exist."""
+    """The file that was read, its changed sections that need a restart (`later`), faults that keep
+    nobody from using it (`misspelt`), and names in it that could not be looked up."""
 
     file: str
     later: Sequence[str]
     misspelt: Sequence[str]
+    unchecked: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,8 @@ class OperationService:
         if operation.needs == "settings":
             # Such an operation checks ponte.toml as it is on disk now, before it is loaded.
             try:
-                subject = replace(ponte.inputs, config=ponte.reloader.read_file())
+                file = ponte.reloader.read_file()
+                subject = replace(ponte.inputs, config=file, tables=ponte.live.tables)
             except SettingsError as error:
                 # Ponte itself goes on with the file that it has loaded: the errors are only the
                 # result of the check.
@@ -97,7 +98,7 @@ class OperationService:
             shown["notes"].append(say(NEWER_FILE_SENTENCE, file=ponte.settings.ponte_config.name))
         return shown
 
-    async def tabulate(self, name: str, rows: Sequence[Json]) -> ListTable:
+    async def tabulate(self, name: str, rows: Sequence[Json], reader: Person) -> ListTable:
         """Return rows of the list `name` (in TEXT_LISTS) as the page /admin shows them: with names
         in place of keys of people and channels, and titles of changes in lines of the audit log."""
         # Loaded only when a list is shown.
@@ -109,7 +110,7 @@ class OperationService:
         found = await find_names(self.ponte, keys)
         names = {key: _describe_key(key, to_one_line(found.get(key, ""))) for key in keys}
         changes = await describe_changes(
-            self.ponte.engine.changes, set(_find_values(rows, ["change"]))
+            self.ponte.engine.changes, set(_find_values(rows, ["change"])), reader
         )
         # The page has room for wide columns and long texts.
         view = View(self.ponte.zone, names, is_page=True, changes=changes)

@@ -338,7 +338,7 @@ def describe_reload(result: Row, view: View) -> Iterator[str]:
     if later := result["later"]:
         names = ", ".join(f"[{name}]" for name in later)
         yield say("Restart Ponte to apply: {names}.", names=names)
-    yield from map(str, result["misspelt"])
+    yield from map(str, (*result["misspelt"], *result["unchecked"]))
 
 
 def format_policy(result: Row, view: View) -> Iterator[str]:

@@ -23,6 +23,7 @@ from adapters.web import WEB
 from bot import __version__
 from bot.config.ponte_toml import LiveConfig
 from bot.config.reload import Reloader
+from bot.config.table_names import describe_unknown_tables
 from bot.doctor.safety import list_findings
 from bot.engine import Engine
 from bot.features.base import EndFeature
@@ -224,6 +225,7 @@ class Ponte:
         # On misspelt names, unreadable lines and corrected values.
         rows = [("failing", "settings", words) for words in settings.notes]
         parts = await self.board.parts.list_all(START_SCREEN_TIMEOUT_SECONDS)
+        await self.reloader.look_up_names()
         rows += [(part.state, part.name, part.words) for part in parts]
         for finding in list_findings(settings, self.live.current, self.home):
             # Other notes are for `ponte doctor`: the start screen stays short.
@@ -232,6 +234,11 @@ class Ponte:
                 rows.append(("failing", finding.topic, finding.words))
             elif finding.topic == "rights":
                 rows.append(("on", finding.topic, finding.words))
+        tables = self.live.tables
+        unknown = describe_unknown_tables(self.live.current.table_names, tables)
+        rows += [("failing", "rights", words) for words in unknown]
+        if tables is None and self.live.table_rules.names_tables:
+            rows.append(("checking", "rights", say("Names of tables in ponte.toml: not checked")))
         page, link = self.links()
         if settings.ponte_log == "json":
             config = str(self.live.current.path or "")

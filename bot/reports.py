@@ -12,9 +12,10 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import cast, get_args
 
 from adapters.web import WEB
-from bot.config.ponte_toml import Config
+from bot.config.approvers import describe_blind_approvers
+from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
-from bot.config.reload import misspelt_names
+from bot.config.reload import KnownNames, list_unchecked_names, misspelt_names
 from bot.home import Start
 from bot.integrations import ADMINS
 from bot.integrations import collect_rights as platform_rights
@@ -84,15 +85,17 @@ async def report_pending(changes: ChangeService) -> Rows:
 
 
 async def describe_changes(
-    changes: ChangeService, ids: Collection[str]
+    changes: ChangeService, ids: Collection[str], reader: Person
 ) -> Mapping[str, tuple[str, str]]:
-    """Return title and first rows in words, by the change's id, without forgotten changes."""
-    words = {}
+    """Return title and first rows in words for the reader of /admin, by the change's id, without
+    forgotten changes."""
+    words, page = {}, Address(WEB.name, "main")
     for id in sorted(ids):
         with suppress(NotFound):
             change = await changes.ledger.get(id)
             builder = changes.views.builder
-            words[id] = builder.build_title(change), builder.describe_rows(change)
+            fields = await changes.approval.find_card_fields(change, reader, page)
+            words[id] = builder.build_title(change), builder.describe_rows(change, fields)
     return words
 
 
@@ -235,7 +238,9 @@ async def check_rights(
     `rights` are by default all plain rights, and those to single things that the file names. No
     platform is asked: `groups` and `guest` are what it would tell. Raises WrongUsage.
     """
-    settings, config = begun.settings, begun.config
+    settings, config, live = begun.settings, begun.config, LiveConfig(begun.config)
+    if begun.tables is not None:
+        live.note_tables(begun.tables)
     platforms = platform_rights(settings.faces)
     who, where = _read_person_and_place(begun, person, channel)
     platform = who.platform
@@ -259,7 +264,7 @@ async def check_rights(
 
     policy = Policy(
         platforms,
-        lambda: config.rule_book,
+        lambda: live.rule_book,
         settings.ponte_allow,
         settings.ponte_admins,
         PlatformPeople(
@@ -270,7 +275,7 @@ async def check_rights(
     # A verdict is right with unknown groups too, but may name another rule than the first.
     await policy.prepare(who, where, confirmed=True, seconds=1)
     right_names = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
-    lines = [await _judge_right(policy, config, who, where, right) for right in right_names]
+    lines = [await _judge_right(policy, live, who, where, right) for right in right_names]
     # The sample tables have a rule besides the rights.
     for_invited = settings.ponte_sample == "on"
     if (
@@ -284,7 +289,9 @@ async def check_rights(
             else line
             for line in lines
         ]
-    notes = [*misspelt_names(config, settings)]
+    known = KnownNames(begun.tables)
+    notes = [*misspelt_names(config, settings, known), *list_unchecked_names(config, known)]
+    notes += [*describe_blind_approvers(config, settings)]
     approvers = [table.approvers for table in config.tables.values()]
     approvers += [tool.approvers for tool in config.tools.values()]
     is_grouped = not platforms[platform].has_one_owner  # its people can be in groups
@@ -311,12 +318,13 @@ async def find_rights(
         settings.ponte_admins,
     )
     named = [right for right in _named_rights(config, policy) if right.split(":")[0] in kinds]
-    verdicts = [await _judge_right(policy, config, who, where, right) for right in (*kinds, *named)]
+    live = LiveConfig(config)
+    verdicts = [await _judge_right(policy, live, who, where, right) for right in (*kinds, *named)]
     return {verdict.right: verdict.rule for verdict in verdicts if verdict.allowed}
 
 
 async def _judge_right(
-    policy: Policy, config: Config, who: Person, where: Address, asked: str
+    policy: Policy, config: LiveConfig, who: Person, where: Address, asked: str
 ) -> RightVerdict:
     """Judge a right such as "read:Customers" by the rule that decides it: the settings of a table
     come first, then its approvers, then the rules and the entries of quick commands, as when Ponte

@@ -159,7 +159,11 @@ CHANGED: dict[str, tuple[str, ...]] = {
         "WHOLE_ANSWER_SECONDS",
     ),
     "core.erasure": ("EXPORT_PAGE_ROWS",),
-    "core.feedback.votes": ("PLACE_TIMEOUT_SECONDS",),
+    "core.feedback.places": (
+        "PLACE_PAUSE_SECONDS",
+        "PLACE_REFRESH_SECONDS",
+        "PLACE_TIMEOUT_SECONDS",
+    ),
     "core.journal.inbox": ("PURGED_MESSAGES_PER_TRANSACTION",),
     "core.journal.jobs": (
         "ADMISSION_WAIT_SECONDS",

@@ -293,7 +293,9 @@ class DiscordAdapter(ChatPlatform):
         client = await self.connection.client()
         return await discord_people.can_read_channel(client, person, address)
 
-    async def can_write(self, person: Person | None, address: Address) -> bool | None:
+    async def can_write(
+        self, person: Person | None, address: Address, *, afresh: bool = False
+    ) -> bool | None:
         """Return whether the person, or the bot (None), can read the channel and post there. False
         for a person in a direct message, which has no server."""
         if person is None:
@@ -341,7 +343,7 @@ class DiscordAdapter(ChatPlatform):
         server = address.workspace or "@me"
         return f"https://discord.com/channels/{server}/{post.replace(':', '/')}"
 
-    async def is_public(self, address: Address) -> bool:
+    async def is_public(self, address: Address) -> bool | None:
         """Return whether everyone in the server can read the channel and the thread; False if the
         gateway does not list it."""
         client = await self.connection.client()

@@ -11,7 +11,7 @@ from core.base.i18n import plural, say
 from core.base.splitting import end_code
 from core.base.text import to_one_line, truncate
 from core.base.trust import defang_for_discord
-from core.changes.card_rows import INDENT, NO_VALUE, read_rows, tabulate
+from core.changes.card_rows import INDENT, NO_VALUE, read_rows, tabulate, without_details
 from core.chat.approval_notices import describe_state, list_typed, marks_values
 from core.chat.buttons import (
     BUTTONS,
@@ -61,8 +61,7 @@ def build_embeds(cards: Sequence[Card]) -> list[discord.Embed]:
 
 def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     """`room` is in characters: the caller divides a message's limit between its cards."""
-    # A person may approve only what they see in full, so a cut card has no such button.
-    card, most = _drop_unfit_approval(card, room), _find_description_limit(room)
+    card, most = _fit_card(card, room), _find_description_limit(room)
     lines = _describe_card(card, most)
     # With a button to approve, a card shows all of its rows.
     if len(card.rows) > DISCORD_CARD_ROWS and not must_fit(card):
@@ -110,7 +109,12 @@ def _describe_card(card: Card, most: int) -> list[str]:
         if text_table.is_narrow and len(block := text_table.code_block()) <= free_characters:
             row_lines = [block]
     for row in () if row_lines else rows:  # without a table, line by line
-        row_lines += [f"**{escape_cell(row.name, longest)}**"] if row.name else []
+        name = f"**{escape_cell(row.name, longest)}**" if row.name else ""
+        details = [
+            f"{escape_cell(detail.field, longest)}: {escape_cell(detail.value, longest)}"
+            for detail in row.details
+        ]
+        row_lines += [" · ".join(filter(None, [name, *details]))] if name or details else []
         if row.is_new:
             row_lines += [
                 f"**{escape_cell(change.field, longest)}**: "
@@ -142,12 +146,17 @@ def _find_description_limit(room: int) -> int:
     return min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
 
 
-def _drop_unfit_approval(card: Card, room: int) -> Card:
-    """Take the button to approve from a card that must be shown whole if not all fits into `room`
-    characters."""
+def _fit_card(card: Card, room: int) -> Card:
+    """Return a card that must be shown whole as it fits into `room` characters: if necessary
+    without the fields that only identify its rows, else without the button to approve, because a
+    person may approve only what they see in full."""
     most = _find_description_limit(room)
-    fits = not must_fit(card) or len("\n".join(_describe_card(card, most))) + _AFTER_ROWS <= most
-    return card if fits else without_approval(card)
+    if not must_fit(card):
+        return card
+    for candidate in (card, without_details(card)):
+        if len("\n".join(_describe_card(candidate, most))) + _AFTER_ROWS <= most:
+            return candidate
+    return without_approval(card)
 
 
 def describe_cards(cards: Sequence[Card]) -> list[str]:
@@ -174,10 +183,9 @@ def build_buttons(cards: Sequence[Card], offers: Sequence[ButtonOffer] = ()) -> 
     """Return the buttons of the first MAX_CARDS cards, in a row for each card, and those of the
     answer (`offers`) below. Those for which there is no room are in a menu. Beside five cards no
     row is left for one, so the last offers are left out."""
-    # The embeds of the cards are cut to this room, too. A cut card that must be shown whole has no
-    # button to approve.
+    # The embeds of the cards are cut to this room, too.
     room = _divide_characters(min(len(cards), MAX_CARDS))
-    shown = [_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS]]
+    shown = [_fit_card(card, room) for card in cards[:MAX_CARDS]]
     rows = [_build_card_buttons(card, row) for row, card in enumerate(shown)]
     # The button for all needs all cards in this message: nobody may approve what they have not
     # seen.
@@ -235,9 +243,8 @@ def redraw_card(
     ids = [(old.footer.text or "").split(" ")[-1] for old in message.embeds]
     mine = [at for at, id in enumerate(ids) if id == card.id]
     card_embeds = list(message.embeds)
-    # The cards of a message share its characters. One that does not fit whole has no button to
-    # approve.
-    card = _drop_unfit_approval(card, _divide_characters(len(card_embeds)))
+    # The cards of a message share its characters.
+    card = _fit_card(card, _divide_characters(len(card_embeds)))
     fresh = build_embed(card, _divide_characters(len(card_embeds)))
     for at in mine:
         card_embeds[at] = fresh

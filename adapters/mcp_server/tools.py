@@ -354,7 +354,7 @@ class McpTools:
             # Drawn as for a channel (`is_shared`): it names the asker and those who can decide.
             place = replace(change.proposal.address, is_shared=True)
             card = await views.card(change, caller.person, place)
-            rows = [": ".join(filter(None, [r.name, r.text])) for r in read_rows(card.rows)]
+            rows = [": ".join(filter(None, [r.heading, r.text])) for r in read_rows(card.rows)]
             data |= {"what": card.title, "card": card.text, "rows": rows}
             if result := views.builder.kind(change).read_result(change):
                 data["result"] = result

@@ -23,11 +23,12 @@ from adapters.slack.events import Payload, Source, is_direct
 from adapters.slack.home import SlackHome
 from adapters.slack.intake import SlackIntake, SlackLocations, ThreadParticipants
 from adapters.slack.interactions import SlackHandlers
-from adapters.slack.people import SlackPeople, check_membership
+from adapters.slack.people import MEMBERS_SECONDS, SlackPeople, check_membership
 from adapters.slack.posts import PostLookup, SlackFiles
 from adapters.slack.presence import SlackSigns, Workspace
 from adapters.slack.setup import (
     DEPARTURE_EVENT,
+    DEPARTURE_TOPIC,
     EVENTS_MARK,
     MEMBER_EVENTS,
     ONLY_MENTIONS,
@@ -105,6 +106,8 @@ class SlackAdapter(ChatPlatform):
                 "Slack needs SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)."
             )
         self._credentials = credentials
+        self._peers = peers
+        peers.on(DEPARTURE_TOPIC, self._forget_members)
         self._conversations = conversations
         self._people = people
         self._places = places
@@ -307,14 +310,17 @@ class SlackAdapter(ChatPlatform):
             log.info("could not check membership of a channel", error=str(refused))
         return None
 
-    async def can_write(self, person: Person | None, address: Address) -> bool | None:
+    async def can_write(
+        self, person: Person | None, address: Address, *, afresh: bool = False
+    ) -> bool | None:
         """Return whether a person, or the bot (None), can post in a channel; None if Slack does not
         tell. If the channel is too large to be listed, the members of our workspace can."""
         if person is None and address.channel in self.workspace.direct_messages:
             return True
         id = person.id if person else self.workspace.user
         try:
-            is_member = await check_membership(self.workspace.api, address.channel, id)
+            max_age = 0.0 if afresh else MEMBERS_SECONDS
+            is_member = await check_membership(self.workspace.api, address.channel, id, max_age)
         except SlackRefused as refused:
             # The bot is no member itself, so Ponte cannot post there for anybody.
             return False if refused.error in NOT_A_MEMBER else None
@@ -363,9 +369,19 @@ class SlackAdapter(ChatPlatform):
         thread = f"?thread_ts={address.thread}&cid={channel}" if address.thread else ""
         return f"{url}archives/{channel}/p{ts.replace('.', '')}{thread}"
 
-    async def is_public(self, address: Address) -> bool:
-        """Return whether it is a public channel; False if Slack does not tell."""
-        return not (await self._look_up(address)).get("is_private", True)
+    async def is_public(self, address: Address) -> bool | None:
+        """Return whether it is a public channel. None if Slack does not tell now, or if the call
+        would leave less than half of its rate limit to people's links."""
+
+        async def find_optionally() -> Payload:
+            if not await self.workspace.api.limiter.claim("conversations.info"):
+                return {}
+            return await self._find_channel(address, claimed=True)
+
+        # Questions at the same time share one call.
+        shared, key = self.workspace.api.shared_answers, ("is_public", address.channel)
+        channel: Payload = await shared.ask(key, find_optionally, 0.0)
+        return not channel.get("is_private", True) if channel else None
 
     async def may_have_outsiders(self, address: Address) -> bool:
         if (await self._look_up(address)).get("is_ext_shared", True):
@@ -387,15 +403,17 @@ class SlackAdapter(ChatPlatform):
         )
         return channel
 
-    async def _find_channel(self, address: Address) -> Payload:
-        """Return {} if Slack does not tell, so that the channel's name is left out."""
+    async def _find_channel(self, address: Address, *, claimed: bool = False) -> Payload:
+        """Return {} if Slack does not tell now, so that the channel's name is left out. A channel
+        of which it refuses to tell counts as private. `claimed` as for `SlackApi.call`."""
         try:
             response = await self.workspace.api.call(
-                "conversations.info", channel=address.channel, patience=5.0
+                "conversations.info", channel=address.channel, patience=5.0, claimed=claimed
             )
         except FAILURES as failure:
             log.info("could not look up a channel name", error=str(failure))
-            return {}
+            is_refused = isinstance(failure, SlackRefused)
+            return {"is_private": True} if is_refused else {}
         channel: Payload = response.get("channel") or {}
         if name := channel.get("name"):
             self._names[address.channel] = f"#{name}"
@@ -496,7 +514,8 @@ class SlackAdapter(ChatPlatform):
             if event.get("type") == "app_home_opened":
                 self._tasks.start(self._app_home.on_opened(body, event))
             elif event.get("type") == DEPARTURE_EVENT:
-                self.workspace.api.shared_answers.clear()
+                await self._forget_members("")
+                await self._peers.notify(DEPARTURE_TOPIC, "")
             elif event.get("type") in MEMBER_EVENTS:
                 # `ponte doctor` sees by this file that these events arrive. It is made once, so
                 # `_home` is then None.
@@ -511,6 +530,9 @@ class SlackAdapter(ChatPlatform):
             raise
         except Exception as error:
             self.on_failure(error, body)
+
+    async def _forget_members(self, _: str) -> None:
+        self.workspace.api.shared_answers.clear()
 
     def on_failure(self, error: Exception, body: Payload) -> None:
         """Note an event or interaction that failed, and tell its person. Every field of `body` may

@@ -534,16 +534,18 @@ _PAGE, _PAGES = 999, 10
 node-slack-sdk, arguments of conversations.members), and most pages."""
 
 
-async def check_membership(api: SlackApi, channel: str, user: str) -> bool | None:
-    """Return whether a person is a member of a channel, as of the last minute. None if the channel
-    is too large to be listed and Slack does not list the person's channels either.
+async def check_membership(
+    api: SlackApi, channel: str, user: str, max_age: float = MEMBERS_SECONDS
+) -> bool | None:
+    """Return whether a person is a member of a channel, as of the last `max_age` seconds. None if
+    the channel is too large to be listed and Slack does not list the person's channels either.
 
     Raises SlackRefused if Slack refuses to list the members, PlatformBusy if it does not answer
     now.
     """
 
     async def find(
-        id: str, field: str, method: str, max_age: float = MEMBERS_SECONDS, **of: Any
+        id: str, field: str, method: str, max_age: float = max_age, **of: Any
     ) -> bool | None:
         """Return whether `id` is in a paged list; None if it is too long to be read to its end."""
         cursor, is_kept = None, False

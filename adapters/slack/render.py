@@ -28,7 +28,7 @@ from core.base.splitting import (
 )
 from core.base.text import find_character_boundary
 from core.base.trust import defang
-from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
+from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, read_rows, without_details
 from core.chat.approval_notices import describe_state
 from core.chat.buttons import list_offers, must_fit, offer_together, without_approval
 from core.chat.interactions import REST_OF_CODE
@@ -420,11 +420,11 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
         if card.rows:
             whole.append(row_blocks.build_rows_block(card, len(card.rows), None, tables=tables))
         whole = [state, *whole, *buttons]
-        return (
-            whole
-            if blocks_size(whole) <= room
-            else card_blocks(without_approval(card), room, tables)
-        )
+        if blocks_size(whole) <= room:
+            return whole
+        is_shortest = not any(row.details for row in read_rows(card.rows))
+        shorter = without_approval(card) if is_shortest else without_details(card)
+        return card_blocks(shorter, room, tables)
     room = min(room, _ROOM)
     free_bytes = room - blocks_size([state, *buttons, _build_card_section(card, "text", "")])
     # The rows get what the text leaves, and at least half. The first row is always shown, if

@@ -126,6 +126,9 @@ def build_rows_block(
             if hidden := len(row.changes) - len(values):
                 values.append([_raw(f"… +{hidden}")])
             heading = [_text(row.name, _BOLD, characters)] if row.name else []
+            for detail in row.details if fields is None else ():
+                heading += [_raw(" · ")] if heading else []
+                heading.append(_text(f"{detail.field}: {detail.value}", {}, characters))
             lines.append((heading, values, "\n" if row.is_new else " · "))
         block = _rich_text(_join_lines(lines))
     return block | {"block_id": f"{CARD_BLOCK}{card.id}:rows"}

@@ -44,6 +44,8 @@ MEMBER_EVENTS = ("team_join", "user_change")
 """Without these events, Ponte learns of changes of people from users.list, up to an hour later."""
 DEPARTURE_EVENT = "member_left_channel"
 """Somebody left a channel or was removed. Without the event, Ponte learns of it within a minute."""
+DEPARTURE_TOPIC = "slack-departure"
+"""The name of the notification by which all processes hear of that."""
 EVENTS_MARK = "slack-events"
 """An empty file in the home folder, created when the first of these events arrives. An app cannot
 ask with its bot token which events it is subscribed to (apps.manifest.export takes another

@@ -304,7 +304,9 @@ class Screen:
             for row in rows:
                 # A changed row is one line; a new one has a line for each field.
                 if not row.is_new:
-                    self._card_line(4, to_one_line(": ".join(filter(None, [row.name, row.text]))))
+                    self._card_line(
+                        4, to_one_line(": ".join(filter(None, [row.heading, row.text])))
+                    )
                     continue
                 if row.name:
                     self._card_line(4, to_one_line(row.name))

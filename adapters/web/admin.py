@@ -223,7 +223,7 @@ class AdminView:
         rows = await self._run(name) if rows is None else rows
         may_change = self._is_owner or not name.startswith("people ")
         actions = ROW_ACTIONS.get(name, ()) if may_change else ()
-        table = await self._operator.tabulate(name, rows)
+        table = await self._operator.tabulate(name, rows, self._person)
         if name == "pending" and rows:
             return list_requests(table, rows)
         return self._forms.build_table(table, rows, actions)

@@ -14,9 +14,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
+import structlog
 from pydantic import StrictBool, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from bot.config.table_names import TableName, describe_unknown_tables, find_near_tables
 from bot.config.toml_values import (
     AgentId,
     Approvals,
@@ -47,8 +49,9 @@ from bot.config.toml_values import (
 from bot.features.base import find_features
 from bot.integrations import FACES, Faces
 from core.base.errors import SettingsError
-from core.base.i18n import nearest_locale, say, translate_word
+from core.base.i18n import nearest_locale, say, translate_word, use_locale
 from core.changes.approval import ASKER, AUTO_PER_HOUR, Access, Approvers, TableRule, TableRules
+from core.domain.changes import MAX_IDENTIFYING_FIELDS
 from core.domain.messages import Address
 from core.integrations import ChatIntegration, describe_read_error, is_place
 from core.journal.inbox import SenderLimits
@@ -205,8 +208,13 @@ class TableConfig(StrictSection):
     """what the table holds, for the model"""
     fields: Mapping[str, str] = field(default_factory=dict)
     """what fields mean, by title"""
+    card_fields: tuple[str, ...] = ()
+    """up to four fields that identify a row on the card of its change; default: linked rows,
+    amounts, dates and status"""
 
     def __post_init__(self) -> None:
+        if len(self.card_fields) > MAX_IDENTIFYING_FIELDS:
+            raise ValueError("write at most four names in `card_fields`")
         if self.approvers_only and (not self.approvers or self.access == "auto"):
             raise ValueError(
                 '`approvers_only` needs `approvers`, and can\'t be used with `access = "auto"`'
@@ -395,6 +403,7 @@ class Config(_FeatureSections):
                 table.auto_per_hour,
                 table.about,
                 table.fields,
+                table.card_fields,
             )
             for name, table in self.tables.items()
         }
@@ -403,12 +412,8 @@ class Config(_FeatureSections):
             for name, tool in self.tools.items()
         }
         # A wrong name in a right such as "read:Orders" would be a rule for nothing, so it is looked
-        # for among the tables that exist. Patterns with `*` name none.
-        right_lists = [(r.allow, r.deny) for r in self.rules]
-        right_lists += [(channel.allow, channel.deny) for channel in self.channels.values()]
-        rights = (right for allow, deny in right_lists for right in (*allow, *deny))
-        about = (right.partition(":") for right in rights if "*" not in right)
-        named = {name for kind, _, name in about if name and kind in ("read", "propose", "approve")}
+        # for among the tables that exist.
+        named = {written.name for written in self.table_names} - tables.keys()
         return TableRules(
             tables, sorted(named), tools, self.changes.remind_after, self.changes.escalate_after
         )
@@ -464,9 +469,29 @@ class Config(_FeatureSections):
             transcription=own.transcription,
         )
 
+    @cached_property
+    def table_names(self) -> Sequence[TableName]:
+        """The names of tables in sections and rights, each with its place. Patterns with `*` name
+        none."""
+        names = [
+            TableName(self.location("tables", name), name, restricts=True) for name in self.tables
+        ]
+        parts = [(("rules", str(n)), rule.allow, rule.deny) for n, rule in enumerate(self.rules)]
+        parts += [(("channels", p), place.allow, place.deny) for p, place in self.channels.items()]
+        for path, allow, deny in parts:
+            for key, rights in (("allow", allow), ("deny", deny)):
+                for right, _, name in (text.partition(":") for text in rights):
+                    if right in ("read", "propose", "approve") and name and "*" not in name:
+                        where = self.location(*path, key)
+                        names.append(TableName(where, name, restricts=key == "deny"))
+        return names
+
     def location(self, *path: object) -> str:
         """Return where a key is, as in `ponte.toml:12`."""
         return f"{self.name}:{self.lines.of(path)}"
+
+    def note_tables(self, tables: Mapping[str, str]) -> None:
+        """Only the live configuration depends on them."""
 
     def describe_newer_file(self) -> str:
         """Return a sentence if the file was written again since it was read."""
@@ -524,6 +549,9 @@ class Config(_FeatureSections):
         }
 
 
+log = structlog.get_logger("config")
+
+
 class LiveConfig:
     """The configuration that applies now: ponte.toml as it was last read (`current`), over what the
     settings say. A reload replaces `current`; nothing else of the configuration changes while Ponte
@@ -543,6 +571,8 @@ class LiveConfig:
         self._turn = turn or TurnConfig()
         self._retention = retention or Retention()
         self._has_official_prices = has_official_prices
+        self.tables: Mapping[str, str] | None = None
+        """Titles of the tables by id, as they were looked up last; None: not yet."""
         self.current = config
 
     @property
@@ -555,7 +585,7 @@ class LiveConfig:
     def current(self, config: Config) -> None:
         self._current = config
         self.channel, self.channels, self.section = config.channel, config.channels, config.section
-        self.rule_book, self.table_rules = config.rule_book, config.table_rules
+        self._apply_names()
         self.turn_allowances, self.quick_commands = config.turn_allowances, config.quick_commands
         # No reload changes these two: they come from the settings.
         self.price_list = replace(config.price_list, official=self._has_official_prices)
@@ -569,6 +599,22 @@ class LiveConfig:
             limits=CallLimits(limits.costly_calls, limits.tool_calls),
             terms=config.terms,
         )
+
+    def note_tables(self, tables: Mapping[str, str]) -> None:
+        """Log the names in rules that no table has, and hold their restrictions for the table that
+        is surely meant (`find_near_tables`), from now on. `tables` are titles by id."""
+        if tables != self.tables:
+            self.tables = tables
+            self._apply_names()
+
+    def _apply_names(self) -> None:
+        config = self._current
+        near = find_near_tables(config.table_names, self.tables)
+        self.rule_book = config.rule_book.deny_also(near) if near else config.rule_book
+        self.table_rules = config.table_rules.restrict_also(near) if near else config.table_rules
+        with use_locale("en"):  # the log is in English
+            if unknown := describe_unknown_tables(config.table_names, self.tables):
+                log.warning("config contains unknown names", problems=unknown)
 
     @property
     def turn(self) -> TurnConfig:

@@ -1,14 +1,15 @@
 """Checks ponte.toml for names that do not exist, and reads it again without interrupting a turn
 (`ponte reload` and SIGHUP).
 
-No service is asked. `ponte doctor` asks NocoDB for the names of tables.
+A reload asks NocoDB for the names of tables. At a start they may not be known yet.
 """
 
 from __future__ import annotations
 
+import asyncio
 import difflib
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -21,11 +22,12 @@ from bot.config.ponte_toml import (
     LiveConfig,
     read_config,
 )
+from bot.config.table_names import describe_unknown_tables
 from bot.features.base import find_features
 from bot.logs import mask_also
 from bot.operation_results import Reload
 from bot.settings import Settings
-from core.base.errors import SettingsError
+from core.base.errors import PonteError, SettingsError
 from core.base.i18n import say, use_locale
 from core.base.text import fold_case
 from core.domain.messages import Person
@@ -41,6 +43,7 @@ _SENTENCES = {
     "tool": "{where}: tool {name} not found, so this line has no effect",
     "command": "{where}: command {name} not found, so this line has no effect",
     "agent": "{where}: agent {name} not found, so this line has no effect",
+    "person": "{where}: person {name} not found, so this line has no effect",
 }
 
 
@@ -65,10 +68,38 @@ class _WrittenName:
         return say(_NEAREST, fault=words, name=near[0]) if near else words
 
 
-def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
-    """Return a line for each name of a tool, command or agent that does not exist, with its
-    location and the most similar name, and for each webhook that cannot work. They are no errors:
-    such a name has no effect, and the file applies."""
+@dataclass(frozen=True, slots=True)
+class KnownNames:
+    """The titles of tables by id, and the keys of people of the page. None: they could not be
+    looked up now."""
+
+    tables: Mapping[str, str] | None = None
+    people: Collection[str] | None = None
+
+
+def misspelt_names(
+    config: Config, settings: Settings, known: KnownNames = KnownNames()
+) -> Sequence[str]:
+    """Return a line for each name that does not exist, as `find_unknown_names`, and for each
+    webhook that cannot work."""
+    faults = (fault for f in find_features() for fault in f.find_faults(config, settings))
+    return [*find_unknown_names(config, settings, known), *faults]
+
+
+def list_unchecked_names(config: Config, known: KnownNames) -> Sequence[str]:
+    """Return a line with the names that could not be looked up."""
+    names = list[str]()
+    if known.tables is None:
+        names += [written.name for written in config.table_names]
+    if known.people is None:
+        names += [name for _, name in _list_page_people(config)]
+    listed = ", ".join(dict.fromkeys(names))
+    return [say("Not checked: {names}", names=listed)] if names else []
+
+
+def find_unknown_names(config: Config, settings: Settings, known: KnownNames) -> Sequence[str]:
+    """Return a line for each name of a tool, command, agent, table or person of the page that does
+    not exist, with its location and the most similar name."""
     # These names are of all integrations, also of those that are off. The tools named first belong
     # to none.
     known_by_kind: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
@@ -101,7 +132,25 @@ def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
             continue
         if not name.exists(names):
             faults.append(name.describe(names))
-    return [*faults, *(fault for f in find_features() for fault in f.find_faults(config, settings))]
+    if known.people is not None:
+        people = [_WrittenName(where, "person", name) for where, name in _list_page_people(config)]
+        faults += [name.describe(known.people) for name in people if not name.exists(known.people)]
+    return [*faults, *describe_unknown_tables(config.table_names, known.tables)]
+
+
+def _list_page_people(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the people of the page that rules and groups name, with their places in the file."""
+    named: list[tuple[str, Collection[str]]] = [
+        *((config.location("groups", name), people) for name, people in config.groups.items()),
+        *((config.location("rules", n, "who"), rule.who) for n, rule in enumerate(config.rules)),
+    ]
+    for section in ("tables", "tools", "channels"):
+        for name, part in getattr(config, section).items():
+            named.append((config.location(section, name), part.approvers))
+    for name, table in config.tables.items():
+        named.append((config.location("tables", name), table.auto_people))
+    for where, names in named:
+        yield from ((where, name) for name in names if name.startswith("web:"))
 
 
 def check_secrets(config: Config, settings: Settings) -> None:
@@ -147,25 +196,53 @@ def describe_config_file(config: Config, path: Path) -> Health:
     return Health("config", "failing", say(words, path=config.path))
 
 
+class UnknownNames(PonteError):
+    """The file names something that does not exist, so that a rule would protect nothing. The rules
+    in force stay."""
+
+    code = "unknown_names"
+    sentence = (
+        "{file} wasn't applied, so the previous rules stay in force. Correct these names, then run "
+        "`ponte reload`:\n{lines}"
+    )
+
+
+async def look_up_nothing() -> KnownNames:
+    """Nothing can be looked up."""
+    return KnownNames()
+
+
 class Reloader:
     """Reads ponte.toml again while Ponte runs and replaces the live configuration, for `ponte
-    reload`, SIGHUP and the notification of another process."""
+    reload`, SIGHUP and the notification of another process. `look_up` asks for the names that
+    rules may have."""
 
-    def __init__(self, settings: Settings, live: LiveConfig, audit: Audit, peers: Peers) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        live: LiveConfig,
+        audit: Audit,
+        peers: Peers,
+        look_up: Callable[[], Awaitable[KnownNames]] = look_up_nothing,
+    ) -> None:
         self._settings = settings
         self._live = live
         self._audit = audit
         self._peers = peers
+        self._look_up = look_up
+        self._hangup: asyncio.Task[None] | None = None
+        self.known = KnownNames()
+        """As they were looked up last."""
         peers.on("reload", self._on_peer)
 
-    def reload(self) -> Sequence[str]:
-        """Read the file and use it from now on. Return the changed sections that take effect only
-        at the next start: those of integrations.
+    def reload(self, now: Config | None = None) -> Sequence[str]:
+        """Read the file, unless it is given, and use it from now on. Return the changed sections
+        that take effect only at the next start: those of integrations.
 
         Raises SettingsError, also if the file does not exist any more; then the old one stays in
         use.
         """
-        settings, before, now = self._settings, self._live.current, self._read(required=True)
+        settings, before, now = self._settings, self._live.current, now or self._read(required=True)
         self._live.current = now
         names = [integration.name for integration in settings.faces if integration.section]
         later = [name for name in names if before.section(name) != now.section(name)]
@@ -176,10 +253,32 @@ class Reloader:
             log.warning("config changes need a restart", sections=later)
         return later
 
+    async def look_up_names(self) -> None:
+        """Ask for the names that rules may have."""
+        self.known = await self._look_up()
+
+    async def _reload_known(self) -> Sequence[str]:
+        """Reload if no name in the file is known not to exist. Raises SettingsError,
+        UnknownNames."""
+        now = self._read(required=True)
+        await self.look_up_names()
+        if unknown := find_unknown_names(now, self._settings, self.known):
+            file = self._settings.ponte_config.name
+            raise UnknownNames(file=file, lines="\n".join(unknown))
+        return self.reload(now)
+
     def on_hangup(self) -> None:
         """SIGHUP reloads ponte.toml. A wrong file changes nothing, and the log says why."""
-        if self._try_to_reload():
-            self._note_reload(OPERATOR)
+        self._hangup = asyncio.create_task(self._reload_on_hangup())
+
+    async def _reload_on_hangup(self) -> None:
+        with use_locale("en"):  # the log is in English
+            try:
+                await self._reload_known()
+            except PonteError as error:
+                log.error("config is invalid; the previous one stays in use", error=str(error))
+                return
+        self._note_reload(OPERATOR)
 
     def check(self) -> Sequence[str]:
         """Return the faults of the file as it is now, each with its line, and misspelt names."""
@@ -187,7 +286,9 @@ class Reloader:
             config = self.read_file()
         except SettingsError as error:
             return error.words().splitlines()
-        return misspelt_names(config, self._settings)
+        known = replace(self.known, tables=self._live.tables)
+        unchecked = list_unchecked_names(config, known)
+        return [*misspelt_names(config, self._settings, known), *unchecked]
 
     def read_file(self) -> Config:
         """Return the file as it is on disk now, checked. A missing file is an error if there was
@@ -205,12 +306,14 @@ class Reloader:
         return describe_config_file(self._live.current, self._settings.ponte_config)
 
     async def reload_everywhere(self, by: Person) -> Reload:
-        """Other processes read their own files. Raises SettingsError."""
-        later = self.reload()
+        """Other processes read their own files. Raises SettingsError, UnknownNames."""
+        later = await self._reload_known()
         self._note_reload(by)
         await self._peers.notify("reload", "")
-        misspelt = misspelt_names(self._live.current, self._settings)
-        return Reload(str(self._settings.ponte_config), later, misspelt)
+        config = self._live.current
+        misspelt = misspelt_names(config, self._settings, self.known)
+        unchecked = list_unchecked_names(config, self.known)
+        return Reload(str(self._settings.ponte_config), later, misspelt, unchecked)
 
     def _note_reload(self, by: Person) -> None:
         self._audit.note("config-reloaded", by, file=self._settings.ponte_config.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections import Counter
@@ -232,7 +233,9 @@ def describe_missing_group(
 ) -> tuple[KeyPath, str]:
     """The key names a group which `[groups]` does not have."""
     words = "there is no group called {name}; [groups] contains {names}"
-    return path, say(words, name=repr(name), names=", ".join(groups) or "–")
+    fault = say(words, name=repr(name), names=", ".join(groups) or "–")
+    near = difflib.get_close_matches(name, groups, 1)
+    return path, say("{fault}. Did you mean {name}?", fault=fault, name=near[0]) if near else fault
 
 
 class TomlLines:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from bot.config.approvers import describe_blind_approvers
 from bot.config.ponte_toml import Config
 from bot.config.reload import misspelt_names
 from bot.home import PAGE_KEY_FILE, PSEUDONYMS_FILE, WEB_TOKEN_FILE, Home
@@ -59,6 +60,8 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
     misspelt = misspelt_names(config, settings)
     findings += [SafetyFinding("rights", words, "unsafe") for words in misspelt]
     findings += _check_rules(config, settings.ponte_admins)
+    blind = describe_blind_approvers(config, settings)
+    findings += [SafetyFinding("rights", words, "note") for words in blind]
     return sorted(findings, key=lambda one: _TOPICS.index(one.topic))
 
 

@@ -46,7 +46,7 @@ _ASKER_ALONE = Approvers(is_exclusive=True)
 @dataclass(frozen=True, slots=True)
 class TableRule:
     """For `approvers`, `approvals` and `approvers_only` see `Approvers`. `about` and `fields`
-    (by title) are what the model is told of the table.
+    (by title) are what the model is told of the table. `card_fields` identify a row on cards.
 
     With access `auto`, the people and groups in `auto_people` update the fields in `auto_fields`
     without an approval: at most `auto_per_hour` rows of the table an hour, all people together.
@@ -61,9 +61,12 @@ class TableRule:
     auto_per_hour: int = AUTO_PER_HOUR
     about: str = ""
     fields: Mapping[str, str] = field(default_factory=dict)
+    card_fields: tuple[str, ...] = ()
 
 
 _DEFAULT = TableRule()
+Names = tuple[str, ...]
+"""The names by which rules know a table: its id and its title."""
 
 
 def join_rules(first: TableRule, other: TableRule) -> TableRule:
@@ -143,6 +146,19 @@ class TableRules:
     def names_tables(self) -> bool:
         return bool(self.tables or self.named)
 
+    def restrict_also(self, near: Mapping[str, Names]) -> TableRules:
+        """Return the rules with the restrictions of each name in `near` also for the table that has
+        these names. What a rule permits, such as `auto`, holds only for its own name."""
+        tables = dict(self.tables)
+        for name, names in near.items():
+            if rule := self.tables.get(name):
+                access: Access = rule.access if rule.access in ("hidden", "read") else "ask"
+                limits = TableRule(access, rule.approvers, rule.approvals, rule.approvers_only)
+                own = self.find_rule(*names)
+                joined = limits if own is _DEFAULT else join_rules(own, limits)
+                tables |= dict.fromkeys(names, joined)
+        return replace(self, tables=tables)
+
     def find_unknown(self, known: set[str]) -> list[str]:
         """A misspelled name hides nothing, so these names are worth a warning."""
         there = {fold_case(name) for name in known}
@@ -157,6 +173,10 @@ class TableRulesConfig(Protocol):
     @property
     def table_rules(self) -> TableRules: ...
 
+    def note_tables(self, tables: Mapping[str, str]) -> None:
+        """Take notice of all tables that there are: titles by id. It is called whenever they were
+        looked up, before a rule for one of them is read."""
+
 
 class ApprovalConfig(TableRulesConfig, Protocol):
     """The rules on who approves changes. They are read each time that they are needed."""
@@ -170,6 +190,9 @@ class NoTableRules(TableRulesConfig):
     all."""
 
     table_rules = TableRules()
+
+    def note_tables(self, tables: Mapping[str, str]) -> None:
+        """No rule depends on them."""
 
 
 NO_TABLE_RULES = NoTableRules()
@@ -226,6 +249,46 @@ class Approval:
         kind = self.kinds[draft.kind]
         tools = dict.fromkeys(filter(None, (tool, *kind.tool_names(draft))))
         return [*kind.rights_to_propose(draft), *(("tool", name) for name in tools)]
+
+    async def find_card_fields(
+        self, change: Change, reader: Person, address: Address
+    ) -> Collection[str]:
+        """Return the fields that may identify the rows of a change on its card for the reader.
+
+        In a shared place, all its members must have the right to read the table, and the one that a
+        field links to. Elsewhere the reader must have it, or be a named approver of the table.
+        """
+        fields, rules = change.draft.view.card_fields, self.config.table_rules
+        table = self.kinds[change.draft.kind].rule_names(change.draft)
+        needs = {table, *(tuple(linked) for linked in fields.values() if linked)} if fields else ()
+        readable = {names for names in needs if not rules.is_hidden(*names)}
+        if address.is_shared:
+            readable = {n for n in readable if self.policy.may_all(address, "read", *n)}
+        elif readable:
+            readable = await self._find_readable(change, reader, address, table, readable)
+        return [
+            title for title, linked in fields.items() if {table, tuple(linked) or table} <= readable
+        ]
+
+    async def _find_readable(
+        self,
+        change: Change,
+        reader: Person,
+        address: Address,
+        table: tuple[str, ...],
+        needs: Collection[tuple[str, ...]],
+    ) -> set[tuple[str, ...]]:
+        """Return those tables of `needs` whose values the reader may see on the change's card."""
+        names, readable = self.approvers(change.proposal).names - {ASKER}, set[tuple[str, ...]]()
+        for waits in (False, True):  # their platform is asked only if that can show more
+            rights = await self.policy.look_up_rights(reader, address, names, waits=waits)
+            is_member = not reader.is_bot and rights.known.guest is False
+            is_approver = is_member and rights.fits(names, "people") is True
+            readable = {n for n in needs if rights.may_know("read", *n)}
+            readable |= {table} & {*needs} if is_approver else set()
+            if len(readable) == len(needs):
+                break
+        return readable
 
     async def allow_draft(self, person: Person, address: Address, draft: Draft) -> str:
         """Return the rule that allows the person to propose this draft here, for the audit log.

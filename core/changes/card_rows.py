@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from core.base.redaction import is_secret_name, redact
 from core.base.text import clean_text, to_one_line, truncate
 from core.base.value_formats import format_value
 from core.domain.changes import Change, ChangeStep, Row, TargetView
+from core.domain.messages import Card
 
 MAX_CHANGE_ROWS_SHOWN = 10
 """Rows on the card of a decided change; an open proposal shows all of them."""
@@ -63,11 +64,12 @@ class FieldChange:
 @dataclass(frozen=True, slots=True)
 class CardRow:
     """`name` is its display value ("" if it has none), `name_field` the title of the field that
-    holds it."""
+    holds it. `details` are further fields that identify it, as they are."""
 
     name: str
     name_field: str
     changes: tuple[FieldChange, ...]
+    details: tuple[FieldChange, ...] = ()
 
     @property
     def is_new(self) -> bool:
@@ -76,7 +78,17 @@ class CardRow:
 
     @property
     def text(self) -> str:
-        return " · ".join(f"{change.field}: {change.value}" for change in self.changes)
+        return _join_fields(self.changes)
+
+    @property
+    def details_text(self) -> str:
+        return _join_fields(self.details)
+
+    @property
+    def heading(self) -> str:
+        """The name, with the details in brackets."""
+        details = f"({self.details_text})" if self.details else ""
+        return " ".join(filter(None, [self.name, details]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +99,35 @@ class CardTable:
     rows: tuple[tuple[str, tuple[FieldChange | None, ...]], ...]
 
 
-def build_rows(change: Change) -> tuple[dict[str, Any], ...]:
-    """Nothing of an open proposal is cut, because people confirm all of it."""
+def _join_fields(fields: Sequence[FieldChange]) -> str:
+    return " · ".join(f"{field.field}: {field.value}" for field in fields)
+
+
+def build_rows(change: Change, card_fields: Collection[str] = ()) -> tuple[dict[str, Any], ...]:
+    """Nothing of an open proposal is cut, because people confirm all of it. `card_fields` are those
+    fields that may identify its rows for the readers (`TargetView.card_fields`)."""
     is_whole = change.state == "open"
     visible_groups = change.rows if is_whole else change.rows[:MAX_CHANGE_ROWS_SHOWN]
-    return tuple(_build_named_rows(visible_groups, change.draft.view, is_whole))
+    return tuple(_build_named_rows(visible_groups, change.draft.view, is_whole, card_fields))
 
 
 def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
+    """A stored card of version 0.3 or earlier has no details."""
     return [
-        CardRow(row["name"], row["name_field"], tuple(FieldChange(**c) for c in row["changes"]))
+        CardRow(
+            row["name"],
+            row["name_field"],
+            tuple(FieldChange(**c) for c in row["changes"]),
+            tuple(FieldChange(**c) for c in row.get("details", ())),
+        )
         for row in rows
     ]
+
+
+def without_details(card: Card) -> Card:
+    """Return the card without the fields that only identify its rows: they never make a card too
+    long to be approved."""
+    return replace(card, rows=tuple({**row, "details": ()} for row in card.rows))
 
 
 def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
@@ -108,10 +137,12 @@ def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
     is_deletion = all(change.after is None for row in rows for change in row.changes)
     if len(rows) < (2 if is_deletion else MIN_TABLE_ROWS):
         return None
-    fields = list(dict.fromkeys(change.field for row in rows for change in row.changes))
+    cells_by_row = [(*row.details, *row.changes) for row in rows]
+    fields = list(dict.fromkeys(row_cell.field for row in rows for row_cell in row.details))
+    fields += list(dict.fromkeys(change.field for row in rows for change in row.changes))
     if len(fields) >= MAX_CARD_TABLE_COLUMNS:
         return None
-    changes_by_field = [{change.field: change for change in row.changes} for row in rows]
+    changes_by_field = [{cell.field: cell for cell in cells} for cells in cells_by_row]
     # The first column has each row's name, or its number in the card.
     return CardTable(
         (rows[0].name_field or say("Row"), *fields),
@@ -131,16 +162,37 @@ def name_rows(change: Change, steps: Sequence[ChangeStep]) -> list[str]:
 
 
 def _build_named_rows(
-    groups: Sequence[Sequence[ChangeStep]], view: TargetView, is_whole: bool = False
+    groups: Sequence[Sequence[ChangeStep]],
+    view: TargetView,
+    is_whole: bool = False,
+    card_fields: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Return the rows of a card. Each group has all writes to one row. Long values are cut unless
     `is_whole`. If several rows have the same name, their ids are added to tell them apart."""
-    rows = [_build_row(steps, view, is_whole) for steps in groups]
+    rows = [
+        _build_row(steps, view, is_whole) | {"details": _build_details(steps, view, card_fields)}
+        for steps in groups
+    ]
     count = Counter(row["name"] for row in rows)
     for row in rows:
         if count[row["name"]] > 1 and row["id"]:
             row["name"] = f"{row['name']} ({row['id']})"
     return rows
+
+
+def _build_details(
+    steps: Sequence[ChangeStep], view: TargetView, card_fields: Collection[str]
+) -> list[dict[str, Any]]:
+    """Return the fields that identify a row beside its name, except empty and secret ones."""
+    before, details = steps[0].write.before or {}, list[dict[str, Any]]()
+    for title in view.card_fields:
+        value = before.get(title)
+        if title not in card_fields or value in (None, "", []) or is_secret_name(title):
+            continue
+        text = _format(_cell(value, MAX_CHANGE_CELL_CHARACTERS), view.formats.get(title))
+        field = to_one_line(title, MAX_ROW_NAME_CHARACTERS)
+        details.append(asdict(FieldChange(field, None, to_one_line(text))))
+    return details
 
 
 def _build_row(
@@ -154,7 +206,9 @@ def _build_row(
     """
     id, listed = steps[0].write.id, view.link_fields
     longest = None if is_whole else MAX_CHANGE_CELL_CHARACTERS
-    before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
+    # What only identifies the row is in its details.
+    concealed = view.hidden_fields | view.card_fields.keys()
+    before, after = (_merge_side(steps, side, concealed) for side in ("before", "after"))
     written = (after or {}).keys()
     if before is not None and after is not None:  # an update
         changed = {}

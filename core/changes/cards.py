@@ -108,6 +108,7 @@ class CardBuilder:
         count: int = 1,
         asker: str | None = None,
         undo: Change | None = None,
+        card_fields: Collection[str] = (),
     ) -> Card:
         """- `actions`: the card's buttons; None for all.
         - `deciders`: the names of the people who can decide on it; "" if no name is known.
@@ -117,6 +118,7 @@ class CardBuilder:
           the proposal stores.
         - `undo`: the change that has undone this one. The card then shows its rows, which hold the
           values as they are now, and who undid it and when.
+        - `card_fields`: the fields that may identify its rows for the readers.
         """
         kind = self.kind(change)
         # What a person approves comes first, so that a platform cuts other sentences.
@@ -132,7 +134,7 @@ class CardBuilder:
             kind=change.kind,
             title=self.build_title(change),
             text="\n\n".join(filter(None, [first, " ".join(sentences)])),
-            rows=() if change.is_erased else self._build_rows(change, undo),
+            rows=() if change.is_erased else self._build_rows(change, undo, card_fields),
             actions=self.possible_actions(change) if actions is None else actions,
             state=change.state,
             expires_at=change.proposal.expires_at if change.state == "open" else None,
@@ -147,15 +149,18 @@ class CardBuilder:
             and (change.state == "partial" or not change.proposal.undone_change),
         )
 
-    def _build_rows(self, change: Change, undo: Change | None) -> tuple[dict[str, Any], ...]:
+    def _build_rows(
+        self, change: Change, undo: Change | None, card_fields: Collection[str] = ()
+    ) -> tuple[dict[str, Any], ...]:
         """If the change was undone, return the rows of `undo`, the change that took it back, which
         have the values as they are now. They keep the order and the names of `change`, because an
         undo stores only the fields that it restores, often without the one that names the row."""
         kind = self.kind(change)
-        rows = build_rows(kind.select_shown(change)) if kind.has_rows else ()
+        rows = build_rows(kind.select_shown(change), card_fields) if kind.has_rows else ()
         if undo is None or not rows:
             return rows
-        names = {row["id"]: {key: row[key] for key in ("name", "name_field")} for row in rows}
+        keys = ("name", "name_field", "details")
+        names = {row["id"]: {key: row[key] for key in keys} for row in rows}
         restored = [row | names.get(row["id"], {}) for row in build_rows(kind.select_shown(undo))]
         order = {id: n for n, id in enumerate(names)}  # rows without a place there come last
         return tuple(sorted(restored, key=lambda row: order.get(row["id"], len(order))))
@@ -177,9 +182,10 @@ class CardBuilder:
             lines.append(plural("…and {count} more row.", "…and {count} more rows.", hidden_count))
         return [f"- {line}" for line in lines]
 
-    def describe_rows(self, change: Change) -> str:
-        rows = () if change.is_erased else read_rows(self._build_rows(change, None))
-        shown = [f"{row.name}, {row.text}".strip(", ") for row in rows[:MAX_WRITTEN_ROWS]]
+    def describe_rows(self, change: Change, card_fields: Collection[str]) -> str:
+        """`card_fields`: the fields that may identify its rows for the reader."""
+        rows = () if change.is_erased else read_rows(self._build_rows(change, None, card_fields))
+        shown = [f"{row.heading}, {row.text}".strip(", ") for row in rows[:MAX_WRITTEN_ROWS]]
         lines = [clip_line(title, MAX_WRITTEN_CHARACTERS) for title in shown]
         return "; ".join([*lines, *(["…"] if len(rows) > len(shown) else [])])
 
@@ -352,7 +358,7 @@ def _describe_note(change: Change) -> list[str]:
 
 def describe_whole(card: Card) -> str:
     """A person reads it before they approve."""
-    rows = [": ".join(filter(None, [row.name, row.text])) for row in read_rows(card.rows)]
+    rows = [": ".join(filter(None, [row.heading, row.text])) for row in read_rows(card.rows)]
     return make_code_block(defang(clean_text("\n".join([card.title, card.text, *rows]))))
 
 
@@ -433,10 +439,11 @@ class ChangeViews:
         )
         if needs_plan:
             actions = tuple(action for action in actions if action != "approve")
+        card_fields = await self.approval.find_card_fields(change, viewer, address)
         if change.state != "open":
             is_undone = change.state == "undone" and change.undone_by
             undo = await self.ledger.get(change.undone_by) if is_undone else None
-            card = self.builder.build(change, actions, undo=undo)
+            card = self.builder.build(change, actions, undo=undo, card_fields=card_fields)
             if needs_plan and card.has_plan and change.state in ("partial", "failed"):
                 card = replace(card, text=f"{card.text} {say(_LEFT_OUT, id=change.id)}")
             return replace(card, result=await self._find_result(change, address))
@@ -466,7 +473,13 @@ class ChangeViews:
             asker_standing.needed_approvals > 1 and not named
         )
         card = self.builder.build(
-            change, actions, deciders, needs_admin, asker_standing.needed_approvals, asker
+            change,
+            actions,
+            deciders,
+            needs_admin,
+            asker_standing.needed_approvals,
+            asker,
+            card_fields=card_fields,
         )
         if not needs_plan:
             return card

@@ -21,6 +21,7 @@ from core.base.markdown import escape_markdown
 from core.changes import cards
 from core.changes.apply import ChangeLifecycle
 from core.changes.approval import Approval
+from core.changes.card_rows import without_details
 from core.changes.cards import MAX_LISTED_CHANGES, ChangeViews
 from core.changes.kinds import (
     Applier,
@@ -731,7 +732,8 @@ class Decisions:
             if sibling.proposal.seq == proposal.seq
         }
         visible_cards = [await self.views.card(sibling) for sibling in beside.values()]
-        return cards.is_short([cards.describe_whole(card) for card in visible_cards])
+        texts = [cards.describe_whole(without_details(card)) for card in visible_cards]
+        return cards.is_short(texts)
 
     async def _withdraw_others(self, change: Change, counted: Sequence[Consent]) -> None:
         others = {*change.approver_keys} - {consent.person.key for consent in counted}

@@ -50,6 +50,8 @@ OWN_ROWS = 10
 """The number of rows up to which askers approve their own creates and updates."""
 MAX_AUTO_UPDATES = 5
 MAX_REASON_CHARACTERS = 500
+MAX_IDENTIFYING_FIELDS = 4
+"""The number of fields that identify a row on a card, beside its name and the changed ones."""
 MAX_PROPOSAL_ROWS = 100
 PONTE_PERSON = Person("ponte", "", name="Ponte")
 """The decider that closes proposals after their asker has left."""
@@ -98,6 +100,8 @@ class TargetView:
     - `choice_fields`: fields whose type is select, checkbox or date.
     - `linked_tables`: the title and the id of each other table whose rows change because they are
       linked; rules know them by these names.
+    - `card_fields`: fields that identify a row on the card of an update, in their order, each with
+      the title and the id of the table that it links to, if any.
     - `slug`: the command that runs.
     - `place`: the channel or person of a `post` as rules name it, as in `slack:T1:C1`.
     """
@@ -111,6 +115,7 @@ class TargetView:
     formats: Mapping[str, str] = field(default_factory=dict)
     choice_fields: frozenset[str] = frozenset()
     linked_tables: tuple[tuple[str, ...], ...] = ()
+    card_fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
     slug: str = ""
     place: str = ""
 
@@ -127,6 +132,7 @@ _TARGET_READERS: Mapping[str, Callable[[Any], Any]] = {
     "choice_fields": frozenset,
     "system_fields": tuple,
     "formats": dict,
+    "card_fields": dict,
     "linked_tables": lambda tables: tuple(map(tuple, tables)),
 }
 

@@ -471,9 +471,12 @@ class Messenger(Protocol):
         """Return whether the person can read the messages of that place; None if the platform can
         never tell. Raise PlatformBusy if it does not answer now: the caller asks again."""
 
-    async def can_write(self, person: Person | None, address: Address) -> bool | None:
+    async def can_write(
+        self, person: Person | None, address: Address, *, afresh: bool = False
+    ) -> bool | None:
         """Return whether the person can post in that shared place; with None for the person,
-        whether Ponte can post in the place. Return None if the platform can never tell. Raise
+        whether Ponte can post in the place. `afresh`: by what the platform tells now, and not by
+        what it told a minute ago. Return None if the platform can never tell. Raise
         PlatformBusy if it does not answer now."""
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
@@ -498,9 +501,10 @@ class Messenger(Protocol):
         """Return the address at which people open Ponte's post `post` (an id). Raise
         PlatformBusy."""
 
-    async def is_public(self, address: Address) -> bool:
+    async def is_public(self, address: Address) -> bool | None:
         """Return whether every member of the workspace can read that shared place, such as a public
-        channel; False if that is not known."""
+        channel; None if the platform does not tell now. The call is optional: it leaves room in the
+        platform's rate limit for what people wait for. Raise PlatformBusy."""
 
     async def may_have_outsiders(self, address: Address) -> bool:
         """Return False only if no guest and nobody of another organization can read there."""

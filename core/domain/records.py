@@ -179,6 +179,7 @@ class Provenance:
     `asker_texts` are messages that the asker wrote. `previous_seq` is the last earlier turn that
     has items in the transcript, 0 if there is none. `needs`: the rights that its items need, also
     those of replaced turns. `question`: the asker's last turn if it ended with a question.
+    `places`: where messages of others in it were read.
     """
 
     has_outside_text: bool
@@ -186,6 +187,7 @@ class Provenance:
     previous_seq: int = 0
     needs: frozenset[frozenset[Need]] = frozenset()
     question: tuple[int, Question] | None = None
+    places: frozenset[Address] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,21 @@ No model reads votes.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.base.errors import NotFound, PonteError
+from core.base.errors import NotFound
 from core.base.text import clean_text
 from core.domain.messages import Address, Answer, Message, Person, decode_json
 from core.domain.ports import Messenger
 from core.domain.records import Outcome
+from core.feedback.places import PublicPlaces
 from core.observability import metrics
 from core.people.rules import place_names
 from core.store.database import (
+    Database,
     SqlConnection,
     SqlRow,
     SqlStore,
@@ -56,8 +57,6 @@ MAX_FEEDBACK_CHARACTERS = 1000
 """The limit of a reason."""
 MAX_LISTED_VOTES = 200
 """How many votes a report lists."""
-PLACE_TIMEOUT_SECONDS = 1.0
-"""After this time, a place whose platform does not answer counts as not public."""
 SHARE_HINT = "The people who run Ponte can read both."
 _CODE = re.compile(r'\{"error":\{"code":"(\w+)"')
 RATE_LABELS: Mapping[str, str] = {"up": "Good answer", "down": "Bad answer"}
@@ -85,6 +84,10 @@ class Press:
 
 class Votes(SqlStore):
     """Methods raise NotStored."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.places = PublicPlaces()
 
     async def vote(self, press: Press, *, toggles: bool = False) -> bool:
         """Store a press and return whether the person has that vote now. With `toggles`, a second
@@ -157,19 +160,14 @@ class Votes(SqlStore):
         their turns, for the operator. With `down`, only votes against answers.
 
         `question` and `answer` are None unless the person shared them, or everybody in the
-        workspace can read the channel. `messengers` can tell that, by platform.
+        workspace can read the channel (`is_public`; None if that is not known yet). `messengers`
+        can tell that, by platform.
         """
         entries = await self._read(since, down)
-        # Each place (`at`) is looked up once. `shared`: the person has shared the question and the
-        # answer.
-        places = list({at for at, entry in entries if not entry["shared"]})
-        is_public = await asyncio.gather(*(_is_public(place, messengers) for place in places))
-        hidden_places = {
-            place for place, public in zip(places, is_public, strict=True) if not public
-        }
+        public = await self.places.find({at for at, _ in entries}, messengers)
         hidden = {"question": None, "answer": None}
         return [
-            {**entry, **hidden} if at in hidden_places and not entry["shared"] else entry
+            {**entry, "is_public": public[at], **({} if entry["shared"] or public[at] else hidden)}
             for at, entry in entries
         ]
 
@@ -244,13 +242,3 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
         "question": message.text,
         "answer": decode_json(Answer, row["answer"]).text,
     }
-
-
-async def _is_public(place: Address, messengers: Mapping[str, Messenger]) -> bool:
-    """Return whether every member of the workspace can read that place. If that is not known, or
-    the platform does not answer in PLACE_TIMEOUT_SECONDS, texts stay hidden."""
-    try:
-        async with asyncio.timeout(PLACE_TIMEOUT_SECONDS):
-            return place.is_shared and await messengers[place.platform].is_public(place)
-    except (KeyError, PonteError, TimeoutError):
-        return False

@@ -523,9 +523,11 @@ class Operator(Protocol):
         `notes`, `failed` (the exit status is not 0) and `next` (what to do next).
         """
 
-    async def tabulate(self, name: str, rows: Sequence[Mapping[str, Any]]) -> ListTable:
+    async def tabulate(
+        self, name: str, rows: Sequence[Mapping[str, Any]], reader: Person
+    ) -> ListTable:
         """Return these rows of a list (`name`) as a table of texts, as the operator's page shows
-        them."""
+        them to its reader."""
 
     def list_forms(self) -> Sequence[Mapping[str, Any]]:
         """Return `name`, `help` and `fields` of each operation that the operator's page shows as a

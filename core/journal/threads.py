@@ -17,7 +17,15 @@ from dataclasses import replace
 from core.base.errors import NotFound
 from core.base.text import fold_case, to_one_line, truncate
 from core.changes import ledger as changes
-from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Item, Message, decode_json, encode_json
+from core.domain.messages import (
+    ONE_REQUEST_PREFIX,
+    Address,
+    Answer,
+    Item,
+    Message,
+    decode_json,
+    encode_json,
+)
 from core.domain.records import (
     ALL_CONVERSATIONS,
     ConversationArea,
@@ -521,7 +529,14 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
         rows[0]["since"] or 0,
         needs,
         (rows[0]["asked_seq"], asked) if asked else None,
+        _find_places_read(connection, thread, before),
     )
+
+
+def _find_places_read(connection: SqlConnection, thread: str, before: int) -> frozenset[Address]:
+    sql = f"SELECT item FROM items WHERE thread = ? AND seq < ? AND {HAS_READING_SQL}"  # noqa: S608
+    found = (decode_json(Item, item) for item in select_values(connection, sql, thread, before))
+    return frozenset(item.reading.place for item in found if item.reading)
 
 
 def encode_needs(needs: Collection[Need]) -> str:

@@ -329,6 +329,26 @@ class Policy:
             allow = tuple(sorted(platform_rights.default_rights))
             self.platform_rules[platform] = [Rule(rules.DEFAULT_RULE, who, where, allow)]
 
+    def may_all(self, address: Address, right: str, *names: str) -> bool:
+        """Return whether all members of a place surely have the right there, whoever they are: no
+        rule for that place denies it to anybody before one gives it to all. Guests are left out."""
+        book, places = self.read_rules(), rules.place_names(address)
+        channels = (book.channels.get(place) for place in places)
+        if any(rule and not rule.leaves_right(right, names) for rule in channels):
+            return False
+        all_members = {*places, f"{address.platform}:{address.channel}", "everybody", "members"}
+        all_members.add(rules.EVERYBODY_NAME)
+        defaults = self.platform_rules.get(address.platform, ())
+        for rule in (*book.rules, *self.last_rules, *defaults):
+            ruling = rule.decide(right, names)
+            if ruling == "silent" or not rules.is_there(rule.where, address):
+                continue
+            if ruling == "deny" and not (rule.who and rule.who <= {"guests", "outsiders"}):
+                return False
+            if ruling == "allow" and (not rule.who or rule.who & all_members):
+                return True
+        return False
+
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
         """A denial has a reason that says who can change it. `names` are those of the thing that
         the right is about, such as a table's title and id.
@@ -399,6 +419,11 @@ class Policy:
         if rights is None:
             rights = self._rights[person, place, known] = Rights(self, person, place, known)
         return rights
+
+    def rights_of_member(self, person: Person, address: Address, groups: frozenset[str]) -> Rights:
+        """Return the rights of somebody in these groups who is no guest, without asking the
+        platform."""
+        return self.rights_by(person, address, _PersonFacts(groups, guest=False))
 
     def list_names(self, right: str) -> Sequence[str]:
         """Return sorted names, as NAME in `model:NAME`. Patterns with `*` are left out."""

@@ -7,7 +7,7 @@ sentences that tell a person why they have a right or lack it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -190,6 +190,22 @@ class RuleBook:
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
     stand_ins: Mapping[str, StandIns] = field(default_factory=dict)
     """The rights of authors that are no people, by their platform (`Person.platform`)."""
+
+    def deny_also(self, near: Mapping[str, tuple[str, ...]]) -> RuleBook:
+        """Return the rules with each denial for a table's name in `near` also for the table that
+        has these names. What a rule allows holds only for its own name."""
+
+        def extend(rule: Rule) -> Rule:
+            denied = [
+                f"{right}:{other}"
+                for right, _, name in (text.partition(":") for text in rule.deny)
+                if right in ("read", "propose", "approve")
+                for other in near.get(name, ())
+            ]
+            return replace(rule, deny=(*rule.deny, *denied)) if denied else rule
+
+        channels = {place: extend(rule) for place, rule in self.channels.items()}
+        return replace(self, rules=tuple(map(extend, self.rules)), channels=channels)
 
 
 def is_right(text: str) -> bool:

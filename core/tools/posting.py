@@ -172,7 +172,9 @@ class _PostBatch:
         is_shared = bool(self._needs)
         if is_shared and await may_write(self._messenger, None, self._address, None) is False:
             raise ToolError(_NOT_INVITED)
-        may = await may_write(self._messenger, self._asker, self._address, self._person)
+        may = await may_write(
+            self._messenger, self._asker, self._address, self._person, afresh=True
+        )
         if not may:
             raise ToolError(NOT_KNOWN if may is None else NO_MEMBER)
         try:
@@ -328,7 +330,12 @@ def _key(to: ReplyTo) -> str:
 
 
 async def may_write(
-    messenger: Messenger, person: Person | None, address: Address, other: Person | None
+    messenger: Messenger,
+    person: Person | None,
+    address: Address,
+    other: Person | None,
+    *,
+    afresh: bool = False,
 ) -> bool | None:
     """None if the platform cannot tell, or not within `PLACE_CHECK_SECONDS`. Callers refuse a post
     then."""
@@ -336,7 +343,7 @@ async def may_write(
     async def ask() -> bool | None:
         if person is not None and other is not None:
             return await messenger.can_write_to(person, other, address)
-        return await messenger.can_write(person, address)
+        return await messenger.can_write(person, address, afresh=afresh)
 
     try:
         async with asyncio.timeout(PLACE_CHECK_SECONDS):

@@ -52,7 +52,12 @@ from core.tools.code.source import RUN_PYTHON_TOOL, RUNNING_PYTHON, format_for_p
 from core.tools.posting import PlacePosts
 from core.tools.tool import compact_json
 from core.turn.context import LEFT_OUT, Show, TurnFiles
-from core.turn.explanations import describe_parts, explain_right
+from core.turn.explanations import (
+    describe_parts,
+    describe_rights,
+    explain_right,
+    list_decided_tables,
+)
 from core.turn.preface import has_tables
 from core.turn.preparation import Assistant
 from core.turn.run import until_stored
@@ -76,14 +81,6 @@ Ask me anything. You can also type one of these commands:
 - `rerun`: read the rows of the newest answer again; `saved`: list saved questions
 - `quick-command SLUG …`: run a quick command
 - `why ID`: show which rule applies to a change, a tool or a permission"""
-_MAY: tuple[tuple[Action, str], ...] = (
-    ("chat", "chat with me"),
-    ("read", "read tables"),
-    ("propose", "change data, after someone approves it"),
-    ("spend", "run quick commands"),
-    ("code", "run code"),
-    ("administer", "decide on changes as an admin"),
-)
 GUIDE_SENTENCE = "How to chat with me: {url}"
 NO_TABLES = "No tables that you can ask about are connected."
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING", "checking": "checking"}
@@ -362,7 +359,11 @@ class CommandService:
         start = await find_starting_points(
             self.find_board(), self.people.policy, message.author, message.address
         )
-        can_do = [*_describe_rights(rights), *describe_parts(start.parts)] if rights else ()
+        can_do = list[str]()
+        if rights:
+            decidable, closed = await list_decided_tables(self.changes.approval, message)
+            can_do += describe_rights(rights, start, decidable, closed)
+            can_do += describe_parts(start.parts)
         # Without the two that ask what Ponte can do: this text says it.
         texts = [
             escape_markdown(suggestion.text)
@@ -774,9 +775,3 @@ def _describe_spending(spent: UsageTotal) -> str:
     parts.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
     cost = spent.usage.cost
     return ", ".join(parts if cost is None else [*parts, format_money(cost)])
-
-
-def _describe_rights(rights: PlaceRights) -> list[str]:
-    return [
-        f"{'✅' if rights.may(right).allowed else '🚫'} {say(sentence)}" for right, sentence in _MAY
-    ]

@@ -6,16 +6,17 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from core.base import text
+from core.base.errors import PlatformBusy
 from core.base.tasks import run_together
 from core.changes.approval import Approval
 from core.changes.cards import ChangeViews
 from core.chat.people import Conversations
 from core.domain.messages import Address, Answer, Attachment, File, Item, Message, Person, Progress
-from core.domain.ports import FetchAttachment
+from core.domain.ports import FetchAttachment, Messenger
 from core.domain.records import (
     Provenance,
     Remote,
@@ -73,6 +74,7 @@ class ToolContexts:
     approval: Approval
     zone: str = "UTC"
     changes: ChangeViews | None = None
+    messengers: Mapping[str, Messenger] = field(default_factory=dict)
 
     def may_know(self, rights: PlaceRights | None, needs: Collection[Need]) -> bool:
         """Without `rights`, only the rules for hidden tables apply."""
@@ -102,12 +104,16 @@ class ToolContexts:
         """Return what the asker may read of the turn's thread; None if they may read all of it. It
         names a sandbox state for this turn alone, because the thread's own may hold the rest.
 
+        Messages of a place that the asker may not read now are left out. From there on, the asker
+        gets only what people wrote and the answers as they were posted.
+
         Of an earlier turn, the asker gets the items to which they have the rights. If that is not
         all of the turn, the model's own text is replaced by the answer as it was posted, without
         the rows and charts that were placed in it. Items that only the model's server can read
         (reasoning, summaries: the kind "opaque") may hold anything and are all left out.
         """
-        if all(self.may_know(rights, needs) for needs in provenance.needs):
+        hidden = await self._find_hidden_places(turn, provenance.places)
+        if not hidden and all(self.may_know(rights, needs) for needs in provenance.needs):
             return None
         message, items = turn.message, list[Item]()
         history = await self.stores.journal.list_entries(message.address.conversation, turn.thread)
@@ -117,10 +123,14 @@ class ToolContexts:
             if record.state in ("done", "stopped") and record.answer
         }
         entries = await self.stores.journal.transcript(turn.thread, before=turn.seq)
+        read_hidden = False
         for seq, group in itertools.groupby(entries, key=lambda entry: entry.seq):
             of_turn = list(group)
             readable = [entry.item for entry in of_turn if self.may_know(rights, entry.needs)]
-            is_whole = len(readable) == len(of_turn)
+            read_hidden |= any(item.reading and item.reading.place in hidden for item in readable)
+            if read_hidden:
+                readable = [item for item in readable if item.role == "user" and not item.reading]
+            is_whole = len(readable) == len(of_turn) and not read_hidden
             # Calls without their output are left out, because model servers refuse them.
             ended = {item.call_id for item in readable if item.kind == "output"}
             items += [
@@ -136,6 +146,23 @@ class ToolContexts:
                 items.append(Item(kind="message", role="assistant", text=answers[seq]))
         files = frozenset(file.id for item in items for file in item.files)
         return ReadableThread(items, files, f"{turn.thread}.{turn.id}")
+
+    async def _find_hidden_places(
+        self, turn: Turn, places: Collection[Address]
+    ) -> frozenset[Address]:
+        """Return those shared places whose messages the asker may not read now, or of which the
+        platform does not tell that now."""
+        message, hidden = turn.message, set[Address]()
+        for place in places:
+            if not place.is_shared or place.is_same_channel(message.address):
+                continue
+            messenger = self.messengers.get(place.platform)
+            try:
+                if messenger is None or await messenger.can_read(message.author, place) is False:
+                    hidden.add(place)
+            except PlatformBusy:
+                hidden.add(place)
+        return frozenset(hidden)
 
     def without_unreadable(
         self, turn: Turn, provenance: Provenance, rights: PlaceRights | None

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core.base.errors import NotFound, ToolError
 from core.base.i18n import say
+from core.base.markdown import escape_markdown
+from core.base.text import fold_case, to_one_line
+from core.changes.approval import ASKER, Approval
 from core.changes.cards import describe_revision
 from core.changes.service import ChangeService
 from core.changes.standing import may_see, require
+from core.domain.messages import Message
 from core.domain.records import Health, Turn
-from core.domain.rights import RIGHT_OF_EFFECT
+from core.domain.rights import RIGHT_OF_EFFECT, Action, PlaceRights
 from core.people.policy import find_max_age
 from core.people.rules import check_right_name, explain_denial, explain_verdict, is_right
 from core.turn.preparation import Assistant
+from core.turn.suggestions import StartingPoints
 
 _NOTHING = (
     "Not found. Specify the ID of a change, the name of a tool, or a permission such as `read`, "
@@ -104,6 +109,69 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
         verdict = rights.may(*right)
         lines += [say(_DECIDED), f"- {explain_verdict(verdict)}"]
     return "\n".join(lines)
+
+
+_MAY: Mapping[Action, str] = {
+    "chat": "chat with me",
+    "read": "read tables",
+    "propose": "change data, after someone approves it",
+    "spend": "run quick commands",
+    "code": "run code",
+    "administer": "decide on changes as an admin",
+}
+_MAY_BY_TABLE: Mapping[Action, str] = {
+    "read": "read these tables: {names}",
+    "propose": "change these tables, after someone approves it: {names}",
+}
+_DECIDES = "decide on changes in these tables: {names}"
+_MAX_LISTED_TABLES = 20
+
+
+async def list_decided_tables(
+    approval: Approval, message: Message
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the tables with named approvers on whose changes the author may decide, and those on
+    which they may not."""
+    tables = approval.config.table_rules.tables.items()
+    names = [name for name, rule in tables if rule.approvers - {ASKER}]
+    verdicts = [
+        await approval.judge_approver(message.author, message.address, name) for name in names
+    ]
+    pairs = list(zip(names, verdicts, strict=True))
+    decidable = [name for name, verdict in pairs if verdict.allowed]
+    return decidable, [name for name in names if name not in decidable]
+
+
+def describe_rights(
+    rights: PlaceRights, start: StartingPoints, decidable: Sequence[str], closed: Sequence[str]
+) -> list[str]:
+    """Return a line for each right of a person at a place. It names the tables if the right differs
+    by table; a table that the person may not read is named only if they decide on its changes."""
+    lines = list[str]()
+    for right in _MAY:
+        is_allowed, names = rights.may(right).allowed, list[str]()
+        if right == "read" and rights.depends_on_name("read"):
+            names = [*start.tables]
+        elif right == "propose" and start.changeable_tables != start.tables:
+            names = [*start.changeable_tables]
+            is_allowed &= bool(names)
+        words = say(_MAY[right])
+        if names and is_allowed:
+            words = say(_MAY_BY_TABLE[right], names=_join_titles(names))
+        lines.append(f"{'✅' if is_allowed else '🚫'} {words}")
+    readable = {fold_case(title) for title in start.tables}
+    closed = [name for name in closed if fold_case(name) in readable]
+    if decidable:
+        lines.append(f"✅ {say(_DECIDES, names=_join_titles(decidable))}")
+    if closed and rights.may("administer").allowed:
+        lines.append(f"🚫 {say(_DECIDES, names=_join_titles(closed))}")
+    return lines
+
+
+def _join_titles(titles: Sequence[str]) -> str:
+    shown = [escape_markdown(to_one_line(title, 60)) for title in titles[:_MAX_LISTED_TABLES]]
+    hidden = len(titles) - len(shown)
+    return ", ".join(shown) + (f" … (+{hidden})" if hidden else "")
 
 
 PART_NAMES = {

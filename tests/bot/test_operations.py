@@ -32,7 +32,7 @@ HOOKS = """
 shipping = ["slack:U042"]
 [[rules]]
 who = ["shipping"]
-allow = ["read:Deploys"]
+allow = ["read:Invoices"]
 [hooks.deploys]
 kind = "github"
 secret = "DEPLOYS_HOOK_SECRET"
@@ -61,7 +61,7 @@ def test_a_webhook_is_tried_without_a_post(
     place, rights, off, *post = ponte.out.splitlines()
     assert place == "channel: slack:T1:C1"
     assert off.startswith("Ponte can't post now, because Slack isn't connected.")
-    assert "read:Deploys (ponte.toml:4)" in rights
+    assert "read:Invoices (ponte.toml:4)" in rights
     assert "code" not in rights
     assert post == ["Ponte would post:", r"    \*ana\* pushed: one two"]
     foreign = tmp_path / "foreign.json"

@@ -23,7 +23,7 @@ from core.changes.approval import TableRules
 from core.changes.kinds import Applier
 from core.chat.reply import GrowingReply
 from core.domain.messages import Answer, Message, Person, turn_id
-from core.domain.ports import Model, QuickCommands, ToolSource
+from core.domain.ports import Model, QuickCommands, StatusBoard, ToolSource
 from core.domain.records import Receipt
 from core.journal.inbox import SenderLimits
 from core.money.allowances import Allowance
@@ -120,6 +120,7 @@ class BotHome:
         prices: Prices | None = None,
         intake: SenderLimits | None = None,
         code: CodeRunner | None = None,
+        board: StatusBoard | None = None,
     ) -> AsyncIterator[RunningBot]:
         spending = make_spending(caps, allowed, prices, intake)
         choices = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)
@@ -130,6 +131,7 @@ class BotHome:
             quick=quick or choices.quick,
             approval=approval,
             code=code,
+            board=board or choices.board,
         )
         async with self.play(choices) as ponte:
             yield ponte

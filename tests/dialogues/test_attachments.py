@@ -51,7 +51,8 @@ async def test_on_slack(tmp_path: Path) -> None:
         card = await here.asks(ASK, (NAME, "application/pdf", PDF))
         assert "*Change a row in Customers*" in card.visible_text
         text = card.visible_text.replace("[.]", ".")  # no link
-        assert f"Customer 01\nContract: {SHOWN}" in text
+        assert "\nCustomer 01 · Value: " in text
+        assert f"\nContract: {SHOWN}" in text
         assert here.team.writes() == [], "nothing is uploaded before somebody approves"
         assert "Someone else requested" in await here.refused_click(here.bob, card)
         await here.decides(here.alice, card, "Approve", "✓ done")

@@ -19,6 +19,7 @@ from tests.fakes.discord.world import Payload
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.slack import FakeSlack, blocks
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
+from tests.time_limits import Limits
 
 pytestmark = pytest.mark.slow
 NOT_RATEABLE = "This answer can't be rated."
@@ -42,9 +43,10 @@ def has_thumbs(words: str, messages: list[Payload]) -> bool:
     return any(m["content"] == words and "👎" in str(m["components"]) for m in messages)
 
 
-async def test_thumbs_on_slack(tmp_path: Path, fake: FakeOpenAI) -> None:
+async def test_thumbs_on_slack(tmp_path: Path, fake: FakeOpenAI, limits: Limits) -> None:
     """A vote is stored at the press and its reason afterwards, also over a restart. Who may not
     chat, and a turn, a post or a place that do not belong together, are refused in words."""
+    limits(PLACE_REFRESH_SECONDS=-1.0)
     async with FakeSlack() as slack:
         alice, bob, eve = (slack.person(name) for name in ("Alice", "Bob", "Eve"))
         general, direct = slack.channel("general", alice, bob, eve), slack.dm(alice)

@@ -12,6 +12,7 @@ from discord import Client, Intents
 
 from adapters.discord.context import DiscordContext
 from adapters.discord.state import DiscordState
+from core.base.tasks import Backoff
 from core.chat.message_links import (
     LINK_PRIVATE,
     LINK_UNCHECKED,
@@ -144,6 +145,34 @@ async def test_files_of_linked_messages_are_named(tmp_path: Path) -> None:
         assert "'Bob': [file: plan.pdf]" in read
         assert "[file: a.csv]" in read
         assert LINK_UNREAD not in answer
+
+
+@pytest.mark.parametrize("leaves", [True, False, None])
+async def test_what_was_read_of_a_place_is_left_out_once_its_reader_has_left(
+    tmp_path: Path, leaves: bool | None, limits: Limits
+) -> None:
+    """`leaves` None: Slack does not tell now who is a member, so it is left out for now. What was
+    posted stays; thoughts of a model, which may hold it, go."""
+    limits(CALL_BACKOFF=Backoff(0.0))
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        sales = w.slack.channel("sales", w.alice, w.bob)
+        root = w.slack.say(w.bob, sales, "the offer is 900")
+        first = w.slack.say(w.alice, w.dm, f"look at {link(root)}")
+        await w.slack.wait_for_answer(first)
+        assert "the offer is 900" in input_of(model.asks[-1])
+        if leaves:
+            w.slack.workspace.places[sales.id].members.discard(w.alice.id)
+            w.bot.slack.workspace.api.shared_answers.clear()
+        if leaves is None:
+            w.bot.slack.workspace.api.shared_answers.clear()
+            w.slack.api.faults.add("conversations.members", "429", 0, retry_after=100)
+        await w.slack.wait_for_answer(w.slack.say(w.alice, w.dm, "And what was it?", thread=first))
+        asked = model.asks[-1]
+        history = "\n".join(item.text for item in await asked.history())
+        assert ("the offer is 900" in history) == (leaves is False)
+        assert "look at" in history, "what they wrote, and what was posted, stays"
+        assert "the offer" not in input_of(asked)
 
 
 @pytest.mark.parametrize("kind", ["ask", "post"])

@@ -132,7 +132,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         assert "Paid: No → Yes" in card_text
         card = await here.asks(office.PAID)
         assert "*Change a row in Orders*\nRequested by Alice. " in card.visible_text
-        assert "\nOrder 12\nPaid: No → Yes" in card.visible_text
+        assert "\nOrder 12 · Amount: 18 · Due: Jan 15, 2026\nPaid: No → Yes" in card.visible_text
         assert "Decide by <!date^" in card.visible_text
         assert "Someone else requested" in await here.refused_click(here.bob, card)
         assert orders[12]["Paid"] is False
@@ -144,6 +144,8 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         assert (await here.asks(approve)).visible_text.startswith("Approved by Alice. Done.")
         assert here.team.writes() == ["PATCH"], "whoever clicks again writes nothing"
         await here.decides(here.alice, card, "Undo", "Undone by Alice.")
-        assert "\nOrder 12\nPaid: Yes → No" in card.visible_text, "the values as they are now"
+        assert "\nOrder 12 · Amount: 18 · Due: Jan 15, 2026\nPaid: Yes → No" in card.visible_text, (
+            "the values as they are now"
+        )
         assert "↶ undone · <!date^" in card.visible_text.partition("*Change a row in Orders*")[0]
         assert orders[12]["Paid"] is False

@@ -42,7 +42,7 @@ async def test_questions_and_changes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         orders, customers = team.rows("Orders"), team.rows("Customers")
         view, id = await proposes(office.PAID)
         assert "  # Change a row in Orders · ● waiting for approval\n" in view
-        assert "    Order 12: Paid: No → Yes\n" in view
+        assert "    Order 12 (Amount: 18 · Due: Jan 15, 2026): Paid: No → Yes\n" in view
         assert orders[12]["Paid"] is False
         first, second = await types(f"approve {id}"), await types(f"approve {id}")
         assert first.startswith("Approved by ")

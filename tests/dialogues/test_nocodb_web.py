@@ -89,6 +89,10 @@ async def test_questions_and_changes(tmp_path: Path) -> None:
                 "before": row,
                 "after": {**row, "Paid": True},
                 "changes": [{"field": "Paid", "before": "No", "after": "Yes"}],
+                "details": [
+                    {"field": "Amount", "before": None, "after": "18"},
+                    {"field": "Due", "before": None, "after": "Jan 15, 2026"},
+                ],
             }
         ]
         assert orders[12]["Paid"] is False

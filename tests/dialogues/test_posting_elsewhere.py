@@ -377,7 +377,9 @@ class Places:
         """Why no direct message can begin."""
         self.may: bool | None = True
 
-    async def can_write(self, person: Person | None, address: Address) -> bool | None:
+    async def can_write(
+        self, person: Person | None, address: Address, *, afresh: bool = False
+    ) -> bool | None:
         return self.may
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:

@@ -122,6 +122,7 @@ async def test_the_model_runs_what_reads_and_asks_for_the_rest(bot: Bot) -> None
                     "before": None,
                     "after": {"to": "pt"},
                     "changes": [{"field": "to", "before": None, "after": "pt"}],
+                    "details": [],
                 },
             ),
         )

@@ -83,7 +83,8 @@ def test_the_first_change_is_requested_approved_and_undone(machine: Machine) -> 
     text = type_lines(machine, asks, shows, proposes)
     assert 'Source: Invoices, Status is "Overdue"' in text
     assert "Source: Invoices: 20 of 88 rows" in text
-    assert "INV-2003: Status: Overdue → Paid" in text
+    assert "INV-2003 (Customer: Davi Oliveira · Amount: €276.00 · " in text
+    assert "): Status: Overdue → Paid · Paid on: – → " in text
     match = re.search(r"Type: approve (\w{6}) ", text)
     assert match
     mine = [re.sub(r"\b[a-z2-7]{6}$", match[1], line) for line in (approves, undoes)]

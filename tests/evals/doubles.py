@@ -225,7 +225,9 @@ class CasePlatform:
     async def may_have_outsiders(self, address: object) -> bool:
         return False
 
-    async def can_write(self, person: Person | None, address: object) -> bool:
+    async def can_write(
+        self, person: Person | None, address: object, *, afresh: bool = False
+    ) -> bool:
         return True
 
     async def can_write_to(self, person: Person, other: Person, address: object) -> bool:

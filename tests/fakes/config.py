@@ -61,6 +61,9 @@ class FixedConfig:
     mcp_server: McpServerConfig = field(default_factory=McpServerConfig)
     mcp: Mapping[str, McpConfig] = field(default_factory=dict)
 
+    def note_tables(self, tables: Mapping[str, str]) -> None:
+        """Nothing depends on it."""
+
     def channel(self, address: Address) -> ChannelConfig:
         return ChannelConfig(approvers=tuple(self.approvers.get(address.channel, ())))
 

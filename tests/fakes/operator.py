@@ -32,7 +32,9 @@ class MemoryOperator:
     ) -> Mapping[str, Any]:
         raise AssertionError("no form of this page is sent")
 
-    async def tabulate(self, name: str, rows: Sequence[Mapping[str, Any]]) -> ListTable:
+    async def tabulate(
+        self, name: str, rows: Sequence[Mapping[str, Any]], reader: Person
+    ) -> ListTable:
         assert not rows
         return ListTable([], [], [], (), "")
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
+from adapters.slack.setup import DEPARTURE_TOPIC
 from core.base.errors import PlatformBusy
 from core.base.tasks import Backoff
 from core.domain.messages import Address, Person
@@ -61,6 +64,37 @@ async def test_a_place_is_asked_for_its_members_once_a_minute(tmp_path: Path) ->
         assert await slack.can_write(bob, here) is False, "an event ends what was known"
         w.slack.workspace.places[here.channel].members.add(w.bob.id)
         assert await slack.can_write(bob, here) is True, "who was not there may have joined"
+
+
+async def test_a_post_asks_afresh(tmp_path: Path) -> None:
+    """Without the event, as with an older manifest, reading may take a minute."""
+    async with workplace(tmp_path) as w:
+        bob, slack = Person("slack", w.bob.id, TEAM), w.bot.slack
+        here = place(w, "channel", w.alice.id, w.bob.id)
+        assert await slack.can_write(bob, here) is True
+        w.slack.workspace.places[here.channel].members.discard(w.bob.id)
+        assert await slack.can_read(bob, here) is True, "up to a minute old"
+        assert await slack.can_write(bob, here, afresh=True) is False
+        assert await slack.can_read(bob, here) is False, "and all others know it now"
+
+
+async def test_all_processes_hear_who_left(tmp_path: Path) -> None:
+    """One process takes Slack's events (`serve`), another one runs the turns (`work`)."""
+    async with workplace(tmp_path) as w:
+        handlers, notify = dict[str, Any](), AsyncMock()
+        peers: Any = Mock(on=handlers.__setitem__, notify=notify, pace=None)
+        peers.claims = ()
+        alice, here = Person("slack", w.alice.id, TEAM), place(w, "channel", w.alice.id)
+        slack = w.bot.slack
+        slack._peers = peers
+        departure = w.slack.leave(w.alice.id, w.slack.workspace.places[here.channel])
+        await departure.acked.wait()
+        notify.assert_awaited_once_with(DEPARTURE_TOPIC, "")
+        w.slack.workspace.places[here.channel].members.add(w.alice.id)
+        assert await slack.can_read(alice, here) is True
+        w.slack.workspace.places[here.channel].members.discard(w.alice.id)
+        await slack._forget_members("")  # as another process notifies it
+        assert await slack.can_read(alice, here) is False
 
 
 async def test_a_direct_message_is_not_asked_for_its_members(tmp_path: Path) -> None:

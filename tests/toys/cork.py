@@ -170,7 +170,9 @@ class CorkAdapter:
     async def may_have_outsiders(self, address: Address) -> bool:
         return False
 
-    async def can_write(self, person: Person | None, address: Address) -> bool:
+    async def can_write(
+        self, person: Person | None, address: Address, *, afresh: bool = False
+    ) -> bool:
         return True
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool:

@@ -588,7 +588,10 @@ async def test_the_audit_log_reads_as_sentences(own_desk: Desk) -> None:
     words = [cell.replace("<code>", "").replace("</code>", "") for cell in cells]
     title = f"Change a row in Orders {id}"
     assert words[0] == f"Done: {title}"
-    assert words[1] == f"ana approved: {title} (Order 12, Paid: No → Yes)"
+    assert (
+        words[1]
+        == f"ana approved: {title} (Order 12 (Amount: 18 · Due: Jan 15, 2026), Paid: No → Yes)"
+    )
     assert words[2] == f"bob requested: {title}"
     assert len({*words}) == len(words), "no sentence stands twice"
     assert words[3].startswith("Someone on the server created an API token for ")

@@ -51,7 +51,8 @@ class StoredFile(TypedDict):
 
 class CardState(TypedDict):
     """A card. `expires_at` and `decided_at` are in seconds since the epoch. Each of `rows` has the
-    raw values `before` and `after`, and its `name`, `name_field` and `changes` in words.
+    raw values `before` and `after`, and its `name`, `name_field`, `changes` and `details` in words:
+    `details` are fields that only identify the row, with their values in `after`.
     `is_whole`: offer no approval where `text` is cut. `result` is what a call returned, where the
     answer to the decision does not tell it; `text` has its beginning. `seq` is the same for all
     cards of one turn. `plan` is the address of an Excel file with all that an import writes: `rows`

@@ -655,10 +655,11 @@ def card_text(card: Card, page_url: str) -> str:
     """Return a card as text for a client of OpenAI's API, which has no buttons: what would be done,
     and the page on which a person decides. Addresses in it are defanged, because they come from
     other people's data and clients link them."""
-    rows = [
-        "- " + to_one_line(": ".join(filter(None, [row.name and f"**{row.name}**", row.text])))
-        for row in read_rows(card.rows)
-    ]
+    rows = []
+    for row in read_rows(card.rows):
+        details = f"({row.details_text})" if row.details else ""
+        name = " ".join(filter(None, [row.name and f"**{row.name}**", details]))
+        rows.append("- " + to_one_line(": ".join(filter(None, [name, row.text]))))
     head = f"**{to_one_line(card.title)}** ({say(CARD_STATES.get(card.state, card.state))})"
     # This leaves e-mail addresses and host names without a scheme as they are.
     body = defang_for_discord(

@@ -135,19 +135,23 @@ function timeOf(card) {
 
 /** Draw the rows of a card: few of them as lines, more of them as one table. */
 function rows(all, state) {
-  const fields = [...new Set(all.flatMap((row) => row.changes.map((change) => change.field)))];
+  const columns = (kind) => [...new Set(all.flatMap((row) => row[kind].map(({ field }) => field)))];
+  const details = columns("details"), fields = columns("changes");
   const deletion = all.every((row) => row.changes.every((change) => change.after === null));
-  if (all.length < (deletion ? 2 : 3) || fields.length >= WIDE) return all.map((each) => row(each, state));
-  const head = [all[0].name_field || say("row"), ...fields];
+  if (all.length < (deletion ? 2 : 3) || details.length + fields.length >= WIDE) return all.map((each) => row(each, state));
+  const head = [all[0].name_field || say("row"), ...details, ...fields];
   return [table(head, all.map((each) => [
     heading(each.name, "row", LONG_NAME),
+    ...details.map((field) => cell(field, each.details.find((detail) => detail.field === field)?.after ?? "–")),
     ...fields.map((field) => cell(field, ...values(each.changes.find((change) => change.field === field), state))),
   ]))];
 }
 
-function row({ name, changes }, state) {
+function row({ name, details, changes }, state) {
   return make("div", { class: "row" },
     ...(name ? [make("strong", { dir: "auto", text: name })] : []),
+    ...details.map(({ field, after }) => make("div", { class: "field" }, make("span", { dir: "auto", text: `${say("field", { name: field })} ` }),
+      make("span", { dir: "auto", text: after }))),
     ...changes.map((change) => make("div", { class: "field" }, make("span", { dir: "auto", text: `${say("field", { name: change.field })} ` }),
       make("span", { dir: "auto", class: "value" }, ...values(change, state)))));
 }

@@ -24,6 +24,7 @@ from core.base.text import clean_text, to_one_line
 from core.feedback.votes import RATE_LABELS
 
 NO_FEEDBACK = "No feedback yet."
+_UNCHECKED = "Not checked yet whether this channel is public. Look again in a minute."
 MAX_FEEDBACK_TEXT = 400
 """The limit of a question or an answer in the page's list of votes."""
 
@@ -33,6 +34,12 @@ def _describe_facts(vote: Row, view: View) -> str:
     facts = (*vote["models"], *vote["tools"], f"{vote['seconds']} s", tokens)
     errors = (format_reason(code, view) for code in vote["errors"])
     return " · ".join(map(to_one_line, (*facts, *errors)))
+
+
+def _describe_text(vote: Row, key: str) -> str:
+    if vote["is_public"] is None and not vote["shared"]:
+        return say(_UNCHECKED)
+    return to_one_line(vote[key] or "–", MAX_FEEDBACK_TEXT)
 
 
 def _vote(vote: str, view: View) -> str:
@@ -49,6 +56,8 @@ def format_feedback(votes: Sequence[Row], view: View) -> Iterator[str]:
         head = (format_time(vote["at"], view), _vote(vote["vote"], view), *where)
         yield COLUMN_GAP.join(head)
         yield f"    {_describe_facts(vote, view)}"
+        if vote["is_public"] is None and not vote["shared"]:
+            yield f"    {say(_UNCHECKED)}"
         # None unless the person shared them or anybody can read the place.
         for label, text in (
             ("reason", vote["reason"]),
@@ -68,14 +77,8 @@ TEXT_LISTS.update(
             ListColumn("person", "person", format_name),
             ListColumn("channel", "place", format_place),
             ListColumn("reason", "reason"),
-            ListColumn(
-                "question",
-                "question",
-                lambda text, view: to_one_line(text or "–", MAX_FEEDBACK_TEXT),
-            ),
-            ListColumn(
-                "response", "answer", lambda text, view: to_one_line(text or "–", MAX_FEEDBACK_TEXT)
-            ),
+            ListColumn("question", "", lambda vote, view: _describe_text(vote, "question")),
+            ListColumn("response", "", lambda vote, view: _describe_text(vote, "answer")),
             ListColumn("details", "", _describe_facts),
         )
     }

@@ -55,7 +55,6 @@ from core.tools.nocodb.schema import (
     TableDescription,
     add_meanings,
     explain,
-    ids_and_titles,
 )
 from core.tools.nocodb.write import TableWriter
 from core.tools.tool import (
@@ -487,12 +486,22 @@ class BridgeSource:
         except BridgeError as error:
             return Health(self.name, "failing", error.words())
         if self._config.table_rules.names_tables:
-            tables = await list_table_names(self.api, self._base_id)
+            tables = await self.look_up_tables()
             # None: the bridge cannot list all tables, so nobody knows whether a name is wrong.
-            if tables is not None and self._config.table_rules.find_unknown(ids_and_titles(tables)):
+            known = {*tables, *tables.values()} if tables is not None else set()
+            if tables is not None and self._config.table_rules.find_unknown(known):
                 sight = _describe_tools(names)
                 return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=sight))
         return Health(self.name, "on", _describe_tools(names))
+
+    async def look_up_tables(self) -> Mapping[str, str] | None:
+        """Return the titles of all tables by id; None if the bridge does not list them all."""
+        found = await list_table_names(self.api, self._base_id)
+        if found is None:
+            return None
+        tables = {table.id: table.title for table in found}
+        self._config.note_tables(tables)
+        return tables
 
     async def close(self) -> None: ...
 

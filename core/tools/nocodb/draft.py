@@ -10,9 +10,11 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
+from itertools import zip_longest
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,7 +22,7 @@ from core.base.errors import ToolError
 from core.base.redaction import is_secret_name
 from core.base.text import compose_letters, fold_case, to_one_line
 from core.changes.kinds import Changer
-from core.domain.changes import MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
+from core.domain.changes import MAX_IDENTIFYING_FIELDS, MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
 from core.domain.messages import File
 from core.domain.ports import Tool
 from core.domain.records import ContextFiles, Outcome, ToolContext
@@ -40,7 +42,7 @@ from core.tools.nocodb.fieldtypes import (
 from core.tools.nocodb.filters import Filter, LooseFilters, Match, RowSelection
 from core.tools.nocodb.read import check_filter_field, check_not_withheld
 from core.tools.nocodb.row_reader import ColumnChoice, RowReader
-from core.tools.nocodb.schema import Schemas, TableDescription
+from core.tools.nocodb.schema import Schemas, TableDescription, find_by_name
 from core.tools.tool import FunctionTool
 
 _ID = re.compile(r"[^\s\"'/\\?#%(),<>]{1,100}")
@@ -136,7 +138,7 @@ class DraftBuilder:
                             "Row {id}, {field}: this field doesn't hold files. Name another field.",
                             id=id,
                         )
-                    before = {**schema.display_cell(snapshot), field.title: old}
+                    before = {**schema.identify(snapshot, zone), field.title: old}
                     apart.append(RowWrite(id, before, {field.title: [*(old or ()), *files]}))
                     del after[field.title]
             same = {n for n, v in after.items() if holds_value(v, snapshot.get(n))}
@@ -150,12 +152,14 @@ class DraftBuilder:
                     if f.title in new
                 }
                 before |= {name: value for name, value in written.items() if name in same}
-                writes.append(RowWrite(id, {**schema.display_cell(snapshot), **before}, written))
+                writes.append(RowWrite(id, {**schema.identify(snapshot, zone), **before}, written))
             for field, value in cells:
                 if field.is_link:  # one that is set as a field is set whole
                     new_ids, stand = parse_row_ids(value), linked_ids(snapshot.get(field.title))
                     remove = sorted(stand - set(new_ids))
-                    apart += await self._link_writes(schema, id, field, new_ids, remove, snapshot)
+                    apart += await self._link_writes(
+                        schema, id, field, new_ids, remove, snapshot, zone
+                    )
             unchanged += not (new or apart)
             apart_writes += apart
         if unchanged == len(changes):
@@ -174,11 +178,11 @@ class DraftBuilder:
         return replace(self.build_draft(schema, "delete", writes), note=self._driver.recreated)
 
     async def draft_link(
-        self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids
+        self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids, zone: tzinfo
     ) -> Draft:
         """Raise ToolError if nothing is left to add or to remove."""
         snapshots = await self._fetch_existing(schema, [id], {field.title})
-        writes = await self._link_writes(schema, id, field, add, remove, snapshots[id])
+        writes = await self._link_writes(schema, id, field, add, remove, snapshots[id], zone)
         if not writes:
             raise ToolError("Those links already exist.", code="no_change", hint=_NO_CHANGE_HINT)
         return self.build_draft(schema, "update", writes)
@@ -210,20 +214,26 @@ class DraftBuilder:
     async def _fetch_existing(
         self, schema: TableSchema, ids: Ids, titles: set[str] | None
     ) -> Mapping[str, RowImage]:
-        # `titles` None: all fields. The field that names a row on the card is read, too.
-        names = None if titles is None else titles | ({schema.name.title} if schema.name else set())
+        # `titles` None: all fields. Those that identify a row on the card are read, too.
+        names = None if titles is None else titles | {field.title for field in schema.identity}
         snapshots = await self._driver.rows(schema, ids, names)
         if missing := [id for id in ids if id not in snapshots]:
             raise self._driver.missing_rows_error(schema, missing)
         return snapshots
 
     async def _link_writes(
-        self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids, image: RowImage
+        self,
+        schema: TableSchema,
+        id: str,
+        field: Field,
+        add: Ids,
+        remove: Ids,
+        image: RowImage,
+        zone: tzinfo,
     ) -> Sequence[RowWrite]:
         """Existing links are not added again, and missing ones are not removed. A row to be linked
         may belong to another row. NocoDB would move it without a word, so the draft has a write
         that takes it from there: the card shows it, and an undo gives it back."""
-        # `display_cell`: the cell that names a row, for the card and the comparison at the write.
         title = field.title
         stand: list[RowImage] = image.get(title) or []  # None: the row has no links
         current_ids = linked_ids(stand)
@@ -231,7 +241,7 @@ class DraftBuilder:
         removed = [row for row in stand if row["id"] in remove]
         owned = await self._fetch_linkable(schema, field, add)
         added = [owned[row_id].row for row_id in add]
-        named = schema.display_cell(image)
+        named = schema.identify(image, zone)
         if field.holds_one:  # the new one takes the place of the old
             # NocoDB 0.301.3 takes no row out of a relation of one to one, though it says so.
             _check_unowned(owned.values(), "only NocoDB itself can take it from there")
@@ -245,11 +255,11 @@ class DraftBuilder:
         for linkable in owned.values():
             if linkable.owner is not None and linkable.owner["id"] != id:
                 by_owner.setdefault(str(linkable.owner["id"]), []).append(linkable.row)
-        names = [schema.name.title] if schema.name else []
+        names = [field.title for field in schema.identity]
         snapshots = await self._driver.rows(schema, list(by_owner), names) if by_owner else {}
         moved = [
             RowWrite(
-                owner, {**schema.display_cell(snapshots.get(owner, {})), title: rows}, {title: []}
+                owner, {**schema.identify(snapshots.get(owner, {}), zone), title: rows}, {title: []}
             )
             for owner, rows in by_owner.items()
         ]
@@ -377,6 +387,32 @@ async def _describe_file(store: ContextFiles | None, name: str) -> Mapping[str, 
     return {**name_and_type, "size": len(data), "sha256": digest}
 
 
+_CARD_TYPES = ("Currency", "Decimal", "Number"), ("Date", "DateTime"), ("SingleSelect",)
+MAX_IDENTIFIED_ROWS = 10
+
+
+def list_card_fields(
+    table: TableDescription, names: Sequence[str], written: Collection[str]
+) -> Sequence[Field]:
+    """Return the fields that can identify a row on the card of an update, besides the one that
+    names it: those of `names` that have values of their own or link, else links to one row,
+    amounts, dates and selects, first one of each."""
+    usable = [
+        field
+        for field in table.fields
+        if not (field.is_computed or field.field_type.file or field.title in written)
+        and field.id != table.display
+    ]
+    if names:
+        matches = dict.fromkeys(find_by_name(name, usable) for name in names)
+        return [field for field in matches if field]
+    kinds = [
+        [field for field in usable if field.is_link and field.holds_one],
+        *([f for type in types for f in usable if f.type == type] for types in _CARD_TYPES),
+    ]
+    return [field for fields in zip_longest(*kinds) for field in fields if field]
+
+
 class WriteTools:
     """The methods that become the write tools of NocoDB. They only propose changes. `driver` reads
     the rows of drafts; None: a `RestDriver`. `now` returns seconds since the epoch."""
@@ -465,7 +501,8 @@ class WriteTools:
             rows = [await find_files(ctx, parse_cells(layout, change.fields)) for change in changes]
             cells = dict(zip(ids, rows, strict=True))
         check_row_count(len(cells))
-        schema = TableSchema.of(layout)
+        written = {field.title for row in cells.values() for field, _ in row}
+        schema = await self._describe_update(ctx.viewer, layout, written, len(cells))
         draft, unchanged = await self.drafts.draft_update(schema, cells, _zone(ctx))
         outcome = await ctx.turn.propose(draft)
         if not unchanged:
@@ -520,7 +557,8 @@ class WriteTools:
         check_row_count(len(new) + len(old))
         if both := {*new} & {*old}:
             raise _bad_call(f"row {min(both)} is both in `add` and in `remove`")
-        draft = await self.drafts.draft_link(TableSchema.of(layout), row, field, new, old)
+        schema = await self._describe_update(ctx.viewer, layout, {field.title}, 1)
+        draft = await self.drafts.draft_link(schema, row, field, new, old, _zone(ctx))
         return await ctx.turn.propose(draft)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
@@ -557,7 +595,8 @@ class WriteTools:
                     error.values["key"] = key
                     raise
             rows.append((write.id, cells))
-        schema = TableSchema.of(layout)
+        written = set() if draft.kind == "create" else set(names)
+        schema = await self._describe_update(changer.viewer, layout, written, len(rows))
         # `keeps_all` keeps empty and unchanged fields, so that the form shows them again.
         parsed = [(id, parse_cells(layout, cells)) for id, cells in rows]
         if draft.kind == "create":
@@ -567,6 +606,21 @@ class WriteTools:
             )
         update = self.drafts.draft_update(schema, dict(parsed), changer.zone, keeps_all=True)
         return (await update)[0]  # without the number of rows that need no change
+
+    async def _describe_update(
+        self, viewer: Viewer, table: TableDescription, written: Collection[str], row_count: int
+    ) -> TableSchema:
+        """Return the schema for an update of the fields `written`, with the fields that identify
+        its rows. More than MAX_IDENTIFIED_ROWS rows have none."""
+        if not written or row_count > MAX_IDENTIFIED_ROWS:
+            return TableSchema.of(table)
+        rule = self._schemas.config.table_rules.find_rule(table.id, table.title)
+        fields = list[Field]()
+        for field in list_card_fields(table, rule.card_fields, written):
+            with suppress(ToolError):  # a secret, or a link to rows that a secret names
+                await check_filter_field(self._schemas, viewer, field)
+                fields.append(field)
+        return TableSchema.of(table, fields[:MAX_IDENTIFYING_FIELDS])
 
     async def _find_link_ids(
         self, changer: Changer, field: Field, text: str, proposed: Sequence[RowImage]

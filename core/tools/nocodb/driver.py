@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from typing import Any, Protocol
 
 from core.base.errors import NotFound, ToolError, WriteUnsure
@@ -35,6 +36,7 @@ from core.tools.nocodb.fieldtypes import (
     Field,
     counts_rows,
     holds_files,
+    in_time_zone,
     is_new_file,
     is_same_entry,
     linked_ids,
@@ -60,7 +62,8 @@ class TableSchema:
     by title; both are empty where the system does not describe them.
 
     `key` is the field with the id, `name` the field that rows are told by: None where there is none
-    that can be written. `target` is stored with a draft (`of`).
+    that can be written. `target` is stored with a draft (`of`). `card_fields` identify a row on the
+    card of its update, beside the name.
     """
 
     at: TableId
@@ -70,9 +73,10 @@ class TableSchema:
     key: Field | None = None
     name: Field | None = None
     target: Mapping[str, Any] = field(default_factory=dict)
+    card_fields: tuple[Field, ...] = ()
 
     @classmethod
-    def of(cls, table: TableDescription) -> TableSchema:
+    def of(cls, table: TableDescription, card_fields: Sequence[Field] = ()) -> TableSchema:
         """Return the schema for writes to a described table.
 
         `target` is stored with each draft. It tells cards and rules about the table later, when it
@@ -99,9 +103,15 @@ class TableSchema:
             "formats": {field.title: field.format for field in table.fields},
             "choice_fields": [field.title for field in table.fields if field.type in CHOICE_TYPES],
         }
+        if card_fields:
+            target["card_fields"] = {
+                f.title: [f.related_title, f.related_id] if f.is_link else [] for f in card_fields
+            }
         # The image of a row holds no computed field, so such a display field cannot name the row.
         name = display if display and display.title in plain else None
-        return cls(table.at, table.title, plain, links, key, name, target)
+        return cls(
+            table.at, table.title, plain, links, key, name, target, card_fields=tuple(card_fields)
+        )
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -112,6 +122,19 @@ class TableSchema:
         comparison, so a row that was renamed since counts as another row."""
         title = self.name.title if self.name else ""
         return {title: snapshot[title]} if title in snapshot else {}
+
+    @property
+    def identity(self) -> Sequence[Field]:
+        return [*([self.name] if self.name else []), *self.card_fields]
+
+    def identify(self, snapshot: RowImage, zone: tzinfo) -> RowImage:
+        """Return the cells that name and identify a row on the card of its update. They are part of
+        the comparison: if one has changed since, the row counts as another row."""
+        return {
+            field.title: in_time_zone(field, snapshot[field.title], zone)
+            for field in self.identity
+            if field.title in snapshot
+        }
 
     def without(self, names: Collection[str]) -> TableSchema:
         plain_fields, links = (
@@ -249,7 +272,9 @@ class RestDriver(TableDriver):
             return MAX_ROWS_PER_WRITE
         links = set(draft.target.get("link_fields", ()))
         for row in draft.rows:
-            for name, value in [*(row.before or {}).items(), *(row.after or {}).items()]:
+            written = row.after or {}  # the other cells of `before` are only compared
+            old = {name: value for name, value in (row.before or {}).items() if name in written}
+            for name, value in [*old.items(), *written.items()]:
                 if name in links or holds_files(value):
                     return 1
         return MAX_ROWS_PER_WRITE

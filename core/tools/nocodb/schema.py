@@ -11,6 +11,7 @@ import difflib
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -419,6 +420,14 @@ class Schemas:
             await self._find_sources(reader, place, used.in_own_table)
         return frozenset(reader.needs)
 
+    async def look_up_tables(self) -> Mapping[str, str] | None:
+        """Return the titles of all tables by id, at most seconds old; None if NocoDB does not tell
+        them."""
+        self._drop_old(self._names)
+        with suppress(NocoError):
+            return {table.id: table.title for table in await self.all_tables()}
+        return None
+
     def drop(self) -> None:
         self._base = CachedValue(self._fetch_base, self._clock)
         self._names = CachedValue(self._fetch_tables, self._clock)
@@ -562,7 +571,9 @@ class Schemas:
         return bases[0]
 
     async def _fetch_tables(self) -> Sequence[NamedTable]:
-        return await self._api.list_tables((await self.find_base()).id)
+        tables = await self._api.list_tables((await self.find_base()).id)
+        self.config.note_tables({table.id: table.title for table in tables})
+        return tables
 
     def _drop_after_drift(self) -> None:
         if self._api.drift_count != self._drifts:

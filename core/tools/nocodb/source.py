@@ -243,6 +243,13 @@ class TableSource:
         sight = self._overview.visible_part(self._config.table_rules, viewer)
         return sight.changeable_titles if to_change else sight.titles
 
+    async def look_up_tables(self) -> Mapping[str, str] | None:
+        """Return the titles of all tables by id; None if NocoDB does not tell them in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NOCODB_LOOK_TIMEOUT_SECONDS):
+                return await self.schemas.look_up_tables()
+        return None
+
     async def list_meanings(self) -> Sequence[Json]:
         """Return what the model is told of all tables. Raise NocoError."""
         tables = await self.schemas.describe_all(Viewer())

@@ -361,7 +361,9 @@ class TableBatch:
         before, after = dict(row.before or {}), dict(row.after or {})
         cells = {name: now.get(name) for name in _field_names(row)}
         for name in cells.keys() & schema.links.keys():
-            if not schema.links[name].holds_one:
+            if name not in after:  # it identifies the row: its names are compared, too
+                before[name], cells[name] = map(_name_links, (before[name], cells[name]))
+            elif not schema.links[name].holds_one:
                 ids = linked_ids(before.get(name)) | linked_ids(after.get(name))
                 cells[name] = [row for row in cells[name] or () if row["id"] in ids]
         missing = tuple(name for name, value in after.items() if not reads(value, cells[name]))
@@ -443,6 +445,10 @@ def _field_names(row: RowWrite) -> Iterable[str]:
 def _is_link(value: Any) -> bool:
     rows = value if isinstance(value, list) else []
     return any(isinstance(row, dict) and row.keys() == {"id", "title"} for row in rows)
+
+
+def _name_links(rows: Any) -> list[str]:
+    return sorted(f"{row['id']} {row['title']}" for row in rows or ())
 
 
 def _own_files(current: Any, before: Any, after: Any) -> list[Any] | None:

@@ -250,13 +250,20 @@ def test_policy_check_names_them_beside_its_answer(ponte: Shell) -> None:
     ponte("policy", "check", "--person", "slack:U1", "--json")
     assert ponte.code == 0
     assert json.loads(ponte.out)
-    assert ponte.err.splitlines() == TOLD
+    assert ponte.err.splitlines() == [*TOLD, "Not checked: Any"]
 
 
-async def test_a_reload_names_them(running_ponte: RunningPonte, tmp_path: Path) -> None:
-    file = tmp_path / "ponte.toml"
-    file.write_text(FILE)
-    assert await running_ponte.run("reload") == [f"Reloaded {file}.", *TOLD]
+async def test_a_reload_names_them_and_keeps_the_rules(
+    running_ponte: RunningPonte, tmp_path: Path
+) -> None:
+    (tmp_path / "ponte.toml").write_text(FILE)
+    code, errors = await running_ponte.fail("reload")
+    kept = (
+        "ponte.toml wasn't applied, so the previous rules stay in force. Correct these names, then "
+        "run `ponte reload`:"
+    )
+    unknown_table = "ponte.toml:15: table Any not found, so this line has no effect"
+    assert (code, errors.splitlines()) == (1, [kept, *TOLD, unknown_table])
 
 
 def test_a_reload_logs_them(tmp_path: Path) -> None:

@@ -84,6 +84,23 @@ def test_more_approvals_than_people_are_noted(
     assert ("Bills: each change needs 2 approvals" in notes) is is_noted
 
 
+def test_approvers_who_cannot_read_the_table_are_noted(tmp_path: Path) -> None:
+    path, home = tmp_path / "ponte.toml", tmp_path / "home"
+    rules = (
+        '[groups]\nfinance = ["slack:SFIN", "web:ana"]\n'
+        '[tables.Bills]\napprovers = ["finance", "asker", "web"]\n'
+        '[[rules]]\nwho = ["{who}"]\nallow = ["read"]\n[[rules]]\ndeny = ["read:Bills"]\n'
+    )
+    note = "Bills: {names} can approve changes but can't read this table."
+    for who, names in (("nobody", "slack:SFIN, web, web:ana"), ("slack:SFIN", "web, web:ana")):
+        path.write_text(rules.format(who="slack:UX" if who == "nobody" else who))
+        notes = finding_texts("note", home, read_config(path))
+        assert note.format(names=names) in notes
+        assert "(ponte.toml:3)" in notes
+    path.write_text(rules.format(who="everybody"))
+    assert "can't read this table" not in finding_texts("note", home, read_config(path))
+
+
 def test_a_fresh_home_passes(tmp_path: Path) -> None:
     fresh = find_all(tmp_path / "home")
     assert {one.level for one in fresh} == {"ok"}

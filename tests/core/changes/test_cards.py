@@ -54,6 +54,7 @@ def test_an_update_names_its_row_and_shows_only_what_changes() -> None:
             "before": {"Name": "A", "Age": 4},
             "after": {"Name": "A", "Age": 5},
             "changes": [{"field": "Age", "before": "4", "after": "5"}],
+            "details": [],
         },
     )
     assert (card.title, card.expires_at) == ("Change a row in People", 9.0)

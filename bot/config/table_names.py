@@ -1,0 +1,74 @@
+"""Names of tables in ponte.toml: which no table has, and which table is surely meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from core.base.i18n import say
+from core.base.text import fold_case
+from core.changes.approval import Names
+
+_NO_TABLE = "{where}: table {name} not found, so this line has no effect"
+_HELD = "{where}: table {name} not found. Its restrictions apply to {near}. Did you mean that?"
+_MEANT = "{fault}. Did you mean {name}?"
+
+
+@dataclass(frozen=True, slots=True)
+class TableName:
+    """A name of a table in ponte.toml, by title or id, and where it is written. `restricts`: it is
+    that of a section of `[tables]` or of a denial, and not of a right that a rule allows."""
+
+    where: str
+    name: str
+    restricts: bool
+
+
+def find_near_tables(
+    names: Sequence[TableName], tables: Mapping[str, str] | None
+) -> Mapping[str, Names]:
+    """Return, for each name in a restriction that no table has, the id and the title of the only
+    table whose title differs by one letter, if there is one. A digit is no letter: `Sales 2025` is
+    not `Sales 2026`. `tables` None: not known."""
+    near: dict[str, Names] = {}
+    known = {fold_case(name) for pair in (tables or {}).items() for name in pair}
+    for written in names:
+        if written.restricts and fold_case(written.name) not in known:
+            pairs = (tables or {}).items()
+            alike = [pair for pair in pairs if _differs_by_letter(written.name, pair[1])]
+            if len(alike) == 1:
+                near[written.name] = alike[0]
+    return near
+
+
+def _differs_by_letter(first: str, second: str) -> bool:
+    first, second = fold_case(first), fold_case(second)
+    pairs = enumerate(zip(first, second, strict=False))
+    at = next((at for at, (a, b) in pairs if a != b), min(len(first), len(second)))
+    return any(
+        first[at + a :] == second[at + b :] and (first[at : at + a] + second[at : at + b]).isalpha()
+        for a, b in ((1, 1), (1, 0), (0, 1))
+    )
+
+
+def describe_unknown_tables(
+    names: Sequence[TableName], tables: Mapping[str, str] | None
+) -> Sequence[str]:
+    """Return a sentence for each name of a table in the file that no table has, with the nearest
+    title. `tables` None: not known, so there is none."""
+    if tables is None:
+        return []
+    known = {fold_case(name) for pair in tables.items() for name in pair}
+    near, faults = find_near_tables(names, tables), list[str]()
+    for written in names:
+        where, name = written.where, written.name
+        if fold_case(name) in known:
+            continue
+        if written.restricts and name in near:
+            faults.append(say(_HELD, where=where, name=name, near=near[name][1]))
+            continue
+        fault = say(_NO_TABLE, where=where, name=name)
+        titles = difflib.get_close_matches(name, tables.values(), 1)
+        faults.append(say(_MEANT, fault=fault, name=titles[0]) if titles else fault)
+    return faults
