@@ -264,7 +264,7 @@ class SlackHandlers:
 
     def claims(self, body: Payload) -> bool:
         """Return whether a handler takes an interaction, of which any part may be missing."""
-        view, actions = body.get("view"), body.get("actions")
+        view, actions = body.get("view") or {}, body.get("actions")
         match body.get("type"):
             case "block_actions":
                 action = actions[0] if isinstance(actions, list) and actions else None

@@ -11,8 +11,9 @@ import pytest
 from core.chat.incoming import EVENT_FAILED
 from core.observability.metrics import registry
 from tests.fakes.slack import Json
+from tests.fakes.slack.delivery import sign
 from tests.slack.bot import Setting, workplace
-from tests.slack.test_http import SECRET, post, sign
+from tests.slack.test_http import SECRET, post
 
 USER: Json = {"id": "W111", "username": "primary-owner", "team_id": "T111"}
 FORM: Json = {

@@ -59,7 +59,7 @@ async def test_a_person_signs_in(scene: Scene, name: str, person: Person) -> Non
         assert (ways["signed_in"], labels) == (False, ["Slack", "Acme"])
         answer = await scene.sign_in_with(browser, name)
     assert (answer.status_code, scene.is_signed_in(answer)) == (200, True)
-    assert '<dialog id="signin"' in answer.text, "the page itself: no redirect follows"
+    assert '<ol id="log"' in answer.text, "the page itself: no redirect follows"
     assert sentence_of(answer) == ""
     issuer = scene.acme.issuer if name == "acme" else ""
     assert scene.identities == [Identity(name, person, issuer=issuer)]
@@ -301,7 +301,7 @@ async def test_a_link_elsewhere_changes_nobody(scene: Scene, site: str, more: st
     headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
     async with scene.browser(**headers) as browser:
         answer = await browser.get(f"/sign-in/acme{more}")
-    assert (answer.status_code, '<dialog id="signin"' in answer.text) == (200, True)
+    assert (answer.status_code, '<ol id="log"' in answer.text) == (200, True)
     assert "set-cookie" not in answer.headers
     assert scene.acme.requests == []
 

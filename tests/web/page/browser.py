@@ -100,6 +100,13 @@ async def choose(page: Page, entry: str, opener: str = "#me") -> None:
     )
 
 
+async def show_sign_in(page: Page) -> None:
+    """Open the dialog of signing in, which is drawn when it is needed."""
+    script = "new URL('sign-in.js', document.querySelector('script').src)"
+    await page.evaluate(f"async () => (await import({script})).show()")
+    await expect(page.locator("#signin")).to_be_visible()
+
+
 async def say(page: Page, text: str) -> None:
     await page.fill("#text", text)
     await page.press("#text", "Enter")

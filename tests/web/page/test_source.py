@@ -16,11 +16,11 @@ LATER_FILES = {
     "admin.html", "admin.css", "admin.js", "print.css", "data.css", "quick.js", "plain.html",
     "requests.js", "worker.js", "shortcuts.js", "menu.js", "person.js", "reason.js", "dialogs.js",
     "dialogs.css", "sign-in.js", "sign-in.css", "record.js", "record.css",
-    "feedback.js", "saved.js",
+    "feedback.js", "saved.js", "deciding.js",
 }  # fmt: skip
 """Files that the first view does not need: for formulas, for code, for messages that wait, for
-tables and charts, for menus and dialogs, for a search, for an answer's cost, for changing a
-proposal, for recordings, for the operator's page, for printing, and for notifications."""
+tables and charts, for menus and dialogs, for a search, for an answer's cost, for changing and
+deciding a proposal, for recordings, for the operator's page, for printing, and for notifications."""
 
 
 def own_scripts() -> str:
