@@ -1,15 +1,12 @@
 // The form in a card that changes its proposal. It sends only the values that differ from those shown.
 
-import { isComposing, make } from "./element.js";
+import { isComposing, loadStyle, make } from "./element.js";
 import { request } from "./server.js";
 import { say } from "./words.js";
 
 const TYPES = { date: "date", moment: "datetime-local", checkbox: "checkbox" };
 
-await new Promise((resolve) => {
-  const href = new URL("change.css", import.meta.url);
-  document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
-});
+await loadStyle("change.css");
 
 /** Open the form in the card's copy in `frame`, with what was typed before over the stored values. `card` has the
     functions of card.js. */

@@ -1,14 +1,11 @@
 // What is asked of an answer now and then: its tokens and cost, the answer before it, a table alone.
 
-import { $, againButton, make, notice, stick } from "./element.js";
+import { $, againButton, loadStyle, make, notice, stick } from "./element.js";
 import { grow } from "./growing.js";
 import { request } from "./server.js";
 import { locale, moment, say } from "./words.js";
 
-await Promise.all(["details.css", "data.css"].map((name) => new Promise((resolve) => {
-  const href = new URL(name, import.meta.url);
-  document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
-})));
+await Promise.all(["details.css", "data.css"].map(loadStyle));
 
 /** Show the answers that stood here before, or hide them. `dress` labels their tables. */
 export async function toggleEarlier(shown, button, dress) {

@@ -16,6 +16,14 @@ export function make(tag, { text, on, ...attributes } = {}, ...children) {
   return element;
 }
 
+/** Wait for a style sheet of this folder, or for its failure. */
+export function loadStyle(name) {
+  return new Promise((resolve) => {
+    const href = new URL(name, import.meta.url);
+    document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
+  });
+}
+
 /** 24 characters at random; crypto.randomUUID is missing on plain http beyond this machine. */
 export function randomKey() {
   const bytes = [...crypto.getRandomValues(new Uint8Array(12))];

@@ -85,6 +85,8 @@ export function showMessage(message) {
   const edit = make("p", { class: "tools last" }, iconButton("edit", "edit", () => asking(shown, "edit")));
   shown.said.append(words(button ? say(button) : message.text), filesOf(message.files), ...(button ? [] : [edit]));
   shown.said.hidden = clicked || message.unasked;
+  const at = shown.said.querySelector(".at");
+  if (message.unasked && at) shown.answer.prepend(make("p", { class: "sender" }, "Ponte · ", at)); // as a reminder, which nobody wrote
   shown.item.classList.toggle("clicked", clicked);
   quiet(shown);
   if (message.state === "new" || message.state === "running") run(shown, true);

@@ -70,9 +70,13 @@ function draw(shown, conversation, button, fields, name) {
     ? make("label", { class: "share" }, inputs.get(key), label)
     : make("label", { "data-key": key }, label, inputs.get(key), ...(hint ? [make("span", { class: "hint", dir: "auto", text: hint })] : [])));
   // A row that appears has no limit.
-  const change = () => labels.filter((one) => ["comparison", "limit"].includes(one.dataset.key)).forEach((one) => (one.hidden = first.value === "new"));
+  const change = () => labels.filter((one) => ["comparison", "limit"].includes(one.dataset.key)).forEach((one) => {
+    one.hidden = first.value === "new";
+    inputs.get(one.dataset.key).required = !one.hidden;
+  });
   const form = make("form", { class: "feedback saving", "data-form": name, on: { submit, change, keydown: onKey } }, ...labels,
     wrong, send, make("button", { type: "button", text: say("cancel"), on: { click: close } }));
+  change();
   stick(() => shown.tools.before(form));
   first.select?.();
   first.focus({ preventScroll: true });

@@ -1,13 +1,10 @@
 // Signing in: a button for each way, and the field for a link.
 
-import { $, make } from "./element.js";
+import { $, loadStyle, make } from "./element.js";
 import * as session from "./session.js";
 import { say } from "./words.js";
 
-await new Promise((resolve) => {
-  const href = new URL("sign-in.css", import.meta.url);
-  document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
-});
+await loadStyle("sign-in.css");
 
 const ASKED_AGAIN = 600000; // milliseconds before a provider is asked again without the person
 const AWAY = 30000; // milliseconds that one tab may take at the provider while the others wait

@@ -20,7 +20,7 @@ LATER_FILES = {
 }  # fmt: skip
 """Files that the first view does not need: for formulas, for code, for messages that wait, for
 tables and charts, for menus and dialogs, for a search, for an answer's cost, for changing and
-deciding a proposal, for recordings, for the operator's page, for printing, and for notifications."""
+deciding a proposal, for recordings, for the operator's page, for printing, for notifications."""
 
 
 def own_scripts() -> str:
