@@ -35,26 +35,26 @@ def subject_of(name: str, turn: str) -> str:
 
 
 @asynccontextmanager
-async def there(w: Workplace, post: Post) -> AsyncIterator[None]:
+async def as_it_is(w: Workplace, post: Post) -> AsyncIterator[None]:
     yield
 
 
 @asynccontextmanager
-async def forgotten(w: Workplace, post: Post) -> AsyncIterator[None]:
+async def forget_it(w: Workplace, post: Post) -> AsyncIterator[None]:
     w.slack.say(w.alice, w.dm, "forget yes", thread_ts=post.thread_ts)
     await w.until(lambda: any("Deleted" in one.visible_text for one in w.posts(w.dm)))
     yield
 
 
 @asynccontextmanager
-async def stopping(w: Workplace, post: Post) -> AsyncIterator[None]:
+async def stop_intake(w: Workplace, post: Post) -> AsyncIterator[None]:
     w.bot.slack._handlers.interactions.is_open = False
     yield
     w.bot.slack._handlers.interactions.is_open = True
 
 
 @asynccontextmanager
-async def unreadable(w: Workplace, post: Post) -> AsyncIterator[None]:
+async def break_journal(w: Workplace, post: Post) -> AsyncIterator[None]:
     async def fail(*_: object) -> None:
         raise NotStored
 
@@ -65,7 +65,7 @@ async def unreadable(w: Workplace, post: Post) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def full(w: Workplace, post: Post) -> AsyncIterator[None]:
+async def fill_disk(w: Workplace, post: Post) -> AsyncIterator[None]:
     """The disk is full."""
     inbox = w.bot.slack._handlers.interactions.conversations.inbox
     assert isinstance(inbox, WatchedInbox)
@@ -74,7 +74,7 @@ async def full(w: Workplace, post: Post) -> AsyncIterator[None]:
     inbox.times = 0
 
 
-STATES = (there, forgotten, stopping, unreadable, full)
+STATES = (as_it_is, forget_it, stop_intake, break_journal, fill_disk)
 
 
 @pytest.mark.parametrize("state", STATES)
