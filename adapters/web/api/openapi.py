@@ -74,9 +74,7 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
         described = _describe_route(route, path, schemas)
         paths.setdefault(path, {})[route.declaration.method.lower()] = described
     # also while MCP is off: it then answers 401 or 404
-    for path in sorted(
-        {*signed, visitor.PROGRAMS_PATH}
-    ):  # also while MCP is off: it answers 401 or 404
+    for path in sorted({*signed, visitor.PROGRAMS_PATH}):
         summary, statuses = MOUNTED_ANSWERS.get(path, PLATFORM_ANSWERS)
         operation: Json = {
             "operationId": f"post{_NOT_WORD.sub('_', path)}".rstrip("_"),
