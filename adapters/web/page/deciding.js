@@ -12,7 +12,7 @@ export async function decide(cards, id, action, conversation, button, more = {})
   const { card } = shown.get(id);
   if (["deny", "reason"].includes(action) && more.reason === undefined) {
     tell(id, "");
-    return (await import("./reason.js")).open(action, button.closest(".card"), (reason) => decide(cards, id, "deny", conversation, button, { reason }));
+    return (await import("./change.js")).askReason(action, button.closest(".card"), (reason) => decide(cards, id, "deny", conversation, button, { reason }));
   }
   if (action === "change" && !more.values) {
     tell(id, "");

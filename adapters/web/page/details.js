@@ -141,6 +141,16 @@ export async function saveChart(figure, form) {
   setTimeout(() => URL.revokeObjectURL(href), 10_000);
 }
 
+/** Show a picture large, over the page. */
+export function enlarge({ src, alt }) {
+  if (!$("picture")) {
+    document.body.append(make("dialog", { id: "picture" }, make("img", { id: "large" }),
+      make("form", { method: "dialog" }, make("button", { text: say("close") }))));
+  }
+  Object.assign($("large"), { src, alt });
+  $("picture").showModal();
+}
+
 export function widen(frame) {
   if (!$("wide")) {
     document.body.append(make("dialog", { id: "wide", "aria-labelledby": "wide-title" },

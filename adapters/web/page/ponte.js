@@ -200,13 +200,11 @@ async function forget(forgetting) {
 }
 
 /** Pictures open large, over the page. */
-function enlarge(event) {
+async function enlarge(event) {
   const picture = event.target.closest(".files img, .body img");
   if (!picture || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
-  $("large").src = picture.src;
-  $("large").alt = picture.alt;
-  $("picture").showModal();
+  (await import("./details.js")).enlarge(picture);
 }
 
 async function showShortcuts() {

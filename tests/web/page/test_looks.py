@@ -16,7 +16,16 @@ from core.people.rules import Rule, RuleBook
 from tests.fakes.card_rows import card_row
 from tests.fakes.choices import allow_list
 from tests.fakes.config import fixed_rules
-from tests.web.page.browser import axe_source, choose, findings, resize, say, show_sign_in, visit
+from tests.web.page.browser import (
+    axe_source,
+    choose,
+    findings,
+    resize,
+    say,
+    show_picture,
+    show_sign_in,
+    visit,
+)
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -144,7 +153,7 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
     await show_sign_in(page)
     await check("signin")
     await page.evaluate("document.getElementById('signin').close()")
-    await page.evaluate("document.getElementById('picture').showModal()")
+    await show_picture(page)
     await check("picture")
     await page.evaluate("document.getElementById('picture').close()")
     await page.evaluate("document.body.classList.add('menu')")

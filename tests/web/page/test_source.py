@@ -14,7 +14,7 @@ LATER_FILES = {
     "math.js", "math.css", "temml.min.js", "tokens.js", "naming.js", "options.js",
     "highlight.js", "code.js", "queue.js", "details.js", "details.css", "change.js", "change.css",
     "admin.html", "admin.css", "admin.js", "print.css", "data.css", "quick.js", "plain.html",
-    "requests.js", "worker.js", "shortcuts.js", "menu.js", "person.js", "reason.js", "dialogs.js",
+    "requests.js", "worker.js", "shortcuts.js", "menu.js", "person.js", "dialogs.js",
     "dialogs.css", "sign-in.js", "sign-in.css", "record.js", "record.css",
     "feedback.js", "saved.js", "deciding.js",
 }  # fmt: skip
