@@ -160,6 +160,9 @@ async def test_alert_has_a_form_that_makes_a_card_and_keeps_what_was_typed(
     await value.select_option("a row appears")
     await expect(limit).to_be_hidden()
     await value.select_option("sum of <b>Amount</b>")
+    await page.locator(".saving [type=submit]").click()
+    await expect(limit).to_be_focused()
+    assert messages == ["figure"], "an empty limit is no message"
     await limit.fill("many")
     await page.get_by_label("Post right away").check()
     await page.keyboard.press("Enter")
