@@ -104,6 +104,13 @@ class HealthBoard:
     async def health(self) -> Sequence[Health]:
         return await self.parts.list_all()
 
+    def retry_model(self) -> None:
+        """Let the next message try whether a used-up limit of the model's account is over."""
+        from core.models.served_model import ServedModel  # not loaded for the demo model
+
+        if isinstance(model := self.engine.assistant.model, ServedModel):
+            model.retry_limits()
+
     async def readiness(self) -> Sequence[Health]:
         """Return the parts that must work so that Ponte is ready, for the route `/readyz`."""
         parts = await self.health()

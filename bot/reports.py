@@ -274,7 +274,7 @@ async def check_rights(
     )
     # A verdict is right with unknown groups too, but may name another rule than the first.
     await policy.prepare(who, where, confirmed=True, seconds=1)
-    right_names = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
+    right_names = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config)))
     lines = [await _judge_right(policy, live, who, where, right) for right in right_names]
     # The sample tables have a rule besides the rights.
     for_invited = settings.ponte_sample == "on"
@@ -317,7 +317,7 @@ async def find_rights(
         settings.ponte_allow,
         settings.ponte_admins,
     )
-    named = [right for right in _named_rights(config, policy) if right.split(":")[0] in kinds]
+    named = [right for right in _named_rights(config) if right.split(":")[0] in kinds]
     live = LiveConfig(config)
     verdicts = [await _judge_right(policy, live, who, where, right) for right in (*kinds, *named)]
     return {verdict.right: verdict.rule for verdict in verdicts if verdict.allowed}
@@ -378,7 +378,7 @@ def _describe_rule(rule: Rule) -> str:
     return "; ".join(f"{key} {', '.join(part)}" for key, part in parts.items() if part)
 
 
-def _named_rights(config: Config, policy: Policy) -> Iterator[str]:
+def _named_rights(config: Config) -> Iterator[str]:
     """Yield the rights to single things that ponte.toml names, as in `read:Orders`, each once. A
     pattern such as `read:C*` is judged like a name."""
     kinds = ("read", "propose", "approve")

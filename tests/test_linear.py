@@ -166,7 +166,7 @@ FUNCTIONS: dict[str, Work] = {
     "discord: names": discord_events.ReferencedNames(None, {}).write,
     "web: html": to_html.__wrapped__,
     "terminal: files": _WORD.findall,
-    "hosted: links": hosted_response.without_container_links,
+    "hosted: links": markdown.without_container_links,
     "hosted: failed": read_logs,
     "hosted: fenced": hosted.CodePrompt.of,
     "stackspot: json": parse_json_text,

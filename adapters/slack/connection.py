@@ -174,6 +174,21 @@ class SlackSocket(AsyncSocketModeHandler):
         await self.client.run_message_listeners(message, frame)
 
 
+class SlackApp(AsyncApp):
+    """Acknowledges what none of the handlers claims before Bolt sees it, because Bolt's matchers
+    raise KeyError where a part of an interaction is missing (slack_bolt 1.30)."""
+
+    def __init__(self, handlers: SlackHandlers, **options: Any) -> None:
+        super().__init__(**options)
+        self._handlers = handlers
+        handlers.register(self)
+
+    async def async_dispatch(self, req: AsyncBoltRequest) -> BoltResponse:
+        if self._handlers.claims(req.body) or req.body.get("type") == "url_verification":
+            return await super().async_dispatch(req)
+        return BoltResponse(status=200, body=self._handlers.answer_unknown(req.body) or "")
+
+
 def build_app(
     client: AsyncWebClient,
     result: AuthorizeResult,
@@ -189,7 +204,8 @@ def build_app(
     """
     bolt_log = sdk_log()
     bolt_log.disabled = True  # Bolt warns that it ignores the token in the environment
-    app = AsyncApp(
+    app = SlackApp(
+        handlers,
         # Without a name, Bolt searches the whole call stack and reads the source of each frame.
         name="ponte",
         logger=bolt_log,
@@ -215,7 +231,6 @@ def build_app(
             response.status = 200
 
     app.error(on_error)
-    handlers.register(app)
     return app
 
 
@@ -242,6 +257,8 @@ async def dispatch(
             return 401, {"content-type": "text/plain"}, b"not signed"
         request = AsyncBoltRequest(body=body.decode(), headers=dict(headers))
     except (ValueError, RecursionError):
+        return 400, {"content-type": "text/plain"}, b"not a request of Slack's"
+    if not request.body:
         return 400, {"content-type": "text/plain"}, b"not a request of Slack's"
     if request.body.get("type") == EVENT:
         return 200 if await _is_stored(store, request.body) else 503, {}, b""

@@ -251,8 +251,7 @@ class SlackHandlers:
     home: SlackHome
 
     def register(self, app: AsyncApp) -> None:
-        """Bolt calls the first handler that matches. The last ones acknowledge what no other one
-        handles, because Slack shows an error otherwise."""
+        """Bolt calls the first handler that matches; `claims` knows what they match."""
         app.command(ASK_COMMAND)(self.on_private_question)
         app.command(QUICK_COMMAND)(self.on_command)
         app.shortcut(forms.ASK_FORM)(self.on_shortcut)
@@ -262,11 +261,20 @@ class SlackHandlers:
         app.view(forms.INPUTS_FORM)(self.on_quick_form)
         app.view(re.compile("^ponte_"))(self.on_form)
         app.action(re.compile("^ponte_"))(self.on_press)
-        anything = re.compile(".*")
-        app.action(anything)(self.ignore)
-        app.view_closed(anything)(self.ignore)
-        for listen in (app.shortcut, app.view, app.options):
-            listen(anything)(self.on_unknown)
+
+    def claims(self, body: Payload) -> bool:
+        """Return whether a handler takes an interaction, of which any part may be missing."""
+        view, actions = body.get("view") or {}, body.get("actions")
+        match body.get("type"):
+            case "block_actions":
+                action = actions[0] if isinstance(actions, list) and actions else None
+                return _is_ours(action, "action_id")
+            case "view_submission":
+                # Bolt takes every other view for a step of a workflow, and fails without one.
+                return _is_ours(view, "callback_id") and view.get("type") == "modal"
+            case "message_action":
+                return body.get("callback_id") in (forms.ASK_FORM, forms.QUICK_COMMAND_FORM)
+        return body.get("command") in (ASK_COMMAND, QUICK_COMMAND)
 
     async def on_private_question(self, ack: AsyncAck, command: dict[str, Any]) -> None:
         """Handle `/ponte QUESTION`: it counts as asked in the direct message with Ponte."""
@@ -456,8 +464,8 @@ class SlackHandlers:
         await self._press(self._read_form(ack, body), press)
 
     async def on_press(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
-        """Handle a button of the bot's post or of the Home tab. Without an acknowledgement, Slack
-        shows a warning beside it."""
+        """Handle a button of the bot's post or of the Home tab. Each press is acknowledged, else
+        Slack shows a warning beside the button."""
         # On the Home tab there is no post; the view's `private_metadata` is the person's direct
         # message.
         view, post = body.get("view") or {}, body.get("message") or {}
@@ -476,9 +484,8 @@ class SlackHandlers:
         key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{user}"
 
         async def notify(words: str) -> None:
+            await ack()
             await respond(self.workspace, place, words)
-            if not (button.work or button.form):
-                log.error("could not store a click")
 
         interaction = SlackInteraction(
             self.workspace,
@@ -495,9 +502,7 @@ class SlackHandlers:
             await ack()
         at = float(action["action_ts"])
         await self._press(interaction, ButtonPress(button, subject, at, ts, is_marked=True))
-        if button.form:
-            # Last: after an error above, Slack shows its warning.
-            await ack()
+        await ack()  # last: a form may have been opened before
 
     async def _press(self, interaction: SlackInteraction, press: ButtonPress) -> None:
         """`press.post` is the time stamp of the post with the button, "" for the Home tab, which is
@@ -529,22 +534,28 @@ class SlackHandlers:
             notices,
         )
 
-    async def ignore(self, ack: AsyncAck) -> None:
-        """Acknowledge a closed form, or a button that does nothing here, such as a link."""
-        await ack()
-
     async def on_unknown(self, ack: AsyncAck, body: dict[str, Any]) -> None:
-        """Acknowledge what only another version of Ponte or of the app's manifest has, with a
-        sentence where Slack has a place for it."""
-        user, url = body["user"]["id"], body.get("response_url", "")
-        words = say(EVENT_FAILED, self.workspace.directory.locale(user))
-        if body["type"] == "block_suggestion":
-            await ack(options=[])
-        elif field := _find_first_input(body.get("view") or {}):
-            await ack(**_field_error(field, words))
-        else:
-            await ack()
-            await respond(self.workspace, SlackPlace(user, "", "", "", url), words)
+        await ack(**self.answer_unknown(body))
+
+    def answer_unknown(self, body: Payload) -> dict[str, Any]:
+        """Return the acknowledgement of what only another version of Ponte or of the app's manifest
+        has, with a sentence where Slack has a place for it."""
+        kind, user = body.get("type"), body.get("user")
+        id = str(user.get("id", "") if isinstance(user, Mapping) else body.get("user_id", ""))
+        words = say(EVENT_FAILED, self.workspace.directory.locale(id))
+        if kind in ("block_suggestion", "dialog_suggestion"):
+            return {"options": []}
+        if "command" in body:
+            return {"text": words}
+        if kind == "view_submission" and (field := _find_first_input(body.get("view") or {})):
+            return _field_error(field, words)
+        url = str(body.get("response_url") or "")
+        # A button of a link has done all that it does, as has a form that was closed.
+        is_link = kind == "block_actions" and not self.claims(body)
+        if url and not is_link and kind not in ("view_closed", "dialog_cancellation"):
+            place = SlackPlace(id, "", "", "", url)
+            self.interactions.tasks.start(respond(self.workspace, place, words))
+        return {}
 
     def _make_interaction(
         self,
@@ -638,6 +649,10 @@ async def respond(workspace: Workspace, place: SlackPlace, words: str, **content
         return bool(place.channel)
     except FAILURES:
         return False
+
+
+def _is_ours(part: object, id: str) -> bool:
+    return isinstance(part, Mapping) and str(part.get(id)).startswith("ponte_")
 
 
 def _find_first_input(view: Payload) -> str:

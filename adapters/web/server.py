@@ -43,7 +43,7 @@ from adapters.web.oidc.routes import SignInRoutes
 from adapters.web.page.routes import AccountRoutes, ConversationRoutes, PageRoutes, SessionRoutes
 from adapters.web.setup.routes import SetupRoutes
 from adapters.web.sign_in import Visitors
-from adapters.web.visitor import COMPATIBLE_PREFIX
+from adapters.web.visitor import COMPATIBLE_PREFIX, PROGRAMS_PATH
 from core.base.errors import PonteError, SettingsError, TooLarge
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import People
@@ -511,9 +511,12 @@ async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, se
             body = await http_io.limit_body(request, MOUNTED_BODY_LIMIT_BYTES).body()
             status, headers, answer = await handler(dict(request.headers.items()), body)
             response = Response(answer, status, headers)
-    except TooLarge:
+    except TooLarge as error:
+        response = http_io.error_response(error, http_io.read_visit(scope))
+        if request.url.path.removesuffix("/") == PROGRAMS_PATH:
+            response = Response(_TOO_LARGE, 413, media_type="application/json")
         # Without this header, uvicorn would read the rest of the body, without a limit.
-        response = Response(_TOO_LARGE, 413, {"connection": "close"}, "application/json")
+        response.headers["connection"] = "close"
     except ClientDisconnect:  # the body is incomplete, and nobody reads an answer
         return
     await response(scope, receive, send)

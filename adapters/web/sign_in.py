@@ -166,8 +166,12 @@ class TokenAuthentication:
         own_host = visit.headers.get("host", "").lower()
         if origin and origin not in {f"http://{own_host}", f"https://{own_host}", self.origin}:
             raise errors.ForeignOrigin(origin=origin[:100])
-        # `Sec-Fetch-Site` marks requests of other sites that carry no Origin (fetch metadata).
-        foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
+        # `Sec-Fetch-Site` marks requests of other sites that carry no Origin (fetch metadata). It
+        # protects what a browser adds by itself, the cookie. Programs built on Electron send it,
+        # too, with a token, which no site can send.
+        is_bearer = visit.headers.get("authorization", "").lower().startswith("bearer ")
+        is_marked = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
+        foreign = is_marked and not (is_bearer and self._read_cookie(visit.headers) is None)
         # Following a link from another site is no attack: it only shows a page.
         walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
         if foreign and not walks_in:  # a form of theirs navigates too, with a POST

@@ -33,6 +33,7 @@ CONFIRMATION_SECONDS = 60.0
 minutes old, so that they lose the page within five."""
 CONFIRMATION_TIMEOUT_SECONDS, CONFIRMATION_PAUSE_SECONDS = 2.0, 10.0
 MAX_UNCONFIRMED_PEOPLE = 10_000
+PROGRAMS_PATH = "/mcp"
 COMPATIBLE_PREFIX = "/v1/"
 METRICS_PATH = "/metrics"
 PROVIDER_SESSION_ENDED = "Your session has ended. Sign in again."

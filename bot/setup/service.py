@@ -257,6 +257,8 @@ class SetupService:
             return
         start = Start(settings, self._live.current, self._home)
         own.findings, choices = await check_integration(start, own.card)
+        if own.card == "model":  # credit may have been bought
+            self._board.retry_model()
         # Who has not named a model yet could not know those of the server.
         is_failing = own.findings[0].state == "failing"
         if is_failing and choices.get("ponte_model") and not own.values["ponte_model"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from typing import TYPE_CHECKING
 
@@ -158,3 +159,18 @@ def _describe_target(token: Token) -> str:
 
 def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None
+
+
+_CONTAINER_LINK = re.compile(
+    r"!?\[(?P<label>[^\[\]\n]*)\]\(\s*<?sandbox:[^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)"
+)
+_BARE_CONTAINER_LINK = re.compile(r"sandbox:(?P<path>/[^\s)\]>\"'`]*)")
+
+
+def without_container_links(text: str) -> str:
+    """Return the text of a model with the words alone in place of links to files of its sandbox,
+    such as `[chart](sandbox:/mnt/data/a.png)`, which nobody can open. The files are attached."""
+    if "sandbox:" not in text:
+        return text
+    text = _CONTAINER_LINK.sub(lambda match: match["label"], text)
+    return _BARE_CONTAINER_LINK.sub(lambda match: posixpath.basename(match["path"]), text)

@@ -39,6 +39,9 @@ _OTHER_CHOICE = "Something else…"
 _TYPE_ANSWER = "Type your answer as a message."
 _NOT_ASKED = "Only the person who was asked can choose."
 _QUESTION_CLOSED = "This question is closed. Type your answer as a message."
+_QUESTION_BEFORE_NEW = (
+    "This question is from before you started a new conversation. Type your answer as a message."
+)
 CODE_LATE = "The code couldn't be shown in time. Try again."
 _CODE_GONE = "This code is no longer stored. Code is deleted together with its conversation."
 _REASON = FormField(
@@ -53,13 +56,15 @@ async def _find_code(stores: Any, press: ButtonPress, person: Person, at: Addres
 
 async def choose(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
     """Return the choice as a message. Raise Refusal for another person, and once the question was
-    answered or is older than CHOICE_SECONDS."""
+    answered, is older than CHOICE_SECONDS, or is of an earlier conversation than `new` began."""
     entry = await stores.journal.history_entry(press.parts[-1])
     if entry.message.author.key != person.key:
         raise Refusal(_NOT_ASKED)
     number, choices = int(press.parts[0]), entry.answer.choices if entry.answer else ()
     if entry.created_at < time.time() - CHOICE_SECONDS or number > len(choices):
         raise Refusal(_QUESTION_CLOSED)
+    if not await stores.journal.is_thread_current(entry.turn):
+        raise Refusal(_QUESTION_BEFORE_NEW)
     if not number:
         return PressResult(say(_TYPE_ANSWER))
     return PressResult(choices[number - 1], origin=CHOICE, event_key=f"{CHOICE.name}:{entry.turn}")

@@ -145,6 +145,8 @@ class InteractionRequest:
     asked_in: AskedIn | None = None
     origin: MessageOrigin = PERSON
     event_key: str = ""
+    repeated: str = ""
+    """The sentence if another press has stored a message with this `event_key`."""
 
 
 class ChatInteraction(Protocol):
@@ -246,6 +248,9 @@ class Interactions:
             with use_locale(interaction.locale):
                 await interaction.notify(NotStored().words())
             return False
+        if request.repeated and not receipt.is_new:
+            await interaction.notify(say(request.repeated, interaction.locale))
+            return False
         return await interaction.acknowledge(receipt, request)
 
     async def find_quick_commands(
@@ -271,7 +276,7 @@ class Interactions:
                 await interaction.notify(result)
             elif origin := result.origin:
                 request = InteractionRequest(
-                    result.words, origin=origin, event_key=result.event_key
+                    result.words, origin=origin, event_key=result.event_key, repeated=button.gone
                 )
                 return await self.submit(interaction, request)
             elif not (then := result.form) or not (form := then.button.form):

@@ -318,6 +318,13 @@ def _parse(text: str) -> TypedCommand | None:
     return None if rest else TypedCommand(name)
 
 
+def is_command_name(text: str) -> bool:
+    """Return whether this is the name of a command in any language, also without what has to follow
+    it: `approve` is one, and no command."""
+    name = _fold(text.strip().rstrip(".!? "))
+    return name in {*COMMAND_NAMES, "alert"} or name in _ENGLISH_NAMES
+
+
 def parse_message(message: Message) -> TypedCommand | None:
     """Return the command that the message is, or None if it is for the model: text of a program, a
     file or a webhook is never a command."""

@@ -46,8 +46,8 @@ class Notation:
 def find_notation(
     columns: Iterable[tuple[Field, Sequence[SheetCell]]], given: Notation
 ) -> Notation:
-    """Return what the unambiguous cells of number and day fields show, else what is `given`. Raise
-    ToolError if ambiguous cells are left, or if the file shows both."""
+    """Return what the unambiguous cells of number and day fields show; what is `given` if they show
+    none or both ways. Raise ToolError if that is "" and ambiguous cells are left."""
     signs: dict[DecimalSign | None, tuple[Field, str]] = {}
     orders: dict[DateOrder | None, tuple[Field, str]] = {}
     for field, cells in columns:

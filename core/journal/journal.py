@@ -13,7 +13,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
-from core.base.errors import Superseded, TakenOver
+from core.base.errors import BadInput, Superseded, TakenOver
 from core.changes import ledger as changes
 from core.domain.messages import Answer, Card, Item, Message, Post, Usage, decode_json, encode_json
 from core.domain.ports import NO_STEP, TransactionStep
@@ -583,7 +583,7 @@ class Journal(SqlThreads):
         of the newest messages that failed, the latest first. Their texts are left out.
 
         Requests to webhooks that filled no field of their template are listed with the failed ones:
-        nothing was posted for them.
+        nothing was posted for them. What its sender can correct is none: they read how.
         """
         rows = connection.execute(
             f"SELECT * FROM inbox WHERE {IS_OPEN} ORDER BY seq LIMIT ?",  # noqa: S608
@@ -602,7 +602,8 @@ class Journal(SqlThreads):
             if summary.state == "failed" and not summary.reason and row["answer"]:
                 # A model's failure is an answer, which has the code of the error.
                 summary = replace(summary, reason=decode_json(Answer, row["answer"]).code)
-            summaries.append(summary)
+            if summary.reason != BadInput.code:  # its sender read how to correct it
+                summaries.append(summary)
         return summaries
 
     async def list_idle_conversations(

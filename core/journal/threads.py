@@ -272,6 +272,15 @@ class SqlThreads(SqlStore):
         return _history_entry_of(row)
 
     @query
+    def is_thread_current(self, connection: SqlConnection, turn: str) -> bool:
+        """Return whether the turn's conversation still goes on in its thread: `new` ends it."""
+        sql = (
+            "SELECT 1 FROM inbox JOIN conversations USING (conversation, thread)"
+            " WHERE inbox.turn = ?"
+        )
+        return connection.execute(sql, (turn,)).fetchone() is not None
+
+    @query
     def find_ended_turn(
         self, connection: SqlConnection, turn: str, conversation: str = ""
     ) -> Turn | None:

@@ -118,7 +118,10 @@ _NO_UNDO = (
 _UNDO = "Only a person can undo a change. Click **Undo** on its card, or type `undo {id}`."
 _ONE_CHART = "This is the only chart that I can draw. A real model can draw any chart you ask for."
 _NO_CHART = "I can only chart the sales in the sample tables. A real model can chart your own rows."
-_NO_SCHEDULE = "I can't schedule anything: schedules, reminders and alerts need a real model."
+_NO_SCHEDULE = (
+    "I can't schedule anything: schedules and reminders need a real model. To watch rows, click "
+    "**Alert…** below an answer that shows them."
+)
 _NO_FILE = (
     "Attach a file to your message, for example a CSV file: on the page with the **+** button, "
     "in the terminal as `@path`. Then write `{message}`. If you have no file, type `{export}` "

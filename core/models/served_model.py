@@ -250,6 +250,9 @@ ERASE_PATHS = {"response": "responses", "container": "containers", "file": "file
 ERASE_PAGE_ITEMS = 100
 MAX_LIMIT_SECONDS = 86_400.0
 PROBE_INTERVAL_SECONDS = 30.0
+LIMIT_RETRY_SECONDS = 600.0
+"""A used-up limit may end before its time, as after credit was bought: so often, one request tries
+it."""
 HEALTH_WAIT_SECONDS = 1.0
 LEVEL_DESCRIPTIONS = {
     "conversations": "{model} at {host}: conversations stored there and here",
@@ -299,9 +302,9 @@ class ServedModel(Model):
         self._fixed_level = level
         # The API in use; None until it is found out which one the server has.
         self._level = level
-        self._limits: dict[str, tuple[float, object]] = {}
-        """When a used-up limit of a model ends (loop time), and the prices in ponte.toml that
-        applied then: a reload makes new ones."""
+        self._limits: dict[str, tuple[float, float, object]] = {}
+        """When a used-up limit of a model ends and when it is tried again (loop time), and the
+        prices in ponte.toml that applied then: a reload makes new ones."""
         self._trouble: PonteError | None = None
         self._probed_at = 0.0
         """While it is in trouble, it is asked again after PROBE_INTERVAL_SECONDS."""
@@ -329,17 +332,19 @@ class ServedModel(Model):
         """Raise ModelError.
 
         A server that turns out to lack the API of its level is asked at the next lower one. A limit
-        of a day that is used up refuses further rounds here, without a request. An error that
-        concerns the server is remembered for `health`.
+        of a day that is used up refuses further rounds here, without a request but for one every
+        ten minutes. An error that concerns the server is remembered for `health`.
         """
         clock, name = asyncio.get_running_loop().time, ask.model or self.name
         prices = self._options.config.price_list
-        end, old_prices = self._limits.get(name, (0.0, prices))
+        end, retry_at, old_prices = self._limits.get(name, (0.0, 0.0, prices))
         # A used-up limit would refuse the request, and servers count refused ones, too. A round
         # that was asked before a crash is only looked up.
         # After a reload of the settings the limit may be another, so it is tried again.
-        if end > clock() and prices is old_prices and not ask.response:
-            raise LimitReached(seconds=math.ceil(end - clock()))
+        if end > (now := clock()) and prices is old_prices and not ask.response:
+            if now < retry_at:
+                raise LimitReached(seconds=math.ceil(end - now))
+            self._limits[name] = end, now + LIMIT_RETRY_SECONDS, prices  # for the others
         # Not asked yet, or the server was down: ask now what it can do.
         if self._level is None:
             self.start()
@@ -361,6 +366,7 @@ class ServedModel(Model):
                     async for event in events:
                         yield event
                 self._trouble = None
+                self._limits.pop(name, None)
                 return
             except NoEndpoint as error:  # the server has changed since it was asked what it can do
                 # PONTE_MODEL_API sets the level, or there is no lower one.
@@ -372,9 +378,13 @@ class ServedModel(Model):
             except ModelError as error:
                 if isinstance(error, LimitReached):
                     seconds = min(float(str(error.values["seconds"])), MAX_LIMIT_SECONDS)
-                    self._limits[name] = clock() + seconds, prices
+                    self._limits[name] = clock() + seconds, clock() + LIMIT_RETRY_SECONDS, prices
                 self._record_trouble(error)
                 raise
+
+    def retry_limits(self) -> None:
+        """Let the next message try whether a used-up limit is over."""
+        self._limits.clear()
 
     async def check_voice(self, name: str) -> Health:
         await self.health()  # so that the server was asked

@@ -69,6 +69,7 @@ ALERT = re.compile(
 """An alert as the tool of schedules reads it. A form names the turn, a model one of its results."""
 _ALERT_VALUES = "{value}|{comparison}|{every}|{now}|{limit}|{title}"
 _BAD_LIMIT = "Enter a number as the limit. Only a change can be in %."
+_BAD_SIGN = "A limit or a title can't contain `|`."
 
 
 async def _find_question(stores: Any, turn: Turn | None) -> str:
@@ -143,9 +144,13 @@ def _offer(field: FormField, labels: Mapping[str, str], value: str = "") -> Form
 def read_alert_form(source: str, text: str) -> tuple[str, str]:
     """Return the alert, as `ALERT`, and the rule of its looks. Raise BadInput."""
     value, comparison, rule, now, limit, title = text.split("|", 5)
+    if "|" in title:  # or in the limit, so that all after it stands in the title
+        raise BadInput(_BAD_SIGN)
     if value != "new":
         number = parse_typed_number(limit.strip().rstrip("%"))
-        value += f" {comparison} {number}{'%' * limit.strip().endswith('%')}"
+        if number is None:
+            raise BadInput(_BAD_LIMIT)
+        value += f" {comparison} {number.normalize():f}{'%' * limit.strip().endswith('%')}"
     what = f"{source} {value}{' now' * (now == 'true')}{f': {title}' * bool(title.strip())}"
     if not ALERT.fullmatch(what):
         raise BadInput(_BAD_LIMIT)

@@ -14,7 +14,7 @@ from typing import Any
 from core.base.errors import BadInput, NotFound, ToolError
 from core.base.text import clean_text, compose_letters, fold_to_letters, to_one_line
 from core.base.time_spans import TimeSpan
-from core.commands.grammar import parse_command
+from core.commands.grammar import is_command_name, parse_command
 from core.domain.messages import Address
 from core.domain.rights import Need, PlaceRights
 from core.saved.queries import StoredCall, dump_calls, load_calls
@@ -134,7 +134,7 @@ def check_name(name: str, titles: Sequence[str]) -> str:
     command: object = line
     with suppress(BadInput):  # a command with an error
         command = parse_command(line)
-    if command:
+    if command or is_command_name(line):
         raise NotSaved(_COMMAND, name=line)
     if fold_name(line) in map(fold_name, titles):
         raise NotSaved(_TAKEN, name=line)

@@ -40,6 +40,7 @@ _EDGES: Mapping[Edge, str] = {
     "asked": "Now: {now} (before: {before}).",
     "unknown": "I can't check this: {why} I won't post again until I can.",
 }
+_ALREADY_TRUE = "Already true: {now}."
 _LAST_VALUES = "The last {count} values: {least} to {most}."
 _DANCING = (
     "The value has crossed the limit {count} times since my last post. I post at most once an hour."
@@ -206,7 +207,14 @@ def describe_condition(condition: AlertCondition, title: str) -> str:
     value = say(VALUE_SENTENCES[condition.value.replace("row", "new")], field=title)
     if condition.value == "row":
         return value
-    return say(_COMPARISONS[condition.comparison], value=value, limit=condition.limit)
+    limit = _write(condition.limit.removesuffix("%")) + "%" * condition.limit.endswith("%")
+    return say(_COMPARISONS[condition.comparison], value=value, limit=limit)
+
+
+def _write(number: str) -> str:
+    """Return a stored number as people of the current language write it."""
+    found = parse_number(number)
+    return number if found is None else format_value(found.normalize(), "")
 
 
 def describe_now(draft: ScheduleDraft) -> str:
@@ -218,8 +226,10 @@ def describe_now(draft: ScheduleDraft) -> str:
             "Now: {value}. The condition is already true, so I'll post when it becomes true again."
         )
         if condition.tells_now:
-            sentence = "Now: {value}. The condition is true, so I'll post after the first check."
-    return say(sentence, value=condition.first or "–")
+            sentence = (
+                "Now: {value}. The condition is true, so I'll post right after you approve this."
+            )
+    return say(sentence, value=_write(condition.first) or "–")
 
 
 def draw_values(schedule: ReadableSchedule) -> tuple[Placed, ...]:
@@ -244,14 +254,18 @@ def write_post(
     schedule: Schedule, before: AlertState, found: Finding, edge: Edge, new: Sequence[str]
 ) -> str:
     """Return the text of a post in Markdown. `before` is the state before the look."""
-    base = format_value(parse_number(before.base), "") if before.base else "–"
+    base = _write(before.base) or "–"
     values = {"now": found.text, "before": base, "why": found.why}
     lines = [f"**{escape_markdown(schedule.draft.text)}**"]
     if edge == "row":
         lines.append(plural("{count} new row.", "{count} new rows.", len(new)))
     else:
         inert = {name: escape_markdown(text) for name, text in values.items()}
-        lines.append(say(_EDGES[edge], **inert))
+        condition = read_condition(schedule.draft)
+        # `before.base` is the value of the card until the first look.
+        was_true = not before.looked_at and condition.is_true(before.base, before.base)
+        is_news = edge != "true" or not was_true
+        lines.append(say(_EDGES[edge] if is_news else _ALREADY_TRUE, **inert))
     # The crossing of this look is counted, too.
     crossings = before.crossings + (before.is_true is not (edge == "true"))
     if edge in ("true", "ended") and crossings > 1:

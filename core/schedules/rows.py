@@ -23,7 +23,7 @@ from core.journal.jobs import Alone, Peers
 from core.journal.turn_rows import OPEN_STATE_LIST
 from core.people.audit import audit_step
 from core.people.notices import PersonNotice, put_person_notice
-from core.schedules.alerts import read_state
+from core.schedules.alerts import read_condition, read_state
 from core.schedules.schedule import (
     KEPT_RUNS,
     MAX_FAILED_RUNS,
@@ -214,7 +214,7 @@ class Schedules(SqlStore):
         if schedule.state == "ended":
             _update(connection, id, now, state="ended", reason="", next_due_at=0)
         elif schedule.state == "active" or (before and before.state == "active"):
-            _activate_schedule(connection, schedule, now)
+            _activate_schedule(connection, replace(schedule, watch=str(values["watch"])), now)
         owner = schedule.owner
         _add_audit_line(connection, "schedule-written", schedule, owner, schedule.revision)
         return read_schedule(_find_row(connection, id))
@@ -654,6 +654,8 @@ def _activate_schedule(connection: SqlConnection, schedule: Schedule, now: float
         raise BadSchedule(
             "All of this schedule's times have passed. Edit the schedule and choose a later time."
         )
+    if schedule.draft.condition and read_condition(schedule.draft).tells_now and not schedule.watch:
+        due = now  # what is true already is posted right away
     _update(connection, schedule.id, now, state="active", reason="", next_due_at=due, failures=0)
 
 

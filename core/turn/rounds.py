@@ -54,7 +54,6 @@ from core.domain.records import (
 )
 from core.domain.rights import RIGHT_OF_EFFECT, Effect, Viewer
 from core.domain.rows import place_results
-from core.figures.receipts import quote_receipts
 from core.observability import metrics, tracing
 from core.people.audit import audit_step
 from core.saved.queries import can_run_again
@@ -70,7 +69,7 @@ from core.turn.context import ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
 from core.turn.preparation import Assistant, ModelBriefing
 from core.turn.run import TurnRun, until_stored
-from core.turn.transcript import OWN_LINK, TurnTranscript
+from core.turn.transcript import OWN_LINK, TurnTranscript, prepare_text
 
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12
@@ -220,7 +219,7 @@ class Rounds:
             at = match.start() if (match := OWN_LINK.search(line)) else len(line)
             sources.append(f"{line[:at].rstrip()} {sentence} {line[at:]}".strip())
         notes += [*sources, *transcript.model_source_lines()]
-        written_text = await run_off_loop(quote_receipts, transcript.text)
+        written_text = await run_off_loop(prepare_text, transcript.text)
         # A cut text can end within a line that names a table.
         ends_open = bool(cut) and not written_text.endswith("]")
         # Lines such as `[table: r1]` become the rows and charts that tools returned.

@@ -182,7 +182,7 @@ class TurnTranscript:
 
     @property
     def visible_text(self) -> str:
-        return self.opening + quote_receipts(self._place_results()[0])
+        return self.opening + prepare_text(self._place_results()[0])
 
     def _place_results(self) -> tuple[str, tuple[Placed, ...]]:
         answer_text = self.streamed_text
@@ -202,7 +202,7 @@ class TurnTranscript:
         outside, trust = self.provenance
 
         def render(growing_text: str) -> str:
-            clean_text = self._cleaning.clean(quote_receipts(growing_text))
+            clean_text = self._cleaning.clean(prepare_text(growing_text))
             return self._growing.render(clean_text, trust) if outside else clean_text
 
         # Lines such as `[table: r1]` become the rows and charts that the tools returned.
@@ -211,3 +211,8 @@ class TurnTranscript:
         rendered = await text.run_off_loop(render, self.opening + growing_text)
         # The platform gets `trust` too: it disables links that only its own rendering would create.
         return Progress(rendered, doing, trust if outside else None, placed)
+
+
+def prepare_text(text: str) -> str:
+    """Return a model's text without what only Ponte may say, and without links into its sandbox."""
+    return quote_receipts(markdown.without_container_links(text))

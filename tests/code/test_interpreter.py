@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.base.errors import ToolError
+from core.base.markdown import without_container_links
 from core.base.openai import ModelEndpoint, ModelServerClient
 from core.tools.code.hosted import REQUEST_INSTRUCTIONS, VERBATIM_INSTRUCTIONS, CodeInterpreter
-from core.tools.code.hosted_api import without_container_links
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
 

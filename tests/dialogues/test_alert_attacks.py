@@ -51,7 +51,7 @@ async def test_it_ends_with_its_last_look(bot_home: BotHome, values: dict[str, s
         )
         (run,) = await w.store.list_runs(id)
         answer = await w.ponte.engine.conversations.inbox.wait_for_answer(run.seq)
-        assert "Now true: 30" in answer.text
+        assert "Already true: 30" in answer.text
 
 
 async def test_a_look_that_takes_longer_than_its_interval_still_counts(bot_home: BotHome) -> None:

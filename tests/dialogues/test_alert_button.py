@@ -104,10 +104,10 @@ async def test_the_form_makes_the_card_and_the_owner_starts_it(bot_home: BotHome
     async with ask_orders(bot_home) as crm:
         asked = len(crm.model.asks)
         value = next(v for v in (await open_form(crm))["value"].options if v.startswith("sum"))
-        answer = await send(crm, f"value={value}", "limit=1,000.50", "title=*Late* | orders")
+        answer = await send(crm, f"value={value}", "limit=1,000.50", "title=*Late* orders")
         (card,) = answer.cards
         assert answer.text == ""
-        title = "Alert: *Late* | orders · Orders: Paid = false · sum of Amount over 1000.50"
+        title = "Alert: *Late* orders · Orders: Paid = false · sum of Amount over 1000.5"
         assert card.title == title
         for words in ("every hour", "uses no tokens", "Now: ", "Posts in this thread."):
             assert words in card.text
@@ -141,6 +141,8 @@ async def test_conditions(bot_home: BotHome, values: tuple[str, ...], words: str
         (("limit=",), "Enter a number as the limit."),
         (("limit=many",), "Enter a number as the limit."),
         (("limit=10%",), "Enter a number as the limit."),
+        (("limit=1|2", "title=mine"), "A limit or a title can't contain `|`."),
+        (("limit=1|2",), "A limit or a title can't contain `|`."),
         (("comparison=is",), "Enter a number as the limit."),
         (("value=sum nothing",), "nothing"),
         (("every=* * * * *",), "This schedule would run every 1 min. The minimum is 5 min."),
@@ -154,6 +156,27 @@ async def test_what_is_refused_is_told_to_the_person_alone(
         refused = await send(crm, *values)
         assert why in refused.text
         assert (refused.status, refused.cards) == ("failed", ())
+        if refused.code == "bad_request":
+            journal = crm.ponte.engine.conversations.journal
+            assert await journal.list_recent_turns() == [], "no operator can mend a typing error"
+
+
+@pytest.mark.parametrize(
+    ("limit", "locale", "shown"),
+    [
+        ("1,000", "pt-BR", "acima de 1"),
+        ("1.000", "pt-BR", "acima de 1000"),
+        ("1000,5", "pt-BR", "acima de 1000,5"),
+        ("1,000", "en", "over 1000"),
+        ("1 000,25", "fr", "au-dessus de 1000,25"),
+    ],
+)
+async def test_a_limit_stands_on_the_card_as_its_reader_writes_numbers(
+    bot_home: BotHome, limit: str, locale: str, shown: str
+) -> None:
+    async with ask_orders(bot_home) as crm:
+        (card,) = (await send(crm, f"limit={limit}", locale=locale)).cards
+        assert card.title.endswith(shown)
 
 
 async def test_a_limit_that_is_reached_is_told_in_the_persons_language(bot_home: BotHome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -182,7 +183,17 @@ async def test_a_condition_that_is_true_already_is_posted_if_asked(
 ) -> None:
     async with watch(bot_home, what=f"r1 count > 20{now}") as w:
         await w.approve()
-        assert len(await w.look(times=2)) == count
+        is_due_now = (await w.find()).next_due_at <= time.time()
+        assert is_due_now is bool(count)
+        posts = await w.look(times=2)
+        assert len(posts) == count
+        assert all("Already true: 30." in post for post in posts)
+
+
+async def test_a_number_of_the_model_stands_on_the_card_as_it_counts(bot_home: BotHome) -> None:
+    """1.000 is one for a program, and a thousand for people who write in Portuguese."""
+    async with watch(bot_home, what="r1 count > 1.000") as w:
+        assert (await w.propose()).title.endswith("number of rows over 1")
 
 
 @also_on_postgres

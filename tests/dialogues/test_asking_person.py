@@ -176,6 +176,24 @@ async def test_typing_closes_the_question(bot_home: BotHome) -> None:
             await press(ponte, message)
 
 
+async def test_a_press_after_new_says_so(bot_home: BotHome) -> None:
+    async with bot_home.open(Asker(), [AskingSource()]) as ponte:
+        message = await ask(ponte)
+        await ponte.ask("new")
+        for number in (0, 1):
+            with pytest.raises(Refusal, match="before you started a new conversation"):
+                await press(ponte, message, number)
+
+
+@pytest.mark.parametrize(
+    "other", ["Other", "Something else…", "Other (please specify)", "Outra opção", "Autre chose"]
+)
+async def test_only_one_button_is_for_another_answer(bot_home: BotHome, other: str) -> None:
+    async with bot_home.open(Asker("Last month", other, "This month"), [AskingSource()]) as ponte:
+        answer = await find_answer(ponte, await ask(ponte))
+        assert answer.choices == ("Last month", "This month")
+
+
 async def test_after_a_day_no_press_counts(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ from tests.fakes.openai import FakeOpenAI
 from tests.fakes.quick_commands import RegisteredCommands
 from tests.fakes.slack import Post
 from tests.slack.bot import Setting, workplace
-from tests.slack.doubles import Speaker
+from tests.slack.doubles import Says, Speaker
 from tests.time_limits import Limits
 
 EVIL = "https://evil.test/?q=secret"
@@ -332,3 +332,10 @@ async def test_what_a_quick_command_gave_is_checked(bot_home: BotHome) -> None:
         assert live(linkers.piece(answer.text)) == []
         assert EVIL in answer.text
         assert live(linkers.piece((await ponte.ask("go on")).text)) == []
+
+
+async def test_a_link_into_the_models_sandbox_is_its_words_alone(bot_home: BotHome) -> None:
+    """Nobody can open it, and the file is attached."""
+    text = "Here is [the report](sandbox:/mnt/data/r.csv), see `sandbox:/mnt/data/a.png`."
+    async with bot_home.open(Says(text)) as ponte:
+        assert (await ponte.ask("Make a report")).text == "Here is the report, see `a.png`."

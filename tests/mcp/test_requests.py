@@ -85,6 +85,7 @@ async def test_host_and_origin_are_checked_as_for_the_page(tmp_path: Path) -> No
             {"Origin": ponte.url},
             {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"},
             {"Host": f"[::1]:{port}"},
+            {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},  # as Electron sends
         ):
             answer = await ponte.post(token, LIST, **OLD, **headers)
             assert answer.status_code == 200, headers
@@ -93,7 +94,7 @@ async def test_host_and_origin_are_checked_as_for_the_page(tmp_path: Path) -> No
             {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"},
             {"Host": "ponte:8080"},
             {"Origin": "null"},
-            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
         ):
             answer = await ponte.post(token, LIST, **OLD, **headers)
             assert answer.status_code == 403, headers

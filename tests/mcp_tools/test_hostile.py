@@ -409,9 +409,12 @@ async def test_a_server_that_hangs_at_one_step_is_not_waited_for(
             await session.watch_definitions(server, Proxies(), lambda offered: None)
 
 
+@pytest.mark.parametrize("cursor", ["page {}", ""])
 @pytest.mark.parametrize(("last", "pages"), [("file", 2), ("absent", 20)])
-async def test_pages_are_read_until_all_named_tools_are_found(last: str, pages: int) -> None:
-    """A server that has another page each time is cut off."""
+async def test_pages_are_read_until_all_named_tools_are_found(
+    last: str, pages: int, cursor: str
+) -> None:
+    """A server that has another page each time is cut off. An empty cursor names a page, too."""
     double = McpDouble()
     handle, asked = double.handle, list[str]()
 
@@ -419,11 +422,11 @@ async def test_pages_are_read_until_all_named_tools_are_found(last: str, pages: 
         body = json.loads(await request.read() or b"{}")
         if body.get("method") != "tools/list":
             return await handle(request)
-        asked.append(body.get("params", {}).get("cursor", ""))
+        asked.append(body.get("params", {}).get("cursor", "none"))
         tools = [
             tool for tool in double.tools if tool["name"] == ("file" if len(asked) == 2 else "find")
         ]
-        result = {"tools": tools, "nextCursor": f"page {len(asked) + 1}"}
+        result = {"tools": tools, "nextCursor": cursor.format(len(asked) + 1)}
         return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": result})
 
     double.handle = turn_pages  # type: ignore[method-assign]
@@ -433,7 +436,7 @@ async def test_pages_are_read_until_all_named_tools_are_found(last: str, pages: 
         listed = await session.list_definitions(server, Proxies(), 60.0)
     listed = {name: words for name, words in listed.items() if words}
     assert sorted(listed) == sorted({"find", last} - {"absent"})
-    assert asked == ["", *(f"page {number}" for number in range(2, pages + 1))]
+    assert asked == ["none", *(cursor.format(number) for number in range(2, pages + 1))]
 
 
 def test_limits() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from unittest.mock import Mock
 
@@ -16,7 +17,7 @@ from core.base.i18n import use_locale
 from core.domain.records import Thread
 from core.models.context_size import CONTEXT_KNOWN_SECONDS
 from core.models.model_server import LimitReached
-from core.models.served_model import MAX_LIMIT_SECONDS, Level
+from core.models.served_model import LIMIT_RETRY_SECONDS, MAX_LIMIT_SECONDS, Level
 from core.money.usage import Prices
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, errors
@@ -160,3 +161,27 @@ async def test_a_limit_of_a_day_is_one_of_that_model_and_ends_with_a_reload(
         await Talk(model).say("hello")
     config.price_list = Prices()
     assert await Talk(model, preface="").say("hello") == "You said: hello"
+
+
+async def test_a_limit_of_a_day_is_tried_every_ten_minutes_and_after_a_check(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    """Credit may have been bought meanwhile."""
+    model = await make("chat")
+    error, _ = errors.day_limits(time.time())["header"]
+    fake.refuses = lambda body: error
+
+    async def ask() -> int:
+        """Return how many requests a message causes."""
+        fake.requests.clear()
+        with suppress(LimitReached):
+            await Talk(model, preface="").say("hello")
+        return len(question_bodies(fake))
+
+    assert [await ask(), await ask()] == [1, 0]
+    for _ in "twice":
+        LoopClock().skip(LIMIT_RETRY_SECONDS + 1)
+        assert [await ask(), await ask()] == [1, 0]
+    model.retry_limits()
+    fake.refuses = None
+    assert [await ask(), await ask()] == [1, 1]

@@ -112,25 +112,43 @@ async def test_our_page_behind_a_proxy_may_ask() -> None:
         await auth.admit(Visit("/chat", {"host": "ponte.example", "origin": f"{URL}.evil"}))
 
 
-async def test_a_picture_in_another_site_is_not_served(client: Client) -> None:
+async def test_a_picture_in_another_site_is_not_served(ponte: WebPonte) -> None:
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
-    assert (await client.get("/conversations/main", headers=headers)).status_code == 403
-    walking_in = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
-    assert (await client.get("/", headers=walking_in)).status_code == 200
+    async with ponte.stranger() as browser:
+        await browser.post("/login", json={"token": ponte.token})
+        assert (await browser.get("/conversations/main", headers=headers)).status_code == 403
+        walking_in = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        assert (await browser.get("/", headers=walking_in)).status_code == 200
 
 
-async def test_a_form_of_another_site_is_refused(ponte: WebPonte, client: Client) -> None:
+async def test_a_program_that_marks_its_requests_as_a_browser_comes_in_by_its_token_alone(
+    ponte: WebPonte,
+) -> None:
+    marks = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+    bearer = {"Authorization": f"Bearer {ponte.token}"}
+    path = "/conversations/main"
+    async with ponte.stranger() as program:
+        assert (await program.get(path, headers=marks | bearer)).status_code == 200
+        foreign = marks | bearer | {"Origin": "https://evil.example"}
+        assert (await program.get(path, headers=foreign)).status_code == 403
+        await program.post("/login", json={"token": ponte.token})
+        assert (await program.get(path, headers=marks | bearer)).status_code == 403, "by a cookie"
+
+
+async def test_a_form_of_another_site_is_refused(ponte: WebPonte) -> None:
     """It navigates too; a browser that sends no Origin with it is told by the fetch metadata."""
-    for site in ("cross-site", "same-site"):
-        walking_in = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
-        for path in ("/chat", "/login"):
-            body = {"message": "x"} if path == "/chat" else {"token": ponte.token}
-            response = await client.post(path, json=body, headers=walking_in)
-            assert (response.status_code, response.json()["error"]["code"]) == (
-                403,
-                "foreign_origin",
-            )
-            assert "set-cookie" not in response.headers
+    async with ponte.stranger() as browser:
+        await browser.post("/login", json={"token": ponte.token})
+        for site in ("cross-site", "same-site"):
+            walking_in = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+            for path in ("/chat", "/login"):
+                body = {"message": "x"} if path == "/chat" else {"token": ponte.token}
+                response = await browser.post(path, json=body, headers=walking_in)
+                assert (response.status_code, response.json()["error"]["code"]) == (
+                    403,
+                    "foreign_origin",
+                )
+                assert "set-cookie" not in response.headers
     assert not ponte.rows
 
 

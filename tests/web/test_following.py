@@ -122,6 +122,24 @@ async def test_what_ended_while_a_tab_was_away_is_told(client: Client) -> None:
         assert [e.name for e in await until(tab, "ready")] == ["ready"]
 
 
+async def test_a_tab_that_was_away_sees_what_became_of_its_cards(
+    ponte: WebPonte, client: Client
+) -> None:
+    """An approver may decide while the asker's tab is hidden or has no network."""
+    card = Card("abc234", "proposal", "Update 1 row", "", (), ("approve",))
+    ponte.answers(Answer("Shall I?", cards=(card,)))
+    async with following(client) as tab:
+        await until(tab, "ready")
+        await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
+        last = (await until(tab, "done"))[-1].id
+    await ponte.journal.replace_cards(1, [replace(card, kind="change", actions=(), state="done")])
+    async with following(client, last=last) as tab:
+        missed = await until(tab, "ready")
+    assert [(e.data["id"], e.data["state"]) for e in missed if e.name == "card"] == [
+        ("abc234", "done")
+    ]
+
+
 async def test_a_decision_overtakes_and_nothing_is_told_twice(
     ponte: WebPonte, client: Client
 ) -> None:

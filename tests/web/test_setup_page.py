@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -48,14 +49,19 @@ async def send(desk: Desk, do: str, who: str = "owner", **fields: str) -> httpx.
     return await desk[who].post("/admin/setup", data=form)
 
 
-async def test_the_check_warns_of_a_model_without_a_price(tmp_path: Path) -> None:
-    """A limit of money would not count its use."""
+async def test_the_check_warns_of_a_model_without_a_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit of money would not count its use. After a check, a used-up limit is tried again."""
+    tried = Mock()
+    monkeypatch.setattr("bot.health.HealthBoard.retry_model", tried)
     async with open_desk(tmp_path / "home") as desk:
         desk.config.write_text('[[allowances]]\nof = "everybody"\nmoney = 20\n')
         await desk.act("reload")
         fields = {"card": "model", "value-openai_base_url": desk.team.openai.base_url}
         page = await send(desk, "check", **fields, **{"value-openai_api_key": "sk-test"})
         assert "Ponte doesn't know the price of" in notices(page)
+        tried.assert_called_once()
 
 
 def draft_of(page: httpx.Response, card: str) -> str:

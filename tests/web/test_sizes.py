@@ -335,7 +335,7 @@ def routes_of(ponte: WebPonte) -> openai_api.OpenAiRoutes:
 
 async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large() -> None:
     delivery, request = list[bytes](), list[MutableMapping[str, Any]]()
-    post = {"type": "http", "method": "POST", "headers": []}
+    post = {"type": "http", "method": "POST", "headers": [], "path": "/slack/events"}
 
     async def handler(headers: object, body: bytes) -> tuple[int, dict[str, str], bytes]:
         delivery.append(body)
@@ -358,7 +358,10 @@ async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large(
         return int(request[0]["status"])
 
     assert await ask(b"one ", b"two ", b"three") == 200
-    assert await ask(b"x", b"x" * MOUNTED_BODY_LIMIT_BYTES, b"x") == 413
+    for path, code in (("/slack/events", "too_large"), ("/mcp/", -32600)):
+        post["path"] = path
+        assert await ask(b"x", b"x" * MOUNTED_BODY_LIMIT_BYTES, b"x") == 413
+        assert json.loads(request[1]["body"])["error"]["code"] == code
     assert delivery == [b"one two three"]
 
     pieces: list[MutableMapping[str, Any]] = [{"type": "http.disconnect"}]

@@ -409,6 +409,9 @@ class ChatRoutes(MessageRoutes):
         message = replace(message, has_conversation_title=self.visitors.auth.platform == "web")
         if body.choice:
             press = ButtonPress(BUTTONS[CHOICE.name], body.choice, message.sent_at, "")
+            asked = await self.conversations.journal.history_entry(press.parts[-1])
+            if asked.message.address.conversation != message.address.conversation:
+                raise NotFound(what="turn")
             text = (await choose(self.conversations, press, message.author, message.address)).words
             message = replace(message, text=text, origin=CHOICE)
         if body.replaces:

@@ -37,14 +37,13 @@ STATUS_MEANINGS = {
     502: "the model's server refused the request",
     503: "not saved: Ponte is stopping, or the disk or the model fails",
 }  # fmt: skip
-PROGRAMS_PATH = "/mcp"
 PLATFORM_ANSWERS = "Receive the signed events of a chat platform", (200, 401, 413)
 MOUNTED_ANSWERS = {
     HOOKS_PATH: (
         "Receive a webhook that `ponte.toml` configures",
         (200, 202, 400, 401, 404, 413, 415, 429, 503),
     ),
-    PROGRAMS_PATH: (
+    visitor.PROGRAMS_PATH: (
         "Answer a program over MCP",
         (200, 202, 400, 401, 403, 404, 406, 413, 429, 500, 503),
     ),
@@ -75,7 +74,7 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
         described = _describe_route(route, path, schemas)
         paths.setdefault(path, {})[route.declaration.method.lower()] = described
     # also while MCP is off: it then answers 401 or 404
-    for path in sorted({*signed, PROGRAMS_PATH}):  # also while MCP is off: it answers 401 or 404
+    for path in sorted({*signed, visitor.PROGRAMS_PATH}):
         summary, statuses = MOUNTED_ANSWERS.get(path, PLATFORM_ANSWERS)
         operation: Json = {
             "operationId": f"post{_NOT_WORD.sub('_', path)}".rstrip("_"),

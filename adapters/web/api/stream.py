@@ -333,7 +333,8 @@ class ConversationEvents:
 
         `_cursor` is the position up to which the tab has read, `_writers` has for each turn what
         the tab has seen of it. `_skips_ended`: the tab came without a cursor and has just read the
-        conversation, so its ended turns are marked as read, and not sent."""
+        conversation, so its ended turns are marked as read, and not sent. Of the others it gets the
+        cards, which may have been decided while the tab was hidden or had no connection."""
         # The commands `new` and `forget` begin another thread. "": the cursor names none.
         thread = await self._journal.find_thread_id(self._key)
         resets = bool(self._cursor.thread) and self._cursor.thread != thread
@@ -345,6 +346,9 @@ class ConversationEvents:
                 if is_unseen and entry.turn not in self._writers:
                     message = message_json(entry.message, entry.seq, entry.created_at, entry.state)
                     yield format_event("message", message)
+                elif entry.answer and not self._skips_ended:
+                    for card in entry.answer.cards:
+                        yield format_event("card", {**card_json(card), "turn": entry.turn})
                 if is_unseen or self._skips_ended:
                     self._cursor.mark_ended(entry.seq)
                 if is_unseen:

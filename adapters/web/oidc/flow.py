@@ -46,6 +46,8 @@ class SignIn:
     now: Callable[[], float] = time.time
     _used: dict[str, bool] = field(default_factory=BoundedDict)
     """The cookies of sign-ins that came back. Each works once, also for who copied it."""
+    opened: dict[str, bool] = field(default_factory=BoundedDict)
+    """The `state` of each sign-in that opened a session."""
 
     async def start(
         self, provider: Provider, redirect: str, session: str = ""

@@ -329,7 +329,8 @@ def _find_domain(claims: Mapping[str, Any], provider: Provider) -> str:
     if provider.issuer == GOOGLE_ISSUER:
         return str(claims.get("hd")).lower()
     # Some providers send the boolean as a text, such as AWS Cognito.
-    is_verified = claims.get("email_verified") in (True, "true")
+    verified = claims.get("email_verified")
+    is_verified = verified is True or verified == "true"
     email = str(claims.get("email")) if is_verified else ""
     return email.partition("@")[2].lower()
 

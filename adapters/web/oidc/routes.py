@@ -101,7 +101,8 @@ class SignInRoutes(RouteGroup):
         refuses=(403, 404, 503),
     )
     async def finish(self, request: Request) -> Response:
-        """Open a session for who comes back from a provider, and show the page.
+        """Open a session for who comes back from a provider, and show the page. Loaded again, as by
+        Back, it shows the page alone.
 
         It is no redirect: browsers would not send the session's strict cookie after it.
         """
@@ -110,15 +111,23 @@ class SignInRoutes(RouteGroup):
         auth: Any = self.visitors.auth
         redirect = self._redirect(request, provider)
         # Each sign-in has a cookie of its own, so that several tabs can sign in at once.
-        name = self._cookie_name(provider, request.query_params.get("state", ""))
+        state = request.query_params.get("state", "")
+        name = self._cookie_name(provider, state)
         cookie = request.cookies.get(name, "")
         try:
             # The person, and the session that the provider was to confirm ("" for none).
             came_back = await sign_in.finish(provider, redirect, request.query_params, cookie)
             session = await auth.open_session(*came_back)
         except (Refusal, NotStored) as refused:
-            response = self._refuse(request, provider, refused)
+            is_known = state in sign_in.opened or await auth.has_session(
+                http_io.read_visit(request.scope)
+            )
+            if getattr(refused, "reason", "") == "expired" and is_known:
+                response = self.serve_page(request, "")
+            else:
+                response = self._refuse(request, provider, refused)
         else:
+            sign_in.opened[state] = True
             response = self.serve_page(request, "")  # "": the page shows no refusal
             http_io.set_session(response, auth, session, PROVIDER_SESSION_SECONDS)
         if cookie:  # the sign-in is over

@@ -3,7 +3,6 @@
 
 import { $, make } from "./element.js";
 import { signOf } from "./icons.js";
-import { post } from "./server.js";
 import { alignFigures } from "./tables.js";
 import { moment, say } from "./words.js";
 
@@ -92,6 +91,7 @@ function draw(card, conversation) {
     make("div", { dir: "auto", class: "words" }, ...blocks(card.text, card.state)), ...whole(card.result),
     card.plan && make("a", { href: `${card.plan}?conversation=${conversation}`, text: say("plan") }),
     ...rows(card.rows, card.state), note, buttons);
+  if (card.actions.length) import("./deciding.js").catch(() => {}); // before it is pressed
   for (const action of card.actions.toReversed()) {
     const text = action === "approve" ? card.label : say(action === "again" ? "card_again" : action), label = `${text}: ${card.title}`;
     const isDeletion = action === "approve" && card.rows.length > 0 && card.rows.every(({ after }) => after === null);
@@ -193,43 +193,7 @@ function cell(field, ...content) {
   return made;
 }
 
-/** Shows at once what was decided; the event stream then brings the card as it stands. `more` goes with the
-    request. Return whether it counted (not if someone changed the card first); undefined if it was refused. */
-export async function decide(id, action, conversation, button, more = {}) {
-  const { card } = shown.get(id);
-  if (["deny", "reason"].includes(action) && more.reason === undefined) {
-    tell(id, "");
-    return (await import("./reason.js")).open(action, button.closest(".card"), (reason) => decide(id, "deny", conversation, button, { reason }));
-  }
-  if (action === "change" && !more.values) {
-    tell(id, "");
-    return (await import("./change.js")).open(id, conversation, button.closest("dialog, main"), { decide, tell });
-  }
-  const enable = (enabled) => {
-    for (const copy of shown.get(id).copies) {
-      for (const button of copy.querySelectorAll(".actions button")) button.disabled = !enabled;
-    }
-  };
-  const home = button.closest(".card") ?? shown.get(id).copies[0];
-  if (more.others) button.disabled = true;
-  home.focus({ preventScroll: true }); // a button that is disabled or replaced loses the focus
-  enable(false);
-  tell(id, say("deciding"));
-  try {
-    const decided = await post(`/cards/${id}`, { action, conversation, revision: card.revision, ...more });
-    tell(id, decided.aloud ? "" : decided.text);
-    if (more.others || action === "again") return; // the answer says what was done, and the event stream brings the cards
-    const known = shown.get(id);
-    const { state } = decided;
-    if (known?.card === card) {
-      const actions = state === "open" ? card.actions : [];
-      place(decided.card ?? { ...card, state, actions }, known.copies[0].parentElement, conversation);
-    }
-    return decided.status !== "failed";
-  } catch (error) {
-    tell(id, error.message);
-    enable(error.status !== 404 && error.status !== 410);
-    if (more.others) button.disabled = false;
-    if (document.activeElement === home) button.focus();
-  }
+/** Decide by a press of a button, as `decide` of deciding.js says. */
+export async function decide(...press) {
+  return (await import("./deciding.js")).decide({ shown, place, tell }, ...press);
 }

@@ -1,15 +1,12 @@
-// The form in a card that changes its proposal. It sends only the values that differ from those shown.
+// The forms in a card: of a change, which sends only the values that differ from those shown, and of a denial's reason.
 
-import { isComposing, make } from "./element.js";
+import { isComposing, loadStyle, make } from "./element.js";
 import { request } from "./server.js";
 import { say } from "./words.js";
 
 const TYPES = { date: "date", moment: "datetime-local", checkbox: "checkbox" };
 
-await new Promise((resolve) => {
-  const href = new URL("change.css", import.meta.url);
-  document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
-});
+await loadStyle("change.css");
 
 /** Open the form in the card's copy in `frame`, with what was typed before over the stored values. `card` has the
     functions of card.js. */
@@ -70,6 +67,28 @@ export function onEscape(close) {
     event.stopPropagation();
     close();
   };
+}
+
+/** Ask for the reason, which may be empty, and call `deny` with it. `action`: the button that asks. */
+export function askReason(action, copy, deny) {
+  if (copy.querySelector("form")) return;
+  const close = () => {
+    const home = form.closest(".card");
+    form.remove();
+    home.querySelector(`[data-action="${action}"]`).focus();
+  };
+  const send = (event) => {
+    event.preventDefault();
+    form.remove();
+    deny(why.value.trim());
+  };
+  const why = make("textarea", { rows: 2, dir: "auto", maxlength: 500 });
+  const form = make("form", { class: "reason", "data-action": action, on: { submit: send, keydown: onEscape(close) } },
+    make("label", {}, make("span", { text: say("reason_label") }), why),
+    make("div", { class: "actions" }, make("button", { type: "submit", text: say("deny") }),
+      make("button", { type: "button", text: say("cancel"), on: { click: close } })));
+  copy.querySelector(".note").before(form);
+  why.focus();
 }
 
 /** The labelled inputs of one row; those of several are cells of a table. */

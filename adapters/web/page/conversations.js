@@ -14,6 +14,7 @@ let known = [];
 let isLoaded = false; // whether the list was read once
 const first = new Map(); // conversation → the beginning of what was sent to it first
 let wanted = ""; // the words of a search, as the list shows them
+let drawHit; // of a search
 let waiting = 0;
 let asked = 0;
 
@@ -37,7 +38,7 @@ export function show(id = current) {
   if ($("list").querySelector("input, [aria-expanded=true]")) return; // a name is typed, or a menu is open
   const focused = document.activeElement?.closest("#list :is(a, button)");
   const held = focused?.closest("li").dataset.id;
-  if (wanted) $("list").replaceChildren(make("ul", {}, ...known.map(hit)));
+  if (wanted) $("list").replaceChildren(make("ul", {}, ...known.map((one) => drawHit(one, current))));
   else $("list").replaceChildren(...groups());
   if (held) $("list").querySelector(`[data-id="${held}"] ${focused.tagName}`)?.focus({ preventScroll: true });
   const here = known.find((one) => one.id === id);
@@ -81,12 +82,6 @@ function item({ id, title, pinned }) {
   return make("li", { class: pinned ? "pinned" : "", "data-id": id }, link, more);
 }
 
-function hit({ id, title, turn, excerpt }) {
-  const found = excerpt ? [make("span", { class: "excerpt", dir: "auto" }, excerpt.before, make("mark", { text: excerpt.match }), excerpt.after)] : [];
-  return make("li", { "data-id": id }, make("a", { href: turn ? `#${id}/${turn}` : `#${id}`, class: "hit", "aria-current": id === current ? "page" : undefined },
-    make("span", { dir: "auto", text: title || say("new") }), ...found));
-}
-
 /** What can be done with the one that is open. */
 export async function chooseCurrent() {
   const here = () => known.find((one) => one.id === current);
@@ -123,6 +118,7 @@ async function refresh() {
   const number = ++asked;
   const words = $("search").value.trim();
   const { conversations } = await request(`/conversations?search=${encodeURIComponent(words)}`);
+  if (words) ({ drawHit } = await import("./highlight.js"));
   if (number !== asked) return;
   known = conversations;
   isLoaded = true;

@@ -1,14 +1,11 @@
 // What is asked of an answer now and then: its tokens and cost, the answer before it, a table alone.
 
-import { $, againButton, make, notice, stick } from "./element.js";
+import { $, againButton, loadStyle, make, notice, stick } from "./element.js";
 import { grow } from "./growing.js";
 import { request } from "./server.js";
 import { locale, moment, say } from "./words.js";
 
-await Promise.all(["details.css", "data.css"].map((name) => new Promise((resolve) => {
-  const href = new URL(name, import.meta.url);
-  document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
-})));
+await Promise.all(["details.css", "data.css"].map(loadStyle));
 
 /** Show the answers that stood here before, or hide them. `dress` labels their tables. */
 export async function toggleEarlier(shown, button, dress) {
@@ -142,6 +139,16 @@ export async function saveChart(figure, form) {
   const title = figure.querySelector("figcaption").textContent.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "");
   make("a", { href, download: `${title || "chart"}.${form}` }).click();
   setTimeout(() => URL.revokeObjectURL(href), 10_000);
+}
+
+/** Show a picture large, over the page. */
+export function enlarge({ src, alt }) {
+  if (!$("picture")) {
+    document.body.append(make("dialog", { id: "picture" }, make("img", { id: "large" }),
+      make("form", { method: "dialog" }, make("button", { text: say("close") }))));
+  }
+  Object.assign($("large"), { src, alt });
+  $("picture").showModal();
 }
 
 export function widen(frame) {

@@ -1,12 +1,9 @@
 // Dialogs that are seldom opened. Each is drawn by its module, which is loaded for the first opening.
 
-import { make } from "./element.js";
+import { loadStyle, make } from "./element.js";
 import { say } from "./words.js";
 
-await new Promise((resolve) => {
-  const href = new URL("dialogs.css", import.meta.url);
-  document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
-});
+await loadStyle("dialogs.css");
 
 /** Add a dialog with a title to the page. */
 export function draw(id, title, ...children) {

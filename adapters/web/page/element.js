@@ -16,6 +16,14 @@ export function make(tag, { text, on, ...attributes } = {}, ...children) {
   return element;
 }
 
+/** Wait for a style sheet of this folder, or for its failure. */
+export function loadStyle(name) {
+  return new Promise((resolve) => {
+    const href = new URL(name, import.meta.url);
+    document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
+  });
+}
+
 /** 24 characters at random; crypto.randomUUID is missing on plain http beyond this machine. */
 export function randomKey() {
   const bytes = [...crypto.getRandomValues(new Uint8Array(12))];
@@ -24,6 +32,7 @@ export function randomKey() {
 
 const NEAR = 120; // pixels from the end within which the page follows the newest text
 const HEADER = 64; // pixels under the header at which a turn begins
+const LINE = 50; // pixels by which `showWhole` scrolls at most
 const SHARE = 0.4; // of the window, which a long message keeps above its answer
 let sticking = true;
 let isScrollDue = false;
@@ -61,10 +70,16 @@ export function stick(change = () => {}) {
     isScrollDue = false;
     if ($("log").getBoundingClientRect().bottom <= $("ask").getBoundingClientRect().top) return;
     const end = document.documentElement.scrollHeight - innerHeight, begin = beginning();
-    const goal = scrollY > begin + 1 ? end : Math.min(end, begin);
+    const goal = scrollY > begin + LINE ? end : Math.min(end, begin);
     if (goal > scrollY) scrollTo(0, goal);
     sticking = end - goal < NEAR;
   });
+}
+
+/** Scroll by the part of a line that the message box covers. One that it covers whole stays where it is. */
+export function showWhole(line) {
+  const { bottom, height } = line.getBoundingClientRect(), covered = bottom - $("ask").getBoundingClientRect().top;
+  if (covered > 0 && covered < height) scrollBy(0, covered);
 }
 
 /** Whether an input method composes text with this key. Of the Enter that ends a composition, only

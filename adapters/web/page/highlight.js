@@ -1,6 +1,13 @@
-// Marks the words of a search in what was said.
+// A search: a place that it found, and the marks of its words in what was said.
 
-import { $ } from "./element.js";
+import { $, make } from "./element.js";
+import { say } from "./words.js";
+
+export function drawHit({ id, title, turn, excerpt }, current) {
+  const found = excerpt ? [make("span", { class: "excerpt", dir: "auto" }, excerpt.before, make("mark", { text: excerpt.match }), excerpt.after)] : [];
+  return make("li", { "data-id": id }, make("a", { href: turn ? `#${id}/${turn}` : `#${id}`, class: "hit", "aria-current": id === current ? "page" : undefined },
+    make("span", { dir: "auto", text: title || say("new") }), ...found));
+}
 
 export function mark(searched) {
   if (!globalThis.CSS?.highlights) return;

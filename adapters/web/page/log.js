@@ -1,7 +1,7 @@
 // What was said: one item per turn, with the person's words, the answer as it grows, cards, files.
 
 import * as card from "./card.js";
-import { $, againButton, make, stick } from "./element.js";
+import { $, againButton, make, showWhole, stick } from "./element.js";
 import { awaitTitle, changed } from "./conversations.js";
 import { copied, filesOf } from "./files.js";
 import { grow } from "./growing.js";
@@ -85,6 +85,8 @@ export function showMessage(message) {
   const edit = make("p", { class: "tools last" }, iconButton("edit", "edit", () => asking(shown, "edit")));
   shown.said.append(words(button ? say(button) : message.text), filesOf(message.files), ...(button ? [] : [edit]));
   shown.said.hidden = clicked || message.unasked;
+  const at = shown.said.querySelector(".at");
+  if (message.unasked && at) shown.answer.prepend(make("p", { class: "sender" }, "Ponte · ", at)); // as a reminder, which nobody wrote
   shown.item.classList.toggle("clicked", clicked);
   quiet(shown);
   if (message.state === "new" || message.state === "running") run(shown, true);
@@ -208,6 +210,12 @@ export function showText({ turn, html }) {
     fill(shown, html);
     shown.progress.textContent = shown.doing || say("writing");
   });
+  if (shown.body.querySelector(".table")) showSource(shown);
+}
+
+/** The message box cuts no line of a source, or its room. */
+function showSource(shown) {
+  queueMicrotask(() => showWhole(shown.sources)); // after `stick` has scrolled
 }
 
 export function showCard({ turn, ...data }) {
@@ -249,6 +257,7 @@ export function showAnswer(answer) {
     shown.answer.hidden = answer.quiet || (shown.clicked && settled(shown, answer));
     quiet(shown);
   });
+  if (answer.response !== undefined) showSource(shown);
 }
 
 /** A click's answer belongs to its card; that a turn was stopped is told by the turn. */

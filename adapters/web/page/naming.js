@@ -2,7 +2,7 @@
 
 import { draw, form } from "./dialogs.js";
 import { $, make } from "./element.js";
-import { patch } from "./server.js";
+import { send } from "./server.js";
 import { say } from "./words.js";
 
 let showName;
@@ -15,7 +15,7 @@ const dialog = draw("naming", say("my_name_title"), form(save, "save",
 
 async function save() {
   try {
-    await patch("/me", { name: $("own-name").value });
+    await send("PATCH", "/me", { name: $("own-name").value });
     await showName();
     dialog.close();
   } catch (error) {

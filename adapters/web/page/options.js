@@ -4,7 +4,7 @@
 import { draw } from "./dialogs.js";
 import { isComposing, make, notice } from "./element.js";
 import { toggleMenu } from "./menu.js";
-import { patch } from "./server.js";
+import { send } from "./server.js";
 import { say } from "./words.js";
 
 let conversation;
@@ -20,7 +20,7 @@ sure.addEventListener("close", () => {
 /** `title` is the element in whose place a new name is typed, `done` is called after a change. */
 export function open(button, one, title, done) {
   const mark = async (marks) => {
-    await patch(`/conversations/${one.id}`, marks).catch((error) => notice(error.message, false, () => mark(marks)));
+    await send("PATCH", `/conversations/${one.id}`, marks).catch((error) => notice(error.message, false, () => mark(marks)));
     done();
   };
   toggleMenu(button, [

@@ -53,21 +53,6 @@ async function introduce() {
   if (waiting.length) import("./details.js").then((one) => one.showNotices(waiting));
 }
 
-/** Nothing of theirs stays on the screen or in the browser. */
-async function leave(everywhere = false) {
-  stream.leave();
-  try {
-    await (everywhere ? request("/me/sessions", { method: "DELETE" }) : post("/logout", {}));
-  } catch (error) {
-    await read(current);
-    notice(error.message, false, () => leave(everywhere));
-    return;
-  }
-  localStorage.clear();
-  await composer.forget();
-  location.replace("/");
-}
-
 /** Whether this token opened a session; if not, the dialog says why once it is needed. */
 async function signedIn(typed) {
   const [, fragment] = typed.split("#token="); // of a whole link
@@ -215,13 +200,11 @@ async function forget(forgetting) {
 }
 
 /** Pictures open large, over the page. */
-function enlarge(event) {
+async function enlarge(event) {
   const picture = event.target.closest(".files img, .body img");
   if (!picture || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
-  $("large").src = picture.src;
-  $("large").alt = picture.alt;
-  $("picture").showModal();
+  (await import("./details.js")).enlarge(picture);
 }
 
 async function showShortcuts() {
@@ -242,10 +225,8 @@ function pressed(event) {
   act();
 }
 
-async function enter(event) {
-  event.preventDefault();
-  if (!await signedIn($("token").value.trim())) return;
-  $("token").value = "";
+async function enter({ detail: token }) {
+  if (!await signedIn(token)) return;
   if (!current) return open();
   await introduce().catch(() => {});
   await read(current);
@@ -279,8 +260,7 @@ function start() {
   addEventListener("reread", () => read(current));
   $("new").addEventListener("click", () => { $("search").value = ""; go(randomKey(), true); });
   $("me").addEventListener("click", async () => (await import("./person.js")).open(person, {
-    rename: async () => (await import("./naming.js")).open(person.name, introduce),
-    showTokens: async () => (await import("./tokens.js")).open(), leave: () => leave(), leaveEverywhere: () => leave(true) }));
+    rename: async () => (await import("./naming.js")).open(person.name, introduce) }));
   for (const one of [$("me"), $("options")]) one.addEventListener("keydown", openWithArrow);
   $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
   $("search").addEventListener("input", conversations.changed);
@@ -298,8 +278,7 @@ function start() {
   new ResizeObserver(offerNewest).observe(document.body);
   $("newest").append(icon("down"));
   $("shortcuts").addEventListener("click", showShortcuts);
-  $("signin").addEventListener("cancel", (event) => event.preventDefault());
-  $("signin").querySelector("form").addEventListener("submit", enter);
+  addEventListener("entering", enter); // by a link, in the dialog of signing in
   addEventListener("keydown", pressed);
   open();
   if (document.readyState === "complete") notices.start();

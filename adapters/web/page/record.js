@@ -1,7 +1,7 @@
 // A voice message, where the model's server writes down what is said. The recording is attached like a file.
 
 import { attach } from "./composer.js";
-import { $, make, notice } from "./element.js";
+import { $, loadStyle, make, notice } from "./element.js";
 import { icon } from "./icons.js";
 import { say } from "./words.js";
 
@@ -64,7 +64,4 @@ async function toggle() {
   draw(seconds);
 }
 
-await new Promise((resolve) => {
-  const href = new URL("record.css", import.meta.url);
-  document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
-});
+await loadStyle("record.css");

@@ -372,7 +372,7 @@ class PageRoutes(RouteGroup):
 
     def serve_sign_in(self, request: Request, sentence: str) -> Response:
         """The response is not cached, because its address has the values of one sign-in."""
-        place = b'<p id="trouble" role="alert">'
+        place = b'<p id="trouble" role="alert" hidden>'
         page = self._files[1]["index.html"]  # the second item has the files by name
         body = page.replace(place, place + escape(sentence).encode())
         return HTMLResponse(body, headers={"Content-Security-Policy": PAGE_SECURITY_POLICY})

@@ -1,7 +1,7 @@
 // *Run again*, *Save…* and *Alert…* at an answer of rows or figures, and the saved questions in a dialog.
 
 import "./details.js"; // its style sheets
-import { $, isComposing, make, notice, randomKey, stick } from "./element.js";
+import { $, isComposing, make, notice, randomKey, scrollPage, stick } from "./element.js";
 import { iconButton } from "./icons.js";
 import { post, request } from "./server.js";
 import { say } from "./words.js";
@@ -53,9 +53,10 @@ function draw(shown, conversation, button, fields, name) {
       const body = await post("/chat", { message: command(), conversation, event_key: randomKey() });
       if (body.status === "failed") throw new Error(body.response);
       if (name === "saving") form.replaceWith(make("p", { class: "feedback", role: "status" }, ...markCode(body.response)));
-      else form.remove(); // the card comes as a message
+      else form.remove(); // the card comes as a message, to which the page goes
       $("quick").hidden = false;
-      button.focus();
+      button.focus({ preventScroll: name === "alert" });
+      if (name === "alert") scrollPage();
     } catch (error) {
       send.disabled = false;
       wrong.replaceChildren(...markCode(error.message));
@@ -70,9 +71,13 @@ function draw(shown, conversation, button, fields, name) {
     ? make("label", { class: "share" }, inputs.get(key), label)
     : make("label", { "data-key": key }, label, inputs.get(key), ...(hint ? [make("span", { class: "hint", dir: "auto", text: hint })] : [])));
   // A row that appears has no limit.
-  const change = () => labels.filter((one) => ["comparison", "limit"].includes(one.dataset.key)).forEach((one) => (one.hidden = first.value === "new"));
+  const change = () => labels.filter((one) => ["comparison", "limit"].includes(one.dataset.key)).forEach((one) => {
+    one.hidden = first.value === "new";
+    inputs.get(one.dataset.key).required = !one.hidden;
+  });
   const form = make("form", { class: "feedback saving", "data-form": name, on: { submit, change, keydown: onKey } }, ...labels,
     wrong, send, make("button", { type: "button", text: say("cancel"), on: { click: close } }));
+  change();
   stick(() => shown.tools.before(form));
   first.select?.();
   first.focus({ preventScroll: true });

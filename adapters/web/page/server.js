@@ -34,15 +34,10 @@ function failure(status) {
   return Object.assign(new Error(say(word, { status })), { status });
 }
 
-export function post(path, body, headers = {}) {
-  return send("POST", path, body, headers);
+export function post(path, body) {
+  return send("POST", path, body);
 }
 
-export function patch(path, body) {
-  return send("PATCH", path, body, {});
-}
-
-function send(method, path, body, headers) {
-  const type = { "Content-Type": "application/json" };
-  return request(path, { method, headers: { ...type, ...headers }, body: JSON.stringify(body) });
+export function send(method, path, body) {
+  return request(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 }

@@ -1,13 +1,10 @@
 // Signing in: a button for each way, and the field for a link.
 
-import { $, make } from "./element.js";
+import { $, loadStyle, make } from "./element.js";
 import * as session from "./session.js";
 import { say } from "./words.js";
 
-await new Promise((resolve) => {
-  const href = new URL("sign-in.css", import.meta.url);
-  document.head.append(make("link", { rel: "stylesheet", href, on: { load: resolve, error: resolve } }));
-});
+await loadStyle("sign-in.css");
 
 const ASKED_AGAIN = 600000; // milliseconds before a provider is asked again without the person
 const AWAY = 30000; // milliseconds that one tab may take at the provider while the others wait
@@ -73,8 +70,9 @@ async function confirmForAll(provider, why) {
 /** Show it over the page. `isPage`: it is all that is shown. `provider` is who has to confirm the person again,
     and `why` a sentence about that. */
 export async function show(isPage = false, provider = "", why = "") {
-  if (!$("signin")) return location.reload(); // on /admin
+  if (!$("ask")) return location.reload(); // on /admin
   if (provider && confirmAgain(provider, why)) return;
+  if (!$("signin")) build();
   $("trouble").textContent ||= why;
   const { ways } = await session.ask();
   if ($("signin").open) return;
@@ -87,10 +85,26 @@ export async function show(isPage = false, provider = "", why = "") {
   $("signin").showModal();
 }
 
+/** The page's own line of what went wrong goes into the dialog: the server may have filled it in. */
+function build() {
+  const enter = (event) => {
+    event.preventDefault();
+    dispatchEvent(new CustomEvent("entering", { detail: $("token").value.trim() }));
+  };
+  document.body.append(make("dialog", { id: "signin", "aria-labelledby": "signin-title", on: { cancel: (event) => event.preventDefault() } },
+    make("h2", { id: "signin-title", text: say("sign_in_title") }), make("p", { id: "host" }), $("trouble"), make("ul", { id: "ways" }),
+    make("details", { id: "by-link" }, make("summary", { text: say("sign_in_link") }),
+      make("form", { on: { submit: enter } }, make("p", { text: say("sign_in_why") }), make("label", { for: "token", text: say("link") }),
+        make("input", { id: "token", type: "password", autocomplete: "current-password", required: true }),
+        make("button", { type: "submit", text: say("sign_in") })))));
+  $("trouble").hidden = false;
+}
+
 /** After signing in, the page is as it was. */
 export async function hide() {
   (await session.ask()).signed_in = true;
   document.body.classList.remove("stranger");
-  $("signin").close();
+  $("signin")?.close();
+  if ($("token")) $("token").value = "";
   $("trouble").textContent = "";
 }

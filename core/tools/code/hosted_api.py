@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from core.base.errors import NotFound
+from core.base.markdown import without_container_links
 from core.base.model_faults import ModelServerFault
 from core.base.openai import Json, ModelServerClient, read_id, read_object, read_objects, read_word
 from core.base.tasks import Backoff
@@ -47,8 +48,6 @@ FINAL_EVENTS = (
 )
 POLL_BACKOFF = Backoff(1.0, max_seconds=5.0)
 """Pauses between requests for a response that is not finished."""
-_LINK = re.compile(r"!?\[(?P<label>[^\[\]\n]*)\]\(\s*<?sandbox:[^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)")
-_BARE_LINK = re.compile(r"sandbox:(?P<path>/[^\s)\]>\"'`]*)")
 # A traceback as Python prints it, and as IPython does, which also shows errors of syntax bare.
 _TRACEBACK = re.compile(
     r"^(?:-{20,}\n[\w.]+ +Traceback \(most recent call last\)|Traceback \(most recent call last\):)"
@@ -177,11 +176,6 @@ def parse_execution(response: Json) -> HostedExecution:
         usage=parse_usage(response),
         model=str(response.get("model") or ""),
     )
-
-
-def without_container_links(text: str) -> str:
-    text = _LINK.sub(lambda match: match["label"], text)
-    return _BARE_LINK.sub(lambda match: posixpath.basename(match["path"]), text)
 
 
 def _require_final(response: Json) -> Json:

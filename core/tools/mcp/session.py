@@ -292,7 +292,8 @@ async def _list(server: McpServer, client: Client) -> Definitions:
     without end is cut off."""
     definitions, cursor, names = dict[str, str](), None, dict(server.effects)
     for _ in range(MAX_TOOL_PAGES):
-        page = await _request(client, "tools/list", {"cursor": cursor} if cursor else {})
+        # An empty cursor is one, too.
+        page = await _request(client, "tools/list", {} if cursor is None else {"cursor": cursor})
         for tool in page.get("tools") or ():
             match tool:
                 case {"name": str(name)} if name in names:
@@ -316,7 +317,7 @@ async def _list(server: McpServer, client: Client) -> Definitions:
                         definitions[name] = ""
         cursor = page.get("nextCursor")
         # The rest of the list is not needed once all tools of ponte.toml are found.
-        if not cursor or names.keys() <= definitions.keys():
+        if cursor is None or names.keys() <= definitions.keys():
             break
     return definitions
 

@@ -93,9 +93,7 @@ async def test_it_says_what_it_is_and_what_one_line_adds() -> None:
     ],
 )
 async def test_it_promises_no_schedule(request_: str) -> None:
-    assert "schedules, reminders and alerts need a real model" in await Chat(DemoModel).says(
-        request_
-    )
+    assert "schedules and reminders need a real model" in await Chat(DemoModel).says(request_)
 
 
 async def test_it_offers_only_what_works_here() -> None:

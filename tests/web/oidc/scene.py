@@ -74,7 +74,7 @@ def query_of(url: str) -> dict[str, str]:
 def sentence_of(answer: httpx.Response) -> str:
     """Return the sentence on the sign-in form."""
     return html.unescape(
-        answer.text.partition('id="trouble" role="alert">')[2].partition("</p>")[0]
+        answer.text.partition('id="trouble" role="alert" hidden>')[2].partition("</p>")[0]
     )
 
 

@@ -141,6 +141,7 @@ def test_a_clock_that_is_ten_minutes_off_is_named(seconds: int) -> None:
         ({"domains": ["example.com"]}, {"email_verified": "true"}, ""),
         ({"domains": ["example.com"]}, {"email_verified": "false"}, "domain"),
         ({"domains": ["example.com"]}, {"email_verified": "True"}, "domain"),
+        ({"domains": ["example.com"]}, {"email_verified": 1}, "domain"),
         ({"domains": ["example.com"]}, {"email_verified": LEFT_OUT}, "domain"),
         ({"domains": ["example.com"]}, {"email": "ana@sub.example.com"}, "domain"),
         ({"domains": ["example.com"]}, {"email": "ana@example.com@evil.example"}, "domain"),

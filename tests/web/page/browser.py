@@ -100,6 +100,23 @@ async def choose(page: Page, entry: str, opener: str = "#me") -> None:
     )
 
 
+async def show_sign_in(page: Page) -> None:
+    """Open the dialog of signing in, which is drawn when it is needed."""
+    await _call(page, "sign-in.js", "show()")
+    await expect(page.locator("#signin")).to_be_visible()
+
+
+async def show_picture(page: Page) -> None:
+    """Show one large, as a press of it does."""
+    await _call(page, "details.js", "enlarge({ src: '/page/ponte.svg', alt: 'A bridge' })")
+    await expect(page.locator("#picture")).to_be_visible()
+
+
+async def _call(page: Page, script: str, call: str) -> None:
+    address = f"new URL('{script}', document.querySelector('script').src)"
+    await page.evaluate(f"async () => (await import({address})).{call}")
+
+
 async def say(page: Page, text: str) -> None:
     await page.fill("#text", text)
     await page.press("#text", "Enter")

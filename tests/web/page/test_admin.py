@@ -16,6 +16,15 @@ from tests.web.test_admin import TABS, Desk, open_desk
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+SMALL = """all => {
+    for (const one of document.querySelectorAll("details")) one.open = true;
+    const shown = all.filter((one) => one.checkVisibility());
+    const small = shown.filter((one) => one.getBoundingClientRect().height < 32);
+    return small.map((one) => one.outerHTML);
+}"""
+"""The buttons with less than 32 pixels."""
+
+
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
     async with open_desk(tmp_path_factory.mktemp("desk") / "home") as desk:
@@ -45,6 +54,9 @@ async def test_it_is_accessible_and_fits(desk: Desk, axe_tab: Page) -> None:
                 "all => Math.min(16, ...all.map(one => parseFloat(getComputedStyle(one).fontSize)))"
             )
             assert smallest == 16, (path, "a phone zooms in on smaller letters")
+            if path == "/admin/setup":
+                small = await axe_tab.locator("button").evaluate_all(SMALL)
+                assert small == [], "too small for a finger"
             if dark == bool(number % 2):
                 assert await findings(axe_tab, source) == [], (path, width, dark)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from dataclasses import replace
 
 import pytest
@@ -45,6 +46,8 @@ async def test_a_post_of_a_schedule_is_no_message_of_the_person(
     await page.reload()
     await expect(page.locator(".body")).to_contain_text("You said: ")
     await expect(page.locator(".said")).to_be_hidden()
+    await expect(page.locator(".answer .sender")).to_have_text(re.compile(r"^Ponte · \d"))
+    await expect(page.locator(".sender .at")).to_be_visible()
     await expect(page.get_by_role("button", name="Copy answer")).to_be_visible()
     await expect(page.get_by_role("button", name="Ask again")).to_have_count(0)
 

@@ -67,3 +67,14 @@ async def test_a_press_after_a_day_says_so(
     await expect(page.get_by_text("This question is closed.")).to_be_visible()
     await expect(group).to_have_count(0)
     assert len(messages) == 1
+
+
+async def test_a_choice_is_taken_in_its_own_conversation_alone(
+    ponte: WebPonte, page: Page, messages: list[Turn]
+) -> None:
+    await say(page, "How many?")
+    await expect(page.get_by_role("group", name="Answers")).to_be_visible()
+    body = {"message": "", "choice": f"1:{messages[0].message.turn}", "conversation": "other"}
+    async with ponte.client() as client:
+        assert (await client.post("/chat", json=body)).status_code == 404
+    assert len(messages) == 1

@@ -16,7 +16,16 @@ from core.people.rules import Rule, RuleBook
 from tests.fakes.card_rows import card_row
 from tests.fakes.choices import allow_list
 from tests.fakes.config import fixed_rules
-from tests.web.page.browser import axe_source, choose, findings, resize, say, visit
+from tests.web.page.browser import (
+    axe_source,
+    choose,
+    findings,
+    resize,
+    say,
+    show_picture,
+    show_sign_in,
+    visit,
+)
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -141,10 +150,12 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
             await expect(page.locator("#tokens-list li")).to_have_count(1)
         await check(dialog)
         await page.evaluate("id => document.getElementById(id).close()", dialog)
-    for dialog in ("signin", "picture"):
-        await page.evaluate("id => document.getElementById(id).showModal()", dialog)
-        await check(dialog)
-        await page.evaluate("id => document.getElementById(id).close()", dialog)
+    await show_sign_in(page)
+    await check("signin")
+    await page.evaluate("document.getElementById('signin').close()")
+    await show_picture(page)
+    await check("picture")
+    await page.evaluate("document.getElementById('picture').close()")
     await page.evaluate("document.body.classList.add('menu')")
     await page.fill("#search", "show")
     await expect(page.locator(".hit")).to_have_count(1)

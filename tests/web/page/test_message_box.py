@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from core.domain.messages import Answer
-from tests.web.page.browser import ask, choose, resize, say, visit
+from tests.web.page.browser import ask, choose, resize, say, show_sign_in, visit
 from tests.web.page.test_loading import file
 from tests.web.page.test_models import give_models
 from tests.web.web_ponte import Turn, WebPonte
@@ -198,6 +198,7 @@ async def test_each_field_on_a_phone_has_letters_of_16_pixels(ponte: WebPonte, t
         await expect(tab.locator("dialog[open]")).to_be_visible()
         await tab.keyboard.press("Escape")
         await expect(tab.locator("dialog[open]")).to_have_count(0)
+    await show_sign_in(tab)
     sizes = await tab.locator("input, select, textarea").evaluate_all(
         "all => all.map(one => [one.id, parseFloat(getComputedStyle(one).fontSize)])"
     )

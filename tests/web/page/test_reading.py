@@ -89,6 +89,24 @@ async def test_nothing_in_view_moves_when_an_answer_ends(
         await expect(page.locator(".source")).to_be_visible()
 
 
+@pytest.mark.parametrize("lines", range(5))
+async def test_the_source_below_ten_rows_is_not_cut_by_the_message_box(
+    ponte: WebPonte, page: Page, lines: int
+) -> None:
+    rows = "\n".join(ROWS.split("\n")[:12])
+    ponte.answers(Answer("\n".join([*["Here they are.  "] * lines, "", rows, "", SOURCE])))
+    await say(page, "show")
+    await wait_for_end(page)
+    await expect(page.locator(".source")).to_be_attached()
+    await page.evaluate(TWO_FRAMES)
+    tops = await page.evaluate(
+        "['.source', '#ask'].map(one => document.querySelector(one).getBoundingClientRect())"
+        ".map(({ top, bottom }) => [top, bottom])"
+    )
+    (top, bottom), (box, _) = tops
+    assert bottom <= box + 0.5 or top >= box, "it is whole, or wholly below"
+
+
 async def test_nothing_in_view_moves_when_a_card_takes_the_place_of_its_sentence(
     ponte: WebPonte, page: Page
 ) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from adapters.web.api import chat
 from core.domain.changes import FormField
@@ -157,6 +160,9 @@ async def test_alert_has_a_form_that_makes_a_card_and_keeps_what_was_typed(
     await value.select_option("a row appears")
     await expect(limit).to_be_hidden()
     await value.select_option("sum of <b>Amount</b>")
+    await page.locator(".saving [type=submit]").click()
+    await expect(limit).to_be_focused()
+    assert messages == ["figure"], "an empty limit is no message"
     await limit.fill("many")
     await page.get_by_label("Post right away").check()
     await page.keyboard.press("Enter")
@@ -175,6 +181,37 @@ async def test_alert_has_a_form_that_makes_a_card_and_keeps_what_was_typed(
     await expect(page.locator(".said:visible")).to_have_count(1)
     await page.reload()
     await expect(page.locator(".answer:visible")).to_have_count(2)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_the_page_goes_to_the_card_of_an_alert(
+    ponte: WebPonte, page: Page, messages: list[str], is_late: bool
+) -> None:
+    """The answer to the form may come before its card, or after it."""
+    before, sent = ponte.script, asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        answer = await before(turn)
+        long = f"{answer.text}\n\n" + "\n\n".join(f"line {n}" for n in range(40))
+        return answer if answer.cards else replace(answer, text=long, placed=())
+
+    async def hold(route: Route) -> None:
+        response = await route.fetch()
+        await sent.wait()
+        await route.fulfill(response=response)
+
+    ponte.script = script
+    await say(page, "orders?")
+    await page.get_by_role("button", name="Alert…").click()
+    await page.get_by_label("Limit").fill("3")
+    await page.route("**/chat", hold)
+    if not is_late:
+        sent.set()
+    await page.locator(".saving [type=submit]").click()
+    await expect(page.locator("[data-card]")).to_have_count(1)
+    sent.set()
+    await expect(page.locator("form.saving")).to_have_count(0)
+    await expect(page.locator("[data-card] .approve")).to_be_in_viewport()
 
 
 async def test_a_question_that_is_gone_is_told(

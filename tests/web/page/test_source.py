@@ -14,13 +14,13 @@ LATER_FILES = {
     "math.js", "math.css", "temml.min.js", "tokens.js", "naming.js", "options.js",
     "highlight.js", "code.js", "queue.js", "details.js", "details.css", "change.js", "change.css",
     "admin.html", "admin.css", "admin.js", "print.css", "data.css", "quick.js", "plain.html",
-    "requests.js", "worker.js", "shortcuts.js", "menu.js", "person.js", "reason.js", "dialogs.js",
+    "requests.js", "worker.js", "shortcuts.js", "menu.js", "person.js", "dialogs.js",
     "dialogs.css", "sign-in.js", "sign-in.css", "record.js", "record.css",
-    "feedback.js", "saved.js",
+    "feedback.js", "saved.js", "deciding.js",
 }  # fmt: skip
 """Files that the first view does not need: for formulas, for code, for messages that wait, for
-tables and charts, for menus and dialogs, for a search, for an answer's cost, for changing a
-proposal, for recordings, for the operator's page, for printing, and for notifications."""
+tables and charts, for menus and dialogs, for a search, for an answer's cost, for changing and
+deciding a proposal, for recordings, for the operator's page, for printing, for notifications."""
 
 
 def own_scripts() -> str:
