@@ -27,7 +27,7 @@ from bot.features.base import find_features
 from bot.logs import mask_also
 from bot.operation_results import Reload
 from bot.settings import Settings
-from core.base.errors import PonteError, SettingsError
+from core.base.errors import BadInput, PonteError, SettingsError
 from core.base.i18n import say, use_locale
 from core.base.text import fold_case
 from core.domain.messages import Person
@@ -196,7 +196,7 @@ def describe_config_file(config: Config, path: Path) -> Health:
     return Health("config", "failing", say(words, path=config.path))
 
 
-class UnknownNames(PonteError):
+class UnknownNames(BadInput):
     """The file names something that does not exist, so that a rule would protect nothing. The rules
     in force stay."""
 

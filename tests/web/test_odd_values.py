@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,9 +14,6 @@ import httpx
 import pytest
 from starlette.datastructures import ImmutableMultiDict
 
-import adapters
-import bot
-import core
 from adapters.web.admin import TABS
 from adapters.web.errors import status_of
 from bot.config.ponte_toml import read_config
@@ -27,6 +23,7 @@ from bot.settings import Settings
 from core.base.errors import PonteError
 from tests.dialogues.whole import run_composed
 from tests.fakes.link import parse_page_link
+from tests.sources import ROOT, list_sources
 
 pytestmark = pytest.mark.slow
 
@@ -258,10 +255,10 @@ def all_errors(base: type[PonteError] = PonteError) -> Iterator[type[PonteError]
 
 
 def test_every_error_that_a_route_raises_has_a_status() -> None:
-    for package in (adapters, bot, core):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.startswith("core.tools.code.") and "__main__" not in module.name:
-                importlib.import_module(module.name)
+    for path in list_sources():
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        if not name.startswith("core.tools.code.") and "__main__" not in name:
+            importlib.import_module(name)
     statuses = dict[str, set[int]]()
     for kind in all_errors():
         error = kind.__new__(kind)
