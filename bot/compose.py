@@ -147,8 +147,7 @@ async def compose(
             toolbox.add(SavedSource(saved, toolbox, may_know))
         _add_imports(toolbox, tools)
         toolbox.add(AskingSource(), PlacePostSource(messengers), PlaceReadingSource(messengers))
-        look_up = partial(_look_up_names, tools, accounts)
-        reloader = Reloader(settings, live, stores.audit, peers, look_up)
+        reloader = _build_reloader(settings, live, stores, tools, accounts)
         own_surfaces = Surfaces(accepts)
         closing.push_async_callback(own_surfaces.close)
         reports: dict[str, ReportHealth] = {
@@ -344,10 +343,19 @@ def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
     )
 
 
-async def _look_up_names(tools: Sequence[ToolBundle], accounts: PageAccountService) -> KnownNames:
-    """Ask NocoDB for the names of its tables, and the database for the people of the page."""
-    names = ("nocodb", "sample")
-    sources: list[Any] = [bundle.source for bundle in tools if bundle.source.name in names]
-    tables = await sources[0].look_up_tables() if sources else None
-    people = [account.person for account in await accounts.list_all()]
-    return KnownNames(tables, ["web:owner", *people])
+def _build_reloader(
+    settings: Settings,
+    live: LiveConfig,
+    stores: Stores,
+    tools: Sequence[ToolBundle],
+    accounts: PageAccountService,
+) -> Reloader:
+    async def look_up() -> KnownNames:
+        """Ask NocoDB for the names of its tables, and the database for the people of the page."""
+        names = ("nocodb", "sample")
+        sources: list[Any] = [bundle.source for bundle in tools if bundle.source.name in names]
+        tables = await sources[0].look_up_tables() if sources else None
+        people = [account.person for account in await accounts.list_all()]
+        return KnownNames(tables, ["web:owner", *people])
+
+    return Reloader(settings, live, stores.audit, stores.peers, look_up)

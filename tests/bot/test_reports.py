@@ -145,6 +145,7 @@ def test_feedback_shows_texts_that_may_be_read(ponte: Shell, fake_holder: FakeHo
         "turn": "abcd",
         "reason": "wrong\x1b[31m sum\nof May",
         "shared": False,
+        "is_public": False,
         "models": ["gpt-5"],
         "tools": ["nocodb_query"],
         "errors": ["nocodb_query: no_table"],
