@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from unittest.mock import AsyncMock
 
 import pytest
 
 from core.domain.messages import Address, Person, Quote
+from core.domain.ports import Messenger
 from core.domain.records import Remote
 from core.models.served_model import Level
 from core.schedules.schedule import ScheduleDraft, ScheduleRule
@@ -60,6 +62,9 @@ async def test_texts_of_others_leave_the_server_before_they_are_a_day_old(
         open_served_bot(bot_home, fake) as ponte,
     ):
         linked = (Quote("Bo", "Lunch at one?", place=place),)
+        slack = AsyncMock(Messenger)
+        slack.can_read.return_value = True
+        ponte.engine.platforms.messengers["slack"] = slack
         first = replace(make_message("My cat is Tobi.", "k0"), context=linked)
         await ponte.wait_for_answer(await ponte.engine.conversations.inbox.accept(first))
         # At the level that has summaries, one takes the place of all that is older.

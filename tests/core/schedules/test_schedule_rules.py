@@ -285,7 +285,7 @@ def test_times_that_the_clocks_skip_or_repeat_are_found() -> None:
     assert not changes(replace(skip, ends_at=instant("2027-03-01")))
     for locale, words in (
         ("en", "Sunday, November 7, 2027, 1:30 AM (GMT-04:00)"),
-        ("pt-BR", "domingo, 7 de novembro de 2027, 01:30 (GMT-04:00)"),
+        ("pt-BR", "domingo, 7 de novembro de 2027, 01:30 (-04:00 GMT)"),
         ("fr", "dimanche 7 novembre 2027, 01:30 (UTC-04:00)"),
     ):
         with use_locale(locale):
