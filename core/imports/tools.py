@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo
 from core.base.errors import ToolError
 from core.base.spreadsheets import MEDIA_TYPES
 from core.base.text import fold_case
-from core.domain.changes import Draft, RowWrite
+from core.domain.changes import FILE_KEY, Draft, RowWrite
 from core.domain.records import Outcome, ToolContext
 from core.imports.dry_run import DryRun, Existing, Missing, TableRows, check_columns, read_key
-from core.imports.plan import PLAN_TYPE, Plan, choose_examples, count_reasons, summarize_fields
+from core.imports.plan import PLAN_TYPE, Plan, choose_examples, summarize_fields, summarize_rows
 from core.imports.runs import IMPORT_APPLIER, IMPORT_KIND
 from core.imports.sheets import ImportSheet, read_sheets
 from core.imports.values import DateOrder, DecimalSign, Notation
@@ -97,14 +97,16 @@ class ImportSource(FixedToolSource):
         keys = await asyncio.to_thread(run.list_keys, notation)
         rows = await self._read_table(ctx, layout, run, keys)
         plan = await asyncio.to_thread(run.make_plan, notation, rows)
-        counts = compact_json({"rows": plan.counts, "reasons": count_reasons(plan)})
+        summary = summarize_rows(plan, ())
         parts = list(plan.parts())
         if not parts:
+            counts = compact_json(summary)
             raise ToolError("No rows would be written: {counts}.", code="no_rows", counts=counts)
         if len(parts) == 1:  # few rows of one kind: their card shows all of them
             draft = self._tables.writing.drafts.build_draft(run.schema, *parts[0])
+            draft = replace(draft, target={**draft.target, FILE_KEY: summary})
             outcome = await ctx.turn.propose(draft)
-            return replace(outcome, text=f"{outcome.text} {counts}")
+            return replace(outcome, text=f"{outcome.text} {compact_json(summary)}")
         stored = await ctx.files.save(f"plan {plan.digest[:12]}", PLAN_TYPE, plan.data)
         draft = self._draft(run, plan, found.name, stored.id)
         outcome = await ctx.turn.propose(draft)
@@ -158,10 +160,9 @@ class ImportSource(FixedToolSource):
     def _draft(self, run: DryRun, plan: Plan, file: str, stored: str) -> Draft:
         """The draft has the plan's numbers and samples. Its rows are in the file `stored`."""
         summary = {
+            **summarize_rows(plan, ()),
             "file": file,
-            "counts": dict(plan.counts),
             "fields": [asdict(totals) for totals in summarize_fields(plan)],
-            "reasons": count_reasons(plan),
             "samples": [(row.id, row.before, row.after) for row in choose_examples(plan)],
         }
         linked = {
