@@ -15,7 +15,9 @@ from core.base.i18n import say
 from core.base.text import compose_letters, fold_case
 from core.base.value_formats import parse_number
 from core.imports.plan import Plan, PlanRow
-from core.imports.sheets import ImportSheet, SheetCell, SheetRow
+from core.imports.cells import SheetCell
+from core.imports.head import SheetRow
+from core.imports.sheets import ImportSheet
 from core.imports.values import Notation, find_notation, read_value
 from core.tools.nocodb.driver import EXCLUSIVE_RELATIONS, RowImage, TableSchema
 from core.tools.nocodb.fieldtypes import Field, is_same_entry, linked_ids, without_empty

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from core.base.errors import ToolError
 from core.base.spreadsheets import MAX_XLSX_CELL_UNITS
 from core.base.text import fold_to_letters
-from core.imports.sheets import SheetCell
+from core.imports.cells import SheetCell
 from core.tools.nocodb.fieldtypes import Field, parse_value, value_error
 
 DecimalSign = Literal["", ",", "."]

@@ -1,0 +1,119 @@
+"""Text files with a row on each line: CSV, with whatever separator."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from core.imports.formats.cells import NotReadable, SheetCells
+
+SEPARATORS = ";,\t|"
+LOOKED_AT_ROWS = 50
+_HINT = re.compile(r"sep=(.)\r?\n")
+"""Excel's own mark of the separator, a row of the file."""
+_ESCAPED = re.compile(r'\\(["\\])')
+_QUOTED_TEXT = re.compile(r'="((?:[^"]|"")*)"')
+"""A text as programs write it that Excel shall not take for a number."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001
+_NUMBER = re.compile(r"[-+]?[\d.,\s]*\d[\d.,\s%]*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
+
+
+def read_delimited(text: str, most_rows: int, titles: int | None) -> tuple[SheetCells, str]:
+    """Return the rows and the separator ("" for a file of one column). At most one row more than
+    `most_rows` is read. `titles`: the row that is known to have the titles. Raise NotReadable where
+    a quotation mark is not closed."""
+    csv.field_size_limit(1 << 20)
+    text = text.replace("\0", "")
+    hint = _HINT.match(text)
+    separator = hint[1] if hint else _find_separator(text, titles)
+    try:
+        rows = _parse(text, separator, most_rows, bool(hint))
+    except NotReadable:
+        if not _ESCAPED.search(text):
+            raise
+        # Programs that follow Unix write \" for a quotation mark.
+        rows = _parse(_ESCAPED.sub(_unescape, text), separator, most_rows, bool(hint))
+    return SheetCells(rows=rows, is_delimited=bool(separator)), separator
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return '""' if match[1] == '"' else "\\"
+
+
+def _parse(text: str, separator: str, most: int, has_hint: bool) -> dict[int, list[Any]]:
+    lines = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator or "\x1f", strict=True
+    )
+    rows = dict[int, list[Any]]()
+    for number in itertools.count(1):
+        line = lines.line_num + 1
+        try:
+            cells = next(lines, None)
+        except csv.Error:
+            raise NotReadable("torn", line=line) from None
+        if cells is None or len(rows) > most:
+            return rows
+        if any(cell.strip() for cell in cells) and not (has_hint and number == 1):
+            rows[number] = [_read_cell(cell) for cell in cells]
+    return rows
+
+
+def _read_cell(cell: str) -> str | None:
+    """A CSV has no formulas: an apostrophe before what looks like one keeps it from running in a
+    spreadsheet, as in Ponte's own files (`core.base.text.escape_formula`)."""
+    if cell.startswith("'") and cell[1:].lstrip("' \n").startswith(_FORMULA):
+        return cell[1:]
+    if match := _QUOTED_TEXT.fullmatch(cell):
+        return match[1].replace('""', '"')
+    return cell if cell.strip() else None
+
+
+def _find_separator(text: str, titles: int | None) -> str:
+    """Return the separator by which most rows have the same number of columns. One that the titles
+    lack is none: it belongs to the cells."""
+
+    def rate(separator: str) -> tuple[int, int]:
+        rows = _sample(text, separator)
+        filled = {number: row for number, row in enumerate(rows, 1) if any(map(str.strip, row))}
+        widths = Counter(len(row) for row in filled.values() if len(row) > 1)
+        count, width = max(((n, width) for width, n in widths.items()), default=(0, 0))
+        known = filled.get(titles or 0)
+        if known is not None:
+            return (count, width) if len(known) > 1 else (0, 0)
+        first = next(iter(filled.values()), [])
+        if len(first) < 2 and not _has_titles_below(list(filled.values()), separator):
+            return 0, 0
+        return count, width
+
+    best = max(SEPARATORS, key=rate)
+    return best if rate(best) != (0, 0) else ""
+
+
+def _sample(text: str, separator: str) -> Sequence[list[str]]:
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        return list(itertools.islice(rows, LOOKED_AT_ROWS))
+    except csv.Error:  # a field without an end
+        return ()
+
+
+def _has_titles_below(rows: Sequence[list[str]], separator: str) -> bool:
+    """Return whether the first row that has the separator looks like titles below a heading: only
+    texts, above a column of numbers or days. A comma or semicolon before a space is one of a
+    sentence."""
+    at = next((at for at, row in enumerate(rows) if len(row) > 1), len(rows))
+    head, below = rows[at] if at < len(rows) else [], rows[at + 1 :]
+    if any(_NUMBER.fullmatch(cell.strip()) for cell in head):
+        return False
+    if separator in ";\t|" and not any(cell.startswith(" ") for row in rows for cell in row[1:]):
+        return bool(head)
+    columns = list(itertools.zip_longest(*below, fillvalue=""))[: len(head)]
+    return any(
+        sum(bool(_NUMBER.fullmatch(cell.strip())) for cell in column) * 2 > len(below)
+        for column in columns
+    )
