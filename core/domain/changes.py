@@ -58,8 +58,8 @@ POLICY_PERSON = Person("policy", "", name="policy")
 SAMPLE_APPLIER = "sample"
 """The applier of changes to the sample tables. Cards say that these rows are no real data."""
 FILE_KEY = "file_rows"
-"""The key in a draft's target of what its card says of the file that its rows are from. It is erased
-with them."""
+"""The key in a draft's target of what its card says of the file that its rows are from. It is
+erased with them."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 

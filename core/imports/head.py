@@ -18,7 +18,7 @@ _SINGLE = "The row has one cell, and there are {width} titles."
 _TORN = "Rows {rows} look like one row that a line break without quotation marks has torn."
 HEAD_ROWS = 50
 """Rows from the top in which the titles are looked for."""
-_NUMBER = re.compile(r"[(+-]?\W{0,3}(?:R\$|[A-Z]{3})?\s?\d[\d.,\s’'\u00a0\u202f]*\W{0,3}(?:[A-Z]{3})?")
+_NUMBER = re.compile(r"\W{0,4}(?:R\$|[A-Z]{3})?\s?\d[\d.,\s’']*\W{0,4}(?:[A-Z]{3})?")
 _DAY = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}\b.*")
 _MAIL = re.compile(r"\S+@\S+\.\S+|https?://\S+")
 _TOTALS = re.compile(
@@ -77,16 +77,18 @@ def _find_row(rows: Sequence[SheetRow]) -> int:
     at = next((at for at in range(len(rows)) if cover(at) * 3 >= 2), 0)
     for later in range(at + 1, min(len(rows), at + 20)):
         is_table = len(rows[later].columns) >= 2 and _is_text(rows[later])
-        if is_table and cover(later) > cover(at) and _is_above(rows[at : later + 1]):
+        is_wider = is_table and cover(later) > cover(at)
+        if is_wider and _is_above(rows[at : later + 1], rows[later + 1 :]):
             return later
     return at
 
 
-def _is_above(rows: Sequence[SheetRow]) -> bool:
-    """Return whether the rows before the last one are no part of its table: they are narrower, name
-    a value (`Account:`), or an empty row is between."""
+def _is_above(rows: Sequence[SheetRow], below: Sequence[SheetRow]) -> bool:
+    """Return whether the rows before the last one are no part of its table: they are narrower than
+    it and the rows below, name a value (`Account:`), or an empty row is between."""
     *before, last = rows
-    if all(row.width < last.width for row in before):
+    widths = Counter(row.width for row in below)
+    if all(widths[row.width] < widths[last.width] for row in before):
         return True
     has_gap = any(below.number > above.number + 1 for above, below in pairwise(rows))
     names_values = all(str(row.cells[min(row.columns)]).rstrip().endswith(":") for row in before)
@@ -124,9 +126,8 @@ def _may_be_row(head: SheetRow, below: Sequence[SheetRow]) -> bool:
         if form == "text":
             is_other = is_other or common not in ("", "text")
             is_like = is_like or (bool(cells) and title in cells and common == "text")
-        elif not _is_year(title):
-            if common == form or not cells:
-                return True
+        elif not _is_year(title) and (common == form or not cells):
+            return True
     return is_like and not is_other
 
 

@@ -64,10 +64,12 @@ def split_rows(read: Callable[[], Iterable[PlanRow]]) -> Iterator[Part]:
 
 @dataclass(frozen=True)
 class Plan:
-    """`columns` are those of the file, `rows` in its order."""
+    """`columns` are those of the file, `rows` in its order. `notes`: what was decided about the
+    file, for the card alone."""
 
     columns: tuple[str, ...]
     rows: tuple[PlanRow, ...]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def decode(cls, data: Sequence[bytes]) -> Plan:
@@ -171,7 +173,7 @@ def count_reasons(plan: Plan, most: int = 8) -> list[tuple[str, int, list[int]]]
     return [(reason, len(numbers), numbers[:MAX_NAMED_ROWS]) for reason, numbers in common]
 
 
-def summarize_rows(plan: Plan, notes: Sequence[str]) -> dict[str, Any]:
+def summarize_rows(plan: Plan) -> dict[str, Any]:
     """Return what the card of an import says of its file (`describe_file_rows`)."""
     reasons = count_reasons(plan)
     named = {reason for reason, _, _ in reasons}
@@ -180,5 +182,5 @@ def summarize_rows(plan: Plan, notes: Sequence[str]) -> dict[str, Any]:
         "counts": dict(plan.counts),
         "reasons": reasons,
         "named": len(named_rows),
-        "notes": list(notes),
+        "notes": list(plan.notes),
     }

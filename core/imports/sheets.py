@@ -37,14 +37,16 @@ _NOT_READABLE = "{name} can't be read as a spreadsheet. Save it as .xlsx or CSV,
 _REFUSALS = {
     "damaged": _NOT_READABLE,
     "too_large": _TOO_LARGE,
-    "other": "{name} isn't a spreadsheet: it is {kind}. Send the table as .xlsx or CSV.",
+    "other": "{name} isn't a spreadsheet: it is a file of type {kind}. Send the table as .xlsx or "
+    "CSV.",
     "binary": "{name} isn't a spreadsheet, and no text. Send the table as .xlsx or CSV.",
     "protected": "{name} is protected with a password. Save it without one, and send it again.",
     "xlsb": "{name} is a binary workbook (.xlsb). Save it as .xlsx, and send it again.",
     "torn": "{name}, line {line}: a quotation mark isn't closed. Correct it, and send the file "
     "again.",
 }
-_LIMITS = {"rows": f"{MAX_IMPORT_ROWS:,}", "columns": MAX_IMPORT_COLUMNS}
+_UNCLEAR_TITLES = "Row {row} ({cells}) may hold titles, or values."
+_LIMITS: dict[str, Any] = {"rows": f"{MAX_IMPORT_ROWS:,}", "columns": MAX_IMPORT_COLUMNS}
 _UNICODE = ("utf-8", "utf-16", "utf-32")
 
 
@@ -187,7 +189,7 @@ def _build_sheet(name: str, table: Mapping[str, Any], titles: int | None) -> Imp
         numbers = "–".join(dict.fromkeys(str(row.number) for row in (heading[0], heading[-1])))
         shown = to_one_line(", ".join(columns), 100)
         if head.is_unclear:
-            question = say("Row {row} ({cells}) may hold titles, or values.", row=numbers, cells=shown)
+            question = say(_UNCLEAR_TITLES, row=numbers, cells=shown)
         notes.append(say("Titles from row {row}: {titles}.", row=numbers, titles=shown))
     else:
         notes.append(say("No row has titles."))

@@ -19,7 +19,7 @@ _HINT = re.compile(r"sep=(.)\r?\n")
 _ESCAPED = re.compile(r'\\(["\\])')
 _QUOTED_TEXT = re.compile(r'="((?:[^"]|"")*)"')
 """A text as programs write it that Excel shall not take for a number."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[-+]?[\d.,\s]*\d[\d.,\s%]*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
 
 
@@ -46,9 +46,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _parse(text: str, separator: str, most: int, has_hint: bool) -> dict[int, list[Any]]:
-    lines = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator or "\x1f", strict=True
-    )
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator or "\x1f", strict=True)
     rows = dict[int, list[Any]]()
     for number in itertools.count(1):
         line = lines.line_num + 1

@@ -95,9 +95,7 @@ def read_html(text: str) -> Iterator[SheetCells]:
     parser.close()
     for number, sheet in enumerate(parser.tables, 1):
         sheet.rows = {
-            at: cells
-            for at, cells in sheet.rows.items()
-            if any(cell is not None for cell in cells)
+            at: cells for at, cells in sheet.rows.items() if any(cell is not None for cell in cells)
         }
         if len(sheet.rows) > 1:
             sheet.title = str(number)
@@ -131,7 +129,8 @@ def read_spreadsheet_xml(data: bytes) -> Iterator[SheetCells]:
                 sheet.merged.append((row - 1, row - 1 + down, column - 1, column - 1 + right))
             column += right
         elif name == "Row":
-            if _get(element, "Hidden") == "1" and sheet.rows.pop(row, None):
+            if _get(element, "Hidden") == "1" and row in sheet.rows:
+                del sheet.rows[row]
                 sheet.hidden_count += 1
             element.clear()
         elif name == "Worksheet" and sheet.rows:

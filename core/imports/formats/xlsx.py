@@ -103,9 +103,7 @@ class _Parts:
             for link in _each(self.parse(links), "Relationship")
         }
 
-    def read_texts(
-        self, main: str, links: Mapping[str, tuple[str, str]]
-    ) -> Iterator[str]:
+    def read_texts(self, main: str, links: Mapping[str, tuple[str, str]]) -> Iterator[str]:
         """Yield the texts that cells share."""
         path = self._find(main, links, "sharedStrings")
         if not path:
@@ -179,8 +177,8 @@ class _SheetReader:
                         sheet.rows[number] = cells
             elif name == "mergeCell":
                 ends = [_REFERENCE.fullmatch(p) for p in element.get("ref", "").split(":")]
-                if len(ends) == 2 and ends[0] and ends[1]:
-                    (top, left), (bottom, right) = map(_locate, ends)
+                if len(corners := [end for end in ends if end]) == 2:
+                    (top, left), (bottom, right) = map(_locate, corners)
                     sheet.merged.append((top, bottom, left, right))
                 element.clear()
         return sheet
@@ -226,9 +224,8 @@ class _SheetReader:
             return value
 
 
-def _locate(reference: re.Match[str] | None) -> tuple[int, int]:
+def _locate(reference: re.Match[str]) -> tuple[int, int]:
     """Return the row and the column, from 0, of a reference such as B3."""
-    assert reference is not None
     column = 0
     for letter in reference[1].upper():
         column = column * 26 + ord(letter) - 64
