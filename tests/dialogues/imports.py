@@ -75,6 +75,7 @@ class PacedNocoDB(FakeNocoDB):
 class Importer:
     bot: RunningBot
     model: EchoModel
+    source: NocoSource
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     async def read_file(
@@ -133,7 +134,7 @@ async def importer(
         model = EchoModel()
         sources: list[ToolSource] = [source, ImportSource(source)]
         async with home.open(model, sources, appliers=[source.rows], **choices) as bot:
-            yield Importer(bot, model)
+            yield Importer(bot, model, source)
 
 
 def new_rows(count: int, name: str = "New", status: str = "Lead") -> list[str]:
