@@ -293,8 +293,8 @@ _NUMBER = re.compile(r"[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?", re.IGNORECASE
 
 
 def escape_formula(cell: str) -> str:
-    """A cell that begins like a formula gets an apostrophe, by which spreadsheets mark text. So does
-    one with such an apostrophe of its own, because an import takes one off."""
+    """A cell that begins like a formula gets an apostrophe, by which spreadsheets mark text. So
+    does one with an apostrophe of its own there, because an import takes one off."""
     return f"'{cell}" if cell.lstrip(" \n'").startswith(_FORMULA) and not is_number(cell) else cell
 
 

@@ -288,12 +288,14 @@ _RUN_CODE_NAME = re.compile(r"code-[0-9a-f]{6}\.py")
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """`id` is its id in `Files`, which has the bytes; `size` is in bytes."""
+    """`id` is its id in `Files`, which has the bytes; `size` is in bytes. `outline`: the beginning
+    of a long table, which the model reads in place of all its rows; "" for any other file."""
 
     id: str
     name: str
     type: str
     size: int
+    outline: str = ""
 
     @property
     def is_run_code(self) -> bool:

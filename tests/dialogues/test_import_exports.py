@@ -49,7 +49,12 @@ CELLS: dict[str, tuple[dict[str, Any] | None, list[Any]]] = {
     "Date": (None, ["2026-03-04", "1899-12-31", None, "2026-12-31"]),
     "DateTime": (
         None,
-        ["2026-03-04 12:30:15+00:00", "2026-03-04 23:59:00+00:00", None, "1999-01-01 00:00:00+00:00"],
+        [
+            "2026-03-04 12:30:15+00:00",
+            "2026-03-04 23:59:00+00:00",
+            None,
+            "1999-01-01 00:00:00+00:00",
+        ],
     ),
     "Time": (None, ["14:30:00", "00:00:00", None, "23:59:59"]),
     "GeoData": (None, ["52.5;13.4", None, "-1.5;2", None]),
@@ -95,9 +100,7 @@ async def describe(here: Importer, nocodb: PacedNocoDB) -> tuple[list[Field], li
     from core.domain.rights import Viewer
 
     layout = await source.schemas.describe_table(Viewer(), "Everything")
-    records = [
-        NocoRecord(str(id), table.row_json(id)["fields"]) for id in table.rows
-    ]
+    records = [NocoRecord(str(id), table.row_json(id)["fields"]) for id in table.rows]
     return list(layout.fields), records
 
 
@@ -151,7 +154,7 @@ async def test_rows_by_their_id(bot_home: BotHome, nocodb: PacedNocoDB) -> None:
     """An empty id is a new row; an id that the table lacks is none."""
     add_tables(nocodb)
     async with importer(bot_home, nocodb.origin) as here:
-        data = "Id,Name\n1,changed\n,new\n99,odd\n".encode()
+        data = b"Id,Name\n1,changed\n,new\n99,odd\n"
         columns = {"Id": "Id", "Name": "Name"}
         (card,) = (
             await here.send_file("ids.csv", data, columns, table="Everything", key="Id")
