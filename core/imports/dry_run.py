@@ -24,6 +24,7 @@ from core.imports.values import check_cell, read_value, split_names
 from core.tools.nocodb.driver import EXCLUSIVE_RELATIONS, RowImage, TableSchema
 from core.tools.nocodb.fieldtypes import (
     Field,
+    counts_rows,
     in_time_zone,
     is_same_entry,
     linked_ids,
@@ -39,6 +40,7 @@ CUT_LIST_MARK = " …"
 """How a list of linked rows ends in Ponte's files that may have more of them."""
 _NO_SUCH_ROW = "{table} has no row called “{title}”."
 _SEVERAL_ROWS = "{table} has several rows called “{title}”."
+_COUNT = "{field}: the file has the number of linked rows, and not their names."
 _CUT_LIST = "{field}: the list of linked rows is cut."
 _TWICE = "The key {key} is in rows {rows} of the file."
 _TWICE_IN_TABLE = "The table has several rows with the key {key}."
@@ -171,6 +173,8 @@ class DryRun:
         if len(notes) > MAX_NOTED_KEYS:
             more = say("{count} more.", count=len(notes) - MAX_NOTED_KEYS)
             notes = [*notes[:MAX_NOTED_KEYS], more]
+        if any(column.kind == "moment" for column in self.columns):
+            notes = [say("Times in {zone}.", zone=self.zone), *notes]
         plan_notes = (*self.sheet.notes, *describe_notations(notations), *notes)
         return Plan(self.sheet.columns, tuple(rows), plan_notes)
 
@@ -280,6 +284,8 @@ def _find_linked(field: Field, cell: SheetCell, table: TableRows) -> list[Mappin
         # Case matters where it tells rows apart.
         exact = [row for row in rows if show_key(row["title"]) == show_key(title)]
         rows = exact if len(exact) == 1 else rows
+        if not rows and counts_rows(field) and text.isdecimal():
+            raise value_error(field, _COUNT)
         if len(rows) != 1:
             sentence = _SEVERAL_ROWS if rows else _NO_SUCH_ROW
             raise ToolError(sentence, table=field.related_title or field.title, title=title)

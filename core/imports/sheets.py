@@ -37,7 +37,7 @@ _NOT_READABLE = "{name} can't be read as a spreadsheet. Save it as .xlsx or CSV,
 _REFUSALS = {
     "damaged": _NOT_READABLE,
     "too_large": _TOO_LARGE,
-    "other": "{name} isn't a spreadsheet: it is a file of type {kind}. Send the table as .xlsx or "
+    "other": "{name} isn't a spreadsheet: it's a file of type {kind}. Send the table as .xlsx or "
     "CSV.",
     "binary": "{name} isn't a spreadsheet, and no text. Send the table as .xlsx or CSV.",
     "protected": "{name} is protected with a password. Save it without one, and send it again.",
