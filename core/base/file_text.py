@@ -43,7 +43,8 @@ def find_encoding(data: bytes) -> str:
     # UTF-16 without a mark has a zero byte in each Latin character, as the second byte or the
     # first one. A zero byte anywhere else means that the data is not text.
     if b"\0" in data:
-        return {0: "utf-16-be", 1: "utf-16-le"}.get(data.find(b"\0"), "")
+        is_often = data.count(b"\0") * 5 > len(data)
+        return {0: "utf-16-be", 1: "utf-16-le"}.get(data.find(b"\0"), "") if is_often else ""
     text = codecs.getincrementaldecoder("utf-8")("replace").decode(data)
     others = len(text) - len(text.encode("ascii", "ignore"))
     # U+FFFD replaces bytes that are no UTF-8. A log can have a few of them (up to a fifth here). In

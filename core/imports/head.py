@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, time
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from core.base.i18n import say
 from core.base.text import fold_to_letters
@@ -151,7 +151,9 @@ def find_faults(rows: Sequence[SheetRow], width: int) -> dict[int, str]:
     """Return why rows of a CSV cannot be read, by their numbers. `width` is the number of titles.
     Some programs leave out empty cells at the end, so a row may be shorter; but where the next one
     is just as long as what is missing, a line break without quotation marks has torn it."""
-    faults, widths = dict[int, str](), Counter(row.width for row in rows)
+    faults = dict[int, str]()
+    runs = ((short, len(list(run))) for short, run in groupby(rows, key=lambda row: row.width))
+    usual_widths = {short for short, count in runs if count > 2}
     pieces: list[SheetRow] = []
     for row in rows:
         if any(cell is not None for cell in row.cells[width:]):
@@ -164,7 +166,7 @@ def find_faults(rows: Sequence[SheetRow], width: int) -> dict[int, str]:
         pieces.append(row)
         while len(pieces) > 1 and _join_widths(pieces) > width:
             pieces = pieces[1:]
-        is_usual = widths[row.width] > 2 and len({piece.width for piece in pieces}) == 1
+        is_usual = row.width in usual_widths and len({piece.width for piece in pieces}) == 1
         if len(pieces) > 1 and _join_widths(pieces) == width and not is_usual:
             numbers = ", ".join(str(piece.number) for piece in pieces)
             faults |= {piece.number: say(_TORN, rows=numbers) for piece in pieces}

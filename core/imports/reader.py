@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import resource
 import sys
 import zipfile
@@ -118,8 +119,9 @@ def read_file(data: bytes, most_rows: int, encoding: str, titles: int | None) ->
 
 
 def _has_few_zeros(data: bytes) -> bool:
-    """Some programs leave single zero bytes in a text."""
-    return not find_encoding(data) and 0 < data.count(b"\0") * 200 < len(data)
+    """Some programs leave single zero bytes in a text, and no other control characters."""
+    is_text = not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", data)
+    return not find_encoding(data) and 0 < data.count(b"\0") * 200 < len(data) and is_text
 
 
 def _is_json(text: str) -> bool:

@@ -95,7 +95,9 @@ def show_number(value: float, code: str, starts_1904: bool = False) -> Any:
         percent = Decimal(repr(value)) * 100
         places = len(re.sub(r"[^0#?]", "", plain.partition(".")[2]))
         return _shown(f"{percent:.{places}f}%", _round(float(percent)))
-    shown = _show_code(number, section)
+    # The format of negative numbers has its own sign.
+    has_sign = value < 0 and len(_sections(code)) == 1
+    shown = _show_code(number, section, "-" if has_sign else "")
     return number if shown is None else _shown(shown, number)
 
 
@@ -159,7 +161,7 @@ def _clock(value: float) -> time:
     return time(seconds // 3600, seconds // 60 % 60, seconds % 60)
 
 
-def _show_code(number: float, section: str) -> str | None:
+def _show_code(number: float, section: str, sign: str) -> str | None:
     """Return a whole number as a format shows it that gives it leading zeros or signs between its
     digits, as those of postal codes and telephone numbers do; None for other formats."""
     if not isinstance(number, int) or abs(number) >= 10**MAX_DIGITS:
@@ -190,5 +192,4 @@ def _show_code(number: float, section: str) -> str | None:
             digits = digits[:-1]
         elif text == "0":
             pieces.append("0")
-    sign = "-" if number < 0 and ";" not in section else ""
     return f"{sign}{before}{digits}{''.join(reversed(pieces))}".strip()

@@ -15,6 +15,7 @@ from core.imports.formats.cells import NotReadable, SheetCells, show_error
 _DURATION = re.compile(r"PT(\d+)H(\d+)M(\d+)(?:[.,](\d+))?S")
 _ERROR = re.compile(r"#[A-Z/0!?]+|Err:\d{3}")
 _CODE = re.compile(r"0\d+|\D*\d[\d\s().+/-]*\d")
+_WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 _MAX_COLUMNS = 20_000
 
 
@@ -85,9 +86,8 @@ def _read_row(sheet: SheetCells, element: ElementTree.Element, row: int, most_ro
 
 
 def _read_cell(element: ElementTree.Element) -> Any:
-    shown = "\n".join(
-        _read_paragraph(child) for child in element if child.tag.rpartition("}")[2] == "p"
-    )
+    paragraphs = (child for child in element if child.tag.rpartition("}")[2] == "p")
+    shown = "\n".join(map(_read_paragraph, paragraphs)).strip()
     type = _get(element, "value-type")
     types = {v for key, v in element.items() if key.rpartition("}")[2] == "value-type"}
     if "error" in types or (_get(element, "formula") and _ERROR.fullmatch(shown)):
@@ -134,7 +134,7 @@ def _is_code(shown: str, number: int) -> bool:
 
 def _read_paragraph(element: ElementTree.Element) -> str:
     """Return its text: `s` are spaces, `tab` and `line-break` what they say, and notes are none."""
-    pieces = [element.text or ""]
+    pieces = [_WHITE_SPACE.sub(" ", element.text or "")]
     for child in element:
         name = child.tag.rpartition("}")[2]
         if name == "s":
@@ -143,5 +143,5 @@ def _read_paragraph(element: ElementTree.Element) -> str:
             pieces.append("\t" if name == "tab" else "\n")
         elif name != "annotation":
             pieces.append(_read_paragraph(child))
-        pieces.append(child.tail or "")
+        pieces.append(_WHITE_SPACE.sub(" ", child.tail or ""))
     return "".join(pieces)
