@@ -138,7 +138,7 @@ class DryRun:
         for row, values, _ in read:
             if self.key and (key := read_key(values.get(self.key.title))):
                 stored = found[row.number]
-                uses.setdefault(f"id {stored[0][0]}" if stored else key, []).append(row.number)
+                uses.setdefault(_name_use(key, stored), []).append(row.number)
         rows, notes = list[PlanRow](), list[str]()
         for row, values, reasons in read:
             if not reasons and not without_empty(values):
@@ -146,7 +146,7 @@ class DryRun:
             key = read_key(values.get(self.key.title)) if self.key else ""
             if self.key and not reasons:
                 shown, stored = values.get(self.key.title), found[row.number]
-                numbers = uses.get(f"id {stored[0][0]}" if stored else key, [])
+                numbers = uses.get(_name_use(key, stored), [])
                 if not key and not self._makes_ids:
                     reasons = [say(_NO_KEY, field=self.key.title)]
                 elif len(numbers) > 1:
@@ -267,6 +267,11 @@ class DryRun:
             times = (in_time_zone(field, moment, self.zone)[:19] for moment in (new, old))
             return len(set(times)) == 1
         return _show_text(new) == _show_text(old)
+
+
+def _name_use(key: str, stored: Sequence[tuple[str, RowImage]]) -> str:
+    """Return what is equal for the rows of a file that mean one row of the table."""
+    return f"id {stored[0][0]}" if len(stored) == 1 else f"key {key}"
 
 
 def _show_text(text: str) -> str:

@@ -77,8 +77,14 @@ def _find_row(rows: Sequence[SheetRow]) -> int:
     at = next((at for at in range(len(rows)) if cover(at) * 3 >= 2), 0)
     for later in range(at + 1, min(len(rows), at + 20)):
         is_table = len(rows[later].columns) >= 2 and _is_text(rows[later])
-        is_wider = is_table and cover(later) > cover(at)
-        if is_wider and _is_above(rows[at : later + 1], rows[later + 1 :]):
+        is_wider = cover(later) > cover(at)
+        # A heading of as many cells has a value beside its names.
+        is_other = cover(later) == cover(at) and not _is_text(rows[at])
+        if (
+            is_table
+            and (is_wider or is_other)
+            and _is_above(rows[at : later + 1], rows[later + 1 :])
+        ):
             return later
     return at
 
@@ -87,12 +93,14 @@ def _is_above(rows: Sequence[SheetRow], below: Sequence[SheetRow]) -> bool:
     """Return whether the rows before the last one are no part of its table: they are narrower than
     it and the rows below, name a value (`Account:`), or an empty row is between."""
     *before, last = rows
+    if len(below) < len(before):
+        return False
     widths = Counter(row.width for row in below)
     if all(widths[row.width] < widths[last.width] for row in before):
         return True
     has_gap = any(below.number > above.number + 1 for above, below in pairwise(rows))
     names_values = all(str(row.cells[min(row.columns)]).rstrip().endswith(":") for row in before)
-    return names_values or (has_gap and len(last.columns) > max(len(r.columns) for r in before))
+    return names_values or has_gap
 
 
 def _is_text(row: SheetRow) -> bool:

@@ -22,8 +22,8 @@ NUMBER_SIGNS = re.compile(
     r"[\s\u00a0\u202f'’]|(?:US|CA|AU|NZ|R|A|C)\$|[$€£¥%]"
     r"|\b(?:EUR|USD|BRL|GBP|CAD|AUD|NZD|CHF|JPY|CNY|INR|MXN|ARS|CLP|COP|PEN|AOA|MZN|XOF|XAF|MAD)\b"
 )
-NUMBER = re.compile(r"([-+−]?)(\d+(?:[.,]\d+)*)")
-DAY = re.compile(r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})")
+NUMBER_FORM = re.compile(r"([-+−]?)(\d+(?:[.,]\d+)*)")
+DAY_FORM = re.compile(r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})")
 _QUESTION = "{field}: “{cell}” can be read in two ways."
 
 
@@ -39,6 +39,7 @@ class Notation:
 
 
 def parse_notation(mark: DecimalSign | DateOrder) -> Notation:
+    """Return the notation that a model names by its mark, such as "," or "dmy"."""
     match mark:
         case "," | ".":
             return Notation(decimal_sign=mark, is_given=True)
@@ -104,7 +105,7 @@ def _find_sign(texts: Sequence[str]) -> tuple[DecimalSign, str]:
 def read_sign(text: str) -> DecimalSign | None:
     """Return the decimal sign that a number shows, "" if it is unclear; None for one without any
     mark, and for another text."""
-    match = NUMBER.fullmatch(NUMBER_SIGNS.sub("", text).strip("()"))
+    match = NUMBER_FORM.fullmatch(NUMBER_SIGNS.sub("", text).strip("()"))
     marks = re.findall(r"[.,]", match[2]) if match else []
     if match is None or not marks:
         return None
@@ -119,7 +120,7 @@ def read_sign(text: str) -> DecimalSign | None:
 def read_orders(day: str) -> Mapping[DateOrder, tuple[int, int, int]]:
     """Return the year, the month and the day by each order that a day in numbers can have. It is
     empty for one that begins with a year of four digits, and for another text."""
-    match = DAY.fullmatch(day)
+    match = DAY_FORM.fullmatch(day)
     if match is None or len(match[1]) > 2:
         return {}
     first, second, third = int(match[1]), int(match[3]), int(match[4])

@@ -12,9 +12,9 @@ from core.domain.messages import File, file_kind
 from core.domain.ports import Files
 from core.imports.sheets import ImportSheet, read_sheets
 
-CODE_TOOL, IMPORT_TOOL = "run_python", "nocodb_import"
+CODE_TOOL_NAME, IMPORT_TOOL_NAME = "run_python", "nocodb_import"
 MAX_WHOLE_TABLE_ROWS = 50
-SHOWN_ROWS = 5
+_SHOWN_ROWS = 5
 _TABLE_SUFFIXES = (".csv", ".tsv")
 _TABLE_TYPES = ("text/csv", "text/tab-separated-values", "application/csv", "application/x-csv")
 
@@ -43,6 +43,6 @@ async def outline_tables(files: Sequence[File], store: Files) -> list[File]:
 def _outline(sheet: ImportSheet) -> str:
     lines = [
         "\t".join("" if cell is None else " ".join(str(cell).split())[:80] for cell in cells)
-        for cells in (sheet.columns, *(row.cells for row in sheet.rows[:SHOWN_ROWS]))
+        for cells in (sheet.columns, *(row.cells for row in sheet.rows[:_SHOWN_ROWS]))
     ]
     return str(make_storable("\n".join([f"{len(sheet.rows)} rows", *lines])))

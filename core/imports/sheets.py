@@ -52,7 +52,7 @@ _UNICODE = ("utf-8", "utf-16", "utf-32")
 
 @dataclass(frozen=True, slots=True)
 class Corrections:
-    """What the model knows better than the reading. `titles`: the row of the titles, 0 for none;
+    """Facts that the model knows better than the reading. `titles`: the row of the titles, 0 for none;
     None if it is not said. `encoding` "": that which the file shows."""
 
     titles: int | None = None
@@ -191,6 +191,14 @@ def _build_sheet(name: str, table: Mapping[str, Any], titles: int | None) -> Imp
         if head.is_unclear:
             question = say(_UNCLEAR_TITLES, row=numbers, cells=shown)
         notes.append(say("Titles from row {row}: {titles}.", row=numbers, titles=shown))
+        if head.rows.start:
+            notes.append(
+                plural(
+                    "{count} row above the titles left out.",
+                    "{count} rows above the titles left out.",
+                    head.rows.start,
+                )
+            )
     else:
         notes.append(say("No row has titles."))
     repeated = [row for row in below if any(row.cells == title.cells for title in heading)]

@@ -31,7 +31,7 @@ from core.tools.nocodb.source import TableSource
 from core.tools.tool import FixedToolSource, FunctionTool, compact_json
 
 MAX_TABLE_ROWS = 100_000
-SHOWN_ROWS = 5
+_SHOWN_ROWS = 5
 
 
 class ImportSource(FixedToolSource):
@@ -212,7 +212,7 @@ def _outline(sheet: ImportSheet) -> Mapping[str, Any]:
     """Return what a model needs to map columns: titles, and a few cells of each."""
     shown = [
         ["" if cell is None else str(cell)[:40] for cell in row.cells]
-        for row in sheet.rows[:SHOWN_ROWS]
+        for row in sheet.rows[:_SHOWN_ROWS]
     ]
     outline = {
         "sheet": sheet.title,

@@ -16,8 +16,8 @@ from core.base.text import fold_to_letters
 from core.base.value_formats import parse_named_day, parse_typed_truth, split_moment
 from core.imports.cells import CellError, SheetCell, ShownNumber
 from core.imports.notation import (
-    DAY,
-    NUMBER,
+    DAY_FORM,
+    NUMBER_FORM,
     NUMBER_SIGNS,
     DateOrder,
     DecimalSign,
@@ -37,7 +37,7 @@ _TOO_NARROW = re.compile(r"#{3,}")
 _SHORTENED = re.compile(r"[-+]?\d(?:[.,]\d+)?E\+\d{2,3}")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 _PLAIN_TEXTS = frozenset({"SingleLineText", "LongText", "PhoneNumber"})
-MAX_EXACT_NUMBER = 10**15
+MAX_EXCEL_NUMBER = 10**15
 """Excel keeps 15 digits of a number, and writes zeros for the others."""
 SPLITS = ("\n", ";", ",")
 """What separates several choices, people or linked rows in a cell."""
@@ -67,7 +67,7 @@ def check_cell(field: Field, cell: SheetCell) -> None:
         raise value_error(field, "{field}: Ponte withheld a part of the value in its file.")
     if field.type in _PLAIN_TEXTS:
         number = cell.value if isinstance(cell, ShownNumber) else cell
-        is_long = isinstance(number, int | float) and abs(number) >= MAX_EXACT_NUMBER
+        is_long = isinstance(number, int | float) and abs(number) >= MAX_EXCEL_NUMBER
         if is_long or _SHORTENED.fullmatch(text):
             raise value_error(
                 field,
@@ -124,7 +124,7 @@ def split_names(
     breaks, semicolons and commas, and a name may again have some of these."""
     whole = text.strip()
     if is_known(whole):
-        return [_named(field, whole)]
+        return [_name_option(field, whole)]
     for separator in SPLITS:
         names, pieces = list[str](), [piece.strip(' "') for piece in whole.split(separator)]
         while pieces:
@@ -144,11 +144,11 @@ def split_names(
             names += [name] if name else []
             pieces = pieces[end:]
         if all(map(is_known, names)):
-            return [_named(field, name) for name in names]
+            return [_name_option(field, name) for name in names]
     return [piece.strip(' "') for piece in re.split("[,;\n]", whole) if piece.strip(' "')]
 
 
-def _named(field: Field | None, name: str) -> str:
+def _name_option(field: Field | None, name: str) -> str:
     return _find_option(field, name) if field else name
 
 
@@ -164,7 +164,7 @@ def _to_number(text: str, notation: Notation) -> str:
     bare = NUMBER_SIGNS.sub("", text)
     if bare.startswith("(") and bare.endswith(")"):  # a negative number, as accountants write it
         bare = f"-{bare[1:-1]}"
-    if (match := NUMBER.fullmatch(bare)) is None:
+    if (match := NUMBER_FORM.fullmatch(bare)) is None:
         return text
     sign: DecimalSign = notation.decimal_sign
     if not notation.is_given:
@@ -205,7 +205,7 @@ def _to_iso(field: Field, text: str, zone: tzinfo) -> str:
 
 
 def _read_day(text: str, notation: Notation) -> str | None:
-    match = DAY.fullmatch(text)
+    match = DAY_FORM.fullmatch(text)
     if match is None:
         days: set[date] = {day for locale in LOCALES if (day := parse_named_day(text, locale))}
         return days.pop().isoformat() if len(days) == 1 else None

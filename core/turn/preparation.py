@@ -18,7 +18,7 @@ from core.domain.model_rounds import RoundRequest
 from core.domain.ports import FREE_LEVELS, Model, Platforms, QuickCommands, Tool
 from core.domain.records import Provenance
 from core.domain.rights import PlaceRights
-from core.imports.outlines import CODE_TOOL, outline_tables
+from core.imports.outlines import CODE_TOOL_NAME, outline_tables
 from core.money.allowances import AllowanceCount, Grant
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox, offered_tools
@@ -196,7 +196,7 @@ class Preparation:
         if run.turn.items or message.attachments:
             await budget.reserve(run.turn)
         is_recorded = bool(run.turn.items)  # by an earlier attempt
-        has_code = any(tool.spec.name == CODE_TOOL for tool in tools)
+        has_code = any(tool.spec.name == CODE_TOOL_NAME for tool in tools)
         items, notes = ((), ()) if is_recorded else await self._read_message(run, has_code=has_code)
         preface = build_preface(
             message, config.now(), config.zone, run.origin.preface, tables=tables

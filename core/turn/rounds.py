@@ -57,7 +57,7 @@ from core.domain.records import (
 from core.domain.rights import RIGHT_OF_EFFECT, Effect, Viewer
 from core.domain.rows import place_results
 from core.figures.receipts import quote_receipts
-from core.imports.outlines import CODE_TOOL, IMPORT_TOOL
+from core.imports.outlines import CODE_TOOL_NAME, IMPORT_TOOL_NAME
 from core.observability import metrics, tracing
 from core.people.audit import audit_step
 from core.saved.queries import can_run_again
@@ -709,11 +709,11 @@ class ToolCalls:
 
 def _list_read_files(items: Sequence[Item], files: Sequence[File]) -> set[str]:
     """Return the names of the files that tools read whole. Code can read every kind of file."""
-    if any(item.name == CODE_TOOL for item in items):
+    if any(item.name == CODE_TOOL_NAME for item in items):
         return {file.name for file in files}
     named = set[str]()
     for item in items:
-        if item.kind == "call" and item.name == IMPORT_TOOL:
+        if item.kind == "call" and item.name == IMPORT_TOOL_NAME:
             with suppress(ValueError):
                 arguments = parse_arguments(item.arguments)
                 named |= {fold_case(str(arguments["file"]))} if "file" in arguments else set()

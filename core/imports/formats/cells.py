@@ -11,7 +11,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-MAX_DIGITS = 15
+EXCEL_DIGITS = 15
 """Significant digits that Excel shows of a number: 0.30000000000000004 is 0.3."""
 _IGNORED = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
 _TOKENS = re.compile(r'"([^"]*)"|\\(.)|(_.|\*.|\[[^\]]*\])|(.)')
@@ -94,20 +94,20 @@ def show_number(value: float, code: str, starts_1904: bool = False) -> Any:
     if "%" in plain:
         percent = Decimal(repr(value)) * 100
         places = len(re.sub(r"[^0#?]", "", plain.partition(".")[2]))
-        return _shown(f"{percent:.{places}f}%", _round(float(percent)))
+        return _make_shown(f"{percent:.{places}f}%", _round(float(percent)))
     # The format of negative numbers has its own sign.
     has_sign = value < 0 and len(_sections(code)) == 1
     shown = _show_code(number, section, "-" if has_sign else "")
-    return number if shown is None else _shown(shown, number)
+    return number if shown is None else _make_shown(shown, number)
 
 
-def _shown(text: str, number: float) -> Mapping[str, Any]:
+def _make_shown(text: str, number: float) -> Mapping[str, Any]:
     return {"shown": [text, number]}
 
 
 def _round(value: float) -> int | float:
     # Excel stores each number as a float.
-    rounded = float(f"{value:.{MAX_DIGITS}g}") if abs(value) < 10**MAX_DIGITS else value
+    rounded = float(f"{value:.{EXCEL_DIGITS}g}") if abs(value) < 10**EXCEL_DIGITS else value
     return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
 
 
@@ -141,7 +141,7 @@ def _show_time(value: float, section: str, letters: set[str], starts_1904: bool)
         minutes, rest = divmod(abs(whole), 60)
         hours, minutes = divmod(int(minutes), 60)
         sign = "-" if value < 0 else ""
-        return _shown(f"{sign}{hours}:{minutes:02}:{rest:02}", whole)
+        return _make_shown(f"{sign}{hours}:{minutes:02}:{rest:02}", whole)
     if not 0 <= value < 2_958_466:  # December 31, 9999
         return _round(value)
     has_day = bool(letters & set("yd")) or not letters & set("hs")
@@ -164,7 +164,7 @@ def _clock(value: float) -> time:
 def _show_code(number: float, section: str, sign: str) -> str | None:
     """Return a whole number as a format shows it that gives it leading zeros or signs between its
     digits, as those of postal codes and telephone numbers do; None for other formats."""
-    if not isinstance(number, int) or abs(number) >= 10**MAX_DIGITS:
+    if not isinstance(number, int) or abs(number) >= 10**EXCEL_DIGITS:
         return None
     tokens = list[tuple[str, bool]]()  # a piece of the format, and whether it is for digits
     for quoted, escaped, ignored, character in _TOKENS.findall(section):

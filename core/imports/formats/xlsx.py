@@ -137,7 +137,7 @@ class _Parts:
 
 
 def _read_text(element: ElementTree.Element) -> str:
-    """Return a text with all its pieces, but without how it is pronounced (`rPh`)."""
+    """Return a text with all its pieces, but without how it is pronounced."""
     pieces = [
         text.text or ""
         for child in element
