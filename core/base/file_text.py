@@ -47,9 +47,9 @@ def find_encoding(data: bytes) -> str:
         return {0: "utf-16-be", 1: "utf-16-le"}.get(data.find(b"\0"), "") if is_often else ""
     text = codecs.getincrementaldecoder("utf-8")("replace").decode(data)
     others = len(text) - len(text.encode("ascii", "ignore"))
-    # U+FFFD replaces bytes that are no UTF-8. A log can have a few of them (up to a fifth here). In
-    # another encoding, most bytes beyond ASCII are broken.
-    return "utf-8-sig" if 5 * text.count("\ufffd") <= others else UNSURE_ENCODING
+    # U+FFFD replaces bytes that are no UTF-8. A log can have a few of them. In another encoding,
+    # most bytes beyond ASCII are broken: two thirds of Chinese in GBK, and all of most others.
+    return "utf-8-sig" if 2 * text.count("\ufffd") <= others else UNSURE_ENCODING
 
 
 def decode_text(data: bytes, encoding: str = "", *, is_whole: bool = True) -> DecodedText:

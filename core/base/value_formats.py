@@ -60,7 +60,7 @@ _HOUR = re.compile(r"\b(\d{1,2}) ?h ?(\d\d)?\b", re.ASCII)
 """The French `14h30` and `14 h`."""
 _MOMENT = re.compile(
     r"(.+?)(?:,| at| as| a)? (\d{1,2})(:\d\d(?::\d\d)?)(?: ?([ap])\.?m\.?)?"
-    r"(?: ?(z|utc|gmt)?([+-]\d\d:?\d\d)?)?",
+    r"(?: ?(z|utc|gmt)?([+-]\d\d:?\d\d|[+-]\d\d?)?)?",
     re.ASCII,
 )
 
@@ -317,7 +317,10 @@ def split_moment(text: str) -> tuple[str, str]:
     if match[4]:
         # 12 AM is 0 and 12 PM is 12: no clock shows 13 PM.
         hour = hour % 12 + 12 * (match[4] == "p") if 1 <= hour <= 12 else 24
-    return match[1], f"{hour:02}{match[3]}{match[6] or ('Z' if match[5] else '')}"
+    offset = match[6] or ("Z" if match[5] else "")
+    if re.fullmatch(r"[+-]\d\d?", offset):  # GMT-3, as in the answers of Google's forms
+        offset = f"{offset[0]}{offset[1:]:>02}:00"
+    return match[1], f"{hour:02}{match[3]}{offset}"
 
 
 def parse_typed_truth(text: str) -> bool | None:

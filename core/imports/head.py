@@ -15,6 +15,7 @@ from core.imports.cells import CellError, SheetCell, ShownNumber
 
 _WIDE = "The row has {count} cells, more than the {width} titles."
 _SINGLE = "The row has one cell, and there are {width} titles."
+_CUT = "The file ends within this row."
 _TORN = "Rows {rows} look like one row that a line break without quotation marks has torn."
 HEAD_ROWS = 50
 """Rows from the top in which the titles are looked for."""
@@ -155,10 +156,11 @@ def find_totals(rows: Sequence[SheetRow]) -> list[int]:
     return found[::-1]
 
 
-def find_faults(rows: Sequence[SheetRow], width: int) -> dict[int, str]:
+def find_faults(rows: Sequence[SheetRow], width: int, *, ends_open: bool) -> dict[int, str]:
     """Return why rows of a CSV cannot be read, by their numbers. `width` is the number of titles.
     Some programs leave out empty cells at the end, so a row may be shorter; but where the next one
-    is just as long as what is missing, a line break without quotation marks has torn it."""
+    is just as long as what is missing, a line break without quotation marks has torn it.
+    `ends_open`: the last row has no line break."""
     faults = dict[int, str]()
     runs = ((short, len(list(run))) for short, run in groupby(rows, key=lambda row: row.width))
     usual_widths = {short for short, count in runs if count > 2}
@@ -179,6 +181,9 @@ def find_faults(rows: Sequence[SheetRow], width: int) -> dict[int, str]:
             numbers = ", ".join(str(piece.number) for piece in pieces)
             faults |= {piece.number: say(_TORN, rows=numbers) for piece in pieces}
             pieces = []
+    *others, last = [row.width < width for row in rows] or [False]
+    if ends_open and last and others and not any(others):
+        faults.setdefault(rows[-1].number, say(_CUT))
     return faults
 
 

@@ -6,17 +6,21 @@ not show is asked.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
-from core.base.i18n import say
-from core.base.value_formats import split_moment
+from core.base.i18n import LOCALES, say
+from core.base.text import fold_to_letters
+from core.base.value_formats import parse_named_day, split_moment
 from core.imports.cells import SheetCell
 from core.tools.nocodb.fieldtypes import Field
 
 DecimalSign = Literal["", ",", "."]
+CODE_TYPES = ("SingleLineText", "PhoneNumber")
 DateOrder = Literal["", "dmy", "mdy", "ymd"]
 NUMBER_SIGNS = re.compile(
     r"[\s\u00a0\u202f'’]|(?:US|CA|AU|NZ|R|A|C)\$|[$€£¥%]"
@@ -24,18 +28,32 @@ NUMBER_SIGNS = re.compile(
 )
 NUMBER_FORM = re.compile(r"([-+−]?)(\d+(?:[.,]\d+)*)")
 DAY_FORM = re.compile(r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})")
+_NAMED_DAY = re.compile(r"(\d{1,2})[-/ .]+([a-z]{3,12})\.?[-/ .]+(\d{2})")
+"""A year of two digits, as in 31-Dec-26, which Excel shows."""
+_CODE_DAY = re.compile(r"\d{1,2}[-/ ][a-z]{3,5}\.?|[a-z]{3,5}\.?[-/ ]\d{1,2}")
 _QUESTION = "{field}: “{cell}” can be read in two ways."
 
 
 @dataclass(frozen=True, slots=True)
 class Notation:
     """ "" where a column does not show it. `is_given`: somebody said so, and no cell knows better.
-    `is_decided`: another cell of the column decides how some of its cells are read."""
+    `is_decided`: another cell of the column decides how some of its cells are read. `has_codes`:
+    most of its cells are texts that are no days."""
 
     decimal_sign: DecimalSign = ""
     date_order: DateOrder = ""
     is_given: bool = False
     is_decided: bool = False
+    has_codes: bool = False
+
+
+def looks_like_day(cell: SheetCell) -> bool:
+    """Return whether Excel may have made a day of a code such as MAR1 or 3-4."""
+    if not isinstance(cell, str):
+        return isinstance(cell, date)
+    if not _CODE_DAY.fullmatch(folded_text := fold_to_letters(cell)):
+        return False
+    return any(map(_find_month, re.findall("[a-z]+", folded_text)))
 
 
 def parse_notation(mark: DecimalSign | DateOrder) -> Notation:
@@ -73,6 +91,10 @@ def find_notations(
                 order = usual.date_order
                 questions += [] if order else [say(_QUESTION, field=field.title, cell=unclear)]
             notations[field.title] = Notation(date_order=order, is_decided=bool(unclear))
+        elif field.type in CODE_TYPES:
+            filled = [cell for cell in cells if cell is not None]
+            days = sum(map(looks_like_day, filled))
+            notations[field.title] = Notation(has_codes=0 < 2 * days < len(filled))
     return notations, questions
 
 
@@ -120,20 +142,31 @@ def read_sign(text: str) -> DecimalSign | None:
 def read_orders(day: str) -> Mapping[DateOrder, tuple[int, int, int]]:
     """Return the year, the month and the day by each order that a day in numbers can have. It is
     empty for one that begins with a year of four digits, and for another text."""
-    match = DAY_FORM.fullmatch(day)
-    if match is None or len(match[1]) > 2:
-        return {}
-    first, second, third = int(match[1]), int(match[3]), int(match[4])
-    orders: dict[DateOrder, tuple[int, int, int]] = {"dmy": (third, second, first)}
-    if match[2] != ".":
-        orders["mdy"] = (third, first, second)
-    if len(match[1]) == 2 and len(match[4]) <= 2:
-        orders["ymd"] = (first, second, third)
+    orders: dict[DateOrder, tuple[int, int, int]] = {}
+    if match := DAY_FORM.fullmatch(day):
+        first, second, third = int(match[1]), int(match[3]), int(match[4])
+        if len(match[1]) > 2:
+            return {}
+        orders["dmy"] = (third, second, first)
+        if match[2] != ".":
+            orders["mdy"] = (third, first, second)
+        if len(match[1]) == 2 and len(match[4]) <= 2:
+            orders["ymd"] = (first, second, third)
+    elif (match := _NAMED_DAY.fullmatch(fold_to_letters(day))) and (month := _find_month(match[2])):
+        first, third = int(match[1]), int(match[3])
+        orders = {"dmy": (third, month, first), "ymd": (first, month, third)}
     return {
         order: (year if year > 99 else year + (2000 if year < 70 else 1900), month, at)
         for order, (year, month, at) in orders.items()
         if 1 <= month <= 12 and 1 <= at <= 31
     }
+
+
+@functools.lru_cache(100)
+def _find_month(word: str) -> int:
+    """Return the number of a month by its name in one of the languages; 0 for another word."""
+    days = {parse_named_day(f"1 {word} 2000", locale) for locale in LOCALES} - {None}
+    return min(day.month for day in days if day) if len(days) == 1 else 0
 
 
 def _find_order(texts: Sequence[str]) -> tuple[DateOrder, str]:

@@ -39,6 +39,7 @@ _OTHER_FILES = {
     b"BEGIN:VCALENDAR": "iCalendar", b"From: <Saved by": "MHTML", b"\x7fELF": "ELF",
 }  # fmt: skip
 """How files begin that hold no tables."""
+_TEXT_FILES = ("PDF", "RTF", "MHTML", "vCard", "iCalendar")
 _ZIPPED_FILES = {"word/": "Word", "ppt/": "PowerPoint", "Index/": "Numbers", "META-INF/": "ZIP"}
 _OLE_FILES = {"WordDocument": "Word", "PowerPoint Document": "PowerPoint",
               "__substg1.0_": "Outlook"}  # fmt: skip
@@ -83,7 +84,8 @@ def read_file(data: bytes, most_rows: int, encoding: str, titles: int | None) ->
     if data.startswith(OLE_START) or data[:2] in (b"\x09\x08", b"\x09\x04", b"\x09\x02"):
         return {"kind": "xls"}, _read_ole(data, most_rows)
     for start, name in _OTHER_FILES.items():
-        if data.startswith(start) and (start != b"BM" or b"\0" in data[:64]):
+        # A CSV may begin with letters such as BM or ID3, and has no zero bytes.
+        if data.startswith(start) and (name in _TEXT_FILES or not start.isalnum() or b"\0" in data):
             raise NotReadable("other", kind=name)
     if data[4:8] == b"ftyp" or (data.startswith(b"RIFF") and data[8:12] in (b"WEBP", b"WAVE")):
         raise NotReadable("other", kind="HEIC" if b"hei" in data[8:12] else "media")

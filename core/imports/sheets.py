@@ -52,8 +52,8 @@ _UNICODE = ("utf-8", "utf-16", "utf-32")
 
 @dataclass(frozen=True, slots=True)
 class Corrections:
-    """Facts that the model knows better than the reading. `titles`: the row of the titles, 0 for none;
-    None if it is not said. `encoding` "": that which the file shows."""
+    """Facts that the model knows better than the reading. `titles`: the row of the titles, 0 for
+    none; None if it is not said. `encoding` "": that which the file shows."""
 
     titles: int | None = None
     encoding: str = ""
@@ -206,7 +206,7 @@ def _build_sheet(name: str, table: Mapping[str, Any], titles: int | None) -> Imp
     if len(below) > MAX_IMPORT_ROWS:
         raise ToolError(_TOO_LARGE, code="too_large", name=name, **_LIMITS)
     if table["is_delimited"] and heading:
-        faults = find_faults(below, heading[-1].width)
+        faults = find_faults(below, heading[-1].width, ends_open=table["ends_open"])
         below = [replace(row, fault=faults.get(row.number, "")) for row in below]
     notes += _describe_left_out(rows, below, repeated, table["hidden_count"])
     return ImportSheet(table["title"], columns, tuple(below), question, tuple(notes))

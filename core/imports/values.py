@@ -22,6 +22,7 @@ from core.imports.notation import (
     DateOrder,
     DecimalSign,
     Notation,
+    looks_like_day,
     read_orders,
     read_sign,
 )
@@ -47,6 +48,12 @@ def read_value(field: Field, cell: SheetCell, notation: Notation, zone: tzinfo) 
     """Return the form that drafts store; None for an empty cell. Raise ToolError, whose words say
     what is wrong with the cell."""
     check_cell(field, cell)
+    if notation.has_codes and looks_like_day(cell):
+        raise value_error(
+            field,
+            "{field}: Excel made the day {cell} of a code. Format the column as text.",
+            cell=str(cell),
+        )
     return parse_value(field, _prepare(field, cell, notation, zone), zone)
 
 
@@ -205,13 +212,13 @@ def _to_iso(field: Field, text: str, zone: tzinfo) -> str:
 
 
 def _read_day(text: str, notation: Notation) -> str | None:
-    match = DAY_FORM.fullmatch(text)
-    if match is None:
+    match, readings = DAY_FORM.fullmatch(text), read_orders(text)
+    if match is None and not readings:
         days: set[date] = {day for locale in LOCALES if (day := parse_named_day(text, locale))}
         return days.pop().isoformat() if len(days) == 1 else None
-    if len(match[1]) == 4:
+    if match and len(match[1]) == 4:
         return f"{match[1]}-{match[3]:>02}-{match[4]:>02}"
-    readings, order = read_orders(text), notation.date_order
+    order = notation.date_order
     if order not in readings:
         # A column may mix orders, where each of its days has one reading.
         if order and (notation.is_given or len(readings) != 1):

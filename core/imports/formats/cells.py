@@ -13,6 +13,7 @@ from typing import Any
 
 EXCEL_DIGITS = 15
 """Significant digits that Excel shows of a number: 0.30000000000000004 is 0.3."""
+MAX_MERGED_CELLS = 1_000_000
 _IGNORED = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
 _TOKENS = re.compile(r'"([^"]*)"|\\(.)|(_.|\*.|\[[^\]]*\])|(.)')
 _CONDITION = re.compile(r"\[([<>]=?|=)(-?\d+(?:\.\d+)?)\]")
@@ -39,22 +40,33 @@ class NotReadable(Exception):
 class SheetCells:
     """One table of a file. `rows` has the cells of each row that is not empty, by its number from
     1. `merged` are the ranges of merged cells: the first and the last row, the first and the last
-    column, from 0. `is_delimited`: a row that is shorter or longer than others may be torn."""
+    column, from 0. `is_delimited`: a row that is shorter or longer than others may be torn.
+    `ends_open`: the last line has no end, as in a file of which the rest is missing."""
 
     title: str = ""
     rows: dict[int, list[Any]] = field(default_factory=dict)
     merged: list[tuple[int, int, int, int]] = field(default_factory=list)
     hidden_count: int = 0
     is_delimited: bool = False
+    ends_open: bool = False
+
+    def add_row(self, number: int, cells: list[Any], most: int) -> None:
+        """Raise NotReadable for a row more than `most`."""
+        if len(self.rows) >= most:
+            raise NotReadable("too_large")
+        self.rows[number] = cells
 
     def fill_merged(self) -> None:
         """A merged cell counts for each of its rows that has something else."""
-        numbers = sorted(self.rows)
+        numbers, count = sorted(self.rows), 0
         for top, bottom, left, right in self.merged:
             value = next(iter(self.rows.get(top + 1, [])[left : left + 1]), None)
             if top == bottom or value is None:
                 continue
             for number in _between(numbers, top + 2, bottom + 1):
+                count += 1
+                if count > MAX_MERGED_CELLS:
+                    raise NotReadable("damaged")
                 cells = self.rows[number]
                 others = [*cells[:left], *cells[right + 1 :]]
                 if any(cell is not None for cell in others):
@@ -86,6 +98,8 @@ def show_number(value: float, code: str, starts_1904: bool = False) -> Any:
     if not math.isfinite(value):
         return str(value)
     section = _choose_section(value, code)
+    if code and not section:  # ;;; shows nothing
+        return None
     plain = _IGNORED.sub("", re.sub(r"\[(h+|m+|s+)\]", r"\1", section, flags=re.IGNORECASE))
     letters = set(re.sub(r"general|e[+-]", "", plain.lower()))
     if letters & set("ymdhs") and "0.0" not in plain.replace("s.0", ""):
@@ -130,7 +144,7 @@ def _choose_section(value: float, code: str) -> str:
         return sections[-1]
     if value < 0 and len(sections) > 1:
         return sections[1]
-    return sections[2] if value == 0 and len(sections) > 2 and sections[2] else sections[0]
+    return sections[2] if value == 0 and len(sections) > 2 else sections[0]
 
 
 def _show_time(value: float, section: str, letters: set[str], starts_1904: bool) -> Any:
@@ -175,8 +189,9 @@ def _show_code(number: float, section: str, sign: str) -> str | None:
             return None  # decimal places, thousands, fractions, powers
         tokens.append((quoted or escaped or character, is_digit))
     places = [at for at, (_, is_digit) in enumerate(tokens) if is_digit]
-    if not places:
-        return None
+    if not places:  # "Yes";;"No" shows words in place of numbers
+        shown = "".join(text for text, _ in tokens).strip()
+        return shown or None
     inner = tokens[places[0] : places[-1] + 1]
     zeros = sum(text == "0" for text, is_digit in inner if is_digit)
     before = "".join(text for text, _ in tokens[: places[0]])

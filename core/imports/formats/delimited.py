@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -24,41 +25,52 @@ _NUMBER = re.compile(r"[-+]?[\d.,\s]*\d[\d.,\s%]*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4
 
 
 def read_delimited(text: str, most_rows: int, titles: int | None) -> tuple[SheetCells, str]:
-    """Return the rows and the separator ("" for a file of one column). At most one row more than
-    `most_rows` is read. `titles`: the row that is known to have the titles. Raise NotReadable where
-    a quotation mark is not closed."""
+    """Return the rows and the separator ("" for a file of one column). `titles`: the row that is
+    known to have the titles. Raise NotReadable where a quotation mark is not closed, and for more
+    than `most_rows` rows."""
     csv.field_size_limit(1 << 20)
     text = text.replace("\0", "")
     hint = _HINT.match(text)
     separator = hint[1] if hint else _find_separator(text, titles)
     try:
         rows = _parse(text, separator, most_rows, bool(hint))
-    except NotReadable:
-        if not _ESCAPED.search(text):
+    except NotReadable as error:
+        if error.code != "torn" or not _ESCAPED.search(text):
             raise
         # Programs that follow Unix write \" for a quotation mark.
         rows = _parse(_ESCAPED.sub(_unescape, text), separator, most_rows, bool(hint))
-    return SheetCells(rows=rows, is_delimited=bool(separator)), separator
+    if any(str(cell).startswith(' "') for row in rows.values() for cell in row):
+        with contextlib.suppress(NotReadable):  # quotation marks after spaces
+            rows = _parse(text, separator, most_rows, bool(hint), skips_spaces=True)
+    ends_open = not text.endswith(("\n", "\r"))
+    return SheetCells(rows=rows, is_delimited=bool(separator), ends_open=ends_open), separator
 
 
 def _unescape(match: re.Match[str]) -> str:
     return '""' if match[1] == '"' else "\\"
 
 
-def _parse(text: str, separator: str, most: int, has_hint: bool) -> dict[int, list[Any]]:
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator or "\x1f", strict=True)
-    rows = dict[int, list[Any]]()
+def _parse(
+    text: str, separator: str, most: int, has_hint: bool, *, skips_spaces: bool = False
+) -> dict[int, list[Any]]:
+    lines = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator or "\x1f",
+        skipinitialspace=skips_spaces,
+        strict=True,
+    )
+    sheet = SheetCells()
     for number in itertools.count(1):
         line = lines.line_num + 1
         try:
             cells = next(lines, None)
         except csv.Error:
             raise NotReadable("torn", line=line) from None
-        if cells is None or len(rows) > most:
-            return rows
+        if cells is None:
+            break
         if any(cell.strip() for cell in cells) and not (has_hint and number == 1):
-            rows[number] = [_read_cell(cell) for cell in cells]
-    return rows
+            sheet.add_row(number, list(map(_read_cell, cells)), most)
+    return sheet.rows
 
 
 def _read_cell(cell: str) -> str | None:

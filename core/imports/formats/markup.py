@@ -21,8 +21,9 @@ class _TableParser(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.tables: list[SheetCells] = []
-        self._open: list[tuple[SheetCells, list[int]]] = []
-        """Each open table with its last row, and the column of its next cell."""
+        self._open: list[tuple[SheetCells, list[int], dict[int, int]]] = []
+        """Each open table with its last row and the column of its next cell, and the last row to
+        which a cell covers a column."""
         self._text: list[str] | None = None
         self._span = (1, 1)
         self._skipped = 0
@@ -34,7 +35,7 @@ class _TableParser(HTMLParser):
             self._close_cell()
             sheet = SheetCells()
             self.tables.append(sheet)
-            self._open.append((sheet, [0, 0]))
+            self._open.append((sheet, [0, 0], {}))
         elif self._open and tag == "tr":
             self._close_cell()
             place = self._open[-1][1]
@@ -64,22 +65,16 @@ class _TableParser(HTMLParser):
     def _close_cell(self) -> None:
         if self._text is None or not self._open:
             return
-        (sheet, place), (right, down) = self._open[-1], self._span
+        (sheet, place, covered), (right, down) = self._open[-1], self._span
         row = max(place[0], 1)
         cells = sheet.rows.setdefault(row, [])
-        covered = {
-            column
-            for top, bottom, left, end in sheet.merged
-            if top < row - 1 <= bottom
-            for column in range(left, end + 1)
-        }
-        while place[1] in covered:
+        while covered.get(place[1], 0) >= row:
             place[1] += 1
-        text = "".join(self._text).strip()
         cells += [None] * (place[1] + 1 - len(cells))
-        cells[place[1]] = text or None
+        cells[place[1]] = "".join(self._text).strip() or None
         if right > 1 or down > 1:
             sheet.merged.append((row - 1, row + down - 2, place[1], place[1] + right - 1))
+            covered |= dict.fromkeys(range(place[1], place[1] + right), row + down - 1)
         place[1] += right
         self._text = None
 

@@ -20,7 +20,7 @@ _MAX_COLUMNS = 20_000
 
 
 def read_ods(data: bytes, most_rows: int) -> Iterator[SheetCells]:
-    """Hidden sheets are left out. At most one row more than `most_rows` is read of a sheet."""
+    """Hidden sheets are left out. Raise NotReadable for a sheet of more than `most_rows` rows."""
     archive = zipfile.ZipFile(io.BytesIO(data))
     manifest = "META-INF/manifest.xml"
     if manifest in archive.namelist() and b"encryption-data" in archive.read(manifest):
@@ -80,9 +80,8 @@ def _read_row(sheet: SheetCells, element: ElementTree.Element, row: int, most_ro
     if _get(element, "visibility") in ("collapse", "filter"):
         sheet.hidden_count += repeated
         return
-    for number in range(row + 1, row + 1 + min(repeated, most_rows + 1)):
-        if len(sheet.rows) <= most_rows:
-            sheet.rows[number] = list(cells)
+    for number in range(row + 1, row + 1 + repeated):
+        sheet.add_row(number, list(cells), most_rows)
 
 
 def _read_cell(element: ElementTree.Element) -> Any:

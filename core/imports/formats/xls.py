@@ -10,13 +10,17 @@ from core.imports.formats.cells import NotReadable, SheetCells, show_error, show
 
 
 def read_xls(data: bytes, most_rows: int) -> Iterator[SheetCells]:
-    """Hidden sheets are left out. At most one row more than `most_rows` is read of a sheet."""
+    """Hidden sheets are left out. Raise NotReadable for a sheet of more than `most_rows` rows."""
     import xlrd
 
     with open(os.devnull, "w") as nowhere:
         try:
             book = xlrd.open_workbook(
-                file_contents=data, formatting_info=True, on_demand=True, logfile=nowhere
+                file_contents=data,
+                formatting_info=True,
+                on_demand=True,
+                logfile=nowhere,
+                ignore_workbook_corruption=True,
             )
         except xlrd.XLRDError as error:
             raise NotReadable("protected" if "encrypted" in str(error) else "damaged") from None
@@ -39,8 +43,8 @@ def _read_sheet(book: Any, source: Any, most_rows: int) -> SheetCells:
         info = source.rowinfo_map.get(row)
         if info is not None and info.hidden:
             sheet.hidden_count += 1
-        elif len(sheet.rows) <= most_rows:
-            sheet.rows[row + 1] = cells
+        else:
+            sheet.add_row(row + 1, cells, most_rows)
     return sheet
 
 

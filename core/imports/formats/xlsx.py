@@ -30,7 +30,7 @@ _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 
 
 def read_xlsx(data: bytes, most_rows: int) -> Iterator[SheetCells]:
-    """Hidden sheets are left out. At most one row more than `most_rows` is read of a sheet."""
+    """Hidden sheets are left out. Raise NotReadable for a sheet of more than `most_rows` rows."""
     parts = _Parts(zipfile.ZipFile(io.BytesIO(data)))
     main = parts.find_main()
     book = parts.parse(main)
@@ -173,8 +173,8 @@ class _SheetReader:
                 if any(cell is not None for cell in cells):
                     if is_hidden:
                         sheet.hidden_count += 1
-                    elif len(sheet.rows) <= self.most_rows:
-                        sheet.rows[number] = cells
+                    else:
+                        sheet.add_row(number, cells, self.most_rows)
             elif name == "mergeCell":
                 ends = [_REFERENCE.fullmatch(p) for p in element.get("ref", "").split(":")]
                 if len(corners := [end for end in ends if end]) == 2:

@@ -48,6 +48,11 @@ async def test_what_the_model_sees_is_what_is_written(stray: bytes, letter: str)
     assert any("in another encoding (line" in note and "22" in note for note in sheet.notes)
 
 
+async def test_a_short_text_with_a_stray_byte_is_no_other_encoding() -> None:
+    data = "Nome;Cidade\nJosé;São Paulo\n".encode() + b"Bob;A \x96 B\n"
+    assert cells(await read(data)) == [("José", "São Paulo"), ("Bob", "A – B")]
+
+
 async def test_the_encoding_is_told_and_can_be_corrected() -> None:
     data = "Nome;Cidade\nJosé;São Paulo\n".encode("cp850")
     sheet = await read(data)
@@ -96,6 +101,8 @@ async def test_a_quotation_mark_that_is_not_closed(text: str, line: int) -> None
         ("Name,Text\nAna,''=x\n", "'=x"),
         ("Name,Text\nAna,'tis\n", "'tis"),
         ("Name,Text\nAna,-5\n", "-5"),
+        ('Name, Text\nAna, "a, b"\n', "a, b"),
+        ('Name,Text\nAna,"He said, ""x"""\n', 'He said, "x"'),
     ],
 )
 async def test_a_text_as_its_program_shows_it(text: str, first: str) -> None:
@@ -140,6 +147,13 @@ async def test_empty_cells_that_are_left_out_at_the_end() -> None:
     sheet = await read("Name,City,Notes\n" + rows)
     assert not any(row.fault for row in sheet.rows)
     assert cells(sheet)[0] == ("n0", "c0", None)
+
+
+async def test_a_file_that_ends_within_its_last_row() -> None:
+    rows = (await read("Name,City,Notes\nAna,Rio,x\nBob,S")).rows
+    assert [row.fault for row in rows] == ["", "The file ends within this row."]
+    assert not any(row.fault for row in (await read("Name,City,Notes\nAna,Rio,x\nBob,S\n")).rows)
+    assert not any(row.fault for row in (await read("Name,City\nAna,Rio\nBob,SP")).rows)
 
 
 BANK = (

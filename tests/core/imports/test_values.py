@@ -97,6 +97,9 @@ PARIS = ZoneInfo("Europe/Paris")
         (DAY, "1 févr. 2026", "2026-02-01"),
         (DAY, "Dec 31, 2026", "2026-12-31"),
         (DAY, "2026/3/4", "2026-03-04"),
+        (DAY, "Thursday, December 31, 2026", "2026-12-31"),
+        (MOMENT, "2026/12/31 2:30:00 PM GMT-3", "2026-12-31 14:30:00-03:00"),
+        (MOMENT, "31/12/2026 14:30 UTC+1", "2026-12-31 14:30:00+01:00"),
         (CLOCK, "2:30 PM", "14:30:00"),
         (CLOCK, "9h05", "09:05:00"),
         (COMPANIES, "Acme, Inc.", ["Acme, Inc."]),
@@ -142,6 +145,28 @@ def test_a_cell_without_a_value(field: Field, cell: SheetCell) -> None:
         read_value(field, cell, Notation(), ZONE)
 
 
+@pytest.mark.parametrize(
+    ("cells", "refused"),
+    [
+        (["A1", "B-2", "1-Mar", "C3"], ["1-Mar"]),
+        (["A1", "B-2", date(2026, 3, 4), "C3"], [date(2026, 3, 4)]),
+        (["A1", "B2", "04/mar", "mars-26"], []),
+        (["A1", "B2", "C3", "04/mar", "mars-26"], ["04/mar", "mars-26"]),
+        (["1-Mar", "2-Apr", "May-26"], []),
+        (["2-may x", "12-abc", "3-4"], []),
+    ],
+)
+def test_a_code_of_which_excel_made_a_day(cells: list[SheetCell], refused: list[SheetCell]) -> None:
+    notations, _ = find_notations([(CODE, cells)], Notation(), {})
+    errors = []
+    for cell in cells:
+        try:
+            read_value(CODE, cell, notations[CODE.title], ZONE)
+        except ToolError:
+            errors.append(cell)
+    assert errors == refused
+
+
 def ask(*columns: tuple[Field, list[SheetCell]], usual: Notation | None = None) -> list[str]:
     return find_notations(columns, usual or Notation(), {})[1]
 
@@ -174,6 +199,7 @@ def test_each_column_shows_its_own_notation() -> None:
     "days",
     [
         ["26/03/04"],
+        ["26-Mar-04"],
         ["26-03-04", "26-03-05", "26-04-01"],
         ["26.03.04", "26.03.05"],
         ["25/12/24", "26/01/02"],
@@ -191,6 +217,9 @@ def test_days_that_are_asked(days: list[SheetCell]) -> None:
     [
         (["31/12/26", "15/01/26", "01/02/26"], "dmy"),
         (["12/31/26", "01/15/26"], "mdy"),
+        (["31-Dec-26", "1-Jan-26", "2-Jan-26"], "dmy"),
+        (["31/dez/26", "1 fev. 26"], "dmy"),
+        (["31-déc.-26", "15-juil.-26"], "dmy"),
         (["99-12-31", "98-01-02"], "ymd"),
         (["05.01.2026"], "dmy"),
         (["5/5/2026"], ""),

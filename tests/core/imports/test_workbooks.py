@@ -104,6 +104,8 @@ async def test_what_excel_shows() -> None:
         (0.07, "0%", "7%"),
         (-0.5, "0.00%;[Red]-0.00%", "-50.00%"),
         (1.25, "[hh]:mm:ss", "30:00:00"),
+        (1, '"Sim";;"Não"', "Sim"),
+        (0, '"Sim";;"Não"', "Não"),
     ],
 )
 def test_a_number_by_its_format(value: float, code: str, shown: str) -> None:
@@ -118,6 +120,11 @@ def test_a_number_by_its_format(value: float, code: str, shown: str) -> None:
 )  # fmt: skip
 def test_a_number_that_is_one(code: str) -> None:
     assert show_number(1234.0, code) == 1234
+
+
+def test_a_format_that_shows_nothing() -> None:
+    assert show_number(5, ";;;") is None
+    assert show_number(0, "0;-0;;@") is None
 
 
 @pytest.mark.parametrize(
