@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"\W{0,4}(?:R\$|[A-Z]{3})?\s?\d[\d.,\s’']*\W{0,4}(?:[A-Z]
 _DAY = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}\b.*")
 _MAIL = re.compile(r"\S+@\S+\.\S+|https?://\S+")
 _TOTALS = re.compile(
-    r"(grand |sub)?-?total(is|s|e|aux)?( geral| general)?|somm?a|sum|soma total|resultado|somatorio"
+    r"(grand |sub[- ]?)?tota(l|ls|is|ux)\b.{0,30}|so(mm|m)[ae]s?|sum|summe|gesamt(betrag)?"
 )
 
 
@@ -146,14 +146,13 @@ def _is_year(cell: SheetCell) -> bool:
 
 
 def find_totals(rows: Sequence[SheetRow]) -> list[int]:
-    """Return the numbers of the last rows that look like totals."""
+    """Return the numbers of those of the last rows that look like totals."""
     found = list[int]()
-    for row in reversed(rows[-3:]):
+    for row in rows[-5:]:
         texts = [fold_to_letters(c).strip(" :.") for c in row.cells if isinstance(c, str)]
-        if not texts or not _TOTALS.fullmatch(texts[0]):
-            break
-        found.append(row.number)
-    return found[::-1]
+        if texts and _TOTALS.fullmatch(texts[0]):
+            found.append(row.number)
+    return found
 
 
 def find_faults(rows: Sequence[SheetRow], width: int, *, ends_open: bool) -> dict[int, str]:

@@ -30,11 +30,11 @@ async def outline_tables(files: Sequence[File], store: Files) -> list[File]:
         ):
             try:
                 _, data = await store.get(file.id)
-                (sheet,) = await read_sheets(file.name, data)
+                (sheet,) = await read_sheets(file.name, data, outline_rows=MAX_WHOLE_TABLE_ROWS)
             except (ToolError, ValueError):  # several tables are no CSV
                 outlined.append(file)
                 continue
-            if len(sheet.rows) > MAX_WHOLE_TABLE_ROWS:
+            if sheet.row_count > MAX_WHOLE_TABLE_ROWS:
                 file = replace(file, outline=_outline(sheet))
         outlined.append(file)
     return outlined
@@ -45,4 +45,4 @@ def _outline(sheet: ImportSheet) -> str:
         "\t".join("" if cell is None else " ".join(str(cell).split())[:80] for cell in cells)
         for cells in (sheet.columns, *(row.cells for row in sheet.rows[:_SHOWN_ROWS]))
     ]
-    return str(make_storable("\n".join([f"{len(sheet.rows)} rows", *lines])))
+    return str(make_storable("\n".join([f"{sheet.row_count} rows", *lines])))

@@ -1,5 +1,6 @@
 """The program that reads a file with tables from its input, and writes a line of JSON for the file,
-then one for each sheet: `reader.py ROWS COLUMNS SECONDS ENCODING TITLES`. It has no environment.
+then one for each sheet: `reader.py ROWS COLUMNS SECONDS ENCODING TITLES OUTLINE`. It has no
+environment.
 
 Its exit code is not 0 where the file takes too much memory or time.
 """
@@ -56,7 +57,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     data = sys.stdin.buffer.read()
     try:
-        about, sheets = read_file(data, rows, encoding, titles)
+        about, sheets = read_file(data, rows, encoding, titles, is_outline=bool(sys.argv[6]))
         lines = [json.dumps(about)]
         for sheet in sheets:
             if any(cell is not None for cells in sheet.rows.values() for cell in cells[columns:]):
@@ -75,7 +76,9 @@ def main() -> None:
     sys.stdout.write("\n".join(lines))
 
 
-def read_file(data: bytes, most_rows: int, encoding: str, titles: int | None) -> Table:
+def read_file(
+    data: bytes, most_rows: int, encoding: str, titles: int | None, *, is_outline: bool = False
+) -> Table:
     """Return what kind of file this is, by its first bytes, and its sheets. Raise NotReadable, and
     what the readers of its kind raise."""
     head = data[:1024].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
@@ -116,7 +119,7 @@ def read_file(data: bytes, most_rows: int, encoding: str, titles: int | None) ->
         return {**about, "kind": "html"}, iter(tables)
     if beginning.startswith(("{", "[")) and _is_json(decoded.text):
         raise NotReadable("other", kind="JSON")
-    sheet, separator = read_delimited(decoded.text, most_rows, titles)
+    sheet, separator = read_delimited(decoded.text, most_rows, titles, is_outline=is_outline)
     return {**about, "separator": separator}, iter([sheet])
 
 

@@ -62,21 +62,26 @@ class Corrections:
 @dataclass(frozen=True, slots=True)
 class ImportSheet:
     """`columns` are the titles, each once, or the letters of the columns. `question`: what is not
-    clear about the titles; "" if nothing is. `notes`: what was decided, in a sentence each. A CSV
-    file has one sheet, without a title."""
+    clear about the titles; "" if nothing is. `notes`: what was decided, in a sentence each.
+    `surplus_count`: rows that an outline only counts. A CSV file has one sheet, without a title."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[SheetRow, ...]
     question: str = ""
     notes: tuple[str, ...] = ()
+    surplus_count: int = 0
+
+    @property
+    def row_count(self) -> int:
+        return len(self.rows) + self.surplus_count
 
 
 async def read_sheets(
-    name: str, data: bytes, corrections: Corrections | None = None
+    name: str, data: bytes, corrections: Corrections | None = None, *, outline_rows: int = 0
 ) -> Sequence[ImportSheet]:
-    """Return the sheets that have rows. Raise ToolError for a file that holds no table, and says
-    why."""
+    """Return the sheets that have rows. With `outline_rows`, only so many rows of a CSV are read,
+    and the others counted. Raise ToolError for a file that holds no table, and says why."""
     if len(data) > MAX_IMPORT_BYTES:
         raise ToolError(
             "{name} is larger than {most} MB. Send it in parts.",
@@ -88,8 +93,9 @@ async def read_sheets(
     titles = "" if corrections.titles is None else str(corrections.titles)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", str(Path(__file__).with_name("reader.py"))),
-        *(str(MAX_IMPORT_ROWS + HEAD_ROWS), str(MAX_IMPORT_COLUMNS), str(READ_SECONDS)),
-        *(corrections.encoding, titles),
+        str((outline_rows or MAX_IMPORT_ROWS) + HEAD_ROWS),
+        *(str(MAX_IMPORT_COLUMNS), str(READ_SECONDS)),
+        *(corrections.encoding, titles, "outline" if outline_rows else ""),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
@@ -209,7 +215,8 @@ def _build_sheet(name: str, table: Mapping[str, Any], titles: int | None) -> Imp
         faults = find_faults(below, heading[-1].width, ends_open=table["ends_open"])
         below = [replace(row, fault=faults.get(row.number, "")) for row in below]
     notes += _describe_left_out(rows, below, repeated, table["hidden_count"])
-    return ImportSheet(table["title"], columns, tuple(below), question, tuple(notes))
+    surplus_count = table["surplus_count"]
+    return ImportSheet(table["title"], columns, tuple(below), question, tuple(notes), surplus_count)
 
 
 def _describe_left_out(

@@ -14,6 +14,7 @@ from tests.fakes.openai import FakeOpenAI, Script
 
 pytestmark = pytest.mark.slow
 LONG = b"Name;Since\n" + b"".join(b"Person %03d;2026-01-01\n" % n for n in range(500))
+LONGER = LONG + b"Other;2026-01-01\n" * 20_000
 IMPORT = "Import these"
 
 
@@ -31,6 +32,14 @@ async def test_a_long_table_is_its_titles_and_first_rows(tmp_path: Path, fake: F
         assert "Person 004" in seen
         assert "Person 005" not in seen
         assert "more of it with run_python" in seen
+
+
+async def test_a_table_that_is_too_long_to_import(tmp_path: Path, fake: FakeOpenAI) -> None:
+    async with whole(tmp_path / "home", fake, ponte_code="hosted") as ponte:
+        fake.say("I see.")
+        await ponte.ask("What is in it?", long_csv=LONGER)
+        assert "20500 rows" in model_input(fake)
+        assert "Person 005" not in model_input(fake)
 
 
 async def test_a_short_table_is_read_whole(tmp_path: Path, fake: FakeOpenAI) -> None:

@@ -49,12 +49,17 @@ class SheetCells:
     hidden_count: int = 0
     is_delimited: bool = False
     ends_open: bool = False
+    surplus_count: int = 0
+    is_outline: bool = False
 
     def add_row(self, number: int, cells: list[Any], most: int) -> None:
-        """Raise NotReadable for a row more than `most`."""
-        if len(self.rows) >= most:
+        """Rows above `most` are only counted in an outline. Raise NotReadable for others."""
+        if len(self.rows) < most:
+            self.rows[number] = cells
+        elif self.is_outline:
+            self.surplus_count += 1
+        else:
             raise NotReadable("too_large")
-        self.rows[number] = cells
 
     def fill_merged(self) -> None:
         """A merged cell counts for each of its rows that has something else."""

@@ -9,7 +9,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from core.imports.formats.cells import NotReadable, SheetCells
 
@@ -24,53 +24,65 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[-+]?[\d.,\s]*\d[\d.,\s%]*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
 
 
-def read_delimited(text: str, most_rows: int, titles: int | None) -> tuple[SheetCells, str]:
+def read_delimited(
+    text: str, most_rows: int, titles: int | None, *, is_outline: bool = False
+) -> tuple[SheetCells, str]:
     """Return the rows and the separator ("" for a file of one column). `titles`: the row that is
-    known to have the titles. Raise NotReadable where a quotation mark is not closed, and for more
-    than `most_rows` rows."""
+    known to have the titles. `is_outline`: rows above `most_rows` are only counted. Raise
+    NotReadable for others, and where a quotation mark is not closed."""
     csv.field_size_limit(1 << 20)
     text = text.replace("\0", "")
     hint = _HINT.match(text)
     separator = hint[1] if hint else _find_separator(text, titles)
+    form = _Form(separator, most_rows, bool(hint), is_outline)
     try:
-        rows = _parse(text, separator, most_rows, bool(hint))
+        sheet = form.parse(text)
     except NotReadable as error:
         if error.code != "torn" or not _ESCAPED.search(text):
             raise
         # Programs that follow Unix write \" for a quotation mark.
-        rows = _parse(_ESCAPED.sub(_unescape, text), separator, most_rows, bool(hint))
-    if any(str(cell).startswith(' "') for row in rows.values() for cell in row):
+        text = _ESCAPED.sub(_unescape, text)
+        sheet = form.parse(text)
+    if any(str(cell).startswith(' "') for row in sheet.rows.values() for cell in row):
         with contextlib.suppress(NotReadable):  # quotation marks after spaces
-            rows = _parse(text, separator, most_rows, bool(hint), skips_spaces=True)
-    ends_open = not text.endswith(("\n", "\r"))
-    return SheetCells(rows=rows, is_delimited=bool(separator), ends_open=ends_open), separator
+            sheet = form.parse(text, skips_spaces=True)
+    sheet.is_delimited, sheet.ends_open = bool(separator), not text.endswith(("\n", "\r"))
+    return sheet, separator
 
 
 def _unescape(match: re.Match[str]) -> str:
     return '""' if match[1] == '"' else "\\"
 
 
-def _parse(
-    text: str, separator: str, most: int, has_hint: bool, *, skips_spaces: bool = False
-) -> dict[int, list[Any]]:
-    lines = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=separator or "\x1f",
-        skipinitialspace=skips_spaces,
-        strict=True,
-    )
-    sheet = SheetCells()
-    for number in itertools.count(1):
-        line = lines.line_num + 1
-        try:
-            cells = next(lines, None)
-        except csv.Error:
-            raise NotReadable("torn", line=line) from None
-        if cells is None:
-            break
-        if any(cell.strip() for cell in cells) and not (has_hint and number == 1):
-            sheet.add_row(number, list(map(_read_cell, cells)), most)
-    return sheet.rows
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """`has_hint`: the first row names the separator."""
+
+    separator: str
+    most_rows: int
+    has_hint: bool
+    is_outline: bool
+
+    def parse(self, text: str, *, skips_spaces: bool = False) -> SheetCells:
+        """Raise NotReadable."""
+        lines = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=self.separator or "\x1f",
+            skipinitialspace=skips_spaces,
+            strict=True,
+        )
+        sheet = SheetCells(is_outline=self.is_outline)
+        for number in itertools.count(1):
+            line = lines.line_num + 1
+            try:
+                cells = next(lines, None)
+            except csv.Error:
+                raise NotReadable("torn", line=line) from None
+            if cells is None:
+                break
+            if any(cell.strip() for cell in cells) and not (self.has_hint and number == 1):
+                sheet.add_row(number, list(map(_read_cell, cells)), self.most_rows)
+        return sheet
 
 
 def _read_cell(cell: str) -> str | None:

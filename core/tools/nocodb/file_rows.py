@@ -16,7 +16,7 @@ _COUNTS = {
     "unchanged": "{count} unchanged",
     "refused": "{count} rejected",
 }
-_MAX_LINE_CHARACTERS = 250
+_MAX_LINE_CHARACTERS = 200
 
 
 def describe_file_rows(summary: Mapping[str, Any]) -> list[str]:

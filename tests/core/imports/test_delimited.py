@@ -221,6 +221,25 @@ async def test_titles_that_are_repeated_and_totals() -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "is_total"),
+    [
+        ("TOTAL", True),
+        ("Total geral:", True),
+        ("Totaux", True),
+        ("Sub-total", True),
+        ("Soma", True),
+        ("Somme", True),
+        ("Total (EUR)", True),
+        ("Totally new", False),
+        ("Sumatra", False),
+    ],
+)
+async def test_a_total_at_the_end(word: str, is_total: bool) -> None:
+    sheet = await read(f"Name;N;M\nAna;1;1\n{word};3;3\nas of May;1;1\n")
+    assert ("Row 3 looks like a total." in sheet.notes) is is_total
+
+
+@pytest.mark.parametrize(
     ("data", "kind"),
     [
         (b"%PDF-1.4\n%...", "PDF"),
