@@ -104,7 +104,7 @@ class DryRun:
                 "Some of the file isn't clear. {questions}",
                 code="ambiguous",
                 hint="ask the person all of it in one question, then call again with `notations` "
-                "(or `decimal_sign`, `date_order` for all columns) and `titles`",
+                "(or `decimal_sign`, `date_order` for all columns), `titles`, `encoding`",
                 questions=" ".join(questions),
             )
         return notations

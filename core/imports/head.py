@@ -20,6 +20,7 @@ _TORN = "Rows {rows} look like one row that a line break without quotation marks
 HEAD_ROWS = 50
 """Rows from the top in which the titles are looked for."""
 _NUMBER = re.compile(r"\W{0,4}(?:R\$|[A-Z]{3})?\s?\d[\d.,\s’']*\W{0,4}(?:[A-Z]{3})?")
+_PHONE = re.compile(r"\+?\(?\d[\d\s()./-]{5,}\d")
 _DAY = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}\b.*")
 _MAIL = re.compile(r"\S+@\S+\.\S+|https?://\S+")
 _TOTALS = re.compile(
@@ -109,7 +110,8 @@ def _is_text(row: SheetRow) -> bool:
 
 
 def find_form(cell: SheetCell) -> str:
-    """Return what a cell looks like: "number", "day", "check", "mail", "text"; "" for none."""
+    """Return what a cell looks like: "number", "day", "check", "mail", "phone" or "text"; "" for an
+    empty one."""
     if cell is None or isinstance(cell, CellError):
         return ""
     if isinstance(cell, bool):
@@ -119,7 +121,7 @@ def find_form(cell: SheetCell) -> str:
     if isinstance(cell, date | time):
         return "day"
     text = cell.strip()
-    forms = {"day": _DAY, "number": _NUMBER, "mail": _MAIL}
+    forms = {"day": _DAY, "number": _NUMBER, "mail": _MAIL, "phone": _PHONE}
     return next((name for name, form in forms.items() if form.fullmatch(text)), "text")
 
 

@@ -113,7 +113,7 @@ def read_file(
     if beginning.startswith(
         ("<!doctype html", "<html", "<table", "<meta", "<head", "<?xml", "<style")
     ):
-        tables = list(read_html(decoded.text))
+        tables = list(read_html(decoded.text, most_rows))
         if not tables:
             raise NotReadable("other", kind="HTML")
         return {**about, "kind": "html"}, iter(tables)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core.base.errors import ToolError
+from core.base.file_text import UNSURE_ENCODING
 from core.base.i18n import plural, say
 from core.base.text import to_one_line
 from core.imports.cells import CellError, SheetCell, ShownNumber
@@ -45,6 +47,9 @@ _REFUSALS = {
     "torn": "{name}, line {line}: a quotation mark isn't closed. Correct it, and send the file "
     "again.",
 }
+_GARBLED = re.compile("\ufffd|[A-Za-z](?:[\u20ac‚ƒ„†‡ˆ‰‹˜™›•Æ][a-z]|[‚ƒ„†‡ˆ](?:\\W|$))")
+"""Letters with accents in the encodings of DOS and of the Mac, read as Windows-1252."""
+_UNCLEAR_ENCODING = "In “{text}”, letters are wrong: the file is in another encoding."
 _UNCLEAR_TITLES = "Row {row} ({cells}) may hold titles, or values."
 _LIMITS: dict[str, Any] = {"rows": f"{MAX_IMPORT_ROWS:,}", "columns": MAX_IMPORT_COLUMNS}
 _UNICODE = ("utf-8", "utf-16", "utf-32")
@@ -62,7 +67,7 @@ class Corrections:
 @dataclass(frozen=True, slots=True)
 class ImportSheet:
     """`columns` are the titles, each once, or the letters of the columns. `question`: what is not
-    clear about the titles; "" if nothing is. `notes`: what was decided, in a sentence each.
+    clear about the file; "" if nothing is. `notes`: what was decided, in a sentence each.
     `surplus_count`: rows that an outline only counts. A CSV file has one sheet, without a title."""
 
     title: str
@@ -124,7 +129,29 @@ def _build_sheets(name: str, output: bytes, corrections: Corrections) -> Sequenc
     if not (filled := [sheet for sheet in sheets if sheet.rows]):
         raise ToolError("{name} has no rows below a header row.", code="no_rows", name=name)
     notes = _describe_text(about)
-    return [replace(sheet, notes=(*sheet.notes, *notes)) for sheet in filled]
+    garbled = "" if corrections.encoding else _find_garbled_word(about, filled)
+    doubt = say(_UNCLEAR_ENCODING, text=garbled) if garbled else ""
+    return [
+        replace(
+            sheet,
+            notes=(*sheet.notes, *notes),
+            question=" ".join(filter(None, [sheet.question, doubt])),
+        )
+        for sheet in filled
+    ]
+
+
+def _find_garbled_word(about: Mapping[str, Any], sheets: Sequence[ImportSheet]) -> str:
+    """Return a text that another encoding than Windows-1252 would read better; "" for none."""
+    if about.get("encoding") != UNSURE_ENCODING:
+        return ""
+    texts = (
+        str(cell)
+        for sheet in sheets
+        for cells in (sheet.columns, *(row.cells for row in sheet.rows))
+        for cell in cells
+    )
+    return next((to_one_line(text, 60) for text in texts if _GARBLED.search(text)), "")
 
 
 def _describe_text(about: Mapping[str, Any]) -> Sequence[str]:

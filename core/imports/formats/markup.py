@@ -9,17 +9,18 @@ from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
 
-from core.imports.formats.cells import SheetCells, show_error, show_number
+from core.imports.formats.cells import NotReadable, SheetCells, show_error, show_number
 
-_MAX_SPAN = 1_000
+_MAX_SPAN = _MAX_TABLES = 1_000
 _LINE_ENDS = frozenset({"br", "p", "div", "li"})
 
 
 class _TableParser(HTMLParser):
     """A table within a cell is a table of its own, and no text of the cell."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_rows: int) -> None:
         super().__init__(convert_charrefs=True)
+        self._most_rows = most_rows
         self.tables: list[SheetCells] = []
         self._open: list[tuple[SheetCells, list[int], dict[int, int]]] = []
         """Each open table with its last row and the column of its next cell, and the last row to
@@ -35,6 +36,8 @@ class _TableParser(HTMLParser):
             self._close_cell()
             sheet = SheetCells()
             self.tables.append(sheet)
+            if len(self.tables) > _MAX_TABLES:
+                raise NotReadable("too_large")
             self._open.append((sheet, [0, 0], {}))
         elif self._open and tag == "tr":
             self._close_cell()
@@ -70,6 +73,8 @@ class _TableParser(HTMLParser):
         cells = sheet.rows.setdefault(row, [])
         while covered.get(place[1], 0) >= row:
             place[1] += 1
+        if place[1] >= _MAX_SPAN or len(sheet.rows) > self._most_rows:
+            raise NotReadable("too_large")
         cells += [None] * (place[1] + 1 - len(cells))
         cells[place[1]] = "".join(self._text).strip() or None
         if right > 1 or down > 1:
@@ -83,9 +88,9 @@ def _read_span(text: str | None) -> int:
     return min(int(text), _MAX_SPAN) if text and text.isdecimal() and int(text) else 1
 
 
-def read_html(text: str) -> Iterator[SheetCells]:
-    """Yield the tables that have two rows or more."""
-    parser = _TableParser()
+def read_html(text: str, most_rows: int) -> Iterator[SheetCells]:
+    """Yield the tables that have two rows or more. Raise NotReadable for too many."""
+    parser = _TableParser(most_rows)
     parser.feed(text)
     parser.close()
     for number, sheet in enumerate(parser.tables, 1):

@@ -57,10 +57,19 @@ async def test_the_encoding_is_told_and_can_be_corrected() -> None:
     data = "Nome;Cidade\nJosé;São Paulo\n".encode("cp850")
     sheet = await read(data)
     assert "Read as Windows-1252." in sheet.notes
+    assert "letters are wrong: the file is in another encoding." in sheet.question
     sheet = await read(data, encoding="cp850")
     assert cells(sheet) == [("José", "São Paulo")]
     with pytest.raises(ToolError):
         await read(data, encoding="klingon")
+
+
+@pytest.mark.parametrize("text", ["José;São Paulo", "Ação – “x” l’eau… 5 € Œuvre™ 10‰", "Zoë;Å"])
+async def test_windows_text_is_clear(text: str) -> None:
+    sheet = await read(f"Name;City\n{text}\n".encode("cp1252"))
+    assert (sheet.question, "Read as Windows-1252." in sheet.notes) == ("", True)
+    mac = await read(f"Name;City\n{text}\nAção;São\n".encode("mac-roman", "replace"))
+    assert "another encoding" in mac.question
 
 
 async def test_single_zero_bytes_are_none_of_the_text() -> None:
@@ -192,6 +201,7 @@ async def test_the_row_of_the_titles_is_named(text: str, row: int, first: str) -
         "Ana;ana@example.com\nBob;bob@example.com\n",
         "Ana;Lead\nBob;Lead\nEva;Active\n",
         "5;Ana\n6;Bob\n",
+        "Ana;+55 11 98765-4321\nBob;(11) 3333-4444\n",
     ],
 )
 async def test_a_file_without_titles_is_asked_about(text: str) -> None:
