@@ -4,6 +4,7 @@ of Ponte, because the process that reads spreadsheets loads it, too."""
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 from dataclasses import dataclass
 
@@ -50,6 +51,15 @@ def find_encoding(data: bytes) -> str:
     # U+FFFD replaces bytes that are no UTF-8. A log can have a few of them. In another encoding,
     # most bytes beyond ASCII are broken: two thirds of Chinese in GBK, and all of most others.
     return "utf-8-sig" if 2 * text.count("\ufffd") <= others else UNSURE_ENCODING
+
+
+def is_text_encoding(name: str) -> bool:
+    """Python has other encodings, such as punycode, that take minutes for a long text."""
+    for sample in (b"x-b", "x-b".encode("utf-16"), "x-b".encode("utf-32")):
+        with contextlib.suppress(LookupError, UnicodeError, ValueError):
+            if sample.decode(name).removeprefix("\ufeff") == "x-b":
+                return True
+    return False
 
 
 def decode_text(data: bytes, encoding: str = "", *, is_whole: bool = True) -> DecodedText:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core.base.errors import ToolError
-from core.base.file_text import UNSURE_ENCODING
+from core.base.file_text import UNSURE_ENCODING, is_text_encoding
 from core.base.i18n import plural, say
 from core.base.text import to_one_line
 from core.imports.cells import CellError, SheetCell, ShownNumber
@@ -95,6 +95,13 @@ async def read_sheets(
             most=MAX_IMPORT_BYTES >> 20,
         )
     corrections = corrections or Corrections()
+    if corrections.encoding and not is_text_encoding(corrections.encoding):
+        raise ToolError(
+            "I don't know the encoding {encoding}.",
+            code="bad_arguments",
+            hint="such as cp1252, cp850, mac-roman, utf-16",
+            encoding=to_one_line(corrections.encoding, 40),
+        )
     titles = "" if corrections.titles is None else str(corrections.titles)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", str(Path(__file__).with_name("reader.py"))),

@@ -60,8 +60,13 @@ async def test_the_encoding_is_told_and_can_be_corrected() -> None:
     assert "letters are wrong: the file is in another encoding." in sheet.question
     sheet = await read(data, encoding="cp850")
     assert cells(sheet) == [("José", "São Paulo")]
-    with pytest.raises(ToolError):
-        await read(data, encoding="klingon")
+    for name in ("klingon", "punycode", "base64", "\0"):
+        with pytest.raises(ToolError, match="I don't know the encoding"):
+            await read(data, encoding=name)
+    assert (
+        len((await read("Name;City\nAna;Rio\n".encode("utf-16-le"), encoding="utf-16-le")).rows)
+        == 1
+    )
 
 
 @pytest.mark.parametrize("text", ["José;São Paulo", "Ação – “x” l’eau… 5 € Œuvre™ 10‰", "Zoë;Å"])
