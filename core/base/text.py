@@ -293,8 +293,9 @@ _NUMBER = re.compile(r"[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?", re.IGNORECASE
 
 
 def escape_formula(cell: str) -> str:
-    """A cell that begins like a formula gets an apostrophe, by which spreadsheets mark text."""
-    return f"'{cell}" if cell.lstrip(" \n").startswith(_FORMULA) and not is_number(cell) else cell
+    """A cell that begins like a formula gets an apostrophe, by which spreadsheets mark text. So
+    does one with an apostrophe of its own there, because an import takes one off."""
+    return f"'{cell}" if cell.lstrip(" \n'").startswith(_FORMULA) and not is_number(cell) else cell
 
 
 def is_number(cell: str) -> bool:

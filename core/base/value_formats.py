@@ -18,13 +18,13 @@ from __future__ import annotations
 import decimal
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
 from core.base.errors import BadInput
-from core.base.i18n import LANGUAGE, LOCALES, babel_locale, format_date, format_moment, say
+from core.base.i18n import LANGUAGE, babel_locale, format_date, format_moment, say
 from core.base.text import fold_to_letters
 
 NUMBER_KINDS = frozenset({"number", "plain", "currency", "percent", "duration"})
@@ -44,11 +44,23 @@ _ENGLISH_DAYS = {"": _BOTH, "CA": _BOTH, "PH": _BOTH, "US": _MONTH_FIRST}
 """The usual forms of a day in numbers by the country of an English locale; elsewhere the day is
 first. In Canada and the Philippines both forms are usual."""
 _TWO_READINGS = "“{value}” can mean {first} or {second}. Write one of these."
+TRUTH_WORDS: Mapping[str, bool] = {
+    **dict.fromkeys(
+        ("true", "1", "yes", "y", "on", "checked", "x", "✓", "✔", "☑", "✅", "sim", "s", "marcado",
+         "verdadeiro", "oui", "o", "vrai", "coche"), True,
+    ),
+    **dict.fromkeys(
+        ("false", "0", "no", "n", "off", "unchecked", "☐", "✗", "✘", "❌", "nao", "desmarcado",
+         "falso", "non", "faux", "decoche", "-"), False,
+    ),
+}  # fmt: skip
+"""What people type into a checkbox, and what spreadsheets and Airtable write for one, without case
+and accents."""
 _HOUR = re.compile(r"\b(\d{1,2}) ?h ?(\d\d)?\b", re.ASCII)
 """The French `14h30` and `14 h`."""
 _MOMENT = re.compile(
     r"(.+?)(?:,| at| as| a)? (\d{1,2})(:\d\d(?::\d\d)?)(?: ?([ap])\.?m\.?)?"
-    r"(?: ?(z|utc|gmt)?([+-]\d\d:?\d\d)?)?",
+    r"(?: ?(z|utc|gmt)?([+-]\d\d:?\d\d|[+-]\d\d?)?)?",
     re.ASCII,
 )
 
@@ -230,23 +242,13 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
     with the month's name, or a word such as `tomorrow`; None for other text. `today` is the present
     day in their time zone. Raise BadInput for a day such as `03/04/2026` if the country of an
     English `locale` is not known."""
-    # Babel is loaded at the first use, so that a start does not wait for it.
-    from babel.dates import get_month_names
-
     folded_text, cldr = fold_to_letters(_simplify(text)), babel_locale(locale)
     near_days = say("yesterday", locale), say("today", locale), say("tomorrow", locale)
     if folded_text in (names := list(map(fold_to_letters, near_days))):
         return today + timedelta(names.index(folded_text) - 1)  # -1, 0 or 1 days
-    # A month may be shortened to three letters or more: `dec` is one of the words in `letters`.
-    letters = re.findall(r"[a-z]{3,}", folded_text)
-    months = [
-        month
-        for month, name in get_month_names("wide", locale=cldr).items()
-        if any(map(fold_to_letters(name).startswith, letters))
-    ]
     with suppress(ValueError, OverflowError):
-        numbers = [int(number) for number in re.findall(r"\d+", folded_text)]
         if _DAY.fullmatch(folded_text):
+            numbers = [int(number) for number in re.findall(r"\d+", folded_text)]
             country = _COUNTRY.search(LANGUAGE.get() if locale is None else locale)
             key = country[1].upper() if country else ""
             forms = _ENGLISH_DAYS.get(key, _DAY_FIRST) if cldr == "en" else _DAY_FIRST
@@ -257,10 +259,29 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
             if len(days) > 1:
                 raise refuse_readings(folded_text, days)
             return next(iter(days), None)
+        return parse_named_day(folded_text, cldr) or date.fromisoformat(folded_text)
+    return None
+
+
+def parse_named_day(text: str, locale: str | None = None) -> date | None:
+    """Return a day with the name of its month in a language, as in "Dec 24, 2026"; None for other
+    text."""
+    # Babel is loaded at the first use, so that a start does not wait for it.
+    from babel.dates import get_month_names
+
+    folded_text = fold_to_letters(text)
+    # A month may be shortened to three letters or more: `dec` is one of the words in `letters`.
+    letters = re.findall(r"[a-z]{3,}", folded_text)
+    months = [
+        month
+        for month, name in get_month_names("wide", locale=babel_locale(locale)).items()
+        if any(map(fold_to_letters(name).startswith, letters))
+    ]
+    with suppress(ValueError, OverflowError):
+        numbers = [int(number) for number in re.findall(r"\d+", folded_text)]
         # The smaller number is the day, the larger one the year, which needs its four digits.
         if len(months) == 1 and len(numbers) == 2 and max(numbers) > 999:
             return date(max(numbers), months[0], min(numbers))
-        return date.fromisoformat(folded_text)
     return None
 
 
@@ -269,20 +290,9 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
     with an offset such as `UTC-03:00`; without one, it is in the zone of `now`. A day alone is its
     first moment. None for other text. Raise BadInput as `parse_typed_day` does."""
     iso = _simplify(text)  # read as it is if it has an ISO form such as `2026-12-24T14:30`
-    # The French `14h30` becomes `14:30`.
-    folded_text = _HOUR.sub(lambda match: f"{match[1]}:{match[2] or '00'}", fold_to_letters(iso))
-    # The groups: day, hour, `:` with the minutes and seconds, `a` or `p` of AM and PM, the word
-    # `utc`, `gmt` or `z`, the offset.
-    match = _MOMENT.fullmatch(folded_text)
-    day = parse_typed_day(match[1] if match else folded_text, now.date(), locale)
-    if match and day:
-        hour = int(match[2])
-        if match[4]:
-            # 12 AM is 0 and 12 PM is 12. Hour 24 is refused below: no clock shows 13 PM.
-            hour = hour % 12 + 12 * (match[4] == "p") if 1 <= hour <= 12 else 24
-        iso = f"{day}T{hour:02}{match[3]}{match[6] or ('Z' if match[5] else '')}"
-    elif day:
-        iso = f"{day}"
+    day_text, clock = split_moment(text)
+    if day := parse_typed_day(day_text, now.date(), locale):
+        iso = f"{day}T{clock}" if clock else f"{day}"
     # From Python 3.14 on, hour 24 would be the next midnight.
     if re.search("[Tt ]24", iso):
         return None
@@ -292,16 +302,31 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
     return None
 
 
+def split_moment(text: str) -> tuple[str, str]:
+    """Return the day of a moment, folded, and its time in ISO 8601, perhaps with an offset: `2:30
+    PM UTC` is `14:30Z`. Without a time it is ""; one that no clock shows begins with 24."""
+    # The French `14h30` becomes `14:30`.
+    folded_text = _HOUR.sub(
+        lambda match: f"{match[1]}:{match[2] or '00'}", fold_to_letters(_simplify(text))
+    )
+    # The groups: day, hour, `:` with the minutes and seconds, `a` or `p` of AM and PM, the word
+    # `utc`, `gmt` or `z`, the offset.
+    if (match := _MOMENT.fullmatch(folded_text)) is None:
+        return folded_text, ""
+    hour = int(match[2])
+    if match[4]:
+        # 12 AM is 0 and 12 PM is 12: no clock shows 13 PM.
+        hour = hour % 12 + 12 * (match[4] == "p") if 1 <= hour <= 12 else 24
+    offset = match[6] or ("Z" if match[5] else "")
+    if re.fullmatch(r"[+-]\d\d?", offset):  # GMT-3, as in the answers of Google's forms
+        offset = f"{offset[0]}{offset[1:]:>02}:00"
+    return match[1], f"{hour:02}{match[3]}{offset}"
+
+
 def parse_typed_truth(text: str) -> bool | None:
-    """Return the truth value that a person typed: `true`, `1`, or "yes" in any of Ponte's languages
-    is True, their opposites are False. Return None for any other text."""
-    word, names = fold_to_letters(text), {"true": True, "1": True, "false": False, "0": False}
-    names |= {
-        fold_to_letters(say(name, locale)): name == "Yes"
-        for locale in LOCALES
-        for name in ("Yes", "No")
-    }
-    return names.get(word)
+    """Return the truth value that a person or a program wrote in any of Ponte's languages
+    (`TRUTH_WORDS`); None for any other text."""
+    return TRUTH_WORDS.get(fold_to_letters(text))
 
 
 def _simplify(text: str) -> str:

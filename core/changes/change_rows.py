@@ -11,6 +11,7 @@ from dataclasses import replace
 from core.base.errors import NotFound
 from core.changes.columns import select_changes, to_columns
 from core.domain.changes import (
+    FILE_KEY,
     NO_PROPOSAL_SENTENCE,
     ApprovalNotice,
     Change,
@@ -139,6 +140,10 @@ def erase_contents(connection: SqlConnection, id: str) -> None:
 def erase_rows(connection: SqlConnection, id: str) -> None:
     """Erase the stored values of all rows of a change, and the reason of a denial, which may name
     values. The ids of the rows remain."""
+    row = connection.execute("SELECT target FROM changes WHERE id = ?", (id,)).fetchone()
+    if FILE_KEY in (target := json.loads(row["target"])):
+        del target[FILE_KEY]
+        connection.execute("UPDATE changes SET target = ? WHERE id = ?", (json.dumps(target), id))
     connection.execute("UPDATE changes SET denial_reason = '' WHERE id = ?", (id,))
     connection.execute(
         "UPDATE steps SET before = NULL, after = NULL, current = NULL, applier_data = '',"

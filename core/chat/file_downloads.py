@@ -151,7 +151,8 @@ async def describe_unread(
                 unread_names.append(file.name)
             elif encoding == UNSURE_ENCODING:
                 sentences.append(say(ENCODING_UNSURE, name=file.name))
-            if encoding and len(decode_file_text(data)) > MAX_FILE_TEXT_CHARACTERS:
+            is_read = bool(file.outline) or not encoding
+            if not is_read and len(decode_file_text(data)) > MAX_FILE_TEXT_CHARACTERS:
                 sentences.append(say(FILE_CUT, name=file.name, count=MAX_FILE_TEXT_CHARACTERS))
     if unread_names:
         names = ", ".join(f"`{name}`" for name in unread_names)

@@ -59,6 +59,9 @@ POLICY_PERSON = Person("policy", "", name="policy")
 """The decider of changes that the operator's policy approves."""
 SAMPLE_APPLIER = "sample"
 """The applier of changes to the sample tables. Cards say that these rows are no real data."""
+FILE_KEY = "file_rows"
+"""The key in a draft's target of what its card says of the file that its rows are from. It is
+erased with them."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 

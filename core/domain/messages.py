@@ -8,7 +8,6 @@ instead of loading in part.
 from __future__ import annotations
 
 import base64
-import codecs
 import functools
 import hashlib
 import re
@@ -20,6 +19,9 @@ from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
 from core.base.errors import TooLarge, Unstorable
+from core.base.file_text import UNSURE_ENCODING as UNSURE_ENCODING
+from core.base.file_text import decode_text
+from core.base.file_text import find_encoding as find_encoding
 from core.base.i18n import format_size
 from core.base.json_text import is_deeper, make_storable
 from core.base.markdown import escape_markdown
@@ -286,12 +288,14 @@ _RUN_CODE_NAME = re.compile(r"code-[0-9a-f]{6}\.py")
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """`id` is its id in `Files`, which has the bytes; `size` is in bytes."""
+    """`id` is its id in `Files`, which has the bytes; `size` is in bytes. `outline`: the beginning
+    of a long table, which the model reads in place of all its rows; "" for any other file."""
 
     id: str
     name: str
     type: str
     size: int
+    outline: str = ""
 
     @property
     def is_run_code(self) -> bool:
@@ -588,7 +592,6 @@ _TEXT_TYPES = ("application/json", "application/xml", "application/x-yaml", "app
 _UNSPECIFIC_TYPES = ("", "application/octet-stream", "application/vnd.ms-excel")
 _TEXT_SUFFIXES = (".csv", ".tsv", ".md", ".txt", ".json", ".yaml", ".yml", ".log", ".py", ".sql")
 _AUDIO_SUFFIXES = (".ogg", ".oga", ".opus", ".wav", ".m4a", ".mp3", ".flac")
-UNSURE_ENCODING = "cp1252"
 DOCUMENT_TYPE = "application/pdf"
 _SIGNATURES = {
     "image/png": rb"\x89PNG\r\n", "image/jpeg": rb"\xff\xd8\xff", "image/webp": rb"RIFF....WEBP",
@@ -636,36 +639,11 @@ def find_type(data: bytes) -> str:
     return next(found, "")
 
 
-def find_encoding(data: bytes) -> str:
-    """Return the encoding of text: UTF-8, UTF-16 or UTF-32, otherwise Windows-1252, which
-    spreadsheets in western Europe and Brazil use, and from which no other one can be told apart.
-
-    Return "" if the data is not text. `data` may end in the middle of a character.
-    """
-    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return "utf-32"
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    # Japanese mails: all bytes are ASCII, and this escape sequence begins Japanese letters.
-    if re.search(rb"\x1b\$[@B]", data):
-        return "iso2022_jp"
-    # UTF-16 without a mark has a zero byte in each Latin character, as the second byte or the
-    # first one. A zero byte anywhere else means that the data is not text.
-    if b"\0" in data:
-        return {0: "utf-16-be", 1: "utf-16-le"}.get(data.find(b"\0"), "")
-    text = codecs.getincrementaldecoder("utf-8")("replace").decode(data)
-    others = len(text) - len(text.encode("ascii", "ignore"))
-    # U+FFFD replaces bytes that are no UTF-8. A log can have a few of them (up to a fifth here). In
-    # another encoding, most bytes beyond ASCII are broken.
-    return "utf-8-sig" if 5 * text.count("\ufffd") <= others else UNSURE_ENCODING
-
-
 def decode_file_text(data: bytes) -> str:
     """`data` may end in the middle of a character.
 
     A longer text is cut to one character more than a model reads, which shows that it is longer.
     """
     most = MAX_FILE_TEXT_CHARACTERS + 1
-    data = data[: 4 * most]  # the supported encodings use at most four bytes for a character
-    decoder = codecs.getincrementaldecoder(find_encoding(data) or UNSURE_ENCODING)("replace")
-    return decoder.decode(data)[:most]
+    # The supported encodings use at most four bytes for a character.
+    return decode_text(data[: 4 * most], find_encoding(data), is_whole=False).text[:most]

@@ -14,13 +14,8 @@ from core.domain.changes import OWN_ROWS, SAMPLE_APPLIER, Change, ChangeStep, Dr
 from core.imports.plan import FieldTotals
 from core.imports.runs import count_planned, describe_progress
 from core.tools.nocodb import RowsKind, name_update_tools
+from core.tools.nocodb.file_rows import describe_file_rows, quote_text
 
-_COUNTS = {
-    "new": "New: {count}",
-    "changed": "Changed: {count}",
-    "unchanged": "Unchanged: {count}",
-    "refused": "Rejected: {count}",
-}
 _RESULTS = {
     "done": "Written: {count}",
     "differs": "Saved with other values: {count}",
@@ -31,7 +26,6 @@ _RESULTS = {
 }
 _PLAN = "Plan `{digest}` of `{file}`. The rows shown are samples; an approval covers every row."
 _FIELD = "{field}: {rows}, {distinct}{values}"
-_REFUSED = "Rejected {count}: {reason}"
 
 
 class ImportChange(RowsKind):
@@ -79,15 +73,12 @@ class ImportChange(RowsKind):
         summary: Mapping[str, Any] = change.steps[0].write.after or {}
         if "counts" not in summary:  # an undo
             return ""
-        counts = summary["counts"]
-        lines = [" · ".join(say(_COUNTS[k], count=counts[k]) for k in _COUNTS if counts.get(k))]
-        file, digest = _quote(summary["file"], 100), change.draft.target["sha256"][:12]
-        lines.append(say(_PLAN, digest=digest, file=file))
+        head, *about_rows = describe_file_rows(summary)
+        file, digest = quote_text(summary["file"], 100), change.draft.target["sha256"][:12]
+        lines = [head, say(_PLAN, digest=digest, file=file)]
         totals, formats = (FieldTotals(**f) for f in summary["fields"]), change.draft.view.formats
         lines += [f"- {_describe_totals(field, formats)}" for field in totals]
-        for reason, count in summary["reasons"]:
-            lines.append(f"- {say(_REFUSED, count=count, reason=_quote(reason, 200))}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *about_rows])
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
         (step,), total = change.steps, count_planned(change.draft)
@@ -105,10 +96,6 @@ class ImportChange(RowsKind):
         return [f"{counts}.", *([say(explanation)] if explanation else [])]
 
 
-def _quote(text: str, most: int) -> str:
-    return to_one_line(text, most).replace("`", "'")
-
-
 def _describe_totals(totals: FieldTotals, formats: Mapping[str, str]) -> str:
     format = formats.get(totals.title, "")
 
@@ -118,10 +105,10 @@ def _describe_totals(totals: FieldTotals, formats: Mapping[str, str]) -> str:
         return f"{text} (Σ {total})" if total else text
 
     sides = [word(side) for side in (totals.before, totals.after) if any(side)]
-    values = _quote(" → ".join(sides), 120)
+    values = quote_text(" → ".join(sides), 120)
     return say(
         _FIELD,
-        field=_quote(totals.title, 60),
+        field=quote_text(totals.title, 60),
         rows=plural("{count} row", "{count} rows", totals.rows),
         distinct=plural("{count} value", "{count} different values", totals.distinct),
         values=f", {values}" if values else "",

@@ -25,6 +25,7 @@ that its readers may not see."""
 MAX_EXAMPLES = 8
 MAX_EXAMPLE_FIELDS = 4
 ROWS_PER_PART = 100
+MAX_NAMED_ROWS = 5
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -64,11 +65,13 @@ def split_rows(read: Callable[[], Iterable[PlanRow]]) -> Iterator[Part]:
 
 @dataclass(frozen=True)
 class Plan:
-    """`columns` are those of the file, `rows` in its order. `salt` is random where rows have a
-    secret, so that nobody can find out its value from the digest, which the card shows."""
+    """`columns` are those of the file, `rows` in its order. `notes`: what was decided about the
+    file, for the card alone. `salt` is random where rows have a secret, so that nobody can find out
+    its value from the digest, which the card shows."""
 
     columns: tuple[str, ...]
     rows: tuple[PlanRow, ...]
+    notes: tuple[str, ...] = ()
     salt: str = ""
 
     @classmethod
@@ -169,5 +172,24 @@ def choose_examples(plan: Plan) -> list[PlanRow]:
     return sorted([*samples.values()][:MAX_EXAMPLES], key=lambda row: row.number)
 
 
-def count_reasons(plan: Plan, most: int = 5) -> list[tuple[str, int]]:
-    return Counter(reason for row in plan.rows for reason in row.reasons).most_common(most)
+def count_reasons(plan: Plan, most: int = 8) -> list[tuple[str, int, list[int]]]:
+    """Return the most common reasons, each with its number of rows and the first of them."""
+    rows: dict[str, list[int]] = {}
+    for row in plan.rows:
+        for reason in row.reasons:
+            rows.setdefault(reason, []).append(row.number)
+    common = sorted(rows.items(), key=lambda reason: -len(reason[1]))[:most]
+    return [(reason, len(numbers), numbers[:MAX_NAMED_ROWS]) for reason, numbers in common]
+
+
+def summarize_rows(plan: Plan) -> dict[str, Any]:
+    """Return what the card of an import says of its file (`describe_file_rows`)."""
+    reasons = count_reasons(plan)
+    named = {reason for reason, _, _ in reasons}
+    named_rows = [row for row in plan.rows if not named.isdisjoint(row.reasons)]
+    return {
+        "counts": dict(plan.counts),
+        "reasons": reasons,
+        "named": len(named_rows),
+        "notes": list(plan.notes),
+    }

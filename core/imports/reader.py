@@ -1,157 +1,169 @@
-"""The program that reads a spreadsheet from its input, and writes a line of JSON for each sheet:
-`reader.py ROWS COLUMNS SECONDS`. It imports nothing of Ponte, and has no environment.
+"""The program that reads a file with tables from its input, and writes a line of JSON for the file,
+then one for each sheet: `reader.py ROWS COLUMNS SECONDS ENCODING TITLES OUTLINE`. It has no
+environment.
 
-Its exit code is not 0 where the file cannot be read.
+Its exit code is not 0 where the file takes too much memory or time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import functools
 import io
-import itertools
 import json
-import math
 import re
 import resource
 import sys
 import zipfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import date, time, timedelta
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from core.base.file_text import decode_text, find_encoding
+from core.imports.formats.cells import NotReadable, SheetCells
+from core.imports.formats.delimited import read_delimited
+from core.imports.formats.markup import read_html, read_spreadsheet_xml
+from core.imports.formats.ods import read_ods
+from core.imports.formats.xls import read_xls
+from core.imports.formats.xlsx import read_xlsx
 
 MAX_MEMORY_BYTES = 2 << 30
 MAX_SHEETS_BYTES = 128 << 20
 """A small workbook can have gigabytes of text, as cells can share one."""
-SEPARATORS = ";,\t|"
-LOOKED_AT_ROWS = 50
-_FORMULA = re.compile(
-    rb'<c r="([A-Z]+)(\d+)"[^>]*><f(?:[^>]*/>|[^>]*>([^<]*)</f>)(?:<v ?/>|<v></v>)?</c>'
-)
-"""A cell with a formula and no result, as programs other than Excel write it (ECMA-376, 18.3.1.4).
-"""
-MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
-RELATION_ID = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
-Table = tuple[str, Sequence[Sequence[Any]], Sequence[int]]
+OLE_START = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_OTHER_FILES = {
+    b"%PDF": "PDF", b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF8": "GIF", b"{\\rtf": "RTF",
+    b"PAR1": "Parquet", b"SQLite format 3": "SQLite", b"\x1f\x8b": "GZIP", b"7z\xbc\xaf": "7-Zip",
+    b"Rar!": "RAR", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP", b"ID3": "MP3",
+    b"OggS": "Ogg", b"MIME-Version": "MHTML", b"BEGIN:VCARD": "vCard",
+    b"BEGIN:VCALENDAR": "iCalendar", b"From: <Saved by": "MHTML", b"\x7fELF": "ELF",
+}  # fmt: skip
+"""How files begin that hold no tables."""
+_TEXT_FILES = ("PDF", "RTF", "MHTML", "vCard", "iCalendar")
+_ZIPPED_FILES = {"word/": "Word", "ppt/": "PowerPoint", "Index/": "Numbers", "META-INF/": "ZIP"}
+_OLE_FILES = {"WordDocument": "Word", "PowerPoint Document": "PowerPoint",
+              "__substg1.0_": "Outlook"}  # fmt: skip
+Table = tuple[dict[str, Any], Iterator[SheetCells]]
 
 
 def main() -> None:
     """The limits hold for this process alone."""
-    rows, columns, seconds = map(int, sys.argv[1:])
+    rows, columns, seconds = map(int, sys.argv[1:4])
+    encoding, titles = sys.argv[4], int(sys.argv[5]) if sys.argv[5] else None
     # macOS refuses it (https://github.com/python/cpython/issues/84698).
     with contextlib.suppress(ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     data = sys.stdin.buffer.read()
-    size = 0
-    # A ZIP archive, or the container of Excel 97.
-    is_book = data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"))
-    for title, cells, merged in _read_book(data, rows) if is_book else _read_csv(data, rows):
-        # One column more than is allowed says that there are more.
-        lines = [[*map(_encode, row[: columns + 1])] for row in cells]
-        line = json.dumps({"title": title, "rows": _even(lines), "merged": merged})
-        if (size := size + len(line)) > MAX_SHEETS_BYTES:
-            sys.exit("too much text")
-        sys.stdout.write(f"{line}\n")
-
-
-def _even(rows: Sequence[list[Any]]) -> Sequence[list[Any]]:
-    """Return rows of the same width, without empty columns at the right."""
-    filled = (
-        len(row) - next((n for n, c in enumerate(reversed(row)) if c), len(row)) for row in rows
-    )
-    width = max(filled, default=0)
-    return [(row + [None] * width)[:width] for row in rows]
-
-
-def _encode(cell: Any) -> Any:
-    if isinstance(cell, timedelta):
-        return cell.total_seconds()
-    if isinstance(cell, date | time):
-        return {type(cell).__name__: cell.isoformat()}
-    if isinstance(cell, float):
-        if not math.isfinite(cell):  # no value of JSON
-            return str(cell)
-        # Excel stores each number as a float.
-        return int(cell) if cell.is_integer() and abs(cell) < 2**53 else cell
-    return None if cell == "" else cell
-
-
-def _read_csv(data: bytes, most: int) -> Iterator[Table]:
-    csv.field_size_limit(1 << 20)
-    text = _decode(data).replace("\0", "")
-    hint = re.match(r"sep=(.)\r?\n", text)  # Excel's own mark of the separator, a row of the file
-    separator = hint[1] if hint else _find_separator(text)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    rows = list(itertools.islice(lines, most + 1))
-    yield "", [[], *rows[1:]] if hint else rows, []
-
-
-def _decode(data: bytes) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", errors="replace")
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")  # it has a letter for nearly each byte
+        about, sheets = read_file(data, rows, encoding, titles, is_outline=bool(sys.argv[6]))
+        lines = [json.dumps(about)]
+        for sheet in sheets:
+            if any(cell is not None for cells in sheet.rows.values() for cell in cells[columns:]):
+                raise NotReadable("too_large")
+            sheet.fill_merged()
+            sheet.rows = {number: cells[:columns] for number, cells in sheet.rows.items()}
+            lines.append(json.dumps(vars(sheet)))
+            if sum(map(len, lines)) > MAX_SHEETS_BYTES:
+                sys.exit("too much text")
+    except NotReadable as error:
+        lines = [json.dumps({"refused": error.code, "values": error.values})]
+    except MemoryError:
+        sys.exit("too much memory")
+    except Exception:  # a damaged file may raise anything
+        lines = ['{"refused": "damaged"}']
+    sys.stdout.write("\n".join(lines))
 
 
-def _find_separator(text: str) -> str:
-    """Return the separator by which most rows have the same number of columns."""
-
-    def count_equal(separator: str) -> tuple[int, int]:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-        widths = Counter(len(row) for row in itertools.islice(rows, LOOKED_AT_ROWS) if len(row) > 1)
-        return max(((count, width) for width, count in widths.items()), default=(0, 0))
-
-    return max(SEPARATORS, key=count_equal)
-
-
-def _read_book(data: bytes, most: int) -> Iterator[Table]:
-    from python_calamine import CalamineWorkbook, SheetVisibleEnum
-
-    book = CalamineWorkbook.from_filelike(io.BytesIO(data))
-    names: Sequence[str] = ()
+def read_file(
+    data: bytes, most_rows: int, encoding: str, titles: int | None, *, is_outline: bool = False
+) -> Table:
+    """Return what kind of file this is, by its first bytes, and its sheets. Raise NotReadable, and
+    what the readers of its kind raise."""
+    head = data[:1024].lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
     if data.startswith(b"PK\x03\x04"):
-        with zipfile.ZipFile(io.BytesIO(data)) as parts:
-            names = parts.namelist()
-    for sheet in book.sheets_metadata:
-        if sheet.visible != SheetVisibleEnum.Visible:
+        return _read_zip(data, most_rows)
+    if data.startswith(OLE_START) or data[:2] in (b"\x09\x08", b"\x09\x04", b"\x09\x02"):
+        return {"kind": "xls"}, _read_ole(data, most_rows)
+    for start, name in _OTHER_FILES.items():
+        # A CSV may begin with letters such as BM or ID3, and has no zero bytes.
+        if data.startswith(start) and (name in _TEXT_FILES or not start.isalnum() or b"\0" in data):
+            raise NotReadable("other", kind=name)
+    if data[4:8] == b"ftyp" or (data.startswith(b"RIFF") and data[8:12] in (b"WEBP", b"WAVE")):
+        raise NotReadable("other", kind="HEIC" if b"hei" in data[8:12] else "media")
+    if not encoding and not find_encoding(data) and not _has_few_zeros(data):
+        raise NotReadable("binary")
+    lowered = head.lower()
+    if lowered.startswith((b"<?xml", b"<workbook")):
+        if b"urn:schemas-microsoft-com:office:spreadsheet" in data[:4096]:
+            return {"kind": "xml"}, read_spreadsheet_xml(data)
+        if b"<html" not in data[:4096].lower():
+            raise NotReadable("other", kind="XML")
+    if _has_few_zeros(data):
+        data = data.replace(b"\0", b"")
+    decoded = decode_text(data, encoding)
+    about = {
+        "kind": "text",
+        "encoding": decoded.encoding,
+        "strays": decoded.stray_count,
+        "stray_lines": decoded.stray_lines,
+    }
+    beginning = decoded.text[:2000].lstrip().lower()
+    if beginning.startswith(
+        ("<!doctype html", "<html", "<table", "<meta", "<head", "<?xml", "<style")
+    ):
+        tables = list(read_html(decoded.text, most_rows))
+        if not tables:
+            raise NotReadable("other", kind="HTML")
+        return {**about, "kind": "html"}, iter(tables)
+    if beginning.startswith(("{", "[")) and _is_json(decoded.text):
+        raise NotReadable("other", kind="JSON")
+    sheet, separator = read_delimited(decoded.text, most_rows, titles, is_outline=is_outline)
+    return {**about, "separator": separator}, iter([sheet])
+
+
+def _has_few_zeros(data: bytes) -> bool:
+    """Some programs leave single zero bytes in a text, and no other control characters."""
+    is_text = not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", data)
+    return not find_encoding(data) and 0 < data.count(b"\0") * 200 < len(data) and is_text
+
+
+def _is_json(text: str) -> bool:
+    """Return whether the text, or its first line, is an object or a list."""
+    for part in (text, text.strip().partition("\n")[0].rstrip(",")):
+        try:
+            return isinstance(json.loads(part), dict | list)
+        except (ValueError, RecursionError):
             continue
-        cells = book.get_sheet_by_name(sheet.name)
-        rows = cells.to_python(skip_empty_area=False, nrows=most + 1)
-        formulas = _find_formulas(data, sheet.name) if "xl/workbook.xml" in names else ()
-        for row, column, formula in formulas:
-            if row < len(rows) and column < len(rows[row]) and rows[row][column] == "":
-                rows[row][column] = f"={formula}"
-        merged = {
-            top + 1 for (top, left), (_, right) in cells.merged_cell_ranges or () if left != right
-        }
-        yield sheet.name, rows, sorted(merged)
+    return False
 
 
-def _find_formulas(data: bytes, title: str) -> Iterator[tuple[int, int, str]]:
-    """Yield row and column, from 0, of each formula of the sheet that has no result."""
-    with zipfile.ZipFile(io.BytesIO(data)) as parts:
-        # What hostile XML can cost is limited as all here is.
-        book, links = (
-            ElementTree.fromstring(parts.read(f"xl/{name}"))  # noqa: S314
-            for name in ("workbook.xml", "_rels/workbook.xml.rels")
-        )
-        targets = {link.get("Id"): link.get("Target", "") for link in links}
-        for sheet in book.iter(f"{MAIN}sheet"):
-            if sheet.get("name") == title:
-                target = targets[sheet.get(RELATION_ID)]
-                part = target.lstrip("/") if target.startswith("/") else f"xl/{target}"
-                for letters, row, formula in _FORMULA.findall(parts.read(part)):
-                    yield int(row) - 1, _column(letters), formula.decode(errors="replace")
+def _read_zip(data: bytes, most_rows: int) -> Table:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = [name.replace("\\", "/").lstrip("/") for name in archive.namelist()]
+        kind = archive.read("mimetype") if "mimetype" in names else b""
+    lowered = [name.lower() for name in names]
+    if kind.startswith(b"application/vnd.oasis.opendocument.spreadsheet"):
+        return {"kind": "ods"}, read_ods(data, most_rows)
+    if any(name.endswith("workbook.bin") for name in lowered):
+        raise NotReadable("xlsb")
+    if any(name.startswith("xl/") or name.endswith("workbook.xml") for name in lowered):
+        return {"kind": "xlsx"}, read_xlsx(data, most_rows)
+    for start, name in _ZIPPED_FILES.items():
+        if any(path.startswith(start) for path in names):
+            raise NotReadable("other", kind=name)
+    raise NotReadable("other", kind="OpenDocument" if kind else "ZIP")
 
 
-def _column(letters: bytes) -> int:
-    return functools.reduce(lambda number, letter: number * 26 + letter - 64, letters, 0) - 1
+def _read_ole(data: bytes, most_rows: int) -> Iterator[SheetCells]:
+    """Excel puts a workbook with a password into the container of Excel 97."""
+    if "EncryptedPackage".encode("utf-16-le") in data:
+        raise NotReadable("protected")
+    for stream, name in _OLE_FILES.items():
+        if stream.encode("utf-16-le") in data and "Workbook".encode("utf-16-le") not in data:
+            raise NotReadable("other", kind=name)
+    yield from read_xls(data, most_rows)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -12,16 +12,16 @@ from zoneinfo import ZoneInfo
 
 from core.base.errors import ToolError
 from core.base.spreadsheets import MEDIA_TYPES
-from core.base.text import fold_case
-from core.domain.changes import Draft, RowWrite
+from core.base.text import fold_case, to_one_line
+from core.domain.changes import FILE_KEY, Draft, RowWrite
 from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
 from core.domain.rights import Viewer
 from core.imports.dry_run import DryRun, Existing, Missing, TableRows, check_columns, read_key
-from core.imports.plan import PLAN_TYPE, Plan, choose_examples, count_reasons, summarize_fields
+from core.imports.notation import DateOrder, DecimalSign, Notation, parse_notation
+from core.imports.plan import PLAN_TYPE, Plan, choose_examples, summarize_fields, summarize_rows
 from core.imports.runs import IMPORT_APPLIER, IMPORT_KIND
-from core.imports.sheets import ImportSheet, read_sheets
-from core.imports.values import DateOrder, DecimalSign, Notation
+from core.imports.sheets import Corrections, ImportSheet, read_sheets
 from core.imports.workbook import encode_plan
 from core.tools.nocodb.draft import find_file
 from core.tools.nocodb.driver import RowImage, TableSchema
@@ -34,7 +34,7 @@ from core.tools.nocodb.source import TableSource
 from core.tools.tool import FixedToolSource, FunctionTool, compact_json
 
 MAX_TABLE_ROWS = 100_000
-_SHOWN_ROWS = 3
+_SHOWN_ROWS = 5
 
 
 class ImportSource(FixedToolSource):
@@ -68,6 +68,9 @@ class ImportSource(FixedToolSource):
         sheet: str = "",
         decimal_sign: DecimalSign = "",
         date_order: DateOrder = "",
+        notations: Mapping[str, DecimalSign | DateOrder] | None = None,
+        titles: int | None = None,
+        encoding: str = "",
     ) -> Outcome:
         """Propose to add or change up to 10,000 rows from a CSV or Excel file sent here. Without
         `columns`, it returns the sheets and their columns. You never read or type the rows: only
@@ -78,14 +81,18 @@ class ImportSource(FixedToolSource):
             key: the field that tells which rows exist already; "" adds all as new
             existing: what to do with rows that exist
             missing: what to do with rows that do not exist
-            decimal_sign: only if asked for
-            date_order: only if asked for
+            decimal_sign: only if asked for; of all columns that do not show it
+            date_order: only if asked for; of all columns that do not show it
+            notations: corrects the decimal sign or date order of fields
+            titles: corrects which row has the titles; 0 for none, columns are then A, B, …
+            encoding: corrects the encoding of a text file, such as "cp850"
         """
         if ctx.files is None:
             raise ToolError("Files can't be stored here.", code="no_files")
         found = await find_file(ctx.files, file)
         async with self._gate:
-            sheets = await read_sheets(found.name, await ctx.files.read(found))
+            data = await ctx.files.read(found)
+            sheets = await read_sheets(found.name, data, Corrections(titles, encoding))
         if not columns or not table:
             return Outcome("ok", compact_json({"sheets": [_outline(sheet) for sheet in sheets]}))
         chosen = _choose_sheet(sheets, sheet)
@@ -97,24 +104,32 @@ class ImportSource(FixedToolSource):
         key_field = layout.field(key) if key else None
         if key_field and key_field not in by_field:
             raise ToolError("The key must be one of the columns.", code="bad_arguments")
-        check_columns(by_field)
+        check_columns(by_field, key_field)
         # Which rows a key or the name of a linked row finds would reveal a secret.
         for field in filter(None, (key_field, *(field for field in by_field if field.is_link))):
             await check_filter_field(self._tables.schemas, ctx.viewer, field)
+        given = {
+            layout.field(name).title: parse_notation(mark)
+            for name, mark in (notations or {}).items()
+        }
         zone = ZoneInfo(ctx.zone)
         run = DryRun(chosen, TableSchema.of(layout), by_field, key_field, existing, missing, zone)
-        notation = run.find_notation(Notation(decimal_sign, date_order))
-        keys = await asyncio.to_thread(run.list_keys, notation)
+        marks = await asyncio.to_thread(
+            run.find_notations, Notation(decimal_sign, date_order), given
+        )
+        keys = await asyncio.to_thread(run.list_keys, marks)
         rows = await self._read_table(ctx, layout, run, keys)
-        plan = await asyncio.to_thread(run.make_plan, notation, rows)
-        counts = compact_json({"rows": plan.counts, "reasons": count_reasons(plan)})
+        plan = await asyncio.to_thread(run.make_plan, marks, rows)
+        summary = summarize_rows(plan)
         parts = list(plan.parts())
         if not parts:
+            counts = compact_json(summary)
             raise ToolError("No rows would be written: {counts}.", code="no_rows", counts=counts)
         if len(parts) == 1:  # few rows of one kind: their card shows all of them
             draft = self._tables.writing.drafts.build_draft(run.schema, *parts[0])
+            draft = replace(draft, target={**draft.target, FILE_KEY: summary})
             outcome = await ctx.turn.propose(draft)
-            return replace(outcome, text=f"{outcome.text} {counts}")
+            return replace(outcome, text=f"{outcome.text} {compact_json(summary)}")
         stored = await ctx.files.save(f"plan {plan.digest[:12]}", PLAN_TYPE, plan.data)
         draft = self._draft(run, plan, found.name, stored.id)
         outcome = await ctx.turn.propose(draft)
@@ -150,28 +165,29 @@ class ImportSource(FixedToolSource):
             for id, cell in await read(other, other.display_field):
                 key = read_key(cell)
                 titles[key] = [*titles.get(key, ()), {"id": id, "title": str(cell)}]
+        people = {
+            field.title: list_people(cell for _, cell in await read(layout, field))
+            for field in run.columns
+            if field.kind == "people"
+        }
         by_key: dict[str, list[tuple[str, RowImage]]] = {}
+        values: dict[str, object] = {}
         if run.key is not None:
-            cells = await read(layout, run.key)
-            ids = {
-                id: key
-                for id, cell in cells
-                if (key := read_key(normalise_cell(run.key, cell))) in keys
-            }
-            names = {field.title for field in run.columns}
+            values = {id: normalise_cell(run.key, cell) for id, cell in await read(layout, run.key)}
+            ids = {id: key for id, cell in values.items() if (key := read_key(cell)) in keys}
+            names = {field.title for field in run.columns if not field.is_computed}
             names |= {run.schema.name.title} if run.schema.name else set()
             images = await self._tables.rows.driver.rows(run.schema, list(ids), names)
             for id, image in images.items():
                 by_key.setdefault(ids[id], []).append((id, image))
-        return TableRows(by_key, linked)
+        return TableRows(by_key, linked, values, people)
 
     def _draft(self, run: DryRun, plan: Plan, file: str, stored: str) -> Draft:
         """The draft has the plan's numbers and samples. Its rows are in the file `stored`."""
         summary = {
+            **summarize_rows(plan),
             "file": file,
-            "counts": dict(plan.counts),
             "fields": [asdict(totals) for totals in summarize_fields(plan)],
-            "reasons": count_reasons(plan),
             "samples": [(row.id, row.before, row.after) for row in choose_examples(plan)],
         }
         linked = {
@@ -191,10 +207,31 @@ class ImportSource(FixedToolSource):
         )
 
 
+def list_people(cells: Iterable[object]) -> Mapping[str, frozenset[str]]:
+    """Return the addresses of the people in a column by their names."""
+    people: dict[str, set[str]] = {}
+    for cell in cells:
+        for person in cell if isinstance(cell, list) else ():
+            if isinstance(person, Mapping) and (mail := str(person.get("email") or "")):
+                for name in (mail, str(person.get("display_name") or mail)):
+                    people.setdefault(read_key(name), set()).add(mail.lower())
+    return {name: frozenset(mails) for name, mails in people.items()}
+
+
 def _outline(sheet: ImportSheet) -> Mapping[str, Any]:
     """Return what a model needs to map columns: titles, and a few cells of each."""
-    shown = [[str(cell)[:40] for cell in row.cells] for row in sheet.rows[:_SHOWN_ROWS]]
-    return {"sheet": sheet.title, "columns": sheet.columns, "rows": len(sheet.rows), "first": shown}
+    shown = [
+        ["" if cell is None else str(cell)[:40] for cell in row.cells]
+        for row in sheet.rows[:_SHOWN_ROWS]
+    ]
+    outline = {
+        "sheet": sheet.title,
+        "columns": sheet.columns,
+        "rows": len(sheet.rows),
+        "first": shown,
+        "notes": sheet.notes,
+    }
+    return outline | ({"unclear": sheet.question} if sheet.question else {})
 
 
 def _choose_sheet(sheets: Sequence[ImportSheet], title: str) -> ImportSheet:
@@ -206,8 +243,12 @@ def _choose_sheet(sheets: Sequence[ImportSheet], title: str) -> ImportSheet:
 
 
 def _find_column(sheet: ImportSheet, title: str) -> int:
+    """Case does not matter where only one column is meant then."""
+    title = to_one_line(title, 100)
     folded = [fold_case(column) for column in sheet.columns]
-    if fold_case(title) not in folded:
+    if title in sheet.columns:
+        return sheet.columns.index(title)
+    if folded.count(fold_case(title)) != 1:
         raise ToolError(
             "The file has no column {title}.",
             code="unknown_column",

@@ -1,152 +1,162 @@
-"""Values of spreadsheet cells as the fields of a table take them: 1.234,50 or 3/4/2026.
-
-How numbers and days are written is found from all cells of a file: a cell alone may be read in two
-ways.
-"""
+"""Cells of files as the fields of a table take them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import date, datetime, time, tzinfo
-from typing import Any, Literal, TypeVar
+from decimal import Decimal
+from typing import Any
 
-from core.base.errors import ToolError
+from core.base.i18n import LOCALES, say
+from core.base.redaction import WITHHELD_MARK
 from core.base.spreadsheets import MAX_XLSX_CELL_UNITS
 from core.base.text import fold_to_letters
-from core.imports.sheets import SheetCell
+from core.base.value_formats import parse_named_day, parse_typed_truth, split_moment
+from core.imports.cells import CellError, SheetCell, ShownNumber
+from core.imports.notation import (
+    DAY_FORM,
+    NUMBER_FORM,
+    NUMBER_SIGNS,
+    DateOrder,
+    DecimalSign,
+    Notation,
+    looks_like_day,
+    read_orders,
+    read_sign,
+)
 from core.tools.nocodb.fieldtypes import Field, parse_value, value_error
 
-DecimalSign = Literal["", ",", "."]
-DateOrder = Literal["", "dmy", "mdy"]
-Mark = TypeVar("Mark", DecimalSign, DateOrder)
-ERRORS = frozenset({"#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"})
-_SIGNS = re.compile(r"[\s\u00a0\u202f'’]|R\$|[$€£¥%]")
-_NUMBER = re.compile(r"([-+−]?)(\d+(?:[.,]\d+)*)")
-_DAY = re.compile(
-    r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})(?:(?:[ T]+|, )(\d{1,2}:\d{2}(?::\d{2})?))?"
+_ERRORS = re.compile(
+    r"#(N/[AD]|REF!|VALUE!|VALOR!|VALEUR!|DIV/0!|NAME\?|NOME\?|NOM\?|NUM!|N[UÚ]M!|NOMBRE!|NULL!"
+    r"|NULO!|NUL!|SPILL!|CALC!|FIELD!|ERROR!?|ERRO!?|ERREUR!?)|Err:\d{3}",
+    re.IGNORECASE,
 )
-_CHECKS = {
-    **dict.fromkeys(
-        ("x", "✓", "✔", "yes", "y", "sim", "s", "oui", "o", "vrai", "verdadeiro"), True
-    ),
-    **dict.fromkeys(("no", "n", "não", "nao", "non", "faux", "falso", "-"), False),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Notation:
-    """The way in which a file writes its numbers and days; "" where it does not show."""
-
-    decimal_sign: DecimalSign = ""
-    date_order: DateOrder = ""
-
-
-def find_notation(
-    columns: Iterable[tuple[Field, Sequence[SheetCell]]], given: Notation
-) -> Notation:
-    """Return what the unambiguous cells of number and day fields show; what is `given` if they show
-    none or both ways. Raise ToolError if that is "" and ambiguous cells are left."""
-    signs: dict[DecimalSign | None, tuple[Field, str]] = {}
-    orders: dict[DateOrder | None, tuple[Field, str]] = {}
-    for field, cells in columns:
-        for cell in cells:
-            if not isinstance(cell, str):
-                continue
-            if field.kind == "number":
-                signs.setdefault(_read_sign(cell), (field, cell))
-            elif field.is_time:
-                orders.setdefault(_read_order(cell), (field, cell))
-    return Notation(
-        _choose(signs, given.decimal_sign, "decimal_sign"),
-        _choose(orders, given.date_order, "date_order"),
-    )
-
-
-def _choose(shown: Mapping[Mark | None, tuple[Field, str]], given: Mark, argument: str) -> Mark:
-    """`shown` has a cell for each notation, and one under "" that is unclear."""
-    certain = [mark for mark in shown if mark]
-    if len(certain) == 1:
-        return certain[0]
-    if given or "" not in shown:
-        return given
-    field, cell = shown[""]
-    raise ToolError(
-        "{field}: “{cell}” can be read in two ways.",
-        code="ambiguous",
-        hint=f"ask the person which is meant, then call again with `{argument}`",
-        field=field.title,
-        cell=cell,
-    )
-
-
-def _read_sign(text: str) -> DecimalSign | None:
-    """Return the decimal sign that a number shows, "" if it is unclear; None for one without any
-    mark, and for another text."""
-    match = _NUMBER.fullmatch(_SIGNS.sub("", text))
-    marks = re.findall(r"[.,]", match[2]) if match else []
-    if match is None or not marks:
-        return None
-    whole, _, last = match[2].replace(",", ".").rpartition(".")
-    if len(marks) > 1 and len(set(marks)) == 1:  # 1.234.567: what separates thousands
-        return "," if marks[0] == "." else "."
-    if len(marks) == 1 and len(last) == 3 and len(whole) <= 3 and whole != "0":
-        return ""
-    return "," if marks[-1] == "," else "."
-
-
-def _read_order(text: str) -> DateOrder | None:
-    """Return the order of day and month that a date shows, "" if it is unclear; None for another
-    text, and for one that begins with the year."""
-    match = _DAY.fullmatch(text)
-    if match is None or len(match[1]) == 4:
-        return None
-    first, second = int(match[1]), int(match[3])
-    if first > 12 or match[2] == ".":
-        return "dmy"
-    return "mdy" if second > 12 else "" if first != second else None
+_TOO_NARROW = re.compile(r"#{3,}")
+"""What Excel and LibreOffice write for a number that its column is too narrow to show."""
+_SHORTENED = re.compile(r"[-+]?\d(?:[.,]\d+)?E\+\d{2,3}")
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
+_PLAIN_TEXTS = frozenset({"SingleLineText", "LongText", "PhoneNumber"})
+MAX_EXCEL_NUMBER = 10**15
+"""Excel keeps 15 digits of a number, and writes zeros for the others."""
+SPLITS = ("\n", ";", ",")
+"""What separates several choices, people or linked rows in a cell."""
 
 
 def read_value(field: Field, cell: SheetCell, notation: Notation, zone: tzinfo) -> Any:
     """Return the form that drafts store; None for an empty cell. Raise ToolError, whose words say
     what is wrong with the cell."""
-    if isinstance(cell, str):
-        if cell.startswith("="):
-            raise value_error(field, "{field}: a formula without a result.")
-        if cell in ERRORS:
-            raise value_error(field, "{field}: {cell} is a spreadsheet error.", cell=cell)
-        if len(cell) > MAX_XLSX_CELL_UNITS:  # its plan could not show it in full
-            raise value_error(field, "{field} has more than {most} characters.", most="32,767")
-    return parse_value(field, _prepare(field, cell, notation), zone)
+    check_cell(field, cell)
+    if notation.has_codes and looks_like_day(cell):
+        raise value_error(
+            field,
+            "{field}: Excel made the day {cell} of a code. Format the column as text.",
+            cell=str(cell),
+        )
+    return parse_value(field, _prepare(field, cell, notation, zone), zone)
 
 
-def _prepare(field: Field, cell: SheetCell, notation: Notation) -> object:
+def check_cell(field: Field, cell: SheetCell) -> None:
+    """Raise ToolError for a cell that shows no value: an error, or what is left of one."""
+    text = cell.text if isinstance(cell, CellError) else cell if isinstance(cell, str) else ""
+    if isinstance(cell, CellError) and text.startswith("="):
+        raise value_error(field, "{field}: a formula without a result.")
+    if isinstance(cell, CellError) or _ERRORS.fullmatch(text):
+        raise value_error(field, "{field}: {cell} is a spreadsheet error.", cell=text)
+    if _TOO_NARROW.fullmatch(text):
+        raise value_error(field, "{field}: the column was too narrow to show the value.")
+    if len(text) >= MAX_XLSX_CELL_UNITS:  # its plan could not show it in full, or Excel cut it
+        raise value_error(field, "{field} has more than {most} characters.", most="32,766")
+    if "\ufffd" in text:
+        raise value_error(field, "{field}: some letters of “{cell}” can't be read.", cell=text[:60])
+    if any(say(WITHHELD_MARK, locale) in text for locale in LOCALES):
+        raise value_error(field, "{field}: Ponte withheld a part of the value in its file.")
+    if field.type in _PLAIN_TEXTS:
+        number = cell.value if isinstance(cell, ShownNumber) else cell
+        is_long = isinstance(number, int | float) and abs(number) >= MAX_EXCEL_NUMBER
+        if is_long or _SHORTENED.fullmatch(text):
+            raise value_error(
+                field,
+                "{field}: Excel shortened the number {cell}. Format the column as text.",
+                cell=str(cell),
+            )
+
+
+def _prepare(field: Field, cell: SheetCell, notation: Notation, zone: tzinfo) -> object:
+    if isinstance(cell, ShownNumber):
+        cell = cell.value if field.kind == "number" else cell.text
     match field.kind, cell:
         case "number", str():
-            return _to_number(cell, notation.decimal_sign)
+            return _to_number(cell, notation)
+        case "number", time():
+            return cell.isoformat()
         case (("day" | "moment"), str()):
-            return _to_day(field, cell, notation.date_order)
+            return _to_day(field, cell, notation, zone)
         case "day", datetime():
             return cell.date().isoformat()
         case "moment", datetime() | date():
             moment = cell if isinstance(cell, datetime) else datetime.combine(cell, time())
             return moment.isoformat(" ", "seconds")
         case "check", str():
-            return _CHECKS.get(cell.casefold(), cell)
+            truth = parse_typed_truth(cell)
+            return cell if truth is None else truth
+        case "options", str():
+            return split_names(cell, lambda text: _find_option(field, text) in field.options, field)
+        case "people", str():
+            return [piece.strip() for piece in re.split("[,;\n]", cell) if piece.strip()]
         case _, str() if field.options:
-            pieces = cell.split(",") if field.kind == "options" else [cell]
-            found = [_find_option(field, piece.strip()) for piece in pieces]
-            return found if field.kind == "options" else found[0]
+            return _find_option(field, cell.strip())
+        case _, str() if field.type == "Time":
+            return split_moment(f"day {cell}")[1] or cell
+        case _, datetime() if field.type == "Time":
+            return cell.time().isoformat()
         case _, bool():
             return cell if field.kind == "check" else str(cell).lower()
+        case _, datetime():
+            return (cell.date() if cell.time() == time() else cell).isoformat()
         case _, date() | time():
             return cell.isoformat()
         case (("number" | "check"), _):
             return cell
         case _, int() | float():
-            return str(cell)
+            return f"{Decimal(str(cell)):f}"
     return cell
+
+
+def split_names(
+    text: str, is_known: Callable[[str], bool], field: Field | None = None
+) -> list[str]:
+    """Return the names in a cell. The whole cell may be one that has a comma; then come line
+    breaks, semicolons and commas, and a name may again have some of these."""
+    whole = text.strip()
+    if is_known(whole):
+        return [_name_option(field, whole)]
+    for separator in SPLITS:
+        names, pieces = list[str](), [piece.strip(' "') for piece in whole.split(separator)]
+        while pieces:
+            # The longest name that is known; else the first piece, which will be refused.
+            ends = range(len(pieces), 0, -1)
+            joints = (separator, f"{separator} ")
+            found = next(
+                (
+                    (end, name)
+                    for end in ends
+                    for joint in joints
+                    if is_known(name := joint.join(pieces[:end]))
+                ),
+                None,
+            )
+            end, name = found or (1, pieces[0])
+            names += [name] if name else []
+            pieces = pieces[end:]
+        if all(map(is_known, names)):
+            return [_name_option(field, name) for name in names]
+    return [piece.strip(' "') for piece in re.split("[,;\n]", whole) if piece.strip(' "')]
+
+
+def _name_option(field: Field | None, name: str) -> str:
+    return _find_option(field, name) if field else name
 
 
 def _find_option(field: Field, text: str) -> str:
@@ -156,14 +166,16 @@ def _find_option(field: Field, text: str) -> str:
     return like[0] if text not in field.options and len(like) == 1 else text
 
 
-def _to_number(text: str, decimal_sign: DecimalSign) -> str:
+def _to_number(text: str, notation: Notation) -> str:
     """Return the number as programs write it; a text that is none as it is."""
-    bare = _SIGNS.sub("", text)
+    bare = NUMBER_SIGNS.sub("", text)
     if bare.startswith("(") and bare.endswith(")"):  # a negative number, as accountants write it
         bare = f"-{bare[1:-1]}"
-    if (match := _NUMBER.fullmatch(bare)) is None:
+    if (match := NUMBER_FORM.fullmatch(bare)) is None:
         return text
-    sign = _read_sign(match[2]) or decimal_sign
+    sign: DecimalSign = notation.decimal_sign
+    if not notation.is_given:
+        sign = read_sign(match[2]) or sign
     thousands, places = ("." if sign == "," else ","), ""
     whole = match[2]
     if sign in (",", ".") and sign in whole:
@@ -174,20 +186,50 @@ def _to_number(text: str, decimal_sign: DecimalSign) -> str:
     return f"{minus}{whole.replace(thousands, '')}{places and f'.{places}'}"
 
 
-def _to_day(field: Field, text: str, order: DateOrder) -> str:
+def _to_day(field: Field, text: str, notation: Notation, zone: tzinfo) -> str:
     """Return a day, or a moment, in ISO 8601; a text that is none as it is."""
-    match = _DAY.fullmatch(text)
-    if match is None:
+    if _ISO.fullmatch(text.strip()):
+        return _to_iso(field, text.strip(), zone)
+    day_text, clock = split_moment(text)
+    if (day := _read_day(day_text, notation)) is None:
         return text
-    first, second, third = int(match[1]), int(match[3]), int(match[4])
-    if len(match[1]) == 4:
-        year, month, day = first, second, third
-    else:
-        shown = _read_order(text) or order
-        day, month = (second, first) if shown == "mdy" else (first, second)
-        year = third if third > 99 else third + (2000 if third < 70 else 1900)
-    iso = f"{year:04}-{month:02}-{day:02}"
-    clock = match[5] or ("00:00" if field.kind == "moment" else "")
     if field.kind == "day":
-        return iso
-    return f"{iso} {clock.zfill(len(clock) + (clock.index(':') == 1))}"
+        return day
+    return f"{day} {clock or '00:00'}"
+
+
+def _to_iso(field: Field, text: str, zone: tzinfo) -> str:
+    """A day that a program writes as a moment is that of its offset at midnight, else that of the
+    person."""
+    with suppress(ValueError, OverflowError):
+        moment = datetime.fromisoformat(text)
+        if field.kind == "moment":
+            return moment.isoformat(" ", "seconds")
+        if moment.tzinfo and moment.time() != time():
+            moment = moment.astimezone(zone)
+        return moment.date().isoformat()
+    return text
+
+
+def _read_day(text: str, notation: Notation) -> str | None:
+    match, readings = DAY_FORM.fullmatch(text), read_orders(text)
+    if match is None and not readings:
+        days: set[date] = {day for locale in LOCALES if (day := parse_named_day(text, locale))}
+        return days.pop().isoformat() if len(days) == 1 else None
+    if match and len(match[1]) == 4:
+        return f"{match[1]}-{match[3]:>02}-{match[4]:>02}"
+    order = notation.date_order
+    if order not in readings:
+        # A column may mix orders, where each of its days has one reading.
+        if order and (notation.is_given or len(readings) != 1):
+            return text
+        order = _choose_order(readings)
+    if not order:
+        return text
+    year, month, at = readings[order]
+    return f"{year:04}-{month:02}-{at:02}"
+
+
+def _choose_order(readings: Any) -> DateOrder:
+    orders: Sequence[DateOrder] = list(readings)
+    return orders[0] if len(set(readings.values())) == 1 else ""

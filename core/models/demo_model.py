@@ -42,7 +42,8 @@ from core.models.demo_turn import (
 )
 
 TourStep = Literal[
-    "overdue", "pay", "undo", "export", "file", "draw", "quick", "tables", "tour", "schedule"
+    "overdue", "pay", "undo", "export", "import", "file", "draw", "quick", "tables", "tour",
+    "schedule",
 ]  # fmt: skip
 
 OVERDUE_SENTENCE = "Which invoices are overdue?"
@@ -50,6 +51,7 @@ PAY_SENTENCE = "Mark the oldest overdue invoice as paid"
 NUMBERED_SENTENCE = "Mark INV-2024 as paid"
 UNDO_SENTENCE = "Undo the last change"
 EXPORT_SENTENCE = "Export the invoices"
+IMPORT_SENTENCE = "Add these customers"
 FILE_SENTENCE = "Summarize the attached file"
 CHART_SENTENCE = "Draw the sales by month"
 QUICK_SENTENCE = "Run a quick command"
@@ -77,6 +79,7 @@ _PATTERNS: tuple[tuple[TourStep, str], ...] = (
     ("export", r"export\w* .*\b(?:invoices?|faturas?|factures?)"),
     ("overdue", r"overdue|unpaid|vencid\w*|atrasad\w*|retards?|impaye\w*"),
     ("quick", r"quick commands?|comandos? rapidos?|commandes? rapides?"),
+    ("import", r"(?:add|import|adicion|inclu|acrescent|ajout)\w* .*\w"),
     ("file", r"files?|csv|spreadsheet|arquivos?|planilhas?|fichiers?|tableur|attached|anex\w*"),
     ("draw", r"draw|plot|chart|graph|desenh\w*|grafico|trace[rz]?|dessin\w*|graphique"),
     ("tables", r"(?:which|what|quais|quelles?) .*\b(?:tables|tabelas)|liste[rz]? .*\btables|"
@@ -98,6 +101,14 @@ _OLDEST_OVERDUE = (
 )  # fmt: skip
 OLDEST_OVERDUE = "oldest overdue"
 
+_IMPORTED_FIELDS = {
+    "Customers": (
+        "Name", "Email", "City", "Country", "Status", "Newsletter", "Since", "Notes",
+    ),
+    "Products": ("Name", "Category", "Price", "Stock", "Active"),
+}  # fmt: skip
+"""The fields of the sample tables that a file can fill."""
+IMPORT_TOOL = "nocodb_import"
 UPDATE_TOOL = "nocodb_update"
 SUMMARY_TOOL, CHART_TOOL = "nocodb_summarize", "chart"
 _CHANGE_NOTE = re.compile(r"Proposal (\w{6}) \([^)]*\([^)]*\)[^)]*\): (.*)", re.DOTALL)
@@ -121,6 +132,9 @@ _NO_CHART = "I can only chart the sales in the sample tables. A real model can c
 _NO_SCHEDULE = (
     "I can't schedule anything: schedules and reminders need a real model. To watch rows, click "
     "**Alert…** below an answer that shows them."
+)
+_NO_COLUMNS = (
+    "`{name}` has too few columns of the sample tables. For customers I know these: {fields}."
 )
 _NO_FILE = (
     "Attach a file to your message, for example a CSV file: on the page with the **+** button, "
@@ -210,6 +224,8 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
             return answer if reply.error else _with_next(turn, step, answer)
         case "pay" if turn.is_sample:
             return _propose_payment(turn)
+        case "import" if turn.is_sample and turn.now.files and IMPORT_TOOL in turn.tools:
+            return _import_file(turn)
         case "undo":
             # By the id of a change: the outcome that Ponte's note tells.
             outcomes = {m[1]: m[2] for note in turn.notes if (m := _CHANGE_NOTE.search(note))}
@@ -315,6 +331,36 @@ def _propose_payment(turn: DemoTurn) -> Decision:
     return [PlannedCall(UPDATE_TOOL, args)]
 
 
+def _import_file(turn: DemoTurn) -> Decision:
+    """Return the call that proposes the rows of the attached file for the sample table that has
+    most of its columns; in the round before it, the call that reads the file's titles. An answer
+    says why nothing could be proposed."""
+    name, id = turn.now.files[-1], turn.now.file_ids[-1]
+    reply = turn.find_reply(IMPORT_TOOL)
+    if reply is None:
+        return [PlannedCall(IMPORT_TOOL, {"file": id})]
+    sheets = reply.value.get("sheets") if isinstance(reply.value, dict) else None
+    if reply.error or not sheets:
+        return describe_failure(reply)
+    titles = {fold_to_letters(title): title for title in sheets[0]["columns"]}
+
+    def map_columns(table: str) -> dict[str, str]:
+        """The file may be in the language of the tables, or in English."""
+        columns = {}
+        for field in _IMPORTED_FIELDS[table]:
+            for title in (field, turn.translate(field)):
+                if fold_to_letters(title) in titles:
+                    columns[turn.translate(field)] = titles[fold_to_letters(title)]
+        return columns
+
+    table = max(_IMPORTED_FIELDS, key=lambda table: len(map_columns(table)))
+    if len(columns := map_columns(table)) < 2:
+        fields = ", ".join(map(turn.translate, _IMPORTED_FIELDS["Customers"]))
+        return say(_NO_COLUMNS, name=escape_inline(name), fields=fields)
+    args = {"file": id, "table": turn.translate(table), "columns": columns}
+    return [PlannedCall(IMPORT_TOOL, {**args, "sheet": sheets[0]["sheet"]})]
+
+
 def _equals(turn: DemoTurn, field: str, value: str) -> Mapping[str, str]:
     return {"field": turn.translate(field), "op": "eq", "value": value}
 
@@ -377,6 +423,7 @@ _UNDERSTOOD = (
     ("history", "show the earlier messages in this conversation"),
     ("list tables", "list the NocoDB tables"),
     ("show TABLE", "show the first rows of a table"),
+    (IMPORT_SENTENCE, "add the rows of a CSV or Excel file that you attach"),
     ("run python …", "run Python in the sandbox"),
     ("/nocodb TOOL {json}", "call a NocoDB tool"),
     ("help", "show the commands that work with every model"),
@@ -384,6 +431,7 @@ _UNDERSTOOD = (
 _NEEDED_TOOLS = {
     "list tables": {TABLES_TOOL, BRIDGE_TOOL},
     "show TABLE": {QUERY_TOOL, BRIDGE_TOOL},
+    IMPORT_SENTENCE: {IMPORT_TOOL},
     "run python …": {PYTHON_TOOL},
     "/nocodb TOOL {json}": {QUERY_TOOL, BRIDGE_TOOL},
 }
@@ -516,7 +564,7 @@ def _introduce(turn: DemoTurn) -> str:
         ]
         parts = [say(_TOUR), "\n".join(lines), say("I also understand:")]
     phrases = [
-        f"- `{phrase}`: {say(meaning)}"
+        f"- `{say(IMPORT_SENTENCE) if phrase == IMPORT_SENTENCE else phrase}`: {say(meaning)}"
         for phrase, meaning in _UNDERSTOOD
         if phrase not in _NEEDED_TOOLS or turn.tools & _NEEDED_TOOLS[phrase]
     ]

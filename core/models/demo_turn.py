@@ -97,6 +97,7 @@ class DemoExchange:
     calls: list[AnsweredCall] = field(default_factory=list)
     answer: str = ""
     files: tuple[str, ...] = ()
+    file_ids: tuple[str, ...] = ()
 
     def calls_of(self, tool: str) -> list[AnsweredCall]:
         """The bridge's tools are named like "nocodb_execute:list_bases"."""
@@ -273,8 +274,8 @@ def _split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
     for item in items:
         if item.role == "user":
             if item.name not in (CONTEXT_NAME, NOTE_NAME):
-                names = tuple(file.name for file in item.files)
-                thread.append(DemoExchange(item.name, item.text, files=names))
+                names, ids = tuple(f.name for f in item.files), tuple(f.id for f in item.files)
+                thread.append(DemoExchange(item.name, item.text, files=names, file_ids=ids))
         elif not thread:
             continue
         elif item.role == "assistant":

@@ -365,7 +365,7 @@ class ConversationManager:
             place = clip_line(message.asked_in.name, 40) or say("the channel")
             answer = replace(answer, share_place=place)
         left_out = [say(LEFT_OUT)] if briefing.readable and message.origin.reads_history else []
-        unread = [*briefing.notes, *rounds.describe_unread()]
+        unread = rounds.describe_unread()
         due = await claim_notices(self._people.budget, run, briefing.counts, briefing.payment)
         return answer.with_notes([*unread, *left_out, *due, *notes])
 

@@ -18,6 +18,7 @@ from core.domain.model_rounds import RoundRequest
 from core.domain.ports import FREE_LEVELS, Model, Platforms, QuickCommands, Tool
 from core.domain.records import Provenance
 from core.domain.rights import PlaceRights
+from core.imports.outlines import CODE_TOOL_NAME, outline_tables
 from core.money.allowances import AllowanceCount, Grant
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox, offered_tools
@@ -195,7 +196,8 @@ class Preparation:
         if run.turn.items or message.attachments:
             await budget.reserve(run.turn)
         is_recorded = bool(run.turn.items)  # by an earlier attempt
-        items, notes = ((), ()) if is_recorded else await self._read_message(run)
+        has_code = any(tool.spec.name == CODE_TOOL_NAME for tool in tools)
+        items, notes = ((), ()) if is_recorded else await self._read_message(run, has_code=has_code)
         preface = build_preface(
             message, config.now(), config.zone, run.origin.preface, tables=tables
         )
@@ -250,9 +252,12 @@ class Preparation:
             provenance.question,
         )
 
-    async def _read_message(self, run: TurnRun) -> tuple[Sequence[Item], Sequence[str]]:
-        """A voice message whose words are known is no file for the model. The second result:
-        sentences about files that cannot be read. Raise OverBudget."""
+    async def _read_message(
+        self, run: TurnRun, *, has_code: bool
+    ) -> tuple[Sequence[Item], Sequence[str]]:
+        """A voice message whose words are known is no file for the model. With `has_code`, the
+        model reads only the beginning of a long table. The second result: sentences about files
+        that cannot be read. Raise OverBudget."""
         message, contexts, notes = run.turn.message, self.assistant.contexts, list[str]()
         cleaned_text = await text.run_off_loop(text.clean_text, message.text)
         message = replace(message, text=cleaned_text)
@@ -260,6 +265,8 @@ class Preparation:
             return build_items(message, ()), notes
         # `missing`: the names of attached files that could not be fetched.
         files, missing = await contexts.fetch_attachments(message)
+        if has_code:
+            files = await outline_tables(files, contexts.stores.files)
         notes = await describe_unread(message, files, missing, contexts.stores.files)
         # The words of each voice message, by its file. `listen` also adds notes.
         transcripts = await self.assistant.listen(run, contexts, notes)

@@ -4,6 +4,7 @@ it. A resumed turn continues after the last stored item and repeats no finished 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import aclosing, suppress
@@ -27,14 +28,15 @@ from core.base.errors import (
     Unstorable,
 )
 from core.base.i18n import say
+from core.base.json_text import parse_arguments
 from core.base.tasks import run_together
-from core.base.text import run_off_loop
+from core.base.text import fold_case, run_off_loop
 from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService, Proposals
 from core.chat.file_downloads import FILES_NOT_FIT, describe_unread_kinds
 from core.chat.people import People
 from core.domain.changes import Draft
-from core.domain.messages import Answer, Card, Item, file_kind
+from core.domain.messages import Answer, Card, File, Item, file_kind
 from core.domain.model_rounds import (
     RemoteStored,
     ResponseStarted,
@@ -54,6 +56,7 @@ from core.domain.records import (
 )
 from core.domain.rights import RIGHT_OF_EFFECT, Effect, Viewer
 from core.domain.rows import place_results
+from core.imports.outlines import CODE_TOOL_NAME, IMPORT_TOOL_NAME
 from core.observability import metrics, tracing
 from core.people.audit import audit_step
 from core.saved.queries import can_run_again
@@ -291,26 +294,32 @@ class Rounds:
         self.transcript.streamed_text = self.transcript.text
 
     def describe_unread(self) -> list[str]:
-        """Return sentences on the files of the message that neither the model nor code read: their
-        kind is one that the model's server does not take, or they did not fit into the request.
-        Files that other notes name are left out."""
+        """Return sentences on the files of the message that neither the model nor a tool read
+        whole: their kind is one that the model's server does not take, they are too long, or they
+        did not fit into the request."""
+        items = self.transcript.items
+        files = [file for item in items if item.role == "user" for file in item.files]
+        read = _list_read_files(items, files)
+        notes = [
+            note
+            for note in self.briefing.notes
+            if not (named := set(re.findall("`([^`]+)`", note))) or not named <= read
+        ]
         # `kinds`: the kinds of files that the server takes as of the last round. None: the model
         # does not say.
         kinds = self._ends[-1].file_kinds if self._ends else None
-        items = self.transcript.items
-        # Code can read every kind of file.
-        if kinds is None or any(item.name == "run_python" for item in items):
-            return []
+        if kinds is None:
+            return notes
         names = [
             file.name
-            for item in items
-            if item.role == "user"
-            for file in item.files
+            for file in files
             if file_kind(file.type, file.name) not in kinds
-            and not any(f"`{file.name}`" in note for note in self.briefing.notes)
+            and file.name not in read
+            and not any(f"`{file.name}`" in note for note in notes)
         ]
-        unseen = ", ".join(f"`{name}`" for end in self._ends for name in end.unseen_files)
-        sentences = [say(FILES_NOT_FIT, names=unseen)] if unseen else []
+        unseen_names = [name for end in self._ends for name in end.unseen_files if name not in read]
+        unseen = ", ".join(f"`{name}`" for name in unseen_names)
+        sentences = [*notes, *([say(FILES_NOT_FIT, names=unseen)] if unseen else [])]
         return [*sentences, describe_unread_kinds(names, kinds)] if names else sentences
 
     async def _stream_round(
@@ -695,3 +704,16 @@ class ToolCalls:
             transcript.thread = replace(transcript.thread, container=remote.id)
             if not transcript.briefing.is_apart:
                 await stores.threads.put(transcript.thread)
+
+
+def _list_read_files(items: Sequence[Item], files: Sequence[File]) -> set[str]:
+    """Return the names of the files that tools read whole. Code can read every kind of file."""
+    if any(item.name == CODE_TOOL_NAME for item in items):
+        return {file.name for file in files}
+    named = set[str]()
+    for item in items:
+        if item.kind == "call" and item.name == IMPORT_TOOL_NAME:
+            with suppress(ValueError):
+                arguments = parse_arguments(item.arguments)
+                named |= {fold_case(str(arguments["file"]))} if "file" in arguments else set()
+    return {file.name for file in files if {file.id, fold_case(file.name)} & named}

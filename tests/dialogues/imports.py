@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -75,6 +75,7 @@ class PacedNocoDB(FakeNocoDB):
 class Importer:
     bot: RunningBot
     model: EchoModel
+    source: NocoSource
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     async def read_file(
@@ -82,20 +83,28 @@ class Importer:
     ) -> Answer:
         """Ask for an import of a CSV file with these lines below its head. `make` makes the
         message."""
-        key = f"import-{next(self._numbers)}"
-        name = f"{key}.csv"
-        call = {"file": name, "table": "Customers", "columns": COLUMNS, **arguments}
-        data = "\n".join([",".join(call["columns"].values()), *rows]).encode()
+        columns = arguments.pop("columns", COLUMNS)
+        data = "\n".join([",".join(columns.values()), *rows]).encode()
+        name = f"import-{next(self._numbers)}.csv"
+        return await self.send_file(name, data, columns, make, **arguments)
+
+    async def send_file(
+        self,
+        name: str,
+        data: bytes,
+        columns: Mapping[str, str],
+        make: Callable[..., Message] = make_message,
+        type: str = "text/csv",
+        **arguments: Any,
+    ) -> Answer:
+        """Ask for an import of this file. `columns` are the file's columns by field."""
+        key = f"file-{next(self._numbers)}"
+        call = {"file": name, "table": "Customers", "columns": columns, **arguments}
         message = make(f"call nocodb_import {json.dumps(call)}", key)
         stored = await self.bot.engine.conversations.files.put(
-            message.event_key,
-            name,
-            "text/csv",
-            data,
-            message.author,
-            message.address.conversation,
+            key, name, type, data, message.author, message.address.conversation
         )
-        attachment = Attachment(name, "text/csv", len(data), stored.id)
+        attachment = Attachment(name, type, len(data), stored.id)
         return await self.bot.ask_message(replace(message, attachments=(attachment,)))
 
     async def propose(self, rows: Sequence[str], **arguments: Any) -> Card:
@@ -125,7 +134,7 @@ async def importer(
         model = EchoModel()
         sources: list[ToolSource] = [source, ImportSource(source)]
         async with home.open(model, sources, appliers=[source.rows], **choices) as bot:
-            yield Importer(bot, model)
+            yield Importer(bot, model, source)
 
 
 def new_rows(count: int, name: str = "New", status: str = "Lead") -> list[str]:

@@ -66,7 +66,7 @@ async def test_new_rows_are_added_after_one_approval_and_taken_back(tmp_path: Pa
         (card,) = answer["cards"]
         assert card["title"] == "Import 250 rows into Customers"
         assert card["label"] == "Approve 250 rows"
-        assert "New: 250 · Rejected: 1" in card["text"]
+        assert "251 rows in the file: 250 new, 1 rejected." in card["text"]
         assert len(card["rows"]) == 8
         assert [file["name"] for file in answer["files"]] == [f"{card['id']}.xlsx"]
         assert customers == before

@@ -47,6 +47,16 @@ class Owner:
         answer.raise_for_status()
         return dict(answer.json())
 
+    async def send(self, text: str, name: str, data: bytes, locale: str = "en") -> dict[str, Any]:
+        answer = await self.web.post(
+            "/chat",
+            data={"message": text, "conversation": "work"},
+            files={"file": (name, data, "text/csv")},
+            headers={"Accept-Language": locale},
+        )
+        answer.raise_for_status()
+        return dict(answer.json())
+
     async def card(self, text: str, locale: str = "en") -> dict[str, Any]:
         (card,) = (await self.ask(text, locale))["cards"]
         return dict(card)
@@ -106,6 +116,33 @@ async def test_a_question_a_change_and_its_undo(tmp_path: Path) -> None:
         assert (click["state"], here.status(3)) == ("done", "Paid")
         await here.click("undo", card["id"])
         assert here.status(3) == "Overdue"
+
+
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("Add these customers", b"Name,City,Newsletter\nAda,Lyon,yes\nBob,Natal,maybe\n"),
+        ("Please import them.", b"City;Name\nLyon;Ada\n"),
+    ],
+)
+async def test_a_file_becomes_a_request(tmp_path: Path, text: str, data: bytes) -> None:
+    async with owner(tmp_path) as here:
+        (card,) = (await here.send(text, "new.csv", data))["cards"]
+        assert card["title"] == "Create a row in Customers (sample)"
+        assert "in the file: 1 new" in card["text"]
+        assert ("1 rejected" in card["text"]) == (b"maybe" in data)
+        await here.click("approve", card["id"])
+        named = '{"filters": [{"field": "Name", "op": "eq", "value": "Ada"}], "table": "Customers"}'
+        assert "Lyon" in (await here.ask(f"/nocodb nocodb_query {named}"))["response"]
+
+
+async def test_a_file_of_other_columns_is_told(tmp_path: Path) -> None:
+    async with owner(tmp_path) as here:
+        answer = await here.send("Add these customers", "new.csv", b"A;B\n1;2\n")
+        assert "too few columns of the sample tables" in answer["response"]
+        answer = await here.send("Add these customers", "new.csv", b"%PDF-1.4")
+        assert "a file of type PDF" in answer["response"]
+        assert "I can't read" not in answer["response"]
 
 
 async def test_months_and_averages_of_money_are_as_people_write_them(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ from core.integrations import (
     plain_value,
     setting,
 )
+from core.tools.nocodb.file_rows import describe_file_of
 
 if TYPE_CHECKING:
     from core.tools.nocodb.api import NamedTable
@@ -351,6 +352,9 @@ class RowsKind(Kind):
 
 class _EditableRows(RowsKind):
     """The base of the kinds of change whose proposed values a person can change in a form."""
+
+    def describe(self, change: Change) -> str:
+        return describe_file_of(change)
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
         """Return () for a change whose values cannot be changed in a form: an undo, an update of

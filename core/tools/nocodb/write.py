@@ -22,7 +22,7 @@ from core.base.errors import ToolError, WriteUnsure
 from core.base.redaction import is_secret_name
 from core.changes.cards import NOT_CHANGEABLE
 from core.changes.kinds import Changer
-from core.domain.changes import Change, Draft, RowCheck, RowWrite
+from core.domain.changes import FILE_KEY, Change, Draft, RowCheck, RowWrite
 from core.tools.nocodb.driver import (
     CONCEALED_LINK,
     EXCLUSIVE_RELATIONS,
@@ -37,6 +37,7 @@ from core.tools.nocodb.fieldtypes import (
     linked_ids,
     subtract_files,
 )
+from core.tools.nocodb.file_rows import keep_file
 
 CELL_BY_CELL = "apart"
 """Key in a draft's target: each field is restored by itself, and changed fields are left alone."""
@@ -71,7 +72,7 @@ class TableWriter:
         checked."""
         if self.revise_draft is None:
             raise ToolError(NOT_CHANGEABLE, id=change.id)
-        return await self.revise_draft(change, values, changer)
+        return keep_file(change.draft, await self.revise_draft(change, values, changer))
 
     def revert(self, change: Change) -> Draft:
         """Raises ToolError where nothing can be undone.
@@ -83,8 +84,8 @@ class TableWriter:
         when the undo is applied; here only with those that were read back after the write.
         """
         steps, draft = change.written_steps, change.draft
-        if self.driver.typed:
-            draft = replace(draft, target={**draft.target, CELL_BY_CELL: True})
+        target = {key: value for key, value in draft.target.items() if key != FILE_KEY}
+        draft = replace(draft, target=target | ({CELL_BY_CELL: True} if self.driver.typed else {}))
         match draft.kind:
             case "create":
                 rows = [RowWrite(s.write.id, before=s.current or s.write.after) for s in steps]
