@@ -33,9 +33,9 @@ def find_near_tables(
     near: dict[str, Names] = {}
     known = {fold_case(name) for pair in (tables or {}).items() for name in pair}
     for written in names:
-        if written.restricts and fold_case(written.name) not in known:
-            if found := find_near_table(written.name, tables or {}):
-                near[written.name] = found
+        is_unknown = written.restricts and fold_case(written.name) not in known
+        if is_unknown and (found := find_near_table(written.name, tables or {})):
+            near[written.name] = found
     return near
 
 

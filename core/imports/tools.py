@@ -111,15 +111,15 @@ class ImportSource(FixedToolSource):
         parts = list(plan.parts())
         if not parts:
             raise ToolError("No rows would be written: {counts}.", code="no_rows", counts=counts)
-        schema, rows = await self._tables.writing.identify_rows(
+        schema, writes = await self._tables.writing.identify_rows(
             ctx.viewer, layout, [row.write for row in plan.written_rows], zone
         )
         if len(parts) == 1:  # few rows of one kind: their card shows all of them
-            draft = self._tables.writing.drafts.build_draft(schema, parts[0][0], rows)
+            draft = self._tables.writing.drafts.build_draft(schema, parts[0][0], writes)
             outcome = await ctx.turn.propose(draft)
             return replace(outcome, text=f"{outcome.text} {counts}")
         if schema.card_fields:
-            plan, run = plan.with_writes(rows), replace(run, schema=schema)
+            plan, run = plan.with_writes(writes), replace(run, schema=schema)
         stored = await ctx.files.save(f"plan {plan.digest[:12]}", PLAN_TYPE, plan.data)
         draft = self._draft(run, plan, found.name, stored.id)
         outcome = await ctx.turn.propose(draft)
