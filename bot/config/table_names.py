@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from core.base.i18n import say
 from core.base.text import fold_case
-from core.changes.approval import Names
+from core.changes.approval import Names, find_near_table
 
 _NO_TABLE = "{where}: table {name} not found, so this line has no effect"
 _HELD = "{where}: table {name} not found. Its restrictions apply to {near}. Did you mean that?"
@@ -28,28 +28,15 @@ class TableName:
 def find_near_tables(
     names: Sequence[TableName], tables: Mapping[str, str] | None
 ) -> Mapping[str, Names]:
-    """Return, for each name in a restriction that no table has, the id and the title of the only
-    table whose title differs by one letter, if there is one. A digit is no letter: `Sales 2025` is
-    not `Sales 2026`. `tables` None: not known."""
+    """Return, for each name in a restriction that no table has, the id and the title of the table
+    that is surely meant (`find_near_table`), if there is one. `tables` None: not known."""
     near: dict[str, Names] = {}
     known = {fold_case(name) for pair in (tables or {}).items() for name in pair}
     for written in names:
-        if written.restricts and fold_case(written.name) not in known:
-            pairs = (tables or {}).items()
-            alike = [pair for pair in pairs if _differs_by_letter(written.name, pair[1])]
-            if len(alike) == 1:
-                near[written.name] = alike[0]
+        is_unknown = written.restricts and fold_case(written.name) not in known
+        if is_unknown and (found := find_near_table(written.name, tables or {})):
+            near[written.name] = found
     return near
-
-
-def _differs_by_letter(first: str, second: str) -> bool:
-    first, second = fold_case(first), fold_case(second)
-    pairs = enumerate(zip(first, second, strict=False))
-    at = next((at for at, (a, b) in pairs if a != b), min(len(first), len(second)))
-    return any(
-        first[at + a :] == second[at + b :] and (first[at : at + a] + second[at : at + b]).isalpha()
-        for a, b in ((1, 1), (1, 0), (0, 1))
-    )
 
 
 def describe_unknown_tables(

@@ -160,10 +160,28 @@ class TableRules:
         return replace(self, tables=tables)
 
     def find_unknown(self, known: set[str]) -> list[str]:
-        """A misspelled name hides nothing, so these names are worth a warning."""
+        """Return the names in rules that no table has."""
         there = {fold_case(name) for name in known}
         every = dict.fromkeys((*self.tables, *self.named))
         return [name for name in every if fold_case(name) not in there]
+
+
+def find_near_table(name: str, tables: Mapping[str, str]) -> Names | None:
+    """Return the id and the title of the only table whose title differs from `name` by one letter;
+    None if there is none. A digit is no letter: `Sales 2025` is not `Sales 2026`. `tables` are
+    titles by id."""
+    alike = [pair for pair in tables.items() if _differs_by_letter(name, pair[1])]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _differs_by_letter(first: str, second: str) -> bool:
+    first, second = fold_case(first), fold_case(second)
+    pairs = enumerate(zip(first, second, strict=False))
+    at = next((at for at, (a, b) in pairs if a != b), min(len(first), len(second)))
+    return any(
+        first[at + a :] == second[at + b :] and (first[at : at + a] + second[at : at + b]).isalpha()
+        for a, b in ((1, 1), (1, 0), (0, 1))
+    )
 
 
 class TableRulesConfig(Protocol):

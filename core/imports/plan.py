@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from itertools import islice
@@ -99,6 +100,15 @@ class Plan:
     @property
     def written_rows(self) -> Sequence[PlanRow]:
         return [row for row in self.rows if row.after is not None]
+
+    def with_writes(self, writes: Sequence[RowWrite]) -> Plan:
+        """Return the plan with these in place of `written_rows`. Its salt keeps a reader of its
+        digest from guessing what they add."""
+        befores = iter([write.before for write in writes])
+        rows = tuple(
+            row if row.after is None else replace(row, before=next(befores)) for row in self.rows
+        )
+        return replace(self, rows=rows, salt=self.salt or secrets.token_hex(16))
 
     def parts(self) -> Iterator[Part]:
         return split_rows(lambda: self.rows)

@@ -125,11 +125,16 @@ class ImportSource(FixedToolSource):
         if not parts:
             counts = compact_json(summary)
             raise ToolError("No rows would be written: {counts}.", code="no_rows", counts=counts)
+        schema, writes = await self._tables.writing.identify_rows(
+            ctx.viewer, layout, [row.write for row in plan.written_rows], zone
+        )
         if len(parts) == 1:  # few rows of one kind: their card shows all of them
-            draft = self._tables.writing.drafts.build_draft(run.schema, *parts[0])
+            draft = self._tables.writing.drafts.build_draft(schema, parts[0][0], writes)
             draft = replace(draft, target={**draft.target, FILE_KEY: summary})
             outcome = await ctx.turn.propose(draft)
             return replace(outcome, text=f"{outcome.text} {compact_json(summary)}")
+        if schema.card_fields:
+            plan, run = plan.with_writes(writes), replace(run, schema=schema)
         stored = await ctx.files.save(f"plan {plan.digest[:12]}", PLAN_TYPE, plan.data)
         draft = self._draft(run, plan, found.name, stored.id)
         outcome = await ctx.turn.propose(draft)

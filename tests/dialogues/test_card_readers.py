@@ -19,6 +19,7 @@ from core.people.policy import Policy
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import BOSS, MEMBER, says
+from tests.dialogues.imports import importer
 from tests.dialogues.test_rights import CLERK, book, policy
 from tests.fakes.choices import EmptyStatusBoard
 from tests.fakes.config import FixedConfig, fixed_rules
@@ -147,3 +148,47 @@ async def test_a_changed_identity_makes_the_change_stale(
         reply = await says(ponte, f"approve {card.id}", "k2", CLERK)
         assert "Skipped because they changed after the request" in reply.text
         assert tables["Orders"].rows[1]["Title"] == "Order 01"
+
+
+@pytest.mark.parametrize("others", [(), ("New order,5",)])
+async def test_an_import_of_few_rows_shows_what_identifies_them(
+    bot_home: BotHome, others: Sequence[str]
+) -> None:
+    """Of one kind, or with its plan and samples."""
+    columns = {"Title": "Title", "Amount": "Amount"}
+    async with (
+        FakeNocoDB() as nocodb,
+        importer(bot_home, nocodb.origin, rules=TableRules()) as here,
+    ):
+
+        async def propose(*rows: str) -> Card:
+            return await here.propose(
+                [*rows, *others], table="Orders", columns=columns, key="Title"
+            )
+
+        card = await propose("Order 01,99", "Order 07,98")
+        rows = {row.name: row.details_text for row in read_rows(card.rows)}
+        assert rows["Order 01"].startswith("Customers: Customer 01"), rows
+        assert (await propose(*(f"Order {n:02},97" for n in range(1, 10)))).rows[0]["details"]
+        many = await propose(*(f"Order {n:02},96" for n in range(1, 12)))
+        assert not any(row["details"] for row in many.rows)
+        tables = {t.title: t for t in nocodb.world.bases[filled.CRM].tables.values()}
+        tables["Customers"].update(1, {"Name": "Somebody else"})
+        await here.bot.ask(f"approve {card.id}")
+        amounts = [tables["Orders"].rows[id]["Amount"] for id in (1, 7)]
+        assert amounts[0] != 99, "it is another row now"
+        assert amounts[1] == 98
+
+
+@pytest.mark.parametrize(("rules", "shown"), [("", WHOLE), (HIDDEN, "Amount: 1.5")])
+async def test_the_card_of_an_undo_shows_what_its_readers_may_see(
+    bot_home: BotHome, tmp_path: Path, rules: str, shown: str
+) -> None:
+    async with orders(bot_home, tmp_path, rules.format(table="Customers")) as (ponte, card, nocodb):
+        await says(ponte, f"approve {card.id}", "k2", CLERK)
+        tables = {t.title: t for t in nocodb.world.bases[filled.CRM].tables.values()}
+        tables["Orders"].update(1, {"Title": "Paid three times"})
+        answer = await says(ponte, f"undo {card.id}", "k3", BOSS)
+        undo = next(card for card in answer.cards if card.title.startswith("Undo"))
+        assert undo.state == "failed"
+        assert describe(undo).startswith(shown)

@@ -17,6 +17,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from core.base.errors import NotAllowed, PlatformBusy, ToolError, Undeliverable, WriteUnsure
+from core.base.tasks import Backoff
 from core.changes.kinds import Changer
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.messages import (
@@ -208,6 +209,61 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path, limits: Limits) -> None
         ponte.policy.read_rules = fixed_rules(book)
         answer = await ponte.ask(mention(sales), "No")
         assert "You don't have permission to post there" in answer.visible_text
+
+
+async def test_who_left_without_an_event_posts_no_more_on_slack(tmp_path: Path) -> None:
+    """An older manifest has no event of who leaves, and reading trusts Slack's answer for a
+    minute."""
+    async with posting_on_slack(tmp_path) as ponte:
+        w = ponte.work
+        sales = w.slack.channel("sales", w.alice)
+        card = await ponte.ask(mention(sales), "The offer is out")
+        sales.members.discard(w.alice.id)
+        await ponte.try_to_approve(card, "where you can write")
+        assert ponte.posts(sales.id) == []
+        assert "Approve" in card.buttons, "she may join again"
+        sales.members.add(w.alice.id)
+        await ponte.approve(card, "Posted.")
+        assert len(ponte.posts(sales.id)) == 1
+
+
+async def test_who_leaves_after_the_approval_posts_no_more_on_slack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = elsewhere._PostBatch.write
+    async with posting_on_slack(tmp_path) as ponte:
+        w = ponte.work
+        sales = w.slack.channel("sales", w.alice)
+
+        async def leave_and_write(batch: Any, rows: list[RowWrite]) -> Any:
+            sales.members.discard(w.alice.id)
+            return await write(batch, rows)
+
+        monkeypatch.setattr(elsewhere._PostBatch, "write", leave_and_write)
+        card = await ponte.ask(mention(sales), "The offer is out")
+        await ponte.approve(card, "where you can write")
+        assert ponte.posts(sales.id) == []
+
+
+@pytest.mark.parametrize("fault", ["slow", "503", "cut"])
+async def test_a_member_whom_slack_names_late_posts_on_slack(
+    tmp_path: Path, limits: Limits, fault: str
+) -> None:
+    limits(CALL_BACKOFF=Backoff(0.0))
+    async with posting_on_slack(tmp_path) as ponte:
+        w = ponte.work
+        sales = w.slack.channel("sales", w.alice)
+        card = await ponte.ask(mention(sales), "The offer is out")
+        gate = w.slack.api.hold("conversations.members")
+        if fault != "slow":
+            ponte.faults.add("conversations.members", fault, 1)
+        click = w.slack.click(w.alice, card, "Approve")
+        await gate.wait_until_reached()
+        await click.acked.wait()
+        assert ponte.posts(sales.id) == []
+        gate.release()
+        await w.until(lambda: "Posted." in card.visible_text)
+        assert len(ponte.posts(sales.id)) == 1
 
 
 async def test_cards_show_all_of_the_text_or_no_button_on_slack(tmp_path: Path) -> None:

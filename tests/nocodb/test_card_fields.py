@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.changes.card_rows import build_rows, read_rows
-from core.domain.changes import Change, ChangeStep, Draft, Proposal
+from core.changes.card_rows import CardRow, build_rows, read_rows
+from core.domain.changes import Change, Draft, Proposal
 from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb.tables import FakeBase, FakeField
 from tests.nocodb.places import Place
@@ -32,10 +32,13 @@ async def rename(tools: WriteTools, *ids: int) -> Draft:
 
 def describe(draft: Draft) -> list[str]:
     """The details of each row of its card, for readers who may see all of them."""
+    return [row.details_text for row in draw_rows(draft)]
+
+
+def draw_rows(draft: Draft) -> list[CardRow]:
     proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
-    steps = tuple(ChangeStep(n, row) for n, row in enumerate(draft.rows, 1))
-    rows = build_rows(Change(proposal, steps=steps), draft.view.card_fields)
-    return [row.details_text for row in read_rows(rows)]
+    change = Change(proposal, steps=draft.steps)
+    return read_rows(build_rows(change, draft.view.card_fields))
 
 
 async def test_a_card_shows_linked_rows_amounts_dates_and_status(tools: WriteTools) -> None:
@@ -65,6 +68,24 @@ async def test_the_operator_names_the_fields(tools: WriteTools) -> None:
     name_fields(tools, "amount", "No such field", "Paid", "Title", "Amount")
     draft = await rename(tools, 1)
     assert list(draft.view.card_fields) == ["Amount", "Paid"], "and not the changed one"
+
+
+async def test_an_undo_shows_them_and_goes_on_where_they_changed(tools: WriteTools) -> None:
+    change = await tools.write(
+        "nocodb_update", table="Orders", changes=[{"id": 1, "fields": {"Title": "B", "Amount": 5}}]
+    )
+    undo = tools.rows.revert(change)
+    (row,) = draw_rows(undo)
+    assert row.details_text.startswith("Customers: Customer 01"), row.details_text
+    assert row.name == "B"
+    await tools.write("nocodb_update", changes=[{"id": 1, "fields": {"Name": "Renamed"}}])
+    assert await tools.standing(undo) == ["before", "before"]
+    await tools.all_done(undo)
+    change = await tools.write(
+        "nocodb_update", table="Orders", changes=[{"id": 1, "fields": {"Amount": 7}}]
+    )
+    (row,) = draw_rows(tools.rows.revert(change))
+    assert (row.name, row.details_text[:18]) == ("Order 01", "Customers: Renamed")
 
 
 async def test_more_than_ten_rows_show_none(tools: WriteTools) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -27,6 +28,7 @@ from core.store import processes
 from core.store.postgres import PostgresDatabase
 from tests.contract.engines import Shared
 from tests.contract.test_inbox import says
+from tests.fakes.openai import Script
 from tests.fakes.slack import Post
 from tests.real.cluster_storm import ClusterStorm, small_disk
 from tests.real.machine import LEASE
@@ -304,6 +306,31 @@ async def test_a_page_is_followed_on_another_server_than_runs_the_turn(
             async with session.get(f"{two.page}/status") as status:
                 (database, *_) = (await status.json())["parts"]
             assert database["words"].startswith("Postgres; processes that receive events: 2;")
+
+
+@pytest.mark.slow
+async def test_a_worker_hears_from_the_server_who_left_a_channel(pair: Cluster) -> None:
+    """The worker has asked Slack for the members, and would trust the answer for a minute."""
+    for machine in pair.machines:
+        await machine.start()
+    talk = pair.slack_talk("leaver")
+    talk.root = pair.slack.say(pair.slack.person("Bob"), talk.place, "The offer is out")
+    read = ("read_messages", json.dumps({"since": None}))
+
+    async def ask() -> str:
+        pair.model.say(Script(calls=(read,)))
+        await talk.say("catch up")
+        await pair.slack.wait_until(lambda: talk.whole, 30)
+        return talk.answers()[-1]
+
+    assert "The offer is out" in await ask()
+    departure = pair.slack.leave(talk.person.id, talk.place)
+    await departure.acked.wait()
+    # The notification of Postgres comes at its own time, and the fake delivers more messages of
+    # who left, so the question can be repeated.
+    answers = [await ask() for _ in range(5)]
+    assert "The offer is out" not in answers[-1], answers
+    assert "can't read the messages here" in answers[-1]
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ async def test_the_operators_file(tmp_path: Path, real_nocodb: Seeded, reused_ba
     file.write_text('[tables.Ordres]\naccess = "hidden"\n')
     code, text = await doctor(environment)
     assert code == 1
-    assert "don't exist and so protect nothing: Ordres" in text
+    assert "tables that don't exist: Ordres" in text
 
 
 async def test_doctor(tmp_path: Path, real_nocodb: Seeded) -> None:

@@ -16,6 +16,7 @@ from core.base.errors import PonteError
 from core.base.i18n import plural, say
 from core.base.text import clip_line, fold_case, to_one_line
 from core.base.value_formats import format_value
+from core.changes.approval import find_near_table
 from core.changes.card_rows import build_rows, guess_input_type, name_rows
 from core.changes.kinds import Kind, is_deed_title
 from core.domain.changes import (
@@ -234,15 +235,21 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
 
 
 def check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable]) -> None:
-    """Misspelled names protect nothing: raise PonteError with the most similar title for each."""
-    names, titles = [], [table.title for table in tables]
+    """Raise PonteError if there are `unknown` names: each with the table for which its restrictions
+    hold (`find_near_table`), else with the most similar title."""
+    names, titles = [], {table.id: table.title for table in tables}
     for name in unknown:
-        near = difflib.get_close_matches(name, titles, 1)
-        guess = say("{name} (did you mean {near}?)", name=name, near=near[0]) if near else name
-        names.append(guess)
+        guesses = difflib.get_close_matches(name, titles.values(), 1)
+        if near := find_near_table(name, titles):
+            names.append(say("{name} (its restrictions apply to {near})", name=name, near=near[1]))
+        elif guesses:
+            sentence = "{name} (no effect; did you mean {near}?)"
+            names.append(say(sentence, name=name, near=guesses[0]))
+        else:
+            names.append(say("{name} (no effect)", name=name))
     if names:
         raise PonteError(
-            "{path} has rules for tables that don't exist and so protect nothing: {names}",
+            "{path} has rules for tables that don't exist: {names}",
             path=file,
             names=", ".join(names),
         )

@@ -74,7 +74,7 @@ class DraftBuilder:
     of its fields."""
 
     def __init__(self, driver: TableDriver) -> None:
-        self._driver = driver
+        self.driver = driver
 
     async def draft_create(
         self, schema: TableSchema, rows: Sequence[Cells], zone: tzinfo, *, keeps_all: bool = False
@@ -99,7 +99,7 @@ class DraftBuilder:
                 values[field.title] = [owned[id].row for id in ids]
             # Over a bridge types are not known (`typed`), and an empty value may differ from a
             # missing one.
-            filled = without_empty(values) if self._driver.typed else values
+            filled = without_empty(values) if self.driver.typed else values
             after = values if keeps_all else filled
             if not filled:
                 raise _bad_call("a new row has no values")
@@ -119,7 +119,7 @@ class DraftBuilder:
         change them again."""
         titles = {field.title for cells in changes.values() for field, _ in cells}
         snapshots = await self._fetch_existing(schema, list(changes), titles)
-        holds_value = self._driver.holds_value
+        holds_value = self.driver.holds_value
         # Links and files come first: their rows are told by names that the other values may change.
         # Each link and each field of files is a write of its own (`apart`), so that its outcome is
         # known by itself.
@@ -173,9 +173,9 @@ class DraftBuilder:
         undo can create it again."""
         snapshots = await self._fetch_existing(schema, ids, None)
         # Of a typed system, all fields are known, so the empty ones need not be stored.
-        keep = without_empty if self._driver.typed else dict
+        keep = without_empty if self.driver.typed else dict
         writes = [RowWrite(id, before=keep(snapshots[id])) for id in ids]
-        return replace(self.build_draft(schema, "delete", writes), note=self._driver.recreated)
+        return replace(self.build_draft(schema, "delete", writes), note=self.driver.recreated)
 
     async def draft_link(
         self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids, zone: tzinfo
@@ -206,19 +206,19 @@ class DraftBuilder:
         target = {**schema.target, "inputs": inputs} if inputs else schema.target
         if linked:
             target = {**target, "linked_tables": [[title, id] for id, title in linked.items()]}
-        return Draft(self._driver.name, kind, target, schema.title, tuple(writes))
+        return Draft(self.driver.name, kind, target, schema.title, tuple(writes))
 
     def _parse_value(self, field: Field, value: object, zone: tzinfo) -> Any:
-        return parse_value(field, value, zone) if self._driver.typed else value
+        return parse_value(field, value, zone) if self.driver.typed else value
 
     async def _fetch_existing(
         self, schema: TableSchema, ids: Ids, titles: set[str] | None
     ) -> Mapping[str, RowImage]:
         # `titles` None: all fields. Those that identify a row on the card are read, too.
         names = None if titles is None else titles | {field.title for field in schema.identity}
-        snapshots = await self._driver.rows(schema, ids, names)
+        snapshots = await self.driver.rows(schema, ids, names)
         if missing := [id for id in ids if id not in snapshots]:
-            raise self._driver.missing_rows_error(schema, missing)
+            raise self.driver.missing_rows_error(schema, missing)
         return snapshots
 
     async def _link_writes(
@@ -256,7 +256,7 @@ class DraftBuilder:
             if linkable.owner is not None and linkable.owner["id"] != id:
                 by_owner.setdefault(str(linkable.owner["id"]), []).append(linkable.row)
         names = [field.title for field in schema.identity]
-        snapshots = await self._driver.rows(schema, list(by_owner), names) if by_owner else {}
+        snapshots = await self.driver.rows(schema, list(by_owner), names) if by_owner else {}
         moved = [
             RowWrite(
                 owner, {**schema.identify(snapshots.get(owner, {}), zone), title: rows}, {title: []}
@@ -275,7 +275,7 @@ class DraftBuilder:
         self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
         # Each row comes with the row to which it belongs.
-        rows = await self._driver.fetch_linkable_rows(schema, field, ids) if ids else {}
+        rows = await self.driver.fetch_linkable_rows(schema, field, ids) if ids else {}
         if missing := [id for id in ids if id not in rows]:
             raise _missing_rows_error(field, missing)
         return rows
@@ -621,6 +621,25 @@ class WriteTools:
                 await check_filter_field(self._schemas, viewer, field)
                 fields.append(field)
         return TableSchema.of(table, fields[:MAX_IDENTIFYING_FIELDS])
+
+    async def identify_rows(
+        self, viewer: Viewer, table: TableDescription, rows: Sequence[RowWrite], zone: tzinfo
+    ) -> tuple[TableSchema, Sequence[RowWrite]]:
+        """Return the schema for these rows, and the rows with the cells that identify those to be
+        updated. Raise ToolError."""
+        updates = [row for row in rows if row.before is not None]
+        written = {name for row in rows for name in row.after or ()} if updates else set[str]()
+        schema = await self._describe_update(viewer, table, written, len(rows))
+        if not schema.card_fields:
+            return schema, rows
+        names = [field.title for field in schema.identity]
+        images = await self.drafts.driver.rows(schema, [row.id for row in updates], names)
+        return schema, [
+            replace(row, before={**schema.identify(images.get(row.id, {}), zone), **row.before})
+            if row.before is not None
+            else row
+            for row in rows
+        ]
 
     async def _find_link_ids(
         self, changer: Changer, field: Field, text: str, proposed: Sequence[RowImage]

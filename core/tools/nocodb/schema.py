@@ -42,7 +42,7 @@ MAX_TITLE = 255
 """Characters of a title in NocoDB."""
 MAX_TITLE_CHARACTERS = 60
 CUT_MARK = "…"
-UNKNOWN_TABLES = "{sight}; some table rules in ponte.toml protect nothing (see `ponte doctor`)"
+UNKNOWN_TABLES = "{sight}; ponte.toml has rules for tables that don't exist (see `ponte doctor`)"
 BASE_ID_PATTERN = re.compile(r"p[a-z0-9]{9,}")
 """The form of a base's id in NocoDB."""
 _MAX_SUGGESTED_NAMES = 30

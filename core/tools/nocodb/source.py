@@ -117,7 +117,6 @@ class BaseOverview:
         part = [
             table for table in self.all_tables if rules.is_visible(viewer, table.title, table.id)
         ]
-        # Names in rules that no table has, so that these rules protect nothing.
         return VisibleBase(
             base=self.title,
             titles=tuple(table.title for table in part),
@@ -257,7 +256,7 @@ class TableSource:
 
     async def health(self) -> Health:
         """The state is failing if NocoDB does not answer, or if a rule names a table that does not
-        exist, and so protects nothing."""
+        exist."""
         try:
             overview = await fetch_overview(self.api, self.schemas)
             now = overview.visible_part(self._config.table_rules, Viewer())

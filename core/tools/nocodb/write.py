@@ -97,6 +97,8 @@ class TableWriter:
                 for step in reversed(steps) if self.driver.typed else steps:
                     id, now = step.write.id, step.current or {}
                     before, after = step.write.before or {}, step.write.after or {}
+                    names = {draft.view.display_field, *draft.view.card_fields} - after.keys()
+                    identity = {name: before[name] for name in before if name in names}
                     if not self.driver.typed:  # one write of the fields that the row still has
                         current = now or after
                         old = {name: value for name, value in before.items() if name in current}
@@ -117,7 +119,8 @@ class TableWriter:
                         is_ours = is_link or is_files or is_same_entry(value, new)
                         is_undoable = not is_same_entry(value, before.get(name))
                         if is_ours and name in before and (is_undoable or is_secret_name(name)):
-                            rows.append(RowWrite(id, {name: value}, {name: before[name]}))
+                            cells = {**identity, name: value}
+                            rows.append(RowWrite(id, cells, {name: before[name]}))
                 if not rows:
                     raise ToolError(_NOTHING_TO_UNDO, code="not_undone")
                 return replace(draft, rows=tuple(rows), note="")
@@ -148,8 +151,10 @@ class TableBatch:
 
         It is called before the write and after it (`_is_written`). First come created rows, then
         deleted ones, then updates. An undo (`CELL_BY_CELL`) goes on although fields changed, and
-        leaves those alone."""
+        leaves those alone; cells that only identify a row may have changed, too."""
         draft, schema = self._draft, await self._read_schema()
+        if draft.kind == "update" and draft.target.get(CELL_BY_CELL):
+            rows = [_without_identity(row) for row in rows]
         names = dict.fromkeys(name for row in rows for name in _field_names(row))
         changed = schema.changed_fields(draft.target, names)
         if changed and not draft.target.get(CELL_BY_CELL):
@@ -441,6 +446,11 @@ class TableBatch:
 
 def _field_names(row: RowWrite) -> Iterable[str]:
     return {**(row.before or {}), **(row.after or {})}
+
+
+def _without_identity(row: RowWrite) -> RowWrite:
+    after = row.after or {}
+    return replace(row, before={n: v for n, v in (row.before or {}).items() if n in after})
 
 
 def _is_link(value: Any) -> bool:

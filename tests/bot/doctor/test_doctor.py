@@ -370,7 +370,11 @@ async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("table", "words"),
-    [("customers", "Salaries"), ("Custmers", "Custmers (did you mean Customers?), Salaries")],
+    [
+        ("customers", "Salaries (no effect)"),
+        ("Custmers", "Custmers (its restrictions apply to Customers), Salaries (no effect)"),
+        ("Costumers", "Costumers (no effect; did you mean Customers?), Salaries (no effect)"),
+    ],
 )
 async def test_a_rule_for_a_table_that_is_not_there_is_told_with_the_nearest(
     tmp_path: Path, table: str, words: str
@@ -381,14 +385,14 @@ async def test_a_rule_for_a_table_that_is_not_there_is_told_with_the_nearest(
             tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER
         )
     assert report.code == 1
-    assert report.parts["nocodb"].endswith(f"don't exist and so protect nothing: {words}")
+    assert report.parts["nocodb"].endswith(f"has rules for tables that don't exist: {words}")
 
 
 async def test_a_misspelt_table_of_the_sample_is_told_too(tmp_path: Path) -> None:
     report = await doctor(tmp_path, Config(tables={"Custmers": TableConfig("hidden")}))
     assert report.code == 1
     assert report.parts["sample"].endswith(
-        "don't exist and so protect nothing: Custmers (did you mean Customers?)"
+        "tables that don't exist: Custmers (its restrictions apply to Customers)"
     )
     assert (await doctor(tmp_path, Config(tables={"customers": TableConfig("read")}))).code == 0
 
@@ -401,7 +405,7 @@ async def test_over_a_bridge_a_misspelt_table_is_told_too(tmp_path: Path, base: 
         report = await doctor(tmp_path, config, **options)
         assert report.code == 1
         assert report.parts["nocodb"].endswith(
-            "don't exist and so protect nothing: Custmers (did you mean Customers?)"
+            "tables that don't exist: Custmers (its restrictions apply to Customers)"
         )
         report = await doctor(
             tmp_path, Config(tables={"customers": TableConfig("hidden")}), **options

@@ -516,7 +516,7 @@ async def test_a_rule_for_a_table_that_is_not_there_is_told_in_its_health(
     config = FixedConfig(TableRules({"Custmers": TableRule("hidden")}))
     async with asking(FakeBridge(), config=config) as source:
         health = await source.health()
-        assert (health.state, "protect nothing" in health.words) == ("failing", True)
+        assert (health.state, "tables that don't exist" in health.words) == ("failing", True)
         rules = {"Customers": TableRule("hidden"), ORDERS: TableRule("read")}
         config.table_rules = TableRules(rules)
         assert (await source.health()).state == "on"
