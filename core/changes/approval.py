@@ -149,15 +149,15 @@ class TableRules:
     def restrict_also(self, near: Mapping[str, Names]) -> TableRules:
         """Return the rules with the restrictions of each name in `near` also for the table that has
         these names. What a rule permits, such as `auto`, holds only for its own name."""
-        tables = dict(self.tables)
+        rules = self
         for name, names in near.items():
             if rule := self.tables.get(name):
                 access: Access = rule.access if rule.access in ("hidden", "read") else "ask"
                 limits = TableRule(access, rule.approvers, rule.approvals, rule.approvers_only)
-                own = self.find_rule(*names)
+                own = rules.find_rule(*names)  # also as another misspelt name restricts it
                 joined = limits if own is _DEFAULT else join_rules(own, limits)
-                tables |= dict.fromkeys(names, joined)
-        return replace(self, tables=tables)
+                rules = replace(rules, tables={**rules.tables, **dict.fromkeys(names, joined)})
+        return rules
 
     def find_unknown(self, known: set[str]) -> list[str]:
         """A misspelled name hides nothing, so these names are worth a warning."""
