@@ -149,6 +149,7 @@ async def compose(
         toolbox.add(AskingSource(), PlacePostSource(messengers), PlaceReadingSource(messengers))
         look_up = partial(_look_up_names, tools, accounts)
         reloader = Reloader(settings, live, stores.audit, peers, look_up)
+        live.look_up = reloader.look_up_names
         own_surfaces = Surfaces(accepts)
         closing.push_async_callback(own_surfaces.close)
         reports: dict[str, ReportHealth] = {

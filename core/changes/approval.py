@@ -184,6 +184,10 @@ class ApprovalConfig(TableRulesConfig, Protocol):
     def channel(self, address: Address) -> Any:
         """The `approvers` of the settings are those for changes that are asked for there."""
 
+    async def learn_tables(self) -> None:
+        """Look up the tables if rules name some and no look-up has worked yet: a decision can come
+        before the first question about a table."""
+
 
 class NoTableRules(TableRulesConfig):
     """The operator has no rules for tables: people with the right to do so may read and change
