@@ -260,19 +260,25 @@ class Approval:
         """Return the fields that may identify the rows of a change on its card for the reader.
 
         In a shared place, all its members must have the right to read the table, and the one that a
-        field links to. Elsewhere the reader must have it, or be a named approver of the table.
+        field links to. Elsewhere the reader must have it, or be a named approver of the table. Of a
+        source that is not open to all, only those admitted see any, and no shared place does.
         """
         fields, rules = change.draft.view.card_fields, self.config.table_rules
         table = self.kinds[change.draft.kind].rule_names(change.draft)
         needs = {table, *(tuple(linked) for linked in fields.values() if linked)} if fields else ()
         readable = {names for names in needs if not rules.is_hidden(*names)}
         if address.is_shared:
-            readable = {n for n in readable if self.policy.may_all(address, "read", *n)}
+            may_all = not self._list_sources(change.draft)
+            readable = {n for n in readable if may_all and self.policy.may_all(address, "read", *n)}
         elif readable:
             readable = await self._find_readable(change, reader, address, table, readable)
         return [
             title for title, linked in fields.items() if {table, tuple(linked) or table} <= readable
         ]
+
+    def _list_sources(self, draft: Draft) -> Sequence[tuple[str, ...]]:
+        needs = self.kinds[draft.kind].rights_to_propose(draft)
+        return [need for need in needs if need[0] == "source"]
 
     async def _find_readable(
         self,
@@ -284,11 +290,13 @@ class Approval:
     ) -> set[tuple[str, ...]]:
         """Return those tables of `needs` whose values the reader may see on the change's card."""
         names, readable = self.approvers(change.proposal).names - {ASKER}, set[tuple[str, ...]]()
+        sources = self._list_sources(change.draft)
         for waits in (False, True):  # their platform is asked only if that can show more
             rights = await self.policy.look_up_rights(reader, address, names, waits=waits)
             is_member = not reader.is_bot and rights.known.guest is False
             is_approver = is_member and rights.fits(names, "people") is True
-            readable = {n for n in needs if rights.may_know("read", *n)}
+            is_admitted = all(rights.may_know(*source) for source in sources)
+            readable = {n for n in needs if is_admitted and rights.may_know("read", *n)}
             readable |= {table} & {*needs} if is_approver else set()
             if len(readable) == len(needs):
                 break
