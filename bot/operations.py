@@ -219,10 +219,16 @@ async def check_parts(
 
 
 @operation("tables", admin_page=True)
-async def list_meanings(ponte: Ponte) -> Rows:
+async def list_meanings(ponte: Ponte, actor: Person) -> Rows:
     """List what the model knows about tables and fields."""
+    from core.domain.messages import Address
+    from core.domain.rights import Viewer
+    from core.people.audit import OPERATOR
+
     source = ponte.sources.get("nocodb") or ponte.sources.get("sample")
-    return await source.list_meanings() if source else ()
+    page = Address("web", "main")
+    rights = None if actor == OPERATOR else await ponte.engine.people.policy.rights(actor, page)
+    return await source.list_meanings(Viewer(rights)) if source else ()
 
 
 @operation("names", admin_page=True, in_shell=False)
