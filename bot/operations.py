@@ -258,11 +258,11 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
 
 
 @operation("pending", admin_page=True, in_shell=False)
-async def list_pending(ponte: Ponte) -> Rows:
+async def list_pending(ponte: Ponte, actor: Person) -> Rows:
     """Return everybody's requests that wait for a decision, without their values."""
     from bot.reports import report_pending
 
-    return await report_pending(ponte.engine.changes)
+    return await report_pending(ponte.engine.changes, ponte.engine.schedules, actor)
 
 
 @operation("changes list", is_chat=True)
