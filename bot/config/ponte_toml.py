@@ -494,6 +494,9 @@ class Config(_FeatureSections):
     def note_tables(self, tables: Mapping[str, str]) -> None:
         """Only the live configuration depends on them."""
 
+    async def learn_tables(self) -> None:
+        """Only the live configuration does."""
+
     def describe_newer_file(self) -> str:
         """Return a sentence if the file was written again since it was read."""
         with suppress(OSError):

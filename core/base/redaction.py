@@ -21,7 +21,7 @@ _SECRET_NAMES = {
     *("motdepasse", "mdp", "cleapi", "contrasena"),  # French, Spanish
 }
 WITHHELD_MARK = "[withheld]"
-NO_SECRET = (None, "", [], {})
+NO_SECRET: tuple[object, ...] = (None, "", [], {})
 """Empty cells. A zero is a secret like any other."""
 
 

@@ -469,8 +469,9 @@ class Scheduling:
             return row and make_row(await self._withhold_draft(read_row(row), by, place))
 
         (step,) = change.steps
-        sides = {"before": await show(step.write.before), "after": await show(step.write.after)}
-        return replace(change, steps=(replace(step, write=replace(step.write, **sides)),))
+        before, after = await show(step.write.before), await show(step.write.after)
+        write = replace(step.write, before=before, after=after)
+        return replace(change, steps=(replace(step, write=write),))
 
     async def _withhold_draft(
         self, draft: ScheduleDraft, by: Person, address: Address, viewer: Viewer | None = None
