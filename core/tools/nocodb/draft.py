@@ -618,6 +618,10 @@ class WriteTools:
         rule = self._schemas.config.table_rules.find_rule(table.id, table.title)
         fields = list[Field]()
         for field in list_card_fields(table, rule.card_fields, written):
+            # The name of a linked row can be a formula over a third table, with other readers.
+            needs = await self._schemas.find_needs(viewer, table, [field])
+            if len([need for need in needs if need[0] == "read"]) > 1 + field.is_link:
+                continue
             with suppress(ToolError):  # a secret, or a link to rows that a secret names
                 await check_filter_field(self._schemas, viewer, field)
                 fields.append(field)
