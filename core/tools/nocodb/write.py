@@ -202,9 +202,11 @@ class TableBatch:
                 # A row that has its new values already is not written. One with a secret is:
                 # otherwise an unchanged "last modified" would reveal that a guess was right. If
                 # somebody has set another secret since, a right guess is as stale as a wrong one.
-                stands = self._driver.is_unchanged
-                current = check.current or {}
-                if all(stands(before.get(name), current.get(name)) for name in secrets):
+                stands, current = self._driver.is_unchanged, check.current or {}
+                if all(
+                    before.get(name) == after[name] or stands(before.get(name), current.get(name))
+                    for name in secrets
+                ):
                     check = replace(check, state="before")
             for title in (after.keys() & schema.links.keys()) if check.state == "before" else ():
                 # A row to be linked may belong to another row by now. NocoDB would take it from
@@ -379,6 +381,8 @@ class TableBatch:
             name
             for name, value in before.items()
             if not stands(value, cells[name])
+            # Where the draft has the same value twice, it may be written in another way.
+            and (name in missing or name not in after or value != after[name])
             and (
                 not self._driver.typed
                 or name not in after
