@@ -109,9 +109,8 @@ class OperationService:
         keys = sorted(set(_find_values(rows, columns.names)))
         found = await find_names(self.ponte, keys)
         names = {key: _describe_key(key, to_one_line(found.get(key, ""))) for key in keys}
-        changes = await describe_changes(
-            self.ponte.engine.changes, set(_find_values(rows, ["change"])), reader
-        )
+        engine, ids = self.ponte.engine, set(_find_values(rows, ["change"]))
+        changes = await describe_changes(engine.changes, engine.schedules, ids, reader)
         # The page has room for wide columns and long texts.
         view = View(self.ponte.zone, names, is_page=True, changes=changes)
         # A list can have thousands of rows.

@@ -219,10 +219,16 @@ async def check_parts(
 
 
 @operation("tables", admin_page=True)
-async def list_meanings(ponte: Ponte) -> Rows:
+async def list_meanings(ponte: Ponte, actor: Person) -> Rows:
     """List what the model knows about tables and fields."""
+    from core.domain.messages import Address
+    from core.domain.rights import Viewer
+    from core.people.audit import OPERATOR
+
     source = ponte.sources.get("nocodb") or ponte.sources.get("sample")
-    return await source.list_meanings() if source else ()
+    page = Address("web", "main")
+    rights = None if actor == OPERATOR else await ponte.engine.people.policy.rights(actor, page)
+    return await source.list_meanings(Viewer(rights)) if source else ()
 
 
 @operation("names", admin_page=True, in_shell=False)
@@ -252,11 +258,11 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
 
 
 @operation("pending", admin_page=True, in_shell=False)
-async def list_pending(ponte: Ponte) -> Rows:
+async def list_pending(ponte: Ponte, actor: Person) -> Rows:
     """Return everybody's requests that wait for a decision, without their values."""
     from bot.reports import report_pending
 
-    return await report_pending(ponte.engine.changes)
+    return await report_pending(ponte.engine.changes, ponte.engine.schedules, actor)
 
 
 @operation("changes list", is_chat=True)

@@ -40,6 +40,7 @@ from core.people.rules import (
     is_right,
     place_names,
 )
+from core.schedules.service import Scheduling
 from core.tools.sample import SAMPLE_INTEGRATION, may_use_sample
 
 
@@ -64,16 +65,17 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
     return UsageReport(by, first.isoformat(), rows, *models)
 
 
-async def report_pending(changes: ChangeService) -> Rows:
+async def report_pending(changes: ChangeService, schedules: Scheduling, reader: Person) -> Rows:
     """Return a row for each request, of anybody, that waits for a decision, without its values.
     `asker` is a person's key."""
+    build_title = changes.views.builder.build_title
     requests = [
         (person, person.proposal) for person in await changes.ledger.list_waiting_for_people()
     ]
     return [
         {
             "id": change.id,
-            "title": changes.views.builder.build_title(change),
+            "title": build_title(await schedules.withhold_change(change, reader)),
             "asker": proposal.asker.key,
             # The narrowest name: PLATFORM:WORKSPACE:CHANNEL.
             "place": place_names(proposal.address)[-1],
@@ -85,14 +87,14 @@ async def report_pending(changes: ChangeService) -> Rows:
 
 
 async def describe_changes(
-    changes: ChangeService, ids: Collection[str], reader: Person
+    changes: ChangeService, schedules: Scheduling, ids: Collection[str], reader: Person
 ) -> Mapping[str, tuple[str, str]]:
     """Return title and first rows in words for the reader of /admin, by the change's id, without
     forgotten changes."""
     words, page = {}, Address(WEB.name, "main")
     for id in sorted(ids):
         with suppress(NotFound):
-            change = await changes.ledger.get(id)
+            change = await schedules.withhold_change(await changes.ledger.get(id), reader)
             builder = changes.views.builder
             fields = await changes.approval.find_card_fields(change, reader, page)
             words[id] = builder.build_title(change), builder.describe_rows(change, fields)

@@ -5,9 +5,10 @@ Unknown keys and wrong values are refused, with a line for each that names file 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from functools import cache, cached_property
@@ -493,6 +494,9 @@ class Config(_FeatureSections):
     def note_tables(self, tables: Mapping[str, str]) -> None:
         """Only the live configuration depends on them."""
 
+    async def learn_tables(self) -> None:
+        """Only the live configuration does."""
+
     def describe_newer_file(self) -> str:
         """Return a sentence if the file was written again since it was read."""
         with suppress(OSError):
@@ -550,6 +554,7 @@ class Config(_FeatureSections):
 
 
 log = structlog.get_logger("config")
+_LOOK_UP_SECONDS = 5.0
 
 
 class LiveConfig:
@@ -573,6 +578,8 @@ class LiveConfig:
         self._has_official_prices = has_official_prices
         self.tables: Mapping[str, str] | None = None
         """Titles of the tables by id, as they were looked up last; None: not yet."""
+        self.look_up: Callable[[], Awaitable[None]] | None = None
+        """Looks up names, the tables among them (`note_tables`)."""
         self.current = config
 
     @property
@@ -606,6 +613,14 @@ class LiveConfig:
         if tables != self.tables:
             self.tables = tables
             self._apply_names()
+
+    async def learn_tables(self) -> None:
+        """Look up the tables, for a few seconds, if rules name some and no look-up has worked
+        yet."""
+        if self.tables is None and self.table_rules.names_tables and self.look_up:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_UP_SECONDS):
+                    await self.look_up()
 
     def _apply_names(self) -> None:
         config = self._current

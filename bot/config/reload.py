@@ -104,7 +104,7 @@ def find_unknown_names(config: Config, settings: Settings, known: KnownNames) ->
     # to none.
     known_by_kind: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
     known_by_kind["tool"] = frozenset(
-        (*SCHEDULE_TOOLS, "ask_person", "post_message", "read_messages")
+        (*SCHEDULE_TOOLS, "ask_person", "post_message", "read_messages", "saved_question")
     )
     for integration in settings.faces:
         if isinstance(integration, ToolIntegration):

@@ -21,6 +21,8 @@ _SECRET_NAMES = {
     *("motdepasse", "mdp", "cleapi", "contrasena"),  # French, Spanish
 }
 WITHHELD_MARK = "[withheld]"
+NO_SECRET: tuple[object, ...] = (None, "", [], {})
+"""Empty cells. A zero is a secret like any other."""
 
 
 def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
@@ -36,7 +38,7 @@ def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
     # A signed URL opens a file without a sign-in.
     return {
         name: say(WITHHELD_MARK)
-        if member and _fold_name(name) in secrets
+        if member not in NO_SECRET and _fold_name(name) in secrets
         else redact(member, secrets)
         for name, member in value.items()
         if _fold_name(name) not in _SIGNED_URL_NAMES

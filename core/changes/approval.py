@@ -149,15 +149,15 @@ class TableRules:
     def restrict_also(self, near: Mapping[str, Names]) -> TableRules:
         """Return the rules with the restrictions of each name in `near` also for the table that has
         these names. What a rule permits, such as `auto`, holds only for its own name."""
-        tables = dict(self.tables)
+        rules = self
         for name, names in near.items():
             if rule := self.tables.get(name):
                 access: Access = rule.access if rule.access in ("hidden", "read") else "ask"
                 limits = TableRule(access, rule.approvers, rule.approvals, rule.approvers_only)
-                own = self.find_rule(*names)
+                own = rules.find_rule(*names)  # also as another misspelt name restricts it
                 joined = limits if own is _DEFAULT else join_rules(own, limits)
-                tables |= dict.fromkeys(names, joined)
-        return replace(self, tables=tables)
+                rules = replace(rules, tables={**rules.tables, **dict.fromkeys(names, joined)})
+        return rules
 
     def find_unknown(self, known: set[str]) -> list[str]:
         """Return the names in rules that no table has."""
@@ -201,6 +201,10 @@ class ApprovalConfig(TableRulesConfig, Protocol):
 
     def channel(self, address: Address) -> Any:
         """The `approvers` of the settings are those for changes that are asked for there."""
+
+    async def learn_tables(self) -> None:
+        """Look up the tables if rules name some and no look-up has worked yet: a decision can come
+        before the first question about a table."""
 
 
 class NoTableRules(TableRulesConfig):
@@ -274,19 +278,25 @@ class Approval:
         """Return the fields that may identify the rows of a change on its card for the reader.
 
         In a shared place, all its members must have the right to read the table, and the one that a
-        field links to. Elsewhere the reader must have it, or be a named approver of the table.
+        field links to. Elsewhere the reader must have it, or be a named approver of the table. Of a
+        source that is not open to all, only those admitted see any, and no shared place does.
         """
         fields, rules = change.draft.view.card_fields, self.config.table_rules
         table = self.kinds[change.draft.kind].rule_names(change.draft)
         needs = {table, *(tuple(linked) for linked in fields.values() if linked)} if fields else ()
         readable = {names for names in needs if not rules.is_hidden(*names)}
         if address.is_shared:
-            readable = {n for n in readable if self.policy.may_all(address, "read", *n)}
+            may_all = not self._list_sources(change.draft)
+            readable = {n for n in readable if may_all and self.policy.may_all(address, "read", *n)}
         elif readable:
             readable = await self._find_readable(change, reader, address, table, readable)
         return [
             title for title, linked in fields.items() if {table, tuple(linked) or table} <= readable
         ]
+
+    def _list_sources(self, draft: Draft) -> Sequence[tuple[str, ...]]:
+        needs = self.kinds[draft.kind].rights_to_propose(draft)
+        return [need for need in needs if need[0] == "source"]
 
     async def _find_readable(
         self,
@@ -298,11 +308,13 @@ class Approval:
     ) -> set[tuple[str, ...]]:
         """Return those tables of `needs` whose values the reader may see on the change's card."""
         names, readable = self.approvers(change.proposal).names - {ASKER}, set[tuple[str, ...]]()
+        sources = self._list_sources(change.draft)
         for waits in (False, True):  # their platform is asked only if that can show more
             rights = await self.policy.look_up_rights(reader, address, names, waits=waits)
             is_member = not reader.is_bot and rights.known.guest is False
             is_approver = is_member and rights.fits(names, "people") is True
-            readable = {n for n in needs if rights.may_know("read", *n)}
+            is_admitted = all(rights.may_know(*source) for source in sources)
+            readable = {n for n in needs if is_admitted and rights.may_know("read", *n)}
             readable |= {table} & {*needs} if is_approver else set()
             if len(readable) == len(needs):
                 break

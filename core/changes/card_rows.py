@@ -14,7 +14,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from core.base.i18n import format_date, format_moment, format_size, plural, say
-from core.base.redaction import is_secret_name, redact
+from core.base.redaction import NO_SECRET, is_secret_name, redact
 from core.base.text import clean_text, to_one_line, truncate
 from core.base.value_formats import format_value
 from core.domain.changes import Change, ChangeStep, Row, TargetView
@@ -235,7 +235,7 @@ def _build_row(
         new_names = {name for name, value in raw[1].items() if value != raw[0].get(name)}
         # A secret that is written counts as changed, even if it is the same: whether it is must not
         # be revealed.
-        secrets = {name for name in written if raw[1][name] and is_secret_name(name)}
+        secrets = {n for n in written if raw[1][n] not in NO_SECRET and is_secret_name(n)}
         for name in map(to_one_line, new_names | secrets):
             # The card shows no difference, because the value is withheld as a secret, or was cut.
             if name in after and before.get(name) == after[name]:

@@ -302,6 +302,8 @@ class Decisions:
     ) -> Standing:
         """The person's platform is asked only if what is known of them does not suffice, and once
         more if it does not tell."""
+        if action not in ("deny", "reason"):  # these protect, and do not wait
+            await self.approval.config.learn_tables()
         # First by what is known, without a request; then twice with one. `actions` lets
         # `find_standing` look up more, so the first time has none.
         for waits in (False, True, True):

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.base.errors import BadInput, NotFound, PonteError
 from core.base.markdown import escape_markdown
-from core.base.redaction import is_secret_name
+from core.base.redaction import NO_SECRET, is_secret_name
 from core.base.text import clip_line
 from core.base.trust import show_reason
 from core.domain.changes import SHOWS_CHANGES_SQL, find_possible_changes, find_shown_changes
@@ -516,7 +516,7 @@ def _hide_secrets(value: Any) -> Any:
     platforms' tokens, and fields of table rows with names such as "password"."""
     if isinstance(value, dict):
         return {
-            name: bool(element)
+            name: element not in NO_SECRET
             if name in _SECRETS or is_secret_name(name)
             else _hide_secrets(element)
             for name, element in value.items()

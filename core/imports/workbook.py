@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from core.base.i18n import say
-from core.base.redaction import WITHHELD_MARK, is_secret_name
+from core.base.redaction import NO_SECRET, WITHHELD_MARK, is_secret_name
 from core.base.spreadsheets import Cell, ExportColumn, encode_workbook
 from core.domain.changes import ChangeStep, StepState
 from core.imports.plan import Plan
@@ -67,7 +67,7 @@ def encode_plan(plan: Plan, formats: Mapping[str, str], steps: Sequence[ChangeSt
 
 
 def _show(field: ExportColumn, value: Any) -> Cell:
-    if value and is_secret_name(field.title):
+    if value not in NO_SECRET and is_secret_name(field.title):
         return say(WITHHELD_MARK)
     if isinstance(value, list):
         return ", ".join(str(v.get("title", "") if isinstance(v, Mapping) else v) for v in value)

@@ -19,7 +19,6 @@ from core.base.text import fold_case, to_one_line, truncate
 from core.changes import ledger as changes
 from core.domain.messages import (
     ONE_REQUEST_PREFIX,
-    Address,
     Answer,
     Item,
     Message,
@@ -508,16 +507,19 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
     # Patterns are literals: SQLite compiles a statement again whenever a bound one is set.
     # `needs` are the rights to read an item; those of all items are returned. What a person typed
     # needs none, so CASE returns only the text of such items.
+    is_reading = f"written.{HAS_READING_SQL}"
     rows = connection.execute(
-        "SELECT has_outside_text = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
+        "SELECT has_outside_text = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"  # noqa: S608
         " AND person NOT IN ('', :person)) AS has_outside_text, (SELECT max(seq) FROM items"
         " WHERE thread = :thread AND seq < :before AND is_replaced = 0) AS since,"
         " CASE WHEN written.needs = '' THEN written.item END AS item, written.needs,"
+        f" CASE WHEN written.seq < :before AND {is_reading} THEN written.item END AS reading,"
         " asked.seq AS asked_seq, asked.answer AS asked"
         " FROM threads LEFT JOIN inbox AS asked ON asked.answer LIKE '%\"question\":{%'"
         " AND asked.seq = (SELECT max(seq) FROM items WHERE thread = :thread AND person = :person"
         " AND seq < :before AND is_replaced = 0)"
-        " LEFT JOIN items AS written ON written.thread = threads.id AND (written.needs <> ''"
+        f" LEFT JOIN items AS written ON written.thread = threads.id AND (written.needs <> ''"
+        f" OR {is_reading}"
         " OR (written.person = :person AND written.is_replaced = 0"
         " AND (written.item LIKE '%.%' OR written.item LIKE '%://%'"
         " OR written.item LIKE '%mailto:%' OR written.item LIKE '%tel:%')))"
@@ -529,6 +531,7 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
     asked = decode_json(Answer, rows[0]["asked"]).question if rows[0]["asked"] else None
     items = [decode_json(Item, row["item"]) for row in rows if row["item"]]
     texts = tuple(item.text for item in items if item.is_authored)  # typed by the person
+    readings = [decode_json(Item, row["reading"]) for row in rows if row["reading"]]
     needs = frozenset(
         decode_needs(needs_text) for needs_text in {row["needs"] for row in rows} if needs_text
     )
@@ -538,14 +541,8 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
         rows[0]["since"] or 0,
         needs,
         (rows[0]["asked_seq"], asked) if asked else None,
-        _find_places_read(connection, thread, before),
+        frozenset(item.reading.place for item in readings if item.reading),
     )
-
-
-def _find_places_read(connection: SqlConnection, thread: str, before: int) -> frozenset[Address]:
-    sql = f"SELECT item FROM items WHERE thread = ? AND seq < ? AND {HAS_READING_SQL}"  # noqa: S608
-    found = (decode_json(Item, item) for item in select_values(connection, sql, thread, before))
-    return frozenset(item.reading.place for item in found if item.reading)
 
 
 def encode_needs(needs: Collection[Need]) -> str:

@@ -32,7 +32,7 @@ from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.commands import grammar
 from core.commands.grammar import TypedCommand, localize_command
-from core.domain.changes import Change, Draft, RowCheck, RowWrite
+from core.domain.changes import Change, Draft, Row, RowCheck, RowWrite
 from core.domain.messages import Address, Answer, Person, ReplyTo, decode_json, encode_json, turn_id
 from core.domain.ports import Platforms
 from core.domain.records import Turn
@@ -454,18 +454,38 @@ class Scheduling:
     ) -> ReadableSchedule:
         """Return the schedule as the person may read it at the address: one of tables that they may
         not read there has neither its text nor what it found. `viewer` gets what it needs."""
-        has_tables = schedule.draft.queries or schedule.draft.kind == "alert"
-        if by == OPERATOR or not has_tables:
-            return ReadableSchedule(schedule)
+        shown = await self._withhold_draft(schedule.draft, by, address, viewer)
+        watch = schedule.watch if shown == schedule.draft else ""
+        return ReadableSchedule(replace(schedule, draft=shown, watch=watch))
+
+    async def withhold_change(self, change: Change, by: Person) -> Change:
+        """Return the change with the drafts of a schedule as the person may read them in its
+        place; any other change as it is."""
+        if change.draft.kind != SCHEDULE_KIND:
+            return change
+
+        async def show(row: Row | None) -> Row | None:
+            place = change.proposal.address
+            return row and make_row(await self._withhold_draft(read_row(row), by, place))
+
+        (step,) = change.steps
+        before, after = await show(step.write.before), await show(step.write.after)
+        write = replace(step.write, before=before, after=after)
+        return replace(change, steps=(replace(step, write=write),))
+
+    async def _withhold_draft(
+        self, draft: ScheduleDraft, by: Person, address: Address, viewer: Viewer | None = None
+    ) -> ScheduleDraft:
+        if by == OPERATOR or not (draft.queries or draft.kind == "alert"):
+            return draft
         rights = await self.people.policy.rights(by, address)
-        calls = load_calls(schedule.draft.queries)
+        calls = load_calls(draft.queries)
         needs = frozenset[Need]().union(*(call.needs for call in calls))
         if calls and self.may_know(rights, needs):
             if viewer:
                 viewer.needs.update(needs)
-            return ReadableSchedule(schedule)
-        hidden = replace(schedule.draft, text=say(HIDDEN_TABLE), condition="")
-        return ReadableSchedule(replace(schedule, draft=hidden, watch=""))
+            return draft
+        return replace(draft, text=say(HIDDEN_TABLE), condition="")
 
     async def list_all(self, by: Person) -> Sequence[Mapping[str, Any]]:
         """Everybody's schedules, each with its last run, as `by` may read them."""

@@ -19,6 +19,7 @@ from bot.features.schedules.operations import (
     run_schedule,
 )
 from bot.health import HealthBoard, PartHealth
+from bot.reports import describe_changes, report_pending
 from core.base.errors import OverBudget
 from core.base.i18n import use_locale
 from core.changes.approval import TableRule, TableRules
@@ -357,6 +358,26 @@ async def test_no_notice_and_no_operation_tells_what_its_reader_may_not_read(
 
 
 def show_nothing() -> None: ...
+
+
+async def test_lists_of_operators_name_no_table_that_their_reader_may_not_read(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that wait, and lines of the audit log."""
+
+    async def list_titles(w: Watch, id: str) -> str:
+        changes, schedules = w.ponte.engine.changes, w.ponte.engine.schedules
+        rows = await report_pending(changes, schedules, BOSS)
+        return f"{rows} {await describe_changes(changes, schedules, [id], BOSS)}"
+
+    async with watch(bot_home) as w:
+        card = await w.propose()
+        assert (await list_titles(w, card.id)).count("Alert: Orders: Paid") == 2
+        rule = Rule("1", frozenset({"slack:U9"}), deny=("read:Orders",))
+        monkeypatch.setattr(RIGHTS, "read_rules", fixed_rules(RuleBook((rule,))))
+        titles = await list_titles(w, card.id)
+        assert titles.count("Alert: a table you can't read here") == 2
+        assert "Orders" not in titles
 
 
 async def test_the_home_tab_shows_an_alert_as_its_owner_may_read_it_there(

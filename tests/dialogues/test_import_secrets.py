@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -90,3 +91,42 @@ async def test_rows_are_not_linked_by_a_secret_name(bot_home: BotHome, nocodb: P
             columns = {"Title": "Title", "Customers": "Customers"}
             answer = await here.read_file([f"x,{guess}"], columns=columns, table="Orders")
             assert '"code":"withheld"' in reason(here, answer)
+
+
+async def test_a_guess_is_as_stale_as_any_other_if_the_secret_has_changed(
+    bot_home: BotHome, nocodb: PacedNocoDB
+) -> None:
+    """Somebody sets another secret between request and approval: whether it is the proposed one is
+    told neither by the card's end nor by what is written, whatever else stands in the row."""
+    async with importer(bot_home, nocodb.origin) as here:
+        for more in ({}, {"Status": "Lost"}):
+            ends = []
+            for guess in (OTHER, 777):
+                store(nocodb.customers, STORED)
+                nocodb.customers.rows[1].update(Status="Lead")
+                changes = [{"id": 1, "fields": {"Senha": guess, **more}}]
+                arguments = json.dumps({"table": "Customers", "changes": changes})
+                (card,) = (await here.bot.ask(f"call nocodb_update {arguments}")).cards
+                nocodb.customers.rows[1].update(Senha=OTHER)
+                await here.bot.ask(f"approve {card.id}")
+                change = await here.get(card.id)
+                ends.append((change.state, nocodb.customers.rows[1]["UpdatedAt"]))
+                assert nocodb.customers.rows[1]["Senha"] == OTHER
+            assert ends[0] == ends[1], more
+
+
+@pytest.mark.parametrize("guess", [0, 7])
+async def test_a_guess_of_zero_is_a_guess(
+    bot_home: BotHome, nocodb: PacedNocoDB, guess: int
+) -> None:
+    async with importer(bot_home, nocodb.origin) as here:
+        store(nocodb.customers, 0)
+        changes = [{"id": 1, "fields": {"Senha": guess}}]
+        arguments = json.dumps({"table": "Customers", "changes": changes})
+        (card,) = (await here.bot.ask(f"call nocodb_update {arguments}")).cards
+        (row,) = card.rows
+        assert str(row["before"]["Senha"]) == "[withheld]"
+        assert [change["field"] for change in row["changes"]] == ["Senha"]
+        await here.bot.ask(f"approve {card.id}")
+        assert (await here.get(card.id)).state == "done"
+        assert nocodb.customers.rows[1]["UpdatedAt"]

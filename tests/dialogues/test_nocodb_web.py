@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 
+from bot.config.ponte_toml import Config, TableConfig
+from bot.ponte import Ponte
 from tests.dialogues import office
 from tests.fakes.link import parse_page_link
 
@@ -51,11 +53,20 @@ class Page:
 
 
 @asynccontextmanager
+async def open_page(app: Ponte, team: office.Office) -> AsyncIterator[Page]:
+    address, bearer = parse_page_link(app.links()[1])
+    async with httpx.AsyncClient(base_url=address, headers=bearer, timeout=20) as client:
+        yield Page(client, team)
+
+
+@asynccontextmanager
 async def page(home: Path) -> AsyncIterator[Page]:
-    async with office.office(home) as team, team.open(ponte_timezone="UTC") as app:
-        address, bearer = parse_page_link(app.links()[1])
-        async with httpx.AsyncClient(base_url=address, headers=bearer, timeout=20) as client:
-            yield Page(client, team)
+    async with (
+        office.office(home) as team,
+        team.open(ponte_timezone="UTC") as app,
+        open_page(app, team) as here,
+    ):
+        yield here
 
 
 async def test_questions_and_changes(tmp_path: Path) -> None:
@@ -131,3 +142,18 @@ async def test_questions_and_changes(tmp_path: Path) -> None:
         assert decision["state"] == "done"
         assert "They get new IDs" in decision["card"]["text"], "beside Undo, too"
         assert not {29, 30} & customers.keys()
+
+
+async def test_a_decision_that_comes_first_after_a_start_asks_for_the_names_of_tables(
+    tmp_path: Path,
+) -> None:
+    """A misspelt rule protects its table before anybody asks a question of the tables."""
+    rules = Config(tables={"Ordrs": TableConfig(approvers=("slack:U8",), approvers_only=True)})
+    async with office.office(tmp_path) as team:
+        async with team.open() as app, open_page(app, team) as here:
+            card = await here.card(office.PAID)
+        async with team.open(rules) as app, open_page(app, team) as here:
+            click = {"action": "approve", "conversation": "work"}
+            response = await here.client.post(f"/cards/{card['id']}", json=click)
+            assert "designated approver" in response.text
+            assert team.rows("Orders")[12]["Paid"] is False

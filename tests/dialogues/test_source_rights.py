@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
+from core.changes.card_rows import read_rows
 from core.domain.messages import Answer, Attachment, Person, turn_id
 from core.imports.tools import ImportSource
 from core.people.policy import Policy
+from core.people.rules import Rule, RuleBook
 from core.tools.sample import open_sample_base
 from core.tools.sample.base import SampleSource
 from core.tools.saved import SavedSource
@@ -18,6 +20,7 @@ from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.test_page_people import ANA, OWNER, on_page
 from tests.dialogues.test_run_again import Planner
 from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.config import fixed_rules
 from tests.fakes.schedules import LateScheduleSource
 
 EMAIL = "@"
@@ -132,3 +135,21 @@ async def test_what_ana_made_of_it_before_ends_with_the_right(bot_home: BotHome)
         store = here.ponte.engine.schedules.store
         await here.ponte.engine.schedules.watch.look(await store.get(alert.id))
         assert (await store.get(alert.id)).reason == "rights"
+
+
+async def test_a_card_identifies_its_row_only_for_those_admitted_to_the_source(
+    bot_home: BotHome,
+) -> None:
+    """Ana may approve, and so sees the card of a change, with its changed cells alone."""
+    allow = Rule("approves", frozenset({ANA.key}), allow=("approve", "read"))
+    async with shop(bot_home) as here:
+        here.policy.read_rules = fixed_rules(RuleBook((allow,)))
+        (card,) = (await here.call(*UPDATE, person=OWNER)).cards
+        assert read_rows(card.rows)[0].details
+        views = here.ponte.engine.changes.views
+        change = await views.ledger.get(card.id)
+        address = on_page("x", ANA).address
+        for is_admitted in (False, True):
+            here.admit(*[ANA] * is_admitted)
+            (row,) = read_rows((await views.card(change, ANA, address)).rows)
+            assert bool(row.details) is is_admitted

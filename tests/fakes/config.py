@@ -64,6 +64,9 @@ class FixedConfig:
     def note_tables(self, tables: Mapping[str, str]) -> None:
         """Nothing depends on it."""
 
+    async def learn_tables(self) -> None:
+        """They are known."""
+
     def channel(self, address: Address) -> ChannelConfig:
         return ChannelConfig(approvers=tuple(self.approvers.get(address.channel, ())))
 

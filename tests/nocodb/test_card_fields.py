@@ -11,7 +11,7 @@ from core.changes.approval import TableRule, TableRules
 from core.changes.card_rows import CardRow, build_rows, read_rows
 from core.domain.changes import Change, Draft, Proposal
 from tests.fakes.config import FixedConfig
-from tests.fakes.nocodb.tables import FakeBase, FakeField
+from tests.fakes.nocodb.tables import FakeBase, FakeField, add_links
 from tests.nocodb.places import Place
 from tests.nocodb.write_tools import ANA, HERE, WriteTools
 
@@ -110,3 +110,27 @@ async def test_secrets_and_names_of_secret_rows_never_stand_on_a_card(
         "nocodb_update", table="Orders", changes=[{"id": 2, "fields": {"Title": "B"}}]
     )
     assert list(draft.view.card_fields) == ["Amount"]
+
+
+async def test_a_row_that_a_third_table_names_does_not_identify_another(
+    write_tools: WriteTools, base: FakeBase
+) -> None:
+    """Who may read both linked tables need not be allowed to read the third one."""
+    relation = add_links(base, "Customers", "Readings", "Readings", "hm")
+    customers, value = base.table("Customers"), base.table("Readings").field("Value")
+    options = {
+        "related_field_id": relation.down.id,
+        "rollup_function": "sum",
+        "related_table_rollup_field_id": value.id,
+    }
+    for is_named in (False, True):
+        if is_named:
+            customers.fields.append(FakeField("cread", "Read", "Rollup", options))
+            formula = {"formula": "CONCAT({Read})", "formula_raw": "CONCAT({Read})"}
+            customers.fields.insert(0, FakeField("cshown", "Shown", "Formula", formula))
+            for row in customers.rows.values():
+                row["Shown"] = "of Readings"
+            write_tools.schemas.drop()
+        draft = await rename(write_tools, 1)
+        assert ("Customers" in draft.view.card_fields) is not is_named
+        assert "Amount" in draft.view.card_fields

@@ -149,6 +149,6 @@ async def test_nothing_of_what_a_person_may_not_read_is_told(
         ("nocodb_get", {"table": "Customers", "id": "1"}),
     ):
         assert "SECRET" not in await call_tool(source, tool, **args)
-    assert await source.list_meanings() == [
+    assert await source.list_meanings(Viewer()) == [
         {"table": "Customers", "field": "Name", "text": "who", "source": "ponte.toml"}
     ]

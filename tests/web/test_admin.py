@@ -311,6 +311,11 @@ async def test_it_shows_what_the_model_knows_about_tables(own_desk: Desk) -> Non
         ("escrito em", "ponte.toml"),
     ]
     assert len(cells) == 8, "no field is called None"
+    with desk.config.open("a") as file:
+        file.write('[[rules]]\nwho = ["web:ana"]\ndeny = ["read:Orders"]\n')
+    await desk.send("owner", "reload", "config")
+    assert "Orders" not in (await desk["ana"].get("/admin/tables")).text
+    assert "Orders" in (await desk["owner"].get("/admin/tables")).text
 
 
 async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> None:

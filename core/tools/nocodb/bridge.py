@@ -441,10 +441,11 @@ class BridgeSource:
         )
         return {"cut": cut, **page, "list": head}
 
-    async def list_meanings(self) -> Sequence[Data]:
-        """Return what the model is told of all tables."""
+    async def list_meanings(self, viewer: Viewer) -> Sequence[Data]:
+        """Return what the model is told of all tables that the viewer may read."""
         rules = self._config.table_rules
-        tables = (self._hiding.describe(name) for name in rules.tables if not rules.is_hidden(name))
+        names = (name for name in rules.tables if rules.is_visible(viewer, name))
+        tables = map(self._hiding.describe, names)
         return [row for table in tables for row in table.meanings]
 
     async def _check_conditions(self, args: Data) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.base.errors import ToolError
-from core.base.redaction import is_secret_name
+from core.base.redaction import NO_SECRET, is_secret_name
 from core.base.text import compose_letters, fold_case, to_one_line
 from core.changes.kinds import Changer
 from core.domain.changes import MAX_IDENTIFYING_FIELDS, MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
@@ -143,7 +143,8 @@ class DraftBuilder:
                     del after[field.title]
             same = {n for n, v in after.items() if holds_value(v, snapshot.get(n))}
             # A secret counts as new: otherwise its value could be guessed.
-            new = {n: v for n, v in after.items() if n not in same or (v and is_secret_name(n))}
+            secrets = {n for n, v in after.items() if v not in NO_SECRET and is_secret_name(n)}
+            new = {n: v for n, v in after.items() if n not in same or n in secrets}
             # Moments before the change are shown in the asker's zone, as those after it.
             if written := after if keeps_all else new:
                 before = {
@@ -617,6 +618,10 @@ class WriteTools:
         rule = self._schemas.config.table_rules.find_rule(table.id, table.title)
         fields = list[Field]()
         for field in list_card_fields(table, rule.card_fields, written):
+            # The name of a linked row can be a formula over a third table, with other readers.
+            needs = await self._schemas.find_needs(viewer, table, [field])
+            if len([need for need in needs if need[0] == "read"]) > 1 + field.is_link:
+                continue
             with suppress(ToolError):  # a secret, or a link to rows that a secret names
                 await check_filter_field(self._schemas, viewer, field)
                 fields.append(field)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from core.base.errors import ToolError
 from core.base.i18n import say
-from core.base.redaction import WITHHELD_MARK, is_secret_name, redact
+from core.base.redaction import NO_SECRET, WITHHELD_MARK, is_secret_name, redact
 from core.base.text import fold_to_letters
 from core.base.value_formats import parse_number as parse_number
 from core.tools.nocodb.api import NocoRecord
@@ -567,7 +567,8 @@ def cell_of(record: NocoRecord, field: Field) -> object:
 
 def open_cell(record: NocoRecord, field: Field) -> object:
     cell = record.fields.get(field.title)
-    return say(WITHHELD_MARK) if cell and field.is_secret else redact(cell)
+    is_withheld = cell not in NO_SECRET and field.is_secret
+    return say(WITHHELD_MARK) if is_withheld else redact(cell)
 
 
 def lists_linked_rows(cell: object) -> bool:

@@ -249,9 +249,9 @@ class TableSource:
                 return await self.schemas.look_up_tables()
         return None
 
-    async def list_meanings(self) -> Sequence[Json]:
-        """Return what the model is told of all tables. Raise NocoError."""
-        tables = await self.schemas.describe_all(Viewer())
+    async def list_meanings(self, viewer: Viewer) -> Sequence[Json]:
+        """Return what the model is told of all tables that the viewer may read. Raise NocoError."""
+        tables = await self.schemas.describe_all(viewer)
         return [row for table in tables for row in table.meanings]
 
     async def health(self) -> Health:

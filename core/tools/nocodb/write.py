@@ -202,12 +202,18 @@ class TableBatch:
             if not self._is_written:
                 row = self._rebase_files(schema, row, now.get(row.id))
             check = self._compare_update(schema, row, now.get(row.id))
-            has_secret = any(map(is_secret_name, row.after or ()))
-            if has_secret and not self._is_written and check.state == "after":
-                # A row that has its new values already is not written. One with a secret is:
-                # otherwise an unchanged "last modified" would reveal that a guess was right.
-                check = replace(check, state="before")
             before, after = row.before or {}, row.after or {}
+            secrets = [name for name in after if is_secret_name(name)]
+            if secrets and not self._is_written and check.state == "after":
+                # A row that has its new values already is not written. One with a secret is:
+                # otherwise an unchanged "last modified" would reveal that a guess was right. If
+                # somebody has set another secret since, a right guess is as stale as a wrong one.
+                stands, current = self._driver.is_unchanged, check.current or {}
+                if all(
+                    before.get(name) == after[name] or stands(before.get(name), current.get(name))
+                    for name in secrets
+                ):
+                    check = replace(check, state="before")
             for title in (after.keys() & schema.links.keys()) if check.state == "before" else ():
                 # A row to be linked may belong to another row by now. NocoDB would take it from
                 # there without an error.
@@ -352,11 +358,11 @@ class TableBatch:
         """Compare a row with its update, and return "after" if it has all new values, "before" if
         it still has the earlier ones, else "other", which is a conflict.
 
-        A typed field that already has its new value is no conflict. Of a link to many rows, only
-        the rows that the update adds or removes are compared. Without an earlier value of a field
-        (`is_described` False), nobody can say that it is unchanged. A bridge, which is not typed,
-        writes all fields at once, so each must be unchanged. A driver is typed if the system
-        describes its fields, as NocoDB's own API does.
+        A typed field that already has its new value is no conflict, except a secret. Of a link to
+        many rows, only the rows that the update adds or removes are compared. Without an earlier
+        value of a field (`is_described` False), nobody can say that it is unchanged. A bridge,
+        which is not typed, writes all fields at once, so each must be unchanged. A driver is typed
+        if the system describes its fields, as NocoDB's own API does.
         """
         # The row was deleted.
         if now is None:
@@ -381,7 +387,14 @@ class TableBatch:
             name
             for name, value in before.items()
             if not stands(value, cells[name])
-            and (not self._driver.typed or name not in after or name in missing)
+            # Where the draft has the same value twice, it may be written in another way.
+            and (name in missing or name not in after or value != after[name])
+            and (
+                not self._driver.typed
+                or name not in after
+                or name in missing
+                or (is_secret_name(name) and not self._is_written)
+            )
         ]
         return RowCheck("before" if is_described and not drifted else "other", row, now, missing)
 

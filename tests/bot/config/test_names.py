@@ -34,6 +34,7 @@ from core.tools.sample.base import SampleSource
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.source import StackSpotSource
 from tests.bot.conftest import RunningPonte, Shell
+from tests.dialogues.office import office
 from tests.fakes.code import FakeBackend
 from tests.fakes.config import FixedConfig
 from tests.fakes.quick_commands import RegisteredCommands
@@ -312,3 +313,12 @@ def test_the_tools_of_chat_platforms_are_known(tmp_path: Path) -> None:
         '[[rules]]\ndeny = ["tool:post_message", "tool:read_messages", "tool:schedule_propose"]\n'
     )
     assert find_misspelt_names(tmp_path, f"{text}[tools.post_message]\napprovals = 2") == []
+
+
+async def test_each_tool_of_a_running_ponte_can_be_named(tmp_path: Path) -> None:
+    """Otherwise a reload would refuse a rule that has an effect."""
+    async with office(tmp_path / "home") as team, team.open() as app:
+        names = {spec.name for spec in await app.engine.assistant.toolbox.list_specs()}
+    assert {"saved_question", "ask_person", "post_message"} <= names
+    rights = ", ".join(f'"tool:{name}"' for name in names)
+    assert find_misspelt_names(tmp_path, f"[[rules]]\ndeny = [{rights}]\n") == []

@@ -181,3 +181,15 @@ async def test_policy_check_judges_and_names_them(tmp_path: Path) -> None:
         report = await check_rights(start, "web", rights=["approve:Invoices"])
         assert [line.allowed for line in report.lines] == [allowed]
         assert any(note in line for line in report.notes)
+
+
+def test_two_misspelt_names_of_one_table_both_restrict_it(tmp_path: Path) -> None:
+    sections = [
+        '[tables.Invoces]\naccess = "read"\n',
+        '[tables.Invoicess]\napprovers = ["slack:U8"]\n',
+    ]
+    for text in ("".join(sections), "".join(reversed(sections))):
+        live = load(tmp_path, text)
+        live.note_tables(TABLES)
+        rule = live.table_rules.find_rule("m1", "Invoices")
+        assert (rule.access, rule.approvers) == ("read", frozenset({"slack:U8"}))

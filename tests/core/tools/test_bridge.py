@@ -671,7 +671,7 @@ async def test_the_operators_meanings_stand_in_the_result_of_a_table() -> None:
             assert "hunter2" not in page["meanings"]
             assert page["list"]
         assert "meanings" not in await execute(source, "list_tables", base_id=BASE)
-        assert [(row["field"], row["text"]) for row in await source.list_meanings()] == [
+        assert [(row["field"], row["text"]) for row in await source.list_meanings(Viewer())] == [
             ("", "shops"),
             ("Status", "Lost: gone to another shop"),
         ]

@@ -112,6 +112,9 @@ async def test_a_right_guess_of_a_secret_is_proposed_as_a_wrong_one() -> None:
             assert draft.rows[0].after == {"Password": guess}
             batch = ask.source.rows.open(draft)
             assert [check.state for check in await batch.check(draft.rows)] == ["before"]
+            draft = await ask("update_record", record_id=3, record_data={**values, "Status": "Won"})
+            batch = ask.source.rows.open(draft)
+            assert [check.state for check in await batch.check(draft.rows)] == ["before"]
 
 
 async def test_a_person_changes_the_proposed_values_of_a_bridge() -> None:
