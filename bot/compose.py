@@ -358,6 +358,4 @@ def _build_reloader(
         people = [account.person for account in await accounts.list_all()]
         return KnownNames(tables, ["web:owner", *people])
 
-    reloader = Reloader(settings, live, stores.audit, stores.peers, look_up)
-    live.look_up = reloader.look_up_names
-    return reloader
+    return Reloader(settings, live, stores.audit, stores.peers, look_up)

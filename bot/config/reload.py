@@ -233,6 +233,7 @@ class Reloader:
         self._hangup: asyncio.Task[None] | None = None
         self.known = KnownNames()
         """As they were looked up last."""
+        live.look_up = self.look_up_names
         peers.on("reload", self._on_peer)
 
     def reload(self, now: Config | None = None) -> Sequence[str]:
