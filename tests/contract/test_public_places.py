@@ -95,6 +95,19 @@ async def test_what_is_known_stays_known_for_a_while(places: PublicPlaces, clock
     assert await ask(places, platform, "C1") == [False], "it has become private"
 
 
+async def test_a_place_that_the_platform_does_not_tell_holds_up_no_other(
+    places: PublicPlaces, clock: Clock
+) -> None:
+    platform = Platform(0, "C1")
+    assert await ask(places, platform, "busy", "C1") == [None, None]
+    platform.room = 9
+    while not places._looking or not (platform.questions or places._looking.done()):
+        await asyncio.sleep(0)
+    clock.now = 500.0
+    await finish(places)
+    assert await ask(places, platform, "C1") == [True]
+
+
 async def test_a_busy_platform_and_places_of_one_person(places: PublicPlaces) -> None:
     assert await ask(places, Platform(9), "busy") == [None]
     messengers: Any = {"slack": Platform(9)}
