@@ -95,6 +95,26 @@ async def test_what_is_known_stays_known_for_a_while(places: PublicPlaces, clock
     assert await ask(places, platform, "C1") == [False], "it has become private"
 
 
+async def test_a_place_that_the_platform_does_not_tell_holds_up_no_other(
+    places: PublicPlaces,
+) -> None:
+    platform, looked = Platform(0, "C1"), asyncio.Event()
+    assert await ask(places, platform, "busy", "C1") == [None, None]
+    is_public = platform.is_public
+
+    async def tell(address: Address) -> bool | None:
+        looked.set()
+        return await is_public(address)
+
+    platform.room, platform.is_public = 9, tell  # type: ignore[method-assign]
+    waiting = asyncio.create_task(looked.wait())
+    assert places._looking is not None
+    await asyncio.wait({waiting, places._looking}, return_when=asyncio.FIRST_COMPLETED)
+    assert looked.is_set(), "it is still looked up"
+    waiting.cancel()
+    assert await ask(places, platform, "C1") == [True]
+
+
 async def test_a_busy_platform_and_places_of_one_person(places: PublicPlaces) -> None:
     assert await ask(places, Platform(9), "busy") == [None]
     messengers: Any = {"slack": Platform(9)}

@@ -45,3 +45,12 @@ async def test_help_says_where_an_admin_does_not_decide(
     sign = "🚫" if is_exclusive else "✅"
     assert f"{sign} decide on changes in these tables: Orders" in rights["Bea"]
     assert "✅ read tables" in rights["Bea"], "no rule names a table"
+
+
+async def test_help_names_no_table_that_its_reader_may_not_read(
+    bot_home: BotHome, tmp_path: Path
+) -> None:
+    rule = TableRule(approvers=frozenset({"slack:S1"}), approvers_only=True)
+    text = HIDDEN.format(table="Orders").replace("slack:U5", f"slack:{BOSS.id}")
+    rights = await read_rights(bot_home, tmp_path, text, TableRules({"Orders": rule}))
+    assert not any("Orders" in line for line in rights["Bea"])

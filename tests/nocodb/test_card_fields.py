@@ -45,7 +45,6 @@ async def test_a_card_shows_linked_rows_amounts_dates_and_status(tools: WriteToo
     draft = await rename(tools, 1)
     (details,) = describe(draft)
     assert details.startswith("Customers: Customer 01 · Amount: "), details
-    assert len(draft.view.card_fields) <= 4
     (step,) = (await tools.all_done(draft)).steps
     assert step.write.after == {"Title": "New 1"}, "nothing else is written"
 
@@ -67,7 +66,10 @@ async def test_what_identifies_a_row_is_compared_when_the_change_is_applied(
 async def test_the_operator_names_the_fields(tools: WriteTools) -> None:
     name_fields(tools, "amount", "No such field", "Paid", "Title", "Amount")
     draft = await rename(tools, 1)
-    assert list(draft.view.card_fields) == ["Amount", "Paid"], "and not the changed one"
+    assert list(draft.view.card_fields) == ["Amount", "Paid"], "and not the one that names it"
+    changes = [{"id": 1, "fields": {"Amount": 7}}]
+    draft = await tools.draft("nocodb_update", table="Orders", changes=changes)
+    assert list(draft.view.card_fields) == ["Paid"], "and not the changed one"
 
 
 async def test_an_undo_shows_them_and_goes_on_where_they_changed(tools: WriteTools) -> None:
@@ -91,6 +93,13 @@ async def test_an_undo_shows_them_and_goes_on_where_they_changed(tools: WriteToo
 async def test_more_than_ten_rows_show_none(tools: WriteTools) -> None:
     assert (await rename(tools, *range(1, 11))).view.card_fields
     assert not (await rename(tools, *range(1, 12))).view.card_fields
+
+
+async def test_a_card_shows_four_at_most(write_tools: WriteTools, base: FakeBase) -> None:
+    orders = next(table for table in base.tables.values() if table.title == "Orders")
+    orders.fields += [FakeField(f"cn{n}", f"Number {n}", "Number") for n in range(6)]
+    draft = await rename(write_tools, 1)
+    assert list(draft.view.card_fields) == ["Customers", "Amount", "Due", "Number 0"]
 
 
 async def test_secrets_and_names_of_secret_rows_never_stand_on_a_card(

@@ -102,6 +102,8 @@ async def test_a_direct_message_is_not_asked_for_its_members(tmp_path: Path) -> 
         await w.ask("hello", w.dm)
         slack, of_others = w.bot.slack, w.slack.dm(w.bob)
         assert await slack.can_write(None, Address("slack", w.dm.id, TEAM)) is True
+        alice = Person("slack", w.alice.id, TEAM)
+        assert await slack.can_read(alice, Address("slack", w.dm.id, TEAM)) is False
         assert w.calls("conversations.members") == []
         mentioned = Address("slack", w.dm.id, TEAM, is_shared=True)
         assert await slack.can_write(Person("slack", w.bob.id, TEAM), mentioned) is False
