@@ -140,6 +140,22 @@ async def test_a_tab_that_was_away_sees_what_became_of_its_cards(
     ]
 
 
+async def test_a_tab_that_comes_back_gets_the_newest_version_of_a_card(
+    ponte: WebPonte, client: Client
+) -> None:
+    """The stored answer has the one that its turn proposed."""
+    card = Card("abc234", "proposal", "Update 1 row", "", (), ("approve",), revision=1)
+    ponte.answers(Answer("Shall I?", cards=(card,)))
+    async with following(client) as tab:
+        await until(tab, "ready")
+        await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
+        last = (await until(tab, "done"))[-1].id
+    ponte.board.decided = [replace(card, revision=2)]
+    async with following(client, last=last) as tab:
+        missed = await until(tab, "ready")
+    assert [event.data["revision"] for event in missed if event.name == "card"] == [2]
+
+
 async def test_a_decision_overtakes_and_nothing_is_told_twice(
     ponte: WebPonte, client: Client
 ) -> None:

@@ -339,6 +339,8 @@ class ConversationEvents:
         thread = await self._journal.find_thread_id(self._key)
         resets = bool(self._cursor.thread) and self._cursor.thread != thread
         self._cursor.thread = thread
+        # The cards as they are now. A stored answer has them as they were when it was given.
+        cards = {card.id: card for card in await self._hub.requests.board.changes(self._key)}
         for entry in await self._journal.list_entries(self._key):
             if _is_over(entry):
                 is_unseen = not (self._skips_ended or self._cursor.has_seen(entry.seq))
@@ -347,7 +349,7 @@ class ConversationEvents:
                     message = message_json(entry.message, entry.seq, entry.created_at, entry.state)
                     yield format_event("message", message)
                 elif entry.answer and not self._skips_ended:
-                    for card in entry.answer.cards:
+                    for card in replace_cards(entry.answer, cards).cards:
                         yield format_event("card", {**card_json(card), "turn": entry.turn})
                 if is_unseen or self._skips_ended:
                     self._cursor.mark_ended(entry.seq)
@@ -356,7 +358,9 @@ class ConversationEvents:
                     writer = self._writers.pop(entry.turn, None) or self._new_writer(entry.turn)
                 # A turn can end without an answer: then only the state of its message tells it.
                 if is_unseen and entry.answer is not None:
-                    async for event in writer.write_end(entry.answer, str(self._cursor)):
+                    async for event in writer.write_end(
+                        replace_cards(entry.answer, cards), str(self._cursor)
+                    ):
                         yield event
             # It runs: its events come from the hub.
             elif entry.turn not in self._writers:
