@@ -354,6 +354,30 @@ class Approval:
         only = Verdict(False, rule=f"tables.{table}.approvers_only", right=verdict.right)
         return only if table_rule.approvers_only else verdict
 
+    async def judge_decider(self, change: Change, person: Person) -> Verdict | None:
+        """Return whether the person who decided on the change may do so by the rules of now: as a
+        named approver, or by a right to approve. None: only because they asked for it."""
+        proposal, kind = change.proposal, self.kinds[change.draft.kind]
+        approvers = self.approvers(proposal)
+        names = approvers.names - {ASKER}
+        # "asker" in `approvers` stands for whoever asked for the change.
+        asker_key = self.canonical_person(proposal.asker.key)
+        is_asker = self.canonical_person(person.key) == asker_key
+        rights = await self.policy.look_up_rights(
+            person, proposal.address, names, max_age=find_max_age(person)
+        )
+        right = rights.may(*kind.right_to_approve(change.draft))
+        is_named = (is_asker and ASKER in approvers.names) or rights.fits(names, "people")
+        # Without approvers the asker decides, and everybody may deny what they asked for.
+        if is_asker and (kind.is_personal or not approvers.names or change.state == "denied"):
+            return None
+        if right.is_denied or (right.allowed and not approvers.is_exclusive):
+            return right
+        if is_named:
+            rule = self._find_named_rule(proposal, approvers)
+            return Verdict(True, rule=rule, right=right.right)
+        return right
+
     def find_approvers(self, proposal: Proposal) -> tuple[Proposal, bool]:
         """If the asker can decide alone, nobody else gets a notice that a decision is wanted."""
         proposal = replace(proposal, has_named_approvers=self.names_approvers(proposal))
