@@ -12,7 +12,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -407,7 +407,8 @@ class Start:
 
     `fault`: ponte.toml has errors, and `config` is empty. The command then continues only if a
     running Ponte answers it over its socket: that process goes on with the ponte.toml that it read
-    when it had no errors. `tables` are the titles of tables by id, as a running Ponte knows them.
+    when it had no errors. `tables` are the titles of tables by id, and `people` the keys of people
+    of the page, as a running Ponte knows them.
     """
 
     settings: Settings
@@ -415,6 +416,7 @@ class Start:
     home: Home
     fault: SettingsError | None = None
     tables: Mapping[str, str] | None = None
+    people: Collection[str] | None = None
 
 
 def sync_folder(folder: Path) -> None:

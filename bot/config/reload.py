@@ -25,7 +25,7 @@ from bot.config.ponte_toml import (
 from bot.config.table_names import describe_unknown_tables
 from bot.features.base import find_features
 from bot.logs import mask_also
-from bot.operation_results import Reload
+from bot.operation_results import FileCheck, Reload
 from bot.settings import Settings
 from core.base.errors import BadInput, PonteError, SettingsError
 from core.base.i18n import say, use_locale
@@ -280,15 +280,16 @@ class Reloader:
                 return
         self._note_reload(OPERATOR)
 
-    def check(self) -> Sequence[str]:
+    def check(self) -> FileCheck:
         """Return the faults of the file as it is now, each with its line, and misspelt names."""
         try:
             config = self.read_file()
         except SettingsError as error:
-            return error.words().splitlines()
+            return FileCheck(error.words().splitlines(), is_in_force=False)
         known = replace(self.known, tables=self._live.tables)
         unchecked = list_unchecked_names(config, known)
-        return [*misspelt_names(config, self._settings, known), *unchecked]
+        faults = [*misspelt_names(config, self._settings, known), *unchecked]
+        return FileCheck(faults, is_in_force=config == self._live.current)
 
     def read_file(self) -> Config:
         """Return the file as it is on disk now, checked. A missing file is an error if there was

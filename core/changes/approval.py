@@ -104,6 +104,7 @@ class TableRules:
     - `tools`: the approvers of proposals that a tool makes, by the tool's name.
     - `remind_after`: seconds until approvers are reminded once; 0 for never.
     - `escalate_after`: seconds until others are asked, too; 0 for never.
+    - `titles`: of all tables that there are, by id; None: not known.
     """
 
     tables: Mapping[str, TableRule] = field(default_factory=dict)
@@ -111,6 +112,7 @@ class TableRules:
     tools: Mapping[str, Approvers] = field(default_factory=dict)
     remind_after: float = 0.0
     escalate_after: float = 0.0
+    titles: Mapping[str, str] | None = None
 
     def find_rule(self, *names: str) -> TableRule:
         """The first name with a rule counts; without one, return the default rule."""
@@ -145,6 +147,16 @@ class TableRules:
     @property
     def names_tables(self) -> bool:
         return bool(self.tables or self.named)
+
+    def find_title(self, name: str) -> str:
+        """Return the title of the table that has this title or id; "" if none has. The name stands
+        for it as long as the tables are not known."""
+        return name if self.titles is None else self._by_folded_text.get(fold_case(name), "")
+
+    @cached_property
+    def _by_folded_text(self) -> Mapping[str, str]:
+        pairs = (self.titles or {}).items()
+        return {fold_case(text): title for id, title in pairs for text in (id, title)}
 
     def restrict_also(self, near: Mapping[str, Names]) -> TableRules:
         """Return the rules with the restrictions of each name in `near` also for the table that has

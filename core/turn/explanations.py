@@ -109,10 +109,9 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
         if rule := await approval.find_policy(proposal):
             lines += [say(_DECIDED), f"- {rule}"]
         lines.append(say(_BY_POLICY))
-    elif change.decider:
-        # None: whoever asked for it decided on it, which the sentence above allows.
-        if verdict := await approval.judge_decider(change, change.decider):
-            lines += [say(_DECIDED), f"- {explain_verdict(verdict)}"]
+    # None: whoever asked for it decided on it, which the sentence above allows.
+    elif change.decider and (verdict := await approval.judge_decider(change, change.decider)):
+        lines += [say(_DECIDED), f"- {explain_verdict(verdict)}"]
     return "\n".join(lines)
 
 
@@ -135,7 +134,7 @@ _MAY: Mapping[Action, str] = {
 }
 _MAY_BY_TABLE: Mapping[Action, str] = {
     "read": "read these tables: {names}",
-    "propose": "change these tables, after someone approves it: {names}",
+    "propose": "change these tables, after someone approves them: {names}",
 }
 _DECIDES = "decide on changes in these tables: {names}"
 _MAX_LISTED_TABLES = 20
@@ -145,15 +144,15 @@ async def list_decided_tables(
     approval: Approval, message: Message
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return the tables with named approvers on whose changes the author may decide, and those on
-    which they may not."""
-    tables = approval.config.table_rules.tables.items()
-    names = [name for name, rule in tables if rule.approvers - {ASKER}]
-    verdicts = [
-        await approval.judge_approver(message.author, message.address, name) for name in names
-    ]
-    pairs = list(zip(names, verdicts, strict=True))
-    decidable = [name for name, verdict in pairs if verdict.allowed]
-    return decidable, [name for name in names if name not in decidable]
+    which they may not. Tables that nobody may change or that do not exist are left out."""
+    rules = approval.config.table_rules
+    decidable, closed = list[str](), list[str]()
+    for name, rule in rules.tables.items():
+        title = rules.find_title(name)
+        if title and rule.approvers - {ASKER} and not rules.is_read_only(name):
+            verdict = await approval.judge_approver(message.author, message.address, name)
+            (decidable if verdict.allowed else closed).append(title)
+    return list(dict.fromkeys(decidable)), [*dict.fromkeys(closed)]
 
 
 def describe_rights(

@@ -45,3 +45,16 @@ async def test_help_says_where_an_admin_does_not_decide(
     sign = "🚫" if is_exclusive else "✅"
     assert f"{sign} decide on changes in these tables: Orders" in rights["Bea"]
     assert "✅ read tables" in rights["Bea"], "no rule names a table"
+
+
+async def test_help_names_only_tables_to_decide_on_that_exist(
+    bot_home: BotHome, tmp_path: Path
+) -> None:
+    named = TableRule(approvers=frozenset({"slack:S1"}))
+    closed = TableRule("read", approvers=frozenset({"slack:S1"}))
+    rules = TableRules(
+        {"m2": named, "Ordres": named, "Customers": closed},
+        titles={"m1": "Customers", "m2": "Orders"},
+    )
+    rights = await read_rights(bot_home, tmp_path, "", rules)
+    assert "✅ decide on changes in these tables: Orders" in rights["Cleo"]

@@ -43,7 +43,8 @@ async def test_access_of_a_table_decides_and_is_told(bot_home: BotHome, tmp_path
             ("propose:Customers", "read"),
         ):
             assert (await says(ponte, f"why {right}", right)).text == (
-                f'`{right}`: denied. `[tables]` in ponte.toml sets `access = "{access}"` for this table.'
+                f'`{right}`: denied. `[tables]` in `ponte.toml` sets `access = "{access}"` for '
+                "this table."
             )
         assert "allowed" in (await says(ponte, "why read:Customers", "k")).text
 

@@ -213,7 +213,7 @@ def test_a_reload_refuses_such_a_secret_and_keeps_the_former_file(
     with pytest.raises(SettingsError, match="HOOK_OF_TESTS is too short"):
         reloader.reload()
     assert live.current is before
-    assert "HOOK_OF_TESTS is too short" in str(reloader.check())
+    assert "HOOK_OF_TESTS is too short" in str(reloader.check().faults)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_the_doctor_fails_for_them(tmp_path: Path) -> None:
 def test_policy_check_names_them_beside_its_answer(ponte: Shell) -> None:
     Path("ponte.toml").write_text(FILE)
     ponte("policy", "check", "--person", "slack:U1", "--json")
-    assert ponte.code == 0
+    assert ponte.code == 1
     assert json.loads(ponte.out)
     assert ponte.err.splitlines() == [*TOLD, "Not checked: Any"]
 
@@ -264,6 +264,17 @@ async def test_a_reload_names_them_and_keeps_the_rules(
     )
     unknown_table = "ponte.toml:15: table Any not found, so this line has no effect"
     assert (code, errors.splitlines()) == (1, [kept, *TOLD, unknown_table])
+
+
+async def test_policy_check_asks_a_running_ponte_for_names(
+    running_ponte: RunningPonte, tmp_path: Path
+) -> None:
+    (tmp_path / "ponte.toml").write_text('[groups]\nteam = ["web:owner", "web:nobody"]\n')
+    code, _, errors = await running_ponte.check("policy", "check", "--person", "web")
+    assert code == 1
+    assert "ponte.toml:2: person web:nobody not found" in errors
+    assert "web:owner" not in errors
+    assert "Not checked" not in errors
 
 
 def test_a_reload_logs_them(tmp_path: Path) -> None:

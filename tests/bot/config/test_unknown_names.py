@@ -152,9 +152,9 @@ async def test_what_cannot_be_looked_up_is_told_as_not_checked(tmp_path: Path) -
     write(tmp_path, TYPO.format(access="ask") + '[groups]\nteam = ["web:anna"]\n')
     reloader, refusal = await reload(tmp_path, live, KnownNames())
     assert refusal == ""
-    assert "Not checked: Invoces, web:anna" in reloader.check()
+    assert "Not checked: Invoces, web:anna" in reloader.check().faults
     live.note_tables(TABLES)
-    (held, unchecked) = reloader.check()
+    (held, unchecked) = reloader.check().faults
     assert held == (
         "ponte.toml:2: table Invoces not found. Its restrictions apply to Invoices. "
         "Did you mean that?"
@@ -164,9 +164,28 @@ async def test_what_cannot_be_looked_up_is_told_as_not_checked(tmp_path: Path) -
 
 def test_an_unknown_group_is_told_with_the_nearest(tmp_path: Path) -> None:
     text = '[groups]\nfinance = ["slack:U1"]\n[tables.Invoices]\napprovers = ["finanse"]\n'
-    with pytest.raises(SettingsError, match="Did you mean finance"):
+    with pytest.raises(SettingsError, match=r"Did you mean finance\?$"):
         read_config(write(tmp_path, text))
     assert Config().groups == {}
+
+
+def test_only_tables_that_exist_have_a_title(tmp_path: Path) -> None:
+    live = load(tmp_path, TYPO.format(access="read").replace("Invoces", "Nothing"))
+    assert live.table_rules.find_title("Nothing") == "Nothing", "not looked up yet"
+    live.note_tables(TABLES)
+    titles = [live.table_rules.find_title(name) for name in ("Nothing", "m1", "INVOICES")]
+    assert titles == ["", "Invoices", "Invoices"]
+
+
+async def test_a_file_in_force_since_the_start_is_told_as_that(tmp_path: Path) -> None:
+    live = load(tmp_path, TYPO.format(access="ask"))
+    reloader, refusal = await reload(tmp_path, live, KnownNames(TABLES, []))
+    assert refusal
+    assert (reloader.check().is_in_force, len(reloader.check().faults)) == (True, 1)
+    write(tmp_path, TYPO.format(access="read"))
+    assert not reloader.check().is_in_force
+    write(tmp_path, "[tables")
+    assert not reloader.check().is_in_force
 
 
 async def test_policy_check_judges_and_names_them(tmp_path: Path) -> None:
@@ -179,5 +198,6 @@ async def test_policy_check_judges_and_names_them(tmp_path: Path) -> None:
     ):
         start = Start(settings, config, home, tables=tables)
         report = await check_rights(start, "web", rights=["approve:Invoices"])
+        assert report.has_unknown_names == (tables is not None)
         assert [line.allowed for line in report.lines] == [allowed]
         assert any(note in line for line in report.notes)
