@@ -69,9 +69,9 @@ class OperationService:
                 # Ponte itself goes on with the file that it has loaded: the errors are only the
                 # result of the check.
                 raise BadInput("{faults}", faults=error.words()) from None
-            await ponte.reloader.look_up_names()
-            tables, people = ponte.live.tables, ponte.reloader.known.people
-            subject = replace(ponte.inputs, config=file, tables=tables, people=people)
+            await ponte.reloader.look_up_names(file)
+            known = replace(ponte.reloader.known, tables=ponte.live.tables)
+            subject = replace(ponte.inputs, config=file, known=known)
         result = await operation.function(subject, **checked)
         return to_json(result)
 

@@ -16,7 +16,6 @@ from bot.config.approvers import describe_blind_approvers
 from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import (
-    KnownNames,
     find_unknown_names,
     list_unchecked_names,
     misspelt_names,
@@ -244,8 +243,8 @@ async def check_rights(
     platform is asked: `groups` and `guest` are what it would tell. Raises WrongUsage.
     """
     settings, config, live = begun.settings, begun.config, LiveConfig(begun.config)
-    if begun.tables is not None:
-        live.note_tables(begun.tables)
+    if begun.known.tables is not None:
+        live.note_tables(begun.known.tables)
     platforms = platform_rights(settings.faces)
     who, where = _read_person_and_place(begun, person, channel)
     platform = who.platform
@@ -294,7 +293,7 @@ async def check_rights(
             else line
             for line in lines
         ]
-    known = KnownNames(begun.tables, begun.people)
+    known = begun.known
     notes = [*misspelt_names(config, settings, known), *list_unchecked_names(config, known)]
     notes += [*describe_blind_approvers(config, settings)]
     approvers = [table.approvers for table in config.tables.values()]

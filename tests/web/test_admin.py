@@ -370,7 +370,7 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
     await desk["bob"].post("/chat", json={"message": "Hello", "conversation": "other"})
     nearly = (await desk["ana"].get("/admin")).text.partition("Limits almost reached")[2]
     assert "100%" in nearly
-    (_, line) = [
+    (*_, line) = [
         one for one in (await desk.act("audit"))["lines"] if one["event"] == "config-reloaded"
     ]
     assert line["asker"] == "web:owner"

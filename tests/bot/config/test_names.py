@@ -277,6 +277,18 @@ async def test_policy_check_asks_a_running_ponte_for_names(
     assert "Not checked" not in errors
 
 
+async def test_a_reload_looks_up_fields_for_cards(
+    running_ponte: RunningPonte, tmp_path: Path
+) -> None:
+    (tmp_path / "ponte.toml").write_text('[tables.Invoices]\ncard_fields = ["Amonut", "Issued"]\n')
+    code, errors = await running_ponte.fail("reload")
+    assert code == 1
+    assert errors.splitlines()[1:] == [
+        "ponte.toml:2: field Amonut not found in this table, so cards don't show it. "
+        "Did you mean Amount?"
+    ]
+
+
 def test_a_reload_logs_them(tmp_path: Path) -> None:
     file = tmp_path / "ponte.toml"
     file.write_text(FILE)
