@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from bot import __version__
 from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
-from bot.config.reload import KnownNames, Reloader
+from bot.config.reload import Reloader
+from bot.config.table_names import KnownNames
 from bot.engine import Engine, load_parsers
 from bot.features.base import EndFeature, find_features
 from bot.features.sign_in.accounts import PageAccountService
@@ -350,12 +351,15 @@ def _build_reloader(
     tools: Sequence[ToolBundle],
     accounts: PageAccountService,
 ) -> Reloader:
-    async def look_up() -> KnownNames:
-        """Ask NocoDB for the names of its tables, and the database for the people of the page."""
+    async def look_up(config: Config) -> KnownNames:
+        """Ask NocoDB for the names of its tables and of fields for cards, and the database for the
+        people of the page."""
         names = ("nocodb", "sample")
         sources: list[Any] = [bundle.source for bundle in tools if bundle.source.name in names]
         tables = await sources[0].look_up_tables() if sources else None
         people = [account.person for account in await accounts.list_all()]
-        return KnownNames(tables, ["web:owner", *people])
+        named = [name for name, table in config.tables.items() if table.card_fields]
+        fields = await sources[0].look_up_fields(named) if named and tables is not None else {}
+        return KnownNames(tables, ["web:owner", *people], fields)
 
     return Reloader(settings, live, stores.audit, stores.peers, look_up)

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 import structlog
 
 from bot.config.ponte_toml import Config
+from bot.config.table_names import NOTHING_KNOWN, KnownNames
 from bot.settings import STORED_FILE, Settings
 from core.base.errors import HomeTaken, PonteError, SettingsError
 from core.integrations import token_fault
@@ -407,14 +408,14 @@ class Start:
 
     `fault`: ponte.toml has errors, and `config` is empty. The command then continues only if a
     running Ponte answers it over its socket: that process goes on with the ponte.toml that it read
-    when it had no errors. `tables` are the titles of tables by id, as a running Ponte knows them.
+    when it had no errors. `known`: the names that a running Ponte looked up.
     """
 
     settings: Settings
     config: Config
     home: Home
     fault: SettingsError | None = None
-    tables: Mapping[str, str] | None = None
+    known: KnownNames = NOTHING_KNOWN
 
 
 def sync_folder(folder: Path) -> None:

@@ -36,6 +36,14 @@ class Reload:
 
 
 @dataclass(frozen=True, slots=True)
+class FileCheck:
+    """The faults of ponte.toml as it is now. `is_in_force`: Ponte uses it as it is."""
+
+    faults: Sequence[str]
+    is_in_force: bool
+
+
+@dataclass(frozen=True, slots=True)
 class UsageReport:
     """The usage since a day. `server_costs` and `unpriced` are models without a price
     (`Budget.models_without_price`)."""
@@ -57,12 +65,13 @@ class UsageOverview(UsageReport):
 @dataclass(frozen=True, slots=True)
 class PolicyCheck:
     """A verdict for each right of a person at a place ("" is a direct message), by the rules of a
-    file ("" for no file)."""
+    file ("" for no file). `has_unknown_names`: the file names something that does not exist."""
 
     channel: str
     file: str
     notes: Sequence[str]
     lines: Sequence[RightVerdict]
+    has_unknown_names: bool
 
 
 @dataclass(frozen=True, slots=True)

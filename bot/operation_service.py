@@ -65,11 +65,13 @@ class OperationService:
             # Such an operation checks ponte.toml as it is on disk now, before it is loaded.
             try:
                 file = ponte.reloader.read_file()
-                subject = replace(ponte.inputs, config=file, tables=ponte.live.tables)
             except SettingsError as error:
                 # Ponte itself goes on with the file that it has loaded: the errors are only the
                 # result of the check.
                 raise BadInput("{faults}", faults=error.words()) from None
+            await ponte.reloader.look_up_names(file)
+            known = replace(ponte.reloader.known, tables=ponte.live.tables)
+            subject = replace(ponte.inputs, config=file, known=known)
         result = await operation.function(subject, **checked)
         return to_json(result)
 

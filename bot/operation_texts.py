@@ -605,6 +605,7 @@ TEXTS: dict[str, ResultText] = {
         format_policy,
         notes=lambda result, view: result["notes"],
         json_values=lambda result: [result["lines"]],
+        has_failed=lambda result: result["has_unknown_names"],
     ),
     "setup show": ResultText(format_setup),
     "setup undo": ResultText(describe_setup_undo),

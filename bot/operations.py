@@ -203,7 +203,7 @@ async def reload_config(ponte: Ponte, actor: Person) -> results.Reload:
 
 
 @operation("config check", admin_page=True, in_shell=False)
-async def check_config(ponte: Ponte) -> Sequence[str]:
+async def check_config(ponte: Ponte) -> results.FileCheck:
     """Return the faults of ponte.toml as it is now, each with its line."""
     import asyncio
 

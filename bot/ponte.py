@@ -22,7 +22,7 @@ from adapters.terminal import TERMINAL
 from adapters.web import WEB
 from bot import __version__
 from bot.config.ponte_toml import LiveConfig
-from bot.config.reload import Reloader
+from bot.config.reload import Reloader, describe_unknown_fields
 from bot.config.table_names import describe_unknown_tables
 from bot.doctor.safety import list_findings
 from bot.engine import Engine
@@ -225,7 +225,7 @@ class Ponte:
         # On misspelt names, unreadable lines and corrected values.
         rows = [("failing", "settings", words) for words in settings.notes]
         parts = await self.board.parts.list_all(START_SCREEN_TIMEOUT_SECONDS)
-        await self.reloader.look_up_names()
+        await self.reloader.look_up_names(self.live.current)
         rows += [(part.state, part.name, part.words) for part in parts]
         for finding in list_findings(settings, self.live.current, self.home):
             # Other notes are for `ponte doctor`: the start screen stays short.
@@ -236,6 +236,7 @@ class Ponte:
                 rows.append(("on", finding.topic, finding.words))
         tables = self.live.tables
         unknown = describe_unknown_tables(self.live.current.table_names, tables)
+        unknown = [*unknown, *describe_unknown_fields(self.live.current, self.reloader.known)]
         rows += [("failing", "rights", words) for words in unknown]
         if tables is None and self.live.table_rules.names_tables:
             rows.append(("checking", "rights", say("Names of tables in ponte.toml: not checked")))

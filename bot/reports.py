@@ -15,7 +15,11 @@ from adapters.web import WEB
 from bot.config.approvers import describe_blind_approvers
 from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
-from bot.config.reload import KnownNames, list_unchecked_names, misspelt_names
+from bot.config.reload import (
+    find_unknown_names,
+    list_unchecked_names,
+    misspelt_names,
+)
 from bot.home import Start
 from bot.integrations import ADMINS
 from bot.integrations import collect_rights as platform_rights
@@ -241,8 +245,8 @@ async def check_rights(
     platform is asked: `groups` and `guest` are what it would tell. Raises WrongUsage.
     """
     settings, config, live = begun.settings, begun.config, LiveConfig(begun.config)
-    if begun.tables is not None:
-        live.note_tables(begun.tables)
+    if begun.known.tables is not None:
+        live.note_tables(begun.known.tables)
     platforms = platform_rights(settings.faces)
     who, where = _read_person_and_place(begun, person, channel)
     platform = who.platform
@@ -291,7 +295,7 @@ async def check_rights(
             else line
             for line in lines
         ]
-    known = KnownNames(begun.tables)
+    known = begun.known
     notes = [*misspelt_names(config, settings, known), *list_unchecked_names(config, known)]
     notes += [*describe_blind_approvers(config, settings)]
     approvers = [table.approvers for table in config.tables.values()]
@@ -302,7 +306,8 @@ async def check_rights(
     if any(line.right == "chat" and not line.allowed for line in lines[:-1]):
         notes.append(say("Without `chat`, Ponte doesn't answer, so nothing else is possible."))
     shown = where.channel if where.workspace == UNKNOWN_WORKSPACE else place_names(where)[-1]
-    return PolicyCheck(shown if channel else "", str(config.path or ""), notes, lines)
+    unknown = bool(find_unknown_names(config, settings, known))
+    return PolicyCheck(shown if channel else "", str(config.path or ""), notes, lines, unknown)
 
 
 async def find_rights(

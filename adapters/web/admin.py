@@ -233,8 +233,14 @@ class AdminView:
 
     async def _overview(self) -> str:
         warning = limits = ""
-        if await self._run("config check"):  # the faults of the file; none if it is valid
+        check = await self._run("config check")
+        if check["faults"]:
             sentence = say("ponte.toml has errors. Ponte is still using the last valid version.")
+            if check["is_in_force"]:
+                sentence = say(
+                    "Ponte is using ponte.toml, but some of its lines have errors or couldn't "
+                    "be checked."
+                )
             link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
             warning = f'<p class="notice bad">{escape(sentence)} {link}</p>'
         parts = sorted(await self._run("status"), key=lambda part: part["state"] != "failing")
@@ -335,7 +341,7 @@ class AdminView:
 
     async def _config(self) -> str:
         """The file itself can be edited only on the machine."""
-        faults = await self._run("config check")
+        faults = (await self._run("config check"))["faults"]
         listed = "".join(f"<li>{to_html(fault)}</li>" for fault in faults)
         sentence = say("The file has no errors.")
         for part in await self._run("status"):

@@ -626,7 +626,8 @@ class LiveConfig:
         config = self._current
         near = find_near_tables(config.table_names, self.tables)
         self.rule_book = config.rule_book.deny_also(near) if near else config.rule_book
-        self.table_rules = config.table_rules.restrict_also(near) if near else config.table_rules
+        rules = config.table_rules.restrict_also(near) if near else config.table_rules
+        self.table_rules = replace(rules, titles=self.tables)
         with use_locale("en"):  # the log is in English
             if unknown := describe_unknown_tables(config.table_names, self.tables):
                 log.warning("config contains unknown names", problems=unknown)
@@ -706,7 +707,10 @@ def _settings_error(
         (lines.of(keys), [key for key in keys if not key.isdigit()][-1], words)
         for keys, words in found
     )
-    all = "\n".join(f"{path.name}:{line}: {key!r}: {words}." for line, key, words in located)
+    all = "\n".join(
+        f"{path.name}:{line}: {key!r}: {words if words.endswith('?') else f'{words}.'}"
+        for line, key, words in located
+    )
     return SettingsError("{lines}", lines=all)
 
 

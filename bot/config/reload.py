@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,14 +22,14 @@ from bot.config.ponte_toml import (
     LiveConfig,
     read_config,
 )
-from bot.config.table_names import describe_unknown_tables
+from bot.config.table_names import NOTHING_KNOWN, KnownNames, describe_unknown_tables
 from bot.features.base import find_features
 from bot.logs import mask_also
-from bot.operation_results import Reload
+from bot.operation_results import FileCheck, Reload
 from bot.settings import Settings
 from core.base.errors import BadInput, PonteError, SettingsError
 from core.base.i18n import say, use_locale
-from core.base.text import fold_case
+from core.base.text import fold_case, fold_to_letters
 from core.domain.messages import Person
 from core.domain.records import Health
 from core.integrations import ToolIntegration, find_key_fault
@@ -44,6 +44,7 @@ _SENTENCES = {
     "command": "{where}: command {name} not found, so this line has no effect",
     "agent": "{where}: agent {name} not found, so this line has no effect",
     "person": "{where}: person {name} not found, so this line has no effect",
+    "field": "{where}: field {name} not found in this table, so cards don't show it",
 }
 
 
@@ -68,17 +69,8 @@ class _WrittenName:
         return say(_NEAREST, fault=words, name=near[0]) if near else words
 
 
-@dataclass(frozen=True, slots=True)
-class KnownNames:
-    """The titles of tables by id, and the keys of people of the page. None: they could not be
-    looked up now."""
-
-    tables: Mapping[str, str] | None = None
-    people: Collection[str] | None = None
-
-
 def misspelt_names(
-    config: Config, settings: Settings, known: KnownNames = KnownNames()
+    config: Config, settings: Settings, known: KnownNames = NOTHING_KNOWN
 ) -> Sequence[str]:
     """Return a line for each name that does not exist, as `find_unknown_names`, and for each
     webhook that cannot work."""
@@ -93,6 +85,12 @@ def list_unchecked_names(config: Config, known: KnownNames) -> Sequence[str]:
         names += [written.name for written in config.table_names]
     if known.people is None:
         names += [name for _, name in _list_page_people(config)]
+    names += [
+        name
+        for title, table in config.tables.items()
+        if title not in known.fields
+        for name in table.card_fields
+    ]
     listed = ", ".join(dict.fromkeys(names))
     return [say("Not checked: {names}", names=listed)] if names else []
 
@@ -135,7 +133,22 @@ def find_unknown_names(config: Config, settings: Settings, known: KnownNames) ->
     if known.people is not None:
         people = [_WrittenName(where, "person", name) for where, name in _list_page_people(config)]
         faults += [name.describe(known.people) for name in people if not name.exists(known.people)]
+    faults += describe_unknown_fields(config, known)
     return [*faults, *describe_unknown_tables(config.table_names, known.tables)]
+
+
+def describe_unknown_fields(config: Config, known: KnownNames) -> Sequence[str]:
+    """Return a sentence for each name in `card_fields` that no field of its table has, with the
+    nearest."""
+    return [
+        _WrittenName(config.location("tables", title, "card_fields"), "field", name).describe(
+            known.fields[title]
+        )
+        for title, table in config.tables.items()
+        for name in table.card_fields
+        if title in known.fields
+        and fold_to_letters(name.strip()) not in map(fold_to_letters, known.fields[title])
+    ]
 
 
 def _list_page_people(config: Config) -> Iterator[tuple[str, str]]:
@@ -207,7 +220,7 @@ class UnknownNames(BadInput):
     )
 
 
-async def look_up_nothing() -> KnownNames:
+async def look_up_nothing(config: Config) -> KnownNames:
     """Nothing can be looked up."""
     return KnownNames()
 
@@ -223,7 +236,7 @@ class Reloader:
         live: LiveConfig,
         audit: Audit,
         peers: Peers,
-        look_up: Callable[[], Awaitable[KnownNames]] = look_up_nothing,
+        look_up: Callable[[Config], Awaitable[KnownNames]] = look_up_nothing,
     ) -> None:
         self._settings = settings
         self._live = live
@@ -254,15 +267,15 @@ class Reloader:
             log.warning("config changes need a restart", sections=later)
         return later
 
-    async def look_up_names(self) -> None:
-        """Ask for the names that rules may have."""
-        self.known = await self._look_up()
+    async def look_up_names(self, config: Config) -> None:
+        """Ask for the names that this file may have."""
+        self.known = await self._look_up(config)
 
     async def _reload_known(self) -> Sequence[str]:
         """Reload if no name in the file is known not to exist. Raises SettingsError,
         UnknownNames."""
         now = self._read(required=True)
-        await self.look_up_names()
+        await self.look_up_names(now)
         if unknown := find_unknown_names(now, self._settings, self.known):
             file = self._settings.ponte_config.name
             raise UnknownNames(file=file, lines="\n".join(unknown))
@@ -281,15 +294,16 @@ class Reloader:
                 return
         self._note_reload(OPERATOR)
 
-    def check(self) -> Sequence[str]:
+    def check(self) -> FileCheck:
         """Return the faults of the file as it is now, each with its line, and misspelt names."""
         try:
             config = self.read_file()
         except SettingsError as error:
-            return error.words().splitlines()
+            return FileCheck(error.words().splitlines(), is_in_force=False)
         known = replace(self.known, tables=self._live.tables)
         unchecked = list_unchecked_names(config, known)
-        return [*misspelt_names(config, self._settings, known), *unchecked]
+        faults = [*misspelt_names(config, self._settings, known), *unchecked]
+        return FileCheck(faults, is_in_force=config == self._live.current)
 
     def read_file(self) -> Config:
         """Return the file as it is on disk now, checked. A missing file is an error if there was

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from core.base.i18n import say
 from core.base.text import fold_case
@@ -13,6 +13,20 @@ from core.changes.approval import Names, find_near_table
 _NO_TABLE = "{where}: table {name} not found, so this line has no effect"
 _HELD = "{where}: table {name} not found. Its restrictions apply to {near}. Did you mean that?"
 _MEANT = "{fault}. Did you mean {name}?"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownNames:
+    """The titles of tables by id, the keys of people of the page, and the ids and titles of the
+    fields of those tables whose `card_fields` are set, by the table's name in ponte.toml. None:
+    they could not be looked up now. The same holds for a table that `fields` lacks."""
+
+    tables: Mapping[str, str] | None = None
+    people: Collection[str] | None = None
+    fields: Mapping[str, Collection[str]] = field(default_factory=dict)
+
+
+NOTHING_KNOWN = KnownNames()
 
 
 @dataclass(frozen=True, slots=True)

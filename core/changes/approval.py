@@ -104,6 +104,7 @@ class TableRules:
     - `tools`: the approvers of proposals that a tool makes, by the tool's name.
     - `remind_after`: seconds until approvers are reminded once; 0 for never.
     - `escalate_after`: seconds until others are asked, too; 0 for never.
+    - `titles`: of all tables that there are, by id; None: not known.
     """
 
     tables: Mapping[str, TableRule] = field(default_factory=dict)
@@ -111,6 +112,7 @@ class TableRules:
     tools: Mapping[str, Approvers] = field(default_factory=dict)
     remind_after: float = 0.0
     escalate_after: float = 0.0
+    titles: Mapping[str, str] | None = None
 
     def find_rule(self, *names: str) -> TableRule:
         """The first name with a rule counts; without one, return the default rule."""
@@ -145,6 +147,16 @@ class TableRules:
     @property
     def names_tables(self) -> bool:
         return bool(self.tables or self.named)
+
+    def find_title(self, name: str) -> str:
+        """Return the title of the table that has this title or id; "" if none has. The name stands
+        for it as long as the tables are not known."""
+        return name if self.titles is None else self._by_folded_text.get(fold_case(name), "")
+
+    @cached_property
+    def _by_folded_text(self) -> Mapping[str, str]:
+        pairs = (self.titles or {}).items()
+        return {fold_case(text): title for id, title in pairs for text in (id, title)}
 
     def restrict_also(self, near: Mapping[str, Names]) -> TableRules:
         """Return the rules with the restrictions of each name in `near` also for the table that has
@@ -383,6 +395,30 @@ class Approval:
             return Verdict(True, rule=f"tables.{table}.approvers", right=verdict.right)
         only = Verdict(False, rule=f"tables.{table}.approvers_only", right=verdict.right)
         return only if table_rule.approvers_only else verdict
+
+    async def judge_decider(self, change: Change, person: Person) -> Verdict | None:
+        """Return whether the person who decided on the change may do so by the rules of now: as a
+        named approver, or by a right to approve. None: only because they asked for it."""
+        proposal, kind = change.proposal, self.kinds[change.draft.kind]
+        approvers = self.approvers(proposal)
+        names = approvers.names - {ASKER}
+        # "asker" in `approvers` stands for whoever asked for the change.
+        asker_key = self.canonical_person(proposal.asker.key)
+        is_asker = self.canonical_person(person.key) == asker_key
+        rights = await self.policy.look_up_rights(
+            person, proposal.address, names, max_age=find_max_age(person)
+        )
+        right = rights.may(*kind.right_to_approve(change.draft))
+        is_named = (is_asker and ASKER in approvers.names) or rights.fits(names, "people")
+        # Without approvers the asker decides, and everybody may deny what they asked for.
+        if is_asker and (kind.is_personal or not approvers.names or change.state == "denied"):
+            return None
+        if right.is_denied or (right.allowed and not approvers.is_exclusive):
+            return right
+        if is_named:
+            rule = self._find_named_rule(proposal, approvers)
+            return Verdict(True, rule=rule, right=right.right)
+        return right
 
     def find_approvers(self, proposal: Proposal) -> tuple[Proposal, bool]:
         """If the asker can decide alone, nobody else gets a notice that a decision is wanted."""

@@ -8,14 +8,13 @@ from core.base.errors import NotFound, ToolError
 from core.base.i18n import say
 from core.base.markdown import escape_markdown
 from core.base.text import fold_case, to_one_line
-from core.changes.approval import ASKER, Approval
+from core.changes.approval import ASKER, Approval, TableRules
 from core.changes.cards import describe_revision
 from core.changes.service import ChangeService
 from core.changes.standing import may_see, require
 from core.domain.messages import Message
 from core.domain.records import Health, Turn
-from core.domain.rights import RIGHT_OF_EFFECT, Action, PlaceRights
-from core.people.policy import find_max_age
+from core.domain.rights import RIGHT_OF_EFFECT, Action, PlaceRights, Verdict
 from core.people.rules import check_right_name, explain_denial, explain_verdict, is_right
 from core.turn.preparation import Assistant
 from core.turn.suggestions import StartingPoints
@@ -30,6 +29,8 @@ _BY_POLICY = "The request was approved automatically, as set in ponte.toml."
 _APPROVES_NAMED = "An admin or a designated approver can decide."
 _APPROVES_ONLY = "Only a designated approver can decide."
 _APPROVES_ADMIN = "An admin decides, because the change deletes rows or changes a lot of them."
+_CLOSED = '`[tables]` in ponte.toml sets `access = "{access}"` for this table.'
+_CLOSED_BY = {"read": ("hidden",), "propose": ("hidden", "read")}
 _DIFFERENT = "{count} different people must approve this request."
 _APPROVES_ASKER = "The person who requested it or an admin can decide."
 
@@ -54,7 +55,8 @@ async def explain_right(
         # ponte.toml can limit a quick command to places and people.
         if right == "command" and (refusal := await assistant.quick.refuse(person, address, name)):
             return explain_denial(subject, refusal.words())
-        return explain_verdict(await policy.may(person, address, right, *((name,) if name else ())))
+        verdict = await policy.may(person, address, right, *((name,) if name else ()))
+        return _explain_right_to_table(verdict, approval.config.table_rules)
     # A name after a right that takes none, as in `code:Orders`, gets an error of its own.
     check_right_name(subject)
     try:
@@ -87,7 +89,13 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
     lines = [describe_revision(change)] if proposal.revision > 1 else []
     lines.append(say(_ASKED))
     asker_rights = await approval.find_asker_rights(change)
-    lines += [f"- {explain_verdict(verdict)}" for verdict in asker_rights]
+    for verdict in asker_rights:
+        if not verdict.right.startswith("source:"):
+            lines.append(f"- {_explain_right_to_table(verdict, approval.config.table_rules)}")
+        # The right to the sample tables is none of ponte.toml, so it is told only if it is missing.
+        elif not verdict.allowed:
+            words = explain_verdict(verdict) if verdict.is_unknown else verdict.words()
+            lines.append(f"- {words}")
     # Approvers whom the operator named replace the asker, and if they are exclusive, the admins
     # too. By default the asker or an admin decides, unless an admin must (`admin_sentence`).
     sentence = _APPROVES_ADMIN if standing.admin_sentence else _APPROVES_ASKER
@@ -101,14 +109,19 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
         if rule := await approval.find_policy(proposal):
             lines += [say(_DECIDED), f"- {rule}"]
         lines.append(say(_BY_POLICY))
-    elif change.decider:
-        right = approval.kinds[change.draft.kind].right_to_approve(change.draft)
-        rights = await approval.policy.look_up_rights(
-            change.decider, proposal.address, max_age=find_max_age(change.decider)
-        )
-        verdict = rights.may(*right)
+    # None: whoever asked for it decided on it, which the sentence above allows.
+    elif change.decider and (verdict := await approval.judge_decider(change, change.decider)):
         lines += [say(_DECIDED), f"- {explain_verdict(verdict)}"]
     return "\n".join(lines)
+
+
+def _explain_right_to_table(verdict: Verdict, rules: TableRules) -> str:
+    """Nobody has a right to a table whose `access` in `[tables]` excludes it."""
+    kind, _, name = verdict.right.partition(":")
+    access = rules.find_rule(name).access
+    if name and verdict.allowed and access in _CLOSED_BY.get(kind, ()):
+        return explain_denial(verdict.right, say(_CLOSED, access=access))
+    return explain_verdict(verdict)
 
 
 _MAY: Mapping[Action, str] = {
@@ -121,7 +134,7 @@ _MAY: Mapping[Action, str] = {
 }
 _MAY_BY_TABLE: Mapping[Action, str] = {
     "read": "read these tables: {names}",
-    "propose": "change these tables, after someone approves it: {names}",
+    "propose": "change these tables, after someone approves them: {names}",
 }
 _DECIDES = "decide on changes in these tables: {names}"
 _MAX_LISTED_TABLES = 20
@@ -131,15 +144,15 @@ async def list_decided_tables(
     approval: Approval, message: Message
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return the tables with named approvers on whose changes the author may decide, and those on
-    which they may not."""
-    tables = approval.config.table_rules.tables.items()
-    names = [name for name, rule in tables if rule.approvers - {ASKER}]
-    verdicts = [
-        await approval.judge_approver(message.author, message.address, name) for name in names
-    ]
-    pairs = list(zip(names, verdicts, strict=True))
-    decidable = [name for name, verdict in pairs if verdict.allowed]
-    return decidable, [name for name in names if name not in decidable]
+    which they may not. Tables that nobody may change or that do not exist are left out."""
+    rules = approval.config.table_rules
+    decidable, closed = list[str](), list[str]()
+    for name, rule in rules.tables.items():
+        title = rules.find_title(name)
+        if title and rule.approvers - {ASKER} and not rules.is_read_only(name):
+            verdict = await approval.judge_approver(message.author, message.address, name)
+            (decidable if verdict.allowed else closed).append(title)
+    return list(dict.fromkeys(decidable)), [*dict.fromkeys(closed)]
 
 
 def describe_rights(

@@ -146,7 +146,7 @@ async def test_a_changed_identity_makes_the_change_stale(
         else:
             tables["Customers"].update(1, {"Name": "Somebody else"})
         reply = await says(ponte, f"approve {card.id}", "k2", CLERK)
-        assert "Skipped because they changed after the request" in reply.text
+        assert "Skipped because it changed after the request" in reply.text
         assert tables["Orders"].rows[1]["Title"] == "Order 01"
 
 

@@ -27,7 +27,7 @@ async def test_a_row_that_was_changed_since_or_is_gone_is_left_alone(bot_home: B
         table.rows["1"]["Name"] = "somebody's own"
         text = (await ponte.ask(f"approve {card.id}")).text
         assert "Partly done: 1 of 2 rows." in text
-        assert "Skipped because they changed after the request: ID 1." in text
+        assert "Skipped because it changed after the request: ID 1." in text
         assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("somebody's own", "Y")
         calls = list(table.applied)
         del table.rows["1"]

@@ -89,7 +89,7 @@ async def test_what_was_changed_since_is_left_alone(bot_home: BotHome) -> None:
         table.rows["2"]["Name"] = "somebody's own"
         undone = await ponte.ask(f"undo {id}")
         assert "Partly done: 1 of 2 rows." in undone.text
-        assert "Skipped because they changed after the request: ID 2." in undone.text
+        assert "Skipped because it changed after the request: ID 2." in undone.text
         assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("Ada", "somebody's own")
         (undo, change) = await ponte.engine.changes.views.find_latest("web:C1")
         assert (undo.state, change.state, change.actions) == ("partial", "done", ())

@@ -54,3 +54,16 @@ async def test_help_names_no_table_that_its_reader_may_not_read(
     text = HIDDEN.format(table="Orders").replace("slack:U5", f"slack:{BOSS.id}")
     rights = await read_rights(bot_home, tmp_path, text, TableRules({"Orders": rule}))
     assert not any("Orders" in line for line in rights["Bea"])
+
+
+async def test_help_names_only_tables_to_decide_on_that_exist(
+    bot_home: BotHome, tmp_path: Path
+) -> None:
+    named = TableRule(approvers=frozenset({"slack:S1"}))
+    closed = TableRule("read", approvers=frozenset({"slack:S1"}))
+    rules = TableRules(
+        {"m2": named, "Ordres": named, "Customers": closed},
+        titles={"m1": "Customers", "m2": "Orders"},
+    )
+    rights = await read_rights(bot_home, tmp_path, "", rules)
+    assert "✅ decide on changes in these tables: Orders" in rights["Cleo"]

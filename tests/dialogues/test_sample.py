@@ -163,7 +163,7 @@ async def test_a_row_that_changed_since_the_card_is_left_alone(tmp_path: Path) -
         first, second = await here.card(PAY), await here.card(PAY.replace("Paid", "Cancelled"))
         await here.click("approve", first["id"])
         click = await here.click("approve", second["id"])
-        assert "Skipped because they changed after the request: ID 3." in click["text"]
+        assert "Skipped because it changed after the request: ID 3." in click["text"]
         assert here.status(3) == "Paid"
 
 

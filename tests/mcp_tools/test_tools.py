@@ -294,7 +294,7 @@ async def test_a_rule_denies_the_tools_of_a_server(tmp_path: Path) -> None:
     double = McpDouble()
     rule = '\n[[rules]]\nwho = ["terminal"]\ndeny = ["tool:desk__f*"]\n'
     async with run_desk(tmp_path, double, more=rule) as desk:
-        assert desk.app.reloader.check() == []
+        assert desk.app.reloader.check().faults == []
         answer = await desk.call("find", text="x")
         assert "not_offered" in answer["response"] or "not_allowed" in answer["response"]
         assert double.calls == []

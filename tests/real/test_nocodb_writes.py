@@ -256,7 +256,7 @@ async def test_an_undo_gives_back_what_a_changed_table_still_takes(crm: Team) ->
     )
     lose(crm, "Customers", "Notes")
     reply = await crm.undoes(update)
-    assert "Skipped because they changed after the request: ID 3." in reply
+    assert "Skipped because it changed after the request: ID 3." in reply
     row = crm.rows("Customers")["3"]
     assert (row["Name"], row["Email"]) == ("Customer 03", "c03@example.com")
     assert "Undone (" in await crm.undoes(creation)

@@ -343,6 +343,15 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
         assert "<i>" not in page.text
     assert page.status_code == 400
     assert "ponte.toml has errors." in (await desk["ana"].get("/admin")).text
+    desk.config.write_text(
+        '[groups]\ncrew = []\n[hooks.x]\nkind = "github"\nsecret = "HOOK_OF_TESTS"\n'
+        'post_to = "slack:T1:C1"\nas = "crew"\ntemplate = "t"\n'
+    )
+    await desk.send("owner", "reload", "config")
+    overview = (await desk["ana"].get("/admin")).text
+    assert "ponte.toml has errors." not in overview
+    assert "Ponte is using ponte.toml, but some of its lines have errors or" in overview
+    desk.config.write_text('[[allowances]]\nof = "nobody"\n')
     for language, words in (("pt-BR", "escreva um destes valores"), ("fr", "l’une de ces valeurs")):
         page = await desk["owner"].get("/admin/config", headers={"Accept-Language": language})
         assert "ponte.toml:2: &#x27;of&#x27;: " in page.text
@@ -366,7 +375,7 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
     await desk["bob"].post("/chat", json={"message": "Hello", "conversation": "other"})
     nearly = (await desk["ana"].get("/admin")).text.partition("Limits almost reached")[2]
     assert "100%" in nearly
-    (_, line) = [
+    (*_, line) = [
         one for one in (await desk.act("audit"))["lines"] if one["event"] == "config-reloaded"
     ]
     assert line["asker"] == "web:owner"

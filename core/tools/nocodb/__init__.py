@@ -267,12 +267,21 @@ _OUTCOMES = {
     "undone": "Done, then undone by {undo}.",
 }
 _FAULTS = {
-    "done": "Saved, but couldn't be verified: {rows}. Check these rows in the table.",
-    "changed": "Skipped because they changed after the request: {rows}.",
-    "failed": "Rejected: {rows}. {words}",
-    "differs": "Saved, but the table shows other values for {words}: {rows}.",
-    "unknown": "Result unknown: {rows}. {words} First check these rows, then ask again.",
-    "waiting": "Not tried: {rows}.",
+    "done": (
+        "Saved, but couldn't be verified: {rows}. Check this row in the table.",
+        "Saved, but couldn't be verified: {rows}. Check these rows in the table.",
+    ),
+    "changed": (
+        "Skipped because it changed after the request: {rows}.",
+        "Skipped because they changed after the request: {rows}.",
+    ),
+    "failed": ("Rejected: {rows}. {words}",) * 2,
+    "differs": ("Saved, but the table shows other values for {words}: {rows}.",) * 2,
+    "unknown": (
+        "Result unknown: {rows}. {words} First check this row, then ask again.",
+        "Result unknown: {rows}. {words} First check these rows, then ask again.",
+    ),
+    "waiting": ("Not tried: {rows}.",) * 2,
 }
 _ADMIN_DELETE = "{id} deletes rows, so an admin must approve it."
 
@@ -324,8 +333,8 @@ class RowsKind(Kind):
         if change.state == "applying":
             return [outcome]
         sentences = [outcome]
-        # The states of rows that need a sentence of their own, with that sentence.
-        for state, sentence in _FAULTS.items():
+        # The states of rows that need a sentence of their own, with its forms for one row and more.
+        for state, forms in _FAULTS.items():
             steps = [step for step in change.steps if step.state == state]
             if state == "done":  # rows that were read back as written have no explanation
                 steps = [step for step in steps if step.explanation]
@@ -343,6 +352,8 @@ class RowsKind(Kind):
             # Rows of one request share their explanation. Of several, the sentence has the first.
             explanation = next((step.explanation for step in steps if step.explanation), "")
             # Without an explanation, two spaces are left in the sentence.
+            is_one = sum(any(step in steps for step in group) for group in groups) == 1
+            sentence = forms[0 if is_one else 1]
             told = say(sentence, rows=rows, words=to_one_line(explanation, 300))
             sentences.append(told.replace("  ", " ").strip())
         return sentences

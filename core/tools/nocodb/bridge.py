@@ -504,6 +504,10 @@ class BridgeSource:
         self._config.note_tables(tables)
         return tables
 
+    async def look_up_fields(self, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """A bridge does not describe fields."""
+        return {}
+
     async def close(self) -> None: ...
 
     def _build_tool(self, function: Function, names: Sequence[str]) -> ExecuteTool:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from core.base.http import HttpClient
 from core.base.i18n import plural, say
 from core.base.tasks import BackgroundTasks, BoundedDict, run_together
+from core.base.text import fold_case
 from core.changes.approval import NO_TABLE_RULES, TableRules, TableRulesConfig
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.ports import ReadFile, Tool, read_no_file
@@ -248,6 +249,19 @@ class TableSource:
             async with asyncio.timeout(NOCODB_LOOK_TIMEOUT_SECONDS):
                 return await self.schemas.look_up_tables()
         return None
+
+    async def look_up_fields(self, names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """Return the ids and titles of the fields of these tables, by the name given. A table that
+        is hidden, does not exist or is not told in time is left out."""
+        found = dict[str, Sequence[str]]()
+        with suppress(TimeoutError, NocoError):
+            async with asyncio.timeout(NOCODB_LOOK_TIMEOUT_SECONDS):
+                tables = await self.schemas.visible_tables(Viewer())
+                for name in names:
+                    if any(fold_case(name) in map(fold_case, (t.id, t.title)) for t in tables):
+                        table = await self.schemas.describe_table(Viewer(), name)
+                        found[name] = [text for f in table.fields for text in (f.title, f.id)]
+        return found
 
     async def list_meanings(self, viewer: Viewer) -> Sequence[Json]:
         """Return what the model is told of all tables that the viewer may read. Raise NocoError."""

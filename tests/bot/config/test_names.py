@@ -214,7 +214,7 @@ def test_a_reload_refuses_such_a_secret_and_keeps_the_former_file(
     with pytest.raises(SettingsError, match="HOOK_OF_TESTS is too short"):
         reloader.reload()
     assert live.current is before
-    assert "HOOK_OF_TESTS is too short" in str(reloader.check())
+    assert "HOOK_OF_TESTS is too short" in str(reloader.check().faults)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_the_doctor_fails_for_them(tmp_path: Path) -> None:
 def test_policy_check_names_them_beside_its_answer(ponte: Shell) -> None:
     Path("ponte.toml").write_text(FILE)
     ponte("policy", "check", "--person", "slack:U1", "--json")
-    assert ponte.code == 0
+    assert ponte.code == 1
     assert json.loads(ponte.out)
     assert ponte.err.splitlines() == [*TOLD, "Not checked: Any"]
 
@@ -265,6 +265,29 @@ async def test_a_reload_names_them_and_keeps_the_rules(
     )
     unknown_table = "ponte.toml:15: table Any not found, so this line has no effect"
     assert (code, errors.splitlines()) == (1, [kept, *TOLD, unknown_table])
+
+
+async def test_policy_check_asks_a_running_ponte_for_names(
+    running_ponte: RunningPonte, tmp_path: Path
+) -> None:
+    (tmp_path / "ponte.toml").write_text('[groups]\nteam = ["web:owner", "web:nobody"]\n')
+    code, _, errors = await running_ponte.check("policy", "check", "--person", "web")
+    assert code == 1
+    assert "ponte.toml:2: person web:nobody not found" in errors
+    assert "web:owner" not in errors
+    assert "Not checked" not in errors
+
+
+async def test_a_reload_looks_up_fields_for_cards(
+    running_ponte: RunningPonte, tmp_path: Path
+) -> None:
+    (tmp_path / "ponte.toml").write_text('[tables.Invoices]\ncard_fields = ["Amonut", "Issued"]\n')
+    code, errors = await running_ponte.fail("reload")
+    assert code == 1
+    assert errors.splitlines()[1:] == [
+        "ponte.toml:2: field Amonut not found in this table, so cards don't show it. "
+        "Did you mean Amount?"
+    ]
 
 
 def test_a_reload_logs_them(tmp_path: Path) -> None:

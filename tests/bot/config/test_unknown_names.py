@@ -8,7 +8,8 @@ from typing import cast
 import pytest
 
 from bot.config.ponte_toml import Config, LiveConfig, read_config
-from bot.config.reload import KnownNames, Reloader, UnknownNames
+from bot.config.reload import Reloader, UnknownNames
+from bot.config.table_names import KnownNames
 from bot.home import Home, Start
 from bot.reports import check_rights
 from bot.settings import Settings
@@ -115,7 +116,7 @@ def test_a_table_with_a_rule_of_its_own_keeps_the_stricter_of_both(tmp_path: Pat
 async def reload(folder: Path, live: LiveConfig, known: KnownNames) -> tuple[Reloader, str]:
     """Reload, and return the sentence of a refusal; "" if the file applies."""
 
-    async def look_up() -> KnownNames:
+    async def look_up(config: Config) -> KnownNames:
         if known.tables is not None:
             live.note_tables(known.tables)
         return known
@@ -152,9 +153,9 @@ async def test_what_cannot_be_looked_up_is_told_as_not_checked(tmp_path: Path) -
     write(tmp_path, TYPO.format(access="ask") + '[groups]\nteam = ["web:anna"]\n')
     reloader, refusal = await reload(tmp_path, live, KnownNames())
     assert refusal == ""
-    assert "Not checked: Invoces, web:anna" in reloader.check()
+    assert "Not checked: Invoces, web:anna" in reloader.check().faults
     live.note_tables(TABLES)
-    (held, unchecked) = reloader.check()
+    (held, unchecked) = reloader.check().faults
     assert held == (
         "ponte.toml:2: table Invoces not found. Its restrictions apply to Invoices. "
         "Did you mean that?"
@@ -162,11 +163,43 @@ async def test_what_cannot_be_looked_up_is_told_as_not_checked(tmp_path: Path) -
     assert unchecked == "Not checked: web:anna"
 
 
+async def test_an_unknown_field_for_cards_is_told_with_the_nearest(tmp_path: Path) -> None:
+    live = load(tmp_path, "")
+    write(tmp_path, '[tables.Invoices]\ncard_fields = ["Amonut", "due", "f3"]\n')
+    fields = {"Invoices": ["Amount", "f1", "Due", "f2", "Status", "f3"]}
+    _, refusal = await reload(tmp_path, live, KnownNames(TABLES, [], fields))
+    assert refusal.splitlines()[1:] == [
+        "ponte.toml:2: field Amonut not found in this table, so cards don't show it. "
+        "Did you mean Amount?"
+    ]
+    reloader, refusal = await reload(tmp_path, live, KnownNames(TABLES, []))
+    assert (refusal, reloader.check().faults) == ("", ["Not checked: Amonut, due, f3"])
+
+
 def test_an_unknown_group_is_told_with_the_nearest(tmp_path: Path) -> None:
     text = '[groups]\nfinance = ["slack:U1"]\n[tables.Invoices]\napprovers = ["finanse"]\n'
-    with pytest.raises(SettingsError, match="Did you mean finance"):
+    with pytest.raises(SettingsError, match=r"Did you mean finance\?$"):
         read_config(write(tmp_path, text))
     assert Config().groups == {}
+
+
+def test_only_tables_that_exist_have_a_title(tmp_path: Path) -> None:
+    live = load(tmp_path, TYPO.format(access="read").replace("Invoces", "Nothing"))
+    assert live.table_rules.find_title("Nothing") == "Nothing", "not looked up yet"
+    live.note_tables(TABLES)
+    titles = [live.table_rules.find_title(name) for name in ("Nothing", "m1", "INVOICES")]
+    assert titles == ["", "Invoices", "Invoices"]
+
+
+async def test_a_file_in_force_since_the_start_is_told_as_that(tmp_path: Path) -> None:
+    live = load(tmp_path, TYPO.format(access="ask"))
+    reloader, refusal = await reload(tmp_path, live, KnownNames(TABLES, []))
+    assert refusal
+    assert (reloader.check().is_in_force, len(reloader.check().faults)) == (True, 1)
+    write(tmp_path, TYPO.format(access="read"))
+    assert not reloader.check().is_in_force
+    write(tmp_path, "[tables")
+    assert not reloader.check().is_in_force
 
 
 async def test_policy_check_judges_and_names_them(tmp_path: Path) -> None:
@@ -177,8 +210,9 @@ async def test_policy_check_judges_and_names_them(tmp_path: Path) -> None:
         (None, True, "Not checked: Invoces"),
         (TABLES, False, "ponte.toml:2: table Invoces not found."),
     ):
-        start = Start(settings, config, home, tables=tables)
+        start = Start(settings, config, home, known=KnownNames(tables))
         report = await check_rights(start, "web", rights=["approve:Invoices"])
+        assert report.has_unknown_names == (tables is not None)
         assert [line.allowed for line in report.lines] == [allowed]
         assert any(note in line for line in report.notes)
 
