@@ -17,14 +17,13 @@ from core.base.value_formats import parse_named_day, parse_typed_truth, split_mo
 from core.imports.cells import CellError, SheetCell, ShownNumber
 from core.imports.notation import (
     DAY_FORM,
-    NUMBER_FORM,
-    NUMBER_SIGNS,
     DateOrder,
     DecimalSign,
     Notation,
     looks_like_day,
     read_orders,
     read_sign,
+    split_number,
 )
 from core.tools.nocodb.fieldtypes import Field, parse_value, value_error
 
@@ -168,21 +167,18 @@ def _find_option(field: Field, text: str) -> str:
 
 def _to_number(text: str, notation: Notation) -> str:
     """Return the number as programs write it; a text that is none as it is."""
-    bare = NUMBER_SIGNS.sub("", text)
-    if bare.startswith("(") and bare.endswith(")"):  # a negative number, as accountants write it
-        bare = f"-{bare[1:-1]}"
-    if (match := NUMBER_FORM.fullmatch(bare)) is None:
+    if (number := split_number(text)) is None:
         return text
+    minus, whole = number
     sign: DecimalSign = notation.decimal_sign
     if not notation.is_given:
-        sign = read_sign(match[2]) or sign
+        sign = read_sign(whole) or sign
     thousands, places = ("." if sign == "," else ","), ""
-    whole = match[2]
     if sign in (",", ".") and sign in whole:
         whole, _, places = whole.rpartition(sign)
+        whole = whole or "0"
     if not whole.isdecimal() and not re.fullmatch(rf"\d{{1,3}}(?:[{thousands}]\d{{3}})+", whole):
         return text
-    minus = "-" if match[1] in ("-", "−") else ""
     return f"{minus}{whole.replace(thousands, '')}{places and f'.{places}'}"
 
 

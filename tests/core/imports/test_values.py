@@ -51,6 +51,34 @@ def test_a_cell(field: Field, cell: SheetCell, notation: Notation, value: Any) -
 
 
 @pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("1.234,56-", -1234.56),
+        ("12,50 -", -12.5),
+        ("–12,50", -12.5),
+        ("(R$ 1.234,56)", -1234.56),
+        ("+12,50", 12.5),
+        ("BRL1.234,56", 1234.56),
+        (" R$ -   ", 0),
+        (",5", 0.5),
+        ("-,125", -0.125),
+        ("1 234 567,5", 1234567.5),
+        ("12'345,5", 12345.5),
+    ],
+)
+def test_numbers_as_programs_write_them(cell: str, value: float) -> None:
+    notations, questions = find_notations([(PRICE, [cell, "1,5"])], Notation(), {})
+    assert questions == []
+    assert read_value(PRICE, cell, notations[PRICE.title], ZONE) == value
+
+
+@pytest.mark.parametrize("cell", ["5€50", "10 20", "2026 123", "12 345 67", "1%5", "-", "--5"])
+def test_texts_that_are_no_number(cell: str) -> None:
+    with pytest.raises(ToolError):
+        read_value(PRICE, cell, BRAZIL, ZONE)
+
+
+@pytest.mark.parametrize(
     ("field", "cell"),
     [
         (PRICE, "1,23,4"),
