@@ -15,6 +15,8 @@ from core.imports.cells import CellError, SheetCell, ShownNumber
 
 _WIDE = "The row has {count} cells, more than the {width} titles."
 _SINGLE = "The row has one cell, and there are {width} titles."
+_LINE = "The row is only a line."
+_DRAWN = re.compile(r"[-=_:+|* ]*[-=_]{3,}[-=_:+|* ]*")
 _CUT = "The file ends within this row."
 _TORN = "Rows {rows} look like one row that a line break without quotation marks has torn."
 HEAD_ROWS = 50
@@ -77,6 +79,14 @@ def _find_row(rows: Sequence[SheetRow]) -> int:
         return len(rows[at].columns) / len(used)
 
     at = next((at for at in range(len(rows)) if cover(at) * 3 >= 2), 0)
+    if (
+        at
+        and cover(at - 1) * 2 >= 1
+        and rows[at - 1].width == rows[at].width
+        and _is_text(rows[at - 1])
+        and not _is_text(rows[at])
+    ):  # titles of which some are empty
+        at -= 1
     for later in range(at + 1, min(len(rows), at + 20)):
         is_table = len(rows[later].columns) >= 2 and _is_text(rows[later])
         is_wider = cover(later) > cover(at)
@@ -169,6 +179,8 @@ def find_faults(rows: Sequence[SheetRow], width: int, *, ends_open: bool) -> dic
     for row in rows:
         if any(cell is not None for cell in row.cells[width:]):
             faults[row.number] = say(_WIDE, count=row.width, width=width)
+        elif all(_DRAWN.fullmatch(str(row.cells[at])) for at in row.columns):
+            faults[row.number] = say(_LINE)
         elif row.width == 1 and width > 2:
             faults[row.number] = say(_SINGLE, width=width)
         if row.width >= width:

@@ -22,11 +22,16 @@ from core.tools.nocodb.fieldtypes import Field
 DecimalSign = Literal["", ",", "."]
 CODE_TYPES = ("SingleLineText", "PhoneNumber")
 DateOrder = Literal["", "dmy", "mdy", "ymd"]
-NUMBER_SIGNS = re.compile(
+_NUMBER_SIGNS = re.compile(
     r"[\s\u00a0\u202f'’]|(?:US|CA|AU|NZ|R|A|C)\$|[$€£¥%]"
-    r"|\b(?:EUR|USD|BRL|GBP|CAD|AUD|NZD|CHF|JPY|CNY|INR|MXN|ARS|CLP|COP|PEN|AOA|MZN|XOF|XAF|MAD)\b"
+    r"|(?<![A-Za-z])"
+    r"(?:EUR|USD|BRL|GBP|CAD|AUD|NZD|CHF|JPY|CNY|INR|MXN|ARS|CLP|COP|PEN|AOA|MZN|XOF|XAF|MAD)"
+    r"(?![A-Za-z])"
 )
-NUMBER_FORM = re.compile(r"([-+−]?)(\d+(?:[.,]\d+)*)")
+_NUMBER_FORM = re.compile(r"(-?)\+?((?:\d+|(?=[.,]\d))(?:[.,]\d+)*)")
+_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:[\s'’]\d{3})+(?!\d)")
+_GAP = re.compile(r"\d[^\d.,]+\d")
+_MINUSES = str.maketrans("−–", "--")
 DAY_FORM = re.compile(r"(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})")
 _NAMED_DAY = re.compile(r"(\d{1,2})[-/ .]+([a-z]{3,12})\.?[-/ .]+(\d{2})")
 """A year of two digits, as in 31-Dec-26, which Excel shows."""
@@ -64,6 +69,22 @@ def parse_notation(mark: DecimalSign | DateOrder) -> Notation:
         case "dmy" | "mdy" | "ymd":
             return Notation(date_order=mark, is_given=True)
     return Notation()
+
+
+def split_number(text: str) -> tuple[str, str] | None:
+    """Return the minus and the digits with their marks; None for a text that is no number."""
+    grouped = _GROUPS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
+    if _GAP.search(grouped):  # 5€50 and 10 20 are not 550 and 1020
+        return None
+    bare = _NUMBER_SIGNS.sub("", grouped).translate(_MINUSES)
+    if bare.startswith("(") and bare.endswith(")"):  # a negative number, as accountants write it
+        bare = f"-{bare[1:-1]}"
+    elif bare.endswith("-") and bare[:1].isdecimal():  # as SAP writes it
+        bare = f"-{bare[:-1]}"
+    if bare == "-" and bare != text.strip():  # Excel's accounting formats show zero as "R$ -"
+        bare = "0"
+    match = _NUMBER_FORM.fullmatch(bare)
+    return (match[1], match[2]) if match else None
 
 
 def find_notations(
@@ -127,14 +148,14 @@ def _find_sign(texts: Sequence[str]) -> tuple[DecimalSign, str]:
 def read_sign(text: str) -> DecimalSign | None:
     """Return the decimal sign that a number shows, "" if it is unclear; None for one without any
     mark, and for another text."""
-    match = NUMBER_FORM.fullmatch(NUMBER_SIGNS.sub("", text).strip("()"))
-    marks = re.findall(r"[.,]", match[2]) if match else []
-    if match is None or not marks:
+    _, digits = split_number(text) or ("", "")
+    marks = re.findall(r"[.,]", digits)
+    if not marks:
         return None
-    whole, _, last = match[2].replace(",", ".").rpartition(".")
+    whole, _, last = digits.replace(",", ".").rpartition(".")
     if len(marks) > 1 and len(set(marks)) == 1:  # 1.234.567: what separates thousands
         return "," if marks[0] == "." else "."
-    if len(marks) == 1 and len(last) == 3 and len(whole) <= 3 and not whole.startswith("0"):
+    if len(marks) == 1 and len(last) == 3 and 0 < len(whole) <= 3 and not whole.startswith("0"):
         return ""
     return "," if marks[-1] == "," else "."
 

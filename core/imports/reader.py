@@ -37,10 +37,11 @@ _OTHER_FILES = {
     b"PAR1": "Parquet", b"SQLite format 3": "SQLite", b"\x1f\x8b": "GZIP", b"7z\xbc\xaf": "7-Zip",
     b"Rar!": "RAR", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"BM": "BMP", b"ID3": "MP3",
     b"OggS": "Ogg", b"MIME-Version": "MHTML", b"BEGIN:VCARD": "vCard",
-    b"BEGIN:VCALENDAR": "iCalendar", b"From: <Saved by": "MHTML", b"\x7fELF": "ELF",
+    b"BEGIN:VCALENDAR": "iCalendar", b"From: <Saved by": "MHTML", b"OFXHEADER:": "OFX",
+    b"!Type:": "QIF", b"ID;PWXL": "SYLK", b"\x7fELF": "ELF",
 }  # fmt: skip
 """How files begin that hold no tables."""
-_TEXT_FILES = ("PDF", "RTF", "MHTML", "vCard", "iCalendar")
+_TEXT_FILES = ("PDF", "RTF", "MHTML", "vCard", "iCalendar", "OFX", "QIF", "SYLK")
 _ZIPPED_FILES = {"word/": "Word", "ppt/": "PowerPoint", "Index/": "Numbers", "META-INF/": "ZIP"}
 _OLE_FILES = {"WordDocument": "Word", "PowerPoint Document": "PowerPoint",
               "__substg1.0_": "Outlook"}  # fmt: skip
@@ -88,7 +89,9 @@ def read_file(
         return {"kind": "xls"}, _read_ole(data, most_rows)
     for start, name in _OTHER_FILES.items():
         # A CSV may begin with letters such as BM or ID3, and has no zero bytes.
-        if data.startswith(start) and (name in _TEXT_FILES or not start.isalnum() or b"\0" in data):
+        if (data.startswith(start) or (name in _TEXT_FILES and head.startswith(start))) and (
+            name in _TEXT_FILES or not start.isalnum() or b"\0" in data
+        ):
             raise NotReadable("other", kind=name)
     if data[4:8] == b"ftyp" or (data.startswith(b"RIFF") and data[8:12] in (b"WEBP", b"WAVE")):
         raise NotReadable("other", kind="HEIC" if b"hei" in data[8:12] else "media")
@@ -110,9 +113,9 @@ def read_file(
         "stray_lines": decoded.stray_lines,
     }
     beginning = decoded.text[:2000].lstrip().lower()
-    if beginning.startswith(
-        ("<!doctype html", "<html", "<table", "<meta", "<head", "<?xml", "<style")
-    ):
+    is_closed = re.match(r"<[a-z!?]", beginning) and decoded.text.rstrip().endswith(">")
+    starts = ("<!doctype html", "<html", "<table", "<meta", "<head", "<?xml", "<style")
+    if is_closed or beginning.startswith(starts):
         tables = list(read_html(decoded.text, most_rows))
         if not tables:
             raise NotReadable("other", kind="HTML")

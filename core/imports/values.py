@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ from datetime import date, datetime, time, tzinfo
 from decimal import Decimal
 from typing import Any
 
-from core.base.i18n import LOCALES, say
+from core.base.i18n import LOCALES, babel_locale, say
 from core.base.redaction import WITHHELD_MARK
 from core.base.spreadsheets import MAX_XLSX_CELL_UNITS
 from core.base.text import fold_to_letters
@@ -17,26 +18,28 @@ from core.base.value_formats import parse_named_day, parse_typed_truth, split_mo
 from core.imports.cells import CellError, SheetCell, ShownNumber
 from core.imports.notation import (
     DAY_FORM,
-    NUMBER_FORM,
-    NUMBER_SIGNS,
     DateOrder,
     DecimalSign,
     Notation,
     looks_like_day,
     read_orders,
     read_sign,
+    split_number,
 )
 from core.tools.nocodb.fieldtypes import Field, parse_value, value_error
 
 _ERRORS = re.compile(
     r"#(N/[AD]|REF!|VALUE!|VALOR!|VALEUR!|DIV/0!|NAME\?|NOME\?|NOM\?|NUM!|N[UÚ]M!|NOMBRE!|NULL!"
-    r"|NULO!|NUL!|SPILL!|CALC!|FIELD!|ERROR!?|ERRO!?|ERREUR!?)|Err:\d{3}",
+    r"|NULO!|NUL!|[¡¿](?:VALOR|REF|NUL|NUM|NÚM|DIV/0|N/A)!|¿NOMBRE\?|NV|BEZUG!|WERT!|ZAHL!"
+    r"|SPILL!|DESPEJAR!|PROPAGATION!|EPARS!|CALC!|CALCUL!|FIELD!|CAMPO!|CHAMP!|GETTING_DATA"
+    r"|BUSY!|CONNECT!|BLOCKED!|UNKNOWN!|EXTERNAL!|PYTHON!|ERROR!?|ERRO!?|ERREUR!?)|Err:\d{3}",
     re.IGNORECASE,
 )
 _TOO_NARROW = re.compile(r"#{3,}")
 """What Excel and LibreOffice write for a number that its column is too narrow to show."""
 _SHORTENED = re.compile(r"[-+]?\d(?:[.,]\d+)?E\+\d{2,3}")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
+_DAY_WORDS = frozenset({"de", "of", "the", "le", "st", "nd", "rd", "th", "er", "o"})
 _PLAIN_TEXTS = frozenset({"SingleLineText", "LongText", "PhoneNumber"})
 MAX_EXCEL_NUMBER = 10**15
 """Excel keeps 15 digits of a number, and writes zeros for the others."""
@@ -108,7 +111,8 @@ def _prepare(field: Field, cell: SheetCell, notation: Notation, zone: tzinfo) ->
         case _, str() if field.options:
             return _find_option(field, cell.strip())
         case _, str() if field.type == "Time":
-            return split_moment(f"day {cell}")[1] or cell
+            day_text, clock = split_moment(f"day {cell}")
+            return cell if ":" in day_text else clock or cell  # 9:00 – 10:00 is no time
         case _, datetime() if field.type == "Time":
             return cell.time().isoformat()
         case _, bool():
@@ -168,39 +172,36 @@ def _find_option(field: Field, text: str) -> str:
 
 def _to_number(text: str, notation: Notation) -> str:
     """Return the number as programs write it; a text that is none as it is."""
-    bare = NUMBER_SIGNS.sub("", text)
-    if bare.startswith("(") and bare.endswith(")"):  # a negative number, as accountants write it
-        bare = f"-{bare[1:-1]}"
-    if (match := NUMBER_FORM.fullmatch(bare)) is None:
+    if (number := split_number(text)) is None:
         return text
+    minus, whole = number
     sign: DecimalSign = notation.decimal_sign
     if not notation.is_given:
-        sign = read_sign(match[2]) or sign
+        sign = read_sign(whole) or sign
     thousands, places = ("." if sign == "," else ","), ""
-    whole = match[2]
     if sign in (",", ".") and sign in whole:
         whole, _, places = whole.rpartition(sign)
+        whole = whole or "0"
     if not whole.isdecimal() and not re.fullmatch(rf"\d{{1,3}}(?:[{thousands}]\d{{3}})+", whole):
         return text
-    minus = "-" if match[1] in ("-", "−") else ""
     return f"{minus}{whole.replace(thousands, '')}{places and f'.{places}'}"
 
 
 def _to_day(field: Field, text: str, notation: Notation, zone: tzinfo) -> str:
     """Return a day, or a moment, in ISO 8601; a text that is none as it is."""
-    if _ISO.fullmatch(text.strip()):
-        return _to_iso(field, text.strip(), zone)
+    if _ISO.fullmatch(text.strip()) and (iso := _to_iso(field, text.strip(), zone)):
+        return iso
     day_text, clock = split_moment(text)
     if (day := _read_day(day_text, notation)) is None:
         return text
-    if field.kind == "day":
+    if field.kind == "day" and not re.search(r"Z|[+-]", clock):
         return day
-    return f"{day} {clock or '00:00'}"
+    return _to_iso(field, f"{day} {clock or '00:00'}", zone) or text
 
 
 def _to_iso(field: Field, text: str, zone: tzinfo) -> str:
-    """A day that a program writes as a moment is that of its offset at midnight, else that of the
-    person."""
+    """Return "" for a moment with words beside it, such as AM. A day that a program writes as a
+    moment is that of its offset at midnight, else that of the person."""
     with suppress(ValueError, OverflowError):
         moment = datetime.fromisoformat(text)
         if field.kind == "moment":
@@ -208,13 +209,44 @@ def _to_iso(field: Field, text: str, zone: tzinfo) -> str:
         if moment.tzinfo and moment.time() != time():
             moment = moment.astimezone(zone)
         return moment.date().isoformat()
-    return text
+    return ""
+
+
+@functools.cache
+def _list_beginnings(locale: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the beginnings of the names of weekdays and of months."""
+    from babel.dates import get_day_names, get_month_names
+
+    weekdays, months = (
+        frozenset(
+            word[:end]
+            for name in read("wide", locale=babel_locale(locale)).values()
+            for word in re.findall("[a-z]+", fold_to_letters(name))
+            for end in range(3, len(word) + 1)
+        )
+        for read in (get_day_names, get_month_names)
+    )
+    return weekdays, months
+
+
+def _parse_named_day(text: str, locale: str) -> date | None:
+    """A day is never taken out of a sentence, such as "not before 5 March 2026". The French `mar.`
+    is a weekday beside another month."""
+    weekdays, months = _list_beginnings(locale)
+    folded_text = fold_to_letters(text)
+    words = set(re.findall("[a-z]+", folded_text))
+    if not words <= weekdays | months | _DAY_WORDS:
+        return None
+    if others := words & months - weekdays or words & months:
+        for word in words & weekdays - others:
+            folded_text = re.sub(rf"\b{word}\b", " ", folded_text)
+    return parse_named_day(folded_text, locale)
 
 
 def _read_day(text: str, notation: Notation) -> str | None:
     match, readings = DAY_FORM.fullmatch(text), read_orders(text)
     if match is None and not readings:
-        days: set[date] = {day for locale in LOCALES if (day := parse_named_day(text, locale))}
+        days: set[date] = {day for locale in LOCALES if (day := _parse_named_day(text, locale))}
         return days.pop().isoformat() if len(days) == 1 else None
     if match and len(match[1]) == 4:
         return f"{match[1]}-{match[3]:>02}-{match[4]:>02}"

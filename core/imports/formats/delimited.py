@@ -24,6 +24,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[-+]?[\d.,\s]*\d[\d.,\s%]*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
 
 
+_DECIMALS = re.compile(r"(?<=\d),(?=\d{1,2}\b)")
+
+
 def read_delimited(
     text: str, most_rows: int, titles: int | None, *, is_outline: bool = False
 ) -> tuple[SheetCells, str]:
@@ -31,7 +34,8 @@ def read_delimited(
     known to have the titles. `is_outline`: rows above `most_rows` are only counted. Raise
     NotReadable for others, and where a quotation mark is not closed."""
     csv.field_size_limit(1 << 20)
-    text = text.replace("\0", "")
+    # MS-DOS ends a text with Ctrl+Z; files that were joined have marks of their encoding inside.
+    text = text.replace("\0", "").replace("\ufeff", "").removesuffix("\x1a")
     hint = _HINT.match(text)
     separator = hint[1] if hint else _find_separator(text, titles)
     form = _Form(separator, most_rows, bool(hint), is_outline)
@@ -99,9 +103,14 @@ def _find_separator(text: str, titles: int | None) -> str:
     """Return the separator by which most rows have the same number of columns. One that the titles
     lack is none: it belongs to the cells."""
 
+    commas = len(re.findall(r",", text[:20_000]))
+    has_decimals = ";" in text and commas == len(_DECIMALS.findall(text[:20_000]))
+
     def rate(separator: str) -> tuple[int, int]:
         rows = _sample(text, separator)
         filled = {number: row for number, row in enumerate(rows, 1) if any(map(str.strip, row))}
+        if separator == "," and has_decimals:
+            return 0, 0
         widths = Counter(len(row) for row in filled.values() if len(row) > 1)
         count, width = max(((n, width) for width, n in widths.items()), default=(0, 0))
         known = filled.get(titles or 0)
@@ -128,12 +137,16 @@ def _has_titles_below(rows: Sequence[list[str]], separator: str) -> bool:
     """Return whether the first row that has the separator looks like titles below a heading: only
     texts, above a column of numbers or days. A comma or semicolon before a space is one of a
     sentence."""
-    at = next((at for at, row in enumerate(rows) if len(row) > 1), len(rows))
+    widths = Counter(len(row) for row in rows if len(row) > 1)
+    width = max(((n, width) for width, n in widths.items()), default=(0, 0))[1]
+    at = next((at for at, row in enumerate(rows) if len(row) == width), len(rows))
     head, below = rows[at] if at < len(rows) else [], rows[at + 1 :]
     if any(_NUMBER.fullmatch(cell.strip()) for cell in head):
         return False
-    if separator in ";\t|" and not any(cell.startswith(" ") for row in rows for cell in row[1:]):
-        return bool(head)
+    if separator in ";\t|" and not any(cell.startswith(" ") for row in below for cell in row[1:]):
+        # Choices in one column occur again, and not always as many of them.
+        is_even = sum(len(row) == width for row in below) * 2 > len(below)
+        return bool(head) and is_even and not any(set(head) & set(row) - {""} for row in below)
     columns = list(itertools.zip_longest(*below, fillvalue=""))[: len(head)]
     return any(
         sum(bool(_NUMBER.fullmatch(cell.strip())) for cell in column) * 2 > len(below)

@@ -135,6 +135,18 @@ async def test_a_text_as_its_program_shows_it(text: str, first: str) -> None:
         ("Report of May\nName,Amount\nAna,5\nBob,6\n", ("Name", "Amount")),
         ("Report of May\nName;City\nAna;Rio\n", ("Name", "City")),
         ("Valor;Data\n1,5;a\n2,5;b\n3,5;c\n", ("Valor", "Data")),
+        ("Tags\nA;B\nC;D;E\nF\nB;C\n", ("Tags",)),
+        ("Tags\nA|B\nB|C\nA|C\n", ("Tags",)),
+        (
+            "Extrato Conta Corrente \nConta ;12345\nSaldo ;1.234,50\n\nData;Texto;Valor;Saldo\n"
+            "05/01/2026;Pix;-12,50;1.222,00\n06/01/2026;Pix;2,50;1.224,50\nFim\n",
+            ("Data", "Texto", "Valor", "Saldo"),
+        ),
+        (
+            "Livret;A;***1234;02/01/2026;;-94 771,94\n02/01/2026;;;PRLV;-10,00\n"
+            "03/01/2026;;;VIR;20,00\n",
+            ("Livret", "A", "***1234", "02/01/2026", "E", "-94 771,94"),
+        ),
     ],
 )
 async def test_a_separator_that_the_titles_lack_is_none(
@@ -186,6 +198,8 @@ BANK = (
         ("Statement;2026\n\nDate;Text;Amount\n05.01.2026;a;1,5\n", 3, "Date"),
         ("Sep=;\n".lower() + "Name;City\nAna;Rio\n", 2, "Name"),
         (",Name,Age\n0,Ana,3\n1,Bob,4\n", 1, "A"),
+        (",Name\n0,Ana\n1,Bob\n", 1, "A"),
+        ("Name,,Name,\nAna,1,Lima,2\nBob,2,Silva,3\n", 1, "Name"),
         ("Name,2024,2025\nAna,3,4\nBob,5,6\n", 1, "Name"),
         ("Id,Name\n1,Ana\n2,Bob\n", 1, "Id"),
         ("Email\nana@example.com\nbob@example.com\n", 1, "Email"),
@@ -268,6 +282,13 @@ async def test_a_total_at_the_end(word: str, is_total: bool) -> None:
         (b"PAR1\0\0", "Parquet"),
         (b"BEGIN:VCARD\nFN:Ana\n", "vCard"),
         (b"\x1f\x8b\x08\0", "GZIP"),
+        (b"OFXHEADER:100\r\nDATA:OFXSGML\r\n\r\n<OFX></OFX>\r\n", "OFX"),
+        (b'<?xml version="1.0"?>\n<?OFX OFXHEADER="200"?>\n<OFX></OFX>\n', "XML"),
+        (b"!Type:Bank\nD01/02/2026\nT-10.00\n^\n", "QIF"),
+        (b'ID;PWXL;N;E\nC;Y1;X1;K"Name"\nE\n', "SYLK"),
+        (b"\xef\xbb\xbf\r\n%PDF-1.4\nx\n", "PDF"),
+        (b"<div>Error 500</div>\n<p>Try again</p>\n", "HTML"),
+        (b"<!-- a -->\n<svg>\n<g/>\n</svg>\n", "HTML"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -279,6 +300,29 @@ async def test_what_is_no_spreadsheet_is_named(data: bytes, kind: str) -> None:
 async def test_other_bytes() -> None:
     with pytest.raises(ToolError, match="isn't a spreadsheet, and no text"):
         await read(bytes(range(256)) * 20)
+
+
+async def test_marks_of_files_that_were_joined_and_of_their_end() -> None:
+    """MS-DOS ends a text with Ctrl+Z."""
+    sheet = await read("Name;City\nAna;Rio\n\ufeffName;City\nBob;SP\n\x1a")
+    assert [(row.cells, row.fault) for row in sheet.rows] == [
+        (("Ana", "Rio"), ""),
+        (("Bob", "SP"), ""),
+    ]
+
+
+async def test_lines_that_a_program_draws() -> None:
+    """Markdown and psql draw a table."""
+    for text in (
+        "| Name | City |\n|------|:----:|\n| Ana | Rio |\n| Bob | SP |\n",
+        " name | city \n------+------\n Ana  | Rio\n Bob  | SP\n",
+    ):
+        sheet = await read(text)
+        assert [row.cells[-2:] for row in sheet.rows if not row.fault] == [
+            ("Ana", "Rio"),
+            ("Bob", "SP"),
+        ]
+        assert [row.fault for row in sheet.rows if row.fault] == ["The row is only a line."]
 
 
 async def test_text_that_begins_like_json_is_a_table() -> None:

@@ -51,6 +51,34 @@ def test_a_cell(field: Field, cell: SheetCell, notation: Notation, value: Any) -
 
 
 @pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("1.234,56-", -1234.56),
+        ("12,50 -", -12.5),
+        ("–12,50", -12.5),
+        ("(R$ 1.234,56)", -1234.56),
+        ("+12,50", 12.5),
+        ("BRL1.234,56", 1234.56),
+        (" R$ -   ", 0),
+        (",5", 0.5),
+        ("-,125", -0.125),
+        ("1 234 567,5", 1234567.5),
+        ("12'345,5", 12345.5),
+    ],
+)
+def test_numbers_as_programs_write_them(cell: str, value: float) -> None:
+    notations, questions = find_notations([(PRICE, [cell, "1,5"])], Notation(), {})
+    assert questions == []
+    assert read_value(PRICE, cell, notations[PRICE.title], ZONE) == value
+
+
+@pytest.mark.parametrize("cell", ["5€50", "10 20", "2026 123", "12 345 67", "1%5", "-", "--5"])
+def test_texts_that_are_no_number(cell: str) -> None:
+    with pytest.raises(ToolError):
+        read_value(PRICE, cell, BRAZIL, ZONE)
+
+
+@pytest.mark.parametrize(
     ("field", "cell"),
     [
         (PRICE, "1,23,4"),
@@ -122,6 +150,36 @@ def test_forms_of_other_programs(field: Field, cell: SheetCell, value: Any) -> N
     assert read_value(field, cell, Notation(), ZONE) == value
 
 
+@pytest.mark.parametrize(
+    ("field", "cell", "value"),
+    [
+        (MOMENT, "2026-01-02 14:30:00 UTC", "2026-01-02 14:30:00+00:00"),
+        (MOMENT, "2026-01-02 02:30 PM", "2026-01-02 14:30:00-03:00"),
+        (DAY, "2026-01-03 02:30:00 UTC", "2026-01-02"),
+        (DAY, "2026-01-02 02:30 PM", "2026-01-02"),
+        (DAY, "terça-feira, 6 de janeiro de 2026", "2026-01-06"),
+        (DAY, "mar. 6 janv. 2026", "2026-01-06"),
+        (DAY, "mar. 3 mars 2026", "2026-03-03"),
+        (DAY, "3 mar 2026", "2026-03-03"),
+        (DAY, "jeu. 1er oct. 2026", "2026-10-01"),
+        (DAY, "Thurs, 5th Sept. 2026", "2026-09-05"),
+        (DAY, "not before 5 March 2026", None),
+        (DAY, "Room 3, March 2026", None),
+        (MOMENT, "2026-01-02 14:30 EST", None),
+        (MOMENT, "2026-01-02 14:30 – 15:00", None),
+        (CLOCK, "09:00 – 10:00", None),
+        (CLOCK, "14h-15h", None),
+    ],
+)
+def test_days_and_times_with_something_beside_them(field: Field, cell: str, value: Any) -> None:
+    """None: the cell is rejected."""
+    if value is None:
+        with pytest.raises(ToolError):
+            read_value(field, cell, Notation(), ZONE)
+    else:
+        assert read_value(field, cell, Notation(), ZONE) == value
+
+
 def test_a_moment_as_a_day_is_that_of_the_person() -> None:
     """JavaScript writes the midnight of Paris so."""
     assert read_value(DAY, "2026-01-01T23:00:00.000Z", Notation(), PARIS) == "2026-01-02"
@@ -138,7 +196,7 @@ def test_a_code_that_excel_shortened(field: Field, cell: SheetCell) -> None:
 @pytest.mark.parametrize(
     "cell",
     [CellError("#N/A"), CellError("=A1*2"), "#N/D", "#REF!", "#VALEUR!", "#NOME?", "Err:502",
-     "########", "S\ufffdo", "token: [withheld]", "[oculto]"],
+     "#NV", "#¡VALOR!", "#BUSY!", "########", "S\ufffdo", "token: [withheld]", "[oculto]"],
 )  # fmt: skip
 def test_a_cell_without_a_value(field: Field, cell: SheetCell) -> None:
     with pytest.raises(ToolError):
