@@ -578,7 +578,7 @@ class LiveConfig:
         self._has_official_prices = has_official_prices
         self.tables: Mapping[str, str] | None = None
         """Titles of the tables by id, as they were looked up last; None: not yet."""
-        self.look_up: Callable[[], Awaitable[None]] | None = None
+        self.look_up: Callable[[Config], Awaitable[None]] | None = None
         """Looks up names, the tables among them (`note_tables`)."""
         self.current = config
 
@@ -620,7 +620,7 @@ class LiveConfig:
         if self.tables is None and self.table_rules.names_tables and self.look_up:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_UP_SECONDS):
-                    await self.look_up()
+                    await self.look_up(self.current)
 
     def _apply_names(self) -> None:
         config = self._current
