@@ -110,8 +110,8 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
             lines += [say(_DECIDED), f"- {rule}"]
         lines.append(say(_BY_POLICY))
     # None: whoever asked for it decided on it, which the sentence above allows.
-    elif change.decider and (ruling := await approval.judge_decider(change, change.decider)):
-        lines += [say(_DECIDED), f"- {explain_verdict(ruling)}"]
+    elif change.decider and (decision := await approval.judge_decider(change, change.decider)):
+        lines += [say(_DECIDED), f"- {explain_verdict(decision)}"]
     return "\n".join(lines)
 
 
