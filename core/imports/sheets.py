@@ -195,9 +195,9 @@ def _read_cell(cell: Any) -> SheetCell:
             return ShownNumber(value[1], value[0])
         moment: SheetCell = _TYPES[type].fromisoformat(value)
         return moment
-    if not isinstance(cell, str):
-        return cell
-    return cell.strip() if cell.strip(_UNSEEN) else None
+    if isinstance(cell, str) and not cell.strip(_UNSEEN):
+        return None
+    return cell.strip() if isinstance(cell, str) else cell
 
 
 def _read_rows(table: Mapping[str, Any]) -> list[SheetRow]:

@@ -114,8 +114,8 @@ def show_number(value: float, code: str, starts_1904: bool = False) -> Any:
     if "%" in plain:
         percent = Decimal(repr(value)) * 100
         places = min(len(re.sub(r"[^0#?]", "", plain.partition(".")[2])), 30)
-        shown = percent.quantize(Decimal(1).scaleb(-places), context=_ROUNDING)
-        return _make_shown(f"{shown:f}%", _round(float(percent)))
+        rounded = percent.quantize(Decimal(1).scaleb(-places), context=_ROUNDING)
+        return _make_shown(f"{rounded:f}%", _round(float(percent)))
     # The format of negative numbers has its own sign.
     has_sign = value < 0 and len(_sections(code)) == 1
     shown = _show_code(number, section, "-" if has_sign else "")
