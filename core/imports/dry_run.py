@@ -18,7 +18,7 @@ from core.base.text import clean_text, compose_letters, fold_case
 from core.base.value_formats import parse_number
 from core.imports.cells import CellError, SheetCell, ShownNumber
 from core.imports.head import SheetRow
-from core.imports.notation import Notation, describe_notations, find_notations
+from core.imports.notation import CODE_TYPES, Notation, describe_notations, find_notations
 from core.imports.plan import Plan, PlanRow
 from core.imports.sheets import ImportSheet
 from core.imports.values import check_cell, read_value, split_names
@@ -47,6 +47,8 @@ _TWICE = "The key {key} is in rows {rows} of the file."
 _TWICE_IN_TABLE = "The table has several rows with the key {key}."
 _NO_KEY = "{field}, which identifies the row, is empty."
 _NOT_THERE = "The table has no row with the key {key}."
+_ZEROS = "The key {key} looks like {stored}. Excel leaves out zeros at the beginning."
+_SIMILAR = str.maketrans("‐‑‒–—−’‘ʼ`´", "------'''''")
 _EMPTY = "The row is empty."
 _TAKEN_FOR = "Row {row}: “{key}” is taken for “{stored}”."
 
@@ -64,8 +66,9 @@ class TableRows:
 
 
 def read_key(value: object) -> str:
-    """Return what is equal for the values that name one row: 12 and 12.0, "Ana" and "ana "."""
-    return fold_case(show_key(value))
+    """Return what is equal for the values that name one row: 12 and 12.0, "Ana" and "ana ",
+    and those that differ in the form of a dash or an apostrophe."""
+    return fold_case(show_key(value).translate(_SIMILAR))
 
 
 def show_key(value: object) -> str:
@@ -75,8 +78,13 @@ def show_key(value: object) -> str:
         return f"{number.normalize():f}"
     text = compose_letters("" if value is None else str(value))
     if not text.isascii():
-        text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+        text = "".join(letter for letter in text if not _is_unseen(letter))
     return " ".join(clean_text(text).split())
+
+
+def _is_unseen(letter: str) -> bool:
+    """Variation selectors choose the form of an emoji."""
+    return unicodedata.category(letter) == "Cf" or letter in "\u034f\u115f\u1160\ufe0e\ufe0f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +143,10 @@ class DryRun:
             for row, values, _ in read
             if self.key
         }
+        is_code = self.key is not None and self.key.type in CODE_TYPES
+        codes = (
+            {read_key(code).lstrip("0"): code for code in table.keys.values()} if is_code else {}
+        )
         uses: dict[str, list[int]] = {}
         for row, values, _ in read:
             if self.key and (key := read_key(values.get(self.key.title))):
@@ -159,6 +171,8 @@ class DryRun:
                     notes += self._note_key(row, shown, table.keys.get(stored[0][0], shown))
                     rows.append(self._compare(row.number, values, *stored[0]))
                     continue
+                elif key.isdecimal() and (code := codes.get(key.lstrip("0"))):
+                    reasons = [say(_ZEROS, key=shown, stored=show_key(code))]
                 elif self.missing == "refuse" or (key and self.key.type == "ID"):
                     reasons = [say(_NOT_THERE, key=shown)]
             written = self._without_id(values)

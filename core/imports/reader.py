@@ -117,9 +117,11 @@ def read_file(
     starts = ("<!doctype html", "<html", "<table", "<meta", "<head", "<?xml", "<style")
     if is_closed or beginning.startswith(starts):
         tables = list(read_html(decoded.text, most_rows))
-        if not tables:
+        if tables:
+            return {**about, "kind": "html"}, iter(tables)
+        # A CSV may have cells such as <b>Name</b>.
+        if beginning.startswith(starts) or not re.search("[;,\t|]", beginning.partition("\n")[0]):
             raise NotReadable("other", kind="HTML")
-        return {**about, "kind": "html"}, iter(tables)
     if beginning.startswith(("{", "[")) and _is_json(decoded.text):
         raise NotReadable("other", kind="JSON")
     sheet, separator = read_delimited(decoded.text, most_rows, titles, is_outline=is_outline)

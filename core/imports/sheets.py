@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import string
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,6 +52,7 @@ _GARBLED = re.compile("\ufffd|[A-Za-z](?:[\u20ac‚ƒ„†‡ˆ‰‹˜™›�
 """Letters with accents in the encodings of DOS and of the Mac, read as Windows-1252."""
 _UNCLEAR_ENCODING = "In “{text}”, letters are wrong: the file is in another encoding."
 _UNCLEAR_TITLES = "Row {row} ({cells}) may hold titles, or values."
+_UNSEEN = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad" + string.whitespace + "\u00a0\u202f"
 _LIMITS: dict[str, Any] = {"rows": f"{MAX_IMPORT_ROWS:,}", "columns": MAX_IMPORT_COLUMNS}
 _UNICODE = ("utf-8", "utf-16", "utf-32")
 
@@ -193,7 +195,9 @@ def _read_cell(cell: Any) -> SheetCell:
             return ShownNumber(value[1], value[0])
         moment: SheetCell = _TYPES[type].fromisoformat(value)
         return moment
-    return (cell.strip() or None) if isinstance(cell, str) else cell
+    if isinstance(cell, str) and not cell.strip(_UNSEEN):
+        return None
+    return cell.strip() if isinstance(cell, str) else cell
 
 
 def _read_rows(table: Mapping[str, Any]) -> list[SheetRow]:

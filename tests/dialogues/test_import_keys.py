@@ -60,6 +60,29 @@ async def test_a_key_in_other_case_is_told(bot_home: BotHome, nocodb: PacedNocoD
         assert [rows[id]["Notes"] for id in (31, 32, 33)] == ["y", "z", "x"]
 
 
+@pytest.mark.parametrize(("stored", "key"), [("A-1", "A\u20111"), ("O'Neil", "O’Neil")])
+async def test_a_key_with_another_dash_or_apostrophe(
+    bot_home: BotHome, nocodb: PacedNocoDB, stored: str, key: str
+) -> None:
+    nocodb.customers.create({"Name": stored})
+    async with importer(bot_home, nocodb.origin) as here:
+        data = f"Code,Text\n{key},x\n".encode()
+        (card,) = (await here.send_file("k.csv", data, COLUMNS, key="Name")).cards
+        assert "1 changed" in card.text
+        assert f"“{key}” is taken for “{stored}”." in card.text
+
+
+async def test_a_key_without_its_zeros(bot_home: BotHome, nocodb: PacedNocoDB) -> None:
+    """Excel takes 00123 in a CSV for a number."""
+    for code in ("00123", "0456", "456"):
+        nocodb.customers.create({"Name": code})
+    async with importer(bot_home, nocodb.origin) as here:
+        data = b"Code,Text\n123,x\n456,y\n789,z\n"
+        (card,) = (await here.send_file("k.csv", data, COLUMNS, key="Name")).cards
+        assert "3 rows in the file: 1 new, 1 changed, 1 rejected." in card.text
+        assert "The key 123 looks like 00123. Excel leaves out zeros" in card.text
+
+
 async def test_two_rows_of_a_file_for_one(bot_home: BotHome, nocodb: PacedNocoDB) -> None:
     async with importer(bot_home, nocodb.origin) as here:
         data = b"Code,Text\nunique,x\nUnique ,y\nnew,a\nNEW,b\nok,c\n"

@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 EXCEL_DIGITS = 15
+_ROUNDING = Context(prec=400, rounding=ROUND_HALF_UP)
 """Significant digits that Excel shows of a number: 0.30000000000000004 is 0.3."""
 MAX_MERGED_CELLS = 1_000_000
 _IGNORED = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
@@ -112,8 +113,9 @@ def show_number(value: float, code: str, starts_1904: bool = False) -> Any:
     number = _round(value)
     if "%" in plain:
         percent = Decimal(repr(value)) * 100
-        places = len(re.sub(r"[^0#?]", "", plain.partition(".")[2]))
-        return _make_shown(f"{percent:.{places}f}%", _round(float(percent)))
+        places = min(len(re.sub(r"[^0#?]", "", plain.partition(".")[2])), 30)
+        rounded = percent.quantize(Decimal(1).scaleb(-places), context=_ROUNDING)
+        return _make_shown(f"{rounded:f}%", _round(float(percent)))
     # The format of negative numbers has its own sign.
     has_sign = value < 0 and len(_sections(code)) == 1
     shown = _show_code(number, section, "-" if has_sign else "")

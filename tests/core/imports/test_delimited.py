@@ -325,5 +325,17 @@ async def test_lines_that_a_program_draws() -> None:
         assert [row.fault for row in sheet.rows if row.fault] == ["The row is only a line."]
 
 
+@pytest.mark.parametrize(
+    "text", ["<Name>;<City>\n<Ana>;<Rio>\n", "<b>Name</b>,City\nAna,<i>Rio</i>\n"]
+)
+async def test_text_that_begins_like_html_is_a_table(text: str) -> None:
+    assert len((await read(text)).columns) == 2
+
+
+async def test_a_cell_of_letters_that_nobody_sees_is_empty() -> None:
+    sheet = await read("Name;N\n\u200b;1\nAna; \u2060 \n\u00a0;\u00ad\nBob;2\n")
+    assert cells(sheet) == [(None, "1"), ("Ana", None), ("Bob", "2")]
+
+
 async def test_text_that_begins_like_json_is_a_table() -> None:
     assert (await read("[Name];[City]\nAna;Rio\n")).columns == ("[Name]", "[City]")
