@@ -19,6 +19,7 @@ class MemoryOperator:
             "usage": {**usage, "rows": [], "server_costs": [], "unpriced": []},
             "audit": {"lines": [], "next": ""},
             "names": {},
+            "config check": {"faults": [], "is_in_force": True},
         }
         return results.get(name, [])
 

@@ -181,7 +181,7 @@ async def test_a_rule_that_no_table_goes_by_is_told_without_its_name(
     rules = TableRules({"orders": TableRule("hidden"), "Salaries 2025": TableRule("hidden")})
     health = await NocoSource(fake.origin, filled.EDITOR, http, config=FixedConfig(rules)).health()
     assert health.state == "failing"
-    assert health.words.startswith("base CRM: 2 tables; role editor; some table rules ")
+    assert health.words.startswith("base CRM: 2 tables; role editor; ponte.toml has rules ")
     assert "Salaries" not in health.words
     health = await NocoSource(
         fake.origin,

@@ -109,7 +109,7 @@ async def test_a_folder_whose_socket_has_too_long_a_path_is_told(tmp_path: Path)
 
 def test_a_spreadsheet_is_read_where_memory_cannot_be_limited() -> None:
     result = subprocess.run(
-        [sys.executable, "-I", "-c", READER, reader.__file__, "10", "10", "10"],
+        [sys.executable, "-I", "-c", READER, reader.__file__, "10", "10", "10", "", "", ""],
         input=b"Name,Status\nAda,Lead\n",
         capture_output=True,
         check=False,

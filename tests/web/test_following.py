@@ -150,7 +150,7 @@ async def test_a_tab_that_comes_back_gets_the_newest_version_of_a_card(
         await until(tab, "ready")
         await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
         last = (await until(tab, "done"))[-1].id
-    ponte.board.decided = [replace(card, revision=2)]
+    ponte.board.cards["web:main"] = [replace(card, revision=2)]
     async with following(client, last=last) as tab:
         missed = await until(tab, "ready")
     assert [event.data["revision"] for event in missed if event.name == "card"] == [2]

@@ -275,13 +275,16 @@ _FAULTS = {
         "Skipped because it changed after the request: {rows}.",
         "Skipped because they changed after the request: {rows}.",
     ),
-    "failed": ("Rejected: {rows}. {words}",) * 2,
-    "differs": ("Saved, but the table shows other values for {words}: {rows}.",) * 2,
+    "failed": ("Rejected: {rows}. {words}", "Rejected: {rows}. {words}"),
+    "differs": (
+        "Saved, but the table shows other values for {words}: {rows}.",
+        "Saved, but the table shows other values for {words}: {rows}.",
+    ),
     "unknown": (
         "Result unknown: {rows}. {words} First check this row, then ask again.",
         "Result unknown: {rows}. {words} First check these rows, then ask again.",
     ),
-    "waiting": ("Not tried: {rows}.",) * 2,
+    "waiting": ("Not tried: {rows}.", "Not tried: {rows}."),
 }
 _ADMIN_DELETE = "{id} deletes rows, so an admin must approve it."
 
